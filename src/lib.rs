@@ -1,0 +1,5 @@
+//! One process, one thread, one poll loop.
+
+#[cfg(feature = "cli")]
+pub mod cli;
+pub mod wire;

@@ -1,0 +1,93 @@
+//! Bytes to frames and back.
+//!
+//! This folder knows slices of bytes and one format a file. It does not know sockets, time, or
+//! which side of a conversation it is on: the same decoder reads for the server, the clients, the
+//! load generator and the tests.
+//!
+//! A decoder looks at what is unread and says *frame*, *not yet*, or *never*, and says the same
+//! however the bytes were cut on their way.
+
+use thiserror::Error;
+
+/// Takes frames off the front of the bytes that are not yet read.
+pub trait Decode {
+    /// What one frame is; it may borrow from the bytes it was read from.
+    type Frame<'b>;
+
+    /// One frame off the front of `unread`, and how many bytes it took.
+    ///
+    /// `Ok(None)` means "not yet": call again with the same bytes and more behind them; a decoder
+    /// may remember how far it has looked. `Err` means "never".
+    fn decode<'b>(
+        &mut self,
+        unread: &'b [u8],
+    ) -> Result<Option<(Self::Frame<'b>, usize)>, WireError>;
+
+    /// As [`decode`](Decode::decode), when no further byte will ever come.
+    ///
+    /// Half a frame is an error, unless the format says that the end completes it.
+    fn decode_eof<'b>(
+        &mut self,
+        unread: &'b [u8],
+    ) -> Result<Option<(Self::Frame<'b>, usize)>, WireError> {
+        match self.decode(unread)? {
+            None if !unread.is_empty() => Err(WireError::Truncated { have: unread.len() }),
+            answer => Ok(answer),
+        }
+    }
+}
+
+/// Appends one frame to what will be sent.
+pub trait Encode {
+    /// Appends the bytes of `self` to `out`; touches nothing that is already there.
+    fn encode(&self, out: &mut Vec<u8>);
+}
+
+impl Encode for [u8] {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self);
+    }
+}
+
+impl Encode for str {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.as_bytes());
+    }
+}
+
+/// What a peer sent can never become a frame.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum WireError {
+    /// Longer than the limit, known before any of it was stored.
+    #[error("{what} of {len} bytes is longer than the limit of {max}")]
+    TooLong {
+        /// What is too long: "line", "frame", "header".
+        what: &'static str,
+        /// Its length in bytes, as announced or as far as it came.
+        len: u64,
+        /// The limit in bytes.
+        max: u64,
+    },
+    /// A signed length below zero.
+    #[error("{what} has the negative length {len}")]
+    Negative {
+        /// What announced the length.
+        what: &'static str,
+        /// The length as it was sent.
+        len: i64,
+    },
+    /// The input ended inside a frame.
+    #[error("the input ended inside a frame, after {have} of its bytes")]
+    Truncated {
+        /// How many bytes of the frame had come.
+        have: usize,
+    },
+    /// The bytes do not follow the format.
+    #[error("malformed {what}: {detail}")]
+    Malformed {
+        /// What was being read.
+        what: &'static str,
+        /// What was wrong, and where.
+        detail: String,
+    },
+}
