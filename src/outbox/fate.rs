@@ -1,0 +1,62 @@
+use std::io;
+
+use thiserror::Error;
+
+use crate::wire::WireError;
+
+/// Why a connection ended: a sentence each, logged once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Closed {
+    /// The service had said all it had to say.
+    #[error("the service was done")]
+    Done,
+    /// The peer ended its input and got everything it was owed.
+    #[error("the peer ended its input")]
+    Ended,
+    /// The peer reset the connection, or hung up while it was owed something.
+    #[error("the peer is gone ({0})")]
+    Gone(io::ErrorKind),
+    /// Nothing was heard for as long as the endpoint allows.
+    #[error("nothing was heard within the idle timeout")]
+    Idle,
+    /// A frame was begun and not ended in time.
+    #[error("a started frame did not end in time")]
+    SlowFrame,
+    /// The peer reads slower than others speak.
+    #[error("the peer did not keep up with what it was sent")]
+    TooSlow,
+    /// We refused: the peer's bytes make no sense, or ask for too much.
+    #[error("refused")]
+    Refused,
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    Stopping,
+    /// What was owed did not leave in time after the end.
+    #[error("what was owed did not leave in time")]
+    Stuck,
+}
+
+/// What a service refuses to go on with. It ends one connection, after what was said has left.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Fault {
+    /// Their bytes can never become a frame.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// Our refusal, as a sentence for the log.
+    #[error("{0}")]
+    Refused(&'static str),
+}
+
+/// Where a connection's lane stands.
+///
+/// ```text
+/// Open ──close / fault / end of input──> Leaving ──all sent──> (the reactor closes)
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Letters are taken and delivered.
+    Open,
+    /// What is owed leaves; then the connection ends for this reason. `linger`: input that
+    /// nobody read may be on its way, so the end must not become a reset.
+    Leaving { why: Closed, linger: bool },
+}

@@ -1,0 +1,119 @@
+use super::{Closed, ConnId, Effect, Fate, Job, Moment, Outbox, REPLY_AT_ONCE_BYTES, Severity};
+use crate::buf::ReadBuf;
+use crate::wire::Encode;
+
+/// One service's turn of the loop: all it may do, and all it can reach.
+///
+/// Nothing here waits and nothing fails. Letters leave at the end of the turn; letters to
+/// somebody who is gone go nowhere.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    /// The loop's clock, read once a turn.
+    pub now: Moment,
+    /// Whose turn it is.
+    pub id: ConnId,
+    outbox: &'a mut Outbox,
+}
+
+impl<'a> Turn<'a> {
+    pub(crate) fn new(now: Moment, id: ConnId, outbox: &'a mut Outbox) -> Turn<'a> {
+        Turn { now, id, outbox }
+    }
+
+    /// Answers the connection whose turn it is.
+    pub fn reply<E: Encode + ?Sized>(&mut self, frame: &E) {
+        self.outbox.say([self.id], |out| frame.encode(out));
+    }
+
+    /// Answers with everything that is unread, and takes it.
+    ///
+    /// A large answer leaves from where it lies, without a copy.
+    pub fn reply_all(&mut self, input: &mut ReadBuf) {
+        let small = input.len() < REPLY_AT_ONCE_BYTES;
+        // What is already owed goes first, so only a lane without mail can lend.
+        if small || self.owed() > 0 {
+            self.outbox.say([self.id], |out| out.extend_from_slice(input.unread()));
+            input.consume(input.len());
+        } else {
+            input.lend();
+        }
+    }
+
+    /// Writes to another connection.
+    pub fn send<E: Encode + ?Sized>(&mut self, to: ConnId, frame: &E) {
+        self.outbox.say([to], |out| frame.encode(out));
+    }
+
+    /// Writes the same to many: it is in memory once, whoever many they are.
+    pub fn send_all<E: Encode + ?Sized>(
+        &mut self,
+        to: impl IntoIterator<Item = ConnId>,
+        frame: &E,
+    ) {
+        self.outbox.say(to, |out| frame.encode(out));
+    }
+
+    /// How many bytes this connection was sent and has not taken.
+    pub fn owed(&self) -> usize {
+        self.outbox.owed(self.id.slot)
+    }
+
+    /// Whether this connection is on its way out already.
+    pub fn is_leaving(&self) -> bool {
+        self.outbox.fate(self.id.slot) != Fate::Open
+    }
+
+    /// Whether this connection's input is [held](Turn::hold).
+    pub fn is_held(&self) -> bool {
+        self.outbox.is_held(self.id.slot)
+    }
+
+    /// Ends this connection when what it is owed has left.
+    pub fn close(&mut self) {
+        self.leave(Closed::Done, false);
+    }
+
+    /// As [`close`](Turn::close), when the peer may be sending something that nobody will read:
+    /// writing is shut down first and a bounded amount of input discarded, or the kernel's reset
+    /// would destroy our last words on their way.
+    pub fn close_lingering(&mut self) {
+        self.leave(Closed::Done, true);
+    }
+
+    /// Takes no input for now: what has come stays unread, what comes stays in the kernel.
+    pub fn hold(&mut self) {
+        if let Some(lane) = self.outbox.lane(self.id) {
+            lane.held = true;
+        }
+    }
+
+    /// Takes input again, beginning with what is unread.
+    pub fn resume(&mut self) {
+        if let Some(lane) = self.outbox.lane(self.id) {
+            lane.held = false;
+            self.outbox.ask(self.id, Effect::Resume);
+        }
+    }
+
+    /// Asks for [`wake`](crate::service::Service::wake) at that moment; a later call replaces an
+    /// earlier one, and [`Moment::NEVER`] cancels it.
+    pub fn wake_at(&mut self, at: Moment) {
+        self.outbox.ask(self.id, Effect::Wake(at));
+    }
+
+    /// Runs a command for this connection, which has at most one.
+    pub fn spawn(&mut self, job: Job) {
+        self.outbox.ask(self.id, Effect::Spawn(Box::new(job)));
+    }
+
+    /// Ends this connection's command and everything in its process group.
+    pub fn kill(&mut self, severity: Severity) {
+        self.outbox.ask(self.id, Effect::Kill(severity));
+    }
+
+    fn leave(&mut self, why: Closed, linger: bool) {
+        if self.outbox.lane(self.id).is_some() {
+            self.outbox.leave(self.id.slot, why, linger);
+        }
+    }
+}

@@ -1,0 +1,273 @@
+use std::collections::VecDeque;
+use std::io;
+
+use slab::Slab;
+
+use super::Reactor;
+use super::connection::READ_BYTES;
+use super::os::{Os, Spawned};
+use super::token::{GENERATION_MAX, Source, Token};
+use crate::outbox::{ChildEvent, ConnId, Exit, Job, Output, Severity};
+
+/// The commands that run, and those that wait for one of them to end.
+#[derive(Debug)]
+pub(super) struct Children<O: Os> {
+    running: Slab<Child<O>>,
+    waiting: VecDeque<(ConnId, Box<Job>)>,
+    generation: u32,
+    /// One read's worth of output.
+    output: Vec<u8>,
+}
+
+/// One command.
+///
+/// Exit is not the end of its output (what it wrote is still in the pipe, and a grandchild may
+/// hold the other end for ever), and the end of its output is not exit. So: it ends when it has
+/// exited *and* each pipe was read dry once after that.
+#[derive(Debug)]
+struct Child<O: Os> {
+    owner: ConnId,
+    generation: u32,
+    process: O::Process,
+    out: Pipe<O::Pipe>,
+    err: Pipe<O::Pipe>,
+    /// The poll said that it has ended.
+    ending: bool,
+    /// How it ended; its process group is killed by then.
+    exit: Option<Exit>,
+}
+
+#[derive(Debug)]
+struct Pipe<P> {
+    /// `None` when nothing more will come through it.
+    end: Option<P>,
+    /// There may be something to read: remembered until a read says otherwise.
+    ready: bool,
+}
+
+impl<P> Pipe<P> {
+    fn new(end: P) -> Pipe<P> {
+        Pipe { end: Some(end), ready: true }
+    }
+
+    fn wants(&self) -> bool {
+        self.ready && self.end.is_some()
+    }
+}
+
+impl<O: Os> Children<O> {
+    pub(super) fn new() -> Children<O> {
+        Children {
+            running: Slab::new(),
+            waiting: VecDeque::new(),
+            generation: 0,
+            output: vec![0; READ_BYTES],
+        }
+    }
+
+    /// How many run and how many wait.
+    pub(super) fn count(&self) -> (usize, usize) {
+        (self.running.len(), self.waiting.len())
+    }
+
+    fn get(&mut self, id: ConnId) -> Option<&mut Child<O>> {
+        self.running.get_mut(id.slot as usize).filter(|child| child.generation == id.generation)
+    }
+}
+
+impl<O: Os> Reactor<O> {
+    pub(super) fn note_child(&mut self, source: Source) {
+        match source {
+            Source::ChildOut(id) => {
+                if let Some(child) = self.children.get(id) {
+                    child.out.ready = true;
+                }
+            }
+            Source::ChildErr(id) => {
+                if let Some(child) = self.children.get(id) {
+                    child.err.ready = true;
+                }
+            }
+            Source::ChildExit(id) => {
+                if let Some(child) = self.children.get(id) {
+                    child.ending = true;
+                }
+            }
+            _ => unreachable!("the caller asks about children only"),
+        }
+    }
+
+    /// Whether a child has news that its connection has room for.
+    pub(super) fn has_child_news(&self) -> bool {
+        self.children.running.iter().any(|(_, child)| {
+            child.ending && child.exit.is_none()
+                || (child.out.wants() && self.has_room(child.owner))
+                || child.err.wants()
+                || (child.exit.is_some() && child.out.end.is_none() && child.err.end.is_none())
+        })
+    }
+
+    /// Whether this connection keeps up with what a command writes. If not, the command waits in
+    /// its pipe, and delivering what is owed is what wakes it.
+    fn has_room(&self, owner: ConnId) -> bool {
+        !self.is_live(owner) || self.outbox.owed(owner.slot) < self.limits.pause_bytes
+    }
+
+    /// Runs a command for a connection now or when there is room, or says that there is none.
+    pub(super) fn spawn(&mut self, owner: ConnId, job: Box<Job>) {
+        if self.children.running.len() < self.limits.commands {
+            self.start(owner, &job);
+        } else if self.children.waiting.len() < self.limits.commands_waiting {
+            self.children.waiting.push_back((owner, job));
+        } else {
+            self.recorder.busy();
+            self.ask_service(owner, |service, turn| service.child(turn, ChildEvent::Busy));
+        }
+    }
+
+    fn start(&mut self, owner: ConnId, job: &Job) {
+        match self.start_watched(owner, job) {
+            Ok(()) => self.recorder.spawned(owner),
+            Err(error) => {
+                self.recorder.spawn_failed(&error);
+                self.ask_service(owner, |service, turn| {
+                    service.child(turn, ChildEvent::Failed(error));
+                });
+            }
+        }
+    }
+
+    fn start_watched(&mut self, owner: ConnId, job: &Job) -> io::Result<()> {
+        let Spawned { out, err, process } = self.os.spawn(job)?;
+        let children = &mut self.children;
+        children.generation = children.generation % GENERATION_MAX + 1;
+        let entry = children.running.vacant_entry();
+        let slot = u32::try_from(entry.key()).expect("commands are limited far below that");
+        let id = ConnId { slot, generation: children.generation };
+        let watched = self
+            .os
+            .watch_pipe(&out, Token::of(Source::ChildOut(id)))
+            .and_then(|()| self.os.watch_pipe(&err, Token::of(Source::ChildErr(id))))
+            .and_then(|()| self.os.watch_process(&process, Token::of(Source::ChildExit(id))));
+        if let Err(error) = watched {
+            // It runs already, and nobody would hear of it: it must not go on.
+            self.os.kill(&process, Severity::Force);
+            self.os.reap(process);
+            return Err(error);
+        }
+        entry.insert(Child {
+            owner,
+            generation: id.generation,
+            process,
+            out: Pipe::new(out),
+            err: Pipe::new(err),
+            ending: false,
+            exit: None,
+        });
+        Ok(())
+    }
+
+    /// Ends a connection's command: that which runs, or that which waits.
+    pub(super) fn kill(&mut self, owner: ConnId, severity: Severity) {
+        self.children.waiting.retain(|(waiting, _)| *waiting != owner);
+        for (_, child) in &mut self.children.running {
+            if child.owner == owner && child.exit.is_none() {
+                self.os.kill(&child.process, severity);
+            }
+        }
+    }
+
+    /// Passes on what commands write and how they end; one helping each.
+    pub(super) fn hear_children(&mut self) {
+        if self.children.running.is_empty() && self.children.waiting.is_empty() {
+            return;
+        }
+        let slots: Vec<usize> = self.children.running.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            self.note_exit(slot);
+            self.hear(slot, Output::Out);
+            self.hear(slot, Output::Err);
+            self.bury(slot);
+        }
+        while self.children.running.len() < self.limits.commands {
+            let Some((owner, job)) = self.children.waiting.pop_front() else { break };
+            if self.is_live(owner) {
+                self.start(owner, &job);
+            }
+        }
+    }
+
+    /// The leader of the group has ended: everybody else in it ends too. Only then is the leader
+    /// reaped, or its number, and with it the group's, could already be somebody else's.
+    fn note_exit(&mut self, slot: usize) {
+        let child = &mut self.children.running[slot];
+        if !child.ending || child.exit.is_some() {
+            return;
+        }
+        match self.os.ended(&child.process) {
+            Ok(Some(exit)) => {
+                self.os.kill(&child.process, Severity::Force);
+                child.exit = Some(exit);
+                // What was written before the end is in the pipes: look once more.
+                child.out.ready = true;
+                child.err.ready = true;
+            }
+            Ok(None) => child.ending = false,
+            Err(error) => {
+                self.recorder.spawn_failed(&error);
+                child.exit = Some(Exit::Signal(0));
+            }
+        }
+    }
+
+    /// Reads once from one of its outputs.
+    fn hear(&mut self, slot: usize, which: Output) {
+        let owner = self.children.running[slot].owner;
+        let room = which == Output::Err || self.has_room(owner);
+        let child = &mut self.children.running[slot];
+        let exited = child.exit.is_some();
+        let pipe = match which {
+            Output::Out => &mut child.out,
+            Output::Err => &mut child.err,
+        };
+        let Some(end) = pipe.end.as_ref().filter(|_| pipe.ready && room) else { return };
+        match self.os.read_pipe(end, &mut self.children.output) {
+            Ok(0) => pipe.end = None,
+            Ok(n) => {
+                let output = std::mem::take(&mut self.children.output);
+                self.ask_service(owner, |service, turn| {
+                    service.child(turn, ChildEvent::Wrote(which, &output[..n]));
+                });
+                self.children.output = output;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                pipe.ready = false;
+                // A grandchild may hold the other end; it is not waited for.
+                if exited {
+                    pipe.end = None;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => pipe.end = None,
+        }
+    }
+
+    /// Says how it ended, when everything it wrote has been told.
+    fn bury(&mut self, slot: usize) {
+        let child = &self.children.running[slot];
+        let (Some(exit), None, None) = (child.exit, &child.out.end, &child.err.end) else { return };
+        let Child { owner, process, .. } = self.children.running.remove(slot);
+        self.os.reap(process);
+        self.recorder.reaped();
+        self.ask_service(owner, |service, turn| service.child(turn, ChildEvent::Ended(exit)));
+    }
+
+    /// Nothing outlives the server.
+    pub(super) fn kill_all(&mut self) {
+        self.children.waiting.clear();
+        for child in self.children.running.drain() {
+            self.os.kill(&child.process, Severity::Force);
+            self.os.reap(child.process);
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! How connections end, one by one and all together.
+
+use std::io;
+use std::time::Duration;
+
+use super::Stopping;
+use super::connection::{Connection, Input, Pause, READ_BYTES, Stage};
+use super::limits::{
+    BEHIND_PATIENCE, FRAME_PATIENCE, LEAVING_PATIENCE, LINGER_BYTES_MAX, LINGER_PATIENCE, TURN_SLOW,
+};
+use super::os::{Os, Signal};
+use super::recorder::Counters;
+use super::Reactor;
+use crate::outbox::{Closed, ConnId, Fate, Fault, Moment, Turn};
+use crate::service::Backlog;
+
+impl<S> Connection<S> {
+    pub(super) fn is(&self, id: ConnId) -> bool {
+        self.generation == id.generation
+    }
+
+    /// Writes once, and remembers if the socket is full.
+    pub(super) fn write<O: Os<Stream = S>>(
+        &mut self,
+        os: &mut O,
+        bytes: &[u8],
+    ) -> io::Result<usize> {
+        if self.full || bytes.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            match os.write(&self.stream, bytes) {
+                Ok(n) => {
+                    self.full = n < bytes.len();
+                    return Ok(n);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.full = true;
+                    return Ok(0);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+impl<O: Os> Reactor<O> {
+    /// Our refusal, or bytes that make no sense: what was said leaves, then the connection ends.
+    pub(super) fn refuse(&mut self, slot: u32, fault: &Fault) {
+        let conn = &self.conns[slot as usize];
+        let door = &self.listeners[usize::from(conn.door)].door;
+        self.recorder.faulted(&door.name, &conn.peer, fault);
+        self.outbox.leave(slot, Closed::Refused, true);
+    }
+
+    /// Everything was said and has left: ends our side, so that it arrives.
+    pub(super) fn finish(&mut self, slot: u32, why: Closed, linger: bool) {
+        let conn = &mut self.conns[slot as usize];
+        if conn.stage != Stage::Open {
+            return;
+        }
+        // With nothing unread in the kernel, closing sends a FIN. With something, it sends a
+        // reset, which destroys on its way what the peer has not read yet.
+        if conn.fin || !linger && !conn.hot {
+            let why = if conn.fin && why == Closed::Done { Closed::Ended } else { why };
+            return self.close_now(slot, why);
+        }
+        if let Err(error) = self.os.shutdown(&conn.stream) {
+            return self.close_now(slot, Closed::Gone(error.kind()));
+        }
+        conn.carry = None;
+        conn.stage = Stage::Lingering { why, discarded: 0 };
+        self.deadlines.set(slot, self.now.after(LINGER_PATIENCE));
+        self.wakes.cancel(slot);
+        // A connection that is on the queue already stays there.
+        let id = ConnId { slot, generation: conn.generation };
+        if conn.input != Input::Queued {
+            conn.input = Input::Waiting;
+            if conn.hot {
+                conn.input = Input::Queued;
+                self.ready.push(id);
+            }
+        }
+    }
+
+    /// Reads what a lingering connection still sends, and throws it away.
+    pub(super) fn discard(&mut self, slot: u32) {
+        let conn = &mut self.conns[slot as usize];
+        let Stage::Lingering { why, discarded } = conn.stage else { return };
+        conn.input = Input::Waiting;
+        self.input.clear();
+        let result = conn.read(&mut self.os, &mut self.input);
+        let discarded = discarded.saturating_add(self.input.len() as u32);
+        self.input.clear();
+        conn.stage = Stage::Lingering { why, discarded };
+        if result.is_err() || conn.fin || discarded >= LINGER_BYTES_MAX {
+            return self.close_now(slot, why);
+        }
+        if conn.hot {
+            conn.input = Input::Queued;
+            self.ready.push(ConnId { slot, generation: conn.generation });
+        }
+    }
+
+    /// The connection is over. It is freed at the end of the turn, not now: an event of this very
+    /// batch may still be about its slot.
+    pub(super) fn close_now(&mut self, slot: u32, why: Closed) {
+        let conn = &mut self.conns[slot as usize];
+        let why = match conn.stage {
+            Stage::Dead { .. } => return,
+            Stage::Lingering { why, .. } => why,
+            Stage::Open => why,
+        };
+        conn.stage = Stage::Dead { why };
+        conn.carry = None;
+        // From here on letters to it go nowhere, also those that others still write in this turn.
+        self.recorder.dropped(self.outbox.shut(slot));
+        self.dead.push(slot);
+    }
+
+    /// Frees connections that were closed; the only place that does.
+    pub(super) fn reap(&mut self) {
+        while let Some(slot) = self.dead.pop() {
+            let conn = self.conns.remove(slot as usize);
+            let Stage::Dead { why } = conn.stage else {
+                unreachable!("only `close_now` puts connections on this list")
+            };
+            let id = ConnId { slot, generation: conn.generation };
+            self.kill(id, crate::outbox::Severity::Force);
+            self.deadlines.cancel(slot);
+            self.wakes.cancel(slot);
+            self.os.close(conn.stream);
+            let listener = &mut self.listeners[usize::from(conn.door)];
+            listener.connections -= 1;
+            self.recorder.closed(id, &listener.door.name, &conn.peer, why);
+            let service = listener.door.service;
+            let mut turn = Turn::new(self.now, id, &mut self.outbox);
+            self.services[service.0].closed(&mut turn, &why);
+            self.end_rests();
+        }
+        // What `closed` asked for its own connection is void; what it told others leaves next turn.
+        self.carry_out();
+    }
+
+    /// Looks whether a connection keeps up with what it is owed.
+    pub(super) fn keep_up(&mut self, slot: u32, owed: usize, progress: bool) {
+        let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| c.stage == Stage::Open) else {
+            return;
+        };
+        let door = &self.listeners[usize::from(conn.door)].door;
+        if self.outbox.fate(slot) != Fate::Open {
+            if progress || self.deadlines.due(slot) == Moment::NEVER {
+                self.deadlines.set(slot, self.now.after(LEAVING_PATIENCE));
+            }
+            if conn.input == Input::Waiting {
+                conn.input = Input::Paused(Pause::Leaving);
+            }
+            return;
+        }
+        match self.services[door.service.0].backlog() {
+            Backlog::Pause => {
+                if owed >= self.limits.pause_bytes && conn.input == Input::Waiting {
+                    conn.input = Input::Paused(Pause::Owed);
+                }
+                if owed <= self.limits.resume_bytes && conn.input == Input::Paused(Pause::Owed) {
+                    // No edge will come for what is already there: the queue is the wake-up.
+                    conn.input = Input::Queued;
+                    self.ready.push(ConnId { slot, generation: conn.generation });
+                }
+            }
+            Backlog::LetGo => {
+                if owed > self.limits.behind_bytes_max {
+                    return self.close_now(slot, Closed::TooSlow);
+                }
+                let behind = owed > self.limits.behind_bytes;
+                if behind != conn.behind {
+                    conn.behind = behind;
+                    self.be_patient(slot);
+                }
+            }
+        }
+    }
+
+    /// Sets the deadline that fits what the connection is in the middle of.
+    pub(super) fn be_patient(&mut self, slot: u32) {
+        let conn = &mut self.conns[slot as usize];
+        if conn.stage != Stage::Open {
+            return;
+        }
+        let idle = self.listeners[usize::from(conn.door)].door.idle;
+        if self.outbox.fate(slot) != Fate::Open {
+            return self.deadlines.set(slot, self.now.after(LEAVING_PATIENCE));
+        }
+        if conn.behind {
+            // Counts from when it fell behind, not from its last sign of life.
+            if !self.deadlines.due(slot).is_within(self.now, BEHIND_PATIENCE) {
+                self.deadlines.set(slot, self.now.after(BEHIND_PATIENCE));
+            }
+            return;
+        }
+        let in_frame = conn.carry.is_some() && !conn.unheard;
+        if in_frame {
+            if conn.begun == 0 {
+                conn.begun = self.now.as_secs().max(1);
+                self.deadlines.set(slot, self.now.after(FRAME_PATIENCE));
+            }
+            return;
+        }
+        let was_in_frame = std::mem::take(&mut conn.begun) != 0;
+        match idle {
+            Some(idle) => self.deadlines.set(slot, self.now.after(idle)),
+            None if was_in_frame || self.deadlines.due(slot) != Moment::NEVER => {
+                self.deadlines.cancel(slot);
+            }
+            None => {}
+        }
+    }
+
+    /// A deadline has come.
+    pub(super) fn expire(&mut self, slot: u32) {
+        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        match conn.stage {
+            Stage::Dead { .. } => {}
+            Stage::Lingering { why, .. } => self.close_now(slot, why),
+            Stage::Open if self.outbox.fate(slot) != Fate::Open => {
+                self.close_now(slot, Closed::Stuck);
+            }
+            Stage::Open if conn.behind => self.close_now(slot, Closed::TooSlow),
+            // What came in time wins over the timer: it is looked at before anything else.
+            Stage::Open if conn.input == Input::Queued => {
+                self.deadlines.set(slot, self.now.after(Duration::from_millis(1)));
+            }
+            Stage::Open if conn.begun != 0 => {
+                let bytes = conn.carry.as_ref().map_or(0, |carry| carry.len() as u64);
+                let patience = FRAME_PATIENCE + Duration::from_secs(bytes / 1024);
+                let until = Moment::START
+                    .after(Duration::from_secs(u64::from(conn.begun)))
+                    .after(patience);
+                if until > self.now {
+                    self.deadlines.set(slot, until);
+                } else {
+                    self.outbox.leave(slot, Closed::SlowFrame, true);
+                    self.settle(slot);
+                }
+            }
+            Stage::Open => {
+                self.outbox.leave(slot, Closed::Idle, true);
+                self.settle(slot);
+            }
+        }
+    }
+
+    /// Does what signals and callers ask for.
+    pub(super) fn heed_signals(&mut self) {
+        let mut signals = Vec::new();
+        self.os.signals(&mut signals);
+        for signal in signals {
+            match signal {
+                Signal::Stop => self.stop(),
+                Signal::Reload => log::warn!("there is nothing to reload yet: SIGHUP was ignored"),
+                Signal::Report => self.report(),
+            }
+        }
+    }
+
+    /// Stops: lets nobody new in, and gives whoever is here [`Limits::drain`](super::Limits) to
+    /// finish. Asked again, stops at once.
+    pub fn stop(&mut self) {
+        if self.stopping != Stopping::No {
+            self.stopping = Stopping::Now;
+            return;
+        }
+        self.stopping = Stopping::Draining(self.now.after(self.limits.drain));
+        self.close_doors();
+        let ids = self.ids();
+        log::info!(connections = ids.len(); "stopping");
+        for id in ids {
+            self.ask_service(id, |service, turn| service.stopping(turn));
+            if self.is_live(id) {
+                self.settle(id.slot);
+            }
+        }
+    }
+
+    /// Whether there is nothing left to do.
+    pub fn stopped(&self) -> bool {
+        match self.stopping {
+            Stopping::No => false,
+            Stopping::Now => true,
+            Stopping::Draining(until) => self.conns.is_empty() || self.now >= until,
+        }
+    }
+
+    /// Lets go of whatever is left: no connection, child or socket outlives the loop.
+    pub(super) fn abandon(&mut self) {
+        self.kill_all();
+        for id in self.ids() {
+            self.close_now(id.slot, Closed::Stopping);
+        }
+        self.reap();
+    }
+
+    fn ids(&self) -> Vec<ConnId> {
+        let id = |(slot, conn): (usize, &Connection<O::Stream>)| ConnId {
+            slot: slot as u32,
+            generation: conn.generation,
+        };
+        self.conns.iter().map(id).collect()
+    }
+
+    /// What has been done and what there is, for logs, tests and people.
+    pub fn counters(&self) -> Counters {
+        let (children, children_waiting) = self.children.count();
+        let (_, owed) = self.outbox.count();
+        Counters {
+            connections: self.conns.len() as u64,
+            children: children as u64,
+            children_waiting: children_waiting as u64,
+            timers: (self.deadlines.len() + self.wakes.len()) as u64,
+            ready: self.ready.len() as u64,
+            owed: owed as u64,
+            ..self.recorder.counters.clone()
+        }
+    }
+
+    fn report(&self) {
+        match serde_json::to_string(&self.counters()) {
+            Ok(counters) => log::warn!(target: "onepoll::counters", "{counters}"),
+            Err(error) => log::error!(error:%; "could not print the counters"),
+        }
+    }
+
+    /// Says so when a turn took long, and ends the process when the user asked for that.
+    pub(super) fn watch_turn(&mut self, took: Duration) {
+        if took < TURN_SLOW {
+            return;
+        }
+        let counters = self.counters();
+        self.recorder.slow_turn(took, &counters);
+        if self.limits.turn_max.is_some_and(|max| took > max) {
+            log::error!(took_ms = took.as_millis() as u64; "a turn took longer than the user allows");
+            std::process::abort();
+        }
+    }
+}
+
+const _: () = assert!(READ_BYTES < LINGER_BYTES_MAX as usize);

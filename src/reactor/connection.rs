@@ -1,0 +1,210 @@
+use std::io;
+
+use super::os::{Os, Readiness};
+use crate::buf::ReadBuf;
+use crate::outbox::Closed;
+use crate::service::Peer;
+
+/// One read takes no more than this (the read budget of a turn): then it is the next guest's turn.
+pub const READ_BYTES: usize = 64 * 1024;
+
+/// A carry up to this size is copied in front of the next read; a larger one is read into
+/// directly, or a frame that comes byte by byte would be copied once per byte.
+const CARRY_COPIED_MAX: usize = 4 * 1024;
+
+/// What may stay unread: the longest frame, and one read more.
+pub const UNREAD_BYTES_MAX: usize = 2 * READ_BYTES;
+
+/// One connection. At rest it owns no buffer: the entry here, its lane in the outbox, and a
+/// timer if it has one, are all there is.
+#[derive(Debug)]
+pub(super) struct Connection<S> {
+    pub(super) stream: S,
+    pub(super) generation: u32,
+    pub(super) peer: Peer,
+    /// Which listener it came through.
+    pub(super) door: u16,
+    pub(super) stage: Stage,
+    pub(super) input: Input,
+    /// What has come and is not a whole frame, while there is something.
+    pub(super) carry: Option<Box<ReadBuf>>,
+    /// Whether the service has not seen all of the carry, because its share or its wish ended first.
+    pub(super) unheard: bool,
+    /// Since when a frame has been incomplete, in seconds of the loop's clock; 0: it is not.
+    pub(super) begun: u32,
+    /// Whether there may be more to read: readiness is remembered until the socket disproves it.
+    pub(super) hot: bool,
+    /// Whether a short read proves nothing: a FIN or an urgent mark may be what made it short.
+    pub(super) short_lies: bool,
+    /// Whether the end of input was read.
+    pub(super) fin: bool,
+    /// Whether a write was short: the socket is full, and an edge will tell when it is not.
+    pub(super) full: bool,
+    /// Whether it is owed more than the soft limit.
+    pub(super) behind: bool,
+}
+
+/// Where a connection stands.
+///
+/// ```text
+///                    ┌───────────── reset, failed write, no progress ───────────┐
+///                    │                                                          v
+/// accept ──> Open ──┴─ close / fault / eof, then all is sent ──┬─ drained ──> Dead ──> reaped
+///                                                               v               ^
+///                                                           Lingering ──────────┘
+///                                              FIN came, enough discarded, or 2 s
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Served. The outbox knows whether it is already leaving, which is: still owed something.
+    Open,
+    /// Everything was said and writing is shut down; what still comes is discarded, since closing
+    /// with unread input sends a reset, and a reset destroys what is still on its way.
+    Lingering {
+        why: Closed,
+        /// How much was discarded, in bytes.
+        discarded: u32,
+    },
+    /// Closed in this turn, freed at its end: no slot is used again within a batch of events.
+    Dead { why: Closed },
+}
+
+/// The reading half: at the end of a turn it is in exactly one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Input {
+    /// For an edge: the last read proved that there is nothing.
+    Waiting,
+    /// On the ready queue.
+    Queued,
+    /// Not read, for a reason that has a wake-up.
+    Paused(Pause),
+    /// The end was read, and the service knows.
+    Ended,
+}
+
+/// Why a connection is not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pause {
+    /// It asks faster than it reads; delivering what it is owed wakes it.
+    Owed,
+    /// Its service asked; [`resume`](crate::outbox::Turn::resume) wakes it.
+    Held,
+    /// It is leaving, and what it still says is not wanted; it has a deadline on progress.
+    Leaving,
+}
+
+impl<S> Connection<S> {
+    pub(super) fn new(stream: S, generation: u32, peer: Peer, door: u16) -> Connection<S> {
+        Connection {
+            stream,
+            generation,
+            peer,
+            door,
+            stage: Stage::Open,
+            input: Input::Queued,
+            carry: None,
+            unheard: false,
+            begun: 0,
+            // Nobody asked the poll yet: whatever came with the connection is found by reading.
+            hot: true,
+            short_lies: false,
+            fin: false,
+            full: false,
+            behind: false,
+        }
+    }
+
+    pub(super) fn is_dead(&self) -> bool {
+        matches!(self.stage, Stage::Dead { .. })
+    }
+
+    /// Remembers what the poll saw; says whether there is something new to read.
+    pub(super) fn note(&mut self, seen: Readiness) -> bool {
+        self.short_lies |= seen.read_closed || seen.urgent;
+        let more = seen.readable || seen.read_closed || seen.urgent;
+        self.hot |= more && !self.fin;
+        more && !self.fin
+    }
+
+    /// The buffer to read into: the carry where it is, or everything in front of the shared one.
+    pub(super) fn take_input(&mut self, shared: &mut ReadBuf) -> ReadBuf {
+        match &mut self.carry {
+            Some(carry) if carry.len() > CARRY_COPIED_MAX => std::mem::take(&mut **carry),
+            Some(carry) => {
+                shared.clear();
+                shared.push(carry.unread());
+                carry.clear();
+                std::mem::take(shared)
+            }
+            None => {
+                shared.clear();
+                std::mem::take(shared)
+            }
+        }
+    }
+
+    /// Keeps what is still unread, and gives the shared buffer back.
+    pub(super) fn keep_input(&mut self, input: ReadBuf, shared: &mut ReadBuf, was_own: bool) {
+        match (was_own, input.is_empty()) {
+            (true, true) => self.carry = None,
+            (true, false) => *self.carry.get_or_insert_default().as_mut() = input,
+            (false, empty) => {
+                if empty {
+                    self.carry = None;
+                } else {
+                    self.carry.get_or_insert_default().push(input.unread());
+                }
+                *shared = input;
+            }
+        }
+    }
+
+    /// Whether the next read goes into the connection's own buffer.
+    pub(super) fn reads_into_its_own(&self) -> bool {
+        self.carry.as_ref().is_some_and(|carry| carry.len() > CARRY_COPIED_MAX)
+    }
+
+    /// Reads once, and learns from the answer.
+    pub(super) fn read<O: Os<Stream = S>>(
+        &mut self,
+        os: &mut O,
+        into: &mut ReadBuf,
+    ) -> io::Result<usize> {
+        let room = READ_BYTES.min(UNREAD_BYTES_MAX - into.len().min(UNREAD_BYTES_MAX));
+        if room == 0 {
+            return Ok(0);
+        }
+        match into.fill(room, |room| os.read(&self.stream, room)) {
+            Ok(0) => {
+                self.fin = true;
+                self.hot = false;
+                Ok(0)
+            }
+            Ok(n) => {
+                self.hot = n == room || self.short_lies;
+                Ok(n)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.hot = false;
+                self.short_lies = false;
+                Ok(0)
+            }
+            // A signal came in between; the readiness stands.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+
+    use super::*;
+
+    #[test]
+    fn a_connection_at_rest_is_small() {
+        assert!(size_of::<Connection<OwnedFd>>() <= 64, "{}", size_of::<Connection<OwnedFd>>());
+        assert_eq!(size_of::<Option<Connection<OwnedFd>>>(), size_of::<Connection<OwnedFd>>());
+    }
+}

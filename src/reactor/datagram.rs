@@ -1,0 +1,130 @@
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use super::limits::DATAGRAMS_PER_TURN;
+use super::os::Os;
+use super::token::{Source, Token};
+use super::{DatagramsId, Reactor};
+use crate::service::DatagramTurn;
+
+/// Longer than any datagram, so that none is ever cut (UDP over IPv4: 65,507 bytes).
+pub const DATAGRAM_BYTES_MAX: usize = 65_536;
+
+/// A datagram endpoint: its socket, and what answers.
+#[derive(Debug, Clone)]
+pub struct Mailbox {
+    /// How it is called in the log: the endpoint as the user wrote it.
+    pub name: String,
+    /// Who answers.
+    pub service: DatagramsId,
+    /// Ports of this process's own sockets: answering one of them would be talking to oneself.
+    pub own_ports: Vec<u16>,
+}
+
+#[derive(Debug)]
+pub(super) struct Datagram<S> {
+    socket: S,
+    mailbox: Mailbox,
+    /// There may be mail: remembered until a receive says otherwise.
+    ready: bool,
+}
+
+impl<O: Os> Reactor<O> {
+    /// Answers what comes through `socket` from the next turn on.
+    pub fn answer(&mut self, socket: O::Datagram, mailbox: Mailbox) -> io::Result<()> {
+        let n = u32::try_from(self.datagrams.len()).map_err(|_| io::ErrorKind::QuotaExceeded)?;
+        self.os.watch_datagram(&socket, Token::of(Source::Datagram(n)))?;
+        self.datagrams.push(Datagram { socket, mailbox, ready: true });
+        Ok(())
+    }
+
+    pub(super) fn note_mail(&mut self, n: u32) {
+        if let Some(datagram) = self.datagrams.get_mut(n as usize) {
+            datagram.ready = true;
+        }
+    }
+
+    pub(super) fn has_mail(&self) -> bool {
+        self.datagrams.iter().any(|datagram| datagram.ready)
+    }
+
+    /// Answers [`DATAGRAMS_PER_TURN`] a socket at most. A datagram that cannot be sent is dropped
+    /// and counted, not queued: its protocol promises no more (fault E11).
+    pub(super) fn answer_mail(&mut self) {
+        if !self.has_mail() {
+            return;
+        }
+        let wall = self.os.wall();
+        for Datagram { socket, mailbox, ready } in &mut self.datagrams {
+            let service = &mut self.answerers[mailbox.service.0];
+            let mut budget = DATAGRAMS_PER_TURN;
+            while *ready && budget > 0 {
+                budget -= 1;
+                let (n, from) = match self.os.receive(socket, &mut self.letter) {
+                    Ok(received) => received,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        *ready = false;
+                        break;
+                    }
+                    // An earlier answer could not be delivered (ICMP); the socket lives.
+                    Err(error) => {
+                        self.recorder.receive_failed(&mailbox.name, &error);
+                        continue;
+                    }
+                };
+                self.recorder.received(n);
+                if !is_answerable(from, &mailbox.own_ports) {
+                    self.recorder.unanswerable(&mailbox.name, from);
+                    continue;
+                }
+                let mut turn = DatagramTurn::new(self.now, wall, from, &mut self.answer);
+                service.datagram(&mut turn, &self.letter[..n]);
+                let Some(answer) = turn.into_answer() else { continue };
+                match self.os.send(socket, answer, from) {
+                    Ok(()) => self.recorder.answered(answer.len()),
+                    Err(error) => self.recorder.send_failed(&mailbox.name, from, &error),
+                }
+            }
+        }
+    }
+}
+
+/// Whether an answer to this source can do harm: two servers that answer each other never stop
+/// (CVE-2024-2169), and nobody who asks sits on a well-known port, on port 0, on one of ours, or
+/// at an address that means many or nobody (fault E8).
+fn is_answerable(from: SocketAddr, own_ports: &[u16]) -> bool {
+    let port = from.port();
+    let ip = from.ip().to_canonical();
+    let one = match ip {
+        IpAddr::V4(ip) => !ip.is_broadcast() && !ip.is_multicast() && !ip.is_unspecified(),
+        IpAddr::V6(ip) => !ip.is_multicast() && !ip.is_unspecified(),
+    };
+    one && port >= 1024 && !(own_ports.contains(&port) && ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fault_e8_some_sources_are_never_answered() {
+        for source in [
+            "127.0.0.1:7",
+            "192.0.2.1:1023",
+            "127.0.0.1:0",
+            "255.255.255.255:5000",
+            "224.0.0.1:5000",
+            "0.0.0.0:5000",
+            "[ff02::1]:5000",
+            "[::]:5000",
+            "127.0.0.1:9000",
+            "[::ffff:127.0.0.1]:9000",
+            "[::1]:9000",
+        ] {
+            assert!(!is_answerable(source.parse().unwrap(), &[9000]), "{source}");
+        }
+        for source in ["127.0.0.1:1024", "192.0.2.1:9000", "[::1]:5000", "[fe80::1]:5000"] {
+            assert!(is_answerable(source.parse().unwrap(), &[9000]), "{source}");
+        }
+    }
+}

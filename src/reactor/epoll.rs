@@ -1,0 +1,335 @@
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Waker};
+use rustix::io::ioctl_fionbio;
+use rustix::net::sockopt::socket_peercred;
+use rustix::net::{
+    RecvFlags, SendFlags, Shutdown, SocketAddrAny, SocketFlags, acceptfrom_with, recvfrom, sendto,
+    shutdown,
+};
+use rustix::process::{
+    Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open, waitid,
+};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook_mio::v1_0::Signals;
+
+use super::os::{Os, Readiness, Seen, Signal, Spawned, Woke};
+use super::token::{Source, Token};
+use crate::outbox::{Exit, Job, Moment, Severity};
+use crate::service::Peer;
+
+/// How many events one wait may bring.
+const EVENTS_MAX: usize = 1024;
+
+/// Everything at once and once and for all: what is registered is never registered again.
+/// `PRIORITY` too, or urgent data would strand what follows it.
+const EVERYTHING: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
+
+/// The kernel, through mio: edge-triggered epoll.
+pub struct Epoll {
+    poll: Poll,
+    events: Events,
+    began: Instant,
+    spin: Option<Duration>,
+    signals: Option<Signals>,
+    calls: Arc<Calls>,
+}
+
+/// What a [`Handle`] asked for.
+#[derive(Debug)]
+struct Calls {
+    waker: Waker,
+    asked: AtomicU8,
+}
+
+const ASKED_STOP: u8 = 1;
+const ASKED_REPORT: u8 = 2;
+
+/// Reaches a running loop from elsewhere, such as a test that started it on a thread of its own.
+#[derive(Debug, Clone)]
+pub struct Handle(Arc<Calls>);
+
+impl Handle {
+    /// As SIGTERM: drain and stop.
+    pub fn stop(&self) -> io::Result<()> {
+        self.call(ASKED_STOP)
+    }
+
+    /// As SIGUSR1: print the counters.
+    pub fn report(&self) -> io::Result<()> {
+        self.call(ASKED_REPORT)
+    }
+
+    fn call(&self, what: u8) -> io::Result<()> {
+        self.0.asked.fetch_or(what, Ordering::Relaxed);
+        self.0.waker.wake()
+    }
+}
+
+impl Epoll {
+    /// A poll with nothing registered.
+    pub fn new() -> io::Result<Epoll> {
+        let poll = Poll::new()?;
+        let token = mio_token(Token::of(Source::Caller));
+        let waker = Waker::new(poll.registry(), token)?;
+        Ok(Epoll {
+            poll,
+            events: Events::with_capacity(EVENTS_MAX),
+            began: now(),
+            spin: None,
+            signals: None,
+            calls: Arc::new(Calls { waker, asked: AtomicU8::new(0) }),
+        })
+    }
+
+    /// Polls for this long before each sleep: an answer a scheduler's wake-up sooner, at the
+    /// price of a core.
+    pub fn spin(mut self, spin: Duration) -> Epoll {
+        self.spin = Some(spin).filter(|spin| !spin.is_zero());
+        self
+    }
+
+    /// Listens to SIGTERM, SIGINT, SIGHUP and SIGUSR1 from now on.
+    pub fn with_signals(mut self) -> io::Result<Epoll> {
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
+        let token = mio_token(Token::of(Source::Signals));
+        self.poll.registry().register(&mut signals, token, Interest::READABLE)?;
+        self.signals = Some(signals);
+        Ok(self)
+    }
+
+    /// A handle that reaches this loop.
+    pub fn handle(&self) -> Handle {
+        Handle(Arc::clone(&self.calls))
+    }
+
+    fn register(&self, fd: &OwnedFd, token: Token, interest: Interest) -> io::Result<()> {
+        self.poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), mio_token(token), interest)
+    }
+
+    /// Polls once, for at most `timeout`.
+    fn poll_once(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
+        match self.poll.poll(&mut self.events, timeout) {
+            Ok(()) => Ok(!self.events.is_empty()),
+            // A signal came; what it means is in its own socket.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one look at the clock")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the platform is 64-bit Linux, see lib.rs")]
+fn mio_token(token: Token) -> mio::Token {
+    mio::Token(token.as_u64() as usize)
+}
+
+impl Os for Epoll {
+    type Listener = OwnedFd;
+    type Stream = OwnedFd;
+    type Datagram = OwnedFd;
+    type Pipe = OwnedFd;
+    type Process = Process;
+
+    fn wait(&mut self, seen: &mut Vec<Seen>, until: Option<Moment>) -> io::Result<Woke> {
+        let clock = |began: Instant| Moment::START.after(now() - began);
+        let asleep = clock(self.began);
+        // mio rounds up to a whole millisecond, so the last one is not spent in a busy wait.
+        let timeout = until.map(|until| until.since(asleep));
+        let mut any = false;
+        if let Some(spin) = self.spin.filter(|_| timeout != Some(Duration::ZERO)) {
+            let spun = asleep.after(timeout.unwrap_or(spin).min(spin));
+            while !any && clock(self.began) < spun {
+                any = self.poll_once(Some(Duration::ZERO))?;
+            }
+        }
+        if !any {
+            self.poll_once(timeout)?;
+        }
+        seen.extend(self.events.iter().map(|event| Seen {
+            token: Token::from_u64(event.token().0 as u64),
+            readiness: Readiness {
+                readable: event.is_readable(),
+                writable: event.is_writable(),
+                read_closed: event.is_read_closed(),
+                urgent: event.is_priority(),
+                error: event.is_error(),
+            },
+        }));
+        Ok(Woke { asleep, awake: clock(self.began) })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "wall time, for display, on behalf of the loop")]
+    fn wall(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn watch_listener(&mut self, listener: &OwnedFd, token: Token) -> io::Result<()> {
+        self.register(listener, token, Interest::READABLE)
+    }
+
+    fn watch_datagram(&mut self, socket: &OwnedFd, token: Token) -> io::Result<()> {
+        self.register(socket, token, Interest::READABLE)
+    }
+
+    fn watch(&mut self, stream: &OwnedFd, token: Token) -> io::Result<()> {
+        self.register(stream, token, EVERYTHING)
+    }
+
+    fn watch_pipe(&mut self, pipe: &OwnedFd, token: Token) -> io::Result<()> {
+        self.register(pipe, token, Interest::READABLE)
+    }
+
+    fn watch_process(&mut self, process: &Process, token: Token) -> io::Result<()> {
+        self.register(&process.pidfd, token, Interest::READABLE)
+    }
+
+    fn accept(&mut self, listener: &OwnedFd) -> io::Result<(OwnedFd, Peer)> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let (stream, address) = acceptfrom_with(listener, flags)?;
+        // The address that accept returned, never `getpeername`: a connection that was reset
+        // before it was accepted is accepted all the same, and has no peer any more.
+        let peer = match address.map(SocketAddr::try_from) {
+            Some(Ok(address)) => Peer::from(address),
+            _ => match socket_peercred(&stream) {
+                Ok(peer) => Peer::Local {
+                    pid: peer.pid.as_raw_pid().unsigned_abs(),
+                    uid: peer.uid.as_raw(),
+                },
+                Err(_) => Peer::Unknown,
+            },
+        };
+        Ok((stream, peer))
+    }
+
+    fn close_listener(&mut self, listener: OwnedFd) {
+        drop(listener);
+    }
+
+    fn read(&mut self, stream: &OwnedFd, into: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(stream, into)?)
+    }
+
+    fn write(&mut self, stream: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
+        // SIGPIPE is ignored, as in every Rust program.
+        Ok(rustix::io::write(stream, bytes)?)
+    }
+
+    fn shutdown(&mut self, stream: &OwnedFd) -> io::Result<()> {
+        Ok(shutdown(stream, Shutdown::Write)?)
+    }
+
+    fn close(&mut self, stream: OwnedFd) {
+        drop(stream);
+    }
+
+    fn receive(&mut self, socket: &OwnedFd, into: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        let (_, n, from) = recvfrom(socket, into, RecvFlags::empty())?;
+        let from: SocketAddrAny = from.ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Ok((n, SocketAddr::try_from(from)?))
+    }
+
+    fn send(&mut self, socket: &OwnedFd, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+        sendto(socket, bytes, SendFlags::empty(), &to)?;
+        Ok(())
+    }
+
+    fn spawn(&mut self, job: &Job) -> io::Result<Spawned<Epoll>> {
+        use std::os::unix::ffi::OsStrExt;
+        // An absolute path, and no `pre_exec`, uid or gid: so the standard library starts it by
+        // posix_spawn, which does not copy our page tables, resets the signals and the mask.
+        let mut child = Command::new("/bin/sh")
+            .arg("-c")
+            .arg(std::ffi::OsStr::from_bytes(&job.line))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()?;
+        let pid = Pid::from_child(&child);
+        let started = pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(io::Error::from).and_then(|pidfd| {
+            let out = OwnedFd::from(child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?);
+            let err = OwnedFd::from(child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?);
+            ioctl_fionbio(&out, true)?;
+            ioctl_fionbio(&err, true)?;
+            Ok(Spawned { out, err, process: Process { pidfd, pid } })
+        });
+        if started.is_err() {
+            let _ = kill_process_group(pid, rustix::process::Signal::KILL);
+            let _ = child.wait();
+        }
+        started
+    }
+
+    fn read_pipe(&mut self, pipe: &OwnedFd, into: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(pipe, into)?)
+    }
+
+    fn kill(&mut self, process: &Process, severity: Severity) {
+        let signal = match severity {
+            Severity::Ask => rustix::process::Signal::TERM,
+            Severity::Force => rustix::process::Signal::KILL,
+        };
+        // The leader is not reaped yet, so the number is still its group's.
+        let _ = kill_process_group(process.pid, signal);
+    }
+
+    fn ended(&mut self, process: &Process) -> io::Result<Option<Exit>> {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        Ok(waitid(WaitId::PidFd(process.pidfd.as_fd()), options)?.map(|status| exit(&status)))
+    }
+
+    fn reap(&mut self, process: Process) {
+        let _ = waitid(WaitId::PidFd(process.pidfd.as_fd()), WaitIdOptions::EXITED);
+    }
+
+    fn signals(&mut self, into: &mut Vec<Signal>) {
+        if let Some(signals) = &mut self.signals {
+            into.extend(signals.pending().map(|signal| match signal {
+                SIGHUP => Signal::Reload,
+                SIGUSR1 => Signal::Report,
+                _ => Signal::Stop,
+            }));
+        }
+        match self.calls.asked.swap(0, Ordering::Relaxed) {
+            0 => {}
+            asked => {
+                into.extend((asked & ASKED_REPORT != 0).then_some(Signal::Report));
+                into.extend((asked & ASKED_STOP != 0).then_some(Signal::Stop));
+            }
+        }
+    }
+}
+
+/// A child: its descriptor, which is nobody else's ever, and the number of its process group.
+#[derive(Debug)]
+pub struct Process {
+    pidfd: OwnedFd,
+    pid: Pid,
+}
+
+fn exit(status: &WaitIdStatus) -> Exit {
+    match status.exit_status() {
+        Some(code) => Exit::Code(code),
+        None => Exit::Signal(status.terminating_signal().unwrap_or(0)),
+    }
+}
+
+impl fmt::Debug for Epoll {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Epoll").field("spin", &self.spin).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,88 @@
+//! What is always true at the end of a turn: checked after every turn in debug builds and by the
+//! simulator. A name such as I3 is that of the list "For the simulator" in the project's notes.
+
+use super::Reactor;
+use super::connection::{Connection, Input, Pause, Stage};
+use super::os::Os;
+use crate::outbox::{Fate, Moment};
+
+impl<O: Os> Reactor<O> {
+    /// Says which invariant does not hold, and of whom.
+    pub fn check(&self) -> Result<(), String> {
+        let (lanes, _) = self.outbox.count();
+        // I1: one lane per connection and back.
+        if lanes != self.conns.len() {
+            return Err(format!("I1: {} connections and {lanes} lanes", self.conns.len()));
+        }
+        for (slot, conn) in &self.conns {
+            self.check_connection(slot as u32, conn)
+                .map_err(|broken| format!("connection {slot}: {broken}: {conn:?}"))?;
+        }
+        // I7: what is counted equals a recount.
+        let counters = &self.recorder.counters;
+        if counters.connections_opened - counters.connections_closed != self.conns.len() as u64 {
+            return Err("I7: connections opened less closed are not those that are here".into());
+        }
+        let by_door: usize = self.listeners.iter().map(|l| l.connections).sum();
+        if by_door != self.conns.len() {
+            return Err(format!("I7: the doors count {by_door} connections"));
+        }
+        let timed = |slot: usize| self.conns.contains(slot);
+        if let Some(slot) = self.deadlines.slots().chain(self.wakes.slots()).find(|&s| !timed(s)) {
+            return Err(format!("I9: a timer of slot {slot} outlived its connection"));
+        }
+        self.deadlines.check()?;
+        self.wakes.check()
+    }
+
+    fn check_connection(&self, slot: u32, conn: &Connection<O::Stream>) -> Result<(), String> {
+        let deadline = self.deadlines.due(slot) != Moment::NEVER;
+        let (owed, fate) = (self.outbox.owed(slot), self.outbox.fate(slot));
+        let listed = self.outbox.is_listed(slot);
+        let err = |what: &str| Err(what.to_owned());
+        if !self.fresh.is_empty() {
+            return err("I3: not watched at the end of a turn");
+        }
+        match conn.stage {
+            Stage::Dead { .. } => return err("I9: closed and not freed"),
+            Stage::Lingering { .. } if !deadline => return err("I4: lingers without a deadline"),
+            Stage::Lingering { .. } => {
+                let waits = conn.input == Input::Waiting && !conn.hot;
+                let queued = conn.input == Input::Queued && self.is_queued(slot, conn);
+                return if waits || queued { Ok(()) } else { err("I3: lingers unheard") };
+            }
+            Stage::Open => {}
+        }
+        match conn.input {
+            Input::Waiting if conn.hot => err("I3: waits for an edge that has come"),
+            Input::Waiting if conn.unheard => err("I3: waits with bytes the service has not seen"),
+            Input::Waiting if conn.fin => err("I3: waits after the end"),
+            Input::Queued if !self.is_queued(slot, conn) => err("I3: queued in no queue"),
+            Input::Paused(Pause::Held) if !self.outbox.is_held(slot) => err("I3: held by nobody"),
+            Input::Paused(Pause::Owed) if owed <= self.limits.resume_bytes && !listed => {
+                err("I3: paused and owed nothing")
+            }
+            Input::Paused(Pause::Leaving) if fate == Fate::Open => err("I3: leaves nowhere"),
+            Input::Ended if !conn.fin => err("I3: ended before the end"),
+            _ => Ok(()),
+        }?;
+        // The writing half: what is owed has an edge to wait for, or a place on the list.
+        if owed > 0 && !conn.full && !listed {
+            return err("I3: owed something and nobody will send it");
+        }
+        if fate != Fate::Open && !deadline && !listed {
+            return err("I4: leaves without a deadline");
+        }
+        if conn.begun != 0 && !deadline {
+            return err("I4: in the middle of a frame without a deadline");
+        }
+        if conn.carry.as_ref().is_some_and(|carry| carry.is_empty()) {
+            return err("a connection at rest owns no buffer");
+        }
+        Ok(())
+    }
+
+    fn is_queued(&self, slot: u32, conn: &Connection<O::Stream>) -> bool {
+        self.ready.iter().any(|id| id.slot == slot && conn.is(*id))
+    }
+}

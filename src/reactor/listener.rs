@@ -1,0 +1,176 @@
+use std::io;
+use std::time::Duration;
+
+use rustix::io::Errno;
+
+use super::connection::Connection;
+use super::limits::{ACCEPT_REST, ACCEPTS_PER_TURN};
+use super::os::Os;
+use super::recorder::Refusal;
+use super::token::{GENERATION_MAX, Source, Token};
+use super::{Reactor, ServiceId};
+use crate::outbox::{ConnId, Moment};
+use crate::service::Peer;
+
+/// What a listener serves, and to whom.
+#[derive(Debug, Clone)]
+pub struct Door {
+    /// How it is called in the log: the endpoint as the user wrote it.
+    pub name: String,
+    /// Who serves those who come in.
+    pub service: ServiceId,
+    /// Connections at once through this door; more are refused.
+    pub connections_max: usize,
+    /// A connection that is silent for this long is closed.
+    pub idle: Option<Duration>,
+    /// Only this user may come in (Unix sockets).
+    pub only_uid: Option<u32>,
+}
+
+#[derive(Debug)]
+pub(super) struct Listener<L> {
+    /// `None` once the server is stopping.
+    socket: Option<L>,
+    pub(super) door: Door,
+    /// Somebody may be waiting: remembered until `accept` says otherwise.
+    knocking: bool,
+    /// No descriptors or no memory: rests until then, or until a connection closes.
+    rests_until: Option<Moment>,
+    pub(super) connections: usize,
+}
+
+impl<O: Os> Reactor<O> {
+    /// Opens a door: those who come in through `socket` are served from the next turn on.
+    pub fn listen(&mut self, socket: O::Listener, door: Door) -> io::Result<()> {
+        let n = u16::try_from(self.listeners.len()).map_err(|_| io::ErrorKind::QuotaExceeded)?;
+        self.os.watch_listener(&socket, Token::of(Source::Listener(u32::from(n))))?;
+        self.listeners.push(Listener {
+            socket: Some(socket),
+            door,
+            knocking: true,
+            rests_until: None,
+            connections: 0,
+        });
+        Ok(())
+    }
+
+    pub(super) fn note_knock(&mut self, listener: u32) {
+        if let Some(listener) = self.listeners.get_mut(listener as usize) {
+            listener.knocking = true;
+        }
+    }
+
+    /// Somebody may be waiting at a door that does not rest.
+    pub(super) fn has_knocks(&self) -> bool {
+        self.listeners.iter().any(|l| l.knocking && l.rests_until.is_none())
+    }
+
+    /// When the first rest ends.
+    pub(super) fn rest_ends(&self) -> Option<Moment> {
+        self.listeners.iter().filter_map(|l| l.rests_until).min()
+    }
+
+    /// A connection was closed, so a descriptor is free.
+    pub(super) fn end_rests(&mut self) {
+        self.listeners.iter_mut().for_each(|l| l.rests_until = None);
+    }
+
+    /// Lets in who knocks, [`ACCEPTS_PER_TURN`] a door at most.
+    pub(super) fn let_in(&mut self) {
+        for n in 0..self.listeners.len() {
+            if self.listeners[n].rests_until.is_some_and(|until| until <= self.now) {
+                self.listeners[n].rests_until = None;
+            }
+            for _ in 0..ACCEPTS_PER_TURN {
+                let listener = &mut self.listeners[n];
+                let (true, None) = (listener.knocking, listener.rests_until) else { break };
+                let Some(socket) = &listener.socket else { break };
+                match self.os.accept(socket) {
+                    Ok((stream, peer)) => self.welcome(n, stream, peer),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        listener.knocking = false;
+                    }
+                    Err(error) => {
+                        self.recorder.accept_failed(&listener.door.name, &error);
+                        // Whoever queues already sends no second edge, so `knocking` stays. An
+                        // error that concerned one connection only is over; anything else may
+                        // come again at once, and must not spin.
+                        if !concerns_one_connection(&error) {
+                            listener.rests_until = Some(self.now.after(ACCEPT_REST));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// One connection comes in, or is told why not.
+    fn welcome(&mut self, n: usize, stream: O::Stream, peer: Peer) {
+        let Listener { door, connections, .. } = &mut self.listeners[n];
+        let refusal = match peer {
+            Peer::Local { uid, .. } if door.only_uid.is_some_and(|only| only != uid) => {
+                Some(Refusal::OtherUser)
+            }
+            _ if self.conns.len() >= self.limits.connections => Some(Refusal::Full),
+            _ if *connections >= door.connections_max => Some(Refusal::DoorFull),
+            _ => None,
+        };
+        if let Some(refusal) = refusal {
+            self.recorder.refused(refusal, &door.name, &peer);
+            let mut words = Vec::new();
+            self.services[door.service.0].refusal(refusal.words(), &mut words);
+            if !words.is_empty() {
+                // Whoever is refused before it was heard gets one try, not a buffer.
+                let _ = self.os.write(&stream, &words);
+            }
+            self.os.close(stream);
+            return;
+        }
+        *connections += 1;
+        self.generation = if self.generation == GENERATION_MAX { 1 } else { self.generation + 1 };
+        let entry = self.conns.vacant_entry();
+        let slot = u32::try_from(entry.key()).expect("there are fewer descriptors than that");
+        let id = ConnId { slot, generation: self.generation };
+        let door_number = u16::try_from(n).expect("`listen` counts doors in 16 bits");
+        entry.insert(Connection::new(stream, id.generation, peer, door_number));
+        self.outbox.open(id);
+        self.recorder.opened(id, &self.listeners[n].door.name, &peer);
+        self.fresh.push(id);
+        // Reading before the first look at the poll saves a turn, and often the registration.
+        self.ready.push(id);
+        self.ask_service(id, |service, turn| service.open(turn, &peer));
+        self.be_patient(slot);
+    }
+
+    /// Nobody comes in any more.
+    pub(super) fn close_doors(&mut self) {
+        for listener in &mut self.listeners {
+            if let Some(socket) = listener.socket.take() {
+                self.os.close_listener(socket);
+            }
+            listener.knocking = false;
+            listener.rests_until = None;
+        }
+    }
+}
+
+/// Errors that tell of one connection that is gone, not of the listener (accept(2)): the next one
+/// is accepted at once.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    let Some(errno) = Errno::from_io_error(error) else { return false };
+    matches!(
+        errno,
+        Errno::CONNABORTED
+            | Errno::INTR
+            | Errno::PROTO
+            | Errno::PERM
+            | Errno::NETDOWN
+            | Errno::NOPROTOOPT
+            | Errno::HOSTDOWN
+            | Errno::NONET
+            | Errno::HOSTUNREACH
+            | Errno::OPNOTSUPP
+            | Errno::NETUNREACH
+            | Errno::TIMEDOUT
+    )
+}

@@ -1,0 +1,466 @@
+//! The loop.
+//!
+//! This folder is the only one that sees the poll. It knows doors, connections, the one clock and
+//! whose turn it is. It does not know formats, nicknames or commands.
+//!
+//! Start at [`Reactor::turn`]: six lines, each of which says what only it may do. Then
+//! [`Reactor::help`], the walk of a byte.
+
+mod child;
+mod closing;
+mod connection;
+mod datagram;
+mod epoll;
+mod inherited;
+mod invariants;
+mod limits;
+mod listener;
+mod os;
+mod recorder;
+mod socket;
+mod timer;
+mod token;
+
+use std::fmt;
+use std::io;
+
+use slab::Slab;
+
+use self::child::Children;
+use self::connection::{Connection, Input, Pause, Stage, UNREAD_BYTES_MAX};
+use self::datagram::{DATAGRAM_BYTES_MAX, Datagram};
+use self::listener::Listener;
+use self::recorder::Recorder;
+use self::timer::Timers;
+use crate::buf::ReadBuf;
+use crate::outbox::{
+    ARENA_BYTES_MAX, Closed, ConnId, Effect, Fate, Fault, Moment, Outbox, REPLY_AT_ONCE_BYTES, Turn,
+};
+use crate::service::{Backlog, Datagrams, Service};
+
+pub use self::datagram::Mailbox;
+pub use self::epoll::{Epoll, Handle};
+pub use self::inherited::{close_on_exec, inherited};
+pub use self::limits::Limits;
+pub use self::listener::Door;
+pub use self::os::{Os, Readiness, Seen, Signal, Spawned, Woke};
+pub use self::recorder::{ClosedBy, Counters, Refused};
+pub use self::socket::{LISTEN_BACKLOG, listen_tcp, listen_unix, open_udp};
+pub use self::token::{Source, Token};
+
+/// A stream service that was added to the reactor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServiceId(usize);
+
+/// A datagram service that was added to the reactor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DatagramsId(usize);
+
+/// One thread, one poll, and everybody who is served.
+pub struct Reactor<O: Os> {
+    os: O,
+    limits: Limits,
+    now: Moment,
+    /// What the poll saw and nobody noted yet.
+    seen: Vec<Seen>,
+
+    // Columns over the same keys: the connections' entries, what they are owed, when they are due.
+    conns: Slab<Connection<O::Stream>>,
+    outbox: Outbox,
+    deadlines: Timers,
+    wakes: Timers,
+
+    services: Vec<Box<dyn Service>>,
+    listeners: Vec<Listener<O::Listener>>,
+    answerers: Vec<Box<dyn Datagrams>>,
+    datagrams: Vec<Datagram<O::Datagram>>,
+    children: Children<O>,
+
+    /// Connections with something to read, in the order in which they are served.
+    ready: Vec<ConnId>,
+    /// Connections the poll does not watch yet.
+    fresh: Vec<ConnId>,
+    /// Connections that were closed in this turn.
+    dead: Vec<u32>,
+    /// The last connection's generation.
+    generation: u32,
+
+    stopping: Stopping,
+    recorder: Recorder,
+
+    // Shared by all turns, so that a connection at rest owns nothing.
+    input: ReadBuf,
+    letter: Vec<u8>,
+    answer: Vec<u8>,
+    slots: Vec<u32>,
+}
+
+/// Whether and how the server is on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stopping {
+    No,
+    /// Nobody new is let in; whoever is here may finish until then.
+    Draining(Moment),
+    /// At once.
+    Now,
+}
+
+impl<O: Os> Reactor<O> {
+    /// A loop over this system, with nobody to serve yet.
+    pub fn new(os: O, limits: Limits) -> Reactor<O> {
+        Reactor {
+            os,
+            limits,
+            now: Moment::START,
+            seen: Vec::new(),
+            conns: Slab::new(),
+            outbox: Outbox::default(),
+            deadlines: Timers::default(),
+            wakes: Timers::default(),
+            services: Vec::new(),
+            listeners: Vec::new(),
+            answerers: Vec::new(),
+            datagrams: Vec::new(),
+            children: Children::new(),
+            ready: Vec::new(),
+            fresh: Vec::new(),
+            dead: Vec::new(),
+            generation: 0,
+            stopping: Stopping::No,
+            recorder: Recorder::default(),
+            input: ReadBuf::default(),
+            letter: vec![0; DATAGRAM_BYTES_MAX],
+            answer: Vec::new(),
+            slots: Vec::new(),
+        }
+    }
+
+    /// Adds a service; doors are opened to it with [`listen`](Reactor::listen).
+    pub fn add(&mut self, service: Box<dyn Service>) -> ServiceId {
+        self.services.push(service);
+        ServiceId(self.services.len() - 1)
+    }
+
+    /// Adds a datagram service; see [`answer`](Reactor::answer).
+    pub fn add_datagrams(&mut self, service: Box<dyn Datagrams>) -> DatagramsId {
+        self.answerers.push(service);
+        DatagramsId(self.answerers.len() - 1)
+    }
+
+    /// Serves until it is told to stop, and whoever is here then has been served or is out of time.
+    pub fn run(&mut self) -> io::Result<()> {
+        while !self.stopped() {
+            self.turn()?;
+        }
+        self.abandon();
+        Ok(())
+    }
+
+    /// One turn of the loop.
+    pub fn turn(&mut self) -> io::Result<()> {
+        self.wait()?; // the only place that sleeps, and the only look at the clock
+        self.note(); // who became readable, who became writable; who knocks
+        self.serve(); // socket -> read buffer -> parser -> service -> write buffer; one helping each
+        self.wake(); // timers that are due, signals that came
+        self.flush(); // write buffer -> socket, once per connection; then watch who is new
+        self.reap(); // the only place a connection is freed
+        debug_assert_eq!(self.check(), Ok(()), "the invariants of invariants.rs");
+        Ok(())
+    }
+
+    fn wait(&mut self) -> io::Result<()> {
+        let until = if self.has_work() { Some(self.now) } else { self.next_deadline() };
+        let Woke { asleep, awake } = self.os.wait(&mut self.seen, until)?;
+        self.watch_turn(asleep.since(self.now));
+        self.now = self.now.max(awake);
+        self.recorder.turn(self.now);
+        Ok(())
+    }
+
+    fn note(&mut self) {
+        let mut seen = std::mem::take(&mut self.seen);
+        for Seen { token, readiness } in seen.drain(..) {
+            match token.source() {
+                Source::Connection(id) => self.note_connection(id, readiness),
+                Source::Listener(n) => self.note_knock(n),
+                Source::Datagram(n) => self.note_mail(n),
+                child @ (Source::ChildOut(_) | Source::ChildErr(_) | Source::ChildExit(_)) => {
+                    self.note_child(child);
+                }
+                // Signals are fetched when timers are: after what came before them was served.
+                Source::Signals | Source::Caller => {}
+            }
+        }
+        self.seen = seen;
+    }
+
+    fn note_connection(&mut self, id: ConnId, readiness: Readiness) {
+        let Some(conn) = self.conns.get_mut(id.slot as usize).filter(|c| c.is(id)) else {
+            return self.recorder.stale();
+        };
+        if conn.is_dead() {
+            return;
+        }
+        let door = &self.listeners[usize::from(conn.door)].door;
+        if readiness.error && !self.services[door.service.0].heeds_last_words() {
+            return self.close_now(id.slot, Closed::Gone(io::ErrorKind::ConnectionReset));
+        }
+        if conn.note(readiness) && conn.input == Input::Waiting {
+            conn.input = Input::Queued;
+            self.ready.push(id);
+        }
+        if readiness.writable && conn.full {
+            conn.full = false;
+            self.outbox.list(id.slot);
+        }
+    }
+
+    fn serve(&mut self) {
+        self.let_in();
+        let mut guests = std::mem::take(&mut self.ready);
+        for id in guests.drain(..) {
+            self.help(id);
+            if self.outbox.arena_bytes() > ARENA_BYTES_MAX {
+                self.deliver_all();
+            }
+        }
+        // Whoever was put back during the helpings waits for the next turn.
+        guests.append(&mut self.ready);
+        self.ready = guests;
+        self.answer_mail();
+        self.hear_children();
+    }
+
+    /// The walk of a byte, one helping:
+    /// readable socket -> read buffer -> frame parser -> service -> write buffer -> writable socket.
+    fn help(&mut self, id: ConnId) {
+        let slot = id.slot;
+        let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| c.is(id)) else {
+            return self.recorder.stale();
+        };
+        match (conn.input, conn.stage) {
+            (Input::Queued, Stage::Open) => conn.input = Input::Waiting,
+            (Input::Queued, Stage::Lingering { .. }) => return self.discard(slot),
+            _ => return,
+        }
+
+        // The socket fills the read buffer, unless the service has not seen all of it.
+        let own = conn.reads_into_its_own();
+        let mut input = conn.take_input(&mut self.input);
+        input.begin_helping();
+        let had = input.len();
+        let read = if conn.hot && !conn.unheard { conn.read(&mut self.os, &mut input) } else { Ok(0) };
+        self.recorder.heard(input.len() - had);
+
+        // The service parses what is there and says what it has to say.
+        let service = &mut self.services[self.listeners[usize::from(conn.door)].door.service.0];
+        let mut turn = Turn::new(self.now, id, &mut self.outbox);
+        let mut outcome = Ok(());
+        if input.len() > had || conn.unheard {
+            outcome = service.input(&mut turn, &mut input);
+        }
+        conn.unheard = input.had_its_share() && !input.is_empty();
+        if outcome.is_ok() && input.len() >= UNREAD_BYTES_MAX && !turn.is_held() {
+            outcome = Err(Fault::Refused("more bytes than the longest frame, and no frame"));
+        }
+        let may_end = conn.fin && !conn.unheard && !turn.is_held() && !turn.is_leaving();
+        if outcome.is_ok() && may_end {
+            conn.input = Input::Ended;
+            input.begin_helping();
+            outcome = service.eof(&mut turn, &mut input);
+        }
+
+        // A large answer leaves at once, from where it lies.
+        let mut write = Ok(());
+        if !input.lent().is_empty() {
+            write = conn.write(&mut self.os, input.lent()).map(|n| {
+                self.recorder.counters.bytes_out += n as u64;
+                if n < input.lent().len() {
+                    self.outbox.keep(slot, &input.lent()[n..]);
+                    self.outbox.list(slot);
+                }
+            });
+            input.repay();
+        }
+        conn.keep_input(input, &mut self.input, own);
+
+        if let Err(error) = read.and(write) {
+            return self.close_now(slot, Closed::Gone(error.kind()));
+        }
+        if let Err(fault) = outcome {
+            self.refuse(slot, &fault);
+        }
+        self.carry_out();
+        if self.outbox.said(slot) >= REPLY_AT_ONCE_BYTES {
+            self.deliver(slot);
+        }
+        self.settle(slot);
+    }
+
+    /// Decides what the reading half does until its next helping, and how long it may take.
+    fn settle(&mut self, slot: u32) {
+        let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| c.stage == Stage::Open) else {
+            return;
+        };
+        let door = &self.listeners[usize::from(conn.door)].door;
+        let pauses = self.services[door.service.0].backlog() == Backlog::Pause;
+        let unread = conn.carry.as_ref().map_or(0, |carry| carry.len());
+        if conn.input != Input::Ended {
+            let more = conn.hot || conn.unheard || conn.fin;
+            let next = if self.outbox.fate(slot) != Fate::Open {
+                Input::Paused(Pause::Leaving)
+            } else if self.outbox.is_held(slot) {
+                conn.unheard = unread > 0;
+                Input::Paused(Pause::Held)
+            } else if pauses && self.outbox.owed(slot) >= self.limits.pause_bytes {
+                Input::Paused(Pause::Owed)
+            } else if more {
+                Input::Queued
+            } else {
+                Input::Waiting
+            };
+            if next == Input::Queued && conn.input != Input::Queued {
+                self.ready.push(ConnId { slot, generation: conn.generation });
+            }
+            conn.input = next;
+        }
+        self.be_patient(slot);
+    }
+
+    /// Carries out what services asked for besides sending bytes.
+    fn carry_out(&mut self) {
+        while let Some((id, effect)) = self.outbox.next_effect() {
+            if !self.is_live(id) {
+                continue;
+            }
+            match effect {
+                Effect::Wake(at) => self.wakes.set(id.slot, at),
+                Effect::Resume => self.resume(id.slot),
+                Effect::Spawn(job) => self.spawn(id, job),
+                Effect::Kill(severity) => self.kill(id, severity),
+            }
+        }
+    }
+
+    /// Puts a connection whose reason not to be read is over back on the ready queue.
+    fn resume(&mut self, slot: u32) {
+        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        if matches!(conn.input, Input::Waiting | Input::Paused(Pause::Held)) {
+            conn.unheard |= conn.carry.is_some();
+            conn.input = Input::Queued;
+            self.ready.push(ConnId { slot, generation: conn.generation });
+        }
+    }
+
+    /// Gives a service its turn for one connection, if that is still here.
+    fn ask_service(&mut self, id: ConnId, ask: impl FnOnce(&mut dyn Service, &mut Turn<'_>)) {
+        let Some(conn) = self.conns.get(id.slot as usize).filter(|c| c.is(id) && !c.is_dead()) else {
+            return;
+        };
+        let service = self.listeners[usize::from(conn.door)].door.service;
+        let mut turn = Turn::new(self.now, id, &mut self.outbox);
+        ask(&mut *self.services[service.0], &mut turn);
+        self.carry_out();
+        self.settle(id.slot);
+    }
+
+    fn wake(&mut self) {
+        self.heed_signals();
+        for _ in 0..timer::FIRED_PER_TURN {
+            let Some(slot) = self.wakes.fire(self.now) else { break };
+            if let Some(conn) = self.conns.get(slot as usize) {
+                let id = ConnId { slot, generation: conn.generation };
+                self.ask_service(id, |service, turn| service.wake(turn));
+            }
+        }
+        for _ in 0..timer::FIRED_PER_TURN {
+            let Some(slot) = self.deadlines.fire(self.now) else { break };
+            self.expire(slot);
+        }
+    }
+
+    fn flush(&mut self) {
+        self.deliver_all();
+        for id in std::mem::take(&mut self.fresh) {
+            let Some(conn) = self.conns.get(id.slot as usize).filter(|c| c.is(id) && !c.is_dead())
+            else {
+                // Answered and closed in its first turn: never registered at all.
+                continue;
+            };
+            if let Err(error) = self.os.watch(&conn.stream, Token::of(Source::Connection(id))) {
+                self.close_now(id.slot, Closed::Gone(error.kind()));
+            }
+        }
+    }
+
+    fn deliver_all(&mut self) {
+        let mut slots = std::mem::take(&mut self.slots);
+        self.outbox.take_listed(&mut slots);
+        for slot in slots.drain(..) {
+            self.deliver(slot);
+        }
+        self.slots = slots;
+        // Services that are told of an empty lane may have spoken again: next time.
+        if !self.outbox.has_listed() {
+            self.outbox.trim();
+        }
+    }
+
+    /// Write buffer -> socket, once.
+    fn deliver(&mut self, slot: u32) {
+        let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| !c.is_dead()) else { return };
+        let id = ConnId { slot, generation: conn.generation };
+        let was_behind = self.outbox.owed(slot) > self.outbox.said(slot);
+        let os = &mut self.os;
+        let sent = match self.outbox.deliver(slot, |bytes| conn.write(os, bytes)) {
+            Ok(sent) => sent,
+            Err(error) => return self.close_now(slot, Closed::Gone(error.kind())),
+        };
+        self.recorder.counters.bytes_out += sent as u64;
+        let owed = self.outbox.owed(slot);
+        if owed == 0 {
+            if let Fate::Leaving { why, linger } = self.outbox.fate(slot) {
+                return self.finish(slot, why, linger);
+            }
+            if was_behind {
+                self.ask_service(id, |service, turn| service.drained(turn));
+            }
+        }
+        self.keep_up(slot, owed, sent > 0);
+    }
+
+    fn has_work(&self) -> bool {
+        !self.ready.is_empty()
+            || self.outbox.has_listed()
+            || !self.dead.is_empty()
+            || self.has_knocks()
+            || self.has_mail()
+            || self.has_child_news()
+    }
+
+    fn next_deadline(&self) -> Option<Moment> {
+        let draining = match self.stopping {
+            Stopping::Draining(until) => Some(until),
+            _ => None,
+        };
+        [self.deadlines.earliest(), self.wakes.earliest(), self.rest_ends(), draining]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn is_live(&self, id: ConnId) -> bool {
+        self.conns.get(id.slot as usize).is_some_and(|c| c.is(id) && !c.is_dead())
+    }
+}
+
+impl<O: Os> fmt::Debug for Reactor<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reactor")
+            .field("now", &self.now)
+            .field("connections", &self.conns.len())
+            .field("listeners", &self.listeners)
+            .field("stopping", &self.stopping)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,136 @@
+use std::fmt::Debug;
+use std::io;
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use super::token::Token;
+use crate::outbox::{Exit, Job, Moment, Severity};
+use crate::service::Peer;
+
+/// The one seam under the loop: what waits, accepts, reads, writes and tells the time.
+///
+/// [`Epoll`](super::Epoll) is the kernel; the tests have a seeded simulator that models
+/// edge-triggering exactly. Nothing here blocks but [`wait`](Os::wait).
+pub trait Os: Debug {
+    /// A listening socket.
+    type Listener: Debug;
+    /// A connected socket.
+    type Stream: Debug;
+    /// A datagram socket.
+    type Datagram: Debug;
+    /// The reading end of a child's output.
+    type Pipe: Debug;
+    /// A child that can be waited for and killed without mistaking another for it.
+    type Process: Debug;
+
+    /// Sleeps until something happens or `until` has come (`None`: however long it takes), adds
+    /// what was seen, and tells the time. The only place that sleeps, the only look at the clock.
+    fn wait(&mut self, seen: &mut Vec<Seen>, until: Option<Moment>) -> io::Result<Woke>;
+
+    /// Wall time, for display.
+    fn wall(&self) -> SystemTime;
+
+    /// Watches a listener from now on, until it is closed.
+    fn watch_listener(&mut self, listener: &Self::Listener, token: Token) -> io::Result<()>;
+    /// Watches a datagram socket.
+    fn watch_datagram(&mut self, socket: &Self::Datagram, token: Token) -> io::Result<()>;
+    /// Watches a connection, once, for everything. Tells at once what is already so.
+    fn watch(&mut self, stream: &Self::Stream, token: Token) -> io::Result<()>;
+    /// Watches a child's output.
+    fn watch_pipe(&mut self, pipe: &Self::Pipe, token: Token) -> io::Result<()>;
+    /// Watches for a child's end.
+    fn watch_process(&mut self, process: &Self::Process, token: Token) -> io::Result<()>;
+
+    /// The next connection that waits, and who it is.
+    fn accept(&mut self, listener: &Self::Listener) -> io::Result<(Self::Stream, Peer)>;
+    /// Closes a listener: nobody waits there any more.
+    fn close_listener(&mut self, listener: Self::Listener);
+
+    /// Reads once.
+    fn read(&mut self, stream: &Self::Stream, into: &mut [u8]) -> io::Result<usize>;
+    /// Writes once. Less than all of it: the socket is full, and an edge will tell when it is not.
+    fn write(&mut self, stream: &Self::Stream, bytes: &[u8]) -> io::Result<usize>;
+    /// Says that nothing more will be written.
+    fn shutdown(&mut self, stream: &Self::Stream) -> io::Result<()>;
+    /// Closes a connection; no further event is about it.
+    fn close(&mut self, stream: Self::Stream);
+
+    /// Receives one datagram.
+    fn receive(
+        &mut self,
+        socket: &Self::Datagram,
+        into: &mut [u8],
+    ) -> io::Result<(usize, SocketAddr)>;
+    /// Sends one datagram.
+    fn send(&mut self, socket: &Self::Datagram, bytes: &[u8], to: SocketAddr) -> io::Result<()>;
+
+    /// Starts a command, in a process group of its own.
+    fn spawn(&mut self, job: &Job) -> io::Result<Spawned<Self>>;
+    /// Reads once from a child's output.
+    fn read_pipe(&mut self, pipe: &Self::Pipe, into: &mut [u8]) -> io::Result<usize>;
+    /// Signals a child's whole process group.
+    fn kill(&mut self, process: &Self::Process, severity: Severity);
+    /// How the child ended, if it has. It stays a zombie, so that its number is nobody else's.
+    fn ended(&mut self, process: &Self::Process) -> io::Result<Option<Exit>>;
+    /// Lets go of a child that has ended.
+    fn reap(&mut self, process: Self::Process);
+
+    /// Signals that have come since the last call.
+    fn signals(&mut self, into: &mut Vec<Signal>);
+}
+
+/// When the loop slept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Woke {
+    /// When it came to rest: its last turn ended then.
+    pub asleep: Moment,
+    /// When it woke: the time of the next turn.
+    pub awake: Moment,
+}
+
+/// A child that was just started.
+#[derive(Debug)]
+pub struct Spawned<O: Os + ?Sized> {
+    /// Its standard output.
+    pub out: O::Pipe,
+    /// Its standard error.
+    pub err: O::Pipe,
+    /// Itself.
+    pub process: O::Process,
+}
+
+/// What the loop does about a signal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM, SIGINT: drain and stop; a second one: stop at once.
+    Stop,
+    /// SIGHUP.
+    Reload,
+    /// SIGUSR1: print the counters.
+    Report,
+}
+
+/// Something that became so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// Of what.
+    pub token: Token,
+    /// What.
+    pub readiness: Readiness,
+}
+
+/// What a source became ready for. Readiness is what we got; interest, what we ask, is always
+/// everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Readiness {
+    /// There may be something to read.
+    pub readable: bool,
+    /// There may be room to write.
+    pub writable: bool,
+    /// The peer has ended its input: a short read does not mean that nothing follows.
+    pub read_closed: bool,
+    /// Urgent data is on its way: a short read ends at its mark, not where the data ends.
+    pub urgent: bool,
+    /// The connection was reset.
+    pub error: bool,
+}

@@ -1,0 +1,310 @@
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use log::{Level, debug, info, log_enabled, warn};
+use serde::Serialize;
+
+use crate::outbox::{Closed, ConnId, Fault, Moment};
+use crate::service::Peer;
+
+/// Log lines of one kind that one second may bring; the rest are counted and told as one line.
+const LINES_PER_SECOND: u32 = 20;
+
+/// What happened, for logs and for those who ask: the one place where the loop's events become
+/// lines and numbers.
+#[derive(Debug, Default)]
+pub(super) struct Recorder {
+    pub(super) counters: Counters,
+    throttle: Throttle,
+}
+
+/// What the loop has done since it began, and how much of everything there is now.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Counters {
+    /// Connections that were let in.
+    pub connections_opened: u64,
+    /// Connections that have ended.
+    pub connections_closed: u64,
+    /// Connections now.
+    pub connections: u64,
+    /// Connections that were refused, by reason.
+    pub refused: Refused,
+    /// Connections that ended, by reason.
+    pub closed: ClosedBy,
+    /// Bytes read from connections.
+    pub bytes_in: u64,
+    /// Bytes that sockets took.
+    pub bytes_out: u64,
+    /// Bytes that were owed to connections when they ended.
+    pub bytes_dropped: u64,
+    /// Helpings: times a service was given input.
+    pub helpings: u64,
+    /// Turns of the loop.
+    pub turns: u64,
+    /// Turns that took longer than 100 ms.
+    pub turns_slow: u64,
+    /// `accept` calls that failed, for whatever reason.
+    pub accepts_failed: u64,
+    /// Events and ids whose connection was gone.
+    pub stale: u64,
+    /// Datagrams received.
+    pub datagrams_in: u64,
+    /// Datagrams sent.
+    pub datagrams_out: u64,
+    /// Datagrams that were not answered, since an answer could do harm.
+    pub datagrams_unanswerable: u64,
+    /// Datagrams that could not be sent or received.
+    pub datagrams_failed: u64,
+    /// Commands that were started.
+    pub commands_started: u64,
+    /// Commands that could not be started.
+    pub commands_failed: u64,
+    /// Commands that were told "busy".
+    pub commands_busy: u64,
+    /// Commands that ended and were reaped.
+    pub commands_reaped: u64,
+    /// Commands that run now.
+    pub children: u64,
+    /// Commands that wait now.
+    pub children_waiting: u64,
+    /// Timers that are set now.
+    pub timers: u64,
+    /// Connections on the ready queue now.
+    pub ready: u64,
+    /// Bytes owed to connections now.
+    pub owed: u64,
+    /// Log lines that were not written, since there were too many.
+    pub lines_suppressed: u64,
+}
+
+/// Connections refused, by reason.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Refused {
+    /// As many were here as the server holds.
+    pub full: u64,
+    /// As many were here as the endpoint holds.
+    pub door_full: u64,
+    /// Another user, on a Unix socket that is private.
+    pub other_user: u64,
+}
+
+/// Connections ended, by reason; see [`Closed`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[expect(missing_docs, reason = "the names are those of `Closed`, which says what they mean")]
+pub struct ClosedBy {
+    pub done: u64,
+    pub ended: u64,
+    pub gone: u64,
+    pub idle: u64,
+    pub slow_frame: u64,
+    pub too_slow: u64,
+    pub refused: u64,
+    pub stopping: u64,
+    pub stuck: u64,
+}
+
+/// Why a connection was not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Full,
+    DoorFull,
+    OtherUser,
+}
+
+impl Refusal {
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Refusal::Full => "the server has as many connections as it holds",
+            Refusal::DoorFull => "this endpoint has as many connections as it holds",
+            Refusal::OtherUser => "this socket is another user's",
+        }
+    }
+}
+
+impl Recorder {
+    /// A turn has begun.
+    pub(super) fn turn(&mut self, now: Moment) {
+        self.counters.turns += 1;
+        if let Some(suppressed) = self.throttle.begin(now) {
+            self.counters.lines_suppressed += u64::from(suppressed);
+            warn!(suppressed; "too many log lines; some were left out");
+        }
+    }
+
+    pub(super) fn slow_turn(&mut self, took: Duration, counters: &Counters) {
+        self.counters.turns_slow += 1;
+        if self.throttle.allows(Kind::Turn) {
+            warn!(
+                took_ms = took.as_millis() as u64,
+                connections = counters.connections,
+                children = counters.children,
+                owed = counters.owed;
+                "a turn took too long"
+            );
+        }
+    }
+
+    pub(super) fn opened(&mut self, id: ConnId, door: &str, peer: &Peer) {
+        self.counters.connections_opened += 1;
+        if log_enabled!(Level::Debug) {
+            debug!(slot = id.slot, generation = id.generation, door, peer:%; "connected");
+        }
+    }
+
+    pub(super) fn closed(&mut self, id: ConnId, door: &str, peer: &Peer, why: Closed) {
+        self.counters.connections_closed += 1;
+        let by = &mut self.counters.closed;
+        *match why {
+            Closed::Done => &mut by.done,
+            Closed::Ended => &mut by.ended,
+            Closed::Gone(_) => &mut by.gone,
+            Closed::Idle => &mut by.idle,
+            Closed::SlowFrame => &mut by.slow_frame,
+            Closed::TooSlow => &mut by.too_slow,
+            Closed::Refused => &mut by.refused,
+            Closed::Stopping => &mut by.stopping,
+            Closed::Stuck => &mut by.stuck,
+        } += 1;
+        let ordinary = matches!(why, Closed::Done | Closed::Ended | Closed::Gone(_) | Closed::Stopping);
+        if ordinary && !log_enabled!(Level::Debug) {
+            return;
+        }
+        if ordinary {
+            debug!(slot = id.slot, generation = id.generation, door, peer:%, why:%; "closed");
+        } else if self.throttle.allows(Kind::Closed) {
+            info!(door, peer:%, why:%; "closed");
+        }
+    }
+
+    pub(super) fn faulted(&mut self, door: &str, peer: &Peer, fault: &Fault) {
+        if self.throttle.allows(Kind::Fault) {
+            info!(door, peer:%, fault:%; "refused to go on");
+        }
+    }
+
+    pub(super) fn refused(&mut self, refusal: Refusal, door: &str, peer: &Peer) {
+        let refused = &mut self.counters.refused;
+        *match refusal {
+            Refusal::Full => &mut refused.full,
+            Refusal::DoorFull => &mut refused.door_full,
+            Refusal::OtherUser => &mut refused.other_user,
+        } += 1;
+        if self.throttle.allows(Kind::Refused) {
+            warn!(door, peer:%, why = refusal.words(); "refused a connection");
+        }
+    }
+
+    pub(super) fn accept_failed(&mut self, door: &str, error: &io::Error) {
+        self.counters.accepts_failed += 1;
+        if self.throttle.allows(Kind::Accept) {
+            warn!(door, error:%; "could not accept a connection");
+        }
+    }
+
+    pub(super) fn heard(&mut self, bytes: usize) {
+        self.counters.helpings += 1;
+        self.counters.bytes_in += bytes as u64;
+    }
+
+    pub(super) fn dropped(&mut self, bytes: usize) {
+        self.counters.bytes_dropped += bytes as u64;
+    }
+
+    pub(super) fn stale(&mut self) {
+        self.counters.stale += 1;
+    }
+
+    pub(super) fn received(&mut self, _bytes: usize) {
+        self.counters.datagrams_in += 1;
+    }
+
+    pub(super) fn answered(&mut self, _bytes: usize) {
+        self.counters.datagrams_out += 1;
+    }
+
+    pub(super) fn unanswerable(&mut self, door: &str, from: SocketAddr) {
+        self.counters.datagrams_unanswerable += 1;
+        if self.throttle.allows(Kind::Datagram) {
+            info!(door, from:%; "did not answer a datagram whose source must not be answered");
+        }
+    }
+
+    pub(super) fn receive_failed(&mut self, door: &str, error: &io::Error) {
+        self.counters.datagrams_failed += 1;
+        if self.throttle.allows(Kind::Datagram) {
+            info!(door, error:%; "could not receive a datagram");
+        }
+    }
+
+    pub(super) fn send_failed(&mut self, door: &str, to: SocketAddr, error: &io::Error) {
+        self.counters.datagrams_failed += 1;
+        if self.throttle.allows(Kind::Datagram) {
+            info!(door, to:%, error:%; "could not send a datagram");
+        }
+    }
+
+    pub(super) fn spawned(&mut self, owner: ConnId) {
+        self.counters.commands_started += 1;
+        debug!(slot = owner.slot, generation = owner.generation; "started a command");
+    }
+
+    pub(super) fn spawn_failed(&mut self, error: &io::Error) {
+        self.counters.commands_failed += 1;
+        if self.throttle.allows(Kind::Command) {
+            warn!(error:%; "could not start a command");
+        }
+    }
+
+    pub(super) fn busy(&mut self) {
+        self.counters.commands_busy += 1;
+        if self.throttle.allows(Kind::Command) {
+            info!("refused a command: as many run and wait as the limits allow");
+        }
+    }
+
+    pub(super) fn reaped(&mut self) {
+        self.counters.commands_reaped += 1;
+    }
+}
+
+/// What a line is about; each kind has its own share.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Turn,
+    Closed,
+    Fault,
+    Refused,
+    Accept,
+    Datagram,
+    Command,
+}
+
+const KINDS: usize = 7;
+
+/// Counts the lines of a second, so that a flood of events is not a flood of lines (fault C13).
+#[derive(Debug, Default)]
+struct Throttle {
+    second: u32,
+    lines: [u32; KINDS],
+}
+
+impl Throttle {
+    /// A turn has begun; says how many lines the last second suppressed.
+    fn begin(&mut self, now: Moment) -> Option<u32> {
+        let second = now.as_secs();
+        if second == self.second {
+            return None;
+        }
+        self.second = second;
+        let lines = std::mem::take(&mut self.lines);
+        let over: u32 = lines.iter().map(|&n| n.saturating_sub(LINES_PER_SECOND)).sum();
+        (over > 0).then_some(over)
+    }
+
+    fn allows(&mut self, kind: Kind) -> bool {
+        let lines = &mut self.lines[kind as usize];
+        *lines = lines.saturating_add(1);
+        *lines <= LINES_PER_SECOND
+    }
+}

@@ -1,0 +1,129 @@
+//! What bytes mean.
+//!
+//! A service knows its guests, its [`Turn`] and its frames. It does not know sockets, the poll,
+//! the clock, threads or other services. It never waits, and it leaves half a frame where it was.
+
+mod discard;
+mod echo;
+mod peer;
+mod sessions;
+
+pub use discard::Discard;
+pub use echo::Echo;
+pub use peer::Peer;
+pub use sessions::Sessions;
+
+use std::fmt::Debug;
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use crate::buf::ReadBuf;
+use crate::outbox::{ChildEvent, Closed, Fault, Moment, Turn};
+use crate::wire::Encode;
+
+/// What bytes on a stream mean. One value serves every connection of its listeners.
+pub trait Service: Debug {
+    /// Somebody connected.
+    fn open(&mut self, _t: &mut Turn<'_>, _peer: &Peer) {}
+
+    /// Bytes have come, or the service asked to be offered what is unread.
+    ///
+    /// What is left in `input` comes again with more behind it.
+    fn input(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault>;
+
+    /// Everything this connection was owed has left; a producer may go on.
+    fn drained(&mut self, _t: &mut Turn<'_>) {}
+
+    /// The moment that was asked for with [`Turn::wake_at`] has come.
+    fn wake(&mut self, _t: &mut Turn<'_>) {}
+
+    /// News of the command that was started with [`Turn::spawn`].
+    fn child(&mut self, _t: &mut Turn<'_>, _event: ChildEvent<'_>) {}
+
+    /// The peer will send nothing more; `rest` is what [`input`](Service::input) left.
+    ///
+    /// A half-close ends input, nothing else: what is owed is still computed and delivered, so a
+    /// service that owes an answer closes later. By default, half a frame is a fault and the
+    /// connection ends when what it is owed has left.
+    fn eof(&mut self, t: &mut Turn<'_>, rest: &mut ReadBuf) -> Result<(), Fault> {
+        t.close();
+        match rest.len() {
+            0 => Ok(()),
+            have => Err(Fault::Wire(crate::wire::WireError::Truncated { have })),
+        }
+    }
+
+    /// The connection is gone; letters to it go nowhere, letters to others are delivered.
+    fn closed(&mut self, _t: &mut Turn<'_>, _why: &Closed) {}
+
+    /// The server is stopping. By default the connection ends when what it is owed has left; a
+    /// service that is in the middle of something may let it end later.
+    fn stopping(&mut self, t: &mut Turn<'_>) {
+        t.close_lingering();
+    }
+
+    /// What a client is told that cannot be served, in the service's own form.
+    fn refusal(&self, _reason: &str, _out: &mut Vec<u8>) {}
+
+    /// What to do about a peer who is owed more and more.
+    fn backlog(&self) -> Backlog {
+        Backlog::Pause
+    }
+
+    /// Whether what a client sent just before it reset the connection still counts. Reading it
+    /// costs a system call that most services need not pay, since nobody is left to answer.
+    fn heeds_last_words(&self) -> bool {
+        false
+    }
+}
+
+/// Whose fault it is when a connection is owed too much.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backlog {
+    /// Its own: it asks faster than it reads, so it is no longer read.
+    Pause,
+    /// That of others, who speak faster than it reads: it is let go.
+    LetGo,
+}
+
+/// What datagrams mean: like a [`Service`] without connections.
+pub trait Datagrams: Debug {
+    /// One datagram, whole.
+    fn datagram(&mut self, t: &mut DatagramTurn<'_>, bytes: &[u8]);
+}
+
+/// A datagram service's turn: it may answer the sender, also with an empty datagram, which is
+/// something else than not answering.
+#[derive(Debug)]
+pub struct DatagramTurn<'a> {
+    /// The loop's clock, read once a turn.
+    pub now: Moment,
+    /// Wall time, for display.
+    pub wall: SystemTime,
+    /// Who sent the datagram.
+    pub from: SocketAddr,
+    out: &'a mut Vec<u8>,
+    answered: bool,
+}
+
+impl<'a> DatagramTurn<'a> {
+    pub(crate) fn new(
+        now: Moment,
+        wall: SystemTime,
+        from: SocketAddr,
+        out: &'a mut Vec<u8>,
+    ) -> DatagramTurn<'a> {
+        DatagramTurn { now, wall, from, out, answered: false }
+    }
+
+    /// Answers the sender with one datagram; a second call replaces the first.
+    pub fn answer<E: Encode + ?Sized>(&mut self, frame: &E) {
+        self.out.clear();
+        frame.encode(self.out);
+        self.answered = true;
+    }
+
+    pub(crate) fn into_answer(self) -> Option<&'a [u8]> {
+        self.answered.then_some(self.out)
+    }
+}
