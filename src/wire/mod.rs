@@ -9,11 +9,15 @@
 
 mod ascii;
 mod burst;
+mod decimal;
 mod line;
+mod prefixed;
 
 pub use ascii::{Upper, trim_ascii_white, upper};
 pub use burst::{BURST_BYTES_MAX, Burst, Request, Settle};
+pub use decimal::{Decimal, DecimalLength};
 pub use line::{LINE_BYTES_MAX, Line};
+pub use prefixed::{FRAME_BYTES_MAX, Framed, LENGTH_BYTES, Length, Prefix, Prefixed};
 
 use thiserror::Error;
 
