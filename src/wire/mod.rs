@@ -10,14 +10,20 @@
 mod ascii;
 mod burst;
 mod decimal;
+mod digest;
+mod json_header;
 mod line;
 mod prefixed;
+mod text;
 
 pub use ascii::{Upper, trim_ascii_white, upper};
 pub use burst::{BURST_BYTES_MAX, Burst, Request, Settle};
 pub use decimal::{Decimal, DecimalLength};
+pub use digest::{Md5, md5_hex};
+pub use json_header::{CommandHeader, ERROR_BYTES_MAX, HEADER_BYTES_MAX, JsonHeader};
 pub use line::{LINE_BYTES_MAX, Line};
 pub use prefixed::{FRAME_BYTES_MAX, Framed, LENGTH_BYTES, Length, Prefix, Prefixed};
+pub use text::{Escaped, neutralise};
 
 use thiserror::Error;
 
