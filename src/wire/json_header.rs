@@ -27,8 +27,8 @@ pub const ERROR_BYTES_MAX: usize = HEADER_BYTES_MAX / 8;
 /// # Errors
 ///
 /// [`WireError::Negative`] and [`WireError::TooLong`] on the length alone, before any JSON has come;
-/// [`WireError::Malformed`] when the JSON is not a `T`: missing or repeated fields, wrong types,
-/// bytes behind the object. The detail is safe to log.
+/// [`WireError::Malformed`] when the JSON is not an object that makes a `T`: missing or repeated
+/// fields, wrong types, bytes behind the object. The detail is safe to log.
 #[derive(Debug, Clone)]
 pub struct JsonHeader<T> {
     frame: Prefixed,
@@ -58,14 +58,22 @@ impl<T: DeserializeOwned> Decode for JsonHeader<T> {
         let Some((json, taken)) = self.frame.decode(unread)? else {
             return Ok(None);
         };
+        // serde would take an array for a struct, its fields by position; no other reader would.
+        if !json.trim_ascii_start().starts_with(b"{") {
+            return Err(malformed("not an object".to_owned()));
+        }
         match serde_json::from_slice(json) {
             Ok(header) => Ok(Some((header, taken))),
-            Err(error) => Err(WireError::Malformed {
-                what: "header",
-                // serde quotes what it did not like, and that came from outside.
-                detail: Escaped(error.to_string().as_bytes()).to_string(),
-            }),
+            // serde quotes what it did not like, and that came from outside.
+            Err(error) => Err(malformed(Escaped(error.to_string().as_bytes()).to_string())),
         }
+    }
+}
+
+fn malformed(detail: String) -> WireError {
+    WireError::Malformed {
+        what: "header",
+        detail,
     }
 }
 
