@@ -14,6 +14,7 @@ mod digest;
 mod json_header;
 mod line;
 mod prefixed;
+mod strftime;
 mod text;
 
 pub use ascii::{Upper, trim_ascii_white, upper};
@@ -23,6 +24,7 @@ pub use digest::{Md5, md5_hex};
 pub use json_header::{CommandHeader, ERROR_BYTES_MAX, HEADER_BYTES_MAX, JsonHeader};
 pub use line::{LINE_BYTES_MAX, Line};
 pub use prefixed::{FRAME_BYTES_MAX, Framed, LENGTH_BYTES, Length, Prefix, Prefixed};
+pub use strftime::{STRFTIME_BYTES_MAX, StrftimeError, strftime};
 pub use text::{Escaped, neutralise};
 
 use thiserror::Error;
