@@ -8,6 +8,8 @@
 //! `- 330`), knows widths, which must not be obeyed here, and cannot be told when to stop. jiff
 //! does what is hard: calendar, zones, week numbers.
 
+use std::io::Write;
+
 use jiff::Zoned;
 use thiserror::Error;
 
@@ -244,12 +246,17 @@ impl Writer<'_> {
 
     /// `value` in at least `digits` places, of which a sign takes one.
     fn number(&mut self, pad: Pad, digits: usize, value: i64) -> Result<(), StrftimeError> {
-        let text = match pad {
-            Pad::Default | Pad::Zero => format!("{value:0digits$}"),
-            Pad::Space => format!("{value:digits$}"),
-            Pad::Nothing => value.to_string(),
-        };
-        self.push(text.as_bytes())
+        // On the stack: an answer a datagram, and none of them allocates.
+        let mut text = [0; 20];
+        let mut rest = &mut text[..];
+        match pad {
+            Pad::Default | Pad::Zero => write!(rest, "{value:0digits$}"),
+            Pad::Space => write!(rest, "{value:digits$}"),
+            Pad::Nothing => write!(rest, "{value}"),
+        }
+        .expect("an i64 has at most 20 characters, and no directive asks for as many");
+        let unused = rest.len();
+        self.push(&text[..text.len() - unused])
     }
 
     /// Whole seconds since 1970, rounded down as the local time is.
