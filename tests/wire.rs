@@ -218,6 +218,14 @@ fn fault_b1_no_byte_of_a_line_is_looked_at_twice() {
 }
 
 #[test]
+fn a_line_whose_searched_bytes_somebody_took_does_not_hang() {
+    let mut line = Line::default();
+    assert_eq!(line.decode(b"recv_ready"), Ok(None));
+    // A burst took them, and this is what came then.
+    assert_eq!(line.decode(b"date\n"), Ok(Some((&b"date"[..], 5))));
+}
+
+#[test]
 fn fault_b1_a_long_line_byte_by_byte_is_one_frame() {
     let mut input = vec![b'x'; LINE_BYTES_MAX];
     input.push(b'\n');

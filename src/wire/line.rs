@@ -22,6 +22,9 @@ pub const LINE_BYTES_MAX: usize = 64 * 1024;
 /// at most two bytes after the limit, without waiting for the LF. The length it names is `max + 1`
 /// however much more had come, because nothing beyond that was looked at.
 ///
+/// Where another decoder takes bytes in between (an acknowledgement between two requests), begin with
+/// a new `Line` behind them: this one remembers how far it searched, and would not look again.
+///
 /// ```
 /// use onepoll::wire::{Decode, Line};
 ///
@@ -74,10 +77,10 @@ impl Decode for Line {
     type Frame<'b> = &'b [u8];
 
     fn decode<'b>(&mut self, unread: &'b [u8]) -> Result<Option<(&'b [u8], usize)>, WireError> {
-        debug_assert!(
-            self.searched <= unread.len(),
-            "unread bytes went away between two calls"
-        );
+        if self.searched > unread.len() {
+            // Somebody else took bytes that were searched: what is known is about others.
+            self.searched = 0;
+        }
         // The LF of a line at the limit is at most here: behind `max` bytes and a CR. Looking no
         // further makes the answer the same however much arrived at once.
         let reach = unread.len().min(self.max.saturating_add(2));

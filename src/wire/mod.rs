@@ -36,9 +36,10 @@ pub trait Decode {
 
     /// One frame off the front of `unread`, and how many bytes it took.
     ///
-    /// `Ok(None)` means "not yet": call again with the same bytes and more behind them; a decoder
-    /// may remember how far it has looked. `Err` means "never": every later call with these bytes
-    /// says so again. A frame takes at least one byte, so whoever calls in a loop comes to an end.
+    /// `Ok(None)` means "not yet": call again with the same bytes and more behind them. A decoder
+    /// may remember how far it has looked, so begin with a new one where another took bytes since.
+    /// `Err` means "never": every later call with these bytes says so again. A frame takes at least
+    /// one byte, so whoever calls in a loop comes to an end.
     fn decode<'b>(
         &mut self,
         unread: &'b [u8],
