@@ -1,8 +1,8 @@
 //! One process, one thread, one poll loop.
 
+pub mod buf;
 #[cfg(feature = "cli")]
 pub mod cli;
-pub mod buf;
 pub mod outbox;
 pub mod reactor;
 pub mod service;

@@ -4,7 +4,7 @@ use crate::wire::{Decode, WireError};
 
 /// How many frames one helping may take (the read budget): a peer who sends thousands of tiny
 /// frames in one segment is served in turn with the others. 32 cost a busy chat 38 %.
-pub const FRAMES_PER_HELPING: u32 = 256;
+pub(crate) const FRAMES_PER_HELPING: u32 = 256;
 
 /// Bytes that have come and are not yet understood.
 ///
@@ -68,7 +68,10 @@ impl ReadBuf {
     ) -> io::Result<usize> {
         self.make_room(room);
         let n = read(&mut self.storage[self.end..self.end + room])?;
-        assert!(n <= room, "a read returns no more than it was given room for");
+        assert!(
+            n <= room,
+            "a read returns no more than it was given room for"
+        );
         self.end += n;
         Ok(n)
     }
@@ -155,7 +158,10 @@ impl ReadBuf {
     }
 
     fn make_room(&mut self, room: usize) {
-        debug_assert!(self.lent().is_empty(), "what is lent is repaid before reading on");
+        debug_assert!(
+            self.lent().is_empty(),
+            "what is lent is repaid before reading on"
+        );
         if self.is_empty() {
             (self.lent, self.start, self.end) = (0, 0, 0);
         }
@@ -200,7 +206,7 @@ mod tests {
     fn fault_b1_single_bytes_do_not_grow_the_storage_beyond_the_frame() {
         let mut buf = ReadBuf::default();
         for round in 0..10_000u32 {
-            buf.push(&[b'x']);
+            buf.push(b"x");
             if round % 100 == 99 {
                 buf.consume(100);
             }

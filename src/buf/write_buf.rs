@@ -30,10 +30,7 @@ impl WriteBuf {
     }
 
     /// Offers what is queued to `write` once, and returns how many bytes it took.
-    pub fn flush(
-        &mut self,
-        write: impl FnOnce(&[u8]) -> io::Result<usize>,
-    ) -> io::Result<usize> {
+    pub fn flush(&mut self, write: impl FnOnce(&[u8]) -> io::Result<usize>) -> io::Result<usize> {
         let n = write(&self.bytes[self.sent..])?;
         assert!(n <= self.len(), "a write takes no more than it was given");
         self.sent += n;

@@ -29,9 +29,15 @@ struct CommandLine {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    /// Nothing yet.
+    #[command(hide = true)]
+    Nothing,
+}
 
 /// Runs the subcommand that the arguments name.
 pub fn main() -> ExitCode {
-    match CommandLine::parse().command {}
+    match CommandLine::parse().command {
+        Command::Nothing => ExitCode::SUCCESS,
+    }
 }

@@ -119,7 +119,10 @@ impl Outbox {
             self.lanes.push(Lane::NOBODY);
         }
         debug_assert_eq!(self.lanes[slot].generation, 0, "a lane has one owner");
-        self.lanes[slot] = Lane { generation: id.generation, ..Lane::NOBODY };
+        self.lanes[slot] = Lane {
+            generation: id.generation,
+            ..Lane::NOBODY
+        };
     }
 
     /// A connection moves out; what it was owed is dropped. Returns how many bytes that were.
@@ -128,12 +131,17 @@ impl Outbox {
         let dropped = lane.owed();
         // The slot may still be on the list; `take_listed` drops it there, since nobody is here.
         let listed = lane.listed;
-        *lane = Lane { listed, ..Lane::NOBODY };
+        *lane = Lane {
+            listed,
+            ..Lane::NOBODY
+        };
         dropped
     }
 
     fn lane(&mut self, id: ConnId) -> Option<&mut Lane> {
-        self.lanes.get_mut(id.slot as usize).filter(|lane| lane.generation == id.generation)
+        self.lanes
+            .get_mut(id.slot as usize)
+            .filter(|lane| lane.generation == id.generation)
     }
 
     /// Appends what `write` writes to the arena, and to the lanes of `ids`.
@@ -153,8 +161,10 @@ impl Outbox {
             len: u32::try_from(len).expect("a frame is far below 4 GiB"),
         };
         for id in ids {
-            let Some(lane) =
-                self.lanes.get_mut(id.slot as usize).filter(|l| l.generation == id.generation)
+            let Some(lane) = self
+                .lanes
+                .get_mut(id.slot as usize)
+                .filter(|l| l.generation == id.generation)
             else {
                 continue;
             };
@@ -165,7 +175,8 @@ impl Outbox {
             } else {
                 // Two stretches that do not touch: the older one moves into the lane's own buffer.
                 let kept = lane.kept.get_or_insert_default();
-                kept.tail().extend_from_slice(&self.arena[lane.said.range()]);
+                kept.tail()
+                    .extend_from_slice(&self.arena[lane.said.range()]);
                 lane.said = said;
             }
             if !lane.listed {
@@ -245,7 +256,10 @@ impl Outbox {
             let n = write(bytes)?;
             assert!(n <= bytes.len(), "a write takes no more than it was given");
             if n < bytes.len() {
-                lane.kept.get_or_insert_default().tail().extend_from_slice(&bytes[n..]);
+                lane.kept
+                    .get_or_insert_default()
+                    .tail()
+                    .extend_from_slice(&bytes[n..]);
             }
             return Ok(n);
         };
@@ -263,7 +277,10 @@ impl Outbox {
     pub(crate) fn keep(&mut self, slot: u32, bytes: &[u8]) {
         let lane = &mut self.lanes[slot as usize];
         debug_assert_eq!(lane.said.len, 0, "what is kept is older than what was said");
-        lane.kept.get_or_insert_default().tail().extend_from_slice(bytes);
+        lane.kept
+            .get_or_insert_default()
+            .tail()
+            .extend_from_slice(bytes);
     }
 
     /// How much was said since the arena was emptied.

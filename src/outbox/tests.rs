@@ -54,7 +54,10 @@ fn what_a_socket_did_not_take_comes_before_what_is_said_later() {
     outbox.trim();
     outbox.say([id(0, 1)], |out| out.extend_from_slice(b"second"));
     assert_eq!(all(&mut outbox, 0, 4), b"rst second");
-    assert!(outbox.lanes[0].kept.is_none(), "a lane at rest owns nothing");
+    assert!(
+        outbox.lanes[0].kept.is_none(),
+        "a lane at rest owns nothing"
+    );
 }
 
 #[test]
@@ -63,7 +66,13 @@ fn the_first_reason_to_leave_counts() {
     outbox.open(id(0, 1));
     outbox.leave(0, Closed::Refused, true);
     outbox.leave(0, Closed::Done, false);
-    assert_eq!(outbox.fate(0), Fate::Leaving { why: Closed::Refused, linger: true });
+    assert_eq!(
+        outbox.fate(0),
+        Fate::Leaving {
+            why: Closed::Refused,
+            linger: true
+        }
+    );
 }
 
 #[test]

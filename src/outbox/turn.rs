@@ -32,7 +32,8 @@ impl<'a> Turn<'a> {
         let small = input.len() < REPLY_AT_ONCE_BYTES;
         // What is already owed goes first, so only a lane without mail can lend.
         if small || self.owed() > 0 {
-            self.outbox.say([self.id], |out| out.extend_from_slice(input.unread()));
+            self.outbox
+                .say([self.id], |out| out.extend_from_slice(input.unread()));
             input.consume(input.len());
         } else {
             input.lend();

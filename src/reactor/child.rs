@@ -47,7 +47,10 @@ struct Pipe<P> {
 
 impl<P> Pipe<P> {
     fn new(end: P) -> Pipe<P> {
-        Pipe { end: Some(end), ready: true }
+        Pipe {
+            end: Some(end),
+            ready: true,
+        }
     }
 
     fn wants(&self) -> bool {
@@ -71,7 +74,9 @@ impl<O: Os> Children<O> {
     }
 
     fn get(&mut self, id: ConnId) -> Option<&mut Child<O>> {
-        self.running.get_mut(id.slot as usize).filter(|child| child.generation == id.generation)
+        self.running
+            .get_mut(id.slot as usize)
+            .filter(|child| child.generation == id.generation)
     }
 }
 
@@ -143,12 +148,18 @@ impl<O: Os> Reactor<O> {
         children.generation = children.generation % GENERATION_MAX + 1;
         let entry = children.running.vacant_entry();
         let slot = u32::try_from(entry.key()).expect("commands are limited far below that");
-        let id = ConnId { slot, generation: children.generation };
+        let id = ConnId {
+            slot,
+            generation: children.generation,
+        };
         let watched = self
             .os
             .watch_pipe(&out, Token::of(Source::ChildOut(id)))
             .and_then(|()| self.os.watch_pipe(&err, Token::of(Source::ChildErr(id))))
-            .and_then(|()| self.os.watch_process(&process, Token::of(Source::ChildExit(id))));
+            .and_then(|()| {
+                self.os
+                    .watch_process(&process, Token::of(Source::ChildExit(id)))
+            });
         if let Err(error) = watched {
             // It runs already, and nobody would hear of it: it must not go on.
             self.os.kill(&process, Severity::Force);
@@ -169,7 +180,9 @@ impl<O: Os> Reactor<O> {
 
     /// Ends a connection's command: that which runs, or that which waits.
     pub(super) fn kill(&mut self, owner: ConnId, severity: Severity) {
-        self.children.waiting.retain(|(waiting, _)| *waiting != owner);
+        self.children
+            .waiting
+            .retain(|(waiting, _)| *waiting != owner);
         for (_, child) in &mut self.children.running {
             if child.owner == owner && child.exit.is_none() {
                 self.os.kill(&child.process, severity);
@@ -190,7 +203,9 @@ impl<O: Os> Reactor<O> {
             self.bury(slot);
         }
         while self.children.running.len() < self.limits.commands {
-            let Some((owner, job)) = self.children.waiting.pop_front() else { break };
+            let Some((owner, job)) = self.children.waiting.pop_front() else {
+                break;
+            };
             if self.is_live(owner) {
                 self.start(owner, &job);
             }
@@ -230,7 +245,9 @@ impl<O: Os> Reactor<O> {
             Output::Out => &mut child.out,
             Output::Err => &mut child.err,
         };
-        let Some(end) = pipe.end.as_ref().filter(|_| pipe.ready && room) else { return };
+        let Some(end) = pipe.end.as_ref().filter(|_| pipe.ready && room) else {
+            return;
+        };
         match self.os.read_pipe(end, &mut self.children.output) {
             Ok(0) => pipe.end = None,
             Ok(n) => {
@@ -255,11 +272,15 @@ impl<O: Os> Reactor<O> {
     /// Says how it ended, when everything it wrote has been told.
     fn bury(&mut self, slot: usize) {
         let child = &self.children.running[slot];
-        let (Some(exit), None, None) = (child.exit, &child.out.end, &child.err.end) else { return };
+        let (Some(exit), None, None) = (child.exit, &child.out.end, &child.err.end) else {
+            return;
+        };
         let Child { owner, process, .. } = self.children.running.remove(slot);
         self.os.reap(process);
         self.recorder.reaped();
-        self.ask_service(owner, |service, turn| service.child(turn, ChildEvent::Ended(exit)));
+        self.ask_service(owner, |service, turn| {
+            service.child(turn, ChildEvent::Ended(exit))
+        });
     }
 
     /// Nothing outlives the server.

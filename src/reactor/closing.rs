@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use super::Reactor;
 use super::Stopping;
 use super::connection::{Connection, Input, Pause, READ_BYTES, Stage};
 use super::limits::{
@@ -10,7 +11,6 @@ use super::limits::{
 };
 use super::os::{Os, Signal};
 use super::recorder::Counters;
-use super::Reactor;
 use crate::outbox::{Closed, ConnId, Fate, Fault, Moment, Turn};
 use crate::service::Backlog;
 
@@ -63,7 +63,11 @@ impl<O: Os> Reactor<O> {
         // With nothing unread in the kernel, closing sends a FIN. With something, it sends a
         // reset, which destroys on its way what the peer has not read yet.
         if conn.fin || !linger && !conn.hot {
-            let why = if conn.fin && why == Closed::Done { Closed::Ended } else { why };
+            let why = if conn.fin && why == Closed::Done {
+                Closed::Ended
+            } else {
+                why
+            };
             return self.close_now(slot, why);
         }
         if let Err(error) = self.os.shutdown(&conn.stream) {
@@ -74,7 +78,10 @@ impl<O: Os> Reactor<O> {
         self.deadlines.set(slot, self.now.after(LINGER_PATIENCE));
         self.wakes.cancel(slot);
         // A connection that is on the queue already stays there.
-        let id = ConnId { slot, generation: conn.generation };
+        let id = ConnId {
+            slot,
+            generation: conn.generation,
+        };
         if conn.input != Input::Queued {
             conn.input = Input::Waiting;
             if conn.hot {
@@ -87,7 +94,9 @@ impl<O: Os> Reactor<O> {
     /// Reads what a lingering connection still sends, and throws it away.
     pub(super) fn discard(&mut self, slot: u32) {
         let conn = &mut self.conns[slot as usize];
-        let Stage::Lingering { why, discarded } = conn.stage else { return };
+        let Stage::Lingering { why, discarded } = conn.stage else {
+            return;
+        };
         conn.input = Input::Waiting;
         self.input.clear();
         let result = conn.read(&mut self.os, &mut self.input);
@@ -99,7 +108,10 @@ impl<O: Os> Reactor<O> {
         }
         if conn.hot {
             conn.input = Input::Queued;
-            self.ready.push(ConnId { slot, generation: conn.generation });
+            self.ready.push(ConnId {
+                slot,
+                generation: conn.generation,
+            });
         }
     }
 
@@ -126,14 +138,18 @@ impl<O: Os> Reactor<O> {
             let Stage::Dead { why } = conn.stage else {
                 unreachable!("only `close_now` puts connections on this list")
             };
-            let id = ConnId { slot, generation: conn.generation };
+            let id = ConnId {
+                slot,
+                generation: conn.generation,
+            };
             self.kill(id, crate::outbox::Severity::Force);
             self.deadlines.cancel(slot);
             self.wakes.cancel(slot);
             self.os.close(conn.stream);
             let listener = &mut self.listeners[usize::from(conn.door)];
             listener.connections -= 1;
-            self.recorder.closed(id, &listener.door.name, &conn.peer, why);
+            self.recorder
+                .closed(id, &listener.door.name, &conn.peer, why);
             let service = listener.door.service;
             let mut turn = Turn::new(self.now, id, &mut self.outbox);
             self.services[service.0].closed(&mut turn, &why);
@@ -145,7 +161,11 @@ impl<O: Os> Reactor<O> {
 
     /// Looks whether a connection keeps up with what it is owed.
     pub(super) fn keep_up(&mut self, slot: u32, owed: usize, progress: bool) {
-        let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| c.stage == Stage::Open) else {
+        let Some(conn) = self
+            .conns
+            .get_mut(slot as usize)
+            .filter(|c| c.stage == Stage::Open)
+        else {
             return;
         };
         let door = &self.listeners[usize::from(conn.door)].door;
@@ -166,7 +186,10 @@ impl<O: Os> Reactor<O> {
                 if owed <= self.limits.resume_bytes && conn.input == Input::Paused(Pause::Owed) {
                     // No edge will come for what is already there: the queue is the wake-up.
                     conn.input = Input::Queued;
-                    self.ready.push(ConnId { slot, generation: conn.generation });
+                    self.ready.push(ConnId {
+                        slot,
+                        generation: conn.generation,
+                    });
                 }
             }
             Backlog::LetGo => {
@@ -194,7 +217,11 @@ impl<O: Os> Reactor<O> {
         }
         if conn.behind {
             // Counts from when it fell behind, not from its last sign of life.
-            if !self.deadlines.due(slot).is_within(self.now, BEHIND_PATIENCE) {
+            if !self
+                .deadlines
+                .due(slot)
+                .is_within(self.now, BEHIND_PATIENCE)
+            {
                 self.deadlines.set(slot, self.now.after(BEHIND_PATIENCE));
             }
             return;
@@ -219,7 +246,9 @@ impl<O: Os> Reactor<O> {
 
     /// A deadline has come.
     pub(super) fn expire(&mut self, slot: u32) {
-        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        let Some(conn) = self.conns.get_mut(slot as usize) else {
+            return;
+        };
         match conn.stage {
             Stage::Dead { .. } => {}
             Stage::Lingering { why, .. } => self.close_now(slot, why),
@@ -229,7 +258,8 @@ impl<O: Os> Reactor<O> {
             Stage::Open if conn.behind => self.close_now(slot, Closed::TooSlow),
             // What came in time wins over the timer: it is looked at before anything else.
             Stage::Open if conn.input == Input::Queued => {
-                self.deadlines.set(slot, self.now.after(Duration::from_millis(1)));
+                self.deadlines
+                    .set(slot, self.now.after(Duration::from_millis(1)));
             }
             Stage::Open if conn.begun != 0 => {
                 let bytes = conn.carry.as_ref().map_or(0, |carry| carry.len() as u64);

@@ -6,14 +6,14 @@ use crate::outbox::Closed;
 use crate::service::Peer;
 
 /// One read takes no more than this (the read budget of a turn): then it is the next guest's turn.
-pub const READ_BYTES: usize = 64 * 1024;
+pub(super) const READ_BYTES: usize = 64 * 1024;
 
 /// A carry up to this size is copied in front of the next read; a larger one is read into
 /// directly, or a frame that comes byte by byte would be copied once per byte.
 const CARRY_COPIED_MAX: usize = 4 * 1024;
 
 /// What may stay unread: the longest frame, and one read more.
-pub const UNREAD_BYTES_MAX: usize = 2 * READ_BYTES;
+pub(super) const UNREAD_BYTES_MAX: usize = 2 * READ_BYTES;
 
 /// One connection. At rest it owns no buffer: the entry here, its lane in the outbox, and a
 /// timer if it has one, are all there is.
@@ -161,7 +161,9 @@ impl<S> Connection<S> {
 
     /// Whether the next read goes into the connection's own buffer.
     pub(super) fn reads_into_its_own(&self) -> bool {
-        self.carry.as_ref().is_some_and(|carry| carry.len() > CARRY_COPIED_MAX)
+        self.carry
+            .as_ref()
+            .is_some_and(|carry| carry.len() > CARRY_COPIED_MAX)
     }
 
     /// Reads once, and learns from the answer.
@@ -204,7 +206,14 @@ mod tests {
 
     #[test]
     fn a_connection_at_rest_is_small() {
-        assert!(size_of::<Connection<OwnedFd>>() <= 64, "{}", size_of::<Connection<OwnedFd>>());
-        assert_eq!(size_of::<Option<Connection<OwnedFd>>>(), size_of::<Connection<OwnedFd>>());
+        assert!(
+            size_of::<Connection<OwnedFd>>() <= 64,
+            "{}",
+            size_of::<Connection<OwnedFd>>()
+        );
+        assert_eq!(
+            size_of::<Option<Connection<OwnedFd>>>(),
+            size_of::<Connection<OwnedFd>>()
+        );
     }
 }

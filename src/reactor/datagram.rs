@@ -8,7 +8,7 @@ use super::{DatagramsId, Reactor};
 use crate::service::DatagramTurn;
 
 /// Longer than any datagram, so that none is ever cut (UDP over IPv4: 65,507 bytes).
-pub const DATAGRAM_BYTES_MAX: usize = 65_536;
+pub(super) const DATAGRAM_BYTES_MAX: usize = 65_536;
 
 /// A datagram endpoint: its socket, and what answers.
 #[derive(Debug, Clone)]
@@ -33,8 +33,13 @@ impl<O: Os> Reactor<O> {
     /// Answers what comes through `socket` from the next turn on.
     pub fn answer(&mut self, socket: O::Datagram, mailbox: Mailbox) -> io::Result<()> {
         let n = u32::try_from(self.datagrams.len()).map_err(|_| io::ErrorKind::QuotaExceeded)?;
-        self.os.watch_datagram(&socket, Token::of(Source::Datagram(n)))?;
-        self.datagrams.push(Datagram { socket, mailbox, ready: true });
+        self.os
+            .watch_datagram(&socket, Token::of(Source::Datagram(n)))?;
+        self.datagrams.push(Datagram {
+            socket,
+            mailbox,
+            ready: true,
+        });
         Ok(())
     }
 
@@ -55,7 +60,12 @@ impl<O: Os> Reactor<O> {
             return;
         }
         let wall = self.os.wall();
-        for Datagram { socket, mailbox, ready } in &mut self.datagrams {
+        for Datagram {
+            socket,
+            mailbox,
+            ready,
+        } in &mut self.datagrams
+        {
             let service = &mut self.answerers[mailbox.service.0];
             let mut budget = DATAGRAMS_PER_TURN;
             while *ready && budget > 0 {
@@ -79,7 +89,9 @@ impl<O: Os> Reactor<O> {
                 }
                 let mut turn = DatagramTurn::new(self.now, wall, from, &mut self.answer);
                 service.datagram(&mut turn, &self.letter[..n]);
-                let Some(answer) = turn.into_answer() else { continue };
+                let Some(answer) = turn.into_answer() else {
+                    continue;
+                };
                 match self.os.send(socket, answer, from) {
                     Ok(()) => self.recorder.answered(answer.len()),
                     Err(error) => self.recorder.send_failed(&mailbox.name, from, &error),
@@ -123,7 +135,12 @@ mod tests {
         ] {
             assert!(!is_answerable(source.parse().unwrap(), &[9000]), "{source}");
         }
-        for source in ["127.0.0.1:1024", "192.0.2.1:9000", "[::1]:5000", "[fe80::1]:5000"] {
+        for source in [
+            "127.0.0.1:1024",
+            "192.0.2.1:9000",
+            "[::1]:5000",
+            "[fe80::1]:5000",
+        ] {
             assert!(is_answerable(source.parse().unwrap(), &[9000]), "{source}");
         }
     }

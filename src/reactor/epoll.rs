@@ -32,7 +32,9 @@ const EVENTS_MAX: usize = 1024;
 
 /// Everything at once and once and for all: what is registered is never registered again.
 /// `PRIORITY` too, or urgent data would strand what follows it.
-const EVERYTHING: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
+const EVERYTHING: Interest = Interest::READABLE
+    .add(Interest::WRITABLE)
+    .add(Interest::PRIORITY);
 
 /// The kernel, through mio: edge-triggered epoll.
 pub struct Epoll {
@@ -87,7 +89,10 @@ impl Epoll {
             began: now(),
             spin: None,
             signals: None,
-            calls: Arc::new(Calls { waker, asked: AtomicU8::new(0) }),
+            calls: Arc::new(Calls {
+                waker,
+                asked: AtomicU8::new(0),
+            }),
         })
     }
 
@@ -102,7 +107,9 @@ impl Epoll {
     pub fn with_signals(mut self) -> io::Result<Epoll> {
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
         let token = mio_token(Token::of(Source::Signals));
-        self.poll.registry().register(&mut signals, token, Interest::READABLE)?;
+        self.poll
+            .registry()
+            .register(&mut signals, token, Interest::READABLE)?;
         self.signals = Some(signals);
         Ok(self)
     }
@@ -113,7 +120,9 @@ impl Epoll {
     }
 
     fn register(&self, fd: &OwnedFd, token: Token, interest: Interest) -> io::Result<()> {
-        self.poll.registry().register(&mut SourceFd(&fd.as_raw_fd()), mio_token(token), interest)
+        self.poll
+            .registry()
+            .register(&mut SourceFd(&fd.as_raw_fd()), mio_token(token), interest)
     }
 
     /// Polls once, for at most `timeout`.
@@ -132,7 +141,10 @@ fn now() -> Instant {
     Instant::now()
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the platform is 64-bit Linux, see lib.rs")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the platform is 64-bit Linux, see lib.rs"
+)]
 fn mio_token(token: Token) -> mio::Token {
     mio::Token(token.as_u64() as usize)
 }
@@ -169,10 +181,16 @@ impl Os for Epoll {
                 error: event.is_error(),
             },
         }));
-        Ok(Woke { asleep, awake: clock(self.began) })
+        Ok(Woke {
+            asleep,
+            awake: clock(self.began),
+        })
     }
 
-    #[expect(clippy::disallowed_methods, reason = "wall time, for display, on behalf of the loop")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "wall time, for display, on behalf of the loop"
+    )]
     fn wall(&self) -> SystemTime {
         SystemTime::now()
     }
@@ -260,13 +278,19 @@ impl Os for Epoll {
             .process_group(0)
             .spawn()?;
         let pid = Pid::from_child(&child);
-        let started = pidfd_open(pid, PidfdFlags::NONBLOCK).map_err(io::Error::from).and_then(|pidfd| {
-            let out = OwnedFd::from(child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?);
-            let err = OwnedFd::from(child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?);
-            ioctl_fionbio(&out, true)?;
-            ioctl_fionbio(&err, true)?;
-            Ok(Spawned { out, err, process: Process { pidfd, pid } })
-        });
+        let started = pidfd_open(pid, PidfdFlags::NONBLOCK)
+            .map_err(io::Error::from)
+            .and_then(|pidfd| {
+                let out = OwnedFd::from(child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?);
+                let err = OwnedFd::from(child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?);
+                ioctl_fionbio(&out, true)?;
+                ioctl_fionbio(&err, true)?;
+                Ok(Spawned {
+                    out,
+                    err,
+                    process: Process { pidfd, pid },
+                })
+            });
         if started.is_err() {
             let _ = kill_process_group(pid, rustix::process::Signal::KILL);
             let _ = child.wait();
@@ -330,6 +354,8 @@ fn exit(status: &WaitIdStatus) -> Exit {
 
 impl fmt::Debug for Epoll {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Epoll").field("spin", &self.spin).finish_non_exhaustive()
+        f.debug_struct("Epoll")
+            .field("spin", &self.spin)
+            .finish_non_exhaustive()
     }
 }

@@ -14,7 +14,10 @@ use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 ///
 /// Descriptors 0 to 2 belong to the process, and one that is not open cannot be adopted (`EBADF`).
 /// The caller adopts each number once, at start, before anything else could have opened it.
-#[expect(unsafe_code, reason = "a number from the command line becomes a descriptor here only")]
+#[expect(
+    unsafe_code,
+    reason = "a number from the command line becomes a descriptor here only"
+)]
 pub fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
     if fd <= 2 {
         return Err(io::Error::new(
@@ -39,7 +42,9 @@ pub fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
 pub fn close_on_exec() -> io::Result<()> {
     for entry in fs::read_dir("/proc/self/fd")? {
         let name = entry?.file_name();
-        let Some(fd) = name.to_str().and_then(|name| name.parse::<RawFd>().ok()) else { continue };
+        let Some(fd) = name.to_str().and_then(|name| name.parse::<RawFd>().ok()) else {
+            continue;
+        };
         if fd > 2 {
             // SAFETY: borrowed for this call only; a number that was closed since (the directory
             // itself is one) answers EBADF.

@@ -12,7 +12,10 @@ impl<O: Os> Reactor<O> {
         let (lanes, _) = self.outbox.count();
         // I1: one lane per connection and back.
         if lanes != self.conns.len() {
-            return Err(format!("I1: {} connections and {lanes} lanes", self.conns.len()));
+            return Err(format!(
+                "I1: {} connections and {lanes} lanes",
+                self.conns.len()
+            ));
         }
         for (slot, conn) in &self.conns {
             self.check_connection(slot as u32, conn)
@@ -28,8 +31,15 @@ impl<O: Os> Reactor<O> {
             return Err(format!("I7: the doors count {by_door} connections"));
         }
         let timed = |slot: usize| self.conns.contains(slot);
-        if let Some(slot) = self.deadlines.slots().chain(self.wakes.slots()).find(|&s| !timed(s)) {
-            return Err(format!("I9: a timer of slot {slot} outlived its connection"));
+        if let Some(slot) = self
+            .deadlines
+            .slots()
+            .chain(self.wakes.slots())
+            .find(|&s| !timed(s))
+        {
+            return Err(format!(
+                "I9: a timer of slot {slot} outlived its connection"
+            ));
         }
         self.deadlines.check()?;
         self.wakes.check()
@@ -49,7 +59,11 @@ impl<O: Os> Reactor<O> {
             Stage::Lingering { .. } => {
                 let waits = conn.input == Input::Waiting && !conn.hot;
                 let queued = conn.input == Input::Queued && self.is_queued(slot, conn);
-                return if waits || queued { Ok(()) } else { err("I3: lingers unheard") };
+                return if waits || queued {
+                    Ok(())
+                } else {
+                    err("I3: lingers unheard")
+                };
             }
             Stage::Open => {}
         }

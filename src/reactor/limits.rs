@@ -1,33 +1,33 @@
 use std::time::Duration;
 
 /// How many connections one turn accepts, so that a flood of them starves nobody (lighttpd: 100).
-pub const ACCEPTS_PER_TURN: usize = 64;
+pub(super) const ACCEPTS_PER_TURN: usize = 64;
 
 /// How many datagrams one turn takes from one socket.
-pub const DATAGRAMS_PER_TURN: usize = 64;
+pub(super) const DATAGRAMS_PER_TURN: usize = 64;
 
 /// How long a listener rests when there are no descriptors or no memory; any close ends the rest
 /// (haproxy: 100 ms, nginx: 500 ms).
-pub const ACCEPT_REST: Duration = Duration::from_millis(100);
+pub(super) const ACCEPT_REST: Duration = Duration::from_millis(100);
 
 /// How long a started frame may take, besides a second for each KiB of it
 /// (Apache's mod_reqtimeout, `MinRate`).
-pub const FRAME_PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const FRAME_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long a connection that is leaving may go without taking a byte.
-pub const LEAVING_PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const LEAVING_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long the peer has to end its side after we ended ours.
-pub const LINGER_PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const LINGER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How much of what it still sends is discarded meanwhile, in bytes.
-pub const LINGER_BYTES_MAX: u32 = 1024 * 1024;
+pub(super) const LINGER_BYTES_MAX: u32 = 1024 * 1024;
 
 /// How long a peer may owe more than the soft limit before it is let go.
-pub const BEHIND_PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const BEHIND_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A turn longer than this is logged with what it was busy with.
-pub const TURN_SLOW: Duration = Duration::from_millis(100);
+pub(super) const TURN_SLOW: Duration = Duration::from_millis(100);
 
 /// The limits a user may set.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -43,7 +43,8 @@ impl<O: Os> Reactor<O> {
     /// Opens a door: those who come in through `socket` are served from the next turn on.
     pub fn listen(&mut self, socket: O::Listener, door: Door) -> io::Result<()> {
         let n = u16::try_from(self.listeners.len()).map_err(|_| io::ErrorKind::QuotaExceeded)?;
-        self.os.watch_listener(&socket, Token::of(Source::Listener(u32::from(n))))?;
+        self.os
+            .watch_listener(&socket, Token::of(Source::Listener(u32::from(n))))?;
         self.listeners.push(Listener {
             socket: Some(socket),
             door,
@@ -62,7 +63,9 @@ impl<O: Os> Reactor<O> {
 
     /// Somebody may be waiting at a door that does not rest.
     pub(super) fn has_knocks(&self) -> bool {
-        self.listeners.iter().any(|l| l.knocking && l.rests_until.is_none())
+        self.listeners
+            .iter()
+            .any(|l| l.knocking && l.rests_until.is_none())
     }
 
     /// When the first rest ends.
@@ -78,13 +81,20 @@ impl<O: Os> Reactor<O> {
     /// Lets in who knocks, [`ACCEPTS_PER_TURN`] a door at most.
     pub(super) fn let_in(&mut self) {
         for n in 0..self.listeners.len() {
-            if self.listeners[n].rests_until.is_some_and(|until| until <= self.now) {
+            if self.listeners[n]
+                .rests_until
+                .is_some_and(|until| until <= self.now)
+            {
                 self.listeners[n].rests_until = None;
             }
             for _ in 0..ACCEPTS_PER_TURN {
                 let listener = &mut self.listeners[n];
-                let (true, None) = (listener.knocking, listener.rests_until) else { break };
-                let Some(socket) = &listener.socket else { break };
+                let (true, None) = (listener.knocking, listener.rests_until) else {
+                    break;
+                };
+                let Some(socket) = &listener.socket else {
+                    break;
+                };
                 match self.os.accept(socket) {
                     Ok((stream, peer)) => self.welcome(n, stream, peer),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -106,7 +116,9 @@ impl<O: Os> Reactor<O> {
 
     /// One connection comes in, or is told why not.
     fn welcome(&mut self, n: usize, stream: O::Stream, peer: Peer) {
-        let Listener { door, connections, .. } = &mut self.listeners[n];
+        let Listener {
+            door, connections, ..
+        } = &mut self.listeners[n];
         let refusal = match peer {
             Peer::Local { uid, .. } if door.only_uid.is_some_and(|only| only != uid) => {
                 Some(Refusal::OtherUser)
@@ -127,14 +139,22 @@ impl<O: Os> Reactor<O> {
             return;
         }
         *connections += 1;
-        self.generation = if self.generation == GENERATION_MAX { 1 } else { self.generation + 1 };
+        self.generation = if self.generation == GENERATION_MAX {
+            1
+        } else {
+            self.generation + 1
+        };
         let entry = self.conns.vacant_entry();
         let slot = u32::try_from(entry.key()).expect("there are fewer descriptors than that");
-        let id = ConnId { slot, generation: self.generation };
+        let id = ConnId {
+            slot,
+            generation: self.generation,
+        };
         let door_number = u16::try_from(n).expect("`listen` counts doors in 16 bits");
         entry.insert(Connection::new(stream, id.generation, peer, door_number));
         self.outbox.open(id);
-        self.recorder.opened(id, &self.listeners[n].door.name, &peer);
+        self.recorder
+            .opened(id, &self.listeners[n].door.name, &peer);
         self.fresh.push(id);
         // Reading before the first look at the poll saves a turn, and often the registration.
         self.ready.push(id);
@@ -157,7 +177,9 @@ impl<O: Os> Reactor<O> {
 /// Errors that tell of one connection that is gone, not of the listener (accept(2)): the next one
 /// is accepted at once.
 fn concerns_one_connection(error: &io::Error) -> bool {
-    let Some(errno) = Errno::from_io_error(error) else { return false };
+    let Some(errno) = Errno::from_io_error(error) else {
+        return false;
+    };
     matches!(
         errno,
         Errno::CONNABORTED

@@ -169,7 +169,11 @@ impl<O: Os> Reactor<O> {
     }
 
     fn wait(&mut self) -> io::Result<()> {
-        let until = if self.has_work() { Some(self.now) } else { self.next_deadline() };
+        let until = if self.has_work() {
+            Some(self.now)
+        } else {
+            self.next_deadline()
+        };
         let Woke { asleep, awake } = self.os.wait(&mut self.seen, until)?;
         self.watch_turn(asleep.since(self.now));
         self.now = self.now.max(awake);
@@ -249,7 +253,11 @@ impl<O: Os> Reactor<O> {
         let mut input = conn.take_input(&mut self.input);
         input.begin_helping();
         let had = input.len();
-        let read = if conn.hot && !conn.unheard { conn.read(&mut self.os, &mut input) } else { Ok(0) };
+        let read = if conn.hot && !conn.unheard {
+            conn.read(&mut self.os, &mut input)
+        } else {
+            Ok(0)
+        };
         self.recorder.heard(input.len() - had);
 
         // The service parses what is there and says what it has to say.
@@ -261,7 +269,9 @@ impl<O: Os> Reactor<O> {
         }
         conn.unheard = input.had_its_share() && !input.is_empty();
         if outcome.is_ok() && input.len() >= UNREAD_BYTES_MAX && !turn.is_held() {
-            outcome = Err(Fault::Refused("more bytes than the longest frame, and no frame"));
+            outcome = Err(Fault::Refused(
+                "more bytes than the longest frame, and no frame",
+            ));
         }
         let may_end = conn.fin && !conn.unheard && !turn.is_held() && !turn.is_leaving();
         if outcome.is_ok() && may_end {
@@ -299,7 +309,11 @@ impl<O: Os> Reactor<O> {
 
     /// Decides what the reading half does until its next helping, and how long it may take.
     fn settle(&mut self, slot: u32) {
-        let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| c.stage == Stage::Open) else {
+        let Some(conn) = self
+            .conns
+            .get_mut(slot as usize)
+            .filter(|c| c.stage == Stage::Open)
+        else {
             return;
         };
         let door = &self.listeners[usize::from(conn.door)].door;
@@ -320,7 +334,10 @@ impl<O: Os> Reactor<O> {
                 Input::Waiting
             };
             if next == Input::Queued && conn.input != Input::Queued {
-                self.ready.push(ConnId { slot, generation: conn.generation });
+                self.ready.push(ConnId {
+                    slot,
+                    generation: conn.generation,
+                });
             }
             conn.input = next;
         }
@@ -344,17 +361,26 @@ impl<O: Os> Reactor<O> {
 
     /// Puts a connection whose reason not to be read is over back on the ready queue.
     fn resume(&mut self, slot: u32) {
-        let Some(conn) = self.conns.get_mut(slot as usize) else { return };
+        let Some(conn) = self.conns.get_mut(slot as usize) else {
+            return;
+        };
         if matches!(conn.input, Input::Waiting | Input::Paused(Pause::Held)) {
             conn.unheard |= conn.carry.is_some();
             conn.input = Input::Queued;
-            self.ready.push(ConnId { slot, generation: conn.generation });
+            self.ready.push(ConnId {
+                slot,
+                generation: conn.generation,
+            });
         }
     }
 
     /// Gives a service its turn for one connection, if that is still here.
     fn ask_service(&mut self, id: ConnId, ask: impl FnOnce(&mut dyn Service, &mut Turn<'_>)) {
-        let Some(conn) = self.conns.get(id.slot as usize).filter(|c| c.is(id) && !c.is_dead()) else {
+        let Some(conn) = self
+            .conns
+            .get(id.slot as usize)
+            .filter(|c| c.is(id) && !c.is_dead())
+        else {
             return;
         };
         let service = self.listeners[usize::from(conn.door)].door.service;
@@ -367,14 +393,21 @@ impl<O: Os> Reactor<O> {
     fn wake(&mut self) {
         self.heed_signals();
         for _ in 0..timer::FIRED_PER_TURN {
-            let Some(slot) = self.wakes.fire(self.now) else { break };
+            let Some(slot) = self.wakes.fire(self.now) else {
+                break;
+            };
             if let Some(conn) = self.conns.get(slot as usize) {
-                let id = ConnId { slot, generation: conn.generation };
+                let id = ConnId {
+                    slot,
+                    generation: conn.generation,
+                };
                 self.ask_service(id, |service, turn| service.wake(turn));
             }
         }
         for _ in 0..timer::FIRED_PER_TURN {
-            let Some(slot) = self.deadlines.fire(self.now) else { break };
+            let Some(slot) = self.deadlines.fire(self.now) else {
+                break;
+            };
             self.expire(slot);
         }
     }
@@ -382,12 +415,18 @@ impl<O: Os> Reactor<O> {
     fn flush(&mut self) {
         self.deliver_all();
         for id in std::mem::take(&mut self.fresh) {
-            let Some(conn) = self.conns.get(id.slot as usize).filter(|c| c.is(id) && !c.is_dead())
+            let Some(conn) = self
+                .conns
+                .get(id.slot as usize)
+                .filter(|c| c.is(id) && !c.is_dead())
             else {
                 // Answered and closed in its first turn: never registered at all.
                 continue;
             };
-            if let Err(error) = self.os.watch(&conn.stream, Token::of(Source::Connection(id))) {
+            if let Err(error) = self
+                .os
+                .watch(&conn.stream, Token::of(Source::Connection(id)))
+            {
                 self.close_now(id.slot, Closed::Gone(error.kind()));
             }
         }
@@ -408,8 +447,13 @@ impl<O: Os> Reactor<O> {
 
     /// Write buffer -> socket, once.
     fn deliver(&mut self, slot: u32) {
-        let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| !c.is_dead()) else { return };
-        let id = ConnId { slot, generation: conn.generation };
+        let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| !c.is_dead()) else {
+            return;
+        };
+        let id = ConnId {
+            slot,
+            generation: conn.generation,
+        };
         let was_behind = self.outbox.owed(slot) > self.outbox.said(slot);
         let os = &mut self.os;
         let sent = match self.outbox.deliver(slot, |bytes| conn.write(os, bytes)) {
@@ -443,14 +487,21 @@ impl<O: Os> Reactor<O> {
             Stopping::Draining(until) => Some(until),
             _ => None,
         };
-        [self.deadlines.earliest(), self.wakes.earliest(), self.rest_ends(), draining]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.deadlines.earliest(),
+            self.wakes.earliest(),
+            self.rest_ends(),
+            draining,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn is_live(&self, id: ConnId) -> bool {
-        self.conns.get(id.slot as usize).is_some_and(|c| c.is(id) && !c.is_dead())
+        self.conns
+            .get(id.slot as usize)
+            .is_some_and(|c| c.is(id) && !c.is_dead())
     }
 }
 

@@ -91,7 +91,10 @@ pub struct Refused {
 
 /// Connections ended, by reason; see [`Closed`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[expect(missing_docs, reason = "the names are those of `Closed`, which says what they mean")]
+#[expect(
+    missing_docs,
+    reason = "the names are those of `Closed`, which says what they mean"
+)]
 pub struct ClosedBy {
     pub done: u64,
     pub ended: u64,
@@ -166,7 +169,10 @@ impl Recorder {
             Closed::Stopping => &mut by.stopping,
             Closed::Stuck => &mut by.stuck,
         } += 1;
-        let ordinary = matches!(why, Closed::Done | Closed::Ended | Closed::Gone(_) | Closed::Stopping);
+        let ordinary = matches!(
+            why,
+            Closed::Done | Closed::Ended | Closed::Gone(_) | Closed::Stopping
+        );
         if ordinary && !log_enabled!(Level::Debug) {
             return;
         }
@@ -298,7 +304,10 @@ impl Throttle {
         }
         self.second = second;
         let lines = std::mem::take(&mut self.lines);
-        let over: u32 = lines.iter().map(|&n| n.saturating_sub(LINES_PER_SECOND)).sum();
+        let over: u32 = lines
+            .iter()
+            .map(|&n| n.saturating_sub(LINES_PER_SECOND))
+            .sum();
         (over > 0).then_some(over)
     }
 

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use rustix::fs::{FileType, Mode, chmod, lstat, unlink};
 use rustix::net::sockopt::{
-    set_ipv6_v6only, set_socket_recv_buffer_size, set_socket_reuseaddr, set_socket_send_buffer_size,
-    set_tcp_nodelay,
+    set_ipv6_v6only, set_socket_recv_buffer_size, set_socket_reuseaddr,
+    set_socket_send_buffer_size, set_tcp_nodelay,
 };
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
@@ -68,7 +68,9 @@ pub fn listen_unix(path: &Path, mode: u32) -> io::Result<OwnedFd> {
 }
 
 fn remove_stale(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
-    let Ok(found) = lstat(path) else { return Ok(()) };
+    let Ok(found) = lstat(path) else {
+        return Ok(());
+    };
     if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
         return Err(io::Error::new(
             io::ErrorKind::AlreadyExists,
@@ -79,10 +81,17 @@ fn remove_stale(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
     match connect(&probe, address) {
         Err(rustix::io::Errno::CONNREFUSED) => Ok(unlink(path)?),
         Err(rustix::io::Errno::NOENT) => Ok(()),
-        _ => Err(io::Error::new(io::ErrorKind::AddrInUse, "another server listens there")),
+        _ => Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            "another server listens there",
+        )),
     }
 }
 
 fn family(address: SocketAddr) -> AddressFamily {
-    if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 }
+    if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    }
 }

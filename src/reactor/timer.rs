@@ -1,7 +1,7 @@
 use crate::outbox::Moment;
 
 /// How many timers fire in one turn; the rest fire in the next (fault A21).
-pub const FIRED_PER_TURN: usize = 256;
+pub(super) const FIRED_PER_TURN: usize = 256;
 
 /// A moment per slot, and a heap of slots with at most one entry each.
 ///
@@ -13,7 +13,7 @@ pub const FIRED_PER_TURN: usize = 256;
 /// it comes to the top too early. So the heap is as large as there are slots, however many
 /// connections a second come and go.
 #[derive(Debug, Default)]
-pub struct Timers {
+pub(super) struct Timers {
     /// By slot: when it is due; `NEVER` if it is not set.
     due: Vec<Moment>,
     /// By slot: where its entry is in the heap; `NOWHERE` if it has none.
@@ -27,7 +27,7 @@ const NOWHERE: u32 = u32::MAX;
 
 impl Timers {
     /// Sets the timer, replacing what it was set to; `NEVER` cancels it.
-    pub fn set(&mut self, slot: u32, at: Moment) {
+    pub(super) fn set(&mut self, slot: u32, at: Moment) {
         let k = slot as usize;
         if self.due.len() <= k {
             if at == Moment::NEVER {
@@ -54,22 +54,25 @@ impl Timers {
     }
 
     /// Cancels the timer.
-    pub fn cancel(&mut self, slot: u32) {
+    pub(super) fn cancel(&mut self, slot: u32) {
         self.set(slot, Moment::NEVER);
     }
 
     /// When the timer is due; `NEVER` if it is not set.
-    pub fn due(&self, slot: u32) -> Moment {
-        self.due.get(slot as usize).copied().unwrap_or(Moment::NEVER)
+    pub(super) fn due(&self, slot: u32) -> Moment {
+        self.due
+            .get(slot as usize)
+            .copied()
+            .unwrap_or(Moment::NEVER)
     }
 
     /// No timer is due before this moment.
-    pub fn earliest(&self) -> Option<Moment> {
+    pub(super) fn earliest(&self) -> Option<Moment> {
         self.heap.first().map(|&(at, _)| at)
     }
 
     /// Takes one timer that is due.
-    pub fn fire(&mut self, now: Moment) -> Option<u32> {
+    pub(super) fn fire(&mut self, now: Moment) -> Option<u32> {
         while let Some(&(at, slot)) = self.heap.first() {
             if at > now {
                 return None;
@@ -88,18 +91,17 @@ impl Timers {
     }
 
     /// How many timers are set.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.set
     }
 
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.set == 0
-    }
-
     /// The slots whose timers are set.
-    pub fn slots(&self) -> impl Iterator<Item = usize> {
-        let set = self.due.iter().enumerate().filter(|(_, due)| **due != Moment::NEVER);
+    pub(super) fn slots(&self) -> impl Iterator<Item = usize> {
+        let set = self
+            .due
+            .iter()
+            .enumerate()
+            .filter(|(_, due)| **due != Moment::NEVER);
         set.map(|(slot, _)| slot)
     }
 
@@ -153,7 +155,7 @@ impl Timers {
 
     /// Every entry knows its place, none is later than its slot is due, every slot that is due has
     /// an entry, and parents come before their children.
-    pub fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), String> {
         for (at, &(when, slot)) in self.heap.iter().enumerate() {
             if self.place[slot as usize] as usize != at {
                 return Err(format!("timer {slot} is at {at} and believes otherwise"));
@@ -167,7 +169,10 @@ impl Timers {
         }
         let set = self.due.iter().filter(|&&due| due != Moment::NEVER).count();
         let lost = self.due.iter().zip(&self.place);
-        if lost.into_iter().any(|(&due, &place)| due != Moment::NEVER && place == NOWHERE) {
+        if lost
+            .into_iter()
+            .any(|(&due, &place)| due != Moment::NEVER && place == NOWHERE)
+        {
             return Err("a timer is set and in no heap".into());
         }
         if set != self.set {
@@ -205,7 +210,7 @@ mod tests {
         timers.set(1, Moment::NEVER);
         assert_eq!(timers.len(), 1);
         assert_eq!(timers.fire(at(u64::MAX - 1)), Some(0));
-        assert!(timers.is_empty());
+        assert_eq!(timers.len(), 0);
     }
 
     proptest! {

@@ -34,7 +34,7 @@ pub enum Source {
 }
 
 /// Generations count from 1 to this and then start over.
-pub const GENERATION_MAX: u32 = (1 << 29) - 1;
+pub(super) const GENERATION_MAX: u32 = (1 << 29) - 1;
 
 const SLOT_BITS: u32 = 32;
 const KIND_BITS: u32 = 61;
@@ -90,11 +90,17 @@ mod tests {
 
     #[test]
     fn a_token_says_what_it_was_made_of() {
-        let id = ConnId { slot: u32::MAX, generation: GENERATION_MAX };
+        let id = ConnId {
+            slot: u32::MAX,
+            generation: GENERATION_MAX,
+        };
         for source in [
             Source::Connection(id),
             Source::ChildOut(id),
-            Source::ChildErr(ConnId { slot: 0, generation: 1 }),
+            Source::ChildErr(ConnId {
+                slot: 0,
+                generation: 1,
+            }),
             Source::ChildExit(id),
             Source::Listener(3),
             Source::Datagram(u32::MAX),

@@ -6,6 +6,7 @@
 mod discard;
 mod echo;
 mod peer;
+pub mod rehearsal;
 mod sessions;
 
 pub use discard::Discard;
@@ -113,7 +114,13 @@ impl<'a> DatagramTurn<'a> {
         from: SocketAddr,
         out: &'a mut Vec<u8>,
     ) -> DatagramTurn<'a> {
-        DatagramTurn { now, wall, from, out, answered: false }
+        DatagramTurn {
+            now,
+            wall,
+            from,
+            out,
+            answered: false,
+        }
     }
 
     /// Answers the sender with one datagram; a second call replaces the first.

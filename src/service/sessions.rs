@@ -10,7 +10,10 @@ pub struct Sessions<T> {
 
 impl<T> Default for Sessions<T> {
     fn default() -> Sessions<T> {
-        Sessions { column: Vec::new(), live: 0 }
+        Sessions {
+            column: Vec::new(),
+            live: 0,
+        }
     }
 }
 
@@ -21,7 +24,10 @@ impl<T> Sessions<T> {
         if self.column.len() <= slot {
             self.column.resize_with(slot + 1, || None);
         }
-        debug_assert!(self.column[slot].is_none(), "a slot has one session at a time");
+        debug_assert!(
+            self.column[slot].is_none(),
+            "a slot has one session at a time"
+        );
         self.live += 1;
         self.column[slot] = Some((id.generation, session));
     }
@@ -46,7 +52,9 @@ impl<T> Sessions<T> {
     pub fn remove(&mut self, id: ConnId) -> Option<T> {
         self.get(id)?;
         self.live -= 1;
-        self.column[id.slot as usize].take().map(|(_, session)| session)
+        self.column[id.slot as usize]
+            .take()
+            .map(|(_, session)| session)
     }
 
     /// How many connections have a session.

@@ -1,0 +1,263 @@
+//! A service on stage without a network, and with the clock in hand.
+//!
+//! ```
+//! use onepoll::service::{Echo, rehearsal::Stage};
+//!
+//! let mut stage = Stage::new(Echo);
+//! let guest = stage.enters();
+//! stage.says(guest, b"hello");
+//! assert_eq!(stage.hears(guest), b"hello");
+//! ```
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use super::{Peer, Service};
+use crate::buf::ReadBuf;
+use crate::outbox::{
+    ChildEvent, Closed, ConnId, Effect, Exit, Fate, Fault, Job, Moment, Outbox, Output, Severity,
+    Turn,
+};
+
+/// A service, its guests, and a clock that moves when it is told to.
+#[derive(Debug)]
+pub struct Stage<S> {
+    /// The service.
+    pub service: S,
+    now: Moment,
+    outbox: Outbox,
+    guests: BTreeMap<ConnId, Guest>,
+    generation: u32,
+}
+
+#[derive(Debug, Default)]
+struct Guest {
+    input: ReadBuf,
+    wake: Option<Moment>,
+    job: Option<Job>,
+    killed: Option<Severity>,
+    ended: Ended,
+    fault: Option<Fault>,
+    heard: Vec<u8>,
+}
+
+/// How far a guest's input has come to its end.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Ended {
+    #[default]
+    No,
+    /// The guest ended it; the service was not told yet.
+    Said,
+    /// The service was told.
+    Told,
+}
+
+impl<S: Service> Stage<S> {
+    /// An empty house.
+    pub fn new(service: S) -> Stage<S> {
+        Stage {
+            service,
+            now: Moment::START.after(Duration::from_secs(1)),
+            outbox: Outbox::default(),
+            guests: BTreeMap::new(),
+            generation: 0,
+        }
+    }
+
+    /// Somebody connects.
+    pub fn enters(&mut self) -> ConnId {
+        self.generation += 1;
+        let taken = |slot: &u32| self.guests.keys().any(|id| id.slot == *slot);
+        let slot = (0..)
+            .find(|slot| !taken(slot))
+            .expect("there are more slots than guests");
+        let id = ConnId {
+            slot,
+            generation: self.generation,
+        };
+        self.guests.insert(id, Guest::default());
+        self.outbox.open(id);
+        let port = 1024 + (self.generation % 60_000) as u16;
+        self.turn(id, |service, t| {
+            service.open(t, &Peer::V4(Ipv4Addr::LOCALHOST, port))
+        });
+        id
+    }
+
+    /// A guest sends bytes, which come in one piece.
+    pub fn says(&mut self, id: ConnId, bytes: &[u8]) {
+        self.guest(id).input.push(bytes);
+        self.offer(id);
+    }
+
+    /// A guest ends its input (a half-close).
+    pub fn ends(&mut self, id: ConnId) {
+        self.guest(id).ended = Ended::Said;
+        self.offer(id);
+    }
+
+    /// A guest is gone: a reset, or the end of a connection that was closed.
+    pub fn leaves(&mut self, id: ConnId) {
+        self.collect();
+        self.guests.remove(&id);
+        self.outbox.shut(id.slot);
+        let why = Closed::Gone(std::io::ErrorKind::ConnectionReset);
+        let mut turn = Turn::new(self.now, id, &mut self.outbox);
+        self.service.closed(&mut turn, &why);
+        self.carry_out();
+    }
+
+    /// What a guest was sent since it was last asked.
+    pub fn hears(&mut self, id: ConnId) -> Vec<u8> {
+        self.collect();
+        std::mem::take(&mut self.guest(id).heard)
+    }
+
+    /// Lets time pass, and wakes whoever asked to be woken.
+    pub fn waits(&mut self, time: Duration) {
+        self.now = self.now.after(time);
+        loop {
+            let due = |(_, guest): &(&ConnId, &Guest)| guest.wake.is_some_and(|at| at <= self.now);
+            let Some(id) = self.guests.iter().find(due).map(|(&id, _)| id) else {
+                return;
+            };
+            self.guest(id).wake = None;
+            self.turn(id, |service, t| service.wake(t));
+        }
+    }
+
+    /// The server is told to stop.
+    pub fn stops(&mut self) {
+        let ids: Vec<ConnId> = self.guests.keys().copied().collect();
+        for id in ids {
+            self.turn(id, |service, t| service.stopping(t));
+        }
+    }
+
+    /// When the service wants to be woken for this guest.
+    pub fn wakes_in(&mut self, id: ConnId) -> Option<Duration> {
+        let now = self.now;
+        self.guest(id).wake.map(|at| at.since(now))
+    }
+
+    /// Whether the connection ends when what it is owed has left, and whether it lingers then.
+    pub fn is_leaving(&self, id: ConnId) -> bool {
+        self.outbox.fate(id.slot) != Fate::Open
+    }
+
+    /// What the service refused to go on with.
+    pub fn fault(&mut self, id: ConnId) -> Option<Fault> {
+        self.guest(id).fault.clone()
+    }
+
+    /// What nobody has parsed yet.
+    pub fn unread(&mut self, id: ConnId) -> Vec<u8> {
+        self.guest(id).input.unread().to_vec()
+    }
+
+    /// The command that the service started for this guest.
+    pub fn job(&mut self, id: ConnId) -> Option<Job> {
+        self.guest(id).job.take()
+    }
+
+    /// How hard the service ended the command since it was last asked.
+    pub fn killed(&mut self, id: ConnId) -> Option<Severity> {
+        self.guest(id).killed.take()
+    }
+
+    /// The command writes.
+    pub fn writes(&mut self, id: ConnId, which: Output, bytes: &[u8]) {
+        self.turn(id, |service, t| {
+            service.child(t, ChildEvent::Wrote(which, bytes))
+        });
+    }
+
+    /// The command ends.
+    pub fn exits(&mut self, id: ConnId, exit: Exit) {
+        self.turn(id, |service, t| service.child(t, ChildEvent::Ended(exit)));
+    }
+
+    /// The command cannot run.
+    pub fn cannot(&mut self, id: ConnId, event: ChildEvent<'_>) {
+        self.turn(id, |service, t| service.child(t, event));
+    }
+
+    fn guest(&mut self, id: ConnId) -> &mut Guest {
+        self.guests.get_mut(&id).expect("the guest is on stage")
+    }
+
+    fn turn(&mut self, id: ConnId, act: impl FnOnce(&mut S, &mut Turn<'_>)) {
+        let mut turn = Turn::new(self.now, id, &mut self.outbox);
+        act(&mut self.service, &mut turn);
+        self.carry_out();
+    }
+
+    /// Gives the service what is unread, as the reactor would: one helping after the other.
+    fn offer(&mut self, id: ConnId) {
+        loop {
+            let is_open = self.outbox.fate(id.slot) == Fate::Open;
+            let is_held = self.outbox.is_held(id.slot);
+            let guest = self.guests.get_mut(&id).expect("the guest is on stage");
+            if !is_open || is_held || guest.ended == Ended::Told {
+                return;
+            }
+            guest.input.begin_helping();
+            let mut turn = Turn::new(self.now, id, &mut self.outbox);
+            let mut outcome = Ok(());
+            if !guest.input.is_empty() {
+                outcome = self.service.input(&mut turn, &mut guest.input);
+            }
+            let again = guest.input.had_its_share() && !guest.input.is_empty();
+            let open = outcome.is_ok() && !turn.is_held() && !turn.is_leaving();
+            if guest.ended == Ended::Said && open && !again {
+                guest.ended = Ended::Told;
+                guest.input.begin_helping();
+                outcome = self.service.eof(&mut turn, &mut guest.input);
+            }
+            let lent = guest.input.lent().to_vec();
+            guest.input.repay();
+            if !lent.is_empty() {
+                self.outbox.say([id], |out| out.extend_from_slice(&lent));
+            }
+            if let Err(fault) = outcome {
+                guest.fault = Some(fault);
+                self.outbox.leave(id.slot, Closed::Refused, true);
+            }
+            self.carry_out();
+            if !again {
+                return;
+            }
+        }
+    }
+
+    fn carry_out(&mut self) {
+        while let Some((id, effect)) = self.outbox.next_effect() {
+            let Some(guest) = self.guests.get_mut(&id) else {
+                continue;
+            };
+            match effect {
+                Effect::Wake(at) => guest.wake = Some(at).filter(|&at| at != Moment::NEVER),
+                Effect::Resume => self.offer(id),
+                Effect::Spawn(job) => guest.job = Some(*job),
+                Effect::Kill(severity) => guest.killed = Some(severity),
+            }
+        }
+    }
+
+    /// Delivers everything that was said.
+    fn collect(&mut self) {
+        for (id, guest) in &mut self.guests {
+            while self.outbox.owed(id.slot) > 0 {
+                let took = self.outbox.deliver(id.slot, |bytes| {
+                    guest.heard.extend_from_slice(bytes);
+                    Ok(bytes.len())
+                });
+                took.expect("a stage takes every byte");
+            }
+        }
+        let mut listed = Vec::new();
+        self.outbox.take_listed(&mut listed);
+        self.outbox.trim();
+    }
+}
