@@ -306,9 +306,27 @@ pub(super) mod with {
         /// A size in bytes, or absent.
         size_or_absent: Option<usize>, |text| super::super::to_usize(parse_size(text)?).map(Some),
             |bytes| bytes.map(|bytes| format_size(bytes as u64));
-        /// An octal file mode, or absent.
-        mode_or_absent: Option<u32>, |text| parse_mode(text).map(Some),
-            |mode| mode.map(|mode| format!("{mode:04o}"));
+    }
+
+    /// An octal file mode, or absent. Never a bare number: in TOML `660` and `0o660` differ, and
+    /// here they would arrive as the same kind of thing.
+    pub(crate) mod mode_or_absent {
+        use super::*;
+        pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+            d: D,
+        ) -> Result<Option<u32>, D::Error> {
+            let text: String = serde::Deserialize::deserialize(d)?;
+            parse_mode(&text).map(Some).map_err(Error::custom)
+        }
+        pub(crate) fn serialize<S: Serializer>(
+            mode: &Option<u32>,
+            s: S,
+        ) -> Result<S::Ok, S::Error> {
+            match mode {
+                Some(mode) => s.serialize_str(&format!("{mode:04o}")),
+                None => s.serialize_none(),
+            }
+        }
     }
 
     /// A switch that is written `on` and `off`; reading takes every spelling of a truth value.
