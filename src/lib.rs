@@ -3,6 +3,7 @@
 pub mod buf;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod config;
 pub mod outbox;
 pub mod reactor;
 pub mod service;

@@ -6,7 +6,8 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use onepoll::reactor::{Door, Epoll, Handle, Limits, Reactor, listen_tcp};
+use onepoll::config::Limits;
+use onepoll::reactor::{Door, Epoll, Handle, Reactor, listen_tcp};
 use onepoll::service::Echo;
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -25,7 +26,7 @@ impl Running {
         let thread = thread::spawn(move || {
             let epoll = Epoll::new().unwrap();
             let handle = epoll.handle();
-            let mut reactor = Reactor::new(epoll, Limits::default());
+            let mut reactor = Reactor::new(epoll, Limits::default(), 100);
             let socket = listen_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
             let address = rustix::net::getsockname(&socket)
                 .unwrap()

@@ -1,21 +1,48 @@
 //! The command line: one file per subcommand, each with an `Args` and a `run`.
 //!
 //! Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 failed
-//! at run time, 2 wrong usage or configuration; `exec` passes the remote exit code on.
+//! at run time, 2 wrong usage or configuration; `exec` passes the remote exit code on. Neither
+//! stream needs a reader: what cannot be printed is not, and nothing panics over it.
 
+pub mod check;
+mod sources;
+
+use std::fmt;
+use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicI8, Ordering};
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{ArgAction, Parser, Subcommand};
+use log::LevelFilter;
+
+pub use sources::{Configuration, Sources};
 
 /// How a subcommand ends when it does not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// What was asked for makes no sense; exit code 2.
+    /// What was asked for makes no sense; exit code 2. One line per thing that is wrong.
     #[error("{0}")]
     Usage(String),
     /// It made sense and could not be done; exit code 1.
     #[error("{0:#}")]
     Run(#[from] anyhow::Error),
+}
+
+impl Failure {
+    /// The exit code that goes with it.
+    pub fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Usage(_) => ExitCode::from(2),
+            Self::Run(_) => ExitCode::from(1),
+        }
+    }
+}
+
+impl From<crate::config::ConfigError> for Failure {
+    fn from(wrong: crate::config::ConfigError) -> Self {
+        Self::Usage(wrong.to_string())
+    }
 }
 
 /// How every subcommand ends.
@@ -26,18 +53,113 @@ pub type Outcome = Result<ExitCode, Failure>;
 struct CommandLine {
     #[command(subcommand)]
     command: Command,
+
+    /// Say more on standard error; twice for every turn of the loop
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+
+    /// Say less on standard error; three times for nothing
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    quiet: u8,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Nothing yet.
-    #[command(hide = true)]
-    Nothing,
+    Check(check::Args),
+}
+
+impl Command {
+    fn run(self) -> Outcome {
+        match self {
+            Self::Check(args) => check::run(args),
+        }
+    }
 }
 
 /// Runs the subcommand that the arguments name.
 pub fn main() -> ExitCode {
-    match CommandLine::parse().command {
-        Command::Nothing => ExitCode::SUCCESS,
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(answer) => return usage(&answer),
+    };
+    let step = i16::from(line.verbose) - i16::from(line.quiet);
+    LEVEL_STEP.store(
+        i8::try_from(step.clamp(-9, 9)).unwrap_or(0),
+        Ordering::Relaxed,
+    );
+    line.command.run().unwrap_or_else(|failure| {
+        for problem in failure.to_string().lines() {
+            complain(problem);
+        }
+        failure.exit_code()
+    })
+}
+
+/// What clap has to say: help and version are results, the rest is wrong usage.
+fn usage(answer: &clap::Error) -> ExitCode {
+    match answer.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _ = answer.print();
+            ExitCode::SUCCESS
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = answer.print();
+            ExitCode::from(2)
+        }
+        _ => {
+            let text = answer.render().to_string();
+            complain(text.strip_prefix("error: ").unwrap_or(&text).trim_end());
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// How far `-v` and `-q` went from where the level would be.
+static LEVEL_STEP: AtomicI8 = AtomicI8::new(0);
+
+/// The level to log at: `base`, moved by `-v` and `-q`.
+pub fn log_level(base: impl Into<LevelFilter>) -> LevelFilter {
+    moved(base.into(), LEVEL_STEP.load(Ordering::Relaxed))
+}
+
+fn moved(base: LevelFilter, step: i8) -> LevelFilter {
+    let at = (base as usize).saturating_add_signed(step.into());
+    LevelFilter::iter().nth(at).unwrap_or(LevelFilter::Trace)
+}
+
+/// Prints a line of the result.
+///
+/// A reader that has gone away (`| head`) wanted no more: that is no failure.
+pub fn print(line: impl fmt::Display) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+        Err(wrong) if wrong.kind() != io::ErrorKind::BrokenPipe => Err(anyhow::Error::new(wrong)
+            .context("standard output cannot be written")
+            .into()),
+        _ => Ok(()),
+    }
+}
+
+/// Says on standard error what is wrong, as `onepoll: …`; if nobody listens, so be it.
+pub fn complain(problem: impl fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "onepoll: {problem}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        <CommandLine as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn verbosity_stops_at_both_ends() {
+        assert_eq!(moved(LevelFilter::Info, 0), LevelFilter::Info);
+        assert_eq!(moved(LevelFilter::Info, 1), LevelFilter::Debug);
+        assert_eq!(moved(LevelFilter::Info, 9), LevelFilter::Trace);
+        assert_eq!(moved(LevelFilter::Info, -1), LevelFilter::Warn);
+        assert_eq!(moved(LevelFilter::Info, -9), LevelFilter::Off);
     }
 }

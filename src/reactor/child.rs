@@ -115,14 +115,14 @@ impl<O: Os> Reactor<O> {
     /// Whether this connection keeps up with what a command writes. If not, the command waits in
     /// its pipe, and delivering what is owed is what wakes it.
     fn has_room(&self, owner: ConnId) -> bool {
-        !self.is_live(owner) || self.outbox.owed(owner.slot) < self.limits.pause_bytes
+        !self.is_live(owner) || self.outbox.owed(owner.slot) < self.limits.out_pause
     }
 
     /// Runs a command for a connection now or when there is room, or says that there is none.
     pub(super) fn spawn(&mut self, owner: ConnId, job: Box<Job>) {
-        if self.children.running.len() < self.limits.commands {
+        if self.children.running.len() < self.limits.commands as usize {
             self.start(owner, &job);
-        } else if self.children.waiting.len() < self.limits.commands_waiting {
+        } else if self.children.waiting.len() < self.limits.commands_queued as usize {
             self.children.waiting.push_back((owner, job));
         } else {
             self.recorder.busy();
@@ -202,7 +202,7 @@ impl<O: Os> Reactor<O> {
             self.hear(slot, Output::Err);
             self.bury(slot);
         }
-        while self.children.running.len() < self.limits.commands {
+        while self.children.running.len() < self.limits.commands as usize {
             let Some((owner, job)) = self.children.waiting.pop_front() else {
                 break;
             };

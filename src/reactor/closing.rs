@@ -6,11 +6,11 @@ use std::time::Duration;
 use super::Reactor;
 use super::Stopping;
 use super::connection::{Connection, Input, Pause, READ_BYTES, Stage};
-use super::limits::{
-    BEHIND_PATIENCE, FRAME_PATIENCE, LEAVING_PATIENCE, LINGER_BYTES_MAX, LINGER_PATIENCE, TURN_SLOW,
-};
 use super::os::{Os, Signal};
 use super::recorder::Counters;
+use crate::config::limits::{
+    LEAVING, LINGER, LINGER_BYTES_MAX, PROGRESS_BYTES_PER_SECOND_MIN, PROGRESS_GRACE,
+};
 use crate::outbox::{Closed, ConnId, Fate, Fault, Moment, Turn};
 use crate::service::Backlog;
 
@@ -75,7 +75,7 @@ impl<O: Os> Reactor<O> {
         }
         conn.carry = None;
         conn.stage = Stage::Lingering { why, discarded: 0 };
-        self.deadlines.set(slot, self.now.after(LINGER_PATIENCE));
+        self.deadlines.set(slot, self.now.after(LINGER));
         self.wakes.cancel(slot);
         // A connection that is on the queue already stays there.
         let id = ConnId {
@@ -171,7 +171,7 @@ impl<O: Os> Reactor<O> {
         let door = &self.listeners[usize::from(conn.door)].door;
         if self.outbox.fate(slot) != Fate::Open {
             if progress || self.deadlines.due(slot) == Moment::NEVER {
-                self.deadlines.set(slot, self.now.after(LEAVING_PATIENCE));
+                self.deadlines.set(slot, self.now.after(LEAVING));
             }
             if conn.input == Input::Waiting {
                 conn.input = Input::Paused(Pause::Leaving);
@@ -180,10 +180,10 @@ impl<O: Os> Reactor<O> {
         }
         match self.services[door.service.0].backlog() {
             Backlog::Pause => {
-                if owed >= self.limits.pause_bytes && conn.input == Input::Waiting {
+                if owed >= self.limits.out_pause && conn.input == Input::Waiting {
                     conn.input = Input::Paused(Pause::Owed);
                 }
-                if owed <= self.limits.resume_bytes && conn.input == Input::Paused(Pause::Owed) {
+                if owed <= self.limits.out_resume && conn.input == Input::Paused(Pause::Owed) {
                     // No edge will come for what is already there: the queue is the wake-up.
                     conn.input = Input::Queued;
                     self.ready.push(ConnId {
@@ -193,10 +193,10 @@ impl<O: Os> Reactor<O> {
                 }
             }
             Backlog::LetGo => {
-                if owed > self.limits.behind_bytes_max {
+                if owed > self.limits.chat_hard {
                     return self.close_now(slot, Closed::TooSlow);
                 }
-                let behind = owed > self.limits.behind_bytes;
+                let behind = owed > self.limits.chat_soft;
                 if behind != conn.behind {
                     conn.behind = behind;
                     self.be_patient(slot);
@@ -213,16 +213,17 @@ impl<O: Os> Reactor<O> {
         }
         let idle = self.listeners[usize::from(conn.door)].door.idle;
         if self.outbox.fate(slot) != Fate::Open {
-            return self.deadlines.set(slot, self.now.after(LEAVING_PATIENCE));
+            return self.deadlines.set(slot, self.now.after(LEAVING));
         }
         if conn.behind {
             // Counts from when it fell behind, not from its last sign of life.
             if !self
                 .deadlines
                 .due(slot)
-                .is_within(self.now, BEHIND_PATIENCE)
+                .is_within(self.now, self.limits.chat_soft_time)
             {
-                self.deadlines.set(slot, self.now.after(BEHIND_PATIENCE));
+                self.deadlines
+                    .set(slot, self.now.after(self.limits.chat_soft_time));
             }
             return;
         }
@@ -230,7 +231,7 @@ impl<O: Os> Reactor<O> {
         if in_frame {
             if conn.begun == 0 {
                 conn.begun = self.now.as_secs().max(1);
-                self.deadlines.set(slot, self.now.after(FRAME_PATIENCE));
+                self.deadlines.set(slot, self.now.after(PROGRESS_GRACE));
             }
             return;
         }
@@ -263,7 +264,8 @@ impl<O: Os> Reactor<O> {
             }
             Stage::Open if conn.begun != 0 => {
                 let bytes = conn.carry.as_ref().map_or(0, |carry| carry.len() as u64);
-                let patience = FRAME_PATIENCE + Duration::from_secs(bytes / 1024);
+                let patience =
+                    PROGRESS_GRACE + Duration::from_secs(bytes / PROGRESS_BYTES_PER_SECOND_MIN);
                 let until = Moment::START
                     .after(Duration::from_secs(u64::from(conn.begun)))
                     .after(patience);
@@ -294,14 +296,14 @@ impl<O: Os> Reactor<O> {
         }
     }
 
-    /// Stops: lets nobody new in, and gives whoever is here [`Limits::drain`](super::Limits) to
+    /// Stops: lets nobody new in, and gives whoever is here `drain-timeout` to
     /// finish. Asked again, stops at once.
     pub fn stop(&mut self) {
         if self.stopping != Stopping::No {
             self.stopping = Stopping::Now;
             return;
         }
-        self.stopping = Stopping::Draining(self.now.after(self.limits.drain));
+        self.stopping = Stopping::Draining(self.now.after(self.limits.drain_timeout));
         self.close_doors();
         let ids = self.ids();
         log::info!(connections = ids.len(); "stopping");
@@ -363,12 +365,12 @@ impl<O: Os> Reactor<O> {
 
     /// Says so when a turn took long, and ends the process when the user asked for that.
     pub(super) fn watch_turn(&mut self, took: Duration) {
-        if took < TURN_SLOW {
+        if took < self.limits.turn_warn {
             return;
         }
         let counters = self.counters();
         self.recorder.slow_turn(took, &counters);
-        if self.limits.turn_max.is_some_and(|max| took > max) {
+        if self.limits.turn_abort.is_some_and(|max| took > max) {
             log::error!(took_ms = took.as_millis() as u64; "a turn took longer than the user allows");
             std::process::abort();
         }

@@ -1,14 +1,10 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use super::limits::DATAGRAMS_PER_TURN;
 use super::os::Os;
 use super::token::{Source, Token};
 use super::{DatagramsId, Reactor};
 use crate::service::DatagramTurn;
-
-/// Longer than any datagram, so that none is ever cut (UDP over IPv4: 65,507 bytes).
-pub(super) const DATAGRAM_BYTES_MAX: usize = 65_536;
 
 /// A datagram endpoint: its socket, and what answers.
 #[derive(Debug, Clone)]
@@ -53,7 +49,7 @@ impl<O: Os> Reactor<O> {
         self.datagrams.iter().any(|datagram| datagram.ready)
     }
 
-    /// Answers [`DATAGRAMS_PER_TURN`] a socket at most. A datagram that cannot be sent is dropped
+    /// Answers `datagrams-per-turn` a socket at most. A datagram that cannot be sent is dropped
     /// and counted, not queued: its protocol promises no more (fault E11).
     pub(super) fn answer_mail(&mut self) {
         if !self.has_mail() {
@@ -67,7 +63,7 @@ impl<O: Os> Reactor<O> {
         } in &mut self.datagrams
         {
             let service = &mut self.answerers[mailbox.service.0];
-            let mut budget = DATAGRAMS_PER_TURN;
+            let mut budget = self.limits.datagrams_per_turn;
             while *ready && budget > 0 {
                 budget -= 1;
                 let (n, from) = match self.os.receive(socket, &mut self.letter) {

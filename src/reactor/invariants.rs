@@ -73,7 +73,7 @@ impl<O: Os> Reactor<O> {
             Input::Waiting if conn.fin => err("I3: waits after the end"),
             Input::Queued if !self.is_queued(slot, conn) => err("I3: queued in no queue"),
             Input::Paused(Pause::Held) if !self.outbox.is_held(slot) => err("I3: held by nobody"),
-            Input::Paused(Pause::Owed) if owed <= self.limits.resume_bytes && !listed => {
+            Input::Paused(Pause::Owed) if owed <= self.limits.out_resume && !listed => {
                 err("I3: paused and owed nothing")
             }
             Input::Paused(Pause::Leaving) if fate == Fate::Open => err("I3: leaves nowhere"),

@@ -4,11 +4,11 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use super::connection::Connection;
-use super::limits::{ACCEPT_REST, ACCEPTS_PER_TURN};
 use super::os::Os;
 use super::recorder::Refusal;
 use super::token::{GENERATION_MAX, Source, Token};
 use super::{Reactor, ServiceId};
+use crate::config::limits::EMFILE_RETRY;
 use crate::outbox::{ConnId, Moment};
 use crate::service::Peer;
 
@@ -78,7 +78,7 @@ impl<O: Os> Reactor<O> {
         self.listeners.iter_mut().for_each(|l| l.rests_until = None);
     }
 
-    /// Lets in who knocks, [`ACCEPTS_PER_TURN`] a door at most.
+    /// Lets in who knocks, `accepts-per-turn` a door at most.
     pub(super) fn let_in(&mut self) {
         for n in 0..self.listeners.len() {
             if self.listeners[n]
@@ -87,7 +87,7 @@ impl<O: Os> Reactor<O> {
             {
                 self.listeners[n].rests_until = None;
             }
-            for _ in 0..ACCEPTS_PER_TURN {
+            for _ in 0..self.limits.accepts_per_turn {
                 let listener = &mut self.listeners[n];
                 let (true, None) = (listener.knocking, listener.rests_until) else {
                     break;
@@ -106,7 +106,7 @@ impl<O: Os> Reactor<O> {
                         // error that concerned one connection only is over; anything else may
                         // come again at once, and must not spin.
                         if !concerns_one_connection(&error) {
-                            listener.rests_until = Some(self.now.after(ACCEPT_REST));
+                            listener.rests_until = Some(self.now.after(EMFILE_RETRY));
                         }
                     }
                 }
@@ -123,7 +123,7 @@ impl<O: Os> Reactor<O> {
             Peer::Local { uid, .. } if door.only_uid.is_some_and(|only| only != uid) => {
                 Some(Refusal::OtherUser)
             }
-            _ if self.conns.len() >= self.limits.connections => Some(Refusal::Full),
+            _ if self.conns.len() >= self.connections_max => Some(Refusal::Full),
             _ if *connections >= door.connections_max => Some(Refusal::DoorFull),
             _ => None,
         };

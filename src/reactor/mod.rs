@@ -13,7 +13,6 @@ mod datagram;
 mod epoll;
 mod inherited;
 mod invariants;
-mod limits;
 mod listener;
 mod os;
 mod recorder;
@@ -28,11 +27,13 @@ use slab::Slab;
 
 use self::child::Children;
 use self::connection::{Connection, Input, Pause, Stage, UNREAD_BYTES_MAX};
-use self::datagram::{DATAGRAM_BYTES_MAX, Datagram};
+use self::datagram::Datagram;
 use self::listener::Listener;
 use self::recorder::Recorder;
 use self::timer::Timers;
 use crate::buf::ReadBuf;
+use crate::config::Limits;
+use crate::config::limits::DATAGRAM_BYTES_MAX;
 use crate::outbox::{
     ARENA_BYTES_MAX, Closed, ConnId, Effect, Fate, Fault, Moment, Outbox, REPLY_AT_ONCE_BYTES, Turn,
 };
@@ -41,7 +42,6 @@ use crate::service::{Backlog, Datagrams, Service};
 pub use self::datagram::Mailbox;
 pub use self::epoll::{Epoll, Handle};
 pub use self::inherited::{close_on_exec, inherited};
-pub use self::limits::Limits;
 pub use self::listener::Door;
 pub use self::os::{Os, Readiness, Seen, Signal, Spawned, Woke};
 pub use self::recorder::{ClosedBy, Counters, Refused};
@@ -60,6 +60,8 @@ pub struct DatagramsId(usize);
 pub struct Reactor<O: Os> {
     os: O,
     limits: Limits,
+    /// Connections in all; more are refused.
+    connections_max: usize,
     now: Moment,
     /// What the poll saw and nobody noted yet.
     seen: Vec<Seen>,
@@ -107,10 +109,13 @@ enum Stopping {
 
 impl<O: Os> Reactor<O> {
     /// A loop over this system, with nobody to serve yet.
-    pub fn new(os: O, limits: Limits) -> Reactor<O> {
+    ///
+    /// It lets `connections_max` connections in, which the caller knows that descriptors allow.
+    pub fn new(os: O, limits: Limits, connections_max: usize) -> Reactor<O> {
         Reactor {
             os,
             limits,
+            connections_max,
             now: Moment::START,
             seen: Vec::new(),
             conns: Slab::new(),
@@ -326,7 +331,7 @@ impl<O: Os> Reactor<O> {
             } else if self.outbox.is_held(slot) {
                 conn.unheard = unread > 0;
                 Input::Paused(Pause::Held)
-            } else if pauses && self.outbox.owed(slot) >= self.limits.pause_bytes {
+            } else if pauses && self.outbox.owed(slot) >= self.limits.out_pause {
                 Input::Paused(Pause::Owed)
             } else if more {
                 Input::Queued
@@ -392,7 +397,7 @@ impl<O: Os> Reactor<O> {
 
     fn wake(&mut self) {
         self.heed_signals();
-        for _ in 0..timer::FIRED_PER_TURN {
+        for _ in 0..self.limits.timers_per_turn {
             let Some(slot) = self.wakes.fire(self.now) else {
                 break;
             };
@@ -404,7 +409,7 @@ impl<O: Os> Reactor<O> {
                 self.ask_service(id, |service, turn| service.wake(turn));
             }
         }
-        for _ in 0..timer::FIRED_PER_TURN {
+        for _ in 0..self.limits.timers_per_turn {
             let Some(slot) = self.deadlines.fire(self.now) else {
                 break;
             };

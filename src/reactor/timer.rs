@@ -1,8 +1,5 @@
 use crate::outbox::Moment;
 
-/// How many timers fire in one turn; the rest fire in the next (fault A21).
-pub(super) const FIRED_PER_TURN: usize = 256;
-
 /// A moment per slot, and a heap of slots with at most one entry each.
 ///
 /// The reactor has two of these, since a service's wish to be woken and the reactor's patience

@@ -1,0 +1,64 @@
+//! Where `serve` and `check` take their endpoints from: a file, the arguments, the default table.
+
+use std::path::PathBuf;
+
+use super::Failure;
+use crate::config::{ConfigFile, Endpoint, Limits, Log, command_socket, default_endpoints};
+
+/// The arguments that say what is to be served.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct Sources {
+    /// A TOML file: `endpoint` tables, `limits` and `log`
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    /// SERVICE[+TRANSPORT]://ADDRESS[?OPTION=VALUE&…]; these come after the file's
+    ///
+    /// Without any, here or in the file, the default table is served.
+    #[arg(value_name = "ENDPOINT")]
+    pub endpoints: Vec<String>,
+}
+
+/// What is to be served, read and each by itself valid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Configuration {
+    /// The endpoints.
+    pub endpoints: Vec<Endpoint>,
+    /// Whether nobody asked for these: then what cannot be bound is skipped, else it is an error.
+    pub is_default_table: bool,
+    /// The limits.
+    pub limits: Limits,
+    /// How to log.
+    pub log: Log,
+}
+
+impl Sources {
+    /// Reads them all; the failure has a line for each argument that is wrong.
+    pub fn read(&self) -> Result<Configuration, Failure> {
+        let file = match &self.config {
+            Some(path) => ConfigFile::read(path)?,
+            None => ConfigFile::default(),
+        };
+        let mut endpoints = file.endpoints;
+        let mut wrong = Vec::new();
+        for url in &self.endpoints {
+            match url.parse() {
+                Ok(endpoint) => endpoints.push(endpoint),
+                Err(problem) => wrong.push(problem.to_string()),
+            }
+        }
+        if !wrong.is_empty() {
+            return Err(Failure::Usage(wrong.join("\n")));
+        }
+        let is_default_table = endpoints.is_empty();
+        if is_default_table {
+            endpoints = default_endpoints(&command_socket());
+        }
+        Ok(Configuration {
+            endpoints,
+            is_default_table,
+            limits: file.limits,
+            log: file.log,
+        })
+    }
+}

@@ -1,0 +1,166 @@
+//! What `onepoll serve` serves when nothing was asked for, and where its private socket lives.
+//!
+//! Knows the table and the rules of the directory; making the socket is the server's business.
+
+use std::ffi::OsStr;
+use std::fs::DirBuilder;
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use super::address::{Address, Host, HostPort, UNIX_PATH_BYTES_MAX, UnixAddress};
+use super::endpoint::{Command, Endpoint, ServiceKind, Upper};
+
+/// The default table: on 127.0.0.1, and commands on a private Unix socket at `command_socket`.
+///
+/// Of these, what cannot be bound is reported and skipped.
+pub fn default_endpoints(command_socket: &Path) -> Vec<Endpoint> {
+    let at = |port| HostPort {
+        host: Host::Ip(Ipv4Addr::LOCALHOST.into()),
+        port,
+    };
+    let upper = || ServiceKind::Upper(Upper::default());
+    vec![
+        Endpoint::new(ServiceKind::Echo, Address::Tcp(at(9000))),
+        Endpoint::new(ServiceKind::Time, Address::Udp(at(9000))),
+        Endpoint::new(
+            ServiceKind::Chat(super::Chat::default()),
+            Address::Tcp(at(9001)),
+        ),
+        Endpoint::new(upper(), Address::Tcp(at(9999))),
+        Endpoint::new(upper(), Address::Udp(at(9999))),
+        Endpoint::new(
+            ServiceKind::Command(Command::default()),
+            Address::Unix(UnixAddress::Path(command_socket.into())),
+        ),
+    ]
+}
+
+/// Where the private command socket of this process' user lives: [`command_socket_of`] with
+/// `$XDG_RUNTIME_DIR` and the effective user.
+pub fn command_socket() -> PathBuf {
+    let uid = rustix::process::geteuid().as_raw();
+    command_socket_of(std::env::var_os("XDG_RUNTIME_DIR").as_deref(), uid)
+}
+
+/// `$XDG_RUNTIME_DIR/onepoll/command.sock`; else, or where that is relative or too long for a
+/// socket's address, `/tmp/onepoll-UID/command.sock`.
+pub fn command_socket_of(runtime_dir: Option<&OsStr>, uid: u32) -> PathBuf {
+    runtime_dir
+        .map(|dir| Path::new(dir).join("onepoll/command.sock"))
+        // The XDG specification: a relative path is to be ignored.
+        .filter(|path| path.is_absolute() && path.as_os_str().len() <= UNIX_PATH_BYTES_MAX)
+        .unwrap_or_else(|| PathBuf::from(format!("/tmp/onepoll-{uid}/command.sock")))
+}
+
+/// Makes `dir` with mode 0700 if it is not there, then checks it as [`check_private_dir`] does.
+///
+/// The check comes after the making, also when somebody else was faster: in a shared directory
+/// that is the attack.
+pub fn make_private_dir(dir: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Err(wrong) if wrong.kind() != io::ErrorKind::AlreadyExists => Err(wrong),
+        _ => check_private_dir(dir, rustix::process::geteuid().as_raw()),
+    }
+}
+
+/// Whether `dir` is a directory (no symbolic link to one) of `uid` that nobody else can enter.
+pub fn check_private_dir(dir: &Path, uid: u32) -> io::Result<()> {
+    let found = dir.symlink_metadata()?;
+    let mode = found.mode() & 0o7777;
+    let wrong = match (found.is_dir(), found.uid()) {
+        (false, _) => "it is not a directory".into(),
+        (true, owner) if owner != uid => format!("it belongs to user {owner}, not {uid}"),
+        _ if mode & 0o077 != 0 => format!("its mode is {mode:04o}, and only 0700 keeps others out"),
+        _ => return Ok(()),
+    };
+    let dir = dir.display();
+    Err(io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        format!("{dir} is not private: {wrong}"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Reached, exposure};
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn the_default_table_is_the_manuals() {
+        let urls: Vec<String> = default_endpoints(Path::new("/run/user/7/onepoll/command.sock"))
+            .iter()
+            .inspect(|endpoint| assert_eq!(endpoint.validate(), Ok(())))
+            .map(Endpoint::to_string)
+            .collect();
+        assert_eq!(
+            urls,
+            [
+                "echo://127.0.0.1:9000",
+                "time://127.0.0.1:9000",
+                "chat://127.0.0.1:9001",
+                "upper://127.0.0.1:9999",
+                "upper+udp://127.0.0.1:9999",
+                "command+unix:///run/user/7/onepoll/command.sock",
+            ]
+        );
+    }
+
+    #[test]
+    fn the_default_table_is_allowed_for_root_too() {
+        for endpoint in default_endpoints(Path::new("/a")) {
+            let at = match endpoint.address {
+                Address::Unix(_) => Reached::Unix,
+                _ => Reached::Inet((Ipv4Addr::LOCALHOST, 1).into()),
+            };
+            let allowed = exposure(&endpoint, at, true).unwrap();
+            assert_eq!(allowed.warning, None);
+        }
+    }
+
+    #[test]
+    fn the_command_socket_has_a_place_without_a_runtime_directory() {
+        let of = |dir: Option<&str>| command_socket_of(dir.map(OsStr::new), 7);
+        assert_eq!(
+            of(Some("/run/user/7")),
+            Path::new("/run/user/7/onepoll/command.sock")
+        );
+        let fallback = Path::new("/tmp/onepoll-7/command.sock");
+        for dir in [
+            None,
+            Some(""),
+            Some("run/user/7"),
+            Some(&*format!("/{}", "x".repeat(100))),
+        ] {
+            assert_eq!(of(dir), fallback, "{dir:?}");
+        }
+    }
+
+    #[test]
+    fn a_directory_that_others_can_enter_or_swap_is_not_private() {
+        let base = tempfile::tempdir().unwrap();
+        let dir = base.path().join("onepoll");
+        make_private_dir(&dir).unwrap();
+        make_private_dir(&dir).unwrap();
+        let uid = fs::metadata(&dir).unwrap().uid();
+        assert_eq!(fs::metadata(&dir).unwrap().mode() & 0o777, 0o700);
+        let said = check_private_dir(&dir, uid + 1).unwrap_err().to_string();
+        assert!(said.contains("belongs to user"), "{said}");
+
+        let link = base.path().join("link");
+        symlink(&dir, &link).unwrap();
+        assert!(
+            make_private_dir(&link)
+                .unwrap_err()
+                .to_string()
+                .contains("not a directory")
+        );
+
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+        let said = make_private_dir(&dir).unwrap_err().to_string();
+        assert!(said.contains("0755"), "{said}");
+    }
+}

@@ -1,0 +1,315 @@
+//! Who could reach an endpoint, and whether that is allowed: the threat model as a function.
+//!
+//! Knows no socket: the caller resolves names and asks inherited descriptors for their address,
+//! and brings every result here before anything listens. Loopback is not a trust boundary (any
+//! local user reaches it, and any web page its user opens); a wildcard is not loopback.
+//!
+//! | service | private Unix socket | Unix socket for any user | loopback | elsewhere |
+//! | --- | --- | --- | --- | --- |
+//! | `command` | free | `auth=none` | `auth=none` | never, until there are secrets and TLS |
+//! | every other | free | free | free | `open=true` |
+//!
+//! "Runs as root only when told so" is read like this: over a private socket root serves root,
+//! who gains nothing. Where others reach the commands, `auth=none` is what tells us, and the
+//! warning says what it gives away when the server is root.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use thiserror::Error;
+
+use super::address::{Address, Host, HostPort};
+use super::endpoint::{Auth, Endpoint, ServiceKind};
+use super::text::quoted;
+
+/// Where an endpoint turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reached {
+    /// At this address: resolved, or asked of an inherited socket.
+    Inet(SocketAddr),
+    /// At a Unix socket, whatever its path.
+    Unix,
+}
+
+/// Who can reach an endpoint that may be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// The same user, by the credentials of the Unix socket's peer.
+    SameUser,
+    /// Every user of this machine whom the Unix socket's file lets in.
+    LocalUsers,
+    /// Every user and every browser of this machine.
+    Loopback,
+    /// Whoever can send a packet here.
+    Open,
+}
+
+impl Reach {
+    /// One word for it, for machines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SameUser => "same-user",
+            Self::LocalUsers => "local-users",
+            Self::Loopback => "loopback",
+            Self::Open => "open",
+        }
+    }
+}
+
+impl fmt::Display for Reach {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SameUser => "this user only",
+            Self::LocalUsers => "any user of this machine",
+            Self::Loopback => "this machine only",
+            Self::Open => "open to the network",
+        })
+    }
+}
+
+/// An endpoint may be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exposure {
+    /// Who can reach it.
+    pub reach: Reach,
+    /// What the person who starts the server should hear, if anything.
+    pub warning: Option<&'static str>,
+}
+
+/// An endpoint may not be served: why, and what would make it possible.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{reason}; {remedy}")]
+pub struct Refusal {
+    /// Why.
+    pub reason: String,
+    /// The override, or what does the job instead.
+    pub remedy: String,
+}
+
+/// Whether this endpoint may listen there, as the threat model has it.
+pub fn exposure(endpoint: &Endpoint, at: Reached, is_root: bool) -> Result<Exposure, Refusal> {
+    let reach = match at {
+        Reached::Unix if endpoint.common.any_user => Reach::LocalUsers,
+        Reached::Unix => Reach::SameUser,
+        Reached::Inet(at) if is_loopback(at.ip()) => Reach::Loopback,
+        Reached::Inet(_) => Reach::Open,
+    };
+    match (&endpoint.service, at) {
+        (ServiceKind::Command(_), _) => command(endpoint, at, reach, is_root),
+        (service, Reached::Inet(at)) if reach == Reach::Open && !endpoint.common.open => {
+            Err(Refusal {
+                reason: format!(
+                    "{} is not a loopback address, and `{}` there would serve everybody",
+                    at.ip(),
+                    service.name()
+                ),
+                remedy: "allow it with `open=true`, or bind 127.0.0.1 or [::1]".into(),
+            })
+        }
+        _ => Ok(Exposure {
+            reach,
+            warning: None,
+        }),
+    }
+}
+
+fn command(
+    endpoint: &Endpoint,
+    at: Reached,
+    reach: Reach,
+    is_root: bool,
+) -> Result<Exposure, Refusal> {
+    let told = endpoint.common.auth == Some(Auth::None);
+    let warning = match (reach, at) {
+        (Reach::Open, Reached::Inet(at)) => return Err(command_off_loopback(endpoint, at)),
+        (Reach::SameUser, _) => None,
+        _ if !told => {
+            return Err(Refusal {
+                reason: format!(
+                    "any user of this machine{} could run commands there",
+                    if reach == Reach::Loopback { ", and any web page one opens," } else { "" }
+                ),
+                remedy: "secrets are not built yet; serve a Unix socket without `any-user`, or say `auth=none`".into(),
+            });
+        }
+        _ if is_root => Some("any user of this machine can run commands as root here"),
+        _ => Some("any user of this machine can run commands as this user here"),
+    };
+    Ok(Exposure { reach, warning })
+}
+
+/// No option allows this one. The remedy is a line that does the job today.
+fn command_off_loopback(endpoint: &Endpoint, at: SocketAddr) -> Refusal {
+    let port = match at.port() {
+        // The system would choose; a tunnel's end cannot.
+        0 => 8080,
+        port => port,
+    };
+    let host = match at.ip() {
+        ip if ip.is_unspecified() => "HOST".into(),
+        ip => ip.to_canonical().to_string(),
+    };
+    let mut here = endpoint.clone();
+    here.address = Address::Tcp(HostPort {
+        host: Host::Ip(Ipv4Addr::LOCALHOST.into()),
+        port,
+    });
+    here.common.auth = Some(Auth::None);
+    here.common.open = false;
+    Refusal {
+        reason: format!(
+            "{} is not a loopback address, and commands from the network need a secret and TLS, which are not built yet; no option overrides this",
+            at.ip()
+        ),
+        remedy: format!(
+            "serve {} here, and on the client's machine run `ssh -N -L {port}:127.0.0.1:{port} {host}` and use 127.0.0.1:{port}",
+            quoted(&here.to_string())
+        ),
+    }
+}
+
+/// All of 127/8 and `::1`, also as an IPv4 address dressed up as IPv6.
+fn is_loopback(ip: IpAddr) -> bool {
+    ip.to_canonical().is_loopback()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(url: &str, at: Reached, is_root: bool) -> Result<Exposure, String> {
+        let endpoint: Endpoint = url.parse().unwrap_or_else(|wrong| panic!("{wrong}"));
+        exposure(&endpoint, at, is_root).map_err(|refusal| refusal.to_string())
+    }
+
+    fn inet(at: &str) -> Reached {
+        Reached::Inet(at.parse().unwrap())
+    }
+
+    const FREE_ON_LOOPBACK: [&str; 7] = [
+        "echo://h:1",
+        "echo+udp://h:1",
+        "discard://h:1",
+        "upper+udp://h:1",
+        "greeting://h:1?reply=hi",
+        "chat://h:1",
+        "time://h:1",
+    ];
+    const LOOPBACK: [&str; 4] = [
+        "127.0.0.1:1",
+        "127.255.255.254:1",
+        "[::1]:1",
+        "[::ffff:127.0.0.1]:1",
+    ];
+    const ELSEWHERE: [&str; 8] = [
+        "0.0.0.0:1",
+        "[::]:1",
+        "[::ffff:0.0.0.0]:1",
+        "192.0.2.1:1",
+        "[2001:db8::1]:1",
+        "[::ffff:192.0.2.1]:1",
+        "[fe80::1%2]:1",
+        "128.0.0.1:1",
+    ];
+
+    #[test]
+    fn loopback_is_free_for_all_but_command() {
+        for url in FREE_ON_LOOPBACK {
+            for at in LOOPBACK {
+                let free = Exposure {
+                    reach: Reach::Loopback,
+                    warning: None,
+                };
+                assert_eq!(judge(url, inet(at), true), Ok(free), "{url} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn off_loopback_needs_to_be_told_so() {
+        for url in FREE_ON_LOOPBACK {
+            for at in ELSEWHERE {
+                let said = judge(url, inet(at), false).unwrap_err();
+                assert!(said.contains("`open=true`"), "{url} at {at}: {said}");
+                let sign = if url.contains('?') { '&' } else { '?' };
+                let told = format!("{url}{sign}open=true");
+                let open = Exposure {
+                    reach: Reach::Open,
+                    warning: None,
+                };
+                assert_eq!(judge(&told, inet(at), false), Ok(open), "{told} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn commands_never_leave_the_machine() {
+        for options in ["", "?auth=none", "?open=true", "?open=true&auth=none"] {
+            for at in ELSEWHERE {
+                let said = judge(&format!("command://h:1{options}"), inet(at), false).unwrap_err();
+                assert!(said.contains("no option overrides"), "{said}");
+                assert!(said.contains("`ssh -N -L 1:127.0.0.1:1 "), "{said}");
+                assert!(said.contains("`command://127.0.0.1:1?auth=none`"), "{said}");
+            }
+        }
+        let said = judge("command://h:0", inet("192.0.2.7:0"), false).unwrap_err();
+        assert!(said.contains("-L 8080:127.0.0.1:8080 192.0.2.7`"), "{said}");
+    }
+
+    #[test]
+    fn commands_on_loopback_need_auth_none() {
+        for at in LOOPBACK {
+            let said = judge("command://h:1?open=true", inet(at), false).unwrap_err();
+            assert!(said.contains("`auth=none`"), "{said}");
+            let told = judge("command://h:1?auth=none", inet(at), false).unwrap();
+            assert_eq!(told.reach, Reach::Loopback);
+            assert!(told.warning.unwrap().contains("as this user"));
+        }
+    }
+
+    #[test]
+    fn a_private_unix_socket_is_free_also_for_root() {
+        for is_root in [false, true] {
+            let free = Exposure {
+                reach: Reach::SameUser,
+                warning: None,
+            };
+            assert_eq!(judge("command+unix:///a", Reached::Unix, is_root), Ok(free));
+            assert_eq!(judge("chat+unix:///a", Reached::Unix, is_root), Ok(free));
+        }
+    }
+
+    #[test]
+    fn a_unix_socket_for_any_user_is_like_loopback_for_commands() {
+        let said = judge("command+unix:///a?any-user=true", Reached::Unix, false).unwrap_err();
+        assert!(
+            said.contains("`auth=none`") && !said.contains("web page"),
+            "{said}"
+        );
+        let told = judge(
+            "command+unix:///a?any-user=true&auth=none",
+            Reached::Unix,
+            true,
+        )
+        .unwrap();
+        assert_eq!(told.reach, Reach::LocalUsers);
+        assert!(told.warning.unwrap().contains("as root"));
+        let echo = judge("echo+unix:///a?any-user=true", Reached::Unix, false).unwrap();
+        assert_eq!(
+            echo,
+            Exposure {
+                reach: Reach::LocalUsers,
+                warning: None
+            }
+        );
+    }
+
+    #[test]
+    fn an_inherited_descriptor_is_judged_by_its_own_address() {
+        assert!(judge("chat+fd://3", inet("0.0.0.0:1"), false).is_err());
+        assert!(judge("chat+fd://3?open=true", inet("0.0.0.0:1"), false).is_ok());
+        assert!(judge("command+fd://3", inet("127.0.0.1:1"), false).is_err());
+        assert!(judge("command+fd://3", Reached::Unix, false).is_ok());
+        assert!(judge("command+fd://3?auth=none", inet("[::]:1"), false).is_err());
+    }
+}

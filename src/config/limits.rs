@@ -1,0 +1,312 @@
+//! Every limit: its name, its default, and why it is that.
+//!
+//! Knows no connection; whoever has one counts. A constant is what nobody needs to change, a field
+//! of [`Limits`] what a `[limits]` table may. Sizes are bytes. Limits of what is not built yet
+//! (authentication, penalties per source, the budget of all buffers together) are absent.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::endpoint::ConfigError;
+use super::options::Trouble;
+use super::text::with;
+
+/// A burst is over when nothing came for this long: longer than a segment takes on a local
+/// network, shorter than a person notices.
+pub const SETTLE: Duration = Duration::from_millis(20);
+
+/// Descriptors kept back from connections for what the process itself holds: standard streams, the
+/// poll, signals, logs, files in passing. Redis keeps 32; we also read `/proc` and configuration.
+pub const RESERVED_DESCRIPTORS: u64 = 64;
+
+/// Descriptors kept back per command at once: two pipes, a pidfd, and one in passing at spawn.
+pub const DESCRIPTORS_PER_COMMAND: u64 = 4;
+
+/// Connections where the descriptor limit would allow more (a container's may be 2³⁰) and none
+/// were asked for: Linux' own default ceiling for one process, `fs.nr_open`.
+pub const CONNECTIONS_MAX_BY_DEFAULT: u64 = 1 << 20;
+
+/// How long listeners rest after `EMFILE` unless a descriptor becomes free before: haproxy's
+/// 100 ms; polling at memcached's 10 ms costs CPU, nginx' 500 ms costs patience.
+pub const EMFILE_RETRY: Duration = Duration::from_millis(100);
+
+/// Commands at once per connection: its requests are answered in order.
+pub const COMMANDS_PER_CONNECTION: usize = 1;
+
+/// Between TERM and KILL for a command that must end: enough to remove a temporary file.
+pub const COMMAND_KILL_GRACE: Duration = Duration::from_secs(1);
+
+/// The most that `max-output` can ask for: what an `i32` length announces.
+pub const COMMAND_OUTPUT_BYTES_MAX: usize = i32::MAX as usize;
+
+/// The most lines of history a room keeps: of 64 KiB each, in memory, 64 MiB.
+pub const CHAT_HISTORY_LINES_MAX: u32 = 1024;
+
+/// A started frame must end within this much time, and …
+pub const PROGRESS_GRACE: Duration = Duration::from_secs(30);
+
+/// … one second more for each so many bytes of its length: Apache's `mod_reqtimeout` has a minimum
+/// rate too, since a fixed deadline punishes a slow line and spares a slow attacker.
+pub const PROGRESS_BYTES_PER_SECOND_MIN: u64 = 1024;
+
+/// How long a refused peer's unread input is still discarded, so that the reason reaches it.
+pub const LINGER: Duration = Duration::from_secs(2);
+
+/// How much of that input is discarded at most.
+pub const LINGER_BYTES_MAX: u32 = 1 << 20;
+
+/// How long a connection that is leaving may go without taking a byte of what it is owed: a
+/// deadline on progress, since an absolute one cut off slow readers of an echo.
+pub const LEAVING: Duration = Duration::from_secs(10);
+
+/// A datagram's buffer: above the 65507 bytes that UDP can carry, so that none is cut in silence.
+pub const DATAGRAM_BYTES_MAX: usize = 65_536;
+
+/// What a user may set in `[limits]`; the defaults are the table's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Limits {
+    /// Connections in all. Absent: what the descriptor limit leaves after the reserve; Redis has
+    /// 10,000, memcached 1,024, and both refuse people on machines that could serve them.
+    pub connections: Option<u32>,
+    /// Connections accepted per listener and turn (64): a flood of them leaves the others their
+    /// turn; lighttpd takes 100.
+    pub accepts_per_turn: u32,
+    /// Bytes read per connection and turn (64K): what one read into the shared buffer takes.
+    #[serde(with = "with::size")]
+    pub read_per_turn: usize,
+    /// Frames served per connection and turn (256): 64K of the shortest frames would be thousands;
+    /// memcached serves 20, but a budget of 32 cost chat 38 %.
+    pub frames_per_turn: u32,
+    /// Datagrams taken per socket and turn (64): streams beside a flood keep their turn.
+    pub datagrams_per_turn: u32,
+    /// Timers that go off per turn (256): 20,000 deadlines in one millisecond do not stop the loop.
+    pub timers_per_turn: u32,
+    /// Unsent bytes at which echo's input, or a raw command's pipe, is no longer read (256K):
+    /// who asks faster than it reads waits for itself.
+    #[serde(with = "with::size")]
+    pub out_pause: usize,
+    /// Unsent bytes at which it is read again (64K): far enough below to not flap.
+    #[serde(with = "with::size")]
+    pub out_resume: usize,
+    /// Unsent bytes a chat member may have for `chat-soft-time` (1M): a pause in reading.
+    #[serde(with = "with::size")]
+    pub chat_soft: usize,
+    /// How long (10s); Redis allows its subscribers 8M for 60 s.
+    #[serde(with = "with::some_time")]
+    pub chat_soft_time: Duration,
+    /// Unsent bytes at which a chat member is let go at once (4M); Redis: 32M.
+    #[serde(with = "with::size")]
+    pub chat_hard: usize,
+    /// The longest line or frame of chat and command (64K); beanstalkd: 65,535.
+    #[serde(with = "with::size")]
+    pub frame: usize,
+    /// Commands at once (16): they are processes; xinetd's `instances` is the same idea.
+    pub commands: u32,
+    /// Commands that wait for their turn (64); beyond, the answer is "busy".
+    pub commands_queued: u32,
+    /// Wall time of a command (60s), for endpoints that do not say.
+    #[serde(with = "with::some_time")]
+    pub command_timeout: Duration,
+    /// Collected output of a command (1M), for endpoints that do not say.
+    #[serde(with = "with::size")]
+    pub command_output: usize,
+    /// How long connections may finish after SIGTERM (8s): below the 10 s after which container
+    /// runtimes kill. 0: not at all.
+    #[serde(with = "with::duration")]
+    pub drain_timeout: Duration,
+    /// A turn that takes this long is logged (100ms).
+    #[serde(with = "with::some_time")]
+    pub turn_warn: Duration,
+    /// A turn that took this long ends the process (`off`: never), so that a supervisor starts
+    /// another. Off unless asked for: a process that was suspended has taken long too.
+    #[serde(with = "with::some_time_or_off")]
+    pub turn_abort: Option<Duration>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: None,
+            accepts_per_turn: 64,
+            read_per_turn: 64 << 10,
+            frames_per_turn: 256,
+            datagrams_per_turn: 64,
+            timers_per_turn: 256,
+            out_pause: 256 << 10,
+            out_resume: 64 << 10,
+            chat_soft: 1 << 20,
+            chat_soft_time: Duration::from_secs(10),
+            chat_hard: 4 << 20,
+            frame: 64 << 10,
+            commands: 16,
+            commands_queued: 64,
+            command_timeout: Duration::from_secs(60),
+            command_output: 1 << 20,
+            drain_timeout: Duration::from_secs(8),
+            turn_warn: Duration::from_millis(100),
+            turn_abort: None,
+        }
+    }
+}
+
+impl Limits {
+    /// Whether they make sense together.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.check()
+            .map_err(|trouble| limits_error(trouble.problem))
+    }
+
+    pub(super) fn check(&self) -> Result<(), Trouble> {
+        let sizes = [
+            ("read-per-turn", self.read_per_turn),
+            ("out-resume", self.out_resume),
+            ("frame", self.frame),
+            ("command-output", self.command_output),
+        ];
+        let counts = [
+            ("connections", self.connections.unwrap_or(1)),
+            ("accepts-per-turn", self.accepts_per_turn),
+            ("frames-per-turn", self.frames_per_turn),
+            ("datagrams-per-turn", self.datagrams_per_turn),
+            ("timers-per-turn", self.timers_per_turn),
+            ("commands", self.commands),
+        ];
+        let counts = counts.map(|(name, count)| (name, count as usize));
+        if let Some((name, _)) = sizes
+            .into_iter()
+            .chain(counts)
+            .find(|(_, value)| *value == 0)
+        {
+            return Err(Trouble::of(
+                name,
+                format!("limit `{name}`: 0 would stop everything"),
+            ));
+        }
+        let below = |low: (&str, usize), high: (&str, usize)| match low.1 <= high.1 {
+            true => Ok(()),
+            false => Err(Trouble::of(
+                low.0,
+                format!(
+                    "limit `{}` of {} is above `{}` of {}",
+                    low.0, low.1, high.0, high.1
+                ),
+            )),
+        };
+        below(
+            ("out-resume", self.out_resume),
+            ("out-pause", self.out_pause),
+        )?;
+        below(("chat-soft", self.chat_soft), ("chat-hard", self.chat_hard))?;
+        // A line that fits the frame limit must fit a member's queue, or it would drop the room.
+        below(("frame", self.frame), ("chat-soft", self.chat_soft))?;
+        below(
+            ("command-output", self.command_output),
+            ("largest i32", COMMAND_OUTPUT_BYTES_MAX),
+        )?;
+        if self.turn_abort.is_some_and(|abort| abort < self.turn_warn) {
+            return Err(Trouble::of(
+                "turn-abort",
+                "limit `turn-abort` is below `turn-warn`",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Descriptors that are not for connections: 64, 4 per command at once, 1 per listener.
+    pub fn reserve(&self, listeners: usize) -> u64 {
+        let listeners = u64::try_from(listeners).unwrap_or(u64::MAX);
+        (RESERVED_DESCRIPTORS + DESCRIPTORS_PER_COMMAND * u64::from(self.commands))
+            .saturating_add(listeners)
+    }
+
+    /// How many connections a descriptor limit of `nofile` allows beside `listeners`.
+    ///
+    /// A number that was asked for and does not fit is an error, never cut in silence.
+    pub fn capacity(&self, nofile: u64, listeners: usize) -> Result<u32, ConfigError> {
+        let reserve = self.reserve(listeners);
+        let left = nofile.saturating_sub(reserve);
+        let sums = format!(
+            "the descriptor limit of {nofile} less a reserve of {reserve} ({RESERVED_DESCRIPTORS} + \
+             {DESCRIPTORS_PER_COMMAND} × {} commands + {listeners} listeners)",
+            self.commands
+        );
+        match self.connections {
+            _ if left == 0 => Err(limits_error(format!(
+                "{sums} leaves no connection; raise it (`ulimit -n`) or lower `commands`"
+            ))),
+            Some(asked) if u64::from(asked) > left => Err(limits_error(format!(
+                "`connections` of {asked} is more than the {left} that {sums} leaves; raise it (`ulimit -n`) or ask for less"
+            ))),
+            Some(asked) => Ok(asked),
+            None => Ok(u32::try_from(left.min(CONNECTIONS_MAX_BY_DEFAULT)).unwrap_or(u32::MAX)),
+        }
+    }
+}
+
+fn limits_error(problem: String) -> ConfigError {
+    ConfigError {
+        place: "limits".into(),
+        problem,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_make_sense_together() {
+        assert_eq!(Limits::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn the_default_total_is_what_the_descriptor_limit_leaves() {
+        let limits = Limits::default();
+        assert_eq!(limits.reserve(6), 64 + 4 * 16 + 6);
+        assert_eq!(limits.capacity(1024, 6), Ok(1024 - 134));
+        assert_eq!(limits.capacity(u64::MAX, 6), Ok(1 << 20));
+        assert_eq!(limits.capacity(135, 6), Ok(1));
+    }
+
+    #[test]
+    fn a_total_that_does_not_fit_is_refused_at_start() {
+        let asking = |connections| Limits {
+            connections: Some(connections),
+            ..Limits::default()
+        };
+        assert_eq!(asking(890).capacity(1024, 6), Ok(890));
+        let wrong = asking(891).capacity(1024, 6).unwrap_err().to_string();
+        for piece in [
+            "891",
+            "890",
+            "1024",
+            "134",
+            "16 commands",
+            "6 listeners",
+            "ulimit -n",
+        ] {
+            assert!(wrong.contains(piece), "{wrong}");
+        }
+        assert!(Limits::default().capacity(134, 6).is_err());
+        assert!(Limits::default().capacity(u64::MAX, usize::MAX).is_err());
+        assert!(Limits::default().capacity(0, 0).is_err());
+    }
+
+    #[test]
+    fn limits_that_contradict_each_other_are_refused() {
+        let wrong = |change: fn(&mut Limits)| {
+            let mut limits = Limits::default();
+            change(&mut limits);
+            limits.validate().unwrap_err().to_string()
+        };
+        assert!(wrong(|l| l.out_resume = l.out_pause + 1).contains("`out-resume`"));
+        assert!(wrong(|l| l.chat_soft = l.chat_hard + 1).contains("`chat-hard`"));
+        assert!(wrong(|l| l.frame = l.chat_soft + 1).contains("`frame`"));
+        assert!(wrong(|l| l.accepts_per_turn = 0).contains("`accepts-per-turn`: 0"));
+        assert!(wrong(|l| l.connections = Some(0)).contains("`connections`: 0"));
+        assert!(wrong(|l| l.command_output = usize::MAX).contains("largest i32"));
+        assert!(wrong(|l| l.turn_abort = Some(Duration::from_millis(1))).contains("turn-abort"));
+    }
+}

@@ -1,0 +1,353 @@
+//! Names and values, wherever they were written, into typed options.
+//!
+//! Knows no option by name. A URL's query and a TOML table both become [`Options`], and serde
+//! makes each service's own struct of them; so both are written alike, and go wrong alike. The
+//! known keys and values that an error lists are the ones serde derived, never a second list.
+
+use std::fmt;
+
+use serde::de::value::StrDeserializer;
+use serde::de::{
+    self, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess,
+    Visitor,
+};
+use serde::forward_to_deserialize_any;
+
+use super::text::{nearest, one_of, quoted};
+
+/// What is wrong with one option, or with the whole when it has no name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Trouble {
+    /// The option, so that a file can say where it stands.
+    pub(super) option: Option<String>,
+    pub(super) problem: String,
+}
+
+impl Trouble {
+    pub(super) fn new(problem: impl Into<String>) -> Self {
+        Self {
+            option: None,
+            problem: problem.into(),
+        }
+    }
+
+    pub(super) fn of(option: &str, problem: impl Into<String>) -> Self {
+        Self {
+            option: Some(option.into()),
+            problem: problem.into(),
+        }
+    }
+
+    /// `typed` is not among the `known`: names the nearest, and all of them.
+    pub(super) fn unknown(subject: &str, what: &str, typed: &str, known: &[&str]) -> Self {
+        let known_names = match known {
+            [] => "it takes none".into(),
+            known => format!("known: {}", known.join(", ")),
+        };
+        Self::of(
+            typed,
+            format!(
+                "{subject} has no {what} {}{} ({known_names})",
+                quoted(typed),
+                meant(typed, known)
+            ),
+        )
+    }
+}
+
+/// What was probably meant by a name that nobody knows.
+pub(super) fn meant(typed: &str, known: &[&str]) -> String {
+    nearest(typed, known).map_or_else(String::new, |name| format!(", perhaps `{name}` was meant"))
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.problem)
+    }
+}
+
+impl std::error::Error for Trouble {}
+
+impl de::Error for Trouble {
+    fn custom<T: fmt::Display>(problem: T) -> Self {
+        Self::new(problem.to_string())
+    }
+}
+
+/// One value as it was written. A URL has text only.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Value {
+    Text(String),
+    Bool(bool),
+    Integer(i64),
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<bool> for Value {
+    fn from(value: bool) -> Self {
+        Self::Bool(value)
+    }
+}
+
+impl From<i64> for Value {
+    fn from(value: i64) -> Self {
+        Self::Integer(value)
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(&quoted(text)),
+            Self::Bool(value) => write!(f, "`{value}`"),
+            Self::Integer(value) => write!(f, "`{value}`"),
+        }
+    }
+}
+
+/// Options by name, in the order they were first written, each with all its values.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Options(Vec<(String, Vec<Value>)>);
+
+impl Options {
+    pub(super) fn push(&mut self, name: &str, value: Value) {
+        match self.0.iter_mut().find(|(known, _)| known == name) {
+            Some((_, values)) => values.push(value),
+            None => self.0.push((name.into(), vec![value])),
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &[Value])> {
+        self.0
+            .iter()
+            .map(|(name, values)| (name.as_str(), values.as_slice()))
+    }
+
+    /// Takes out those that are among `names`.
+    pub(super) fn take(&mut self, names: &[&str]) -> Options {
+        Options(
+            self.0
+                .extract_if(.., |(name, _)| names.contains(&name.as_str()))
+                .collect(),
+        )
+    }
+
+    /// All of them as one `T`; what `T` does not know is an error.
+    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Trouble> {
+        T::deserialize(Table(self))
+    }
+}
+
+/// The keys that a struct of options takes, as serde knows them.
+pub(super) fn keys_of<T: DeserializeOwned>() -> &'static [&'static str] {
+    struct Keys<'k>(&'k mut &'static [&'static str]);
+    impl<'de> Deserializer<'de> for Keys<'_> {
+        type Error = Trouble;
+        fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Trouble> {
+            Err(Trouble::new("not a struct"))
+        }
+        fn deserialize_struct<V: Visitor<'de>>(
+            self,
+            _: &'static str,
+            keys: &'static [&'static str],
+            _: V,
+        ) -> Result<V::Value, Trouble> {
+            *self.0 = keys;
+            Err(Trouble::new("only the keys were wanted"))
+        }
+        forward_to_deserialize_any! {
+            bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf
+            option unit unit_struct newtype_struct seq tuple tuple_struct map enum identifier
+            ignored_any
+        }
+    }
+    let mut keys: &'static [&'static str] = &[];
+    // It always fails: the keys are learnt before any value is asked for.
+    let _ = T::deserialize(Keys(&mut keys));
+    keys
+}
+
+/// Options as the fields of a struct.
+struct Table<'o>(&'o Options);
+
+impl<'de> Deserializer<'de> for Table<'_> {
+    type Error = Trouble;
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Trouble> {
+        visitor.visit_map(Fields {
+            rest: self.0.0.iter(),
+            current: None,
+        })
+    }
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option
+        unit unit_struct newtype_struct seq tuple tuple_struct map struct enum identifier
+        ignored_any
+    }
+}
+
+struct Fields<'o> {
+    rest: std::slice::Iter<'o, (String, Vec<Value>)>,
+    current: Option<&'o (String, Vec<Value>)>,
+}
+
+impl<'de> MapAccess<'de> for Fields<'_> {
+    type Error = Trouble;
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Trouble> {
+        self.current = self.rest.next();
+        self.current
+            .map(|(name, _)| {
+                let name_text: StrDeserializer<'_, Trouble> = name.as_str().into_deserializer();
+                seed.deserialize(name_text)
+                    .map_err(|trouble| Trouble::of(name, trouble.problem))
+            })
+            .transpose()
+    }
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Trouble> {
+        let (name, values) = self
+            .current
+            .ok_or_else(|| Trouble::new("a value was asked for before its key"))?;
+        seed.deserialize(Values { values })
+            .map_err(|trouble| Trouble::of(name, format!("option `{name}`: {}", trouble.problem)))
+    }
+}
+
+/// Everything that was written for one option.
+struct Values<'o> {
+    values: &'o [Value],
+}
+
+impl Values<'_> {
+    fn one(&self) -> Result<&Value, Trouble> {
+        match self.values {
+            [one] => Ok(one),
+            [] => Err(Trouble::new("an empty list is no value")),
+            many => Err(Trouble::new(format!(
+                "given {} times, and it takes one value",
+                many.len()
+            ))),
+        }
+    }
+
+    fn text(&self) -> Result<&str, Trouble> {
+        match self.one()? {
+            Value::Text(text) => Ok(text),
+            other => Err(Trouble::new(format!(
+                "{other} is not text; put it in quotes"
+            ))),
+        }
+    }
+}
+
+macro_rules! whole_numbers {
+    ($($deserialize:ident $visit:ident $type:ty,)*) => {$(
+        fn $deserialize<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Trouble> {
+            let value = self.one()?;
+            let number = match value {
+                // `+1` and `-0` would parse, and nobody means them.
+                Value::Text(text) if text.bytes().all(|b| b.is_ascii_digit()) => text.parse().ok(),
+                Value::Integer(number) => <$type>::try_from(*number).ok(),
+                _ => None,
+            };
+            visitor.$visit(number.ok_or_else(|| {
+                Trouble::new(format!("{value} is not a whole number up to {}", <$type>::MAX))
+            })?)
+        }
+    )*};
+}
+
+impl<'de> Deserializer<'de> for Values<'_> {
+    type Error = Trouble;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Trouble> {
+        match self.one()? {
+            Value::Text(text) => visitor.visit_str(text),
+            Value::Bool(value) => visitor.visit_bool(*value),
+            Value::Integer(value) => visitor.visit_i64(*value),
+        }
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Trouble> {
+        let value = self.one()?;
+        visitor.visit_bool(match value {
+            Value::Bool(value) => *value,
+            Value::Text(text) if text == "true" || text == "on" => true,
+            Value::Text(text) if text == "false" || text == "off" => false,
+            other => {
+                return Err(Trouble::new(format!(
+                    "{other} is neither true (or on) nor false (or off)"
+                )));
+            }
+        })
+    }
+
+    whole_numbers! {
+        deserialize_u16 visit_u16 u16,
+        deserialize_u32 visit_u32 u32,
+        deserialize_u64 visit_u64 u64,
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Trouble> {
+        visitor.visit_str(self.text()?)
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Trouble> {
+        self.deserialize_string(visitor)
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Trouble> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Trouble> {
+        struct Each<'o>(std::slice::Iter<'o, Value>);
+        impl<'de> SeqAccess<'de> for Each<'_> {
+            type Error = Trouble;
+            fn next_element_seed<T: DeserializeSeed<'de>>(
+                &mut self,
+                seed: T,
+            ) -> Result<Option<T::Value>, Trouble> {
+                self.0
+                    .next()
+                    .map(|value| {
+                        seed.deserialize(Values {
+                            values: std::slice::from_ref(value),
+                        })
+                    })
+                    .transpose()
+            }
+        }
+        visitor.visit_seq(Each(self.values.iter()))
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Trouble> {
+        let text = self.text()?;
+        if !variants.contains(&text) {
+            return Err(Trouble::new(format!(
+                "{} is not {}{}",
+                quoted(text),
+                one_of(variants),
+                meant(text, variants)
+            )));
+        }
+        let variant: StrDeserializer<'_, Trouble> = text.into_deserializer();
+        visitor.visit_enum(variant)
+    }
+
+    forward_to_deserialize_any! {
+        i8 i16 i32 i64 i128 u8 u128 f32 f64 char bytes byte_buf unit unit_struct newtype_struct
+        tuple tuple_struct map struct identifier ignored_any
+    }
+}
