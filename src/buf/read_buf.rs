@@ -2,10 +2,6 @@ use std::io;
 
 use crate::wire::{Decode, WireError};
 
-/// How many frames one helping may take (the read budget): a peer who sends thousands of tiny
-/// frames in one segment is served in turn with the others. 32 cost a busy chat 38 %.
-pub(crate) const FRAMES_PER_HELPING: u32 = 256;
-
 /// Bytes that have come and are not yet understood.
 ///
 /// Filled at the back from a socket, read off the front through a decoder:
@@ -22,7 +18,7 @@ pub(crate) const FRAMES_PER_HELPING: u32 = 256;
 /// assert_eq!(input.unread(), b"wor");
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ReadBuf {
     /// Everything up to `storage.len()` is initialised once and never zeroed again: re-zeroing
     /// a 64 KiB buffer per read cost a quarter of the throughput.
@@ -33,8 +29,21 @@ pub struct ReadBuf {
     start: usize,
     /// Where it ends.
     end: usize,
-    /// Frames this helping has taken.
+    /// Frames this helping may still take.
     frames: u32,
+}
+
+impl Default for ReadBuf {
+    /// Owns nothing until something is read into it; its frames are not counted.
+    fn default() -> ReadBuf {
+        ReadBuf {
+            storage: Vec::new(),
+            lent: 0,
+            start: 0,
+            end: 0,
+            frames: u32::MAX,
+        }
+    }
 }
 
 impl ReadBuf {
@@ -77,7 +86,7 @@ impl ReadBuf {
     }
 
     /// The next frame, or `None` for "not yet": the bytes are not all here, or this helping has
-    /// had its share ([`FRAMES_PER_HELPING`]).
+    /// had its share of frames.
     pub fn next<'b, D: Decode>(
         &'b mut self,
         decoder: &mut D,
@@ -89,7 +98,7 @@ impl ReadBuf {
             Some((frame, taken)) => {
                 self.start += taken;
                 self.lent = self.start;
-                self.frames += 1;
+                self.frames -= 1;
                 Ok(Some(frame))
             }
             None => Ok(None),
@@ -120,12 +129,13 @@ impl ReadBuf {
 
     /// Whether the frame budget, not a lack of bytes, ended the last [`next`](ReadBuf::next).
     pub(crate) fn had_its_share(&self) -> bool {
-        self.frames >= FRAMES_PER_HELPING
+        self.frames == 0
     }
 
-    /// A new helping begins.
-    pub(crate) fn begin_helping(&mut self) {
-        self.frames = 0;
+    /// A new helping of this many frames begins: a peer who sends thousands of tiny ones in one
+    /// segment is served in turn with the others.
+    pub(crate) fn begin_helping(&mut self, frames: u32) {
+        self.frames = frames;
     }
 
     /// Takes everything unread, and leaves it in place for the reactor to write from: what an
@@ -154,7 +164,7 @@ impl ReadBuf {
 
     /// Forgets every byte and keeps the storage.
     pub(crate) fn clear(&mut self) {
-        (self.lent, self.start, self.end, self.frames) = (0, 0, 0, 0);
+        (self.lent, self.start, self.end) = (0, 0, 0);
     }
 
     fn make_room(&mut self, room: usize) {

@@ -4,7 +4,6 @@ use std::io;
 use slab::Slab;
 
 use super::Reactor;
-use super::connection::READ_BYTES;
 use super::os::{Os, Spawned};
 use super::token::{GENERATION_MAX, Source, Token};
 use crate::outbox::{ChildEvent, ConnId, Exit, Job, Output, Severity};
@@ -59,12 +58,13 @@ impl<P> Pipe<P> {
 }
 
 impl<O: Os> Children<O> {
-    pub(super) fn new() -> Children<O> {
+    /// None yet; `read` bytes of output are told at a time.
+    pub(super) fn new(read: usize) -> Children<O> {
         Children {
             running: Slab::new(),
             waiting: VecDeque::new(),
             generation: 0,
-            output: vec![0; READ_BYTES],
+            output: vec![0; read],
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Reactor;
 use super::Stopping;
-use super::connection::{Connection, Input, Pause, READ_BYTES, Stage};
+use super::connection::{Connection, Input, Pause, Stage};
 use super::os::{Os, Signal};
 use super::recorder::Counters;
 use crate::config::limits::{
@@ -99,7 +99,7 @@ impl<O: Os> Reactor<O> {
         };
         conn.input = Input::Waiting;
         self.input.clear();
-        let result = conn.read(&mut self.os, &mut self.input);
+        let result = conn.read(&mut self.os, &mut self.input, self.limits.read_per_turn);
         let discarded = discarded.saturating_add(self.input.len() as u32);
         self.input.clear();
         conn.stage = Stage::Lingering { why, discarded };
@@ -376,5 +376,3 @@ impl<O: Os> Reactor<O> {
         }
     }
 }
-
-const _: () = assert!(READ_BYTES < LINGER_BYTES_MAX as usize);

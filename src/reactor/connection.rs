@@ -5,15 +5,9 @@ use crate::buf::ReadBuf;
 use crate::outbox::Closed;
 use crate::service::Peer;
 
-/// One read takes no more than this (the read budget of a turn): then it is the next guest's turn.
-pub(super) const READ_BYTES: usize = 64 * 1024;
-
 /// A carry up to this size is copied in front of the next read; a larger one is read into
 /// directly, or a frame that comes byte by byte would be copied once per byte.
 const CARRY_COPIED_MAX: usize = 4 * 1024;
-
-/// What may stay unread: the longest frame, and one read more.
-pub(super) const UNREAD_BYTES_MAX: usize = 2 * READ_BYTES;
 
 /// One connection. At rest it owns no buffer: the entry here, its lane in the outbox, and a
 /// timer if it has one, are all there is.
@@ -166,16 +160,13 @@ impl<S> Connection<S> {
             .is_some_and(|carry| carry.len() > CARRY_COPIED_MAX)
     }
 
-    /// Reads once, and learns from the answer.
+    /// Reads once, `room` bytes at most, and learns from the answer.
     pub(super) fn read<O: Os<Stream = S>>(
         &mut self,
         os: &mut O,
         into: &mut ReadBuf,
+        room: usize,
     ) -> io::Result<usize> {
-        let room = READ_BYTES.min(UNREAD_BYTES_MAX - into.len().min(UNREAD_BYTES_MAX));
-        if room == 0 {
-            return Ok(0);
-        }
         match into.fill(room, |room| os.read(&self.stream, room)) {
             Ok(0) => {
                 self.fin = true;

@@ -26,7 +26,7 @@ use std::io;
 use slab::Slab;
 
 use self::child::Children;
-use self::connection::{Connection, Input, Pause, Stage, UNREAD_BYTES_MAX};
+use self::connection::{Connection, Input, Pause, Stage};
 use self::datagram::Datagram;
 use self::listener::Listener;
 use self::recorder::Recorder;
@@ -114,7 +114,6 @@ impl<O: Os> Reactor<O> {
     pub fn new(os: O, limits: Limits, connections_max: usize) -> Reactor<O> {
         Reactor {
             os,
-            limits,
             connections_max,
             now: Moment::START,
             seen: Vec::new(),
@@ -126,7 +125,7 @@ impl<O: Os> Reactor<O> {
             listeners: Vec::new(),
             answerers: Vec::new(),
             datagrams: Vec::new(),
-            children: Children::new(),
+            children: Children::new(limits.read_per_turn),
             ready: Vec::new(),
             fresh: Vec::new(),
             dead: Vec::new(),
@@ -137,6 +136,7 @@ impl<O: Os> Reactor<O> {
             letter: vec![0; DATAGRAM_BYTES_MAX],
             answer: Vec::new(),
             slots: Vec::new(),
+            limits,
         }
     }
 
@@ -256,10 +256,10 @@ impl<O: Os> Reactor<O> {
         // The socket fills the read buffer, unless the service has not seen all of it.
         let own = conn.reads_into_its_own();
         let mut input = conn.take_input(&mut self.input);
-        input.begin_helping();
-        let had = input.len();
+        input.begin_helping(self.limits.frames_per_turn);
+        let (had, room) = (input.len(), self.limits.read_per_turn);
         let read = if conn.hot && !conn.unheard {
-            conn.read(&mut self.os, &mut input)
+            conn.read(&mut self.os, &mut input, room)
         } else {
             Ok(0)
         };
@@ -273,7 +273,7 @@ impl<O: Os> Reactor<O> {
             outcome = service.input(&mut turn, &mut input);
         }
         conn.unheard = input.had_its_share() && !input.is_empty();
-        if outcome.is_ok() && input.len() >= UNREAD_BYTES_MAX && !turn.is_held() {
+        if outcome.is_ok() && input.len() > self.limits.frame + room && !turn.is_held() {
             outcome = Err(Fault::Refused(
                 "more bytes than the longest frame, and no frame",
             ));
@@ -281,7 +281,7 @@ impl<O: Os> Reactor<O> {
         let may_end = conn.fin && !conn.unheard && !turn.is_held() && !turn.is_leaving();
         if outcome.is_ok() && may_end {
             conn.input = Input::Ended;
-            input.begin_helping();
+            input.begin_helping(self.limits.frames_per_turn);
             outcome = service.eof(&mut turn, &mut input);
         }
 

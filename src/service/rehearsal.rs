@@ -20,6 +20,9 @@ use crate::outbox::{
     Turn,
 };
 
+/// Frames a helping, as the reactor gives by default.
+const FRAMES: u32 = 256;
+
 /// A service, its guests, and a clock that moves when it is told to.
 #[derive(Debug)]
 pub struct Stage<S> {
@@ -202,7 +205,7 @@ impl<S: Service> Stage<S> {
             if !is_open || is_held || guest.ended == Ended::Told {
                 return;
             }
-            guest.input.begin_helping();
+            guest.input.begin_helping(FRAMES);
             let mut turn = Turn::new(self.now, id, &mut self.outbox);
             let mut outcome = Ok(());
             if !guest.input.is_empty() {
@@ -212,7 +215,7 @@ impl<S: Service> Stage<S> {
             let open = outcome.is_ok() && !turn.is_held() && !turn.is_leaving();
             if guest.ended == Ended::Said && open && !again {
                 guest.ended = Ended::Told;
-                guest.input.begin_helping();
+                guest.input.begin_helping(FRAMES);
                 outcome = self.service.eof(&mut turn, &mut guest.input);
             }
             let lent = guest.input.lent().to_vec();
