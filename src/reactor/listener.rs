@@ -157,7 +157,7 @@ impl<O: Os> Reactor<O> {
             .opened(id, &self.listeners[n].door.name, &peer);
         self.fresh.push(id);
         // Reading before the first look at the poll saves a turn, and often the registration.
-        self.ready.push(id);
+        self.enqueue(slot);
         self.ask_service(id, |service, turn| service.open(turn, &peer));
         self.be_patient(slot);
     }
