@@ -56,8 +56,10 @@ impl<O: Os> Reactor<O> {
     }
 
     pub(super) fn note_knock(&mut self, listener: u32) {
+        // Whoever else holds the socket (who started us may) keeps it in the poll when we close it:
+        // a knock at a door that is closed would be answered by nobody, over and over.
         if let Some(listener) = self.listeners.get_mut(listener as usize) {
-            listener.knocking = true;
+            listener.knocking = listener.socket.is_some();
         }
     }
 
