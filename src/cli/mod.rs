@@ -5,6 +5,8 @@
 //! stream needs a reader: what cannot be printed is not, and nothing panics over it.
 
 pub mod check;
+mod logging;
+pub mod serve;
 mod sources;
 
 use std::fmt;
@@ -65,12 +67,14 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Args),
     Check(check::Args),
 }
 
 impl Command {
     fn run(self) -> Outcome {
         match self {
+            Self::Serve(args) => serve::run(args),
             Self::Check(args) => check::run(args),
         }
     }

@@ -12,17 +12,17 @@ use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 ///
 /// # Errors
 ///
-/// Descriptors 0 to 2 belong to the process, and one that is not open cannot be adopted (`EBADF`).
+/// Descriptors 1 and 2 are what we print to, and one that is not open cannot be adopted (`EBADF`).
 /// The caller adopts each number once, at start, before anything else could have opened it.
 #[expect(
     unsafe_code,
     reason = "a number from the command line becomes a descriptor here only"
 )]
 pub fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
-    if fd <= 2 {
+    if fd == 1 || fd == 2 || fd < 0 {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("descriptor {fd} is not inherited: 0, 1 and 2 are the process's own"),
+            format!("descriptor {fd} cannot be adopted: 1 and 2 are for what we print"),
         ));
     }
     // SAFETY: borrowed for this call only, to learn whether it is open at all; fcntl(2) on a

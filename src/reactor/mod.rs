@@ -45,7 +45,7 @@ pub use self::inherited::{close_on_exec, inherited};
 pub use self::listener::Door;
 pub use self::os::{Os, Readiness, Seen, Signal, Spawned, Woke};
 pub use self::recorder::{ClosedBy, Counters, Refused};
-pub use self::socket::{LISTEN_BACKLOG, listen_tcp, listen_unix, open_udp};
+pub use self::socket::{LISTEN_BACKLOG, listen_abstract, listen_tcp, listen_unix, open_udp};
 pub use self::token::{Source, Token};
 
 /// A stream service that was added to the reactor.
