@@ -2,4 +2,6 @@
 
 #[cfg(feature = "cli")]
 pub mod cli;
+#[cfg(feature = "cli")]
+pub mod load;
 pub mod wire;

@@ -3,6 +3,10 @@
 //! Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 failed
 //! at run time, 2 wrong usage or configuration; `exec` passes the remote exit code on.
 
+mod common;
+
+pub mod bench;
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -29,9 +33,20 @@ struct CommandLine {
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {}
+enum Command {
+    Bench(bench::Args),
+}
 
 /// Runs the subcommand that the arguments name.
 pub fn main() -> ExitCode {
-    match CommandLine::parse().command {}
+    let outcome = match CommandLine::parse().command {
+        Command::Bench(args) => bench::run(args),
+    };
+    outcome.unwrap_or_else(|failure| {
+        eprintln!("onepoll: {failure}");
+        ExitCode::from(match failure {
+            Failure::Usage(_) => 2,
+            Failure::Run(_) => 1,
+        })
+    })
 }
