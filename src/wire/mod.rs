@@ -5,7 +5,25 @@
 //! load generator and the tests.
 //!
 //! A decoder looks at what is unread and says *frame*, *not yet*, or *never*, and says the same
-//! however the bytes were cut on their way.
+//! however the bytes were cut on their way. (Bursts are the exception, and say so.)
+
+mod ascii;
+mod burst;
+mod decimal;
+mod digest;
+mod json_header;
+mod line;
+mod prefixed;
+mod text;
+
+pub use ascii::{Upper, trim_ascii_white, upper};
+pub use burst::{BURST_BYTES_MAX, Burst, Request, Settle};
+pub use decimal::{Decimal, DecimalLength};
+pub use digest::{Md5, md5_hex};
+pub use json_header::{CommandHeader, ERROR_BYTES_MAX, HEADER_BYTES_MAX, JsonHeader};
+pub use line::{LINE_BYTES_MAX, Line};
+pub use prefixed::{FRAME_BYTES_MAX, Framed, LENGTH_BYTES, Length, Prefix, Prefixed};
+pub use text::{Escaped, neutralise};
 
 use thiserror::Error;
 
@@ -17,7 +35,8 @@ pub trait Decode {
     /// One frame off the front of `unread`, and how many bytes it took.
     ///
     /// `Ok(None)` means "not yet": call again with the same bytes and more behind them; a decoder
-    /// may remember how far it has looked. `Err` means "never".
+    /// may remember how far it has looked. `Err` means "never": every later call with these bytes
+    /// says so again. A frame takes at least one byte, so whoever calls in a loop comes to an end.
     fn decode<'b>(
         &mut self,
         unread: &'b [u8],

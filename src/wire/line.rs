@@ -1,0 +1,112 @@
+//! Lines: `bytes LF` or `bytes CR LF`.
+//!
+//! Knows where a line ends. Does not know what a line says, or whether it is text at all: the frame
+//! is bytes, and UTF-8 is somebody else's question.
+
+use super::{Decode, WireError};
+
+/// How many bytes a line may have unless told otherwise: 64 KiB, its terminator not counted.
+///
+/// The limit of a chat line and of a command line; beanstalkd's largest job is as long. One read of
+/// the loop is as long too, so a line at the limit costs one carry and not several.
+pub const LINE_BYTES_MAX: usize = 64 * 1024;
+
+/// Takes lines off the front; a frame is a line without its terminator.
+///
+/// A line ends in LF, and one CR right before it belongs to the terminator. Empty lines are frames.
+/// At the end of input, a last line without LF is a frame as well, less a CR at its end.
+///
+/// # Errors
+///
+/// [`WireError::TooLong`] when a line has more than `max` bytes, told as soon as that is certain:
+/// at most two bytes after the limit, without waiting for the LF. The length it names is `max + 1`
+/// however much more had come, because nothing beyond that was looked at.
+///
+/// ```
+/// use onepoll::wire::{Decode, Line};
+///
+/// let mut line = Line::default();
+/// assert_eq!(line.decode(b"hel"), Ok(None));
+/// assert_eq!(line.decode(b"hello\r\negg"), Ok(Some((&b"hello"[..], 7))));
+/// assert_eq!(line.decode_eof(b"egg"), Ok(Some((&b"egg"[..], 3))));
+/// ```
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// The longest line, in bytes, terminator not counted.
+    max: usize,
+    /// How many bytes at the front of the unread ones are known to hold no LF. Zero after a frame.
+    searched: usize,
+}
+
+impl Line {
+    /// A decoder of lines of at most `max` bytes, their terminator not counted.
+    pub const fn new(max: usize) -> Self {
+        Self { max, searched: 0 }
+    }
+
+    /// The limit in bytes, for whoever sizes a buffer by it (which needs two more, for CR LF).
+    pub const fn max(&self) -> usize {
+        self.max
+    }
+
+    /// `line`, if it is not longer than the limit.
+    fn measured<'b>(&self, line: &'b [u8]) -> Result<&'b [u8], WireError> {
+        if line.len() <= self.max {
+            return Ok(line);
+        }
+        let max = u64::try_from(self.max).unwrap_or(u64::MAX);
+        Err(WireError::TooLong {
+            what: "line",
+            len: max.saturating_add(1),
+            max,
+        })
+    }
+}
+
+impl Default for Line {
+    /// Lines of at most [`LINE_BYTES_MAX`].
+    fn default() -> Self {
+        Self::new(LINE_BYTES_MAX)
+    }
+}
+
+impl Decode for Line {
+    type Frame<'b> = &'b [u8];
+
+    fn decode<'b>(&mut self, unread: &'b [u8]) -> Result<Option<(&'b [u8], usize)>, WireError> {
+        debug_assert!(
+            self.searched <= unread.len(),
+            "unread bytes went away between two calls"
+        );
+        // The LF of a line at the limit is at most here: behind `max` bytes and a CR. Looking no
+        // further makes the answer the same however much arrived at once.
+        let reach = unread.len().min(self.max.saturating_add(2));
+        let from = self.searched.min(reach);
+
+        if let Some(at) = memchr::memchr(b'\n', &unread[from..reach]) {
+            let at = from + at;
+            let line = self.measured(without_cr(&unread[..at]))?;
+            self.searched = 0;
+            return Ok(Some((line, at + 1)));
+        }
+        // Not yet, unless the line is over the limit already. A CR in the one place behind the
+        // limit may still turn out to be half of the terminator.
+        self.measured(without_cr(&unread[..reach]))?;
+        self.searched = reach;
+        Ok(None)
+    }
+
+    fn decode_eof<'b>(&mut self, unread: &'b [u8]) -> Result<Option<(&'b [u8], usize)>, WireError> {
+        match self.decode(unread)? {
+            None if !unread.is_empty() => {
+                self.searched = 0;
+                Ok(Some((without_cr(unread), unread.len())))
+            }
+            answer => Ok(answer),
+        }
+    }
+}
+
+fn without_cr(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
