@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
+use crate::wire::neutralise;
+
 /// `500ms`, `10s`, `1m 30s`; a bare number is seconds.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let parsed = match text.parse::<f64>() {
@@ -21,9 +23,29 @@ pub(super) fn print(result: &[u8]) -> io::Result<()> {
     out.flush()
 }
 
+/// What a peer sent, with everything disarmed that a terminal would act on but line ends and tabs.
+pub(super) fn for_terminal(bytes: &[u8]) -> Vec<u8> {
+    let mut safe = Vec::with_capacity(bytes.len());
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        let (text, end) = match line.strip_suffix(b"\n") {
+            Some(text) => (text, &b"\n"[..]),
+            None => (line, &b""[..]),
+        };
+        neutralise(text, &mut safe);
+        safe.extend_from_slice(end);
+    }
+    safe
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_terminal_keeps_lines_and_tabs_and_nothing_else() {
+        let safe = for_terminal(b"a\tb\n\x1b[2Jc\n");
+        assert_eq!(safe, "a\tb\n\u{fffd}[2Jc\n".as_bytes());
+    }
 
     #[test]
     fn durations_as_they_are_typed() {

@@ -6,6 +6,8 @@
 mod common;
 
 pub mod bench;
+pub mod exec;
+pub mod time;
 
 use std::process::ExitCode;
 
@@ -35,12 +37,16 @@ struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     Bench(bench::Args),
+    Exec(exec::Args),
+    Time(time::Args),
 }
 
 /// Runs the subcommand that the arguments name.
 pub fn main() -> ExitCode {
     let outcome = match CommandLine::parse().command {
         Command::Bench(args) => bench::run(args),
+        Command::Exec(args) => exec::run(args),
+        Command::Time(args) => time::run(args),
     };
     outcome.unwrap_or_else(|failure| {
         eprintln!("onepoll: {failure}");
