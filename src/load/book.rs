@@ -149,6 +149,7 @@ impl Book {
             since: u64::MAX,
             until: u64::MAX,
             left: match amount {
+                // Never spent: at a billion a second it would take centuries.
                 Amount::For(_) => u64::MAX,
                 Amount::Count(count) => count,
             },
@@ -177,17 +178,18 @@ impl Book {
         self.until
     }
 
-    /// Takes one request out of those that are left; false when there is none.
+    /// Takes up to `count` requests out of those that are left; returns how many there were.
     #[inline]
-    pub fn take(&mut self, phase: Phase) -> bool {
+    pub fn take(&mut self, phase: Phase, count: usize) -> usize {
         match phase {
-            Phase::WarmUp { .. } => true,
-            Phase::Measured if self.left > 0 => {
-                self.left -= 1;
-                self.asked += 1;
-                true
+            Phase::WarmUp { .. } => count,
+            Phase::Measured => {
+                let count = count.min(usize::try_from(self.left).unwrap_or(usize::MAX));
+                self.left -= count as u64;
+                self.asked += count as u64;
+                count
             }
-            Phase::Measured | Phase::Connecting | Phase::Draining => false,
+            Phase::Connecting | Phase::Draining => 0,
         }
     }
 
@@ -196,9 +198,9 @@ impl Book {
         self.left == 0
     }
 
-    /// A whole and right answer.
+    /// Whole and right answers, `count` of them, to requests that began together.
     #[inline]
-    pub fn answered(&mut self, began: u64, now: u64) {
+    pub fn answered(&mut self, began: u64, now: u64, count: u64) {
         let counts_since = match self.amount {
             Amount::For(_) => now,
             Amount::Count(_) => began,
@@ -208,11 +210,11 @@ impl Book {
         }
         self.last = now;
         if now < self.until {
-            self.answers += 1;
+            self.answers += count;
         } else {
-            self.late += 1;
+            self.late += count;
         }
-        self.latencies.record(now.saturating_sub(began));
+        self.latencies.record(now.saturating_sub(began), count);
     }
 
     /// A request that will not be answered.

@@ -302,7 +302,7 @@ impl<'p> Driver<'p> {
             Seat::Resting { began } => *began,
             _ => None,
         };
-        if self.plan.mode != Mode::Echo && delayed.is_none() && !self.book.take(self.phase) {
+        if self.plan.mode != Mode::Echo && delayed.is_none() && self.book.take(self.phase, 1) == 0 {
             self.seats[index] = Seat::Gone;
             return;
         }
@@ -359,20 +359,20 @@ impl<'p> Driver<'p> {
         let Seat::Taken(Guest { talk, .. }) = &mut self.seats[index] else {
             return;
         };
+        let count = self.book.take(self.phase, count);
+        let ring = &mut self.began[index * depth..][..depth];
+        let mut at = talk.oldest + talk.flight;
         for _ in 0..count {
-            if !self.book.take(self.phase) {
-                return;
-            }
-            let mut at = talk.oldest + talk.flight;
             if at >= depth {
                 at -= depth;
             }
-            self.began[index * depth + at] = now;
-            talk.flight += 1;
-            talk.unsent += self.plan.size;
-            talk.unread += self.plan.size;
-            self.outstanding += 1;
+            ring[at] = now;
+            at += 1;
         }
+        talk.flight += count;
+        talk.unsent += count * self.plan.size;
+        talk.unread += count * self.plan.size;
+        self.outstanding += count;
     }
 
     /// The first write of `conn`, which also tells whether it is connected.
@@ -466,13 +466,22 @@ impl<'p> Driver<'p> {
                 }
                 let now = self.watch.nanos();
                 let depth = self.plan.pipeline;
-                for _ in 0..answered {
-                    self.book
-                        .answered(self.began[index * depth + talk.oldest], now);
-                    talk.oldest += 1;
-                    if talk.oldest == depth {
-                        talk.oldest = 0;
+                // What was sent in one write and comes back in one read is counted in one go.
+                let ring = &self.began[index * depth..][..depth];
+                let mut left = answered;
+                while left > 0 {
+                    let began = ring[talk.oldest];
+                    let mut run = 0;
+                    while run < left && ring[talk.oldest] == began {
+                        run += 1;
+                        talk.oldest = if talk.oldest + 1 == depth {
+                            0
+                        } else {
+                            talk.oldest + 1
+                        };
                     }
+                    left -= run;
+                    self.book.answered(began, now, run as u64);
                 }
                 self.outstanding -= answered;
                 self.ask(index, answered, now);
@@ -493,7 +502,7 @@ impl<'p> Driver<'p> {
             Step::Done => {
                 self.leave(index);
                 let now = self.watch.nanos();
-                self.book.answered(self.began[index], now);
+                self.book.answered(self.began[index], now, 1);
                 self.seats[index] = Seat::Vacant;
                 if self.phase == Phase::Draining {
                     self.seats[index] = Seat::Gone;
@@ -625,9 +634,8 @@ impl<'p> Driver<'p> {
         }
         let spin = nanos(self.plan.spin);
         if spin > 0 {
-            let start = self.watch.nanos();
-            let mut last = start;
-            while last - start < spin && last < self.next_event(last.max(1) - 1) {
+            let mut last = now;
+            while last - now < spin && last < self.next_event(last.max(1) - 1) {
                 self.poll_for(Duration::ZERO)?;
                 if !self.events.is_empty() {
                     return Ok(());

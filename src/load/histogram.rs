@@ -28,10 +28,10 @@ impl Latencies {
         Self { nanos }
     }
 
-    /// Counts one latency.
+    /// Counts a latency `count` times.
     #[inline]
-    pub fn record(&mut self, nanos: u64) {
-        self.nanos.saturating_record(nanos);
+    pub fn record(&mut self, nanos: u64, count: u64) {
+        self.nanos.saturating_record_n(nanos, count);
     }
 
     /// The figures of what was counted.
@@ -85,11 +85,9 @@ mod tests {
     #[test]
     fn percentiles_are_within_the_resolution() {
         let mut latencies = Latencies::new();
-        for _ in 0..990 {
-            latencies.record(10_000_000);
-        }
+        latencies.record(10_000_000, 990);
         for _ in 0..10 {
-            latencies.record(200_000_000);
+            latencies.record(200_000_000, 1);
         }
         let summary = latencies.summary();
         assert_eq!(summary.count, 1000);
@@ -101,7 +99,7 @@ mod tests {
     #[test]
     fn what_is_too_long_saturates() {
         let mut latencies = Latencies::new();
-        latencies.record(u64::MAX);
+        latencies.record(u64::MAX, 1);
         assert_eq!(latencies.summary().count, 1);
         assert!(latencies.summary().max >= 3_600_000_000.0);
     }

@@ -15,7 +15,7 @@ pub struct Payload {
 }
 
 /// The cycle is about this long: enough for messages to differ, little enough to stay in the cache.
-const CYCLE_BYTES: usize = 32 * 1024;
+const CYCLE_BYTES: usize = 8 * 1024;
 /// However long a message is, the cycle has a few.
 const CYCLE_MESSAGES_MIN: usize = 3;
 const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
