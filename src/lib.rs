@@ -3,7 +3,10 @@
 pub mod buf;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod client;
 pub mod config;
+#[cfg(feature = "cli")]
+pub mod load;
 pub mod outbox;
 pub mod reactor;
 pub mod service;
