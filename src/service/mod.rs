@@ -8,11 +8,13 @@ mod echo;
 mod peer;
 pub mod rehearsal;
 mod sessions;
+mod settling;
 
 pub use discard::Discard;
 pub use echo::Echo;
 pub use peer::Peer;
 pub use sessions::Sessions;
+pub use settling::Settling;
 
 use std::fmt::Debug;
 use std::net::SocketAddr;
