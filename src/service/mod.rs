@@ -9,12 +9,14 @@ mod peer;
 pub mod rehearsal;
 mod sessions;
 mod settling;
+mod upper;
 
 pub use discard::Discard;
 pub use echo::Echo;
 pub use peer::Peer;
 pub use sessions::Sessions;
 pub use settling::Settling;
+pub use upper::Upper;
 
 use std::fmt::Debug;
 use std::net::SocketAddr;
