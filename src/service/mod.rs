@@ -5,6 +5,7 @@
 
 mod discard;
 mod echo;
+mod greeting;
 mod peer;
 pub mod rehearsal;
 mod sessions;
@@ -13,6 +14,7 @@ mod upper;
 
 pub use discard::Discard;
 pub use echo::Echo;
+pub use greeting::Greeting;
 pub use peer::Peer;
 pub use sessions::Sessions;
 pub use settling::Settling;
