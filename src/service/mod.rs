@@ -10,6 +10,7 @@ mod peer;
 pub mod rehearsal;
 mod sessions;
 mod settling;
+mod time;
 mod upper;
 
 pub use discard::Discard;
@@ -18,6 +19,7 @@ pub use greeting::Greeting;
 pub use peer::Peer;
 pub use sessions::Sessions;
 pub use settling::Settling;
+pub use time::{TIME_GROWTH_BYTES_MAX, Time};
 pub use upper::Upper;
 
 use std::fmt::Debug;
