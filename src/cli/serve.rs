@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use jiff::tz::TimeZone;
 use rustix::net::{getsockname, sockopt};
 use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 use serde_json::json;
@@ -20,7 +21,7 @@ use crate::config::{
 use crate::reactor::{
     Door, Epoll, Mailbox, Reactor, close_on_exec, inherited, listen_tcp, listen_unix, open_udp,
 };
-use crate::service::{Datagrams, Discard, Echo, Service};
+use crate::service::{Datagrams, Discard, Echo, Greeting, Service, Time, Upper};
 
 /// The server; without endpoints and file: the default table
 #[derive(Debug, clap::Args)]
@@ -42,14 +43,19 @@ fn stream_service(kind: &ServiceKind, _limits: &Limits) -> Option<Box<dyn Servic
     Some(match kind {
         ServiceKind::Echo => Box::new(Echo),
         ServiceKind::Discard => Box::new(Discard),
+        ServiceKind::Upper(options) => Box::new(Upper::new(options)),
+        ServiceKind::Greeting(options) => Box::new(Greeting::new(options)),
         _ => return None,
     })
 }
 
-/// The table of datagram services.
-fn datagram_service(kind: &ServiceKind) -> Option<Box<dyn Datagrams>> {
+/// The table of datagram services; `is_open` if more than this machine can send to it.
+fn datagram_service(kind: &ServiceKind, is_open: bool) -> Option<Box<dyn Datagrams>> {
     Some(match kind {
         ServiceKind::Echo => Box::new(Echo),
+        ServiceKind::Upper(options) => Box::new(Upper::new(options)),
+        // The zone is loaded here, before the loop: the loop reads no files.
+        ServiceKind::Time => Box::new(Time::new(TimeZone::system(), is_open)),
         _ => return None,
     })
 }
@@ -283,8 +289,8 @@ fn open(
     let unbuilt = || Failure::Usage(format!("{name}: this service is not built yet"));
     let is_local = matches!(endpoint.address, Address::Unix(_) | Address::Fd(_));
     if let Address::Udp(_) = endpoint.address {
-        let service =
-            reactor.add_datagrams(datagram_service(&endpoint.service).ok_or_else(unbuilt)?);
+        let service = datagram_service(&endpoint.service, common.open).ok_or_else(unbuilt)?;
+        let service = reactor.add_datagrams(service);
         let mailbox = Mailbox {
             name: name.clone(),
             service,

@@ -87,6 +87,8 @@ pub struct Reactor<O: Os> {
     /// The last connection's generation.
     generation: u32,
 
+    /// Signals or callers wait to be heard.
+    called: bool,
     stopping: Stopping,
     recorder: Recorder,
 
@@ -130,6 +132,7 @@ impl<O: Os> Reactor<O> {
             fresh: Vec::new(),
             dead: Vec::new(),
             generation: 0,
+            called: false,
             stopping: Stopping::No,
             recorder: Recorder::default(),
             input: ReadBuf::default(),
@@ -196,8 +199,7 @@ impl<O: Os> Reactor<O> {
                 child @ (Source::ChildOut(_) | Source::ChildErr(_) | Source::ChildExit(_)) => {
                     self.note_child(child);
                 }
-                // Signals are fetched when timers are: after what came before them was served.
-                Source::Signals | Source::Caller => {}
+                Source::Signals | Source::Caller => self.called = true,
             }
         }
         self.seen = seen;
@@ -396,7 +398,10 @@ impl<O: Os> Reactor<O> {
     }
 
     fn wake(&mut self) {
-        self.heed_signals();
+        // After what came before them was served.
+        if std::mem::take(&mut self.called) {
+            self.heed_signals();
+        }
         for _ in 0..self.limits.timers_per_turn {
             let Some(slot) = self.wakes.fire(self.now) else {
                 break;

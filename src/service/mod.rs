@@ -5,14 +5,22 @@
 
 mod discard;
 mod echo;
+mod greeting;
 mod peer;
 pub mod rehearsal;
 mod sessions;
+mod settling;
+mod time;
+mod upper;
 
 pub use discard::Discard;
 pub use echo::Echo;
+pub use greeting::Greeting;
 pub use peer::Peer;
 pub use sessions::Sessions;
+pub use settling::Settling;
+pub use time::{TIME_GROWTH_BYTES_MAX, Time};
+pub use upper::Upper;
 
 use std::fmt::Debug;
 use std::net::SocketAddr;
