@@ -373,6 +373,11 @@ class Limited(Case):
             refused = self.dial(at)
             self.assertRegex(refused.rest(), rb"\A\* [^\n]+\n\Z")
             refused.close()
+        # Also to one who spoke at once; what it said must not destroy the answer.
+        with server.suspended():
+            eager = self.dial(at).say(b"hello?\n")
+        self.assertRegex(eager.line(), rb"\A\* ")
+        eager.close()
         ann.says("quiet\n")
         bob.hears("ann: quiet")
         bob.peer.close()
@@ -382,7 +387,7 @@ class Limited(Case):
         ann.hears("eve: at last")
         ann.peer.close()
         eve.peer.close()
-        self.assertEqual(server.rests()["refused"]["door_full"], 20)
+        self.assertEqual(server.rests()["refused"]["door_full"], 21)
         server.stop()
 
 

@@ -7,7 +7,7 @@ import struct
 import threading
 import time
 
-from harness import DEADLINE, Shared, everywhere, left, main
+from harness import DEADLINE, Case, Shared, everywhere, left, main
 
 
 def takes_i32(peer):
@@ -24,7 +24,7 @@ def takes_json(peer):
     output = peer.takes(header["data_size"])
     assert header["md5"] == hashlib.md5(output).hexdigest(), header
     assert header["filename"] == "output", header
-    assert "exit" in header, header
+    assert "exit" in header or header.get("error"), header  # no exit if it did not run
     return header, output
 
 
@@ -188,11 +188,13 @@ class Commands(Shared):
         self.assertEqual([takes_i32(peer), takes_i32(peer)], [b"err\n", b"out\n"])
 
     @everywhere("i32-gbk")
-    def test_c3_requests_in_gbk(self, dial):
+    def test_c3_requests_and_output_in_gbk(self, dial):
         peer = dial().say("printf 你好 | wc -c | tr -d ' '\n".encode("gbk"))
         self.assertEqual(takes_i32(peer), b"6\n")  # to the shell it is UTF-8
         peer.say("test 你好 = 你好 && echo same\n".encode("gbk"))
         self.assertEqual(takes_i32(peer), b"same\n")
+        peer.say("printf 你好".encode("gbk"))
+        self.assertEqual(takes_i32(peer), "你好".encode("gbk"))
 
     # C4, json.
 
@@ -227,7 +229,7 @@ class Commands(Shared):
         peer.say(b"".join(b"exit %d\n" % code for code in codes))
         self.assertEqual(tuple(takes_json(peer)[0]["exit"] for _ in codes), codes)
         peer.say(b"kill -9 $$\n")
-        self.assertNotEqual(takes_json(peer)[0]["exit"], 0)
+        self.assertEqual(takes_json(peer)[0]["exit"], 137)
 
     @everywhere("json-hasty")
     def test_fault_f2_the_time_is_up(self, dial):
@@ -347,6 +349,31 @@ class Commands(Shared):
         while not predicate(self.server.counters()):
             self.assertTrue(left(until), self.server.counters())
             threading.Event().wait(0.005)
+
+
+class Refused(Case):
+    def test_fault_a5_a_full_endpoint_answers_in_its_framing(self):
+        framings = ("raw", "i32", "json")
+        server = self.serve(
+            *("command://127.0.0.1:0?framing=%s&auth=none&max-connections=1" % f for f in framings)
+        )
+        for nth, framing in enumerate(framings):
+            with self.subTest(framing):
+                address = server.at("command", nth=nth)
+                inside = self.dial(address)
+                outside = self.dial(address)
+                if framing == "json":
+                    header, said = takes_json(outside)
+                    self.assertTrue(header["error"])
+                elif framing == "i32":
+                    said = takes_i32(outside)
+                else:
+                    said = outside.line() + b"\n"
+                self.assertRegex(said, rb"\Aonepoll: [^\n]+\n\Z")
+                outside.ended().close()
+                inside.close()
+        server.rests()
+        server.stop()
 
 
 def members(group):
