@@ -483,13 +483,13 @@ class Peer:
 
     def story(self):
         """The conversation so far, for a message."""
-        lines = ["  %s %s" % (way, shown(data)) for way, data in self.log[-12:]]
+        lines = ["  %s %s" % (way, shown(data)) for way, data in self.log[-8:]]
         if self.unread:
             lines.append("  (unread: %s)" % shown(self.unread))
         return "".join("\n" + line for line in lines)
 
 
-def shown(data, most=160):
+def shown(data, most=72):
     data = bytes(data)
     return repr(data) if len(data) <= most else "%r… (%d bytes)" % (data[:most], len(data))
 
