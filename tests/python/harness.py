@@ -572,10 +572,11 @@ def everywhere(name):
     def decorate(test):
         @functools.wraps(test)
         def run(self):
-            for (which, place), address in self.addresses.items():
-                if which == name:
-                    with self.subTest(place=place):
-                        test(self, functools.partial(self.dial, address))
+            places = {p: a for (which, p), a in self.addresses.items() if which == name}
+            self.assertTrue(places, "there is no endpoint %r" % name)
+            for place, address in places.items():
+                with self.subTest(place=place):
+                    test(self, functools.partial(self.dial, address))
 
         return run
 
