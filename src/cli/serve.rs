@@ -1,8 +1,11 @@
 //! `onepoll serve`: which service opens on which door.
 
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -99,6 +102,7 @@ pub fn run(args: Args) -> Outcome {
         .map(|bound| bound.endpoint.to_string())
         .collect();
     let own_ports: Vec<u16> = bound.iter().filter_map(Bound::udp_port).collect();
+    let _files: Vec<SocketFile> = bound.iter_mut().filter_map(|b| b.file.take()).collect();
     for bound in bound {
         open(&mut reactor, bound, &configuration.limits, &own_ports)?;
     }
@@ -118,6 +122,7 @@ pub fn run(args: Args) -> Outcome {
 struct Bound {
     endpoint: Endpoint,
     socket: OwnedFd,
+    file: Option<SocketFile>,
 }
 
 impl Bound {
@@ -127,6 +132,38 @@ impl Bound {
             _ => None,
         }
     }
+}
+
+/// The file of a Unix socket of ours; removed when the server ends, also when it never began
+/// because another endpoint could not be bound (fault H6).
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    /// Device and inode: what another server has put there since is not ours.
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    fn at(path: &Path) -> Option<SocketFile> {
+        Some(SocketFile {
+            path: path.into(),
+            identity: identity(path)?,
+        })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if identity(&self.path) == Some(self.identity) {
+            // Left behind, it would be stale, and replaced by the next server.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let found = path.symlink_metadata().ok()?;
+    Some((found.dev(), found.ino()))
 }
 
 /// Resolves and judges every endpoint before the first is bound.
@@ -205,6 +242,7 @@ fn bind(planned: &Planned) -> Result<Vec<Bound>, BindError> {
                     Bound {
                         endpoint: endpoint.clone(),
                         socket,
+                        file: None,
                     }
                     .at(at),
                 );
@@ -222,6 +260,7 @@ fn bind(planned: &Planned) -> Result<Vec<Bound>, BindError> {
             Ok(vec![Bound {
                 endpoint: endpoint.clone(),
                 socket,
+                file: SocketFile::at(path),
             }])
         }
         Address::Unix(UnixAddress::Abstract(name)) => {
@@ -230,6 +269,7 @@ fn bind(planned: &Planned) -> Result<Vec<Bound>, BindError> {
             Ok(vec![Bound {
                 endpoint: endpoint.clone(),
                 socket,
+                file: None,
             }])
         }
         Address::Fd(number) => adopt(endpoint, *number).map(|bound| vec![bound]),
@@ -274,13 +314,16 @@ fn adopt(endpoint: &Endpoint, number: i32) -> Result<Bound, BindError> {
     Ok(Bound {
         endpoint: endpoint.clone(),
         socket,
+        file: None,
     })
 }
 
 /// Opens the door that was bound to the service that was asked for.
 fn open(
     reactor: &mut Reactor<Epoll>,
-    Bound { endpoint, socket }: Bound,
+    Bound {
+        endpoint, socket, ..
+    }: Bound,
     limits: &Limits,
     own_ports: &[u16],
 ) -> Result<(), Failure> {
