@@ -11,6 +11,7 @@ class Member:
     def __init__(self, peer, name=None):
         self.peer = peer
         self.name = name
+        self.skipped = []
         if name:
             peer.say(b"/nick %s\n" % name.encode())
             self.notice(name)
@@ -27,12 +28,20 @@ class Member:
             if line.startswith("* ") and all(part in line for part in containing):
                 return line
 
+    def told(self, containing):
+        """There was such a notice among those that `line` skipped, or it comes next."""
+        while self.skipped:
+            if containing in self.skipped.pop(0):
+                return
+        self.notice(containing)
+
     def line(self):
         """The next line that is no notice, as bytes."""
         while True:
             line = self.peer.line()
             if not line.startswith(b"* "):
                 return line
+            self.skipped.append(line.decode())
 
     def hears(self, line):
         """Exactly this line is the next that is no notice."""
