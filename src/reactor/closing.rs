@@ -78,15 +78,10 @@ impl<O: Os> Reactor<O> {
         self.deadlines.set(slot, self.now.after(LINGER));
         self.wakes.cancel(slot);
         // A connection that is on the queue already stays there.
-        let id = ConnId {
-            slot,
-            generation: conn.generation,
-        };
         if conn.input != Input::Queued {
             conn.input = Input::Waiting;
             if conn.hot {
-                conn.input = Input::Queued;
-                self.ready.push(id);
+                self.enqueue(slot);
             }
         }
     }
@@ -107,11 +102,7 @@ impl<O: Os> Reactor<O> {
             return self.close_now(slot, why);
         }
         if conn.hot {
-            conn.input = Input::Queued;
-            self.ready.push(ConnId {
-                slot,
-                generation: conn.generation,
-            });
+            self.enqueue(slot);
         }
     }
 
@@ -185,11 +176,7 @@ impl<O: Os> Reactor<O> {
                 }
                 if owed <= self.limits.out_resume && conn.input == Input::Paused(Pause::Owed) {
                     // No edge will come for what is already there: the queue is the wake-up.
-                    conn.input = Input::Queued;
-                    self.ready.push(ConnId {
-                        slot,
-                        generation: conn.generation,
-                    });
+                    self.enqueue(slot);
                 }
             }
             Backlog::LetGo => {

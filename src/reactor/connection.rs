@@ -20,6 +20,8 @@ pub(super) struct Connection<S> {
     pub(super) door: u16,
     pub(super) stage: Stage,
     pub(super) input: Input,
+    /// Whether it has a place on the ready queue, which it keeps when it is paused meanwhile.
+    pub(super) queued: bool,
     /// What has come and is not a whole frame, while there is something.
     pub(super) carry: Option<Box<ReadBuf>>,
     /// Whether the service has not seen all of the carry, because its share or its wish ended first.
@@ -96,6 +98,7 @@ impl<S> Connection<S> {
             door,
             stage: Stage::Open,
             input: Input::Queued,
+            queued: false,
             carry: None,
             unheard: false,
             begun: 0,

@@ -21,6 +21,16 @@ impl<O: Os> Reactor<O> {
             self.check_connection(slot as u32, conn)
                 .map_err(|broken| format!("connection {slot}: {broken}: {conn:?}"))?;
         }
+        // I3, I10: one place on the ready queue, so one helping a turn.
+        let mut queued: Vec<u64> = self
+            .ready
+            .iter()
+            .map(|id| u64::from(id.slot) << 32 | u64::from(id.generation))
+            .collect();
+        queued.sort_unstable();
+        if queued.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err("I10: on the ready queue twice".into());
+        }
         // I7: what is counted equals a recount.
         let counters = &self.recorder.counters;
         if counters.connections_opened - counters.connections_closed != self.conns.len() as u64 {
@@ -73,7 +83,9 @@ impl<O: Os> Reactor<O> {
             Input::Waiting if conn.fin => err("I3: waits after the end"),
             Input::Queued if !self.is_queued(slot, conn) => err("I3: queued in no queue"),
             Input::Paused(Pause::Held) if !self.outbox.is_held(slot) => err("I3: held by nobody"),
-            Input::Paused(Pause::Owed) if owed <= self.limits.out_resume && !listed => {
+            Input::Paused(Pause::Owed)
+                if owed <= self.limits.out_resume && owed < self.limits.out_pause && !listed =>
+            {
                 err("I3: paused and owed nothing")
             }
             Input::Paused(Pause::Leaving) if fate == Fate::Open => err("I3: leaves nowhere"),

@@ -69,8 +69,10 @@ impl<O: Os> Reactor<O> {
     }
 
     pub(super) fn note_knock(&mut self, listener: u32) {
+        // Whoever else holds the socket (who started us may) keeps it in the poll when we close it:
+        // a knock at a door that is closed would be answered by nobody, over and over.
         if let Some(listener) = self.listeners.get_mut(listener as usize) {
-            listener.knocking = true;
+            listener.knocking = listener.socket.is_some();
         }
     }
 
@@ -170,7 +172,7 @@ impl<O: Os> Reactor<O> {
             .opened(id, &self.listeners[n].door.name, &peer);
         self.fresh.push(id);
         // Reading before the first look at the poll saves a turn, and often the registration.
-        self.ready.push(id);
+        self.enqueue(slot);
         self.ask_service(id, |service, turn| service.open(turn, &peer));
         self.be_patient(slot);
     }

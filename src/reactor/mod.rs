@@ -216,13 +216,12 @@ impl<O: Os> Reactor<O> {
         if readiness.error && !self.services[door.service.0].heeds_last_words() {
             return self.close_now(id.slot, Closed::Gone(io::ErrorKind::ConnectionReset));
         }
-        if conn.note(readiness) && conn.input == Input::Waiting {
-            conn.input = Input::Queued;
-            self.ready.push(id);
-        }
         if readiness.writable && conn.full {
             conn.full = false;
             self.outbox.list(id.slot);
+        }
+        if conn.note(readiness) && conn.input == Input::Waiting {
+            self.enqueue(id.slot);
         }
     }
 
@@ -249,6 +248,7 @@ impl<O: Os> Reactor<O> {
         let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| c.is(id)) else {
             return self.recorder.stale();
         };
+        conn.queued = false;
         match (conn.input, conn.stage) {
             (Input::Queued, Stage::Open) => conn.input = Input::Waiting,
             (Input::Queued, Stage::Lingering { .. }) => return self.discard(slot),
@@ -340,13 +340,10 @@ impl<O: Os> Reactor<O> {
             } else {
                 Input::Waiting
             };
-            if next == Input::Queued && conn.input != Input::Queued {
-                self.ready.push(ConnId {
-                    slot,
-                    generation: conn.generation,
-                });
-            }
             conn.input = next;
+            if next == Input::Queued {
+                self.enqueue(slot);
+            }
         }
         self.be_patient(slot);
     }
@@ -373,7 +370,16 @@ impl<O: Os> Reactor<O> {
         };
         if matches!(conn.input, Input::Waiting | Input::Paused(Pause::Held)) {
             conn.unheard |= conn.carry.is_some();
-            conn.input = Input::Queued;
+            self.enqueue(slot);
+        }
+    }
+
+    /// Puts a connection on the ready queue, where it is at most once: a place that it had when it
+    /// was paused is its place again, or it would get two helpings in one turn.
+    fn enqueue(&mut self, slot: u32) {
+        let conn = &mut self.conns[slot as usize];
+        conn.input = Input::Queued;
+        if !std::mem::replace(&mut conn.queued, true) {
             self.ready.push(ConnId {
                 slot,
                 generation: conn.generation,

@@ -3,6 +3,7 @@
 //! A service knows its guests, its [`Turn`] and its frames. It does not know sockets, the poll,
 //! the clock, threads or other services. It never waits, and it leaves half a frame where it was.
 
+pub mod chat;
 mod discard;
 mod echo;
 mod greeting;
@@ -13,6 +14,7 @@ mod settling;
 mod time;
 mod upper;
 
+pub use chat::Chat;
 pub use discard::Discard;
 pub use echo::Echo;
 pub use greeting::Greeting;
