@@ -24,7 +24,7 @@ use crate::config::{
 use crate::reactor::{
     Door, Epoll, Mailbox, Reactor, close_on_exec, inherited, listen_tcp, listen_unix, open_udp,
 };
-use crate::service::{Datagrams, Discard, Echo, Greeting, Service, Time, Upper};
+use crate::service::{Chat, Datagrams, Discard, Echo, Greeting, Service, Time, Upper};
 
 /// The server; without endpoints and file: the default table
 #[derive(Debug, clap::Args)]
@@ -42,12 +42,13 @@ pub struct Args {
 }
 
 /// The table of stream services.
-fn stream_service(kind: &ServiceKind, _limits: &Limits) -> Option<Box<dyn Service>> {
+fn stream_service(kind: &ServiceKind, limits: &Limits) -> Option<Box<dyn Service>> {
     Some(match kind {
         ServiceKind::Echo => Box::new(Echo),
         ServiceKind::Discard => Box::new(Discard),
         ServiceKind::Upper(options) => Box::new(Upper::new(options)),
         ServiceKind::Greeting(options) => Box::new(Greeting::new(options)),
+        ServiceKind::Chat(options) => Box::new(Chat::new(options, limits.frame)),
         _ => return None,
     })
 }

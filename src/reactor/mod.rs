@@ -4,7 +4,7 @@
 //! whose turn it is. It does not know formats, nicknames or commands.
 //!
 //! Start at [`Reactor::turn`]: six lines, each of which says what only it may do. Then
-//! [`Reactor::help`], the walk of a byte.
+//! `Reactor::help`, the walk of a byte.
 
 mod child;
 mod closing;
@@ -368,8 +368,10 @@ impl<O: Os> Reactor<O> {
         let Some(conn) = self.conns.get_mut(slot as usize) else {
             return;
         };
+        // Also of a connection that is paused because it is owed too much: when that is over, what
+        // is unread is offered, though nothing new was read.
+        conn.unheard |= conn.carry.is_some() && conn.input != Input::Ended;
         if matches!(conn.input, Input::Waiting | Input::Paused(Pause::Held)) {
-            conn.unheard |= conn.carry.is_some();
             self.enqueue(slot);
         }
     }
