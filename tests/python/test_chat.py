@@ -4,6 +4,8 @@ from harness import DEADLINE, Case, Shared, everywhere, main, shown
 
 import time
 
+FLOOD = 30  # lines at once, more than a person types
+
 
 class Member:
     """Somebody in the room. Notices begin with `* `, everything else is somebody's line."""
@@ -371,6 +373,20 @@ class Limited(Case):
         newcomer.hears("ann: two").hears("ann: three")
         for member in (ann, bob, newcomer):
             member.peer.close()
+        server.rests()
+        server.stop()
+
+    def test_t6_a_flood_is_slowed_down_and_nothing_is_lost(self):
+        server = self.serve("chat://127.0.0.1:0?flood=on")
+        at = server.at("chat")
+        ann, bob = Member(self.dial(at), "ann"), Member(self.dial(at), "bob")
+        ann.says("".join("line %d\n" % n for n in range(FLOOD)))
+        bob.says("and me\n")
+        self.assertEqual(ann.line(), b"bob: and me")  # the others are not held back
+        for n in range(FLOOD):
+            bob.hears("ann: line %d" % n)
+        ann.peer.close()
+        bob.peer.close()
         server.rests()
         server.stop()
 

@@ -9,7 +9,7 @@ import socket
 import struct
 import time
 
-from harness import DEADLINE, SILENCE, Shared, everywhere, main, shown
+from harness import DEADLINE, SILENCE, Case, Shared, everywhere, ipv6_exists, main, shown
 
 ZONE = "America/St_Johns"  # half an hour off, and with a summer time
 LARGEST = 65507  # what a datagram over IPv4 can hold
@@ -250,6 +250,27 @@ class Datagrams(Shared):
                 self.prints(polite, "%Y")
         flood.close()
         self.call("echo", "udp4").say(b"on").hears(b"on")
+
+
+class Open(Case):
+    def test_fault_e6_off_loopback_an_answer_hardly_grows(self):
+        server = self.serve("time://0.0.0.0:0?open=true")
+        sender = Sender(("127.0.0.1", server.at("time")[1]))
+        self.addCleanup(sender.close)
+        for form in (b"", b"%Y", b"%c" * 3, b"%c" * 30, b"%A %B %c %D" * 20, b"%r%R%T%x%X%c" * 40):
+            answer = sender.say(form).heard()
+            self.assertLessEqual(len(answer), len(form) + 64, form)
+        server.stop()
+
+    def test_u1_dual_stack(self):
+        if not ipv6_exists():
+            self.skipTest("this host has no IPv6")
+        server = self.serve("echo+udp://[::]:0?open=true")
+        for host in ("127.0.0.1", "::1"):
+            sender = Sender((host, server.at("echo", "udp")[1]))
+            self.addCleanup(sender.close)
+            sender.say(b"x").hears(b"x")
+        server.stop()
 
 
 if __name__ == "__main__":
