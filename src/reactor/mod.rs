@@ -17,6 +17,7 @@ mod listener;
 mod os;
 mod recorder;
 mod socket;
+mod sources;
 mod timer;
 mod token;
 
@@ -30,6 +31,7 @@ use self::connection::{Connection, Input, Pause, Stage};
 use self::datagram::Datagram;
 use self::listener::Listener;
 use self::recorder::Recorder;
+use self::sources::Sources;
 use self::timer::Timers;
 use crate::buf::ReadBuf;
 use crate::config::Limits;
@@ -76,6 +78,7 @@ pub struct Reactor<O: Os> {
     listeners: Vec<Listener<O::Listener>>,
     answerers: Vec<Box<dyn Datagrams>>,
     datagrams: Vec<Datagram<O::Datagram>>,
+    sources: Sources,
     children: Children<O>,
 
     /// Connections with something to read, in the order in which they are served.
@@ -127,6 +130,7 @@ impl<O: Os> Reactor<O> {
             listeners: Vec::new(),
             answerers: Vec::new(),
             datagrams: Vec::new(),
+            sources: Sources::new(),
             children: Children::new(limits.read_per_turn),
             ready: Vec::new(),
             fresh: Vec::new(),
