@@ -151,8 +151,8 @@ class Start(Case):
             self.refused(1, "serve", "echo://127.0.0.1:0", asked, containing=[asked])
 
     def test_fault_h6_an_address_that_nobody_here_has(self):
-        asked = "echo://192.0.2.1:9000?open=true"
-        self.refused(1, "serve", asked, containing=["192.0.2.1:9000"])
+        asked = "echo://203.0.113.1:9000?open=true"
+        self.refused(1, "serve", asked, containing=["203.0.113.1:9000"])
         self.refused(1, "serve", "echo://no.such.host.invalid:9000", containing=["no.such.host"])
 
     def test_fault_h6_wrong_usage(self):
@@ -194,11 +194,11 @@ class Start(Case):
             ("echo://0.0.0.0:0", ["open=true"]),
             ("chat://[::]:0", ["open=true"]),
             ("time://0.0.0.0:0", ["open=true"]),
-            ("upper+udp://192.0.2.1:9999", ["open=true"]),
+            ("upper+udp://203.0.113.1:9999", ["open=true"]),
             ("command://127.0.0.1:0", ["auth=none"]),
             ("command://[::1]:0?framing=raw", ["auth=none"]),
             ("command://0.0.0.0:8080?auth=none", ["ssh", "-L"]),
-            ("command://192.0.2.1:8080?auth=none", ["ssh", "-L", "192.0.2.1"]),
+            ("command://203.0.113.1:8080?auth=none", ["ssh", "-L", "203.0.113.1"]),
         ):
             with self.subTest(asked):
                 self.refused(2, "serve", "echo://127.0.0.1:0", asked, containing=[asked, *naming])
