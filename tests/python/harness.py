@@ -550,6 +550,7 @@ class Shared(Case):
         cls.server.stop()
 
     def setUp(self):
+        self.assertIsNone(self.server.process.poll(), "the server is gone: " + self.server.tail())
         # Clean-ups run last in, first out: this one after every peer has left.
         self.addCleanup(self.server.rests)
 
