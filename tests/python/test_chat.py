@@ -4,6 +4,8 @@ from harness import DEADLINE, Case, Shared, everywhere, main, shown
 
 import time
 
+FLOOD = 30  # lines at once, more than a person types
+
 
 class Member:
     """Somebody in the room. Notices begin with `* `, everything else is somebody's line."""
@@ -11,6 +13,7 @@ class Member:
     def __init__(self, peer, name=None):
         self.peer = peer
         self.name = name
+        self.skipped = []
         if name:
             peer.say(b"/nick %s\n" % name.encode())
             self.notice(name)
@@ -27,12 +30,20 @@ class Member:
             if line.startswith("* ") and all(part in line for part in containing):
                 return line
 
+    def told(self, containing):
+        """There was such a notice among those that `line` skipped, or it comes next."""
+        while self.skipped:
+            if containing in self.skipped.pop(0):
+                return
+        self.notice(containing)
+
     def line(self):
         """The next line that is no notice, as bytes."""
         while True:
             line = self.peer.line()
             if not line.startswith(b"* "):
                 return line
+            self.skipped.append(line.decode())
 
     def hears(self, line):
         """Exactly this line is the next that is no notice."""
@@ -362,6 +373,20 @@ class Limited(Case):
         newcomer.hears("ann: two").hears("ann: three")
         for member in (ann, bob, newcomer):
             member.peer.close()
+        server.rests()
+        server.stop()
+
+    def test_t6_a_flood_is_slowed_down_and_nothing_is_lost(self):
+        server = self.serve("chat://127.0.0.1:0?flood=on")
+        at = server.at("chat")
+        ann, bob = Member(self.dial(at), "ann"), Member(self.dial(at), "bob")
+        ann.says("".join("line %d\n" % n for n in range(FLOOD)))
+        bob.says("and me\n")
+        self.assertEqual(ann.line(), b"bob: and me")  # the others are not held back
+        for n in range(FLOOD):
+            bob.hears("ann: line %d" % n)
+        ann.peer.close()
+        bob.peer.close()
         server.rests()
         server.stop()
 

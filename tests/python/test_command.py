@@ -300,6 +300,18 @@ class Commands(Shared):
         for line in takes_i32(peer).decode().splitlines():
             self.assertEqual(int(line.split()[1], 16), 0, line)
 
+    @everywhere("raw")
+    def test_fault_f1_endless_raw_output_waits_for_its_reader(self, dial):
+        before = self.server.resident_bytes()
+        peer = dial().say(b"yes\n")
+        peer.takes(4 << 20)
+        # Nobody reads: the child's pipe is paused, and after that nothing grows.
+        grown = self.until(lambda now: now["owed"] >= 1 << 17)
+        self.assertLess(grown["owed"], 1 << 20)
+        self.assertLess(self.server.resident_bytes() - before, 8 << 20)
+        self.assertEqual(peer.takes(8 << 20), b"y\n" * (4 << 20))
+        peer.close()
+
     def test_fault_f9_whoever_is_gone_needs_no_command(self):
         for place in self.places:
             peer = self.call("raw", place).say(b"echo $$; sleep 1000 & sleep 1000\n")
@@ -346,8 +358,11 @@ class Commands(Shared):
 
     def until(self, predicate):
         until = time.monotonic() + DEADLINE
-        while not predicate(self.server.counters()):
-            self.assertTrue(left(until), self.server.counters())
+        while True:
+            now = self.server.counters()
+            if predicate(now):
+                return now
+            self.assertTrue(left(until), now)
             threading.Event().wait(0.005)
 
 

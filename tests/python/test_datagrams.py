@@ -9,7 +9,7 @@ import socket
 import struct
 import time
 
-from harness import DEADLINE, SILENCE, Shared, everywhere, main, shown
+from harness import DEADLINE, SILENCE, Case, Shared, everywhere, ipv6_exists, main, shown
 
 ZONE = "America/St_Johns"  # half an hour off, and with a summer time
 LARGEST = 65507  # what a datagram over IPv4 can hold
@@ -250,6 +250,65 @@ class Datagrams(Shared):
                 self.prints(polite, "%Y")
         flood.close()
         self.call("echo", "udp4").say(b"on").hears(b"on")
+
+
+def own_address():
+    """An IPv4 address of this host that is not loopback's, if there is one; sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return None
+        host = probe.getsockname()[0]
+    return None if host.startswith("127.") else host
+
+
+class Open(Case):
+    def test_fault_e6_off_loopback_an_answer_hardly_grows(self):
+        server = self.serve("time://0.0.0.0:0?open=true")
+        sender = Sender(("127.0.0.1", server.at("time")[1]))
+        self.addCleanup(sender.close)
+        for form in (b"", b"%Y", b"%c" * 3, b"%c" * 30, b"%A %B %c %D" * 20, b"%r%R%T%x%X%c" * 40):
+            answer = sender.say(form).heard()
+            self.assertLessEqual(len(answer), len(form) + 64, form)
+        server.stop()
+
+    def test_fault_e8_two_servers_do_not_talk_for_ever(self):
+        try:
+            raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
+        except PermissionError:
+            self.skipTest("only root forges; the unit test of the rule does not need it")
+        # Loopback is exempt from the limit; so this needs an address of another interface.
+        host = own_address()
+        if not host:
+            self.skipTest("this host has no address but loopback's")
+        one, two = (self.serve("echo+udp://%s:0?open=true" % host) for _ in range(2))
+        port = one.at("echo", "udp")[1]
+        with contextlib.closing(raw):
+            source = two.at("echo", "udp")[1]
+            raw.sendto(struct.pack(">HHHH", source, port, 8 + 4, 0) + b"loop", (host, 0))
+        until = time.monotonic() + DEADLINE
+        before, now = -1, 0
+        while now == 0 or now != before:
+            self.assertLess(time.monotonic(), until, "they still talk after %d" % now)
+            before = now
+            select.select([], [], [], SILENCE)
+            now = one.counters()["datagrams_in"]
+        for server in (one, two):
+            sender = Sender(server.at("echo", "udp"))
+            self.addCleanup(sender.close)
+            sender.say(b"on").hears(b"on")
+            server.stop()
+
+    def test_u1_dual_stack(self):
+        if not ipv6_exists():
+            self.skipTest("this host has no IPv6")
+        server = self.serve("echo+udp://[::]:0?open=true")
+        for host in ("127.0.0.1", "::1"):
+            sender = Sender((host, server.at("echo", "udp")[1]))
+            self.addCleanup(sender.close)
+            sender.say(b"x").hears(b"x")
+        server.stop()
 
 
 if __name__ == "__main__":

@@ -307,7 +307,7 @@ class Limits(Case):
         for n in range(400):
             ann.says("%d %s\n" % (n, text))
             bob.hears("ann: %d %s" % (n, text))
-        bob.notice("eve")
+        bob.told("eve left")
         ann.notice("eve")
         ann.says("without her\n")
         bob.hears("ann: without her")
@@ -332,7 +332,7 @@ class Limits(Case):
         for n in range(300):
             ann.says("%d %s\n" % (n, text))
             bob.hears("ann: %d %s" % (n, text))
-        bob.notice("eve")
+        bob.told("eve left")
         self.assertEqual(server.counters()["closed"]["too_slow"], 1)
         ann.peer.close()
         bob.peer.close()
@@ -350,9 +350,10 @@ class Limits(Case):
         while time.monotonic() < begun + 0.6:  # twice its time
             busy.say(b"y").hears(b"y")
             select.select([], [], [], 0.03)
-        idle.ended()
+        idle.ended().close()
         member.rest()
-        busy.say(b"z").hears(b"z").ended()
+        member.close()
+        busy.say(b"z").hears(b"z").ended().close()
         self.assertEqual(server.rests()["closed"]["idle"], 3)
         server.stop()
 
@@ -362,7 +363,7 @@ class Limits(Case):
         with server.suspended():
             peer.say(b"in time")
             select.select([], [], [], 0.4)  # its deadline passes meanwhile
-        peer.hears(b"in time").ended()
+        peer.hears(b"in time").ended().close()
         server.rests()
         server.stop()
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import threading
 import time
 
@@ -150,8 +151,8 @@ class Start(Case):
             self.refused(1, "serve", "echo://127.0.0.1:0", asked, containing=[asked])
 
     def test_fault_h6_an_address_that_nobody_here_has(self):
-        asked = "echo://192.0.2.1:9000?open=true"
-        self.refused(1, "serve", asked, containing=["192.0.2.1:9000"])
+        asked = "echo://203.0.113.1:9000?open=true"
+        self.refused(1, "serve", asked, containing=["203.0.113.1:9000"])
         self.refused(1, "serve", "echo://no.such.host.invalid:9000", containing=["no.such.host"])
 
     def test_fault_h6_wrong_usage(self):
@@ -193,11 +194,11 @@ class Start(Case):
             ("echo://0.0.0.0:0", ["open=true"]),
             ("chat://[::]:0", ["open=true"]),
             ("time://0.0.0.0:0", ["open=true"]),
-            ("upper+udp://192.0.2.1:9999", ["open=true"]),
+            ("upper+udp://203.0.113.1:9999", ["open=true"]),
             ("command://127.0.0.1:0", ["auth=none"]),
             ("command://[::1]:0?framing=raw", ["auth=none"]),
             ("command://0.0.0.0:8080?auth=none", ["ssh", "-L"]),
-            ("command://192.0.2.1:8080?auth=none", ["ssh", "-L", "192.0.2.1"]),
+            ("command://203.0.113.1:8080?auth=none", ["ssh", "-L", "203.0.113.1"]),
         ):
             with self.subTest(asked):
                 self.refused(2, "serve", "echo://127.0.0.1:0", asked, containing=[asked, *naming])
@@ -221,6 +222,36 @@ class Start(Case):
             dial(path).say(b"x").hears(b"x").close()
         server.stop()
         self.assertEqual(os.listdir(directory), [], "socket files were left behind")
+
+    def test_a_private_unix_socket_is_for_its_user_alone(self):
+        if os.geteuid() != 0:
+            self.skipTest("only root can be somebody else")
+        directory = self.directory()
+        os.chmod(directory, 0o755)
+        private, shared = (os.path.join(directory, name) for name in ("private", "shared"))
+        server = self.serve(
+            "echo+unix://" + private + "?mode=0666",
+            "echo+unix://" + shared + "?mode=0666&any-user=true",
+        )
+        nobody = (
+            "import os, socket, sys\n"
+            "os.setgid(65534); os.setuid(65534)\n"
+            "s = socket.socket(socket.AF_UNIX); s.settimeout(10); s.connect(sys.argv[1])\n"
+            "try: s.sendall(b'x'); print(s.recv(1))\n"
+            "except (BrokenPipeError, ConnectionResetError): print(b'')\n"
+        )
+        for path, answer in ((private, "b''\n"), (shared, "b'x'\n")):
+            done = subprocess.run(
+                [sys.executable, "-c", nobody, path],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                timeout=DEADLINE,
+                text=True,
+                check=True,
+            )
+            self.assertEqual(done.stdout, answer)
+        self.assertEqual(server.rests()["refused"]["other_user"], 1)
+        server.stop()
 
     def test_a_stale_socket_file_is_replaced(self):
         path = os.path.join(self.directory(), "echo.sock")
@@ -439,6 +470,16 @@ class Stop(Case):
                 server.terminate()
         server.ends(0)
         peer.gone()
+
+    def test_fault_h3_sighup_loses_no_connection(self):
+        server = self.serve("echo://127.0.0.1:0")
+        peer = self.dial(server.at("echo")).say(b"x").hears(b"x")
+        for _ in range(20):
+            os.kill(server.pid, signal.SIGHUP)
+            peer.say(b"y").hears(b"y")
+        peer.close()
+        server.rests()
+        server.stop()
 
     def test_connections_that_come_while_it_stops_are_refused(self):
         server = self.serve("echo://127.0.0.1:0")
