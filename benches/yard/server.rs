@@ -104,6 +104,16 @@ impl Server {
         line.parse().map_err(io::Error::other)
     }
 
+    /// Nanoseconds that its first thread was ready to run while something else had the processor:
+    /// other programs, whose doing is not the server's.
+    pub(crate) fn queued(&self) -> io::Result<u64> {
+        let told = std::fs::read_to_string(format!("/proc/{}/schedstat", self.child.id()))?;
+        let queued = told.split_ascii_whitespace().nth(1);
+        queued
+            .and_then(|nanos| nanos.parse().ok())
+            .ok_or(io::ErrorKind::InvalidData.into())
+    }
+
     fn hear_addresses(&mut self) -> io::Result<Addresses> {
         let line = self.hear()?;
         let (stream, datagram) = line.split_once(' ').ok_or(io::ErrorKind::InvalidData)?;
