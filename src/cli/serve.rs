@@ -36,6 +36,10 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     spin: Option<Duration>,
 
+    /// Tell on standard error, as text, what each turn of the loop did
+    #[arg(long)]
+    trace: bool,
+
     /// When ready, print one JSON object with the endpoints to standard output
     #[arg(long)]
     json: bool,
@@ -115,6 +119,9 @@ pub fn run(args: Args) -> Outcome {
         print(json!({ "listening": urls, "connections_max": connections_max }))?;
     }
     complain("ready");
+    if args.trace {
+        reactor.narrate(logging::narrator());
+    }
     reactor.run().context("the poll failed")?;
     Ok(ExitCode::SUCCESS)
 }
