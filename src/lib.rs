@@ -1,10 +1,67 @@
 //! One process, one thread, one poll loop.
+//!
+//! `onepoll` is a server for echo, chat, remote commands and the time over TCP, UDP and Unix sockets;
+//! the instrument that measures how many connections per second a server takes; and a window into
+//! the loop for people who study non-blocking sockets. This is its library: what the command line is
+//! made of, to be read, tested and built upon.
+//!
+//! # The map
+//!
+//! The modules in the order in which a byte meets them:
+//!
+//! 1. [`reactor`]: the loop. It waits, and the socket is readable.
+//! 2. [`buf`]: the byte comes to rest in a [`ReadBuf`](buf::ReadBuf).
+//! 3. [`wire`]: a decoder says *frame*, *not yet* or *never*.
+//! 4. [`service`]: somebody knows what it means, and has a [`Turn`](outbox::Turn) to answer in.
+//! 5. [`outbox`]: what was said waits in the connection's lane,
+//! 6. [`reactor`]: and leaves at the end of the turn.
+//!
+//! Beside that way stand [`config`] (what users write, and what it may ask for), [`socket`] (Python's
+//! socket module, for study), [`client`] (blocking, with one deadline per operation) and, with the feature `cli`, `load` (the load generator, with a
+//! loop of its own) and `cli` (one file per subcommand).
+//!
+//! # The walk of a byte
+//!
+//! ```
+//! use onepoll::config::Limits;
+//! use onepoll::reactor::{Door, Epoll, Reactor, listen_tcp};
+//! use onepoll::service::Echo;
+//! use std::io::{Read, Write};
+//! use std::net::TcpStream;
+//!
+//! let mut reactor = Reactor::new(Epoll::new()?, Limits::default(), 100);
+//! let socket = listen_tcp("127.0.0.1:0".parse()?)?;
+//! let address = std::net::TcpListener::from(socket.try_clone()?).local_addr()?;
+//! let service = reactor.add(Box::new(Echo));
+//! reactor.listen(socket, Door::to(service))?;
+//!
+//! let mut client = TcpStream::connect(address)?;
+//! client.write_all(b"x")?;
+//! reactor.turn()?; // wait, note, serve, wake, flush, reap
+//! let mut byte = [0];
+//! client.read_exact(&mut byte)?;
+//! assert_eq!(&byte, b"x");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # The platform
+//!
+//! 64-bit Linux. What only Linux has lives in `reactor/epoll.rs`, `reactor/socket.rs`, `socket/`
+//! and `adopt.rs`, the one audited file of `unsafe`.
 
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+compile_error!("onepoll needs 64-bit Linux: edge-triggered epoll, pidfd, accept4, SO_PEERCRED");
+
+mod adopt;
 pub mod buf;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod client;
 pub mod config;
+#[cfg(feature = "cli")]
+pub mod load;
 pub mod outbox;
 pub mod reactor;
 pub mod service;
+pub mod socket;
 pub mod wire;

@@ -212,7 +212,9 @@ fn a_live_unix_socket_is_told_from_a_stale_one() {
     assert!(live.accept().is_err(), "check must not connect");
 
     drop(live);
-    assert_eq!(check(&[&url]).code, Some(0), "a stale one is replaced");
+    // A child that another test is just starting has a copy of the listener until it execs.
+    let stale = (0..100).any(|_| check(&[&url]).code == Some(0));
+    assert!(stale, "a stale one is replaced");
     assert!(path.exists(), "by serve, not by check");
 
     fs::remove_file(&path).unwrap();

@@ -4,8 +4,14 @@
 //! at run time, 2 wrong usage or configuration; `exec` passes the remote exit code on. Neither
 //! stream needs a reader: what cannot be printed is not, and nothing panics over it.
 
+pub mod bench;
 pub mod check;
+pub mod exec;
+mod logging;
+pub mod serve;
 mod sources;
+mod terminal;
+pub mod time;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -65,13 +71,21 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(serve::Args),
     Check(check::Args),
+    Exec(exec::Args),
+    Time(time::Args),
+    Bench(bench::Args),
 }
 
 impl Command {
     fn run(self) -> Outcome {
         match self {
+            Self::Serve(args) => serve::run(args),
             Self::Check(args) => check::run(args),
+            Self::Exec(args) => exec::run(args),
+            Self::Time(args) => time::run(args),
+            Self::Bench(args) => bench::run(args),
         }
     }
 }

@@ -63,6 +63,10 @@ pub const LEAVING: Duration = Duration::from_secs(10);
 /// A datagram's buffer: above the 65507 bytes that UDP can carry, so that none is cut in silence.
 pub const DATAGRAM_BYTES_MAX: usize = 65_536;
 
+/// Answers per second to one source of datagrams off loopback: more than a person or a program that
+/// waits for its answers asks for, and few enough that two servers set talking do no harm.
+pub const DATAGRAM_ANSWERS_PER_SECOND_MAX: u32 = 1000;
+
 /// What a user may set in `[limits]`; the defaults are the table's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]

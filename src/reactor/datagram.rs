@@ -79,7 +79,9 @@ impl<O: Os> Reactor<O> {
                     }
                 };
                 self.recorder.received(n);
-                if !is_answerable(from, &mailbox.own_ports) {
+                let answerable = is_answerable(from, &mailbox.own_ports)
+                    && self.sources.may_answer(self.now, from);
+                if !answerable {
                     self.recorder.unanswerable(&mailbox.name, from);
                     continue;
                 }

@@ -27,6 +27,19 @@ pub struct Door {
     pub only_uid: Option<u32>,
 }
 
+impl Door {
+    /// A door to this service with nothing but the service's own limits.
+    pub fn to(service: ServiceId) -> Door {
+        Door {
+            name: "door".into(),
+            service,
+            connections_max: usize::MAX,
+            idle: None,
+            only_uid: None,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Listener<L> {
     /// `None` once the server is stopping.

@@ -4,19 +4,20 @@
 //! whose turn it is. It does not know formats, nicknames or commands.
 //!
 //! Start at [`Reactor::turn`]: six lines, each of which says what only it may do. Then
-//! [`Reactor::help`], the walk of a byte.
+//! `Reactor::help`, the walk of a byte.
 
 mod child;
 mod closing;
 mod connection;
 mod datagram;
 mod epoll;
-mod inherited;
 mod invariants;
 mod listener;
+mod narrator;
 mod os;
 mod recorder;
 mod socket;
+mod sources;
 mod timer;
 mod token;
 
@@ -29,7 +30,9 @@ use self::child::Children;
 use self::connection::{Connection, Input, Pause, Stage};
 use self::datagram::Datagram;
 use self::listener::Listener;
+use self::narrator::Story;
 use self::recorder::Recorder;
+use self::sources::Sources;
 use self::timer::Timers;
 use crate::buf::ReadBuf;
 use crate::config::Limits;
@@ -41,12 +44,12 @@ use crate::service::{Backlog, Datagrams, Service};
 
 pub use self::datagram::Mailbox;
 pub use self::epoll::{Epoll, Handle};
-pub use self::inherited::{close_on_exec, inherited};
 pub use self::listener::Door;
 pub use self::os::{Os, Readiness, Seen, Signal, Spawned, Woke};
 pub use self::recorder::{ClosedBy, Counters, Refused};
-pub use self::socket::{LISTEN_BACKLOG, listen_tcp, listen_unix, open_udp};
+pub use self::socket::{LISTEN_BACKLOG, listen_abstract, listen_tcp, listen_unix, open_udp};
 pub use self::token::{Source, Token};
+pub use crate::adopt::{close_on_exec, inherited};
 
 /// A stream service that was added to the reactor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +79,7 @@ pub struct Reactor<O: Os> {
     listeners: Vec<Listener<O::Listener>>,
     answerers: Vec<Box<dyn Datagrams>>,
     datagrams: Vec<Datagram<O::Datagram>>,
+    sources: Sources,
     children: Children<O>,
 
     /// Connections with something to read, in the order in which they are served.
@@ -87,6 +91,8 @@ pub struct Reactor<O: Os> {
     /// The last connection's generation.
     generation: u32,
 
+    /// Signals or callers wait to be heard.
+    called: bool,
     stopping: Stopping,
     recorder: Recorder,
 
@@ -125,11 +131,13 @@ impl<O: Os> Reactor<O> {
             listeners: Vec::new(),
             answerers: Vec::new(),
             datagrams: Vec::new(),
+            sources: Sources::new(),
             children: Children::new(limits.read_per_turn),
             ready: Vec::new(),
             fresh: Vec::new(),
             dead: Vec::new(),
             generation: 0,
+            called: false,
             stopping: Stopping::No,
             recorder: Recorder::default(),
             input: ReadBuf::default(),
@@ -138,6 +146,11 @@ impl<O: Os> Reactor<O> {
             slots: Vec::new(),
             limits,
         }
+    }
+
+    /// Tells the story of each turn to `out`, as text that a person can follow.
+    pub fn narrate(&mut self, out: Box<dyn io::Write>) {
+        self.recorder.narrate(out);
     }
 
     /// Adds a service; doors are opened to it with [`listen`](Reactor::listen).
@@ -169,6 +182,7 @@ impl<O: Os> Reactor<O> {
         self.wake(); // timers that are due, signals that came
         self.flush(); // write buffer -> socket, once per connection; then watch who is new
         self.reap(); // the only place a connection is freed
+        self.recorder.turn_ends();
         debug_assert_eq!(self.check(), Ok(()), "the invariants of invariants.rs");
         Ok(())
     }
@@ -183,12 +197,17 @@ impl<O: Os> Reactor<O> {
         self.watch_turn(asleep.since(self.now));
         self.now = self.now.max(awake);
         self.recorder.turn(self.now);
+        self.recorder.tell(|| Story::Woke {
+            slept: awake.since(asleep),
+            events: self.seen.len(),
+        });
         Ok(())
     }
 
     fn note(&mut self) {
         let mut seen = std::mem::take(&mut self.seen);
         for Seen { token, readiness } in seen.drain(..) {
+            self.recorder.tell(|| Story::Saw(token.source(), readiness));
             match token.source() {
                 Source::Connection(id) => self.note_connection(id, readiness),
                 Source::Listener(n) => self.note_knock(n),
@@ -196,8 +215,7 @@ impl<O: Os> Reactor<O> {
                 child @ (Source::ChildOut(_) | Source::ChildErr(_) | Source::ChildExit(_)) => {
                     self.note_child(child);
                 }
-                // Signals are fetched when timers are: after what came before them was served.
-                Source::Signals | Source::Caller => {}
+                Source::Signals | Source::Caller => self.called = true,
             }
         }
         self.seen = seen;
@@ -264,6 +282,8 @@ impl<O: Os> Reactor<O> {
             Ok(0)
         };
         self.recorder.heard(input.len() - had);
+        self.recorder
+            .tell(|| conn.tell_read(id, input.len() - had, room));
 
         // The service parses what is there and says what it has to say.
         let service = &mut self.services[self.listeners[usize::from(conn.door)].door.service.0];
@@ -285,11 +305,18 @@ impl<O: Os> Reactor<O> {
             outcome = service.eof(&mut turn, &mut input);
         }
 
+        self.recorder.tell(|| Story::Served {
+            id,
+            frames: self.limits.frames_per_turn - input.frames_left(),
+            unread: input.len(),
+            says: self.outbox.owed(slot) + input.lent().len(),
+        });
+
         // A large answer leaves at once, from where it lies.
         let mut write = Ok(());
         if !input.lent().is_empty() {
             write = conn.write(&mut self.os, input.lent()).map(|n| {
-                self.recorder.counters.bytes_out += n as u64;
+                self.recorder.wrote(id, n, input.lent().len());
                 if n < input.lent().len() {
                     self.outbox.keep(slot, &input.lent()[n..]);
                     self.outbox.list(slot);
@@ -339,6 +366,11 @@ impl<O: Os> Reactor<O> {
                 Input::Waiting
             };
             conn.input = next;
+            let id = ConnId {
+                slot,
+                generation: conn.generation,
+            };
+            self.recorder.tell(|| Story::Rests(id, next));
             if next == Input::Queued {
                 self.enqueue(slot);
             }
@@ -366,8 +398,10 @@ impl<O: Os> Reactor<O> {
         let Some(conn) = self.conns.get_mut(slot as usize) else {
             return;
         };
+        // Also of a connection that is paused because it is owed too much: when that is over, what
+        // is unread is offered, though nothing new was read.
+        conn.unheard |= conn.carry.is_some() && conn.input != Input::Ended;
         if matches!(conn.input, Input::Waiting | Input::Paused(Pause::Held)) {
-            conn.unheard |= conn.carry.is_some();
             self.enqueue(slot);
         }
     }
@@ -402,7 +436,10 @@ impl<O: Os> Reactor<O> {
     }
 
     fn wake(&mut self) {
-        self.heed_signals();
+        // After what came before them was served.
+        if std::mem::take(&mut self.called) {
+            self.heed_signals();
+        }
         for _ in 0..self.limits.timers_per_turn {
             let Some(slot) = self.wakes.fire(self.now) else {
                 break;
@@ -412,6 +449,7 @@ impl<O: Os> Reactor<O> {
                     slot,
                     generation: conn.generation,
                 };
+                self.recorder.tell(|| Story::Woken(id));
                 self.ask_service(id, |service, turn| service.wake(turn));
             }
         }
@@ -425,7 +463,8 @@ impl<O: Os> Reactor<O> {
 
     fn flush(&mut self) {
         self.deliver_all();
-        for id in std::mem::take(&mut self.fresh) {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        for id in fresh.drain(..) {
             let Some(conn) = self
                 .conns
                 .get(id.slot as usize)
@@ -439,8 +478,11 @@ impl<O: Os> Reactor<O> {
                 .watch(&conn.stream, Token::of(Source::Connection(id)))
             {
                 self.close_now(id.slot, Closed::Gone(error.kind()));
+                continue;
             }
+            self.recorder.tell(|| Story::Watched(id));
         }
+        self.fresh = fresh;
     }
 
     fn deliver_all(&mut self) {
@@ -465,13 +507,16 @@ impl<O: Os> Reactor<O> {
             slot,
             generation: conn.generation,
         };
-        let was_behind = self.outbox.owed(slot) > self.outbox.said(slot);
+        let owed = self.outbox.owed(slot);
+        let was_behind = owed > self.outbox.said(slot);
         let os = &mut self.os;
         let sent = match self.outbox.deliver(slot, |bytes| conn.write(os, bytes)) {
             Ok(sent) => sent,
             Err(error) => return self.close_now(slot, Closed::Gone(error.kind())),
         };
-        self.recorder.counters.bytes_out += sent as u64;
+        if owed > 0 {
+            self.recorder.wrote(id, sent, owed);
+        }
         let owed = self.outbox.owed(slot);
         if owed == 0 {
             if let Fate::Leaving { why, linger } = self.outbox.fate(slot) {

@@ -67,6 +67,14 @@ pub fn listen_unix(path: &Path, mode: u32) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// A listening Unix socket in the abstract namespace, which has no file and no mode (unix(7)).
+pub fn listen_abstract(name: &[u8]) -> io::Result<OwnedFd> {
+    let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
+    bind(&fd, &SocketAddrUnix::new_abstract_name(name)?)?;
+    listen(&fd, LISTEN_BACKLOG)?;
+    Ok(fd)
+}
+
 fn remove_stale(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
     let Ok(found) = lstat(path) else {
         return Ok(());

@@ -3,16 +3,26 @@
 //! A service knows its guests, its [`Turn`] and its frames. It does not know sockets, the poll,
 //! the clock, threads or other services. It never waits, and it leaves half a frame where it was.
 
+pub mod chat;
 mod discard;
 mod echo;
+mod greeting;
 mod peer;
 pub mod rehearsal;
 mod sessions;
+mod settling;
+mod time;
+mod upper;
 
+pub use chat::Chat;
 pub use discard::Discard;
 pub use echo::Echo;
+pub use greeting::Greeting;
 pub use peer::Peer;
 pub use sessions::Sessions;
+pub use settling::Settling;
+pub use time::{TIME_GROWTH_BYTES_MAX, Time};
+pub use upper::Upper;
 
 use std::fmt::Debug;
 use std::net::SocketAddr;

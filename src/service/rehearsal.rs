@@ -9,7 +9,7 @@
 //! assert_eq!(stage.hears(guest), b"hello");
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -71,9 +71,9 @@ impl<S: Service> Stage<S> {
     /// Somebody connects.
     pub fn enters(&mut self) -> ConnId {
         self.generation += 1;
-        let taken = |slot: &u32| self.guests.keys().any(|id| id.slot == *slot);
+        let taken: BTreeSet<u32> = self.guests.keys().map(|id| id.slot).collect();
         let slot = (0..)
-            .find(|slot| !taken(slot))
+            .find(|slot| !taken.contains(slot))
             .expect("there are more slots than guests");
         let id = ConnId {
             slot,
@@ -102,10 +102,14 @@ impl<S: Service> Stage<S> {
 
     /// A guest is gone: a reset, or the end of a connection that was closed.
     pub fn leaves(&mut self, id: ConnId) {
+        self.loses(id, Closed::Gone(std::io::ErrorKind::ConnectionReset));
+    }
+
+    /// A guest is gone for this reason.
+    pub fn loses(&mut self, id: ConnId, why: Closed) {
         self.collect();
         self.guests.remove(&id);
         self.outbox.shut(id.slot);
-        let why = Closed::Gone(std::io::ErrorKind::ConnectionReset);
         let mut turn = Turn::new(self.now, id, &mut self.outbox);
         self.service.closed(&mut turn, &why);
         self.carry_out();

@@ -1,0 +1,166 @@
+//! `onepoll bench`: the load generator.
+
+use std::net::{IpAddr, SocketAddr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Subcommand, ValueEnum};
+
+use super::{Failure, Outcome, print};
+use crate::config::parse_duration;
+use crate::load::{self, Amount, Close, Endpoint, LoadError, Mode, Plan};
+
+/// Asks a server as fast as it answers, checks every byte, and says what it saw
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    mode: ModeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum ModeArgs {
+    /// A connection per request: connect, send, await the whole of it back, close
+    ///
+    /// The latency is that of the whole cycle, the close included. The server must answer with what it was
+    /// sent: an echo, or an upper-caser, since capitals are sent.
+    Conn {
+        #[command(flatten)]
+        common: Common,
+        /// Who closes, and how: `client-fin` leaves ports in `TIME_WAIT`, `server` needs one that hangs up
+        #[arg(long, value_enum, default_value_t = CloseArg::ClientRst)]
+        close: CloseArg,
+    },
+    /// Connections that stay: send, await the whole of it back, send again
+    Echo {
+        #[command(flatten)]
+        common: Common,
+        /// How many messages a connection has in flight
+        #[arg(long, value_name = "DEPTH", default_value_t = 1)]
+        pipeline: usize,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum CloseArg {
+    ClientRst,
+    ClientFin,
+    Server,
+}
+
+#[derive(Debug, clap::Args)]
+struct Common {
+    /// tcp://HOST:PORT, HOST:PORT, echo://HOST:PORT, unix:///PATH or echo+unix:///PATH
+    endpoint: Endpoint,
+    /// How many connections are open at once
+    #[arg(short, long, value_name = "COUNT", default_value_t = 50)]
+    connections: usize,
+    /// How long to measure: `500ms`, `10s`, `1m`; a bare number is seconds
+    #[arg(short, long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration, conflicts_with = "count")]
+    duration: Duration,
+    /// How many requests to measure, instead of a duration
+    #[arg(short = 'n', long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Bytes of a message; `16K` is 16384
+    #[arg(short, long, value_name = "BYTES", default_value = "64", value_parser = size)]
+    size: usize,
+    /// How long to ask before anything is counted [default: 200ms, none with --count]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    warmup: Option<Duration>,
+    /// How long one request may take in all
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    timeout: Duration,
+    /// How long to poll before sleeping: faster, at the price of a processor
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
+    spin: Duration,
+    /// Local addresses to connect from, in turn: each has ports of its own
+    #[arg(long, value_name = "ADDRESS,…", value_delimiter = ',')]
+    source: Vec<IpAddr>,
+    /// Prints the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The warm-up of a run by duration.
+const WARMUP: Duration = Duration::from_millis(200);
+
+/// Runs the load and prints the result; 1 when anything failed.
+pub fn run(args: Args) -> Outcome {
+    let (common, mode, pipeline) = match args.mode {
+        ModeArgs::Conn { common, close } => {
+            let close = match close {
+                CloseArg::ClientRst => Close::ClientRst,
+                CloseArg::ClientFin => Close::ClientFin,
+                CloseArg::Server => Close::Server,
+            };
+            (common, Mode::Conn { close }, 1)
+        }
+        ModeArgs::Echo { common, pipeline } => (common, Mode::Echo, pipeline),
+    };
+    let plan = Plan {
+        endpoint: common.endpoint,
+        mode,
+        connections: common.connections,
+        pipeline,
+        size: common.size,
+        amount: common
+            .count
+            .map_or(Amount::For(common.duration), Amount::Count),
+        warmup: common.warmup.unwrap_or(if common.count.is_some() {
+            Duration::ZERO
+        } else {
+            WARMUP
+        }),
+        timeout: common.timeout,
+        spin: common.spin,
+        sources: common
+            .source
+            .into_iter()
+            .map(|ip| SocketAddr::new(ip, 0))
+            .collect(),
+    };
+    let report = load::run(&plan).map_err(|error| match error {
+        LoadError::Plan(error) => Failure::Usage(error.to_string()),
+        error => Failure::Run(error.into()),
+    })?;
+    if common.json {
+        let json = serde_json::to_string(&report).map_err(anyhow::Error::from)?;
+        print(json)?;
+    } else {
+        print(&report)?;
+    }
+    Ok(if report.has_errors() {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
+}
+
+/// Bytes, with `K` and `M` for 1024 and 1024².
+fn size(text: &str) -> Result<usize, String> {
+    let (digits, unit) = match text.strip_suffix(['K', 'k']) {
+        Some(digits) => (digits, 1 << 10),
+        None => text
+            .strip_suffix(['M', 'm'])
+            .map_or((text, 1), |digits| (digits, 1 << 20)),
+    };
+    digits
+        .parse::<usize>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .ok_or_else(|| "write a number of bytes, or 16K, or 1M (powers of 1024)".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_powers_of_1024() {
+        assert_eq!(size("64"), Ok(64));
+        assert_eq!(size("16K"), Ok(16_384));
+        assert_eq!(size("1m"), Ok(1 << 20));
+        for wrong in ["", "K", "-1", "1G", "1.5K", "99999999999999999999"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+}

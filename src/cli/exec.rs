@@ -1,0 +1,136 @@
+//! `onepoll exec`: runs commands on a server.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use super::terminal::safe_to_show;
+use super::{Failure, Outcome};
+use crate::client::{Address, ClientError, Exec, Framing, Output};
+use crate::config::parse_duration;
+
+/// The client gave up waiting, as `timeout` says it.
+const EXIT_TIMEOUT: u8 = 124;
+/// There was no connection, or no longer, as `ssh` says it.
+const EXIT_CONNECTION: u8 = 255;
+
+/// Runs a command on a server; its output and its exit code come back
+///
+/// Exits with the command's own code, with 124 when no whole answer came in time, with 255 when the
+/// connection failed. Without a command it reads command lines from standard input.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// HOST:PORT, [::1]:PORT, unix:///PATH or a path; without one, your private socket of `onepoll serve`
+    address: Option<Address>,
+    /// How the server marks the end of an output; only json brings the exit code
+    #[arg(long, value_enum, default_value_t = FramingArg::Json)]
+    framing: FramingArg,
+    /// How long one command may take in all: `500ms`, `5s`; a bare number is seconds
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
+    timeout: Duration,
+    /// Shows terminal control characters of an output instead of disarming them
+    #[arg(long)]
+    raw: bool,
+    /// The command, its words joined by spaces, as ssh does
+    #[arg(last = true)]
+    command: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum FramingArg {
+    I32,
+    Json,
+}
+
+/// Runs one command, or those that standard input holds.
+pub fn run(args: Args) -> Outcome {
+    let command = args.command.join(" ");
+    if !args.command.is_empty() && command.trim().is_empty() {
+        return Err(Failure::Usage("the command is empty".to_owned()));
+    }
+    match converse(&args, &command) {
+        Ok(code) => Ok(ExitCode::from(code)),
+        Err(Trouble::Client(ClientError::Request(why))) => Err(Failure::Usage(why.to_owned())),
+        Err(Trouble::Client(error)) => {
+            eprintln!("onepoll: {error}");
+            Ok(ExitCode::from(match error {
+                ClientError::Timeout { .. } => EXIT_TIMEOUT,
+                _ => EXIT_CONNECTION,
+            }))
+        }
+        Err(Trouble::Local(error)) => Err(Failure::Run(error.into())),
+    }
+}
+
+#[derive(Debug)]
+enum Trouble {
+    Client(ClientError),
+    Local(io::Error),
+}
+
+impl From<ClientError> for Trouble {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error)
+    }
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Local(error)
+    }
+}
+
+fn converse(args: &Args, command: &str) -> Result<u8, Trouble> {
+    let address = args.address.clone().unwrap_or_else(Address::private);
+    let framing = match args.framing {
+        FramingArg::I32 => Framing::I32,
+        FramingArg::Json => Framing::Json,
+    };
+    let mut exec = Exec::connect(&address, framing, args.timeout)?;
+    if !args.command.is_empty() {
+        return show(&exec.run(command, args.timeout)?, args.raw).map_err(Trouble::from);
+    }
+    let prompt = io::stdin().is_terminal();
+    let mut last = 0;
+    let mut lines = io::stdin().lock();
+    let mut line = Vec::new();
+    loop {
+        if prompt {
+            eprint!("{address}> ");
+        }
+        line.clear();
+        if lines.read_until(b'\n', &mut line)? == 0 {
+            if prompt {
+                eprintln!();
+            }
+            return Ok(last);
+        }
+        let Ok(command) = std::str::from_utf8(&line) else {
+            return Err(ClientError::Request("a command must be UTF-8").into());
+        };
+        let command = command.trim_end_matches(['\n', '\r']);
+        // The server ignores an empty request, so no answer would come.
+        if !command.trim().is_empty() {
+            last = show(&exec.run(command, args.timeout)?, args.raw)?;
+        }
+    }
+}
+
+/// Prints an output as it is, disarmed on a terminal; returns the exit code to pass on.
+fn show(output: &Output, raw: bool) -> io::Result<u8> {
+    let mut out = io::stdout().lock();
+    if out.is_terminal() && !raw {
+        out.write_all(&safe_to_show(&output.bytes))?;
+    } else {
+        out.write_all(&output.bytes)?;
+    }
+    out.flush()?;
+    Ok(match output.exit {
+        // A shell shows the low eight bits of larger codes; none of them may become a success.
+        Some(code) => u8::try_from(code).unwrap_or(1),
+        None if output.refusal.is_some() => 1,
+        None => 0,
+    })
+}

@@ -1,0 +1,153 @@
+//! Where log records go: standard error, one line each, and never at the price of the loop.
+//!
+//! A reader of standard error that has stopped (a full pipe, a terminal on hold) would block a
+//! plain write, and with it everybody who is served. So the line is written only when the poll
+//! says that it fits, and is dropped and counted otherwise. The descriptor itself stays as it is:
+//! its blocking mode belongs to everybody who shares it.
+
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use env_logger::{Builder, Target};
+use log::kv::{Error, Key, Value, VisitSource};
+use log::{LevelFilter, Record};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::stdio::stderr;
+
+use crate::config::LogFormat;
+use crate::wire::Escaped;
+
+/// The longest line. A pipe that polls as writable has room for that much (PIPE_BUF, pipe(7)),
+/// so one write of it does not block.
+const LINE_BYTES_MAX: usize = 4096;
+
+/// Lines that found standard error full, since the last one that did not.
+static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// Sends log records of `level` and above to standard error. Call it once.
+pub(super) fn begin(level: LevelFilter, format: LogFormat) {
+    let write = match format {
+        LogFormat::Text => write_text,
+        LogFormat::Json => write_json,
+    };
+    Builder::new()
+        .filter_level(level)
+        .target(Target::Pipe(Box::new(Stderr)))
+        .format(move |out, record| {
+            let mut line = String::new();
+            write(&mut line, record);
+            let end = line.floor_char_boundary(LINE_BYTES_MAX - 1);
+            line.truncate(end);
+            line.push('\n');
+            out.write_all(line.as_bytes())
+        })
+        .init();
+}
+
+fn write_text(line: &mut String, record: &Record<'_>) {
+    let now = jiff::Timestamp::now();
+    let message = record.args().to_string();
+    let _ = write!(
+        line,
+        "{now:.3} {:5} {}",
+        record.level(),
+        Escaped(message.as_bytes())
+    );
+    let mut pairs = Text(line);
+    let _ = record.key_values().visit(&mut pairs);
+}
+
+fn write_json(line: &mut String, record: &Record<'_>) {
+    let mut pairs = Json(serde_json::Map::new());
+    pairs.0.insert(
+        "time".into(),
+        format!("{:.3}", jiff::Timestamp::now()).into(),
+    );
+    pairs
+        .0
+        .insert("level".into(), record.level().as_str().into());
+    pairs
+        .0
+        .insert("message".into(), record.args().to_string().into());
+    let _ = record.key_values().visit(&mut pairs);
+    let _ = write!(line, "{}", serde_json::Value::Object(pairs.0));
+}
+
+/// `key=value`, quoted where it has blanks, escaped where a peer could have put control
+/// characters into it.
+struct Text<'a>(&'a mut String);
+
+impl<'kvs> VisitSource<'kvs> for Text<'_> {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+        let value = value.to_string();
+        let _ = match value.contains(' ') || value.is_empty() {
+            true => write!(self.0, " {key}={:?}", Escaped(value.as_bytes())),
+            false => write!(self.0, " {key}={}", Escaped(value.as_bytes())),
+        };
+        Ok(())
+    }
+}
+
+struct Json(serde_json::Map<String, serde_json::Value>);
+
+impl<'kvs> VisitSource<'kvs> for Json {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+        let value = match (value.to_u64(), value.to_i64()) {
+            (Some(number), _) => number.into(),
+            (_, Some(number)) => number.into(),
+            _ => value.to_string().into(),
+        };
+        self.0.insert(key.to_string(), value);
+        Ok(())
+    }
+}
+
+/// Standard error for text of more than a line, under the same rule: what does not fit is dropped.
+pub(super) fn narrator() -> Box<dyn Write> {
+    Box::new(Stderr)
+}
+
+/// Standard error, when it has room.
+struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        for piece in line.chunks(LINE_BYTES_MAX) {
+            write_if_it_fits(piece);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes a line to standard error if that does not block, and drops it otherwise. A reader that
+/// is gone (`EPIPE`) wanted no more.
+fn write_if_it_fits(line: &[u8]) {
+    if !has_room() {
+        DROPPED.fetch_add(1, Ordering::Relaxed);
+        return;
+    }
+    let dropped = DROPPED.swap(0, Ordering::Relaxed);
+    if dropped > 0 {
+        let _ = rustix::io::write(
+            stderr(),
+            format!("({dropped} lines were dropped here)\n").as_bytes(),
+        );
+    }
+    if dropped == 0 || has_room() {
+        let _ = rustix::io::write(stderr(), line);
+    }
+}
+
+fn has_room() -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(stderr(), PollFlags::OUT)];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    poll(&mut fds, Some(&at_once)).is_ok() && fds[0].revents().contains(PollFlags::OUT)
+}

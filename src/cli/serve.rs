@@ -1,0 +1,379 @@
+//! `onepoll serve`: which service opens on which door.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use jiff::tz::TimeZone;
+use rustix::net::{getsockname, sockopt};
+use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
+use serde_json::json;
+
+use super::{Configuration, Failure, Outcome, Sources, complain, log_level, logging, print};
+use crate::config::{
+    Address, ConfigError, Endpoint, Host, HostPort, Limits, PlanError, Planned, Reached,
+    ServiceKind, UnixAddress, check_together, command_socket, exposure, make_private_dir,
+    parse_duration, plan,
+};
+use crate::reactor::{
+    Door, Epoll, Mailbox, Reactor, close_on_exec, inherited, listen_tcp, listen_unix, open_udp,
+};
+use crate::service::{Chat, Datagrams, Discard, Echo, Greeting, Service, Time, Upper};
+
+/// The server; without endpoints and file: the default table
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    sources: Sources,
+
+    /// Poll for this long before each sleep (such as 50us): faster answers at the price of a core
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    spin: Option<Duration>,
+
+    /// Tell on standard error, as text, what each turn of the loop did
+    #[arg(long)]
+    trace: bool,
+
+    /// When ready, print one JSON object with the endpoints to standard output
+    #[arg(long)]
+    json: bool,
+}
+
+/// The table of stream services.
+fn stream_service(kind: &ServiceKind, limits: &Limits) -> Option<Box<dyn Service>> {
+    Some(match kind {
+        ServiceKind::Echo => Box::new(Echo),
+        ServiceKind::Discard => Box::new(Discard),
+        ServiceKind::Upper(options) => Box::new(Upper::new(options)),
+        ServiceKind::Greeting(options) => Box::new(Greeting::new(options)),
+        ServiceKind::Chat(options) => Box::new(Chat::new(options, limits.frame)),
+        _ => return None,
+    })
+}
+
+/// The table of datagram services; `is_open` if more than this machine can send to it.
+fn datagram_service(kind: &ServiceKind, is_open: bool) -> Option<Box<dyn Datagrams>> {
+    Some(match kind {
+        ServiceKind::Echo => Box::new(Echo),
+        ServiceKind::Upper(options) => Box::new(Upper::new(options)),
+        // The zone is loaded here, before the loop: the loop reads no files.
+        ServiceKind::Time => Box::new(Time::new(TimeZone::system(), is_open)),
+        _ => return None,
+    })
+}
+
+/// Runs it.
+pub fn run(args: Args) -> Outcome {
+    let configuration = args.sources.read()?;
+    // Before anything of our own is open: what we inherited must not reach commands.
+    close_on_exec().context("cannot read the list of open descriptors")?;
+    let nofile = raise_descriptor_limit();
+    let plans = plans(&configuration)?;
+    let connections_max = check_together(&plans, &configuration.limits, nofile)?;
+
+    let mut bound = Vec::new();
+    for planned in plans {
+        match bind(&planned) {
+            Ok(sockets) => bound.extend(sockets),
+            Err(problem) if configuration.is_default_table => {
+                complain(format_args!("{problem}; skipped"));
+            }
+            Err(problem) => return Err(problem.into()),
+        }
+    }
+    if bound.is_empty() {
+        return Err(
+            anyhow::anyhow!("no endpoint could be bound, so there is nothing to serve").into(),
+        );
+    }
+
+    logging::begin(log_level(configuration.log.level), configuration.log.format);
+    let epoll = Epoll::new()
+        .and_then(|epoll| epoll.spin(args.spin.unwrap_or_default()).with_signals())
+        .context("cannot set up the poll")?;
+    let mut reactor = Reactor::new(
+        epoll,
+        configuration.limits.clone(),
+        connections_max as usize,
+    );
+    let urls: Vec<String> = bound
+        .iter()
+        .map(|bound| bound.endpoint.to_string())
+        .collect();
+    let own_ports: Vec<u16> = bound.iter().filter_map(Bound::udp_port).collect();
+    let _files: Vec<SocketFile> = bound.iter_mut().filter_map(|b| b.file.take()).collect();
+    for bound in bound {
+        open(&mut reactor, bound, &configuration.limits, &own_ports)?;
+    }
+
+    for url in &urls {
+        complain(format_args!("listening on {url}"));
+    }
+    if args.json {
+        print(json!({ "listening": urls, "connections_max": connections_max }))?;
+    }
+    complain("ready");
+    if args.trace {
+        reactor.narrate(logging::narrator());
+    }
+    reactor.run().context("the poll failed")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A socket that was bound, and the endpoint as it came to be: with the port that the system chose.
+struct Bound {
+    endpoint: Endpoint,
+    socket: OwnedFd,
+    file: Option<SocketFile>,
+}
+
+impl Bound {
+    fn udp_port(&self) -> Option<u16> {
+        match &self.endpoint.address {
+            Address::Udp(at) => Some(at.port),
+            _ => None,
+        }
+    }
+}
+
+/// The file of a Unix socket of ours; removed when the server ends, also when it never began
+/// because another endpoint could not be bound (fault H6).
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    /// Device and inode: what another server has put there since is not ours.
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    fn at(path: &Path) -> Option<SocketFile> {
+        Some(SocketFile {
+            path: path.into(),
+            identity: identity(path)?,
+        })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if identity(&self.path) == Some(self.identity) {
+            // Left behind, it would be stale, and replaced by the next server.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let found = path.symlink_metadata().ok()?;
+    Some((found.dev(), found.ino()))
+}
+
+/// Resolves and judges every endpoint before the first is bound.
+fn plans(configuration: &Configuration) -> Result<Vec<Planned>, Failure> {
+    let is_root = geteuid().is_root();
+    let (mut plans, mut refused, mut unresolved) = (Vec::new(), Vec::new(), Vec::new());
+    for endpoint in &configuration.endpoints {
+        match plan(endpoint, is_root) {
+            Ok(planned) => plans.push(planned),
+            Err(PlanError::Refused(error)) => refused.push(error.to_string()),
+            Err(PlanError::Unresolved(error)) => unresolved.push(error.to_string()),
+        }
+    }
+    if !refused.is_empty() {
+        return Err(Failure::Usage(refused.join("\n")));
+    }
+    if !unresolved.is_empty() {
+        return Err(anyhow::anyhow!(unresolved.join("\n")).into());
+    }
+    for planned in &plans {
+        if let Some(warning) = planned.exposure.and_then(|exposure| exposure.warning) {
+            complain(format_args!("warning: {}: {warning}", planned.endpoint));
+        }
+    }
+    Ok(plans)
+}
+
+/// Why an endpoint could not be bound, with the exit code that goes with it.
+#[derive(Debug, thiserror::Error)]
+enum BindError {
+    #[error("{0}")]
+    Refused(ConfigError),
+    #[error("{0}")]
+    Failed(ConfigError),
+}
+
+impl From<BindError> for Failure {
+    fn from(error: BindError) -> Failure {
+        match error {
+            BindError::Refused(error) => error.into(),
+            BindError::Failed(error) => anyhow::Error::new(error).into(),
+        }
+    }
+}
+
+/// Binds every address of an endpoint.
+fn bind(planned: &Planned) -> Result<Vec<Bound>, BindError> {
+    let endpoint = &planned.endpoint;
+    let failed = |at: &dyn std::fmt::Display, error: io::Error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::AddrInUse => "; stop what listens there, or choose another",
+            io::ErrorKind::PermissionDenied => "; ports below 1024 are for root",
+            io::ErrorKind::AddrNotAvailable => "; no interface of this machine has it",
+            _ => "",
+        };
+        BindError::Failed(ConfigError::at(
+            endpoint,
+            format!("cannot bind {at}: {error}{remedy}"),
+        ))
+    };
+    match &endpoint.address {
+        Address::Tcp(_) | Address::Udp(_) => {
+            let mut bound = Vec::new();
+            let mut chosen = 0;
+            for at in &planned.at {
+                // A name with several addresses and port 0 gets one port for all of them.
+                let at = SocketAddr::new(at.ip(), if at.port() == 0 { chosen } else { at.port() });
+                let open = match endpoint.address {
+                    Address::Udp(_) => open_udp,
+                    _ => listen_tcp,
+                };
+                let socket = open(at).map_err(|error| failed(&at, error))?;
+                let at = local_address(&socket).map_err(|error| failed(&at, error))?;
+                chosen = at.port();
+                bound.push(
+                    Bound {
+                        endpoint: endpoint.clone(),
+                        socket,
+                        file: None,
+                    }
+                    .at(at),
+                );
+            }
+            Ok(bound)
+        }
+        Address::Unix(UnixAddress::Path(path)) => {
+            let mode = endpoint.common.mode.unwrap_or(0o600);
+            if *path == command_socket()
+                && let Some(directory) = path.parent()
+            {
+                make_private_dir(directory).map_err(|error| failed(&path.display(), error))?;
+            }
+            let socket = listen_unix(path, mode).map_err(|error| failed(&path.display(), error))?;
+            Ok(vec![Bound {
+                endpoint: endpoint.clone(),
+                socket,
+                file: SocketFile::at(path),
+            }])
+        }
+        Address::Unix(UnixAddress::Abstract(name)) => {
+            let socket = crate::reactor::listen_abstract(name.as_bytes())
+                .map_err(|error| failed(&format_args!("@{name}"), error))?;
+            Ok(vec![Bound {
+                endpoint: endpoint.clone(),
+                socket,
+                file: None,
+            }])
+        }
+        Address::Fd(number) => adopt(endpoint, *number).map(|bound| vec![bound]),
+    }
+}
+
+impl Bound {
+    /// The endpoint with the address that it came to have.
+    fn at(mut self, at: SocketAddr) -> Bound {
+        let place = HostPort {
+            host: Host::Ip(at.ip()),
+            port: at.port(),
+        };
+        self.endpoint.address = match self.endpoint.address {
+            Address::Udp(_) => Address::Udp(place),
+            _ => Address::Tcp(place),
+        };
+        self
+    }
+}
+
+fn local_address(socket: &OwnedFd) -> io::Result<SocketAddr> {
+    Ok(SocketAddr::try_from(getsockname(socket)?)?)
+}
+
+/// Adopts an inherited descriptor, and judges it by where it turns out to be.
+fn adopt(endpoint: &Endpoint, number: i32) -> Result<Bound, BindError> {
+    let failed = |problem: String| BindError::Failed(ConfigError::at(endpoint, problem));
+    let socket = inherited(number)
+        .map_err(|error| failed(format!("cannot adopt descriptor {number}: {error}")))?;
+    if !sockopt::socket_acceptconn(&socket).unwrap_or(false) {
+        return Err(failed(format!(
+            "descriptor {number} is not a listening stream socket"
+        )));
+    }
+    let reached = match local_address(&socket) {
+        Ok(at) => Reached::Inet(at),
+        Err(_) => Reached::Unix,
+    };
+    exposure(endpoint, reached, geteuid().is_root())
+        .map_err(|refusal| BindError::Refused(ConfigError::at(endpoint, refusal.to_string())))?;
+    Ok(Bound {
+        endpoint: endpoint.clone(),
+        socket,
+        file: None,
+    })
+}
+
+/// Opens the door that was bound to the service that was asked for.
+fn open(
+    reactor: &mut Reactor<Epoll>,
+    Bound {
+        endpoint, socket, ..
+    }: Bound,
+    limits: &Limits,
+    own_ports: &[u16],
+) -> Result<(), Failure> {
+    let name = endpoint.to_string();
+    let common = &endpoint.common;
+    let unbuilt = || Failure::Usage(format!("{name}: this service is not built yet"));
+    let is_local = matches!(endpoint.address, Address::Unix(_) | Address::Fd(_));
+    if let Address::Udp(_) = endpoint.address {
+        let service = datagram_service(&endpoint.service, common.open).ok_or_else(unbuilt)?;
+        let service = reactor.add_datagrams(service);
+        let mailbox = Mailbox {
+            name: name.clone(),
+            service,
+            own_ports: own_ports.to_vec(),
+        };
+        reactor.answer(socket, mailbox).with_context(|| name)?;
+        return Ok(());
+    }
+    let service = reactor.add(stream_service(&endpoint.service, limits).ok_or_else(unbuilt)?);
+    let door = Door {
+        name: name.clone(),
+        service,
+        connections_max: common
+            .max_connections
+            .map_or(usize::MAX, |max| max as usize),
+        idle: common.idle_timeout,
+        only_uid: (is_local && !common.any_user).then(|| geteuid().as_raw()),
+    };
+    reactor.listen(socket, door).with_context(|| name)?;
+    Ok(())
+}
+
+/// Raises the soft limit on descriptors to the hard one, and returns what it is then.
+fn raise_descriptor_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let now = match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    };
+    now.unwrap_or(u64::MAX)
+}

@@ -1,0 +1,53 @@
+//! `onepoll time`: asks a time server.
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::terminal::safe_to_show;
+use super::{Failure, Outcome, print};
+use crate::client::{Address, ClientError, ask_time};
+use crate::config::parse_duration;
+
+/// Asks a time server over UDP, again when a datagram is lost
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// HOST:PORT or [::1]:PORT
+    address: Address,
+    /// A strftime format; without one the server chooses: %Y-%m-%d %x
+    #[arg(default_value = "", hide_default_value = true)]
+    format: String,
+    /// How long to go on asking, in all: `500ms`, `5s`; a bare number is seconds
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = parse_duration)]
+    timeout: Duration,
+    /// Prints the answer and how it came as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Asks, and prints the answer.
+pub fn run(args: Args) -> Outcome {
+    let answer = ask_time(&args.address, args.format.as_bytes(), args.timeout).map_err(
+        |error| match error {
+            ClientError::Request(why) => Failure::Usage(why.to_owned()),
+            error => Failure::Run(error.into()),
+        },
+    )?;
+    let text = if args.json {
+        serde_json::json!({
+            "schema": 1,
+            "answer": String::from_utf8_lossy(&answer.bytes),
+            "from": answer.from.to_string(),
+            "tries": answer.tries,
+            "elapsed_us": u64::try_from(answer.elapsed.as_micros()).unwrap_or(u64::MAX),
+        })
+        .to_string()
+        .into_bytes()
+    } else if io::stdout().is_terminal() {
+        safe_to_show(&answer.bytes)
+    } else {
+        answer.bytes
+    };
+    print(String::from_utf8_lossy(&text))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,174 @@
+//! Runs commands on a server, and knows where each one's output ends.
+
+use std::time::Duration;
+
+use super::deadline::Deadline;
+use super::line::Line;
+use super::{Address, ClientError};
+use crate::wire::{CommandHeader, Decode, JsonHeader, Length, WireError, md5_hex};
+
+/// The most that is collected of one output: 64 times what a server sends unless told otherwise.
+pub const OUTPUT_BYTES_MAX: usize = 64 << 20;
+
+/// How a server says where an output ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// C3: its length before it. The exit code is not told.
+    I32,
+    /// C4: a JSON header before it, with length, MD5 and exit code.
+    Json,
+}
+
+/// What a command wrote, whole and verified as far as the framing allows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// What it wrote.
+    pub bytes: Vec<u8>,
+    /// Its exit code, where the framing tells and the command had one.
+    pub exit: Option<i32>,
+    /// Why it was not run, or not to its end.
+    pub refusal: Option<String>,
+}
+
+/// A connection to a command server. After an error it must not be used again, and refuses to be.
+#[derive(Debug)]
+pub struct Exec {
+    line: Option<Line>,
+    framing: Framing,
+}
+
+impl Exec {
+    /// Connects within `timeout`.
+    pub fn connect(
+        address: &Address,
+        framing: Framing,
+        timeout: Duration,
+    ) -> Result<Self, ClientError> {
+        let line = Line::connect(address, &Deadline::after(timeout))?;
+        Ok(Self {
+            line: Some(line),
+            framing,
+        })
+    }
+
+    /// Runs one command line and returns its output, all within `timeout`.
+    pub fn run(&mut self, command: &str, timeout: Duration) -> Result<Output, ClientError> {
+        if command.contains(['\n', '\r']) {
+            return Err(ClientError::Request(
+                "a command must be one line: each line is a request of its own",
+            ));
+        }
+        if command.trim().is_empty() {
+            return Err(ClientError::Request(
+                "an empty command is ignored by the server and never answered",
+            ));
+        }
+        let Some(mut line) = self.line.take() else {
+            return Err(ClientError::Request(
+                "the connection was given up in the middle of an answer",
+            ));
+        };
+        let deadline = Deadline::after(timeout);
+        line.send(format!("{command}\n").as_bytes(), &deadline)?;
+        let output = match self.framing {
+            Framing::I32 => receive_sized(&mut line, &deadline)?,
+            Framing::Json => receive_described(&mut line, &deadline)?,
+        };
+        // Only a whole answer gives the connection back.
+        self.line = Some(line);
+        Ok(output)
+    }
+}
+
+/// C3.
+fn receive_sized(line: &mut Line, deadline: &Deadline) -> Result<Output, ClientError> {
+    let len = decode(line, &mut Length::new("output", OUTPUT_BYTES_MAX), deadline)?;
+    let bytes = body(line, len, deadline)?;
+    Ok(Output {
+        bytes,
+        exit: None,
+        refusal: None,
+    })
+}
+
+/// C4.
+fn receive_described(line: &mut Line, deadline: &Deadline) -> Result<Output, ClientError> {
+    let header: CommandHeader = decode(line, &mut JsonHeader::new(), deadline)?;
+    let len = match usize::try_from(header.data_size) {
+        Ok(len) if len <= OUTPUT_BYTES_MAX => len,
+        _ => {
+            let max = u64::try_from(OUTPUT_BYTES_MAX).unwrap_or(u64::MAX);
+            let source = WireError::TooLong {
+                what: "output",
+                len: header.data_size,
+                max,
+            };
+            return Err(ClientError::Wire {
+                address: line.address().to_owned(),
+                source,
+            });
+        }
+    };
+    let bytes = body(line, len, deadline)?;
+    let damaged = |detail| ClientError::Damaged {
+        address: line.address().to_owned(),
+        detail,
+    };
+    if header.total_size != 0 && header.total_size != header.data_size {
+        return Err(damaged(format!(
+            "data_size is {} and total_size {}",
+            header.data_size, header.total_size
+        )));
+    }
+    let md5 = md5_hex(&bytes);
+    if !header.md5.is_empty() && !header.md5.eq_ignore_ascii_case(&md5) {
+        return Err(damaged(format!(
+            "the MD5 of its {len} bytes is {md5}, not the one announced"
+        )));
+    }
+    Ok(Output {
+        bytes,
+        exit: header.exit,
+        refusal: header.error,
+    })
+}
+
+/// Reads until `decoder` has a frame that owns what it says.
+fn decode<D, F>(line: &mut Line, decoder: &mut D, deadline: &Deadline) -> Result<F, ClientError>
+where
+    D: for<'b> Decode<Frame<'b> = F>,
+{
+    loop {
+        let step = decoder.decode(line.unread());
+        let invalid = |source| ClientError::Wire {
+            address: line.address().to_owned(),
+            source,
+        };
+        if let Some((frame, taken)) = step.map_err(invalid)? {
+            line.take(taken);
+            return Ok(frame);
+        }
+        let progress = |have| format!("{have} bytes of the header came");
+        if !line.fill(deadline, progress)? {
+            return Err(hung_up(line, progress(line.unread().len())));
+        }
+    }
+}
+
+/// Reads until `len` bytes are there.
+fn body(line: &mut Line, len: usize, deadline: &Deadline) -> Result<Vec<u8>, ClientError> {
+    let progress = |have| format!("{have} of {len} bytes of output came");
+    while line.unread().len() < len {
+        if !line.fill(deadline, progress)? {
+            return Err(hung_up(line, progress(line.unread().len())));
+        }
+    }
+    Ok(line.take(len))
+}
+
+fn hung_up(line: &Line, progress: String) -> ClientError {
+    ClientError::HungUp {
+        address: line.address().to_owned(),
+        progress,
+    }
+}

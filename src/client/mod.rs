@@ -1,0 +1,95 @@
+//! Blocking clients: one request, one answer, one deadline for all of it.
+//!
+//! They do not know the reactor, and wait in plain system calls. What came of an answer before its
+//! deadline is said, never handed out as if it were the whole; a connection on which an answer was
+//! cut off is closed, since nobody can tell where the next would begin (fault B22).
+
+mod address;
+mod deadline;
+mod exec;
+mod line;
+mod time;
+
+use std::io;
+use std::time::Duration;
+
+pub use address::{Address, AddressError};
+pub use exec::{Exec, Framing, OUTPUT_BYTES_MAX, Output};
+pub use time::{Answer, ask_time};
+
+use crate::wire::WireError;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The host has no address.
+    #[error("cannot resolve {address}: {source}")]
+    Resolve {
+        /// As it was given.
+        address: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// Nobody there, or nobody who takes the connection.
+    #[error("cannot connect to {address}: {source}")]
+    Connect {
+        /// Whom.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The deadline passed.
+    #[error("{address}: no whole answer within {}: {progress}", Millis(*.after))]
+    Timeout {
+        /// Who did not answer.
+        address: String,
+        /// How long it had.
+        after: Duration,
+        /// How far it got.
+        progress: String,
+    },
+    /// The connection ended inside an answer.
+    #[error("{address} hung up: {progress}")]
+    HungUp {
+        /// Who.
+        address: String,
+        /// How far it got.
+        progress: String,
+    },
+    /// The connection failed under the request or the answer.
+    #[error("{address}: {source}")]
+    Broken {
+        /// Who was at the other end.
+        address: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// What came is no answer.
+    #[error("{address} sent no valid answer: {source}")]
+    Wire {
+        /// Who.
+        address: String,
+        /// What was wrong with it.
+        source: WireError,
+    },
+    /// The bytes of an answer are not those that its header describes.
+    #[error("{address}: the answer is damaged: {detail}")]
+    Damaged {
+        /// Who sent it.
+        address: String,
+        /// What differs.
+        detail: String,
+    },
+    /// The request cannot be said in this protocol.
+    #[error("{0}")]
+    Request(&'static str),
+}
+
+/// A duration in words.
+struct Millis(Duration);
+
+impl std::fmt::Display for Millis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ms", self.0.as_millis())
+    }
+}

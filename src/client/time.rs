@@ -1,0 +1,149 @@
+//! Asks a time server over UDP.
+
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::time::Duration;
+
+use super::deadline::Deadline;
+use super::{Address, ClientError};
+
+/// How long the first try waits; each further one waits twice as long.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// No datagram is longer, so none is cut.
+const DATAGRAM_BYTES_MAX: usize = 65_536;
+
+/// What a time server said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The datagram as it came; it may be empty, which is not the same as silence.
+    pub bytes: Vec<u8>,
+    /// Who answered.
+    pub from: SocketAddr,
+    /// How often it was asked.
+    pub tries: u32,
+    /// From the first question to the answer.
+    pub elapsed: Duration,
+}
+
+/// Asks `address` for the time in a `strftime` `format`; empty leaves the choice to the server.
+///
+/// A datagram may be lost, so the question is repeated, with longer and longer waits, until `timeout`
+/// is over. The protocol has no number that would tell which question an answer belongs to: each try
+/// has a socket of its own, so a late answer to an earlier one reaches nobody (fault E15). Because the
+/// socket is connected, the news that nobody listens comes as an error and not as silence (fault E4).
+pub fn ask_time(
+    address: &Address,
+    format: &[u8],
+    timeout: Duration,
+) -> Result<Answer, ClientError> {
+    let Address::Host(host) = address else {
+        return Err(ClientError::Request(
+            "a time server is asked over UDP: write HOST:PORT",
+        ));
+    };
+    let resolve = |source| ClientError::Resolve {
+        address: host.clone(),
+        source,
+    };
+    let deadline = Deadline::after(timeout);
+    let mut peers: Vec<SocketAddr> = host.to_socket_addrs().map_err(resolve)?.collect();
+    peers.dedup();
+    if peers.is_empty() {
+        return Err(resolve(io::Error::new(ErrorKind::NotFound, "no address")));
+    }
+    let mut wait = FIRST_WAIT;
+    let mut tries = 0;
+    let mut buf = vec![0; DATAGRAM_BYTES_MAX];
+    let mut next = 0;
+    while let Some(patience) = deadline.left_up_to(wait) {
+        let peer = peers[next % peers.len()];
+        tries += 1;
+        match ask_once(peer, format, &deadline, patience, &mut buf) {
+            Ok(Some(len)) => {
+                buf.truncate(len);
+                return Ok(Answer {
+                    bytes: buf,
+                    from: peer,
+                    tries,
+                    elapsed: deadline.elapsed(),
+                });
+            }
+            Ok(None) => {
+                next += 1;
+                if next >= peers.len() {
+                    wait *= 2;
+                }
+            }
+            // A name may have an address at which nobody listens: the others are asked.
+            Err(_) if peers.len() > 1 => {
+                peers.remove(next % peers.len());
+            }
+            Err(source) if source.kind() == ErrorKind::ConnectionRefused => {
+                let source =
+                    io::Error::new(source.kind(), "refused: nobody listens on that UDP port");
+                return Err(ClientError::Connect {
+                    address: format!("udp {peer}"),
+                    source,
+                });
+            }
+            Err(source) => {
+                return Err(ClientError::Broken {
+                    address: format!("udp {peer}"),
+                    source,
+                });
+            }
+        }
+    }
+    let progress = match tries {
+        1 => "asked once".to_owned(),
+        tries => format!("asked {tries} times"),
+    };
+    Err(ClientError::Timeout {
+        address: format!("udp {host}"),
+        after: timeout,
+        progress,
+    })
+}
+
+/// One question on a socket of its own; `None` is silence for as long as `patience`.
+fn ask_once(
+    peer: SocketAddr,
+    format: &[u8],
+    deadline: &Deadline,
+    patience: Duration,
+    buf: &mut [u8],
+) -> io::Result<Option<usize>> {
+    let local: SocketAddr = match peer {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = UdpSocket::bind(local)?;
+    socket.connect(peer)?;
+    let until = deadline.elapsed() + patience;
+    while let Err(error) = socket.send(format) {
+        if error.kind() != ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    // Interrupted or woken early, it waits for the rest.
+    while let Some(left) = until
+        .checked_sub(deadline.elapsed())
+        .filter(|left| !left.is_zero())
+    {
+        socket.set_read_timeout(Some(left.max(Duration::from_micros(1))))?;
+        match socket.recv(buf) {
+            Ok(len) => return Ok(Some(len)),
+            Err(error) if is_patience(error.kind()) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+/// Errors that only mean "not yet".
+pub(super) fn is_patience(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::TimedOut
+    )
+}

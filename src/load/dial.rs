@@ -1,0 +1,210 @@
+//! Opening one connection, and why that failed.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, bind, connect, getpeername,
+    getsockname, send, socket_with, sockopt,
+};
+
+use super::book::Kind;
+use super::plan::{Close, Mode, Plan, Target};
+
+/// A message this long may leave in several segments, of which Nagle would hold back the last.
+const SEGMENT_BYTES: usize = 1024;
+const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
+
+/// Opens connections, all in the same way.
+#[derive(Debug)]
+pub struct Dialer {
+    target: Address,
+    sources: Vec<SocketAddr>,
+    next_source: usize,
+    reset_on_close: bool,
+    no_delay: bool,
+    may_meet_itself: bool,
+}
+
+#[derive(Debug)]
+enum Address {
+    Tcp(SocketAddr),
+    Unix(SocketAddrUnix),
+}
+
+/// How far dialling came.
+#[derive(Debug)]
+pub enum Dialled {
+    /// Connected, or on the way: the first write will tell.
+    Begun(Stream),
+    /// The queue of a Unix listener is full, and the kernel does not tell when that changes.
+    Later,
+}
+
+impl Dialer {
+    /// For the connections of one run.
+    pub fn new(plan: &Plan, target: &Target) -> io::Result<Self> {
+        let is_tcp = matches!(target, Target::Tcp(_));
+        Ok(Self {
+            target: match target {
+                Target::Tcp(address) => Address::Tcp(*address),
+                Target::Unix(path) => Address::Unix(SocketAddrUnix::new(path.as_path())?),
+            },
+            sources: plan.sources.clone(),
+            next_source: 0,
+            reset_on_close: is_tcp
+                && plan.mode
+                    == Mode::Conn {
+                        close: Close::ClientRst,
+                    },
+            no_delay: is_tcp && (plan.mode == Mode::Echo || plan.size > SEGMENT_BYTES),
+            may_meet_itself: match target {
+                Target::Tcp(address) => is_ephemeral(address.port()),
+                Target::Unix(_) => false,
+            },
+        })
+    }
+
+    /// Begins one connection; never waits.
+    pub fn dial(&mut self) -> Result<Dialled, Errno> {
+        let address = match &self.target {
+            Address::Tcp(address) => address,
+            Address::Unix(address) => {
+                let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
+                return match connect(&fd, address) {
+                    Ok(()) => Ok(Dialled::Begun(Stream(fd))),
+                    Err(Errno::AGAIN) => Ok(Dialled::Later),
+                    Err(errno) => Err(errno),
+                };
+            }
+        };
+        let family = if address.is_ipv4() {
+            AddressFamily::INET
+        } else {
+            AddressFamily::INET6
+        };
+        let fd = socket_with(family, SocketType::STREAM, FLAGS, None)?;
+        if let Some(source) = self.sources.get(self.next_source) {
+            self.next_source = (self.next_source + 1) % self.sources.len();
+            bind(&fd, source)?;
+        }
+        if self.reset_on_close {
+            sockopt::set_socket_linger(&fd, Some(Duration::ZERO))?;
+        }
+        if self.no_delay {
+            sockopt::set_tcp_nodelay(&fd, true)?;
+        }
+        match connect(&fd, address) {
+            Ok(()) | Err(Errno::INPROGRESS) => Ok(Dialled::Begun(Stream(fd))),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Whether `stream`, once connected, is connected to itself (fault B21): where nobody listens on a
+    /// port of the ephemeral range, the kernel may pick that very port to dial from.
+    pub fn met_itself(&self, stream: &Stream) -> bool {
+        self.may_meet_itself
+            && match (getsockname(stream), getpeername(stream)) {
+                (Ok(own), Ok(peer)) => Some(own) == peer,
+                _ => false,
+            }
+    }
+}
+
+/// Whether the kernel picks `port` by itself; without an answer, it might.
+fn is_ephemeral(port: u16) -> bool {
+    let range = fs::read_to_string(Path::new("/proc/sys/net/ipv4/ip_local_port_range"));
+    let bounds = range.ok().and_then(|range| {
+        let mut ports = range.split_ascii_whitespace().map(str::parse::<u16>);
+        Some(ports.next()?.ok()?..=ports.next()?.ok()?)
+    });
+    bounds.is_none_or(|ports| ports.contains(&port))
+}
+
+/// One connection, TCP or Unix: on both, bytes go the same way. Never blocks; closes when dropped.
+#[derive(Debug)]
+pub struct Stream(OwnedFd);
+
+impl Stream {
+    /// Reads once.
+    #[inline]
+    pub fn read(&self, into: &mut [u8]) -> Result<usize, Errno> {
+        rustix::io::retry_on_intr(|| rustix::io::read(&self.0, &mut *into))
+    }
+
+    /// Writes once.
+    #[inline]
+    pub fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        rustix::io::retry_on_intr(|| send(&self.0, bytes, SendFlags::NOSIGNAL))
+    }
+
+    /// Whether dialling is over: connected, failed, or not yet.
+    pub fn is_connected(&self) -> Result<bool, Errno> {
+        sockopt::socket_error(&self.0)??;
+        match getpeername(&self.0) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOTCONN) => Ok(false),
+            Err(errno) => Err(errno),
+        }
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Which kind of error `errno` is.
+pub fn kind(errno: Errno) -> Kind {
+    match errno {
+        Errno::CONNREFUSED => Kind::Refused,
+        Errno::CONNRESET | Errno::PIPE | Errno::CONNABORTED => Kind::Reset,
+        Errno::TIMEDOUT => Kind::Timeout,
+        // Bound to a source address, the kernel says "in use" when all its ports are.
+        Errno::ADDRNOTAVAIL | Errno::ADDRINUSE => Kind::NoPort,
+        Errno::MFILE | Errno::NFILE => Kind::NoDescriptor,
+        _ => Kind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::load::plan::Endpoint;
+
+    #[test]
+    fn fault_b21_a_connection_to_itself_is_recognised() {
+        // A port that was free a moment ago, dialled from itself: what chance does in a long run.
+        let free = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let mut plan = Plan::new(Endpoint::Tcp(free.to_string()), Mode::Echo);
+        plan.sources = vec![free];
+        let mut dialer = Dialer::new(&plan, &Target::Tcp(free)).unwrap();
+        dialer.may_meet_itself = true;
+        let Ok(Dialled::Begun(stream)) = dialer.dial() else {
+            panic!("not dialled")
+        };
+        assert_eq!(stream.is_connected(), Ok(true));
+        assert!(dialer.met_itself(&stream));
+
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        plan.sources.clear();
+        let mut dialer = Dialer::new(&plan, &Target::Tcp(address)).unwrap();
+        dialer.may_meet_itself = true;
+        let Ok(Dialled::Begun(stream)) = dialer.dial() else {
+            panic!("not dialled")
+        };
+        assert!(!dialer.met_itself(&stream));
+    }
+}

@@ -1,0 +1,55 @@
+//! The load generator: asks a server as fast as it answers, checks every byte, and says what it saw.
+//!
+//! It does not know the reactor: it has a small mio loop of its own, so that the judge does not run
+//! on the defendant's legs. In reading order:
+//!
+//! - [`plan`]: what to do: whom to ask, how many at once, how long.
+//! - [`payload`]: the bytes that are sent and must come back.
+//! - [`dial`]: opening one connection, and why that failed.
+//! - [`driver`]: the one loop, and the states of a connection.
+//! - [`book`]: what happened, counted.
+//! - [`histogram`]: latencies. [`report`]: what is printed. [`stopwatch`]: the one look at the clock.
+//!
+//! The model is *closed*: a connection asks again once it is answered. Not done here yet: an open
+//! model with intended send times, phases of a connection, other modes than `conn` and `echo`.
+
+pub mod book;
+pub mod dial;
+pub mod driver;
+pub mod histogram;
+pub mod payload;
+pub mod plan;
+pub mod report;
+pub mod stopwatch;
+
+use std::io;
+
+pub use plan::{Amount, Close, Endpoint, Mode, Plan, PlanError};
+pub use report::Report;
+
+/// Why a run could not be made at all; what goes wrong during one is counted in its [`Report`].
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The plan contradicts itself or exceeds a limit.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The endpoint's host has no address.
+    #[error("cannot resolve {endpoint}: {source}")]
+    Resolve {
+        /// The endpoint as it was given.
+        endpoint: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// The poll itself failed; nothing can go on.
+    #[error("the poll failed: {0}")]
+    Poll(#[from] io::Error),
+}
+
+/// Carries out `plan` on this thread; comes back when it is done, at the latest one timeout after
+/// its time was over.
+pub fn run(plan: &Plan) -> Result<Report, LoadError> {
+    plan.check()?;
+    let target = plan.endpoint.resolve(plan.timeout)?;
+    driver::Driver::new(plan, target)?.run()
+}

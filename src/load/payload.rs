@@ -1,0 +1,99 @@
+//! The bytes that are sent and must come back.
+
+/// A stream of bytes that repeats itself, laid out so that any stretch in flight is one slice: nothing
+/// is copied to be sent, and what comes back is compared where it lies.
+///
+/// No message is a multiple of the cycle long, so neighbouring messages differ, and connections begin
+/// at different places of it: an answer which is lost, doubled, or somebody else's is not mistaken for
+/// the right one. The alphabet is capital letters and digits: upper-casing changes nothing, so a server
+/// that answers in capitals can be measured as well.
+#[derive(Debug)]
+pub struct Payload {
+    bytes: Vec<u8>,
+    cycle: usize,
+}
+
+/// How long a cycle may be: prime, and short enough for the cache to hold it and a message.
+const CYCLE_BYTES: [usize; 2] = [8191, 8179];
+const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+
+impl Payload {
+    /// For messages of `size` bytes, of which up to `in_flight` are read or written in one go.
+    pub fn new(size: usize, in_flight: usize) -> Self {
+        let [usual, other] = CYCLE_BYTES;
+        let cycle = if size.is_multiple_of(usual) {
+            other
+        } else {
+            usual
+        };
+        let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut bytes: Vec<u8> = (0..cycle)
+            .map(|_| {
+                // xorshift: the same bytes in every run
+                seed ^= seed << 13;
+                seed ^= seed >> 7;
+                seed ^= seed << 17;
+                ALPHABET[(seed >> 59) as usize]
+            })
+            .collect();
+        // And again from its head, for the stretch that begins at its end.
+        for at in 0..size * in_flight {
+            bytes.push(bytes[at]);
+        }
+        Self { bytes, cycle }
+    }
+
+    /// The `len` bytes from `at` on; at most the bytes in flight.
+    #[inline]
+    pub fn stretch(&self, at: usize, len: usize) -> &[u8] {
+        &self.bytes[at..at + len]
+    }
+
+    /// Where the stream goes on, `len` bytes behind `at`.
+    #[inline]
+    pub fn advance(&self, at: usize, len: usize) -> usize {
+        let at = at + len;
+        if at < self.cycle { at } else { at % self.cycle }
+    }
+
+    /// Where connection `index` begins.
+    pub fn start(&self, index: usize) -> usize {
+        index.wrapping_mul(2477) % self.cycle
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stretch_crosses_the_end_of_the_cycle() {
+        for (size, in_flight) in [(1, 1), (64, 16), (20_000, 8), (3, 40_000), (8191, 2)] {
+            let payload = Payload::new(size, in_flight);
+            let last = payload.cycle - 1;
+            let across = payload.stretch(last, size * in_flight);
+            assert_eq!(payload.advance(last, 1), 0);
+            for (at, byte) in across.iter().enumerate() {
+                assert_eq!(*byte, payload.bytes[(last + at) % payload.cycle]);
+            }
+        }
+    }
+
+    #[test]
+    fn neighbours_differ_and_capitals_stay() {
+        for size in [16, 64, 8191, 8179, 16_384, 2 * 8191] {
+            let payload = Payload::new(size, 1);
+            let next = payload.advance(0, size);
+            assert_ne!(
+                payload.stretch(0, size),
+                payload.stretch(next, size),
+                "{size}"
+            );
+            let mut upper = payload.bytes.clone();
+            upper.make_ascii_uppercase();
+            assert_eq!(upper, payload.bytes);
+        }
+        let payload = Payload::new(64, 1);
+        assert_ne!(payload.start(0), payload.start(1));
+    }
+}

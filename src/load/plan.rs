@@ -1,0 +1,345 @@
+//! What a run is to do.
+
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::LoadError;
+
+/// Everything a run is told.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Whom to ask.
+    pub endpoint: Endpoint,
+    /// What one request is.
+    pub mode: Mode,
+    /// How many connections are open at once.
+    pub connections: usize,
+    /// How many requests a connection has in flight; 1 in [`Mode::Conn`].
+    pub pipeline: usize,
+    /// How many bytes a message has.
+    pub size: usize,
+    /// When it is enough.
+    pub amount: Amount,
+    /// How long to ask before anything is counted.
+    pub warmup: Duration,
+    /// How long one request may take in all, from dialling or sending to the last byte.
+    pub timeout: Duration,
+    /// How long to poll before sleeping; zero sleeps at once.
+    pub spin: Duration,
+    /// Local addresses to dial from, in turn; none leaves the choice to the kernel.
+    pub sources: Vec<SocketAddr>,
+}
+
+/// What one request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Connect, send one message, await the whole of it back, close.
+    Conn {
+        /// Who closes, and how.
+        close: Close,
+    },
+    /// Send a message on a connection that stays, await the whole of it back.
+    Echo,
+}
+
+impl Mode {
+    /// As it is called on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Conn { .. } => "conn",
+            Mode::Echo => "echo",
+        }
+    }
+}
+
+/// Who ends a connection, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Close {
+    /// The client resets it: no `TIME_WAIT` anywhere, so ports last. On a Unix socket, which knows no
+    /// reset, a plain close.
+    ClientRst,
+    /// The client closes: its port then waits a minute in `TIME_WAIT`.
+    ClientFin,
+    /// The server closes after its answer, and the client waits for that.
+    Server,
+}
+
+impl fmt::Display for Close {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Close::ClientRst => "client-rst",
+            Close::ClientFin => "client-fin",
+            Close::Server => "server",
+        })
+    }
+}
+
+/// When it is enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Amount {
+    /// After this long.
+    For(Duration),
+    /// After this many requests.
+    Count(u64),
+}
+
+/// What a run would need and cannot have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// A number below what makes sense or above its limit.
+    #[error("{what} must be between {min} and {max}, not {given}")]
+    Bounds {
+        /// Which number.
+        what: &'static str,
+        /// The least that makes sense.
+        min: u64,
+        /// The limit.
+        max: u64,
+        /// What was asked for.
+        given: u64,
+    },
+    /// Not an endpoint.
+    #[error(
+        "{0:?} is no endpoint: write tcp://HOST:PORT, HOST:PORT, echo://HOST:PORT, unix:///PATH or echo+unix:///PATH"
+    )]
+    Endpoint(String),
+    /// A transport that this mode does not speak yet.
+    #[error("{0:?}: bench speaks TCP and Unix stream sockets")]
+    Transport(String),
+    /// A local address where there can be none, or of the other family.
+    #[error("--source {0} cannot be used with {1}")]
+    Source(SocketAddr, String),
+}
+
+/// As many connections as a local address has ports; more need several sources.
+pub const CONNECTIONS_MAX: usize = 1 << 20;
+/// A message that fits twice into what the kernel buffers would measure memory, not a server.
+pub const SIZE_BYTES_MAX: usize = 16 << 20;
+/// All that one connection may have in flight: it is one slice in memory.
+pub const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
+/// The ring of start times of one connection.
+pub const PIPELINE_MAX: usize = 1 << 16;
+
+impl Plan {
+    /// A run with the defaults of the command line: one second after 200 ms, 64 bytes, 50 at once.
+    pub fn new(endpoint: Endpoint, mode: Mode) -> Self {
+        Self {
+            endpoint,
+            mode,
+            connections: 50,
+            pipeline: 1,
+            size: 64,
+            amount: Amount::For(Duration::from_secs(1)),
+            warmup: Duration::from_millis(200),
+            timeout: Duration::from_secs(5),
+            spin: Duration::ZERO,
+            sources: Vec::new(),
+        }
+    }
+
+    /// Whether it can be carried out as far as that is known beforehand.
+    pub fn check(&self) -> Result<(), PlanError> {
+        bounds(
+            "the number of connections",
+            self.connections,
+            CONNECTIONS_MAX,
+        )?;
+        bounds("the pipeline's depth", self.pipeline, PIPELINE_MAX)?;
+        bounds("the size of a message", self.size, SIZE_BYTES_MAX)?;
+        bounds(
+            "the bytes in flight of a connection",
+            self.pipeline.saturating_mul(self.size),
+            IN_FLIGHT_BYTES_MAX,
+        )?;
+        if self.mode != Mode::Echo {
+            bounds("the pipeline's depth in this mode", self.pipeline, 1)?;
+        }
+        if self.timeout.is_zero() {
+            return Err(PlanError::Bounds {
+                what: "the timeout in milliseconds",
+                min: 1,
+                max: u64::MAX,
+                given: 0,
+            });
+        }
+        if let (Endpoint::Unix(_), Some(source)) = (&self.endpoint, self.sources.first()) {
+            return Err(PlanError::Source(*source, self.endpoint.to_string()));
+        }
+        Ok(())
+    }
+}
+
+fn bounds(what: &'static str, given: usize, max: usize) -> Result<(), PlanError> {
+    if (1..=max).contains(&given) {
+        return Ok(());
+    }
+    let wide = |n| u64::try_from(n).unwrap_or(u64::MAX);
+    Err(PlanError::Bounds {
+        what,
+        min: 1,
+        max: wide(max),
+        given: wide(given),
+    })
+}
+
+/// Whom to ask, as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    /// A host and a port over TCP.
+    Tcp(String),
+    /// A Unix stream socket.
+    Unix(PathBuf),
+}
+
+impl FromStr for Endpoint {
+    type Err = PlanError;
+
+    fn from_str(text: &str) -> Result<Self, PlanError> {
+        let malformed = || PlanError::Endpoint(text.to_owned());
+        let (scheme, rest) = text.split_once("://").unwrap_or(("tcp", text));
+        // A service or a transport, or both: only the transport matters here.
+        let transport = match scheme.split_once('+') {
+            Some((_, transport)) => transport,
+            None if matches!(scheme, "unix" | "unixgram" | "udp" | "fd") => scheme,
+            None => "tcp",
+        };
+        // The options of a served endpoint mean nothing to who asks it.
+        let address = rest.split_once('?').map_or(rest, |(address, _)| address);
+        match transport {
+            "tcp" => {
+                let address = address.strip_suffix('/').unwrap_or(address);
+                let (host, port) = address.rsplit_once(':').ok_or_else(malformed)?;
+                let bare_v6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
+                match port.parse::<u16>() {
+                    Ok(port) if port > 0 && !host.is_empty() && !host.contains('/') && !bare_v6 => {
+                        Ok(Self::Tcp(address.to_owned()))
+                    }
+                    _ => Err(malformed()),
+                }
+            }
+            "unix" if address.is_empty() => Err(malformed()),
+            "unix" => Ok(Self::Unix(PathBuf::from(address))),
+            _ => Err(PlanError::Transport(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Endpoint::Tcp(address) => write!(f, "tcp://{address}"),
+            Endpoint::Unix(path) => write!(f, "unix://{}", path.display()),
+        }
+    }
+}
+
+/// Whom to ask, as the kernel knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// An address over TCP.
+    Tcp(SocketAddr),
+    /// A Unix stream socket.
+    Unix(PathBuf),
+}
+
+impl Endpoint {
+    /// Looks the host up. Of several addresses the first that takes a connection is meant, which costs
+    /// the server one connection that says nothing; a single address is not tried.
+    pub(super) fn resolve(&self, timeout: Duration) -> Result<Target, LoadError> {
+        let host = match self {
+            Endpoint::Unix(path) => return Ok(Target::Unix(path.clone())),
+            Endpoint::Tcp(host) => host,
+        };
+        let failed = |source| LoadError::Resolve {
+            endpoint: self.to_string(),
+            source,
+        };
+        let addresses: Vec<_> = host.to_socket_addrs().map_err(failed)?.collect();
+        let none = || failed(io::Error::new(ErrorKind::NotFound, "no address"));
+        let first = *addresses.first().ok_or_else(none)?;
+        if addresses.len() == 1 {
+            return Ok(Target::Tcp(first));
+        }
+        let answers = |address: &SocketAddr| TcpStream::connect_timeout(address, timeout).is_ok();
+        Ok(Target::Tcp(
+            addresses.into_iter().find(answers).unwrap_or(first),
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_as_they_are_typed() {
+        let tcp = |address: &str| Ok(Endpoint::Tcp(address.to_owned()));
+        let unix = |path: &str| Ok(Endpoint::Unix(PathBuf::from(path)));
+        for (text, meant) in [
+            ("tcp://127.0.0.1:9000", tcp("127.0.0.1:9000")),
+            ("127.0.0.1:9000", tcp("127.0.0.1:9000")),
+            ("localhost:9000", tcp("localhost:9000")),
+            ("echo://127.0.0.1:9000", tcp("127.0.0.1:9000")),
+            ("echo+tcp://[::1]:9000/", tcp("[::1]:9000")),
+            (
+                "upper://127.0.0.1:9999?once=true&strip=true",
+                tcp("127.0.0.1:9999"),
+            ),
+            ("unix:///run/echo.sock", unix("/run/echo.sock")),
+            ("echo+unix:///run/echo.sock", unix("/run/echo.sock")),
+        ] {
+            assert_eq!(text.parse(), meant, "{text}");
+        }
+        for text in [
+            "",
+            "host",
+            "host:",
+            ":9000",
+            "host:0",
+            "host:65536",
+            "host:x",
+            "::1:9000",
+            "unix://",
+            "/run/x:1",
+        ] {
+            assert_eq!(
+                text.parse::<Endpoint>(),
+                Err(PlanError::Endpoint(text.to_owned())),
+                "{text}"
+            );
+        }
+        for text in ["echo+udp://[::1]:9000", "udp://[::1]:9000", "chat+fd://3"] {
+            assert_eq!(
+                text.parse::<Endpoint>(),
+                Err(PlanError::Transport(text.to_owned())),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_plan_says_which_number_is_wrong() {
+        let mut plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo);
+        assert_eq!(plan.check(), Ok(()));
+        plan.size = 0;
+        assert!(
+            plan.check()
+                .unwrap_err()
+                .to_string()
+                .starts_with("the size of a message must be between 1 and")
+        );
+        plan.size = SIZE_BYTES_MAX;
+        plan.pipeline = 1000;
+        assert!(plan.check().unwrap_err().to_string().contains("in flight"));
+        plan.pipeline = 1;
+        plan.sources = vec!["127.0.0.2:0".parse().unwrap()];
+        assert!(plan.check().unwrap_err().to_string().contains("--source"));
+    }
+}

@@ -1,0 +1,96 @@
+use std::collections::VecDeque;
+
+use crate::wire::Encode;
+
+/// How many bytes of earlier lines a room keeps: 1,024 lines of an ordinary length, and 64 MiB with
+/// every room there may be. What is longer than that is not kept at all.
+pub const HISTORY_BYTES_MAX: usize = 64 * 1024;
+
+/// The last lines that were said in a room, as they were sent.
+#[derive(Debug)]
+pub(super) struct History {
+    bytes: VecDeque<u8>,
+    lines: usize,
+    lines_max: usize,
+}
+
+impl History {
+    /// Nothing yet; at most `lines_max` lines.
+    pub(super) fn new(lines_max: u32) -> History {
+        History {
+            bytes: VecDeque::new(),
+            lines: 0,
+            lines_max: usize::try_from(lines_max).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// How many lines there are.
+    pub(super) fn len(&self) -> usize {
+        self.lines
+    }
+
+    /// Remembers whole lines, and forgets the oldest for them.
+    pub(super) fn keep(&mut self, said: &[u8]) {
+        if self.lines_max == 0 {
+            return;
+        }
+        for line in said.split_inclusive(|&byte| byte == b'\n') {
+            self.lines += 1;
+            self.bytes.extend(line);
+            while self.lines > self.lines_max || self.bytes.len() > HISTORY_BYTES_MAX {
+                self.forget_oldest();
+            }
+        }
+        self.bytes.shrink_to(HISTORY_BYTES_MAX);
+    }
+
+    fn forget_oldest(&mut self) {
+        let end = self.bytes.iter().position(|&byte| byte == b'\n');
+        self.bytes
+            .drain(..end.map_or(self.bytes.len(), |end| end + 1));
+        self.lines -= 1;
+    }
+}
+
+impl Encode for History {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let (older, newer) = self.bytes.as_slices();
+        out.extend_from_slice(older);
+        out.extend_from_slice(newer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replayed(history: &History) -> Vec<u8> {
+        let mut out = Vec::new();
+        history.encode(&mut out);
+        out
+    }
+
+    #[test]
+    fn the_last_lines_are_kept() {
+        let mut history = History::new(3);
+        history.keep(b"1\n2\n");
+        history.keep(b"3\n4\n5\n");
+        assert_eq!(replayed(&history), b"3\n4\n5\n");
+        assert_eq!(history.len(), 3);
+        let mut none = History::new(0);
+        none.keep(b"1\n");
+        assert_eq!((none.len(), replayed(&none)), (0, vec![]));
+    }
+
+    #[test]
+    fn bytes_are_bounded_as_lines_are() {
+        let mut history = History::new(u32::MAX);
+        let line = [&b"x".repeat(999)[..], b"\n"].concat();
+        (0..1000).for_each(|_| history.keep(&line));
+        assert_eq!(history.len(), HISTORY_BYTES_MAX / 1000);
+        history.keep(&[&b"x".repeat(HISTORY_BYTES_MAX)[..], b"\n"].concat());
+        assert_eq!((history.len(), replayed(&history).len()), (0, 0));
+        history.keep(b"again\n");
+        assert_eq!(replayed(&history), b"again\n");
+    }
+}

@@ -1,0 +1,34 @@
+use super::name::Name;
+use super::pace::Pace;
+use super::room::RoomKey;
+use crate::wire::Line;
+
+/// Somebody who is here: what the chat knows of one connection.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) name: Name,
+    pub(super) room: RoomKey,
+    /// Where among the room's members: its place in that list.
+    pub(super) seat: usize,
+    /// Whether the room was told of the coming, and so is to be told of the going.
+    pub(super) announced: bool,
+    /// Whether a line has come already.
+    pub(super) spoke: bool,
+    pub(super) lines: Line,
+    pub(super) pace: Pace,
+}
+
+impl Member {
+    /// A newcomer who has no seat yet.
+    pub(super) fn new(name: Name, line_bytes_max: usize) -> Member {
+        Member {
+            name,
+            room: RoomKey::MAX,
+            seat: usize::MAX,
+            announced: false,
+            spoke: false,
+            lines: Line::new(line_bytes_max),
+            pace: Pace::default(),
+        }
+    }
+}

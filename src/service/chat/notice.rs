@@ -1,0 +1,41 @@
+use std::fmt;
+use std::io::Write;
+
+use super::name::Name;
+use crate::wire::{Encode, neutralise};
+
+/// A line of the server's own: `* ` and a sentence.
+///
+/// Whatever a peer sent that is shown in one comes as a [`Name`] or through
+/// [`Escaped`](crate::wire::Escaped).
+pub(super) struct Notice<'a>(pub(super) fmt::Arguments<'a>);
+
+impl Encode for Notice<'_> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        writeln!(out, "* {}", self.0).expect("memory takes every byte");
+    }
+}
+
+/// A line that somebody said: the name, a colon, and the text with nothing in it that acts.
+pub(super) struct Words<'a> {
+    pub(super) name: &'a Name,
+    /// What stands between the name and the text. No name has a space, so nobody can say a line that
+    /// looks as if it were private.
+    pub(super) link: &'static [u8],
+    pub(super) text: &'a [u8],
+}
+
+/// Between the name and what is said in a room.
+pub(super) const ALOUD: &[u8] = b": ";
+
+/// Between the name and what is said to one member alone.
+pub(super) const IN_PRIVATE: &[u8] = b" (private): ";
+
+impl Encode for Words<'_> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.name.as_bytes());
+        out.extend_from_slice(self.link);
+        neutralise(self.text, out);
+        out.push(b'\n');
+    }
+}

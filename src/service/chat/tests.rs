@@ -1,0 +1,621 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::*;
+use crate::service::rehearsal::Stage;
+use crate::wire::{LINE_BYTES_MAX, WireError};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// A chat with these many guests, who have heard who came.
+fn room(guests: usize) -> (Stage<Chat>, Vec<ConnId>) {
+    crowd(&config::Chat::default(), guests)
+}
+
+fn crowd(options: &config::Chat, guests: usize) -> (Stage<Chat>, Vec<ConnId>) {
+    let mut stage = Stage::new(Chat::new(options, LINE_BYTES_MAX));
+    let ids: Vec<_> = (0..guests).map(|_| stage.enters()).collect();
+    for &id in &ids {
+        stage.hears(id);
+    }
+    (stage, ids)
+}
+
+trait Hears {
+    fn hears_text(&mut self, id: ConnId) -> String;
+}
+
+impl Hears for Stage<Chat> {
+    fn hears_text(&mut self, id: ConnId) -> String {
+        String::from_utf8(self.hears(id)).expect("what a chat says is UTF-8")
+    }
+}
+
+/// Seats, names and rooms agree with each other (I9).
+fn check(stage: &Stage<Chat>) {
+    let chat = &stage.service;
+    assert_eq!(chat.names.len(), chat.members.len());
+    let mut seated = 0;
+    for (n, room) in chat.rooms.iter().enumerate() {
+        assert!(n == 0 || !room.members.is_empty(), "{} is empty", room.name);
+        let key = chat.rooms.find(room.name).unwrap();
+        for (seat, &id) in room.members.iter().enumerate() {
+            let member = chat.members.get(id).unwrap();
+            assert_eq!((member.room, member.seat), (key, seat));
+            assert_eq!(chat.names[&member.name.key()], id);
+            seated += 1;
+        }
+    }
+    assert_eq!(seated, chat.members.len());
+    assert!(chat.said.is_empty());
+}
+
+#[test]
+fn t6_a_newcomer_has_a_name_and_is_in_the_lobby_at_once() {
+    let (mut stage, _) = room(0);
+    let a = stage.enters();
+    assert_eq!(
+        stage.hears_text(a),
+        "* you are guest-1 in lobby (1 here); /help lists the commands\n"
+    );
+    let b = stage.enters();
+    assert_eq!(stage.hears_text(a), "* guest-2 joined\n");
+    assert_eq!(
+        stage.hears_text(b),
+        "* you are guest-2 in lobby (2 here); /help lists the commands\n"
+    );
+}
+
+#[test]
+fn t6_lines_reach_the_others_and_never_oneself() {
+    let (mut stage, ids) = room(3);
+    stage.says(ids[0], "hello\n你好\r\n\n \n".as_bytes());
+    for &other in &ids[1..] {
+        assert_eq!(
+            stage.hears_text(other),
+            "guest-1: hello\nguest-1: 你好\nguest-1:  \n"
+        );
+    }
+    assert_eq!(stage.hears_text(ids[0]), "");
+}
+
+#[test]
+fn t6_byte_by_byte_and_glued_are_the_same() {
+    let (mut stage, ids) = room(2);
+    let script = "/nick eva\none\ntwo 好\r\n/nick bob\nthree\n".as_bytes();
+    stage.says(ids[0], script);
+    let glued = stage.hears_text(ids[1]);
+    assert_eq!(
+        glued,
+        "* guest-1 is now eva\neva: one\neva: two 好\n* eva is now bob\nbob: three\n"
+    );
+    stage.says(ids[0], b"/nick guest-1\n/nick x\n");
+    stage.hears(ids[1]);
+    for byte in script {
+        stage.says(ids[0], &[*byte]);
+    }
+    assert_eq!(stage.hears_text(ids[1]), glued.replace("guest-1", "x"));
+}
+
+#[test]
+fn t6_half_close_counts_a_last_line_and_ends_the_membership() {
+    let (mut stage, ids) = room(2);
+    stage.says(ids[0], b"one\n/who\nlast");
+    stage.ends(ids[0]);
+    assert_eq!(
+        stage.hears_text(ids[1]),
+        "guest-1: one\nguest-1: last\n* guest-1 left\n"
+    );
+    assert!(stage.is_leaving(ids[0]));
+    assert_eq!(stage.fault(ids[0]), None);
+    stage.says(ids[1], b"too late\n");
+    assert_eq!(stage.hears_text(ids[0]), "* in lobby: guest-1, guest-2\n");
+    stage.leaves(ids[0]);
+    assert_eq!(stage.hears_text(ids[1]), "", "left once");
+    check(&stage);
+}
+
+#[test]
+fn t6_names_are_unique_whatever_their_case() {
+    let (mut stage, ids) = room(2);
+    stage.says(ids[0], b"/nick Eva\n");
+    assert_eq!(stage.hears_text(ids[0]), "* you are now Eva\n");
+    assert_eq!(stage.hears_text(ids[1]), "* guest-1 is now Eva\n");
+    for (asked, told) in [
+        ("/nick eVA", "* eVA is somebody else's name\n"),
+        (
+            "/nick guest-1",
+            "* names that begin with guest- are given by the server\n",
+        ),
+        (
+            "/NICK Guest-9",
+            "* names that begin with guest- are given by the server\n",
+        ),
+        ("/nick", "* you are guest-2\n"),
+        ("/nick guest-2", "* you are guest-2 already\n"),
+    ] {
+        stage.says(ids[1], format!("{asked}\n").as_bytes());
+        assert_eq!(stage.hears_text(ids[1]), told);
+    }
+    // One's own name in another case is one's own.
+    stage.says(ids[0], b"/nick eva\n");
+    assert_eq!(stage.hears_text(ids[0]), "* you are now eva\n");
+    stage.leaves(ids[0]);
+    stage.says(ids[1], b"/nick EVA\n");
+    assert!(stage.hears_text(ids[1]).ends_with("* you are now EVA\n"));
+    check(&stage);
+}
+
+#[test]
+fn t6_rooms_are_made_heard_and_forgotten() {
+    let (mut stage, ids) = room(3);
+    stage.says(ids[0], b"/join #Rust\nalone\n/join lobby\n/join rust\n");
+    stage.says(ids[1], b"/join rust\nhi\n");
+    assert_eq!(
+        stage.hears_text(ids[2]),
+        "* guest-1 left\n* guest-1 joined\n* guest-1 left\n* guest-2 left\n"
+    );
+    assert_eq!(
+        stage.hears_text(ids[0]),
+        "* you are in Rust (1 here)\n* you are in lobby (3 here)\n* you are in rust (1 here)\n\
+         * guest-2 joined\nguest-2: hi\n"
+    );
+    stage.says(ids[2], b"/rooms\n/who RUST\n/who\n/who nowhere\nlobby?\n");
+    assert_eq!(
+        stage.hears_text(ids[2]),
+        "* rooms: lobby (1), rust (2)\n* in rust: guest-1, guest-2\n* in lobby: guest-3\n\
+         * there is no room nowhere\n"
+    );
+    stage.hears(ids[1]);
+    stage.says(ids[1], b"/join rust\n/part\n");
+    stage.says(ids[0], b"/quit\nnot said\n");
+    assert_eq!(
+        stage.hears_text(ids[1]),
+        "* you are in rust already\n* you are in lobby (2 here)\n"
+    );
+    assert!(stage.is_leaving(ids[0]));
+    assert_eq!(stage.unread(ids[0]), b"");
+    stage.hears(ids[2]);
+    stage.says(ids[2], b"/rooms\n");
+    assert_eq!(stage.hears_text(ids[2]), "* rooms: lobby (2)\n");
+    check(&stage);
+}
+
+#[test]
+fn t6_private_messages_reach_one_in_any_room() {
+    let (mut stage, ids) = room(3);
+    stage.says(ids[1], b"/join away\n/nick bob\n");
+    ids.iter().for_each(|&id| drop(stage.hears(id)));
+    stage.says(
+        ids[0],
+        b"/msg BOB  are you there? \n/msg guest-1 me\n/msg nobody x\n/msg bob\n",
+    );
+    assert_eq!(
+        stage.hears_text(ids[1]),
+        "guest-1 (private): are you there?\n"
+    );
+    assert_eq!(
+        stage.hears_text(ids[0]),
+        "* that is you\n* nobody is called nobody\n* /msg NAME TEXT\n"
+    );
+    assert_eq!(stage.hears_text(ids[2]), "");
+}
+
+#[test]
+fn t6_unknown_commands_are_answered_and_a_doubled_slash_is_said() {
+    let (mut stage, ids) = room(2);
+    stage.says(ids[0], b"/frobnicate me\n/\n//etc/passwd\n/he\x1blp\n");
+    let told = stage.hears_text(ids[0]);
+    assert_eq!(told.lines().count(), 3);
+    assert!(told.starts_with("* unknown command /frobnicate;"), "{told}");
+    assert!(told.contains("/he\\x1blp;"), "{told}");
+    assert_eq!(stage.hears_text(ids[1]), "guest-1: /etc/passwd\n");
+    stage.says(ids[0], b"/help\n");
+    assert!(
+        stage
+            .hears_text(ids[0])
+            .lines()
+            .all(|line| line.starts_with("* "))
+    );
+}
+
+#[test]
+fn t6_history_is_told_to_newcomers_of_a_room() {
+    let options = config::Chat {
+        history: 2,
+        ..config::Chat::default()
+    };
+    let (mut stage, ids) = crowd(&options, 1);
+    stage.says(ids[0], b"one\ntwo\nthree\n/msg guest-1 private\n");
+    let b = stage.enters();
+    assert_eq!(
+        stage.hears_text(b),
+        "* you are guest-2 in lobby (2 here); /help lists the commands\n\
+         * earlier lines: 2\nguest-1: two\nguest-1: three\n"
+    );
+    stage.says(ids[0], b"/join x\nfour\n");
+    stage.says(b, b"/join x\n");
+    assert_eq!(
+        stage.hears_text(b),
+        "* guest-1 left\n* you are in x (2 here)\n* earlier lines: 1\nguest-1: four\n"
+    );
+}
+
+#[test]
+fn t6_flood_holds_the_speaker_and_loses_nothing() {
+    let options = config::Chat {
+        flood: true,
+        ..config::Chat::default()
+    };
+    let (mut stage, ids) = crowd(&options, 2);
+    let lines: String = (0..50).map(|n| format!("{n}\n")).collect();
+    stage.says(ids[0], lines.as_bytes());
+    assert_eq!(stage.hears_text(ids[1]).lines().count(), 20);
+    assert_eq!(stage.wakes_in(ids[0]), Some(100 * MS));
+    // What comes while it is held waits behind the rest, and the end of input behind that.
+    stage.says(ids[0], b"last");
+    stage.ends(ids[0]);
+    let mut rest = String::new();
+    for tenth in 1..=30 {
+        stage.waits(100 * MS);
+        let heard = stage.hears_text(ids[1]);
+        assert!(!heard.is_empty(), "{tenth}");
+        rest += &heard;
+    }
+    while !stage.is_leaving(ids[0]) {
+        stage.waits(100 * MS);
+    }
+    rest += &stage.hears_text(ids[1]);
+    let expected: String = (20..50).map(|n| format!("guest-1: {n}\n")).collect();
+    assert_eq!(rest, expected + "guest-1: last\n* guest-1 left\n");
+}
+
+#[test]
+fn t6_a_refusal_is_a_notice() {
+    let (stage, _) = room(0);
+    let mut out = Vec::new();
+    stage.service.refusal("too many connections", &mut out);
+    assert_eq!(out, b"* too many connections\n");
+    assert_eq!(stage.service.backlog(), Backlog::LetGo);
+    assert!(stage.service.heeds_last_words());
+}
+
+#[test]
+fn an_http_request_line_is_hung_up_on() {
+    for request in [
+        "GET / HTTP/1.1\r\n",
+        "POST /x y HTTP/1.0\n",
+        "PRI * HTTP/2.0\r\n",
+    ] {
+        let (mut stage, ids) = room(2);
+        stage.says(ids[0], request.as_bytes());
+        stage.says(ids[0], b"Host: x\r\n\r\n/nick eva\n");
+        assert!(stage.fault(ids[0]).is_some());
+        assert!(stage.is_leaving(ids[0]));
+        assert_eq!(stage.hears_text(ids[1]), "* guest-1 left\n", "{request}");
+    }
+    let (mut stage, ids) = room(2);
+    stage.says(
+        ids[0],
+        b"GET me a coffee\nHTTP/1.1 is old\nGET / HTTP/1.1\n",
+    );
+    assert_eq!(
+        stage.hears_text(ids[1]).lines().count(),
+        3,
+        "only a first line counts"
+    );
+    assert!(stage.fault(ids[0]).is_none());
+}
+
+#[test]
+fn fault_h1_members_are_told_that_the_server_stops() {
+    let (mut stage, ids) = room(3);
+    stage.stops();
+    for &id in &ids {
+        assert_eq!(stage.hears_text(id), "* the server is stopping\n");
+        assert!(stage.is_leaving(id));
+        stage.leaves(id);
+    }
+    check(&stage);
+    assert!(stage.service.members.is_empty());
+}
+
+#[test]
+fn fault_b1_single_bytes_of_a_long_line() {
+    let (mut stage, ids) = room(2);
+    for _ in 0..10_000 {
+        stage.says(ids[0], b"x");
+    }
+    stage.says(ids[0], b"\n");
+    assert_eq!(
+        stage.hears_text(ids[1]),
+        format!("guest-1: {}\n", "x".repeat(10_000))
+    );
+}
+
+#[test]
+fn fault_b3_ten_thousand_lines_in_one_segment_arrive_in_order() {
+    let (mut stage, ids) = room(2);
+    let lines: String = (0..10_000).map(|n| format!("{n}\n")).collect();
+    stage.says(ids[0], lines.as_bytes());
+    let expected: String = (0..10_000).map(|n| format!("guest-1: {n}\n")).collect();
+    assert_eq!(stage.hears_text(ids[1]), expected);
+}
+
+#[test]
+fn fault_b7_a_flood_of_empty_lines_is_nothing() {
+    let (mut stage, ids) = room(2);
+    stage.says(ids[0], &b"\n".repeat(100_000));
+    assert_eq!(stage.hears_text(ids[1]), "");
+    assert_eq!(stage.unread(ids[0]), b"");
+}
+
+#[test]
+fn fault_b8_b9_a_line_at_the_limit_and_an_endless_one() {
+    let (mut stage, ids) = room(3);
+    stage.says(ids[0], &b"x".repeat(LINE_BYTES_MAX));
+    stage.says(ids[0], b"\r\n");
+    assert_eq!(stage.hears(ids[1]).len(), LINE_BYTES_MAX + 10);
+    stage.says(ids[0], b"before\n");
+    for _ in 0..17 {
+        stage.says(ids[0], &b"x".repeat(4096));
+    }
+    assert_eq!(
+        stage.hears_text(ids[0]),
+        "* line too long (limit 65536 bytes)\n"
+    );
+    let fault = stage.fault(ids[0]);
+    assert!(matches!(
+        fault,
+        Some(Fault::Wire(WireError::TooLong { .. }))
+    ));
+    assert_eq!(
+        stage.hears_text(ids[1]),
+        "guest-1: before\n* guest-1 left\n"
+    );
+    stage.leaves(ids[0]);
+    assert_eq!(stage.hears_text(ids[1]), "");
+    check(&stage);
+}
+
+#[test]
+fn fault_b11_who_does_not_keep_up_is_seen_to_leave_for_that() {
+    let (mut stage, ids) = room(2);
+    stage.loses(ids[0], Closed::TooSlow);
+    assert_eq!(
+        stage.hears_text(ids[1]),
+        "* guest-1 left (did not keep up)\n"
+    );
+}
+
+#[test]
+fn fault_c1_what_is_not_utf8_is_replaced() {
+    let (mut stage, ids) = room(2);
+    // A lone byte, a surrogate, an overlong slash, a cut character, and one that is whole.
+    stage.says(
+        ids[0],
+        b"a\xffb \xed\xa0\x80 \xc0\xaf \xe4\xbd\n\xe4\xbd\xa0\n",
+    );
+    assert_eq!(
+        stage.hears_text(ids[1]),
+        "guest-1: a\u{fffd}b \u{fffd}\u{fffd}\u{fffd} \u{fffd}\u{fffd} \u{fffd}\nguest-1: 你\n"
+    );
+    // One character over two reads, and another over two lines that end in CR.
+    stage.says(ids[0], b"\xe4\xbd");
+    stage.says(ids[0], b"\xa0\n");
+    assert_eq!(stage.hears_text(ids[1]), "guest-1: 你\n");
+}
+
+#[test]
+fn fault_c8_nothing_that_is_said_acts_on_a_terminal_or_looks_like_another_line() {
+    let (mut stage, ids) = room(2);
+    stage.says(
+        ids[0],
+        "\x1b[2J\rguest-2: mine\0\u{85}* x left\u{2028}y\u{202e}z\tok\n".as_bytes(),
+    );
+    assert_eq!(
+        stage.hears_text(ids[1]),
+        "guest-1: \u{fffd}[2J\u{fffd}guest-2: mine\u{fffd}\u{fffd}* x left\u{fffd}y\u{fffd}z\tok\n"
+    );
+}
+
+#[test]
+fn fault_c9_c10_a_name_is_plain() {
+    let (mut stage, ids) = room(2);
+    for name in [
+        "{}",
+        "%s%n",
+        "eva\u{200b}",
+        "е\u{301}va",
+        "a b",
+        "*",
+        "-x",
+        &"x".repeat(33),
+        "a\x1b[m",
+    ] {
+        stage.says(ids[0], format!("/nick {name}\n").as_bytes());
+        let told = stage.hears_text(ids[0]);
+        assert!(told.contains("is no name"), "{told}");
+        assert_eq!(told.lines().count(), 1);
+        assert!(!told.contains('\x1b'));
+    }
+    stage.says(ids[0], b"{} %s%n {0:?}\n");
+    assert_eq!(stage.hears_text(ids[1]), "guest-1: {} %s%n {0:?}\n");
+}
+
+#[test]
+fn fault_d20_nobody_who_was_announced_stays_behind() {
+    let (mut stage, ids) = room(1);
+    let b = stage.enters();
+    stage.leaves(b);
+    assert_eq!(
+        stage.hears_text(ids[0]),
+        "* guest-2 joined\n* guest-2 left\n"
+    );
+    check(&stage);
+}
+
+#[test]
+fn comings_and_goings_of_a_crowd_are_not_announced() {
+    let (mut stage, ids) = room(ANNOUNCED_MAX);
+    let late = stage.enters();
+    let later = stage.enters();
+    assert_eq!(stage.hears_text(ids[0]), "");
+    // Announced when there were fewer, so announced to leave; the others neither.
+    stage.leaves(ids[7]);
+    assert_eq!(stage.hears_text(ids[0]), "* guest-8 left\n");
+    stage.leaves(late);
+    assert_eq!(stage.hears_text(ids[0]), "");
+    stage.says(later, b"still heard\n/who\n");
+    assert_eq!(stage.hears_text(ids[0]), "guest-1026: still heard\n");
+    let told = stage.hears_text(later);
+    assert!(told.ends_with(" and 924 more\n"), "{told}");
+    check(&stage);
+}
+
+#[test]
+fn rooms_are_bounded_and_their_list_too() {
+    let (mut stage, ids) = room(ROOMS_MAX + 1);
+    for (n, &id) in ids.iter().enumerate().skip(1) {
+        stage.says(id, format!("/join r{n}\n").as_bytes());
+    }
+    assert_eq!(stage.service.rooms.len(), ROOMS_MAX);
+    let last = ids[ROOMS_MAX];
+    assert!(
+        stage
+            .hears_text(last)
+            .ends_with("* there are 1024 rooms already: join one of them\n")
+    );
+    stage.hears(ids[0]);
+    stage.says(ids[0], b"/rooms\n");
+    assert!(stage.hears_text(ids[0]).ends_with(" and 924 more\n"));
+    check(&stage);
+}
+
+/// One line of one member, as it is sent.
+fn line() -> impl Strategy<Value = Vec<u8>> {
+    let line = prop_oneof![
+        8 => prop::collection::vec(any::<u8>().prop_filter("a line has no LF", |&b| b != b'\n'), 0..30),
+        8 => "[a-z你好 ]{0,20}\r?".prop_map(String::into_bytes),
+        2 => "/nick [abAB]{1,2}".prop_map(String::into_bytes),
+        2 => "/join #?[xyX]".prop_map(String::into_bytes),
+        1 => "/msg [abAB]{1,2} [a-z]{0,5}".prop_map(String::into_bytes),
+        1 => "/(who|rooms|part|help|WHO x)".prop_map(String::into_bytes),
+    ];
+    line.prop_map(|mut line| {
+        line.push(b'\n');
+        line
+    })
+}
+
+const SPEAKERS: usize = 4;
+
+/// What everybody hears if each line comes whole.
+fn heard_whole(options: &config::Chat, script: &[(usize, Vec<u8>)]) -> Vec<String> {
+    let (mut stage, ids) = crowd(options, SPEAKERS);
+    for (who, line) in script {
+        stage.says(ids[*who], line);
+    }
+    check(&stage);
+    ids.iter().map(|&id| stage.hears_text(id)).collect()
+}
+
+proptest! {
+    /// However the bytes are cut and glued, as long as the lines end in the same order.
+    #[test]
+    fn fault_b2_any_segmentation_gives_everybody_the_same(
+        script in prop::collection::vec((0..SPEAKERS, line()), 0..40),
+        cuts in prop::collection::vec(any::<Index>(), 200),
+        history in 0u32..4,
+    ) {
+        let options = config::Chat { history, ..config::Chat::default() };
+        let (mut stage, ids) = crowd(&options, SPEAKERS);
+        let mut cuts = cuts.iter().cycle();
+        let mut cut = |len: usize| cuts.next().unwrap().index(len + 1);
+        // What each speaker says in all, how much of it was sent, how much of it must have been.
+        let mut all = vec![Vec::new(); SPEAKERS];
+        for (who, line) in &script {
+            all[*who].extend_from_slice(line);
+        }
+        let mut sent = [0; SPEAKERS];
+        let mut due = [0; SPEAKERS];
+        for (n, (who, line)) in script.iter().enumerate() {
+            due[*who] += line.len();
+            let same_speaks_next = script.get(n + 1).is_some_and(|(next, _)| next == who);
+            if same_speaks_next && cut(1) == 1 {
+                continue;
+            }
+            // The line, with a beginning of the speaker's next one, in any number of pieces.
+            let next = all[*who][due[*who]..].iter().position(|&b| b == b'\n').unwrap_or(0);
+            let end = due[*who] + cut(next);
+            while sent[*who] < end {
+                let piece = 1 + cut(end - sent[*who] - 1);
+                stage.says(ids[*who], &all[*who][sent[*who]..sent[*who] + piece]);
+                sent[*who] += piece;
+            }
+        }
+        check(&stage);
+        let heard: Vec<_> = ids.iter().map(|&id| stage.hears_text(id)).collect();
+        prop_assert_eq!(heard, heard_whole(&options, &script));
+    }
+
+    /// I11: what each member hears is part of one common order, and nothing of a room is missing.
+    #[test]
+    fn i11_everybody_hears_a_part_of_one_order(
+        script in prop::collection::vec((0..SPEAKERS, prop::bool::weighted(0.2)), 0..60),
+    ) {
+        let (mut stage, ids) = crowd(&config::Chat::default(), SPEAKERS);
+        let mut rooms = [0; SPEAKERS];
+        let mut expected = vec![Vec::new(); SPEAKERS];
+        for (n, &(who, moves)) in script.iter().enumerate() {
+            if moves {
+                rooms[who] = (rooms[who] + 1) % 2;
+                stage.says(ids[who], format!("/join {}\n", ["lobby", "x"][rooms[who]]).as_bytes());
+            } else {
+                stage.says(ids[who], format!("{n}\n").as_bytes());
+                for other in (0..SPEAKERS).filter(|&other| other != who && rooms[other] == rooms[who]) {
+                    expected[other].push(n);
+                }
+            }
+        }
+        for (n, &id) in ids.iter().enumerate() {
+            let text = stage.hears_text(id);
+            let said = text.lines().filter(|line| !line.starts_with("* "));
+            let heard: Vec<usize> = said.map(|line| line.split_once(": ").unwrap().1.parse().unwrap()).collect();
+            prop_assert_eq!(&heard, &expected[n]);
+        }
+    }
+
+    /// Comings and goings in any order leave seats, names and rooms in agreement.
+    #[test]
+    fn i9_whoever_is_gone_is_gone_from_everywhere(
+        steps in prop::collection::vec((any::<Index>(), 0..6u8), 0..80),
+    ) {
+        let (mut stage, mut ids) = room(2);
+        for (pick, step) in steps {
+            if ids.is_empty() || step == 0 {
+                ids.push(stage.enters());
+                continue;
+            }
+            let id = ids[pick.index(ids.len())];
+            match step {
+                1 => stage.says(id, b"/join x\n"),
+                2 => stage.says(id, b"/nick eva\n/join y\n"),
+                3 => stage.says(id, b"/quit\n"),
+                4 => stage.ends(id),
+                _ => {
+                    stage.leaves(id);
+                    ids.retain(|&here| here != id);
+                }
+            }
+            check(&stage);
+        }
+        for id in ids {
+            stage.leaves(id);
+        }
+        check(&stage);
+        prop_assert_eq!((stage.service.rooms.len(), stage.service.members.len()), (1, 0));
+    }
+}

@@ -1,0 +1,225 @@
+use super::Service;
+use super::peer::Peer;
+use super::settling::Settling;
+use crate::buf::ReadBuf;
+use crate::config::{self, GreetingFraming};
+use crate::outbox::{Closed, Fault, Turn};
+use crate::wire::{Burst, Encode, Framed};
+
+/// Greets whoever connects; then hangs up, or waits for one burst and perhaps replies to it (T4).
+///
+/// Each greeting is one frame of its own. Framed by length, whoever reads gets them apart; `raw`,
+/// nobody does: they leave in one write, and would stick in the peer's buffer if they left in many,
+/// since TCP keeps no boundaries. The reply is framed as the greetings are.
+///
+/// The reply answers a burst. A client that half-closes without a byte sent none, and is hung up on.
+#[derive(Debug)]
+pub struct Greeting {
+    /// As they are sent.
+    greetings: Vec<Vec<u8>>,
+    /// What is done after them.
+    then: Then,
+}
+
+#[derive(Debug)]
+enum Then {
+    /// The server closes at once.
+    Close,
+    /// It takes one burst, sends this, and closes then.
+    Wait(Settling, Vec<u8>),
+}
+
+impl Greeting {
+    /// As `options` say.
+    pub fn new(options: &config::Greeting) -> Greeting {
+        let frame = |text: &String| framed(text.as_bytes(), options.framing);
+        let then = match &options.reply {
+            None if !options.wait => Then::Close,
+            reply => Then::Wait(
+                Settling::new(options.settle),
+                reply.as_ref().map(frame).unwrap_or_default(),
+            ),
+        };
+        Greeting {
+            greetings: options.greeting.iter().map(frame).collect(),
+            then,
+        }
+    }
+}
+
+fn framed(text: &[u8], framing: GreetingFraming) -> Vec<u8> {
+    match framing {
+        GreetingFraming::Raw => text.to_vec(),
+        GreetingFraming::I32 => {
+            let frame = Framed::new(text).expect("a text that somebody configured is below 2 GiB");
+            let mut out = Vec::new();
+            frame.encode(&mut out);
+            out
+        }
+    }
+}
+
+impl Service for Greeting {
+    fn open(&mut self, t: &mut Turn<'_>, _peer: &Peer) {
+        for greeting in &self.greetings {
+            t.reply(&greeting[..]);
+        }
+        if matches!(self.then, Then::Close) {
+            // What the client says on its own account is not read, and must not turn our end into
+            // a reset that destroys the greeting on its way.
+            t.close_lingering();
+        }
+    }
+
+    fn input(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
+        if let Then::Wait(settling, reply) = &mut self.then
+            && settling.next(t, &mut Burst::default(), input)?.is_some()
+        {
+            t.reply(&reply[..]);
+            t.close_lingering();
+        }
+        Ok(())
+    }
+
+    fn wake(&mut self, t: &mut Turn<'_>) {
+        if let Then::Wait(settling, _) = &mut self.then {
+            settling.wake(t);
+        }
+    }
+
+    fn eof(&mut self, t: &mut Turn<'_>, rest: &mut ReadBuf) -> Result<(), Fault> {
+        if let Then::Wait(_, reply) = &self.then
+            && rest.last(&mut Burst::default())?.is_some()
+        {
+            t.reply(&reply[..]);
+        }
+        t.close();
+        Ok(())
+    }
+
+    fn closed(&mut self, t: &mut Turn<'_>, _why: &Closed) {
+        if let Then::Wait(settling, _) = &mut self.then {
+            settling.forget(t.id);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::service::rehearsal::Stage;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn stage(options: &config::Greeting) -> Stage<Greeting> {
+        Stage::new(Greeting::new(options))
+    }
+
+    fn greets(greetings: &[&str]) -> config::Greeting {
+        config::Greeting {
+            greeting: greetings.iter().map(ToString::to_string).collect(),
+            ..config::Greeting::default()
+        }
+    }
+
+    #[test]
+    fn t4_three_greetings_unframed_then_the_server_closes() {
+        let mut stage = stage(&greets(&["sbzz", "sbzz", "sbzz"]));
+        let guest = stage.enters();
+        assert_eq!(stage.hears(guest), b"sbzzsbzzsbzz");
+        assert!(stage.is_leaving(guest));
+    }
+
+    #[test]
+    fn t4_two_greetings_framed_by_length() {
+        let mut stage = stage(&config::Greeting {
+            framing: GreetingFraming::I32,
+            ..greets(&["hello", ""])
+        });
+        let guest = stage.enters();
+        assert_eq!(stage.hears(guest), b"\x05\0\0\0hello\0\0\0\0");
+        assert!(stage.is_leaving(guest));
+    }
+
+    #[test]
+    fn t4_hello_then_one_message_is_read() {
+        let mut stage = stage(&config::Greeting {
+            wait: true,
+            ..greets(&["hello"])
+        });
+        let guest = stage.enters();
+        assert_eq!(stage.hears(guest), b"hello");
+        assert!(!stage.is_leaving(guest));
+        for byte in b"thanks" {
+            stage.says(guest, &[*byte]);
+            stage.waits(19 * MS);
+            assert!(!stage.is_leaving(guest));
+        }
+        stage.waits(MS);
+        assert_eq!(stage.hears(guest), b"");
+        assert!(stage.is_leaving(guest));
+    }
+
+    #[test]
+    fn t4_hi_is_the_reply_to_the_first_message_however_it_ends() {
+        let options = config::Greeting {
+            reply: Some("hi".into()),
+            ..config::Greeting::default()
+        };
+        for ending in ["newline", "silence", "half-close"] {
+            let mut stage = stage(&options);
+            let guest = stage.enters();
+            stage.says(guest, b"hel");
+            stage.says(guest, b"lo");
+            assert_eq!(stage.hears(guest), b"", "{ending}");
+            match ending {
+                "newline" => stage.says(guest, b"\nand more\n"),
+                "silence" => stage.waits(20 * MS),
+                _ => stage.ends(guest),
+            }
+            assert_eq!(stage.hears(guest), b"hi", "{ending}");
+            assert!(stage.is_leaving(guest), "{ending}");
+        }
+    }
+
+    #[test]
+    fn t4_the_reply_is_framed_as_the_greetings_are() {
+        let mut stage = stage(&config::Greeting {
+            framing: GreetingFraming::I32,
+            reply: Some("hi".into()),
+            ..config::Greeting::default()
+        });
+        let guest = stage.enters();
+        stage.says(guest, b"hello\n");
+        assert_eq!(stage.hears(guest), b"\x02\0\0\0hi");
+    }
+
+    #[test]
+    fn fault_a14_a_half_close_with_no_request_ends_the_connection() {
+        let mut stage = stage(&config::Greeting {
+            reply: Some("hi".into()),
+            ..greets(&["hello"])
+        });
+        let guest = stage.enters();
+        stage.ends(guest);
+        assert_eq!(stage.hears(guest), b"hello");
+        assert!(stage.is_leaving(guest));
+    }
+
+    #[test]
+    fn fault_b9_an_endless_burst_is_refused() {
+        let mut stage = stage(&config::Greeting {
+            wait: true,
+            settle: config::Settle::Never,
+            ..greets(&["hello"])
+        });
+        let guest = stage.enters();
+        for _ in 0..17 {
+            stage.says(guest, &b"x".repeat(4096));
+        }
+        assert!(stage.fault(guest).is_some());
+        assert!(stage.is_leaving(guest));
+    }
+}
