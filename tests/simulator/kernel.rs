@@ -965,6 +965,8 @@ impl Os for SimOs {
             }
             link.shut = true;
             link.times.shut = net.now;
+            // The other end acknowledges it, which changes the state of the connection.
+            net.wake(Thing::Link(stream.0));
             Ok(())
         })
     }
