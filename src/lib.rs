@@ -16,8 +16,8 @@
 //! 5. [`outbox`]: what was said waits in the connection's lane,
 //! 6. [`reactor`]: and leaves at the end of the turn.
 //!
-//! Beside that way stand [`config`] (what users write, and what it may ask for), [`client`] (blocking,
-//! with one deadline per operation) and, with the feature `cli`, `load` (the load generator, with a
+//! Beside that way stand [`config`] (what users write, and what it may ask for), [`socket`] (Python's
+//! socket module, for study), [`client`] (blocking, with one deadline per operation) and, with the feature `cli`, `load` (the load generator, with a
 //! loop of its own) and `cli` (one file per subcommand).
 //!
 //! # The walk of a byte
@@ -46,12 +46,13 @@
 //!
 //! # The platform
 //!
-//! 64-bit Linux. What only Linux has lives in `reactor/epoll.rs`, `reactor/socket.rs` and
-//! `reactor/inherited.rs`.
+//! 64-bit Linux. What only Linux has lives in `reactor/epoll.rs`, `reactor/socket.rs`, `socket/`
+//! and `adopt.rs`, the one audited file of `unsafe`.
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("onepoll needs 64-bit Linux: edge-triggered epoll, pidfd, accept4, SO_PEERCRED");
 
+mod adopt;
 pub mod buf;
 #[cfg(feature = "cli")]
 pub mod cli;
@@ -62,4 +63,5 @@ pub mod load;
 pub mod outbox;
 pub mod reactor;
 pub mod service;
+pub mod socket;
 pub mod wire;

@@ -50,7 +50,7 @@ pub enum Fault {
 /// Where a connection's lane stands.
 ///
 /// ```text
-/// Open ──close / fault / end of input──> Leaving ──all sent──> (the reactor closes)
+/// Open ──close / fault / end of input──> Leaving ──all sent──> Left ──> (the reactor closes)
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
@@ -59,4 +59,7 @@ pub(crate) enum Fate {
     /// What is owed leaves; then the connection ends for this reason. `linger`: input that
     /// nobody read may be on its way, so the end must not become a reset.
     Leaving { why: Closed, linger: bool },
+    /// Everything was sent and writing is shut down: letters go nowhere from here on. One that
+    /// was written would fail, and its failure would cut short the end of the connection.
+    Left,
 }

@@ -164,7 +164,7 @@ impl Outbox {
             let Some(lane) = self
                 .lanes
                 .get_mut(id.slot as usize)
-                .filter(|l| l.generation == id.generation)
+                .filter(|l| l.generation == id.generation && l.fate != Fate::Left)
             else {
                 continue;
             };
@@ -239,6 +239,13 @@ impl Outbox {
             lane.fate = Fate::Leaving { why, linger };
         }
         self.list(slot);
+    }
+
+    /// The connection has left, all but its farewell: letters to it go nowhere.
+    pub(crate) fn seal(&mut self, slot: u32) {
+        let lane = &mut self.lanes[slot as usize];
+        debug_assert_eq!(lane.owed(), 0, "who is owed something has not left");
+        lane.fate = Fate::Left;
     }
 
     /// Offers what a connection is owed to `write`; what it does not take is kept for it.

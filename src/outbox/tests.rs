@@ -79,3 +79,15 @@ fn the_first_reason_to_leave_counts() {
 fn a_lane_at_rest_is_small() {
     assert!(size_of::<Lane>() <= 32, "{} bytes", size_of::<Lane>());
 }
+
+#[test]
+fn fault_b16_a_letter_to_somebody_who_has_left_goes_nowhere() {
+    let mut outbox = Outbox::default();
+    outbox.open(id(0, 1));
+    outbox.leave(0, Closed::Done, true);
+    outbox.say([id(0, 1)], |out| out.extend_from_slice(b"last words"));
+    assert_eq!(all(&mut outbox, 0, 99), b"last words");
+    outbox.seal(0);
+    outbox.say([id(0, 1)], |out| out.extend_from_slice(b"too late"));
+    assert_eq!(outbox.owed(0), 0);
+}

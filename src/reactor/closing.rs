@@ -75,6 +75,7 @@ impl<O: Os> Reactor<O> {
         }
         conn.carry = None;
         conn.stage = Stage::Lingering { why, discarded: 0 };
+        self.outbox.seal(slot);
         self.deadlines.set(slot, self.now.after(LINGER));
         self.wakes.cancel(slot);
         // A connection that is on the queue already stays there.

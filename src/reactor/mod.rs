@@ -11,7 +11,6 @@ mod closing;
 mod connection;
 mod datagram;
 mod epoll;
-mod inherited;
 mod invariants;
 mod listener;
 mod os;
@@ -43,12 +42,12 @@ use crate::service::{Backlog, Datagrams, Service};
 
 pub use self::datagram::Mailbox;
 pub use self::epoll::{Epoll, Handle};
-pub use self::inherited::{close_on_exec, inherited};
 pub use self::listener::Door;
 pub use self::os::{Os, Readiness, Seen, Signal, Spawned, Woke};
 pub use self::recorder::{ClosedBy, Counters, Refused};
 pub use self::socket::{LISTEN_BACKLOG, listen_abstract, listen_tcp, listen_unix, open_udp};
 pub use self::token::{Source, Token};
+pub use crate::adopt::{close_on_exec, inherited};
 
 /// A stream service that was added to the reactor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

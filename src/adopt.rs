@@ -1,4 +1,7 @@
 //! Descriptors that somebody else opened: the one place that trusts a number.
+//!
+//! Knows neither the reactor nor the sockets for study: both adopt through it, so that there is one
+//! file of `unsafe` to audit.
 
 use std::fs;
 use std::io;
@@ -7,6 +10,30 @@ use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 
+/// Adopts descriptor `fd` as it is: it is closed with what is made of it, and nothing else about it
+/// changes. This is `socket.socket(fileno=fd)`.
+///
+/// # Errors
+///
+/// One that is not open cannot be adopted (`EBADF`). The caller adopts each number once, and only one
+/// that no other value owns: it was inherited, or given away with `into_raw_fd`.
+#[expect(
+    unsafe_code,
+    reason = "a number that somebody gave away becomes a descriptor here only"
+)]
+pub(crate) fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
+    if fd < 0 {
+        return Err(rustix::io::Errno::BADF.into());
+    }
+    // SAFETY: borrowed for this call only, to learn whether it is open at all; fcntl(2) on a
+    // number that is not answers EBADF and touches nothing.
+    fcntl_getfd(unsafe { BorrowedFd::borrow_raw(fd) })?;
+    // SAFETY: it is open, and no value of ours owns it: a number is adopted once, after whoever
+    // opened it gave it away (`cli::serve` refuses a number named twice; `Socket::from_fileno` asks
+    // it of its caller, as Python does).
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// Adopts descriptor `fd`, as socket activation hands it over: it is closed with what is made of
 /// it, is not inherited further, and does not block.
 ///
@@ -14,10 +41,6 @@ use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 ///
 /// Descriptors 1 and 2 are what we print to, and one that is not open cannot be adopted (`EBADF`).
 /// The caller adopts each number once, at start, before anything else could have opened it.
-#[expect(
-    unsafe_code,
-    reason = "a number from the command line becomes a descriptor here only"
-)]
 pub fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
     if fd == 1 || fd == 2 || fd < 0 {
         return Err(io::Error::new(
@@ -25,12 +48,7 @@ pub fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
             format!("descriptor {fd} cannot be adopted: 1 and 2 are for what we print"),
         ));
     }
-    // SAFETY: borrowed for this call only, to learn whether it is open at all; fcntl(2) on a
-    // number that is not answers EBADF and touches nothing.
-    fcntl_getfd(unsafe { BorrowedFd::borrow_raw(fd) })?;
-    // SAFETY: it is open, it was opened by whoever started us, and no value of ours owns it:
-    // adoption happens at start, once per number (`cli::serve` refuses a number named twice).
-    let owned = unsafe { OwnedFd::from_raw_fd(fd) };
+    let owned = adopt(fd)?;
     fcntl_setfd(&owned, FdFlags::CLOEXEC)?;
     fcntl_setfl(&owned, fcntl_getfl(&owned)? | OFlags::NONBLOCK)?;
     Ok(owned)

@@ -1,0 +1,114 @@
+//! Python's `socket` module, for study and for clients.
+//!
+//! This folder does not know the reactor, nor what bytes mean. It does what CPython does on Linux: the
+//! same names, the same three modes, the same errors.
+//!
+//! [`Socket`] is the socket; a [`SocketFile`] is what `makefile` returns; every call raises a
+//! [`SocketError`], which has the name of Python's exception and the errno.
+//!
+//! # The three modes
+//!
+//! | | blocking | timeout | non-blocking |
+//! | --- | --- | --- | --- |
+//! | Python | `settimeout(None)`, `setblocking(True)` | `settimeout(0.5)` | `settimeout(0)`, `setblocking(False)` |
+//! | `gettimeout()` | `None` | `Some(0.5)` | `Some(0.0)` |
+//! | `getblocking()` | `true` | `true` | `false` |
+//! | the descriptor | blocks | does not block | does not block |
+//! | a call that must wait | waits in the kernel | waits in `poll`, then calls | raises `BlockingIOError` |
+//! | and when it is late | never | `TimeoutError`, "timed out" | at once |
+//!
+//! So `settimeout` is made of two things: a descriptor that never blocks, and a `poll` before each call. If
+//! the call finds that readiness was a false alarm, `poll` waits again, for what is left of the time.
+//!
+//! ```
+//! use onepoll::socket::{Exception, socketpair};
+//!
+//! let (a, b) = socketpair()?;
+//! a.setblocking(false)?;
+//! assert_eq!(a.recv(1).unwrap_err().exception(), Exception::BlockingIOError); // at once
+//! a.settimeout(0.01)?;
+//! assert_eq!(a.recv(1).unwrap_err().exception(), Exception::TimeoutError); // after 10 ms
+//! b.send(b"x")?;
+//! assert_eq!(a.recv(1)?, b"x");
+//! # Ok::<(), onepoll::socket::SocketError>(())
+//! ```
+//!
+//! # The table
+//!
+//! Each function with its Python line and its Rust line; *waits* says in which modes it may wait. What
+//! Python takes as an optional argument is a second function, `…_with`.
+//!
+//! | Python | Rust | waits (blocking, timeout, non-blocking) |
+//! | --- | --- | --- |
+//! | `s = socket.socket(AF_INET, SOCK_STREAM)` | [`Socket::new`]`(AF_INET, SOCK_STREAM)?` | no, no, no |
+//! | `s = socket.socket(fileno=fd)` | [`Socket::from_fd`]`(fd)?`, [`Socket::from_fileno`]`(3)?` | no, no, no |
+//! | `a, b = socket.socketpair()` | `let (a, b) = `[`socketpair`]`()?` | no, no, no |
+//! | `s = socket.create_connection(address, 5.0)` | [`create_connection_with`]`(address, 5.0, None)?` | yes; so long; `EINPROGRESS` |
+//! | `s = socket.create_server(address)` | [`create_server`]`(address)?` | no, no, no |
+//! | `t = s.dup()` | [`s.dup()?`](Socket::dup) | no, no, no |
+//! | `s.bind((host, port))` | [`s.bind((host, port))?`](Socket::bind) | no, no, no |
+//! | `s.listen(5)` | [`s.listen(5)?`](Socket::listen) | no, no, no |
+//! | `conn, address = s.accept()` | [`let (conn, address) = s.accept()?`](Socket::accept) | yes; so long; `EAGAIN` |
+//! | `s.connect(address)` | [`s.connect(address)?`](Socket::connect) | yes; so long; `EINPROGRESS` |
+//! | `code = s.connect_ex(address)` | [`let code = s.connect_ex(address)?`](Socket::connect_ex) | yes; so long, then 11; 115 |
+//! | `data = s.recv(1024)` | [`let data = s.recv(1024)?`](Socket::recv) | yes; so long; `EAGAIN` |
+//! | `n = s.recv_into(buffer)` | [`let n = s.recv_into(&mut buffer)?`](Socket::recv_into) | yes; so long; `EAGAIN` |
+//! | `data, address = s.recvfrom(1024)` | [`let (data, address) = s.recvfrom(1024)?`](Socket::recvfrom) | yes; so long; `EAGAIN` |
+//! | `n, address = s.recvfrom_into(buffer)` | [`let (n, address) = s.recvfrom_into(&mut buffer)?`](Socket::recvfrom_into) | yes; so long; `EAGAIN` |
+//! | `n = s.send(data)` | [`let n = s.send(data)?`](Socket::send) | yes; so long; `EAGAIN` |
+//! | `s.sendall(data)` | [`s.sendall(data)?`](Socket::sendall) | yes; so long *in all*; `EAGAIN` after what went |
+//! | `n = s.sendto(data, address)` | [`let n = s.sendto(data, address)?`](Socket::sendto) | yes; so long; `EAGAIN` |
+//! | `s.shutdown(SHUT_WR)` | [`s.shutdown(SHUT_WR)?`](Socket::shutdown) | no, no, no |
+//! | `f = s.makefile('rb')` | [`let mut f = s.makefile("rb")?`](Socket::makefile) | no, no, no |
+//! | `f.read(10)`, `f.readline()` | [`f.read(Some(10))?`](SocketFile::read), [`f.readline()?`](SocketFile::readline) | yes; so long, then never again; `None`, what came |
+//! | `f.write(data)`, `f.flush()` | [`f.write(data)?`](SocketFile::write), [`f.flush()?`](SocketFile::flush) | yes; so long; `EAGAIN` |
+//! | `s.getsockname()`, `s.getpeername()` | [`s.getsockname()?`](Socket::getsockname), [`s.getpeername()?`](Socket::getpeername) | no, no, no |
+//! | `s.getsockopt(SOL_SOCKET, SO_TYPE)` | [`s.getsockopt(SOL_SOCKET, SO_TYPE)?`](Socket::getsockopt) | no, no, no |
+//! | `s.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)` | [`s.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)?`](Socket::setsockopt) | no, no, no |
+//! | `s.setblocking(False)` | [`s.setblocking(false)?`](Socket::setblocking) | no, no, no |
+//! | `s.settimeout(0.5)`, `s.settimeout(None)` | [`s.settimeout(0.5)?`, `s.settimeout(None)?`](Socket::settimeout) | no, no, no |
+//! | `s.gettimeout()`, `s.getblocking()` | [`s.gettimeout()`](Socket::gettimeout), [`s.getblocking()`](Socket::getblocking) | no, no, no |
+//! | `socket.setdefaulttimeout(5.0)` | [`setdefaulttimeout`]`(5.0)?` | no, no, no |
+//! | `socket.getdefaulttimeout()` | [`getdefaulttimeout`]`()` | no, no, no |
+//! | `socket.has_dualstack_ipv6()` | [`has_dualstack_ipv6`]`()` | no, no, no |
+//! | `s.fileno()` | [`s.fileno()`](Socket::fileno) | no, no, no |
+//! | `fd = s.detach()` | [`let fd = s.detach()`](Socket::detach) | no, no, no |
+//! | `s.close()` | [`s.close()`](Socket::close) | only with `SO_LINGER`: yes, yes, yes |
+//!
+//! # What differs
+//!
+//! - Options have names here, and one without a name is refused with `ENOPROTOOPT`: setting memory by a
+//!   bare number needs `unsafe`, and this crate has one audited file of that.
+//! - Where Python takes a number for a descriptor that changes hands, Rust has [`OwnedFd`](std::os::fd::OwnedFd):
+//!   [`Socket::detach`] returns one, [`Socket::from_fd`] takes one.
+//! - Files speak bytes. Text is `f.lines()` of [`BufRead`](std::io::BufRead).
+//! - Closing a socket while another thread waits in it leaves the descriptor to that thread until it
+//!   returns. Python pulls it away, and the number may be somebody else's by then.
+//! - [`SocketError::sent`] says how much `sendall` had sent when it failed, which Python does not tell.
+
+mod address;
+mod constants;
+mod core;
+mod create;
+mod deadline;
+mod error;
+mod file;
+mod option;
+#[expect(
+    clippy::module_inception,
+    reason = "one noun a file, named for the type it holds"
+)]
+mod socket;
+mod timeout;
+
+pub use address::{Address, IntoAddress};
+pub use constants::*;
+pub use create::{
+    ServerOptions, create_connection, create_connection_with, create_server, create_server_with,
+    has_dualstack_ipv6, socketpair, socketpair_with,
+};
+pub use error::{Exception, SocketError};
+pub use file::SocketFile;
+pub use option::{OptionValue, option_by_name};
+pub use socket::{BACKLOG, Socket};
+pub use timeout::{IntoTimeout, Timeout, getdefaulttimeout, setdefaulttimeout};
