@@ -4,6 +4,7 @@
 use super::Reactor;
 use super::connection::{Connection, Input, Pause, Stage};
 use super::os::Os;
+use crate::config::limits::PROGRESS_GRACE;
 use crate::outbox::{Fate, Moment};
 
 impl<O: Os> Reactor<O> {
@@ -56,7 +57,9 @@ impl<O: Os> Reactor<O> {
     }
 
     fn check_connection(&self, slot: u32, conn: &Connection<O::Stream>) -> Result<(), String> {
-        let deadline = self.deadlines.due(slot) != Moment::NEVER;
+        // Near the end of time a deadline is beyond it, which is never.
+        let time_ends = self.now.after(PROGRESS_GRACE) == Moment::NEVER;
+        let deadline = self.deadlines.due(slot) != Moment::NEVER || time_ends;
         let (owed, fate) = (self.outbox.owed(slot), self.outbox.fate(slot));
         let listed = self.outbox.is_listed(slot);
         let err = |what: &str| Err(what.to_owned());

@@ -229,7 +229,9 @@ impl<O: Os> Reactor<O> {
             return;
         }
         let door = &self.listeners[usize::from(conn.door)].door;
-        if readiness.error && !self.services[door.service.0].heeds_last_words() {
+        // After the end of input there are no last words: what would find the error is a read, and
+        // nobody reads any more.
+        if readiness.error && (conn.fin || !self.services[door.service.0].heeds_last_words()) {
             return self.close_now(id.slot, Closed::Gone(io::ErrorKind::ConnectionReset));
         }
         if readiness.writable && conn.full {

@@ -12,7 +12,7 @@ use crate::faults::Faults;
 use crate::kernel::{Due, MILLI, SECOND, SimOs};
 use crate::play::Play;
 use crate::random::Random;
-use crate::services::{Crowd, Lines};
+use crate::services::{Crowd, Lines, Runs};
 
 /// Seeds that `cargo test` tries unless told otherwise.
 const SEEDS_BY_DEFAULT: u64 = if cfg!(debug_assertions) { 1_500 } else { 5_000 };
@@ -73,9 +73,12 @@ fn run(seed: u64) {
             Faults::swarm(&mut random)
         };
         net.turn_costs = true;
-        net.bounds.accepts = 4 * u64::from(limits.accepts_per_turn);
+        // Five doors.
+        net.bounds.accepts = 5 * u64::from(limits.accepts_per_turn);
         net.bounds.read_bytes = limits.read_per_turn;
         net.bounds.datagrams = u64::from(limits.datagrams_per_turn);
+        // A command that cannot be started has another answer; see faults_f.rs.
+        net.faults.spawn = 0;
         if random.once_in(8) {
             // The end of time is near, and nobody notices.
             net.now = u64::MAX - (3_600 + random.below(100)) * SECOND;
@@ -106,10 +109,11 @@ fn run(seed: u64) {
         play.open(Lines),
         play.open(Crowd::default()),
     );
+    let runs = play.open(Runs);
     let mail = play.answer(Echo);
     for number in 0..random.some(6) {
         let wait = random.size(calm_after as usize) as u64;
-        match random.below(8) {
+        match random.below(10) {
             0..=2 => play
                 .os
                 .invite(Box::new(echoes(&mut random, echo, idle)), wait),
@@ -121,7 +125,10 @@ fn run(seed: u64) {
             4 | 5 => play
                 .os
                 .invite(Box::new(speaks_lines(&mut random, lines)), wait),
-            6 => {
+            6 => play
+                .os
+                .invite(Box::new(runs_commands(&mut random, runs)), wait),
+            7 | 8 => {
                 let member = Member {
                     door: crowd,
                     number,
@@ -162,7 +169,9 @@ fn perform(play: &mut Play, calm_after: u64) {
             .all(|client| client.is_home());
         let counters = play.counters();
         if play.reactor.stopped()
-            || home && counters.connections == 0 && (rests || play.os.net(|net| net.calm))
+            || home
+                && counters.connections + counters.children + counters.children_waiting == 0
+                && (rests || play.os.net(|net| net.calm))
         {
             break;
         }
@@ -322,6 +331,27 @@ fn speaks_lines(random: &mut Random, door: usize) -> Talker {
         says,
         hears,
         server_ends,
+        framed: true,
+        idle: None,
+        manners: Manners::of(random, len),
+        progress: Progress::default(),
+    }
+}
+
+/// Says lines that are commands.
+fn runs_commands(random: &mut Random, door: usize) -> Talker {
+    let mut says = Vec::new();
+    for _ in 0..random.some(4) {
+        says.extend(format!("command {}\n", random.below(1000)).bytes());
+    }
+    let hears = Runs::answers(&says);
+    let len = hears.len();
+    Talker {
+        door,
+        finale: finale(random, says.len()),
+        says,
+        hears,
+        server_ends: false,
         framed: true,
         idle: None,
         manners: Manners::of(random, len),

@@ -174,7 +174,9 @@ impl Talker {
                 let until = from + bytes.len();
                 assert!(
                     self.hears.get(from..until) == Some(&bytes[..]),
-                    "byte {from} and on: not what was owed; {}",
+                    "byte {from} and on: heard {:?} of {:?}; {}",
+                    String::from_utf8_lossy(&bytes[..bytes.len().min(80)]),
+                    String::from_utf8_lossy(&self.hears[from..self.hears.len().min(from + 80)]),
                     self.sketch(net, link),
                 );
                 self.progress.heard = until;

@@ -20,7 +20,7 @@ use onepoll::reactor::{Os, Readiness, Seen, Signal, Source, Spawned, Token, Woke
 use onepoll::service::Peer;
 use rustix::io::Errno;
 
-use crate::family::{Child, PIPE_BYTES_MAX, Step};
+use crate::family::{Child, PIPE_BYTES_MAX, Step, Steps, steps_of};
 use crate::faults::Faults;
 use crate::link::{Link, Watch, take};
 use crate::random::Random;
@@ -65,8 +65,8 @@ pub(crate) struct Net {
     pub(crate) doors: Vec<Backlog>,
     pub(crate) mails: Vec<Mail>,
     pub(crate) children: Vec<Child>,
-    /// What a command does; by default it says its own line and ends well.
-    pub(crate) plays: fn(&[u8], &mut Random) -> VecDeque<(u64, Step)>,
+    /// What the next commands do, in directed tests; without, their lines decide.
+    pub(crate) next_children: VecDeque<Steps>,
     pub(crate) signals: Vec<Signal>,
     pub(crate) stop_sent: bool,
     /// Descriptors that may be open.
@@ -183,12 +183,7 @@ impl Net {
             doors: Vec::new(),
             mails: Vec::new(),
             children: Vec::new(),
-            plays: |line, _| {
-                VecDeque::from([
-                    (0, Step::Say(Output::Out, line.to_vec())),
-                    (0, Step::Exit(0)),
-                ])
-            },
+            next_children: VecDeque::new(),
             signals: Vec::new(),
             stop_sent: false,
             descriptors_max: usize::MAX,
@@ -283,11 +278,11 @@ impl Net {
 
     fn watch(&mut self, thing: Thing, token: Token) -> io::Result<()> {
         self.work.calls += 1;
-        if self.random.chance(self.faults.watch) {
-            if let Thing::Link(link) = thing {
-                self.links[link].excused = true;
-                return Err(Errno::NOSPC.into());
-            }
+        if let Thing::Link(link) = thing
+            && self.random.chance(self.faults.watch)
+        {
+            self.links[link].excused = true;
+            return Err(Errno::NOSPC.into());
         }
         let watch = self.watch_of(thing).expect("signals are always watched");
         if watch.token.is_some() {
@@ -538,6 +533,8 @@ impl Net {
         let mut done = true;
         let mut woken = Vec::new();
         match step {
+            // It closed that one itself.
+            Step::Say(output, _) if !child.pipe(output).leader => {}
             Step::Say(output, bytes) => {
                 let pipe = child.pipe(output);
                 if pipe.closed {
@@ -1048,9 +1045,12 @@ impl Os for SimOs {
                 ];
                 return Err(net.random.pick(&errors).into());
             }
-            let steps = (net.plays)(&job.line, &mut net.random);
+            let steps = net
+                .next_children
+                .pop_front()
+                .unwrap_or_else(|| steps_of(&job.line));
             let wait = steps.front().map_or(0, |(wait, _)| *wait);
-            net.children.push(Child::new(&job.line, steps));
+            net.children.push(Child::new(steps));
             net.descriptors += 3;
             let child = net.children.len() - 1;
             net.plan(wait, Due::Child(child));

@@ -4,7 +4,7 @@ use onepoll::config::Limits;
 use onepoll::reactor::{Counters, Door, Mailbox, Reactor};
 use onepoll::service::{Datagrams, Service};
 
-use crate::kernel::SimOs;
+use crate::kernel::{Found, SimOs};
 use crate::random::Random;
 
 /// A loop, the world around it, and somebody who looks after every turn.
@@ -100,7 +100,7 @@ impl Play {
     pub(crate) fn run(&mut self) {
         for _ in 0..TURNS_MAX {
             self.turn();
-            if self.os.net(|net| net.rests) {
+            if self.reactor.stopped() || self.os.net(|net| net.rests) {
                 return;
             }
         }
@@ -121,5 +121,52 @@ impl Play {
 
     pub(crate) fn counters(&self) -> Counters {
         self.reactor.counters()
+    }
+}
+
+/// A directed script's other end: it does what it is told, when it is told.
+impl Play {
+    /// Connects, with pipes of a mebibyte.
+    pub(crate) fn dial(&self, door: usize) -> usize {
+        self.dial_with(door, 1 << 20, 1 << 20)
+    }
+
+    pub(crate) fn dial_with(&self, door: usize, up_max: usize, down_max: usize) -> usize {
+        self.os.net(|net| net.connect_with(door, up_max, down_max))
+    }
+
+    /// Writes all of it, which must fit.
+    pub(crate) fn say(&self, link: usize, bytes: &[u8]) {
+        let n = self.os.net(|net| net.client_write(link, bytes));
+        assert_eq!(n, Some(bytes.len()), "all of it fits");
+    }
+
+    pub(crate) fn shut(&self, link: usize) {
+        self.os.net(|net| net.client_shut(link));
+    }
+
+    pub(crate) fn reset(&self, link: usize) {
+        self.os.net(|net| net.client_reset(link));
+    }
+
+    /// Everything that has come, without waiting for more.
+    pub(crate) fn hears(&self, link: usize) -> Vec<u8> {
+        let mut all = Vec::new();
+        while let Found::Bytes(bytes) = self.os.net(|net| net.client_read(link, 1 << 20)) {
+            all.extend(bytes);
+        }
+        all
+    }
+
+    /// What comes after all that has come.
+    pub(crate) fn finds(&self, link: usize) -> Found {
+        self.os.net(|net| net.client_read(link, 1 << 20))
+    }
+
+    /// Nobody is here, and nothing is left of those who were.
+    pub(crate) fn is_empty(&self) -> bool {
+        let counters = self.counters();
+        let left = counters.connections + counters.timers + counters.owed + counters.children;
+        left == 0 && self.os.net(|net| net.descriptors) == 0
     }
 }

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use onepoll::buf::ReadBuf;
-use onepoll::outbox::{Closed, ConnId, Fault, Turn};
+use onepoll::outbox::{ChildEvent, Closed, ConnId, Exit, Fault, Job, Output, Turn};
 use onepoll::service::{Backlog, Peer, Service};
 use onepoll::wire::Line;
+
+use crate::family::{outcome_of, steps_of};
 
 /// Answers lines, and does as some of them say:
 /// `!` is refused with a word, `q` ends with a word, `h` holds its input for so many milliseconds.
@@ -139,5 +141,55 @@ impl Service for Crowd {
 
     fn heeds_last_words(&self) -> bool {
         true
+    }
+}
+
+/// Runs each line as a command: what it says comes as it is, then how it ended.
+#[derive(Debug)]
+pub(crate) struct Runs;
+
+impl Runs {
+    /// What a client who sends these lines hears.
+    pub(crate) fn answers(lines: &[u8]) -> Vec<u8> {
+        let mut heard = Vec::new();
+        for line in lines.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
+            let (said, code) = outcome_of(&steps_of(line));
+            heard.extend(said);
+            heard.extend(format!("={code}\n").bytes());
+        }
+        heard
+    }
+
+    fn next(t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
+        while !t.is_held() {
+            let Some(line) = input.next(&mut Line::default())? else {
+                break;
+            };
+            if !line.is_empty() {
+                t.hold();
+                t.spawn(Job {
+                    line: line.to_vec(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Service for Runs {
+    fn input(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
+        Runs::next(t, input)
+    }
+
+    fn child(&mut self, t: &mut Turn<'_>, event: ChildEvent<'_>) {
+        match event {
+            ChildEvent::Wrote(Output::Out, bytes) => return t.reply(bytes),
+            ChildEvent::Wrote(Output::Err, _) => return,
+            ChildEvent::Ended(Exit::Code(code)) => t.reply(format!("={code}\n").as_bytes()),
+            ChildEvent::Ended(Exit::Signal(signal)) => t.reply(format!("-{signal}\n").as_bytes()),
+            ChildEvent::Busy => t.reply(&b"busy\n"[..]),
+            ChildEvent::Failed(_) => t.reply(&b"failed\n"[..]),
+        }
+        t.resume();
     }
 }
