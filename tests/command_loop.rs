@@ -208,9 +208,15 @@ impl<S: Read + Write> Guest<S> {
         (header, output)
     }
 
+    /// Everything until the end, which must come.
     fn rest(&mut self) -> Vec<u8> {
+        const BYTES_MAX: u64 = 256 << 20;
         let mut rest = Vec::new();
-        self.0.read_to_end(&mut rest).unwrap();
+        let n = (&mut self.0)
+            .take(BYTES_MAX)
+            .read_to_end(&mut rest)
+            .unwrap();
+        assert!((n as u64) < BYTES_MAX, "there is no end to it");
         rest
     }
 }
@@ -440,6 +446,25 @@ fn fault_f2_what_can_clean_up_may() {
     let lines: Vec<&str> = heard.lines().collect();
     assert_eq!(lines.first(), Some(&"cleaned up"));
     assert_eq!(lines.last(), Some(&"onepoll: timeout after 500ms"));
+}
+
+#[test]
+fn fault_f2_whoever_is_left_of_the_group_may_clean_up_too() {
+    let server = Running::new(
+        config::Command {
+            timeout: Some(Duration::from_millis(500)),
+            ..options(CommandFraming::Raw)
+        },
+        Limits::default(),
+    );
+    let mut guest = server.dial();
+    // The outer shell ends at once, the inner one when it is done.
+    guest.says(
+        "sh -c 'trap \"sleep 0.1; echo cleaned up; exit\" TERM; while :; do sleep 0.01; done'; true",
+    );
+    let heard = String::from_utf8(guest.half_closes().rest()).unwrap();
+    assert!(heard.contains("cleaned up\n"), "{heard}");
+    assert!(heard.ends_with("onepoll: timeout after 500ms\n"), "{heard}");
 }
 
 #[test]
