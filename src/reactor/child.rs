@@ -8,6 +8,11 @@ use super::os::{Os, Spawned};
 use super::token::{GENERATION_MAX, Source, Token};
 use crate::outbox::{ChildEvent, ConnId, Exit, Job, Output, Severity};
 
+/// What is read from a pipe after the command's exit, at most: the most that a pipe can hold
+/// unless root allowed more (`fs.pipe-max-size`), so all that the command wrote is among it. A
+/// grandchild that left the group and writes on would else be listened to for ever.
+const LEFT_IN_PIPE_BYTES_MAX: usize = 1 << 20;
+
 /// The commands that run, and those that wait for one of them to end.
 #[derive(Debug)]
 pub(super) struct Children<O: Os> {
@@ -42,6 +47,8 @@ struct Pipe<P> {
     end: Option<P>,
     /// There may be something to read: remembered until a read says otherwise.
     ready: bool,
+    /// How much was read since the command's exit.
+    since_exit: usize,
 }
 
 impl<P> Pipe<P> {
@@ -49,6 +56,7 @@ impl<P> Pipe<P> {
         Pipe {
             end: Some(end),
             ready: true,
+            since_exit: 0,
         }
     }
 
@@ -106,16 +114,21 @@ impl<O: Os> Reactor<O> {
     pub(super) fn has_child_news(&self) -> bool {
         self.children.running.iter().any(|(_, child)| {
             child.ending && child.exit.is_none()
-                || (child.out.wants() && self.has_room(child.owner))
+                || (child.out.wants() && self.has_room(child))
                 || child.err.wants()
                 || (child.exit.is_some() && child.out.end.is_none() && child.err.end.is_none())
         })
     }
 
-    /// Whether this connection keeps up with what a command writes. If not, the command waits in
+    /// Whether a command's connection keeps up with what it writes. If not, the command waits in
     /// its pipe, and delivering what is owed is what wakes it.
-    fn has_room(&self, owner: ConnId) -> bool {
-        !self.is_live(owner) || self.outbox.owed(owner.slot) < self.limits.out_pause
+    ///
+    /// What is left in the pipe of one that has exited is taken at once: it is bounded, and else a
+    /// peer that does not read would keep one of the few places for commands as long as it likes.
+    fn has_room(&self, child: &Child<O>) -> bool {
+        child.exit.is_some()
+            || !self.is_live(child.owner)
+            || self.outbox.owed(child.owner.slot) < self.limits.out_pause
     }
 
     /// Runs a command for a connection now or when there is room, or says that there is none.
@@ -132,7 +145,12 @@ impl<O: Os> Reactor<O> {
 
     fn start(&mut self, owner: ConnId, job: &Job) {
         match self.start_watched(owner, job) {
-            Ok(()) => self.recorder.spawned(owner),
+            Ok(()) => {
+                self.recorder.spawned(owner);
+                self.ask_service(owner, |service, turn| {
+                    service.child(turn, ChildEvent::Started)
+                });
+            }
             Err(error) => {
                 self.recorder.spawn_failed(&error);
                 self.ask_service(owner, |service, turn| {
@@ -229,6 +247,8 @@ impl<O: Os> Reactor<O> {
             }
             Ok(None) => child.ending = false,
             Err(error) => {
+                // Nobody can say how it ended or will end, so it must not go on.
+                self.os.kill(&child.process, Severity::Force);
                 self.recorder.spawn_failed(&error);
                 child.exit = Some(Exit::Signal(0));
             }
@@ -237,9 +257,10 @@ impl<O: Os> Reactor<O> {
 
     /// Reads once from one of its outputs.
     fn hear(&mut self, slot: usize, which: Output) {
-        let owner = self.children.running[slot].owner;
-        let room = which == Output::Err || self.has_room(owner);
+        let child = &self.children.running[slot];
+        let room = which == Output::Err || self.has_room(child);
         let child = &mut self.children.running[slot];
+        let owner = child.owner;
         let exited = child.exit.is_some();
         let pipe = match which {
             Output::Out => &mut child.out,
@@ -251,6 +272,12 @@ impl<O: Os> Reactor<O> {
         match self.os.read_pipe(end, &mut self.children.output) {
             Ok(0) => pipe.end = None,
             Ok(n) => {
+                if exited {
+                    pipe.since_exit += n;
+                    if pipe.since_exit >= LEFT_IN_PIPE_BYTES_MAX {
+                        pipe.end = None;
+                    }
+                }
                 let output = std::mem::take(&mut self.children.output);
                 self.ask_service(owner, |service, turn| {
                     service.child(turn, ChildEvent::Wrote(which, &output[..n]));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Reactor;
 use super::Stopping;
 use super::connection::{Connection, Input, Pause, Stage};
+use super::narrator::Story;
 use super::os::{Os, Signal};
 use super::recorder::Counters;
 use crate::config::limits::{
@@ -75,6 +76,11 @@ impl<O: Os> Reactor<O> {
         }
         conn.carry = None;
         conn.stage = Stage::Lingering { why, discarded: 0 };
+        let id = ConnId {
+            slot,
+            generation: conn.generation,
+        };
+        self.recorder.tell(|| Story::Lingers(id));
         self.outbox.seal(slot);
         self.deadlines.set(slot, self.now.after(LINGER));
         self.wakes.cancel(slot);
@@ -238,6 +244,11 @@ impl<O: Os> Reactor<O> {
         let Some(conn) = self.conns.get_mut(slot as usize) else {
             return;
         };
+        let id = ConnId {
+            slot,
+            generation: conn.generation,
+        };
+        self.recorder.tell(|| Story::Expired(id));
         match conn.stage {
             Stage::Dead { .. } => {}
             Stage::Lingering { why, .. } => self.close_now(slot, why),

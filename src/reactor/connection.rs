@@ -1,8 +1,9 @@
 use std::io;
 
+use super::narrator::{Story, Verdict};
 use super::os::{Os, Readiness};
 use crate::buf::ReadBuf;
-use crate::outbox::Closed;
+use crate::outbox::{Closed, ConnId};
 use crate::service::Peer;
 
 /// A carry up to this size is copied in front of the next read; a larger one is read into
@@ -161,6 +162,22 @@ impl<S> Connection<S> {
         self.carry
             .as_ref()
             .is_some_and(|carry| carry.len() > CARRY_COPIED_MAX)
+    }
+
+    /// What the last read of `n` bytes taught, for the narrator.
+    pub(super) fn tell_read(&self, id: ConnId, n: usize, room: usize) -> Story<'static> {
+        let verdict = match n {
+            0 if self.fin => Verdict::End,
+            0 => Verdict::WouldBlock,
+            _ if self.hot => Verdict::More,
+            _ => Verdict::Short,
+        };
+        Story::Read {
+            id,
+            n,
+            room,
+            verdict,
+        }
     }
 
     /// Reads once, `room` bytes at most, and learns from the answer.

@@ -13,6 +13,7 @@ mod datagram;
 mod epoll;
 mod invariants;
 mod listener;
+mod narrator;
 mod os;
 mod recorder;
 mod socket;
@@ -29,6 +30,7 @@ use self::child::Children;
 use self::connection::{Connection, Input, Pause, Stage};
 use self::datagram::Datagram;
 use self::listener::Listener;
+use self::narrator::Story;
 use self::recorder::Recorder;
 use self::sources::Sources;
 use self::timer::Timers;
@@ -146,6 +148,11 @@ impl<O: Os> Reactor<O> {
         }
     }
 
+    /// Tells the story of each turn to `out`, as text that a person can follow.
+    pub fn narrate(&mut self, out: Box<dyn io::Write>) {
+        self.recorder.narrate(out);
+    }
+
     /// Adds a service; doors are opened to it with [`listen`](Reactor::listen).
     pub fn add(&mut self, service: Box<dyn Service>) -> ServiceId {
         self.services.push(service);
@@ -175,6 +182,7 @@ impl<O: Os> Reactor<O> {
         self.wake(); // timers that are due, signals that came
         self.flush(); // write buffer -> socket, once per connection; then watch who is new
         self.reap(); // the only place a connection is freed
+        self.recorder.turn_ends();
         debug_assert_eq!(self.check(), Ok(()), "the invariants of invariants.rs");
         Ok(())
     }
@@ -189,12 +197,17 @@ impl<O: Os> Reactor<O> {
         self.watch_turn(asleep.since(self.now));
         self.now = self.now.max(awake);
         self.recorder.turn(self.now);
+        self.recorder.tell(|| Story::Woke {
+            slept: awake.since(asleep),
+            events: self.seen.len(),
+        });
         Ok(())
     }
 
     fn note(&mut self) {
         let mut seen = std::mem::take(&mut self.seen);
         for Seen { token, readiness } in seen.drain(..) {
+            self.recorder.tell(|| Story::Saw(token.source(), readiness));
             match token.source() {
                 Source::Connection(id) => self.note_connection(id, readiness),
                 Source::Listener(n) => self.note_knock(n),
@@ -269,6 +282,8 @@ impl<O: Os> Reactor<O> {
             Ok(0)
         };
         self.recorder.heard(input.len() - had);
+        self.recorder
+            .tell(|| conn.tell_read(id, input.len() - had, room));
 
         // The service parses what is there and says what it has to say.
         let service = &mut self.services[self.listeners[usize::from(conn.door)].door.service.0];
@@ -290,11 +305,18 @@ impl<O: Os> Reactor<O> {
             outcome = service.eof(&mut turn, &mut input);
         }
 
+        self.recorder.tell(|| Story::Served {
+            id,
+            frames: self.limits.frames_per_turn - input.frames_left(),
+            unread: input.len(),
+            says: self.outbox.owed(slot) + input.lent().len(),
+        });
+
         // A large answer leaves at once, from where it lies.
         let mut write = Ok(());
         if !input.lent().is_empty() {
             write = conn.write(&mut self.os, input.lent()).map(|n| {
-                self.recorder.counters.bytes_out += n as u64;
+                self.recorder.wrote(id, n, input.lent().len());
                 if n < input.lent().len() {
                     self.outbox.keep(slot, &input.lent()[n..]);
                     self.outbox.list(slot);
@@ -344,6 +366,11 @@ impl<O: Os> Reactor<O> {
                 Input::Waiting
             };
             conn.input = next;
+            let id = ConnId {
+                slot,
+                generation: conn.generation,
+            };
+            self.recorder.tell(|| Story::Rests(id, next));
             if next == Input::Queued {
                 self.enqueue(slot);
             }
@@ -422,6 +449,7 @@ impl<O: Os> Reactor<O> {
                     slot,
                     generation: conn.generation,
                 };
+                self.recorder.tell(|| Story::Woken(id));
                 self.ask_service(id, |service, turn| service.wake(turn));
             }
         }
@@ -435,7 +463,8 @@ impl<O: Os> Reactor<O> {
 
     fn flush(&mut self) {
         self.deliver_all();
-        for id in std::mem::take(&mut self.fresh) {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        for id in fresh.drain(..) {
             let Some(conn) = self
                 .conns
                 .get(id.slot as usize)
@@ -449,8 +478,11 @@ impl<O: Os> Reactor<O> {
                 .watch(&conn.stream, Token::of(Source::Connection(id)))
             {
                 self.close_now(id.slot, Closed::Gone(error.kind()));
+                continue;
             }
+            self.recorder.tell(|| Story::Watched(id));
         }
+        self.fresh = fresh;
     }
 
     fn deliver_all(&mut self) {
@@ -475,13 +507,16 @@ impl<O: Os> Reactor<O> {
             slot,
             generation: conn.generation,
         };
-        let was_behind = self.outbox.owed(slot) > self.outbox.said(slot);
+        let owed = self.outbox.owed(slot);
+        let was_behind = owed > self.outbox.said(slot);
         let os = &mut self.os;
         let sent = match self.outbox.deliver(slot, |bytes| conn.write(os, bytes)) {
             Ok(sent) => sent,
             Err(error) => return self.close_now(slot, Closed::Gone(error.kind())),
         };
-        self.recorder.counters.bytes_out += sent as u64;
+        if owed > 0 {
+            self.recorder.wrote(id, sent, owed);
+        }
         let owed = self.outbox.owed(slot);
         if owed == 0 {
             if let Fate::Leaving { why, linger } = self.outbox.fate(slot) {
