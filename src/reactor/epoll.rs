@@ -154,6 +154,8 @@ impl Epoll {
                 writable: event.is_writable(),
                 read_closed: event.is_read_closed(),
                 urgent: event.is_priority(),
+                // We ask for reading too, so this is EPOLLHUP, or EPOLLERR alone.
+                hung_up: event.is_write_closed(),
                 error: event.is_error(),
             },
         }));

@@ -229,7 +229,10 @@ impl<O: Os> Reactor<O> {
             return;
         }
         let door = &self.listeners[usize::from(conn.door)].door;
-        if readiness.error && !self.services[door.service.0].heeds_last_words() {
+        // A hang-up while we have not ended our side: a Unix peer closed, and hears nothing more
+        // (fault F9). When we linger it is the FIN we waited for, behind what is still unread.
+        let is_gone = readiness.error || readiness.hung_up && conn.stage == Stage::Open;
+        if is_gone && !self.services[door.service.0].heeds_last_words() {
             return self.close_now(id.slot, Closed::Gone(io::ErrorKind::ConnectionReset));
         }
         if readiness.writable && conn.full {

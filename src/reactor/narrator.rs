@@ -235,6 +235,7 @@ impl fmt::Display for Ready {
             writable,
             read_closed,
             urgent,
+            hung_up,
             error,
         } = self.0;
         let words = [
@@ -242,6 +243,7 @@ impl fmt::Display for Ready {
             (writable, "writable"),
             (read_closed, "the peer ended its side"),
             (urgent, "urgent data"),
+            (hung_up, "the peer hung up"),
             (error, "error"),
         ];
         let mut first = true;

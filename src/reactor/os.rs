@@ -131,6 +131,9 @@ pub struct Readiness {
     pub read_closed: bool,
     /// Urgent data is on its way: a short read ends at its mark, not where the data ends.
     pub urgent: bool,
+    /// Nothing goes either way any more: what a Unix socket says instead of a reset when its peer
+    /// closes. TCP says it when both sides have ended, too.
+    pub hung_up: bool,
     /// The connection was reset.
     pub error: bool,
 }

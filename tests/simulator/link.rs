@@ -134,6 +134,7 @@ impl Link {
             writable,
             read_closed: ended,
             urgent,
+            hung_up: self.reset || self.shut && ended,
             error: self.error.is_some(),
         }
     }
