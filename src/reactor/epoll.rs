@@ -153,9 +153,9 @@ impl Epoll {
                 readable: event.is_readable(),
                 writable: event.is_writable(),
                 read_closed: event.is_read_closed(),
+                // EPOLLHUP alone, without EPOLLERR.
+                hung_up: event.is_write_closed() && !event.is_error(),
                 urgent: event.is_priority(),
-                // We ask for reading too, so this is EPOLLHUP, or EPOLLERR alone.
-                hung_up: event.is_write_closed(),
                 error: event.is_error(),
             },
         }));

@@ -234,16 +234,16 @@ impl fmt::Display for Ready {
             readable,
             writable,
             read_closed,
-            urgent,
             hung_up,
+            urgent,
             error,
         } = self.0;
         let words = [
             (readable, "readable"),
             (writable, "writable"),
-            (read_closed, "the peer ended its side"),
-            (urgent, "urgent data"),
+            (read_closed && !hung_up, "the peer ended its side"),
             (hung_up, "the peer hung up"),
+            (urgent, "urgent data"),
             (error, "error"),
         ];
         let mut first = true;

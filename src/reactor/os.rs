@@ -129,11 +129,10 @@ pub struct Readiness {
     pub writable: bool,
     /// The peer has ended its input: a short read does not mean that nothing follows.
     pub read_closed: bool,
+    /// The peer hung up: both halves are shut down, and nobody will read an answer.
+    pub hung_up: bool,
     /// Urgent data is on its way: a short read ends at its mark, not where the data ends.
     pub urgent: bool,
-    /// Nothing goes either way any more: what a Unix socket says instead of a reset when its peer
-    /// closes. TCP says it when both sides have ended, too.
-    pub hung_up: bool,
     /// The connection was reset.
     pub error: bool,
 }
