@@ -240,6 +240,8 @@ impl<O: Os> Reactor<O> {
         }
         if conn.note(readiness) && conn.input == Input::Waiting {
             self.enqueue(id.slot);
+        } else if readiness.hung_up {
+            self.settle(id.slot);
         }
     }
 
@@ -268,7 +270,7 @@ impl<O: Os> Reactor<O> {
         };
         conn.queued = false;
         match (conn.input, conn.stage) {
-            (Input::Queued, Stage::Open) => conn.input = Input::Waiting,
+            (Input::Queued, Stage::Open { .. }) => conn.input = Input::Waiting,
             (Input::Queued, Stage::Lingering { .. }) => return self.discard(slot),
             _ => return,
         }
@@ -278,7 +280,7 @@ impl<O: Os> Reactor<O> {
         let mut input = conn.take_input(&mut self.input);
         input.begin_helping(self.limits.frames_per_turn);
         let (had, room) = (input.len(), self.limits.read_per_turn);
-        let read = if conn.hot && !conn.unheard {
+        let read = if conn.incoming.is_hot() && !conn.unheard {
             conn.read(&mut self.os, &mut input, room)
         } else {
             Ok(0)
@@ -300,7 +302,8 @@ impl<O: Os> Reactor<O> {
                 "more bytes than the longest frame, and no frame",
             ));
         }
-        let may_end = conn.fin && !conn.unheard && !turn.is_held() && !turn.is_leaving();
+        let may_end =
+            conn.incoming.has_ended() && !conn.unheard && !turn.is_held() && !turn.is_leaving();
         if outcome.is_ok() && may_end {
             conn.input = Input::Ended;
             input.begin_helping(self.limits.frames_per_turn);
@@ -343,18 +346,14 @@ impl<O: Os> Reactor<O> {
 
     /// Decides what the reading half does until its next helping, and how long it may take.
     fn settle(&mut self, slot: u32) {
-        let Some(conn) = self
-            .conns
-            .get_mut(slot as usize)
-            .filter(|c| c.stage == Stage::Open)
-        else {
+        let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| c.is_open()) else {
             return;
         };
         let door = &self.listeners[usize::from(conn.door)].door;
         let pauses = self.services[door.service.0].backlog() == Backlog::Pause;
         let unread = conn.carry.as_ref().map_or(0, |carry| carry.len());
         if conn.input != Input::Ended {
-            let more = conn.hot || conn.unheard || conn.fin;
+            let more = conn.incoming.is_hot() || conn.unheard || conn.incoming.has_ended();
             let next = if self.outbox.fate(slot) != Fate::Open {
                 Input::Paused(Pause::Leaving)
             } else if self.outbox.is_held(slot) {
@@ -373,9 +372,14 @@ impl<O: Os> Reactor<O> {
                 generation: conn.generation,
             };
             self.recorder.tell(|| Story::Rests(id, next));
-            if next == Input::Queued {
-                self.enqueue(slot);
-            }
+        }
+        let (is_forlorn, is_read) = (conn.incoming.is_forlorn(), conn.input == Input::Queued);
+        if is_read {
+            self.enqueue(slot);
+        }
+        if is_forlorn && !is_read && self.outbox.fate(slot) == Fate::Open {
+            // What it said is heard or never will be, and nobody is left to hear what it is owed.
+            return self.close_now(slot, Closed::Gone(io::ErrorKind::BrokenPipe));
         }
         self.be_patient(slot);
     }

@@ -234,13 +234,15 @@ impl fmt::Display for Ready {
             readable,
             writable,
             read_closed,
+            hung_up,
             urgent,
             error,
         } = self.0;
         let words = [
             (readable, "readable"),
             (writable, "writable"),
-            (read_closed, "the peer ended its side"),
+            (read_closed && !hung_up, "the peer ended its side"),
+            (hung_up, "the peer hung up"),
             (urgent, "urgent data"),
             (error, "error"),
         ];

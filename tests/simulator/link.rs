@@ -133,6 +133,8 @@ impl Link {
             readable: readable || ended || urgent,
             writable,
             read_closed: ended,
+            // EPOLLHUP: both halves are shut down; with an error it counts as that.
+            hung_up: (self.fin && self.shut || self.reset) && self.error.is_none(),
             urgent,
             error: self.error.is_some(),
         }
