@@ -231,7 +231,9 @@ impl<O: Os> Reactor<O> {
         let door = &self.listeners[usize::from(conn.door)].door;
         // After the end of input there are no last words: what would find the error is a read, and
         // nobody reads any more.
-        if readiness.error && (conn.fin || !self.services[door.service.0].heeds_last_words()) {
+        if readiness.error
+            && (conn.incoming.has_ended() || !self.services[door.service.0].heeds_last_words())
+        {
             return self.close_now(id.slot, Closed::Gone(io::ErrorKind::ConnectionReset));
         }
         if readiness.writable && conn.full {

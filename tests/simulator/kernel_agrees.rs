@@ -79,6 +79,7 @@ impl<O: Os, E: End> Script<O, E> {
                             readable: guest.readable | is.readable,
                             writable: guest.writable | is.writable,
                             read_closed: guest.read_closed | is.read_closed,
+                            hung_up: guest.hung_up | is.hung_up,
                             urgent: guest.urgent | is.urgent,
                             error: guest.error | is.error,
                         }
@@ -96,6 +97,7 @@ impl<O: Os, E: End> Script<O, E> {
             (guest.readable, "readable"),
             (guest.writable, "writable"),
             (guest.read_closed, "read_closed"),
+            (guest.hung_up, "hung_up"),
             (guest.urgent, "urgent"),
             (guest.error, "error"),
         ];
