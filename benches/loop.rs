@@ -102,6 +102,9 @@ const TESTS: [Test; 8] = [
     },
 ];
 
+/// Connections and datagrams at once when only asked whether it runs.
+const AT_ONCE_IN_TEST: usize = 8;
+
 /// What one server did in one round.
 #[derive(Debug, Clone, Copy)]
 struct Figure {
@@ -183,9 +186,9 @@ fn measure(kind: Kind, ask: &Ask, options: &Options) -> io::Result<Figure> {
     let mut server = Server::start(kind)?;
     // What happens once only, such as the first touch of its memory, is not what is compared.
     let warmup = (options.time / 5).min(Duration::from_millis(100));
-    put(&server, ask, warmup)?;
+    put(&server, ask, warmup, options)?;
     let before = server.cpu()?;
-    let (answers, nanos, load) = put(&server, ask, options.time)?;
+    let (answers, nanos, load) = put(&server, ask, options.time, options)?;
     let used = server.cpu()? - before;
     Ok(Figure {
         rate: answers as f64 * 1e9 / nanos as f64,
@@ -195,7 +198,16 @@ fn measure(kind: Kind, ask: &Ask, options: &Options) -> io::Result<Figure> {
 }
 
 /// Asks for this long; returns answers, nanoseconds, and how busy the load was.
-fn put(server: &Server, ask: &Ask, time: Duration) -> io::Result<(u64, u64, f64)> {
+fn put(
+    server: &Server,
+    ask: &Ask,
+    time: Duration,
+    options: &Options,
+) -> io::Result<(u64, u64, f64)> {
+    let at_once = |asked: usize| match options.is_test {
+        true => asked.min(AT_ONCE_IN_TEST),
+        false => asked,
+    };
     match *ask {
         Ask::Stream {
             mode,
@@ -205,7 +217,7 @@ fn put(server: &Server, ask: &Ask, time: Duration) -> io::Result<(u64, u64, f64)
         } => {
             let endpoint = server.at.stream.to_string().parse();
             let mut plan = Plan::new(endpoint.map_err(io::Error::other)?, mode);
-            plan.connections = connections;
+            plan.connections = at_once(connections);
             plan.pipeline = pipeline;
             plan.size = size;
             plan.amount = Amount::For(time);
@@ -222,7 +234,7 @@ fn put(server: &Server, ask: &Ask, time: Duration) -> io::Result<(u64, u64, f64)
             ))
         }
         Ask::Datagrams { window } => {
-            let seen = udp::ask(server.at.datagram, window, time)?;
+            let seen = udp::ask(server.at.datagram, at_once(window), time)?;
             if seen.wrong > 0 {
                 return Err(io::Error::other(format!("{seen:?}")));
             }

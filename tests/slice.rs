@@ -109,3 +109,43 @@ fn fault_b13_a_client_that_reads_late_loses_nothing() {
     assert_eq!(answer.len(), BYTES);
     assert!(answer.iter().enumerate().all(|(at, &b)| b == byte(at)));
 }
+
+/// Text that the narrator wrote, for the thread that reads it.
+struct Told(mpsc::Sender<String>);
+
+impl Write for Told {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let _ = self.0.send(String::from_utf8_lossy(bytes).into_owned());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn the_story_of_one_byte_is_told_in_the_order_of_the_walk() {
+    let mut reactor = Reactor::new(Epoll::new().unwrap(), Limits::default(), 10);
+    let socket = listen_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address: SocketAddr = rustix::net::getsockname(&socket)
+        .unwrap()
+        .try_into()
+        .unwrap();
+    let service = reactor.add(Box::new(Echo));
+    reactor.listen(socket, Door::to(service)).unwrap();
+    let (tell, told) = mpsc::channel();
+    reactor.narrate(Box::new(Told(tell)));
+
+    let mut client = TcpStream::connect(address).unwrap();
+    client.write_all(b"x").unwrap();
+    reactor.turn().unwrap();
+    let story = told.recv_timeout(DEADLINE).unwrap();
+    let words = ["saw", "accept", "read", "serve", "write", "watch"];
+    let places: Vec<usize> = words
+        .iter()
+        .map(|word| story.find(&format!("\n  {word} ")).expect(word))
+        .collect();
+    assert!(places.is_sorted(), "{story}");
+    assert!(story.contains("1 of 65536 bytes; short"), "{story}");
+}

@@ -56,7 +56,7 @@ impl Options {
         }
         if options.is_test {
             options.rounds = 1;
-            options.time = Duration::from_millis(20);
+            options.time = Duration::from_millis(10);
         }
         options.rounds = options.rounds.max(1);
         Ok(Some(options))

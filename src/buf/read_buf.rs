@@ -127,6 +127,11 @@ impl ReadBuf {
         self.lent = self.start;
     }
 
+    /// How many frames this helping may still take.
+    pub(crate) fn frames_left(&self) -> u32 {
+        self.frames
+    }
+
     /// Whether the frame budget, not a lack of bytes, ended the last [`next`](ReadBuf::next).
     pub(crate) fn had_its_share(&self) -> bool {
         self.frames == 0

@@ -103,12 +103,19 @@ impl<'kvs> VisitSource<'kvs> for Json {
     }
 }
 
+/// Standard error for text of more than a line, under the same rule: what does not fit is dropped.
+pub(super) fn narrator() -> Box<dyn Write> {
+    Box::new(Stderr)
+}
+
 /// Standard error, when it has room.
 struct Stderr;
 
 impl Write for Stderr {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        write_if_it_fits(line);
+        for piece in line.chunks(LINE_BYTES_MAX) {
+            write_if_it_fits(piece);
+        }
         Ok(line.len())
     }
 

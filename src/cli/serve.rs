@@ -24,7 +24,7 @@ use crate::config::{
 use crate::reactor::{
     Door, Epoll, Mailbox, Reactor, close_on_exec, inherited, listen_tcp, listen_unix, open_udp,
 };
-use crate::service::{Chat, Datagrams, Discard, Echo, Greeting, Service, Time, Upper};
+use crate::service::{Chat, Command, Datagrams, Discard, Echo, Greeting, Service, Time, Upper};
 
 /// The server; without endpoints and file: the default table
 #[derive(Debug, clap::Args)]
@@ -35,6 +35,10 @@ pub struct Args {
     /// Poll for this long before each sleep (such as 50us): faster answers at the price of a core
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     spin: Option<Duration>,
+
+    /// Tell on standard error, as text, what each turn of the loop did
+    #[arg(long)]
+    trace: bool,
 
     /// When ready, print one JSON object with the endpoints to standard output
     #[arg(long)]
@@ -49,7 +53,8 @@ fn stream_service(kind: &ServiceKind, limits: &Limits) -> Option<Box<dyn Service
         ServiceKind::Upper(options) => Box::new(Upper::new(options)),
         ServiceKind::Greeting(options) => Box::new(Greeting::new(options)),
         ServiceKind::Chat(options) => Box::new(Chat::new(options, limits.frame)),
-        _ => return None,
+        ServiceKind::Command(options) => Box::new(Command::new(options, limits)),
+        ServiceKind::Time => return None,
     })
 }
 
@@ -60,7 +65,10 @@ fn datagram_service(kind: &ServiceKind, is_open: bool) -> Option<Box<dyn Datagra
         ServiceKind::Upper(options) => Box::new(Upper::new(options)),
         // The zone is loaded here, before the loop: the loop reads no files.
         ServiceKind::Time => Box::new(Time::new(TimeZone::system(), is_open)),
-        _ => return None,
+        ServiceKind::Discard
+        | ServiceKind::Greeting(_)
+        | ServiceKind::Chat(_)
+        | ServiceKind::Command(_) => return None,
     })
 }
 
@@ -115,6 +123,9 @@ pub fn run(args: Args) -> Outcome {
         print(json!({ "listening": urls, "connections_max": connections_max }))?;
     }
     complain("ready");
+    if args.trace {
+        reactor.narrate(logging::narrator());
+    }
     reactor.run().context("the poll failed")?;
     Ok(ExitCode::SUCCESS)
 }
@@ -330,10 +341,14 @@ fn open(
 ) -> Result<(), Failure> {
     let name = endpoint.to_string();
     let common = &endpoint.common;
-    let unbuilt = || Failure::Usage(format!("{name}: this service is not built yet"));
+    let elsewhere = || {
+        Failure::Usage(format!(
+            "{name}: this service does not go over this transport"
+        ))
+    };
     let is_local = matches!(endpoint.address, Address::Unix(_) | Address::Fd(_));
     if let Address::Udp(_) = endpoint.address {
-        let service = datagram_service(&endpoint.service, common.open).ok_or_else(unbuilt)?;
+        let service = datagram_service(&endpoint.service, common.open).ok_or_else(elsewhere)?;
         let service = reactor.add_datagrams(service);
         let mailbox = Mailbox {
             name: name.clone(),
@@ -343,7 +358,7 @@ fn open(
         reactor.answer(socket, mailbox).with_context(|| name)?;
         return Ok(());
     }
-    let service = reactor.add(stream_service(&endpoint.service, limits).ok_or_else(unbuilt)?);
+    let service = reactor.add(stream_service(&endpoint.service, limits).ok_or_else(elsewhere)?);
     let door = Door {
         name: name.clone(),
         service,

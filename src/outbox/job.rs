@@ -37,6 +37,8 @@ pub enum Exit {
 /// What becomes of a command.
 #[derive(Debug)]
 pub enum ChildEvent<'a> {
+    /// It runs: it may have waited for others to end before.
+    Started,
     /// It wrote this.
     Wrote(Output, &'a [u8]),
     /// It ended, and everything it wrote has been told.

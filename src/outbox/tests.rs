@@ -77,7 +77,7 @@ fn the_first_reason_to_leave_counts() {
 
 #[test]
 fn a_lane_at_rest_is_small() {
-    assert!(size_of::<Lane>() <= 32, "{} bytes", size_of::<Lane>());
+    assert!(size_of::<Lane>() <= 24, "{} bytes", size_of::<Lane>());
 }
 
 #[test]

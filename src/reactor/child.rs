@@ -8,6 +8,11 @@ use super::os::{Os, Spawned};
 use super::token::{GENERATION_MAX, Source, Token};
 use crate::outbox::{ChildEvent, ConnId, Exit, Job, Output, Severity};
 
+/// What is read from a pipe after the command's exit, at most: the most that a pipe can hold
+/// unless root allowed more (`fs.pipe-max-size`), so all that the command wrote is among it. A
+/// grandchild that left the group and writes on would else be listened to for ever.
+const LEFT_IN_PIPE_BYTES_MAX: usize = 1 << 20;
+
 /// The commands that run, and those that wait for one of them to end.
 #[derive(Debug)]
 pub(super) struct Children<O: Os> {
@@ -23,6 +28,11 @@ pub(super) struct Children<O: Os> {
 /// Exit is not the end of its output (what it wrote is still in the pipe, and a grandchild may
 /// hold the other end for ever), and the end of its output is not exit. So: it ends when it has
 /// exited *and* each pipe was read dry once after that.
+///
+/// ```text
+/// Running ──the poll says so──> Told ──it has exited──> Over(exit) ──pipes are dry──> reaped
+///                                 └─ after TERM, pipes open ──> Cleaning(exit) ──KILL──^
+/// ```
 #[derive(Debug)]
 struct Child<O: Os> {
     owner: ConnId,
@@ -30,10 +40,44 @@ struct Child<O: Os> {
     process: O::Process,
     out: Pipe<O::Pipe>,
     err: Pipe<O::Pipe>,
-    /// The poll said that it has ended.
-    ending: bool,
-    /// How it ended; its process group is killed by then.
-    exit: Option<Exit>,
+    end: End,
+    /// Its group was asked to end, and not forced to.
+    asked: bool,
+}
+
+/// How far a command has come to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It has not.
+    Running,
+    /// The poll said that it has, and nobody looked yet.
+    Told,
+    /// The leader of the group has exited, and whoever else was asked to end may still remove a
+    /// temporary file: until its output is at its end, or the grace that the service gives.
+    Cleaning(Exit),
+    /// It has exited, and its group is killed.
+    Over(Exit),
+}
+
+impl<O: Os> Child<O> {
+    fn is_over(&self) -> bool {
+        matches!(self.end, End::Over(_))
+    }
+
+    /// Whether everything that it wrote was told.
+    fn is_dry(&self) -> bool {
+        self.out.end.is_none() && self.err.end.is_none()
+    }
+
+    /// Kills what is left of the group. Only then is the leader reaped, or its number, and with it
+    /// the group's, could already be somebody else's.
+    fn finish(&mut self, os: &mut O, exit: Exit) {
+        os.kill(&self.process, Severity::Force);
+        self.end = End::Over(exit);
+        // What was written before the end is in the pipes: look once more.
+        self.out.ready = true;
+        self.err.ready = true;
+    }
 }
 
 #[derive(Debug)]
@@ -42,6 +86,8 @@ struct Pipe<P> {
     end: Option<P>,
     /// There may be something to read: remembered until a read says otherwise.
     ready: bool,
+    /// How much was read since the command's exit.
+    since_exit: usize,
 }
 
 impl<P> Pipe<P> {
@@ -49,6 +95,7 @@ impl<P> Pipe<P> {
         Pipe {
             end: Some(end),
             ready: true,
+            since_exit: 0,
         }
     }
 
@@ -94,8 +141,10 @@ impl<O: Os> Reactor<O> {
                 }
             }
             Source::ChildExit(id) => {
-                if let Some(child) = self.children.get(id) {
-                    child.ending = true;
+                if let Some(child) = self.children.get(id)
+                    && child.end == End::Running
+                {
+                    child.end = End::Told;
                 }
             }
             _ => unreachable!("the caller asks about children only"),
@@ -105,17 +154,22 @@ impl<O: Os> Reactor<O> {
     /// Whether a child has news that its connection has room for.
     pub(super) fn has_child_news(&self) -> bool {
         self.children.running.iter().any(|(_, child)| {
-            child.ending && child.exit.is_none()
-                || (child.out.wants() && self.has_room(child.owner))
+            child.end == End::Told
+                || (child.out.wants() && self.has_room(child))
                 || child.err.wants()
-                || (child.exit.is_some() && child.out.end.is_none() && child.err.end.is_none())
+                || (child.is_over() && child.is_dry())
         })
     }
 
-    /// Whether this connection keeps up with what a command writes. If not, the command waits in
+    /// Whether a command's connection keeps up with what it writes. If not, the command waits in
     /// its pipe, and delivering what is owed is what wakes it.
-    fn has_room(&self, owner: ConnId) -> bool {
-        !self.is_live(owner) || self.outbox.owed(owner.slot) < self.limits.out_pause
+    ///
+    /// What is left in the pipe of one that has exited is taken at once: it is bounded, and else a
+    /// peer that does not read would keep one of the few places for commands as long as it likes.
+    fn has_room(&self, child: &Child<O>) -> bool {
+        child.is_over()
+            || !self.is_live(child.owner)
+            || self.outbox.owed(child.owner.slot) < self.limits.out_pause
     }
 
     /// Runs a command for a connection now or when there is room, or says that there is none.
@@ -132,7 +186,12 @@ impl<O: Os> Reactor<O> {
 
     fn start(&mut self, owner: ConnId, job: &Job) {
         match self.start_watched(owner, job) {
-            Ok(()) => self.recorder.spawned(owner),
+            Ok(()) => {
+                self.recorder.spawned(owner);
+                self.ask_service(owner, |service, turn| {
+                    service.child(turn, ChildEvent::Started)
+                });
+            }
             Err(error) => {
                 self.recorder.spawn_failed(&error);
                 self.ask_service(owner, |service, turn| {
@@ -172,8 +231,8 @@ impl<O: Os> Reactor<O> {
             process,
             out: Pipe::new(out),
             err: Pipe::new(err),
-            ending: false,
-            exit: None,
+            end: End::Running,
+            asked: false,
         });
         Ok(())
     }
@@ -184,8 +243,13 @@ impl<O: Os> Reactor<O> {
             .waiting
             .retain(|(waiting, _)| *waiting != owner);
         for (_, child) in &mut self.children.running {
-            if child.owner == owner && child.exit.is_none() {
-                self.os.kill(&child.process, severity);
+            if child.owner != owner || child.is_over() {
+                continue;
+            }
+            child.asked = severity == Severity::Ask;
+            match child.end {
+                End::Cleaning(exit) if !child.asked => child.finish(&mut self.os, exit),
+                _ => self.os.kill(&child.process, severity),
             }
         }
     }
@@ -212,35 +276,31 @@ impl<O: Os> Reactor<O> {
         }
     }
 
-    /// The leader of the group has ended: everybody else in it ends too. Only then is the leader
-    /// reaped, or its number, and with it the group's, could already be somebody else's.
+    /// The leader of the group has ended: so does everybody else in it.
     fn note_exit(&mut self, slot: usize) {
         let child = &mut self.children.running[slot];
-        if !child.ending || child.exit.is_some() {
+        if child.end != End::Told {
             return;
         }
         match self.os.ended(&child.process) {
-            Ok(Some(exit)) => {
-                self.os.kill(&child.process, Severity::Force);
-                child.exit = Some(exit);
-                // What was written before the end is in the pipes: look once more.
-                child.out.ready = true;
-                child.err.ready = true;
-            }
-            Ok(None) => child.ending = false,
+            Ok(Some(exit)) if child.asked && !child.is_dry() => child.end = End::Cleaning(exit),
+            Ok(Some(exit)) => child.finish(&mut self.os, exit),
+            Ok(None) => child.end = End::Running,
             Err(error) => {
+                // Nobody can say how it ended or will end, so it must not go on.
                 self.recorder.spawn_failed(&error);
-                child.exit = Some(Exit::Signal(0));
+                child.finish(&mut self.os, Exit::Signal(0));
             }
         }
     }
 
     /// Reads once from one of its outputs.
     fn hear(&mut self, slot: usize, which: Output) {
-        let owner = self.children.running[slot].owner;
-        let room = which == Output::Err || self.has_room(owner);
+        let child = &self.children.running[slot];
+        let room = which == Output::Err || self.has_room(child);
         let child = &mut self.children.running[slot];
-        let exited = child.exit.is_some();
+        let owner = child.owner;
+        let exited = child.is_over();
         let pipe = match which {
             Output::Out => &mut child.out,
             Output::Err => &mut child.err,
@@ -251,6 +311,12 @@ impl<O: Os> Reactor<O> {
         match self.os.read_pipe(end, &mut self.children.output) {
             Ok(0) => pipe.end = None,
             Ok(n) => {
+                if exited {
+                    pipe.since_exit += n;
+                    if pipe.since_exit >= LEFT_IN_PIPE_BYTES_MAX {
+                        pipe.end = None;
+                    }
+                }
                 let output = std::mem::take(&mut self.children.output);
                 self.ask_service(owner, |service, turn| {
                     service.child(turn, ChildEvent::Wrote(which, &output[..n]));
@@ -271,10 +337,16 @@ impl<O: Os> Reactor<O> {
 
     /// Says how it ended, when everything it wrote has been told.
     fn bury(&mut self, slot: usize) {
-        let child = &self.children.running[slot];
-        let (Some(exit), None, None) = (child.exit, &child.out.end, &child.err.end) else {
+        let child = &mut self.children.running[slot];
+        let (End::Cleaning(exit) | End::Over(exit)) = child.end else {
             return;
         };
+        if !child.is_dry() {
+            return;
+        }
+        if !child.is_over() {
+            child.finish(&mut self.os, exit);
+        }
         let Child { owner, process, .. } = self.children.running.remove(slot);
         self.os.reap(process);
         self.recorder.reaped();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Reactor;
 use super::Stopping;
 use super::connection::{Connection, Input, Pause, Stage};
+use super::narrator::Story;
 use super::os::{Os, Signal};
 use super::recorder::Counters;
 use crate::config::limits::{
@@ -57,13 +58,13 @@ impl<O: Os> Reactor<O> {
     /// Everything was said and has left: ends our side, so that it arrives.
     pub(super) fn finish(&mut self, slot: u32, why: Closed, linger: bool) {
         let conn = &mut self.conns[slot as usize];
-        if conn.stage != Stage::Open {
+        if !conn.is_open() {
             return;
         }
         // With nothing unread in the kernel, closing sends a FIN. With something, it sends a
         // reset, which destroys on its way what the peer has not read yet.
-        if conn.fin || !linger && !conn.hot {
-            let why = if conn.fin && why == Closed::Done {
+        if conn.incoming.has_ended() || !linger && !conn.incoming.is_hot() {
+            let why = if conn.incoming.has_ended() && why == Closed::Done {
                 Closed::Ended
             } else {
                 why
@@ -75,13 +76,18 @@ impl<O: Os> Reactor<O> {
         }
         conn.carry = None;
         conn.stage = Stage::Lingering { why, discarded: 0 };
+        let id = ConnId {
+            slot,
+            generation: conn.generation,
+        };
+        self.recorder.tell(|| Story::Lingers(id));
         self.outbox.seal(slot);
         self.deadlines.set(slot, self.now.after(LINGER));
         self.wakes.cancel(slot);
         // A connection that is on the queue already stays there.
         if conn.input != Input::Queued {
             conn.input = Input::Waiting;
-            if conn.hot {
+            if conn.incoming.is_hot() {
                 self.enqueue(slot);
             }
         }
@@ -99,10 +105,10 @@ impl<O: Os> Reactor<O> {
         let discarded = discarded.saturating_add(self.input.len() as u32);
         self.input.clear();
         conn.stage = Stage::Lingering { why, discarded };
-        if result.is_err() || conn.fin || discarded >= LINGER_BYTES_MAX {
+        if result.is_err() || conn.incoming.has_ended() || discarded >= LINGER_BYTES_MAX {
             return self.close_now(slot, why);
         }
-        if conn.hot {
+        if conn.incoming.is_hot() {
             self.enqueue(slot);
         }
     }
@@ -114,7 +120,7 @@ impl<O: Os> Reactor<O> {
         let why = match conn.stage {
             Stage::Dead { .. } => return,
             Stage::Lingering { why, .. } => why,
-            Stage::Open => why,
+            Stage::Open { .. } => why,
         };
         conn.stage = Stage::Dead { why };
         conn.carry = None;
@@ -153,11 +159,7 @@ impl<O: Os> Reactor<O> {
 
     /// Looks whether a connection keeps up with what it is owed.
     pub(super) fn keep_up(&mut self, slot: u32, owed: usize, progress: bool) {
-        let Some(conn) = self
-            .conns
-            .get_mut(slot as usize)
-            .filter(|c| c.stage == Stage::Open)
-        else {
+        let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| c.is_open()) else {
             return;
         };
         let door = &self.listeners[usize::from(conn.door)].door;
@@ -196,7 +198,7 @@ impl<O: Os> Reactor<O> {
     /// Sets the deadline that fits what the connection is in the middle of.
     pub(super) fn be_patient(&mut self, slot: u32) {
         let conn = &mut self.conns[slot as usize];
-        if conn.stage != Stage::Open {
+        if !conn.is_open() {
             return;
         }
         let idle = self.listeners[usize::from(conn.door)].door.idle;
@@ -217,13 +219,14 @@ impl<O: Os> Reactor<O> {
         }
         let in_frame = conn.carry.is_some() && !conn.unheard;
         if in_frame {
-            if conn.begun == 0 {
-                conn.begun = self.now.as_secs().max(1);
+            let begun = conn.begun().expect("it is open");
+            if *begun == 0 {
+                *begun = self.now.as_secs().max(1);
                 self.deadlines.set(slot, self.now.after(PROGRESS_GRACE));
             }
             return;
         }
-        let was_in_frame = std::mem::take(&mut conn.begun) != 0;
+        let was_in_frame = conn.begun().is_some_and(|begun| std::mem::take(begun) != 0);
         match idle {
             Some(idle) => self.deadlines.set(slot, self.now.after(idle)),
             None if was_in_frame || self.deadlines.due(slot) != Moment::NEVER => {
@@ -238,24 +241,29 @@ impl<O: Os> Reactor<O> {
         let Some(conn) = self.conns.get_mut(slot as usize) else {
             return;
         };
+        let id = ConnId {
+            slot,
+            generation: conn.generation,
+        };
+        self.recorder.tell(|| Story::Expired(id));
         match conn.stage {
             Stage::Dead { .. } => {}
             Stage::Lingering { why, .. } => self.close_now(slot, why),
-            Stage::Open if self.outbox.fate(slot) != Fate::Open => {
+            Stage::Open { .. } if self.outbox.fate(slot) != Fate::Open => {
                 self.close_now(slot, Closed::Stuck);
             }
-            Stage::Open if conn.behind => self.close_now(slot, Closed::TooSlow),
+            Stage::Open { .. } if conn.behind => self.close_now(slot, Closed::TooSlow),
             // What came in time wins over the timer: it is looked at before anything else.
-            Stage::Open if conn.input == Input::Queued => {
+            Stage::Open { .. } if conn.input == Input::Queued => {
                 self.deadlines
                     .set(slot, self.now.after(Duration::from_millis(1)));
             }
-            Stage::Open if conn.begun != 0 => {
+            Stage::Open { begun } if begun != 0 => {
                 let bytes = conn.carry.as_ref().map_or(0, |carry| carry.len() as u64);
                 let patience =
                     PROGRESS_GRACE + Duration::from_secs(bytes / PROGRESS_BYTES_PER_SECOND_MIN);
                 let until = Moment::START
-                    .after(Duration::from_secs(u64::from(conn.begun)))
+                    .after(Duration::from_secs(u64::from(begun)))
                     .after(patience);
                 if until > self.now {
                     self.deadlines.set(slot, until);
@@ -264,7 +272,7 @@ impl<O: Os> Reactor<O> {
                     self.settle(slot);
                 }
             }
-            Stage::Open => {
+            Stage::Open { .. } => {
                 self.outbox.leave(slot, Closed::Idle, true);
                 self.settle(slot);
             }

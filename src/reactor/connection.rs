@@ -1,8 +1,9 @@
 use std::io;
 
+use super::narrator::{Story, Verdict};
 use super::os::{Os, Readiness};
 use crate::buf::ReadBuf;
-use crate::outbox::Closed;
+use crate::outbox::{Closed, ConnId};
 use crate::service::Peer;
 
 /// A carry up to this size is copied in front of the next read; a larger one is read into
@@ -26,14 +27,7 @@ pub(super) struct Connection<S> {
     pub(super) carry: Option<Box<ReadBuf>>,
     /// Whether the service has not seen all of the carry, because its share or its wish ended first.
     pub(super) unheard: bool,
-    /// Since when a frame has been incomplete, in seconds of the loop's clock; 0: it is not.
-    pub(super) begun: u32,
-    /// Whether there may be more to read: readiness is remembered until the socket disproves it.
-    pub(super) hot: bool,
-    /// Whether a short read proves nothing: a FIN or an urgent mark may be what made it short.
-    pub(super) short_lies: bool,
-    /// Whether the end of input was read.
-    pub(super) fin: bool,
+    pub(super) incoming: Incoming,
     /// Whether a write was short: the socket is full, and an edge will tell when it is not.
     pub(super) full: bool,
     /// Whether it is owed more than the soft limit.
@@ -53,7 +47,10 @@ pub(super) struct Connection<S> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     /// Served. The outbox knows whether it is already leaving, which is: still owed something.
-    Open,
+    Open {
+        /// Since when a frame has been incomplete, in seconds of the loop's clock; 0: it is not.
+        begun: u32,
+    },
     /// Everything was said and writing is shut down; what still comes is discarded, since closing
     /// with unread input sends a reset, and a reset destroys what is still on its way.
     Lingering {
@@ -63,6 +60,73 @@ pub(super) enum Stage {
     },
     /// Closed in this turn, freed at its end: no slot is used again within a batch of events.
     Dead { why: Closed },
+}
+
+/// What is known of the bytes that the kernel holds for us: readiness is remembered until the
+/// socket disproves it.
+///
+/// ```text
+///            ┌──────────────── an edge ────────────────┐
+///            v                                         │
+/// accept ─> Perhaps ── a short read, or WouldBlock ─> Nothing
+///            │ FIN or urgent data seen                 ^
+///            ├──> Beyond ─────── WouldBlock ───────────┘
+///            │ hang-up seen     │
+///            └──> Last <────────┘          Perhaps, Beyond ── 0 read ──> End
+///                   └── 0 read ──> Gone
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Incoming {
+    /// Nothing: the last read proved it.
+    Nothing,
+    /// There may be something. A short read proves that nothing follows.
+    Perhaps,
+    /// There may be something, and a short read proves nothing: a FIN, or the mark of urgent
+    /// data, may be what made it short.
+    Beyond,
+    /// The peer hung up: what it said before can be read, but nobody waits for an answer.
+    Last,
+    /// The end was read.
+    End,
+    /// The end was read, and nobody waits for an answer.
+    Gone,
+}
+
+impl Incoming {
+    /// Whether a read may bring something.
+    pub(super) fn is_hot(self) -> bool {
+        matches!(self, Incoming::Perhaps | Incoming::Beyond | Incoming::Last)
+    }
+
+    /// Whether the end was read.
+    pub(super) fn has_ended(self) -> bool {
+        matches!(self, Incoming::End | Incoming::Gone)
+    }
+
+    /// Whether nobody waits for an answer.
+    pub(super) fn is_forlorn(self) -> bool {
+        matches!(self, Incoming::Last | Incoming::Gone)
+    }
+
+    fn after_edge(self, seen: Readiness) -> Incoming {
+        match self {
+            Incoming::End | Incoming::Gone if seen.hung_up => Incoming::Gone,
+            Incoming::End | Incoming::Gone | Incoming::Last => self,
+            _ if seen.hung_up => Incoming::Last,
+            _ if seen.read_closed || seen.urgent => Incoming::Beyond,
+            Incoming::Nothing if seen.readable => Incoming::Perhaps,
+            _ => self,
+        }
+    }
+
+    fn after_read(self, n: usize, room: usize) -> Incoming {
+        match self {
+            Incoming::Last if n == 0 => Incoming::Gone,
+            _ if n == 0 => Incoming::End,
+            Incoming::Perhaps if n < room => Incoming::Nothing,
+            _ => self,
+        }
+    }
 }
 
 /// The reading half: at the end of a turn it is in exactly one of these.
@@ -96,16 +160,13 @@ impl<S> Connection<S> {
             generation,
             peer,
             door,
-            stage: Stage::Open,
+            stage: Stage::Open { begun: 0 },
             input: Input::Queued,
             queued: false,
             carry: None,
             unheard: false,
-            begun: 0,
             // Nobody asked the poll yet: whatever came with the connection is found by reading.
-            hot: true,
-            short_lies: false,
-            fin: false,
+            incoming: Incoming::Perhaps,
             full: false,
             behind: false,
         }
@@ -115,12 +176,22 @@ impl<S> Connection<S> {
         matches!(self.stage, Stage::Dead { .. })
     }
 
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.stage, Stage::Open { .. })
+    }
+
+    /// Since when a frame has been incomplete, in seconds of the loop's clock; 0: it is not.
+    pub(super) fn begun(&mut self) -> Option<&mut u32> {
+        match &mut self.stage {
+            Stage::Open { begun } => Some(begun),
+            _ => None,
+        }
+    }
+
     /// Remembers what the poll saw; says whether there is something new to read.
     pub(super) fn note(&mut self, seen: Readiness) -> bool {
-        self.short_lies |= seen.read_closed || seen.urgent;
-        let more = seen.readable || seen.read_closed || seen.urgent;
-        self.hot |= more && !self.fin;
-        more && !self.fin
+        self.incoming = self.incoming.after_edge(seen);
+        self.incoming.is_hot()
     }
 
     /// The buffer to read into: the carry where it is, or everything in front of the shared one.
@@ -163,6 +234,22 @@ impl<S> Connection<S> {
             .is_some_and(|carry| carry.len() > CARRY_COPIED_MAX)
     }
 
+    /// What the last read of `n` bytes taught, for the narrator.
+    pub(super) fn tell_read(&self, id: ConnId, n: usize, room: usize) -> Story<'static> {
+        let verdict = match n {
+            0 if self.incoming.has_ended() => Verdict::End,
+            0 => Verdict::WouldBlock,
+            _ if self.incoming.is_hot() => Verdict::More,
+            _ => Verdict::Short,
+        };
+        Story::Read {
+            id,
+            n,
+            room,
+            verdict,
+        }
+    }
+
     /// Reads once, `room` bytes at most, and learns from the answer.
     pub(super) fn read<O: Os<Stream = S>>(
         &mut self,
@@ -171,18 +258,12 @@ impl<S> Connection<S> {
         room: usize,
     ) -> io::Result<usize> {
         match into.fill(room, |room| os.read(&self.stream, room)) {
-            Ok(0) => {
-                self.fin = true;
-                self.hot = false;
-                Ok(0)
-            }
             Ok(n) => {
-                self.hot = n == room || self.short_lies;
+                self.incoming = self.incoming.after_read(n, room);
                 Ok(n)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.hot = false;
-                self.short_lies = false;
+                self.incoming = Incoming::Nothing;
                 Ok(0)
             }
             // A signal came in between; the readiness stands.
@@ -201,7 +282,7 @@ mod tests {
     #[test]
     fn a_connection_at_rest_is_small() {
         assert!(
-            size_of::<Connection<OwnedFd>>() <= 64,
+            size_of::<Connection<OwnedFd>>() <= 56,
             "{}",
             size_of::<Connection<OwnedFd>>()
         );

@@ -36,6 +36,16 @@ const EVERYTHING: Interest = Interest::READABLE
     .add(Interest::WRITABLE)
     .add(Interest::PRIORITY);
 
+/// Where commands find programs. Not ours: what starts the server must not decide what its
+/// clients run.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What commands have of our environment; everything else may be a secret, or `LD_PRELOAD`
+/// (fault F15).
+const ENVIRONMENT: [&str; 8] = [
+    "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "TMPDIR", "TZ", "USER",
+];
+
 /// The kernel, through mio: edge-triggered epoll.
 pub struct Epoll {
     poll: Poll,
@@ -143,6 +153,8 @@ impl Epoll {
                 readable: event.is_readable(),
                 writable: event.is_writable(),
                 read_closed: event.is_read_closed(),
+                // EPOLLHUP alone, without EPOLLERR.
+                hung_up: event.is_write_closed() && !event.is_error(),
                 urgent: event.is_priority(),
                 error: event.is_error(),
             },
@@ -281,10 +293,17 @@ impl Os for Epoll {
     fn spawn(&mut self, job: &Job) -> io::Result<Spawned<Epoll>> {
         use std::os::unix::ffi::OsStrExt;
         // An absolute path, and no `pre_exec`, uid or gid: so the standard library starts it by
-        // posix_spawn, which does not copy our page tables, resets the signals and the mask.
+        // posix_spawn, which does not copy our page tables, resets SIGPIPE and the mask. Clearing
+        // the environment would turn that into fork for a name that is looked up in PATH only.
+        let kept = ENVIRONMENT
+            .into_iter()
+            .filter_map(|name| Some((name, std::env::var_os(name)?)));
         let mut child = Command::new("/bin/sh")
             .arg("-c")
             .arg(std::ffi::OsStr::from_bytes(&job.line))
+            .env_clear()
+            .env("PATH", PATH)
+            .envs(kept)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

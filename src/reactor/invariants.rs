@@ -4,6 +4,7 @@
 use super::Reactor;
 use super::connection::{Connection, Input, Pause, Stage};
 use super::os::Os;
+use crate::config::limits::PROGRESS_GRACE;
 use crate::outbox::{Fate, Moment};
 
 impl<O: Os> Reactor<O> {
@@ -56,7 +57,9 @@ impl<O: Os> Reactor<O> {
     }
 
     fn check_connection(&self, slot: u32, conn: &Connection<O::Stream>) -> Result<(), String> {
-        let deadline = self.deadlines.due(slot) != Moment::NEVER;
+        // Near the end of time a deadline is beyond it, which is never.
+        let time_ends = self.now.after(PROGRESS_GRACE) == Moment::NEVER;
+        let deadline = self.deadlines.due(slot) != Moment::NEVER || time_ends;
         let (owed, fate) = (self.outbox.owed(slot), self.outbox.fate(slot));
         let listed = self.outbox.is_listed(slot);
         let err = |what: &str| Err(what.to_owned());
@@ -67,7 +70,7 @@ impl<O: Os> Reactor<O> {
             Stage::Dead { .. } => return err("I9: closed and not freed"),
             Stage::Lingering { .. } if !deadline => return err("I4: lingers without a deadline"),
             Stage::Lingering { .. } => {
-                let waits = conn.input == Input::Waiting && !conn.hot;
+                let waits = conn.input == Input::Waiting && !conn.incoming.is_hot();
                 let queued = conn.input == Input::Queued && self.is_queued(slot, conn);
                 return if waits || queued {
                     Ok(())
@@ -75,12 +78,12 @@ impl<O: Os> Reactor<O> {
                     err("I3: lingers unheard")
                 };
             }
-            Stage::Open => {}
+            Stage::Open { .. } => {}
         }
         match conn.input {
-            Input::Waiting if conn.hot => err("I3: waits for an edge that has come"),
+            Input::Waiting if conn.incoming.is_hot() => err("I3: waits for an edge that has come"),
             Input::Waiting if conn.unheard => err("I3: waits with bytes the service has not seen"),
-            Input::Waiting if conn.fin => err("I3: waits after the end"),
+            Input::Waiting if conn.incoming.has_ended() => err("I3: waits after the end"),
             Input::Queued if !self.is_queued(slot, conn) => err("I3: queued in no queue"),
             Input::Paused(Pause::Held) if !self.outbox.is_held(slot) => err("I3: held by nobody"),
             Input::Paused(Pause::Owed)
@@ -89,7 +92,7 @@ impl<O: Os> Reactor<O> {
                 err("I3: paused and owed nothing")
             }
             Input::Paused(Pause::Leaving) if fate == Fate::Open => err("I3: leaves nowhere"),
-            Input::Ended if !conn.fin => err("I3: ended before the end"),
+            Input::Ended if !conn.incoming.has_ended() => err("I3: ended before the end"),
             _ => Ok(()),
         }?;
         // The writing half: what is owed has an edge to wait for, or a place on the list.
@@ -99,7 +102,7 @@ impl<O: Os> Reactor<O> {
         if fate != Fate::Open && !deadline && !listed {
             return err("I4: leaves without a deadline");
         }
-        if conn.begun != 0 && !deadline {
+        if !matches!(conn.stage, Stage::Open { begun: 0 }) && !deadline {
             return err("I4: in the middle of a frame without a deadline");
         }
         if conn.carry.as_ref().is_some_and(|carry| carry.is_empty()) {

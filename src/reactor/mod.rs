@@ -13,6 +13,7 @@ mod datagram;
 mod epoll;
 mod invariants;
 mod listener;
+mod narrator;
 mod os;
 mod recorder;
 mod socket;
@@ -29,6 +30,7 @@ use self::child::Children;
 use self::connection::{Connection, Input, Pause, Stage};
 use self::datagram::Datagram;
 use self::listener::Listener;
+use self::narrator::Story;
 use self::recorder::Recorder;
 use self::sources::Sources;
 use self::timer::Timers;
@@ -146,6 +148,11 @@ impl<O: Os> Reactor<O> {
         }
     }
 
+    /// Tells the story of each turn to `out`, as text that a person can follow.
+    pub fn narrate(&mut self, out: Box<dyn io::Write>) {
+        self.recorder.narrate(out);
+    }
+
     /// Adds a service; doors are opened to it with [`listen`](Reactor::listen).
     pub fn add(&mut self, service: Box<dyn Service>) -> ServiceId {
         self.services.push(service);
@@ -175,6 +182,7 @@ impl<O: Os> Reactor<O> {
         self.wake(); // timers that are due, signals that came
         self.flush(); // write buffer -> socket, once per connection; then watch who is new
         self.reap(); // the only place a connection is freed
+        self.recorder.turn_ends();
         debug_assert_eq!(self.check(), Ok(()), "the invariants of invariants.rs");
         Ok(())
     }
@@ -189,12 +197,17 @@ impl<O: Os> Reactor<O> {
         self.watch_turn(asleep.since(self.now));
         self.now = self.now.max(awake);
         self.recorder.turn(self.now);
+        self.recorder.tell(|| Story::Woke {
+            slept: awake.since(asleep),
+            events: self.seen.len(),
+        });
         Ok(())
     }
 
     fn note(&mut self) {
         let mut seen = std::mem::take(&mut self.seen);
         for Seen { token, readiness } in seen.drain(..) {
+            self.recorder.tell(|| Story::Saw(token.source(), readiness));
             match token.source() {
                 Source::Connection(id) => self.note_connection(id, readiness),
                 Source::Listener(n) => self.note_knock(n),
@@ -216,7 +229,9 @@ impl<O: Os> Reactor<O> {
             return;
         }
         let door = &self.listeners[usize::from(conn.door)].door;
-        if readiness.error && !self.services[door.service.0].heeds_last_words() {
+        // After the end of input there are no last words: what would find the error is a read, and
+        // nobody reads any more.
+        if readiness.error && (conn.fin || !self.services[door.service.0].heeds_last_words()) {
             return self.close_now(id.slot, Closed::Gone(io::ErrorKind::ConnectionReset));
         }
         if readiness.writable && conn.full {
@@ -225,6 +240,8 @@ impl<O: Os> Reactor<O> {
         }
         if conn.note(readiness) && conn.input == Input::Waiting {
             self.enqueue(id.slot);
+        } else if readiness.hung_up {
+            self.settle(id.slot);
         }
     }
 
@@ -253,7 +270,7 @@ impl<O: Os> Reactor<O> {
         };
         conn.queued = false;
         match (conn.input, conn.stage) {
-            (Input::Queued, Stage::Open) => conn.input = Input::Waiting,
+            (Input::Queued, Stage::Open { .. }) => conn.input = Input::Waiting,
             (Input::Queued, Stage::Lingering { .. }) => return self.discard(slot),
             _ => return,
         }
@@ -263,12 +280,14 @@ impl<O: Os> Reactor<O> {
         let mut input = conn.take_input(&mut self.input);
         input.begin_helping(self.limits.frames_per_turn);
         let (had, room) = (input.len(), self.limits.read_per_turn);
-        let read = if conn.hot && !conn.unheard {
+        let read = if conn.incoming.is_hot() && !conn.unheard {
             conn.read(&mut self.os, &mut input, room)
         } else {
             Ok(0)
         };
         self.recorder.heard(input.len() - had);
+        self.recorder
+            .tell(|| conn.tell_read(id, input.len() - had, room));
 
         // The service parses what is there and says what it has to say.
         let service = &mut self.services[self.listeners[usize::from(conn.door)].door.service.0];
@@ -283,18 +302,26 @@ impl<O: Os> Reactor<O> {
                 "more bytes than the longest frame, and no frame",
             ));
         }
-        let may_end = conn.fin && !conn.unheard && !turn.is_held() && !turn.is_leaving();
+        let may_end =
+            conn.incoming.has_ended() && !conn.unheard && !turn.is_held() && !turn.is_leaving();
         if outcome.is_ok() && may_end {
             conn.input = Input::Ended;
             input.begin_helping(self.limits.frames_per_turn);
             outcome = service.eof(&mut turn, &mut input);
         }
 
+        self.recorder.tell(|| Story::Served {
+            id,
+            frames: self.limits.frames_per_turn - input.frames_left(),
+            unread: input.len(),
+            says: self.outbox.owed(slot) + input.lent().len(),
+        });
+
         // A large answer leaves at once, from where it lies.
         let mut write = Ok(());
         if !input.lent().is_empty() {
             write = conn.write(&mut self.os, input.lent()).map(|n| {
-                self.recorder.counters.bytes_out += n as u64;
+                self.recorder.wrote(id, n, input.lent().len());
                 if n < input.lent().len() {
                     self.outbox.keep(slot, &input.lent()[n..]);
                     self.outbox.list(slot);
@@ -319,18 +346,14 @@ impl<O: Os> Reactor<O> {
 
     /// Decides what the reading half does until its next helping, and how long it may take.
     fn settle(&mut self, slot: u32) {
-        let Some(conn) = self
-            .conns
-            .get_mut(slot as usize)
-            .filter(|c| c.stage == Stage::Open)
-        else {
+        let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| c.is_open()) else {
             return;
         };
         let door = &self.listeners[usize::from(conn.door)].door;
         let pauses = self.services[door.service.0].backlog() == Backlog::Pause;
         let unread = conn.carry.as_ref().map_or(0, |carry| carry.len());
         if conn.input != Input::Ended {
-            let more = conn.hot || conn.unheard || conn.fin;
+            let more = conn.incoming.is_hot() || conn.unheard || conn.incoming.has_ended();
             let next = if self.outbox.fate(slot) != Fate::Open {
                 Input::Paused(Pause::Leaving)
             } else if self.outbox.is_held(slot) {
@@ -344,9 +367,19 @@ impl<O: Os> Reactor<O> {
                 Input::Waiting
             };
             conn.input = next;
-            if next == Input::Queued {
-                self.enqueue(slot);
-            }
+            let id = ConnId {
+                slot,
+                generation: conn.generation,
+            };
+            self.recorder.tell(|| Story::Rests(id, next));
+        }
+        let (is_forlorn, is_read) = (conn.incoming.is_forlorn(), conn.input == Input::Queued);
+        if is_read {
+            self.enqueue(slot);
+        }
+        if is_forlorn && !is_read && self.outbox.fate(slot) == Fate::Open {
+            // What it said is heard or never will be, and nobody is left to hear what it is owed.
+            return self.close_now(slot, Closed::Gone(io::ErrorKind::BrokenPipe));
         }
         self.be_patient(slot);
     }
@@ -422,6 +455,7 @@ impl<O: Os> Reactor<O> {
                     slot,
                     generation: conn.generation,
                 };
+                self.recorder.tell(|| Story::Woken(id));
                 self.ask_service(id, |service, turn| service.wake(turn));
             }
         }
@@ -435,7 +469,8 @@ impl<O: Os> Reactor<O> {
 
     fn flush(&mut self) {
         self.deliver_all();
-        for id in std::mem::take(&mut self.fresh) {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        for id in fresh.drain(..) {
             let Some(conn) = self
                 .conns
                 .get(id.slot as usize)
@@ -449,8 +484,11 @@ impl<O: Os> Reactor<O> {
                 .watch(&conn.stream, Token::of(Source::Connection(id)))
             {
                 self.close_now(id.slot, Closed::Gone(error.kind()));
+                continue;
             }
+            self.recorder.tell(|| Story::Watched(id));
         }
+        self.fresh = fresh;
     }
 
     fn deliver_all(&mut self) {
@@ -475,13 +513,16 @@ impl<O: Os> Reactor<O> {
             slot,
             generation: conn.generation,
         };
-        let was_behind = self.outbox.owed(slot) > self.outbox.said(slot);
+        let owed = self.outbox.owed(slot);
+        let was_behind = owed > self.outbox.said(slot);
         let os = &mut self.os;
         let sent = match self.outbox.deliver(slot, |bytes| conn.write(os, bytes)) {
             Ok(sent) => sent,
             Err(error) => return self.close_now(slot, Closed::Gone(error.kind())),
         };
-        self.recorder.counters.bytes_out += sent as u64;
+        if owed > 0 {
+            self.recorder.wrote(id, sent, owed);
+        }
         let owed = self.outbox.owed(slot);
         if owed == 0 {
             if let Fate::Leaving { why, linger } = self.outbox.fate(slot) {

@@ -129,6 +129,8 @@ pub struct Readiness {
     pub writable: bool,
     /// The peer has ended its input: a short read does not mean that nothing follows.
     pub read_closed: bool,
+    /// The peer hung up: both halves are shut down, and nobody will read an answer.
+    pub hung_up: bool,
     /// Urgent data is on its way: a short read ends at its mark, not where the data ends.
     pub urgent: bool,
     /// The connection was reset.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use log::{Level, debug, info, log_enabled, warn};
 use serde::Serialize;
 
+use super::narrator::{Narrator, Story};
 use crate::outbox::{Closed, ConnId, Fault, Moment};
 use crate::service::Peer;
 
@@ -17,6 +18,9 @@ const LINES_PER_SECOND: u32 = 20;
 pub(super) struct Recorder {
     pub(super) counters: Counters,
     throttle: Throttle,
+    now: Moment,
+    /// Who tells the story of each turn, if anybody listens.
+    narrator: Option<Box<Narrator>>,
 }
 
 /// What the loop has done since it began, and how much of everything there is now.
@@ -126,9 +130,35 @@ impl Refusal {
 }
 
 impl Recorder {
+    /// From now on the story of each turn is told to `out`.
+    pub(super) fn narrate(&mut self, out: Box<dyn io::Write>) {
+        self.narrator = Some(Box::new(Narrator::new(out)));
+    }
+
+    /// Tells the narrator, if there is one; otherwise nothing is even put together.
+    #[inline]
+    pub(super) fn tell<'a>(&mut self, story: impl FnOnce() -> Story<'a>) {
+        if let Some(narrator) = &mut self.narrator {
+            narrator.tell(self.now, &story());
+        }
+    }
+
+    /// The turn is over.
+    pub(super) fn turn_ends(&mut self) {
+        if let Some(narrator) = &mut self.narrator {
+            narrator.end_turn();
+        }
+    }
+
+    pub(super) fn wrote(&mut self, id: ConnId, n: usize, of: usize) {
+        self.counters.bytes_out += n as u64;
+        self.tell(|| Story::Wrote { id, n, of });
+    }
+
     /// A turn has begun.
     pub(super) fn turn(&mut self, now: Moment) {
         self.counters.turns += 1;
+        self.now = now;
         if let Some(suppressed) = self.throttle.begin(now) {
             self.counters.lines_suppressed += u64::from(suppressed);
             warn!(suppressed; "too many log lines; some were left out");
@@ -150,6 +180,7 @@ impl Recorder {
 
     pub(super) fn opened(&mut self, id: ConnId, door: &str, peer: &Peer) {
         self.counters.connections_opened += 1;
+        self.tell(|| Story::LetIn(id, door, peer.to_string()));
         if log_enabled!(Level::Debug) {
             debug!(slot = id.slot, generation = id.generation, door, peer:%; "connected");
         }
@@ -157,6 +188,7 @@ impl Recorder {
 
     pub(super) fn closed(&mut self, id: ConnId, door: &str, peer: &Peer, why: Closed) {
         self.counters.connections_closed += 1;
+        self.tell(|| Story::Freed(id, why));
         let by = &mut self.counters.closed;
         *match why {
             Closed::Done => &mut by.done,
@@ -219,6 +251,7 @@ impl Recorder {
 
     pub(super) fn stale(&mut self) {
         self.counters.stale += 1;
+        self.tell(|| Story::Stale);
     }
 
     pub(super) fn received(&mut self, _bytes: usize) {

@@ -4,6 +4,7 @@
 //! the clock, threads or other services. It never waits, and it leaves half a frame where it was.
 
 pub mod chat;
+mod command;
 mod discard;
 mod echo;
 mod greeting;
@@ -15,6 +16,7 @@ mod time;
 mod upper;
 
 pub use chat::Chat;
+pub use command::Command;
 pub use discard::Discard;
 pub use echo::Echo;
 pub use greeting::Greeting;

@@ -524,6 +524,10 @@ class Shared(Case):
     def setUpClass(cls):
         cls.home = tempfile.mkdtemp(prefix="onepoll-")
         cls.addClassCleanup(shutil.rmtree, cls.home, ignore_errors=True)
+        cls.start()
+
+    @classmethod
+    def start(cls):
         cls.addresses = {}
         keys, urls = [], []
         for name, endpoint in cls.endpoints.items():
@@ -550,9 +554,18 @@ class Shared(Case):
         cls.server.stop()
 
     def setUp(self):
-        self.assertIsNone(self.server.process.poll(), "the server is gone: " + self.server.tail())
         # Clean-ups run last in, first out: this one after every peer has left.
-        self.addCleanup(self.server.rests)
+        self.addCleanup(self.comes_to_rest)
+
+    def comes_to_rest(self):
+        """The server is at rest, or the next test gets another."""
+        try:
+            self.assertIsNone(self.server.process.poll(), "it is gone: " + self.server.tail())
+            self.server.rests()
+        except BaseException:
+            self.server.kill()
+            self.start()
+            raise
 
     def call(self, name, place="tcp4", **how):
         return self.dial(self.addresses[name, place], **how)

@@ -49,7 +49,14 @@ def title(name, address):
 
 
 def show(way, who, data):
-    print("  %s%s %r" % (who and who + " ", way, data))
+    """As text where it is text, else as bytes."""
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        text = ""
+    if not text or "\0" in text:
+        text = data
+    print("  %s%s %r" % (who and who + " ", way, text))
 
 
 def say(link, data, who=""):
@@ -126,20 +133,26 @@ def upper_datagram(address):
     datagram(address, b"", b"")
 
 
+def until(link, who, part):
+    while part not in line(link, who):
+        pass
+
+
 def chat(address):
-    ann, bob = dial(address), dial(address)
-    for link, who in ((ann, "ann"), (bob, "bob")):
-        say(link, b"/nick %s\n" % who.encode(), who)
-        while who.encode() not in line(link, who):
-            pass
+    ann = dial(address)
+    say(ann, b"/nick ann\n", "ann")
+    until(ann, "ann", b"you are now ann")
+    bob = dial(address)
+    say(bob, b"/nick bob\n", "bob")
+    until(bob, "bob", b"you are now bob")
+    until(ann, "ann", b"is now bob")
     say(ann, "hello 你好\n".encode(), "ann")
-    while not line(bob, "bob").startswith(b"ann: hello"):
-        pass
+    until(bob, "bob", b"ann: hello")
     say(bob, b"/msg ann just for you\n", "bob")
-    while b"just for you" not in line(ann, "ann"):
-        pass
+    until(ann, "ann", b"just for you")
     say(bob, b"/quit\n", "bob")
     ended(bob, "bob")
+    until(ann, "ann", b"bob left")
     ended(ann, "ann")
 
 

@@ -298,7 +298,8 @@ class Commands(Shared):
         self.assertEqual(takes_i32(peer), b"y\n")
         peer.say(b"grep -E 'SigBlk|SigIgn' /proc/self/status\n")
         for line in takes_i32(peer).decode().splitlines():
-            self.assertEqual(int(line.split()[1], 16), 0, line)
+            # glibc's posix_spawn ignores 32 and 33 in every child: it keeps them to itself.
+            self.assertEqual(int(line.split()[1], 16) & ~(3 << 31), 0, line)
 
     @everywhere("raw")
     def test_fault_f1_endless_raw_output_waits_for_its_reader(self, dial):

@@ -308,7 +308,7 @@ class Limits(Case):
             ann.says("%d %s\n" % (n, text))
             bob.hears("ann: %d %s" % (n, text))
         bob.told("eve left")
-        ann.notice("eve")
+        ann.notice("eve", "left")
         ann.says("without her\n")
         bob.hears("ann: without her")
         now = server.counters()

@@ -417,7 +417,7 @@ class Stop(Case):
 
         server.terminate()
         for member in (ann, bob):
-            member.notice()  # they are told
+            member.notice("stop")  # they are told
             member.peer.rest()
         idle.gone()
         until(lambda: refuses_connections(server.at("echo")), "it still accepts")

@@ -1,0 +1,220 @@
+//! Remote commands: a line for the shell, and its output in one of the tutorials' four framings
+//! (C1 to C4).
+//!
+//! Does not know processes, pipes or signals: it asks for a command and is told what becomes of
+//! it. Nor does it know how many run: whoever runs them says "busy". Time is what it is told.
+//!
+//! What the tutorials leave open, and what is done here:
+//!
+//! - A request that is not in the endpoint's encoding is refused, not guessed. Output that is not
+//!   UTF-8 passes unchanged to a GBK client; a character that GBK lacks becomes `?`.
+//! - C2: an acknowledgement is a line or what settles, as a request is, and a blank one is none: a
+//!   newline that came late must not release an output. One that comes before the length counts.
+//!   After a half-close no acknowledgement can come, so the length is all there is. A client that
+//!   acknowledges nothing for 30 s is let go, since what it says after that could be taken for a
+//!   request.
+//! - The wall time of a command counts from its start, not from when it began to wait for others.
+//!   The output of one that took too long is that one line; only C1 has told some of it before.
+//! - C4: a command that a signal killed exits with 128 and the signal, as shells have it.
+//! - C1 collects standard error (it comes last), and everything where standard error replaces
+//!   standard output: `max-output` applies to what is collected.
+
+mod answer;
+mod encoding;
+mod run;
+mod session;
+mod terms;
+#[cfg(test)]
+mod tests;
+
+use self::answer::Answer;
+use self::run::Run;
+use self::session::{Last, Phase, Session};
+use self::terms::Terms;
+use super::{Peer, Service, Sessions, Settling};
+use crate::buf::ReadBuf;
+use crate::config;
+use crate::config::{Limits, Settle};
+use crate::outbox::{ChildEvent, Closed, Fault, Job, Severity, Turn};
+use crate::wire::WireError;
+
+/// A shell for remote commands (C1 to C4): one after another per connection, in order.
+///
+/// ```
+/// use onepoll::config::{self, CommandFraming, Limits};
+/// use onepoll::outbox::{ChildEvent, Exit, Output};
+/// use onepoll::service::{Command, rehearsal::Stage};
+///
+/// let options = config::Command { framing: CommandFraming::I32, ..config::Command::default() };
+/// let mut stage = Stage::new(Command::new(&options, &Limits::default()));
+/// let guest = stage.enters();
+/// stage.says(guest, b"echo hi\n");
+/// assert_eq!(stage.job(guest).unwrap().line, b"echo hi");
+/// stage.cannot(guest, ChildEvent::Started);
+/// stage.writes(guest, Output::Out, b"hi\n");
+/// stage.exits(guest, Exit::Code(0));
+/// assert_eq!(stage.hears(guest), b"\x03\0\0\0hi\n");
+/// ```
+#[derive(Debug)]
+pub struct Command {
+    terms: Terms,
+    settling: Settling,
+    sessions: Sessions<Session>,
+}
+
+impl Command {
+    /// The service of an endpoint with these options; what they leave open, the limits say.
+    pub fn new(options: &config::Command, limits: &Limits) -> Command {
+        let terms = Terms::new(options, limits);
+        Command {
+            settling: Settling::new(terms.settle),
+            sessions: Sessions::default(),
+            terms,
+        }
+    }
+
+    /// Takes requests until one runs or nothing whole is left.
+    fn serve(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), WireError> {
+        let Command {
+            terms,
+            settling,
+            sessions,
+        } = self;
+        let Some(session) = sessions.get_mut(t.id) else {
+            return Ok(());
+        };
+        while !t.is_leaving() {
+            match &session.phase {
+                Phase::Running(_) => break,
+                Phase::Listening => match session.frame(settling, t, input)? {
+                    None => break,
+                    Some(b"") => {}
+                    Some(request) => match job(terms, request) {
+                        Ok(job) => {
+                            session.phase = Phase::Running(Box::new(Run::new(terms)));
+                            t.hold();
+                            t.spawn(job);
+                        }
+                        Err(reason) => session.answer(terms, t, Answer::refusal(reason)),
+                    },
+                },
+                Phase::Parked(_, until) => {
+                    let until = *until;
+                    let Some(is_due) = session.acknowledged(terms, settling, t, input)? else {
+                        // What is unread has a wake of its own, if silence completes it.
+                        if input.is_empty() || terms.settle == Settle::Never {
+                            t.wake_at(until);
+                        }
+                        break;
+                    };
+                    let phase = std::mem::replace(&mut session.phase, Phase::Listening);
+                    if let (Phase::Parked(output, _), true) = (phase, is_due) {
+                        t.reply(&output[..]);
+                    }
+                    session.next(t);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Service for Command {
+    fn open(&mut self, t: &mut Turn<'_>, _peer: &Peer) {
+        self.sessions.insert(t.id, Session::new(&self.terms));
+    }
+
+    fn input(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
+        self.serve(t, input).map_err(|error| {
+            let mut words = Vec::new();
+            self.refusal(&error.to_string(), &mut words);
+            t.reply(&words[..]);
+            Fault::Wire(error)
+        })
+    }
+
+    fn wake(&mut self, t: &mut Turn<'_>) {
+        let Some(session) = self.sessions.get_mut(t.id) else {
+            return;
+        };
+        match &mut session.phase {
+            Phase::Running(run) => run.wake(t),
+            Phase::Parked(_, until) if *until <= t.now => {
+                session.phase = Phase::Listening;
+                t.close_lingering();
+            }
+            Phase::Parked(..) | Phase::Listening => self.settling.wake(t),
+        }
+    }
+
+    fn child(&mut self, t: &mut Turn<'_>, event: ChildEvent<'_>) {
+        let Command {
+            terms, sessions, ..
+        } = self;
+        let Some(session) = sessions.get_mut(t.id) else {
+            return;
+        };
+        let Phase::Running(run) = &mut session.phase else {
+            return;
+        };
+        let answer = match event {
+            ChildEvent::Started => return run.started(terms, t),
+            ChildEvent::Wrote(which, bytes) => return run.wrote(terms, t, which, bytes),
+            ChildEvent::Ended(exit) => run.ended(terms, exit),
+            ChildEvent::Busy => Answer::refusal("busy: as many commands run and wait as may"),
+            ChildEvent::Failed(error) => Answer::refusal(&format!("cannot start: {error}")),
+        };
+        session.answer(terms, t, answer);
+    }
+
+    fn eof(&mut self, t: &mut Turn<'_>, rest: &mut ReadBuf) -> Result<(), Fault> {
+        if let Some(session) = self.sessions.get_mut(t.id) {
+            session.last = Last::Ended;
+        }
+        self.input(t, rest)?;
+        // What runs is still answered. An output that was not acknowledged never will be.
+        if !t.is_held() {
+            t.close();
+        }
+        Ok(())
+    }
+
+    fn closed(&mut self, t: &mut Turn<'_>, _why: &Closed) {
+        self.settling.forget(t.id);
+        self.sessions.remove(t.id);
+    }
+
+    fn stopping(&mut self, t: &mut Turn<'_>) {
+        let Some(session) = self.sessions.get_mut(t.id) else {
+            return t.close_lingering();
+        };
+        if session.last == Last::No {
+            session.last = Last::Stopping;
+        }
+        match &session.phase {
+            Phase::Listening => t.close_lingering(),
+            Phase::Running(run) if run.waits() => {
+                t.kill(Severity::Force);
+                let answer = Answer::refusal("the server is stopping");
+                session.answer(&self.terms, t, answer);
+            }
+            Phase::Running(_) | Phase::Parked(..) => {}
+        }
+    }
+
+    fn refusal(&self, reason: &str, out: &mut Vec<u8>) {
+        Answer::last_words(reason, self.terms.framing, out);
+    }
+}
+
+/// The job that a request asks for, or why it is refused.
+fn job(terms: &Terms, request: &[u8]) -> Result<Job, &'static str> {
+    let line = encoding::decode(terms.encoding, request).ok_or("the request is not GBK")?;
+    // An argument ends at a NUL: the shell would be given another line than was sent.
+    if line.contains(&0) {
+        return Err("the request contains a NUL byte");
+    }
+    Ok(Job {
+        line: line.into_owned(),
+    })
+}

@@ -1,0 +1,132 @@
+use super::answer::Answer;
+use super::run::Run;
+use super::terms::Terms;
+use crate::buf::ReadBuf;
+use crate::config::limits::PROGRESS_GRACE;
+use crate::outbox::{Moment, Turn};
+use crate::service::Settling;
+use crate::wire::{Request, WireError};
+
+/// What is remembered of one connection.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) phase: Phase,
+    /// Takes requests, and acknowledgements that are bursts.
+    request: Request,
+    /// When no further request is served.
+    pub(super) last: Last,
+}
+
+/// What a connection is in the middle of.
+///
+/// ```text
+///            ┌──────────── answered ────────────┐
+///            v                                  │
+/// ──open──> Listening ──a request──> Running ───┤
+///            ^                                  │ C2: the length was
+///            └── acknowledged, or not ── Parked <┘
+/// ```
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// For a request.
+    Listening,
+    /// A command runs or waits to run; input is held.
+    Running(Box<Run>),
+    /// An output waits for its acknowledgement until a moment: without one it would stay in
+    /// memory as long as the client likes.
+    Parked(Vec<u8>, Moment),
+}
+
+/// Why the command in progress is the last of its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Last {
+    /// It need not be.
+    No,
+    /// The server is stopping.
+    Stopping,
+    /// The client ended its input, and the service was told; no acknowledgement can come either.
+    Ended,
+}
+
+impl Session {
+    pub(super) fn new(terms: &Terms) -> Session {
+        Session {
+            phase: Phase::Listening,
+            request: Request::new(terms.request),
+            last: Last::No,
+        }
+    }
+
+    /// Whether the client acknowledged (C2), or `None` for "not yet".
+    pub(super) fn acknowledged(
+        &mut self,
+        terms: &Terms,
+        settling: &mut Settling,
+        t: &mut Turn<'_>,
+        input: &mut ReadBuf,
+    ) -> Result<Option<bool>, WireError> {
+        loop {
+            if let Some(word) = &terms.ack
+                && input.unread().starts_with(word)
+            {
+                input.consume(word.len());
+                // Bytes were taken that this decoder may have searched.
+                self.request = Request::new(terms.request);
+                t.wake_at(Moment::NEVER);
+                return Ok(Some(true));
+            }
+            match self.frame(settling, t, input)? {
+                None => return Ok(None),
+                // A newline that came late, or a blank line: nothing that was said to the length.
+                Some(b"") => {}
+                Some(burst) => {
+                    return Ok(Some(terms.ack.as_ref().is_none_or(|word| burst == word)));
+                }
+            }
+        }
+    }
+
+    /// Answers, and says what the connection does next.
+    pub(super) fn answer(&mut self, terms: &Terms, t: &mut Turn<'_>, answer: Answer) {
+        t.wake_at(Moment::NEVER);
+        match answer.say(terms.framing, t) {
+            Some(output) if self.last != Last::Ended => {
+                let until = t.now.after(PROGRESS_GRACE);
+                self.phase = Phase::Parked(output, until);
+                t.wake_at(until);
+                listen(t);
+            }
+            _ => self.next(t),
+        }
+    }
+
+    /// The answer is given: listens again, unless it was the last.
+    pub(super) fn next(&mut self, t: &mut Turn<'_>) {
+        self.phase = Phase::Listening;
+        match self.last {
+            Last::No => listen(t),
+            Last::Stopping => t.close_lingering(),
+            Last::Ended => t.close(),
+        }
+    }
+
+    /// The next frame, which may be empty, or `None` for "not yet".
+    pub(super) fn frame<'b>(
+        &mut self,
+        settling: &mut Settling,
+        t: &mut Turn<'_>,
+        input: &'b mut ReadBuf,
+    ) -> Result<Option<&'b [u8]>, WireError> {
+        match self.last {
+            Last::Ended => input.last(&mut self.request),
+            _ => settling.next(t, &mut self.request, input),
+        }
+    }
+}
+
+/// Takes input again, if it was held.
+fn listen(t: &mut Turn<'_>) {
+    if t.is_held() {
+        t.resume();
+    }
+}

@@ -1,0 +1,759 @@
+use std::io;
+use std::time::Duration;
+
+use super::*;
+use crate::config::{CommandFraming, CommandOutput, Encoding};
+use crate::outbox::{ConnId, Exit, Output};
+use crate::service::rehearsal::Stage;
+use crate::wire::{CommandHeader, Decode, JsonHeader};
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A stage with a command service, and a shell that does what the script says.
+struct Shell {
+    stage: Stage<Command>,
+    guest: ConnId,
+}
+
+impl Shell {
+    fn new(options: &config::Command) -> Shell {
+        let mut stage = Stage::new(Command::new(options, &Limits::default()));
+        let guest = stage.enters();
+        Shell { stage, guest }
+    }
+
+    fn framed(framing: CommandFraming) -> Shell {
+        Shell::new(&options(framing))
+    }
+
+    fn says(&mut self, bytes: &[u8]) -> &mut Shell {
+        self.stage.says(self.guest, bytes);
+        self
+    }
+
+    fn ends(&mut self) -> &mut Shell {
+        self.stage.ends(self.guest);
+        self
+    }
+
+    fn waits(&mut self, time: Duration) -> &mut Shell {
+        self.stage.waits(time);
+        self
+    }
+
+    /// The service asked for this command, and it starts.
+    fn runs(&mut self, line: &str) -> &mut Shell {
+        let job = self.stage.job(self.guest).expect("a command was asked for");
+        assert_eq!(String::from_utf8_lossy(&job.line), line);
+        self.tell(ChildEvent::Started)
+    }
+
+    fn runs_nothing(&mut self) -> &mut Shell {
+        assert_eq!(self.stage.job(self.guest), None);
+        self
+    }
+
+    fn tell(&mut self, event: ChildEvent<'_>) -> &mut Shell {
+        self.stage.cannot(self.guest, event);
+        self
+    }
+
+    fn out(&mut self, bytes: &[u8]) -> &mut Shell {
+        self.stage.writes(self.guest, Output::Out, bytes);
+        self
+    }
+
+    fn err(&mut self, bytes: &[u8]) -> &mut Shell {
+        self.stage.writes(self.guest, Output::Err, bytes);
+        self
+    }
+
+    fn exits(&mut self, code: i32) -> &mut Shell {
+        self.stage.exits(self.guest, Exit::Code(code));
+        self
+    }
+
+    fn dies(&mut self, signal: i32) -> &mut Shell {
+        self.stage.exits(self.guest, Exit::Signal(signal));
+        self
+    }
+
+    fn is_killed(&mut self, severity: impl Into<Option<Severity>>) -> &mut Shell {
+        assert_eq!(self.stage.killed(self.guest), severity.into());
+        self
+    }
+
+    #[track_caller]
+    fn hears(&mut self, expected: &[u8]) -> &mut Shell {
+        let heard = self.stage.hears(self.guest);
+        assert_eq!(
+            heard.escape_ascii().to_string(),
+            expected.escape_ascii().to_string()
+        );
+        self
+    }
+
+    fn hears_json(&mut self) -> (CommandHeader, Vec<u8>) {
+        let heard = self.stage.hears(self.guest);
+        let (header, taken) = JsonHeader::<CommandHeader>::new()
+            .decode(&heard)
+            .unwrap()
+            .expect("a whole header");
+        let output = heard[taken..].to_vec();
+        assert_eq!(header.data_size, output.len() as u64);
+        assert_eq!(header.total_size, output.len() as u64);
+        assert_eq!(header.md5, crate::wire::md5_hex(&output));
+        assert_eq!(header.filename, "output");
+        (header, output)
+    }
+
+    fn stays(&mut self) -> &mut Shell {
+        assert!(!self.stage.is_leaving(self.guest));
+        self
+    }
+
+    fn leaves(&mut self) -> &mut Shell {
+        assert!(self.stage.is_leaving(self.guest));
+        self
+    }
+}
+
+fn options(framing: CommandFraming) -> config::Command {
+    config::Command {
+        framing,
+        ..config::Command::default()
+    }
+}
+
+fn acked_by(word: &str) -> Shell {
+    Shell::new(&config::Command {
+        ack: Some(word.into()),
+        ..options(CommandFraming::Decimal)
+    })
+}
+
+fn i32_of(output: &[u8]) -> Vec<u8> {
+    let mut frame = u32::try_from(output.len()).unwrap().to_le_bytes().to_vec();
+    frame.extend_from_slice(output);
+    frame
+}
+
+#[test]
+fn c1_streams_output_as_it_comes_and_then_says_what_went_wrong() {
+    let mut shell = Shell::framed(CommandFraming::Raw);
+    shell.says(b"ls -l\n").runs("ls -l");
+    shell.out(b"one\n").hears(b"one\n");
+    shell.err(b"wrong\n").hears(b"");
+    shell.out(b"two\n").hears(b"two\n");
+    shell.exits(0).hears(b"wrong\n").stays();
+}
+
+#[test]
+fn c2_waits_for_an_acknowledgement_of_the_length() {
+    let mut shell = Shell::framed(CommandFraming::Decimal);
+    for ack in [&b"recv_ready"[..], b"True", b"\0", b"0"] {
+        shell.says(b"ls\n").runs("ls").out(b"abcdefghijkl").exits(0);
+        shell.hears(b"12").says(ack).hears(b"");
+        shell.waits(20 * MS).hears(b"abcdefghijkl").runs_nothing();
+    }
+    shell.stays();
+}
+
+#[test]
+fn c2_a_newline_ends_an_acknowledgement_and_what_follows_is_a_request() {
+    let mut shell = Shell::framed(CommandFraming::Decimal);
+    shell
+        .says(b"ls\n")
+        .runs("ls")
+        .out(b"abc")
+        .exits(0)
+        .hears(b"3");
+    shell.says(b"True\r\npwd\n").hears(b"abc").runs("pwd");
+}
+
+#[test]
+fn c2_a_blank_line_is_no_acknowledgement() {
+    let mut shell = Shell::framed(CommandFraming::Decimal);
+    // The newline comes after its request has settled.
+    shell.says(b"ls").waits(20 * MS).runs("ls");
+    shell.says(b"\r\n\n").out(b"abc").exits(0).hears(b"3");
+    shell.says(b"\n").waits(SECOND).hears(b"");
+    shell.says(b"ok\n").hears(b"abc");
+}
+
+#[test]
+fn c2_the_word_releases_the_moment_it_is_complete() {
+    let mut shell = acked_by("recv_ready");
+    shell
+        .says(b"ls\n")
+        .runs("ls")
+        .out(b"abc")
+        .exits(0)
+        .hears(b"3");
+    shell.says(b"recv_read").hears(b"");
+    shell
+        .says(b"yls\n")
+        .hears(b"abc")
+        .runs("ls")
+        .out(b"d")
+        .exits(0)
+        .hears(b"1");
+    for byte in b"recv_ready" {
+        shell.hears(b"").says(&[*byte]).waits(19 * MS);
+    }
+    shell.hears(b"d").stays();
+}
+
+#[test]
+fn c2_anything_but_the_word_drops_the_output() {
+    for wrong in [&b"no\n"[..], b"recv_read\n", b"True", b"recv_rea"] {
+        let mut shell = acked_by("recv_ready");
+        shell
+            .says(b"ls\n")
+            .runs("ls")
+            .out(b"abc")
+            .exits(0)
+            .hears(b"3");
+        shell.says(wrong).waits(20 * MS).hears(b"").runs_nothing();
+        shell
+            .says(b"pwd\n")
+            .runs("pwd")
+            .out(b"d")
+            .exits(0)
+            .hears(b"1");
+        shell.says(b"recv_ready").hears(b"d").stays();
+    }
+}
+
+#[test]
+fn c2_an_empty_output_is_acknowledged_too() {
+    let mut shell = Shell::framed(CommandFraming::Decimal);
+    shell.says(b"true\n").runs("true").exits(0).hears(b"0");
+    shell.says(b"recv_ready\n").hears(b"").runs_nothing();
+    shell.says(b"ls\n").runs("ls");
+}
+
+#[test]
+fn c2_without_an_acknowledgement_a_half_close_ends() {
+    let mut shell = Shell::framed(CommandFraming::Decimal);
+    shell
+        .says(b"ls\n")
+        .ends()
+        .runs("ls")
+        .out(b"abc")
+        .exits(0)
+        .hears(b"3")
+        .leaves();
+    let mut shell = Shell::framed(CommandFraming::Decimal);
+    shell
+        .says(b"ls")
+        .ends()
+        .runs("ls")
+        .out(b"abc")
+        .exits(0)
+        .hears(b"3")
+        .leaves();
+}
+
+#[test]
+fn c2_an_acknowledgement_sent_ahead_counts() {
+    let mut shell = Shell::framed(CommandFraming::Decimal);
+    shell
+        .says(b"ls\nTrue")
+        .ends()
+        .runs("ls")
+        .out(b"abc")
+        .exits(0)
+        .hears(b"3abc")
+        .leaves();
+    let mut shell = acked_by("go");
+    shell.says(b"ls\ngopwd\ngo").ends();
+    shell.runs("ls").out(b"abc").exits(0).hears(b"3abc");
+    shell.runs("pwd").out(b"d").exits(0).hears(b"1d").leaves();
+}
+
+#[test]
+fn c2_an_output_that_nobody_acknowledges_is_not_kept_for_ever() {
+    for said in [&b""[..], b"go"] {
+        let mut shell = Shell::new(&config::Command {
+            settle: Settle::Never,
+            ..options(CommandFraming::Decimal)
+        });
+        shell
+            .says(b"ls\n")
+            .runs("ls")
+            .out(b"abc")
+            .exits(0)
+            .hears(b"3");
+        shell.says(said).waits(30 * SECOND - MS).stays();
+        shell.waits(MS).leaves().hears(b"");
+    }
+}
+
+#[test]
+fn c3_frames_its_output() {
+    let mut shell = Shell::framed(CommandFraming::I32);
+    shell
+        .says(b"ls\n")
+        .runs("ls")
+        .err(b"wrong\n")
+        .out(b"one\n")
+        .hears(b"");
+    shell.exits(3).hears(&i32_of(b"one\nwrong\n"));
+    shell
+        .says(b"true\n")
+        .runs("true")
+        .exits(0)
+        .hears(b"\0\0\0\0")
+        .stays();
+}
+
+#[test]
+fn c4_describes_its_output() {
+    let mut shell = Shell::framed(CommandFraming::Json);
+    shell
+        .says(b"ls\n")
+        .runs("ls")
+        .out(b"one\n")
+        .err(b"wrong\n")
+        .exits(3);
+    let (header, output) = shell.hears_json();
+    assert_eq!((header.exit, header.error), (Some(3), None));
+    assert_eq!(output, b"one\nwrong\n");
+    shell.says(b"kill -9 $$\n").runs("kill -9 $$").dies(9);
+    assert_eq!(shell.hears_json().0.exit, Some(137));
+}
+
+#[test]
+fn c1_c2_c3_c4_requests_come_in_any_pieces() {
+    for framing in [
+        CommandFraming::Raw,
+        CommandFraming::Decimal,
+        CommandFraming::I32,
+        CommandFraming::Json,
+    ] {
+        // Byte by byte, with gaps below `settle`.
+        let mut shell = Shell::framed(framing);
+        for byte in b"ls -l\r\n" {
+            shell.runs_nothing().says(&[*byte]).waits(19 * MS);
+        }
+        shell.runs("ls -l");
+        // Without a newline: silence, or the half-close.
+        let mut shell = Shell::framed(framing);
+        shell.says(b"ls").waits(19 * MS).runs_nothing();
+        shell
+            .says(b" -l")
+            .waits(19 * MS)
+            .runs_nothing()
+            .waits(MS)
+            .runs("ls -l");
+        let mut shell = Shell::framed(framing);
+        shell
+            .says(b"ls -l")
+            .runs_nothing()
+            .ends()
+            .runs("ls -l")
+            .exits(0)
+            .leaves();
+        // Nothing at all.
+        let mut shell = Shell::framed(framing);
+        shell
+            .says(b"\n\r\n\r\n\r")
+            .waits(20 * MS)
+            .runs_nothing()
+            .stays();
+        shell.ends().runs_nothing().leaves().hears(b"");
+    }
+}
+
+#[test]
+fn c1_c3_c4_glued_requests_run_one_after_another() {
+    let mut shell = Shell::framed(CommandFraming::I32);
+    shell.says(b"one\n\ntwo\r\nth").ends();
+    shell
+        .runs("one")
+        .runs_nothing()
+        .out(b"1")
+        .exits(0)
+        .hears(&i32_of(b"1"));
+    shell
+        .runs("two")
+        .stays()
+        .out(b"2")
+        .exits(0)
+        .hears(&i32_of(b"2"));
+    shell.runs("th").out(b"3").exits(0).hears(&i32_of(b"3"));
+    shell.leaves().runs_nothing();
+}
+
+#[test]
+fn c3_what_comes_while_a_command_runs_waits_its_turn() {
+    let mut shell = Shell::framed(CommandFraming::I32);
+    shell
+        .says(b"one\n")
+        .runs("one")
+        .says(b"two")
+        .waits(SECOND)
+        .runs_nothing();
+    shell.exits(0).runs_nothing().waits(20 * MS).runs("two");
+}
+
+#[test]
+fn c1_settle_zero_takes_what_one_read_returned_and_never_needs_a_newline() {
+    let settling = |settle| config::Command {
+        settle,
+        ..options(CommandFraming::Raw)
+    };
+    let mut shell = Shell::new(&settling(Settle::After(Duration::ZERO)));
+    shell.says(b"ls").runs("ls").exits(0);
+    shell
+        .says(b"one\ntwo")
+        .runs("one")
+        .exits(0)
+        .runs("two")
+        .exits(0)
+        .stays();
+    let mut shell = Shell::new(&settling(Settle::Never));
+    shell
+        .says(b"ls")
+        .waits(1000 * SECOND)
+        .runs_nothing()
+        .says(b"\n")
+        .runs("ls")
+        .exits(0);
+    shell.says(b"pwd").ends().runs("pwd").exits(0).leaves();
+}
+
+#[test]
+fn c1_c3_standard_error_may_replace_standard_output() {
+    let either = |framing| config::Command {
+        output: CommandOutput::StderrOrStdout,
+        ..options(framing)
+    };
+    let mut shell = Shell::new(&either(CommandFraming::I32));
+    shell
+        .says(b"x\n")
+        .runs("x")
+        .out(b"out")
+        .err(b"err")
+        .exits(0)
+        .hears(&i32_of(b"err"));
+    shell
+        .says(b"x\n")
+        .runs("x")
+        .out(b"out")
+        .exits(0)
+        .hears(&i32_of(b"out"));
+    let mut shell = Shell::new(&either(CommandFraming::Raw));
+    shell
+        .says(b"x\n")
+        .runs("x")
+        .out(b"out")
+        .hears(b"")
+        .err(b"err")
+        .exits(0)
+        .hears(b"err");
+}
+
+#[test]
+fn c1_c3_gbk_goes_both_ways() {
+    let gbk = |framing| config::Command {
+        encoding: Encoding::Gbk,
+        ..options(framing)
+    };
+    let mut shell = Shell::new(&gbk(CommandFraming::I32));
+    shell.says(b"echo \xc4\xe3\xba\xc3\n").runs("echo 你好");
+    shell
+        .out("你好\n".as_bytes())
+        .exits(0)
+        .hears(&i32_of(b"\xc4\xe3\xba\xc3\n"));
+    shell.says(b"echo \xff\xff\n").runs_nothing();
+    shell
+        .hears(&i32_of(b"onepoll: the request is not GBK\n"))
+        .stays();
+    // A character in two pieces, and half of one at the end.
+    let mut shell = Shell::new(&gbk(CommandFraming::Raw));
+    shell
+        .says(b"x\n")
+        .runs("x")
+        .out(b"\xe4\xbd")
+        .hears(b"")
+        .out(b"\xa0!")
+        .hears(b"\xc4\xe3!");
+    shell
+        .out(b"\xe4")
+        .err("好".as_bytes())
+        .exits(0)
+        .hears(b"\xe4\xba\xc3");
+}
+
+#[test]
+fn fault_f1_output_is_cut_and_the_command_killed() {
+    let mut shell = Shell::new(&config::Command {
+        max_output: Some(10),
+        ..options(CommandFraming::I32)
+    });
+    shell
+        .says(b"yes\n")
+        .runs("yes")
+        .out(b"12345")
+        .err(b"6789\n")
+        .is_killed(None);
+    shell.exits(0).hears(&i32_of(b"123456789\n"));
+    shell
+        .says(b"yes\n")
+        .runs("yes")
+        .err(b"67")
+        .out(b"12345678")
+        .is_killed(None);
+    shell
+        .out(b"9")
+        .is_killed(Severity::Force)
+        .out(b"more")
+        .err(b"more")
+        .is_killed(None);
+    shell
+        .dies(9)
+        .hears(&i32_of(b"1234567867\nonepoll: output cut at 10 bytes\n"));
+    shell.says(b"ls\n").runs("ls").stays();
+}
+
+#[test]
+fn fault_f1_c4_says_how_a_cut_command_ended() {
+    let mut shell = Shell::new(&config::Command {
+        max_output: Some(2),
+        ..options(CommandFraming::Json)
+    });
+    shell.says(b"yes\n").runs("yes").out(b"y\ny\n").dies(9);
+    let (header, output) = shell.hears_json();
+    assert_eq!((header.exit, header.error), (Some(137), None));
+    assert_eq!(output, b"y\nonepoll: output cut at 2 bytes\n");
+}
+
+#[test]
+fn fault_f1_c1_collects_standard_error_no_further_than_others_do() {
+    let mut shell = Shell::new(&config::Command {
+        max_output: Some(4),
+        ..options(CommandFraming::Raw)
+    });
+    shell
+        .says(b"x\n")
+        .runs("x")
+        .out(b"endless")
+        .err(b"1234")
+        .is_killed(None);
+    shell.err(b"5").is_killed(Severity::Force).dies(9);
+    shell.hears(b"endless1234\nonepoll: output cut at 4 bytes\n");
+}
+
+#[test]
+fn fault_f2_a_command_that_takes_too_long_is_asked_and_then_forced() {
+    let mut shell = Shell::framed(CommandFraming::Json);
+    shell.says(b"sleep 1000\n").runs("sleep 1000").out(b"some");
+    shell.waits(60 * SECOND - MS).is_killed(None);
+    shell.waits(MS).is_killed(Severity::Ask);
+    shell.waits(SECOND - MS).is_killed(None);
+    shell
+        .waits(MS)
+        .is_killed(Severity::Force)
+        .hears(b"")
+        .dies(9);
+    let (header, output) = shell.hears_json();
+    assert_eq!(
+        (header.exit, header.error),
+        (None, Some("timeout after 1m".into()))
+    );
+    assert_eq!(output, b"onepoll: timeout after 1m\n");
+    assert_eq!(shell.stage.wakes_in(shell.guest), None);
+    shell.says(b"ls\n").runs("ls").stays();
+}
+
+#[test]
+fn fault_f2_c1_keeps_what_it_has_told() {
+    let mut shell = Shell::new(&config::Command {
+        timeout: Some(250 * MS),
+        ..options(CommandFraming::Raw)
+    });
+    shell
+        .says(b"x\n")
+        .runs("x")
+        .out(b"some")
+        .waits(250 * MS)
+        .is_killed(Severity::Ask);
+    shell
+        .err(b"")
+        .dies(15)
+        .hears(b"some\nonepoll: timeout after 250ms\n")
+        .stays();
+}
+
+#[test]
+fn fault_f2_waiting_for_others_is_not_counted() {
+    let mut shell = Shell::framed(CommandFraming::I32);
+    shell
+        .says(b"ls\n")
+        .waits(1000 * SECOND)
+        .is_killed(None)
+        .runs("ls");
+    shell
+        .waits(59 * SECOND)
+        .is_killed(None)
+        .waits(SECOND)
+        .is_killed(Severity::Ask);
+}
+
+#[test]
+fn fault_f2_a_silence_that_was_awaited_does_not_wake_the_command() {
+    let mut shell = Shell::framed(CommandFraming::I32);
+    shell
+        .says(b"ls")
+        .waits(10 * MS)
+        .ends()
+        .runs("ls")
+        .waits(59 * SECOND)
+        .is_killed(None);
+    shell.waits(SECOND).is_killed(Severity::Ask);
+}
+
+#[test]
+fn fault_f12_what_cannot_start_is_refused_in_the_framing() {
+    let mut shell = Shell::framed(CommandFraming::Json);
+    shell.says(b"x\n");
+    let error = io::Error::from(io::ErrorKind::ArgumentListTooLong);
+    shell.tell(ChildEvent::Failed(error));
+    let (header, output) = shell.hears_json();
+    let reason = header.error.unwrap();
+    assert!(reason.starts_with("cannot start: "), "{reason}");
+    assert_eq!(
+        (header.exit, output),
+        (None, format!("onepoll: {reason}\n").into_bytes())
+    );
+    shell.says(b"ls\n").runs("ls");
+}
+
+#[test]
+fn fault_f13_a_nul_byte_is_refused_before_anything_is_started() {
+    let mut shell = Shell::framed(CommandFraming::I32);
+    shell.says(b"echo a\0b\necho c\n");
+    shell
+        .hears(&i32_of(b"onepoll: the request contains a NUL byte\n"))
+        .runs("echo c");
+    let mut shell = Shell::framed(CommandFraming::Decimal);
+    shell
+        .says(b"\0\n")
+        .hears(b"41")
+        .says(b"ok\n")
+        .hears(b"onepoll: the request contains a NUL byte\n");
+    let mut shell = Shell::framed(CommandFraming::Raw);
+    shell
+        .says(b"\0")
+        .ends()
+        .hears(b"onepoll: the request contains a NUL byte\n")
+        .leaves();
+}
+
+#[test]
+fn fault_f19_busy_is_said_in_the_framing() {
+    let mut shell = Shell::framed(CommandFraming::I32);
+    shell.says(b"x\nls\n").tell(ChildEvent::Busy);
+    shell.hears(&i32_of(
+        b"onepoll: busy: as many commands run and wait as may\n",
+    ));
+    shell.runs("ls").stays();
+}
+
+#[test]
+fn fault_b9_a_request_above_the_limit_ends_the_connection_with_a_reason() {
+    let limit = Limits::default().frame;
+    let words = b"onepoll: line of 65537 bytes is longer than the limit of 65536\n";
+    let mut shell = Shell::framed(CommandFraming::I32);
+    shell
+        .says(&vec![b'#'; limit])
+        .stays()
+        .says(b"#")
+        .hears(&i32_of(words))
+        .leaves();
+    assert!(matches!(
+        shell.stage.fault(shell.guest),
+        Some(Fault::Wire(_))
+    ));
+    // Nobody could tell the length from what would follow it.
+    let mut shell = Shell::framed(CommandFraming::Decimal);
+    shell.says(&vec![b'#'; limit + 1]).hears(b"").leaves();
+    let mut shell = Shell::framed(CommandFraming::Raw);
+    shell
+        .says(&[&vec![b'#'; limit][..], b"\r\n"].concat())
+        .runs(&"#".repeat(limit));
+}
+
+#[test]
+fn fault_a5_whoever_is_not_let_in_is_told_in_the_framing() {
+    let said = |framing| {
+        let mut out = Vec::new();
+        Command::new(&options(framing), &Limits::default()).refusal("full", &mut out);
+        out
+    };
+    assert_eq!(said(CommandFraming::Raw), b"onepoll: full\n");
+    assert_eq!(said(CommandFraming::Decimal), b"");
+    assert_eq!(said(CommandFraming::I32), i32_of(b"onepoll: full\n"));
+    let header = JsonHeader::<CommandHeader>::new().decode(&said(CommandFraming::Json));
+    assert_eq!(header.unwrap().unwrap().0.error.as_deref(), Some("full"));
+}
+
+#[test]
+fn stopping_finishes_the_command_in_progress_and_starts_no_other() {
+    let mut shell = Shell::framed(CommandFraming::I32);
+    shell.says(b"one\ntwo\n").runs("one");
+    shell.stage.stops();
+    shell
+        .stays()
+        .is_killed(None)
+        .out(b"1")
+        .exits(0)
+        .hears(&i32_of(b"1"))
+        .leaves()
+        .runs_nothing();
+    // One that waits for others is not started.
+    let mut shell = Shell::framed(CommandFraming::I32);
+    shell.says(b"one\n");
+    shell.stage.stops();
+    shell
+        .is_killed(Severity::Force)
+        .hears(&i32_of(b"onepoll: the server is stopping\n"))
+        .leaves();
+    // Nothing in progress; an output that waits for its acknowledgement.
+    let mut shell = Shell::framed(CommandFraming::I32);
+    shell.stage.stops();
+    shell.leaves();
+    let mut shell = Shell::framed(CommandFraming::Decimal);
+    shell
+        .says(b"one\n")
+        .runs("one")
+        .out(b"1")
+        .exits(0)
+        .hears(b"1");
+    shell.stage.stops();
+    shell
+        .stays()
+        .says(b"ok\npwd\n")
+        .hears(b"1")
+        .leaves()
+        .runs_nothing();
+}
+
+#[test]
+fn fault_a10_a_session_is_not_inherited_with_the_slot() {
+    let mut shell = Shell::framed(CommandFraming::I32);
+    shell.says(b"one\n").runs("one").out(b"secret");
+    let old = shell.guest;
+    shell.stage.leaves(old);
+    shell.guest = shell.stage.enters();
+    assert_eq!(shell.guest.slot, old.slot);
+    assert_eq!(shell.stage.service.sessions.len(), 1);
+    shell
+        .says(b"two\n")
+        .runs("two")
+        .exits(0)
+        .hears(&i32_of(b""));
+}

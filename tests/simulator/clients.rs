@@ -1,0 +1,395 @@
+use std::net::{Ipv4Addr, SocketAddr};
+
+use crate::kernel::{Client, Found, MICRO, MILLI, Net, SECOND};
+use crate::random::Random;
+
+/// Somebody who says something and knows what must be heard.
+#[derive(Debug)]
+pub(crate) struct Talker {
+    pub(crate) door: usize,
+    pub(crate) says: Vec<u8>,
+    /// What must come back for all of it.
+    pub(crate) hears: Vec<u8>,
+    /// The server ends when that was said, without waiting for our end.
+    pub(crate) server_ends: bool,
+    pub(crate) finale: Finale,
+    /// A started frame must end within some time here.
+    pub(crate) framed: bool,
+    /// Whoever is silent for so long is sent home here.
+    pub(crate) idle: Option<u64>,
+    pub(crate) manners: Manners,
+    pub(crate) progress: Progress,
+}
+
+/// How it goes on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manners {
+    /// The most that is written, and read, at a time.
+    pub(crate) write_max: usize,
+    pub(crate) read_max: usize,
+    /// The longest rest between two steps.
+    pub(crate) rest_max: u64,
+    /// How often it naps, and for how long at most.
+    pub(crate) nap: u8,
+    pub(crate) nap_max: u64,
+    /// How often it sends an urgent byte.
+    pub(crate) urge: u8,
+    /// Does not read before it has written everything.
+    pub(crate) reads_late: bool,
+}
+
+impl Manners {
+    pub(crate) fn of(random: &mut Random, says: usize) -> Manners {
+        let least = says / 64;
+        Manners {
+            write_max: 1 + least + random.size(1 << 16),
+            read_max: 1 + least + random.size(1 << 16),
+            rest_max: random.pick(&[5 * MICRO, 50 * MICRO, MILLI, 20 * MILLI]),
+            nap: random.pick(&[0, 0, 4, 32]),
+            nap_max: random.pick(&[10 * MILLI, 3 * SECOND, 15 * SECOND]),
+            urge: random.pick(&[0, 0, 0, 8, 64]),
+            reads_late: random.once_in(8),
+        }
+    }
+}
+
+/// What it does in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Finale {
+    /// Ends its output when everything is said, and listens to the end.
+    Shut,
+    /// Resets when so much is said.
+    Reset(usize),
+    /// Closes when so much is said, whatever may come.
+    Close(usize),
+    /// Ends its output, then resets.
+    ShutReset,
+}
+
+/// How far it has come.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    link: Option<usize>,
+    said: usize,
+    heard: usize,
+    shut: bool,
+    home: bool,
+}
+
+impl Client for Talker {
+    fn step(&mut self, net: &mut Net) -> Option<u64> {
+        let Some(link) = self.progress.link else {
+            self.progress.link = net.connect(self.door, self.says.len());
+            return match self.progress.link {
+                Some(_) => Some(self.rest(net)),
+                None => self.go_home(),
+            };
+        };
+        let all_said = self.progress.said == self.says.len();
+        let speaks = !all_said && (net.calm || net.random.once_in(2));
+        if speaks {
+            self.speak(net, link);
+        } else if all_said && !self.progress.shut && (net.calm || net.random.once_in(4)) {
+            match self.finale {
+                Finale::Shut | Finale::ShutReset => {
+                    net.client_shut(link);
+                    self.progress.shut = true;
+                }
+                Finale::Reset(_) | Finale::Close(_) => {}
+            }
+        }
+        match self.finale {
+            Finale::Reset(at) if self.progress.said >= at => {
+                net.client_reset(link);
+                return self.go_home();
+            }
+            Finale::Close(at) if self.progress.said >= at => {
+                net.client_close(link);
+                return self.go_home();
+            }
+            Finale::ShutReset if self.progress.shut && net.random.once_in(3) => {
+                net.client_reset(link);
+                return self.go_home();
+            }
+            _ => {}
+        }
+        let listens =
+            net.calm || !(self.manners.reads_late && self.progress.said < self.says.len());
+        if listens && (net.calm || net.random.once_in(2)) && self.listen(net, link) {
+            net.client_close(link);
+            return self.go_home();
+        }
+        Some(self.rest(net))
+    }
+
+    fn is_home(&self) -> bool {
+        self.progress.home
+    }
+}
+
+impl Talker {
+    fn go_home(&mut self) -> Option<u64> {
+        self.progress.home = true;
+        None
+    }
+
+    fn rest(&self, net: &mut Net) -> u64 {
+        if net.calm {
+            return net.random.below(MILLI);
+        }
+        match net.random.chance(self.manners.nap) {
+            true => net.random.below(self.manners.nap_max),
+            false => net.random.below(self.manners.rest_max),
+        }
+    }
+
+    fn speak(&mut self, net: &mut Net, link: usize) {
+        let most = match net.calm {
+            true => 1 << 16,
+            false => net.random.some(self.manners.write_max),
+        };
+        let said = self.progress.said;
+        let stop_at = match self.finale {
+            Finale::Reset(at) | Finale::Close(at) => at.min(self.says.len()),
+            _ => self.says.len(),
+        };
+        let until = (said + most).min(stop_at).max(said);
+        let piece = &self.says[said..until];
+        self.progress.said += net.client_write(link, piece).unwrap_or(0);
+        if net.random.chance(self.manners.urge) {
+            net.client_urge(link);
+        }
+    }
+
+    /// Reads once; true when it was the end.
+    fn listen(&mut self, net: &mut Net, link: usize) -> bool {
+        let most = match net.calm {
+            true => 1 << 16,
+            false => net.random.some(self.manners.read_max),
+        };
+        match net.client_read(link, most) {
+            Found::Nothing => false,
+            Found::Bytes(bytes) => {
+                let from = self.progress.heard;
+                let until = from + bytes.len();
+                assert!(
+                    self.hears.get(from..until) == Some(&bytes[..]),
+                    "byte {from} and on: heard {:?} of {:?}; {}",
+                    String::from_utf8_lossy(&bytes[..bytes.len().min(80)]),
+                    String::from_utf8_lossy(&self.hears[from..self.hears.len().min(from + 80)]),
+                    self.sketch(net, link),
+                );
+                self.progress.heard = until;
+                false
+            }
+            Found::End => {
+                let all = self.progress.heard == self.hears.len()
+                    && (self.server_ends || self.progress.shut);
+                assert!(
+                    all || self.is_excused(net, link),
+                    "ended after {} of {} bytes: {}",
+                    self.progress.heard,
+                    self.hears.len(),
+                    self.sketch(net, link),
+                );
+                true
+            }
+            Found::Reset => {
+                assert!(
+                    self.is_excused(net, link),
+                    "reset after {} of {} bytes: {}",
+                    self.progress.heard,
+                    self.hears.len(),
+                    self.sketch(net, link),
+                );
+                true
+            }
+        }
+    }
+
+    fn sketch(&self, net: &Net, link: usize) -> String {
+        let Talker {
+            door,
+            finale,
+            manners,
+            progress,
+            idle,
+            ..
+        } = self;
+        let link = net.links[link].sketch();
+        format!(
+            "door {door} {finale:?} {manners:?} {progress:?} idle {idle:?} now {} {link}",
+            net.now
+        )
+    }
+
+    /// Whether the server had a reason to end that it may have.
+    fn is_excused(&self, net: &Net, link: usize) -> bool {
+        let link = &net.links[link];
+        let times = link.times;
+        let lingered = link.shut && times.closed.saturating_sub(times.shut) >= 2 * SECOND;
+        let stuck = times.closed.saturating_sub(times.written) >= 10 * SECOND;
+        let slow = self.framed && net.now.saturating_sub(times.accepted) >= 30 * SECOND;
+        let end = if link.shut { times.shut } else { times.closed };
+        let idle = self
+            .idle
+            .is_some_and(|idle| end.saturating_sub(times.read) >= idle);
+        // Whoever goes on speaking after the server's end gets a reset for it.
+        let spoke_on = self.server_ends && self.progress.heard == self.hears.len();
+        // Refused at the door: nothing was read.
+        let refused = link.closed && !link.tried;
+        link.excused || net.stop_sent || lingered || stuck || slow || idle || spoke_on || refused
+    }
+}
+
+/// One of a crowd: says numbered lines, and hears those of others whole and in order.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) door: usize,
+    pub(crate) number: usize,
+    pub(crate) lines: usize,
+    pub(crate) manners: Manners,
+    pub(crate) progress: MemberProgress,
+}
+
+/// How far it has come.
+#[derive(Debug, Default)]
+pub(crate) struct MemberProgress {
+    link: Option<usize>,
+    said: usize,
+    /// What did not fit yet.
+    pending: Vec<u8>,
+    heard: Vec<u8>,
+    /// By member: the number of the last line heard.
+    last: Vec<usize>,
+    home: bool,
+    shut: bool,
+}
+
+impl Client for Member {
+    fn step(&mut self, net: &mut Net) -> Option<u64> {
+        let progress = &mut self.progress;
+        let Some(link) = progress.link else {
+            progress.link = net.connect(self.door, 1 << 14);
+            progress.home = progress.link.is_none();
+            return progress.link.map(|_| MICRO);
+        };
+        if progress.pending.is_empty() && progress.said < self.lines && net.random.once_in(2) {
+            progress.said += 1;
+            let pad = net.random.size(2000);
+            let line = format!("{} {} {}\n", self.number, progress.said, "x".repeat(pad));
+            progress.pending = line.into_bytes();
+        }
+        let most = net
+            .random
+            .some(self.manners.write_max)
+            .min(progress.pending.len());
+        if most > 0 {
+            let n = net
+                .client_write(link, &progress.pending[..most])
+                .unwrap_or(most);
+            progress.pending.drain(..n);
+        }
+        let done = progress.said == self.lines && progress.pending.is_empty();
+        if done && !progress.shut && (net.calm || net.random.once_in(16)) {
+            progress.shut = true;
+            net.client_shut(link);
+        }
+        if net.calm || net.random.once_in(2) {
+            let most = if net.calm {
+                1 << 16
+            } else {
+                net.random.some(self.manners.read_max)
+            };
+            match net.client_read(link, most) {
+                Found::Bytes(bytes) => {
+                    progress.heard.extend_from_slice(&bytes);
+                    self.understand();
+                }
+                Found::Nothing => {}
+                Found::End | Found::Reset => {
+                    net.client_close(link);
+                    self.progress.home = true;
+                    return None;
+                }
+            }
+        }
+        Some(if net.calm {
+            net.random.below(MILLI)
+        } else if net.random.chance(self.manners.nap) {
+            net.random.below(self.manners.nap_max)
+        } else {
+            net.random.below(self.manners.rest_max)
+        })
+    }
+
+    fn is_home(&self) -> bool {
+        self.progress.home
+    }
+}
+
+impl Member {
+    fn understand(&mut self) {
+        let progress = &mut self.progress;
+        let heard = std::mem::take(&mut progress.heard);
+        for line in heard.split_inclusive(|&b| b == b'\n') {
+            if !line.ends_with(b"\n") {
+                progress.heard = line.to_vec();
+                break;
+            }
+            let line = String::from_utf8_lossy(line);
+            if line.as_ref() == "* gone\n" {
+                continue;
+            }
+            let mut words = line.trim_end_matches('\n').split(' ');
+            let mut number = || words.next().and_then(|word| word.parse::<usize>().ok());
+            let (Some(who), Some(n)) = (number(), number()) else {
+                panic!("heard half a line: {line:?}");
+            };
+            assert!(
+                words
+                    .next()
+                    .is_some_and(|pad| pad.bytes().all(|b| b == b'x')),
+                "{line:?}"
+            );
+            assert!(who != self.number, "heard itself");
+            if progress.last.len() <= who {
+                progress.last.resize(who + 1, 0);
+            }
+            assert!(
+                n == progress.last[who] + 1 || progress.last[who] == 0,
+                "a gap without a reason: {line:?}"
+            );
+            progress.last[who] = n;
+        }
+    }
+}
+
+/// Sends datagrams.
+#[derive(Debug)]
+pub(crate) struct Poster {
+    pub(crate) mail: usize,
+    pub(crate) port: u16,
+    pub(crate) left: usize,
+}
+
+impl Client for Poster {
+    fn step(&mut self, net: &mut Net) -> Option<u64> {
+        if self.left == 0 {
+            return None;
+        }
+        self.left -= 1;
+        let len = net.random.size(2000);
+        let bytes: Vec<u8> = (0..len).map(|_| net.random.next() as u8).collect();
+        net.post(
+            self.mail,
+            &bytes,
+            SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)),
+        );
+        Some(net.random.below(MILLI))
+    }
+
+    fn is_home(&self) -> bool {
+        self.left == 0
+    }
+}

@@ -1,0 +1,132 @@
+use std::collections::VecDeque;
+
+use onepoll::outbox::{Exit, Output};
+
+use crate::kernel::MILLI;
+use crate::link::Watch;
+use crate::random::Random;
+
+/// A child as the kernel sees it: a process group, and the pipes that its members hold.
+#[derive(Debug)]
+pub(crate) struct Child {
+    /// What it does, and how long after the step before.
+    pub(crate) steps: Steps,
+    pub(crate) out: Pipe,
+    pub(crate) err: Pipe,
+    pub(crate) exit: Option<Exit>,
+    pub(crate) reaped: bool,
+    /// The whole group was killed.
+    pub(crate) killed: bool,
+    pub(crate) watch: Watch,
+}
+
+/// What a child does, and how long after the step before.
+pub(crate) type Steps = VecDeque<(u64, Step)>;
+
+/// One thing that a child does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Writes; waits while the pipe is full.
+    Say(Output, Vec<u8>),
+    /// Closes an output and goes on.
+    Shut(Output),
+    /// Starts a grandchild that holds both pipes and is not of the group: nobody kills it.
+    Escape,
+    /// Starts a grandchild that holds both pipes.
+    Fork,
+    /// Ends.
+    Exit(i32),
+}
+
+/// The pipe of an output.
+#[derive(Debug, Default)]
+pub(crate) struct Pipe {
+    pub(crate) bytes: VecDeque<u8>,
+    /// The leader holds it.
+    pub(crate) leader: bool,
+    /// Somebody of its group does.
+    pub(crate) group: bool,
+    /// Somebody does who left the group.
+    pub(crate) escaped: bool,
+    /// The server has closed its end.
+    pub(crate) closed: bool,
+    pub(crate) watch: Watch,
+    /// All that went through it.
+    pub(crate) said: Vec<u8>,
+}
+
+pub(crate) const PIPE_BYTES_MAX: usize = 64 * 1024;
+
+impl Pipe {
+    fn new() -> Pipe {
+        Pipe {
+            leader: true,
+            ..Pipe::default()
+        }
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.leader || self.group || self.escaped
+    }
+}
+
+impl Child {
+    pub(crate) fn new(steps: Steps) -> Child {
+        Child {
+            steps,
+            out: Pipe::new(),
+            err: Pipe::new(),
+            exit: None,
+            reaped: false,
+            killed: false,
+            watch: Watch::default(),
+        }
+    }
+
+    pub(crate) fn pipe(&mut self, output: Output) -> &mut Pipe {
+        match output {
+            Output::Out => &mut self.out,
+            Output::Err => &mut self.err,
+        }
+    }
+}
+
+/// What a command of this line does: the line decides, so that whoever sends it knows the answer.
+pub(crate) fn steps_of(line: &[u8]) -> Steps {
+    let number = line
+        .iter()
+        .fold(7, |sum: u64, &byte| sum.wrapping_mul(31) + u64::from(byte));
+    let mut random = Random::new(number);
+    let mut steps = Steps::new();
+    for _ in 0..random.below(6) {
+        let output = random.pick(&[Output::Out, Output::Out, Output::Err]);
+        let max = if random.once_in(16) { 100_000 } else { 500 };
+        let letter = b'a' + random.below(26) as u8;
+        let step = match random.below(12) {
+            0 => Step::Shut(Output::Err),
+            1 => Step::Escape,
+            2 => Step::Fork,
+            _ => Step::Say(output, vec![letter; random.size(max)]),
+        };
+        let wait = random.pick(&[0, 1, 1000, MILLI, 50 * MILLI]);
+        steps.push_back((wait, step));
+    }
+    steps.push_back((
+        random.pick(&[0, 1, MILLI]),
+        Step::Exit(random.below(256) as i32),
+    ));
+    steps
+}
+
+/// What such a command says on its standard output, and how it ends.
+pub(crate) fn outcome_of(steps: &Steps) -> (Vec<u8>, i32) {
+    let mut said = Vec::new();
+    for (_, step) in steps {
+        match step {
+            Step::Say(Output::Out, bytes) => said.extend_from_slice(bytes),
+            Step::Exit(code) => return (said, *code),
+            _ => {}
+        }
+    }
+    (said, 0)
+}

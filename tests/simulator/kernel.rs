@@ -1,0 +1,1134 @@
+//! The kernel, simulated: what the loop may see, when it may see it, and a clock that only moves
+//! while the loop sleeps.
+//!
+//! Edge-triggering is modelled as epoll does it. A change puts its source on a list, once; a wait
+//! takes sources off the list, looks at each, and tells all that is so *now*; what is not so any
+//! more is not told, and what changed twice is told once. There is an edge when data or an end
+//! arrives, when a full socket has room again, and when a socket is watched that is ready already.
+//! There is none otherwise.
+
+use std::cell::RefCell;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use onepoll::outbox::{Exit, Job, Moment, Output, Severity};
+use onepoll::reactor::{Os, Readiness, Seen, Signal, Source, Spawned, Token, Woke};
+use onepoll::service::Peer;
+use rustix::io::Errno;
+
+use crate::family::{Child, PIPE_BYTES_MAX, Step, Steps, steps_of};
+use crate::faults::Faults;
+use crate::link::{Link, Watch, take};
+use crate::random::Random;
+
+pub(crate) const MICRO: u64 = 1_000;
+pub(crate) const MILLI: u64 = 1_000_000;
+pub(crate) const SECOND: u64 = 1_000_000_000;
+
+/// Turns in a row that may do nothing the kernel hears of: frames that were read together are served
+/// a few a turn, and what is said to somebody who is full is only kept.
+const SPINS_MAX: u32 = 1_000;
+
+/// Everything outside the loop: the kernel, and those who live behind it.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) net: Net,
+    pub(crate) clients: Vec<Box<dyn Client>>,
+    /// By client: steps in a row that changed nothing.
+    lazy: Vec<u32>,
+}
+
+/// Somebody at the other end, who does one thing at a time.
+pub(crate) trait Client: std::fmt::Debug {
+    /// Does one thing, and says how long it rests then; `None`: it has gone home.
+    fn step(&mut self, net: &mut Net) -> Option<u64>;
+    /// Whether it has gone home.
+    fn is_home(&self) -> bool;
+}
+
+/// The kernel itself.
+#[derive(Debug)]
+pub(crate) struct Net {
+    pub(crate) random: Random,
+    pub(crate) faults: Faults,
+    pub(crate) now: u64,
+    /// From here on nothing goes wrong any more, and clients come to an end.
+    pub(crate) calm: bool,
+    /// The loop may not sleep beyond this: then `rests` is set.
+    pub(crate) horizon: u64,
+    pub(crate) rests: bool,
+    pub(crate) links: Vec<Link>,
+    pub(crate) doors: Vec<Backlog>,
+    pub(crate) mails: Vec<Mail>,
+    pub(crate) children: Vec<Child>,
+    /// What the next commands do, in directed tests; without, their lines decide.
+    pub(crate) next_children: VecDeque<Steps>,
+    pub(crate) signals: Vec<Signal>,
+    pub(crate) stop_sent: bool,
+    /// Descriptors that may be open.
+    pub(crate) descriptors_max: usize,
+    pub(crate) descriptors: usize,
+    no_descriptors_until: u64,
+    /// What the next calls of `accept` fail with, in directed tests.
+    pub(crate) next_accepts: VecDeque<Errno>,
+    /// What the next writes may take, in directed tests.
+    pub(crate) next_writes: VecDeque<usize>,
+    /// Events that nobody owes, in directed tests.
+    pub(crate) inject: Vec<Seen>,
+    ready: VecDeque<Thing>,
+    agenda: BinaryHeap<Reverse<(u64, u64, Due)>>,
+    agenda_len: u64,
+    /// What clients did that changed something.
+    doings: u64,
+    ghosts: Vec<Token>,
+    /// What the last wait told.
+    pub(crate) told: Vec<Seen>,
+    pub(crate) turn: u64,
+    pub(crate) work: Work,
+    pub(crate) total: Total,
+    /// Turns in a row that were wanted at once and did nothing.
+    idle_turns: u32,
+    told_something: bool,
+    /// What the loop did that it must not do.
+    pub(crate) broken: Option<String>,
+    /// The most that a turn may do.
+    pub(crate) bounds: Work,
+    /// Time passes while the loop works.
+    pub(crate) turn_costs: bool,
+}
+
+/// What a turn did, or may do.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Work {
+    pub(crate) calls: u64,
+    pub(crate) accepts: u64,
+    pub(crate) helpings: u32,
+    pub(crate) read_bytes: usize,
+    pub(crate) datagrams: u64,
+}
+
+/// What all turns did.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Total {
+    pub(crate) read: u64,
+    pub(crate) written: u64,
+    pub(crate) told: u64,
+    pub(crate) calls: u64,
+    pub(crate) refused: u64,
+}
+
+/// A listening socket and those who wait there.
+#[derive(Debug, Default)]
+pub(crate) struct Backlog {
+    pub(crate) waiting: VecDeque<usize>,
+    pub(crate) closed: bool,
+    watch: Watch,
+}
+
+/// A datagram socket.
+#[derive(Debug, Default)]
+pub(crate) struct Mail {
+    pub(crate) inbox: VecDeque<(Vec<u8>, SocketAddr)>,
+    pub(crate) outbox: VecDeque<(Vec<u8>, SocketAddr)>,
+    /// What the next sends fail with, in directed tests.
+    pub(crate) next_sends: VecDeque<Errno>,
+    pub(crate) posted: Vec<(Vec<u8>, SocketAddr)>,
+    watch: Watch,
+}
+
+/// Something that can be watched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Thing {
+    Link(usize),
+    Door(usize),
+    Mail(usize),
+    Pipe(usize, Output),
+    Exit(usize),
+    Signals,
+}
+
+/// Something that happens by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Due {
+    Client(usize),
+    Room(usize),
+    Child(usize),
+    Stop,
+    Calm,
+}
+
+/// What a client finds.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    Bytes(Vec<u8>),
+    Nothing,
+    End,
+    Reset,
+}
+
+impl Net {
+    pub(crate) fn new(random: Random) -> Net {
+        Net {
+            random,
+            faults: Faults::default(),
+            now: 0,
+            calm: false,
+            horizon: u64::MAX,
+            rests: false,
+            links: Vec::new(),
+            doors: Vec::new(),
+            mails: Vec::new(),
+            children: Vec::new(),
+            next_children: VecDeque::new(),
+            signals: Vec::new(),
+            stop_sent: false,
+            descriptors_max: usize::MAX,
+            descriptors: 0,
+            no_descriptors_until: 0,
+            next_accepts: VecDeque::new(),
+            next_writes: VecDeque::new(),
+            inject: Vec::new(),
+            ready: VecDeque::new(),
+            agenda: BinaryHeap::new(),
+            agenda_len: 0,
+            doings: 0,
+            ghosts: Vec::new(),
+            told: Vec::new(),
+            turn: 0,
+            work: Work::default(),
+            total: Total::default(),
+            idle_turns: 0,
+            told_something: false,
+            broken: None,
+            bounds: Work {
+                calls: u64::MAX,
+                accepts: u64::MAX,
+                helpings: 1,
+                read_bytes: usize::MAX,
+                datagrams: u64::MAX,
+            },
+            turn_costs: false,
+        }
+    }
+
+    // What happens by itself.
+
+    pub(crate) fn plan(&mut self, wait: u64, due: Due) {
+        self.agenda_len += 1;
+        let at = self.now.saturating_add(wait);
+        self.agenda.push(Reverse((at, self.agenda_len, due)));
+    }
+
+    fn is_due(&mut self) -> Option<Due> {
+        let Reverse((at, _, due)) = self.agenda.peek()?;
+        let due = (*at <= self.now).then_some(*due)?;
+        self.agenda.pop();
+        Some(due)
+    }
+
+    fn next_due(&self) -> Option<u64> {
+        self.agenda.peek().map(|Reverse((at, _, _))| *at)
+    }
+
+    pub(crate) fn calm_down(&mut self) {
+        self.calm = true;
+        self.faults = Faults::default();
+        self.no_descriptors_until = 0;
+    }
+
+    pub(crate) fn signal(&mut self, signal: Signal) {
+        self.stop_sent |= signal == Signal::Stop;
+        self.signals.push(signal);
+        self.wake(Thing::Signals);
+    }
+
+    fn accuse(&mut self, what: impl FnOnce() -> String) {
+        if self.broken.is_none() {
+            self.broken = Some(what());
+        }
+    }
+
+    // The poll's list.
+
+    fn watch_of(&mut self, thing: Thing) -> Option<&mut Watch> {
+        Some(match thing {
+            Thing::Link(link) => &mut self.links[link].watch,
+            Thing::Door(door) => &mut self.doors[door].watch,
+            Thing::Mail(mail) => &mut self.mails[mail].watch,
+            Thing::Pipe(child, output) => &mut self.children[child].pipe(output).watch,
+            Thing::Exit(child) => &mut self.children[child].watch,
+            Thing::Signals => return None,
+        })
+    }
+
+    /// Something changed: whoever watches will be told, once.
+    fn wake(&mut self, thing: Thing) {
+        if let Some(watch) = self.watch_of(thing) {
+            if watch.token.is_none() || watch.listed {
+                return;
+            }
+            watch.listed = true;
+        }
+        self.ready.push_back(thing);
+    }
+
+    fn watch(&mut self, thing: Thing, token: Token) -> io::Result<()> {
+        self.work.calls += 1;
+        if let Thing::Link(link) = thing
+            && self.random.chance(self.faults.watch)
+        {
+            self.links[link].excused = true;
+            return Err(Errno::NOSPC.into());
+        }
+        let watch = self.watch_of(thing).expect("signals are always watched");
+        if watch.token.is_some() {
+            self.accuse(|| format!("{thing:?} was watched twice"));
+            return Err(Errno::EXIST.into());
+        }
+        watch.token = Some(token);
+        // What is already so is told at once.
+        if self.readiness(thing) != Readiness::default() {
+            self.wake(thing);
+        }
+        Ok(())
+    }
+
+    fn readiness(&mut self, thing: Thing) -> Readiness {
+        let readable = |readable| Readiness {
+            readable,
+            ..Readiness::default()
+        };
+        match thing {
+            Thing::Link(link) => self.links[link].readiness(self.now),
+            Thing::Door(door) => readable(!self.doors[door].waiting.is_empty()),
+            Thing::Mail(mail) => readable(!self.mails[mail].inbox.is_empty()),
+            Thing::Pipe(child, output) => {
+                let pipe = self.children[child].pipe(output);
+                let (some, over) = (!pipe.bytes.is_empty(), !pipe.is_held());
+                Readiness {
+                    readable: some,
+                    read_closed: over,
+                    ..Readiness::default()
+                }
+            }
+            Thing::Exit(child) => readable(self.children[child].exit.is_some()),
+            Thing::Signals => readable(!self.signals.is_empty()),
+        }
+    }
+
+    /// Takes sources off the list and tells what is so of each.
+    fn tell(&mut self, seen: &mut Vec<Seen>) {
+        if self.random.chance(self.faults.shuffle) {
+            let list = self.ready.make_contiguous();
+            for k in (1..list.len()).rev() {
+                list.swap(k, self.random.index(k + 1));
+            }
+        }
+        let mut n = self.ready.len();
+        if n > 1 && self.random.chance(self.faults.few) {
+            n = self.random.some(n);
+        }
+        let before = seen.len();
+        for _ in 0..n {
+            let thing = self.ready.pop_front().expect("there are as many");
+            let token = match self.watch_of(thing) {
+                None => Some(Token::of(Source::Signals)),
+                Some(watch) => {
+                    watch.listed = false;
+                    watch.token
+                }
+            };
+            let Some(token) = token else { continue };
+            let readiness = self.readiness(thing);
+            if readiness != Readiness::default() {
+                seen.push(Seen { token, readiness });
+            }
+        }
+        self.haunt(seen);
+        seen.append(&mut self.inject);
+        self.total.told += (seen.len() - before) as u64;
+        self.told_something = seen.len() > before;
+        self.told.clear();
+        self.told.extend_from_slice(&seen[before..]);
+    }
+
+    /// Events about nothing, and about nobody.
+    fn haunt(&mut self, seen: &mut Vec<Seen>) {
+        let some = |random: &mut Random| Readiness {
+            readable: random.once_in(2),
+            writable: random.once_in(2),
+            urgent: random.once_in(8),
+            ..Readiness::default()
+        };
+        if self.random.chance(self.faults.spurious) {
+            let watched = self.links.iter().filter_map(|link| link.watch.token);
+            let doors = self.doors.iter().filter_map(|door| door.watch.token);
+            let mails = self.mails.iter().filter_map(|mail| mail.watch.token);
+            let all: Vec<Token> = watched.chain(doors).chain(mails).collect();
+            if !all.is_empty() {
+                let token = self.random.pick(&all);
+                let readiness = some(&mut self.random);
+                let at = self.random.index(seen.len() + 1);
+                seen.insert(at, Seen { token, readiness });
+            }
+        }
+        if !self.ghosts.is_empty() && self.random.chance(self.faults.ghost) {
+            let token = self.random.pick(&self.ghosts);
+            let mut readiness = some(&mut self.random);
+            readiness.error = self.random.once_in(2);
+            let at = self.random.index(seen.len() + 1);
+            seen.insert(at, Seen { token, readiness });
+        }
+    }
+
+    /// The end of a turn: looks at what it did.
+    fn end_turn(&mut self, until: Option<Moment>) {
+        let wanted = until.is_some_and(|until| until.as_nanos() <= self.now);
+        let did = self.work.calls > 0 || self.told_something;
+        self.idle_turns = if wanted && !did {
+            self.idle_turns + 1
+        } else {
+            0
+        };
+        if self.idle_turns > SPINS_MAX {
+            self.accuse(|| "spins: turns in a row that were wanted at once and did nothing".into());
+        }
+        let (work, bounds) = (self.work, self.bounds);
+        if work.accepts > bounds.accepts || work.datagrams > bounds.datagrams {
+            self.accuse(|| format!("I10: {work:?} in a turn, of {bounds:?}"));
+        }
+        self.total.calls += work.calls;
+        self.work = Work::default();
+        self.turn += 1;
+        if self.turn_costs {
+            self.now = self.now.saturating_add(1 + self.random.below(20 * MICRO));
+        }
+    }
+
+    // The clients' side.
+
+    /// Somebody connects who will say so much, which must fit in some hundred pieces.
+    pub(crate) fn connect(&mut self, door: usize, says: usize) -> Option<usize> {
+        if self.doors[door].closed {
+            return None;
+        }
+        let least = says / 128;
+        let (up, down) = if self.random.once_in(3) {
+            (
+                1 + least + self.random.size(200),
+                3 + least + self.random.size(200),
+            )
+        } else {
+            (
+                64 + self.random.size(1 << 17),
+                64 + self.random.size(1 << 17),
+            )
+        };
+        Some(self.connect_with(door, up, down))
+    }
+
+    pub(crate) fn connect_with(&mut self, door: usize, up_max: usize, down_max: usize) -> usize {
+        let link = self.links.len();
+        self.links.push(Link::new(up_max, down_max));
+        self.doors[door].waiting.push_back(link);
+        self.wake(Thing::Door(door));
+        link
+    }
+
+    /// The client writes what fits; `None`: the connection is reset.
+    pub(crate) fn client_write(&mut self, k: usize, bytes: &[u8]) -> Option<usize> {
+        let link = &mut self.links[k];
+        if link.closed && !link.reset {
+            link.reset_by_server();
+        }
+        if link.reset {
+            return None;
+        }
+        let n = bytes.len().min(link.up_max - link.up.len());
+        self.doings += u64::from(n > 0);
+        link.up.extend(&bytes[..n]);
+        if n > 0 {
+            self.wake(Thing::Link(k));
+        }
+        Some(n)
+    }
+
+    /// The client sends one urgent byte, which the server does not ask for.
+    pub(crate) fn client_urge(&mut self, k: usize) {
+        let link = &mut self.links[k];
+        if link.closed || link.reset || link.fin || link.mark.is_some() {
+            return;
+        }
+        link.mark = Some(link.up.len());
+        self.wake(Thing::Link(k));
+    }
+
+    pub(crate) fn client_read(&mut self, k: usize, most: usize) -> Found {
+        let link = &mut self.links[k];
+        if link.client_reset {
+            return Found::Reset;
+        }
+        if link.down.is_empty() {
+            return match link.shut || link.closed {
+                true => Found::End,
+                false => Found::Nothing,
+            };
+        }
+        self.doings += 1;
+        let mut bytes = vec![0; most.min(link.down.len())];
+        take(&mut link.down, &mut bytes);
+        if link.no_space && link.is_writable(self.now) {
+            link.no_space = false;
+            self.wake(Thing::Link(k));
+        }
+        Found::Bytes(bytes)
+    }
+
+    pub(crate) fn client_shut(&mut self, k: usize) {
+        let link = &mut self.links[k];
+        if !link.reset && !link.fin {
+            link.fin = true;
+            self.wake(Thing::Link(k));
+        }
+    }
+
+    pub(crate) fn client_close(&mut self, k: usize) {
+        let link = &mut self.links[k];
+        if !link.down.is_empty() {
+            // Unread input: the kernel sends a reset instead of an end.
+            return self.client_reset(k);
+        }
+        self.client_shut(k);
+        self.links[k].client_gone = true;
+    }
+
+    pub(crate) fn client_reset(&mut self, k: usize) {
+        let link = &mut self.links[k];
+        if !link.reset {
+            link.reset_by_client();
+            self.wake(Thing::Link(k));
+        }
+    }
+
+    pub(crate) fn post(&mut self, mail: usize, bytes: &[u8], from: SocketAddr) {
+        self.mails[mail].inbox.push_back((bytes.to_vec(), from));
+        self.mails[mail].posted.push((bytes.to_vec(), from));
+        self.wake(Thing::Mail(mail));
+    }
+
+    // The children's side.
+
+    fn step_child(&mut self, k: usize) {
+        let child = &mut self.children[k];
+        let Some((_, step)) = child.steps.front().cloned() else {
+            return;
+        };
+        if child.exit.is_some() {
+            return;
+        }
+        let mut done = true;
+        let mut woken = Vec::new();
+        match step {
+            // It closed that one itself.
+            Step::Say(output, _) if !child.pipe(output).leader => {}
+            Step::Say(output, bytes) => {
+                let pipe = child.pipe(output);
+                if pipe.closed {
+                    return self.end_child(k, Exit::Signal(13));
+                }
+                let n = bytes.len().min(PIPE_BYTES_MAX - pipe.bytes.len());
+                pipe.bytes.extend(&bytes[..n]);
+                pipe.said.extend(&bytes[..n]);
+                if n > 0 {
+                    woken.push(output);
+                }
+                if n < bytes.len() {
+                    child.steps[0].1 = Step::Say(output, bytes[n..].to_vec());
+                    done = false;
+                }
+            }
+            Step::Shut(output) => {
+                child.pipe(output).leader = false;
+                woken.push(output);
+            }
+            Step::Escape => (child.out.escaped, child.err.escaped) = (true, true),
+            Step::Fork => (child.out.group, child.err.group) = (true, true),
+            Step::Exit(code) => return self.end_child(k, Exit::Code(code)),
+        }
+        let wait = if done {
+            child.steps.pop_front();
+            child.steps.front().map_or(0, |(wait, _)| *wait)
+        } else {
+            MILLI
+        };
+        for output in woken {
+            self.wake(Thing::Pipe(k, output));
+        }
+        self.plan(wait, Due::Child(k));
+    }
+
+    fn end_child(&mut self, k: usize, exit: Exit) {
+        let child = &mut self.children[k];
+        child.exit.get_or_insert(exit);
+        child.steps.clear();
+        (child.out.leader, child.err.leader) = (false, false);
+        // In whatever order: the process may be seen to end before its pipes do.
+        let mut things = [
+            Thing::Exit(k),
+            Thing::Pipe(k, Output::Out),
+            Thing::Pipe(k, Output::Err),
+        ];
+        let first = self.random.index(3);
+        things.swap(0, first);
+        for thing in things {
+            self.wake(thing);
+        }
+    }
+}
+
+/// The seam, simulated.
+#[derive(Debug, Clone)]
+pub(crate) struct SimOs(pub(crate) Rc<RefCell<World>>);
+
+/// A connection's descriptor.
+#[derive(Debug)]
+pub(crate) struct SimStream(pub(crate) usize);
+
+/// A listener's descriptor.
+#[derive(Debug)]
+pub(crate) struct SimListener(pub(crate) usize);
+
+/// A datagram socket's descriptor.
+#[derive(Debug)]
+pub(crate) struct SimDatagram(pub(crate) usize);
+
+/// A child's.
+#[derive(Debug)]
+pub(crate) struct SimProcess(pub(crate) usize);
+
+/// A pipe's; closed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct SimPipe {
+    child: usize,
+    output: Output,
+    world: Rc<RefCell<World>>,
+}
+
+impl Drop for SimPipe {
+    fn drop(&mut self) {
+        // In a test that is panicking the world may be in use; then nobody looks any more.
+        if let Ok(mut world) = self.world.try_borrow_mut() {
+            let pipe = world.net.children[self.child].pipe(self.output);
+            pipe.closed = true;
+            pipe.watch = Watch::default();
+            world.net.descriptors -= 1;
+        }
+    }
+}
+
+impl SimOs {
+    pub(crate) fn new(random: Random) -> SimOs {
+        SimOs(Rc::new(RefCell::new(World {
+            net: Net::new(random),
+            clients: Vec::new(),
+            lazy: Vec::new(),
+        })))
+    }
+
+    pub(crate) fn net<T>(&self, look: impl FnOnce(&mut Net) -> T) -> T {
+        look(&mut self.0.borrow_mut().net)
+    }
+
+    pub(crate) fn listener(&self) -> SimListener {
+        self.net(|net| {
+            net.doors.push(Backlog::default());
+            SimListener(net.doors.len() - 1)
+        })
+    }
+
+    pub(crate) fn datagram(&self) -> SimDatagram {
+        self.net(|net| {
+            net.mails.push(Mail::default());
+            SimDatagram(net.mails.len() - 1)
+        })
+    }
+
+    pub(crate) fn invite(&self, client: Box<dyn Client>, wait: u64) {
+        let mut world = self.0.borrow_mut();
+        world.clients.push(client);
+        world.lazy.push(0);
+        let number = world.clients.len() - 1;
+        world.net.plan(wait, Due::Client(number));
+    }
+
+    /// A call: who is interrupted, by chance.
+    fn call<T>(&self, work: impl FnOnce(&mut Net) -> io::Result<T>) -> io::Result<T> {
+        self.net(|net| {
+            net.work.calls += 1;
+            work(net)
+        })
+    }
+}
+
+impl World {
+    /// Everything that is due by now.
+    fn go_on(&mut self) {
+        while let Some(due) = self.net.is_due() {
+            match due {
+                Due::Client(k) => {
+                    let before = self.net.doings;
+                    let Some(wait) = self.clients[k].step(&mut self.net) else {
+                        continue;
+                    };
+                    // Whoever waits for something looks less and less often, or most of the work
+                    // of a seed is clients looking.
+                    let lazy = &mut self.lazy[k];
+                    *lazy = if self.net.doings == before {
+                        *lazy + 1
+                    } else {
+                        0
+                    };
+                    let wait = wait.max(MICRO << (*lazy).min(16));
+                    self.net.plan(wait, Due::Client(k));
+                }
+                Due::Room(k) => {
+                    let (now, link) = (self.net.now, &mut self.net.links[k]);
+                    if link.no_space && link.is_writable(now) {
+                        link.no_space = false;
+                        self.net.wake(Thing::Link(k));
+                    }
+                }
+                Due::Child(k) => self.net.step_child(k),
+                Due::Stop => self.net.signal(Signal::Stop),
+                Due::Calm => self.net.calm_down(),
+            }
+        }
+    }
+}
+
+impl Os for SimOs {
+    type Listener = SimListener;
+    type Stream = SimStream;
+    type Datagram = SimDatagram;
+    type Pipe = SimPipe;
+    type Process = SimProcess;
+
+    fn wait(&mut self, seen: &mut Vec<Seen>, until: Option<Moment>) -> io::Result<Woke> {
+        let mut world = self.0.borrow_mut();
+        world.net.end_turn(until);
+        let asleep = Moment::from_nanos(world.net.now);
+        loop {
+            world.go_on();
+            let net = &mut world.net;
+            net.rests = false;
+            net.tell(seen);
+            let until = until.map_or(u64::MAX, Moment::as_nanos);
+            if net.told_something || until <= net.now {
+                break;
+            }
+            let next = until.min(net.next_due().unwrap_or(u64::MAX));
+            if next == u64::MAX || next > net.horizon {
+                net.rests = true;
+                if net.horizon < u64::MAX {
+                    net.now = net.now.max(net.horizon);
+                }
+                break;
+            }
+            if net.random.chance(net.faults.early) {
+                net.now += net.random.below(next - net.now);
+                break;
+            }
+            net.now = next;
+            if next == until && net.random.chance(net.faults.late) {
+                let late = net.random.below(5 * MILLI);
+                net.now = net.now.saturating_add(late);
+            }
+        }
+        Ok(Woke {
+            asleep,
+            awake: Moment::from_nanos(world.net.now),
+        })
+    }
+
+    fn wall(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)
+    }
+
+    fn watch_listener(&mut self, listener: &SimListener, token: Token) -> io::Result<()> {
+        self.net(|net| net.watch(Thing::Door(listener.0), token))
+    }
+
+    fn watch_datagram(&mut self, socket: &SimDatagram, token: Token) -> io::Result<()> {
+        self.net(|net| net.watch(Thing::Mail(socket.0), token))
+    }
+
+    fn watch(&mut self, stream: &SimStream, token: Token) -> io::Result<()> {
+        self.net(|net| net.watch(Thing::Link(stream.0), token))
+    }
+
+    fn watch_pipe(&mut self, pipe: &SimPipe, token: Token) -> io::Result<()> {
+        self.net(|net| net.watch(Thing::Pipe(pipe.child, pipe.output), token))
+    }
+
+    fn watch_process(&mut self, process: &SimProcess, token: Token) -> io::Result<()> {
+        self.net(|net| net.watch(Thing::Exit(process.0), token))
+    }
+
+    fn accept(&mut self, listener: &SimListener) -> io::Result<(SimStream, Peer)> {
+        self.call(|net| {
+            net.work.accepts += 1;
+            // The kernel looks for a descriptor before it looks who waits.
+            if net.random.chance(net.faults.no_descriptors) {
+                let wait = 1 + net.random.below(SECOND);
+                net.no_descriptors_until = net.now.saturating_add(wait);
+            }
+            if net.descriptors >= net.descriptors_max || net.now < net.no_descriptors_until {
+                return Err(Errno::MFILE.into());
+            }
+            if let Some(error) = net.next_accepts.pop_front() {
+                return Err(error.into());
+            }
+            if net.random.chance(net.faults.accept_lack) {
+                let lack = [Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+                return Err(net.random.pick(&lack).into());
+            }
+            let door = &mut net.doors[listener.0];
+            let Some(&k) = door.waiting.front() else {
+                return Err(Errno::AGAIN.into());
+            };
+            if net.random.chance(net.faults.accept_one) {
+                let errors = [
+                    Errno::INTR,
+                    Errno::CONNABORTED,
+                    Errno::PROTO,
+                    Errno::PERM,
+                    Errno::NETDOWN,
+                    Errno::TIMEDOUT,
+                ];
+                let error = net.random.pick(&errors);
+                if error != Errno::INTR {
+                    net.doors[listener.0].waiting.pop_front();
+                    let link = &mut net.links[k];
+                    link.excused = true;
+                    link.closed = true;
+                    link.reset_by_server();
+                }
+                return Err(error.into());
+            }
+            net.doors[listener.0].waiting.pop_front();
+            let link = &mut net.links[k];
+            link.accepted = true;
+            link.times.accepted = net.now;
+            link.times.read = net.now;
+            link.times.written = net.now;
+            net.descriptors += 1;
+            let port = 1024 + (k % 60_000) as u16;
+            let peer = match link.reset {
+                true => Peer::Unknown,
+                false => Peer::V4(Ipv4Addr::LOCALHOST, port),
+            };
+            Ok((SimStream(k), peer))
+        })
+    }
+
+    fn close_listener(&mut self, listener: SimListener) {
+        self.net(|net| {
+            let door = &mut net.doors[listener.0];
+            door.closed = true;
+            // Whoever else holds the socket (who started us may) still causes events.
+            net.ghosts.extend(door.watch.token.take());
+            for k in std::mem::take(&mut door.waiting) {
+                net.links[k].excused = true;
+                net.links[k].closed = true;
+                net.links[k].reset_by_server();
+            }
+        });
+    }
+
+    fn read(&mut self, stream: &SimStream, into: &mut [u8]) -> io::Result<usize> {
+        self.call(|net| {
+            if net.random.chance(net.faults.read_interrupted) {
+                return Err(Errno::INTR.into());
+            }
+            let turn = net.turn;
+            let (bounds, calm) = (net.bounds, net.calm);
+            let link = &mut net.links[stream.0];
+            if link.closed {
+                let broken = format!("link {} was read after it was closed", stream.0);
+                net.accuse(|| broken);
+                return Err(Errno::BADF.into());
+            }
+            link.tried = true;
+            link.helping = match link.helping {
+                (last, n) if last == turn => (turn, n + 1),
+                _ => (turn, 1),
+            };
+            let helpings = link.helping.1;
+            let found = link.readable();
+            if helpings > bounds.helpings || into.len() > bounds.read_bytes {
+                let (n, room) = (helpings, into.len());
+                net.accuse(|| format!("I10: helping {n} of {room} bytes for one guest in a turn"));
+            }
+            let found = match found {
+                Ok(0) => return Ok(0),
+                found => found?,
+            };
+            if !calm && net.random.chance(net.faults.read_again) {
+                net.wake(Thing::Link(stream.0));
+                return Err(Errno::AGAIN.into());
+            }
+            let mut n = found.min(into.len());
+            if !calm && net.random.chance(net.faults.read_short) {
+                let less = net.random.some(n);
+                if less < n {
+                    // The rest comes just after this.
+                    net.wake(Thing::Link(stream.0));
+                }
+                n = less;
+            }
+            net.links[stream.0].take_up(&mut into[..n]);
+            if !net.links[stream.0].shut {
+                net.links[stream.0].times.read = net.now;
+            }
+            net.total.read += n as u64;
+            Ok(n)
+        })
+    }
+
+    fn write(&mut self, stream: &SimStream, bytes: &[u8]) -> io::Result<usize> {
+        self.call(|net| {
+            if net.random.chance(net.faults.write_interrupted) {
+                return Err(Errno::INTR.into());
+            }
+            let k = stream.0;
+            let link = &mut net.links[k];
+            if link.closed || link.shut {
+                let broken = format!("link {k} was written to after its end");
+                net.accuse(|| broken);
+                return Err(Errno::PIPE.into());
+            }
+            if let Some(error) = link.error.take() {
+                return Err(error.into());
+            }
+            if link.reset {
+                return Err(Errno::PIPE.into());
+            }
+            if link.client_gone {
+                // Taken, and answered by a reset.
+                link.reset_by_client();
+                net.wake(Thing::Link(k));
+                net.total.written += bytes.len() as u64;
+                return Ok(bytes.len());
+            }
+            let mut room = link.down_max - link.down.len();
+            if net.now < link.squeezed_until {
+                room = 0;
+            } else if let Some(most) = net.next_writes.pop_front() {
+                room = room.min(most);
+            } else if net.random.chance(net.faults.write_again) {
+                room = 0;
+            } else if net.random.chance(net.faults.write_short) {
+                room = room.min(net.random.index(bytes.len()));
+            }
+            let n = bytes.len().min(room);
+            let link = &mut net.links[k];
+            link.down.extend(&bytes[..n]);
+            if n > 0 {
+                link.times.written = net.now;
+            }
+            if n < bytes.len() {
+                link.no_space = true;
+                if link.is_writable(net.now) {
+                    // The kernel is short of memory, which passes.
+                    let wait = 1 + net.random.size(20 * MILLI as usize) as u64;
+                    net.links[k].squeezed_until = net.now.saturating_add(wait);
+                    net.plan(wait, Due::Room(k));
+                }
+            }
+            net.total.written += n as u64;
+            match n {
+                0 => Err(Errno::AGAIN.into()),
+                n => Ok(n),
+            }
+        })
+    }
+
+    fn shutdown(&mut self, stream: &SimStream) -> io::Result<()> {
+        self.call(|net| {
+            let link = &mut net.links[stream.0];
+            if link.reset {
+                return Err(Errno::NOTCONN.into());
+            }
+            link.shut = true;
+            link.times.shut = net.now;
+            Ok(())
+        })
+    }
+
+    fn close(&mut self, stream: SimStream) {
+        self.net(|net| {
+            net.work.calls += 1;
+            let link = &mut net.links[stream.0];
+            if link.closed {
+                let k = stream.0;
+                return net.accuse(|| format!("I9: link {k} was closed twice"));
+            }
+            link.closed = true;
+            link.times.closed = net.now;
+            net.descriptors -= 1;
+            net.total.refused += u64::from(!link.tried);
+            let token = link.watch.token.take();
+            if !link.reset && (!link.up.is_empty() || link.mark.is_some()) {
+                link.reset_by_server();
+            }
+            net.ghosts.extend(token);
+            if net.ghosts.len() > 64 {
+                net.ghosts.swap_remove(0);
+            }
+        });
+    }
+
+    fn receive(
+        &mut self,
+        socket: &SimDatagram,
+        into: &mut [u8],
+    ) -> io::Result<(usize, SocketAddr)> {
+        self.call(|net| {
+            if net.random.chance(net.faults.receive) {
+                let errors = [Errno::INTR, Errno::CONNREFUSED];
+                return Err(net.random.pick(&errors).into());
+            }
+            let Some((bytes, from)) = net.mails[socket.0].inbox.pop_front() else {
+                return Err(Errno::AGAIN.into());
+            };
+            net.work.datagrams += 1;
+            let n = bytes.len().min(into.len());
+            into[..n].copy_from_slice(&bytes[..n]);
+            Ok((n, from))
+        })
+    }
+
+    fn send(&mut self, socket: &SimDatagram, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+        self.call(|net| {
+            if let Some(error) = net.mails[socket.0].next_sends.pop_front() {
+                return Err(error.into());
+            }
+            if net.random.chance(net.faults.send) {
+                let errors = [
+                    Errno::AGAIN,
+                    Errno::MSGSIZE,
+                    Errno::INVAL,
+                    Errno::NOBUFS,
+                    Errno::PERM,
+                ];
+                return Err(net.random.pick(&errors).into());
+            }
+            net.mails[socket.0].outbox.push_back((bytes.to_vec(), to));
+            Ok(())
+        })
+    }
+
+    fn spawn(&mut self, job: &Job) -> io::Result<Spawned<SimOs>> {
+        let world = Rc::clone(&self.0);
+        self.call(|net| {
+            if net.random.chance(net.faults.spawn) {
+                let errors = [
+                    Errno::AGAIN,
+                    Errno::NOMEM,
+                    Errno::MFILE,
+                    Errno::NOENT,
+                    Errno::TOOBIG,
+                ];
+                return Err(net.random.pick(&errors).into());
+            }
+            let steps = net
+                .next_children
+                .pop_front()
+                .unwrap_or_else(|| steps_of(&job.line));
+            let wait = steps.front().map_or(0, |(wait, _)| *wait);
+            net.children.push(Child::new(steps));
+            net.descriptors += 3;
+            let child = net.children.len() - 1;
+            net.plan(wait, Due::Child(child));
+            let pipe = |output| SimPipe {
+                child,
+                output,
+                world: Rc::clone(&world),
+            };
+            Ok(Spawned {
+                out: pipe(Output::Out),
+                err: pipe(Output::Err),
+                process: SimProcess(child),
+            })
+        })
+    }
+
+    fn read_pipe(&mut self, pipe: &SimPipe, into: &mut [u8]) -> io::Result<usize> {
+        self.call(|net| {
+            if net.random.chance(net.faults.read_interrupted) {
+                return Err(Errno::INTR.into());
+            }
+            let end = net.children[pipe.child].pipe(pipe.output);
+            let n = end.bytes.len().min(into.len());
+            if n == 0 {
+                return match end.is_held() {
+                    true => Err(Errno::AGAIN.into()),
+                    false => Ok(0),
+                };
+            }
+            take(&mut end.bytes, &mut into[..n]);
+            Ok(n)
+        })
+    }
+
+    fn kill(&mut self, process: &SimProcess, severity: Severity) {
+        self.net(|net| {
+            net.work.calls += 1;
+            let k = process.0;
+            if net.children[k].reaped {
+                return net.accuse(|| format!("child {k} was killed after it was reaped"));
+            }
+            let signal = match severity {
+                Severity::Force => 9,
+                // Some do not listen.
+                Severity::Ask if net.random.once_in(4) => return,
+                Severity::Ask => 15,
+            };
+            let child = &mut net.children[k];
+            child.killed = true;
+            (child.out.group, child.err.group) = (false, false);
+            net.end_child(k, Exit::Signal(signal));
+        });
+    }
+
+    fn ended(&mut self, process: &SimProcess) -> io::Result<Option<Exit>> {
+        self.call(|net| Ok(net.children[process.0].exit))
+    }
+
+    fn reap(&mut self, process: SimProcess) {
+        self.net(|net| {
+            net.work.calls += 1;
+            let k = process.0;
+            let child = &mut net.children[k];
+            let (ended, twice, killed) = (child.exit.is_some(), child.reaped, child.killed);
+            child.reaped = true;
+            child.watch = Watch::default();
+            net.descriptors -= 1;
+            if !ended || twice || !killed {
+                net.accuse(|| {
+                    format!(
+                        "child {k} was reaped: ended {ended}, before {twice}, group killed {killed}"
+                    )
+                });
+            }
+        });
+    }
+
+    fn signals(&mut self, into: &mut Vec<Signal>) {
+        self.net(|net| into.append(&mut net.signals));
+    }
+}

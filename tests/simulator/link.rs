@@ -1,0 +1,201 @@
+use std::collections::VecDeque;
+use std::io;
+
+use onepoll::reactor::{Readiness, Token};
+use rustix::io::Errno;
+
+/// What the poll knows of a source: whether it is watched, and whether it is on the list of those
+/// to be told about. An edge puts it there; being told takes it off.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Watch {
+    pub(crate) token: Option<Token>,
+    pub(crate) listed: bool,
+}
+
+/// A connection: a pipe each way, as the kernel at the server's end sees it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) watch: Watch,
+    /// From the client to the server.
+    pub(crate) up: VecDeque<u8>,
+    pub(crate) up_max: usize,
+    /// From the server to the client.
+    pub(crate) down: VecDeque<u8>,
+    pub(crate) down_max: usize,
+    /// How many bytes stand before the urgent one, which itself is not in `up`.
+    pub(crate) mark: Option<usize>,
+    /// The client ended its output; it arrives behind the last byte of `up`.
+    pub(crate) fin: bool,
+    /// The connection is no more.
+    pub(crate) reset: bool,
+    /// What the next call is told, once.
+    pub(crate) error: Option<Errno>,
+    /// Somebody tried to write and there was no room, so that room is worth an edge.
+    pub(crate) no_space: bool,
+    /// The kernel is short of memory until then: there is no room, whatever the pipe says.
+    pub(crate) squeezed_until: u64,
+    pub(crate) accepted: bool,
+    /// The server has shut down its output.
+    pub(crate) shut: bool,
+    /// The server has closed.
+    pub(crate) closed: bool,
+    /// The client has closed; what the server writes from now on is answered by a reset.
+    pub(crate) client_gone: bool,
+    /// The client has been told, or will be, that the connection was reset.
+    pub(crate) client_reset: bool,
+    /// Whatever becomes of it is our doing, not the server's.
+    pub(crate) excused: bool,
+    /// The server has read from it, or tried.
+    pub(crate) tried: bool,
+    /// The turn in which it was last read, and how often.
+    pub(crate) helping: (u64, u32),
+    /// When it was accepted, when the server last read something, last wrote something, shut down
+    /// its output, and closed.
+    pub(crate) times: Times,
+}
+
+/// When what happened last.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Times {
+    pub(crate) accepted: u64,
+    pub(crate) read: u64,
+    pub(crate) written: u64,
+    pub(crate) shut: u64,
+    pub(crate) closed: u64,
+}
+
+impl Link {
+    pub(crate) fn new(up_max: usize, down_max: usize) -> Link {
+        Link {
+            watch: Watch::default(),
+            up: VecDeque::new(),
+            up_max,
+            down: VecDeque::new(),
+            down_max,
+            mark: None,
+            fin: false,
+            reset: false,
+            error: None,
+            no_space: false,
+            squeezed_until: 0,
+            accepted: false,
+            shut: false,
+            closed: false,
+            client_gone: false,
+            client_reset: false,
+            excused: false,
+            tried: false,
+            helping: (0, 0),
+            times: Times::default(),
+        }
+    }
+
+    /// For whoever reads about a failure: everything but the bytes.
+    pub(crate) fn sketch(&self) -> String {
+        let Link {
+            up,
+            down,
+            fin,
+            reset,
+            error,
+            no_space,
+            shut,
+            closed,
+            accepted,
+            times,
+            watch,
+            ..
+        } = self;
+        let (up, down) = (up.len(), down.len());
+        format!(
+            "up {up} down {down} fin {fin} reset {reset} {error:?} no_space {no_space} shut {shut} closed {closed} accepted {accepted} {times:?} {watch:?}"
+        )
+    }
+
+    /// As the kernel's `sk_stream_is_writeable`: half as much room as there is in use.
+    pub(crate) fn is_writable(&self, now: u64) -> bool {
+        now >= self.squeezed_until && self.down_max - self.down.len() >= self.down.len() / 2
+    }
+
+    /// What a poll would say now, as the kernel's `tcp_poll`. Looking at a socket that is not
+    /// writable asks for an edge, as a failed write does.
+    pub(crate) fn readiness(&mut self, now: u64) -> Readiness {
+        let ended = self.fin || self.reset;
+        let readable = if self.mark == Some(0) {
+            !self.up.is_empty()
+        } else {
+            !self.up.is_empty() || self.mark.is_some()
+        };
+        let writable = self.shut || self.reset || self.is_writable(now);
+        self.no_space |= !writable;
+        let urgent = self.mark.is_some();
+        Readiness {
+            readable: readable || ended || urgent,
+            writable,
+            read_closed: ended,
+            // EPOLLHUP: both halves are shut down; with an error it counts as that.
+            hung_up: (self.fin && self.shut || self.reset) && self.error.is_none(),
+            urgent,
+            error: self.error.is_some(),
+        }
+    }
+
+    /// What a read would return at once: how many bytes, or nothing yet, or the end.
+    pub(crate) fn readable(&mut self) -> io::Result<usize> {
+        if self.mark == Some(0) {
+            // The urgent byte is read by those who ask for it, and skipped by everybody else.
+            self.mark = None;
+        }
+        match self.up.len().min(self.mark.unwrap_or(usize::MAX)) {
+            0 => {
+                if let Some(error) = self.error.take() {
+                    Err(error.into())
+                } else if self.fin || self.reset {
+                    Ok(0)
+                } else {
+                    Err(Errno::AGAIN.into())
+                }
+            }
+            n => Ok(n),
+        }
+    }
+
+    pub(crate) fn take_up(&mut self, into: &mut [u8]) {
+        take(&mut self.up, into);
+        if let Some(mark) = &mut self.mark {
+            *mark -= into.len();
+        }
+    }
+
+    /// The connection is no more, from the client's end.
+    pub(crate) fn reset_by_client(&mut self) {
+        // In CLOSE_WAIT the kernel calls a reset a broken pipe.
+        self.error = Some(if self.fin {
+            Errno::PIPE
+        } else {
+            Errno::CONNRESET
+        });
+        self.reset = true;
+        self.client_gone = true;
+        self.down.clear();
+    }
+
+    /// The connection is no more, from the server's end. Linux lets a client read what had
+    /// arrived; what was on its way is lost, and the pipe does not tell the two apart.
+    pub(crate) fn reset_by_server(&mut self) {
+        self.reset = true;
+        self.client_reset = true;
+        self.down.clear();
+        self.up.clear();
+    }
+}
+
+/// Moves bytes out of a queue.
+pub(crate) fn take(from: &mut VecDeque<u8>, into: &mut [u8]) {
+    let (front, back) = from.as_slices();
+    let n = into.len().min(front.len());
+    into[..n].copy_from_slice(&front[..n]);
+    let rest = into.len() - n;
+    into[n..].copy_from_slice(&back[..rest]);
+    from.drain(..into.len());
+}

@@ -1,0 +1,172 @@
+use std::time::Duration;
+
+use onepoll::config::Limits;
+use onepoll::reactor::{Counters, Door, Mailbox, Reactor};
+use onepoll::service::{Datagrams, Service};
+
+use crate::kernel::{Found, SimOs};
+use crate::random::Random;
+
+/// A loop, the world around it, and somebody who looks after every turn.
+#[derive(Debug)]
+pub(crate) struct Play {
+    pub(crate) reactor: Reactor<SimOs>,
+    pub(crate) os: SimOs,
+}
+
+/// Turns that a script may take before it is called endless.
+const TURNS_MAX: u32 = 100_000;
+
+impl Play {
+    pub(crate) fn new(os: SimOs, limits: Limits, connections_max: usize) -> Play {
+        Play {
+            reactor: Reactor::new(os.clone(), limits, connections_max),
+            os,
+        }
+    }
+
+    /// A world without chance, for directed scripts: nothing goes wrong but what is told to.
+    pub(crate) fn directed() -> Play {
+        Play::directed_with(Limits::default(), 1000)
+    }
+
+    pub(crate) fn directed_with(limits: Limits, connections_max: usize) -> Play {
+        let os = SimOs::new(Random::new(0));
+        os.net(|net| {
+            net.horizon = 0;
+            net.bounds.read_bytes = limits.read_per_turn;
+        });
+        Play::new(os, limits, connections_max)
+    }
+
+    /// Opens a door to a service, and says which.
+    pub(crate) fn open(&mut self, service: impl Service + 'static) -> usize {
+        self.open_with(service, |_| {})
+    }
+
+    pub(crate) fn open_with(
+        &mut self,
+        service: impl Service + 'static,
+        change: impl FnOnce(&mut Door),
+    ) -> usize {
+        let name = format!("{service:?}");
+        let service = self.reactor.add(Box::new(service));
+        let mut door = Door {
+            name,
+            service,
+            connections_max: usize::MAX,
+            idle: None,
+            only_uid: None,
+        };
+        change(&mut door);
+        let socket = self.os.listener();
+        let number = socket.0;
+        self.reactor
+            .listen(socket, door)
+            .expect("watching a listener does not fail here");
+        number
+    }
+
+    /// Opens a mailbox to a datagram service, and says which.
+    pub(crate) fn answer(&mut self, service: impl Datagrams + 'static) -> usize {
+        let name = format!("{service:?}");
+        let service = self.reactor.add_datagrams(Box::new(service));
+        let socket = self.os.datagram();
+        let number = socket.0;
+        let mailbox = Mailbox {
+            name,
+            service,
+            own_ports: vec![],
+        };
+        self.reactor
+            .answer(socket, mailbox)
+            .expect("watching a socket does not fail here");
+        number
+    }
+
+    /// One turn, and a look at everything after it.
+    pub(crate) fn turn(&mut self) {
+        self.reactor.turn().expect("the poll does not fail here");
+        if !cfg!(debug_assertions) {
+            // In debug builds the loop itself looks.
+            self.reactor.check().unwrap();
+        }
+        if let Some(broken) = self.os.net(|net| net.broken.take()) {
+            panic!("{broken}: {:?} {:?}", self.reactor, self.counters());
+        }
+    }
+
+    /// Turns until the loop would sleep beyond the horizon.
+    pub(crate) fn run(&mut self) {
+        for _ in 0..TURNS_MAX {
+            self.turn();
+            if self.reactor.stopped() || self.os.net(|net| net.rests) {
+                return;
+            }
+        }
+        panic!(
+            "the loop does not come to rest: {:?}",
+            self.reactor.counters()
+        );
+    }
+
+    /// Lets time pass.
+    pub(crate) fn pass(&mut self, time: Duration) {
+        self.os.net(|net| {
+            let nanos = u64::try_from(time.as_nanos()).expect("tests are shorter than that");
+            net.horizon = net.now.saturating_add(nanos).min(u64::MAX - 1);
+        });
+        self.run();
+    }
+
+    pub(crate) fn counters(&self) -> Counters {
+        self.reactor.counters()
+    }
+}
+
+/// A directed script's other end: it does what it is told, when it is told.
+impl Play {
+    /// Connects, with pipes of a mebibyte.
+    pub(crate) fn dial(&self, door: usize) -> usize {
+        self.dial_with(door, 1 << 20, 1 << 20)
+    }
+
+    pub(crate) fn dial_with(&self, door: usize, up_max: usize, down_max: usize) -> usize {
+        self.os.net(|net| net.connect_with(door, up_max, down_max))
+    }
+
+    /// Writes all of it, which must fit.
+    pub(crate) fn say(&self, link: usize, bytes: &[u8]) {
+        let n = self.os.net(|net| net.client_write(link, bytes));
+        assert_eq!(n, Some(bytes.len()), "all of it fits");
+    }
+
+    pub(crate) fn shut(&self, link: usize) {
+        self.os.net(|net| net.client_shut(link));
+    }
+
+    pub(crate) fn reset(&self, link: usize) {
+        self.os.net(|net| net.client_reset(link));
+    }
+
+    /// Everything that has come, without waiting for more.
+    pub(crate) fn hears(&self, link: usize) -> Vec<u8> {
+        let mut all = Vec::new();
+        while let Found::Bytes(bytes) = self.os.net(|net| net.client_read(link, 1 << 20)) {
+            all.extend(bytes);
+        }
+        all
+    }
+
+    /// What comes after all that has come.
+    pub(crate) fn finds(&self, link: usize) -> Found {
+        self.os.net(|net| net.client_read(link, 1 << 20))
+    }
+
+    /// Nobody is here, and nothing is left of those who were.
+    pub(crate) fn is_empty(&self) -> bool {
+        let counters = self.counters();
+        let left = counters.connections + counters.timers + counters.owed + counters.children;
+        left == 0 && self.os.net(|net| net.descriptors) == 0
+    }
+}

@@ -1,0 +1,195 @@
+//! Services that exist for the sake of states that echo and discard never reach.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use onepoll::buf::ReadBuf;
+use onepoll::outbox::{ChildEvent, Closed, ConnId, Exit, Fault, Job, Output, Turn};
+use onepoll::service::{Backlog, Peer, Service};
+use onepoll::wire::Line;
+
+use crate::family::{outcome_of, steps_of};
+
+/// Answers lines, and does as some of them say:
+/// `!` is refused with a word, `q` ends with a word, `h` holds its input for so many milliseconds.
+#[derive(Debug)]
+pub(crate) struct Lines;
+
+impl Lines {
+    /// What a client who says all this and ends hears, and whether the service ends first.
+    pub(crate) fn answers(said: &[u8]) -> (Vec<u8>, bool) {
+        let mut heard = Vec::new();
+        let mut lines: Vec<&[u8]> = said.split(|&b| b == b'\n').collect();
+        if lines.last().is_some_and(|last| last.is_empty()) {
+            lines.pop();
+        }
+        for line in lines {
+            match line.first() {
+                Some(b'!') => {
+                    heard.extend_from_slice(b"no\n");
+                    return (heard, true);
+                }
+                Some(b'q') => {
+                    heard.extend_from_slice(b"bye\n");
+                    return (heard, true);
+                }
+                Some(b'h') => heard.extend_from_slice(b"held\n"),
+                _ => {
+                    heard.push(b'>');
+                    heard.extend_from_slice(line);
+                    heard.push(b'\n');
+                }
+            }
+        }
+        (heard, false)
+    }
+
+    fn line(t: &mut Turn<'_>, line: &[u8]) -> Result<(), Fault> {
+        match line.first() {
+            Some(b'!') => {
+                t.reply(&b"no\n"[..]);
+                return Err(Fault::Refused("it said no"));
+            }
+            Some(b'q') => {
+                t.reply(&b"bye\n"[..]);
+                t.close_lingering();
+            }
+            Some(b'h') => {
+                t.hold();
+                t.wake_at(t.now.after(Duration::from_millis(line.len() as u64)));
+            }
+            _ => {
+                t.reply(&b">"[..]);
+                t.reply(line);
+                t.reply(&b"\n"[..]);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Service for Lines {
+    fn input(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
+        let mut lines = Line::default();
+        while !t.is_held() && !t.is_leaving() {
+            let Some(line) = input.next(&mut lines)? else {
+                break;
+            };
+            Lines::line(t, line)?;
+        }
+        Ok(())
+    }
+
+    fn wake(&mut self, t: &mut Turn<'_>) {
+        if t.is_held() {
+            t.reply(&b"held\n"[..]);
+            t.resume();
+        }
+    }
+
+    fn eof(&mut self, t: &mut Turn<'_>, rest: &mut ReadBuf) -> Result<(), Fault> {
+        if let Some(line) = rest.last(&mut Line::default())? {
+            // To hold now would be to hold for ever.
+            if line.first() == Some(&b'h') {
+                t.reply(&b"held\n"[..]);
+            } else {
+                Lines::line(t, line)?;
+            }
+        }
+        t.close();
+        Ok(())
+    }
+}
+
+/// Says every line to everybody else, and lets go of whoever does not keep up.
+#[derive(Debug, Default)]
+pub(crate) struct Crowd {
+    members: BTreeSet<ConnId>,
+}
+
+impl Service for Crowd {
+    fn open(&mut self, t: &mut Turn<'_>, _peer: &Peer) {
+        self.members.insert(t.id);
+    }
+
+    fn input(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
+        let mut lines = Line::default();
+        while let Some(line) = input.next(&mut lines)? {
+            let mut said = line.to_vec();
+            said.push(b'\n');
+            let others: Vec<ConnId> = self
+                .members
+                .iter()
+                .copied()
+                .filter(|&id| id != t.id)
+                .collect();
+            t.send_all(others, &said[..]);
+        }
+        Ok(())
+    }
+
+    fn closed(&mut self, t: &mut Turn<'_>, _why: &Closed) {
+        self.members.remove(&t.id);
+        // Those who are left hear of it, also after the flush.
+        let others = self.members.iter().copied();
+        t.send_all(others, &b"* gone\n"[..]);
+    }
+
+    fn backlog(&self) -> Backlog {
+        Backlog::LetGo
+    }
+
+    fn heeds_last_words(&self) -> bool {
+        true
+    }
+}
+
+/// Runs each line as a command: what it says comes as it is, then how it ended.
+#[derive(Debug)]
+pub(crate) struct Runs;
+
+impl Runs {
+    /// What a client who sends these lines hears.
+    pub(crate) fn answers(lines: &[u8]) -> Vec<u8> {
+        let mut heard = Vec::new();
+        for line in lines.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
+            let (said, code) = outcome_of(&steps_of(line));
+            heard.extend(said);
+            heard.extend(format!("={code}\n").bytes());
+        }
+        heard
+    }
+
+    fn next(t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
+        while !t.is_held() {
+            let Some(line) = input.next(&mut Line::default())? else {
+                break;
+            };
+            if !line.is_empty() {
+                t.hold();
+                t.spawn(Job {
+                    line: line.to_vec(),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Service for Runs {
+    fn input(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
+        Runs::next(t, input)
+    }
+
+    fn child(&mut self, t: &mut Turn<'_>, event: ChildEvent<'_>) {
+        match event {
+            ChildEvent::Wrote(Output::Out, bytes) => return t.reply(bytes),
+            ChildEvent::Wrote(Output::Err, _) => return,
+            ChildEvent::Ended(Exit::Code(code)) => t.reply(format!("={code}\n").as_bytes()),
+            ChildEvent::Ended(Exit::Signal(signal)) => t.reply(format!("-{signal}\n").as_bytes()),
+            ChildEvent::Busy => t.reply(&b"busy\n"[..]),
+            ChildEvent::Failed(_) => t.reply(&b"failed\n"[..]),
+        }
+        t.resume();
+    }
+}
