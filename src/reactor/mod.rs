@@ -47,7 +47,9 @@ pub use self::epoll::{Epoll, Handle};
 pub use self::listener::Door;
 pub use self::os::{Os, Readiness, Seen, Signal, Spawned, Woke};
 pub use self::recorder::{ClosedBy, Counters, Refused};
-pub use self::socket::{LISTEN_BACKLOG, listen_abstract, listen_tcp, listen_unix, open_udp};
+pub use self::socket::{
+    LISTEN_BACKLOG, begin_to_listen, bind_abstract, bind_tcp, bind_unix, listen_tcp, open_udp,
+};
 pub use self::token::{Source, Token};
 pub use crate::adopt::{close_on_exec, inherited};
 
@@ -231,7 +233,9 @@ impl<O: Os> Reactor<O> {
         let door = &self.listeners[usize::from(conn.door)].door;
         // After the end of input there are no last words: what would find the error is a read, and
         // nobody reads any more.
-        if readiness.error && (conn.fin || !self.services[door.service.0].heeds_last_words()) {
+        if readiness.error
+            && (conn.incoming.has_ended() || !self.services[door.service.0].heeds_last_words())
+        {
             return self.close_now(id.slot, Closed::Gone(io::ErrorKind::ConnectionReset));
         }
         if readiness.writable && conn.full {

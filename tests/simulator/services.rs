@@ -184,7 +184,7 @@ impl Service for Runs {
     fn child(&mut self, t: &mut Turn<'_>, event: ChildEvent<'_>) {
         match event {
             ChildEvent::Wrote(Output::Out, bytes) => return t.reply(bytes),
-            ChildEvent::Wrote(Output::Err, _) => return,
+            ChildEvent::Started | ChildEvent::Wrote(Output::Err, _) => return,
             ChildEvent::Ended(Exit::Code(code)) => t.reply(format!("={code}\n").as_bytes()),
             ChildEvent::Ended(Exit::Signal(signal)) => t.reply(format!("-{signal}\n").as_bytes()),
             ChildEvent::Busy => t.reply(&b"busy\n"[..]),
