@@ -18,11 +18,11 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     ours: &[
         (
             "src/reactor/connection.rs",
-            "self.hot = n == room || self.short_lies;",
+            "Incoming::Perhaps if n < room => Incoming::Nothing,",
         ),
         (
             "src/reactor/mod.rs",
-            "let more = conn.hot || conn.unheard || conn.fin;",
+            "let more = conn.incoming.is_hot() || conn.unheard || conn.incoming.has_ended();",
         ),
     ],
 };

@@ -18,11 +18,11 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     ours: &[
         (
             "src/reactor/connection.rs",
-            "self.short_lies |= seen.read_closed || seen.urgent;",
+            "_ if seen.read_closed || seen.urgent => Incoming::Beyond,",
         ),
         (
             "src/reactor/connection.rs",
-            "self.hot = n == room || self.short_lies;",
+            "Incoming::Perhaps if n < room => Incoming::Nothing,",
         ),
     ],
 };
