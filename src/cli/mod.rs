@@ -7,6 +7,7 @@
 pub mod bench;
 pub mod check;
 pub mod exec;
+pub mod lab;
 mod logging;
 pub mod serve;
 mod sources;
@@ -76,6 +77,7 @@ enum Command {
     Exec(exec::Args),
     Time(time::Args),
     Bench(bench::Args),
+    Lab(lab::Args),
 }
 
 impl Command {
@@ -86,6 +88,7 @@ impl Command {
             Self::Exec(args) => exec::run(args),
             Self::Time(args) => time::run(args),
             Self::Bench(args) => bench::run(args),
+            Self::Lab(args) => lab::run(args),
         }
     }
 }

@@ -22,7 +22,8 @@ use crate::config::{
     parse_duration, plan,
 };
 use crate::reactor::{
-    Door, Epoll, Mailbox, Reactor, close_on_exec, inherited, listen_tcp, listen_unix, open_udp,
+    Door, Epoll, Mailbox, Reactor, begin_to_listen, bind_tcp, bind_unix, close_on_exec, inherited,
+    open_udp,
 };
 use crate::service::{Chat, Command, Datagrams, Discard, Echo, Greeting, Service, Time, Upper};
 
@@ -245,7 +246,7 @@ fn bind(planned: &Planned) -> Result<Vec<Bound>, BindError> {
                 let at = SocketAddr::new(at.ip(), if at.port() == 0 { chosen } else { at.port() });
                 let open = match endpoint.address {
                     Address::Udp(_) => open_udp,
-                    _ => listen_tcp,
+                    _ => bind_tcp,
                 };
                 let socket = open(at).map_err(|error| failed(&at, error))?;
                 let at = local_address(&socket).map_err(|error| failed(&at, error))?;
@@ -268,7 +269,7 @@ fn bind(planned: &Planned) -> Result<Vec<Bound>, BindError> {
             {
                 make_private_dir(directory).map_err(|error| failed(&path.display(), error))?;
             }
-            let socket = listen_unix(path, mode).map_err(|error| failed(&path.display(), error))?;
+            let socket = bind_unix(path, mode).map_err(|error| failed(&path.display(), error))?;
             Ok(vec![Bound {
                 endpoint: endpoint.clone(),
                 socket,
@@ -276,7 +277,7 @@ fn bind(planned: &Planned) -> Result<Vec<Bound>, BindError> {
             }])
         }
         Address::Unix(UnixAddress::Abstract(name)) => {
-            let socket = crate::reactor::listen_abstract(name.as_bytes())
+            let socket = crate::reactor::bind_abstract(name.as_bytes())
                 .map_err(|error| failed(&format_args!("@{name}"), error))?;
             Ok(vec![Bound {
                 endpoint: endpoint.clone(),
@@ -368,6 +369,7 @@ fn open(
         idle: common.idle_timeout,
         only_uid: (is_local && !common.any_user).then(|| geteuid().as_raw()),
     };
+    begin_to_listen(&socket).with_context(|| format!("{name}: cannot listen"))?;
     reactor.listen(socket, door).with_context(|| name)?;
     Ok(())
 }

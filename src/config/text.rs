@@ -116,7 +116,7 @@ fn split_where(text: &str, at: impl Fn(char) -> bool) -> (&str, &str) {
 }
 
 /// The known name nearest to what was typed, if it is near enough to be what was meant.
-pub(super) fn nearest<'k>(typed: &str, known: &[&'k str]) -> Option<&'k str> {
+pub(crate) fn nearest<'k>(typed: &str, known: &[&'k str]) -> Option<&'k str> {
     // A name of hundreds of letters is no slip of the finger, and would cost its square.
     if typed.len() > 32 {
         return None;

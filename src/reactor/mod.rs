@@ -47,7 +47,9 @@ pub use self::epoll::{Epoll, Handle};
 pub use self::listener::Door;
 pub use self::os::{Os, Readiness, Seen, Signal, Spawned, Woke};
 pub use self::recorder::{ClosedBy, Counters, Refused};
-pub use self::socket::{LISTEN_BACKLOG, listen_abstract, listen_tcp, listen_unix, open_udp};
+pub use self::socket::{
+    LISTEN_BACKLOG, begin_to_listen, bind_abstract, bind_tcp, bind_unix, listen_tcp, open_udp,
+};
 pub use self::token::{Source, Token};
 pub use crate::adopt::{close_on_exec, inherited};
 

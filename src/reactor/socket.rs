@@ -27,6 +27,19 @@ const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 
 /// A listening TCP socket. `[::]` is dual-stack: it hears IPv4 too.
 pub fn listen_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
+    let fd = bind_tcp(address)?;
+    begin_to_listen(&fd)?;
+    Ok(fd)
+}
+
+/// From here on connections may wait to be accepted; until here they are refused. Bound before,
+/// so that a server with several endpoints listens on all of them or on none.
+pub fn begin_to_listen(fd: &OwnedFd) -> io::Result<()> {
+    Ok(listen(fd, LISTEN_BACKLOG)?)
+}
+
+/// A TCP socket that does not listen yet. `[::]` is dual-stack.
+pub fn bind_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
     let fd = socket_with(family(address), SocketType::STREAM, FLAGS, None)?;
     // Connections of an earlier server in TIME_WAIT must not keep this one from its port.
     set_socket_reuseaddr(&fd, true)?;
@@ -36,7 +49,6 @@ pub fn listen_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
     // Inherited by what is accepted, which saves a system call each.
     set_tcp_nodelay(&fd, true)?;
     bind(&fd, &address)?;
-    listen(&fd, LISTEN_BACKLOG)?;
     Ok(fd)
 }
 
@@ -52,26 +64,24 @@ pub fn open_udp(address: SocketAddr) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// A listening Unix socket with this mode.
+/// A Unix socket with this mode, which does not listen yet.
 ///
 /// A socket file that nobody listens on any more is replaced; one that somebody listens on is
 /// `AddrInUse`, and what is not a socket is never touched.
-pub fn listen_unix(path: &Path, mode: u32) -> io::Result<OwnedFd> {
+pub fn bind_unix(path: &Path, mode: u32) -> io::Result<OwnedFd> {
     let address = SocketAddrUnix::new(path)?;
     remove_stale(path, &address)?;
     let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
     // Between bind and listen nobody can connect, so the mode is set in time.
     bind(&fd, &address)?;
     chmod(path, Mode::from_raw_mode(mode))?;
-    listen(&fd, LISTEN_BACKLOG)?;
     Ok(fd)
 }
 
-/// A listening Unix socket in the abstract namespace, which has no file and no mode (unix(7)).
-pub fn listen_abstract(name: &[u8]) -> io::Result<OwnedFd> {
+/// A Unix socket, not listening yet, in the abstract namespace, which has no file and no mode (unix(7)).
+pub fn bind_abstract(name: &[u8]) -> io::Result<OwnedFd> {
     let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
     bind(&fd, &SocketAddrUnix::new_abstract_name(name)?)?;
-    listen(&fd, LISTEN_BACKLOG)?;
     Ok(fd)
 }
 

@@ -216,6 +216,27 @@ impl Socket {
         self.core.fd().map_or(-1, |fd| fd.as_raw_fd())
     }
 
+    /// The descriptor itself, where Python hands its number to `select.epoll` and friends. It stays open
+    /// for as long as anybody holds it.
+    ///
+    /// ```
+    /// // ep.register(s, EPOLLIN)
+    /// use onepoll::socket::socketpair;
+    /// use rustix::event::epoll;
+    ///
+    /// let (a, b) = socketpair()?;
+    /// let ep = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    /// epoll::add(&ep, a.descriptor()?, epoll::EventData::new_u64(1), epoll::EventFlags::IN)?;
+    /// b.send(b"x")?;
+    /// let mut seen = Vec::with_capacity(8);
+    /// epoll::wait(&ep, rustix::buffer::spare_capacity(&mut seen), None)?;
+    /// assert_eq!(seen.len(), 1);
+    /// # Ok::<(), onepoll::socket::SocketError>(())
+    /// ```
+    pub fn descriptor(&self) -> Result<Arc<OwnedFd>, SocketError> {
+        Ok(self.core.fd()?)
+    }
+
     /// `s.getsockname()`: where it is.
     ///
     /// ```

@@ -1,0 +1,87 @@
+//! An event about somebody who has left, and whose place has been taken.
+
+use super::apparatus::{Epoll, EventFlags, arrived, connected, server, was_ended};
+use super::experiment::{Done, Experiment};
+use super::notebook::Notebook;
+use crate::socket::{MSG_DONTWAIT, Socket};
+
+pub(super) const EXPERIMENT: Experiment = Experiment {
+    name: "stale-token",
+    title: "an event outlives its connection, and hits whoever has the place now",
+    run,
+    why: "poll returns many events at once, each with a token: a place in a table. Handling the first may \
+          close the second's connection and let somebody else in, who gets the free place; the second \
+          event is now about the wrong one. The kernel cannot help: it spoke before. So a token says \
+          which of a place's owners it means, with a generation; a stale one is silence.",
+    next: "Print tokens in a server of yours when a client is kicked. There is another cure, which we use \
+           as well: free places at the end of the turn only, when all events are handled.",
+    ours: &[
+        (
+            "src/reactor/mod.rs",
+            "let Some(conn) = self.conns.get_mut(id.slot as usize).filter(|c| c.is(id)) else {",
+        ),
+        (
+            "src/reactor/mod.rs",
+            "self.reap(); // the only place a connection is freed",
+        ),
+    ],
+};
+
+fn run(note: &mut Notebook) -> Done {
+    note.wrong("a token is a place in the table");
+    let carla_lives = kick_and_replace(note, false)?;
+    note.saw("newcomer_lives_without_generation", carla_lives);
+    note.expect("carla was hung up on, for bert's good-bye", !carla_lives)?;
+
+    note.right("a token is a place and a generation");
+    let carla_lives = kick_and_replace(note, true)?;
+    note.saw("newcomer_lives_with_generation", carla_lives);
+    note.expect("carla stays", carla_lives)
+}
+
+/// Anna kicks bert while bert says good-bye; carla comes in, and gets bert's place.
+fn kick_and_replace(note: &mut Notebook, generations: bool) -> anyhow::Result<bool> {
+    let token = |place: u64, generation: u64| place | generation << 32;
+    let (server, ep) = (server()?, Epoll::new()?);
+    let flags = EventFlags::IN | EventFlags::RDHUP;
+    let (anna, annas) = connected(&server)?;
+    let (bert, berts) = connected(&server)?;
+    ep.register(&annas, token(0, 1), flags)?;
+    ep.register(&berts, token(1, 1), flags)?;
+    let mut table: [(u64, Option<Socket>); 2] = [(1, Some(annas)), (1, Some(berts))];
+
+    note.step("anna.send(b'kick bert')", || anna.send(b"kick bert"))?;
+    note.step("bert.close()", || bert.close());
+    if let [(_, Some(annas)), (_, Some(berts))] = &table {
+        arrived(annas, 9)?;
+        was_ended(berts)?;
+    }
+    let seen = ep.poll_patiently()?;
+    anyhow::ensure!(seen.0.len() == 2);
+    note.step("ep.poll(): two events, for places", || {
+        "0 (anna) and 1 (bert)".to_owned()
+    });
+
+    note.step("table[1].close(), as anna asked", || table[1].1 = None);
+    let (carla, carlas) = connected(&server)?;
+    ep.register(&carlas, token(1, 2), flags)?;
+    note.step("table[1] = server.accept(): carla", || {
+        table[1] = (2, Some(carlas))
+    });
+
+    for (token, flags) in seen.0 {
+        let (place, generation) = (token & 1, token >> 32);
+        let (current, owner) = &mut table[usize::from(place == 1)];
+        if generations && generation != *current {
+            note.step("the second event: generation 1, now 2", || {
+                "silence".to_owned()
+            });
+        } else if place == 1 && flags.contains(EventFlags::RDHUP) {
+            note.step("the second event, `ended`: table[1].close()", || {
+                *owner = None
+            });
+        }
+    }
+    let heard = note.step("carla.recv(1)", || carla.recv_with(1, MSG_DONTWAIT));
+    Ok(heard.is_err_and(|raised| raised.errno() == Some(11)))
+}

@@ -1,0 +1,335 @@
+//! The laboratory, run as its users run it: every experiment, and what each of them observes.
+#![cfg(feature = "cli")]
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+fn lab(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_onepoll"))
+        .arg("lab")
+        .args(args)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn objects(output: &Output) -> Vec<Value> {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// What an experiment observed in one run that went as described.
+fn observed(name: &str) -> Value {
+    let output = lab(&[name, "--json"]);
+    let runs = objects(&output);
+    let [run] = &runs[..] else {
+        panic!("{name}: {runs:?}")
+    };
+    assert_eq!(run["ok"], json!(true), "{run:#}");
+    assert!(output.status.success());
+    assert_eq!(run["experiment"], json!(name));
+    let claims = run["claims"].as_object().unwrap();
+    assert!(claims.values().all(|held| *held == json!(true)));
+    let steps = run["steps"].as_array().unwrap();
+    for way in ["wrong", "right"] {
+        assert!(
+            steps.iter().any(|step| step["way"] == json!(way)),
+            "{name} has no {way} way"
+        );
+    }
+    run["observations"].clone()
+}
+
+/// The results of the steps whose line of Python this is.
+fn results(name: &str, python: &str) -> Vec<String> {
+    let run = &objects(&lab(&[name, "--json"]))[0];
+    let steps = run["steps"].as_array().unwrap().clone();
+    steps
+        .into_iter()
+        .filter(|step| step["python"] == json!(python))
+        .map(|step| step["result"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+fn number(observed: &Value, what: &str) -> u64 {
+    observed[what]
+        .as_u64()
+        .unwrap_or_else(|| panic!("{what} of {observed}"))
+}
+
+#[test]
+fn sticky() {
+    assert_eq!(observed("sticky"), json!({ "whole_messages": 4 }));
+    assert_eq!(results("sticky", "b.recv(1024)"), ["b'sbzzsbzzsbzz'"]);
+    assert_eq!(results("sticky", "b.recv(2)"), ["b'he'"]);
+    let [both, none, rest] = &results("sticky", "b.recv(10)")[..] else {
+        panic!("three recvs of 10")
+    };
+    assert_eq!(
+        (both.as_str(), rest.as_str()),
+        ("b'helloegg'", "b'llo egg'")
+    );
+    assert!(none.starts_with("BlockingIOError: [Errno 11] "));
+}
+
+#[test]
+fn nagle() {
+    // The kernel delays an acknowledgement by 40 ms, unless the machine is busy: then by more, or
+    // it was sent between the two sends, and the experiment tries again.
+    assert!(number(&observed("nagle"), "waited_ms") >= 1);
+}
+
+#[test]
+fn empty_message() {
+    let seen = json!({ "tcp_empty_arrives": false, "udp_empty_arrives": true });
+    assert_eq!(observed("empty-message"), seen);
+}
+
+#[test]
+fn would_block() {
+    let seen = json!({ "asked_in_vain": 1000, "asked": 1 });
+    assert_eq!(observed("would-block"), seen);
+}
+
+#[test]
+fn timeout_modes() {
+    assert!(number(&observed("timeout-modes"), "waited_ms") >= 50);
+    let [first, second] = &results("timeout-modes", "conn.recv(1)")[..] else {
+        panic!("two recvs")
+    };
+    assert!(first.starts_with("BlockingIOError"));
+    assert_eq!(second, "TimeoutError: timed out");
+}
+
+#[test]
+fn connect_ex() {
+    let seen = json!({ "refused": 111, "codes": [115, 0, 106] });
+    assert_eq!(observed("connect-ex"), seen);
+}
+
+#[test]
+fn partial_write() {
+    let seen = observed("partial-write");
+    assert!((1..1_000_000).contains(&number(&seen, "lost")));
+    assert_eq!(number(&seen, "received"), 1_000_000);
+}
+
+#[test]
+fn edge_trigger() {
+    let seen = json!({ "edges_for_the_rest": 0, "drained": 7 });
+    assert_eq!(observed("edge-trigger"), seen);
+}
+
+#[test]
+fn short_read() {
+    let seen = json!({ "edges_for_the_end": 0, "end_seen": true });
+    assert_eq!(observed("short-read"), seen);
+}
+
+#[test]
+fn busy_writable() {
+    let seen = json!({ "wake_ups_level": 1000, "wake_ups_edge": 1 });
+    assert_eq!(observed("busy-writable"), seen);
+}
+
+#[test]
+fn stale_token() {
+    let seen = json!({
+        "newcomer_lives_without_generation": false,
+        "newcomer_lives_with_generation": true,
+    });
+    assert_eq!(observed("stale-token"), seen);
+}
+
+#[test]
+fn starvation() {
+    let seen = json!({
+        "reads_before_polite_when_draining": 1000,
+        "reads_before_polite_with_helpings": 1,
+    });
+    assert_eq!(observed("starvation"), seen);
+}
+
+#[test]
+fn slow_reader() {
+    let seen = observed("slow-reader");
+    assert!(number(&seen, "quick_one_waited_ms") >= 200);
+    assert!(number(&seen, "lines") > 16); // 1 MiB of lines, and what the sockets took
+    assert_eq!(seen["lines"], seen["lines_quick_one_heard"]);
+}
+
+#[test]
+fn half_close() {
+    let seen = json!({ "answer_when_taken_for_gone": 0, "answer_when_heard_out": 5 });
+    assert_eq!(observed("half-close"), seen);
+}
+
+#[test]
+fn reset_eats_goodbye() {
+    let seen = observed("reset-eats-goodbye");
+    assert!(number(&seen, "heard_of_30000_after_a_reset") < 30_000);
+    assert_eq!(number(&seen, "heard_of_30000_after_an_end"), 30_000);
+}
+
+#[test]
+fn backlog() {
+    let seen = observed("backlog");
+    assert_eq!(number(&seen, "connected_unaccepted"), 100);
+    // It calls again after a second, of which some had passed.
+    assert!(number(&seen, "the_second_waited_ms") >= 100);
+}
+
+#[test]
+fn address_in_use() {
+    let seen = json!({ "flag_on_the_new_server_only": 98, "flag_on_both": 0 });
+    assert_eq!(observed("address-in-use"), seen);
+}
+
+#[test]
+fn emfile() {
+    let seen = json!({
+        "edges_afterwards": 0,
+        "wake_ups_level": 1000,
+        "accepted_when_tried_again": true,
+    });
+    assert_eq!(observed("emfile"), seen);
+}
+
+#[test]
+fn udp_truncation() {
+    let seen = json!({ "lost_bytes": 3, "whole_datagrams": 2 });
+    assert_eq!(observed("udp-truncation"), seen);
+}
+
+#[test]
+fn udp_65507() {
+    let seen = json!({ "errno_at_65508": 90, "longest": 65_507 });
+    assert_eq!(observed("udp-65507"), seen);
+}
+
+#[test]
+fn udp_lost() {
+    let seen = observed("udp-lost");
+    assert!((1..100).contains(&number(&seen, "lost")));
+    assert_eq!(number(&seen, "acknowledged"), 100);
+}
+
+#[test]
+fn every_experiment_has_a_test_here() {
+    let this = include_str!("lab.rs");
+    for experiment in objects(&lab(&["--json"])) {
+        let name = experiment["experiment"].as_str().unwrap();
+        let test = format!("fn {}()", name.replace('-', "_"));
+        assert!(this.contains(&test), "{name} has no test");
+    }
+}
+
+#[test]
+fn without_a_name_they_are_listed_with_a_line_each() {
+    let output = lab(&[]);
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    let names: BTreeSet<&str> = text
+        .lines()
+        .take_while(|line| !line.is_empty())
+        .map(|line| line.split_once(' ').unwrap().0)
+        .collect();
+    assert_eq!(names.len(), 21);
+    assert!(names.contains("reset-eats-goodbye"));
+}
+
+#[test]
+fn a_slip_of_the_finger_is_told_the_nearest_name() {
+    for (typed, said) in [
+        (
+            "stiky",
+            "there is no experiment \"stiky\"; did you mean sticky?",
+        ),
+        (
+            "gopher",
+            "there is no experiment \"gopher\"; `onepoll lab` lists them",
+        ),
+    ] {
+        // Nothing runs when one of several is unknown.
+        let output = lab(&["half-close", typed]);
+        assert_eq!(output.status.code(), Some(2));
+        assert_eq!(output.stdout, b"");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(text, format!("onepoll: {said}\n"));
+    }
+}
+
+#[test]
+fn the_text_says_what_is_done_and_seen_and_why_and_what_next() {
+    let output = lab(&["half-close", "edge-trigger"]);
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    for part in [
+        "half-close: ",
+        "\n  the wrong way: ",
+        "\n  the right way: ",
+        "\n    client.recv(1024)                         b'HELLO'\n",
+        "\n  why\n",
+        "\n  try next\n",
+        "\n  in our code\n    src/reactor/mod.rs\n",
+        "\nedge-trigger: ",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+}
+
+#[test]
+fn each_step_waits_for_enter() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_onepoll"))
+        .args(["lab", "half-close", "--step"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut keys = child.stdin.take().unwrap();
+    let mut text = child.stdout.take().unwrap();
+    let mut seen = String::new();
+    // Before the first key nothing but the first line has been done.
+    while !seen.ends_with("[Enter] ") {
+        let mut byte = [0];
+        std::io::Read::read_exact(&mut text, &mut byte).unwrap();
+        seen.push(byte[0].into());
+    }
+    assert!(seen.contains("client.send(b'hello')") && !seen.contains("shutdown"));
+    keys.write_all(b"\n\n").unwrap();
+    // The end of input is no reason to stop.
+    drop(keys);
+    std::io::Read::read_to_string(&mut text, &mut seen).unwrap();
+    assert!(seen.contains("b'HELLO'") && seen.contains("  why\n"));
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn repetitions_are_counted() {
+    let output = lab(&["sticky", "udp-65507", "--repeat", "3"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(
+        text,
+        "sticky               3 of 3 as described\nudp-65507            3 of 3 as described\n"
+    );
+    let runs = objects(&lab(&["sticky", "--repeat", "2", "--json"]));
+    let numbers: Vec<&Value> = runs.iter().map(|run| &run["run"]).collect();
+    assert_eq!(numbers, [&json!(1), &json!(2)]);
+}
+
+#[test]
+fn together_they_leave_nothing_behind() {
+    // One process for all of them: limits are restored, descriptors closed, or the last would fail.
+    let output = lab(&["emfile", "all", "emfile", "--json"]);
+    let runs = objects(&output);
+    assert_eq!(runs.len(), 23);
+    for run in runs {
+        assert_eq!(run["ok"], json!(true), "{run:#}");
+    }
+    assert!(output.status.success());
+}
