@@ -5,7 +5,7 @@ use super::Reactor;
 use super::connection::{Connection, Input, Pause, Stage};
 use super::os::Os;
 use crate::config::limits::PROGRESS_GRACE;
-use crate::outbox::{Fate, Moment};
+use crate::outbox::{ConnId, Fate, Moment};
 use crate::service::Backlog;
 
 impl<O: Os> Reactor<O> {
@@ -63,6 +63,32 @@ impl<O: Os> Reactor<O> {
         }
         self.deadlines.check()?;
         self.wakes.check()
+    }
+
+    /// Who is here and where they stand, for tests that ask which states were visited.
+    pub fn standings(&self) -> impl Iterator<Item = (ConnId, &'static str)> {
+        self.conns.iter().map(|(slot, conn)| {
+            let id = ConnId {
+                slot: slot as u32,
+                generation: conn.generation,
+            };
+            let standing = match (conn.stage, conn.input) {
+                (Stage::Dead { .. }, _) => "dead",
+                (Stage::Lingering { .. }, Input::Queued) => "lingering, queued",
+                (Stage::Lingering { .. }, _) => "lingering",
+                (Stage::Open { .. }, Input::Waiting) if conn.carry.is_some() => "in a frame",
+                (Stage::Open { .. }, Input::Waiting) => "waiting",
+                (Stage::Open { .. }, Input::Queued) => "queued",
+                (Stage::Open { .. }, Input::Paused(Pause::Owed)) => "paused, owed",
+                (Stage::Open { .. }, Input::Paused(Pause::Held)) => "paused, held",
+                (Stage::Open { .. }, Input::Paused(Pause::Leaving)) => "leaving",
+                (Stage::Open { .. }, Input::Ended) if self.outbox.fate(id.slot) == Fate::Open => {
+                    "ended, answer due"
+                }
+                (Stage::Open { .. }, Input::Ended) => "ended",
+            };
+            (id, standing)
+        })
     }
 
     fn check_connection(&self, slot: u32, conn: &Connection<O::Stream>) -> Result<(), String> {

@@ -1,11 +1,12 @@
 //! Seeds: each is a world with its own faults, limits, services and clients.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use onepoll::config::Limits;
 
+use crate::coverage::Coverage;
 use crate::faults::Faults;
 use crate::guests::{DOORS, Doors};
 use crate::kernel::{Due, MILLI, SECOND, SimOs};
@@ -13,7 +14,11 @@ use crate::play::Play;
 use crate::random::Random;
 
 /// Seeds that `cargo test` tries unless told otherwise.
-const SEEDS_BY_DEFAULT: u64 = if cfg!(debug_assertions) { 1_500 } else { 5_000 };
+const SEEDS_BY_DEFAULT: u64 = if cfg!(debug_assertions) {
+    5_000
+} else {
+    20_000
+};
 
 /// Time within which everybody is served or sent home once nothing goes wrong any more.
 const PATIENCE: u64 = 60 * SECOND;
@@ -22,6 +27,7 @@ const TURNS_MAX: u64 = 2_000_000;
 
 thread_local! {
     static TURNS: Cell<u64> = const { Cell::new(0) };
+    static COVERAGE: RefCell<Coverage> = RefCell::default();
 }
 
 #[test]
@@ -54,6 +60,8 @@ fn seeds() {
         count as f64 / seconds,
         TURNS.get()
     );
+    println!("states and what they met, in every sixteenth seed:");
+    COVERAGE.with_borrow(|coverage| println!("{coverage}"));
 }
 
 /// One seed, from the first turn to the last guest.
@@ -97,17 +105,23 @@ fn run(seed: u64) {
         let wait = random.size(calm_after as usize) as u64;
         play.os.invite(doors.guest(&mut random, number), wait);
     }
-    perform(&mut play, calm_after);
+    // To look where everybody stands costs more than the turn itself.
+    let watched = seed.is_multiple_of(16);
+    COVERAGE.with_borrow_mut(Coverage::begin);
+    perform(&mut play, calm_after, watched);
 }
 
 /// Turns until everybody has gone home.
-fn perform(play: &mut Play, calm_after: u64) {
+fn perform(play: &mut Play, calm_after: u64, watched: bool) {
     let began = play.os.net(|net| net.now);
     let deadline = began + calm_after + PATIENCE;
     let mut turns = 0;
     loop {
         play.turn();
         turns += 1;
+        if watched {
+            COVERAGE.with_borrow_mut(|coverage| coverage.look(play));
+        }
         let (rests, now) = play.os.net(|net| (net.rests, net.now));
         let home = play
             .os

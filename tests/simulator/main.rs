@@ -9,6 +9,7 @@
 
 mod campaign;
 mod clients;
+mod coverage;
 mod family;
 mod faults;
 mod faults_a;
