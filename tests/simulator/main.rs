@@ -14,6 +14,7 @@ mod faults;
 mod faults_a;
 mod faults_b;
 mod faults_f;
+mod guests;
 mod kernel;
 mod kernel_agrees;
 mod link;
