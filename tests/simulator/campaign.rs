@@ -71,7 +71,9 @@ fn run(seed: u64) {
     let limits = limits(&mut random);
     let crowded = random.once_in(4);
     let connections_max = if crowded { random.some(4) } else { 100 };
-    let calm_after = MILLI + random.size(3 * SECOND as usize) as u64;
+    // Now and then long enough for a frame that never ends.
+    let at_most = if random.once_in(64) { 60 } else { 3 } * SECOND;
+    let calm_after = MILLI + random.size(at_most as usize) as u64;
     os.net(|net| {
         net.faults = if random.once_in(8) {
             Faults::default()
@@ -153,6 +155,10 @@ fn perform(play: &mut Play, calm_after: u64, watched: bool) {
     TURNS.set(TURNS.get() + turns);
     if play.reactor.stopped() {
         play.reactor.run().expect("it has stopped");
+        play.os.net(|net| net.told.clear());
+        if watched {
+            COVERAGE.with_borrow_mut(|coverage| coverage.look(play));
+        }
     }
     settle_accounts(play);
 }
