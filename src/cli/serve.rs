@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::tz::TimeZone;
-use rustix::net::{getsockname, sockopt};
+use rustix::net::{AddressFamily, SocketType, getsockname, sockopt};
 use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 use serde_json::json;
 
@@ -313,14 +313,22 @@ fn adopt(endpoint: &Endpoint, number: i32) -> Result<Bound, BindError> {
     let failed = |problem: String| BindError::Failed(ConfigError::at(endpoint, problem));
     let socket = inherited(number)
         .map_err(|error| failed(format!("cannot adopt descriptor {number}: {error}")))?;
-    if !sockopt::socket_acceptconn(&socket).unwrap_or(false) {
+    let is_stream = sockopt::socket_type(&socket).is_ok_and(|kind| kind == SocketType::STREAM);
+    if !is_stream || !sockopt::socket_acceptconn(&socket).unwrap_or(false) {
         return Err(failed(format!(
             "descriptor {number} is not a listening stream socket"
         )));
     }
-    let reached = match local_address(&socket) {
-        Ok(at) => Reached::Inet(at),
-        Err(_) => Reached::Unix,
+    // Only a Unix socket has peers whose user the kernel knows: another family that has no address
+    // of ours (vsock) must not pass for one, and with it for private.
+    let reached = match (sockopt::socket_domain(&socket), local_address(&socket)) {
+        (Ok(AddressFamily::UNIX), _) => Reached::Unix,
+        (Ok(AddressFamily::INET | AddressFamily::INET6), Ok(at)) => Reached::Inet(at),
+        _ => {
+            return Err(failed(format!(
+                "descriptor {number} is neither a TCP nor a Unix socket"
+            )));
+        }
     };
     exposure(endpoint, reached, geteuid().is_root())
         .map_err(|refusal| BindError::Refused(ConfigError::at(endpoint, refusal.to_string())))?;

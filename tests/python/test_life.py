@@ -103,6 +103,29 @@ class Start(Case):
             process.terminate()
             self.assertEqual(process.wait(DEADLINE), 0)
 
+    def test_an_inherited_descriptor_that_is_neither_tcp_nor_unix_stream(self):
+        with contextlib.ExitStack() as stack:
+            packets = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            packets.bind("\0onepoll-test-%d" % os.getpid())
+            packets.listen()
+            listening = [packets]
+            with contextlib.suppress(OSError):  # not every kernel has vsock
+                virtual = stack.enter_context(socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM))
+                virtual.bind((socket.VMADDR_CID_ANY, socket.VMADDR_PORT_ANY))
+                virtual.listen()
+                listening.append(virtual)
+            for opened in listening:
+                with self.subTest(opened.family):
+                    done = subprocess.run(
+                        [BINARY, "serve", "command+fd://%d" % opened.fileno()],
+                        pass_fds=[opened.fileno()],
+                        stdin=subprocess.DEVNULL,
+                        stderr=subprocess.PIPE,
+                        timeout=DEADLINE,
+                    )
+                    self.assertEqual(done.returncode, 1)
+                    self.assertIn(b"descriptor %d is n" % opened.fileno(), done.stderr)
+
     def test_a_file_says_the_same_as_urls(self):
         server = self.serve(
             config="""
