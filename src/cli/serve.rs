@@ -82,9 +82,9 @@ pub fn run(args: Args) -> Outcome {
     let plans = plans(&configuration)?;
     let connections_max = check_together(&plans, &configuration.limits, nofile)?;
 
-    let mut bound = Vec::new();
+    let mut bound = Vec::<Bound>::new();
     for planned in plans {
-        match bind(&planned) {
+        match not_twice(&planned, &bound).and_then(|()| bind(&planned)) {
             Ok(sockets) => bound.extend(sockets),
             Err(problem) if configuration.is_default_table => {
                 complain(format_args!("{problem}; skipped"));
@@ -219,6 +219,26 @@ impl From<BindError> for Failure {
             BindError::Refused(error) => error.into(),
             BindError::Failed(error) => anyhow::Error::new(error).into(),
         }
+    }
+}
+
+/// Refuses to take a socket file that another endpoint of ours has by another name: bound and not
+/// listening yet, it would look stale, and be replaced.
+fn not_twice(planned: &Planned, bound: &[Bound]) -> Result<(), BindError> {
+    let Address::Unix(UnixAddress::Path(path)) = &planned.endpoint.address else {
+        return Ok(());
+    };
+    let there = identity(path);
+    let of = |b: &&Bound| b.file.as_ref().map(|file| file.identity) == there;
+    match bound.iter().find(of).filter(|_| there.is_some()) {
+        None => Ok(()),
+        Some(other) => Err(BindError::Refused(ConfigError::at(
+            &planned.endpoint,
+            format!(
+                "it is the socket file of {}; each endpoint needs a place of its own",
+                other.endpoint
+            ),
+        ))),
     }
 }
 

@@ -201,6 +201,13 @@ class Start(Case):
         asked = "echo://127.0.0.1:%d" % free_port()
         self.refused(2, "serve", asked, asked, containing=[asked])
 
+    def test_fault_h6_one_socket_file_by_two_names(self):
+        path = self.directory()
+        for other in ("echo+unix://%s/./s" % path, "echo+unix://%s//s" % path):
+            with self.subTest(other):
+                self.refused(2, "serve", "echo+unix://%s/s" % path, other, containing=[other])
+                self.assertEqual(os.listdir(path), [])
+
     def test_more_connections_than_descriptors_is_refused(self):
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         self.refused(
