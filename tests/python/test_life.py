@@ -4,7 +4,9 @@ import contextlib
 import fcntl
 import json
 import os
+import pty
 import resource
+import select
 import signal
 import socket
 import stat
@@ -414,6 +416,29 @@ class Streams(Case):
                     refused.gone()
                 peer.say(b"%d" % n).hears(b"%d" % n)
         server.stop()
+
+    def test_fault_c12_a_terminal_that_nobody_reads_does_not_block_the_loop(self):
+        reader, terminal = pty.openpty()
+        self.addCleanup(os.close, reader)
+        directory = self.directory()
+        process = subprocess.Popen(
+            [BINARY, "serve", "-v", "echo+unix://%s/s" % directory],
+            stdin=subprocess.DEVNULL,
+            stderr=terminal,
+        )
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        os.close(terminal)
+        said = b""
+        while b"ready" not in said:
+            self.assertTrue(select.select([reader], [], [], DEADLINE)[0], said)
+            said += os.read(reader, 4096)
+        # Two lines each; a terminal holds some 20 KB, and is at last left with room for half a line.
+        for n in range(500):
+            with dial(directory + "/s") as peer:
+                peer.say(b"%d" % n).hears(b"%d" % n)
+        process.terminate()
+        self.assertEqual(process.wait(DEADLINE), 0)
 
 
 class Stop(Case):
