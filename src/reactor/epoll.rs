@@ -17,7 +17,8 @@ use rustix::net::{
     shutdown,
 };
 use rustix::process::{
-    Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open, waitid,
+    Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open,
+    pidfd_send_signal, waitid,
 };
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
@@ -340,7 +341,12 @@ impl Os for Epoll {
             Severity::Force => rustix::process::Signal::KILL,
         };
         // The leader is not reaped yet, so the number is still its group's.
-        let _ = kill_process_group(process.pid, signal);
+        let group = kill_process_group(process.pid, signal);
+        // A command may have moved itself into another group, and leave us with one that is empty
+        // or holds only its children. What is asked to end is asked once.
+        if severity == Severity::Force || group.is_err() {
+            let _ = pidfd_send_signal(&process.pidfd, signal);
+        }
     }
 
     fn ended(&mut self, process: &Process) -> io::Result<Option<Exit>> {

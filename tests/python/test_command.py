@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import struct
+import sys
 import threading
 import time
 
@@ -239,6 +240,13 @@ class Commands(Shared):
         self.assertTrue(header["error"], header)
         peer.say(b"echo on\n")
         self.assertEqual(takes_json(peer)[1], b"on\n")
+
+    @everywhere("json-hasty")
+    def test_fault_f2_a_command_that_leaves_its_group(self, dial):
+        leaves = "import os, time; os.setpgid(0, os.getpgid(os.getppid())); time.sleep(1000)"
+        peer = dial().say(b"exec %s -c '%s'\n" % (sys.executable.encode(), leaves.encode()))
+        self.assertTrue(takes_json(peer)[0]["error"])
+        self.assertEqual(self.server.children_now(), [])
 
     @everywhere("i32-hasty")
     def test_c3_a_refusal_has_the_same_framing(self, dial):
