@@ -375,6 +375,19 @@ class Commands(Shared):
             threading.Event().wait(0.005)
 
 
+class Inherited(Case):
+    def test_fault_f10_whoever_started_us_ignores_its_children(self):
+        ignores = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN)"
+        ignores += "; os.execv(sys.argv[1], sys.argv[1:])"
+        path = os.path.join(self.directory(), "s")
+        server = self.serve("command+unix://" + path, through=(sys.executable, "-c", ignores))
+        peer = self.dial(path).say(b"exit 3\nkill -9 $$\n")
+        self.assertEqual([takes_json(peer)[0]["exit"] for _ in range(2)], [3, 137])
+        peer.close()
+        server.rests()
+        server.stop()
+
+
 class Refused(Case):
     def test_fault_a5_a_full_endpoint_answers_in_its_framing(self):
         framings = ("raw", "i32", "json")

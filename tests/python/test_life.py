@@ -417,6 +417,24 @@ class Streams(Case):
                 peer.say(b"%d" % n).hears(b"%d" % n)
         server.stop()
 
+    def test_fault_c12_a_log_that_may_not_grow(self):
+        directory = self.directory()
+        with open(directory + "/log", "wb") as log:
+            process = subprocess.Popen(
+                ["prlimit", "--fsize=4096", BINARY, "serve", "-v", "echo+unix://%s/s" % directory],
+                stdin=subprocess.DEVNULL,
+                stderr=log,
+            )
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        until(lambda: not refuses_connections(directory + "/s"), "it does not listen")
+        for n in range(100):
+            with dial(directory + "/s") as peer:
+                peer.say(b"%d" % n).hears(b"%d" % n)
+        self.assertEqual(os.path.getsize(directory + "/log"), 4096)
+        process.terminate()
+        self.assertEqual(process.wait(DEADLINE), 0)
+
     def test_fault_c12_a_terminal_that_nobody_reads_does_not_block_the_loop(self):
         reader, terminal = pty.openpty()
         self.addCleanup(os.close, reader)
