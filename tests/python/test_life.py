@@ -198,6 +198,7 @@ class Start(Case):
                 self.refused(2, "serve", "echo://127.0.0.1:0", asked, containing=naming)
         self.refused(2, "serve", "--no-such-flag", containing=["--no-such-flag"])
         self.refused(2, "serve", "--config", "/no/such/file", containing=["/no/such/file"])
+        self.refused(2, "serve", "--config", "/dev/zero", containing=["/dev/zero", "larger"])
 
     def test_fault_h6_one_place_twice(self):
         asked = "echo://127.0.0.1:%d" % free_port()
