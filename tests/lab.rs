@@ -333,3 +333,37 @@ fn together_they_leave_nothing_behind() {
     }
     assert!(output.status.success());
 }
+
+#[test]
+fn the_guided_reading_quotes_lines_and_experiments_that_there_are() {
+    let reading = std::fs::read_to_string("src/reading.rs").unwrap();
+    let known: Vec<Value> = objects(&lab(&["--json"]));
+    let mut quotes = 0;
+    for line in reading.lines() {
+        // > [`FILE`](LINK): `LINE`
+        if let Some((_, quote)) = line.split_once("> [`") {
+            let (file, rest) = quote.split_once("`](").unwrap();
+            let (link, code) = rest.split_once("): `").unwrap();
+            let code = code.strip_suffix('`').unwrap();
+            let page = file.strip_prefix("src/").unwrap();
+            assert!(
+                link.ends_with(&format!("../src/onepoll/{page}.html")),
+                "{link}"
+            );
+            let text = std::fs::read_to_string(file).unwrap();
+            assert!(
+                text.lines().any(|there| there.trim() == code),
+                "{file} has no {code:?}"
+            );
+            quotes += 1;
+        }
+        for named in line.split("`onepoll lab ").skip(1) {
+            let name = named.split([' ', '`']).next().unwrap();
+            assert!(
+                name == "NAME" || known.iter().any(|e| e["experiment"] == json!(name)),
+                "{line}"
+            );
+        }
+    }
+    assert!(quotes > 12, "{quotes}");
+}
