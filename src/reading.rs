@@ -67,7 +67,10 @@
 //! until the next timer is due, and does not sleep at all while somebody is still on the list of those to be
 //! served. Its implementation, [`Epoll`](crate::reactor::Epoll), is epoll through the library mio, which
 //! always registers *edge-triggered*: the kernel tells once that something came, and does not repeat itself
-//! while it lies there. All sockets are registered once, for reading and writing, and never again.
+//! while it lies there. (Your Python loop is *level-triggered*: it is told again and again for as long as
+//! something lies there, so it may leave bytes behind. With `EPOLLIN | EPOLLET` it would be as ours.) The gain:
+//! each socket is registered once, for reading and writing, and never again. A level-triggered loop must ask
+//! for *writable* when a send was short, and take that back afterwards, or it would be told for ever.
 //!
 //! ## note
 //!
@@ -148,7 +151,7 @@
 //! Then `wait` again. The connection is at rest: `Nothing` is unread, nothing is owed, and it owns no buffer.
 //! Each connection is, at this point, in exactly one state: waiting for an edge, on the list, paused for a
 //! reason that will wake it, ended, or closing with a deadline. Debug builds check that after every turn, and
-//! so does a simulated kernel with a million seeds. A loop that hangs is a loop with a sixth state.
+//! so does every run on a simulated kernel, seed after seed. A loop that hangs is a loop with a sixth state.
 //!
 //! # The same byte as a program
 //!

@@ -201,7 +201,11 @@ impl<O: Os> Reactor<O> {
         if !conn.is_open() {
             return;
         }
+        // While its service is busy with it, or it is owed an answer after the end of its input, a
+        // peer has nothing to say: its silence is patience.
+        let is_silent_by_right = self.outbox.is_held(slot) || conn.input == Input::Ended;
         let idle = self.listeners[usize::from(conn.door)].door.idle;
+        let idle = idle.filter(|_| !is_silent_by_right);
         if self.outbox.fate(slot) != Fate::Open {
             return self.deadlines.set(slot, self.now.after(LEAVING));
         }

@@ -107,7 +107,8 @@ pub struct CommandHeader {
     /// MD5 of the output in lower-case hexadecimal, against accidents only.
     #[serde(default)]
     pub md5: String,
-    /// The exit code; none when the command did not run or was killed by a signal.
+    /// The exit code, or 128 + N when signal N ended it; none when the command did not run or was
+    /// out of time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<i32>,
     /// Why the command was refused, when it was. The output then is the one line that says so.

@@ -367,6 +367,20 @@ class Commands(Shared):
             threading.Event().wait(0.005)
 
 
+class Patient(Case):
+    def test_a_client_that_waits_for_its_command_is_not_idle(self):
+        for ends in (False, True):
+            url = "command://127.0.0.1:0?framing=i32&auth=none&idle-timeout=100ms"
+            server = self.serve(url)
+            peer = self.dial(server.at("command")).say(b"sleep 0.4; echo late\n")
+            if ends:
+                peer.half_close()
+            self.assertEqual(takes_i32(peer), b"late\n")
+            peer.close()
+            server.rests()
+            server.stop()
+
+
 class Refused(Case):
     def test_fault_a5_a_full_endpoint_answers_in_its_framing(self):
         framings = ("raw", "i32", "json")

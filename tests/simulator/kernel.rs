@@ -428,7 +428,9 @@ impl Net {
                 64 + self.random.size(1 << 17),
             )
         };
-        Some(self.connect_with(door, up, down))
+        let link = self.connect_with(door, up, down);
+        self.links[link].local = self.random.once_in(4);
+        Some(link)
     }
 
     pub(crate) fn connect_with(&mut self, door: usize, up_max: usize, down_max: usize) -> usize {
@@ -504,6 +506,9 @@ impl Net {
         }
         self.client_shut(k);
         self.links[k].client_gone = true;
+        if self.links[k].local {
+            self.wake(Thing::Link(k));
+        }
     }
 
     pub(crate) fn client_reset(&mut self, k: usize) {
@@ -827,9 +832,10 @@ impl Os for SimOs {
             link.times.written = net.now;
             net.descriptors += 1;
             let port = 1024 + (k % 60_000) as u16;
-            let peer = match link.reset {
-                true => Peer::Unknown,
-                false => Peer::V4(Ipv4Addr::LOCALHOST, port),
+            let peer = match (link.local, link.reset) {
+                (true, _) => Peer::Local { pid: 1, uid: 0 },
+                (false, true) => Peer::Unknown,
+                (false, false) => Peer::V4(Ipv4Addr::LOCALHOST, port),
             };
             Ok((SimStream(k), peer))
         })
@@ -914,7 +920,7 @@ impl Os for SimOs {
             if let Some(error) = link.error.take() {
                 return Err(error.into());
             }
-            if link.reset {
+            if link.reset || link.local && link.client_gone {
                 return Err(Errno::PIPE.into());
             }
             if link.client_gone {
@@ -965,6 +971,8 @@ impl Os for SimOs {
             }
             link.shut = true;
             link.times.shut = net.now;
+            // The other end acknowledges it, which changes the state of the connection.
+            net.wake(Thing::Link(stream.0));
             Ok(())
         })
     }

@@ -16,6 +16,8 @@ pub(crate) struct Watch {
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) watch: Watch,
+    /// A Unix socket: a close is heard at once, as a hang-up.
+    pub(crate) local: bool,
     /// From the client to the server.
     pub(crate) up: VecDeque<u8>,
     pub(crate) up_max: usize,
@@ -68,6 +70,7 @@ impl Link {
     pub(crate) fn new(up_max: usize, down_max: usize) -> Link {
         Link {
             watch: Watch::default(),
+            local: false,
             up: VecDeque::new(),
             up_max,
             down: VecDeque::new(),
@@ -117,6 +120,11 @@ impl Link {
         now >= self.squeezed_until && self.down_max - self.down.len() >= self.down.len() / 2
     }
 
+    /// As the kernel's EPOLLHUP.
+    fn has_hung_up(&self) -> bool {
+        self.reset || self.fin && self.shut || self.local && self.client_gone
+    }
+
     /// What a poll would say now, as the kernel's `tcp_poll`. Looking at a socket that is not
     /// writable asks for an edge, as a failed write does.
     pub(crate) fn readiness(&mut self, now: u64) -> Readiness {
@@ -126,7 +134,7 @@ impl Link {
         } else {
             !self.up.is_empty() || self.mark.is_some()
         };
-        let writable = self.shut || self.reset || self.is_writable(now);
+        let writable = self.shut || self.has_hung_up() || self.is_writable(now);
         self.no_space |= !writable;
         let urgent = self.mark.is_some();
         Readiness {

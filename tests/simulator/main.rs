@@ -15,6 +15,7 @@ mod faults_a;
 mod faults_b;
 mod faults_f;
 mod kernel;
+mod kernel_agrees;
 mod link;
 mod play;
 mod random;
