@@ -20,6 +20,8 @@
 //! socket module, for study), [`client`] (blocking, with one deadline per operation) and, with the feature `cli`, `load` (the load generator, with a
 //! loop of its own) and `cli` (one file per subcommand).
 //!
+//! [`reading`] is a guided tour of ten minutes, for people who know sockets from Python.
+//!
 //! # The walk of a byte
 //!
 //! ```
@@ -62,6 +64,7 @@ pub mod config;
 pub mod load;
 pub mod outbox;
 pub mod reactor;
+pub mod reading;
 pub mod service;
 pub mod socket;
 pub mod wire;
