@@ -205,6 +205,11 @@ impl Limits {
         below(("chat-soft", self.chat_soft), ("chat-hard", self.chat_hard))?;
         // A line that fits the frame limit must fit a member's queue, or it would drop the room.
         below(("frame", self.frame), ("chat-soft", self.chat_soft))?;
+        // There is a buffer of that size, whoever connects.
+        below(
+            ("read-per-turn", self.read_per_turn),
+            ("largest i32", COMMAND_OUTPUT_BYTES_MAX),
+        )?;
         below(
             ("command-output", self.command_output),
             ("largest i32", COMMAND_OUTPUT_BYTES_MAX),
@@ -311,6 +316,7 @@ mod tests {
         assert!(wrong(|l| l.accepts_per_turn = 0).contains("`accepts-per-turn`: 0"));
         assert!(wrong(|l| l.connections = Some(0)).contains("`connections`: 0"));
         assert!(wrong(|l| l.command_output = usize::MAX).contains("largest i32"));
+        assert!(wrong(|l| l.read_per_turn = usize::MAX).contains("largest i32"));
         assert!(wrong(|l| l.turn_abort = Some(Duration::from_millis(1))).contains("turn-abort"));
     }
 }
