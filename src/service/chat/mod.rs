@@ -32,7 +32,7 @@ use self::member::Member;
 use self::name::Name;
 use self::notice::{ALOUD, Notice, Words};
 use self::room::{RoomKey, Rooms};
-use super::{Backlog, Peer, Service, Sessions};
+use super::{Backlog, Peer, Service, Sessions, is_http_request};
 use crate::buf::ReadBuf;
 use crate::config;
 use crate::outbox::{Closed, ConnId, Fault, Turn};
@@ -337,17 +337,6 @@ impl Service for Chat {
     fn heeds_last_words(&self) -> bool {
         true
     }
-}
-
-/// `METHOD target HTTP/…`: what a browser sends to any port of this machine if a page asks it to.
-fn is_http_request(line: &[u8]) -> bool {
-    let mut words = line.split(|&byte| byte == b' ');
-    let is_method = |word: &[u8]| !word.is_empty() && word.iter().all(u8::is_ascii_uppercase);
-    words.next().is_some_and(is_method)
-        && words.next().is_some()
-        && words
-            .next_back()
-            .is_some_and(|word| word.starts_with(b"HTTP/"))
 }
 
 #[cfg(test)]
