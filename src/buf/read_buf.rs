@@ -143,6 +143,11 @@ impl ReadBuf {
         self.frames = frames;
     }
 
+    /// What was just done for a frame cost as much as this many more: they are off this helping.
+    pub(crate) fn charge(&mut self, frames: u32) {
+        self.frames = self.frames.saturating_sub(frames);
+    }
+
     /// Takes everything unread, and leaves it in place for the reactor to write from: what an
     /// echo answers is never copied. Returned by [`lent`](ReadBuf::lent), until
     /// [`repay`](ReadBuf::repay).

@@ -316,6 +316,7 @@ mod tests {
         assert!(wrong(|l| l.accepts_per_turn = 0).contains("`accepts-per-turn`: 0"));
         assert!(wrong(|l| l.connections = Some(0)).contains("`connections`: 0"));
         assert!(wrong(|l| l.command_output = usize::MAX).contains("largest i32"));
+        assert!(wrong(|l| l.read_per_turn = usize::MAX).contains("largest i32"));
         assert!(wrong(|l| l.turn_abort = Some(Duration::from_millis(1))).contains("turn-abort"));
     }
 }

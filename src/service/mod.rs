@@ -146,3 +146,14 @@ impl<'a> DatagramTurn<'a> {
         self.answered.then_some(self.out)
     }
 }
+
+/// `METHOD target HTTP/…`: what a browser sends to any port of this machine if a page asks it to.
+pub(crate) fn is_http_request(line: &[u8]) -> bool {
+    let mut words = line.split(|&byte| byte == b' ');
+    let is_method = |word: &[u8]| !word.is_empty() && word.iter().all(u8::is_ascii_uppercase);
+    words.next().is_some_and(is_method)
+        && words.next().is_some()
+        && words
+            .next_back()
+            .is_some_and(|word| word.starts_with(b"HTTP/"))
+}

@@ -94,6 +94,14 @@ impl<S: Service> Stage<S> {
         self.offer(id);
     }
 
+    /// Gives the service one helping of input that the caller keeps.
+    #[cfg(test)]
+    pub(crate) fn offers(&mut self, id: ConnId, input: &mut ReadBuf) {
+        self.turn(id, |service, t| {
+            service.input(t, input).expect("there is no fault in it");
+        });
+    }
+
     /// A guest ends its input (a half-close).
     pub fn ends(&mut self, id: ConnId) {
         self.guest(id).ended = Ended::Said;

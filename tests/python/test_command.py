@@ -272,6 +272,15 @@ class Commands(Shared):
     # Faults of commands.
 
     @everywhere("i32")
+    def test_a_web_page_runs_nothing(self, dial):
+        flag = os.path.join(self.directory(), "ran")
+        body = b"touch %s\n" % flag.encode()
+        peer = dial().say(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        self.assertRegex(takes_i32(peer), rb"\Aonepoll: [^\n]*HTTP[^\n]*\n\Z")
+        peer.ended()
+        self.assertFalse(os.path.exists(flag))
+
+    @everywhere("i32")
     def test_fault_f3_a_grandchild_that_holds_the_pipe(self, dial):
         peer = dial().say(b"sleep 1000 & echo hi\n")
         self.assertEqual(takes_i32(peer), b"hi\n")

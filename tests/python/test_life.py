@@ -460,6 +460,25 @@ class Streams(Case):
         self.assertEqual(process.wait(DEADLINE), 0)
 
 
+class Watchdog(Case):
+    # A helping that really takes long is not to be had from outside, so these call everything long.
+
+    def test_fault_a22_a_turn_that_takes_long_is_told(self):
+        server = self.serve("echo://127.0.0.1:0", config='[limits]\nturn-warn = "1ns"\n')
+        self.dial(server.at("echo")).say(b"x").hears(b"x").close()
+        server.waits_for(lambda line: "a turn took too long took_ms=" in line)
+        self.assertGreater(server.counters()["turns_slow"], 0)
+        server.stop()
+
+    def test_fault_a22_a_turn_that_takes_far_too_long_ends_the_process(self):
+        config = '[limits]\nturn-warn = "1ns"\nturn-abort = "1ns"\n'
+        server = self.serve("echo://127.0.0.1:0", config=config)
+        with contextlib.suppress(OSError):  # it may be gone before that
+            self.dial(server.at("echo")).say(b"x")
+        server.ends(-signal.SIGABRT)
+        self.assertIn("longer than the user allows", server.tail())
+
+
 class Stop(Case):
     def test_fault_h1_sigint_is_a_polite_end_too(self):
         server = self.serve("echo://127.0.0.1:0")

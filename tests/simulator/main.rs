@@ -14,6 +14,7 @@ mod family;
 mod faults;
 mod faults_a;
 mod faults_b;
+mod faults_e;
 mod faults_f;
 mod guests;
 mod kernel;

@@ -105,7 +105,10 @@ impl Chat {
             Command::Part => self.go(t, Rooms::LOBBY),
             Command::Msg(name, text) => self.whisper(t, name, text),
             Command::Who(room) => self.who(t, room),
-            Command::Rooms => t.reply(&Notice(format_args!("rooms: {}", RoomList(&self.rooms)))),
+            Command::Rooms => {
+                self.letters += self.rooms.len().min(LISTED_MAX);
+                t.reply(&Notice(format_args!("rooms: {}", RoomList(&self.rooms))));
+            }
             Command::Help => HELP
                 .iter()
                 .for_each(|line| t.reply(&Notice(format_args!("{line}")))),
@@ -145,6 +148,7 @@ impl Chat {
         self.names.remove(&old.key());
         self.names.insert(new.key(), t.id);
         member.name = new;
+        self.letters += self.rooms[member.room].members.len();
         t.reply(&Notice(format_args!("you are now {new}")));
         t.send_all(
             self.rooms[member.room].others(t.id),
@@ -182,12 +186,15 @@ impl Chat {
         }
     }
 
-    fn who(&self, t: &mut Turn<'_>, text: &[u8]) {
+    fn who(&mut self, t: &mut Turn<'_>, text: &[u8]) {
         let room = match (text, self.members.get(t.id)) {
             (_, None) => return,
             ([], Some(member)) => Some(member.room),
             (text, _) => room_name(text).and_then(|name| self.rooms.find(name)),
         };
+        if let Some(room) = room {
+            self.letters += self.rooms[room].members.len().min(LISTED_MAX);
+        }
         match room.map(|room| &self.rooms[room]) {
             Some(room) => t.reply(&Notice(format_args!(
                 "in {}: {}",

@@ -29,6 +29,11 @@ impl History {
         self.lines
     }
 
+    /// How long they are together.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Remembers whole lines, and forgets the oldest for them.
     pub(super) fn keep(&mut self, said: &[u8]) {
         if self.lines_max == 0 {

@@ -32,7 +32,7 @@ use self::member::Member;
 use self::name::Name;
 use self::notice::{ALOUD, Notice, Words};
 use self::room::{RoomKey, Rooms};
-use super::{Backlog, Peer, Service, Sessions};
+use super::{Backlog, Peer, Service, Sessions, is_http_request};
 use crate::buf::ReadBuf;
 use crate::config;
 use crate::outbox::{Closed, ConnId, Fault, Turn};
@@ -47,6 +47,14 @@ pub use self::room::ROOMS_MAX;
 /// How many members a room has at most whose comings and goings are announced: beyond, a thousand
 /// who come at once would be millions of notices that nobody reads.
 pub const ANNOUNCED_MAX: usize = 1024;
+
+/// How many letters weigh as much as a frame: a line that tells a thousand members something is
+/// not one of 256 small ones, and a few who rename themselves all the time would stop the loop for
+/// half a second (fault A7).
+const LETTERS_PER_FRAME: usize = 8;
+
+/// How many bytes of history weigh as much as a letter.
+const HISTORY_BYTES_PER_LETTER: usize = 256;
 
 /// How much memory is kept for the lines of one input.
 const SAID_BYTES_KEPT: usize = 64 * 1024;
@@ -65,6 +73,8 @@ pub struct Chat {
     guests: u64,
     /// The lines of one input, on their way to the room together; empty between inputs.
     said: Vec<u8>,
+    /// How many letters the lines of this input were for so far; see [`LETTERS_PER_FRAME`].
+    letters: usize,
 }
 
 impl Chat {
@@ -78,11 +88,13 @@ impl Chat {
             rooms: Rooms::new(options.history),
             guests: 0,
             said: Vec::new(),
+            letters: 0,
         }
     }
 
     /// Takes lines until there is none, the member has left, or has said enough for now.
     fn listen(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf, ended: bool) -> Result<(), Fault> {
+        self.letters = 0;
         while let Some(member) = self.members.get_mut(t.id) {
             if self.flood
                 && !input.is_empty()
@@ -99,7 +111,12 @@ impl Chat {
                 input.next(&mut member.lines)
             };
             match line {
-                Ok(Some(line)) => self.heed(t, line)?,
+                Ok(Some(line)) => {
+                    self.heed(t, line)?;
+                    let frames = self.letters / LETTERS_PER_FRAME;
+                    self.letters %= LETTERS_PER_FRAME;
+                    input.charge(u32::try_from(frames).unwrap_or(u32::MAX));
+                }
                 Ok(None) => return Ok(()),
                 Err(error) => {
                     let limit = self.line_bytes_max;
@@ -147,6 +164,7 @@ impl Chat {
         }
         if let Some(member) = self.members.get(t.id) {
             let room = &mut self.rooms[member.room];
+            self.letters += room.members.len();
             t.send_all(room.others(t.id), &self.said[..]);
             room.history.keep(&self.said);
         }
@@ -188,6 +206,7 @@ impl Chat {
         let room = &mut self.rooms[key];
         member.announced = room.members.len() < ANNOUNCED_MAX;
         if member.announced {
+            self.letters += room.members.len();
             t.send_all(
                 room.members.iter().copied(),
                 &Notice(format_args!("{} joined", member.name)),
@@ -211,16 +230,19 @@ impl Chat {
         }
     }
 
-    fn tell_of_leaving(&self, t: &mut Turn<'_>, key: RoomKey, name: Name, why: &str) {
+    fn tell_of_leaving(&mut self, t: &mut Turn<'_>, key: RoomKey, name: Name, why: &str) {
+        let members = &self.rooms[key].members;
+        self.letters += members.len();
         t.send_all(
-            self.rooms[key].members.iter().copied(),
+            members.iter().copied(),
             &Notice(format_args!("{name} left{why}")),
         );
     }
 
-    fn tell_history(&self, t: &mut Turn<'_>, key: RoomKey) {
+    fn tell_history(&mut self, t: &mut Turn<'_>, key: RoomKey) {
         let history = &self.rooms[key].history;
         if history.len() > 0 {
+            self.letters += history.bytes() / HISTORY_BYTES_PER_LETTER;
             t.reply(&Notice(format_args!("earlier lines: {}", history.len())));
             t.reply(history);
         }
@@ -315,17 +337,6 @@ impl Service for Chat {
     fn heeds_last_words(&self) -> bool {
         true
     }
-}
-
-/// `METHOD target HTTP/…`: what a browser sends to any port of this machine if a page asks it to.
-fn is_http_request(line: &[u8]) -> bool {
-    let mut words = line.split(|&byte| byte == b' ');
-    let is_method = |word: &[u8]| !word.is_empty() && word.iter().all(u8::is_ascii_uppercase);
-    words.next().is_some_and(is_method)
-        && words.next().is_some()
-        && words
-            .next_back()
-            .is_some_and(|word| word.starts_with(b"HTTP/"))
 }
 
 #[cfg(test)]

@@ -619,3 +619,25 @@ proptest! {
         prop_assert_eq!((stage.service.rooms.len(), stage.service.members.len()), (1, 0));
     }
 }
+
+#[test]
+fn fault_a7_a_line_that_many_hear_of_is_not_one_of_many_small_ones() {
+    let (mut stage, ids) = crowd(&config::Chat::default(), 500);
+    let greedy = ids[0];
+    let mut input = ReadBuf::default();
+    let renames: Vec<u8> = (0..100)
+        .flat_map(|n| format!("/nick n{n}\n").into_bytes())
+        .collect();
+    input.push(&renames);
+    let mut helpings = 0;
+    while !input.is_empty() {
+        input.begin_helping(256);
+        stage.offers(greedy, &mut input);
+        helpings += 1;
+    }
+    // Some four renames, of 499 letters each, in a helping of 256 frames.
+    assert!((20..40).contains(&helpings), "{helpings}");
+    assert!(stage.hears_text(ids[499]).ends_with("* n98 is now n99\n"));
+    assert_eq!(stage.hears_text(greedy).lines().count(), 100);
+    check(&stage);
+}

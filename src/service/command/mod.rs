@@ -6,6 +6,8 @@
 //!
 //! What the tutorials leave open, and what is done here:
 //!
+//! - A request that is an HTTP request line ends the connection, as in a chat: any web page can have
+//!   one sent to a loopback port, with lines of its own behind it.
 //! - A request that is not in the endpoint's encoding is refused, not guessed. Output that is not
 //!   UTF-8 passes unchanged to a GBK client; a character that GBK lacks becomes `?`.
 //! - C2: an acknowledgement is a line or what settles, as a request is, and a blank one is none: a
@@ -31,12 +33,11 @@ use self::answer::Answer;
 use self::run::Run;
 use self::session::{Last, Phase, Session};
 use self::terms::Terms;
-use super::{Peer, Service, Sessions, Settling};
+use super::{Peer, Service, Sessions, Settling, is_http_request};
 use crate::buf::ReadBuf;
 use crate::config;
 use crate::config::{Limits, Settle};
 use crate::outbox::{ChildEvent, Closed, Fault, Job, Severity, Turn};
-use crate::wire::WireError;
 
 /// A shell for remote commands (C1 to C4): one after another per connection, in order.
 ///
@@ -74,7 +75,7 @@ impl Command {
     }
 
     /// Takes requests until one runs or nothing whole is left.
-    fn serve(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), WireError> {
+    fn serve(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
         let Command {
             terms,
             settling,
@@ -89,6 +90,10 @@ impl Command {
                 Phase::Listening => match session.frame(settling, t, input)? {
                     None => break,
                     Some(b"") => {}
+                    // What comes after it would be run: the headers, and a body that somebody wrote.
+                    Some(request) if is_http_request(request) => {
+                        return Err(Fault::Refused("an HTTP request instead of a command"));
+                    }
                     Some(request) => match job(terms, request) {
                         Ok(job) => {
                             session.phase = Phase::Running(Box::new(Run::new(terms)));
@@ -125,11 +130,10 @@ impl Service for Command {
     }
 
     fn input(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
-        self.serve(t, input).map_err(|error| {
+        self.serve(t, input).inspect_err(|fault| {
             let mut words = Vec::new();
-            self.refusal(&error.to_string(), &mut words);
+            self.refusal(&fault.to_string(), &mut words);
             t.reply(&words[..]);
-            Fault::Wire(error)
         })
     }
 
