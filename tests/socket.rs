@@ -127,3 +127,14 @@ fn names_that_do_not_fit_are_refused() {
     let raised = s.connect(("no.such.host.invalid", 1)).unwrap_err();
     assert_eq!(raised.exception(), Exception::Gaierror);
 }
+
+#[test]
+fn a_number_is_adopted_only_if_it_is_an_open_socket() {
+    let raised = Socket::from_fileno(999_999).unwrap_err();
+    assert_eq!(raised.errno(), Some(9)); // EBADF
+    let file = tempfile::tempfile().unwrap();
+    let number = std::os::fd::IntoRawFd::into_raw_fd(file);
+    let raised = Socket::from_fileno(number).unwrap_err();
+    assert_eq!(raised.errno(), Some(88)); // ENOTSOCK
+    assert!(std::fs::exists(format!("/proc/self/fd/{number}")).unwrap()); // and left open
+}

@@ -75,7 +75,22 @@
 //! | `fd = s.detach()` | [`let fd = s.detach()`](Socket::detach) | no, no, no |
 //! | `s.close()` | [`s.close()`](Socket::close) | only with `SO_LINGER`: yes, yes, yes |
 //!
+//! # Surprises, all of them CPython's
+//!
+//! - `recv(0)` and `recv_into` of an empty buffer ask nobody: they succeed on a closed socket too.
+//! - An accepted socket has the default mode, not its listener's.
+//! - `sendall` of nothing makes one call: on a datagram socket that is an empty datagram.
+//! - A Unix listener whose queue is full refuses `connect` with `EAGAIN` at once, whatever the timeout: only
+//!   `EINPROGRESS` is waited for.
+//! - `connect_ex` answers 11 (`EAGAIN`), not 110, when the timeout is over.
+//! - The mode belongs to the socket object, whether the kernel blocks to all duplicates together: after
+//!   `dup`, `setblocking(True)` on one makes the other's "non-blocking" calls block.
+//! - The timeout of `create_connection` is for each address of a name.
+//!
 //! # What differs
+//!
+//! How it is known: random scripts run in CPython and here give the same results (`tests/socket_differential`), and
+//! CPython's own tests of these functions pass on these sockets (`tests/python_socket/score.py`).
 //!
 //! - Options have names here, and one without a name is refused with `ENOPROTOOPT`: setting memory by a
 //!   bare number needs `unsafe`, and this crate has one audited file of that.
@@ -84,6 +99,9 @@
 //! - Files speak bytes. Text is `f.lines()` of [`BufRead`](std::io::BufRead).
 //! - Closing a socket while another thread waits in it leaves the descriptor to that thread until it
 //!   returns. Python pulls it away, and the number may be somebody else's by then.
+//! - `create_connection(all_errors=True)` is not offered: the last address's error is told.
+//! - A file's `readline` in non-blocking mode returns what has come. Python's does so only for a buffered file
+//!   in one direction; the others raise `OSError` and lose it.
 //! - [`SocketError::sent`] says how much `sendall` had sent when it failed, which Python does not tell.
 
 mod address;

@@ -45,7 +45,11 @@ pub(crate) fn script(dice: &mut Dice) -> Vec<Value> {
     }
     set_stage(dice, &mut steps);
     for _ in 0..10 + dice.below(30) {
-        step(dice, &mut steps);
+        match dice.below(100) {
+            0 => full_queue(dice, &mut steps),
+            1 => meeting(dice, &mut steps),
+            _ => step(dice, &mut steps),
+        }
     }
     steps
 }
@@ -112,6 +116,37 @@ fn set_stage(dice: &mut Dice, steps: &mut Vec<Value>) {
             }
         }
     }
+}
+
+/// What chance alone would hardly bring about: a connection that times out.
+fn full_queue(dice: &mut Dice, steps: &mut Vec<Value>) {
+    listener(dice, steps, 0);
+    for s in 4..6 {
+        // The first takes the only place, in a queue of none.
+        let value = if s == 4 { json!(0) } else { timeout(dice) };
+        let op = dice.pick(&["connect", "connect_ex"]);
+        steps.push(json!({"op": "socket", "family": 2, "kind": 1, "into": s}));
+        steps.push(json!({"op": "settimeout", "s": s, "value": value}));
+        steps.push(json!({"op": op, "s": s, "to": {"of": 3}}));
+    }
+}
+
+/// The same: someone accepted by a listener that has a mode of its own.
+fn meeting(dice: &mut Dice, steps: &mut Vec<Value>) {
+    listener(dice, steps, 5);
+    steps.push(json!({"op": "socket", "family": 2, "kind": 1, "into": 4}));
+    steps.push(json!({"op": "connect", "s": 4, "to": {"of": 3}, "safe": true}));
+    steps.push(json!({"op": "settimeout", "s": 3, "value": timeout(dice)}));
+    steps.push(json!({"op": "accept", "s": 3, "into": 5}));
+    steps.push(json!({"op": "mode", "s": 5}));
+}
+
+fn listener(dice: &mut Dice, steps: &mut Vec<Value>, backlog: u64) {
+    let host = dice.pick(&["127.0.0.1", "", "localhost"]);
+    let to = json!({"host": host, "port": 0});
+    steps.push(json!({"op": "socket", "family": 2, "kind": 1, "into": 3}));
+    steps.push(json!({"op": "bind", "s": 3, "to": to}));
+    steps.push(json!({"op": "listen", "s": 3, "n": backlog}));
 }
 
 /// In the file system, or abstract.
