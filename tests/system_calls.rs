@@ -219,7 +219,8 @@ fn a_message_on_a_kept_connection_takes_one_read_and_one_write() {
     );
     assert_eq!(of("epoll_ctl"), 0, "{counts:?}");
     assert_eq!(of("close"), 0, "{counts:?}");
-    assert!(of("epoll_wait") <= MANY - FEW + 2, "{counts:?}");
+    // The two runs differ by a few waits that strace itself interrupts.
+    assert!(of("epoll_wait") <= MANY - FEW + MANY / 100, "{counts:?}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use slab::Slab;
 use super::Reactor;
 use super::os::{Os, Spawned};
 use super::token::{GENERATION_MAX, Source, Token};
-use crate::outbox::{ChildEvent, ConnId, Exit, Job, Output, Severity};
+use crate::outbox::{ARENA_BYTES_MAX, ChildEvent, ConnId, Exit, Job, Output, Severity};
 
 /// What is read from a pipe after the command's exit, at most: the most that a pipe can hold
 /// unless root allowed more (`fs.pipe-max-size`), so all that the command wrote is among it. A
@@ -265,6 +265,9 @@ impl<O: Os> Reactor<O> {
             self.hear(slot, Output::Out);
             self.hear(slot, Output::Err);
             self.bury(slot);
+            if self.outbox.arena_bytes() > ARENA_BYTES_MAX {
+                self.deliver_all();
+            }
         }
         while self.children.running.len() < self.limits.commands as usize {
             let Some((owner, job)) = self.children.waiting.pop_front() else {
