@@ -309,14 +309,15 @@ fn two_endpoints_at_one_place_are_refused() {
     );
 }
 
-/// Fault H8, as far as `check` goes: a reader that dies is no panic.
+/// Fault H8, as far as `check` and `exec` go: a reader that dies is no panic.
 #[test]
 fn fault_h8_nobody_reads_the_output() {
     let runtime_dir = tempfile::tempdir().unwrap();
-    for args in [
-        &["check", "echo://127.0.0.1:0"][..],
-        &["--help"],
-        &["nonsense"],
+    for (args, expected) in [
+        (&["check", "echo://127.0.0.1:0"][..], 0),
+        (&["--help"], 0),
+        (&["nonsense"], 2),
+        (&["exec", "/nowhere/command.sock", "--", "true"], 255),
     ] {
         let (out, out_end) = std::io::pipe().unwrap();
         let (err, err_end) = std::io::pipe().unwrap();
@@ -327,7 +328,6 @@ fn fault_h8_nobody_reads_the_output() {
             .stderr(err_end)
             .status()
             .unwrap();
-        let expected = if args[0] == "nonsense" { 2 } else { 0 };
         assert_eq!(status.code(), Some(expected), "{args:?}");
     }
     let (out, out_end) = std::io::pipe().unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::terminal::safe_to_show;
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, complain};
 use crate::client::{Address, ClientError, Exec, Framing, Output};
 use crate::config::parse_duration;
 
@@ -54,7 +54,7 @@ pub fn run(args: Args) -> Outcome {
         Ok(code) => Ok(ExitCode::from(code)),
         Err(Trouble::Client(ClientError::Request(why))) => Err(Failure::Usage(why.to_owned())),
         Err(Trouble::Client(error)) => {
-            eprintln!("onepoll: {error}");
+            complain(&error);
             Ok(ExitCode::from(match error {
                 ClientError::Timeout { .. } => EXIT_TIMEOUT,
                 _ => EXIT_CONNECTION,
@@ -98,12 +98,12 @@ fn converse(args: &Args, command: &str) -> Result<u8, Trouble> {
     let mut line = Vec::new();
     loop {
         if prompt {
-            eprint!("{address}> ");
+            let _ = write!(io::stderr(), "{address}> ");
         }
         line.clear();
         if lines.read_until(b'\n', &mut line)? == 0 {
             if prompt {
-                eprintln!();
+                let _ = writeln!(io::stderr());
             }
             return Ok(last);
         }
