@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::Read;
 use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -224,6 +225,27 @@ fn a_live_unix_socket_is_told_from_a_stale_one() {
     assert_eq!(said.code, Some(1));
     assert!(
         said.err.contains("no socket can be made in /nowhere/at"),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
+fn a_unix_socket_that_cannot_be_made_is_not_blamed_on_a_port() {
+    let runtime_dir = tempfile::tempdir().unwrap();
+    let dir = runtime_dir.path().join("onepoll");
+    fs::create_dir(&dir).unwrap();
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+    let url = format!("command+unix://{}/command.sock", dir.display());
+    let said = Said::from(
+        onepoll(runtime_dir.path())
+            .args(["serve", &url])
+            .output()
+            .unwrap(),
+    );
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    assert!(
+        said.err.contains("is not private") && !said.err.contains("1024"),
         "{}",
         said.err
     );
