@@ -27,7 +27,7 @@ pub struct Args {
     /// How the server marks the end of an output; only json brings the exit code
     #[arg(long, value_enum, default_value_t = FramingArg::Json)]
     framing: FramingArg,
-    /// How long one command may take in all: `500ms`, `5s`; a bare number is seconds
+    /// How long one command may take in all: `500ms`, `5s`, `1m`
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
     timeout: Duration,
     /// Shows terminal control characters of an output instead of disarming them
