@@ -31,9 +31,6 @@ pub const CONNECTIONS_MAX_BY_DEFAULT: u64 = 1 << 20;
 /// 100 ms; polling at memcached's 10 ms costs CPU, nginx' 500 ms costs patience.
 pub const EMFILE_RETRY: Duration = Duration::from_millis(100);
 
-/// Commands at once per connection: its requests are answered in order.
-pub const COMMANDS_PER_CONNECTION: usize = 1;
-
 /// Between TERM and KILL for a command that must end: enough to remove a temporary file.
 pub const COMMAND_KILL_GRACE: Duration = Duration::from_secs(1);
 
