@@ -1,8 +1,9 @@
-//! Every limit: its name, its default, and why it is that.
+//! The limits of the server: their names, their defaults, and why they are that.
 //!
-//! Knows no connection; whoever has one counts. A constant is what nobody needs to change, a field
-//! of [`Limits`] what a `[limits]` table may. Sizes are bytes. Limits of what is not built yet
-//! (authentication, penalties per source, the budget of all buffers together) are absent.
+//! Knows no connection; whoever has one counts. What one format or one service limits (a line, a
+//! header, a room) stands there. A constant is what nobody needs to change, a field of [`Limits`]
+//! what a `[limits]` table may. Sizes are bytes. Limits of what is not built yet (authentication,
+//! penalties per source, the budget of all buffers together) are absent.
 
 use std::time::Duration;
 
