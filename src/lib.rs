@@ -21,6 +21,8 @@
 //! feature `cli`, `load` (the load generator, with a loop of its own) and `cli` (one file per
 //! subcommand).
 //!
+//! [`reading`] is a guided tour of ten minutes, for people who know sockets from Python.
+//!
 //! # The walk of a byte
 //!
 //! ```
@@ -63,6 +65,7 @@ pub mod config;
 pub mod load;
 pub mod outbox;
 pub mod reactor;
+pub mod reading;
 pub mod service;
 pub mod socket;
 pub mod wire;

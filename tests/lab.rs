@@ -333,3 +333,111 @@ fn together_they_leave_nothing_behind() {
     }
     assert!(output.status.success());
 }
+
+#[test]
+fn the_guided_reading_quotes_lines_and_experiments_that_there_are() {
+    let reading = std::fs::read_to_string("src/reading.rs").unwrap();
+    let known: Vec<Value> = objects(&lab(&["--json"]));
+    let mut quotes = 0;
+    for line in reading.lines() {
+        // > [`FILE`](LINK): `LINE`
+        if let Some((_, quote)) = line.split_once("> [`") {
+            let (file, rest) = quote.split_once("`](").unwrap();
+            let (link, code) = rest.split_once("): `").unwrap();
+            let code = code.strip_suffix('`').unwrap();
+            let page = file.strip_prefix("src/").unwrap();
+            assert!(
+                link.ends_with(&format!("../src/onepoll/{page}.html")),
+                "{link}"
+            );
+            let text = std::fs::read_to_string(file).unwrap();
+            assert!(
+                text.lines().any(|there| there.trim() == code),
+                "{file} has no {code:?}"
+            );
+            quotes += 1;
+        }
+        for named in line.split("`onepoll lab ").skip(1) {
+            let name = named.split([' ', '`']).next().unwrap();
+            assert!(
+                name == "NAME" || known.iter().any(|e| e["experiment"] == json!(name)),
+                "{line}"
+            );
+        }
+    }
+    assert!(quotes > 12, "{quotes}");
+}
+
+/// Does what an experiment's lines of Python say, in CPython, and prints what comes of it.
+const REPLAY: &str = r"
+import json, signal, socket, struct, sys, time
+from socket import *
+names = sys.argv[1:]
+signal.alarm(20)  # whatever waits for ever
+def pair():
+    server = create_server(('127.0.0.1', 0))
+    one = create_connection(server.getsockname())
+    other, _ = server.accept()
+    return {**globals(), names[0]: one, names[1]: other}
+results = []
+for python in json.load(sys.stdin):
+    if python is None:
+        here = pair()
+        continue
+    time.sleep(0.02)  # on loopback, everything has arrived by then
+    try:
+        result = eval(python, here)
+        results.append('' if result is None else repr(result))
+    except OSError as raised:
+        results.append(f'{type(raised).__name__}: {raised}')
+json.dump(results, sys.stdout)
+";
+
+#[test]
+fn python_prints_the_same() {
+    let required = std::env::var_os("ONEPOLL_TEST_REQUIRE_ALL").is_some_and(|v| v == "1");
+    for (name, ends, new_pair_each_way) in [
+        ("sticky", ["a", "b"], false),
+        ("half-close", ["client", "conn"], true),
+    ] {
+        let run = &objects(&lab(&[name, "--json"]))[0];
+        let (mut lines, mut ours) = (vec![Value::Null], Vec::new());
+        for step in run["steps"].as_array().unwrap() {
+            if step["way"] == json!("right") {
+                match new_pair_each_way {
+                    true => lines.push(Value::Null),
+                    // What the protocol does on the side.
+                    false => {
+                        lines.push(json!("b.setblocking(True)"));
+                        lines.push(json!("(f := b.makefile('rb')) and None"));
+                        ours.extend([json!(""), json!("")]);
+                    }
+                }
+            } else if step["python"].is_string() {
+                lines.push(step["python"].clone());
+                ours.push(step["result"].clone());
+            }
+        }
+        let python = Command::new("python3")
+            .args(["-c", REPLAY, ends[0], ends[1]])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut python = match python {
+            Ok(python) => python,
+            Err(error) if required => panic!("python3: {error}"),
+            Err(error) => return eprintln!("skipped: python3: {error}"),
+        };
+        let script = Value::Array(lines).to_string();
+        python
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(script.as_bytes())
+            .unwrap();
+        let output = python.wait_with_output().unwrap();
+        assert!(output.status.success(), "{name}");
+        let theirs: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(theirs, Value::Array(ours), "{name}");
+    }
+}

@@ -3,16 +3,23 @@
 //! A reader of standard error that has stopped (a full pipe, a terminal on hold) would block a
 //! plain write, and with it everybody who is served. So the line is written only when the poll
 //! says that it fits, and is dropped and counted otherwise. The descriptor itself stays as it is:
-//! its blocking mode belongs to everybody who shares it.
+//! its blocking mode belongs to everybody who shares it. So a pipe or a terminal is opened anew for
+//! us: between the poll and the write others may fill it, and a terminal with little room is
+//! writable to a poll and blocks a line.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use env_logger::{Builder, Target};
 use log::kv::{Error, Key, Value, VisitSource};
 use log::{LevelFilter, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
 use rustix::stdio::stderr;
 
 use crate::config::LogFormat;
@@ -25,8 +32,17 @@ const LINE_BYTES_MAX: usize = 4096;
 /// Lines that found standard error full, since the last one that did not.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
+/// Whether the last thing written is a line without its end.
+static TORN: AtomicBool = AtomicBool::new(false);
+
+/// Standard error with a description of our own, where there can be one.
+static OWN: OnceLock<OwnedFd> = OnceLock::new();
+
 /// Sends log records of `level` and above to standard error. Call it once.
 pub(super) fn begin(level: LevelFilter, format: LogFormat) {
+    if let Ok(own) = own_stderr() {
+        let _ = OWN.set(own);
+    }
     let write = match format {
         LogFormat::Text => write_text,
         LogFormat::Json => write_json,
@@ -140,14 +156,51 @@ fn write_if_it_fits(line: &[u8]) {
     }
     let dropped = DROPPED.swap(0, Ordering::Relaxed);
     if dropped > 0 {
-        let _ = rustix::io::write(
-            stderr(),
-            format!("({dropped} lines were dropped here)\n").as_bytes(),
-        );
+        write_now(format!("({dropped} lines were dropped here)\n").as_bytes());
     }
     if dropped == 0 || has_room() {
-        let _ = rustix::io::write(stderr(), line);
+        write_now(line);
     }
+}
+
+/// Writes what there is room for. A terminal that polls as writable may have room for half a line.
+fn write_now(line: &[u8]) {
+    let line_end: &[u8] = match TORN.swap(false, Ordering::Relaxed) {
+        true => b"\n",
+        false => b"",
+    };
+    let bytes = [line_end, line].concat();
+    let written = match OWN.get() {
+        Some(own) => rustix::io::write(own, &bytes),
+        None => match send(stderr(), &bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+            Err(Errno::NOTSOCK) => rustix::io::write(stderr(), &bytes),
+            sent => sent,
+        },
+    };
+    match written {
+        Ok(n) if n == bytes.len() => {}
+        Ok(0) | Err(Errno::AGAIN) => {
+            TORN.store(!line_end.is_empty(), Ordering::Relaxed);
+            DROPPED.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(_) => {
+            TORN.store(true, Ordering::Relaxed);
+            DROPPED.fetch_add(1, Ordering::Relaxed);
+        }
+        Err(_) => {}
+    }
+}
+
+/// Opens a pipe or a terminal anew, for a description that does not block and that nobody shares.
+/// Not a file: a description of its own would write from the beginning. A socket cannot be opened,
+/// and needs no such thing, since a single `send` can be told not to wait.
+fn own_stderr() -> io::Result<OwnedFd> {
+    let kind = FileType::from_raw_mode(fstat(stderr())?.st_mode);
+    if !matches!(kind, FileType::Fifo | FileType::CharacterDevice) {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    Ok(open("/proc/self/fd/2", flags, Mode::empty())?)
 }
 
 fn has_room() -> bool {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::tz::TimeZone;
-use rustix::net::{getsockname, sockopt};
+use rustix::net::{AddressFamily, SocketType, getsockname, sockopt};
 use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 use serde_json::json;
 
@@ -82,9 +82,9 @@ pub fn run(args: Args) -> Outcome {
     let plans = plans(&configuration)?;
     let connections_max = check_together(&plans, &configuration.limits, nofile)?;
 
-    let mut bound = Vec::new();
+    let mut bound = Vec::<Bound>::new();
     for planned in plans {
-        match bind(&planned) {
+        match not_twice(&planned, &bound).and_then(|()| bind(&planned)) {
             Ok(sockets) => bound.extend(sockets),
             Err(problem) if configuration.is_default_table => {
                 complain(format_args!("{problem}; skipped"));
@@ -222,6 +222,26 @@ impl From<BindError> for Failure {
     }
 }
 
+/// Refuses to take a socket file that another endpoint of ours has by another name: bound and not
+/// listening yet, it would look stale, and be replaced.
+fn not_twice(planned: &Planned, bound: &[Bound]) -> Result<(), BindError> {
+    let Address::Unix(UnixAddress::Path(path)) = &planned.endpoint.address else {
+        return Ok(());
+    };
+    let there = identity(path);
+    let of = |b: &&Bound| b.file.as_ref().map(|file| file.identity) == there;
+    match bound.iter().find(of).filter(|_| there.is_some()) {
+        None => Ok(()),
+        Some(other) => Err(BindError::Refused(ConfigError::at(
+            &planned.endpoint,
+            format!(
+                "it is the socket file of {}; each endpoint needs a place of its own",
+                other.endpoint
+            ),
+        ))),
+    }
+}
+
 /// Binds every address of an endpoint.
 fn bind(planned: &Planned) -> Result<Vec<Bound>, BindError> {
     let endpoint = &planned.endpoint;
@@ -314,14 +334,22 @@ fn adopt(endpoint: &Endpoint, number: i32) -> Result<Bound, BindError> {
     let failed = |problem: String| BindError::Failed(ConfigError::at(endpoint, problem));
     let socket = inherited(number)
         .map_err(|error| failed(format!("cannot adopt descriptor {number}: {error}")))?;
-    if !sockopt::socket_acceptconn(&socket).unwrap_or(false) {
+    let is_stream = sockopt::socket_type(&socket).is_ok_and(|kind| kind == SocketType::STREAM);
+    if !is_stream || !sockopt::socket_acceptconn(&socket).unwrap_or(false) {
         return Err(failed(format!(
             "descriptor {number} is not a listening stream socket"
         )));
     }
-    let reached = match local_address(&socket) {
-        Ok(at) => Reached::Inet(at),
-        Err(_) => Reached::Unix,
+    // Only a Unix socket has peers whose user the kernel knows: another family that has no address
+    // of ours (vsock) must not pass for one, and with it for private.
+    let reached = match (sockopt::socket_domain(&socket), local_address(&socket)) {
+        (Ok(AddressFamily::UNIX), _) => Reached::Unix,
+        (Ok(AddressFamily::INET | AddressFamily::INET6), Ok(at)) => Reached::Inet(at),
+        _ => {
+            return Err(failed(format!(
+                "descriptor {number} is neither a TCP nor a Unix socket"
+            )));
+        }
     };
     exposure(endpoint, reached, geteuid().is_root())
         .map_err(|refusal| BindError::Refused(ConfigError::at(endpoint, refusal.to_string())))?;

@@ -5,6 +5,7 @@
 //! the line and the column of its key.
 
 use std::fs;
+use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
@@ -91,13 +92,16 @@ impl ConfigFile {
             place: place.clone(),
             problem,
         };
-        let found = fs::metadata(path).map_err(|e| wrong(format!("cannot be read: {e}")))?;
-        if found.len() > FILE_BYTES_MAX {
+        let mut text = String::new();
+        // What is read is counted, not what the file system promises: a device promises nothing.
+        let read = fs::File::open(path)
+            .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text))
+            .map_err(|e| wrong(format!("cannot be read: {e}")))?;
+        if read as u64 > FILE_BYTES_MAX {
             return Err(wrong(format!(
                 "it is larger than the {FILE_BYTES_MAX} bytes of any configuration"
             )));
         }
-        let text = fs::read_to_string(path).map_err(|e| wrong(format!("cannot be read: {e}")))?;
         Self::parse(&place, &text)
     }
 

@@ -203,6 +203,11 @@ impl Limits {
         below(("chat-soft", self.chat_soft), ("chat-hard", self.chat_hard))?;
         // A line that fits the frame limit must fit a member's queue, or it would drop the room.
         below(("frame", self.frame), ("chat-soft", self.chat_soft))?;
+        // There is a buffer of that size, whoever connects.
+        below(
+            ("read-per-turn", self.read_per_turn),
+            ("largest i32", COMMAND_OUTPUT_BYTES_MAX),
+        )?;
         below(
             ("command-output", self.command_output),
             ("largest i32", COMMAND_OUTPUT_BYTES_MAX),

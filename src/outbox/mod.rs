@@ -109,6 +109,8 @@ pub(crate) struct Outbox {
     /// Slots with something to send or a wish to leave.
     listed: Vec<u32>,
     effects: VecDeque<(ConnId, Effect)>,
+    /// Bytes said to anybody so far, once for each.
+    said_in_all: u64,
 }
 
 impl Outbox {
@@ -168,6 +170,7 @@ impl Outbox {
             else {
                 continue;
             };
+            self.said_in_all += u64::from(said.len);
             if lane.said.len == 0 {
                 lane.said = said;
             } else if lane.said.end() == said.start {
@@ -256,11 +259,12 @@ impl Outbox {
         write: impl FnOnce(&[u8]) -> std::io::Result<usize>,
     ) -> std::io::Result<usize> {
         let lane = &mut self.lanes[slot as usize];
-        let said = std::mem::take(&mut lane.said);
+        let said = lane.said;
         let Some(kept) = &mut lane.kept else {
             // The common case: one write, straight from the arena.
             let bytes = &self.arena[said.range()];
             let n = write(bytes)?;
+            lane.said = Stretch::default();
             assert!(n <= bytes.len(), "a write takes no more than it was given");
             if n < bytes.len() {
                 lane.kept
@@ -272,12 +276,23 @@ impl Outbox {
         };
         if said.len > 0 {
             kept.tail().extend_from_slice(&self.arena[said.range()]);
+            lane.said = Stretch::default();
         }
         let n = kept.flush(write)?;
         if kept.is_empty() {
             lane.kept = None;
         }
         Ok(n)
+    }
+
+    /// Counts bytes that are offered from where they lie, and were never in the arena.
+    pub(crate) fn lent(&mut self, bytes: usize) {
+        self.said_in_all += bytes as u64;
+    }
+
+    /// For the invariants: bytes said to anybody so far, once for each.
+    pub(crate) fn said_in_all(&self) -> u64 {
+        self.said_in_all
     }
 
     /// Keeps bytes that a socket did not take, behind everything else that is owed.

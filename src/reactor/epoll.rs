@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::unix::SourceFd;
@@ -17,9 +17,10 @@ use rustix::net::{
     shutdown,
 };
 use rustix::process::{
-    Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open, waitid,
+    Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open,
+    pidfd_send_signal, waitid,
 };
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook_mio::v1_0::Signals;
 
 use super::os::{Os, Readiness, Seen, Signal, Spawned, Woke};
@@ -114,7 +115,14 @@ impl Epoll {
     }
 
     /// Listens to SIGTERM, SIGINT, SIGHUP and SIGUSR1 from now on.
+    ///
+    /// Two more get a handler that does nothing, instead of what we inherited or what is usual.
+    /// Ignored, SIGCHLD would have the kernel reap commands before we learn how they ended; SIGXFSZ
+    /// would end the process when the log is a file that may not grow (fault C12).
     pub fn with_signals(mut self) -> io::Result<Epoll> {
+        for signal in [SIGCHLD, SIGXFSZ] {
+            signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
+        }
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1])?;
         let token = mio_token(Token::of(Source::Signals));
         self.poll
@@ -340,7 +348,12 @@ impl Os for Epoll {
             Severity::Force => rustix::process::Signal::KILL,
         };
         // The leader is not reaped yet, so the number is still its group's.
-        let _ = kill_process_group(process.pid, signal);
+        let group = kill_process_group(process.pid, signal);
+        // A command may have moved itself into another group, and leave us with one that is empty
+        // or holds only its children. What is asked to end is asked once.
+        if severity == Severity::Force || group.is_err() {
+            let _ = pidfd_send_signal(&process.pidfd, signal);
+        }
     }
 
     fn ended(&mut self, process: &Process) -> io::Result<Option<Exit>> {

@@ -5,7 +5,8 @@ use super::Reactor;
 use super::connection::{Connection, Input, Pause, Stage};
 use super::os::Os;
 use crate::config::limits::PROGRESS_GRACE;
-use crate::outbox::{Fate, Moment};
+use crate::outbox::{ConnId, Fate, Moment};
+use crate::service::Backlog;
 
 impl<O: Os> Reactor<O> {
     /// Says which invariant does not hold, and of whom.
@@ -41,6 +42,14 @@ impl<O: Os> Reactor<O> {
         if by_door != self.conns.len() {
             return Err(format!("I7: the doors count {by_door} connections"));
         }
+        // I5: what was said was sent, is owed, or was dropped with somebody who went.
+        let (said, (_, owed)) = (self.outbox.said_in_all(), self.outbox.count());
+        let (sent, dropped) = (counters.bytes_out, counters.bytes_dropped);
+        if said != sent + owed as u64 + dropped {
+            return Err(format!(
+                "I5: {said} bytes were said, {sent} sent, {owed} are owed, {dropped} dropped"
+            ));
+        }
         let timed = |slot: usize| self.conns.contains(slot);
         if let Some(slot) = self
             .deadlines
@@ -54,6 +63,32 @@ impl<O: Os> Reactor<O> {
         }
         self.deadlines.check()?;
         self.wakes.check()
+    }
+
+    /// Who is here and where they stand, for tests that ask which states were visited.
+    pub fn standings(&self) -> impl Iterator<Item = (ConnId, &'static str)> {
+        self.conns.iter().map(|(slot, conn)| {
+            let id = ConnId {
+                slot: slot as u32,
+                generation: conn.generation,
+            };
+            let standing = match (conn.stage, conn.input) {
+                (Stage::Dead { .. }, _) => "dead",
+                (Stage::Lingering { .. }, Input::Queued) => "lingering, queued",
+                (Stage::Lingering { .. }, _) => "lingering",
+                (Stage::Open { .. }, Input::Waiting) if conn.carry.is_some() => "in a frame",
+                (Stage::Open { .. }, Input::Waiting) => "waiting",
+                (Stage::Open { .. }, Input::Queued) => "queued",
+                (Stage::Open { .. }, Input::Paused(Pause::Owed)) => "paused, owed",
+                (Stage::Open { .. }, Input::Paused(Pause::Held)) => "paused, held",
+                (Stage::Open { .. }, Input::Paused(Pause::Leaving)) => "leaving",
+                (Stage::Open { .. }, Input::Ended) if self.outbox.fate(id.slot) == Fate::Open => {
+                    "ended, answer due"
+                }
+                (Stage::Open { .. }, Input::Ended) => "ended",
+            };
+            (id, standing)
+        })
     }
 
     fn check_connection(&self, slot: u32, conn: &Connection<O::Stream>) -> Result<(), String> {
@@ -104,6 +139,26 @@ impl<O: Os> Reactor<O> {
         }
         if !matches!(conn.stage, Stage::Open { begun: 0 }) && !deadline {
             return err("I4: in the middle of a frame without a deadline");
+        }
+        // I6: nobody is owed, and nobody's input kept, beyond the limits and one helping.
+        let backlog =
+            self.services[self.listeners[usize::from(conn.door)].door.service.0].backlog();
+        let limits = &self.limits;
+        match backlog {
+            Backlog::LetGo if owed > limits.chat_hard && fate == Fate::Open && !listed => {
+                return err("I6: owed more than the hard limit");
+            }
+            Backlog::Pause if owed >= limits.out_pause && conn.input == Input::Waiting => {
+                return err("I6: read on, and owed too much");
+            }
+            _ => {}
+        }
+        let kept = conn.carry.as_ref().map_or(0, |carry| carry.len());
+        if kept > limits.frame + limits.read_per_turn
+            && fate == Fate::Open
+            && !self.outbox.is_held(slot)
+        {
+            return err("I6: keeps more input than a frame");
         }
         if conn.carry.as_ref().is_some_and(|carry| carry.is_empty()) {
             return err("a connection at rest owns no buffer");

@@ -38,6 +38,20 @@ impl Door {
             only_uid: None,
         }
     }
+
+    /// Whether this peer is a user who may come in.
+    ///
+    /// Whom the kernel does not name may not: a process outside our PID namespace, on a socket that
+    /// was mounted into a container, has credentials without a process id, and any user.
+    fn admits(&self, peer: &Peer) -> bool {
+        match (self.only_uid, peer) {
+            (None, _) => true,
+            (Some(only), Peer::Local { uid, .. }) => only == *uid,
+            (Some(_), Peer::Unknown) => false,
+            // An inherited descriptor that turned out to be TCP, where there are no users.
+            (Some(_), Peer::V4(..) | Peer::V6(..)) => true,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -134,13 +148,11 @@ impl<O: Os> Reactor<O> {
         let Listener {
             door, connections, ..
         } = &mut self.listeners[n];
-        let refusal = match peer {
-            Peer::Local { uid, .. } if door.only_uid.is_some_and(|only| only != uid) => {
-                Some(Refusal::OtherUser)
-            }
-            _ if self.conns.len() >= self.connections_max => Some(Refusal::Full),
-            _ if *connections >= door.connections_max => Some(Refusal::DoorFull),
-            _ => None,
+        let refusal = match () {
+            () if !door.admits(&peer) => Some(Refusal::OtherUser),
+            () if self.conns.len() >= self.connections_max => Some(Refusal::Full),
+            () if *connections >= door.connections_max => Some(Refusal::DoorFull),
+            () => None,
         };
         if let Some(refusal) = refusal {
             self.recorder.refused(refusal, &door.name, &peer);
@@ -210,4 +222,25 @@ fn concerns_one_connection(error: &io::Error) -> bool {
             | Errno::NETUNREACH
             | Errno::TIMEDOUT
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn a_private_door_is_closed_to_whom_the_kernel_does_not_name() {
+        let private = Door {
+            only_uid: Some(1000),
+            ..Door::to(ServiceId(0))
+        };
+        let of = |uid| Peer::Local { pid: 7, uid };
+        assert!(private.admits(&of(1000)));
+        assert!(!private.admits(&of(0)));
+        assert!(!private.admits(&Peer::Unknown));
+        assert!(private.admits(&Peer::V4(Ipv4Addr::LOCALHOST, 5000)));
+        assert!(Door::to(ServiceId(0)).admits(&Peer::Unknown));
+    }
 }

@@ -324,6 +324,7 @@ impl<O: Os> Reactor<O> {
         // A large answer leaves at once, from where it lies.
         let mut write = Ok(());
         if !input.lent().is_empty() {
+            self.outbox.lent(input.lent().len());
             write = conn.write(&mut self.os, input.lent()).map(|n| {
                 self.recorder.wrote(id, n, input.lent().len());
                 if n < input.lent().len() {
@@ -331,6 +332,9 @@ impl<O: Os> Reactor<O> {
                     self.outbox.list(slot);
                 }
             });
+            if write.is_err() {
+                self.recorder.dropped(input.lent().len());
+            }
             input.repay();
         }
         conn.keep_input(input, &mut self.input, own);

@@ -6,10 +6,14 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, ToSoc
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketAddrUnix};
 
 use super::constants::Family;
 use super::error::{Exception, SocketError};
+
+/// `sizeof(sun_path)`; a path needs one for the zero at its end.
+const PATH_BYTES: usize = 108;
 
 /// Where a socket is, or its peer: looked up, as the kernel has it. Prints as Python does.
 ///
@@ -72,7 +76,13 @@ impl Address {
                     // An empty name asks the kernel for an abstract one.
                     None => SocketAddrUnix::new_unnamed(),
                     Some((0, rest)) => SocketAddrUnix::new_abstract_name(rest).map_err(too_long)?,
-                    Some(_) => SocketAddrUnix::new(name.as_slice()).map_err(too_long)?,
+                    Some(_) if name.len() >= PATH_BYTES => {
+                        return Err(too_long(Errno::NAMETOOLONG));
+                    }
+                    // With a zero inside. The kernel would cut it there, without a word.
+                    Some(_) => SocketAddrUnix::new(name.as_slice()).map_err(|_| {
+                        SocketError::raised(Exception::ValueError, "embedded null byte")
+                    })?,
                 };
                 SocketAddrAny::from(unix)
             }
@@ -81,8 +91,8 @@ impl Address {
 
     /// From a system call.
     pub(super) fn from_any(any: SocketAddrAny) -> Result<Self, SocketError> {
-        /// A `sockaddr_un`; the kernel says one more when a path fills it without a zero at its end.
-        const UNIX_LEN_MAX: u32 = 110;
+        /// The family, which is all that the address of a socket without a name has.
+        const FAMILY_BYTES: u32 = 2;
         let len = any.addr_len();
         if let Ok(v4) = SocketAddrV4::try_from(any.clone()) {
             return Ok(Self::Inet(v4));
@@ -90,8 +100,12 @@ impl Address {
         if let Ok(v6) = SocketAddrV6::try_from(any.clone()) {
             return Ok(Self::Inet6(v6));
         }
-        if len > UNIX_LEN_MAX {
-            return Err(rustix::io::Errno::NAMETOOLONG.into());
+        if len == FAMILY_BYTES {
+            return Ok(Self::Unix(Vec::new()));
+        }
+        // The kernel says one more when a path fills it without a zero at its end, as we never do.
+        if usize::try_from(len - FAMILY_BYTES).is_ok_and(|len| len > PATH_BYTES) {
+            return Err(Errno::NAMETOOLONG.into());
         }
         let unix = SocketAddrUnix::try_from(any)?;
         Ok(Self::Unix(match unix.abstract_name() {
@@ -156,14 +170,17 @@ impl IntoAddress for Address {
             return Ok(self);
         }
         match (&self, family) {
-            // Python looks up what it is given, so the other family's numbers are a name without
-            // address.
-            (Self::Inet(_) | Self::Inet6(_), Family::Inet | Family::Inet6) => Err(other_family()),
+            (Self::Inet6(_), Family::Inet) => Err(SocketError::raised(
+                Exception::TypeError,
+                "AF_INET address must be a pair (host, port)",
+            )),
+            // Python looks up what it is given: to IPv6, the numbers of IPv4 are a name without address.
+            (Self::Inet(_), Family::Inet6) => Err(other_family()),
             (_, Family::Unix) => Err(SocketError::raised(
                 Exception::TypeError,
                 "a bytes-like object is required, not 'tuple'",
             )),
-            (Self::Unix(_), _) => Err(SocketError::raised(
+            _ => Err(SocketError::raised(
                 Exception::TypeError,
                 format!("{family} address must be tuple, not str"),
             )),

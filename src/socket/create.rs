@@ -1,6 +1,6 @@
 //! Functions that make sockets ready for use: `socketpair`, `create_connection`, `create_server`.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::ToSocketAddrs;
 use std::num::NonZeroU32;
 
 use rustix::net::{self, SocketFlags, SocketType};
@@ -86,7 +86,7 @@ pub fn create_connection(address: impl ToSocketAddrs) -> Result<Socket, SocketEr
 ///
 /// let server = create_server(("127.0.0.1", 0))?;
 /// let there = server.getsockname()?.to_socket_addr().expect("an IP address");
-/// let s = create_connection_with(there, 5.0, Some("127.0.0.2:0".parse().unwrap()))?;
+/// let s = create_connection_with(there, 5.0, Some(("127.0.0.2", 0)))?;
 /// assert_eq!(s.gettimeout(), Some(5.0));
 /// assert!(s.getsockname()?.to_string().starts_with("('127.0.0.2', "));
 /// # Ok::<(), onepoll::socket::SocketError>(())
@@ -98,7 +98,7 @@ pub fn create_connection(address: impl ToSocketAddrs) -> Result<Socket, SocketEr
 pub fn create_connection_with(
     address: impl ToSocketAddrs,
     timeout: impl IntoTimeout,
-    source_address: Option<SocketAddr>,
+    source_address: Option<(&str, u16)>,
 ) -> Result<Socket, SocketError> {
     let timeout = timeout.into_timeout()?;
     let found = address
@@ -119,7 +119,7 @@ pub fn create_connection_with(
 fn connect_one(
     peer: Address,
     timeout: Timeout,
-    source: Option<SocketAddr>,
+    source: Option<(&str, u16)>,
 ) -> Result<Socket, SocketError> {
     // The protocol is named, as `getaddrinfo` names it to Python.
     let tcp = super::constants::IPPROTO_TCP;

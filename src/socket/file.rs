@@ -220,10 +220,7 @@ impl SocketFile {
     /// `BlockingIOError` in non-blocking mode, when the socket does not take all of it. What it did not
     /// take is kept, after this and any other error.
     pub fn flush(&mut self) -> Result<(), SocketError> {
-        if self.mode == Mode::Read {
-            return Ok(());
-        }
-        self.check_writable()?;
+        self.core()?;
         if self.drain()? {
             Ok(())
         } else {
@@ -323,20 +320,22 @@ impl SocketFile {
     }
 
     fn check_readable(&self) -> Result<(), SocketError> {
-        self.core()?;
         self.check(self.readable(), "read")
     }
 
     fn check_writable(&self) -> Result<(), SocketError> {
-        self.core()?;
         self.check(self.writable(), "write")
     }
 
     fn check(&self, able: bool, verb: &str) -> Result<(), SocketError> {
-        if able {
-            return Ok(());
+        let unsupported = || SocketError::raised(Exception::UnsupportedOperation, verb);
+        // Python's buffered classes do not even have the other verb; the bare one looks first whether
+        // it is closed.
+        if self.buffering > 0 && !able {
+            return Err(unsupported());
         }
-        Err(SocketError::raised(Exception::UnsupportedOperation, verb))
+        self.core()?;
+        if able { Ok(()) } else { Err(unsupported()) }
     }
 }
 

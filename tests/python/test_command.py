@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import struct
+import sys
 import threading
 import time
 
@@ -240,6 +241,13 @@ class Commands(Shared):
         peer.say(b"echo on\n")
         self.assertEqual(takes_json(peer)[1], b"on\n")
 
+    @everywhere("json-hasty")
+    def test_fault_f2_a_command_that_leaves_its_group(self, dial):
+        leaves = "import os, time; os.setpgid(0, os.getpgid(os.getppid())); time.sleep(1000)"
+        peer = dial().say(b"exec %s -c '%s'\n" % (sys.executable.encode(), leaves.encode()))
+        self.assertTrue(takes_json(peer)[0]["error"])
+        self.assertEqual(self.server.children_now(), [])
+
     @everywhere("i32-hasty")
     def test_c3_a_refusal_has_the_same_framing(self, dial):
         peer = dial().say(b"sleep 1000\n")
@@ -379,6 +387,19 @@ class Patient(Case):
             peer.close()
             server.rests()
             server.stop()
+
+
+class Inherited(Case):
+    def test_fault_f10_whoever_started_us_ignores_its_children(self):
+        ignores = "import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN)"
+        ignores += "; os.execv(sys.argv[1], sys.argv[1:])"
+        path = os.path.join(self.directory(), "s")
+        server = self.serve("command+unix://" + path, through=(sys.executable, "-c", ignores))
+        peer = self.dial(path).say(b"exit 3\nkill -9 $$\n")
+        self.assertEqual([takes_json(peer)[0]["exit"] for _ in range(2)], [3, 137])
+        peer.close()
+        server.rests()
+        server.stop()
 
 
 class Refused(Case):

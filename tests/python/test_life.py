@@ -4,7 +4,9 @@ import contextlib
 import fcntl
 import json
 import os
+import pty
 import resource
+import select
 import signal
 import socket
 import stat
@@ -103,6 +105,29 @@ class Start(Case):
             process.terminate()
             self.assertEqual(process.wait(DEADLINE), 0)
 
+    def test_an_inherited_descriptor_that_is_neither_tcp_nor_unix_stream(self):
+        with contextlib.ExitStack() as stack:
+            packets = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            packets.bind("\0onepoll-test-%d" % os.getpid())
+            packets.listen()
+            listening = [packets]
+            with contextlib.suppress(OSError):  # not every kernel has vsock
+                virtual = stack.enter_context(socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM))
+                virtual.bind((socket.VMADDR_CID_ANY, socket.VMADDR_PORT_ANY))
+                virtual.listen()
+                listening.append(virtual)
+            for opened in listening:
+                with self.subTest(opened.family):
+                    done = subprocess.run(
+                        [BINARY, "serve", "command+fd://%d" % opened.fileno()],
+                        pass_fds=[opened.fileno()],
+                        stdin=subprocess.DEVNULL,
+                        stderr=subprocess.PIPE,
+                        timeout=DEADLINE,
+                    )
+                    self.assertEqual(done.returncode, 1)
+                    self.assertIn(b"descriptor %d is n" % opened.fileno(), done.stderr)
+
     def test_a_file_says_the_same_as_urls(self):
         server = self.serve(
             config="""
@@ -173,10 +198,18 @@ class Start(Case):
                 self.refused(2, "serve", "echo://127.0.0.1:0", asked, containing=naming)
         self.refused(2, "serve", "--no-such-flag", containing=["--no-such-flag"])
         self.refused(2, "serve", "--config", "/no/such/file", containing=["/no/such/file"])
+        self.refused(2, "serve", "--config", "/dev/zero", containing=["/dev/zero", "larger"])
 
     def test_fault_h6_one_place_twice(self):
         asked = "echo://127.0.0.1:%d" % free_port()
         self.refused(2, "serve", asked, asked, containing=[asked])
+
+    def test_fault_h6_one_socket_file_by_two_names(self):
+        path = self.directory()
+        for other in ("echo+unix://%s/./s" % path, "echo+unix://%s//s" % path):
+            with self.subTest(other):
+                self.refused(2, "serve", "echo+unix://%s/s" % path, other, containing=[other])
+                self.assertEqual(os.listdir(path), [])
 
     def test_more_connections_than_descriptors_is_refused(self):
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -384,6 +417,47 @@ class Streams(Case):
                     refused.gone()
                 peer.say(b"%d" % n).hears(b"%d" % n)
         server.stop()
+
+    def test_fault_c12_a_log_that_may_not_grow(self):
+        directory = self.directory()
+        with open(directory + "/log", "wb") as log:
+            process = subprocess.Popen(
+                ["prlimit", "--fsize=4096", BINARY, "serve", "-v", "echo+unix://%s/s" % directory],
+                stdin=subprocess.DEVNULL,
+                stderr=log,
+            )
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        until(lambda: not refuses_connections(directory + "/s"), "it does not listen")
+        for n in range(100):
+            with dial(directory + "/s") as peer:
+                peer.say(b"%d" % n).hears(b"%d" % n)
+        self.assertEqual(os.path.getsize(directory + "/log"), 4096)
+        process.terminate()
+        self.assertEqual(process.wait(DEADLINE), 0)
+
+    def test_fault_c12_a_terminal_that_nobody_reads_does_not_block_the_loop(self):
+        reader, terminal = pty.openpty()
+        self.addCleanup(os.close, reader)
+        directory = self.directory()
+        process = subprocess.Popen(
+            [BINARY, "serve", "-v", "echo+unix://%s/s" % directory],
+            stdin=subprocess.DEVNULL,
+            stderr=terminal,
+        )
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        os.close(terminal)
+        said = b""
+        while b"ready" not in said:
+            self.assertTrue(select.select([reader], [], [], DEADLINE)[0], said)
+            said += os.read(reader, 4096)
+        # Two lines each; a terminal holds some 20 KB, and is at last left with room for half a line.
+        for n in range(500):
+            with dial(directory + "/s") as peer:
+                peer.say(b"%d" % n).hears(b"%d" % n)
+        process.terminate()
+        self.assertEqual(process.wait(DEADLINE), 0)
 
 
 class Stop(Case):

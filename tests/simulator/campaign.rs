@@ -1,21 +1,24 @@
 //! Seeds: each is a world with its own faults, limits, services and clients.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 
 use onepoll::config::Limits;
-use onepoll::service::{Discard, Echo};
 
-use crate::clients::{Finale, Manners, Member, MemberProgress, Poster, Progress, Talker};
+use crate::coverage::Coverage;
 use crate::faults::Faults;
+use crate::guests::{DOORS, Doors};
 use crate::kernel::{Due, MILLI, SECOND, SimOs};
 use crate::play::Play;
 use crate::random::Random;
-use crate::services::{Crowd, Lines, Runs};
 
 /// Seeds that `cargo test` tries unless told otherwise.
-const SEEDS_BY_DEFAULT: u64 = if cfg!(debug_assertions) { 1_500 } else { 5_000 };
+const SEEDS_BY_DEFAULT: u64 = if cfg!(debug_assertions) {
+    5_000
+} else {
+    20_000
+};
 
 /// Time within which everybody is served or sent home once nothing goes wrong any more.
 const PATIENCE: u64 = 60 * SECOND;
@@ -24,6 +27,7 @@ const TURNS_MAX: u64 = 2_000_000;
 
 thread_local! {
     static TURNS: Cell<u64> = const { Cell::new(0) };
+    static COVERAGE: RefCell<Coverage> = RefCell::default();
 }
 
 #[test]
@@ -56,6 +60,8 @@ fn seeds() {
         count as f64 / seconds,
         TURNS.get()
     );
+    println!("states and what they met, in every sixteenth seed:");
+    COVERAGE.with_borrow(|coverage| println!("{coverage}"));
 }
 
 /// One seed, from the first turn to the last guest.
@@ -65,7 +71,9 @@ fn run(seed: u64) {
     let limits = limits(&mut random);
     let crowded = random.once_in(4);
     let connections_max = if crowded { random.some(4) } else { 100 };
-    let calm_after = MILLI + random.size(3 * SECOND as usize) as u64;
+    // Now and then long enough for a frame that never ends.
+    let at_most = if random.once_in(64) { 60 } else { 3 } * SECOND;
+    let calm_after = MILLI + random.size(at_most as usize) as u64;
     os.net(|net| {
         net.faults = if random.once_in(8) {
             Faults::default()
@@ -73,8 +81,7 @@ fn run(seed: u64) {
             Faults::swarm(&mut random)
         };
         net.turn_costs = true;
-        // Five doors.
-        net.bounds.accepts = 5 * u64::from(limits.accepts_per_turn);
+        net.bounds.accepts = DOORS * u64::from(limits.accepts_per_turn);
         net.bounds.read_bytes = limits.read_per_turn;
         net.bounds.datagrams = u64::from(limits.datagrams_per_turn);
         // A command that cannot be started has another answer; see faults_f.rs.
@@ -94,71 +101,29 @@ fn run(seed: u64) {
             }
         }
     });
-    let mut play = Play::new(os, limits, connections_max);
-    let idle = random
-        .once_in(4)
-        .then(|| MILLI + random.size(2 * SECOND as usize) as u64);
-    let echo = play.open_with(Echo, |door| {
-        door.idle = idle.map(Duration::from_nanos);
-        if random.once_in(8) {
-            door.connections_max = 1;
-        }
-    });
-    let (discard, lines, crowd) = (
-        play.open(Discard),
-        play.open(Lines),
-        play.open(Crowd::default()),
-    );
-    let runs = play.open(Runs);
-    let mail = play.answer(Echo);
-    for number in 0..random.some(6) {
+    let mut play = Play::new(os, limits.clone(), connections_max);
+    let doors = Doors::open(&mut play, &mut random, &limits);
+    for number in 0..random.some(8) {
         let wait = random.size(calm_after as usize) as u64;
-        match random.below(10) {
-            0..=2 => play
-                .os
-                .invite(Box::new(echoes(&mut random, echo, idle)), wait),
-            3 => {
-                let mut talker = echoes(&mut random, discard, None);
-                talker.hears.clear();
-                play.os.invite(Box::new(talker), wait);
-            }
-            4 | 5 => play
-                .os
-                .invite(Box::new(speaks_lines(&mut random, lines)), wait),
-            6 => play
-                .os
-                .invite(Box::new(runs_commands(&mut random, runs)), wait),
-            7 | 8 => {
-                let member = Member {
-                    door: crowd,
-                    number,
-                    lines: random.size(30),
-                    manners: Manners::of(&mut random, 1 << 14),
-                    progress: MemberProgress::default(),
-                };
-                play.os.invite(Box::new(member), wait);
-            }
-            _ => {
-                let poster = Poster {
-                    mail,
-                    port: random.pick(&[7, 5000, 5001]),
-                    left: random.size(100),
-                };
-                play.os.invite(Box::new(poster), wait);
-            }
-        }
+        play.os.invite(doors.guest(&mut random, number), wait);
     }
-    perform(&mut play, calm_after);
+    // To look where everybody stands costs more than the turn itself.
+    let watched = seed.is_multiple_of(16);
+    COVERAGE.with_borrow_mut(Coverage::begin);
+    perform(&mut play, calm_after, watched);
 }
 
 /// Turns until everybody has gone home.
-fn perform(play: &mut Play, calm_after: u64) {
+fn perform(play: &mut Play, calm_after: u64, watched: bool) {
     let began = play.os.net(|net| net.now);
     let deadline = began + calm_after + PATIENCE;
     let mut turns = 0;
     loop {
         play.turn();
         turns += 1;
+        if watched {
+            COVERAGE.with_borrow_mut(|coverage| coverage.look(play));
+        }
         let (rests, now) = play.os.net(|net| (net.rests, net.now));
         let home = play
             .os
@@ -190,6 +155,10 @@ fn perform(play: &mut Play, calm_after: u64) {
     TURNS.set(TURNS.get() + turns);
     if play.reactor.stopped() {
         play.reactor.run().expect("it has stopped");
+        play.os.net(|net| net.told.clear());
+        if watched {
+            COVERAGE.with_borrow_mut(|coverage| coverage.look(play));
+        }
     }
     settle_accounts(play);
 }
@@ -272,89 +241,5 @@ fn limits(random: &mut Random) -> Limits {
         chat_hard: chat_soft + random.size(1 << 17),
         drain_timeout: Duration::from_millis(random.below(9000)),
         ..default
-    }
-}
-
-fn finale(random: &mut Random, says: usize) -> Finale {
-    match random.below(8) {
-        0 => Finale::Reset(random.index(says + 1)),
-        1 => Finale::Close(random.index(says + 1)),
-        2 => Finale::ShutReset,
-        _ => Finale::Shut,
-    }
-}
-
-/// Says anything, and hears it again.
-fn echoes(random: &mut Random, door: usize, idle: Option<u64>) -> Talker {
-    let max = if random.once_in(32) { 1 << 17 } else { 1 << 12 };
-    let len = random.size(max);
-    let start = random.next() as u8;
-    let says: Vec<u8> = (0..len).map(|at| (at % 251) as u8 ^ start).collect();
-    Talker {
-        door,
-        hears: says.clone(),
-        server_ends: false,
-        finale: finale(random, len),
-        says,
-        framed: false,
-        idle,
-        manners: Manners::of(random, len),
-        progress: Progress::default(),
-    }
-}
-
-/// Says lines, some of which ask for something.
-fn speaks_lines(random: &mut Random, door: usize) -> Talker {
-    let mut says = Vec::new();
-    for _ in 0..random.size(100) {
-        match random.below(64) {
-            0 => says.push(b'!'),
-            1 => says.push(b'q'),
-            2..6 => says.extend(std::iter::repeat_n(b'h', random.some(30))),
-            _ => {
-                let letter = b'A' + random.below(26) as u8;
-                let max = if random.once_in(256) { 10_000 } else { 40 };
-                says.extend(std::iter::repeat_n(letter, random.size(max)));
-            }
-        }
-        says.push(b'\n');
-    }
-    if random.once_in(2) {
-        // The end may come at any byte.
-        says.truncate(random.index(says.len() + 1));
-    }
-    let (hears, server_ends) = Lines::answers(&says);
-    let len = says.len();
-    Talker {
-        door,
-        finale: finale(random, says.len()),
-        says,
-        hears,
-        server_ends,
-        framed: true,
-        idle: None,
-        manners: Manners::of(random, len),
-        progress: Progress::default(),
-    }
-}
-
-/// Says lines that are commands.
-fn runs_commands(random: &mut Random, door: usize) -> Talker {
-    let mut says = Vec::new();
-    for _ in 0..random.some(4) {
-        says.extend(format!("command {}\n", random.below(1000)).bytes());
-    }
-    let hears = Runs::answers(&says);
-    let len = hears.len();
-    Talker {
-        door,
-        finale: finale(random, says.len()),
-        says,
-        hears,
-        server_ends: false,
-        framed: true,
-        idle: None,
-        manners: Manners::of(random, len),
-        progress: Progress::default(),
     }
 }

@@ -12,6 +12,9 @@ pub(crate) struct Talker {
     pub(crate) hears: Vec<u8>,
     /// The server ends when that was said, without waiting for our end.
     pub(crate) server_ends: bool,
+    /// The server ends whatever we say, so that what we say may be answered by a reset, which may
+    /// overtake what we should hear.
+    pub(crate) may_miss: bool,
     pub(crate) finale: Finale,
     /// A started frame must end within some time here.
     pub(crate) framed: bool,
@@ -169,6 +172,8 @@ impl Talker {
         };
         match net.client_read(link, most) {
             Found::Nothing => false,
+            // Refused at the door, with a word of its own.
+            Found::Bytes(_) if net.links[link].closed && !net.links[link].tried => false,
             Found::Bytes(bytes) => {
                 let from = self.progress.heard;
                 let until = from + bytes.len();
@@ -235,7 +240,8 @@ impl Talker {
             .idle
             .is_some_and(|idle| end.saturating_sub(times.read) >= idle);
         // Whoever goes on speaking after the server's end gets a reset for it.
-        let spoke_on = self.server_ends && self.progress.heard == self.hears.len();
+        let heard_all = self.progress.heard == self.hears.len();
+        let spoke_on = self.server_ends && (heard_all || self.may_miss && self.progress.said > 0);
         // Refused at the door: nothing was read.
         let refused = link.closed && !link.tried;
         link.excused || net.stop_sent || lingered || stuck || slow || idle || spoke_on || refused
@@ -338,10 +344,14 @@ impl Member {
                 break;
             }
             let line = String::from_utf8_lossy(line);
-            if line.as_ref() == "* gone\n" {
+            if line.starts_with("* ") {
                 continue;
             }
-            let mut words = line.trim_end_matches('\n').split(' ');
+            // The chat tells who it was, the crowd does not.
+            let said = line
+                .split_once(": ")
+                .map_or(line.as_ref(), |(_, said)| said);
+            let mut words = said.trim_end_matches('\n').split(' ');
             let mut number = || words.next().and_then(|word| word.parse::<usize>().ok());
             let (Some(who), Some(n)) = (number(), number()) else {
                 panic!("heard half a line: {line:?}");

@@ -118,15 +118,26 @@ pub(crate) fn steps_of(line: &[u8]) -> Steps {
     steps
 }
 
-/// What such a command says on its standard output, and how it ends.
-pub(crate) fn outcome_of(steps: &Steps) -> (Vec<u8>, i32) {
-    let mut said = Vec::new();
+/// What becomes of a command that nobody disturbs.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) out: Vec<u8>,
+    pub(crate) err: Vec<u8>,
+    pub(crate) code: i32,
+}
+
+pub(crate) fn outcome_of(steps: &Steps) -> Outcome {
+    let mut outcome = Outcome::default();
+    let mut shut = None;
     for (_, step) in steps {
         match step {
-            Step::Say(Output::Out, bytes) => said.extend_from_slice(bytes),
-            Step::Exit(code) => return (said, *code),
-            _ => {}
+            Step::Say(output, _) if shut == Some(*output) => {}
+            Step::Say(Output::Out, bytes) => outcome.out.extend_from_slice(bytes),
+            Step::Say(Output::Err, bytes) => outcome.err.extend_from_slice(bytes),
+            Step::Shut(output) => shut = Some(*output),
+            Step::Exit(code) => outcome.code = *code,
+            Step::Escape | Step::Fork => {}
         }
     }
-    (said, 0)
+    outcome
 }

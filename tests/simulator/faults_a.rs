@@ -282,6 +282,12 @@ fn fault_a10_no_slot_is_used_again_within_a_batch() {
         })
     });
     play.turn();
+    // An event about somebody who is dead and not yet freed is about nobody else, and not stale.
+    assert_eq!(
+        play.counters().stale,
+        0,
+        "freed only when the batch was over"
+    );
     assert_eq!(play.counters().connections, 1);
     play.say(second, b"mine");
     play.run();

@@ -9,11 +9,13 @@
 
 mod campaign;
 mod clients;
+mod coverage;
 mod family;
 mod faults;
 mod faults_a;
 mod faults_b;
 mod faults_f;
+mod guests;
 mod kernel;
 mod kernel_agrees;
 mod link;

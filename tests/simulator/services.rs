@@ -153,9 +153,9 @@ impl Runs {
     pub(crate) fn answers(lines: &[u8]) -> Vec<u8> {
         let mut heard = Vec::new();
         for line in lines.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
-            let (said, code) = outcome_of(&steps_of(line));
-            heard.extend(said);
-            heard.extend(format!("={code}\n").bytes());
+            let outcome = outcome_of(&steps_of(line));
+            heard.extend(outcome.out);
+            heard.extend(format!("={}\n", outcome.code).bytes());
         }
         heard
     }

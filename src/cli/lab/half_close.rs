@@ -50,7 +50,7 @@ fn run(note: &mut Notebook) -> Done {
     let request = note.step("conn.recv(1024)", || conn.recv(1024))?;
     note.step("conn.recv(1024)", || conn.recv(1024))?;
     let answer = request.to_ascii_uppercase();
-    note.step("conn.sendall(request.upper())", || conn.sendall(&answer))?;
+    note.step("conn.sendall(b'hello'.upper())", || conn.sendall(&answer))?;
     note.step("conn.close()", || conn.close());
     let answer = note.step("client.recv(1024)", || client.recv(1024))?;
     let end = note.step("client.recv(1024)", || client.recv(1024))?;

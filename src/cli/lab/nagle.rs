@@ -27,7 +27,7 @@ fn run(note: &mut Notebook) -> Done {
         peeked == b"head",
     )?;
 
-    note.right("TCP_NODELAY (or one send for both)");
+    note.right("TCP_NODELAY");
     let (peeked, _) = two_sends(note, 1, b"headbody")?;
     note.expect("both went at once", peeked == b"headbody")?;
 

@@ -165,6 +165,7 @@ impl Notebook {
         self.entries.push(entry);
         match (self.pace, self.entries.last()) {
             // The line itself stands there already: it was shown before the step was done.
+            (Pace::Waiting, Some(Entry::Step(_, result))) if result.is_empty() => {}
             (Pace::Waiting, Some(Entry::Step(_, result))) => {
                 self.tell(&format!("    {:RESULT_COLUMN$}  {result}\n", ""));
             }
