@@ -17,8 +17,9 @@
 //! 6. [`reactor`]: and leaves at the end of the turn.
 //!
 //! Beside that way stand [`config`] (what users write, and what it may ask for), [`socket`] (Python's
-//! socket module, for study), [`client`] (blocking, with one deadline per operation) and, with the feature `cli`, `load` (the load generator, with a
-//! loop of its own) and `cli` (one file per subcommand).
+//! socket module, for study), [`client`] (blocking, with one deadline per operation) and, with the
+//! feature `cli`, `load` (the load generator, with a loop of its own) and `cli` (one file per
+//! subcommand).
 //!
 //! [`reading`] is a guided tour of ten minutes, for people who know sockets from Python.
 //!

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::Read;
 use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
@@ -230,6 +231,27 @@ fn a_live_unix_socket_is_told_from_a_stale_one() {
 }
 
 #[test]
+fn a_unix_socket_that_cannot_be_made_is_not_blamed_on_a_port() {
+    let runtime_dir = tempfile::tempdir().unwrap();
+    let dir = runtime_dir.path().join("onepoll");
+    fs::create_dir(&dir).unwrap();
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+    let url = format!("command+unix://{}/command.sock", dir.display());
+    let said = Said::from(
+        onepoll(runtime_dir.path())
+            .args(["serve", &url])
+            .output()
+            .unwrap(),
+    );
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    assert!(
+        said.err.contains("is not private") && !said.err.contains("1024"),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
 fn an_inherited_descriptor_is_asked_what_it_is() {
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();
     let ask = |url: &str| {
@@ -309,14 +331,15 @@ fn two_endpoints_at_one_place_are_refused() {
     );
 }
 
-/// Fault H8, as far as `check` goes: a reader that dies is no panic.
+/// Fault H8, as far as `check` and `exec` go: a reader that dies is no panic.
 #[test]
 fn fault_h8_nobody_reads_the_output() {
     let runtime_dir = tempfile::tempdir().unwrap();
-    for args in [
-        &["check", "echo://127.0.0.1:0"][..],
-        &["--help"],
-        &["nonsense"],
+    for (args, expected) in [
+        (&["check", "echo://127.0.0.1:0"][..], 0),
+        (&["--help"], 0),
+        (&["nonsense"], 2),
+        (&["exec", "/nowhere/command.sock", "--", "true"], 255),
     ] {
         let (out, out_end) = std::io::pipe().unwrap();
         let (err, err_end) = std::io::pipe().unwrap();
@@ -327,7 +350,6 @@ fn fault_h8_nobody_reads_the_output() {
             .stderr(err_end)
             .status()
             .unwrap();
-        let expected = if args[0] == "nonsense" { 2 } else { 0 };
         assert_eq!(status.code(), Some(expected), "{args:?}");
     }
     let (out, out_end) = std::io::pipe().unwrap();

@@ -54,7 +54,7 @@ struct Common {
     /// How many connections are open at once
     #[arg(short, long, value_name = "COUNT", default_value_t = 50)]
     connections: usize,
-    /// How long to measure: `500ms`, `10s`, `1m`; a bare number is seconds
+    /// How long to measure: `500ms`, `10s`, `1m`
     #[arg(short, long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration, conflicts_with = "count")]
     duration: Duration,
     /// How many requests to measure, instead of a duration

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::terminal::safe_to_show;
-use super::{Failure, Outcome};
+use super::{Failure, Outcome, complain};
 use crate::client::{Address, ClientError, Exec, Framing, Output};
 use crate::config::parse_duration;
 
@@ -27,7 +27,7 @@ pub struct Args {
     /// How the server marks the end of an output; only json brings the exit code
     #[arg(long, value_enum, default_value_t = FramingArg::Json)]
     framing: FramingArg,
-    /// How long one command may take in all: `500ms`, `5s`; a bare number is seconds
+    /// How long one command may take in all: `500ms`, `5s`, `1m`
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
     timeout: Duration,
     /// Shows terminal control characters of an output instead of disarming them
@@ -54,7 +54,7 @@ pub fn run(args: Args) -> Outcome {
         Ok(code) => Ok(ExitCode::from(code)),
         Err(Trouble::Client(ClientError::Request(why))) => Err(Failure::Usage(why.to_owned())),
         Err(Trouble::Client(error)) => {
-            eprintln!("onepoll: {error}");
+            complain(&error);
             Ok(ExitCode::from(match error {
                 ClientError::Timeout { .. } => EXIT_TIMEOUT,
                 _ => EXIT_CONNECTION,
@@ -98,12 +98,12 @@ fn converse(args: &Args, command: &str) -> Result<u8, Trouble> {
     let mut line = Vec::new();
     loop {
         if prompt {
-            eprint!("{address}> ");
+            let _ = write!(io::stderr(), "{address}> ");
         }
         line.clear();
         if lines.read_until(b'\n', &mut line)? == 0 {
             if prompt {
-                eprintln!();
+                let _ = writeln!(io::stderr());
             }
             return Ok(last);
         }

@@ -62,11 +62,11 @@ pub(super) fn begin(level: LevelFilter, format: LogFormat) {
 }
 
 fn write_text(line: &mut String, record: &Record<'_>) {
-    let now = jiff::Timestamp::now();
     let message = record.args().to_string();
     let _ = write!(
         line,
-        "{now:.3} {:5} {}",
+        "{:.3} {:5} {}",
+        now(),
         record.level(),
         Escaped(message.as_bytes())
     );
@@ -76,10 +76,9 @@ fn write_text(line: &mut String, record: &Record<'_>) {
 
 fn write_json(line: &mut String, record: &Record<'_>) {
     let mut pairs = Json(serde_json::Map::new());
-    pairs.0.insert(
-        "time".into(),
-        format!("{:.3}", jiff::Timestamp::now()).into(),
-    );
+    pairs
+        .0
+        .insert("time".into(), format!("{:.3}", now()).into());
     pairs
         .0
         .insert("level".into(), record.level().as_str().into());
@@ -88,6 +87,14 @@ fn write_json(line: &mut String, record: &Record<'_>) {
         .insert("message".into(), record.args().to_string().into());
     let _ = record.key_values().visit(&mut pairs);
     let _ = write!(line, "{}", serde_json::Value::Object(pairs.0));
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a record bears the wall time at which it was written"
+)]
+fn now() -> jiff::Timestamp {
+    jiff::Timestamp::now()
 }
 
 /// `key=value`, quoted where it has blanks, escaped where a peer could have put control

@@ -61,7 +61,7 @@ struct CommandLine {
     #[command(subcommand)]
     command: Command,
 
-    /// Say more on standard error; twice for every turn of the loop
+    /// Say more on standard error, about each connection; twice for what mio registers, too
     #[arg(short, long, global = true, action = ArgAction::Count)]
     verbose: u8,
 

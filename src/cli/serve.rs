@@ -246,9 +246,10 @@ fn not_twice(planned: &Planned, bound: &[Bound]) -> Result<(), BindError> {
 fn bind(planned: &Planned) -> Result<Vec<Bound>, BindError> {
     let endpoint = &planned.endpoint;
     let failed = |at: &dyn std::fmt::Display, error: io::Error| {
+        let has_port = matches!(endpoint.address, Address::Tcp(_) | Address::Udp(_));
         let remedy = match error.kind() {
             io::ErrorKind::AddrInUse => "; stop what listens there, or choose another",
-            io::ErrorKind::PermissionDenied => "; ports below 1024 are for root",
+            io::ErrorKind::PermissionDenied if has_port => "; ports below 1024 are for root",
             io::ErrorKind::AddrNotAvailable => "; no interface of this machine has it",
             _ => "",
         };

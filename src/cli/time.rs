@@ -17,7 +17,7 @@ pub struct Args {
     /// A strftime format; without one the server chooses: %Y-%m-%d %x
     #[arg(default_value = "", hide_default_value = true)]
     format: String,
-    /// How long to go on asking, in all: `500ms`, `5s`; a bare number is seconds
+    /// How long to go on asking, in all: `500ms`, `5s`, `1m`
     #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = parse_duration)]
     timeout: Duration,
     /// Prints the answer and how it came as JSON

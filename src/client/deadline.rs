@@ -1,5 +1,6 @@
 //! One deadline for a whole operation, and the only place of this folder that looks at a clock.
 
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 /// When an operation must be over, however many system calls it takes.
@@ -41,4 +42,12 @@ impl Deadline {
     pub(super) fn left_up_to(&self, most: Duration) -> Option<Duration> {
         Some(self.left()?.min(most).max(Duration::from_micros(1)))
     }
+}
+
+/// Errors that only mean "not yet": whether there is still time is the deadline's to say.
+pub(super) fn is_patience(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::TimedOut
+    )
 }

@@ -10,8 +10,7 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt,
 };
 
-use super::deadline::Deadline;
-use super::time::is_patience;
+use super::deadline::{Deadline, is_patience};
 use super::{Address, ClientError};
 
 /// How much is read at once.

@@ -4,13 +4,12 @@ use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::time::Duration;
 
-use super::deadline::Deadline;
+use super::deadline::{Deadline, is_patience};
 use super::{Address, ClientError};
+use crate::config::limits::DATAGRAM_BYTES_MAX;
 
 /// How long the first try waits; each further one waits twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
-/// No datagram is longer, so none is cut.
-const DATAGRAM_BYTES_MAX: usize = 65_536;
 
 /// What a time server said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,12 +137,4 @@ fn ask_once(
         }
     }
     Ok(None)
-}
-
-/// Errors that only mean "not yet".
-pub(super) fn is_patience(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::Interrupted | ErrorKind::WouldBlock | ErrorKind::TimedOut
-    )
 }

@@ -492,7 +492,9 @@ impl Endpoint {
             {
                 trouble(
                     "max-output",
-                    "it is above 2147483647, the largest length that an i32 announces",
+                    &format!(
+                        "it is above {COMMAND_OUTPUT_BYTES_MAX}, the largest length that an i32 announces"
+                    ),
                 )
             }
             ServiceKind::Chat(chat) if chat.history > CHAT_HISTORY_LINES_MAX => trouble(

@@ -9,9 +9,9 @@
 //! | `command` | free | `auth=none` | `auth=none` | never, until there are secrets and TLS |
 //! | every other | free | free | free | `open=true` |
 //!
-//! "Runs as root only when told so" is read like this: over a private socket root serves root,
-//! who gains nothing. Where others reach the commands, `auth=none` is what tells us, and the
-//! warning says what it gives away when the server is root.
+//! Commands run as root only when that was asked for. Over a private socket root serves root, who
+//! gains nothing. Where others reach the commands, `auth=none` is what asks, and the warning says
+//! what it gives away when the server is root.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

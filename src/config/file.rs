@@ -53,7 +53,7 @@ pub enum LogLevel {
     Info,
     /// What happened to each connection.
     Debug,
-    /// What happened in each turn.
+    /// What mio registers, too. What happened in each turn is told by `serve --trace`.
     Trace,
 }
 

@@ -1,8 +1,9 @@
-//! Every limit: its name, its default, and why it is that.
+//! The limits of the server: their names, their defaults, and why they are that.
 //!
-//! Knows no connection; whoever has one counts. A constant is what nobody needs to change, a field
-//! of [`Limits`] what a `[limits]` table may. Sizes are bytes. Limits of what is not built yet
-//! (authentication, penalties per source, the budget of all buffers together) are absent.
+//! Knows no connection; whoever has one counts. What one format or one service limits (a line, a
+//! header, a room) stands there. A constant is what nobody needs to change, a field of [`Limits`]
+//! what a `[limits]` table may. Sizes are bytes. Limits of what is not built yet (authentication,
+//! penalties per source, the budget of all buffers together) are absent.
 
 use std::time::Duration;
 
@@ -30,9 +31,6 @@ pub const CONNECTIONS_MAX_BY_DEFAULT: u64 = 1 << 20;
 /// How long listeners rest after `EMFILE` unless a descriptor becomes free before: haproxy's
 /// 100 ms; polling at memcached's 10 ms costs CPU, nginx' 500 ms costs patience.
 pub const EMFILE_RETRY: Duration = Duration::from_millis(100);
-
-/// Commands at once per connection: its requests are answered in order.
-pub const COMMANDS_PER_CONNECTION: usize = 1;
 
 /// Between TERM and KILL for a command that must end: enough to remove a temporary file.
 pub const COMMAND_KILL_GRACE: Duration = Duration::from_secs(1);

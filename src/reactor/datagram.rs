@@ -78,7 +78,7 @@ impl<O: Os> Reactor<O> {
                         continue;
                     }
                 };
-                self.recorder.received(n);
+                self.recorder.received();
                 let answerable = is_answerable(from, &mailbox.own_ports)
                     && self.sources.may_answer(self.now, from);
                 if !answerable {
@@ -91,7 +91,7 @@ impl<O: Os> Reactor<O> {
                     continue;
                 };
                 match self.os.send(socket, answer, from) {
-                    Ok(()) => self.recorder.answered(answer.len()),
+                    Ok(()) => self.recorder.answered(),
                     Err(error) => self.recorder.send_failed(&mailbox.name, from, &error),
                 }
             }

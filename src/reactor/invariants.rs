@@ -1,5 +1,5 @@
 //! What is always true at the end of a turn: checked after every turn in debug builds and by the
-//! simulator. A name such as I3 is that of the list "For the simulator" in the project's notes.
+//! simulator. Each says what it is about by a name such as I3, which its message begins with.
 
 use super::Reactor;
 use super::connection::{Connection, Input, Pause, Stage};

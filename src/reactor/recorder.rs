@@ -42,11 +42,11 @@ pub struct Counters {
     pub bytes_out: u64,
     /// Bytes that were owed to connections when they ended.
     pub bytes_dropped: u64,
-    /// Helpings: times a service was given input.
+    /// Helpings: times it was a connection's turn to be read.
     pub helpings: u64,
     /// Turns of the loop.
     pub turns: u64,
-    /// Turns that took longer than 100 ms.
+    /// Turns that took as long as `turn-warn` or longer.
     pub turns_slow: u64,
     /// `accept` calls that failed, for whatever reason.
     pub accepts_failed: u64,
@@ -254,11 +254,11 @@ impl Recorder {
         self.tell(|| Story::Stale);
     }
 
-    pub(super) fn received(&mut self, _bytes: usize) {
+    pub(super) fn received(&mut self) {
         self.counters.datagrams_in += 1;
     }
 
-    pub(super) fn answered(&mut self, _bytes: usize) {
+    pub(super) fn answered(&mut self) {
         self.counters.datagrams_out += 1;
     }
 

@@ -3,7 +3,7 @@
 //! Does not know who keeps up and who does not, nor what any line says: text is passed on with
 //! nothing in it that acts on a terminal.
 //!
-//! What goes over the wire, besides what wire.md's row says:
+//! What goes over the wire, besides what the row in PROTOCOL.md says:
 //!
 //! - A line is UTF-8. Sequences that are not, control characters except the tab, and characters that
 //!   reorder what stands beside them become U+FFFD; an empty line says nothing and is passed on to
