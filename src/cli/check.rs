@@ -319,7 +319,10 @@ fn look_at_descriptor(service: &ServiceKind, number: i32) -> Result<Option<Reach
     }
     let at: SocketAddrAny = getsockname(&copy).map_err(failed)?;
     match at.address_family() {
-        AddressFamily::UNIX => Ok(Some(Reached::Unix)),
+        AddressFamily::UNIX if kind == SocketType::STREAM => Ok(Some(Reached::Unix)),
+        AddressFamily::UNIX => Err(format!(
+            "descriptor {number} is a Unix datagram socket, which is not served yet"
+        )),
         _ => SocketAddr::try_from(at)
             .map(|at| Some(Reached::Inet(at)))
             .map_err(|_| format!("descriptor {number} is neither an internet nor a Unix socket")),

@@ -313,15 +313,19 @@ fn bind(planned: &Planned) -> Result<Vec<Bound>, BindError> {
 impl Bound {
     /// The endpoint with the address that it came to have.
     fn at(mut self, at: SocketAddr) -> Bound {
-        let place = HostPort {
-            host: Host::Ip(at.ip()),
-            port: at.port(),
-        };
+        let place = place(at);
         self.endpoint.address = match self.endpoint.address {
             Address::Udp(_) => Address::Udp(place),
             _ => Address::Tcp(place),
         };
         self
+    }
+}
+
+fn place(at: SocketAddr) -> HostPort {
+    HostPort {
+        host: Host::Ip(at.ip()),
+        port: at.port(),
     }
 }
 
@@ -334,27 +338,44 @@ fn adopt(endpoint: &Endpoint, number: i32) -> Result<Bound, BindError> {
     let failed = |problem: String| BindError::Failed(ConfigError::at(endpoint, problem));
     let socket = inherited(number)
         .map_err(|error| failed(format!("cannot adopt descriptor {number}: {error}")))?;
-    let is_stream = sockopt::socket_type(&socket).is_ok_and(|kind| kind == SocketType::STREAM);
-    if !is_stream || !sockopt::socket_acceptconn(&socket).unwrap_or(false) {
-        return Err(failed(format!(
-            "descriptor {number} is not a listening stream socket"
-        )));
-    }
+    let service = &endpoint.service;
+    let takes_datagrams = matches!(
+        service,
+        ServiceKind::Echo | ServiceKind::Upper(_) | ServiceKind::Time
+    );
+    let takes_streams = *service != ServiceKind::Time;
+    let listens = sockopt::socket_acceptconn(&socket).unwrap_or(false);
+    let is_datagram = match sockopt::socket_type(&socket) {
+        Ok(SocketType::STREAM) if listens && takes_streams => false,
+        Ok(SocketType::DGRAM) if takes_datagrams => true,
+        _ => {
+            let wanted = match (takes_streams, takes_datagrams) {
+                (true, true) => "a listening stream socket or a datagram socket",
+                (false, _) => "a datagram socket",
+                (true, false) => "a listening stream socket",
+            };
+            return Err(failed(format!("descriptor {number} is not {wanted}")));
+        }
+    };
     // Only a Unix socket has peers whose user the kernel knows: another family that has no address
     // of ours (vsock) must not pass for one, and with it for private.
     let reached = match (sockopt::socket_domain(&socket), local_address(&socket)) {
-        (Ok(AddressFamily::UNIX), _) => Reached::Unix,
+        (Ok(AddressFamily::UNIX), _) if !is_datagram => Reached::Unix,
         (Ok(AddressFamily::INET | AddressFamily::INET6), Ok(at)) => Reached::Inet(at),
         _ => {
             return Err(failed(format!(
-                "descriptor {number} is neither a TCP nor a Unix socket"
+                "descriptor {number} is neither a TCP, UDP nor Unix stream socket"
             )));
         }
     };
     exposure(endpoint, reached, geteuid().is_root())
         .map_err(|refusal| BindError::Refused(ConfigError::at(endpoint, refusal.to_string())))?;
+    let mut endpoint = endpoint.clone();
+    if let (true, Reached::Inet(at)) = (is_datagram, reached) {
+        endpoint.address = Address::Udp(place(at));
+    }
     Ok(Bound {
-        endpoint: endpoint.clone(),
+        endpoint,
         socket,
         file: None,
     })

@@ -105,6 +105,27 @@ class Start(Case):
             process.terminate()
             self.assertEqual(process.wait(DEADLINE), 0)
 
+    def test_an_inherited_datagram_socket(self):
+        for service, asks, hears in (("echo", b"x", b"x"), ("time", b"%%", b"%")):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
+                opened.bind(("127.0.0.1", 0))
+                at = opened.getsockname()
+                process = subprocess.Popen(
+                    [BINARY, "serve", "%s+fd://%d" % (service, opened.fileno())],
+                    pass_fds=[opened.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                )
+            self.addCleanup(process.stderr.close)
+            self.addCleanup(process.wait)
+            self.addCleanup(process.kill)
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+                peer.settimeout(DEADLINE)
+                peer.sendto(asks, at)
+                self.assertEqual(peer.recv(100), hears)
+            process.terminate()
+            self.assertEqual(process.wait(DEADLINE), 0)
+
     def test_an_inherited_descriptor_that_is_neither_tcp_nor_unix_stream(self):
         with contextlib.ExitStack() as stack:
             packets = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
