@@ -1,8 +1,7 @@
 //! A connection with a deadline per operation.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::os::unix::net::UnixStream;
+use std::io;
+use std::net::ToSocketAddrs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,30 +11,25 @@ use rustix::net::{
 
 use super::deadline::{Deadline, is_patience};
 use super::{Address, ClientError};
+use crate::socket::{AF_INET, AF_INET6, Exception, IPPROTO_TCP, SOCK_STREAM, Socket, TCP_NODELAY};
 
 /// How much is read at once.
 const READ_BYTES: usize = 64 * 1024;
 
-/// A stream, and the bytes of it that nobody has taken yet.
+/// A connected socket, and the bytes of it that nobody has taken yet.
 #[derive(Debug)]
 pub(super) struct Line {
-    stream: Stream,
+    socket: Socket,
     address: String,
     unread: Vec<u8>,
     incoming: Box<[u8]>,
-}
-
-#[derive(Debug)]
-enum Stream {
-    Tcp(TcpStream),
-    Unix(UnixStream),
 }
 
 impl Line {
     /// Connects; of a name's addresses, the first that takes the connection.
     pub(super) fn connect(address: &Address, deadline: &Deadline) -> Result<Self, ClientError> {
         let named = address.to_string();
-        let stream = match address {
+        let socket = match address {
             Address::Host(host) => connect_tcp(host, deadline)?,
             Address::Unix(path) => {
                 connect_unix(path, deadline).map_err(|source| ClientError::Connect {
@@ -46,7 +40,7 @@ impl Line {
         };
         let incoming = vec![0; READ_BYTES].into_boxed_slice();
         Ok(Self {
-            stream,
+            socket,
             address: named,
             unread: Vec::new(),
             incoming,
@@ -71,26 +65,17 @@ impl Line {
 
     /// Sends all of `bytes`.
     pub(super) fn send(&mut self, bytes: &[u8], deadline: &Deadline) -> Result<(), ClientError> {
-        let mut sent = 0;
-        while sent < bytes.len() {
-            let Some(left) = deadline.left_up_to(Duration::MAX) else {
-                return Err(self.timeout(deadline, format!("sent {sent} of {} bytes", bytes.len())));
-            };
-            let wrote = match &mut self.stream {
-                Stream::Tcp(tcp) => tcp
-                    .set_write_timeout(Some(left))
-                    .and_then(|()| tcp.write(&bytes[sent..])),
-                Stream::Unix(unix) => unix
-                    .set_write_timeout(Some(left))
-                    .and_then(|()| unix.write(&bytes[sent..])),
-            };
-            match wrote {
-                Ok(n) => sent += n,
-                Err(error) if is_patience(error.kind()) => {}
-                Err(source) => return Err(self.broken(source)),
-            }
+        let late = |sent| self.timeout(deadline, format!("sent {sent} of {} bytes", bytes.len()));
+        let Some(left) = deadline.left() else {
+            return Err(late(0));
+        };
+        // The timeout of `sendall` is for all of it.
+        let ready = self.socket.settimeout(left);
+        match ready.and_then(|()| self.socket.sendall(bytes)) {
+            Ok(()) => Ok(()),
+            Err(error) if error.exception() == Exception::TimeoutError => Err(late(error.sent())),
+            Err(error) => Err(self.broken(error.into())),
         }
-        Ok(())
     }
 
     /// Reads once, behind what has come; false at the end. `progress` is what to say when it is late.
@@ -99,27 +84,19 @@ impl Line {
         deadline: &Deadline,
         progress: impl Fn(usize) -> String,
     ) -> Result<bool, ClientError> {
-        loop {
-            let Some(left) = deadline.left_up_to(Duration::MAX) else {
-                return Err(self.timeout(deadline, progress(self.unread.len())));
-            };
-            let read = match &mut self.stream {
-                Stream::Tcp(tcp) => tcp
-                    .set_read_timeout(Some(left))
-                    .and_then(|()| tcp.read(&mut self.incoming)),
-                Stream::Unix(unix) => unix
-                    .set_read_timeout(Some(left))
-                    .and_then(|()| unix.read(&mut self.incoming)),
-            };
-            match read {
-                Ok(0) => return Ok(false),
-                Ok(n) => {
-                    self.unread.extend_from_slice(&self.incoming[..n]);
-                    return Ok(true);
-                }
-                Err(error) if is_patience(error.kind()) => {}
-                Err(source) => return Err(self.broken(source)),
+        let Some(left) = deadline.left() else {
+            return Err(self.timeout(deadline, progress(self.unread.len())));
+        };
+        let ready = self.socket.settimeout(left);
+        match ready.and_then(|()| self.socket.recv_into(&mut self.incoming)) {
+            Ok(n) => {
+                self.unread.extend_from_slice(&self.incoming[..n]);
+                Ok(n > 0)
             }
+            Err(error) if error.exception() == Exception::TimeoutError => {
+                Err(self.timeout(deadline, progress(self.unread.len())))
+            }
+            Err(error) => Err(self.broken(error.into())),
         }
     }
 
@@ -139,45 +116,54 @@ impl Line {
     }
 }
 
-fn connect_tcp(host: &str, deadline: &Deadline) -> Result<Stream, ClientError> {
+fn connect_tcp(host: &str, deadline: &Deadline) -> Result<Socket, ClientError> {
     let resolve = |source| ClientError::Resolve {
         address: host.to_owned(),
         source,
     };
+    let late = || ClientError::Timeout {
+        address: host.to_owned(),
+        after: deadline.given(),
+        progress: "not connected".to_owned(),
+    };
     let mut failure = None;
     for peer in host.to_socket_addrs().map_err(resolve)? {
-        let Some(left) = deadline.left() else { break };
-        match TcpStream::connect_timeout(&peer, left) {
-            Ok(tcp) => {
+        // As Python's `create_connection`, but with one deadline for all addresses.
+        let Some(left) = deadline.left() else {
+            return Err(late());
+        };
+        let family = if peer.is_ipv4() { AF_INET } else { AF_INET6 };
+        let connected = Socket::new(family, SOCK_STREAM).and_then(|socket| {
+            socket.settimeout(left)?;
+            socket.connect(peer)?;
+            Ok(socket)
+        });
+        match connected {
+            Ok(socket) => {
                 // A request is one write; waiting for more of it would only be late.
-                _ = tcp.set_nodelay(true);
-                return Ok(Stream::Tcp(tcp));
+                _ = socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1);
+                return Ok(socket);
             }
             Err(error) => failure = Some(error),
         }
     }
-    let source = failure.unwrap_or_else(|| io::Error::new(ErrorKind::TimedOut, "no time left"));
-    if is_patience(source.kind()) {
-        let progress = "not connected".to_owned();
-        return Err(ClientError::Timeout {
+    match failure {
+        Some(error) if error.exception() != Exception::TimeoutError => Err(ClientError::Connect {
             address: host.to_owned(),
-            after: deadline.given(),
-            progress,
-        });
+            source: error.into(),
+        }),
+        _ => Err(late()),
     }
-    Err(ClientError::Connect {
-        address: host.to_owned(),
-        source,
-    })
 }
 
-/// A listener whose queue is full makes `connect` wait, for as long as sending may.
-fn connect_unix(path: &Path, deadline: &Deadline) -> io::Result<Stream> {
+/// A listener whose queue is full makes `connect` wait, for as long as sending may; with a timeout of
+/// Python's it would fail at once (`EAGAIN`), since there is nothing to poll for.
+fn connect_unix(path: &Path, deadline: &Deadline) -> io::Result<Socket> {
     let address = SocketAddrUnix::new(path)?;
     loop {
         let Some(left) = deadline.left_up_to(Duration::MAX) else {
             return Err(io::Error::new(
-                ErrorKind::TimedOut,
+                io::ErrorKind::TimedOut,
                 "the server does not take connections",
             ));
         };
@@ -189,7 +175,7 @@ fn connect_unix(path: &Path, deadline: &Deadline) -> io::Result<Stream> {
         )?;
         sockopt::set_socket_timeout(&fd, sockopt::Timeout::Send, Some(left))?;
         match connect(&fd, &address).map_err(io::Error::from) {
-            Ok(()) => return Ok(Stream::Unix(UnixStream::from(fd))),
+            Ok(()) => return Ok(Socket::from_fd(fd)?),
             Err(error) if is_patience(error.kind()) => {}
             Err(error) => return Err(error),
         }

@@ -1,12 +1,13 @@
 //! Asks a time server over UDP.
 
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use super::deadline::{Deadline, is_patience};
+use super::deadline::Deadline;
 use super::{Address, ClientError};
 use crate::config::limits::DATAGRAM_BYTES_MAX;
+use crate::socket::{AF_INET, AF_INET6, Exception, SOCK_DGRAM, Socket};
 
 /// How long the first try waits; each further one waits twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
@@ -57,7 +58,7 @@ pub fn ask_time(
     while let Some(patience) = deadline.left_up_to(wait) {
         let peer = peers[next % peers.len()];
         tries += 1;
-        match ask_once(peer, format, &deadline, patience, &mut buf) {
+        match ask_once(peer, format, patience, &mut buf) {
             Ok(Some(len)) => {
                 buf.truncate(len);
                 return Ok(Answer {
@@ -108,33 +109,18 @@ pub fn ask_time(
 fn ask_once(
     peer: SocketAddr,
     format: &[u8],
-    deadline: &Deadline,
     patience: Duration,
     buf: &mut [u8],
 ) -> io::Result<Option<usize>> {
-    let local: SocketAddr = match peer {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    let socket = UdpSocket::bind(local)?;
+    let family = if peer.is_ipv4() { AF_INET } else { AF_INET6 };
+    let socket = Socket::new(family, SOCK_DGRAM)?;
+    // The timeout of each call; the poll that waits is resumed after a signal (PEP 475).
+    socket.settimeout(patience)?;
     socket.connect(peer)?;
-    let until = deadline.elapsed() + patience;
-    while let Err(error) = socket.send(format) {
-        if error.kind() != ErrorKind::Interrupted {
-            return Err(error);
-        }
+    socket.send(format)?;
+    match socket.recv_into(buf) {
+        Ok(len) => Ok(Some(len)),
+        Err(error) if error.exception() == Exception::TimeoutError => Ok(None),
+        Err(error) => Err(error.into()),
     }
-    // Interrupted or woken early, it waits for the rest.
-    while let Some(left) = until
-        .checked_sub(deadline.elapsed())
-        .filter(|left| !left.is_zero())
-    {
-        socket.set_read_timeout(Some(left.max(Duration::from_micros(1))))?;
-        match socket.recv(buf) {
-            Ok(len) => return Ok(Some(len)),
-            Err(error) if is_patience(error.kind()) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(None)
 }
