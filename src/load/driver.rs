@@ -6,29 +6,26 @@
 //! not watched at first: with many in flight, the answer of the oldest is usually there by the time
 //! the others have been sent, and one read takes it. Only who has to wait is shown to the poll.
 
-use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use mio::event::Event;
-use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Token};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::LoadError;
 use super::book::{Book, Kind, Phase, nanos};
-use super::dial::{self, Dialer, Dialled, Stream};
+use super::crowd::{Crowd, Stage};
+use super::dial::{self, Dialer, Dialled};
+use super::lookout::Lookout;
 use super::payload::Payload;
 use super::plan::{Close, Mode, Plan, Target};
 use super::report::{Generator, Held, Report};
 use super::stopwatch::{CpuTime, Stopwatch};
+use super::talk::Talk;
 
 /// One read takes at most this much; also what is read at once of a long answer.
 const READ_BYTES: usize = 256 * 1024;
-/// How many events one wait reports.
-const EVENTS: usize = 1024;
 /// A listener's queue is often 128 long, and what does not fit waits a second.
 const DIALLING_MAX: usize = 100;
 /// Who was refused, or found no port or descriptor, tries again after this long: a run against nobody
@@ -36,68 +33,6 @@ const DIALLING_MAX: usize = 100;
 const REST: Duration = Duration::from_millis(5);
 /// Deadlines are looked at this often at most, and at least.
 const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
-
-/// Where a connection may be.
-///
-/// ```text
-///             +-------------- Resting <- refused, no port …
-///             v                  ^
-/// Vacant -> Taken(Dialling) -----+
-///   ^         |       `-> Taken(Ready)      echo: waits for the others
-///   |         v              v
-///   |       Taken(Talking) <-'
-///   |         |       `-> Taken(Leaving)    conn: the server is to close
-///   '---------+--------------'   conn: and again; echo: a failed one is Gone
-/// ```
-#[derive(Debug)]
-enum Seat {
-    /// To be dialled as soon as there may be another request.
-    Vacant,
-    /// To be dialled again later. A request that is only delayed keeps its beginning.
-    Resting { began: Option<u64> },
-    /// A connection.
-    Taken(Guest),
-    /// Not replaced.
-    Gone,
-}
-
-#[derive(Debug)]
-struct Guest {
-    stream: Stream,
-    /// Whether the poll knows it.
-    watched: bool,
-    stage: Stage,
-    /// When dialling began.
-    began: u64,
-    talk: Talk,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// Not known to be connected.
-    Dialling,
-    /// Connected, and nothing asked yet.
-    Ready,
-    /// Requests may be in flight.
-    Talking,
-    /// Answered; the server is to close.
-    Leaving,
-}
-
-/// What is owed on a connection, in both directions.
-#[derive(Debug, Clone, Copy, Default)]
-struct Talk {
-    /// Requests in flight; their start times are in the seat's ring.
-    flight: usize,
-    /// Where in the ring the oldest of them is.
-    oldest: usize,
-    /// Bytes of them that were not yet written, and where in the payload they begin.
-    unsent: usize,
-    write_at: usize,
-    /// Bytes of them that were not yet read, and where in the payload they begin.
-    unread: usize,
-    read_at: usize,
-}
 
 /// What became of reading or writing once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,43 +54,23 @@ pub struct Driver<'p> {
     book: Book,
     payload: Payload,
     dialer: Dialer,
-    poll: Poll,
-    events: Events,
+    lookout: Lookout,
     incoming: Box<[u8]>,
-    seats: Box<[Seat]>,
-    /// Counts the connections of each seat, so that an event for an earlier one is silence.
-    generations: Box<[u32]>,
-    /// Start times of what is in flight: a ring of `pipeline` for each seat.
-    began: Box<[u64]>,
-    /// Seats to dial.
-    vacant: VecDeque<usize>,
-    /// Seats to dial again, and when; all rest equally long, so the first is due first.
-    resting: VecDeque<(u64, usize)>,
-    /// Unwatched connections that await an answer, the oldest first.
-    young: VecDeque<usize>,
-    dialling: usize,
-    open: usize,
-    open_max: usize,
-    /// Requests in flight on all connections.
-    outstanding: usize,
+    crowd: Crowd,
     next_look: u64,
-    spun: u64,
     cpu: CpuTime,
     cpu_at: u64,
     spun_before: u64,
 }
 
-/// A token carries a seat and its generation.
-const _: () = assert!(usize::BITS == 64, "a token must hold two halves of 32 bits");
-
 impl<'p> Driver<'p> {
     /// Gets everything ready that a run needs, so that it need not allocate later.
     pub fn new(plan: &'p Plan, target: Target) -> Result<Self, LoadError> {
         raise_descriptor_limit();
-        let count = plan.connections;
+        let watch = Stopwatch::start();
         Ok(Self {
             plan,
-            watch: Stopwatch::start(),
+            watch,
             phase: match plan.mode {
                 Mode::Echo => Phase::Connecting,
                 Mode::Conn { .. } => Phase::WarmUp {
@@ -165,21 +80,10 @@ impl<'p> Driver<'p> {
             book: Book::new(plan.amount),
             payload: Payload::new(plan.size, plan.pipeline),
             dialer: Dialer::new(plan, &target)?,
-            poll: Poll::new()?,
-            events: Events::with_capacity(EVENTS),
+            lookout: Lookout::new(watch, plan.spin)?,
             incoming: vec![0; READ_BYTES].into_boxed_slice(),
-            seats: (0..count).map(|_| Seat::Vacant).collect(),
-            generations: vec![0; count].into_boxed_slice(),
-            began: vec![0; count * plan.pipeline].into_boxed_slice(),
-            vacant: (0..count).collect(),
-            resting: VecDeque::with_capacity(count),
-            young: VecDeque::with_capacity(count),
-            dialling: 0,
-            open: 0,
-            open_max: 0,
-            outstanding: 0,
+            crowd: Crowd::new(plan.connections, plan.pipeline),
             next_look: 0,
-            spun: 0,
             cpu: CpuTime::now(),
             cpu_at: 0,
             spun_before: 0,
@@ -206,19 +110,19 @@ impl<'p> Driver<'p> {
             Phase::Connecting => false,
             // A kept connection that failed is not replaced: without any there is nobody to ask.
             Phase::WarmUp { .. } | Phase::Measured => {
-                self.plan.mode == Mode::Echo && self.open == 0
+                self.plan.mode == Mode::Echo && self.crowd.open == 0
             }
-            Phase::Draining => self.outstanding + self.dialling == 0 && self.all_are_seated(),
+            Phase::Draining => {
+                self.crowd.outstanding + self.crowd.dialling == 0 && self.crowd.all_are_seated()
+            }
         }
     }
 
-    /// Whether nobody is to be dialled, now or later.
-    fn all_are_seated(&self) -> bool {
-        self.vacant.is_empty() && self.resting.is_empty()
-    }
-
     fn turn_the_page(&mut self, now: u64) {
-        if self.phase == Phase::Connecting && self.dialling == 0 && self.all_are_seated() {
+        if self.phase == Phase::Connecting
+            && self.crowd.dialling == 0
+            && self.crowd.all_are_seated()
+        {
             self.phase = Phase::WarmUp {
                 until: now.saturating_add(nanos(self.plan.warmup)),
             };
@@ -241,13 +145,13 @@ impl<'p> Driver<'p> {
         self.book.begin(now);
         self.cpu = CpuTime::now();
         self.cpu_at = now;
-        self.spun_before = self.spun;
+        self.spun_before = self.lookout.spun;
     }
 
     /// Everybody is connected: the first requests of `echo`.
     fn start_everybody(&mut self) {
-        for index in 0..self.seats.len() {
-            if let Seat::Taken(guest) = &mut self.seats[index] {
+        for index in 0..self.crowd.len() {
+            if let Some(guest) = self.crowd.guest(index) {
                 guest.stage = Stage::Talking;
                 let now = self.watch.nanos();
                 self.ask(index, self.plan.pipeline, now);
@@ -259,37 +163,25 @@ impl<'p> Driver<'p> {
 
     /// Ends what is older than the timeout, and wakes who has rested.
     fn let_go(&mut self, now: u64) {
-        while let Some((until, index)) = self.resting.front().copied() {
-            if until > now {
-                break;
-            }
-            self.resting.pop_front();
-            self.vacant.push_back(index);
-        }
+        self.crowd.wake(now);
         if now < self.next_look {
             return;
         }
         let timeout = nanos(self.plan.timeout);
         self.next_look = now + (timeout / 8).clamp(nanos(LOOK.0), nanos(LOOK.1));
-        for index in 0..self.seats.len() {
-            let Seat::Taken(guest) = &self.seats[index] else {
-                continue;
-            };
-            let since = match guest.stage {
-                Stage::Ready => continue,
-                Stage::Talking if guest.talk.flight == 0 => continue,
-                Stage::Talking => self.began[index * self.plan.pipeline + guest.talk.oldest],
-                Stage::Dialling | Stage::Leaving => guest.began,
-            };
-            if now.saturating_sub(since) >= timeout {
-                self.settle(index, Step::Failed(Kind::Timeout, None));
+        for index in 0..self.crowd.len() {
+            match self.crowd.waiting_since(index) {
+                Some(since) if now.saturating_sub(since) >= timeout => {
+                    self.settle(index, Step::Failed(Kind::Timeout, None));
+                }
+                _ => {}
             }
         }
     }
 
     fn dial(&mut self) {
-        while self.dialling < DIALLING_MAX || self.plan.mode != Mode::Echo {
-            let Some(index) = self.vacant.pop_front() else {
+        while self.may_dial() {
+            let Some(index) = self.crowd.vacant.pop_front() else {
                 break;
             };
             let now = self.watch.nanos();
@@ -297,20 +189,20 @@ impl<'p> Driver<'p> {
         }
     }
 
+    fn may_dial(&self) -> bool {
+        self.plan.mode != Mode::Echo || self.crowd.dialling < DIALLING_MAX
+    }
+
     fn dial_one(&mut self, index: usize, now: u64) {
-        let delayed = match &self.seats[index] {
-            Seat::Resting { began } => *began,
-            _ => None,
-        };
+        let delayed = self.crowd.delayed(index);
         if self.plan.mode != Mode::Echo && delayed.is_none() && self.book.take(self.phase, 1) == 0 {
-            self.seats[index] = Seat::Gone;
-            return;
+            return self.crowd.abandon(index);
         }
         let began = delayed.unwrap_or(now);
         let stream = match self.dialer.dial() {
             Ok(Dialled::Begun(stream)) => stream,
             Ok(Dialled::Later) if now.saturating_sub(began) < nanos(self.plan.timeout) => {
-                return self.rest(index, now, Some(began));
+                return self.crowd.rest(index, now + nanos(REST), Some(began));
             }
             Ok(Dialled::Later) => {
                 self.count_failure(Kind::Timeout, None, began, now);
@@ -322,75 +214,43 @@ impl<'p> Driver<'p> {
                 return self.after_failure(index, kind, now);
             }
         };
-        self.dialling += 1;
-        self.generations[index] = self.generations[index].wrapping_add(1);
-        let at = self
-            .payload
-            .start(index.wrapping_add(self.generations[index] as usize));
-        self.seats[index] = Seat::Taken(Guest {
-            stream,
-            watched: false,
-            stage: Stage::Dialling,
-            began,
-            talk: Talk {
-                write_at: at,
-                read_at: at,
-                ..Talk::default()
-            },
-        });
+        let at = self.payload.start(self.crowd.next_number(index));
+        self.crowd.seat(index, stream, began, Talk::new(at));
         if self.plan.mode == Mode::Echo {
-            self.show(index);
-            return;
+            return self.show(index);
         }
         // On loopback the connection is there when `connect` returns, and the write says so.
-        self.began[index * self.plan.pipeline] = began;
-        let step = self.write_first(index);
-        if step == Step::Wait {
-            self.young.push_back(index);
-        } else {
-            self.settle(index, step);
+        match self.write_first(index) {
+            Step::Wait => self.crowd.young.push_back(index),
+            step => self.settle(index, step),
         }
     }
 
     /// Puts `count` more requests on a connection, as far as there are any left.
     #[inline]
     fn ask(&mut self, index: usize, count: usize, now: u64) {
-        let depth = self.plan.pipeline;
-        let Seat::Taken(Guest { talk, .. }) = &mut self.seats[index] else {
-            return;
-        };
         let count = self.book.take(self.phase, count);
-        let ring = &mut self.began[index * depth..][..depth];
-        let mut at = talk.oldest + talk.flight;
-        for _ in 0..count {
-            if at >= depth {
-                at -= depth;
-            }
-            ring[at] = now;
-            at += 1;
-        }
-        talk.flight += count;
-        talk.unsent += count * self.plan.size;
-        talk.unread += count * self.plan.size;
-        self.outstanding += count;
+        self.crowd.ask(index, count, self.plan.size, now);
     }
 
     /// The first write of `conn`, which also tells whether it is connected.
     fn write_first(&mut self, index: usize) -> Step {
-        let Seat::Taken(guest) = &mut self.seats[index] else {
+        let Some(guest) = self.crowd.guest(index) else {
             return Step::Wait;
         };
-        let message = self.payload.stretch(guest.talk.write_at, self.plan.size);
-        match guest.stream.write(message) {
+        match guest
+            .stream
+            .write(guest.talk.first(&self.payload, self.plan.size))
+        {
             Ok(_) if self.dialer.met_itself(&guest.stream) => Step::Failed(Kind::SelfConnect, None),
             Ok(n) => {
                 guest.stage = Stage::Talking;
-                guest.talk.flight = 1;
-                guest.talk.unsent = self.plan.size - n;
-                guest.talk.unread = self.plan.size;
-                guest.talk.write_at = self.payload.advance(guest.talk.write_at, n);
-                self.outstanding += 1;
-                self.connected();
+                let began = guest.began;
+                self.crowd.connected();
+                self.crowd.ask(index, 1, self.plan.size, began);
+                if let Some(guest) = self.crowd.guest(index) {
+                    guest.talk.sent(n, &self.payload);
+                }
                 Step::Wait
             }
             Err(Errno::AGAIN) => Step::Wait,
@@ -398,30 +258,20 @@ impl<'p> Driver<'p> {
         }
     }
 
-    fn connected(&mut self) {
-        self.dialling -= 1;
-        self.open += 1;
-        self.open_max = self.open_max.max(self.open);
-    }
-
     /// Writes what is unsent, in one go.
     #[inline]
     fn write(&mut self, index: usize) -> Step {
-        let Seat::Taken(guest) = &mut self.seats[index] else {
+        let Some(guest) = self.crowd.guest(index) else {
             return Step::Wait;
         };
-        let talk = &mut guest.talk;
-        if talk.unsent == 0 {
+        let unsent = guest.talk.unsent(&self.payload);
+        if unsent.is_empty() {
             return Step::Wait;
         }
-        match guest
-            .stream
-            .write(self.payload.stretch(talk.write_at, talk.unsent))
-        {
+        match guest.stream.write(unsent) {
             // Less than all means full; being writable again is an event.
             Ok(n) => {
-                talk.unsent -= n;
-                talk.write_at = self.payload.advance(talk.write_at, n);
+                guest.talk.sent(n, &self.payload);
                 Step::Wait
             }
             Err(Errno::AGAIN) => Step::Wait,
@@ -433,7 +283,7 @@ impl<'p> Driver<'p> {
     #[inline]
     fn read(&mut self, index: usize, to_the_end: bool) -> Step {
         loop {
-            let Seat::Taken(guest) = &mut self.seats[index] else {
+            let Some(guest) = self.crowd.guest(index) else {
                 return Step::Wait;
             };
             let n = match guest.stream.read(&mut self.incoming) {
@@ -443,51 +293,26 @@ impl<'p> Driver<'p> {
                 Err(Errno::AGAIN) => return Step::Wait,
                 Err(errno) => return Step::Failed(dial::kind(errno), Some(errno)),
             };
-            let talk = &mut guest.talk;
-            // Unread counts what is unsent too: an answer that overtakes its request is no echo.
-            if n > talk.unread - talk.unsent
-                || self.incoming[..n] != *self.payload.stretch(talk.read_at, n)
-            {
-                return Step::Failed(Kind::WrongAnswer, None);
-            }
-            let size = self.plan.size;
-            let owed = talk.flight;
-            talk.read_at = self.payload.advance(talk.read_at, n);
-            talk.unread -= n;
-            talk.flight = talk.unread.div_ceil(size);
-            let answered = owed - talk.flight;
-            if answered > 0 {
-                if let Mode::Conn { close } = self.plan.mode {
-                    if close != Close::Server {
-                        return Step::Done;
+            let heard = guest
+                .talk
+                .hear(&self.incoming[..n], &self.payload, self.plan.size);
+            match heard {
+                Err(kind) => return Step::Failed(kind, None),
+                Ok(0) => {}
+                Ok(answered) => match self.plan.mode {
+                    Mode::Conn { close } => {
+                        guest.stage = Stage::Leaving;
+                        if close != Close::Server {
+                            return Step::Done;
+                        }
+                        continue;
                     }
-                    guest.stage = Stage::Leaving;
-                    continue;
-                }
-                let now = self.watch.nanos();
-                let depth = self.plan.pipeline;
-                // What was sent in one write and comes back in one read is counted in one go.
-                let ring = &self.began[index * depth..][..depth];
-                let mut left = answered;
-                while left > 0 {
-                    let began = ring[talk.oldest];
-                    let mut run = 0;
-                    while run < left && ring[talk.oldest] == began {
-                        run += 1;
-                        talk.oldest = if talk.oldest + 1 == depth {
-                            0
-                        } else {
-                            talk.oldest + 1
-                        };
+                    Mode::Echo => {
+                        if let Step::Failed(kind, errno) = self.answered(index, answered) {
+                            return Step::Failed(kind, errno);
+                        }
                     }
-                    left -= run;
-                    self.book.answered(began, now, run as u64);
-                }
-                self.outstanding -= answered;
-                self.ask(index, answered, now);
-                if let Step::Failed(kind, errno) = self.write(index) {
-                    return Step::Failed(kind, errno);
-                }
+                },
             }
             if n < self.incoming.len() && !to_the_end {
                 return Step::Wait;
@@ -495,58 +320,50 @@ impl<'p> Driver<'p> {
         }
     }
 
+    /// The oldest `count` requests of a kept connection are answered: asks as many again.
+    #[inline]
+    fn answered(&mut self, index: usize, count: usize) -> Step {
+        let now = self.watch.nanos();
+        let book = &mut self.book;
+        self.crowd.answered(index, count, |began, run| {
+            book.answered(began, now, run as u64);
+        });
+        self.ask(index, count, now);
+        self.write(index)
+    }
+
     /// What follows from a step.
     fn settle(&mut self, index: usize, step: Step) {
         match step {
             Step::Wait => {}
             Step::Done => {
-                self.leave(index);
+                let Some(began) = self.crowd.guest(index).map(|guest| guest.began) else {
+                    return;
+                };
+                self.crowd.leave(index);
                 let now = self.watch.nanos();
-                self.book.answered(self.began[index], now, 1);
-                self.seats[index] = Seat::Vacant;
-                if self.phase == Phase::Draining {
-                    self.seats[index] = Seat::Gone;
-                } else {
+                self.book.answered(began, now, 1);
+                if self.phase != Phase::Draining {
                     self.dial_one(index, now);
                 }
             }
             Step::Failed(kind, errno) => {
                 let now = self.watch.nanos();
-                let Seat::Taken(guest) = &self.seats[index] else {
+                let Some(began) = self.crowd.guest(index).map(|guest| guest.began) else {
                     return;
                 };
-                let mut began = guest.began;
+                let mut last = began;
                 if self.plan.mode == Mode::Echo {
-                    let ring = &self.began[index * self.plan.pipeline..][..self.plan.pipeline];
-                    for place in (0..guest.talk.flight).rev() {
-                        began = ring[(guest.talk.oldest + place) % ring.len()];
+                    for began in self.crowd.in_flight(index) {
                         self.book.lost(began, now);
+                        last = began;
                     }
                 }
-                self.count_failure(kind, errno, began, now);
-                self.leave(index);
+                self.count_failure(kind, errno, last, now);
+                self.crowd.leave(index);
                 self.after_failure(index, kind, now);
             }
         }
-    }
-
-    /// Closes a connection and takes it out of the sums; the only place where one ends.
-    fn leave(&mut self, index: usize) {
-        let Seat::Taken(guest) = std::mem::replace(&mut self.seats[index], Seat::Gone) else {
-            return;
-        };
-        if guest.stage == Stage::Dialling {
-            self.dialling -= 1;
-        } else {
-            self.open -= 1;
-        }
-        // While leaving, `conn` still awaits the end of its one request.
-        self.outstanding -= match (guest.stage, self.plan.mode) {
-            (Stage::Dialling, _) => 0,
-            (_, Mode::Conn { .. }) => 1,
-            (_, Mode::Echo) => guest.talk.flight,
-        };
-        drop(guest.stream);
     }
 
     fn count_failure(&mut self, kind: Kind, errno: Option<Errno>, began: u64, now: u64) {
@@ -562,38 +379,25 @@ impl<'p> Driver<'p> {
     /// `conn` goes on with the next request; `echo` goes on without this connection.
     fn after_failure(&mut self, index: usize, kind: Kind, now: u64) {
         if self.plan.mode == Mode::Echo || self.phase == Phase::Draining {
-            self.seats[index] = Seat::Gone;
-            return;
+            return self.crowd.abandon(index);
         }
         match kind {
             Kind::Reset | Kind::Timeout | Kind::ShortAnswer | Kind::WrongAnswer => {
-                self.seats[index] = Seat::Vacant;
-                self.vacant.push_back(index);
+                self.crowd.vacate(index);
             }
             Kind::Refused | Kind::NoPort | Kind::NoDescriptor | Kind::SelfConnect | Kind::Other => {
-                self.rest(index, now, None);
+                self.crowd.rest(index, now + nanos(REST), None);
             }
         }
     }
 
-    fn rest(&mut self, index: usize, now: u64, began: Option<u64>) {
-        self.seats[index] = Seat::Resting { began };
-        self.resting.push_back((now + nanos(REST), index));
-    }
-
-    /// Shows a connection to the poll; what is there already is an event too.
+    /// Shows a connection to the poll.
     fn show(&mut self, index: usize) {
-        let Seat::Taken(guest) = &mut self.seats[index] else {
+        let token = self.crowd.token(index);
+        let Some(guest) = self.crowd.guest(index) else {
             return;
         };
-        let token = Token((self.generations[index] as usize) << 32 | index);
-        let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
-        let fd = guest.stream.as_fd().as_raw_fd();
-        match self
-            .poll
-            .registry()
-            .register(&mut SourceFd(&fd), token, interest)
-        {
+        match self.lookout.show(&guest.stream, token) {
             Ok(()) => guest.watched = true,
             Err(error) => {
                 let errno = Errno::from_io_error(&error);
@@ -604,11 +408,11 @@ impl<'p> Driver<'p> {
 
     /// One try for each young connection; who has nothing yet is shown to the poll.
     fn look(&mut self) {
-        for _ in 0..self.young.len() {
-            let Some(index) = self.young.pop_front() else {
+        for _ in 0..self.crowd.young.len() {
+            let Some(index) = self.crowd.young.pop_front() else {
                 break;
             };
-            let Seat::Taken(guest) = &self.seats[index] else {
+            let Some(guest) = self.crowd.guest(index) else {
                 continue;
             };
             if guest.watched {
@@ -626,28 +430,14 @@ impl<'p> Driver<'p> {
     }
 
     fn wait(&mut self, now: u64) -> Result<(), LoadError> {
-        let must_go_on = !self.young.is_empty()
-            || !self.vacant.is_empty()
-                && (self.plan.mode != Mode::Echo || self.dialling < DIALLING_MAX);
-        if must_go_on {
-            return self.poll_for(Duration::ZERO);
-        }
-        let spin = nanos(self.plan.spin);
-        if spin > 0 {
-            let mut last = now;
-            while last - now < spin && last < self.next_event(last.max(1) - 1) {
-                self.poll_for(Duration::ZERO)?;
-                if !self.events.is_empty() {
-                    return Ok(());
-                }
-                let time = self.watch.nanos();
-                // Polls in vain were not work.
-                self.spun += time - last;
-                last = time;
-            }
-        }
-        let until = self.next_event(now);
-        self.poll_for(Duration::from_nanos(until.saturating_sub(now)))
+        let must_go_on =
+            !self.crowd.young.is_empty() || !self.crowd.vacant.is_empty() && self.may_dial();
+        let until = if must_go_on {
+            now
+        } else {
+            self.next_event(now)
+        };
+        Ok(self.lookout.wait(now, until)?)
     }
 
     /// When the loop has something to do, even if nobody answers.
@@ -657,58 +447,31 @@ impl<'p> Driver<'p> {
             Phase::Measured => self.book.until(),
             Phase::Connecting | Phase::Draining => u64::MAX,
         };
-        let rested = self.resting.front().map_or(u64::MAX, |(until, _)| *until);
+        let rested = self.crowd.next_rested().unwrap_or(u64::MAX);
         self.next_look.min(page).min(rested).max(now)
     }
 
-    fn poll_for(&mut self, time: Duration) -> Result<(), LoadError> {
-        match self.poll.poll(&mut self.events, Some(time)) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error.into()),
-            _ => Ok(()),
-        }
-    }
-
     fn attend(&mut self) {
-        let events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        let events = self.lookout.take();
         for event in &events {
-            let index = event.token().0 & 0xffff_ffff;
-            let generation = event.token().0 >> 32;
-            if self.generations[index] as usize == generation {
+            if let Some(index) = self.crowd.index(event.token()) {
                 let step = self.serve(index, event);
                 self.settle(index, step);
             }
         }
-        self.events = events;
+        self.lookout.give_back(events);
     }
 
     #[inline]
     fn serve(&mut self, index: usize, event: &Event) -> Step {
-        let Seat::Taken(guest) = &mut self.seats[index] else {
+        let Some(guest) = self.crowd.guest(index) else {
             return Step::Wait;
         };
         if guest.stage == Stage::Dialling {
-            match self.plan.mode {
-                Mode::Conn { .. } => match self.write_first(index) {
-                    Step::Wait => {}
-                    step => return step,
-                },
-                Mode::Echo => match guest.stream.is_connected() {
-                    Ok(true) if self.dialer.met_itself(&guest.stream) => {
-                        return Step::Failed(Kind::SelfConnect, None);
-                    }
-                    Ok(true) => {
-                        guest.stage = Stage::Ready;
-                        self.connected();
-                    }
-                    Ok(false) => {}
-                    Err(errno) => return Step::Failed(dial::kind(errno), Some(errno)),
-                },
-            }
-            let Seat::Taken(guest) = &self.seats[index] else {
-                return Step::Wait;
-            };
-            if guest.stage == Stage::Dialling {
-                return Step::Wait;
+            let step = self.welcome(index);
+            let arrived = |guest: &mut super::crowd::Guest| guest.stage != Stage::Dialling;
+            if step != Step::Wait || !self.crowd.guest(index).is_some_and(arrived) {
+                return step;
             }
         }
         if event.is_writable() {
@@ -724,26 +487,42 @@ impl<'p> Driver<'p> {
         Step::Wait
     }
 
+    /// A connection on the way may have arrived.
+    fn welcome(&mut self, index: usize) -> Step {
+        if self.plan.mode != Mode::Echo {
+            return self.write_first(index);
+        }
+        let Some(guest) = self.crowd.guest(index) else {
+            return Step::Wait;
+        };
+        match guest.stream.is_connected() {
+            Ok(true) if self.dialer.met_itself(&guest.stream) => {
+                Step::Failed(Kind::SelfConnect, None)
+            }
+            Ok(true) => {
+                guest.stage = Stage::Ready;
+                self.crowd.connected();
+                Step::Wait
+            }
+            Ok(false) => Step::Wait,
+            Err(errno) => Step::Failed(dial::kind(errno), Some(errno)),
+        }
+    }
+
     fn report(mut self, now: u64) -> Report {
         let cpu = CpuTime::now().since(self.cpu);
         let wall = now.saturating_sub(self.cpu_at);
-        let spun = self.spun - self.spun_before;
+        let spun = self.lookout.spun - self.spun_before;
         let elapsed = self.book.end(now);
-        let held = match self.plan.mode {
-            Mode::Echo => self.open,
-            Mode::Conn { .. } => self.open_max,
-        };
         let held = Held {
             asked: self.plan.connections,
-            held,
+            held: match self.plan.mode {
+                Mode::Echo => self.crowd.open,
+                Mode::Conn { .. } => self.crowd.open_max,
+            },
         };
-        Report::new(
-            self.plan,
-            self.book,
-            held,
-            elapsed,
-            Generator::new(cpu, wall, spun),
-        )
+        let generator = Generator::new(cpu, wall, spun);
+        Report::new(self.plan, self.book, held, elapsed, generator)
     }
 }
 

@@ -6,7 +6,9 @@
 //! - [`plan`]: what to do: whom to ask, how many at once, how long.
 //! - [`payload`]: the bytes that are sent and must come back.
 //! - [`dial`]: opening one connection, and why that failed.
-//! - [`driver`]: the one loop, and the states of a connection.
+//! - `talk`: what is owed on one connection. `crowd`: all connections, and their states.
+//! - `lookout`: the only place that sleeps.
+//! - [`driver`]: the one loop.
 //! - [`book`]: what happened, counted.
 //! - [`histogram`]: latencies. [`report`]: what is printed. [`stopwatch`]: the one look at the clock.
 //!
@@ -14,13 +16,16 @@
 //! model with intended send times, phases of a connection, other modes than `conn` and `echo`.
 
 pub mod book;
+mod crowd;
 pub mod dial;
 pub mod driver;
 pub mod histogram;
+mod lookout;
 pub mod payload;
 pub mod plan;
 pub mod report;
 pub mod stopwatch;
+mod talk;
 
 use std::io;
 
