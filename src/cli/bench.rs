@@ -8,7 +8,7 @@ use clap::{Subcommand, ValueEnum};
 
 use super::{Failure, Outcome, print};
 use crate::config::parse_duration;
-use crate::load::{self, Amount, Close, Endpoint, LoadError, Mode, Plan};
+use crate::load::{self, Amount, Arrivals, Close, Endpoint, LoadError, Mode, Model, Plan};
 
 /// Asks a server as fast as it answers, checks every byte, and says what it saw
 #[derive(Debug, clap::Args)]
@@ -47,11 +47,25 @@ enum CloseArg {
     Server,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ArrivalsArg {
+    Constant,
+    Uniform,
+    Poisson,
+}
+
 #[derive(Debug, clap::Args)]
 struct Common {
     /// tcp://HOST:PORT, HOST:PORT, echo://HOST:PORT, unix:///PATH or echo+unix:///PATH
     endpoint: Endpoint,
-    /// How many connections are open at once
+    /// Open model: requests a second, whatever the server does; latency counts from when each was
+    /// meant to begin
+    #[arg(short, long, value_name = "RATE")]
+    rate: Option<f64>,
+    /// How regularly they come
+    #[arg(long, value_enum, default_value_t = ArrivalsArg::Poisson, requires = "rate")]
+    arrivals: ArrivalsArg,
+    /// How many connections are open at once; with --rate in `conn`, at the most
     #[arg(short, long, value_name = "COUNT", default_value_t = 50)]
     connections: usize,
     /// How long to measure: `500ms`, `10s`, `1m`; a bare number is seconds
@@ -99,6 +113,14 @@ pub fn run(args: Args) -> Outcome {
     let plan = Plan {
         endpoint: common.endpoint,
         mode,
+        model: common.rate.map_or(Model::Closed, |rate| Model::Open {
+            rate,
+            arrivals: match common.arrivals {
+                ArrivalsArg::Constant => Arrivals::Constant,
+                ArrivalsArg::Uniform => Arrivals::Uniform,
+                ArrivalsArg::Poisson => Arrivals::Poisson,
+            },
+        }),
         connections: common.connections,
         pipeline,
         size: common.size,

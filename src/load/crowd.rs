@@ -38,9 +38,20 @@ pub(super) struct Guest {
     /// Whether the poll knows it.
     pub(super) watched: bool,
     pub(super) stage: Stage,
-    /// When dialling began.
+    /// When dialling began, or was meant to.
     pub(super) began: u64,
+    pub(super) stamps: Stamps,
     pub(super) talk: Talk,
+}
+
+/// When what happened on a connection; 0 is not yet.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Stamps {
+    pub(super) dialled: u64,
+    pub(super) connected: u64,
+    /// The first byte of the oldest answer that is not whole.
+    pub(super) first_byte: u64,
+    pub(super) last_byte: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +82,10 @@ pub(super) struct Crowd {
     pub(super) vacant: VecDeque<usize>,
     /// Seats to dial again, and when; all rest equally long, so the first is due first.
     resting: VecDeque<(u64, usize)>,
+    /// Open model: kept connections on which a request may begin, once for each.
+    pub(super) free: VecDeque<usize>,
+    /// Open model: since when there has been one, or a vacant seat.
+    free_since: u64,
     /// Unwatched connections that await an answer, the oldest first.
     pub(super) young: VecDeque<usize>,
     pub(super) dialling: usize,
@@ -90,6 +105,8 @@ impl Crowd {
             depth,
             vacant: (0..count).collect(),
             resting: VecDeque::with_capacity(count),
+            free: VecDeque::with_capacity(count * depth),
+            free_since: 0,
             young: VecDeque::with_capacity(count),
             dialling: 0,
             open: 0,
@@ -129,7 +146,13 @@ impl Crowd {
     }
 
     /// A connection on the way.
-    pub(super) fn seat(&mut self, index: usize, stream: Stream, began: u64, talk: Talk) {
+    pub(super) fn seat(
+        &mut self,
+        index: usize,
+        stream: Stream,
+        (began, dialled): (u64, u64),
+        talk: Talk,
+    ) {
         self.dialling += 1;
         self.generations[index] = self.generations[index].wrapping_add(1);
         self.seats[index] = Seat::Taken(Guest {
@@ -137,6 +160,10 @@ impl Crowd {
             watched: false,
             stage: Stage::Dialling,
             began,
+            stamps: Stamps {
+                dialled,
+                ..Stamps::default()
+            },
             talk,
         });
     }
@@ -241,8 +268,27 @@ impl Crowd {
         drop(guest.stream);
     }
 
+    /// `count` more requests may begin on a kept connection.
+    #[inline]
+    pub(super) fn free(&mut self, index: usize, count: usize, now: u64) {
+        if self.free.is_empty() {
+            self.free_since = now;
+        }
+        self.free.extend(std::iter::repeat_n(index, count));
+    }
+
+    /// A request has begun at `now` that was meant to at `began`: how much of that delay was not
+    /// waiting for a connection.
+    #[inline]
+    pub(super) fn lag(&self, began: u64, now: u64) -> u64 {
+        now.saturating_sub(began.max(self.free_since))
+    }
+
     /// To be dialled again at once.
-    pub(super) fn vacate(&mut self, index: usize) {
+    pub(super) fn vacate(&mut self, index: usize, now: u64) {
+        if self.vacant.is_empty() {
+            self.free_since = now;
+        }
         self.seats[index] = Seat::Vacant;
         self.vacant.push_back(index);
     }
@@ -273,7 +319,12 @@ impl Crowd {
                 break;
             }
             self.resting.pop_front();
-            self.vacant.push_back(index);
+            // A request that was delayed goes before those that did not begin.
+            if self.delayed(index).is_some() {
+                self.vacant.push_front(index);
+            } else {
+                self.vacant.push_back(index);
+            }
         }
     }
 

@@ -17,10 +17,12 @@ use super::LoadError;
 use super::book::{Book, Kind, Phase, nanos};
 use super::crowd::{Crowd, Stage};
 use super::dial::{self, Dialer, Dialled};
-use super::lookout::Lookout;
+use super::histogram::Latencies;
+use super::lookout::{ALARM, Lookout};
 use super::payload::Payload;
-use super::plan::{Close, Mode, Plan, Target};
+use super::plan::{Amount, Close, Mode, Model, Plan, Target};
 use super::report::{Generator, Held, Report};
+use super::schedule::Schedule;
 use super::stopwatch::{CpuTime, Stopwatch};
 use super::talk::Talk;
 
@@ -52,6 +54,10 @@ pub struct Driver<'p> {
     watch: Stopwatch,
     phase: Phase,
     book: Book,
+    /// In the open model.
+    schedule: Option<Schedule>,
+    /// How long the turns took, from waking to the next wait.
+    turns: Latencies,
     payload: Payload,
     dialer: Dialer,
     lookout: Lookout,
@@ -77,10 +83,17 @@ impl<'p> Driver<'p> {
                     until: nanos(plan.warmup),
                 },
             },
-            book: Book::new(plan.amount),
+            book: Book::new(plan),
+            schedule: match (plan.model, plan.mode) {
+                (Model::Open { rate, arrivals }, Mode::Conn { .. }) => {
+                    Some(Schedule::new(arrivals, rate, watch.nanos()))
+                }
+                _ => None,
+            },
+            turns: Latencies::new(),
             payload: Payload::new(plan.size, plan.pipeline),
             dialer: Dialer::new(plan, &target)?,
-            lookout: Lookout::new(watch, plan.spin)?,
+            lookout: Lookout::new(watch, plan.spin, plan.model != Model::Closed)?,
             incoming: vec![0; READ_BYTES].into_boxed_slice(),
             crowd: Crowd::new(plan.connections, plan.pipeline),
             next_look: 0,
@@ -93,14 +106,19 @@ impl<'p> Driver<'p> {
     /// Runs to the end.
     pub fn run(mut self) -> Result<Report, LoadError> {
         let mut now = self.watch.nanos();
+        let mut woke = now;
         while !self.is_over() {
             self.turn_the_page(now); // warm-up, measuring, the end
             self.let_go(now); // who took too long; who has rested
             self.dial(); // who is to be connected
+            self.keep_time(); // whose time has come
             self.look(); // whether young connections have their answer already
-            self.wait(now)?; // the only place that sleeps
+            let asleep = self.watch.nanos();
+            self.turns.record(asleep.saturating_sub(woke), 1);
+            self.wait(asleep)?; // the only place that sleeps
+            woke = self.watch.nanos();
             self.attend(); // who became readable, who became writable
-            now = self.watch.nanos();
+            now = self.watch.nanos(); // what began before this is of the page before
         }
         Ok(self.report(now))
     }
@@ -113,7 +131,15 @@ impl<'p> Driver<'p> {
                 self.plan.mode == Mode::Echo && self.crowd.open == 0
             }
             Phase::Draining => {
-                self.crowd.outstanding + self.crowd.dialling == 0 && self.crowd.all_are_seated()
+                let nobody_waits = self.crowd.outstanding + self.crowd.dialling == 0;
+                match &self.schedule {
+                    None => nobody_waits && self.crowd.all_are_seated(),
+                    Some(schedule) => {
+                        let nobody_can = self.plan.mode == Mode::Echo && self.crowd.open == 0;
+                        let nobody_comes = nobody_can || !self.book.has_due(schedule.next());
+                        nobody_waits && nobody_comes && self.crowd.next_rested().is_none()
+                    }
+                }
             }
         }
     }
@@ -142,7 +168,13 @@ impl<'p> Driver<'p> {
 
     fn begin_measuring(&mut self, now: u64) {
         self.phase = Phase::Measured;
-        self.book.begin(now);
+        // Exactly as many as were asked for count, also those that are late already.
+        let first = match (&self.schedule, self.plan.amount) {
+            (Some(schedule), Amount::Count(_)) => schedule.next().min(now),
+            _ => now,
+        };
+        self.book.begin(first);
+        self.turns.clear();
         self.cpu = CpuTime::now();
         self.cpu_at = now;
         self.spun_before = self.lookout.spun;
@@ -150,6 +182,17 @@ impl<'p> Driver<'p> {
 
     /// Everybody is connected: the first requests of `echo`.
     fn start_everybody(&mut self) {
+        if let Model::Open { rate, arrivals } = self.plan.model {
+            let now = self.watch.nanos();
+            self.schedule = Some(Schedule::new(arrivals, rate, now));
+            for index in 0..self.crowd.len() {
+                if let Some(guest) = self.crowd.guest(index) {
+                    guest.stage = Stage::Talking;
+                    self.crowd.free(index, self.plan.pipeline, now);
+                }
+            }
+            return;
+        }
         for index in 0..self.crowd.len() {
             if let Some(guest) = self.crowd.guest(index) {
                 guest.stage = Stage::Talking;
@@ -179,7 +222,81 @@ impl<'p> Driver<'p> {
         }
     }
 
+    /// Begins what is due, as far as there are connections for it.
+    fn keep_time(&mut self) {
+        let Some(mut schedule) = self.schedule.take() else {
+            return;
+        };
+        let timeout = nanos(self.plan.timeout);
+        loop {
+            let now = self.watch.nanos();
+            let began = schedule.next();
+            if began > now {
+                break;
+            }
+            let is_too_late = now - began >= timeout;
+            let index = match self.plan.mode {
+                _ if is_too_late => None,
+                Mode::Conn { .. } => self.crowd.vacant.pop_front(),
+                Mode::Echo => self.free_guest(),
+            };
+            if !is_too_late && index.is_none() || !self.book.take_due(self.phase, began) {
+                if let Some(index) = index {
+                    self.give_back(index);
+                }
+                break;
+            }
+            schedule.advance();
+            let Some(index) = index else {
+                // It never began: no connection was free in all that time.
+                self.book.lost(began, now);
+                self.book.failed(self.phase, Kind::Timeout, began, now);
+                continue;
+            };
+            if self.book.counts(began, now) {
+                self.book.lag.record(self.crowd.lag(began, now), 1);
+            }
+            match self.plan.mode {
+                Mode::Conn { .. } => self.dial_for(index, began, now),
+                Mode::Echo => {
+                    self.crowd.ask(index, 1, self.plan.size, began);
+                    let step = self.write(index);
+                    self.settle(index, step);
+                }
+            }
+        }
+        self.schedule = Some(schedule);
+    }
+
+    /// A kept connection on which a request may begin; those that failed meanwhile are passed over.
+    fn free_guest(&mut self) -> Option<usize> {
+        loop {
+            let index = self.crowd.free.pop_front()?;
+            if self.crowd.guest(index).is_some() {
+                return Some(index);
+            }
+        }
+    }
+
+    fn give_back(&mut self, index: usize) {
+        match self.plan.mode {
+            Mode::Conn { .. } => self.crowd.vacant.push_front(index),
+            Mode::Echo => self.crowd.free.push_front(index),
+        }
+    }
+
     fn dial(&mut self) {
+        if self.keeps_time_by_dialling() {
+            // Vacant seats wait for their time; only a delayed request goes on.
+            while let Some(index) = self.crowd.vacant.front().copied()
+                && let Some(began) = self.crowd.delayed(index)
+            {
+                self.crowd.vacant.pop_front();
+                let now = self.watch.nanos();
+                self.dial_for(index, began, now);
+            }
+            return;
+        }
         while self.may_dial() {
             let Some(index) = self.crowd.vacant.pop_front() else {
                 break;
@@ -187,6 +304,10 @@ impl<'p> Driver<'p> {
             let now = self.watch.nanos();
             self.dial_one(index, now);
         }
+    }
+
+    fn keeps_time_by_dialling(&self) -> bool {
+        self.plan.model != Model::Closed && self.plan.mode != Mode::Echo
     }
 
     fn may_dial(&self) -> bool {
@@ -198,7 +319,11 @@ impl<'p> Driver<'p> {
         if self.plan.mode != Mode::Echo && delayed.is_none() && self.book.take(self.phase, 1) == 0 {
             return self.crowd.abandon(index);
         }
-        let began = delayed.unwrap_or(now);
+        self.dial_for(index, delayed.unwrap_or(now), now);
+    }
+
+    /// Dials for a request that began, or was meant to, at `began`.
+    fn dial_for(&mut self, index: usize, began: u64, now: u64) {
         let stream = match self.dialer.dial() {
             Ok(Dialled::Begun(stream)) => stream,
             Ok(Dialled::Later) if now.saturating_sub(began) < nanos(self.plan.timeout) => {
@@ -215,7 +340,7 @@ impl<'p> Driver<'p> {
             }
         };
         let at = self.payload.start(self.crowd.next_number(index));
-        self.crowd.seat(index, stream, began, Talk::new(at));
+        self.crowd.seat(index, stream, (began, now), Talk::new(at));
         if self.plan.mode == Mode::Echo {
             return self.show(index);
         }
@@ -245,6 +370,7 @@ impl<'p> Driver<'p> {
             Ok(_) if self.dialer.met_itself(&guest.stream) => Step::Failed(Kind::SelfConnect, None),
             Ok(n) => {
                 guest.stage = Stage::Talking;
+                guest.stamps.connected = self.watch.nanos();
                 let began = guest.began;
                 self.crowd.connected();
                 self.crowd.ask(index, 1, self.plan.size, began);
@@ -296,12 +422,16 @@ impl<'p> Driver<'p> {
             let heard = guest
                 .talk
                 .hear(&self.incoming[..n], &self.payload, self.plan.size);
+            if guest.stamps.first_byte == 0 {
+                guest.stamps.first_byte = self.watch.nanos();
+            }
             match heard {
                 Err(kind) => return Step::Failed(kind, None),
                 Ok(0) => {}
                 Ok(answered) => match self.plan.mode {
                     Mode::Conn { close } => {
                         guest.stage = Stage::Leaving;
+                        guest.stamps.last_byte = self.watch.nanos();
                         if close != Close::Server {
                             return Step::Done;
                         }
@@ -323,11 +453,39 @@ impl<'p> Driver<'p> {
     /// The oldest `count` requests of a kept connection are answered: asks as many again.
     #[inline]
     fn answered(&mut self, index: usize, count: usize) -> Step {
+        let Some(guest) = self.crowd.guest(index) else {
+            return Step::Wait;
+        };
+        let mut first_byte = std::mem::take(&mut guest.stamps.first_byte);
         let now = self.watch.nanos();
+        if guest.talk.is_inside(self.plan.size) {
+            guest.stamps.first_byte = now;
+        }
         let book = &mut self.book;
         self.crowd.answered(index, count, |began, run| {
             book.answered(began, now, run as u64);
+            if book.counts(began, now) {
+                let mut rest = run as u64;
+                // Only the oldest can have come in part before.
+                if first_byte != 0 {
+                    book.phases
+                        .first_byte
+                        .record(first_byte.saturating_sub(began), 1);
+                    book.phases.last_byte.record(now - first_byte, 1);
+                    (first_byte, rest) = (0, rest - 1);
+                }
+                if rest > 0 {
+                    book.phases
+                        .first_byte
+                        .record(now.saturating_sub(began), rest);
+                    book.phases.last_byte.record(0, rest);
+                }
+            }
         });
+        if self.plan.model != Model::Closed {
+            self.crowd.free(index, count, now);
+            return Step::Wait;
+        }
         self.ask(index, count, now);
         self.write(index)
     }
@@ -337,13 +495,27 @@ impl<'p> Driver<'p> {
         match step {
             Step::Wait => {}
             Step::Done => {
-                let Some(began) = self.crowd.guest(index).map(|guest| guest.began) else {
+                let guest = self.crowd.guest(index);
+                let Some((began, stamps)) = guest.map(|guest| (guest.began, guest.stamps)) else {
                     return;
                 };
                 self.crowd.leave(index);
                 let now = self.watch.nanos();
                 self.book.answered(began, now, 1);
-                if self.phase != Phase::Draining {
+                if self.book.counts(began, now) {
+                    let phases = &mut self.book.phases;
+                    for (phase, from, to) in [
+                        (&mut phases.connect, stamps.dialled, stamps.connected),
+                        (&mut phases.first_byte, stamps.connected, stamps.first_byte),
+                        (&mut phases.last_byte, stamps.first_byte, stamps.last_byte),
+                        (&mut phases.close, stamps.last_byte, now),
+                    ] {
+                        phase.record(to.saturating_sub(from), 1);
+                    }
+                }
+                if self.plan.model != Model::Closed {
+                    self.crowd.vacate(index, now);
+                } else if self.phase != Phase::Draining {
                     self.dial_one(index, now);
                 }
             }
@@ -378,12 +550,15 @@ impl<'p> Driver<'p> {
 
     /// `conn` goes on with the next request; `echo` goes on without this connection.
     fn after_failure(&mut self, index: usize, kind: Kind, now: u64) {
+        if self.keeps_time_by_dialling() {
+            return self.crowd.vacate(index, now);
+        }
         if self.plan.mode == Mode::Echo || self.phase == Phase::Draining {
             return self.crowd.abandon(index);
         }
         match kind {
             Kind::Reset | Kind::Timeout | Kind::ShortAnswer | Kind::WrongAnswer => {
-                self.crowd.vacate(index);
+                self.crowd.vacate(index, now);
             }
             Kind::Refused | Kind::NoPort | Kind::NoDescriptor | Kind::SelfConnect | Kind::Other => {
                 self.crowd.rest(index, now + nanos(REST), None);
@@ -430,8 +605,8 @@ impl<'p> Driver<'p> {
     }
 
     fn wait(&mut self, now: u64) -> Result<(), LoadError> {
-        let must_go_on =
-            !self.crowd.young.is_empty() || !self.crowd.vacant.is_empty() && self.may_dial();
+        let must_go_on = !self.crowd.young.is_empty()
+            || !self.crowd.vacant.is_empty() && self.may_dial() && !self.keeps_time_by_dialling();
         let until = if must_go_on {
             now
         } else {
@@ -448,12 +623,27 @@ impl<'p> Driver<'p> {
             Phase::Connecting | Phase::Draining => u64::MAX,
         };
         let rested = self.crowd.next_rested().unwrap_or(u64::MAX);
-        self.next_look.min(page).min(rested).max(now)
+        let due = match &self.schedule {
+            Some(schedule)
+                if self.phase != Phase::Draining || self.book.has_due(schedule.next()) =>
+            {
+                let has_room = match self.plan.mode {
+                    Mode::Conn { .. } => !self.crowd.vacant.is_empty(),
+                    Mode::Echo => !self.crowd.free.is_empty(),
+                };
+                if has_room { schedule.next() } else { u64::MAX }
+            }
+            _ => u64::MAX,
+        };
+        self.next_look.min(page).min(rested).min(due).max(now)
     }
 
     fn attend(&mut self) {
         let events = self.lookout.take();
         for event in &events {
+            if event.token() == ALARM {
+                continue;
+            }
             if let Some(index) = self.crowd.index(event.token()) {
                 let step = self.serve(index, event);
                 self.settle(index, step);
@@ -501,6 +691,8 @@ impl<'p> Driver<'p> {
             }
             Ok(true) => {
                 guest.stage = Stage::Ready;
+                let took = self.watch.nanos().saturating_sub(guest.stamps.dialled);
+                self.book.phases.connect.record(took, 1);
                 self.crowd.connected();
                 Step::Wait
             }
@@ -521,7 +713,7 @@ impl<'p> Driver<'p> {
                 Mode::Conn { .. } => self.crowd.open_max,
             },
         };
-        let generator = Generator::new(cpu, wall, spun);
+        let generator = Generator::new(cpu, wall, spun, &self.turns, &self.book.lag);
         Report::new(self.plan, self.book, held, elapsed, generator)
     }
 }

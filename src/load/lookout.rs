@@ -1,17 +1,25 @@
 //! Waiting for sockets: the only place of a run that sleeps.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
 
 use super::book::nanos;
 use super::stopwatch::Stopwatch;
 
 /// How many events one wait reports.
 const EVENTS: usize = 1024;
+/// What the poll calls the alarm; no seat has this number.
+pub(super) const ALARM: Token = Token(usize::MAX);
+/// Sleeping and waking takes about this long: what is due sooner is awaited polling.
+const TOO_SHORT: u64 = 20_000;
 
 /// A poll of its own, and what it reported last.
 #[derive(Debug)]
@@ -19,6 +27,8 @@ pub(super) struct Lookout {
     poll: Poll,
     events: Events,
     watch: Stopwatch,
+    /// The poll's own timeout counts in milliseconds; a schedule needs better.
+    alarm: Option<OwnedFd>,
     /// How long to poll before sleeping.
     spin: u64,
     /// How long was polled in vain, in all.
@@ -27,9 +37,22 @@ pub(super) struct Lookout {
 
 impl Lookout {
     /// Watches nobody yet.
-    pub(super) fn new(watch: Stopwatch, spin: Duration) -> io::Result<Self> {
+    pub(super) fn new(watch: Stopwatch, spin: Duration, is_precise: bool) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let alarm = if is_precise {
+            let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+            let alarm = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+            // Edge-triggered: each expiry is an event, so it need not be read.
+            let fd = alarm.as_raw_fd();
+            poll.registry()
+                .register(&mut SourceFd(&fd), ALARM, Interest::READABLE)?;
+            Some(alarm)
+        } else {
+            None
+        };
         Ok(Self {
-            poll: Poll::new()?,
+            poll,
+            alarm,
             events: Events::with_capacity(EVENTS),
             watch,
             spin: nanos(spin),
@@ -60,7 +83,27 @@ impl Lookout {
             self.spun += time - last;
             last = time;
         }
-        self.poll_for(Duration::from_nanos(until.saturating_sub(last)))
+        let left = until.saturating_sub(last);
+        match &self.alarm {
+            Some(_) if (1..TOO_SHORT).contains(&left) => {
+                self.poll_for(Duration::ZERO)?;
+                if self.events.is_empty() {
+                    self.spun += self.watch.nanos() - last;
+                }
+                Ok(())
+            }
+            Some(alarm) if left > 0 => {
+                let time =
+                    Timespec::try_from(Duration::from_nanos(left)).map_err(io::Error::other)?;
+                let once = Itimerspec {
+                    it_interval: Timespec::default(),
+                    it_value: time,
+                };
+                timerfd_settime(alarm, TimerfdTimerFlags::empty(), &once)?;
+                self.poll_for(Duration::from_nanos(left))
+            }
+            _ => self.poll_for(Duration::from_nanos(left)),
+        }
     }
 
     fn poll_for(&mut self, time: Duration) -> io::Result<()> {

@@ -10,10 +10,12 @@
 //! - `lookout`: the only place that sleeps.
 //! - [`driver`]: the one loop.
 //! - [`book`]: what happened, counted.
-//! - [`histogram`]: latencies. [`report`]: what is printed. [`stopwatch`]: the one look at the clock.
+//! - [`schedule`]: when requests are meant to begin, in the open model.
+//! - [`histogram`]: latencies. [`series`]: second by second. [`report`]: what is printed. [`stopwatch`]: the one look at the clock.
 //!
-//! The model is *closed*: a connection asks again once it is answered. Not done here yet: an open
-//! model with intended send times, phases of a connection, other modes than `conn` and `echo`.
+//! The model is *closed*, where a connection asks again once it is answered, or *open*, where each
+//! request has its time and latency counts from then. Not done here yet: other modes than `conn`
+//! and `echo`, other answers than an echo.
 
 pub mod book;
 mod crowd;
@@ -24,13 +26,16 @@ mod lookout;
 pub mod payload;
 pub mod plan;
 pub mod report;
+pub mod schedule;
+pub mod series;
 pub mod stopwatch;
 mod talk;
 
 use std::io;
 
-pub use plan::{Amount, Close, Endpoint, Mode, Plan, PlanError};
+pub use plan::{Amount, Close, Endpoint, Mode, Model, Plan, PlanError};
 pub use report::Report;
+pub use schedule::Arrivals;
 
 /// Why a run could not be made at all; what goes wrong during one is counted in its [`Report`].
 #[derive(Debug, thiserror::Error)]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::LoadError;
+use super::schedule::Arrivals;
 
 /// Everything a run is told.
 #[derive(Debug, Clone)]
@@ -18,7 +19,9 @@ pub struct Plan {
     pub endpoint: Endpoint,
     /// What one request is.
     pub mode: Mode,
-    /// How many connections are open at once.
+    /// What makes a request begin.
+    pub model: Model,
+    /// How many connections are open at once; in the open model of [`Mode::Conn`], at the most.
     pub connections: usize,
     /// How many requests a connection has in flight; 1 in [`Mode::Conn`].
     pub pipeline: usize,
@@ -54,6 +57,31 @@ impl Mode {
         match self {
             Mode::Conn { .. } => "conn",
             Mode::Echo => "echo",
+        }
+    }
+}
+
+/// What makes a request begin.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Model {
+    /// The answer to the one before: a stalled server is asked less, and who would have come
+    /// meanwhile is not seen.
+    Closed,
+    /// Its time: latency counts from when it was meant to begin, whatever kept it.
+    Open {
+        /// How many a second.
+        rate: f64,
+        /// How regularly.
+        arrivals: Arrivals,
+    },
+}
+
+impl Model {
+    /// As it is called in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Model::Closed => "closed",
+            Model::Open { .. } => "open",
         }
     }
 }
@@ -105,6 +133,9 @@ pub enum PlanError {
         /// What was asked for.
         given: u64,
     },
+    /// No rate that could be kept.
+    #[error("the rate must be above 0 and at most {RATE_MAX} a second, not {0}")]
+    Rate(String),
     /// Not an endpoint.
     #[error(
         "{0:?} is no endpoint: write tcp://HOST:PORT, HOST:PORT, echo://HOST:PORT, unix:///PATH or echo+unix:///PATH"
@@ -127,12 +158,16 @@ pub const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
 /// The ring of start times of one connection.
 pub const PIPELINE_MAX: usize = 1 << 16;
 
+/// Ten times what one thread can send.
+pub const RATE_MAX: f64 = 1e7;
+
 impl Plan {
     /// A run with the defaults of the command line: one second after 200 ms, 64 bytes, 50 at once.
     pub fn new(endpoint: Endpoint, mode: Mode) -> Self {
         Self {
             endpoint,
             mode,
+            model: Model::Closed,
             connections: 50,
             pipeline: 1,
             size: 64,
@@ -160,6 +195,11 @@ impl Plan {
         )?;
         if self.mode != Mode::Echo {
             bounds("the pipeline's depth in this mode", self.pipeline, 1)?;
+        }
+        if let Model::Open { rate, .. } = self.model
+            && !(rate > 0.0 && rate <= RATE_MAX)
+        {
+            return Err(PlanError::Rate(rate.to_string()));
         }
         if self.timeout.is_zero() {
             return Err(PlanError::Bounds {

@@ -6,14 +6,20 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::book::{Book, Errors};
-use super::histogram::Summary;
-use super::plan::{Amount, Close, Mode, Plan};
+use super::histogram::{Latencies, Summary};
+use super::plan::{Amount, Close, Mode, Model, Plan};
+use super::schedule::Arrivals;
+use super::series::Second;
 use super::stopwatch::CpuTime;
 
 /// Changes when a field changes its meaning or goes; new ones may come without.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 /// A generator that has less of its time to spare measured itself.
 const LIMIT_SHARE: f64 = 0.9;
+/// What is shorter is noise of the machine.
+const STALL: Duration = Duration::from_millis(50);
+/// A schedule that 1 % of the requests missed by this much, with a connection free, was not kept.
+const LAG_US: f64 = 1_000.0;
 
 /// What a run saw.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -26,7 +32,10 @@ pub struct Report {
     pub endpoint: String,
     /// `closed`: a connection asks again once it is answered, so a stalled server is asked less, and
     /// the waiting of those who would have come meanwhile is not seen.
+    /// `open`: a request has its time, and its latency counts from then.
     pub model: &'static str,
+    /// What the open model was to keep.
+    pub schedule: Option<Intended>,
     /// How many connections were wanted and had.
     pub connections: Held,
     /// Requests in flight on each connection.
@@ -43,9 +52,15 @@ pub struct Report {
     pub requests: Requests,
     /// Answers while measuring, a second.
     pub rate_per_s: f64,
-    /// From the beginning of a request to its last byte, in microseconds; in `conn` from dialling to
+    /// In a closed model: what it did not see, if there was a stall.
+    pub hidden: Option<Hidden>,
+    /// From the beginning of a request (open model: when it was meant to begin) to its last byte, in microseconds; in `conn` from dialling to
     /// the close.
     pub latency_us: Summary,
+    /// What that consists of.
+    pub phases_us: PhaseSummaries,
+    /// What happened in each second.
+    pub seconds: Vec<Second>,
     /// What failed: in `conn` requests, in `echo` connections.
     pub errors: Errors,
     /// What failed during warm-up.
@@ -54,6 +69,50 @@ pub struct Report {
     pub other_error: Option<String>,
     /// What the generator itself used.
     pub generator: Generator,
+}
+
+/// What an open model was to keep.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Intended {
+    /// Requests a second.
+    pub rate_per_s: f64,
+    /// How regularly.
+    pub arrivals: Arrivals,
+}
+
+/// What a closed model cannot show: who would have come while nobody was answered.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Hidden {
+    /// The longest time without any answer, in microseconds.
+    pub stall_us: f64,
+    /// About how many requests would have come meanwhile at the rate of the run, and did not.
+    pub not_asked: u64,
+}
+
+impl Hidden {
+    /// A stall is one that is long in itself, and in which several times as many would have come as
+    /// were waiting.
+    fn of(book: &Book, rate: f64, in_flight: usize) -> Option<Self> {
+        let stall = Duration::from_nanos(book.longest_gap);
+        let missed = whole(rate * stall.as_secs_f64()).saturating_sub(in_flight as u64);
+        (stall >= STALL && missed > in_flight as u64).then_some(Self {
+            stall_us: round(stall.as_secs_f64() * 1e6, 1),
+            not_asked: missed,
+        })
+    }
+}
+
+/// The figures of each phase, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct PhaseSummaries {
+    /// From dialling to being connected.
+    pub connect: Summary,
+    /// From being connected (`conn`) or asking (`echo`) to the first byte of the answer.
+    pub first_byte: Summary,
+    /// From the first byte of the answer to its last.
+    pub last_byte: Summary,
+    /// From the last byte of the answer to the end of the connection; in `echo` of nothing.
+    pub close: Summary,
 }
 
 /// Connections wanted and had.
@@ -87,13 +146,17 @@ pub struct Generator {
     pub busy_share: f64,
     /// Time ready to run while something else had the processor.
     pub queued_share: f64,
-    /// Whether it had no time to spare: then the figures are its own rather than the server's.
+    /// How long its turns took, from waking to the next wait: what came meanwhile was seen late.
+    pub turn_us: Summary,
+    /// Open model: how long after its time a request began although a connection was free.
+    pub lag_us: Summary,
+    /// Whether it had no time to spare, or missed its schedule: then the figures are its own rather than the server's.
     pub was_the_limit: bool,
 }
 
 impl Generator {
     /// From nanoseconds of processor, of the clock on the wall, and of polling in vain.
-    pub fn new(cpu: CpuTime, wall: u64, spun: u64) -> Self {
+    pub fn new(cpu: CpuTime, wall: u64, spun: u64, turns: &Latencies, lag: &Latencies) -> Self {
         let share = |nanos: u64| {
             if wall == 0 {
                 0.0
@@ -103,11 +166,14 @@ impl Generator {
         };
         let busy = share(cpu.used.saturating_sub(spun));
         let queued = share(cpu.queued);
+        let lag_us = lag.summary();
         Self {
+            turn_us: turns.summary(),
+            lag_us,
             cpu_share: round(share(cpu.used), 3),
             busy_share: round(busy, 3),
             queued_share: round(queued, 3),
-            was_the_limit: busy + queued >= LIMIT_SHARE,
+            was_the_limit: busy + queued >= LIMIT_SHARE || lag_us.p99 >= LAG_US,
         }
     }
 }
@@ -116,16 +182,40 @@ impl Report {
     /// Of what `book` holds after `elapsed` nanoseconds.
     pub fn new(
         plan: &Plan,
-        book: Book,
+        mut book: Book,
         connections: Held,
         elapsed: u64,
         generator: Generator,
     ) -> Self {
+        let rate_per_s = if elapsed == 0 {
+            0.0
+        } else {
+            round(ratio(book.answers, elapsed) * 1e9, 1)
+        };
+        let in_flight = plan.connections.saturating_mul(plan.pipeline);
         Self {
+            seconds: book.series(elapsed),
+            hidden: match plan.model {
+                Model::Closed => Hidden::of(&book, rate_per_s, in_flight),
+                Model::Open { .. } => None,
+            },
+            schedule: match plan.model {
+                Model::Closed => None,
+                Model::Open { rate, arrivals } => Some(Intended {
+                    rate_per_s: rate,
+                    arrivals,
+                }),
+            },
+            phases_us: PhaseSummaries {
+                connect: book.phases.connect.summary(),
+                first_byte: book.phases.first_byte.summary(),
+                last_byte: book.phases.last_byte.summary(),
+                close: book.phases.close.summary(),
+            },
             schema: SCHEMA,
             mode: plan.mode.name(),
             endpoint: plan.endpoint.to_string(),
-            model: "closed",
+            model: plan.model.name(),
             connections,
             pipeline: plan.pipeline,
             size_bytes: plan.size,
@@ -145,11 +235,7 @@ impl Report {
                 late: book.late,
                 unanswered: book.unanswered,
             },
-            rate_per_s: if elapsed == 0 {
-                0.0
-            } else {
-                round(ratio(book.answers, elapsed) * 1e9, 1)
-            },
+            rate_per_s,
             latency_us: book.latencies.summary(),
             errors: book.errors,
             warmup_errors: book.warmup_errors,
@@ -192,10 +278,23 @@ impl fmt::Display for Report {
                 self.pipeline, self.size_bytes
             )?,
         }
-        writeln!(
-            f,
-            "  model      closed: asks again once it is answered; waiting behind a stall is not all seen"
-        )?;
+        match (&self.schedule, &self.hidden) {
+            (Some(schedule), _) => writeln!(
+                f,
+                "  model      open: {} requests a second, {} arrivals; latency counts from when each was meant to begin",
+                schedule.rate_per_s, schedule.arrivals
+            )?,
+            (None, None) => writeln!(
+                f,
+                "  model      closed: asks again once it is answered; waiting behind a stall is not all seen"
+            )?,
+            (None, Some(hidden)) => writeln!(
+                f,
+                "  model      closed: asks again once it is answered, and so HIDES a stall of {}: some {} requests\n             would have come meanwhile and are in no percentile; `--rate` shows them",
+                Micros(hidden.stall_us),
+                grouped(hidden.not_asked)
+            )?,
+        }
         writeln!(
             f,
             "  rate       {} /s   ({} answers in {:.3} s, after {:.3} s of warm-up)",
@@ -216,15 +315,18 @@ impl fmt::Display for Report {
         if l.count == 0 {
             writeln!(f, "  latency    of nothing: no answer came")?;
         } else {
-            writeln!(
-                f,
-                "  latency    p50 {}   p90 {}   p99 {}   p99.9 {}   max {}",
-                Micros(l.p50),
-                Micros(l.p90),
-                Micros(l.p99),
-                Micros(l.p99_9),
-                Micros(l.max)
-            )?;
+            writeln!(f, "  latency    {l}")?;
+        }
+        for (name, sum) in [
+            ("connect", &self.phases_us.connect),
+            ("first byte", &self.phases_us.first_byte),
+            ("last byte", &self.phases_us.last_byte),
+            ("close", &self.phases_us.close),
+            ("sent late", &self.generator.lag_us),
+        ] {
+            if sum.max > 0.0 {
+                writeln!(f, "    {name:10} {sum}")?;
+            }
         }
         writeln!(
             f,
@@ -271,6 +373,20 @@ impl fmt::Display for Report {
             } else {
                 ""
             }
+        )
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "p50 {}   p90 {}   p99 {}   p99.9 {}   max {}",
+            Micros(self.p50),
+            Micros(self.p90),
+            Micros(self.p99),
+            Micros(self.p99_9),
+            Micros(self.max)
         )
     }
 }
@@ -333,9 +449,14 @@ mod tests {
     fn a_generator_that_waited_for_its_processor_was_the_limit() {
         let wall = 1_000_000_000;
         let used = |used, queued| CpuTime { used, queued };
-        assert!(Generator::new(used(wall, 0), wall, 0).was_the_limit);
-        assert!(Generator::new(used(wall / 2, wall / 2), wall, 0).was_the_limit);
-        assert!(!Generator::new(used(wall / 2, 0), wall, 0).was_the_limit);
-        assert!(!Generator::new(used(wall, 0), wall, wall / 2).was_the_limit);
+        let none = Latencies::new();
+        let limit = |cpu, spun| Generator::new(cpu, wall, spun, &none, &none).was_the_limit;
+        assert!(limit(used(wall, 0), 0));
+        assert!(limit(used(wall / 2, wall / 2), 0));
+        assert!(!limit(used(wall / 2, 0), 0));
+        assert!(!limit(used(wall, 0), wall / 2));
+        let mut late = Latencies::new();
+        late.record(2_000_000, 1);
+        assert!(Generator::new(used(0, 0), wall, 0, &none, &late).was_the_limit);
     }
 }

@@ -47,6 +47,12 @@ impl Talk {
         payload.stretch(self.write_at, self.unsent)
     }
 
+    /// Whether part of an answer has come.
+    #[inline]
+    pub(super) fn is_inside(&self, size: usize) -> bool {
+        !self.unread.is_multiple_of(size)
+    }
+
     /// `n` bytes of it were.
     #[inline]
     pub(super) fn sent(&mut self, n: usize, payload: &Payload) {
