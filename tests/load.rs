@@ -337,8 +337,8 @@ fn the_json_has_the_fields_that_scripts_read() {
     assert_eq!(json["requests"]["answered"], 10);
     assert_eq!(
         keys(&json),
-        "close connections elapsed_s endpoint errors generator hidden latency_us mode model other_error phases_us \
-         pipeline rate_per_s requests schedule schema seconds size_bytes warmup_errors warmup_s"
+        "close connections datagrams elapsed_s endpoint errors generator hidden latency_us mode model other_error phases_us \
+         pipeline rate_per_s requests schedule schema seconds server size_bytes warmup_errors warmup_s"
     );
     assert_eq!(
         keys(&json["latency_us"]),

@@ -38,6 +38,21 @@ enum ModeArgs {
         #[arg(long, value_name = "DEPTH", default_value_t = 1)]
         pipeline: usize,
     },
+    /// Datagrams: one out, the same back; what is lost, doubled or overtaken on the way is counted
+    ///
+    /// A datagram of 8 bytes or more carries its number. One that is not answered within --timeout is lost.
+    Udp {
+        #[command(flatten)]
+        common: Common,
+        /// How many datagrams are in flight; with --rate as many as it takes
+        #[arg(long, value_name = "COUNT", default_value_t = 64)]
+        window: usize,
+    },
+    /// Connections that say nothing: how many are held, why not more, and (with --pid) what each costs
+    Hold {
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -89,9 +104,34 @@ struct Common {
     /// Local addresses to connect from, in turn: each has ports of its own
     #[arg(long, value_name = "ADDRESS,…", value_delimiter = ',')]
     source: Vec<IpAddr>,
+    /// The server's process: its processor time, memory and sleeps join the result
+    #[arg(long, value_name = "PID")]
+    pid: Option<u32>,
     /// Prints the result as JSON
     #[arg(long)]
     json: bool,
+}
+
+impl Common {
+    /// Where only the host and the port were given, or a service, datagrams are meant.
+    fn over_udp(mut self) -> Self {
+        if let Endpoint::Tcp(address) = self.endpoint {
+            self.endpoint = Endpoint::Udp(address);
+        }
+        self
+    }
+
+    /// Nothing is asked, so nothing warms up.
+    fn without_requests(mut self) -> Result<Self, Failure> {
+        if self.rate.is_some() || self.count.is_some() {
+            return Err(Failure::Usage(
+                "`bench hold` asks nothing: it takes --connections and --duration, no --rate and no --count"
+                    .to_owned(),
+            ));
+        }
+        self.warmup = Some(Duration::ZERO);
+        Ok(self)
+    }
 }
 
 /// The warm-up of a run by duration.
@@ -109,6 +149,8 @@ pub fn run(args: Args) -> Outcome {
             (common, Mode::Conn { close }, 1)
         }
         ModeArgs::Echo { common, pipeline } => (common, Mode::Echo, pipeline),
+        ModeArgs::Udp { common, window } => (common.over_udp(), Mode::Udp, window),
+        ModeArgs::Hold { common } => (common.without_requests()?, Mode::Hold, 1),
     };
     let plan = Plan {
         endpoint: common.endpoint,
@@ -139,6 +181,7 @@ pub fn run(args: Args) -> Outcome {
             .into_iter()
             .map(|ip| SocketAddr::new(ip, 0))
             .collect(),
+        pid: common.pid,
     };
     let report = load::run(&plan).map_err(|error| match error {
         LoadError::Plan(error) => Failure::Usage(error.to_string()),

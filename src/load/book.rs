@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::histogram::Latencies;
 use super::plan::{Amount, Model, Plan};
+use super::schedule::Schedule;
 use super::series::{Second, Series};
 
 /// Why a request or a connection failed.
@@ -133,6 +134,8 @@ pub struct Book {
     amount: Amount,
     /// Whether a request counts by its beginning.
     by_beginning: bool,
+    /// Whether it begins with the next request rather than now.
+    is_exact: bool,
     /// When measuring began; never, before that.
     since: u64,
     /// When it ended: given by the amount, or by the last request of a count.
@@ -174,6 +177,7 @@ impl Book {
         let amount = plan.amount;
         Self {
             amount,
+            is_exact: plan.warmup.is_zero() || matches!(amount, Amount::Count(_)),
             by_beginning: plan.model != Model::Closed || matches!(amount, Amount::Count(_)),
             since: u64::MAX,
             until: u64::MAX,
@@ -200,7 +204,14 @@ impl Book {
     }
 
     /// Measuring begins.
-    pub fn begin(&mut self, now: u64) {
+    ///
+    /// Exactly as many as were asked for count, also those that are late already: with a count, and
+    /// without a warm-up, it begins when the next one on the schedule was meant to.
+    pub fn begin(&mut self, now: u64, schedule: Option<&Schedule>) {
+        let now = match schedule {
+            Some(schedule) if self.is_exact => schedule.next().min(now),
+            _ => now,
+        };
         self.since = now;
         self.last_answer = now;
         self.series.begin(now);

@@ -20,7 +20,8 @@ use super::dial::{self, Dialer, Dialled};
 use super::histogram::Latencies;
 use super::lookout::{ALARM, Lookout};
 use super::payload::Payload;
-use super::plan::{Amount, Close, Mode, Model, Plan, Target};
+use super::plan::{Close, Mode, Model, Plan, Target};
+use super::process::Usage;
 use super::report::{Generator, Held, Report};
 use super::schedule::Schedule;
 use super::stopwatch::{CpuTime, Stopwatch};
@@ -58,6 +59,9 @@ pub struct Driver<'p> {
     schedule: Option<Schedule>,
     /// How long the turns took, from waking to the next wait.
     turns: Latencies,
+    /// The server's process before the first connection, and when measuring began.
+    before: Option<Usage>,
+    measured: Option<Usage>,
     payload: Payload,
     dialer: Dialer,
     lookout: Lookout,
@@ -78,10 +82,10 @@ impl<'p> Driver<'p> {
             plan,
             watch,
             phase: match plan.mode {
-                Mode::Echo => Phase::Connecting,
                 Mode::Conn { .. } => Phase::WarmUp {
                     until: nanos(plan.warmup),
                 },
+                _ => Phase::Connecting,
             },
             book: Book::new(plan),
             schedule: match (plan.model, plan.mode) {
@@ -91,6 +95,8 @@ impl<'p> Driver<'p> {
                 _ => None,
             },
             turns: Latencies::new(),
+            before: plan.pid.and_then(Usage::of),
+            measured: None,
             payload: Payload::new(plan.size, plan.pipeline),
             dialer: Dialer::new(plan, &target)?,
             lookout: Lookout::new(watch, plan.spin, plan.model != Model::Closed)?,
@@ -128,14 +134,14 @@ impl<'p> Driver<'p> {
             Phase::Connecting => false,
             // A kept connection that failed is not replaced: without any there is nobody to ask.
             Phase::WarmUp { .. } | Phase::Measured => {
-                self.plan.mode == Mode::Echo && self.crowd.open == 0
+                self.plan.mode.keeps() && self.crowd.open == 0
             }
             Phase::Draining => {
                 let nobody_waits = self.crowd.outstanding + self.crowd.dialling == 0;
                 match &self.schedule {
                     None => nobody_waits && self.crowd.all_are_seated(),
                     Some(schedule) => {
-                        let nobody_can = self.plan.mode == Mode::Echo && self.crowd.open == 0;
+                        let nobody_can = self.plan.mode.keeps() && self.crowd.open == 0;
                         let nobody_comes = nobody_can || !self.book.has_due(schedule.next());
                         nobody_waits && nobody_comes && self.crowd.next_rested().is_none()
                     }
@@ -168,13 +174,9 @@ impl<'p> Driver<'p> {
 
     fn begin_measuring(&mut self, now: u64) {
         self.phase = Phase::Measured;
-        // Exactly as many as were asked for count, also those that are late already.
-        let first = match (&self.schedule, self.plan.amount) {
-            (Some(schedule), Amount::Count(_)) => schedule.next().min(now),
-            _ => now,
-        };
-        self.book.begin(first);
+        self.book.begin(now, self.schedule.as_ref());
         self.turns.clear();
+        self.measured = self.plan.pid.and_then(Usage::of);
         self.cpu = CpuTime::now();
         self.cpu_at = now;
         self.spun_before = self.lookout.spun;
@@ -182,6 +184,14 @@ impl<'p> Driver<'p> {
 
     /// Everybody is connected: the first requests of `echo`.
     fn start_everybody(&mut self) {
+        if self.plan.mode == Mode::Hold {
+            for index in 0..self.crowd.len() {
+                if let Some(guest) = self.crowd.guest(index) {
+                    guest.stage = Stage::Talking;
+                }
+            }
+            return;
+        }
         if let Model::Open { rate, arrivals } = self.plan.model {
             let now = self.watch.nanos();
             self.schedule = Some(Schedule::new(arrivals, rate, now));
@@ -238,7 +248,7 @@ impl<'p> Driver<'p> {
             let index = match self.plan.mode {
                 _ if is_too_late => None,
                 Mode::Conn { .. } => self.crowd.vacant.pop_front(),
-                Mode::Echo => self.free_guest(),
+                _ => self.free_guest(),
             };
             if !is_too_late && index.is_none() || !self.book.take_due(self.phase, began) {
                 if let Some(index) = index {
@@ -258,7 +268,7 @@ impl<'p> Driver<'p> {
             }
             match self.plan.mode {
                 Mode::Conn { .. } => self.dial_for(index, began, now),
-                Mode::Echo => {
+                _ => {
                     self.crowd.ask(index, 1, self.plan.size, began);
                     let step = self.write(index);
                     self.settle(index, step);
@@ -281,7 +291,7 @@ impl<'p> Driver<'p> {
     fn give_back(&mut self, index: usize) {
         match self.plan.mode {
             Mode::Conn { .. } => self.crowd.vacant.push_front(index),
-            Mode::Echo => self.crowd.free.push_front(index),
+            _ => self.crowd.free.push_front(index),
         }
     }
 
@@ -307,16 +317,16 @@ impl<'p> Driver<'p> {
     }
 
     fn keeps_time_by_dialling(&self) -> bool {
-        self.plan.model != Model::Closed && self.plan.mode != Mode::Echo
+        self.plan.model != Model::Closed && !self.plan.mode.keeps()
     }
 
     fn may_dial(&self) -> bool {
-        self.plan.mode != Mode::Echo || self.crowd.dialling < DIALLING_MAX
+        !self.plan.mode.keeps() || self.crowd.dialling < DIALLING_MAX
     }
 
     fn dial_one(&mut self, index: usize, now: u64) {
         let delayed = self.crowd.delayed(index);
-        if self.plan.mode != Mode::Echo && delayed.is_none() && self.book.take(self.phase, 1) == 0 {
+        if !self.plan.mode.keeps() && delayed.is_none() && self.book.take(self.phase, 1) == 0 {
             return self.crowd.abandon(index);
         }
         self.dial_for(index, delayed.unwrap_or(now), now);
@@ -341,7 +351,7 @@ impl<'p> Driver<'p> {
         };
         let at = self.payload.start(self.crowd.next_number(index));
         self.crowd.seat(index, stream, (began, now), Talk::new(at));
-        if self.plan.mode == Mode::Echo {
+        if self.plan.mode.keeps() {
             return self.show(index);
         }
         // On loopback the connection is there when `connect` returns, and the write says so.
@@ -419,6 +429,13 @@ impl<'p> Driver<'p> {
                 Err(Errno::AGAIN) => return Step::Wait,
                 Err(errno) => return Step::Failed(dial::kind(errno), Some(errno)),
             };
+            if self.plan.mode == Mode::Hold {
+                // Whatever it says: idle is who asks nothing.
+                if n < self.incoming.len() && !to_the_end {
+                    return Step::Wait;
+                }
+                continue;
+            }
             let heard = guest
                 .talk
                 .hear(&self.incoming[..n], &self.payload, self.plan.size);
@@ -437,7 +454,7 @@ impl<'p> Driver<'p> {
                         }
                         continue;
                     }
-                    Mode::Echo => {
+                    _ => {
                         if let Step::Failed(kind, errno) = self.answered(index, answered) {
                             return Step::Failed(kind, errno);
                         }
@@ -525,7 +542,7 @@ impl<'p> Driver<'p> {
                     return;
                 };
                 let mut last = began;
-                if self.plan.mode == Mode::Echo {
+                if self.plan.mode.keeps() {
                     for began in self.crowd.in_flight(index) {
                         self.book.lost(began, now);
                         last = began;
@@ -542,7 +559,7 @@ impl<'p> Driver<'p> {
         if kind == Kind::Other && self.book.other.is_none() {
             self.book.other = errno.map(|errno| io::Error::from(errno).to_string());
         }
-        if self.plan.mode != Mode::Echo {
+        if !self.plan.mode.keeps() {
             self.book.lost(began, now);
         }
         self.book.failed(self.phase, kind, began, now);
@@ -553,7 +570,7 @@ impl<'p> Driver<'p> {
         if self.keeps_time_by_dialling() {
             return self.crowd.vacate(index, now);
         }
-        if self.plan.mode == Mode::Echo || self.phase == Phase::Draining {
+        if self.plan.mode.keeps() || self.phase == Phase::Draining {
             return self.crowd.abandon(index);
         }
         match kind {
@@ -629,7 +646,7 @@ impl<'p> Driver<'p> {
             {
                 let has_room = match self.plan.mode {
                     Mode::Conn { .. } => !self.crowd.vacant.is_empty(),
-                    Mode::Echo => !self.crowd.free.is_empty(),
+                    _ => !self.crowd.free.is_empty(),
                 };
                 if has_room { schedule.next() } else { u64::MAX }
             }
@@ -679,7 +696,7 @@ impl<'p> Driver<'p> {
 
     /// A connection on the way may have arrived.
     fn welcome(&mut self, index: usize) -> Step {
-        if self.plan.mode != Mode::Echo {
+        if !self.plan.mode.keeps() {
             return self.write_first(index);
         }
         let Some(guest) = self.crowd.guest(index) else {
@@ -709,12 +726,19 @@ impl<'p> Driver<'p> {
         let held = Held {
             asked: self.plan.connections,
             held: match self.plan.mode {
-                Mode::Echo => self.crowd.open,
                 Mode::Conn { .. } => self.crowd.open_max,
+                _ => self.crowd.open,
             },
         };
         let generator = Generator::new(cpu, wall, spun, &self.turns, &self.book.lag);
-        Report::new(self.plan, self.book, held, elapsed, generator)
+        let usage = (
+            self.before,
+            self.measured,
+            self.plan.pid.and_then(Usage::of),
+        );
+        let mut report = Report::new(self.plan, self.book, held, elapsed, generator);
+        report.join_server(usage, wall);
+        report
     }
 }
 

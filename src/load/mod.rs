@@ -11,11 +11,12 @@
 //! - [`driver`]: the one loop.
 //! - [`book`]: what happened, counted.
 //! - [`schedule`]: when requests are meant to begin, in the open model.
+//! - `udp`: a loop for datagrams. [`process`]: what the server's process used.
 //! - [`histogram`]: latencies. [`series`]: second by second. [`report`]: what is printed. [`stopwatch`]: the one look at the clock.
 //!
 //! The model is *closed*, where a connection asks again once it is answered, or *open*, where each
-//! request has its time and latency counts from then. Not done here yet: other modes than `conn`
-//! and `echo`, other answers than an echo.
+//! request has its time and latency counts from then. Not done here yet: chat, commands, and
+//! other answers than an echo.
 
 pub mod book;
 mod crowd;
@@ -25,17 +26,20 @@ pub mod histogram;
 mod lookout;
 pub mod payload;
 pub mod plan;
+pub mod process;
 pub mod report;
 pub mod schedule;
 pub mod series;
 pub mod stopwatch;
 mod talk;
+mod udp;
 
 use std::io;
 
 pub use plan::{Amount, Close, Endpoint, Mode, Model, Plan, PlanError};
 pub use report::Report;
 pub use schedule::Arrivals;
+pub use udp::Datagrams;
 
 /// Why a run could not be made at all; what goes wrong during one is counted in its [`Report`].
 #[derive(Debug, thiserror::Error)]
@@ -61,5 +65,8 @@ pub enum LoadError {
 pub fn run(plan: &Plan) -> Result<Report, LoadError> {
     plan.check()?;
     let target = plan.endpoint.resolve(plan.timeout)?;
+    if let plan::Target::Udp(address) = target {
+        return udp::Udp::new(plan, address)?.run();
+    }
     driver::Driver::new(plan, target)?.run()
 }

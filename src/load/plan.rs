@@ -10,7 +10,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::LoadError;
+use super::process::Usage;
 use super::schedule::Arrivals;
+use super::udp;
 
 /// Everything a run is told.
 #[derive(Debug, Clone)]
@@ -37,6 +39,8 @@ pub struct Plan {
     pub spin: Duration,
     /// Local addresses to dial from, in turn; none leaves the choice to the kernel.
     pub sources: Vec<SocketAddr>,
+    /// The server's process, if it is to be watched.
+    pub pid: Option<u32>,
 }
 
 /// What one request is.
@@ -49,6 +53,10 @@ pub enum Mode {
     },
     /// Send a message on a connection that stays, await the whole of it back.
     Echo,
+    /// Connect and say nothing: how many connections are held, and at what price.
+    Hold,
+    /// A datagram each; `pipeline` of them in flight.
+    Udp,
 }
 
 impl Mode {
@@ -57,7 +65,14 @@ impl Mode {
         match self {
             Mode::Conn { .. } => "conn",
             Mode::Echo => "echo",
+            Mode::Hold => "hold",
+            Mode::Udp => "udp",
         }
+    }
+
+    /// Whether connections outlive a request.
+    pub fn keeps(self) -> bool {
+        !matches!(self, Mode::Conn { .. })
     }
 }
 
@@ -142,8 +157,14 @@ pub enum PlanError {
     )]
     Endpoint(String),
     /// A transport that this mode does not speak yet.
-    #[error("{0:?}: bench speaks TCP and Unix stream sockets")]
+    #[error("{0:?}: bench speaks TCP, Unix stream sockets and UDP")]
     Transport(String),
+    /// Datagrams for a mode of streams, or the other way round.
+    #[error("`bench {0}` cannot ask {1}")]
+    Mode(&'static str, String),
+    /// Nobody to look at.
+    #[error("--pid {0}: there is no such process, or not one we may look at")]
+    Pid(u32),
     /// A local address where there can be none, or of the other family.
     #[error("--source {0} cannot be used with {1}")]
     Source(SocketAddr, String),
@@ -176,6 +197,7 @@ impl Plan {
             timeout: Duration::from_secs(5),
             spin: Duration::ZERO,
             sources: Vec::new(),
+            pid: None,
         }
     }
 
@@ -193,8 +215,21 @@ impl Plan {
             self.pipeline.saturating_mul(self.size),
             IN_FLIGHT_BYTES_MAX,
         )?;
-        if self.mode != Mode::Echo {
+        if matches!(self.mode, Mode::Conn { .. } | Mode::Hold) {
             bounds("the pipeline's depth in this mode", self.pipeline, 1)?;
+        }
+        if (self.mode == Mode::Udp) != matches!(self.endpoint, Endpoint::Udp(_)) {
+            let endpoint = self.endpoint.to_string();
+            return Err(PlanError::Mode(self.mode.name(), endpoint));
+        }
+        if self.mode == Mode::Udp {
+            bounds("the size of a datagram", self.size, udp::SIZE_BYTES_MAX)?;
+            bounds("the window", self.pipeline, udp::WINDOW_MAX)?;
+        }
+        if let Some(pid) = self.pid
+            && Usage::of(pid).is_none()
+        {
+            return Err(PlanError::Pid(pid));
         }
         if let Model::Open { rate, .. } = self.model
             && !(rate > 0.0 && rate <= RATE_MAX)
@@ -236,6 +271,8 @@ pub enum Endpoint {
     Tcp(String),
     /// A Unix stream socket.
     Unix(PathBuf),
+    /// A host and a port over UDP.
+    Udp(String),
 }
 
 impl FromStr for Endpoint {
@@ -253,13 +290,16 @@ impl FromStr for Endpoint {
         // The options of a served endpoint mean nothing to who asks it.
         let address = rest.split_once('?').map_or(rest, |(address, _)| address);
         match transport {
-            "tcp" => {
+            "tcp" | "udp" => {
                 let address = address.strip_suffix('/').unwrap_or(address);
                 let (host, port) = address.rsplit_once(':').ok_or_else(malformed)?;
                 let bare_v6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
                 match port.parse::<u16>() {
                     Ok(port) if port > 0 && !host.is_empty() && !host.contains('/') && !bare_v6 => {
-                        Ok(Self::Tcp(address.to_owned()))
+                        Ok(match transport {
+                            "udp" => Self::Udp(address.to_owned()),
+                            _ => Self::Tcp(address.to_owned()),
+                        })
                     }
                     _ => Err(malformed()),
                 }
@@ -275,6 +315,7 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Endpoint::Tcp(address) => write!(f, "tcp://{address}"),
+            Endpoint::Udp(address) => write!(f, "udp://{address}"),
             Endpoint::Unix(path) => write!(f, "unix://{}", path.display()),
         }
     }
@@ -287,6 +328,8 @@ pub enum Target {
     Tcp(SocketAddr),
     /// A Unix stream socket.
     Unix(PathBuf),
+    /// An address over UDP.
+    Udp(SocketAddr),
 }
 
 impl Endpoint {
@@ -295,7 +338,7 @@ impl Endpoint {
     pub(super) fn resolve(&self, timeout: Duration) -> Result<Target, LoadError> {
         let host = match self {
             Endpoint::Unix(path) => return Ok(Target::Unix(path.clone())),
-            Endpoint::Tcp(host) => host,
+            Endpoint::Tcp(host) | Endpoint::Udp(host) => host,
         };
         let failed = |source| LoadError::Resolve {
             endpoint: self.to_string(),
@@ -304,6 +347,9 @@ impl Endpoint {
         let addresses: Vec<_> = host.to_socket_addrs().map_err(failed)?.collect();
         let none = || failed(io::Error::new(ErrorKind::NotFound, "no address"));
         let first = *addresses.first().ok_or_else(none)?;
+        if matches!(self, Endpoint::Udp(_)) {
+            return Ok(Target::Udp(first));
+        }
         if addresses.len() == 1 {
             return Ok(Target::Tcp(first));
         }
@@ -355,7 +401,11 @@ mod tests {
                 "{text}"
             );
         }
-        for text in ["echo+udp://[::1]:9000", "udp://[::1]:9000", "chat+fd://3"] {
+        for text in ["echo+udp://[::1]:9000", "udp://[::1]:9000"] {
+            let udp = Endpoint::Udp("[::1]:9000".to_owned());
+            assert_eq!(text.parse(), Ok(udp), "{text}");
+        }
+        for text in ["echo+unixgram:///x", "chat+fd://3"] {
             assert_eq!(
                 text.parse::<Endpoint>(),
                 Err(PlanError::Transport(text.to_owned())),

@@ -8,9 +8,11 @@ use serde::Serialize;
 use super::book::{Book, Errors};
 use super::histogram::{Latencies, Summary};
 use super::plan::{Amount, Close, Mode, Model, Plan};
+use super::process::{Server, Usage};
 use super::schedule::Arrivals;
 use super::series::Second;
 use super::stopwatch::CpuTime;
+use super::udp::Datagrams;
 
 /// Changes when a field changes its meaning or goes; new ones may come without.
 pub const SCHEMA: u32 = 2;
@@ -18,15 +20,17 @@ pub const SCHEMA: u32 = 2;
 const LIMIT_SHARE: f64 = 0.9;
 /// What is shorter is noise of the machine.
 const STALL: Duration = Duration::from_millis(50);
-/// A schedule that 1 % of the requests missed by this much, with a connection free, was not kept.
+/// A schedule that 1 % of many requests (10 % of a few) missed by this much, with a connection free,
+/// was not kept.
 const LAG_US: f64 = 1_000.0;
+const MANY: u64 = 1_000;
 
 /// What a run saw.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// `conn` or `echo`.
+    /// `conn`, `echo`, `udp` or `hold`.
     pub mode: &'static str,
     /// Whom it asked.
     pub endpoint: String,
@@ -42,6 +46,9 @@ pub struct Report {
     pub pipeline: usize,
     /// Bytes of a message.
     pub size_bytes: usize,
+    /// The server's process, to be watched.
+    #[serde(skip)]
+    pid: Option<u32>,
     /// Who closes, in `conn`.
     pub close: Option<Close>,
     /// Seconds before anything was counted.
@@ -67,6 +74,10 @@ pub struct Report {
     pub warmup_errors: Errors,
     /// The first error that is of no named kind, in words.
     pub other_error: Option<String>,
+    /// What became of datagrams, in `udp`.
+    pub datagrams: Option<Datagrams>,
+    /// What the server's process used, if it was named.
+    pub server: Option<Server>,
     /// What the generator itself used.
     pub generator: Generator,
 }
@@ -120,7 +131,7 @@ pub struct PhaseSummaries {
 pub struct Held {
     /// How many were to be open at once.
     pub asked: usize,
-    /// In `echo`: how many were open at the end. In `conn`: how many were open at once at the most.
+    /// In `echo` and `hold`: how many were open at the end. In `conn`: how many were open at once at the most.
     pub held: usize,
 }
 
@@ -167,13 +178,18 @@ impl Generator {
         let busy = share(cpu.used.saturating_sub(spun));
         let queued = share(cpu.queued);
         let lag_us = lag.summary();
+        // Of a few hundred, 1 % is one that the machine kept.
+        let missed = match lag_us.count {
+            MANY.. => lag_us.p99,
+            _ => lag_us.p90,
+        };
         Self {
             turn_us: turns.summary(),
             lag_us,
             cpu_share: round(share(cpu.used), 3),
             busy_share: round(busy, 3),
             queued_share: round(queued, 3),
-            was_the_limit: busy + queued >= LIMIT_SHARE || lag_us.p99 >= LAG_US,
+            was_the_limit: busy + queued >= LIMIT_SHARE || missed >= LAG_US,
         }
     }
 }
@@ -213,6 +229,7 @@ impl Report {
                 close: book.phases.close.summary(),
             },
             schema: SCHEMA,
+            pid: plan.pid,
             mode: plan.mode.name(),
             endpoint: plan.endpoint.to_string(),
             model: plan.model.name(),
@@ -221,7 +238,7 @@ impl Report {
             size_bytes: plan.size,
             close: match plan.mode {
                 Mode::Conn { close } => Some(close),
-                Mode::Echo => None,
+                _ => None,
             },
             warmup_s: plan.warmup.as_secs_f64(),
             elapsed_s: round(Duration::from_nanos(elapsed).as_secs_f64(), 6),
@@ -240,8 +257,43 @@ impl Report {
             errors: book.errors,
             warmup_errors: book.warmup_errors,
             other_error: book.other,
+            datagrams: None,
+            server: None,
             generator,
         }
+    }
+
+    /// Adds what the server's process used: before the run, when measuring began, and now; `wall`
+    /// nanoseconds were measured.
+    pub(super) fn join_server(
+        &mut self,
+        usage: (Option<Usage>, Option<Usage>, Option<Usage>),
+        wall: u64,
+    ) {
+        let (Some(pid), (Some(before), Some(measured), Some(after))) = (self.pid, usage) else {
+            return;
+        };
+        let cpu = after.cpu.saturating_sub(measured.cpu);
+        let per = |count: u64, nanos: u64| ratio(count, nanos.max(1));
+        let answered = self.requests.answered;
+        self.server = Some(Server {
+            pid,
+            cpu_share: round(per(cpu, wall), 3),
+            sleeps_per_s: round(
+                per(after.sleeps.saturating_sub(measured.sleeps), wall) * 1e9,
+                1,
+            ),
+            per_cpu_s: (cpu > 1_000_000 && answered > 0)
+                .then(|| round(per(answered, cpu) * 1e9, 1)),
+            memory_before_bytes: before.memory,
+            memory_after_bytes: after.memory,
+            memory_per_connection_bytes: (self.mode == "hold" && self.connections.held > 0).then(
+                || {
+                    let more = after.memory.saturating_sub(before.memory);
+                    round(ratio(more, self.connections.held as u64), 1)
+                },
+            ),
+        });
     }
 
     /// Whether anything failed, at any time.
@@ -256,9 +308,11 @@ impl fmt::Display for Report {
             connections,
             requests,
             latency_us: l,
-            generator,
             ..
         } = self;
+        if self.mode == "hold" {
+            return self.fmt_hold(f);
+        }
         write!(
             f,
             "bench {} {}: {} connections, ",
@@ -312,6 +366,24 @@ impl fmt::Display for Report {
                 grouped(requests.asked)
             )?;
         }
+        if let Some(seen) = &self.datagrams {
+            writeln!(
+                f,
+                "  datagrams  {} sent, {} lost, {} duplicated, {} reordered, {} late, {} wrong, {} refused{}",
+                grouped(seen.sent),
+                grouped(seen.lost),
+                grouped(seen.duplicates),
+                grouped(seen.reordered),
+                grouped(seen.late),
+                grouped(seen.wrong),
+                grouped(seen.refused),
+                if seen.numbered {
+                    ""
+                } else {
+                    "; too short for a number: duplicates and order cannot be told"
+                }
+            )?;
+        }
         if l.count == 0 {
             writeln!(f, "  latency    of nothing: no answer came")?;
         } else {
@@ -328,12 +400,76 @@ impl fmt::Display for Report {
                 writeln!(f, "    {name:10} {sum}")?;
             }
         }
+        if self.datagrams.is_none() {
+            writeln!(
+                f,
+                "  held       {} of {} connections",
+                grouped(connections.held as u64),
+                grouped(connections.asked as u64)
+            )?;
+        }
+        self.fmt_errors(f)?;
+        self.fmt_server(f)?;
+        self.fmt_generator(f)
+    }
+}
+
+impl Report {
+    fn fmt_hold(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (asked, held) = (self.connections.asked as u64, self.connections.held as u64);
         writeln!(
             f,
-            "  held       {} of {} connections",
-            grouped(connections.held as u64),
-            grouped(connections.asked as u64)
+            "bench hold {}: {} idle connections for {:.3} s",
+            self.endpoint,
+            grouped(asked),
+            self.elapsed_s
         )?;
+        write!(f, "  held       {} of {}", grouped(held), grouped(asked))?;
+        for (at, (count, name)) in self.errors.by_kind().enumerate() {
+            let name = if name == "short answers" {
+                "hung up"
+            } else {
+                name
+            };
+            write!(
+                f,
+                "{} {} {name}",
+                if at == 0 { ", because" } else { "," },
+                grouped(count)
+            )?;
+        }
+        writeln!(f)?;
+        writeln!(f, "  connect    {}", self.phases_us.connect)?;
+        self.fmt_hints(f)?;
+        self.fmt_server(f)?;
+        self.fmt_generator(f)
+    }
+
+    fn fmt_server(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(server) = &self.server else {
+            return Ok(());
+        };
+        write!(
+            f,
+            "  server     {:.0} % busy of one processor, {} sleeps /s, {} KiB of memory",
+            server.cpu_share * 100.0,
+            grouped(whole(server.sleeps_per_s)),
+            grouped(server.memory_after_bytes / 1024)
+        )?;
+        if let Some(rate) = server.per_cpu_s {
+            write!(
+                f,
+                ", {} answers per second of processor",
+                grouped(whole(rate))
+            )?;
+        }
+        if let Some(bytes) = server.memory_per_connection_bytes {
+            write!(f, ", {} B more a connection", grouped(whole(bytes)))?;
+        }
+        writeln!(f)
+    }
+
+    fn fmt_errors(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (errors, when) in [(&self.warmup_errors, " during warm-up"), (&self.errors, "")] {
             if errors.total > 0 || when.is_empty() {
                 write!(f, "  errors     {}{when}", grouped(errors.total))?;
@@ -348,6 +484,10 @@ impl fmt::Display for Report {
                 writeln!(f)?;
             }
         }
+        self.fmt_hints(f)
+    }
+
+    fn fmt_hints(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(error) = &self.other_error {
             writeln!(f, "             the first of the others: {error}")?;
         }
@@ -363,6 +503,11 @@ impl fmt::Display for Report {
                 "             descriptors ran out: ask for fewer connections, or raise `ulimit -n`"
             )?;
         }
+        Ok(())
+    }
+
+    fn fmt_generator(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let generator = &self.generator;
         write!(
             f,
             "  generator  {:.0} % busy of one processor, {:.0} % waiting for it{}",
