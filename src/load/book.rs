@@ -24,6 +24,8 @@ pub enum Kind {
     ShortAnswer,
     /// A byte was not the one that was sent, or one too many.
     WrongAnswer,
+    /// The server refused to run a command, or to its end.
+    TurnedDown,
     /// The connection was to itself: nobody listens there (fault B21).
     SelfConnect,
     /// Anything else; the first is kept in words.
@@ -49,6 +51,8 @@ pub struct Errors {
     pub short_answer: u64,
     /// See [`Kind::WrongAnswer`].
     pub wrong_answer: u64,
+    /// See [`Kind::TurnedDown`].
+    pub turned_down: u64,
     /// See [`Kind::SelfConnect`].
     pub self_connect: u64,
     /// See [`Kind::Other`].
@@ -67,6 +71,7 @@ impl Errors {
             Kind::NoDescriptor => &mut self.no_descriptor,
             Kind::ShortAnswer => &mut self.short_answer,
             Kind::WrongAnswer => &mut self.wrong_answer,
+            Kind::TurnedDown => &mut self.turned_down,
             Kind::SelfConnect => &mut self.self_connect,
             Kind::Other => &mut self.other,
         } += 1;
@@ -82,6 +87,7 @@ impl Errors {
             (self.no_descriptor, "without a descriptor"),
             (self.short_answer, "short answers"),
             (self.wrong_answer, "wrong answers"),
+            (self.turned_down, "commands turned down"),
             (self.self_connect, "connected to themselves"),
             (self.other, "other"),
         ]

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use mio::Token;
 
+use super::answer::Judge;
 use super::dial::Stream;
 use super::talk::Talk;
 
@@ -177,7 +178,13 @@ impl Crowd {
 
     /// `count` more requests of `size` bytes on a connection, begun at `now`.
     #[inline]
-    pub(super) fn ask(&mut self, index: usize, count: usize, size: usize, now: u64) {
+    pub(super) fn ask(
+        &mut self,
+        index: usize,
+        (count, size): (usize, usize),
+        judge: &Judge,
+        now: u64,
+    ) {
         let Seat::Taken(Guest { talk, .. }) = &mut self.seats[index] else {
             return;
         };
@@ -190,7 +197,7 @@ impl Crowd {
             ring[at] = now;
             at += 1;
         }
-        talk.ask(count, size);
+        talk.ask(count, size, judge);
         self.outstanding += count;
     }
 

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::LoadError;
+use super::answer::Judge;
 use super::book::{Book, Kind, Phase, nanos};
 use super::crowd::{Crowd, Stage};
 use super::dial::{self, Dialer, Dialled};
@@ -63,6 +64,7 @@ pub struct Driver<'p> {
     before: Option<Usage>,
     measured: Option<Usage>,
     payload: Payload,
+    judge: Judge,
     dialer: Dialer,
     lookout: Lookout,
     incoming: Box<[u8]>,
@@ -97,7 +99,11 @@ impl<'p> Driver<'p> {
             turns: Latencies::new(),
             before: plan.pid.and_then(Usage::of),
             measured: None,
-            payload: Payload::new(plan.size, plan.pipeline),
+            payload: match &plan.text {
+                Some(text) => Payload::fixed(text, plan.pipeline),
+                None => Payload::new(plan.size, plan.pipeline),
+            },
+            judge: Judge::new(plan),
             dialer: Dialer::new(plan, &target)?,
             lookout: Lookout::new(watch, plan.spin, plan.model != Model::Closed)?,
             incoming: vec![0; READ_BYTES].into_boxed_slice(),
@@ -269,7 +275,8 @@ impl<'p> Driver<'p> {
             match self.plan.mode {
                 Mode::Conn { .. } => self.dial_for(index, began, now),
                 _ => {
-                    self.crowd.ask(index, 1, self.plan.size, began);
+                    self.crowd
+                        .ask(index, (1, self.plan.size), &self.judge, began);
                     let step = self.write(index);
                     self.settle(index, step);
                 }
@@ -350,7 +357,8 @@ impl<'p> Driver<'p> {
             }
         };
         let at = self.payload.start(self.crowd.next_number(index));
-        self.crowd.seat(index, stream, (began, now), Talk::new(at));
+        self.crowd
+            .seat(index, stream, (began, now), Talk::new(at, &self.judge));
         if self.plan.mode.keeps() {
             return self.show(index);
         }
@@ -365,7 +373,8 @@ impl<'p> Driver<'p> {
     #[inline]
     fn ask(&mut self, index: usize, count: usize, now: u64) {
         let count = self.book.take(self.phase, count);
-        self.crowd.ask(index, count, self.plan.size, now);
+        self.crowd
+            .ask(index, (count, self.plan.size), &self.judge, now);
     }
 
     /// The first write of `conn`, which also tells whether it is connected.
@@ -383,7 +392,8 @@ impl<'p> Driver<'p> {
                 guest.stamps.connected = self.watch.nanos();
                 let began = guest.began;
                 self.crowd.connected();
-                self.crowd.ask(index, 1, self.plan.size, began);
+                self.crowd
+                    .ask(index, (1, self.plan.size), &self.judge, began);
                 if let Some(guest) = self.crowd.guest(index) {
                     guest.talk.sent(n, &self.payload);
                 }
@@ -424,6 +434,13 @@ impl<'p> Driver<'p> {
             };
             let n = match guest.stream.read(&mut self.incoming) {
                 Ok(0) if guest.stage == Stage::Leaving => return Step::Done,
+                Ok(0) if matches!(self.judge, Judge::Eof) && guest.stamps.first_byte > 0 => {
+                    guest.stamps.last_byte = self.watch.nanos();
+                    // Its one request is answered; `leave` takes the end of it out of the sums.
+                    guest.talk.flight = 0;
+                    guest.stage = Stage::Leaving;
+                    return Step::Done;
+                }
                 Ok(0) => return Step::Failed(Kind::ShortAnswer, None),
                 Ok(n) => n,
                 Err(Errno::AGAIN) => return Step::Wait,
@@ -436,9 +453,12 @@ impl<'p> Driver<'p> {
                 }
                 continue;
             }
-            let heard = guest
-                .talk
-                .hear(&self.incoming[..n], &self.payload, self.plan.size);
+            let heard = guest.talk.hear(
+                &self.incoming[..n],
+                &self.payload,
+                self.plan.size,
+                &self.judge,
+            );
             if guest.stamps.first_byte == 0 {
                 guest.stamps.first_byte = self.watch.nanos();
             }
@@ -475,7 +495,7 @@ impl<'p> Driver<'p> {
         };
         let mut first_byte = std::mem::take(&mut guest.stamps.first_byte);
         let now = self.watch.nanos();
-        if guest.talk.is_inside(self.plan.size) {
+        if guest.talk.is_inside(self.plan.size, &self.judge) {
             guest.stamps.first_byte = now;
         }
         let book = &mut self.book;
@@ -574,7 +594,11 @@ impl<'p> Driver<'p> {
             return self.crowd.abandon(index);
         }
         match kind {
-            Kind::Reset | Kind::Timeout | Kind::ShortAnswer | Kind::WrongAnswer => {
+            Kind::Reset
+            | Kind::Timeout
+            | Kind::ShortAnswer
+            | Kind::WrongAnswer
+            | Kind::TurnedDown => {
                 self.crowd.vacate(index, now);
             }
             Kind::Refused | Kind::NoPort | Kind::NoDescriptor | Kind::SelfConnect | Kind::Other => {

@@ -6,7 +6,7 @@
 //! - [`plan`]: what to do: whom to ask, how many at once, how long.
 //! - [`payload`]: the bytes that are sent and must come back.
 //! - [`dial`]: opening one connection, and why that failed.
-//! - `talk`: what is owed on one connection. `crowd`: all connections, and their states.
+//! - `answer`: what counts as one. `talk`: what is owed on one connection. `crowd`: all connections, and their states.
 //! - `lookout`: the only place that sleeps.
 //! - [`driver`]: the one loop.
 //! - [`book`]: what happened, counted.
@@ -15,13 +15,14 @@
 //! - [`histogram`]: latencies. [`series`]: second by second. [`report`]: what is printed. [`stopwatch`]: the one look at the clock.
 //!
 //! The model is *closed*, where a connection asks again once it is answered, or *open*, where each
-//! request has its time and latency counts from then. Not done here yet: chat, commands, and
-//! other answers than an echo.
+//! request has its time and latency counts from then. Not done here yet: chat.
 
+mod answer;
 pub mod book;
 mod crowd;
 pub mod dial;
 pub mod driver;
+pub mod expect;
 pub mod histogram;
 mod lookout;
 pub mod payload;
@@ -36,6 +37,7 @@ mod udp;
 
 use std::io;
 
+pub use expect::{Expect, Framing};
 pub use plan::{Amount, Close, Endpoint, Mode, Model, Plan, PlanError};
 pub use report::Report;
 pub use schedule::Arrivals;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::LoadError;
+use super::expect::Expect;
 use super::process::Usage;
 use super::schedule::Arrivals;
 use super::udp;
@@ -29,6 +30,10 @@ pub struct Plan {
     pub pipeline: usize,
     /// How many bytes a message has.
     pub size: usize,
+    /// The message itself, `size` bytes; none for one that differs from its neighbours.
+    pub text: Option<Vec<u8>>,
+    /// What counts as the answer.
+    pub expect: Expect,
     /// When it is enough.
     pub amount: Amount,
     /// How long to ask before anything is counted.
@@ -53,6 +58,8 @@ pub enum Mode {
     },
     /// Send a message on a connection that stays, await the whole of it back.
     Echo,
+    /// Send a command line on a connection that stays, await its output.
+    Exec,
     /// Connect and say nothing: how many connections are held, and at what price.
     Hold,
     /// A datagram each; `pipeline` of them in flight.
@@ -65,6 +72,7 @@ impl Mode {
         match self {
             Mode::Conn { .. } => "conn",
             Mode::Echo => "echo",
+            Mode::Exec => "exec",
             Mode::Hold => "hold",
             Mode::Udp => "udp",
         }
@@ -148,6 +156,9 @@ pub enum PlanError {
         /// What was asked for.
         given: u64,
     },
+    /// An answer that this mode cannot await.
+    #[error("--expect {0} does not go with `bench {1}`")]
+    Expect(String, &'static str),
     /// No rate that could be kept.
     #[error("the rate must be above 0 and at most {RATE_MAX} a second, not {0}")]
     Rate(String),
@@ -192,6 +203,8 @@ impl Plan {
             connections: 50,
             pipeline: 1,
             size: 64,
+            text: None,
+            expect: Expect::Echo,
             amount: Amount::For(Duration::from_secs(1)),
             warmup: Duration::from_millis(200),
             timeout: Duration::from_secs(5),
@@ -230,6 +243,28 @@ impl Plan {
             && Usage::of(pid).is_none()
         {
             return Err(PlanError::Pid(pid));
+        }
+        match &self.expect {
+            Expect::Exact(bytes) => bounds("the size of an answer", bytes.len(), SIZE_BYTES_MAX)?,
+            Expect::Bytes(bytes) => bounds("the size of an answer", *bytes, SIZE_BYTES_MAX)?,
+            Expect::Until(bytes) => bounds("the size of a delimiter", bytes.len(), SIZE_BYTES_MAX)?,
+            Expect::Echo | Expect::Eof | Expect::Framed(_) => {}
+        }
+        let fits = match (&self.expect, self.mode) {
+            (Expect::Eof, mode) => !mode.keeps(),
+            (_, Mode::Udp) => self.expect == Expect::Echo && self.text.is_none(),
+            _ => true,
+        };
+        if !fits {
+            let expect = self.expect.to_string();
+            return Err(PlanError::Expect(expect, self.mode.name()));
+        }
+        if let Expect::Exact(bytes) = &self.expect {
+            bounds(
+                "the bytes of answers in flight of a connection",
+                self.pipeline.saturating_mul(bytes.len()),
+                IN_FLIGHT_BYTES_MAX,
+            )?;
         }
         if let Model::Open { rate, .. } = self.model
             && !(rate > 0.0 && rate <= RATE_MAX)

@@ -30,7 +30,7 @@ const MANY: u64 = 1_000;
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// `conn`, `echo`, `udp` or `hold`.
+    /// `conn`, `echo`, `exec`, `udp` or `hold`.
     pub mode: &'static str,
     /// Whom it asked.
     pub endpoint: String,
@@ -46,6 +46,8 @@ pub struct Report {
     pub pipeline: usize,
     /// Bytes of a message.
     pub size_bytes: usize,
+    /// What counts as the answer.
+    pub expect: String,
     /// The server's process, to be watched.
     #[serde(skip)]
     pid: Option<u32>,
@@ -194,6 +196,13 @@ impl Generator {
     }
 }
 
+impl Generator {
+    /// Whether it had time to spare.
+    fn has_time(&self) -> bool {
+        self.busy_share + self.queued_share < LIMIT_SHARE
+    }
+}
+
 impl Report {
     /// Of what `book` holds after `elapsed` nanoseconds.
     pub fn new(
@@ -236,6 +245,7 @@ impl Report {
             connections,
             pipeline: plan.pipeline,
             size_bytes: plan.size,
+            expect: plan.expect.to_string(),
             close: match plan.mode {
                 Mode::Conn { close } => Some(close),
                 _ => None,
@@ -331,6 +341,9 @@ impl fmt::Display for Report {
                 "{} in flight on each, {} B a message",
                 self.pipeline, self.size_bytes
             )?,
+        }
+        if self.expect != "echo" {
+            writeln!(f, "  answer     {}", self.expect)?;
         }
         match (&self.schedule, &self.hidden) {
             (Some(schedule), _) => writeln!(
@@ -513,10 +526,11 @@ impl Report {
             "  generator  {:.0} % busy of one processor, {:.0} % waiting for it{}",
             generator.busy_share * 100.0,
             generator.queued_share * 100.0,
-            if generator.was_the_limit {
-                ": it was the limit, the server may do more"
-            } else {
-                ""
+            match (generator.was_the_limit, generator.has_time()) {
+                (true, false) => ": it was the limit, the server may do more",
+                (true, true) =>
+                    ": it was the limit, since it missed its schedule (see \"sent late\")",
+                (false, _) => "",
             }
         )
     }

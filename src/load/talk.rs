@@ -1,10 +1,11 @@
 //! What is owed on one connection, in both directions: counting and comparing, no sockets, no time.
 
+use super::answer::{Judge, Outputs};
 use super::book::Kind;
 use super::payload::Payload;
 
 /// The requests in flight on a connection. Their start times are in the seat's ring.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 pub(super) struct Talk {
     /// Requests in flight.
     pub(super) flight: usize,
@@ -16,14 +17,22 @@ pub(super) struct Talk {
     /// Bytes of them that were not yet read, and where in the payload they begin.
     unread: usize,
     read_at: usize,
+    /// Of answers whose length is not known beforehand: how much of the delimiter came last, whether
+    /// one has begun, and the outputs of commands.
+    matched: usize,
+    is_inside: bool,
+    outputs: Outputs,
 }
 
 impl Talk {
     /// Silence so far, on a connection whose first byte is at `at` in the payload.
-    pub(super) fn new(at: usize) -> Self {
+    pub(super) fn new(at: usize, judge: &Judge) -> Self {
         Self {
             write_at: at,
-            read_at: at,
+            read_at: match judge {
+                Judge::Echo => at,
+                _ => 0,
+            },
             ..Self::default()
         }
     }
@@ -35,10 +44,10 @@ impl Talk {
 
     /// Puts `count` more requests of `size` bytes in flight.
     #[inline]
-    pub(super) fn ask(&mut self, count: usize, size: usize) {
+    pub(super) fn ask(&mut self, count: usize, size: usize, judge: &Judge) {
         self.flight += count;
         self.unsent += count * size;
-        self.unread += count * size;
+        self.unread += count * judge.size(size).unwrap_or(0);
     }
 
     /// What is to be written now.
@@ -49,8 +58,11 @@ impl Talk {
 
     /// Whether part of an answer has come.
     #[inline]
-    pub(super) fn is_inside(&self, size: usize) -> bool {
-        !self.unread.is_multiple_of(size)
+    pub(super) fn is_inside(&self, size: usize, judge: &Judge) -> bool {
+        match judge.size(size) {
+            Some(size) => !self.unread.is_multiple_of(size),
+            None => self.is_inside || self.outputs.is_inside(),
+        }
     }
 
     /// `n` bytes of it were.
@@ -67,17 +79,53 @@ impl Talk {
         bytes: &[u8],
         payload: &Payload,
         size: usize,
+        judge: &Judge,
     ) -> Result<usize, Kind> {
         let n = bytes.len();
-        // Unread counts what is unsent too: an answer that overtakes its request is no echo.
-        if n > self.unread - self.unsent || *bytes != *payload.stretch(self.read_at, n) {
+        let answered = match judge {
+            // Unread counts what is unsent too: an answer that overtakes its request is no echo.
+            Judge::Echo if n <= self.unread - self.unsent => {
+                self.compare(bytes, payload)?;
+                self.heard(n, size)
+            }
+            Judge::Exact(expected, size) if n <= self.unread => {
+                self.compare(bytes, expected)?;
+                self.heard(n, *size)
+            }
+            Judge::Bytes(size) if n <= self.unread => self.heard(n, *size),
+            Judge::Echo | Judge::Exact(..) | Judge::Bytes(_) => return Err(Kind::WrongAnswer),
+            Judge::Until(delimiter) => {
+                let (count, has_rest) = delimiter.count(&mut self.matched, bytes);
+                self.is_inside = has_rest;
+                count
+            }
+            Judge::Framed(framing) => self.outputs.count(*framing, bytes)?,
+            Judge::Eof => 0,
+        };
+        let is_unasked = self.flight == answered && self.is_inside(size, judge);
+        match self.flight.checked_sub(answered) {
+            Some(left) if !is_unasked => {
+                self.flight = left;
+                Ok(answered)
+            }
+            _ => Err(Kind::WrongAnswer),
+        }
+    }
+
+    #[inline]
+    fn compare(&mut self, bytes: &[u8], expected: &Payload) -> Result<(), Kind> {
+        if *bytes != *expected.stretch(self.read_at, bytes.len()) {
             return Err(Kind::WrongAnswer);
         }
-        let owed = self.flight;
-        self.read_at = payload.advance(self.read_at, n);
+        self.read_at = expected.advance(self.read_at, bytes.len());
+        Ok(())
+    }
+
+    /// `n` bytes of answers of `size` each: how many of these are whole by it.
+    #[inline]
+    fn heard(&mut self, n: usize, size: usize) -> usize {
         self.unread -= n;
-        self.flight = self.unread.div_ceil(size);
-        Ok(owed - self.flight)
+        self.flight - self.unread.div_ceil(size)
     }
 }
 
@@ -89,26 +137,29 @@ mod tests {
     fn answers_count_however_they_were_cut() {
         let payload = Payload::new(10, 3);
         for cut in 1..=30 {
-            let mut talk = Talk::new(8185);
-            talk.ask(3, 10);
+            let mut talk = Talk::new(8185, &Judge::Echo);
+            talk.ask(3, 10, &Judge::Echo);
             let all = talk.unsent(&payload).to_vec();
             talk.sent(30, &payload);
             let answered: usize = all
                 .chunks(cut)
-                .map(|part| talk.hear(part, &payload, 10).unwrap())
+                .map(|part| talk.hear(part, &payload, 10, &Judge::Echo).unwrap())
                 .sum();
             assert_eq!((answered, talk.flight), (3, 0), "{cut}");
-            assert!(talk.hear(&all[..1], &payload, 10).is_err());
+            assert!(talk.hear(&all[..1], &payload, 10, &Judge::Echo).is_err());
         }
     }
 
     #[test]
     fn an_answer_that_overtakes_its_request_is_wrong() {
         let payload = Payload::new(10, 1);
-        let mut talk = Talk::new(0);
-        talk.ask(1, 10);
+        let mut talk = Talk::new(0, &Judge::Echo);
+        talk.ask(1, 10, &Judge::Echo);
         let all = talk.unsent(&payload).to_vec();
         talk.sent(4, &payload);
-        assert_eq!(talk.hear(&all[..5], &payload, 10), Err(Kind::WrongAnswer));
+        assert_eq!(
+            talk.hear(&all[..5], &payload, 10, &Judge::Echo),
+            Err(Kind::WrongAnswer)
+        );
     }
 }
