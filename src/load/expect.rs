@@ -16,7 +16,7 @@ pub enum Expect {
     Bytes(usize),
     /// Anything up to these bytes, them included.
     Until(Vec<u8>),
-    /// At least one byte, until the server ends the connection; in [`Mode::Conn`] only.
+    /// At least one byte, until the server ends the connection; in [`Mode::Conn`](super::Mode::Conn) only.
     Eof,
     /// The output of a command.
     Framed(Framing),

@@ -56,7 +56,8 @@ pub struct Server {
     pub cpu_share: f64,
     /// How often a second it went to sleep by itself while measuring.
     pub sleeps_per_s: f64,
-    /// Answers per second of its processor time; none where it used none to speak of.
+    /// Answers per second of its processor time; none where it used none to speak of,
+    /// and none in `exec`, whose work is done by processes of its own that are not looked at.
     pub per_cpu_s: Option<f64>,
     /// Bytes of memory before the first connection.
     pub memory_before_bytes: u64,

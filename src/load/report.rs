@@ -293,7 +293,7 @@ impl Report {
                 per(after.sleeps.saturating_sub(measured.sleeps), wall) * 1e9,
                 1,
             ),
-            per_cpu_s: (cpu > 1_000_000 && answered > 0)
+            per_cpu_s: (cpu > 1_000_000 && answered > 0 && self.mode != "exec")
                 .then(|| round(per(answered, cpu) * 1e9, 1)),
             memory_before_bytes: before.memory,
             memory_after_bytes: after.memory,
