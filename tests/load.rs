@@ -9,7 +9,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use onepoll::load::{self, Amount, Close, Mode, Plan, Report};
+use onepoll::load::{self, Amount, Arrivals, Close, Mode, Model, Plan, Report};
 
 const RST: Mode = Mode::Conn {
     close: Close::ClientRst,
@@ -187,14 +187,22 @@ fn lies_short_answers_resets_and_floods_are_told_apart_exactly() {
         stream.write_all(&message).unwrap();
         _ = stream.read(&mut [0]);
     });
-    // One at a time, so that the server numbers the connections as they were asked.
-    let report = run(&plan(address, RST, 1, 50));
-    assert_eq!(report.requests.answered, 10, "{report}");
-    assert_eq!(report.requests.unanswered, 40, "{report}");
-    assert_eq!(report.errors.wrong_answer, 20, "{report}");
-    assert_eq!(report.errors.short_answer, 10, "{report}");
-    assert_eq!(report.errors.reset, 10, "{report}");
-    assert_eq!(report.errors.total, 40, "{report}");
+    let open = Model::Open {
+        rate: 2_000.0,
+        arrivals: Arrivals::Poisson,
+    };
+    for model in [Model::Closed, open] {
+        // One at a time, so that the server numbers the connections as they were asked.
+        let mut plan = plan(address, RST, 1, 50);
+        plan.model = model;
+        let report = run(&plan);
+        assert_eq!(report.requests.answered, 10, "{report}");
+        assert_eq!(report.requests.unanswered, 40, "{report}");
+        assert_eq!(report.errors.wrong_answer, 20, "{report}");
+        assert_eq!(report.errors.short_answer, 10, "{report}");
+        assert_eq!(report.errors.reset, 10, "{report}");
+        assert_eq!(report.errors.total, 40, "{report}");
+    }
 }
 
 #[test]
@@ -323,14 +331,14 @@ fn the_json_has_the_fields_that_scripts_read() {
             .collect::<Vec<_>>()
             .join(" ")
     };
-    assert_eq!(json["schema"], 1);
+    assert_eq!(json["schema"], 2);
     assert_eq!(json["model"], "closed");
     assert_eq!(json["close"], "client-rst");
     assert_eq!(json["requests"]["answered"], 10);
     assert_eq!(
         keys(&json),
-        "close connections elapsed_s endpoint errors generator latency_us mode model other_error pipeline \
-         rate_per_s requests schema size_bytes warmup_errors warmup_s"
+        "close connections datagrams elapsed_s endpoint errors expect generator hidden latency_us mode model other_error phases_us \
+         pipeline rate_per_s requests schedule schema seconds server size_bytes warmup_errors warmup_s"
     );
     assert_eq!(
         keys(&json["latency_us"]),
@@ -340,11 +348,11 @@ fn the_json_has_the_fields_that_scripts_read() {
     assert_eq!(keys(&json["requests"]), "answered asked late unanswered");
     assert_eq!(
         keys(&json["generator"]),
-        "busy_share cpu_share queued_share was_the_limit"
+        "busy_share cpu_share lag_us queued_share turn_us was_the_limit"
     );
     assert_eq!(
         keys(&json["errors"]),
-        "no_descriptor no_port other refused reset self_connect short_answer timeout total wrong_answer"
+        "no_descriptor no_port other refused reset self_connect short_answer timeout total turned_down wrong_answer"
     );
 }
 

@@ -8,7 +8,9 @@ use clap::{Subcommand, ValueEnum};
 
 use super::{Failure, Outcome, print};
 use crate::config::parse_duration;
-use crate::load::{self, Amount, Close, Endpoint, LoadError, Mode, Plan};
+use crate::load::{
+    self, Amount, Arrivals, Close, Endpoint, Expect, Framing, LoadError, Mode, Model, Plan,
+};
 
 /// Asks a server as fast as it answers, checks every byte, and says what it saw
 #[derive(Debug, clap::Args)]
@@ -38,6 +40,32 @@ enum ModeArgs {
         #[arg(long, value_name = "DEPTH", default_value_t = 1)]
         pipeline: usize,
     },
+    /// Commands a second: a command line on a connection that stays, its whole output awaited
+    Exec {
+        #[command(flatten)]
+        common: Common,
+        /// The command line
+        #[arg(long, value_name = "LINE", default_value = "true")]
+        command: String,
+        /// How the server says where an output ends
+        #[arg(long, value_enum, default_value_t = FramingArg::Json)]
+        framing: FramingArg,
+    },
+    /// Datagrams: one out, the same back; what is lost, doubled or overtaken on the way is counted
+    ///
+    /// A datagram of 8 bytes or more carries its number. One that is not answered within --timeout is lost.
+    Udp {
+        #[command(flatten)]
+        common: Common,
+        /// How many datagrams are in flight; with --rate as many as it takes
+        #[arg(long, value_name = "COUNT", default_value_t = 64)]
+        window: usize,
+    },
+    /// Connections that say nothing: how many are held, why not more, and (with --pid) what each costs
+    Hold {
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -47,11 +75,31 @@ enum CloseArg {
     Server,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum FramingArg {
+    I32,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ArrivalsArg {
+    Constant,
+    Uniform,
+    Poisson,
+}
+
 #[derive(Debug, clap::Args)]
 struct Common {
     /// tcp://HOST:PORT, HOST:PORT, echo://HOST:PORT, unix:///PATH or echo+unix:///PATH
     endpoint: Endpoint,
-    /// How many connections are open at once
+    /// Open model: requests a second, whatever the server does; latency counts from when each was
+    /// meant to begin
+    #[arg(short, long, value_name = "RATE")]
+    rate: Option<f64>,
+    /// How regularly they come
+    #[arg(long, value_enum, default_value_t = ArrivalsArg::Poisson, requires = "rate")]
+    arrivals: ArrivalsArg,
+    /// How many connections are open at once; with --rate in `conn`, at the most
     #[arg(short, long, value_name = "COUNT", default_value_t = 50)]
     connections: usize,
     /// How long to measure: `500ms`, `10s`, `1m`
@@ -63,6 +111,12 @@ struct Common {
     /// Bytes of a message; `16K` is 16384
     #[arg(short, long, value_name = "BYTES", default_value = "64", value_parser = size)]
     size: usize,
+    /// The message itself, instead of a size: text with `\n`, `\r`, `\t`, `\0` and `\\`, or @FILE
+    #[arg(long, value_name = "TEXT|@FILE", conflicts_with = "size")]
+    payload: Option<String>,
+    /// What counts as the answer: `echo`, a number of bytes, `until=DELIMITER`, `eof` or `exact=@FILE`
+    #[arg(long, value_name = "ANSWER", default_value = "echo")]
+    expect: String,
     /// How long to ask before anything is counted [default: 200ms, none with --count]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     warmup: Option<Duration>,
@@ -75,9 +129,34 @@ struct Common {
     /// Local addresses to connect from, in turn: each has ports of its own
     #[arg(long, value_name = "ADDRESS,…", value_delimiter = ',')]
     source: Vec<IpAddr>,
+    /// The server's process: its processor time, memory and sleeps join the result
+    #[arg(long, value_name = "PID")]
+    pid: Option<u32>,
     /// Prints the result as JSON
     #[arg(long)]
     json: bool,
+}
+
+impl Common {
+    /// Where only the host and the port were given, or a service, datagrams are meant.
+    fn over_udp(mut self) -> Self {
+        if let Endpoint::Tcp(address) = self.endpoint {
+            self.endpoint = Endpoint::Udp(address);
+        }
+        self
+    }
+
+    /// Nothing is asked, so nothing warms up.
+    fn without_requests(mut self) -> Result<Self, Failure> {
+        if self.rate.is_some() || self.count.is_some() {
+            return Err(Failure::Usage(
+                "`bench hold` asks nothing: it takes --connections and --duration, no --rate and no --count"
+                    .to_owned(),
+            ));
+        }
+        self.warmup = Some(Duration::ZERO);
+        Ok(self)
+    }
 }
 
 /// The warm-up of a run by duration.
@@ -95,13 +174,52 @@ pub fn run(args: Args) -> Outcome {
             (common, Mode::Conn { close }, 1)
         }
         ModeArgs::Echo { common, pipeline } => (common, Mode::Echo, pipeline),
+        ModeArgs::Udp { common, window } => (common.over_udp(), Mode::Udp, window),
+        ModeArgs::Exec {
+            common,
+            command,
+            framing,
+        } => {
+            let framing = match framing {
+                FramingArg::I32 => Framing::I32,
+                FramingArg::Json => Framing::Json,
+            };
+            return carry_out(common, Mode::Exec, 1, Some((command, framing)));
+        }
+        ModeArgs::Hold { common } => (common.without_requests()?, Mode::Hold, 1),
+    };
+    carry_out(common, mode, pipeline, None)
+}
+
+fn carry_out(
+    common: Common,
+    mode: Mode,
+    pipeline: usize,
+    exec: Option<(String, Framing)>,
+) -> Outcome {
+    let (text, expect) = match exec {
+        Some((command, framing)) => (Some(command_line(&command)?), Expect::Framed(framing)),
+        None => (
+            common.payload.as_deref().map(bytes_of).transpose()?,
+            answer(&common.expect)?,
+        ),
     };
     let plan = Plan {
         endpoint: common.endpoint,
         mode,
+        model: common.rate.map_or(Model::Closed, |rate| Model::Open {
+            rate,
+            arrivals: match common.arrivals {
+                ArrivalsArg::Constant => Arrivals::Constant,
+                ArrivalsArg::Uniform => Arrivals::Uniform,
+                ArrivalsArg::Poisson => Arrivals::Poisson,
+            },
+        }),
         connections: common.connections,
         pipeline,
-        size: common.size,
+        size: text.as_ref().map_or(common.size, Vec::len),
+        text,
+        expect,
         amount: common
             .count
             .map_or(Amount::For(common.duration), Amount::Count),
@@ -117,6 +235,7 @@ pub fn run(args: Args) -> Outcome {
             .into_iter()
             .map(|ip| SocketAddr::new(ip, 0))
             .collect(),
+        pid: common.pid,
     };
     let report = load::run(&plan).map_err(|error| match error {
         LoadError::Plan(error) => Failure::Usage(error.to_string()),
@@ -132,6 +251,66 @@ pub fn run(args: Args) -> Outcome {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS
+    })
+}
+
+/// A request of a command server.
+fn command_line(command: &str) -> Result<Vec<u8>, Failure> {
+    if command.trim().is_empty() || command.contains(['\n', '\r']) {
+        let why = "a command must be one line that is not empty: others are not answered";
+        return Err(Failure::Usage(why.to_owned()));
+    }
+    Ok(format!("{command}\n").into_bytes())
+}
+
+/// Text as it is typed, or the contents of a file.
+fn bytes_of(text: &str) -> Result<Vec<u8>, Failure> {
+    if let Some(path) = text.strip_prefix('@') {
+        return std::fs::read(path)
+            .map_err(|error| Failure::Usage(format!("{path} cannot be read: {error}")));
+    }
+    unescaped(text).map_err(Failure::Usage)
+}
+
+fn unescaped(text: &str) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut left = text.bytes();
+    while let Some(byte) = left.next() {
+        bytes.push(match byte {
+            b'\\' => match left.next() {
+                Some(b'n') => b'\n',
+                Some(b'r') => b'\r',
+                Some(b't') => b'\t',
+                Some(b'0') => 0,
+                Some(b'\\') => b'\\',
+                _ => {
+                    return Err(format!(
+                        r"{text:?}: write \n, \r, \t, \0 or \\ after a backslash"
+                    ));
+                }
+            },
+            byte => byte,
+        });
+    }
+    Ok(bytes)
+}
+
+fn answer(text: &str) -> Result<Expect, Failure> {
+    match text {
+        "echo" => return Ok(Expect::Echo),
+        "eof" => return Ok(Expect::Eof),
+        _ => {}
+    }
+    if let Some(delimiter) = text.strip_prefix("until=") {
+        return Ok(Expect::Until(bytes_of(delimiter)?));
+    }
+    if let Some(exact) = text.strip_prefix("exact=") {
+        return Ok(Expect::Exact(bytes_of(exact)?));
+    }
+    size(text).map(Expect::Bytes).map_err(|_| {
+        Failure::Usage(format!(
+            "--expect {text:?}: write echo, a number of bytes, until=DELIMITER, eof or exact=@FILE"
+        ))
     })
 }
 
@@ -153,6 +332,13 @@ fn size(text: &str) -> Result<usize, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn payloads_are_unescaped() {
+        assert_eq!(unescaped(r"a\r\n\0\\b"), Ok(b"a\r\n\0\\b".to_vec()));
+        assert!(unescaped(r"\x").is_err());
+        assert!(unescaped("\\").is_err());
+    }
 
     #[test]
     fn sizes_are_powers_of_1024() {

@@ -3,7 +3,9 @@
 use serde::Serialize;
 
 use super::histogram::Latencies;
-use super::plan::Amount;
+use super::plan::{Amount, Model, Plan};
+use super::schedule::Schedule;
+use super::series::{Second, Series};
 
 /// Why a request or a connection failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +24,8 @@ pub enum Kind {
     ShortAnswer,
     /// A byte was not the one that was sent, or one too many.
     WrongAnswer,
+    /// The server refused to run a command, or to its end.
+    TurnedDown,
     /// The connection was to itself: nobody listens there (fault B21).
     SelfConnect,
     /// Anything else; the first is kept in words.
@@ -47,6 +51,8 @@ pub struct Errors {
     pub short_answer: u64,
     /// See [`Kind::WrongAnswer`].
     pub wrong_answer: u64,
+    /// See [`Kind::TurnedDown`].
+    pub turned_down: u64,
     /// See [`Kind::SelfConnect`].
     pub self_connect: u64,
     /// See [`Kind::Other`].
@@ -65,6 +71,7 @@ impl Errors {
             Kind::NoDescriptor => &mut self.no_descriptor,
             Kind::ShortAnswer => &mut self.short_answer,
             Kind::WrongAnswer => &mut self.wrong_answer,
+            Kind::TurnedDown => &mut self.turned_down,
             Kind::SelfConnect => &mut self.self_connect,
             Kind::Other => &mut self.other,
         } += 1;
@@ -80,6 +87,7 @@ impl Errors {
             (self.no_descriptor, "without a descriptor"),
             (self.short_answer, "short answers"),
             (self.wrong_answer, "wrong answers"),
+            (self.turned_down, "commands turned down"),
             (self.self_connect, "connected to themselves"),
             (self.other, "other"),
         ]
@@ -109,13 +117,31 @@ pub enum Phase {
     Draining,
 }
 
+/// What a request's time consists of; what is missing to the whole is waiting for a connection.
+#[derive(Debug, Clone, Default)]
+pub struct Phases {
+    /// From dialling to being connected.
+    pub connect: Latencies,
+    /// From being connected (`conn`) or asking (`echo`) to the first byte of the answer.
+    pub first_byte: Latencies,
+    /// From the first byte of the answer to its last.
+    pub last_byte: Latencies,
+    /// From the last byte of the answer to the end of the connection.
+    pub close: Latencies,
+}
+
 /// Decides what counts, and counts it. Times are nanoseconds of the run's stopwatch.
 ///
 /// With [`Amount::For`] an answer counts towards the rate when it *came* while measuring. With
-/// [`Amount::Count`] a request counts when it *began* then, so that the sum is exact.
+/// [`Amount::Count`], and always in the open model, a request counts when it *began* then (was meant
+/// to), so that the sum is exact.
 #[derive(Debug)]
 pub struct Book {
     amount: Amount,
+    /// Whether a request counts by its beginning.
+    by_beginning: bool,
+    /// Whether it begins with the next request rather than now.
+    is_exact: bool,
     /// When measuring began; never, before that.
     since: u64,
     /// When it ended: given by the amount, or by the last request of a count.
@@ -131,8 +157,18 @@ pub struct Book {
     pub late: u64,
     /// Requests whose connection failed under them.
     pub unanswered: u64,
-    /// Of the answers, early and late.
+    /// Of the answers, early and late, from beginning to end.
     pub latencies: Latencies,
+    /// What these consist of.
+    pub phases: Phases,
+    /// Open model: how long after its time a request began although a connection was free: the
+    /// generator's own fault.
+    pub lag: Latencies,
+    /// The longest time without any answer.
+    pub longest_gap: u64,
+    /// When the last answer came.
+    last_answer: u64,
+    series: Series,
     /// What failed, connecting included.
     pub errors: Errors,
     /// What failed during warm-up.
@@ -143,9 +179,12 @@ pub struct Book {
 
 impl Book {
     /// Empty.
-    pub fn new(amount: Amount) -> Self {
+    pub fn new(plan: &Plan) -> Self {
+        let amount = plan.amount;
         Self {
             amount,
+            is_exact: plan.warmup.is_zero() || matches!(amount, Amount::Count(_)),
+            by_beginning: plan.model != Model::Closed || matches!(amount, Amount::Count(_)),
             since: u64::MAX,
             until: u64::MAX,
             left: match amount {
@@ -159,6 +198,11 @@ impl Book {
             late: 0,
             unanswered: 0,
             latencies: Latencies::new(),
+            phases: Phases::default(),
+            lag: Latencies::new(),
+            longest_gap: 0,
+            last_answer: 0,
+            series: Series::default(),
             errors: Errors::default(),
             warmup_errors: Errors::default(),
             other: None,
@@ -166,8 +210,17 @@ impl Book {
     }
 
     /// Measuring begins.
-    pub fn begin(&mut self, now: u64) {
+    ///
+    /// Exactly as many as were asked for count, also those that are late already: with a count, and
+    /// without a warm-up, it begins when the next one on the schedule was meant to.
+    pub fn begin(&mut self, now: u64, schedule: Option<&Schedule>) {
+        let now = match schedule {
+            Some(schedule) if self.is_exact => schedule.next().min(now),
+            _ => now,
+        };
         self.since = now;
+        self.last_answer = now;
+        self.series.begin(now);
         if let Amount::For(time) = self.amount {
             self.until = now.saturating_add(nanos(time));
         }
@@ -193,6 +246,35 @@ impl Book {
         }
     }
 
+    /// Whether a request that is meant to begin at `began` is one of the run; takes it out of those
+    /// that are left.
+    #[inline]
+    pub fn take_due(&mut self, phase: Phase, began: u64) -> bool {
+        match phase {
+            Phase::WarmUp { .. } => true,
+            Phase::Measured | Phase::Draining => {
+                let is_due = began < self.until && self.left > 0;
+                if is_due && began >= self.since {
+                    self.left -= 1;
+                    self.asked += 1;
+                }
+                is_due
+            }
+            Phase::Connecting => false,
+        }
+    }
+
+    /// Whether the open model still has requests that were meant to begin before the end.
+    pub fn has_due(&self, next: u64) -> bool {
+        self.left > 0 && next < self.until && self.until != u64::MAX
+    }
+
+    /// Whether what began then and ended now is counted.
+    #[inline]
+    pub fn counts(&self, began: u64, now: u64) -> bool {
+        self.since <= if self.by_beginning { began } else { now }
+    }
+
     /// Whether all that was to be asked has been.
     pub fn is_spent(&self) -> bool {
         self.left == 0
@@ -201,29 +283,25 @@ impl Book {
     /// Whole and right answers, `count` of them, to requests that began together.
     #[inline]
     pub fn answered(&mut self, began: u64, now: u64, count: u64) {
-        let counts_since = match self.amount {
-            Amount::For(_) => now,
-            Amount::Count(_) => began,
-        };
-        if counts_since < self.since {
+        if !self.counts(began, now) {
             return;
         }
         self.last = now;
+        let nanos = now.saturating_sub(began);
         if now < self.until {
             self.answers += count;
+            self.series.answered(now, nanos, count);
+            self.longest_gap = self.longest_gap.max(now.saturating_sub(self.last_answer));
+            self.last_answer = now;
         } else {
             self.late += count;
         }
-        self.latencies.record(now.saturating_sub(began), count);
+        self.latencies.record(nanos, count);
     }
 
     /// A request that will not be answered.
     pub fn lost(&mut self, began: u64, now: u64) {
-        let counts_since = match self.amount {
-            Amount::For(_) => now,
-            Amount::Count(_) => began,
-        };
-        if counts_since >= self.since {
+        if self.counts(began, now) {
             self.unanswered += 1;
         }
     }
@@ -231,11 +309,14 @@ impl Book {
     /// A request or a connection that failed; `began` is when the request did.
     pub fn failed(&mut self, phase: Phase, kind: Kind, began: u64, now: u64) {
         self.last = now;
-        let warming = match (phase, self.amount) {
-            (Phase::WarmUp { .. }, _) => true,
-            (Phase::Connecting, _) | (_, Amount::For(_)) => false,
-            (_, Amount::Count(_)) => began < self.since,
+        let warming = match phase {
+            Phase::WarmUp { .. } => true,
+            Phase::Connecting => false,
+            Phase::Measured | Phase::Draining => !self.counts(began, now),
         };
+        if !warming && now < self.until {
+            self.series.failed(now);
+        }
         if warming {
             &mut self.warmup_errors
         } else {
@@ -250,7 +331,13 @@ impl Book {
             Amount::For(_) => self.until.min(now),
             Amount::Count(_) => self.last,
         };
+        self.longest_gap = self.longest_gap.max(end.saturating_sub(self.last_answer));
         end.saturating_sub(self.since)
+    }
+
+    /// What happened in each second.
+    pub fn series(&mut self, elapsed: u64) -> Vec<Second> {
+        std::mem::take(&mut self.series).end(self.since.saturating_add(elapsed))
     }
 }
 

@@ -54,6 +54,7 @@ impl Dialer {
             target: match target {
                 Target::Tcp(address) => Address::Tcp(*address),
                 Target::Unix(path) => Address::Unix(SocketAddrUnix::new(path.as_path())?),
+                Target::Udp(_) => return Err(io::ErrorKind::Unsupported.into()),
             },
             sources: plan.sources.clone(),
             next_source: 0,
@@ -62,10 +63,10 @@ impl Dialer {
                     == Mode::Conn {
                         close: Close::ClientRst,
                     },
-            no_delay: is_tcp && (plan.mode == Mode::Echo || plan.size > SEGMENT_BYTES),
+            no_delay: is_tcp && (plan.mode.keeps() || plan.size > SEGMENT_BYTES),
             may_meet_itself: match target {
                 Target::Tcp(address) => is_ephemeral(address.port()),
-                Target::Unix(_) => false,
+                Target::Unix(_) | Target::Udp(_) => false,
             },
         })
     }

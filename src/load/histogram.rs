@@ -34,6 +34,11 @@ impl Latencies {
         self.nanos.saturating_record_n(nanos, count);
     }
 
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.nanos.reset();
+    }
+
     /// The figures of what was counted.
     pub fn summary(&self) -> Summary {
         let at = |quantile| micros(self.nanos.value_at_quantile(quantile));

@@ -6,26 +6,42 @@
 //! - [`plan`]: what to do: whom to ask, how many at once, how long.
 //! - [`payload`]: the bytes that are sent and must come back.
 //! - [`dial`]: opening one connection, and why that failed.
-//! - [`driver`]: the one loop, and the states of a connection.
+//! - `answer`: what counts as one. `talk`: what is owed on one connection. `crowd`: all connections, and their states.
+//! - `lookout`: the only place that sleeps.
+//! - [`driver`]: the one loop.
 //! - [`book`]: what happened, counted.
-//! - [`histogram`]: latencies. [`report`]: what is printed. [`stopwatch`]: the one look at the clock.
+//! - [`schedule`]: when requests are meant to begin, in the open model.
+//! - `udp`: a loop for datagrams. [`process`]: what the server's process used.
+//! - [`histogram`]: latencies. [`series`]: second by second. [`report`]: what is printed. [`stopwatch`]: the one look at the clock.
 //!
-//! The model is *closed*: a connection asks again once it is answered. Not done here yet: an open
-//! model with intended send times, phases of a connection, other modes than `conn` and `echo`.
+//! The model is *closed*, where a connection asks again once it is answered, or *open*, where each
+//! request has its time and latency counts from then. Not done here yet: chat.
 
+mod answer;
 pub mod book;
+mod crowd;
 pub mod dial;
 pub mod driver;
+pub mod expect;
 pub mod histogram;
+mod lookout;
 pub mod payload;
 pub mod plan;
+pub mod process;
 pub mod report;
+pub mod schedule;
+pub mod series;
 pub mod stopwatch;
+mod talk;
+mod udp;
 
 use std::io;
 
-pub use plan::{Amount, Close, Endpoint, Mode, Plan, PlanError};
+pub use expect::{Expect, Framing};
+pub use plan::{Amount, Close, Endpoint, Mode, Model, Plan, PlanError};
 pub use report::Report;
+pub use schedule::Arrivals;
+pub use udp::Datagrams;
 
 /// Why a run could not be made at all; what goes wrong during one is counted in its [`Report`].
 #[derive(Debug, thiserror::Error)]
@@ -51,5 +67,8 @@ pub enum LoadError {
 pub fn run(plan: &Plan) -> Result<Report, LoadError> {
     plan.check()?;
     let target = plan.endpoint.resolve(plan.timeout)?;
+    if let plan::Target::Udp(address) = target {
+        return udp::Udp::new(plan, address)?.run();
+    }
     driver::Driver::new(plan, target)?.run()
 }

@@ -10,6 +10,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::LoadError;
+use super::expect::Expect;
+use super::process::Usage;
+use super::schedule::Arrivals;
+use super::udp;
 
 /// Everything a run is told.
 #[derive(Debug, Clone)]
@@ -18,12 +22,18 @@ pub struct Plan {
     pub endpoint: Endpoint,
     /// What one request is.
     pub mode: Mode,
-    /// How many connections are open at once.
+    /// What makes a request begin.
+    pub model: Model,
+    /// How many connections are open at once; in the open model of [`Mode::Conn`], at the most.
     pub connections: usize,
     /// How many requests a connection has in flight; 1 in [`Mode::Conn`].
     pub pipeline: usize,
     /// How many bytes a message has.
     pub size: usize,
+    /// The message itself, `size` bytes; none for one that differs from its neighbours.
+    pub text: Option<Vec<u8>>,
+    /// What counts as the answer.
+    pub expect: Expect,
     /// When it is enough.
     pub amount: Amount,
     /// How long to ask before anything is counted.
@@ -34,6 +44,8 @@ pub struct Plan {
     pub spin: Duration,
     /// Local addresses to dial from, in turn; none leaves the choice to the kernel.
     pub sources: Vec<SocketAddr>,
+    /// The server's process, if it is to be watched.
+    pub pid: Option<u32>,
 }
 
 /// What one request is.
@@ -46,6 +58,12 @@ pub enum Mode {
     },
     /// Send a message on a connection that stays, await the whole of it back.
     Echo,
+    /// Send a command line on a connection that stays, await its output.
+    Exec,
+    /// Connect and say nothing: how many connections are held, and at what price.
+    Hold,
+    /// A datagram each; `pipeline` of them in flight.
+    Udp,
 }
 
 impl Mode {
@@ -54,6 +72,39 @@ impl Mode {
         match self {
             Mode::Conn { .. } => "conn",
             Mode::Echo => "echo",
+            Mode::Exec => "exec",
+            Mode::Hold => "hold",
+            Mode::Udp => "udp",
+        }
+    }
+
+    /// Whether connections outlive a request.
+    pub fn keeps(self) -> bool {
+        !matches!(self, Mode::Conn { .. })
+    }
+}
+
+/// What makes a request begin.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Model {
+    /// The answer to the one before: a stalled server is asked less, and who would have come
+    /// meanwhile is not seen.
+    Closed,
+    /// Its time: latency counts from when it was meant to begin, whatever kept it.
+    Open {
+        /// How many a second.
+        rate: f64,
+        /// How regularly.
+        arrivals: Arrivals,
+    },
+}
+
+impl Model {
+    /// As it is called in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Model::Closed => "closed",
+            Model::Open { .. } => "open",
         }
     }
 }
@@ -105,14 +156,26 @@ pub enum PlanError {
         /// What was asked for.
         given: u64,
     },
+    /// An answer that this mode cannot await.
+    #[error("--expect {0} does not go with `bench {1}`")]
+    Expect(String, &'static str),
+    /// No rate that could be kept.
+    #[error("the rate must be above 0 and at most {RATE_MAX} a second, not {0}")]
+    Rate(String),
     /// Not an endpoint.
     #[error(
         "{0:?} is no endpoint: write tcp://HOST:PORT, HOST:PORT, echo://HOST:PORT, unix:///PATH or echo+unix:///PATH"
     )]
     Endpoint(String),
     /// A transport that this mode does not speak yet.
-    #[error("{0:?}: bench speaks TCP and Unix stream sockets")]
+    #[error("{0:?}: bench speaks TCP, Unix stream sockets and UDP")]
     Transport(String),
+    /// Datagrams for a mode of streams, or the other way round.
+    #[error("`bench {0}` cannot ask {1}")]
+    Mode(&'static str, String),
+    /// Nobody to look at.
+    #[error("--pid {0}: there is no such process, or not one we may look at")]
+    Pid(u32),
     /// A local address where there can be none, or of the other family.
     #[error("--source {0} cannot be used with {1}")]
     Source(SocketAddr, String),
@@ -127,20 +190,27 @@ pub const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
 /// The ring of start times of one connection.
 pub const PIPELINE_MAX: usize = 1 << 16;
 
+/// Ten times what one thread can send.
+pub const RATE_MAX: f64 = 1e7;
+
 impl Plan {
     /// A run with the defaults of the command line: one second after 200 ms, 64 bytes, 50 at once.
     pub fn new(endpoint: Endpoint, mode: Mode) -> Self {
         Self {
             endpoint,
             mode,
+            model: Model::Closed,
             connections: 50,
             pipeline: 1,
             size: 64,
+            text: None,
+            expect: Expect::Echo,
             amount: Amount::For(Duration::from_secs(1)),
             warmup: Duration::from_millis(200),
             timeout: Duration::from_secs(5),
             spin: Duration::ZERO,
             sources: Vec::new(),
+            pid: None,
         }
     }
 
@@ -158,8 +228,48 @@ impl Plan {
             self.pipeline.saturating_mul(self.size),
             IN_FLIGHT_BYTES_MAX,
         )?;
-        if self.mode != Mode::Echo {
+        if matches!(self.mode, Mode::Conn { .. } | Mode::Hold) {
             bounds("the pipeline's depth in this mode", self.pipeline, 1)?;
+        }
+        if (self.mode == Mode::Udp) != matches!(self.endpoint, Endpoint::Udp(_)) {
+            let endpoint = self.endpoint.to_string();
+            return Err(PlanError::Mode(self.mode.name(), endpoint));
+        }
+        if self.mode == Mode::Udp {
+            bounds("the size of a datagram", self.size, udp::SIZE_BYTES_MAX)?;
+            bounds("the window", self.pipeline, udp::WINDOW_MAX)?;
+        }
+        if let Some(pid) = self.pid
+            && Usage::of(pid).is_none()
+        {
+            return Err(PlanError::Pid(pid));
+        }
+        match &self.expect {
+            Expect::Exact(bytes) => bounds("the size of an answer", bytes.len(), SIZE_BYTES_MAX)?,
+            Expect::Bytes(bytes) => bounds("the size of an answer", *bytes, SIZE_BYTES_MAX)?,
+            Expect::Until(bytes) => bounds("the size of a delimiter", bytes.len(), SIZE_BYTES_MAX)?,
+            Expect::Echo | Expect::Eof | Expect::Framed(_) => {}
+        }
+        let fits = match (&self.expect, self.mode) {
+            (Expect::Eof, mode) => !mode.keeps(),
+            (_, Mode::Udp) => self.expect == Expect::Echo && self.text.is_none(),
+            _ => true,
+        };
+        if !fits {
+            let expect = self.expect.to_string();
+            return Err(PlanError::Expect(expect, self.mode.name()));
+        }
+        if let Expect::Exact(bytes) = &self.expect {
+            bounds(
+                "the bytes of answers in flight of a connection",
+                self.pipeline.saturating_mul(bytes.len()),
+                IN_FLIGHT_BYTES_MAX,
+            )?;
+        }
+        if let Model::Open { rate, .. } = self.model
+            && !(rate > 0.0 && rate <= RATE_MAX)
+        {
+            return Err(PlanError::Rate(rate.to_string()));
         }
         if self.timeout.is_zero() {
             return Err(PlanError::Bounds {
@@ -196,6 +306,8 @@ pub enum Endpoint {
     Tcp(String),
     /// A Unix stream socket.
     Unix(PathBuf),
+    /// A host and a port over UDP.
+    Udp(String),
 }
 
 impl FromStr for Endpoint {
@@ -213,13 +325,16 @@ impl FromStr for Endpoint {
         // The options of a served endpoint mean nothing to who asks it.
         let address = rest.split_once('?').map_or(rest, |(address, _)| address);
         match transport {
-            "tcp" => {
+            "tcp" | "udp" => {
                 let address = address.strip_suffix('/').unwrap_or(address);
                 let (host, port) = address.rsplit_once(':').ok_or_else(malformed)?;
                 let bare_v6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
                 match port.parse::<u16>() {
                     Ok(port) if port > 0 && !host.is_empty() && !host.contains('/') && !bare_v6 => {
-                        Ok(Self::Tcp(address.to_owned()))
+                        Ok(match transport {
+                            "udp" => Self::Udp(address.to_owned()),
+                            _ => Self::Tcp(address.to_owned()),
+                        })
                     }
                     _ => Err(malformed()),
                 }
@@ -235,6 +350,7 @@ impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Endpoint::Tcp(address) => write!(f, "tcp://{address}"),
+            Endpoint::Udp(address) => write!(f, "udp://{address}"),
             Endpoint::Unix(path) => write!(f, "unix://{}", path.display()),
         }
     }
@@ -247,6 +363,8 @@ pub enum Target {
     Tcp(SocketAddr),
     /// A Unix stream socket.
     Unix(PathBuf),
+    /// An address over UDP.
+    Udp(SocketAddr),
 }
 
 impl Endpoint {
@@ -255,7 +373,7 @@ impl Endpoint {
     pub(super) fn resolve(&self, timeout: Duration) -> Result<Target, LoadError> {
         let host = match self {
             Endpoint::Unix(path) => return Ok(Target::Unix(path.clone())),
-            Endpoint::Tcp(host) => host,
+            Endpoint::Tcp(host) | Endpoint::Udp(host) => host,
         };
         let failed = |source| LoadError::Resolve {
             endpoint: self.to_string(),
@@ -264,6 +382,9 @@ impl Endpoint {
         let addresses: Vec<_> = host.to_socket_addrs().map_err(failed)?.collect();
         let none = || failed(io::Error::new(ErrorKind::NotFound, "no address"));
         let first = *addresses.first().ok_or_else(none)?;
+        if matches!(self, Endpoint::Udp(_)) {
+            return Ok(Target::Udp(first));
+        }
         if addresses.len() == 1 {
             return Ok(Target::Tcp(first));
         }
@@ -315,7 +436,11 @@ mod tests {
                 "{text}"
             );
         }
-        for text in ["echo+udp://[::1]:9000", "udp://[::1]:9000", "chat+fd://3"] {
+        for text in ["echo+udp://[::1]:9000", "udp://[::1]:9000"] {
+            let udp = Endpoint::Udp("[::1]:9000".to_owned());
+            assert_eq!(text.parse(), Ok(udp), "{text}");
+        }
+        for text in ["echo+unixgram:///x", "chat+fd://3"] {
             assert_eq!(
                 text.parse::<Endpoint>(),
                 Err(PlanError::Transport(text.to_owned())),

@@ -1,0 +1,236 @@
+//! What counts as the answer to a request, and where it ends.
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use super::book::Kind;
+use super::expect::{Expect, Framing};
+use super::payload::Payload;
+use super::plan::Plan;
+use crate::wire::{Decode, JsonHeader, Length};
+
+/// The most that one output may have: what a client of ours would take.
+const OUTPUT_BYTES_MAX: usize = 64 << 20;
+
+/// Judges the answers of one run.
+#[derive(Debug)]
+pub(super) enum Judge {
+    /// What was sent, and not before it was.
+    Echo,
+    /// These bytes.
+    Exact(Payload, usize),
+    /// So many, whatever they are.
+    Bytes(usize),
+    /// Anything up to these bytes.
+    Until(Delimiter),
+    /// Anything, until the server ends the connection.
+    Eof,
+    /// An output of a command, in a frame.
+    Framed(Framing),
+}
+
+impl Judge {
+    pub(super) fn new(plan: &Plan) -> Self {
+        match &plan.expect {
+            Expect::Echo => Self::Echo,
+            Expect::Exact(bytes) => Self::Exact(Payload::fixed(bytes, plan.pipeline), bytes.len()),
+            Expect::Bytes(bytes) => Self::Bytes(*bytes),
+            Expect::Until(bytes) => Self::Until(Delimiter::new(bytes)),
+            Expect::Eof => Self::Eof,
+            Expect::Framed(framing) => Self::Framed(*framing),
+        }
+    }
+
+    /// How long an answer to `size` bytes is, where that is known.
+    pub(super) fn size(&self, size: usize) -> Option<usize> {
+        match self {
+            Self::Echo => Some(size),
+            Self::Exact(_, size) | Self::Bytes(size) => Some(*size),
+            Self::Until(_) | Self::Eof | Self::Framed(_) => None,
+        }
+    }
+}
+
+/// Finds the end of answers in a stream, however it is cut: looks at every byte once.
+#[derive(Debug)]
+pub(super) struct Delimiter {
+    bytes: Vec<u8>,
+    /// After a mismatch behind so many bytes, how many still match (Knuth, Morris and Pratt).
+    fallback: Vec<usize>,
+}
+
+impl Delimiter {
+    pub(super) fn new(bytes: &[u8]) -> Self {
+        let mut fallback = vec![0; bytes.len() + 1];
+        let mut matched = 0;
+        for at in 1..bytes.len() {
+            while matched > 0 && bytes[at] != bytes[matched] {
+                matched = fallback[matched];
+            }
+            matched += usize::from(bytes[at] == bytes[matched]);
+            fallback[at + 1] = matched;
+        }
+        Self {
+            bytes: bytes.to_vec(),
+            fallback,
+        }
+    }
+
+    /// How often it ends in `bytes`, when `matched` of it had come before; and whether bytes follow
+    /// the last.
+    pub(super) fn count(&self, matched: &mut usize, bytes: &[u8]) -> (usize, bool) {
+        if let [one] = self.bytes[..] {
+            let count = memchr::memchr_iter(one, bytes).count();
+            return (count, bytes.last().is_some_and(|last| *last != one));
+        }
+        let (mut count, mut rest) = (0, false);
+        for byte in bytes {
+            while *matched > 0 && *byte != self.bytes[*matched] {
+                *matched = self.fallback[*matched];
+            }
+            *matched += usize::from(*byte == self.bytes[*matched]);
+            rest = true;
+            if *matched == self.bytes.len() {
+                (*matched, rest) = (0, false);
+                count += 1;
+            }
+        }
+        (count, rest)
+    }
+}
+
+/// The outputs of commands on one connection.
+#[derive(Debug, Default)]
+pub(super) struct Outputs {
+    /// Of a header that is not whole.
+    carry: Vec<u8>,
+    /// Bytes of the current output that are still to come.
+    left: usize,
+    is_in_output: bool,
+}
+
+/// The fields of C4's header that matter here; none of them is copied.
+#[derive(Debug, Deserialize)]
+struct Described {
+    data_size: u64,
+    #[serde(default)]
+    error: Option<IgnoredAny>,
+}
+
+impl Outputs {
+    /// How many outputs end in `bytes`; an error when it is no output, or the server turned the
+    /// command down.
+    pub(super) fn count(&mut self, framing: Framing, mut bytes: &[u8]) -> Result<usize, Kind> {
+        let mut count = 0;
+        loop {
+            if self.is_in_output {
+                let n = self.left.min(bytes.len());
+                self.left -= n;
+                bytes = &bytes[n..];
+                if self.left > 0 {
+                    return Ok(count);
+                }
+                self.is_in_output = false;
+                count += 1;
+            }
+            if bytes.is_empty() {
+                return Ok(count);
+            }
+            let had = self.carry.len();
+            self.carry.extend_from_slice(bytes);
+            let Some((len, taken)) = header(framing, &self.carry)? else {
+                return Ok(count);
+            };
+            bytes = &bytes[taken - had..];
+            self.carry.clear();
+            (self.left, self.is_in_output) = (len, true);
+        }
+    }
+
+    pub(super) fn is_inside(&self) -> bool {
+        self.is_in_output || !self.carry.is_empty()
+    }
+}
+
+/// The length of the output behind a header, and the header's own.
+fn header(framing: Framing, unread: &[u8]) -> Result<Option<(usize, usize)>, Kind> {
+    let wrong = |_| Kind::WrongAnswer;
+    match framing {
+        Framing::I32 => Length::new("output", OUTPUT_BYTES_MAX)
+            .decode(unread)
+            .map_err(wrong),
+        Framing::Json => {
+            let decoded = JsonHeader::<Described>::new()
+                .decode(unread)
+                .map_err(wrong)?;
+            let Some((header, taken)) = decoded else {
+                return Ok(None);
+            };
+            if header.error.is_some() {
+                return Err(Kind::TurnedDown);
+            }
+            match usize::try_from(header.data_size) {
+                Ok(len) if len <= OUTPUT_BYTES_MAX => Ok(Some((len, taken))),
+                _ => Err(Kind::WrongAnswer),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{CommandHeader, Encode};
+
+    #[test]
+    fn a_delimiter_is_found_however_it_was_cut() {
+        for (delimiter, text, ends) in [
+            (&b"\n"[..], &b"a\nbb\n\nc"[..], 3),
+            (b"\r\n\r\n", b"x\r\n\r\r\n\r\ny\r\n\r\n", 2),
+            (b"aab", b"aaabaab", 2),
+            (b"aa", b"aaaaa", 2),
+        ] {
+            let delimiter = Delimiter::new(delimiter);
+            for cut in 1..=text.len() {
+                let mut matched = 0;
+                let count: usize = text
+                    .chunks(cut)
+                    .map(|part| delimiter.count(&mut matched, part).0)
+                    .sum();
+                assert_eq!(count, ends, "{cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn outputs_are_counted_however_they_were_cut() {
+        let mut json = Vec::new();
+        let mut sized = Vec::new();
+        for output in [&b"hello\n"[..], b"", b"again"] {
+            CommandHeader::new(output, Some(0), None).encode(&mut json);
+            json.extend_from_slice(output);
+            sized.extend_from_slice(&i32::try_from(output.len()).unwrap().to_le_bytes());
+            sized.extend_from_slice(output);
+        }
+        for (framing, stream) in [(Framing::Json, json), (Framing::I32, sized)] {
+            for cut in 1..=stream.len() {
+                let mut outputs = Outputs::default();
+                let count: usize = stream
+                    .chunks(cut)
+                    .map(|part| outputs.count(framing, part).unwrap())
+                    .sum();
+                assert_eq!(
+                    (count, outputs.is_inside()),
+                    (3, false),
+                    "{framing:?} {cut}"
+                );
+            }
+        }
+        let mut refusal = Vec::new();
+        CommandHeader::new(b"", None, Some("busy")).encode(&mut refusal);
+        let refused = Outputs::default().count(Framing::Json, &refusal);
+        assert_eq!(refused, Err(Kind::TurnedDown));
+        let negative = Outputs::default().count(Framing::I32, &(-1_i32).to_le_bytes());
+        assert_eq!(negative, Err(Kind::WrongAnswer));
+    }
+}

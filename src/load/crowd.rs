@@ -1,0 +1,347 @@
+//! All connections of a run: who sits where, who waits for a seat, and the sums over them.
+
+use std::collections::VecDeque;
+
+use mio::Token;
+
+use super::answer::Judge;
+use super::dial::Stream;
+use super::talk::Talk;
+
+/// Where a connection may be.
+///
+/// ```text
+///             +-------------- Resting <- refused, no port …
+///             v                  ^
+/// Vacant -> Taken(Dialling) -----+
+///   ^         |       `-> Taken(Ready)      echo: waits for the others
+///   |         v              v
+///   |       Taken(Talking) <-'
+///   |         |       `-> Taken(Leaving)    conn: the server is to close
+///   '---------+--------------'   conn: and again; echo: a failed one is Gone
+/// ```
+#[derive(Debug)]
+pub(super) enum Seat {
+    /// To be dialled as soon as there may be another request.
+    Vacant,
+    /// To be dialled again later. A request that is only delayed keeps its beginning.
+    Resting { began: Option<u64> },
+    /// A connection.
+    Taken(Guest),
+    /// Not replaced.
+    Gone,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Guest {
+    pub(super) stream: Stream,
+    /// Whether the poll knows it.
+    pub(super) watched: bool,
+    pub(super) stage: Stage,
+    /// When dialling began, or was meant to.
+    pub(super) began: u64,
+    pub(super) stamps: Stamps,
+    pub(super) talk: Talk,
+}
+
+/// When what happened on a connection; 0 is not yet.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Stamps {
+    pub(super) dialled: u64,
+    pub(super) connected: u64,
+    /// The first byte of the oldest answer that is not whole.
+    pub(super) first_byte: u64,
+    pub(super) last_byte: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Not known to be connected.
+    Dialling,
+    /// Connected, and nothing asked yet.
+    Ready,
+    /// Requests may be in flight.
+    Talking,
+    /// Answered; the server is to close.
+    Leaving,
+}
+
+/// A token carries a seat and its generation.
+const _: () = assert!(usize::BITS == 64, "a token must hold two halves of 32 bits");
+
+/// A fixed number of seats; nothing is allocated once they stand.
+#[derive(Debug)]
+pub(super) struct Crowd {
+    seats: Box<[Seat]>,
+    /// Counts the connections of each seat, so that an event for an earlier one is silence.
+    generations: Box<[u32]>,
+    /// Start times of what is in flight: a ring of `depth` for each seat.
+    began: Box<[u64]>,
+    depth: usize,
+    /// Seats to dial.
+    pub(super) vacant: VecDeque<usize>,
+    /// Seats to dial again, and when; all rest equally long, so the first is due first.
+    resting: VecDeque<(u64, usize)>,
+    /// Open model: kept connections on which a request may begin, once for each.
+    pub(super) free: VecDeque<usize>,
+    /// Open model: since when there has been one, or a vacant seat.
+    free_since: u64,
+    /// Unwatched connections that await an answer, the oldest first.
+    pub(super) young: VecDeque<usize>,
+    pub(super) dialling: usize,
+    pub(super) open: usize,
+    pub(super) open_max: usize,
+    /// Requests in flight on all connections.
+    pub(super) outstanding: usize,
+}
+
+impl Crowd {
+    /// `count` vacant seats with rings of `depth`.
+    pub(super) fn new(count: usize, depth: usize) -> Self {
+        Self {
+            seats: (0..count).map(|_| Seat::Vacant).collect(),
+            generations: vec![0; count].into_boxed_slice(),
+            began: vec![0; count * depth].into_boxed_slice(),
+            depth,
+            vacant: (0..count).collect(),
+            resting: VecDeque::with_capacity(count),
+            free: VecDeque::with_capacity(count * depth),
+            free_since: 0,
+            young: VecDeque::with_capacity(count),
+            dialling: 0,
+            open: 0,
+            open_max: 0,
+            outstanding: 0,
+        }
+    }
+
+    /// How many seats there are.
+    pub(super) fn len(&self) -> usize {
+        self.seats.len()
+    }
+
+    #[inline]
+    pub(super) fn guest(&mut self, index: usize) -> Option<&mut Guest> {
+        match &mut self.seats[index] {
+            Seat::Taken(guest) => Some(guest),
+            _ => None,
+        }
+    }
+
+    /// What the poll is to call the guest on `index`.
+    pub(super) fn token(&self, index: usize) -> Token {
+        Token((self.generations[index] as usize) << 32 | index)
+    }
+
+    /// Whose event it is, if that guest is still here.
+    #[inline]
+    pub(super) fn index(&self, token: Token) -> Option<usize> {
+        let (index, generation) = (token.0 & 0xffff_ffff, token.0 >> 32);
+        (self.generations[index] as usize == generation).then_some(index)
+    }
+
+    /// A number that no two connections share soon.
+    pub(super) fn next_number(&self, index: usize) -> usize {
+        index.wrapping_add(self.generations[index].wrapping_add(1) as usize)
+    }
+
+    /// A connection on the way.
+    pub(super) fn seat(
+        &mut self,
+        index: usize,
+        stream: Stream,
+        (began, dialled): (u64, u64),
+        talk: Talk,
+    ) {
+        self.dialling += 1;
+        self.generations[index] = self.generations[index].wrapping_add(1);
+        self.seats[index] = Seat::Taken(Guest {
+            stream,
+            watched: false,
+            stage: Stage::Dialling,
+            began,
+            stamps: Stamps {
+                dialled,
+                ..Stamps::default()
+            },
+            talk,
+        });
+    }
+
+    /// One of those on the way has arrived.
+    pub(super) fn connected(&mut self) {
+        self.dialling -= 1;
+        self.open += 1;
+        self.open_max = self.open_max.max(self.open);
+    }
+
+    /// `count` more requests of `size` bytes on a connection, begun at `now`.
+    #[inline]
+    pub(super) fn ask(
+        &mut self,
+        index: usize,
+        (count, size): (usize, usize),
+        judge: &Judge,
+        now: u64,
+    ) {
+        let Seat::Taken(Guest { talk, .. }) = &mut self.seats[index] else {
+            return;
+        };
+        let ring = &mut self.began[index * self.depth..][..self.depth];
+        let mut at = talk.oldest + talk.flight;
+        for _ in 0..count {
+            if at >= self.depth {
+                at -= self.depth;
+            }
+            ring[at] = now;
+            at += 1;
+        }
+        talk.ask(count, size, judge);
+        self.outstanding += count;
+    }
+
+    /// The oldest `count` requests are answered: hands out when they began, and how many then.
+    #[inline]
+    pub(super) fn answered(
+        &mut self,
+        index: usize,
+        count: usize,
+        mut began: impl FnMut(u64, usize),
+    ) {
+        let Seat::Taken(Guest { talk, .. }) = &mut self.seats[index] else {
+            return;
+        };
+        // What was sent in one write and comes back in one read is counted in one go.
+        let ring = &self.began[index * self.depth..][..self.depth];
+        let mut left = count;
+        while left > 0 {
+            let start = ring[talk.oldest];
+            let mut run = 0;
+            while run < left && ring[talk.oldest] == start {
+                run += 1;
+                talk.oldest = if talk.oldest + 1 == self.depth {
+                    0
+                } else {
+                    talk.oldest + 1
+                };
+            }
+            left -= run;
+            began(start, run);
+        }
+        self.outstanding -= count;
+    }
+
+    /// When the requests in flight on `index` began, the youngest first.
+    pub(super) fn in_flight(&self, index: usize) -> impl Iterator<Item = u64> {
+        let ring = &self.began[index * self.depth..][..self.depth];
+        let (flight, oldest) = match &self.seats[index] {
+            Seat::Taken(guest) => (guest.talk.flight, guest.talk.oldest),
+            _ => (0, 0),
+        };
+        (0..flight)
+            .rev()
+            .map(move |place| ring[(oldest + place) % ring.len()])
+    }
+
+    /// Since when a guest has kept us waiting; none while it owes nothing.
+    pub(super) fn waiting_since(&self, index: usize) -> Option<u64> {
+        let Seat::Taken(guest) = &self.seats[index] else {
+            return None;
+        };
+        match guest.stage {
+            Stage::Ready => None,
+            Stage::Talking if guest.talk.flight == 0 => None,
+            Stage::Talking => Some(self.began[index * self.depth + guest.talk.oldest]),
+            Stage::Dialling | Stage::Leaving => Some(guest.began),
+        }
+    }
+
+    /// Closes a connection and takes it out of the sums; the only place where one ends.
+    pub(super) fn leave(&mut self, index: usize) {
+        let Seat::Taken(guest) = std::mem::replace(&mut self.seats[index], Seat::Gone) else {
+            return;
+        };
+        match guest.stage {
+            Stage::Dialling => self.dialling -= 1,
+            Stage::Ready | Stage::Talking => self.open -= 1,
+            // `conn` still awaited the end of its one request.
+            Stage::Leaving => {
+                self.open -= 1;
+                self.outstanding -= 1;
+            }
+        }
+        self.outstanding -= guest.talk.flight;
+        drop(guest.stream);
+    }
+
+    /// `count` more requests may begin on a kept connection.
+    #[inline]
+    pub(super) fn free(&mut self, index: usize, count: usize, now: u64) {
+        if self.free.is_empty() {
+            self.free_since = now;
+        }
+        self.free.extend(std::iter::repeat_n(index, count));
+    }
+
+    /// A request has begun at `now` that was meant to at `began`: how much of that delay was not
+    /// waiting for a connection.
+    #[inline]
+    pub(super) fn lag(&self, began: u64, now: u64) -> u64 {
+        now.saturating_sub(began.max(self.free_since))
+    }
+
+    /// To be dialled again at once.
+    pub(super) fn vacate(&mut self, index: usize, now: u64) {
+        if self.vacant.is_empty() {
+            self.free_since = now;
+        }
+        self.seats[index] = Seat::Vacant;
+        self.vacant.push_back(index);
+    }
+
+    /// Not to be dialled again.
+    pub(super) fn abandon(&mut self, index: usize) {
+        self.seats[index] = Seat::Gone;
+    }
+
+    /// To be dialled again at `until`; a request that is only delayed began at `began`.
+    pub(super) fn rest(&mut self, index: usize, until: u64, began: Option<u64>) {
+        self.seats[index] = Seat::Resting { began };
+        self.resting.push_back((until, index));
+    }
+
+    /// When the request that was delayed on this seat began.
+    pub(super) fn delayed(&self, index: usize) -> Option<u64> {
+        match &self.seats[index] {
+            Seat::Resting { began } => *began,
+            _ => None,
+        }
+    }
+
+    /// Who has rested is to be dialled.
+    pub(super) fn wake(&mut self, now: u64) {
+        while let Some((until, index)) = self.resting.front().copied() {
+            if until > now {
+                break;
+            }
+            self.resting.pop_front();
+            // A request that was delayed goes before those that did not begin.
+            if self.delayed(index).is_some() {
+                self.vacant.push_front(index);
+            } else {
+                self.vacant.push_back(index);
+            }
+        }
+    }
+
+    /// When the next one will have rested.
+    pub(super) fn next_rested(&self) -> Option<u64> {
+        self.resting.front().map(|(until, _)| *until)
+    }
+
+    /// Whether nobody is to be dialled, now or later.
+    pub(super) fn all_are_seated(&self) -> bool {
+        self.vacant.is_empty() && self.resting.is_empty()
+    }
+}

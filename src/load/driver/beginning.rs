@@ -1,0 +1,265 @@
+//! How connections and requests begin: by the answer before, or by their time.
+
+use rustix::io::Errno;
+
+use super::{DIALLING_MAX, Driver, REST, Step};
+use crate::load::book::{Kind, nanos};
+use crate::load::crowd::Stage;
+use crate::load::dial::{self, Dialled};
+use crate::load::plan::{Mode, Model};
+use crate::load::schedule::Schedule;
+use crate::load::talk::Talk;
+
+impl Driver<'_> {
+    /// Everybody is connected: the first requests of `echo`.
+    pub(super) fn start_everybody(&mut self) {
+        if self.plan.mode == Mode::Hold {
+            for index in 0..self.crowd.len() {
+                if let Some(guest) = self.crowd.guest(index) {
+                    guest.stage = Stage::Talking;
+                }
+            }
+            return;
+        }
+        if let Model::Open { rate, arrivals } = self.plan.model {
+            let now = self.watch.nanos();
+            self.schedule = Some(Schedule::new(arrivals, rate, now));
+            for index in 0..self.crowd.len() {
+                if let Some(guest) = self.crowd.guest(index) {
+                    guest.stage = Stage::Talking;
+                    self.crowd.free(index, self.plan.pipeline, now);
+                }
+            }
+            return;
+        }
+        for index in 0..self.crowd.len() {
+            if let Some(guest) = self.crowd.guest(index) {
+                guest.stage = Stage::Talking;
+                let now = self.watch.nanos();
+                self.ask(index, self.plan.pipeline, now);
+                let step = self.write(index);
+                self.settle(index, step);
+            }
+        }
+    }
+
+    /// Begins what is due, as far as there are connections for it.
+    pub(super) fn keep_time(&mut self) {
+        let Some(mut schedule) = self.schedule.take() else {
+            return;
+        };
+        let timeout = nanos(self.plan.timeout);
+        loop {
+            let now = self.watch.nanos();
+            let began = schedule.next();
+            if began > now {
+                break;
+            }
+            let is_too_late = now - began >= timeout;
+            let index = match self.plan.mode {
+                _ if is_too_late => None,
+                Mode::Conn { .. } => self.crowd.vacant.pop_front(),
+                _ => self.free_guest(),
+            };
+            if !is_too_late && index.is_none() || !self.book.take_due(self.phase, began) {
+                if let Some(index) = index {
+                    self.give_back(index);
+                }
+                break;
+            }
+            schedule.advance();
+            let Some(index) = index else {
+                // It never began: no connection was free in all that time.
+                self.book.lost(began, now);
+                self.book.failed(self.phase, Kind::Timeout, began, now);
+                continue;
+            };
+            if self.book.counts(began, now) {
+                self.book.lag.record(self.crowd.lag(began, now), 1);
+            }
+            match self.plan.mode {
+                Mode::Conn { .. } => self.dial_for(index, began, now),
+                _ => {
+                    self.crowd
+                        .ask(index, (1, self.plan.size), &self.judge, began);
+                    let step = self.write(index);
+                    self.settle(index, step);
+                }
+            }
+        }
+        self.schedule = Some(schedule);
+    }
+
+    /// A kept connection on which a request may begin; those that failed meanwhile are passed over.
+    pub(super) fn free_guest(&mut self) -> Option<usize> {
+        loop {
+            let index = self.crowd.free.pop_front()?;
+            if self.crowd.guest(index).is_some() {
+                return Some(index);
+            }
+        }
+    }
+
+    pub(super) fn give_back(&mut self, index: usize) {
+        match self.plan.mode {
+            Mode::Conn { .. } => self.crowd.vacant.push_front(index),
+            _ => self.crowd.free.push_front(index),
+        }
+    }
+
+    pub(super) fn dial(&mut self) {
+        if self.keeps_time_by_dialling() {
+            // Vacant seats wait for their time; only a delayed request goes on.
+            while let Some(index) = self.crowd.vacant.front().copied()
+                && let Some(began) = self.crowd.delayed(index)
+            {
+                self.crowd.vacant.pop_front();
+                let now = self.watch.nanos();
+                self.dial_for(index, began, now);
+            }
+            return;
+        }
+        while self.may_dial() {
+            let Some(index) = self.crowd.vacant.pop_front() else {
+                break;
+            };
+            let now = self.watch.nanos();
+            self.dial_one(index, now);
+        }
+    }
+
+    pub(super) fn keeps_time_by_dialling(&self) -> bool {
+        self.plan.model != Model::Closed && !self.plan.mode.keeps()
+    }
+
+    pub(super) fn may_dial(&self) -> bool {
+        !self.plan.mode.keeps() || self.crowd.dialling < DIALLING_MAX
+    }
+
+    pub(super) fn dial_one(&mut self, index: usize, now: u64) {
+        let delayed = self.crowd.delayed(index);
+        if !self.plan.mode.keeps() && delayed.is_none() && self.book.take(self.phase, 1) == 0 {
+            return self.crowd.abandon(index);
+        }
+        self.dial_for(index, delayed.unwrap_or(now), now);
+    }
+
+    /// Dials for a request that began, or was meant to, at `began`.
+    pub(super) fn dial_for(&mut self, index: usize, began: u64, now: u64) {
+        let stream = match self.dialer.dial() {
+            Ok(Dialled::Begun(stream)) => stream,
+            Ok(Dialled::Later) if now.saturating_sub(began) < nanos(self.plan.timeout) => {
+                return self.crowd.rest(index, now + nanos(REST), Some(began));
+            }
+            Ok(Dialled::Later) => {
+                self.count_failure(Kind::Timeout, None, began, now);
+                return self.after_failure(index, Kind::Timeout, now);
+            }
+            Err(errno) => {
+                let kind = dial::kind(errno);
+                self.count_failure(kind, Some(errno), began, now);
+                return self.after_failure(index, kind, now);
+            }
+        };
+        let at = self.payload.start(self.crowd.next_number(index));
+        self.crowd
+            .seat(index, stream, (began, now), Talk::new(at, &self.judge));
+        if self.plan.mode.keeps() {
+            return self.show(index);
+        }
+        // On loopback the connection is there when `connect` returns, and the write says so.
+        match self.write_first(index) {
+            Step::Wait => self.crowd.young.push_back(index),
+            step => self.settle(index, step),
+        }
+    }
+
+    /// The first write of `conn`, which also tells whether it is connected.
+    pub(super) fn write_first(&mut self, index: usize) -> Step {
+        let Some(guest) = self.crowd.guest(index) else {
+            return Step::Wait;
+        };
+        match guest
+            .stream
+            .write(guest.talk.first(&self.payload, self.plan.size))
+        {
+            Ok(_) if self.dialer.met_itself(&guest.stream) => Step::Failed(Kind::SelfConnect, None),
+            Ok(n) => {
+                guest.stage = Stage::Talking;
+                guest.stamps.connected = self.watch.nanos();
+                let began = guest.began;
+                self.crowd.connected();
+                self.crowd
+                    .ask(index, (1, self.plan.size), &self.judge, began);
+                if let Some(guest) = self.crowd.guest(index) {
+                    guest.talk.sent(n, &self.payload);
+                }
+                Step::Wait
+            }
+            Err(Errno::AGAIN) => Step::Wait,
+            Err(errno) => Step::Failed(dial::kind(errno), Some(errno)),
+        }
+    }
+
+    /// Shows a connection to the poll.
+    pub(super) fn show(&mut self, index: usize) {
+        let token = self.crowd.token(index);
+        let Some(guest) = self.crowd.guest(index) else {
+            return;
+        };
+        match self.lookout.show(&guest.stream, token) {
+            Ok(()) => guest.watched = true,
+            Err(error) => {
+                let errno = Errno::from_io_error(&error);
+                self.settle(index, Step::Failed(Kind::Other, errno));
+            }
+        }
+    }
+
+    /// One try for each young connection; who has nothing yet is shown to the poll.
+    pub(super) fn look(&mut self) {
+        for _ in 0..self.crowd.young.len() {
+            let Some(index) = self.crowd.young.pop_front() else {
+                break;
+            };
+            let Some(guest) = self.crowd.guest(index) else {
+                continue;
+            };
+            if guest.watched {
+                continue;
+            }
+            if guest.stage == Stage::Dialling {
+                self.show(index);
+                continue;
+            }
+            match self.read(index, false) {
+                Step::Wait => self.show(index),
+                step => self.settle(index, step),
+            }
+        }
+    }
+
+    /// A connection on the way may have arrived.
+    pub(super) fn welcome(&mut self, index: usize) -> Step {
+        if !self.plan.mode.keeps() {
+            return self.write_first(index);
+        }
+        let Some(guest) = self.crowd.guest(index) else {
+            return Step::Wait;
+        };
+        match guest.stream.is_connected() {
+            Ok(true) if self.dialer.met_itself(&guest.stream) => {
+                Step::Failed(Kind::SelfConnect, None)
+            }
+            Ok(true) => {
+                guest.stage = Stage::Ready;
+                let took = self.watch.nanos().saturating_sub(guest.stamps.dialled);
+                self.book.phases.connect.record(took, 1);
+                self.crowd.connected();
+                Step::Wait
+            }
+            Ok(false) => Step::Wait,
+            Err(errno) => Step::Failed(dial::kind(errno), Some(errno)),
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! What happens on a connection: writing, reading, and how that ends.
+
+use std::io;
+
+use mio::event::Event;
+use rustix::io::Errno;
+
+use super::{Driver, REST, Step};
+use crate::load::answer::Judge;
+use crate::load::book::{Kind, Phase, nanos};
+use crate::load::crowd::{Guest, Stage};
+use crate::load::dial;
+use crate::load::lookout::ALARM;
+use crate::load::plan::{Close, Mode, Model};
+
+impl Driver<'_> {
+    /// Puts `count` more requests on a connection, as far as there are any left.
+    #[inline]
+    pub(super) fn ask(&mut self, index: usize, count: usize, now: u64) {
+        let count = self.book.take(self.phase, count);
+        self.crowd
+            .ask(index, (count, self.plan.size), &self.judge, now);
+    }
+
+    /// Writes what is unsent, in one go.
+    #[inline]
+    pub(super) fn write(&mut self, index: usize) -> Step {
+        let Some(guest) = self.crowd.guest(index) else {
+            return Step::Wait;
+        };
+        let unsent = guest.talk.unsent(&self.payload);
+        if unsent.is_empty() {
+            return Step::Wait;
+        }
+        match guest.stream.write(unsent) {
+            // Less than all means full; being writable again is an event.
+            Ok(n) => {
+                guest.talk.sent(n, &self.payload);
+                Step::Wait
+            }
+            Err(Errno::AGAIN) => Step::Wait,
+            Err(errno) => Step::Failed(dial::kind(errno), Some(errno)),
+        }
+    }
+
+    /// Reads until there is no more, and compares; `to_the_end` when a short read proves nothing.
+    #[inline]
+    pub(super) fn read(&mut self, index: usize, to_the_end: bool) -> Step {
+        loop {
+            let Some(guest) = self.crowd.guest(index) else {
+                return Step::Wait;
+            };
+            let n = match guest.stream.read(&mut self.incoming) {
+                Ok(0) if guest.stage == Stage::Leaving => return Step::Done,
+                Ok(0) if matches!(self.judge, Judge::Eof) && guest.stamps.first_byte > 0 => {
+                    guest.stamps.last_byte = self.watch.nanos();
+                    // Its one request is answered; `leave` takes the end of it out of the sums.
+                    guest.talk.flight = 0;
+                    guest.stage = Stage::Leaving;
+                    return Step::Done;
+                }
+                Ok(0) => return Step::Failed(Kind::ShortAnswer, None),
+                Ok(n) => n,
+                Err(Errno::AGAIN) => return Step::Wait,
+                Err(errno) => return Step::Failed(dial::kind(errno), Some(errno)),
+            };
+            if self.plan.mode == Mode::Hold {
+                // Whatever it says: idle is who asks nothing.
+                if n < self.incoming.len() && !to_the_end {
+                    return Step::Wait;
+                }
+                continue;
+            }
+            let heard = guest.talk.hear(
+                &self.incoming[..n],
+                &self.payload,
+                self.plan.size,
+                &self.judge,
+            );
+            if guest.stamps.first_byte == 0 {
+                guest.stamps.first_byte = self.watch.nanos();
+            }
+            match heard {
+                Err(kind) => return Step::Failed(kind, None),
+                Ok(0) => {}
+                Ok(answered) => match self.plan.mode {
+                    Mode::Conn { close } => {
+                        guest.stage = Stage::Leaving;
+                        guest.stamps.last_byte = self.watch.nanos();
+                        if close != Close::Server {
+                            return Step::Done;
+                        }
+                        continue;
+                    }
+                    _ => {
+                        if let Step::Failed(kind, errno) = self.answered(index, answered) {
+                            return Step::Failed(kind, errno);
+                        }
+                    }
+                },
+            }
+            if n < self.incoming.len() && !to_the_end {
+                return Step::Wait;
+            }
+        }
+    }
+
+    /// The oldest `count` requests of a kept connection are answered: asks as many again.
+    #[inline]
+    pub(super) fn answered(&mut self, index: usize, count: usize) -> Step {
+        let Some(guest) = self.crowd.guest(index) else {
+            return Step::Wait;
+        };
+        let mut first_byte = std::mem::take(&mut guest.stamps.first_byte);
+        let now = self.watch.nanos();
+        if guest.talk.is_inside(self.plan.size, &self.judge) {
+            guest.stamps.first_byte = now;
+        }
+        let book = &mut self.book;
+        self.crowd.answered(index, count, |began, run| {
+            book.answered(began, now, run as u64);
+            if book.counts(began, now) {
+                let mut rest = run as u64;
+                // Only the oldest can have come in part before.
+                if first_byte != 0 {
+                    book.phases
+                        .first_byte
+                        .record(first_byte.saturating_sub(began), 1);
+                    book.phases.last_byte.record(now - first_byte, 1);
+                    (first_byte, rest) = (0, rest - 1);
+                }
+                if rest > 0 {
+                    book.phases
+                        .first_byte
+                        .record(now.saturating_sub(began), rest);
+                    book.phases.last_byte.record(0, rest);
+                }
+            }
+        });
+        if self.plan.model != Model::Closed {
+            self.crowd.free(index, count, now);
+            return Step::Wait;
+        }
+        self.ask(index, count, now);
+        self.write(index)
+    }
+
+    /// What follows from a step.
+    pub(super) fn settle(&mut self, index: usize, step: Step) {
+        match step {
+            Step::Wait => {}
+            Step::Done => {
+                let guest = self.crowd.guest(index);
+                let Some((began, stamps)) = guest.map(|guest| (guest.began, guest.stamps)) else {
+                    return;
+                };
+                self.crowd.leave(index);
+                let now = self.watch.nanos();
+                self.book.answered(began, now, 1);
+                if self.book.counts(began, now) {
+                    let phases = &mut self.book.phases;
+                    for (phase, from, to) in [
+                        (&mut phases.connect, stamps.dialled, stamps.connected),
+                        (&mut phases.first_byte, stamps.connected, stamps.first_byte),
+                        (&mut phases.last_byte, stamps.first_byte, stamps.last_byte),
+                        (&mut phases.close, stamps.last_byte, now),
+                    ] {
+                        phase.record(to.saturating_sub(from), 1);
+                    }
+                }
+                if self.plan.model != Model::Closed {
+                    self.crowd.vacate(index, now);
+                } else if self.phase != Phase::Draining {
+                    self.dial_one(index, now);
+                }
+            }
+            Step::Failed(kind, errno) => {
+                let now = self.watch.nanos();
+                let Some(began) = self.crowd.guest(index).map(|guest| guest.began) else {
+                    return;
+                };
+                let mut last = began;
+                if self.plan.mode.keeps() {
+                    for began in self.crowd.in_flight(index) {
+                        self.book.lost(began, now);
+                        last = began;
+                    }
+                }
+                self.count_failure(kind, errno, last, now);
+                self.crowd.leave(index);
+                self.after_failure(index, kind, now);
+            }
+        }
+    }
+
+    pub(super) fn count_failure(&mut self, kind: Kind, errno: Option<Errno>, began: u64, now: u64) {
+        if kind == Kind::Other && self.book.other.is_none() {
+            self.book.other = errno.map(|errno| io::Error::from(errno).to_string());
+        }
+        if !self.plan.mode.keeps() {
+            self.book.lost(began, now);
+        }
+        self.book.failed(self.phase, kind, began, now);
+    }
+
+    /// `conn` goes on with the next request; `echo` goes on without this connection.
+    pub(super) fn after_failure(&mut self, index: usize, kind: Kind, now: u64) {
+        if self.keeps_time_by_dialling() {
+            return self.crowd.vacate(index, now);
+        }
+        if self.plan.mode.keeps() || self.phase == Phase::Draining {
+            return self.crowd.abandon(index);
+        }
+        match kind {
+            Kind::Reset
+            | Kind::Timeout
+            | Kind::ShortAnswer
+            | Kind::WrongAnswer
+            | Kind::TurnedDown => {
+                self.crowd.vacate(index, now);
+            }
+            Kind::Refused | Kind::NoPort | Kind::NoDescriptor | Kind::SelfConnect | Kind::Other => {
+                self.crowd.rest(index, now + nanos(REST), None);
+            }
+        }
+    }
+
+    pub(super) fn attend(&mut self) {
+        let events = self.lookout.take();
+        for event in &events {
+            if event.token() == ALARM {
+                continue;
+            }
+            if let Some(index) = self.crowd.index(event.token()) {
+                let step = self.serve(index, event);
+                self.settle(index, step);
+            }
+        }
+        self.lookout.give_back(events);
+    }
+
+    #[inline]
+    pub(super) fn serve(&mut self, index: usize, event: &Event) -> Step {
+        let Some(guest) = self.crowd.guest(index) else {
+            return Step::Wait;
+        };
+        if guest.stage == Stage::Dialling {
+            let step = self.welcome(index);
+            let arrived = |guest: &mut Guest| guest.stage != Stage::Dialling;
+            if step != Step::Wait || !self.crowd.guest(index).is_some_and(arrived) {
+                return step;
+            }
+        }
+        if event.is_writable() {
+            let step = self.write(index);
+            if step != Step::Wait {
+                return step;
+            }
+        }
+        if event.is_readable() || event.is_error() || event.is_priority() {
+            let to_the_end = event.is_read_closed() || event.is_error() || event.is_priority();
+            return self.read(index, to_the_end);
+        }
+        Step::Wait
+    }
+}

@@ -1,0 +1,124 @@
+//! What happened in each second of a run.
+
+use serde::Serialize;
+
+use super::histogram::Latencies;
+
+const SECOND: u64 = 1_000_000_000;
+/// A day; what comes later is in the sums only.
+const SECONDS_MAX: usize = 86_400;
+
+/// One second of a run; the last may be shorter.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Second {
+    /// Whole and right answers that came in it.
+    pub answered: u64,
+    /// What failed in it.
+    pub errors: u64,
+    /// Half of its answers took at most this long, in microseconds.
+    pub p50_us: f64,
+    /// 99 % of them did.
+    pub p99_us: f64,
+    /// The longest of them.
+    pub max_us: f64,
+}
+
+/// The seconds so far, and the one that is being counted.
+#[derive(Debug)]
+pub struct Series {
+    seconds: Vec<Second>,
+    current: Latencies,
+    errors: u64,
+    /// When the current one is over.
+    until: u64,
+}
+
+impl Default for Series {
+    fn default() -> Self {
+        Self {
+            seconds: Vec::with_capacity(64),
+            current: Latencies::new(),
+            errors: 0,
+            until: u64::MAX,
+        }
+    }
+}
+
+impl Series {
+    /// The first second begins.
+    pub fn begin(&mut self, now: u64) {
+        self.until = now.saturating_add(SECOND);
+    }
+
+    /// `count` answers after `nanos` each.
+    #[inline]
+    pub fn answered(&mut self, now: u64, nanos: u64, count: u64) {
+        if now >= self.until {
+            self.turn(now);
+        }
+        self.current.record(nanos, count);
+    }
+
+    /// Something failed.
+    pub fn failed(&mut self, now: u64) {
+        if now >= self.until {
+            self.turn(now);
+        }
+        self.errors += 1;
+    }
+
+    /// Everything until `end`.
+    pub fn end(mut self, end: u64) -> Vec<Second> {
+        if self.until == u64::MAX {
+            return self.seconds;
+        }
+        while end > self.until && self.seconds.len() < SECONDS_MAX {
+            self.close();
+        }
+        self.close();
+        self.seconds
+    }
+
+    #[cold]
+    fn turn(&mut self, now: u64) {
+        while now >= self.until {
+            self.close();
+        }
+    }
+
+    fn close(&mut self) {
+        let sum = self.current.summary();
+        if self.seconds.len() < SECONDS_MAX {
+            self.seconds.push(Second {
+                answered: sum.count,
+                errors: self.errors,
+                p50_us: sum.p50,
+                p99_us: sum.p99,
+                max_us: sum.max,
+            });
+        }
+        self.current.clear();
+        self.errors = 0;
+        self.until = self.until.saturating_add(SECOND);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_without_an_answer_is_there_and_empty() {
+        let mut series = Series::default();
+        series.begin(10);
+        series.answered(20, 1_000, 3);
+        series.failed(30);
+        series.answered(10 + 2 * SECOND, 2_000, 1);
+        let seconds = series.end(10 + 5 * SECOND / 2);
+        let counts: Vec<_> = seconds
+            .iter()
+            .map(|second| (second.answered, second.errors))
+            .collect();
+        assert_eq!(counts, [(3, 1), (0, 0), (1, 0)]);
+    }
+}

@@ -1,0 +1,165 @@
+//! What is owed on one connection, in both directions: counting and comparing, no sockets, no time.
+
+use super::answer::{Judge, Outputs};
+use super::book::Kind;
+use super::payload::Payload;
+
+/// The requests in flight on a connection. Their start times are in the seat's ring.
+#[derive(Debug, Default)]
+pub(super) struct Talk {
+    /// Requests in flight.
+    pub(super) flight: usize,
+    /// Where in the ring the oldest of them is.
+    pub(super) oldest: usize,
+    /// Bytes of them that were not yet written, and where in the payload they begin.
+    unsent: usize,
+    write_at: usize,
+    /// Bytes of them that were not yet read, and where in the payload they begin.
+    unread: usize,
+    read_at: usize,
+    /// Of answers whose length is not known beforehand: how much of the delimiter came last, whether
+    /// one has begun, and the outputs of commands.
+    matched: usize,
+    is_inside: bool,
+    outputs: Outputs,
+}
+
+impl Talk {
+    /// Silence so far, on a connection whose first byte is at `at` in the payload.
+    pub(super) fn new(at: usize, judge: &Judge) -> Self {
+        Self {
+            write_at: at,
+            read_at: match judge {
+                Judge::Echo => at,
+                _ => 0,
+            },
+            ..Self::default()
+        }
+    }
+
+    /// The first message, before it is in flight.
+    pub(super) fn first<'p>(&self, payload: &'p Payload, size: usize) -> &'p [u8] {
+        payload.stretch(self.write_at, size)
+    }
+
+    /// Puts `count` more requests of `size` bytes in flight.
+    #[inline]
+    pub(super) fn ask(&mut self, count: usize, size: usize, judge: &Judge) {
+        self.flight += count;
+        self.unsent += count * size;
+        self.unread += count * judge.size(size).unwrap_or(0);
+    }
+
+    /// What is to be written now.
+    #[inline]
+    pub(super) fn unsent<'p>(&self, payload: &'p Payload) -> &'p [u8] {
+        payload.stretch(self.write_at, self.unsent)
+    }
+
+    /// Whether part of an answer has come.
+    #[inline]
+    pub(super) fn is_inside(&self, size: usize, judge: &Judge) -> bool {
+        match judge.size(size) {
+            Some(size) => !self.unread.is_multiple_of(size),
+            None => self.is_inside || self.outputs.is_inside(),
+        }
+    }
+
+    /// `n` bytes of it were.
+    #[inline]
+    pub(super) fn sent(&mut self, n: usize, payload: &Payload) {
+        self.unsent -= n;
+        self.write_at = payload.advance(self.write_at, n);
+    }
+
+    /// Takes what came; says how many requests are answered by it.
+    #[inline]
+    pub(super) fn hear(
+        &mut self,
+        bytes: &[u8],
+        payload: &Payload,
+        size: usize,
+        judge: &Judge,
+    ) -> Result<usize, Kind> {
+        let n = bytes.len();
+        let answered = match judge {
+            // Unread counts what is unsent too: an answer that overtakes its request is no echo.
+            Judge::Echo if n <= self.unread - self.unsent => {
+                self.compare(bytes, payload)?;
+                self.heard(n, size)
+            }
+            Judge::Exact(expected, size) if n <= self.unread => {
+                self.compare(bytes, expected)?;
+                self.heard(n, *size)
+            }
+            Judge::Bytes(size) if n <= self.unread => self.heard(n, *size),
+            Judge::Echo | Judge::Exact(..) | Judge::Bytes(_) => return Err(Kind::WrongAnswer),
+            Judge::Until(delimiter) => {
+                let (count, has_rest) = delimiter.count(&mut self.matched, bytes);
+                self.is_inside = has_rest;
+                count
+            }
+            Judge::Framed(framing) => self.outputs.count(*framing, bytes)?,
+            Judge::Eof => 0,
+        };
+        let is_unasked = self.flight == answered && self.is_inside(size, judge);
+        match self.flight.checked_sub(answered) {
+            Some(left) if !is_unasked => {
+                self.flight = left;
+                Ok(answered)
+            }
+            _ => Err(Kind::WrongAnswer),
+        }
+    }
+
+    #[inline]
+    fn compare(&mut self, bytes: &[u8], expected: &Payload) -> Result<(), Kind> {
+        if *bytes != *expected.stretch(self.read_at, bytes.len()) {
+            return Err(Kind::WrongAnswer);
+        }
+        self.read_at = expected.advance(self.read_at, bytes.len());
+        Ok(())
+    }
+
+    /// `n` bytes of answers of `size` each: how many of these are whole by it.
+    #[inline]
+    fn heard(&mut self, n: usize, size: usize) -> usize {
+        self.unread -= n;
+        self.flight - self.unread.div_ceil(size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_count_however_they_were_cut() {
+        let payload = Payload::new(10, 3);
+        for cut in 1..=30 {
+            let mut talk = Talk::new(8185, &Judge::Echo);
+            talk.ask(3, 10, &Judge::Echo);
+            let all = talk.unsent(&payload).to_vec();
+            talk.sent(30, &payload);
+            let answered: usize = all
+                .chunks(cut)
+                .map(|part| talk.hear(part, &payload, 10, &Judge::Echo).unwrap())
+                .sum();
+            assert_eq!((answered, talk.flight), (3, 0), "{cut}");
+            assert!(talk.hear(&all[..1], &payload, 10, &Judge::Echo).is_err());
+        }
+    }
+
+    #[test]
+    fn an_answer_that_overtakes_its_request_is_wrong() {
+        let payload = Payload::new(10, 1);
+        let mut talk = Talk::new(0, &Judge::Echo);
+        talk.ask(1, 10, &Judge::Echo);
+        let all = talk.unsent(&payload).to_vec();
+        talk.sent(4, &payload);
+        assert_eq!(
+            talk.hear(&all[..5], &payload, 10, &Judge::Echo),
+            Err(Kind::WrongAnswer)
+        );
+    }
+}

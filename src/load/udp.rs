@@ -1,0 +1,443 @@
+//! Datagrams: a request each, and what became of it: answered, lost, doubled, overtaken.
+//!
+//! It does not know connections: one socket, a window of requests in flight. A datagram of eight bytes
+//! or more begins with its number, so that every answer finds its request; a shorter one cannot be told
+//! from the others, and then the oldest request in flight is taken to be meant.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use mio::Token;
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, connect, recv, send,
+    socket_with,
+};
+use serde::Serialize;
+
+use super::LoadError;
+use super::book::{Book, Kind, Phase, nanos};
+use super::dial;
+use super::histogram::Latencies;
+use super::lookout::Lookout;
+use super::payload::Payload;
+use super::plan::{Model, Plan};
+use super::process::Usage;
+use super::report::{Generator, Held, Report};
+use super::schedule::Schedule;
+use super::stopwatch::{CpuTime, Stopwatch};
+
+/// Eight letters of five bits: a number that an upper-casing server leaves alone.
+const NUMBER_BYTES: usize = 8;
+const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+/// How many numbers back an answer is still recognised as a late or a double one.
+const REMEMBERED: usize = 1 << 16;
+/// At most so many are in flight: half of what is remembered.
+pub(super) const WINDOW_MAX: usize = REMEMBERED / 2;
+/// What a datagram holds at most over IPv4.
+pub(super) const SIZE_BYTES_MAX: usize = 65_507;
+/// How many are sent or read before the other has its turn.
+const HELPING: usize = 64;
+/// How often it is looked who was lost.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// What became of datagrams, those of the warm-up included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Datagrams {
+    /// Requests that left.
+    pub sent: u64,
+    /// Requests that were not answered in time.
+    pub lost: u64,
+    /// Answers to what was answered already.
+    pub duplicates: u64,
+    /// Answers that came after the answer to a later request.
+    pub reordered: u64,
+    /// Answers to what had been given up as lost.
+    pub late: u64,
+    /// Answers to nothing that was asked, or with a wrong byte.
+    pub wrong: u64,
+    /// How often the kernel said that nobody listens there.
+    pub refused: u64,
+    /// Whether requests carry a number; without, `duplicates` and `reordered` cannot be told.
+    pub numbered: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Unused,
+    Waiting,
+    Answered,
+    Lost,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Request {
+    number: u64,
+    began: u64,
+    sent: u64,
+    fate: Fate,
+}
+
+/// A run with datagrams in progress.
+#[derive(Debug)]
+pub(super) struct Udp<'p> {
+    plan: &'p Plan,
+    watch: Stopwatch,
+    phase: Phase,
+    book: Book,
+    seen: Datagrams,
+    schedule: Option<Schedule>,
+    payload: Payload,
+    socket: std::os::fd::OwnedFd,
+    lookout: Lookout,
+    outgoing: Box<[u8]>,
+    incoming: Box<[u8]>,
+    requests: Box<[Request]>,
+    /// The number of the next request, and of the oldest that may be waiting.
+    next: u64,
+    oldest: u64,
+    /// One more than the highest number answered.
+    highest: u64,
+    waiting: usize,
+    /// Whether the socket's buffer was full at the last look.
+    is_full: bool,
+    turns: Latencies,
+    next_look: u64,
+    cpu: (CpuTime, u64, u64),
+    before: Option<Usage>,
+    measured: Option<Usage>,
+}
+
+impl<'p> Udp<'p> {
+    pub(super) fn new(plan: &'p Plan, target: SocketAddr) -> Result<Self, LoadError> {
+        let watch = Stopwatch::start();
+        let (family, any) = match target {
+            SocketAddr::V4(_) => (AddressFamily::INET, Ipv4Addr::UNSPECIFIED.into()),
+            SocketAddr::V6(_) => (AddressFamily::INET6, Ipv6Addr::UNSPECIFIED.into()),
+        };
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let io = |errno: Errno| LoadError::Poll(errno.into());
+        let socket = socket_with(family, SocketType::DGRAM, flags, None).map_err(io)?;
+        let source = plan.sources.first().copied();
+        bind(&socket, &source.unwrap_or(SocketAddr::new(any, 0))).map_err(io)?;
+        connect(&socket, &target).map_err(io)?;
+        let lookout = Lookout::new(watch, plan.spin, plan.model != Model::Closed)?;
+        lookout.show(&socket, Token(0))?;
+        Ok(Self {
+            plan,
+            watch,
+            phase: Phase::WarmUp {
+                until: watch.nanos().saturating_add(nanos(plan.warmup)),
+            },
+            book: Book::new(plan),
+            seen: Datagrams {
+                numbered: plan.size >= NUMBER_BYTES,
+                ..Datagrams::default()
+            },
+            schedule: match plan.model {
+                Model::Closed => None,
+                Model::Open { rate, arrivals } => {
+                    Some(Schedule::new(arrivals, rate, watch.nanos()))
+                }
+            },
+            payload: Payload::new(plan.size, 1),
+            socket,
+            lookout,
+            outgoing: vec![0; plan.size].into_boxed_slice(),
+            incoming: vec![0; SIZE_BYTES_MAX + 1].into_boxed_slice(),
+            requests: vec![
+                Request {
+                    number: 0,
+                    began: 0,
+                    sent: 0,
+                    fate: Fate::Unused,
+                };
+                REMEMBERED
+            ]
+            .into_boxed_slice(),
+            next: 0,
+            oldest: 0,
+            highest: 0,
+            waiting: 0,
+            is_full: false,
+            turns: Latencies::new(),
+            next_look: 0,
+            cpu: (CpuTime::now(), 0, 0),
+            before: plan.pid.and_then(Usage::of),
+            measured: None,
+        })
+    }
+
+    pub(super) fn run(mut self) -> Result<Report, LoadError> {
+        let mut now = self.watch.nanos();
+        let mut woke = now;
+        while !self.is_over() {
+            self.turn_the_page(now);
+            self.give_up(now);
+            let may_read = self.receive();
+            let may_send = self.send();
+            let asleep = self.watch.nanos();
+            self.turns.record(asleep.saturating_sub(woke), 1);
+            let until = match may_send || may_read {
+                true => asleep,
+                false => self.next_event(asleep),
+            };
+            self.lookout.wait(asleep, until)?;
+            woke = self.watch.nanos();
+            self.is_full = false;
+            now = woke;
+        }
+        Ok(self.report(now))
+    }
+
+    fn is_over(&self) -> bool {
+        let nobody_comes = match &self.schedule {
+            Some(schedule) => !self.book.has_due(schedule.next()),
+            None => true,
+        };
+        self.phase == Phase::Draining && self.waiting == 0 && nobody_comes
+    }
+
+    fn turn_the_page(&mut self, now: u64) {
+        match self.phase {
+            Phase::WarmUp { until } if now >= until => {
+                self.phase = Phase::Measured;
+                self.book.begin(now, self.schedule.as_ref());
+                self.turns.clear();
+                self.cpu = (CpuTime::now(), now, self.lookout.spun);
+                self.measured = self.plan.pid.and_then(Usage::of);
+            }
+            Phase::Measured if now >= self.book.until() || self.book.is_spent() => {
+                self.phase = Phase::Draining;
+            }
+            _ => {}
+        }
+    }
+
+    /// Who was not answered in time is lost; they were sent in order, so the oldest come first.
+    fn give_up(&mut self, now: u64) {
+        if now < self.next_look {
+            return;
+        }
+        self.next_look = now + nanos(LOOK);
+        while self.oldest < self.next {
+            let request = &mut self.requests[slot(self.oldest)];
+            if request.fate == Fate::Waiting {
+                if now.saturating_sub(request.sent) < nanos(self.plan.timeout) {
+                    break;
+                }
+                request.fate = Fate::Lost;
+                let began = request.began;
+                self.waiting -= 1;
+                self.seen.lost += 1;
+                self.book.lost(began, now);
+                self.book.failed(self.phase, Kind::Timeout, began, now);
+            }
+            self.oldest += 1;
+        }
+    }
+
+    /// Sends what is due; whether there is more that can be.
+    fn send(&mut self) -> bool {
+        for _ in 0..HELPING {
+            let now = self.watch.nanos();
+            let began = self.schedule.as_ref().map_or(now, Schedule::next);
+            // A slot is used again only when its request is over.
+            if self.is_full || !self.has_room() || began > now {
+                return false;
+            }
+            let is_one = match &self.schedule {
+                Some(_) => self.book.take_due(self.phase, began),
+                None => self.book.take(self.phase, 1) == 1,
+            };
+            if !is_one {
+                return false;
+            }
+            if let Some(schedule) = &mut self.schedule {
+                schedule.advance();
+                if self.book.counts(began, now) {
+                    self.book.lag.record(now - began, 1);
+                }
+            }
+            self.send_one(began, now);
+        }
+        true
+    }
+
+    fn has_room(&self) -> bool {
+        let room = match self.plan.model {
+            Model::Closed => self.plan.pipeline,
+            Model::Open { .. } => WINDOW_MAX,
+        };
+        self.waiting < room && self.next - self.oldest < REMEMBERED as u64
+    }
+
+    fn send_one(&mut self, began: u64, now: u64) {
+        let number = self.next;
+        self.next += 1;
+        write_message(&mut self.outgoing, number, &self.payload);
+        self.requests[slot(number)] = Request {
+            number,
+            began,
+            sent: now,
+            fate: Fate::Waiting,
+        };
+        self.waiting += 1;
+        let mut sent = send(&self.socket, &self.outgoing, SendFlags::NOSIGNAL);
+        if sent == Err(Errno::CONNREFUSED) {
+            // That was the fate of an earlier one; it is told once.
+            self.seen.refused += 1;
+            sent = send(&self.socket, &self.outgoing, SendFlags::NOSIGNAL);
+        }
+        match sent {
+            Ok(_) => self.seen.sent += 1,
+            Err(errno) => {
+                // It did not leave: not lost on the way, but not answered either.
+                self.is_full = errno == Errno::AGAIN;
+                self.requests[slot(number)].fate = Fate::Unused;
+                self.waiting -= 1;
+                self.book.lost(began, now);
+                self.book.failed(self.phase, dial::kind(errno), began, now);
+            }
+        }
+    }
+
+    /// Reads what is there; whether there may be more.
+    fn receive(&mut self) -> bool {
+        for _ in 0..HELPING {
+            match recv(&self.socket, &mut *self.incoming, RecvFlags::empty()) {
+                Ok((n, _)) => self.hear(n),
+                Err(Errno::CONNREFUSED) => self.seen.refused += 1,
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    fn hear(&mut self, n: usize) {
+        let now = self.watch.nanos();
+        let answer = &self.incoming[..n];
+        let number = if self.seen.numbered {
+            number_of(answer).filter(|number| *number < self.next)
+        } else {
+            (self.oldest..self.next)
+                .find(|number| self.requests[slot(*number)].fate == Fate::Waiting)
+        };
+        let Some(number) = number else {
+            return self.wrong(now);
+        };
+        write_message(&mut self.outgoing, number, &self.payload);
+        if *answer != *self.outgoing {
+            return self.wrong(now);
+        }
+        let request = &mut self.requests[slot(number)];
+        if request.number != number {
+            self.seen.late += 1;
+            return;
+        }
+        match request.fate {
+            Fate::Unused => self.wrong(now),
+            Fate::Answered => self.seen.duplicates += 1,
+            Fate::Lost => self.seen.late += 1,
+            Fate::Waiting => {
+                request.fate = Fate::Answered;
+                self.waiting -= 1;
+                if number < self.highest {
+                    self.seen.reordered += 1;
+                }
+                self.highest = self.highest.max(number + 1);
+                self.book.answered(request.began, now, 1);
+            }
+        }
+    }
+
+    fn wrong(&mut self, now: u64) {
+        self.seen.wrong += 1;
+        self.book.failed(self.phase, Kind::WrongAnswer, now, now);
+    }
+
+    fn next_event(&self, now: u64) -> u64 {
+        let page = match self.phase {
+            Phase::WarmUp { until } => until,
+            Phase::Measured => self.book.until(),
+            Phase::Connecting | Phase::Draining => u64::MAX,
+        };
+        let due = match &self.schedule {
+            Some(schedule) if self.has_room() && !self.is_full => schedule.next(),
+            _ => u64::MAX,
+        };
+        let look = match self.waiting {
+            0 => u64::MAX,
+            _ => self.requests[slot(self.oldest)]
+                .sent
+                .saturating_add(nanos(self.plan.timeout))
+                .max(self.next_look),
+        };
+        page.min(due).min(look).max(now).min(now + 100_000_000)
+    }
+
+    fn report(mut self, now: u64) -> Report {
+        let (cpu, at, spun) = self.cpu;
+        let elapsed = self.book.end(now);
+        let generator = Generator::new(
+            CpuTime::now().since(cpu),
+            now.saturating_sub(at),
+            self.lookout.spun - spun,
+            &self.turns,
+            &self.book.lag,
+        );
+        let held = Held { asked: 1, held: 1 };
+        let usage = (
+            self.before,
+            self.measured,
+            self.plan.pid.and_then(Usage::of),
+        );
+        let mut report = Report::new(self.plan, self.book, held, elapsed, generator);
+        report.datagrams = Some(self.seen);
+        report.join_server(usage, now.saturating_sub(at));
+        report
+    }
+}
+
+fn slot(number: u64) -> usize {
+    // The remainder fits whatever it is cast to.
+    (number % REMEMBERED as u64) as usize
+}
+
+/// The datagram of a number: that, and a stretch of the payload.
+fn write_message(out: &mut [u8], number: u64, payload: &Payload) {
+    let at = payload.start((number % REMEMBERED as u64) as usize);
+    out.copy_from_slice(payload.stretch(at, out.len()));
+    if let Some(head) = out.first_chunk_mut::<NUMBER_BYTES>() {
+        for (place, letter) in head.iter_mut().enumerate() {
+            *letter = LETTERS[(number >> (5 * place)) as usize % 32];
+        }
+    }
+}
+
+/// The number a datagram begins with.
+fn number_of(datagram: &[u8]) -> Option<u64> {
+    let head = datagram.first_chunk::<NUMBER_BYTES>()?;
+    head.iter().rev().try_fold(0, |number, letter| {
+        let digit = LETTERS.iter().position(|one| one == letter)?;
+        Some(number << 5 | digit as u64)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_survives_its_letters() {
+        let payload = Payload::new(64, 1);
+        let mut message = [0; 64];
+        for number in [0, 1, 31, 32, 65_535, 65_536, (1 << 40) - 1] {
+            write_message(&mut message, number, &payload);
+            assert_eq!(number_of(&message), Some(number));
+            assert_eq!(message.to_ascii_uppercase(), message);
+        }
+        assert_eq!(number_of(b"AAAAAAA"), None);
+        assert_eq!(number_of(b"aaaaaaaa"), None);
+    }
+}
