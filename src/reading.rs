@@ -1,9 +1,11 @@
 //! A guided reading: one byte from the network through the loop and back. Ten minutes.
 //!
 //! For people who know sockets from Python. No Rust is needed to follow: `?` after a call means "raise, if it
-//! failed", `match` is a row of `if`s, and `Ok(n)` and `Err(e)` are what Python returns and raises. After it
-//! you can say what each of the loop's six lines is for, and why a server that looks right hangs. Then
-//! [`questions`] asks what people get wrong, and answers with an experiment and a line of our code.
+//! failed", `match` is a row of `if`s, `A if x => B` is one of them ("if it is A, and x holds, the result is
+//! B"), `!`, `&&` and `||` are `not`, `and` and `or`, and `Ok(n)` and `Err(e)` are what Python returns and
+//! raises. A quoted line of code has a link to its file; search for the line there. After this reading you can
+//! say what each of the loop's six lines is for, and why a server that looks right hangs. Then [`questions`]
+//! asks what people get wrong, and answers with an experiment and a line of our code.
 //!
 //! # The server you know
 //!
@@ -58,7 +60,9 @@
 //!   write  #0 (generation 1): 1 bytes, all
 //! ```
 //!
-//! Two system calls for the byte, one `read` and one `write`, and the sleep before. Now line by line.
+//! Two system calls for the byte, one `read` and one `write`, and the sleep before. (`rest` says what reading
+//! does next, which is settled in `serve`; so it stands before `write`, which is `flush`. Only a large answer is
+//! written in `serve` already, and then `write` stands first.) Now line by line.
 //!
 //! ## wait
 //!
@@ -109,8 +113,10 @@
 //! >
 //! > [`src/reactor/mod.rs`](../../src/onepoll/reactor/mod.rs.html): `let more = conn.incoming.is_hot() || conn.unheard || conn.incoming.has_ended();`
 //!
-//! These two lines are what *draining* is here: not a loop in one place, but a promise that nobody goes back
-//! to waiting for an edge while something may be there.
+//! In the first, `n` bytes came and `room` were asked for. In the second, `is_hot` is "a read may bring
+//! something", and `unheard` is "the service has not seen all that was read". Together they are what *draining*
+//! is here: not a loop in one place, but a promise that nobody goes back to waiting for an edge while something
+//! may be there.
 //!
 //! Then a [`Service`](crate::service::Service) is asked. It sees bytes, no socket, no clock, no poll:
 //!
