@@ -75,6 +75,91 @@
 //! | `fd = s.detach()` | [`let fd = s.detach()`](Socket::detach) | no, no, no |
 //! | `s.close()` | [`s.close()`](Socket::close) | only with `SO_LINGER`: yes, yes, yes |
 //!
+//! # What strace shows
+//!
+//! The system calls of each function, on x86-64, by CPython 3.11 and here, with the error where one
+//! failed; `tests/socket_strace.rs` runs both under strace and compares with this table. What a call waits for
+//! is there already, unless said otherwise. To see one yourself:
+//! `strace -e trace=%network,poll,ppoll,ioctl,close python3 -c '…'`.
+//!
+//! | call | CPython | ours |
+//! | --- | --- | --- |
+//! | `socket(AF_INET, SOCK_STREAM)` | `socket` | `socket` |
+//! | `setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)` | `setsockopt` | `setsockopt` |
+//! | `getsockopt(SOL_SOCKET, SO_REUSEADDR)` | `getsockopt` | `getsockopt` |
+//! | `bind(address)` | `bind` | `bind` |
+//! | `listen(5)` | `listen` | `listen` |
+//! | `getsockname()` | `getsockname` | `getsockname` |
+//! | `connect(address)`, blocking | `connect` | `connect` |
+//! | `getpeername()` | `getpeername` | `getpeername` |
+//! | `accept()`, blocking | `accept4`, `getsockname` | `accept4` |
+//! | `settimeout(5.0)` | `ioctl` | `ioctl` |
+//! | `connect(address)`, timeout | `connect` EINPROGRESS, `poll`, `getsockopt` | `connect` EINPROGRESS, `ppoll`, `getsockopt` |
+//! | `accept()`, timeout | `poll`, `accept4`, `getsockname`, `ioctl` | `ppoll`, `accept4`, `ioctl` |
+//! | `accept()`, timeout, nobody comes | `poll` | `ppoll` |
+//! | `setblocking(False)` | `ioctl` | `ioctl` |
+//! | `accept()`, non-blocking, nobody comes | `accept4` EAGAIN | `accept4` EAGAIN |
+//! | `connect(address)`, non-blocking | `connect` EINPROGRESS | `connect` EINPROGRESS |
+//! | `connect_ex(nobody)`, blocking | `connect` ECONNREFUSED | `connect` ECONNREFUSED |
+//! | `connect_ex(nobody)`, timeout | `connect` EINPROGRESS, `poll`, `getsockopt` | `connect` EINPROGRESS, `ppoll`, `getsockopt` |
+//! | `connect_ex(nobody)`, timeout, again | `connect` ECONNABORTED | `connect` ECONNABORTED |
+//! | `connect_ex(nobody)`, non-blocking | `connect` EINPROGRESS | `connect` EINPROGRESS |
+//! | `send(data)`, blocking | `sendto` | `sendto` |
+//! | `recv(1)`, blocking | `recvfrom` | `recvfrom` |
+//! | `send(data)`, timeout | `poll`, `sendto` | `ppoll`, `sendto` |
+//! | `recv(1)`, timeout | `poll`, `recvfrom` | `ppoll`, `recvfrom` |
+//! | `recv_into(buffer)`, timeout | `poll`, `recvfrom` | `ppoll`, `recvfrom` |
+//! | `recv(1)`, timeout, nothing comes | `poll` | `ppoll` |
+//! | `settimeout(0)` | `ioctl` | `ioctl` |
+//! | `recv(1)`, non-blocking, nothing came | `recvfrom` EAGAIN | `recvfrom` EAGAIN |
+//! | `send(data)`, non-blocking | `sendto` | `sendto` |
+//! | `settimeout(None)` | `ioctl` | `ioctl` |
+//! | `sendall(data)`, blocking | `sendto` | `sendto` |
+//! | `sendall(data)`, timeout | `poll`, `sendto` | `ppoll`, `sendto` |
+//! | `gettimeout()`, `getblocking()`, `fileno()` | nothing | nothing |
+//! | `socketpair()` | `socketpair`, `getsockname`, `getsockname` | `socketpair` |
+//! | `send(data)`, non-blocking, no room | `sendto` EAGAIN | `sendto` EAGAIN |
+//! | `send(data)`, timeout, no room | `poll` | `ppoll` |
+//! | `sendto(data, address)`, blocking | `sendto` | `sendto` |
+//! | `recvfrom(100)`, blocking | `recvfrom` | `recvfrom` |
+//! | `sendto(data, address)`, timeout | `poll`, `sendto` | `ppoll`, `sendto` |
+//! | `recvfrom(100)`, timeout | `poll`, `recvfrom` | `ppoll`, `recvfrom` |
+//! | `sendto(data, address)`, non-blocking | `sendto` | `sendto` |
+//! | `recvfrom_into(buffer)`, non-blocking | `recvfrom` | `recvfrom` |
+//! | `recvfrom(100)`, non-blocking, nothing came | `recvfrom` EAGAIN | `recvfrom` EAGAIN |
+//! | `dup()`, blocking | `fcntl`, `getsockname`, `ioctl` | `fcntl`, `ioctl` |
+//! | `dup()`, timeout | `fcntl`, `getsockname`, `ioctl` | `fcntl`, `ioctl` |
+//! | `detach()` | nothing | nothing |
+//! | `socket(fileno=fd)` | `getsockname`, `getsockopt`, `getsockopt` | `getsockopt`, `getsockopt`, `getsockopt` |
+//! | `shutdown(SHUT_WR)` | `shutdown` | `shutdown` |
+//! | `close()` | `close` | `close` |
+//! | `close()`, again | nothing | nothing |
+//! | `create_server(address)` | `socket`, `setsockopt`, `bind`, `listen` | `socket`, `setsockopt`, `bind`, `listen` |
+//! | `create_connection(address)` | `socket`, `connect` | `socket`, `connect` |
+//! | `create_connection(address, 5.0)` | `socket`, `ioctl`, `connect` EINPROGRESS, `poll`, `getsockopt` | `socket`, `ioctl`, `connect` EINPROGRESS, `ppoll`, `getsockopt` |
+//! | `makefile('rb')` | nothing | nothing |
+//! | `makefile('wb')` | nothing | nothing |
+//! | `f.write(data)` | nothing | nothing |
+//! | `f.flush()` | `sendto` | `sendto` |
+//! | `f.readline()` | `recvfrom` | `recvfrom` |
+//! | `close()`, before its file's | nothing | nothing |
+//! | `f.close()`, the last | `close` | `close` |
+//! | `setdefaulttimeout(5.0)`, `getdefaulttimeout()` | nothing | nothing |
+//! | `socket(AF_INET, SOCK_STREAM)`, with a default timeout | `socket`, `ioctl` | `socket`, `ioctl` |
+//!
+//! What to see in it:
+//!
+//! - `recv` and `send` are `recvfrom` and `sendto` without an address: the kernel has no others.
+//! - A timeout is an `ioctl` once (`FIONBIO`) and a poll before each call; when nothing comes, the poll is all
+//!   there is.
+//! - A connection that is waited for asks `getsockopt` (`SO_ERROR`) how it went, which takes the error away:
+//!   after a refusal, the next `connect` of that socket says `ECONNABORTED`.
+//! - What differs: `poll` is `ppoll` here, which can count nanoseconds. CPython asks `getsockname` of every
+//!   descriptor that it is given, its own too, to know that it is a socket; here that is asked only of a
+//!   stranger's, by `getsockopt` (`SO_DOMAIN`).
+//! - A duplicate, and what a listener with a timeout accepts, are told their mode, though on Linux it is the
+//!   right one already: an `ioctl` for nothing, in both.
+//!
 //! # Surprises, all of them CPython's
 //!
 //! - `recv(0)` and `recv_into` of an empty buffer ask nobody: they succeed on a closed socket too.
