@@ -44,7 +44,8 @@
 //! self.reap();    close
 //! ```
 //!
-//! The difference is that each of them is done for *everybody* before the next one begins.
+//! The difference is that each of them is done for *everybody* before the next one begins. (One exception:
+//! an answer of 4 KiB or more leaves at once, in `serve`, from where it lies.)
 //!
 //! # One byte
 //!
@@ -126,7 +127,7 @@
 //! them out of the buffer with a [decoder](crate::wire::Decode), which answers *a frame*, *not yet* or *never*;
 //! half a message stays in the buffer until the rest comes, which is the cure for sticky packets. What a
 //! service says goes into the [`Turn`](crate::outbox::Turn) that it was lent, `t.reply(...)`, and that writes
-//! into memory: the outbox has a *lane* for each connection. Nothing is sent yet. A thousand lines of chat
+//! into memory: the outbox has a *lane* for each connection. A small answer waits there: a thousand lines of chat
 //! to one member in one turn are one `write`.
 //!
 //! ## wake
@@ -147,7 +148,7 @@
 //!
 //! An edge, *writable*, comes when there is room. (Our event said `readable, writable` too: nothing was waiting
 //! to be sent, so it was ignored. With edges that costs nothing; level-triggered, it would have woken us for
-//! ever.) While too much is owed to it, an echo client is not read: its questions wait in its own kernel.
+//! ever.) While too much is owed to it, an echo client is not read: what it sends waits in the kernel.
 //!
 //! ## reap, and back
 //!
