@@ -10,11 +10,10 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use onepoll::config::Limits;
+use onepoll::config::{Limits, raise_descriptor_limit};
 use onepoll::reactor::{Door, Epoll, Handle, Mailbox, Reactor, listen_tcp, open_udp};
 use onepoll::service::Echo;
 use rustix::net::{getsockname, sockopt};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use counting::Tally;
 
@@ -232,18 +231,4 @@ fn a_connection_at_rest_owns_little() {
             "{slack} B at {many} connections"
         );
     }
-}
-
-/// As many descriptors as we may have; how many that are.
-fn raise_descriptor_limit() -> u64 {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    let now = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum,
-        Err(_) => limit.current,
-    };
-    now.unwrap_or(u64::MAX)
 }

@@ -17,17 +17,4 @@ pub(crate) mod server;
 pub(crate) mod threads;
 pub(crate) mod udp;
 
-/// As many descriptors as we may have; how many that are.
-pub(crate) fn raise_descriptor_limit() -> u64 {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    let now = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum,
-        Err(_) => limit.current,
-    };
-    now.unwrap_or(u64::MAX)
-}
+pub(crate) use onepoll::config::raise_descriptor_limit;

@@ -12,14 +12,14 @@ use std::time::Duration;
 use anyhow::Context as _;
 use jiff::tz::TimeZone;
 use rustix::net::{AddressFamily, SocketType, getsockname, sockopt};
-use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
+use rustix::process::geteuid;
 use serde_json::json;
 
 use super::{Configuration, Failure, Outcome, Sources, complain, log_level, logging, print};
 use crate::config::{
     Address, ConfigError, Endpoint, Host, HostPort, Limits, PlanError, Planned, Reached,
     ServiceKind, UnixAddress, check_together, command_socket, exposure, make_private_dir,
-    parse_duration, plan,
+    parse_duration, plan, raise_descriptor_limit,
 };
 use crate::reactor::{
     Door, Epoll, Mailbox, Reactor, begin_to_listen, bind_tcp, bind_unix, close_on_exec, inherited,
@@ -422,18 +422,4 @@ fn open(
     begin_to_listen(&socket).with_context(|| format!("{name}: cannot listen"))?;
     reactor.listen(socket, door).with_context(|| name)?;
     Ok(())
-}
-
-/// Raises the soft limit on descriptors to the hard one, and returns what it is then.
-fn raise_descriptor_limit() -> u64 {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    let now = match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum,
-        Err(_) => limit.current,
-    };
-    now.unwrap_or(u64::MAX)
 }

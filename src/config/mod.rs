@@ -6,6 +6,7 @@
 
 mod address;
 mod default;
+mod descriptors;
 mod endpoint;
 mod exposure;
 #[cfg(feature = "cli")]
@@ -19,6 +20,7 @@ pub use address::{Address, Host, HostPort, Transport, UNIX_PATH_BYTES_MAX, UnixA
 pub use default::{
     check_private_dir, command_socket, command_socket_of, default_endpoints, make_private_dir,
 };
+pub use descriptors::raise_descriptor_limit;
 pub use endpoint::{
     Auth, Chat, Command, CommandFraming, CommandOutput, Common, ConfigError, Encoding, Endpoint,
     Greeting, GreetingFraming, ServiceKind, Settle, Upper,

@@ -20,6 +20,14 @@ impl<S> Connection<S> {
         self.generation == id.generation
     }
 
+    /// Its id: only the slab knows its slot.
+    pub(super) fn id(&self, slot: u32) -> ConnId {
+        ConnId {
+            slot,
+            generation: self.generation,
+        }
+    }
+
     /// Writes once, and remembers if the socket is full.
     pub(super) fn write<O: Os<Stream = S>>(
         &mut self,
@@ -76,10 +84,7 @@ impl<O: Os> Reactor<O> {
         }
         conn.carry = None;
         conn.stage = Stage::Lingering { why, discarded: 0 };
-        let id = ConnId {
-            slot,
-            generation: conn.generation,
-        };
+        let id = conn.id(slot);
         self.recorder.tell(|| Story::Lingers(id));
         self.outbox.seal(slot);
         self.deadlines.set(slot, self.now.after(LINGER));
@@ -136,10 +141,7 @@ impl<O: Os> Reactor<O> {
             let Stage::Dead { why } = conn.stage else {
                 unreachable!("only `close_now` puts connections on this list")
             };
-            let id = ConnId {
-                slot,
-                generation: conn.generation,
-            };
+            let id = conn.id(slot);
             self.kill(id, crate::outbox::Severity::Force);
             self.deadlines.cancel(slot);
             self.wakes.cancel(slot);
@@ -245,10 +247,7 @@ impl<O: Os> Reactor<O> {
         let Some(conn) = self.conns.get_mut(slot as usize) else {
             return;
         };
-        let id = ConnId {
-            slot,
-            generation: conn.generation,
-        };
+        let id = conn.id(slot);
         self.recorder.tell(|| Story::Expired(id));
         match conn.stage {
             Stage::Dead { .. } => {}
@@ -334,11 +333,8 @@ impl<O: Os> Reactor<O> {
     }
 
     fn ids(&self) -> Vec<ConnId> {
-        let id = |(slot, conn): (usize, &Connection<O::Stream>)| ConnId {
-            slot: slot as u32,
-            generation: conn.generation,
-        };
-        self.conns.iter().map(id).collect()
+        let conns = self.conns.iter();
+        conns.map(|(slot, conn)| conn.id(slot as u32)).collect()
     }
 
     /// What has been done and what there is, for logs, tests and people.

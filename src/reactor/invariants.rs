@@ -68,10 +68,7 @@ impl<O: Os> Reactor<O> {
     /// Who is here and where they stand, for tests that ask which states were visited.
     pub fn standings(&self) -> impl Iterator<Item = (ConnId, &'static str)> {
         self.conns.iter().map(|(slot, conn)| {
-            let id = ConnId {
-                slot: slot as u32,
-                generation: conn.generation,
-            };
+            let id = conn.id(slot as u32);
             let standing = match (conn.stage, conn.input) {
                 (Stage::Dead { .. }, _) => "dead",
                 (Stage::Lingering { .. }, Input::Queued) => "lingering, queued",

@@ -375,10 +375,7 @@ impl<O: Os> Reactor<O> {
                 Input::Waiting
             };
             conn.input = next;
-            let id = ConnId {
-                slot,
-                generation: conn.generation,
-            };
+            let id = conn.id(slot);
             self.recorder.tell(|| Story::Rests(id, next));
         }
         let (is_forlorn, is_read) = (conn.incoming.is_forlorn(), conn.input == Input::Queued);
@@ -426,10 +423,7 @@ impl<O: Os> Reactor<O> {
         let conn = &mut self.conns[slot as usize];
         conn.input = Input::Queued;
         if !std::mem::replace(&mut conn.queued, true) {
-            self.ready.push(ConnId {
-                slot,
-                generation: conn.generation,
-            });
+            self.ready.push(conn.id(slot));
         }
     }
 
@@ -459,10 +453,7 @@ impl<O: Os> Reactor<O> {
                 break;
             };
             if let Some(conn) = self.conns.get(slot as usize) {
-                let id = ConnId {
-                    slot,
-                    generation: conn.generation,
-                };
+                let id = conn.id(slot);
                 self.recorder.tell(|| Story::Woken(id));
                 self.ask_service(id, |service, turn| service.wake(turn));
             }
@@ -517,10 +508,7 @@ impl<O: Os> Reactor<O> {
         let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| !c.is_dead()) else {
             return;
         };
-        let id = ConnId {
-            slot,
-            generation: conn.generation,
-        };
+        let id = conn.id(slot);
         let owed = self.outbox.owed(slot);
         let was_behind = owed > self.outbox.said(slot);
         let os = &mut self.os;
