@@ -335,6 +335,11 @@ impl Book {
         end.saturating_sub(self.since)
     }
 
+    /// How many nanoseconds have been measured so far.
+    pub fn measured(&self, now: u64) -> u64 {
+        now.min(self.until).saturating_sub(self.since)
+    }
+
     /// What happened in each second.
     pub fn series(&mut self, elapsed: u64) -> Vec<Second> {
         std::mem::take(&mut self.series).end(self.since.saturating_add(elapsed))

@@ -23,23 +23,32 @@ mod crowd;
 pub mod dial;
 pub mod driver;
 pub mod expect;
+pub mod figures;
 pub mod histogram;
 mod lookout;
 pub mod payload;
 pub mod plan;
 pub mod process;
+pub mod progress;
 pub mod report;
+mod run;
 pub mod schedule;
 pub mod series;
 pub mod stopwatch;
 mod talk;
+mod text;
 mod udp;
 
 use std::io;
 
+use crate::config::raise_descriptor_limit;
+use plan::Target;
+
 pub use expect::{Expect, Framing};
 pub use plan::{Amount, Close, Endpoint, Mode, Model, Plan, PlanError};
+pub use progress::Progress;
 pub use report::Report;
+pub use run::Watcher;
 pub use schedule::Arrivals;
 pub use udp::Datagrams;
 
@@ -65,10 +74,17 @@ pub enum LoadError {
 /// Carries out `plan` on this thread; comes back when it is done, at the latest one timeout after
 /// its time was over.
 pub fn run(plan: &Plan) -> Result<Report, LoadError> {
+    run_watched(plan, &mut |_| {})
+}
+
+/// The same, and says twice a second to `watcher` how far it is. Nothing is measured while `watcher`
+/// takes its time.
+pub fn run_watched(plan: &Plan, watcher: Watcher<'_>) -> Result<Report, LoadError> {
     plan.check()?;
+    raise_descriptor_limit();
     let target = plan.endpoint.resolve(plan.timeout)?;
-    if let plan::Target::Udp(address) = target {
-        return udp::Udp::new(plan, address)?.run();
+    match target {
+        Target::Udp(address) => udp::Udp::new(plan, address, watcher)?.run(),
+        Target::Tcp(_) | Target::Unix(_) => driver::Driver::new(plan, target, watcher)?.run(),
     }
-    driver::Driver::new(plan, target)?.run()
 }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::plan::Model;
+
 /// How the gaps between intended beginnings are distributed around their mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -38,6 +40,14 @@ pub struct Schedule {
 }
 
 impl Schedule {
+    /// Of the open model, from `start` nanoseconds on; the closed one has none.
+    pub fn of(model: Model, start: u64) -> Option<Self> {
+        match model {
+            Model::Closed => None,
+            Model::Open { rate, arrivals } => Some(Self::new(arrivals, rate, start)),
+        }
+    }
+
     /// `rate` a second, from `start` nanoseconds on.
     pub fn new(arrivals: Arrivals, rate: f64, start: u64) -> Self {
         Self {

@@ -5,6 +5,7 @@
 //! from the others, and then the oldest request in flight is taken to be meant.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use mio::Token;
@@ -16,16 +17,14 @@ use rustix::net::{
 use serde::Serialize;
 
 use super::LoadError;
-use super::book::{Book, Kind, Phase, nanos};
+use super::book::{Kind, Phase, nanos};
 use super::dial;
-use super::histogram::Latencies;
 use super::lookout::Lookout;
 use super::payload::Payload;
 use super::plan::{Model, Plan};
-use super::process::Usage;
-use super::report::{Generator, Held, Report};
+use super::report::{Held, Report};
+use super::run::{Run, Watcher};
 use super::schedule::Schedule;
-use super::stopwatch::{CpuTime, Stopwatch};
 
 /// Eight letters of five bits: a number that an upper-casing server leaves alone.
 const NUMBER_BYTES: usize = 8;
@@ -81,14 +80,10 @@ struct Request {
 /// A run with datagrams in progress.
 #[derive(Debug)]
 pub(super) struct Udp<'p> {
-    plan: &'p Plan,
-    watch: Stopwatch,
-    phase: Phase,
-    book: Book,
+    run: Run<'p>,
     seen: Datagrams,
-    schedule: Option<Schedule>,
     payload: Payload,
-    socket: std::os::fd::OwnedFd,
+    socket: OwnedFd,
     lookout: Lookout,
     outgoing: Box<[u8]>,
     incoming: Box<[u8]>,
@@ -101,16 +96,16 @@ pub(super) struct Udp<'p> {
     waiting: usize,
     /// Whether the socket's buffer was full at the last look.
     is_full: bool,
-    turns: Latencies,
     next_look: u64,
-    cpu: (CpuTime, u64, u64),
-    before: Option<Usage>,
-    measured: Option<Usage>,
 }
 
 impl<'p> Udp<'p> {
-    pub(super) fn new(plan: &'p Plan, target: SocketAddr) -> Result<Self, LoadError> {
-        let watch = Stopwatch::start();
+    pub(super) fn new(
+        plan: &'p Plan,
+        target: SocketAddr,
+        watcher: Watcher<'p>,
+    ) -> Result<Self, LoadError> {
+        let run = Run::asking(plan, watcher);
         let (family, any) = match target {
             SocketAddr::V4(_) => (AddressFamily::INET, Ipv4Addr::UNSPECIFIED.into()),
             SocketAddr::V6(_) => (AddressFamily::INET6, Ipv6Addr::UNSPECIFIED.into()),
@@ -121,69 +116,50 @@ impl<'p> Udp<'p> {
         let source = plan.sources.first().copied();
         bind(&socket, &source.unwrap_or(SocketAddr::new(any, 0))).map_err(io)?;
         connect(&socket, &target).map_err(io)?;
-        let lookout = Lookout::new(watch, plan.spin, plan.model != Model::Closed)?;
+        let lookout = Lookout::new(run.watch, plan.spin, plan.model != Model::Closed)?;
         lookout.show(&socket, Token(0))?;
+        let unused = Request {
+            number: 0,
+            began: 0,
+            sent: 0,
+            fate: Fate::Unused,
+        };
         Ok(Self {
-            plan,
-            watch,
-            phase: Phase::WarmUp {
-                until: watch.nanos().saturating_add(nanos(plan.warmup)),
-            },
-            book: Book::new(plan),
+            run,
             seen: Datagrams {
                 numbered: plan.size >= NUMBER_BYTES,
                 ..Datagrams::default()
-            },
-            schedule: match plan.model {
-                Model::Closed => None,
-                Model::Open { rate, arrivals } => {
-                    Some(Schedule::new(arrivals, rate, watch.nanos()))
-                }
             },
             payload: Payload::new(plan.size, 1),
             socket,
             lookout,
             outgoing: vec![0; plan.size].into_boxed_slice(),
             incoming: vec![0; SIZE_BYTES_MAX + 1].into_boxed_slice(),
-            requests: vec![
-                Request {
-                    number: 0,
-                    began: 0,
-                    sent: 0,
-                    fate: Fate::Unused,
-                };
-                REMEMBERED
-            ]
-            .into_boxed_slice(),
+            requests: vec![unused; REMEMBERED].into_boxed_slice(),
             next: 0,
             oldest: 0,
             highest: 0,
             waiting: 0,
             is_full: false,
-            turns: Latencies::new(),
             next_look: 0,
-            cpu: (CpuTime::now(), 0, 0),
-            before: plan.pid.and_then(Usage::of),
-            measured: None,
         })
     }
 
     pub(super) fn run(mut self) -> Result<Report, LoadError> {
-        let mut now = self.watch.nanos();
+        let mut now = self.run.watch.nanos();
         let mut woke = now;
         while !self.is_over() {
-            self.turn_the_page(now);
+            self.run.turn_the_page(now, self.lookout.spun);
             self.give_up(now);
             let may_read = self.receive();
             let may_send = self.send();
-            let asleep = self.watch.nanos();
-            self.turns.record(asleep.saturating_sub(woke), 1);
+            let asleep = self.run.turned(woke);
             let until = match may_send || may_read {
                 true => asleep,
                 false => self.next_event(asleep),
             };
             self.lookout.wait(asleep, until)?;
-            woke = self.watch.nanos();
+            woke = self.run.watch.nanos();
             self.is_full = false;
             now = woke;
         }
@@ -191,27 +167,7 @@ impl<'p> Udp<'p> {
     }
 
     fn is_over(&self) -> bool {
-        let nobody_comes = match &self.schedule {
-            Some(schedule) => !self.book.has_due(schedule.next()),
-            None => true,
-        };
-        self.phase == Phase::Draining && self.waiting == 0 && nobody_comes
-    }
-
-    fn turn_the_page(&mut self, now: u64) {
-        match self.phase {
-            Phase::WarmUp { until } if now >= until => {
-                self.phase = Phase::Measured;
-                self.book.begin(now, self.schedule.as_ref());
-                self.turns.clear();
-                self.cpu = (CpuTime::now(), now, self.lookout.spun);
-                self.measured = self.plan.pid.and_then(Usage::of);
-            }
-            Phase::Measured if now >= self.book.until() || self.book.is_spent() => {
-                self.phase = Phase::Draining;
-            }
-            _ => {}
-        }
+        self.run.phase == Phase::Draining && self.waiting == 0 && self.run.nobody_comes()
     }
 
     /// Who was not answered in time is lost; they were sent in order, so the oldest come first.
@@ -223,15 +179,17 @@ impl<'p> Udp<'p> {
         while self.oldest < self.next {
             let request = &mut self.requests[slot(self.oldest)];
             if request.fate == Fate::Waiting {
-                if now.saturating_sub(request.sent) < nanos(self.plan.timeout) {
+                if now.saturating_sub(request.sent) < nanos(self.run.plan.timeout) {
                     break;
                 }
                 request.fate = Fate::Lost;
                 let began = request.began;
                 self.waiting -= 1;
                 self.seen.lost += 1;
-                self.book.lost(began, now);
-                self.book.failed(self.phase, Kind::Timeout, began, now);
+                self.run.book.lost(began, now);
+                self.run
+                    .book
+                    .failed(self.run.phase, Kind::Timeout, began, now);
             }
             self.oldest += 1;
         }
@@ -240,23 +198,23 @@ impl<'p> Udp<'p> {
     /// Sends what is due; whether there is more that can be.
     fn send(&mut self) -> bool {
         for _ in 0..HELPING {
-            let now = self.watch.nanos();
-            let began = self.schedule.as_ref().map_or(now, Schedule::next);
+            let now = self.run.watch.nanos();
+            let began = self.run.schedule.as_ref().map_or(now, Schedule::next);
             // A slot is used again only when its request is over.
             if self.is_full || !self.has_room() || began > now {
                 return false;
             }
-            let is_one = match &self.schedule {
-                Some(_) => self.book.take_due(self.phase, began),
-                None => self.book.take(self.phase, 1) == 1,
+            let is_one = match &self.run.schedule {
+                Some(_) => self.run.book.take_due(self.run.phase, began),
+                None => self.run.book.take(self.run.phase, 1) == 1,
             };
             if !is_one {
                 return false;
             }
-            if let Some(schedule) = &mut self.schedule {
+            if let Some(schedule) = &mut self.run.schedule {
                 schedule.advance();
-                if self.book.counts(began, now) {
-                    self.book.lag.record(now - began, 1);
+                if self.run.book.counts(began, now) {
+                    self.run.book.lag.record(now - began, 1);
                 }
             }
             self.send_one(began, now);
@@ -265,8 +223,8 @@ impl<'p> Udp<'p> {
     }
 
     fn has_room(&self) -> bool {
-        let room = match self.plan.model {
-            Model::Closed => self.plan.pipeline,
+        let room = match self.run.plan.model {
+            Model::Closed => self.run.plan.pipeline,
             Model::Open { .. } => WINDOW_MAX,
         };
         self.waiting < room && self.next - self.oldest < REMEMBERED as u64
@@ -296,8 +254,10 @@ impl<'p> Udp<'p> {
                 self.is_full = errno == Errno::AGAIN;
                 self.requests[slot(number)].fate = Fate::Unused;
                 self.waiting -= 1;
-                self.book.lost(began, now);
-                self.book.failed(self.phase, dial::kind(errno), began, now);
+                self.run.book.lost(began, now);
+                self.run
+                    .book
+                    .failed(self.run.phase, dial::kind(errno), began, now);
             }
         }
     }
@@ -315,7 +275,7 @@ impl<'p> Udp<'p> {
     }
 
     fn hear(&mut self, n: usize) {
-        let now = self.watch.nanos();
+        let now = self.run.watch.nanos();
         let answer = &self.incoming[..n];
         let number = if self.seen.numbered {
             number_of(answer).filter(|number| *number < self.next)
@@ -346,23 +306,21 @@ impl<'p> Udp<'p> {
                     self.seen.reordered += 1;
                 }
                 self.highest = self.highest.max(number + 1);
-                self.book.answered(request.began, now, 1);
+                self.run.book.answered(request.began, now, 1);
             }
         }
     }
 
     fn wrong(&mut self, now: u64) {
         self.seen.wrong += 1;
-        self.book.failed(self.phase, Kind::WrongAnswer, now, now);
+        self.run
+            .book
+            .failed(self.run.phase, Kind::WrongAnswer, now, now);
     }
 
     fn next_event(&self, now: u64) -> u64 {
-        let page = match self.phase {
-            Phase::WarmUp { until } => until,
-            Phase::Measured => self.book.until(),
-            Phase::Connecting | Phase::Draining => u64::MAX,
-        };
-        let due = match &self.schedule {
+        let page = self.run.next_page();
+        let due = match &self.run.schedule {
             Some(schedule) if self.has_room() && !self.is_full => schedule.next(),
             _ => u64::MAX,
         };
@@ -370,31 +328,16 @@ impl<'p> Udp<'p> {
             0 => u64::MAX,
             _ => self.requests[slot(self.oldest)]
                 .sent
-                .saturating_add(nanos(self.plan.timeout))
+                .saturating_add(nanos(self.run.plan.timeout))
                 .max(self.next_look),
         };
         page.min(due).min(look).max(now).min(now + 100_000_000)
     }
 
-    fn report(mut self, now: u64) -> Report {
-        let (cpu, at, spun) = self.cpu;
-        let elapsed = self.book.end(now);
-        let generator = Generator::new(
-            CpuTime::now().since(cpu),
-            now.saturating_sub(at),
-            self.lookout.spun - spun,
-            &self.turns,
-            &self.book.lag,
-        );
+    fn report(self, now: u64) -> Report {
         let held = Held { asked: 1, held: 1 };
-        let usage = (
-            self.before,
-            self.measured,
-            self.plan.pid.and_then(Usage::of),
-        );
-        let mut report = Report::new(self.plan, self.book, held, elapsed, generator);
+        let mut report = self.run.report(now, self.lookout.spun, held);
         report.datagrams = Some(self.seen);
-        report.join_server(usage, now.saturating_sub(at));
         report
     }
 }

@@ -13,7 +13,7 @@ use crate::load::talk::Talk;
 impl Driver<'_> {
     /// Everybody is connected: the first requests of `echo`.
     pub(super) fn start_everybody(&mut self) {
-        if self.plan.mode == Mode::Hold {
+        if self.run.plan.mode == Mode::Hold {
             for index in 0..self.crowd.len() {
                 if let Some(guest) = self.crowd.guest(index) {
                     guest.stage = Stage::Talking;
@@ -21,13 +21,13 @@ impl Driver<'_> {
             }
             return;
         }
-        if let Model::Open { rate, arrivals } = self.plan.model {
-            let now = self.watch.nanos();
-            self.schedule = Some(Schedule::new(arrivals, rate, now));
+        if let Model::Open { rate, arrivals } = self.run.plan.model {
+            let now = self.run.watch.nanos();
+            self.run.schedule = Some(Schedule::new(arrivals, rate, now));
             for index in 0..self.crowd.len() {
                 if let Some(guest) = self.crowd.guest(index) {
                     guest.stage = Stage::Talking;
-                    self.crowd.free(index, self.plan.pipeline, now);
+                    self.crowd.free(index, self.run.plan.pipeline, now);
                 }
             }
             return;
@@ -35,8 +35,8 @@ impl Driver<'_> {
         for index in 0..self.crowd.len() {
             if let Some(guest) = self.crowd.guest(index) {
                 guest.stage = Stage::Talking;
-                let now = self.watch.nanos();
-                self.ask(index, self.plan.pipeline, now);
+                let now = self.run.watch.nanos();
+                self.ask(index, self.run.plan.pipeline, now);
                 let step = self.write(index);
                 self.settle(index, step);
             }
@@ -45,23 +45,23 @@ impl Driver<'_> {
 
     /// Begins what is due, as far as there are connections for it.
     pub(super) fn keep_time(&mut self) {
-        let Some(mut schedule) = self.schedule.take() else {
+        let Some(mut schedule) = self.run.schedule.take() else {
             return;
         };
-        let timeout = nanos(self.plan.timeout);
+        let timeout = nanos(self.run.plan.timeout);
         loop {
-            let now = self.watch.nanos();
+            let now = self.run.watch.nanos();
             let began = schedule.next();
             if began > now {
                 break;
             }
             let is_too_late = now - began >= timeout;
-            let index = match self.plan.mode {
+            let index = match self.run.plan.mode {
                 _ if is_too_late => None,
                 Mode::Conn { .. } => self.crowd.vacant.pop_front(),
                 _ => self.free_guest(),
             };
-            if !is_too_late && index.is_none() || !self.book.take_due(self.phase, began) {
+            if !is_too_late && index.is_none() || !self.run.book.take_due(self.run.phase, began) {
                 if let Some(index) = index {
                     self.give_back(index);
                 }
@@ -70,24 +70,26 @@ impl Driver<'_> {
             schedule.advance();
             let Some(index) = index else {
                 // It never began: no connection was free in all that time.
-                self.book.lost(began, now);
-                self.book.failed(self.phase, Kind::Timeout, began, now);
+                self.run.book.lost(began, now);
+                self.run
+                    .book
+                    .failed(self.run.phase, Kind::Timeout, began, now);
                 continue;
             };
-            if self.book.counts(began, now) {
-                self.book.lag.record(self.crowd.lag(began, now), 1);
+            if self.run.book.counts(began, now) {
+                self.run.book.lag.record(self.crowd.lag(began, now), 1);
             }
-            match self.plan.mode {
+            match self.run.plan.mode {
                 Mode::Conn { .. } => self.dial_for(index, began, now),
                 _ => {
                     self.crowd
-                        .ask(index, (1, self.plan.size), &self.judge, began);
+                        .ask(index, (1, self.run.plan.size), &self.judge, began);
                     let step = self.write(index);
                     self.settle(index, step);
                 }
             }
         }
-        self.schedule = Some(schedule);
+        self.run.schedule = Some(schedule);
     }
 
     /// A kept connection on which a request may begin; those that failed meanwhile are passed over.
@@ -101,7 +103,7 @@ impl Driver<'_> {
     }
 
     pub(super) fn give_back(&mut self, index: usize) {
-        match self.plan.mode {
+        match self.run.plan.mode {
             Mode::Conn { .. } => self.crowd.vacant.push_front(index),
             _ => self.crowd.free.push_front(index),
         }
@@ -114,7 +116,7 @@ impl Driver<'_> {
                 && let Some(began) = self.crowd.delayed(index)
             {
                 self.crowd.vacant.pop_front();
-                let now = self.watch.nanos();
+                let now = self.run.watch.nanos();
                 self.dial_for(index, began, now);
             }
             return;
@@ -123,22 +125,25 @@ impl Driver<'_> {
             let Some(index) = self.crowd.vacant.pop_front() else {
                 break;
             };
-            let now = self.watch.nanos();
+            let now = self.run.watch.nanos();
             self.dial_one(index, now);
         }
     }
 
     pub(super) fn keeps_time_by_dialling(&self) -> bool {
-        self.plan.model != Model::Closed && !self.plan.mode.keeps()
+        self.run.plan.model != Model::Closed && !self.run.plan.mode.keeps()
     }
 
     pub(super) fn may_dial(&self) -> bool {
-        !self.plan.mode.keeps() || self.crowd.dialling < DIALLING_MAX
+        !self.run.plan.mode.keeps() || self.crowd.dialling < DIALLING_MAX
     }
 
     pub(super) fn dial_one(&mut self, index: usize, now: u64) {
         let delayed = self.crowd.delayed(index);
-        if !self.plan.mode.keeps() && delayed.is_none() && self.book.take(self.phase, 1) == 0 {
+        if !self.run.plan.mode.keeps()
+            && delayed.is_none()
+            && self.run.book.take(self.run.phase, 1) == 0
+        {
             return self.crowd.abandon(index);
         }
         self.dial_for(index, delayed.unwrap_or(now), now);
@@ -148,7 +153,7 @@ impl Driver<'_> {
     pub(super) fn dial_for(&mut self, index: usize, began: u64, now: u64) {
         let stream = match self.dialer.dial() {
             Ok(Dialled::Begun(stream)) => stream,
-            Ok(Dialled::Later) if now.saturating_sub(began) < nanos(self.plan.timeout) => {
+            Ok(Dialled::Later) if now.saturating_sub(began) < nanos(self.run.plan.timeout) => {
                 return self.crowd.rest(index, now + nanos(REST), Some(began));
             }
             Ok(Dialled::Later) => {
@@ -164,7 +169,7 @@ impl Driver<'_> {
         let at = self.payload.start(self.crowd.next_number(index));
         self.crowd
             .seat(index, stream, (began, now), Talk::new(at, &self.judge));
-        if self.plan.mode.keeps() {
+        if self.run.plan.mode.keeps() {
             return self.show(index);
         }
         // On loopback the connection is there when `connect` returns, and the write says so.
@@ -181,16 +186,16 @@ impl Driver<'_> {
         };
         match guest
             .stream
-            .write(guest.talk.first(&self.payload, self.plan.size))
+            .write(guest.talk.first(&self.payload, self.run.plan.size))
         {
             Ok(_) if self.dialer.met_itself(&guest.stream) => Step::Failed(Kind::SelfConnect, None),
             Ok(n) => {
                 guest.stage = Stage::Talking;
-                guest.stamps.connected = self.watch.nanos();
+                guest.stamps.connected = self.run.watch.nanos();
                 let began = guest.began;
                 self.crowd.connected();
                 self.crowd
-                    .ask(index, (1, self.plan.size), &self.judge, began);
+                    .ask(index, (1, self.run.plan.size), &self.judge, began);
                 if let Some(guest) = self.crowd.guest(index) {
                     guest.talk.sent(n, &self.payload);
                 }
@@ -241,7 +246,7 @@ impl Driver<'_> {
 
     /// A connection on the way may have arrived.
     pub(super) fn welcome(&mut self, index: usize) -> Step {
-        if !self.plan.mode.keeps() {
+        if !self.run.plan.mode.keeps() {
             return self.write_first(index);
         }
         let Some(guest) = self.crowd.guest(index) else {
@@ -253,8 +258,8 @@ impl Driver<'_> {
             }
             Ok(true) => {
                 guest.stage = Stage::Ready;
-                let took = self.watch.nanos().saturating_sub(guest.stamps.dialled);
-                self.book.phases.connect.record(took, 1);
+                let took = self.run.watch.nanos().saturating_sub(guest.stamps.dialled);
+                self.run.book.phases.connect.record(took, 1);
                 self.crowd.connected();
                 Step::Wait
             }

@@ -17,9 +17,9 @@ impl Driver<'_> {
     /// Puts `count` more requests on a connection, as far as there are any left.
     #[inline]
     pub(super) fn ask(&mut self, index: usize, count: usize, now: u64) {
-        let count = self.book.take(self.phase, count);
+        let count = self.run.book.take(self.run.phase, count);
         self.crowd
-            .ask(index, (count, self.plan.size), &self.judge, now);
+            .ask(index, (count, self.run.plan.size), &self.judge, now);
     }
 
     /// Writes what is unsent, in one go.
@@ -53,7 +53,7 @@ impl Driver<'_> {
             let n = match guest.stream.read(&mut self.incoming) {
                 Ok(0) if guest.stage == Stage::Leaving => return Step::Done,
                 Ok(0) if matches!(self.judge, Judge::Eof) && guest.stamps.first_byte > 0 => {
-                    guest.stamps.last_byte = self.watch.nanos();
+                    guest.stamps.last_byte = self.run.watch.nanos();
                     // Its one request is answered; `leave` takes the end of it out of the sums.
                     guest.talk.flight = 0;
                     guest.stage = Stage::Leaving;
@@ -64,7 +64,7 @@ impl Driver<'_> {
                 Err(Errno::AGAIN) => return Step::Wait,
                 Err(errno) => return Step::Failed(dial::kind(errno), Some(errno)),
             };
-            if self.plan.mode == Mode::Hold {
+            if self.run.plan.mode == Mode::Hold {
                 // Whatever it says: idle is who asks nothing.
                 if n < self.incoming.len() && !to_the_end {
                     return Step::Wait;
@@ -74,19 +74,19 @@ impl Driver<'_> {
             let heard = guest.talk.hear(
                 &self.incoming[..n],
                 &self.payload,
-                self.plan.size,
+                self.run.plan.size,
                 &self.judge,
             );
             if guest.stamps.first_byte == 0 {
-                guest.stamps.first_byte = self.watch.nanos();
+                guest.stamps.first_byte = self.run.watch.nanos();
             }
             match heard {
                 Err(kind) => return Step::Failed(kind, None),
                 Ok(0) => {}
-                Ok(answered) => match self.plan.mode {
+                Ok(answered) => match self.run.plan.mode {
                     Mode::Conn { close } => {
                         guest.stage = Stage::Leaving;
-                        guest.stamps.last_byte = self.watch.nanos();
+                        guest.stamps.last_byte = self.run.watch.nanos();
                         if close != Close::Server {
                             return Step::Done;
                         }
@@ -112,11 +112,11 @@ impl Driver<'_> {
             return Step::Wait;
         };
         let mut first_byte = std::mem::take(&mut guest.stamps.first_byte);
-        let now = self.watch.nanos();
-        if guest.talk.is_inside(self.plan.size, &self.judge) {
+        let now = self.run.watch.nanos();
+        if guest.talk.is_inside(self.run.plan.size, &self.judge) {
             guest.stamps.first_byte = now;
         }
-        let book = &mut self.book;
+        let book = &mut self.run.book;
         self.crowd.answered(index, count, |began, run| {
             book.answered(began, now, run as u64);
             if book.counts(began, now) {
@@ -137,7 +137,7 @@ impl Driver<'_> {
                 }
             }
         });
-        if self.plan.model != Model::Closed {
+        if self.run.plan.model != Model::Closed {
             self.crowd.free(index, count, now);
             return Step::Wait;
         }
@@ -155,10 +155,10 @@ impl Driver<'_> {
                     return;
                 };
                 self.crowd.leave(index);
-                let now = self.watch.nanos();
-                self.book.answered(began, now, 1);
-                if self.book.counts(began, now) {
-                    let phases = &mut self.book.phases;
+                let now = self.run.watch.nanos();
+                self.run.book.answered(began, now, 1);
+                if self.run.book.counts(began, now) {
+                    let phases = &mut self.run.book.phases;
                     for (phase, from, to) in [
                         (&mut phases.connect, stamps.dialled, stamps.connected),
                         (&mut phases.first_byte, stamps.connected, stamps.first_byte),
@@ -168,21 +168,21 @@ impl Driver<'_> {
                         phase.record(to.saturating_sub(from), 1);
                     }
                 }
-                if self.plan.model != Model::Closed {
+                if self.run.plan.model != Model::Closed {
                     self.crowd.vacate(index, now);
-                } else if self.phase != Phase::Draining {
+                } else if self.run.phase != Phase::Draining {
                     self.dial_one(index, now);
                 }
             }
             Step::Failed(kind, errno) => {
-                let now = self.watch.nanos();
+                let now = self.run.watch.nanos();
                 let Some(began) = self.crowd.guest(index).map(|guest| guest.began) else {
                     return;
                 };
                 let mut last = began;
-                if self.plan.mode.keeps() {
+                if self.run.plan.mode.keeps() {
                     for began in self.crowd.in_flight(index) {
-                        self.book.lost(began, now);
+                        self.run.book.lost(began, now);
                         last = began;
                     }
                 }
@@ -194,13 +194,13 @@ impl Driver<'_> {
     }
 
     pub(super) fn count_failure(&mut self, kind: Kind, errno: Option<Errno>, began: u64, now: u64) {
-        if kind == Kind::Other && self.book.other.is_none() {
-            self.book.other = errno.map(|errno| io::Error::from(errno).to_string());
+        if kind == Kind::Other && self.run.book.other.is_none() {
+            self.run.book.other = errno.map(|errno| io::Error::from(errno).to_string());
         }
-        if !self.plan.mode.keeps() {
-            self.book.lost(began, now);
+        if !self.run.plan.mode.keeps() {
+            self.run.book.lost(began, now);
         }
-        self.book.failed(self.phase, kind, began, now);
+        self.run.book.failed(self.run.phase, kind, began, now);
     }
 
     /// `conn` goes on with the next request; `echo` goes on without this connection.
@@ -208,7 +208,7 @@ impl Driver<'_> {
         if self.keeps_time_by_dialling() {
             return self.crowd.vacate(index, now);
         }
-        if self.plan.mode.keeps() || self.phase == Phase::Draining {
+        if self.run.plan.mode.keeps() || self.run.phase == Phase::Draining {
             return self.crowd.abandon(index);
         }
         match kind {

@@ -1,0 +1,68 @@
+//! Numbers as they are printed: grouped, rounded, with their unit.
+
+use std::fmt;
+
+/// A latency in microseconds, with its unit and three or four digits.
+#[derive(Debug, Clone, Copy)]
+pub struct Micros(pub f64);
+
+impl fmt::Display for Micros {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self.0 {
+            us if us < 1_000.0 => format!("{us:.1} µs"),
+            us if us < 1_000_000.0 => format!("{:.2} ms", us / 1_000.0),
+            us => format!("{:.3} s", us / 1_000_000.0),
+        };
+        f.pad(&text)
+    }
+}
+
+/// `1234567` as `1,234,567`.
+#[derive(Debug, Clone, Copy)]
+pub struct Grouped(pub u64);
+
+impl fmt::Display for Grouped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.0.to_string();
+        let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+        for (at, digit) in digits.chars().enumerate() {
+            if at > 0 && (digits.len() - at).is_multiple_of(3) {
+                text.push(',');
+            }
+            text.push(digit);
+        }
+        f.pad(&text)
+    }
+}
+
+/// The nearest whole number; what is below zero is zero.
+pub(super) fn whole(number: f64) -> u64 {
+    // A float-to-int `as` saturates.
+    number.round() as u64
+}
+
+/// To so many digits behind the point.
+pub(super) fn round(number: f64, digits: i32) -> f64 {
+    let scale = 10f64.powi(digits);
+    (number * scale).round() / scale
+}
+
+/// One by the other.
+pub(super) fn ratio(part: u64, of: u64) -> f64 {
+    part as f64 / of as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_and_have_units() {
+        assert_eq!(Grouped(0).to_string(), "0");
+        assert_eq!(Grouped(999).to_string(), "999");
+        assert_eq!(format!("{:>10}", Grouped(1_234_567)), " 1,234,567");
+        assert_eq!(Micros(22.04).to_string(), "22.0 µs");
+        assert_eq!(Micros(1_500.0).to_string(), "1.50 ms");
+        assert_eq!(Micros(2_000_000.0).to_string(), "2.000 s");
+    }
+}

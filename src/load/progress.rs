@@ -1,0 +1,80 @@
+//! How far a run is, for a person who waits for its end.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::book::{Book, Phase};
+use super::figures::{Grouped, Micros};
+use super::plan::{Amount, Plan};
+
+/// A look at a run while it goes on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Progress {
+    /// How far it is.
+    pub phase: Phase,
+    /// How long it has been measuring.
+    pub measured: Duration,
+    /// How long, or how many requests, it is to measure.
+    pub amount: Amount,
+    /// Answers so far.
+    pub answers: u64,
+    /// Answers a second so far.
+    pub rate_per_s: f64,
+    /// Half of the answers took at most this long, and 99 % of them at most that, in microseconds.
+    pub latency_us: (f64, f64),
+    /// Failures so far, those of the warm-up included.
+    pub errors: u64,
+}
+
+impl Progress {
+    pub(super) fn of(plan: &Plan, book: &Book, phase: Phase, now: u64) -> Self {
+        let measured = Duration::from_nanos(book.measured(now));
+        let sum = book.latencies.summary();
+        Self {
+            phase,
+            measured,
+            amount: plan.amount,
+            answers: book.answers,
+            rate_per_s: if measured.is_zero() {
+                0.0
+            } else {
+                book.answers as f64 / measured.as_secs_f64()
+            },
+            latency_us: (sum.p50, sum.p99),
+            errors: book.errors.total + book.warmup_errors.total,
+        }
+    }
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.phase {
+            Phase::Connecting => return f.write_str("connecting"),
+            Phase::WarmUp { .. } => return f.write_str("warming up"),
+            Phase::Measured | Phase::Draining => {}
+        }
+        match self.amount {
+            Amount::For(time) => write!(
+                f,
+                "{:.0} of {:.0} s",
+                self.measured.as_secs_f64().floor(),
+                time.as_secs_f64()
+            )?,
+            Amount::Count(count) => {
+                write!(f, "{} of {}", Grouped(self.answers), Grouped(count))?;
+            }
+        }
+        write!(
+            f,
+            "   {} /s   p50 {}   p99 {}",
+            Grouped(self.rate_per_s as u64),
+            Micros(self.latency_us.0),
+            Micros(self.latency_us.1)
+        )?;
+        match self.errors {
+            0 => Ok(()),
+            1 => f.write_str("   1 error"),
+            errors => write!(f, "   {} errors", Grouped(errors)),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What every run is made of, whatever it asks: how far it is, what was counted, and what the
+//! generator and the server used meanwhile.
+//!
+//! It does not know sockets. A loop asks it when to go on, tells it how long its turns took, and hands
+//! over to [`Run::report`] at the end.
+
+use super::book::{Book, Phase, nanos};
+use super::histogram::Latencies;
+use super::plan::Plan;
+use super::process::Usage;
+use super::progress::Progress;
+use super::report::{Generator, Held, Report};
+use super::schedule::Schedule;
+use super::stopwatch::{CpuTime, Stopwatch};
+
+/// How often it is said how far a run is.
+const TICK: u64 = 500_000_000;
+
+/// Told now and then how far a run is; must not wait.
+pub type Watcher<'w> = &'w mut dyn FnMut(Progress);
+
+/// A run in progress.
+pub(super) struct Run<'p> {
+    pub(super) plan: &'p Plan,
+    pub(super) watch: Stopwatch,
+    pub(super) phase: Phase,
+    pub(super) book: Book,
+    /// In the open model.
+    pub(super) schedule: Option<Schedule>,
+    watcher: Watcher<'p>,
+    next_tick: u64,
+    /// How long the turns took, from waking to the next wait.
+    turns: Latencies,
+    /// The server's process before the first connection, and when measuring began.
+    before: Option<Usage>,
+    measured: Option<Usage>,
+    cpu: CpuTime,
+    cpu_at: u64,
+    spun_before: u64,
+}
+
+impl std::fmt::Debug for Run<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut debug = f.debug_struct("Run");
+        debug.field("phase", &self.phase).field("book", &self.book);
+        debug.finish_non_exhaustive()
+    }
+}
+
+impl<'p> Run<'p> {
+    /// Begins with connecting those that stay.
+    pub(super) fn connecting(plan: &'p Plan, watcher: Watcher<'p>) -> Self {
+        Self {
+            plan,
+            watch: Stopwatch::start(),
+            phase: Phase::Connecting,
+            book: Book::new(plan),
+            schedule: None,
+            watcher,
+            next_tick: 0,
+            turns: Latencies::new(),
+            before: plan.pid.and_then(Usage::of),
+            measured: None,
+            cpu: CpuTime::now(),
+            cpu_at: 0,
+            spun_before: 0,
+        }
+    }
+
+    /// Begins with the warm-up: there is nobody to connect first.
+    pub(super) fn asking(plan: &'p Plan, watcher: Watcher<'p>) -> Self {
+        let mut run = Self::connecting(plan, watcher);
+        run.schedule = Schedule::of(plan.model, run.watch.nanos());
+        run.phase = Phase::WarmUp {
+            until: nanos(plan.warmup),
+        };
+        run
+    }
+
+    /// Goes on from warm-up to measuring to the end when it is time; `spun` nanoseconds were polled
+    /// in vain since the run began.
+    pub(super) fn turn_the_page(&mut self, now: u64, spun: u64) {
+        if now >= self.next_tick {
+            self.next_tick = now.saturating_add(TICK);
+            let progress = Progress::of(self.plan, &self.book, self.phase, now);
+            (self.watcher)(progress);
+        }
+        match self.phase {
+            Phase::WarmUp { until } if now >= until => self.begin_measuring(now, spun),
+            Phase::Measured if now >= self.book.until() || self.book.is_spent() => {
+                self.phase = Phase::Draining;
+            }
+            _ => {}
+        }
+    }
+
+    /// Everybody is connected. Without a warm-up, measuring begins before the first request does.
+    pub(super) fn warm_up(&mut self, now: u64, spun: u64) {
+        self.phase = Phase::WarmUp {
+            until: now.saturating_add(nanos(self.plan.warmup)),
+        };
+        if self.plan.warmup.is_zero() {
+            self.begin_measuring(now, spun);
+        }
+    }
+
+    fn begin_measuring(&mut self, now: u64, spun: u64) {
+        self.phase = Phase::Measured;
+        self.book.begin(now, self.schedule.as_ref());
+        self.turns.clear();
+        self.measured = self.plan.pid.and_then(Usage::of);
+        self.cpu = CpuTime::now();
+        self.cpu_at = now;
+        self.spun_before = spun;
+    }
+
+    /// A turn of the loop is over, and it goes to sleep: returns the time.
+    pub(super) fn turned(&mut self, woke: u64) -> u64 {
+        let now = self.watch.nanos();
+        self.turns.record(now.saturating_sub(woke), 1);
+        now
+    }
+
+    /// When the page is to be turned, as far as that depends on the clock.
+    pub(super) fn next_page(&self) -> u64 {
+        match self.phase {
+            Phase::WarmUp { until } => until,
+            Phase::Measured => self.book.until(),
+            Phase::Connecting | Phase::Draining => u64::MAX,
+        }
+    }
+
+    /// Whether the open model will ask no more.
+    pub(super) fn nobody_comes(&self) -> bool {
+        match &self.schedule {
+            Some(schedule) => !self.book.has_due(schedule.next()),
+            None => true,
+        }
+    }
+
+    /// All that was seen.
+    pub(super) fn report(mut self, now: u64, spun: u64, held: Held) -> Report {
+        let wall = now.saturating_sub(self.cpu_at);
+        let elapsed = self.book.end(now);
+        let generator = Generator::new(
+            CpuTime::now().since(self.cpu),
+            wall,
+            spun.saturating_sub(self.spun_before),
+            &self.turns,
+            &self.book.lag,
+        );
+        let usage = (
+            self.before,
+            self.measured,
+            self.plan.pid.and_then(Usage::of),
+        );
+        let mut report = Report::new(self.plan, self.book, held, elapsed, generator);
+        report.join_server(usage, wall);
+        report
+    }
+}

@@ -1,0 +1,245 @@
+//! A report as it is printed.
+
+use std::fmt;
+
+use super::figures::{Grouped, Micros, whole};
+use super::histogram::Summary;
+use super::report::Report;
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            connections,
+            requests,
+            latency_us: l,
+            ..
+        } = self;
+        if self.mode == "hold" {
+            return self.fmt_hold(f);
+        }
+        write!(
+            f,
+            "bench {} {}: {} connections, ",
+            self.mode,
+            self.endpoint,
+            Grouped(connections.asked as u64)
+        )?;
+        match self.close {
+            Some(close) => writeln!(
+                f,
+                "one message of {} B each, close: {close}",
+                self.size_bytes
+            )?,
+            None => writeln!(
+                f,
+                "{} in flight on each, {} B a message",
+                self.pipeline, self.size_bytes
+            )?,
+        }
+        if self.expect != "echo" {
+            writeln!(f, "  answer     {}", self.expect)?;
+        }
+        match (&self.schedule, &self.hidden) {
+            (Some(schedule), _) => writeln!(
+                f,
+                "  model      open: {} requests a second, {} arrivals; latency counts from when each was meant to begin",
+                schedule.rate_per_s, schedule.arrivals
+            )?,
+            (None, None) => writeln!(
+                f,
+                "  model      closed: asks again once it is answered; waiting behind a stall is not all seen"
+            )?,
+            (None, Some(hidden)) => writeln!(
+                f,
+                "  model      closed: asks again once it is answered, and so HIDES a stall of {}: some {} requests\n             would have come meanwhile and are in no percentile; `--rate` shows them",
+                Micros(hidden.stall_us),
+                Grouped(hidden.not_asked)
+            )?,
+        }
+        writeln!(
+            f,
+            "  rate       {} /s   ({} answers in {:.3} s, after {:.3} s of warm-up)",
+            Grouped(whole(self.rate_per_s)),
+            Grouped(requests.answered),
+            self.elapsed_s,
+            self.warmup_s
+        )?;
+        if requests.late + requests.unanswered > 0 {
+            writeln!(
+                f,
+                "             {} late, {} never answered, of {} asked",
+                Grouped(requests.late),
+                Grouped(requests.unanswered),
+                Grouped(requests.asked)
+            )?;
+        }
+        if let Some(seen) = &self.datagrams {
+            writeln!(
+                f,
+                "  datagrams  {} sent, {} lost, {} duplicated, {} reordered, {} late, {} wrong, {} refused{}",
+                Grouped(seen.sent),
+                Grouped(seen.lost),
+                Grouped(seen.duplicates),
+                Grouped(seen.reordered),
+                Grouped(seen.late),
+                Grouped(seen.wrong),
+                Grouped(seen.refused),
+                if seen.numbered {
+                    ""
+                } else {
+                    "; too short for a number: duplicates and order cannot be told"
+                }
+            )?;
+        }
+        if l.count == 0 {
+            writeln!(f, "  latency    of nothing: no answer came")?;
+        } else {
+            writeln!(f, "  latency    {l}")?;
+        }
+        for (name, sum) in [
+            ("connect", &self.phases_us.connect),
+            ("first byte", &self.phases_us.first_byte),
+            ("last byte", &self.phases_us.last_byte),
+            ("close", &self.phases_us.close),
+            ("sent late", &self.generator.lag_us),
+        ] {
+            if sum.max > 0.0 {
+                writeln!(f, "    {name:10} {sum}")?;
+            }
+        }
+        if self.datagrams.is_none() {
+            writeln!(
+                f,
+                "  held       {} of {} connections",
+                Grouped(connections.held as u64),
+                Grouped(connections.asked as u64)
+            )?;
+        }
+        self.fmt_errors(f)?;
+        self.fmt_server(f)?;
+        self.fmt_generator(f)
+    }
+}
+
+impl Report {
+    fn fmt_hold(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (asked, held) = (self.connections.asked as u64, self.connections.held as u64);
+        writeln!(
+            f,
+            "bench hold {}: {} idle connections for {:.3} s",
+            self.endpoint,
+            Grouped(asked),
+            self.elapsed_s
+        )?;
+        write!(f, "  held       {} of {}", Grouped(held), Grouped(asked))?;
+        for (at, (count, name)) in self.errors.by_kind().enumerate() {
+            let name = if name == "short answers" {
+                "hung up"
+            } else {
+                name
+            };
+            write!(
+                f,
+                "{} {} {name}",
+                if at == 0 { ", because" } else { "," },
+                Grouped(count)
+            )?;
+        }
+        writeln!(f)?;
+        writeln!(f, "  connect    {}", self.phases_us.connect)?;
+        self.fmt_hints(f)?;
+        self.fmt_server(f)?;
+        self.fmt_generator(f)
+    }
+
+    fn fmt_server(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(server) = &self.server else {
+            return Ok(());
+        };
+        write!(
+            f,
+            "  server     {:.0} % busy of one processor, {} sleeps /s, {} KiB of memory",
+            server.cpu_share * 100.0,
+            Grouped(whole(server.sleeps_per_s)),
+            Grouped(server.memory_after_bytes / 1024)
+        )?;
+        if let Some(rate) = server.per_cpu_s {
+            write!(
+                f,
+                ", {} answers per second of processor",
+                Grouped(whole(rate))
+            )?;
+        }
+        if let Some(bytes) = server.memory_per_connection_bytes {
+            write!(f, ", {} B more a connection", Grouped(whole(bytes)))?;
+        }
+        writeln!(f)
+    }
+
+    fn fmt_errors(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (errors, when) in [(&self.warmup_errors, " during warm-up"), (&self.errors, "")] {
+            if errors.total > 0 || when.is_empty() {
+                write!(f, "  errors     {}{when}", Grouped(errors.total))?;
+                for (at, (count, name)) in errors.by_kind().enumerate() {
+                    write!(
+                        f,
+                        "{} {} {name}",
+                        if at == 0 { ":" } else { "," },
+                        Grouped(count)
+                    )?;
+                }
+                writeln!(f)?;
+            }
+        }
+        self.fmt_hints(f)
+    }
+
+    fn fmt_hints(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(error) = &self.other_error {
+            writeln!(f, "             the first of the others: {error}")?;
+        }
+        if self.errors.no_port + self.warmup_errors.no_port > 0 {
+            writeln!(
+                f,
+                "             local ports ran out: close with client-rst, or spread over --source 127.0.0.2,127.0.0.3,…"
+            )?;
+        }
+        if self.errors.no_descriptor + self.warmup_errors.no_descriptor > 0 {
+            writeln!(
+                f,
+                "             descriptors ran out: ask for fewer connections, or raise `ulimit -n`"
+            )?;
+        }
+        Ok(())
+    }
+
+    fn fmt_generator(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let generator = &self.generator;
+        write!(
+            f,
+            "  generator  {:.0} % busy of one processor, {:.0} % waiting for it{}",
+            generator.busy_share * 100.0,
+            generator.queued_share * 100.0,
+            match (generator.was_the_limit, generator.has_time()) {
+                (true, false) => ": it was the limit, the server may do more",
+                (true, true) =>
+                    ": it was the limit, since it missed its schedule (see \"sent late\")",
+                (false, _) => "",
+            }
+        )
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "p50 {}   p90 {}   p99 {}   p99.9 {}   max {}",
+            Micros(self.p50),
+            Micros(self.p90),
+            Micros(self.p99),
+            Micros(self.p99_9),
+            Micros(self.max)
+        )
+    }
+}
