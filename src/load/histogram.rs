@@ -39,6 +39,28 @@ impl Latencies {
         self.nanos.reset();
     }
 
+    /// Points of the whole distribution, ten for each tenth of what is left above: 0, 10 % … 90 %,
+    /// 91 % … 99 %, 99.1 % …, as far as what was counted reaches, and the longest.
+    pub fn spectrum(&self) -> Vec<Quantile> {
+        let count = self.nanos.len();
+        if count == 0 {
+            return Vec::new();
+        }
+        let at = |share: f64| Quantile {
+            share,
+            us: micros(self.nanos.value_at_quantile(share)),
+        };
+        let mut points = vec![at(0.0)];
+        let mut left = 1.0;
+        // Above the last full tenth there is one latency, the longest.
+        while left * count as f64 >= 10.0 {
+            points.extend((1..=9).map(|tenth| at(1.0 - left + left * f64::from(tenth) / 10.0)));
+            left /= 10.0;
+        }
+        points.push(at(1.0));
+        points
+    }
+
     /// The figures of what was counted.
     pub fn summary(&self) -> Summary {
         let at = |quantile| micros(self.nanos.value_at_quantile(quantile));
@@ -52,6 +74,15 @@ impl Latencies {
             max: micros(self.nanos.max()),
         }
     }
+}
+
+/// One point of a distribution.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Quantile {
+    /// This share of all, from 0 to 1 …
+    pub share: f64,
+    /// … took at most so many microseconds.
+    pub us: f64,
 }
 
 /// Percentiles in microseconds.
@@ -107,6 +138,25 @@ mod tests {
         latencies.record(u64::MAX, 1);
         assert_eq!(latencies.summary().count, 1);
         assert!(latencies.summary().max >= 3_600_000_000.0);
+    }
+
+    #[test]
+    fn a_spectrum_is_dense_where_it_matters() {
+        let mut latencies = Latencies::new();
+        assert_eq!(latencies.spectrum(), []);
+        for nanos in 1..=1_000 {
+            latencies.record(nanos * 1_000_000, 1);
+        }
+        let points = latencies.spectrum();
+        // From 0 in three times nine steps to 99.9 %, and the longest.
+        assert_eq!(points.len(), 1 + 3 * 9 + 1, "{points:?}");
+        for pair in points.windows(2) {
+            assert!(pair[0].share < pair[1].share && pair[0].us <= pair[1].us);
+        }
+        for point in points {
+            let expected = (point.share * 1e6).max(1_000.0);
+            assert!((point.us - expected).abs() <= expected / 500.0, "{point:?}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@
 
 mod answer;
 pub mod book;
+pub mod comparison;
 mod crowd;
 pub mod dial;
 pub mod driver;
@@ -34,6 +35,7 @@ pub mod report;
 mod run;
 pub mod schedule;
 pub mod series;
+pub mod statistic;
 pub mod stopwatch;
 mod talk;
 mod text;

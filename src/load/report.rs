@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::book::{Book, Errors};
 use super::figures::{ratio, round, whole};
-use super::histogram::{Latencies, Summary};
+use super::histogram::{Latencies, Quantile, Summary};
 use super::plan::{Amount, Close, Mode, Model, Plan};
 use super::process::{Server, Usage};
 use super::schedule::Arrivals;
@@ -66,6 +66,8 @@ pub struct Report {
     /// From the beginning of a request (open model: when it was meant to begin) to its last byte, in microseconds; in `conn` from dialling to
     /// the close.
     pub latency_us: Summary,
+    /// The whole distribution of these latencies, for a picture: denser towards the slowest.
+    pub spectrum: Vec<Quantile>,
     /// What that consists of.
     pub phases_us: PhaseSummaries,
     /// What happened in each second.
@@ -264,6 +266,7 @@ impl Report {
             },
             rate_per_s,
             latency_us: book.latencies.summary(),
+            spectrum: book.latencies.spectrum(),
             errors: book.errors,
             warmup_errors: book.warmup_errors,
             other_error: book.other,
@@ -304,6 +307,11 @@ impl Report {
                 },
             ),
         });
+    }
+
+    /// Answers per second of the server's processor time, where that is known.
+    pub fn per_cpu(&self) -> Option<f64> {
+        self.server?.per_cpu_s
     }
 
     /// Whether anything failed, at any time.

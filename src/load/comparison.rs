@@ -1,0 +1,156 @@
+//! Several runs beside each other: rounds of the same run, of one server or of several in turn.
+
+use serde::Serialize;
+
+use super::report::{Report, SCHEMA};
+use super::statistic::Spread;
+
+/// Servers asked in turn, A B A B …, so that what the machine does meanwhile hurts all of them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Comparison {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// How often each was asked.
+    pub rounds: usize,
+    /// One for each mode.
+    pub contests: Vec<Contest>,
+}
+
+/// All servers in one mode.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Contest {
+    /// `conn`, `echo` …
+    pub mode: &'static str,
+    /// The first is what the others are compared with.
+    pub contenders: Vec<Contender>,
+}
+
+/// One server in one mode.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Contender {
+    /// As it was called, or its endpoint.
+    pub name: String,
+    /// Its figures over the rounds; none where no round could be made.
+    pub figures: Option<Figures>,
+    /// Its figures by those of the first contender in the same round; none for the first itself.
+    pub ratios: Option<Ratios>,
+    /// What each round saw.
+    pub reports: Vec<Report>,
+}
+
+/// What several rounds saw.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Figures {
+    /// Answers a second.
+    pub rate_per_s: Spread,
+    /// The latency that half of the requests had at most, in microseconds.
+    pub p50_us: Spread,
+    /// The latency that 99 % of the requests had at most, in microseconds.
+    pub p99_us: Spread,
+    /// Answers per second of the server's processor time, where it was watched.
+    pub per_cpu_s: Option<Spread>,
+    /// Failures in all rounds together, those of warm-ups included.
+    pub errors: u64,
+    /// In how many rounds the generator was the limit.
+    pub generator_was_the_limit: usize,
+}
+
+/// One server's figures by another's, round by round.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Ratios {
+    /// Above 1: answers more a second.
+    pub rate: Spread,
+    /// Below 1: answers sooner.
+    pub p99: Spread,
+    /// Above 1: needs less processor time for an answer; none where one of them was not watched.
+    pub per_cpu: Option<Spread>,
+}
+
+impl Comparison {
+    /// Of contests of so many rounds.
+    pub fn of(rounds: usize, contests: Vec<Contest>) -> Self {
+        Self {
+            schema: SCHEMA,
+            rounds,
+            contests,
+        }
+    }
+}
+
+impl Contest {
+    /// Of what each contender's rounds saw: names and reports, in the order they were asked.
+    pub fn of(mode: &'static str, contenders: Vec<(String, Vec<Report>)>) -> Self {
+        let first = contenders.first().map_or(&[][..], |(_, reports)| reports);
+        let ratios: Vec<_> = contenders
+            .iter()
+            .enumerate()
+            .map(|(at, (_, reports))| {
+                if at == 0 {
+                    None
+                } else {
+                    Ratios::of(reports, first)
+                }
+            })
+            .collect();
+        Self {
+            mode,
+            contenders: contenders
+                .into_iter()
+                .zip(ratios)
+                .map(|((name, reports), ratios)| Contender {
+                    name,
+                    figures: Figures::of(&reports),
+                    ratios,
+                    reports,
+                })
+                .collect(),
+        }
+    }
+}
+
+impl Contender {
+    /// The round in the middle: what is shown of it is typical.
+    pub fn typical(&self) -> Option<&Report> {
+        let mut reports: Vec<_> = self.reports.iter().collect();
+        reports.sort_by(|a, b| a.rate_per_s.total_cmp(&b.rate_per_s));
+        reports.get(reports.len() / 2).copied()
+    }
+}
+
+impl Figures {
+    fn of(reports: &[Report]) -> Option<Self> {
+        let of = |figure: fn(&Report) -> f64| Spread::of(reports.iter().map(figure));
+        Some(Self {
+            rate_per_s: of(|report| report.rate_per_s)?,
+            p50_us: of(|report| report.latency_us.p50)?,
+            p99_us: of(|report| report.latency_us.p99)?,
+            per_cpu_s: Spread::of(reports.iter().filter_map(Report::per_cpu)),
+            errors: reports
+                .iter()
+                .map(|report| report.errors.total + report.warmup_errors.total)
+                .sum(),
+            generator_was_the_limit: reports
+                .iter()
+                .filter(|report| report.generator.was_the_limit)
+                .count(),
+        })
+    }
+}
+
+impl Ratios {
+    /// Of the rounds in which both were asked, and answered.
+    fn of(reports: &[Report], first: &[Report]) -> Option<Self> {
+        let pairs = || reports.iter().zip(first);
+        let of = |figure: fn(&Report) -> Option<f64>| {
+            Spread::of(pairs().filter_map(|(one, other)| {
+                let (one, other) = (figure(one)?, figure(other)?);
+                (other > 0.0).then_some(one / other)
+            }))
+        };
+        Some(Self {
+            rate: of(|report| Some(report.rate_per_s))?,
+            p99: of(|report| Some(report.latency_us.p99))?,
+            per_cpu: of(Report::per_cpu),
+        })
+    }
+}

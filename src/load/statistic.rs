@@ -1,0 +1,174 @@
+//! What several measurements of one thing say: no distribution is assumed, since on a shared machine
+//! there is none worth assuming.
+
+use serde::{Deserialize, Serialize};
+
+/// How sure an interval is to hold the true median, and when a difference is taken for one.
+pub const CONFIDENCE: f64 = 0.95;
+
+/// The middle of several measurements, and how far they lie apart.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// Half are at most this.
+    pub median: f64,
+    /// The lower end of the interval that holds the true median with at least 95 % confidence; the least
+    /// where there are too few for that.
+    pub low: f64,
+    /// The upper end; the greatest where there are too few.
+    pub high: f64,
+    /// Whether there were enough (six) for an interval of that confidence.
+    pub is_interval: bool,
+}
+
+impl Spread {
+    /// Of at least one value; none of none.
+    ///
+    /// The interval lies between two of the values in their order: the true median is outside only if
+    /// almost all of them fell on one side of it, which is as likely as a coin that falls so (the sign
+    /// test; Conover, "Practical Nonparametric Statistics", 3.2).
+    pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        let n = values.len();
+        let last = n.checked_sub(1)?;
+        let cut = ends_to_cut(n);
+        let (low, high) = match cut {
+            Some(cut) => (values[cut], values[last - cut]),
+            None => (values[0], values[last]),
+        };
+        Some(Self {
+            median: f64::midpoint(values[last / 2], values[n / 2]),
+            low,
+            high,
+            is_interval: cut.is_some(),
+        })
+    }
+
+    /// Whether a ratio is surely not 1.
+    pub fn excludes_one(&self) -> bool {
+        self.is_interval && !(self.low..=self.high).contains(&1.0)
+    }
+}
+
+/// How many of `n` values in their order may be left out at each end, so that what is between them
+/// still is an interval of [`CONFIDENCE`].
+fn ends_to_cut(n: usize) -> Option<usize> {
+    // The chance of at most `k` heads of `n`, for as long as both tails together stay below it.
+    let mut chance = 0.5f64.powi(i32::try_from(n).ok()?);
+    let mut sum = chance;
+    let mut cut = None;
+    for k in 0..n {
+        if 2.0 * sum > 1.0 - CONFIDENCE {
+            break;
+        }
+        cut = Some(k);
+        chance *= (n - k) as f64 / (k + 1) as f64;
+        sum += chance;
+    }
+    cut
+}
+
+/// How likely it is that two sets of measurements lie as far apart as these, or farther, if nothing
+/// but chance parts them: the exact two-sided test of Mann and Whitney (1947).
+///
+/// Equal values count half on each side, which makes the test a little more careful. One set of fewer
+/// than four beside one of four cannot be told apart at 0.05, whatever they are.
+pub fn chance(one: &[f64], other: &[f64]) -> f64 {
+    let (m, n) = (one.len(), other.len());
+    if m == 0 || n == 0 {
+        return 1.0;
+    }
+    // How many pairs the first set wins, doubled, so that a draw is one.
+    let wins: usize = one
+        .iter()
+        .flat_map(|a| other.iter().map(move |b| (a, b)))
+        .map(|(a, b)| match a.total_cmp(b) {
+            std::cmp::Ordering::Greater => 2,
+            std::cmp::Ordering::Equal => 1,
+            std::cmp::Ordering::Less => 0,
+        })
+        .sum();
+    let pairs = m * n;
+    // The rarer side, rounded towards the middle.
+    let extreme = wins.min(2 * pairs - wins).div_ceil(2);
+    let ways = orders(m, n);
+    let all: f64 = ways.iter().sum();
+    let tail: f64 = ways.iter().take(extreme + 1).sum();
+    (2.0 * tail / all).min(1.0)
+}
+
+/// In how many orders of `m` and `n` things the first kind wins 0, 1, 2 … of all pairs.
+fn orders(m: usize, n: usize) -> Vec<f64> {
+    // `ways[j]`: for as many of the first kind as were laid so far and `j` of the second.
+    let mut ways: Vec<Vec<f64>> = vec![vec![1.0]; n + 1];
+    for i in 1..=m {
+        let mut next: Vec<Vec<f64>> = Vec::with_capacity(n + 1);
+        next.push(vec![1.0]);
+        for j in 1..=n {
+            let mut sum = vec![0.0; i * j + 1];
+            // The greatest is one of the second kind, or one of the first, which beats `j`.
+            for (wins, count) in next[j - 1].iter().enumerate() {
+                sum[wins] += count;
+            }
+            for (wins, count) in ways[j].iter().enumerate() {
+                sum[wins + j] += count;
+            }
+            next.push(sum);
+        }
+        ways = next;
+    }
+    ways.swap_remove(n)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interval_needs_six_and_narrows_with_more() {
+        let of = |n: u32| Spread::of((1..=n).map(f64::from)).unwrap();
+        let four = of(4);
+        assert_eq!((four.median, four.low, four.high), (2.5, 1.0, 4.0));
+        assert!(!four.is_interval && !of(5).is_interval);
+        let six = of(6);
+        assert_eq!((six.low, six.high, six.is_interval), (1.0, 6.0, true));
+        // Tables of the sign test: 9 values leave out one at each end, 12 two, 20 five.
+        assert_eq!((of(9).low, of(9).high), (2.0, 8.0));
+        assert_eq!((of(12).low, of(12).high), (3.0, 10.0));
+        assert_eq!((of(20).low, of(20).high), (6.0, 15.0));
+        assert_eq!(Spread::of([]), None);
+        assert!(Spread::of([1.1; 6]).unwrap().excludes_one());
+        assert!(!Spread::of([1.1; 5]).unwrap().excludes_one());
+        assert!(!six.excludes_one());
+    }
+
+    #[test]
+    fn the_test_of_mann_and_whitney_is_exact() {
+        let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
+        // Complete separation: 2 of all binomial(m + n, n) orders.
+        assert!(near(
+            chance(&[1.0, 2.0, 3.0, 4.0], &[5.0, 6.0, 7.0, 8.0]),
+            2.0 / 70.0
+        ));
+        assert!(near(chance(&[5.0, 6.0, 7.0], &[1.0, 2.0, 3.0]), 2.0 / 20.0));
+        // One pair the other way: 4 of 70.
+        assert!(near(
+            chance(&[1.0, 2.0, 3.0, 5.0], &[4.0, 6.0, 7.0, 8.0]),
+            4.0 / 70.0
+        ));
+        // Alike is as likely as can be.
+        assert!(near(chance(&[1.0, 2.0, 3.0], &[1.0, 2.0, 3.0]), 1.0));
+        assert!(near(chance(&[2.0; 5], &[2.0; 5]), 1.0));
+        assert!(near(chance(&[], &[1.0]), 1.0));
+        // Counted out over all 462 orders of five and six.
+        let p = chance(&[1.1, 2.2, 3.3, 4.4, 5.5], &[3.1, 4.1, 5.1, 6.1, 7.1, 8.1]);
+        assert!(near(p, 58.0 / 462.0), "{p}");
+    }
+
+    #[test]
+    fn the_orders_are_all_orders() {
+        let sum: f64 = orders(7, 7).iter().sum();
+        assert_eq!(sum, 3432.0);
+        assert_eq!(orders(2, 2), [1.0, 1.0, 2.0, 1.0, 1.0]);
+    }
+}
