@@ -2,8 +2,20 @@
 
 use serde::Serialize;
 
+use super::LoadError;
+use super::plan::Plan;
+use super::progress::Progress;
 use super::report::{Report, SCHEMA};
 use super::statistic::Spread;
+
+/// One server, and what is asked of it.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// What to call it.
+    pub name: String,
+    /// What is asked.
+    pub plan: Plan,
+}
 
 /// Servers asked in turn, A B A B …, so that what the machine does meanwhile hurts all of them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -78,6 +90,25 @@ impl Comparison {
 }
 
 impl Contest {
+    /// Asks all of `entries` in turn, so many rounds; `watcher` is told the round (from 1), the name, and
+    /// how far that run is.
+    pub fn hold(
+        mode: &'static str,
+        entries: &[Entry],
+        rounds: usize,
+        watcher: &mut dyn FnMut(usize, &str, Progress),
+    ) -> Result<Self, LoadError> {
+        let mut reports: Vec<Vec<Report>> = entries.iter().map(|_| Vec::new()).collect();
+        for round in 1..=rounds {
+            for (entry, reports) in entries.iter().zip(&mut reports) {
+                let mut told = |progress| watcher(round, &entry.name, progress);
+                reports.push(super::run_watched(&entry.plan, &mut told)?);
+            }
+        }
+        let names = entries.iter().map(|entry| entry.name.clone());
+        Ok(Self::of(mode, names.zip(reports).collect()))
+    }
+
     /// Of what each contender's rounds saw: names and reports, in the order they were asked.
     pub fn of(mode: &'static str, contenders: Vec<(String, Vec<Report>)>) -> Self {
         let first = contenders.first().map_or(&[][..], |(_, reports)| reports);

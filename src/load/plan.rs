@@ -44,8 +44,8 @@ pub struct Plan {
     pub spin: Duration,
     /// Local addresses to dial from, in turn; none leaves the choice to the kernel.
     pub sources: Vec<SocketAddr>,
-    /// The server's process, if it is to be watched.
-    pub pid: Option<u32>,
+    /// The server's processes, if they are to be watched.
+    pub pids: Vec<u32>,
 }
 
 /// What one request is.
@@ -210,7 +210,7 @@ impl Plan {
             timeout: Duration::from_secs(5),
             spin: Duration::ZERO,
             sources: Vec::new(),
-            pid: None,
+            pids: Vec::new(),
         }
     }
 
@@ -239,10 +239,8 @@ impl Plan {
             bounds("the size of a datagram", self.size, udp::SIZE_BYTES_MAX)?;
             bounds("the window", self.pipeline, udp::WINDOW_MAX)?;
         }
-        if let Some(pid) = self.pid
-            && Usage::of(pid).is_none()
-        {
-            return Err(PlanError::Pid(pid));
+        if let Some(pid) = self.pids.iter().find(|pid| Usage::of(&[**pid]).is_none()) {
+            return Err(PlanError::Pid(*pid));
         }
         match &self.expect {
             Expect::Exact(bytes) => bounds("the size of an answer", bytes.len(), SIZE_BYTES_MAX)?,
@@ -308,6 +306,17 @@ pub enum Endpoint {
     Unix(PathBuf),
     /// A host and a port over UDP.
     Udp(String),
+}
+
+impl Endpoint {
+    /// Where only a host and a port were given, or a service, datagrams are meant.
+    #[must_use]
+    pub fn over_udp(self) -> Self {
+        match self {
+            Self::Tcp(address) => Self::Udp(address),
+            other => other,
+        }
+    }
 }
 
 impl FromStr for Endpoint {
