@@ -92,7 +92,7 @@ fn servers_are_asked_in_turn_and_compared_round_by_round() {
     );
     for one in [quick, slow] {
         assert_eq!(one["reports"].as_array().unwrap().len(), 6);
-        assert_eq!(one["figures"]["errors"], 0);
+        assert_eq!(one["figures"]["errors"]["total"], 0);
         assert_eq!(one["figures"]["rate_per_s"]["is_interval"], true);
     }
     assert_eq!(quick["ratios"], Value::Null);
@@ -437,7 +437,7 @@ fn wrong_usage_says_what_would_be_right() {
                 "--find-rate",
                 "p99<5ms",
             ],
-            "one server at a time",
+            "for one server at a time",
         ),
         (
             &[

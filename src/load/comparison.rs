@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::LoadError;
+use super::book::Errors;
 use super::plan::Plan;
 use super::progress::Progress;
 use super::report::{Report, SCHEMA};
@@ -62,7 +63,7 @@ pub struct Figures {
     /// Answers per second of the server's processor time, where it was watched.
     pub per_cpu_s: Option<Spread>,
     /// Failures in all rounds together, those of warm-ups included.
-    pub errors: u64,
+    pub errors: Errors,
     /// In how many rounds the generator was the limit.
     pub generator_was_the_limit: usize,
 }
@@ -156,10 +157,9 @@ impl Figures {
             p50_us: of(|report| report.latency_us.p50)?,
             p99_us: of(|report| report.latency_us.p99)?,
             per_cpu_s: Spread::of(reports.iter().filter_map(Report::per_cpu)),
-            errors: reports
-                .iter()
-                .map(|report| report.errors.total + report.warmup_errors.total)
-                .sum(),
+            errors: reports.iter().fold(Errors::default(), |all, report| {
+                all.and(&report.errors).and(&report.warmup_errors)
+            }),
             generator_was_the_limit: reports
                 .iter()
                 .filter(|report| report.generator.was_the_limit)

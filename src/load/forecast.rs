@@ -75,8 +75,8 @@ impl fmt::Display for Concern {
 }
 
 /// What `plan` will lack on this machine as it is now.
-pub fn forecast_of(plan: &Plan) -> Result<Vec<Concern>, LoadError> {
-    let target = plan.endpoint.resolve(plan.timeout)?;
+pub fn forecast_of(plan: &mut Plan) -> Result<Vec<Concern>, LoadError> {
+    let target = plan.look_up()?;
     let means = Means::of_this_machine(plan, &target, raise_descriptor_limit());
     Ok(forecast(plan, &target, &means))
 }

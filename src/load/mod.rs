@@ -89,7 +89,7 @@ pub fn run(plan: &Plan) -> Result<Report, LoadError> {
 pub fn run_watched(plan: &Plan, watcher: Watcher<'_>) -> Result<Report, LoadError> {
     plan.check()?;
     raise_descriptor_limit();
-    let target = plan.endpoint.resolve(plan.timeout)?;
+    let target = plan.clone().look_up()?;
     match target {
         Target::Udp(address) => udp::Udp::new(plan, address, watcher)?.run(),
         Target::Tcp(_) | Target::Unix(_) => driver::Driver::new(plan, target, watcher)?.run(),

@@ -20,6 +20,8 @@ use super::udp;
 pub struct Plan {
     /// Whom to ask.
     pub endpoint: Endpoint,
+    /// The same as the kernel knows it, if it was looked up already.
+    pub target: Option<Target>,
     /// What one request is.
     pub mode: Mode,
     /// What makes a request begin.
@@ -198,6 +200,7 @@ impl Plan {
     pub fn new(endpoint: Endpoint, mode: Mode) -> Self {
         Self {
             endpoint,
+            target: None,
             mode,
             model: Model::Closed,
             connections: 50,
@@ -212,6 +215,16 @@ impl Plan {
             sources: Vec::new(),
             pids: Vec::new(),
         }
+    }
+
+    /// Looks up whom to ask, once for all runs of this plan.
+    pub fn look_up(&mut self) -> Result<Target, LoadError> {
+        let target = match self.target.take() {
+            Some(target) => target,
+            None => self.endpoint.resolve(self.timeout)?,
+        };
+        self.target = Some(target.clone());
+        Ok(target)
     }
 
     /// Whether it can be carried out as far as that is known beforehand.
@@ -379,7 +392,7 @@ pub enum Target {
 impl Endpoint {
     /// Looks the host up. Of several addresses the first that takes a connection is meant, which costs
     /// the server one connection that says nothing; a single address is not tried.
-    pub(super) fn resolve(&self, timeout: Duration) -> Result<Target, LoadError> {
+    fn resolve(&self, timeout: Duration) -> Result<Target, LoadError> {
         let host = match self {
             Endpoint::Unix(path) => return Ok(Target::Unix(path.clone())),
             Endpoint::Tcp(host) | Endpoint::Udp(host) => host,

@@ -77,6 +77,9 @@ impl Contest {
         for contender in &self.contenders {
             contender.fmt_row(f, width, has_cpu, rounds)?;
         }
+        for contender in &self.contenders {
+            contender.fmt_errors(f)?;
+        }
         Ok(())
     }
 }
@@ -101,7 +104,7 @@ impl Contender {
                 .map_or_else(|| "1".to_owned(), |ratios| ratio(&ratios.rate)),
             Micros(figures.p50_us.median),
             Micros(figures.p99_us.median),
-            Grouped(figures.errors)
+            Grouped(figures.errors.total)
         )?;
         if has_cpu {
             let per_cpu = figures
@@ -119,6 +122,20 @@ impl Contender {
             all if all == rounds => writeln!(f, "  was the limit: the server may do more"),
             some => writeln!(f, "  was the limit in {some} of {rounds}"),
         }
+    }
+}
+
+impl Contender {
+    fn fmt_errors(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(figures) = self.figures.filter(|figures| figures.errors.total > 0) else {
+            return Ok(());
+        };
+        let kinds: Vec<_> = figures
+            .errors
+            .by_kind()
+            .map(|(count, name)| format!("{} {name}", Grouped(count)))
+            .collect();
+        writeln!(f, "  errors of {}: {}", short(&self.name), kinds.join(", "))
     }
 }
 

@@ -69,7 +69,12 @@ pub(super) struct Conditions {
     pub(super) tolerance: f64,
     /// What must hold, or the exit code is 3: `rate>=10k`, `p99<5ms`, `errors<1`, and in a comparison
     /// `ratio>=0.95`, which all but the first must reach
-    #[arg(long, value_name = "OBJECTIVE,…", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "OBJECTIVE,…",
+        value_delimiter = ',',
+        conflicts_with = "find_rate"
+    )]
     pub(super) require: Vec<Objective>,
     /// Prints the result as JSON
     #[arg(long)]
@@ -130,6 +135,7 @@ impl Conditions {
     pub(super) fn plan(&self, endpoint: Endpoint, asked: Asked, pids: Vec<u32>) -> Plan {
         Plan {
             endpoint,
+            target: None,
             mode: asked.mode,
             model: self.rate.map_or(Model::Closed, |rate| Model::Open {
                 rate,

@@ -27,9 +27,9 @@ use super::{Failure, Outcome, complain, print};
 use crate::load::baseline::{Baseline, Change};
 use crate::load::comparison::{Comparison, Contest, Entry};
 use crate::load::forecast::forecast_of;
-use crate::load::objective::Metric;
+use crate::load::objective::{Metric, Objective};
 use crate::load::search::find_rate;
-use crate::load::{self, LoadError};
+use crate::load::{self, LoadError, Plan};
 
 /// Asks servers as fast as they answer, checks every byte, and says what it saw
 ///
@@ -130,81 +130,38 @@ struct Call {
 /// Runs the load and prints the result.
 pub fn run(args: Args) -> Outcome {
     let call = Call::of(args)?;
-    call.conditions.check()?;
-    let contests = call.entries()?;
+    call.check()?;
+    let mut contests = call.entries()?;
+    let baseline = call.baseline(&contests)?;
+    foresee(&mut contests)?;
     let rounds = call.conditions.rounds(call.targets.len());
-    let baseline = call.baseline()?;
-    for (mode, entries) in &contests {
+    match (contests.as_slice(), &baseline) {
+        ([(_, entries)], None) if entries.len() == 1 && rounds == 1 => {
+            let plan = &entries[0].plan;
+            if call.conditions.find_rate.is_empty() {
+                call.measure(plan)
+            } else {
+                call.search(plan)
+            }
+        }
+        _ => call.compare(&contests, rounds, baseline.as_ref()),
+    }
+}
+
+/// What cannot be is said for all before anything is asked of one.
+fn foresee(contests: &mut [Entries]) -> Result<(), Failure> {
+    for (mode, entries) in contests {
         for entry in entries {
-            // What cannot be is said for all before anything is asked of one.
-            for concern in forecast_of(&entry.plan).map_err(failure)? {
+            for concern in forecast_of(&mut entry.plan).map_err(failure)? {
                 complain(format_args!("bench {mode} {}: {concern}", entry.name));
             }
         }
     }
-    let mut line = Line::new();
-    match &contests[..] {
-        [(_, entries)] if !call.conditions.find_rate.is_empty() => {
-            let [entry] = &entries[..] else {
-                return Err(Failure::Usage(
-                    "--find-rate searches for one server at a time".to_owned(),
-                ));
-            };
-            let objectives = &call.conditions.find_rate;
-            let mut watch = |progress| line.show(progress);
-            let found = find_rate(
-                &entry.plan,
-                call.conditions.arrivals(),
-                objectives,
-                &mut watch,
-            )
-            .map_err(failure)?;
-            drop(line);
-            call.show(&found, &found)?;
-            Ok(Ending::of_search(found.rate_per_s.is_some()).code())
-        }
-        [(_, entries)] if entries.len() * rounds == 1 && baseline.is_none() => {
-            let mut watch = |progress| line.show(progress);
-            let report = load::run_watched(&entries[0].plan, &mut watch).map_err(failure)?;
-            drop(line);
-            call.show(&report, &report)?;
-            Ok(Ending::of_run(&report, &call.conditions.require).code())
-        }
-        _ => {
-            let comparison = hold(&contests, rounds, line)?;
-            let tolerance = call.conditions.tolerance / 100.0;
-            let changes = match &baseline {
-                Some(baseline) => baseline
-                    .changes(&comparison, tolerance)
-                    .map_err(|wrong| call.no_baseline(&wrong))?,
-                None => Vec::new(),
-            };
-            let result = With {
-                comparison: &comparison,
-                changes: &changes,
-            };
-            call.show(&result, &result)?;
-            Ok(Ending::of_comparison(&comparison, &call.conditions.require, &changes).code())
-        }
-    }
+    Ok(())
 }
 
 /// What a mode is called, and who takes part.
 type Entries = (&'static str, Vec<Entry>);
-
-/// Asks everybody in turn, mode by mode.
-fn hold(contests: &[Entries], rounds: usize, mut line: Line) -> Result<Comparison, Failure> {
-    let mut held = Vec::with_capacity(contests.len());
-    for (mode, entries) in contests {
-        let mut told = |round: usize, name: &str, progress: load::Progress| {
-            line.show(format_args!(
-                "{mode} {round} of {rounds}, {name}: {progress}"
-            ));
-        };
-        held.push(Contest::hold(mode, entries, rounds, &mut told).map_err(failure)?);
-    }
-    Ok(Comparison::of(rounds, held))
-}
 
 impl Call {
     fn of(args: Args) -> Result<Self, Failure> {
@@ -278,23 +235,79 @@ impl Call {
         })
     }
 
-    /// Everything that is to be run, by mode.
-    fn entries(&self) -> Result<Vec<Entries>, Failure> {
-        if self.modes.contains(&ModeName::Hold) && self.conditions.count_requests() {
+    /// What contradicts itself.
+    fn check(&self) -> Result<(), Failure> {
+        let conditions = &self.conditions;
+        conditions.check()?;
+        if self.modes.contains(&ModeName::Hold) && conditions.count_requests() {
             let why = "`bench hold` asks nothing: it takes --connections and --duration, no --rate and no --count";
             return Err(Failure::Usage(why.to_owned()));
         }
-        let is_lonely = self.targets.len() < 2 && self.conditions.baseline.is_none();
-        if is_lonely
-            && self
-                .conditions
-                .require
-                .iter()
-                .any(|one| one.metric == Metric::Ratio)
-        {
+        if !conditions.find_rate.is_empty() && self.modes.len() * self.targets.len() > 1 {
+            let why = "--find-rate searches in one mode and for one server at a time";
+            return Err(Failure::Usage(why.to_owned()));
+        }
+        let is_lonely = self.targets.len() < 2 && conditions.baseline.is_none();
+        let is_ratio = |objective: &Objective| objective.metric == Metric::Ratio;
+        if is_lonely && conditions.require.iter().any(is_ratio) {
             let why = "--require ratio… needs several endpoints, or a --baseline";
             return Err(Failure::Usage(why.to_owned()));
         }
+        Ok(())
+    }
+
+    /// One run.
+    fn measure(&self, plan: &Plan) -> Outcome {
+        let mut line = Line::new();
+        let report =
+            load::run_watched(plan, &mut |progress| line.show(progress)).map_err(failure)?;
+        drop(line);
+        self.show(&report, &report)?;
+        Ok(Ending::of_run(&report, &self.conditions.require).code())
+    }
+
+    /// The highest rate that holds.
+    fn search(&self, plan: &Plan) -> Outcome {
+        let mut line = Line::new();
+        let objectives = &self.conditions.find_rate;
+        let arrivals = self.conditions.arrivals();
+        let mut watch = |progress| line.show(progress);
+        let found = find_rate(plan, arrivals, objectives, &mut watch).map_err(failure)?;
+        drop(line);
+        self.show(&found, &found)?;
+        Ok(Ending::of_search(found.rate_per_s.is_some()).code())
+    }
+
+    /// Everybody in turn, mode by mode.
+    fn compare(&self, contests: &[Entries], rounds: usize, baseline: Option<&Baseline>) -> Outcome {
+        let mut line = Line::new();
+        let mut held = Vec::with_capacity(contests.len());
+        for (mode, entries) in contests {
+            let mut told = |round: usize, name: &str, progress: load::Progress| {
+                line.show(format_args!(
+                    "{mode} {round} of {rounds}, {name}: {progress}"
+                ));
+            };
+            held.push(Contest::hold(mode, entries, rounds, &mut told).map_err(failure)?);
+        }
+        drop(line);
+        let comparison = Comparison::of(rounds, held);
+        let tolerance = self.conditions.tolerance / 100.0;
+        let changes = baseline.map(|baseline| baseline.changes(&comparison, tolerance));
+        let changes = changes
+            .transpose()
+            .map_err(|wrong| self.no_baseline(&wrong))?
+            .unwrap_or_default();
+        let result = With {
+            comparison: &comparison,
+            changes: &changes,
+        };
+        self.show(&result, &result)?;
+        Ok(Ending::of_comparison(&comparison, &self.conditions.require, &changes).code())
+    }
+
+    /// Everything that is to be run, by mode.
+    fn entries(&self) -> Result<Vec<Entries>, Failure> {
         let mut contests = Vec::with_capacity(self.modes.len());
         for mode in &self.modes {
             let mut entries = Vec::with_capacity(self.targets.len());
@@ -321,18 +334,17 @@ impl Call {
     }
 
     /// The earlier result, if there is to be one: read before anything is measured.
-    fn baseline(&self) -> Result<Option<Baseline>, Failure> {
+    fn baseline(&self, contests: &[Entries]) -> Result<Option<Baseline>, Failure> {
         let Some(path) = &self.conditions.baseline else {
             return Ok(None);
         };
         let text = fs::read_to_string(path)
             .map_err(|wrong| Failure::Usage(format!("--baseline {}: {wrong}", path.display())))?;
-        let baseline = Baseline::parse(&text).map_err(|wrong| self.no_baseline(&wrong))?;
-        for (mode, entries) in self.entries()? {
+        let no_baseline = |wrong| self.no_baseline(&wrong);
+        let baseline = Baseline::parse(&text).map_err(no_baseline)?;
+        for (mode, entries) in contests {
             for entry in entries {
-                baseline
-                    .has(mode, &entry.name)
-                    .map_err(|wrong| self.no_baseline(&wrong))?;
+                baseline.has(mode, &entry.name).map_err(no_baseline)?;
             }
         }
         Ok(Some(baseline))

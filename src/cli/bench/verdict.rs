@@ -42,7 +42,7 @@ impl Ending {
         for contest in &comparison.contests {
             for contender in &contest.contenders {
                 let figures = contender.figures.as_ref();
-                ending.has_errors |= figures.is_some_and(|figures| figures.errors > 0);
+                ending.has_errors |= figures.is_some_and(|figures| figures.errors.total > 0);
                 let whose = format!("{} of {}", contest.mode, contender.name);
                 for objective in required {
                     let figure = match objective.metric {
