@@ -27,6 +27,7 @@ pub mod expect;
 pub mod figures;
 pub mod histogram;
 mod lookout;
+mod message;
 pub mod payload;
 pub mod plan;
 pub mod process;

@@ -5,11 +5,11 @@ use std::io;
 use mio::event::Event;
 use rustix::io::Errno;
 
-use super::{Driver, REST, Step};
+use super::{Driver, Step};
 use crate::load::answer::Judge;
 use crate::load::book::{Kind, Phase, nanos};
 use crate::load::crowd::{Guest, Stage};
-use crate::load::dial;
+use crate::load::dial::{self, REST};
 use crate::load::lookout::ALARM;
 use crate::load::plan::{Close, Mode, Model};
 
