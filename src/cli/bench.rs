@@ -61,6 +61,26 @@ enum ModeArgs {
         #[arg(long, value_name = "COUNT", default_value_t = 64)]
         window: usize,
     },
+    /// One speaker to the members of a chat: deliveries a second, and how long until the first, the median and the last has a line
+    ///
+    /// A line that is said comes to every other member, with a name or so before it. The speaker makes sure
+    /// that all of them hear before anything is measured. The rate is that of deliveries: a line has one for
+    /// each member. One that is not everywhere within --timeout is lost to the others. Our own chat wants
+    /// `flood=off`, or it holds a speaker to ten lines a second.
+    #[command(mut_arg("connections", |arg| arg.default_value("100").help("How many members listen; one more speaks")))]
+    Fanout {
+        #[command(flatten)]
+        common: Common,
+        /// How many lines are in flight; with --rate as many as it takes
+        #[arg(long, value_name = "DEPTH", default_value_t = 1)]
+        pipeline: usize,
+        /// What everybody sends first, if the server wants that: text with `\n`, `\r`, `\t`, `\0` and `\\`, or @FILE
+        #[arg(long, value_name = "TEXT|@FILE")]
+        hello: Option<String>,
+        /// What the server puts before a line may change from line to line, as a time does
+        #[arg(long)]
+        any_prefix: bool,
+    },
     /// Connections that say nothing: how many are held, why not more, and (with --pid) what each costs
     Hold {
         #[command(flatten)]
@@ -135,6 +155,9 @@ struct Common {
     /// Prints the result as JSON
     #[arg(long)]
     json: bool,
+    /// What `fanout` says at first.
+    #[arg(skip)]
+    hello: Vec<u8>,
 }
 
 impl Common {
@@ -186,6 +209,19 @@ pub fn run(args: Args) -> Outcome {
             };
             return carry_out(common, Mode::Exec, 1, Some((command, framing)));
         }
+        ModeArgs::Fanout {
+            mut common,
+            pipeline,
+            hello,
+            any_prefix,
+        } => {
+            common.hello = hello
+                .as_deref()
+                .map(bytes_of)
+                .transpose()?
+                .unwrap_or_default();
+            (common, Mode::Fanout { any_prefix }, pipeline)
+        }
         ModeArgs::Hold { common } => (common.without_requests()?, Mode::Hold, 1),
     };
     carry_out(common, mode, pipeline, None)
@@ -219,6 +255,7 @@ fn carry_out(
         pipeline,
         size: text.as_ref().map_or(common.size, Vec::len),
         text,
+        hello: common.hello,
         expect,
         amount: common
             .count

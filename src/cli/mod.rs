@@ -76,7 +76,7 @@ enum Command {
     Check(check::Args),
     Exec(exec::Args),
     Time(time::Args),
-    Bench(bench::Args),
+    Bench(Box<bench::Args>),
     Lab(lab::Args),
 }
 
@@ -87,7 +87,7 @@ impl Command {
             Self::Check(args) => check::run(args),
             Self::Exec(args) => exec::run(args),
             Self::Time(args) => time::run(args),
-            Self::Bench(args) => bench::run(args),
+            Self::Bench(args) => bench::run(*args),
             Self::Lab(args) => lab::run(args),
         }
     }

@@ -216,7 +216,9 @@ impl Driver<'_> {
             | Kind::Timeout
             | Kind::ShortAnswer
             | Kind::WrongAnswer
-            | Kind::TurnedDown => {
+            | Kind::TurnedDown
+            | Kind::Duplicate
+            | Kind::Reordered => {
                 self.crowd.vacate(index, now);
             }
             Kind::Refused | Kind::NoPort | Kind::NoDescriptor | Kind::SelfConnect | Kind::Other => {
