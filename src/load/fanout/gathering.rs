@@ -14,7 +14,7 @@ use crate::load::schedule::Schedule;
 
 /// After this long the speaker asks again who is there, then after twice as long: a server may take a
 /// while to let everybody in, and does not say when.
-const PROBE_AFTER: Duration = Duration::from_millis(20);
+const PROBE_AFTER: Duration = Duration::from_millis(100);
 /// How often it asks at the least.
 const PROBE_AFTER_MAX: Duration = Duration::from_secs(1);
 /// Who is on the way is looked at this often at most, and at least.
