@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
@@ -400,13 +400,13 @@ fn what_is_slow_to_one_member_is_slow_to_the_last_alone() {
 
 /// A good broadcaster that tells the first member everything `delay` later.
 fn slow_to_one(delay: Duration) -> SocketAddr {
-    let (later, lines): (Sender<Option<(TcpStream, Vec<u8>)>>, Receiver<_>) = mpsc::channel();
+    let (later, lines) = mpsc::channel::<(TcpStream, Vec<u8>)>();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         let (_keep, never) = mpsc::channel::<()>();
         // Each is said before the next one comes, so their delays do not add up.
-        while let Ok(Some((mut stream, line))) = lines.recv() {
+        while let Ok((mut stream, line)) = lines.recv() {
             assert_eq!(never.recv_timeout(delay), Err(RecvTimeoutError::Timeout));
             let _ = stream.write_all(&line);
         }
@@ -420,7 +420,7 @@ fn slow_to_one(delay: Duration) -> SocketAddr {
                 for (index, member) in members.iter().enumerate() {
                     if index == 0 {
                         let member = member.try_clone().unwrap();
-                        later.send(Some((member, line.clone()))).unwrap();
+                        later.send((member, line.clone())).unwrap();
                     } else {
                         let mut member = member;
                         let _ = member.write_all(&line);

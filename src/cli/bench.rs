@@ -61,7 +61,7 @@ enum ModeArgs {
         #[arg(long, value_name = "COUNT", default_value_t = 64)]
         window: usize,
     },
-    /// One speaker to the members of a chat: deliveries a second, and how long until the first, the median and the last has a line
+    /// One speaker to many members of a chat: deliveries a second, and when the first, the median and the last has a line
     ///
     /// A line that is said comes to every other member, with a name or so before it. The speaker makes sure
     /// that all of them hear before anything is measured. The rate is that of deliveries: a line has one for

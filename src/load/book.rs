@@ -116,7 +116,7 @@ impl Errors {
 /// `Mode::Conn` begins with `WarmUp`; a warm-up of nothing ends at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// The connections of [`Mode::Echo`](super::Mode::Echo) are being opened; nobody asks yet.
+    /// The connections of [`Mode::Echo`] are being opened; nobody asks yet.
     Connecting,
     /// Asking, and not counting, until then.
     WarmUp {

@@ -4,8 +4,11 @@ use serde::Serialize;
 
 use crate::load::histogram::Summary;
 
-/// What became of lines and of their deliveries, one to each member, those of the warm-up included and
-/// those by which the members were found left out: `expected` is `delivered` and `lost` together.
+/// What became of lines and of their deliveries, one to each member: `expected` is `delivered` and `lost`
+/// together.
+///
+/// Lines of the warm-up are included. Those by which it was found out who hears are not, but what went
+/// wrong with them is.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Deliveries {
     /// Lines that were said.

@@ -132,11 +132,10 @@ impl Script {
     }
 
     /// The first `part` bytes of line `number` as it is heard, however long ago it was said.
-    pub(super) fn recall(&self, number: u64, part: usize, out: &mut Vec<u8>) {
+    pub(super) fn recall(&mut self, number: u64, part: usize, out: &mut Vec<u8>) {
         let Some(frame) = &self.frame else { return };
-        let mut text = vec![0; self.size];
-        write_message(&mut text, number, &self.payload);
-        let line = frame.prefix.iter().chain(&text).chain(frame.ending);
+        write_message(&mut self.scratch, number, &self.payload);
+        let line = frame.prefix.iter().chain(&self.scratch).chain(frame.ending);
         out.extend(line.take(part));
     }
 
