@@ -65,8 +65,8 @@ enum ModeArgs {
     ///
     /// A line that is said comes to every other member, with a name or so before it. The speaker makes sure
     /// that all of them hear before anything is measured. The rate is that of deliveries: a line has one for
-    /// each member. One that is not everywhere within --timeout is lost to the others. Our own chat wants
-    /// `flood=off`, or it holds a speaker to ten lines a second.
+    /// each member. One that is not everywhere within --timeout is lost to the others. Our own chat must not
+    /// hold the speaker back (`flood=off`).
     #[command(mut_arg("connections", |arg| arg.default_value("100").help("How many members listen; one more speaks")))]
     Fanout {
         #[command(flatten)]

@@ -172,12 +172,12 @@ impl Report {
             )?,
             (None, None) => writeln!(
                 f,
-                "  model      closed: {} lines in flight, one more when everybody has one; waiting behind a stall is not all seen",
+                "  model      closed: {} in flight, and one line more once everybody has one; waiting behind a stall is not all seen",
                 Grouped(self.pipeline as u64)
             )?,
             (None, Some(hidden)) => writeln!(
                 f,
-                "  model      closed: {} lines in flight, one more when everybody has one, and so HIDES a stall of {}: some {} lines\n             would have been said meanwhile and are in no percentile; `--rate` shows them",
+                "  model      closed: {} in flight, and one line more once everybody has one, and so HIDES a stall of {}: some {} lines\n             would have been said meanwhile and are in no percentile; `--rate` shows them",
                 Grouped(self.pipeline as u64),
                 Micros(hidden.stall_us),
                 Grouped(hidden.not_asked)
