@@ -337,7 +337,7 @@ fn the_json_has_the_fields_that_scripts_read() {
     assert_eq!(json["requests"]["answered"], 10);
     assert_eq!(
         keys(&json),
-        "close connections datagrams elapsed_s endpoint errors expect generator hidden latency_us mode model other_error phases_us \
+        "close connections datagrams deliveries elapsed_s endpoint errors expect generator hidden latency_us mode model other_error phases_us \
          pipeline rate_per_s requests schedule schema seconds server size_bytes spectrum warmup_errors warmup_s"
     );
     assert_eq!(
@@ -352,7 +352,7 @@ fn the_json_has_the_fields_that_scripts_read() {
     );
     assert_eq!(
         keys(&json["errors"]),
-        "no_descriptor no_port other refused reset self_connect short_answer timeout total turned_down wrong_answer"
+        "duplicate no_descriptor no_port other refused reordered reset self_connect short_answer timeout total turned_down wrong_answer"
     );
 }
 

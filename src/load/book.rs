@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::histogram::Latencies;
-use super::plan::{Amount, Model, Plan};
+use super::plan::{Amount, Mode, Model, Plan};
 use super::schedule::Schedule;
 use super::series::{Second, Series};
 
@@ -26,6 +26,10 @@ pub enum Kind {
     WrongAnswer,
     /// The server said no: to a command, or to its end; or a status of HTTP from 400 on.
     TurnedDown,
+    /// A line that a member of a chat had heard already.
+    Duplicate,
+    /// A line that a member of a chat heard after a later one.
+    Reordered,
     /// The connection was to itself: nobody listens there (fault B21).
     SelfConnect,
     /// Anything else; the first is kept in words.
@@ -53,6 +57,10 @@ pub struct Errors {
     pub wrong_answer: u64,
     /// See [`Kind::TurnedDown`].
     pub turned_down: u64,
+    /// See [`Kind::Duplicate`].
+    pub duplicate: u64,
+    /// See [`Kind::Reordered`].
+    pub reordered: u64,
     /// See [`Kind::SelfConnect`].
     pub self_connect: u64,
     /// See [`Kind::Other`].
@@ -72,6 +80,8 @@ impl Errors {
             Kind::ShortAnswer => &mut self.short_answer,
             Kind::WrongAnswer => &mut self.wrong_answer,
             Kind::TurnedDown => &mut self.turned_down,
+            Kind::Duplicate => &mut self.duplicate,
+            Kind::Reordered => &mut self.reordered,
             Kind::SelfConnect => &mut self.self_connect,
             Kind::Other => &mut self.other,
         } += 1;
@@ -90,6 +100,8 @@ impl Errors {
             short_answer: self.short_answer + other.short_answer,
             wrong_answer: self.wrong_answer + other.wrong_answer,
             turned_down: self.turned_down + other.turned_down,
+            duplicate: self.duplicate + other.duplicate,
+            reordered: self.reordered + other.reordered,
             self_connect: self.self_connect + other.self_connect,
             other: self.other + other.other,
         }
@@ -106,6 +118,8 @@ impl Errors {
             (self.short_answer, "short answers"),
             (self.wrong_answer, "wrong answers"),
             (self.turned_down, "turned down"),
+            (self.duplicate, "heard twice"),
+            (self.reordered, "heard out of order"),
             (self.self_connect, "connected to themselves"),
             (self.other, "other"),
         ]
@@ -122,7 +136,7 @@ impl Errors {
 /// `Mode::Conn` begins with `WarmUp`; a warm-up of nothing ends at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// The connections of [`Mode::Echo`](super::Mode::Echo) are being opened; nobody asks yet.
+    /// The connections of [`Mode::Echo`] are being opened; nobody asks yet.
     Connecting,
     /// Asking, and not counting, until then.
     WarmUp {
@@ -171,6 +185,9 @@ pub struct Book {
     pub asked: u64,
     /// Whole and right answers while measuring.
     pub answers: u64,
+    /// In a fan-out, where an answer is a line that everybody has: whole and right lines that members
+    /// heard while measuring, one for each member.
+    pub deliveries: Option<u64>,
     /// Whole and right answers that came after the end.
     pub late: u64,
     /// Requests whose connection failed under them.
@@ -213,6 +230,7 @@ impl Book {
             last: 0,
             asked: 0,
             answers: 0,
+            deliveries: matches!(plan.mode, Mode::Fanout { .. }).then_some(0),
             late: 0,
             unanswered: 0,
             latencies: Latencies::new(),
@@ -315,6 +333,21 @@ impl Book {
             self.late += count;
         }
         self.latencies.record(nanos, count);
+    }
+
+    /// So many members heard a line that [counts](Self::counts).
+    #[inline]
+    pub fn delivered(&mut self, now: u64, count: u64) {
+        if let Some(deliveries) = &mut self.deliveries
+            && now < self.until
+        {
+            *deliveries += count;
+        }
+    }
+
+    /// What the rate is of: deliveries in a fan-out, else answers.
+    pub fn achieved(&self) -> u64 {
+        self.deliveries.unwrap_or(self.answers)
     }
 
     /// A request that will not be answered.

@@ -18,6 +18,11 @@ use super::plan::{Close, Mode, Plan, Target};
 
 /// A message this long may leave in several segments, of which Nagle would hold back the last.
 const SEGMENT_BYTES: usize = 1024;
+/// A listener's queue is often 128 long, and what does not fit waits a second.
+pub(super) const DIALLING_MAX: usize = 100;
+/// Who was refused, or found no port or descriptor, tries again after this long: a run against nobody
+/// counts errors, it does not burn a processor.
+pub(super) const REST: Duration = Duration::from_millis(5);
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 
 /// Opens connections, all in the same way.

@@ -11,11 +11,13 @@
 //! - [`driver`]: the one loop.
 //! - [`book`]: what happened, counted.
 //! - [`schedule`]: when requests are meant to begin, in the open model.
-//! - `udp`: a loop for datagrams. [`process`]: what the server's process used.
+//! - `message`: one that begins with its number. `udp`: a loop for datagrams. `fanout`: a loop for one
+//!   who speaks and many who listen.
+//! - [`process`]: what the server's process used.
 //! - [`histogram`]: latencies. [`series`]: second by second. [`report`]: what is printed. [`stopwatch`]: the one look at the clock.
 //!
 //! The model is *closed*, where a connection asks again once it is answered, or *open*, where each
-//! request has its time and latency counts from then. Not done here yet: chat.
+//! request has its time and latency counts from then.
 
 mod answer;
 pub mod baseline;
@@ -25,11 +27,13 @@ mod crowd;
 pub mod dial;
 pub mod driver;
 pub mod expect;
+mod fanout;
 pub mod figures;
 pub mod forecast;
 pub mod histogram;
 mod http;
 mod lookout;
+mod message;
 pub mod objective;
 pub mod payload;
 pub mod plan;
@@ -53,6 +57,7 @@ use crate::config::raise_descriptor_limit;
 use plan::Target;
 
 pub use expect::{Expect, Framing};
+pub use fanout::Deliveries;
 pub use plan::{Amount, Close, Endpoint, Mode, Model, Plan, PlanError};
 pub use progress::Progress;
 pub use report::Report;
@@ -90,9 +95,12 @@ pub fn run(plan: &Plan) -> Result<Report, LoadError> {
 pub fn run_watched(plan: &Plan, watcher: Watcher<'_>) -> Result<Report, LoadError> {
     plan.check()?;
     raise_descriptor_limit();
-    let target = plan.clone().look_up()?;
+    let target = plan.looked_up()?;
     match target {
         Target::Udp(address) => udp::Udp::new(plan, address, watcher)?.run(),
+        Target::Tcp(_) | Target::Unix(_) if matches!(plan.mode, Mode::Fanout { .. }) => {
+            fanout::Fanout::new(plan, &target, watcher)?.run()
+        }
         Target::Tcp(_) | Target::Unix(_) => driver::Driver::new(plan, target, watcher)?.run(),
     }
 }

@@ -11,6 +11,8 @@ use serde::Serialize;
 
 use super::LoadError;
 use super::expect::Expect;
+use super::fanout;
+use super::message::NUMBER_BYTES;
 use super::process::Usage;
 use super::schedule::Arrivals;
 use super::udp;
@@ -26,14 +28,18 @@ pub struct Plan {
     pub mode: Mode,
     /// What makes a request begin.
     pub model: Model,
-    /// How many connections are open at once; in the open model of [`Mode::Conn`], at the most.
+    /// How many connections are open at once; in the open model of [`Mode::Conn`], at the most. In
+    /// [`Mode::Fanout`] how many listen: one more speaks.
     pub connections: usize,
-    /// How many requests a connection has in flight; 1 in [`Mode::Conn`].
+    /// How many requests a connection has in flight; 1 in [`Mode::Conn`]. In [`Mode::Fanout`] how many
+    /// lines there are that not everybody has yet.
     pub pipeline: usize,
-    /// How many bytes a message has.
+    /// How many bytes a message has; a line of [`Mode::Fanout`], its end not counted.
     pub size: usize,
     /// The message itself, `size` bytes; none for one that differs from its neighbours.
     pub text: Option<Vec<u8>>,
+    /// What every connection of [`Mode::Fanout`] sends first, to be let in.
+    pub hello: Vec<u8>,
     /// What counts as the answer.
     pub expect: Expect,
     /// When it is enough.
@@ -66,6 +72,13 @@ pub enum Mode {
     Hold,
     /// A datagram each; `pipeline` of them in flight.
     Udp,
+    /// One speaks, and all the others hear it: a request is a line, which is answered when every
+    /// member of the chat has it.
+    Fanout {
+        /// Whether what the server puts before a line may differ from line to line, as a time does;
+        /// else it must be what it was before the first.
+        any_prefix: bool,
+    },
 }
 
 impl Mode {
@@ -77,6 +90,7 @@ impl Mode {
             Mode::Exec => "exec",
             Mode::Hold => "hold",
             Mode::Udp => "udp",
+            Mode::Fanout { .. } => "fanout",
         }
     }
 
@@ -210,6 +224,7 @@ impl Plan {
             pipeline: 1,
             size: 64,
             text: None,
+            hello: Vec::new(),
             expect: Expect::Echo,
             amount: Amount::For(Duration::from_secs(1)),
             warmup: Duration::from_millis(200),
@@ -222,12 +237,17 @@ impl Plan {
 
     /// Looks up whom to ask, once for all runs of this plan.
     pub fn look_up(&mut self) -> Result<Target, LoadError> {
-        let target = match self.target.take() {
-            Some(target) => target,
-            None => self.endpoint.resolve(self.timeout)?,
-        };
+        let target = self.looked_up()?;
         self.target = Some(target.clone());
         Ok(target)
+    }
+
+    /// Whom to ask, looked up now if it was not yet.
+    pub(super) fn looked_up(&self) -> Result<Target, LoadError> {
+        match &self.target {
+            Some(target) => Ok(target.clone()),
+            None => self.endpoint.resolve(self.timeout),
+        }
     }
 
     /// Whether it can be carried out as far as that is known beforehand.
@@ -255,6 +275,17 @@ impl Plan {
             bounds("the size of a datagram", self.size, udp::SIZE_BYTES_MAX)?;
             bounds("the window", self.pipeline, udp::WINDOW_MAX)?;
         }
+        if matches!(self.mode, Mode::Fanout { .. }) {
+            if self.size < NUMBER_BYTES {
+                return Err(PlanError::Bounds {
+                    what: "the size of a line",
+                    min: NUMBER_BYTES as u64,
+                    max: SIZE_BYTES_MAX as u64,
+                    given: self.size as u64,
+                });
+            }
+            bounds("the lines in flight", self.pipeline, fanout::WINDOW_MAX)?;
+        }
         if let Some(pid) = self.pids.iter().find(|pid| Usage::of(&[**pid]).is_none()) {
             return Err(PlanError::Pid(*pid));
         }
@@ -266,7 +297,9 @@ impl Plan {
         }
         let fits = match (&self.expect, self.mode) {
             (Expect::Eof, mode) => !mode.keeps(),
-            (_, Mode::Udp) => self.expect == Expect::Echo && self.text.is_none(),
+            (_, Mode::Udp | Mode::Fanout { .. }) => {
+                self.expect == Expect::Echo && self.text.is_none()
+            }
             _ => true,
         };
         if !fits {

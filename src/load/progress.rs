@@ -18,7 +18,7 @@ pub struct Progress {
     pub amount: Amount,
     /// Answers so far.
     pub answers: u64,
-    /// Answers a second so far.
+    /// Answers a second so far; in a fan-out deliveries.
     pub rate_per_s: f64,
     /// Half of the answers took at most this long, and 99 % of them at most that, in microseconds.
     pub latency_us: (f64, f64),
@@ -38,7 +38,7 @@ impl Progress {
             rate_per_s: if measured.is_zero() {
                 0.0
             } else {
-                book.answers as f64 / measured.as_secs_f64()
+                book.achieved() as f64 / measured.as_secs_f64()
             },
             latency_us: (sum.p50, sum.p99),
             errors: book.errors.total + book.warmup_errors.total,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::book::{Book, Errors};
+use super::fanout::Deliveries;
 use super::figures::{ratio, round, whole};
 use super::histogram::{Latencies, Quantile, Summary};
 use super::plan::{Amount, Close, Mode, Model, Plan};
@@ -30,7 +31,7 @@ const MANY: u64 = 1_000;
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// `conn`, `echo`, `exec`, `udp` or `hold`.
+    /// `conn`, `echo`, `exec`, `udp`, `hold` or `fanout`.
     pub mode: &'static str,
     /// Whom it asked.
     pub endpoint: String,
@@ -57,14 +58,17 @@ pub struct Report {
     pub warmup_s: f64,
     /// Seconds that were measured.
     pub elapsed_s: f64,
-    /// What was asked and answered.
+    /// What was asked and answered; in `fanout` lines, and whether everybody had them.
     pub requests: Requests,
-    /// Answers while measuring, a second.
+    /// Answers while measuring, a second; in `fanout` deliveries, of which a line has one for each member.
     pub rate_per_s: f64,
+    /// What that is the rate of.
+    #[serde(skip)]
+    achieved: u64,
     /// In a closed model: what it did not see, if there was a stall.
     pub hidden: Option<Hidden>,
     /// From the beginning of a request (open model: when it was meant to begin) to its last byte, in microseconds; in `conn` from dialling to
-    /// the close.
+    /// the close, in `fanout` to the last member.
     pub latency_us: Summary,
     /// The whole distribution of these latencies, for a picture: denser towards the slowest.
     pub spectrum: Vec<Quantile>,
@@ -72,7 +76,8 @@ pub struct Report {
     pub phases_us: PhaseSummaries,
     /// What happened in each second.
     pub seconds: Vec<Second>,
-    /// What failed: in `conn` requests, in `echo` connections.
+    /// What failed: in `conn` requests, in `echo` connections; in `fanout` connections, lines that not
+    /// everybody had in time, and deliveries that should not have been.
     pub errors: Errors,
     /// What failed during warm-up.
     pub warmup_errors: Errors,
@@ -80,6 +85,8 @@ pub struct Report {
     pub other_error: Option<String>,
     /// What became of datagrams, in `udp`.
     pub datagrams: Option<Datagrams>,
+    /// What became of lines on their way to the members, in `fanout`.
+    pub deliveries: Option<Deliveries>,
     /// What the server's process used, if it was named.
     pub server: Option<Server>,
     /// What the generator itself used.
@@ -135,7 +142,7 @@ pub struct PhaseSummaries {
 pub struct Held {
     /// How many were to be open at once.
     pub asked: usize,
-    /// In `echo` and `hold`: how many were open at the end. In `conn`: how many were open at once at the most.
+    /// In `echo`, `hold` and `fanout`: how many were open at the end. In `conn`: how many were open at once at the most.
     pub held: usize,
 }
 
@@ -214,16 +221,19 @@ impl Report {
         elapsed: u64,
         generator: Generator,
     ) -> Self {
-        let rate_per_s = if elapsed == 0 {
-            0.0
-        } else {
-            round(ratio(book.answers, elapsed) * 1e9, 1)
+        let per_s = |count| match elapsed {
+            0 => 0.0,
+            _ => round(ratio(count, elapsed) * 1e9, 1),
         };
-        let in_flight = plan.connections.saturating_mul(plan.pipeline);
+        let achieved = book.achieved();
+        let in_flight = match plan.mode {
+            Mode::Fanout { .. } => plan.pipeline,
+            _ => plan.connections.saturating_mul(plan.pipeline),
+        };
         Self {
             seconds: book.series(elapsed),
             hidden: match plan.model {
-                Model::Closed => Hidden::of(&book, rate_per_s, in_flight),
+                Model::Closed => Hidden::of(&book, per_s(book.answers), in_flight),
                 Model::Open { .. } => None,
             },
             schedule: match plan.model {
@@ -264,13 +274,15 @@ impl Report {
                 late: book.late,
                 unanswered: book.unanswered,
             },
-            rate_per_s,
+            rate_per_s: per_s(achieved),
+            achieved,
             latency_us: book.latencies.summary(),
             spectrum: book.latencies.spectrum(),
             errors: book.errors,
             warmup_errors: book.warmup_errors,
             other_error: book.other,
             datagrams: None,
+            deliveries: None,
             server: None,
             generator,
         }
@@ -288,7 +300,7 @@ impl Report {
         };
         let cpu = after.cpu.saturating_sub(measured.cpu);
         let per = |count: u64, nanos: u64| ratio(count, nanos.max(1));
-        let answered = self.requests.answered;
+        let answered = self.achieved;
         self.server = Some(Server {
             pids: self.pids.clone(),
             cpu_share: round(per(cpu, wall), 3),

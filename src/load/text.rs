@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::fanout::Deliveries;
 use super::figures::{Grouped, Micros, whole};
 use super::histogram::Summary;
 use super::report::Report;
@@ -16,6 +17,9 @@ impl fmt::Display for Report {
         } = self;
         if self.mode == "hold" {
             return self.fmt_hold(f);
+        }
+        if let Some(deliveries) = &self.deliveries {
+            return self.fmt_fanout(f, deliveries);
         }
         write!(
             f,
@@ -152,6 +156,95 @@ impl Report {
         self.fmt_generator(f)
     }
 
+    fn fmt_fanout(&self, f: &mut fmt::Formatter<'_>, seen: &Deliveries) -> fmt::Result {
+        writeln!(
+            f,
+            "bench fanout {}: one speaker to {} members, lines of {} B",
+            self.endpoint,
+            Grouped(self.connections.asked as u64),
+            self.size_bytes
+        )?;
+        match (&self.schedule, &self.hidden) {
+            (Some(schedule), _) => writeln!(
+                f,
+                "  model      open: {} lines a second, {} arrivals; latency counts from when each was meant to begin",
+                schedule.rate_per_s, schedule.arrivals
+            )?,
+            (None, None) => writeln!(
+                f,
+                "  model      closed: {} in flight, and one line more once everybody has one; waiting behind a stall is not all seen",
+                Grouped(self.pipeline as u64)
+            )?,
+            (None, Some(hidden)) => writeln!(
+                f,
+                "  model      closed: {} in flight, and one line more once everybody has one, and so HIDES a stall of {}: some {} lines\n             would have been said meanwhile and are in no percentile; `--rate` shows them",
+                Grouped(self.pipeline as u64),
+                Micros(hidden.stall_us),
+                Grouped(hidden.not_asked)
+            )?,
+        }
+        writeln!(
+            f,
+            "  rate       {} deliveries /s, {} lines /s   ({} lines that everybody had in {:.3} s, after {:.3} s of warm-up)",
+            Grouped(whole(self.rate_per_s)),
+            Grouped(whole(seen.lines_per_s)),
+            Grouped(self.requests.answered),
+            self.elapsed_s,
+            self.warmup_s
+        )?;
+        if self.requests.late + self.requests.unanswered > 0 {
+            writeln!(
+                f,
+                "             {} late, {} never everywhere, of {} lines",
+                Grouped(self.requests.late),
+                Grouped(self.requests.unanswered),
+                Grouped(self.requests.asked)
+            )?;
+        }
+        writeln!(
+            f,
+            "  deliveries {} of {} ({} lines, warm-up included): {} lost, {} late, {} duplicated, {} reordered, {} wrong; {} notices",
+            Grouped(seen.delivered),
+            Grouped(seen.expected),
+            Grouped(seen.lines),
+            Grouped(seen.lost),
+            Grouped(seen.late),
+            Grouped(seen.duplicates),
+            Grouped(seen.reordered),
+            Grouped(seen.wrong),
+            Grouped(seen.notices)
+        )?;
+        if self.latency_us.count == 0 {
+            writeln!(f, "  latency    of nothing: no line came to everybody")?;
+        } else {
+            for (name, sum) in [
+                ("to first", &seen.first_us),
+                ("to median", &seen.median_us),
+                ("to last", &self.latency_us),
+            ] {
+                writeln!(f, "  {name:10} {sum}")?;
+            }
+        }
+        for (name, sum) in [
+            ("connect", &self.phases_us.connect),
+            ("sent late", &self.generator.lag_us),
+        ] {
+            if sum.max > 0.0 {
+                writeln!(f, "    {name:10} {sum}")?;
+            }
+        }
+        writeln!(
+            f,
+            "  held       {} of {} members, {} gone",
+            Grouped(self.connections.held as u64),
+            Grouped(self.connections.asked as u64),
+            Grouped(seen.gone)
+        )?;
+        self.fmt_errors(f)?;
+        self.fmt_server(f)?;
+        self.fmt_generator(f)
+    }
+
     fn fmt_server(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(server) = &self.server else {
             return Ok(());
@@ -166,8 +259,12 @@ impl Report {
         if let Some(rate) = server.per_cpu_s {
             write!(
                 f,
-                ", {} answers per second of processor",
-                Grouped(whole(rate))
+                ", {} {} per second of processor",
+                Grouped(whole(rate)),
+                match self.deliveries {
+                    Some(_) => "deliveries",
+                    None => "answers",
+                }
             )?;
         }
         if let Some(bytes) = server.memory_per_connection_bytes {

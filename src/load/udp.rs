@@ -20,15 +20,13 @@ use super::LoadError;
 use super::book::{Kind, Phase, nanos};
 use super::dial;
 use super::lookout::Lookout;
+use super::message::{NUMBER_BYTES, number_of, write_message};
 use super::payload::Payload;
 use super::plan::{Model, Plan};
 use super::report::{Held, Report};
 use super::run::{Run, Watcher};
 use super::schedule::Schedule;
 
-/// Eight letters of five bits: a number that an upper-casing server leaves alone.
-const NUMBER_BYTES: usize = 8;
-const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 /// How many numbers back an answer is still recognised as a late or a double one.
 const REMEMBERED: usize = 1 << 16;
 /// At most so many are in flight: half of what is remembered.
@@ -345,42 +343,4 @@ impl<'p> Udp<'p> {
 fn slot(number: u64) -> usize {
     // The remainder fits whatever it is cast to.
     (number % REMEMBERED as u64) as usize
-}
-
-/// The datagram of a number: that, and a stretch of the payload.
-fn write_message(out: &mut [u8], number: u64, payload: &Payload) {
-    let at = payload.start((number % REMEMBERED as u64) as usize);
-    out.copy_from_slice(payload.stretch(at, out.len()));
-    if let Some(head) = out.first_chunk_mut::<NUMBER_BYTES>() {
-        for (place, letter) in head.iter_mut().enumerate() {
-            *letter = LETTERS[(number >> (5 * place)) as usize % 32];
-        }
-    }
-}
-
-/// The number a datagram begins with.
-fn number_of(datagram: &[u8]) -> Option<u64> {
-    let head = datagram.first_chunk::<NUMBER_BYTES>()?;
-    head.iter().rev().try_fold(0, |number, letter| {
-        let digit = LETTERS.iter().position(|one| one == letter)?;
-        Some(number << 5 | digit as u64)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_number_survives_its_letters() {
-        let payload = Payload::new(64, 1);
-        let mut message = [0; 64];
-        for number in [0, 1, 31, 32, 65_535, 65_536, (1 << 40) - 1] {
-            write_message(&mut message, number, &payload);
-            assert_eq!(number_of(&message), Some(number));
-            assert_eq!(message.to_ascii_uppercase(), message);
-        }
-        assert_eq!(number_of(b"AAAAAAA"), None);
-        assert_eq!(number_of(b"aaaaaaaa"), None);
-    }
 }

@@ -21,6 +21,8 @@ pub(super) struct Ask {
     pub(super) exec: Exec,
     #[command(flatten)]
     pub(super) udp: Udp,
+    #[command(flatten)]
+    pub(super) fanout: Fanout,
 }
 
 /// In every mode.
@@ -53,11 +55,12 @@ pub(super) struct Conn {
     pub(super) close: Option<CloseArg>,
 }
 
-/// In `echo`.
+/// In `echo` and `fanout`.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[group(skip)]
 pub(super) struct Depth {
-    /// How many messages a connection has in flight [default: 1]
+    /// How many messages a connection has in flight, or lines the room; with --rate as many lines as it
+    /// takes [default: 1]
     #[arg(long, value_name = "DEPTH")]
     pub(super) pipeline: Option<usize>,
 }
@@ -83,6 +86,18 @@ pub(super) struct Udp {
     pub(super) window: Option<usize>,
 }
 
+/// In `fanout`.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[group(skip)]
+pub(super) struct Fanout {
+    /// What everybody sends first, if the server wants that: text with `\n`, `\r`, `\t`, `\0` and `\\`, or @FILE
+    #[arg(long, value_name = "TEXT|@FILE")]
+    pub(super) hello: Option<String>,
+    /// What the server puts before a line may change from line to line, as a time does
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false")]
+    pub(super) any_prefix: Option<bool>,
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum CloseArg {
     ClientRst,
@@ -102,6 +117,7 @@ pub(super) enum ModeName {
     Conn,
     Echo,
     Udp,
+    Fanout,
     Hold,
     Exec,
 }
@@ -113,6 +129,7 @@ impl ModeName {
             Self::Conn => "conn",
             Self::Echo => "echo",
             Self::Udp => "udp",
+            Self::Fanout => "fanout",
             Self::Hold => "hold",
             Self::Exec => "exec",
         }
@@ -126,6 +143,7 @@ pub(super) struct Asked {
     pub(super) pipeline: usize,
     pub(super) size: usize,
     pub(super) text: Option<Vec<u8>>,
+    pub(super) hello: Vec<u8>,
     pub(super) expect: Expect,
 }
 
@@ -173,6 +191,10 @@ impl Ask {
             udp: Udp {
                 window: self.udp.window.or(other.udp.window),
             },
+            fanout: Fanout {
+                hello: self.fanout.hello.or(other.fanout.hello),
+                any_prefix: self.fanout.any_prefix.or(other.fanout.any_prefix),
+            },
         }
     }
 
@@ -203,11 +225,14 @@ impl Ask {
                 },
                 ModeName::Echo => Mode::Echo,
                 ModeName::Udp => Mode::Udp,
+                ModeName::Fanout => Mode::Fanout {
+                    any_prefix: self.fanout.any_prefix.unwrap_or(false),
+                },
                 ModeName::Hold => Mode::Hold,
                 ModeName::Exec => Mode::Exec,
             },
             pipeline: match mode {
-                ModeName::Echo => self.depth.pipeline.unwrap_or(1),
+                ModeName::Echo | ModeName::Fanout => self.depth.pipeline.unwrap_or(1),
                 ModeName::Udp => self.udp.window.unwrap_or(WINDOW),
                 ModeName::Conn | ModeName::Hold | ModeName::Exec => 1,
             },
@@ -216,6 +241,10 @@ impl Ask {
                 None => self.message.size.unwrap_or(SIZE),
             },
             text,
+            hello: match (mode, &self.fanout.hello) {
+                (ModeName::Fanout, Some(hello)) => bytes_of(hello)?,
+                _ => Vec::new(),
+            },
             expect,
         })
     }

@@ -10,10 +10,13 @@ use super::ask::Asked;
 use crate::cli::Failure;
 use crate::config::parse_duration;
 use crate::load::objective::Objective;
-use crate::load::{Amount, Arrivals, Endpoint, Model, Plan};
+use crate::load::{Amount, Arrivals, Endpoint, Mode, Model, Plan};
 
 /// The warm-up of a run by duration.
 const WARMUP: Duration = Duration::from_millis(200);
+/// Where nothing else was said.
+const CONNECTIONS: usize = 50;
+const MEMBERS: usize = 100;
 /// As often as is worth waiting for.
 const ROUNDS_MAX: usize = 1_000;
 /// Rounds of a comparison, where nothing else was said: enough for an interval of 95 %.
@@ -32,9 +35,10 @@ pub(super) struct Conditions {
     /// `p99.9<20ms,errors<1`
     #[arg(long, value_name = "OBJECTIVE,…", value_delimiter = ',', conflicts_with_all = ["rate", "count", "rounds"])]
     pub(super) find_rate: Vec<Objective>,
-    /// How many connections are open at once; with --rate in `conn`, at the most
-    #[arg(short, long, value_name = "COUNT", default_value_t = 50)]
-    connections: usize,
+    /// How many connections are open at once; with --rate in `conn`, at the most; in `fanout` how many
+    /// members listen, and one more speaks [default: 50, and 100 in `fanout`]
+    #[arg(short, long, value_name = "COUNT")]
+    connections: Option<usize>,
     /// How long to measure: `500ms`, `10s`, `1m`
     #[arg(short, long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration, conflicts_with = "count")]
     duration: Duration,
@@ -141,15 +145,19 @@ impl Conditions {
                 rate,
                 arrivals: self.arrivals(),
             }),
-            connections: self.connections,
+            connections: self.connections.unwrap_or(match asked.mode {
+                Mode::Fanout { .. } => MEMBERS,
+                _ => CONNECTIONS,
+            }),
             pipeline: asked.pipeline,
             size: asked.size,
             text: asked.text,
+            hello: asked.hello,
             expect: asked.expect,
             amount: self.count.map_or(Amount::For(self.duration), Amount::Count),
             warmup: match self.count {
                 // Nothing is asked while connections are held, so nothing warms up.
-                _ if asked.mode == crate::load::Mode::Hold => Duration::ZERO,
+                _ if asked.mode == Mode::Hold => Duration::ZERO,
                 Some(_) => self.warmup.unwrap_or(Duration::ZERO),
                 None => self.warmup.unwrap_or(WARMUP),
             },

@@ -18,7 +18,7 @@ use anyhow::Context;
 use clap::{CommandFactory, Subcommand};
 use serde::Serialize;
 
-use self::ask::{Ask, Conn, Depth, Exec, Message, ModeName, Udp};
+use self::ask::{Ask, Conn, Depth, Exec, Fanout, Message, ModeName, Udp};
 use self::conditions::Conditions;
 use self::line::Line;
 use self::target::Target;
@@ -80,6 +80,21 @@ enum ModeArgs {
         #[command(flatten)]
         common: Common,
     },
+    /// One speaker to many members of a chat: deliveries a second, and when the first, the median and the
+    /// last has a line
+    ///
+    /// A line that is said comes to every other member, with a name or so before it. The speaker makes sure
+    /// that all of them hear before anything is measured. The rate is that of deliveries: a line has one for
+    /// each member. One that is not everywhere within --timeout is lost to the others. Our own chat must not
+    /// hold the speaker back (`flood=off`).
+    Fanout {
+        #[command(flatten)]
+        depth: Depth,
+        #[command(flatten)]
+        fanout: Fanout,
+        #[command(flatten)]
+        common: Common,
+    },
     /// Connections that say nothing: how many are held, why not more, and (with --pid) what each costs
     Hold {
         #[command(flatten)]
@@ -104,6 +119,8 @@ enum ModeArgs {
         exec: Exec,
         #[command(flatten)]
         udp: Udp,
+        #[command(flatten)]
+        fanout: Fanout,
         #[command(flatten)]
         common: Common,
     },
@@ -200,6 +217,18 @@ impl Call {
                     ..Ask::default()
                 },
             ),
+            ModeArgs::Fanout {
+                depth,
+                fanout,
+                common,
+            } => {
+                let ask = Ask {
+                    depth,
+                    fanout,
+                    ..Ask::default()
+                };
+                (vec![ModeName::Fanout], common, ask)
+            }
             ModeArgs::Hold { common } => (vec![ModeName::Hold], common, Ask::default()),
             ModeArgs::Compare {
                 mode,
@@ -207,6 +236,7 @@ impl Call {
                 depth,
                 exec,
                 udp,
+                fanout,
                 common,
             } => {
                 let ask = Ask {
@@ -214,6 +244,7 @@ impl Call {
                     depth,
                     exec,
                     udp,
+                    fanout,
                     ..Ask::default()
                 };
                 (mode, common, ask)

@@ -2,10 +2,10 @@
 
 use rustix::io::Errno;
 
-use super::{DIALLING_MAX, Driver, REST, Step};
+use super::{Driver, Step};
 use crate::load::book::{Kind, nanos};
 use crate::load::crowd::Stage;
-use crate::load::dial::{self, Dialled};
+use crate::load::dial::{self, DIALLING_MAX, Dialled, REST};
 use crate::load::plan::{Mode, Model};
 use crate::load::schedule::Schedule;
 use crate::load::talk::Talk;

@@ -5,10 +5,10 @@ use std::io;
 use mio::event::Event;
 use rustix::io::Errno;
 
-use super::{Driver, REST, Step};
+use super::{Driver, Step};
 use crate::load::book::{Kind, Phase, nanos};
 use crate::load::crowd::{Guest, Stage};
-use crate::load::dial;
+use crate::load::dial::{self, REST};
 use crate::load::lookout::ALARM;
 use crate::load::plan::{Close, Mode, Model};
 
@@ -219,7 +219,9 @@ impl Driver<'_> {
             | Kind::Timeout
             | Kind::ShortAnswer
             | Kind::WrongAnswer
-            | Kind::TurnedDown => {
+            | Kind::TurnedDown
+            | Kind::Duplicate
+            | Kind::Reordered => {
                 self.crowd.vacate(index, now);
             }
             Kind::Refused | Kind::NoPort | Kind::NoDescriptor | Kind::SelfConnect | Kind::Other => {

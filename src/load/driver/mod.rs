@@ -26,11 +26,6 @@ use crate::load::run::{Run, Watcher};
 
 /// One read takes at most this much; also what is read at once of a long answer.
 const READ_BYTES: usize = 256 * 1024;
-/// A listener's queue is often 128 long, and what does not fit waits a second.
-const DIALLING_MAX: usize = 100;
-/// Who was refused, or found no port or descriptor, tries again after this long: a run against nobody
-/// counts errors, it does not burn a processor.
-const REST: Duration = Duration::from_millis(5);
 /// Deadlines are looked at this often at most, and at least.
 const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 

@@ -1,0 +1,200 @@
+//! How members come together: dialled, greeted, and asked until all of them hear.
+
+use std::io;
+use std::time::Duration;
+
+use mio::Token;
+use rustix::io::Errno;
+
+use super::room::Seat;
+use super::{Fanout, Stage};
+use crate::load::book::{Kind, nanos};
+use crate::load::dial::{self, DIALLING_MAX, Dialled, REST};
+use crate::load::schedule::Schedule;
+
+/// After this long the speaker asks again who is there, then after twice as long: a server may take a
+/// while to let everybody in, and does not say when.
+const PROBE_AFTER: Duration = Duration::from_millis(100);
+/// How often it asks at the least.
+const PROBE_AFTER_MAX: Duration = Duration::from_secs(1);
+/// Who is on the way is looked at this often at most, and at least.
+const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
+
+/// Lines that find out who hears.
+#[derive(Debug)]
+pub(super) struct Probing {
+    since: u64,
+    /// The last of them.
+    last: Option<u64>,
+    /// The first seat that is not known to have heard that.
+    unheard: usize,
+    next: u64,
+    pause: u64,
+}
+
+impl Probing {
+    pub(super) fn new(now: u64) -> Self {
+        Self {
+            since: now,
+            last: None,
+            unheard: 0,
+            next: now,
+            pause: nanos(PROBE_AFTER),
+        }
+    }
+
+    /// When something is to be done about it.
+    pub(super) fn next_event(&self, timeout: u64) -> u64 {
+        self.next.min(self.since.saturating_add(timeout))
+    }
+}
+
+impl Fanout<'_> {
+    /// Ends what has been on the way for longer than the timeout.
+    pub(super) fn let_go(&mut self, now: u64) {
+        self.ledger.give_up(now, &mut self.run);
+        if self.room.dialling == 0 || now < self.next_look {
+            return;
+        }
+        let timeout = nanos(self.run.plan.timeout);
+        self.next_look = now + (timeout / 8).clamp(nanos(LOOK.0), nanos(LOOK.1));
+        for index in 0..self.room.len() {
+            match self.room.seat(index) {
+                Seat::Dialling { since, .. } if now.saturating_sub(*since) >= timeout => {
+                    self.fail(index, Kind::Timeout, None);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Dials for vacant seats, as far as a listener's queue may be able to take it.
+    pub(super) fn dial(&mut self, now: u64) {
+        while self.room.dialling < DIALLING_MAX
+            && self.rests_until <= now
+            && let Some(index) = self.room.vacant()
+        {
+            match self.dialer.dial() {
+                Ok(Dialled::Begun(stream)) => {
+                    let shown = self.lookout.show(&stream, Token(index));
+                    let now = self.run.watch.nanos();
+                    self.room.dial(stream, now);
+                    self.delayed_since = None;
+                    if let Err(error) = shown {
+                        self.fail(index, Kind::Other, Errno::from_io_error(&error));
+                    }
+                }
+                Ok(Dialled::Later) => {
+                    let since = *self.delayed_since.get_or_insert(now);
+                    if now - since < nanos(self.run.plan.timeout) {
+                        self.rests_until = now + nanos(REST);
+                    } else {
+                        self.fail(index, Kind::Timeout, None);
+                    }
+                }
+                Err(errno) => self.fail(index, dial::kind(errno), Some(errno)),
+            }
+        }
+    }
+
+    /// One on the way may have arrived.
+    pub(super) fn welcome(&mut self, index: usize) {
+        let Seat::Dialling { stream, since } = self.room.seat(index) else {
+            return;
+        };
+        match stream.is_connected() {
+            Ok(true) if self.dialer.met_itself(stream) => self.fail(index, Kind::SelfConnect, None),
+            Ok(true) => {
+                let took = self.run.watch.nanos().saturating_sub(*since);
+                self.run.book.phases.connect.record(took, 1);
+                self.room.arrive(index, self.script.next());
+            }
+            Ok(false) => {}
+            Err(errno) => self.fail(index, dial::kind(errno), Some(errno)),
+        }
+    }
+
+    /// Says hello, or the rest of it; whether that is done.
+    pub(super) fn greet(&mut self, index: usize) -> bool {
+        let hello = &self.run.plan.hello;
+        let Some(guest) = self.room.guest(index) else {
+            return false;
+        };
+        while guest.greeted < hello.len() {
+            match guest.stream.write(&hello[guest.greeted..]) {
+                Ok(n) => guest.greeted += n,
+                Err(Errno::AGAIN) => return false,
+                Err(errno) => {
+                    self.fail(index, dial::kind(errno), Some(errno));
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// From dialling to asking who hears to talking.
+    pub(super) fn gather(&mut self, now: u64) {
+        if matches!(self.stage, Stage::Dialling)
+            && self.room.vacant().is_none()
+            && self.room.dialling == 0
+        {
+            self.stage = Stage::Probing(Probing::new(now));
+        }
+        let Stage::Probing(probing) = &mut self.stage else {
+            return;
+        };
+        // Who has gone in the meantime is not waited for.
+        let hears = |seat: &Seat, last| match seat {
+            Seat::Taken(guest) => !guest.ear.lacks(last),
+            _ => true,
+        };
+        while probing.unheard < self.room.listeners()
+            && let Some(last) = probing.last
+            && hears(self.room.seat(probing.unheard), last)
+        {
+            probing.unheard += 1;
+        }
+        if probing.unheard == self.room.listeners() {
+            return self.begin();
+        }
+        if now.saturating_sub(probing.since) >= nanos(self.run.plan.timeout) {
+            for index in 0..self.room.listeners() {
+                let is_deaf =
+                    |seat: &Seat| matches!(seat, Seat::Taken(guest) if guest.ear.is_new());
+                if is_deaf(self.room.seat(index)) {
+                    self.fail(index, Kind::Timeout, None);
+                }
+            }
+            return self.begin();
+        }
+        if now >= probing.next && self.speech.is_said(&self.script) {
+            probing.last = Some(self.script.say());
+            probing.unheard = 0;
+            probing.next = now + probing.pause;
+            probing.pause = (2 * probing.pause).min(nanos(PROBE_AFTER_MAX));
+            self.speak();
+        }
+    }
+
+    /// Everybody hears: what is said from now on is what is measured.
+    fn begin(&mut self) {
+        let now = self.run.watch.nanos();
+        self.stage = Stage::Talking;
+        self.ledger.open(self.script.next());
+        self.run.schedule = Schedule::of(self.run.plan.model, now);
+        self.run.warm_up(now, self.lookout.spun);
+    }
+
+    /// A connection that cannot go on.
+    pub(super) fn fail(&mut self, index: usize, kind: Kind, errno: Option<Errno>) {
+        let now = self.run.watch.nanos();
+        if kind == Kind::Other && self.run.book.other.is_none() {
+            self.run.book.other = errno.map(|errno| io::Error::from(errno).to_string());
+        }
+        self.run.book.failed(self.run.phase, kind, now, now);
+        if let Some(ear) = self.room.leave(index) {
+            self.ledger.lose(&ear, now, &mut self.run);
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! Who has heard which line, counted: a line is everybody's, or it is lost to some.
+//!
+//! It does not know bytes. For each line in flight there is one count, whatever the number of members:
+//! at the first, at the half and at the last of them it is looked at, and in between only raised.
+
+use super::deliveries::Deliveries;
+use super::ear::{Ear, Heard};
+use crate::load::book::{Kind, nanos};
+use crate::load::figures::round;
+use crate::load::histogram::Latencies;
+use crate::load::run::Run;
+
+/// A line that was said.
+#[derive(Debug, Clone, Copy, Default)]
+struct Line {
+    /// When it was to be said, and when it was.
+    began: u64,
+    said: u64,
+    first: u64,
+    median: u64,
+    /// Members when it was said, those of them who have heard it, and those who went without.
+    expected: u32,
+    heard: u32,
+    missed: u32,
+    /// At which count of `heard` it is to be looked at.
+    landmark: u32,
+    is_over: bool,
+}
+
+impl Line {
+    fn half(&self) -> u32 {
+        self.expected.div_ceil(2)
+    }
+
+    /// How many can hear it at all.
+    fn can(&self) -> u32 {
+        self.expected - self.missed
+    }
+
+    fn aim(&mut self) {
+        self.landmark = match self.heard {
+            0 => 1,
+            heard if heard < self.half() => self.half(),
+            _ => self.expected,
+        }
+        .min(self.can());
+    }
+}
+
+/// All lines of a run, those in flight one by one.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    lines: Box<[Line]>,
+    /// The line that counts first: those before it were probes.
+    first: u64,
+    /// The oldest that may be in flight, and the one to be said next.
+    oldest: u64,
+    next: u64,
+    in_flight: usize,
+    seen: Counts,
+    to_first: Latencies,
+    to_median: Latencies,
+}
+
+/// See [`Deliveries`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Counts {
+    lines: u64,
+    expected: u64,
+    delivered: u64,
+    lost: u64,
+    late: u64,
+    duplicates: u64,
+    reordered: u64,
+    wrong: u64,
+    notices: u64,
+    gone: u64,
+}
+
+impl Ledger {
+    /// For as many lines in flight as there are `slots`, a power of two.
+    pub(super) fn new(slots: u64) -> Self {
+        Self {
+            lines: (0..slots).map(|_| Line::default()).collect(),
+            first: u64::MAX,
+            oldest: 0,
+            next: 0,
+            in_flight: 0,
+            seen: Counts::default(),
+            to_first: Latencies::new(),
+            to_median: Latencies::new(),
+        }
+    }
+
+    /// The lines from `first` on count.
+    pub(super) fn open(&mut self, first: u64) {
+        (self.first, self.oldest, self.next) = (first, first, first);
+    }
+
+    /// How many lines are neither everybody's nor given up.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// How many more there are places for.
+    pub(super) fn places(&self) -> u64 {
+        self.lines.len() as u64 - (self.next - self.oldest)
+    }
+
+    /// When the oldest line in flight was said.
+    pub(super) fn waiting_since(&self) -> Option<u64> {
+        (self.in_flight > 0).then(|| self.lines[self.slot(self.oldest)].said)
+    }
+
+    /// The next line is said to so many members, at least one; it was meant to be at `began`.
+    pub(super) fn say(&mut self, members: u32, began: u64, now: u64) {
+        let slot = self.slot(self.next);
+        self.lines[slot] = Line {
+            began,
+            said: now,
+            expected: members,
+            landmark: 1,
+            ..Line::default()
+        };
+        self.next += 1;
+        self.in_flight += 1;
+        self.seen.lines += 1;
+        self.seen.expected += u64::from(members);
+    }
+
+    /// What one member heard.
+    #[inline]
+    pub(super) fn hear(&mut self, heard: Heard, now: u64, run: &mut Run<'_>) {
+        match heard {
+            Heard::InTurn { from, count } => {
+                self.deliver(from.max(self.first), from + count, now, run);
+            }
+            heard => self.note(heard, now, run),
+        }
+    }
+
+    /// A member has heard the lines of these numbers.
+    #[inline]
+    fn deliver(&mut self, from: u64, to: u64, now: u64, run: &mut Run<'_>) {
+        let mut counted = 0;
+        for number in from..to {
+            if number < self.oldest {
+                self.seen.late += 1;
+                continue;
+            }
+            let slot = self.slot(number);
+            let line = &mut self.lines[slot];
+            line.heard += 1;
+            self.seen.delivered += 1;
+            counted += u64::from(run.book.counts(line.began, now));
+            if line.heard == line.landmark {
+                self.reach(slot, now, run);
+            }
+        }
+        run.book.delivered(now, counted);
+    }
+
+    #[cold]
+    fn note(&mut self, heard: Heard, now: u64, run: &mut Run<'_>) {
+        let kind = match heard {
+            Heard::InTurn { .. } => return,
+            Heard::Notice => {
+                self.seen.notices += 1;
+                return;
+            }
+            Heard::Overtaken(number) => {
+                if number >= self.first {
+                    let is_late = number < self.oldest;
+                    self.deliver(number, number + 1, now, run);
+                    if is_late {
+                        return;
+                    }
+                }
+                self.seen.reordered += 1;
+                Kind::Reordered
+            }
+            Heard::Duplicate => {
+                self.seen.duplicates += 1;
+                Kind::Duplicate
+            }
+            Heard::Wrong => {
+                self.seen.wrong += 1;
+                Kind::WrongAnswer
+            }
+        };
+        run.book.failed(run.phase, kind, now, now);
+    }
+
+    /// A count at which something happens.
+    fn reach(&mut self, slot: usize, now: u64, run: &mut Run<'_>) {
+        let line = &mut self.lines[slot];
+        if line.heard == 1 {
+            line.first = now;
+        }
+        if line.heard == line.half() {
+            line.median = now;
+        }
+        if line.heard < line.can() {
+            return line.aim();
+        }
+        line.is_over = true;
+        let line = *line;
+        self.in_flight -= 1;
+        if line.missed > 0 {
+            run.book.lost(line.began, now);
+        } else {
+            run.book.answered(line.began, now, 1);
+            if run.book.counts(line.began, now) {
+                self.to_first
+                    .record(line.first.saturating_sub(line.began), 1);
+                self.to_median
+                    .record(line.median.saturating_sub(line.began), 1);
+            }
+        }
+        self.pass_over();
+    }
+
+    /// What is over is not in flight.
+    fn pass_over(&mut self) {
+        while self.oldest < self.next && self.lines[self.slot(self.oldest)].is_over {
+            self.oldest += 1;
+        }
+    }
+
+    /// Lines that were not everywhere within the timeout are lost to the others; they were said in
+    /// order, so the oldest come first.
+    pub(super) fn give_up(&mut self, now: u64, run: &mut Run<'_>) {
+        let timeout = nanos(run.plan.timeout);
+        while self.oldest < self.next {
+            let slot = self.slot(self.oldest);
+            let line = &mut self.lines[slot];
+            if now.saturating_sub(line.said) < timeout {
+                break;
+            }
+            line.is_over = true;
+            let (began, left) = (line.began, line.can() - line.heard);
+            self.in_flight -= 1;
+            self.seen.lost += u64::from(left);
+            run.book.lost(began, now);
+            run.book.failed(run.phase, Kind::Timeout, began, now);
+            self.pass_over();
+        }
+    }
+
+    /// A member has gone: what it lacks it will never hear.
+    pub(super) fn lose(&mut self, ear: &Ear, now: u64, run: &mut Run<'_>) {
+        self.seen.gone += 1;
+        for number in self.oldest..self.next {
+            let slot = self.slot(number);
+            let line = &mut self.lines[slot];
+            if line.is_over || !ear.lacks(number) {
+                continue;
+            }
+            line.missed += 1;
+            self.seen.lost += 1;
+            if line.heard == line.can() {
+                self.reach(slot, now, run);
+            } else {
+                line.aim();
+            }
+        }
+    }
+
+    /// All that was seen; `lines_per_s` is known elsewhere.
+    pub(super) fn deliveries(&self, lines_per_s: f64) -> Deliveries {
+        let seen = self.seen;
+        Deliveries {
+            lines: seen.lines,
+            expected: seen.expected,
+            delivered: seen.delivered,
+            lost: seen.lost,
+            late: seen.late,
+            duplicates: seen.duplicates,
+            reordered: seen.reordered,
+            wrong: seen.wrong,
+            notices: seen.notices,
+            gone: seen.gone,
+            lines_per_s: round(lines_per_s, 1),
+            first_us: self.to_first.summary(),
+            median_us: self.to_median.summary(),
+        }
+    }
+
+    #[inline]
+    fn slot(&self, number: u64) -> usize {
+        // Below the number of slots, which fits.
+        (number & (self.lines.len() as u64 - 1)) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::plan::{Amount, Endpoint, Mode, Plan};
+
+    /// A run of ten lines in which everything counts, to be told what is heard.
+    fn with(test: impl FnOnce(&mut Ledger, &mut Run<'_>)) {
+        let endpoint = Endpoint::Unix("/x".into());
+        let mut plan = Plan::new(endpoint, Mode::Fanout { any_prefix: false });
+        (plan.amount, plan.warmup) = (Amount::Count(10), std::time::Duration::ZERO);
+        plan.timeout = std::time::Duration::from_nanos(1_000);
+        let mut watcher = |_| {};
+        let mut run = Run::connecting(&plan, &mut watcher);
+        run.warm_up(0, 0);
+        let mut ledger = Ledger::new(16);
+        ledger.open(100);
+        test(&mut ledger, &mut run);
+    }
+
+    fn in_turn(from: u64, count: u64) -> Heard {
+        Heard::InTurn { from, count }
+    }
+
+    #[test]
+    fn a_line_is_looked_at_at_its_first_its_half_and_its_last() {
+        with(|ledger, run| {
+            ledger.say(5, 1_000, 2_000);
+            for at in [11_000, 12_000, 21_000, 22_000, 31_000] {
+                assert_eq!(ledger.in_flight(), 1);
+                ledger.hear(in_turn(100, 1), at, run);
+            }
+            assert_eq!((ledger.in_flight(), ledger.places()), (0, 16));
+            let deliveries = ledger.deliveries(0.0);
+            assert_eq!((deliveries.expected, deliveries.delivered), (5, 5));
+            assert_eq!((run.book.answers, run.book.achieved()), (1, 5));
+            assert_eq!(deliveries.first_us.max, 10.0);
+            assert_eq!(deliveries.median_us.max, 20.0);
+            assert_eq!(run.book.latencies.summary().max, 30.0);
+        });
+    }
+
+    #[test]
+    fn who_goes_has_lost_what_it_had_not_heard() {
+        with(|ledger, run| {
+            (0..2).for_each(|_| ledger.say(3, 0, 0));
+            // One hears the first line and goes, one hears both.
+            ledger.hear(in_turn(100, 1), 5, run);
+            ledger.hear(in_turn(100, 2), 5, run);
+            ledger.lose(&Ear::new(101), 6, run);
+            assert_eq!((ledger.seen.lost, ledger.in_flight()), (1, 2));
+            // The third hears both: the first is everybody's, the second is not.
+            ledger.hear(in_turn(100, 2), 7, run);
+            let seen = ledger.seen;
+            assert_eq!((seen.expected, seen.delivered, seen.lost), (6, 5, 1));
+            assert_eq!((seen.gone, ledger.in_flight()), (1, 0));
+            assert_eq!((run.book.answers, run.book.unanswered), (1, 1));
+            // Where nobody is left who could hear it, a line is over at once.
+            ledger.say(1, 8, 8);
+            ledger.lose(&Ear::new(102), 9, run);
+            assert_eq!((ledger.seen.lost, ledger.in_flight()), (2, 0));
+        });
+    }
+
+    #[test]
+    fn what_is_not_everywhere_in_time_is_lost_and_then_late() {
+        with(|ledger, run| {
+            ledger.say(2, 0, 0);
+            ledger.say(2, 0, 500);
+            ledger.hear(in_turn(100, 2), 900, run);
+            ledger.hear(in_turn(101, 1), 950, run);
+            // The second is everybody's, but keeps its place as long as the first.
+            assert_eq!((ledger.in_flight(), ledger.places()), (1, 14));
+            ledger.give_up(999, run);
+            assert_eq!(ledger.in_flight(), 1);
+            ledger.give_up(1_000, run);
+            assert_eq!((ledger.in_flight(), ledger.places()), (0, 16));
+            ledger.hear(Heard::Overtaken(100), 1_100, run);
+            let seen = ledger.seen;
+            assert_eq!((seen.expected, seen.delivered, seen.lost), (4, 3, 1));
+            assert_eq!((seen.late, seen.reordered), (1, 0));
+            assert_eq!((run.book.errors.timeout, run.book.errors.total), (1, 1));
+        });
+    }
+
+    #[test]
+    fn probes_are_not_deliveries() {
+        with(|ledger, run| {
+            ledger.say(1, 0, 0);
+            ledger.hear(in_turn(98, 3), 5, run);
+            ledger.hear(Heard::Overtaken(97), 5, run);
+            let seen = ledger.seen;
+            assert_eq!((seen.delivered, seen.late, seen.reordered), (1, 0, 1));
+        });
+    }
+}

@@ -1,0 +1,259 @@
+//! One speaks, and a room of members hears it: how many lines reach them a second, and how long it
+//! takes until the first, the median and the last of them has a line.
+//!
+//! It does not know the protocol of a chat, but that a line which is said comes to every other member
+//! as a line, with something before it. In reading order:
+//!
+//! - `script`: what is said, and what must be heard. `ear`: what one member hears.
+//! - `ledger`: who has heard which line. `deliveries`: the sums.
+//! - `room`: who is there. `gathering`: how they come. `speech`: how lines leave.
+//!
+//! Before anything is measured, the speaker asks until every member has heard it, so that nobody is
+//! missing who was only slow to come in. The model is *closed*, where a line follows on one that
+//! everybody has, with `pipeline` of them in flight, or *open*, where each line has its time.
+
+mod deliveries;
+mod ear;
+mod gathering;
+mod ledger;
+mod room;
+mod script;
+mod speech;
+
+use std::hash::{BuildHasher, RandomState};
+
+use mio::event::Event;
+use rustix::io::Errno;
+
+use self::gathering::Probing;
+use self::ledger::Ledger;
+use self::room::{Room, Seat};
+use self::script::Script;
+use self::speech::Speech;
+use super::LoadError;
+use super::book::{Kind, Phase, nanos};
+use super::dial::{self, Dialer};
+use super::lookout::{ALARM, Lookout};
+use super::plan::{Mode, Model, Plan, Target};
+use super::report::{Held, Report};
+use super::run::{Run, Watcher};
+
+pub use self::deliveries::Deliveries;
+pub(super) use self::script::WINDOW_MAX;
+
+/// One read takes at most this much.
+const READ_BYTES: usize = 256 * 1024;
+/// How often one member is read before the others have their turn: a server that never stops must not
+/// stop us.
+const HELPING: usize = 16;
+
+/// How far the members are.
+#[derive(Debug)]
+enum Stage {
+    /// On the way.
+    Dialling,
+    /// Connected; the speaker asks who hears.
+    Probing(Probing),
+    /// In the room.
+    Talking,
+}
+
+/// A fan-out in progress.
+#[derive(Debug)]
+pub(super) struct Fanout<'p> {
+    run: Run<'p>,
+    stage: Stage,
+    dialer: Dialer,
+    lookout: Lookout,
+    incoming: Box<[u8]>,
+    room: Room,
+    script: Script,
+    speech: Speech,
+    ledger: Ledger,
+    /// Seats that had their helping, and have more to be read.
+    unread: Vec<usize>,
+    /// Since when a listener's queue has been full, and until when it is left alone.
+    delayed_since: Option<u64>,
+    rests_until: u64,
+    next_look: u64,
+    /// Open model: whether there was no place for a line that was due, and since when there is one.
+    was_full: bool,
+    room_since: u64,
+}
+
+impl<'p> Fanout<'p> {
+    /// Gets everything ready that a run needs, so that it need not allocate later.
+    pub(super) fn new(
+        plan: &'p Plan,
+        target: &Target,
+        watcher: Watcher<'p>,
+    ) -> Result<Self, LoadError> {
+        let run = Run::connecting(plan, watcher);
+        let (is_open, window) = match plan.model {
+            Model::Closed => (false, plan.pipeline),
+            Model::Open { .. } => (true, Script::window_of(plan.size)),
+        };
+        // A number of its own for each run: what the server tells of an earlier one, or of one beside
+        // it, is not ours. What is left of the numbers lasts for days.
+        let first = RandomState::new().hash_one(plan.size) >> 25;
+        let any_prefix = matches!(plan.mode, Mode::Fanout { any_prefix: true });
+        let script = Script::new(plan.size, window, first, any_prefix);
+        Ok(Self {
+            stage: Stage::Dialling,
+            dialer: Dialer::new(plan, target)?,
+            lookout: Lookout::new(run.watch, plan.spin, is_open)?,
+            incoming: vec![0; READ_BYTES].into_boxed_slice(),
+            room: Room::new(plan.connections),
+            speech: Speech::new(first),
+            ledger: Ledger::new(script.slots()),
+            script,
+            unread: Vec::new(),
+            delayed_since: None,
+            rests_until: 0,
+            next_look: 0,
+            was_full: false,
+            room_since: 0,
+            run,
+        })
+    }
+
+    /// Runs to the end.
+    pub(super) fn run(mut self) -> Result<Report, LoadError> {
+        let mut now = self.run.watch.nanos();
+        let mut woke = now;
+        while !self.is_over() {
+            self.run.turn_the_page(now, self.lookout.spun); // warm-up, measuring, the end
+            self.let_go(now); // which lines took too long, and who did on the way
+            self.dial(now); // who is to be connected
+            self.gather(now); // whether all of them hear
+            self.say(); // the lines that are due
+            let asleep = self.run.turned(woke);
+            let until = self.next_event(asleep);
+            self.lookout.wait(asleep, until)?; // the only place that sleeps
+            woke = self.run.watch.nanos();
+            self.attend(); // who became readable, who became writable
+            now = self.run.watch.nanos(); // what began before this is of the page before
+        }
+        Ok(self.report(now))
+    }
+
+    fn is_over(&self) -> bool {
+        let nobody_waits = self.ledger.in_flight() == 0;
+        let nobody_hears = self.room.members == 0;
+        let nobody_speaks = !self.room.has_speaker() && nobody_waits;
+        match (&self.stage, self.run.phase) {
+            (Stage::Dialling, _) => false,
+            (_, Phase::Draining) if nobody_waits && self.run.nobody_comes() => true,
+            _ => nobody_hears || nobody_speaks,
+        }
+    }
+
+    /// When the loop has something to do, even if nobody is heard.
+    fn next_event(&self, now: u64) -> u64 {
+        // A page that was turned may have been the last.
+        if !self.unread.is_empty() || self.is_over() {
+            return now;
+        }
+        let timeout = nanos(self.run.plan.timeout);
+        let gathering = match &self.stage {
+            Stage::Dialling if self.room.dialling > 0 => self.next_look,
+            Stage::Dialling => self.rests_until,
+            Stage::Probing(probing) => probing.next_event(timeout),
+            Stage::Talking => u64::MAX,
+        };
+        let lost = self.ledger.waiting_since();
+        let lost = lost.map_or(u64::MAX, |since| since.saturating_add(timeout));
+        let due = match &self.run.schedule {
+            Some(schedule) if self.room.has_speaker() => {
+                // Without a place, the next thing is that it is too late.
+                let wait = if self.places() > 0 { 0 } else { timeout };
+                let is_due =
+                    self.run.phase != Phase::Draining || self.run.book.has_due(schedule.next());
+                if is_due {
+                    schedule.next().saturating_add(wait)
+                } else {
+                    u64::MAX
+                }
+            }
+            _ => u64::MAX,
+        };
+        let page = self.run.next_page();
+        page.min(gathering).min(lost).min(due).max(now)
+    }
+
+    fn attend(&mut self) {
+        for index in std::mem::take(&mut self.unread) {
+            self.read(index, true);
+        }
+        let events = self.lookout.take();
+        for event in &events {
+            if event.token() != ALARM {
+                self.serve(event.token().0, event);
+            }
+        }
+        self.lookout.give_back(events);
+    }
+
+    /// No seat is taken twice, so an event for one that has gone finds nobody.
+    #[inline]
+    fn serve(&mut self, index: usize, event: &Event) {
+        if let Seat::Dialling { .. } = self.room.seat(index) {
+            self.welcome(index);
+        }
+        if event.is_writable() {
+            if index == self.room.speaker() {
+                self.speak();
+            }
+            self.greet(index);
+        }
+        if event.is_readable() || event.is_error() || event.is_priority() {
+            let to_the_end = event.is_read_closed() || event.is_error() || event.is_priority();
+            self.read(index, to_the_end);
+        }
+    }
+
+    /// Reads what is there, and hears it; `to_the_end` when a short read proves nothing.
+    #[inline]
+    fn read(&mut self, index: usize, to_the_end: bool) {
+        for _ in 0..HELPING {
+            let is_speaker = index == self.room.speaker();
+            let Some(guest) = self.room.guest(index) else {
+                return;
+            };
+            let n = match guest.stream.read(&mut self.incoming) {
+                Ok(0) => return self.fail(index, Kind::ShortAnswer, None),
+                Ok(n) => n,
+                Err(Errno::AGAIN) => return,
+                Err(errno) => return self.fail(index, dial::kind(errno), Some(errno)),
+            };
+            if !is_speaker {
+                // One look at the clock for all that came at once.
+                let now = self.run.watch.nanos();
+                let (ledger, run) = (&mut self.ledger, &mut self.run);
+                let heard = guest
+                    .ear
+                    .hear(&self.incoming[..n], &mut self.script, &mut |heard| {
+                        ledger.hear(heard, now, run);
+                    });
+                if heard.is_err() {
+                    return self.fail(index, Kind::WrongAnswer, None);
+                }
+            }
+            if n < self.incoming.len() && !to_the_end {
+                return;
+            }
+        }
+        self.unread.push(index);
+    }
+
+    fn report(self, now: u64) -> Report {
+        let held = Held {
+            asked: self.run.plan.connections,
+            held: self.room.members,
+        };
+        let mut report = self.run.report(now, self.lookout.spun, held);
+        let lines_per_s = report.requests.answered as f64 / report.elapsed_s.max(1e-6);
+        report.deliveries = Some(self.ledger.deliveries(lines_per_s));
+        report
+    }
+}

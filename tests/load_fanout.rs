@@ -1,0 +1,669 @@
+//! The fan-out of the load generator against broadcasters that keep to a script. Every count is exact.
+#![cfg(feature = "cli")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use onepoll::load::{self, Amount, Arrivals, Mode, Model, Plan, Report};
+
+const MEMBERS: usize = 5;
+/// Nothing that is awaited here may take as long.
+const DEADLINE: Duration = Duration::from_secs(20);
+const MS: f64 = 1_000.0;
+
+fn plan(endpoint: &str, lines: u64) -> Plan {
+    let mode = Mode::Fanout { any_prefix: false };
+    let mut plan = Plan::new(endpoint.parse().unwrap(), mode);
+    plan.connections = MEMBERS;
+    plan.amount = Amount::Count(lines);
+    plan.warmup = Duration::ZERO;
+    plan.timeout = DEADLINE;
+    plan
+}
+
+fn open(rate: f64) -> Model {
+    Model::Open {
+        rate,
+        arrivals: Arrivals::Constant,
+    }
+}
+
+/// What a member is told of one line.
+enum Told {
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// These, and then no more for good.
+    Last(Vec<u8>),
+    /// Nothing, and its connection is reset.
+    Reset,
+}
+
+/// What the member of this number, in the order in which they came, is told of a line: its number,
+/// where 0 is the first probe, and the line as a chat has it.
+type Script = fn(member: usize, number: usize, line: &[u8]) -> Told;
+
+fn good(_: usize, _: usize, line: &[u8]) -> Told {
+    Told::Bytes(line.to_vec())
+}
+
+/// A chat that tells everybody else what somebody says, as its script has it.
+fn broadcaster(script: Script) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        // The speaker comes last; only it says anything.
+        let mut members = Vec::new();
+        loop {
+            let (stream, _) = listener.accept().unwrap();
+            stream.set_nodelay(true).unwrap();
+            if members.len() < MEMBERS {
+                members.push(Some(stream));
+                continue;
+            }
+            broadcast(BufReader::new(stream), std::mem::take(&mut members), script);
+        }
+    });
+    address
+}
+
+fn broadcast(
+    mut speaker: BufReader<TcpStream>,
+    mut members: Vec<Option<TcpStream>>,
+    script: Script,
+) {
+    let mut line = b"eva: ".to_vec();
+    for number in 0.. {
+        line.truncate(5);
+        if speaker.read_until(b'\n', &mut line).unwrap_or(0) == 0 {
+            return;
+        }
+        for (index, member) in members.iter_mut().enumerate() {
+            let Some(stream) = member else { continue };
+            // Whoever listened may have gone.
+            match script(index, number, &line) {
+                Told::Bytes(bytes) => drop(stream.write_all(&bytes)),
+                Told::Last(bytes) => {
+                    drop(stream.write_all(&bytes));
+                    *member = None;
+                }
+                Told::Reset => {
+                    rustix::net::sockopt::set_socket_linger(&*stream, Some(Duration::ZERO))
+                        .unwrap();
+                    *member = None;
+                }
+            }
+        }
+    }
+}
+
+/// Lines, expected, delivered, lost, late, duplicates, reordered, wrong, notices, gone.
+fn counts(report: &Report) -> [u64; 10] {
+    let seen = report.deliveries.unwrap();
+    assert_eq!(seen.expected, seen.delivered + seen.lost, "{report}");
+    [
+        seen.lines,
+        seen.expected,
+        seen.delivered,
+        seen.lost,
+        seen.late,
+        seen.duplicates,
+        seen.reordered,
+        seen.wrong,
+        seen.notices,
+        seen.gone,
+    ]
+}
+
+#[track_caller]
+fn is_flawless(report: &Report, lines: u64, members: u64) {
+    let all = lines * members;
+    assert_eq!(
+        counts(report)[..8],
+        [lines, all, all, 0, 0, 0, 0, 0],
+        "{report}"
+    );
+    assert_eq!(report.requests.asked, lines, "{report}");
+    assert_eq!(report.requests.answered, lines, "{report}");
+    assert_eq!(report.latency_us.count, lines, "{report}");
+    let seen = report.deliveries.unwrap();
+    assert_eq!((seen.first_us.count, seen.median_us.count), (lines, lines));
+    assert!(seen.first_us.max <= report.latency_us.max, "{report}");
+    assert_eq!(report.connections.held as u64, members, "{report}");
+    assert!(!report.has_errors(), "{report}");
+}
+
+#[test]
+fn a_good_broadcaster_delivers_everything() {
+    let address = broadcaster(good).to_string();
+    for (size, pipeline, model) in [
+        (8, 1, Model::Closed),
+        (64, 7, Model::Closed),
+        (64, 1, open(2_000.0)),
+        (20_000, 16, Model::Closed),
+        (8191, 64, open(4_000.0)),
+    ] {
+        let mut plan = plan(&address, 300);
+        (plan.size, plan.pipeline, plan.model) = (size, pipeline, model);
+        let report = load::run(&plan).unwrap();
+        is_flawless(&report, 300, MEMBERS as u64);
+        // 1500 deliveries of 300 lines.
+        let seen = report.deliveries.unwrap();
+        let ratio = report.rate_per_s / seen.lines_per_s;
+        assert!((ratio - 5.0).abs() < 0.01, "{ratio}\n{report}");
+        let rate = 1_500.0 / report.elapsed_s;
+        assert!((report.rate_per_s / rate - 1.0).abs() < 0.001, "{report}");
+    }
+}
+
+#[test]
+fn a_warm_up_is_not_measured() {
+    let mut plan = plan(&broadcaster(good).to_string(), 50);
+    plan.warmup = Duration::from_millis(50);
+    let report = load::run(&plan).unwrap();
+    assert_eq!(report.requests.answered, 50, "{report}");
+    assert_eq!(report.latency_us.count, 50, "{report}");
+    assert!(report.deliveries.unwrap().lines > 50, "{report}");
+}
+
+#[test]
+fn it_can_be_told_how_long_instead_of_how_much() {
+    let mut plan = plan(&broadcaster(good).to_string(), 1);
+    (plan.amount, plan.pipeline) = (Amount::For(Duration::from_millis(200)), 4);
+    let report = load::run(&plan).unwrap();
+    assert!((0.2..0.3).contains(&report.elapsed_s), "{report}");
+    let (seen, requests) = (report.deliveries.unwrap(), report.requests);
+    assert_eq!(seen.lines, requests.answered + requests.late, "{report}");
+    assert!(requests.late <= 4 && !report.has_errors(), "{report}");
+}
+
+#[test]
+fn crlf_notices_and_pieces_are_all_the_same() {
+    let address = broadcaster(|member, number, line| {
+        let text = line.strip_suffix(b"\n").unwrap();
+        let mut bytes = match number % 3 {
+            0 => b"* somebody came\r\n".to_vec(),
+            _ => Vec::new(),
+        };
+        bytes.extend_from_slice(text);
+        bytes.extend_from_slice(b"\r\n* half");
+        // Member 0 has none behind its line.
+        let notice = bytes.len() - 6;
+        match member {
+            0 => bytes.truncate(notice),
+            _ => bytes.extend_from_slice(b" a notice\r\n"),
+        }
+        Told::Bytes(bytes)
+    });
+    let mut plan = plan(&address.to_string(), 99);
+    plan.pipeline = 3;
+    let report = load::run(&plan).unwrap();
+    is_flawless(&report, 99, 5);
+    // Of a hundred lines, a probe among them, 34 follow a notice, for each member, and four members
+    // hear one behind each.
+    assert_eq!(
+        report.deliveries.unwrap().notices,
+        5 * 34 + 4 * 100,
+        "{report}"
+    );
+}
+
+#[test]
+fn every_tenth_line_that_one_member_does_not_get_is_lost() {
+    let address = broadcaster(|member, number, line| {
+        if member == 2 && number % 10 == 5 {
+            return Told::Bytes(Vec::new());
+        }
+        Told::Bytes(line.to_vec())
+    });
+    for (pipeline, model) in [(1, Model::Closed), (64, Model::Closed), (1, open(1_000.0))] {
+        let mut plan = plan(&address.to_string(), 100);
+        (plan.pipeline, plan.model) = (pipeline, model);
+        plan.timeout = Duration::from_millis(300);
+        let report = load::run(&plan).unwrap();
+        // Lines 1 to 100, after a probe.
+        assert_eq!(
+            counts(&report),
+            [100, 500, 490, 10, 0, 0, 0, 0, 0, 0],
+            "{report}"
+        );
+        assert_eq!(report.requests.answered, 90, "{report}");
+        assert_eq!(report.requests.unanswered, 10, "{report}");
+        assert_eq!(report.latency_us.count, 90, "{report}");
+        assert_eq!(
+            (report.errors.timeout, report.errors.total),
+            (10, 10),
+            "{report}"
+        );
+    }
+}
+
+#[test]
+fn doubled_overtaken_and_false_lines_are_told_apart() {
+    let address = broadcaster(|member, number, line| {
+        let mut bytes = line.to_vec();
+        match (member, number % 10) {
+            (1, 3) => bytes.extend_from_slice(line),
+            // In the number, in the text, in the name.
+            (2, 4) => bytes[6] ^= 1,
+            (2, 5) => bytes[40] ^= 1,
+            (2, 6) => bytes[1] ^= 1,
+            // Not the end of it.
+            (3, 7) => drop(bytes.drain(30..40)),
+            (4, 8) => bytes.clear(),
+            _ => {}
+        }
+        Told::Bytes(bytes)
+    });
+    let mut plan = plan(&address.to_string(), 50);
+    plan.pipeline = 50;
+    plan.timeout = Duration::from_millis(300);
+    let report = load::run(&plan).unwrap();
+    assert_eq!(
+        counts(&report),
+        [50, 250, 225, 25, 0, 5, 0, 20, 0, 0],
+        "{report}"
+    );
+    let errors = report.errors;
+    assert_eq!(
+        (errors.wrong_answer, errors.duplicate, errors.timeout),
+        (20, 5, 25),
+        "{report}"
+    );
+    assert_eq!(errors.total, 50, "{report}");
+    assert_eq!(report.requests.answered, 25, "{report}");
+}
+
+#[test]
+fn who_hears_lines_in_another_order_hears_all_of_them() {
+    let address = broadcaster(|member, number, line| {
+        if member != 3 {
+            return Told::Bytes(line.to_vec());
+        }
+        HELD.with_borrow_mut(|held| match held.take() {
+            _ if number == 0 => Told::Bytes(line.to_vec()),
+            None => {
+                *held = Some(line.to_vec());
+                Told::Bytes(Vec::new())
+            }
+            Some(before) => Told::Bytes([line, &before].concat()),
+        })
+    });
+    let mut plan = plan(&address.to_string(), 40);
+    plan.pipeline = 2;
+    let report = load::run(&plan).unwrap();
+    assert_eq!(
+        counts(&report),
+        [40, 200, 200, 0, 0, 0, 20, 0, 0, 0],
+        "{report}"
+    );
+    assert_eq!(report.requests.answered, 40, "{report}");
+    assert_eq!(
+        (report.errors.reordered, report.errors.total),
+        (20, 20),
+        "{report}"
+    );
+}
+
+thread_local! {
+    /// A line that one member is told later.
+    static HELD: std::cell::RefCell<Option<Vec<u8>>> = const { std::cell::RefCell::new(None) };
+}
+
+#[test]
+fn a_line_after_its_time_is_late() {
+    let address = broadcaster(|member, number, line| {
+        HELD.with_borrow_mut(|held| match (member, number) {
+            (3, 1) => {
+                *held = Some(line.to_vec());
+                Told::Bytes(Vec::new())
+            }
+            (3, 30) => Told::Bytes([&held.take().unwrap(), line].concat()),
+            _ => Told::Bytes(line.to_vec()),
+        })
+    });
+    let mut plan = plan(&address.to_string(), 40);
+    plan.model = open(50.0);
+    plan.timeout = Duration::from_millis(250);
+    let report = load::run(&plan).unwrap();
+    assert_eq!(
+        counts(&report),
+        [40, 200, 199, 1, 1, 0, 0, 0, 0, 0],
+        "{report}"
+    );
+    assert_eq!(report.requests.answered, 39, "{report}");
+}
+
+#[test]
+fn a_member_that_goes_is_one_error_and_no_more_is_expected_of_it() {
+    for (script, kind) in [
+        (
+            (|member, number, line| match (member, number) {
+                (1, 20) => Told::Reset,
+                _ => Told::Bytes(line.to_vec()),
+            }) as Script,
+            "reset",
+        ),
+        (
+            |member, number, line| match (member, number) {
+                (1, 19) => Told::Last(line.to_vec()),
+                _ => Told::Bytes(line.to_vec()),
+            },
+            "short",
+        ),
+        (
+            // Half of line 20, and that is all.
+            |member, number, line| match (member, number) {
+                (1, 20) => Told::Last(line[..20].to_vec()),
+                _ => Told::Bytes(line.to_vec()),
+            },
+            "short",
+        ),
+    ] {
+        // One line after the other: what member 1 lacks is line 20 alone, or nothing.
+        let report = load::run(&plan(&broadcaster(script).to_string(), 50)).unwrap();
+        let seen = report.deliveries.unwrap();
+        assert_eq!((seen.lines, seen.gone), (50, 1), "{report}");
+        assert_eq!(seen.expected, seen.delivered + seen.lost, "{report}");
+        assert_eq!(report.connections.held, 4, "{report}");
+        assert_eq!(report.errors.total, 1, "{report}");
+        let counted = match kind {
+            "reset" => report.errors.reset,
+            _ => report.errors.short_answer,
+        };
+        assert_eq!(counted, 1, "{kind} {report}");
+        // 19 lines to five and 30 to four. Line 20 is said to five, unless the end came first.
+        assert_eq!(seen.delivered, 19 * 5 + 31 * 4, "{report}");
+        assert_eq!(report.requests.answered + seen.lost, 50, "{report}");
+        assert!(seen.lost <= 1, "{report}");
+    }
+}
+
+#[test]
+fn what_is_slow_to_one_member_is_slow_to_the_last_alone() {
+    let address = slow_to_one(Duration::from_millis(50));
+    for model in [Model::Closed, open(10.0)] {
+        let mut plan = plan(&address.to_string(), 10);
+        plan.model = model;
+        let report = load::run(&plan).unwrap();
+        is_flawless(&report, 10, MEMBERS as u64);
+        let seen = report.deliveries.unwrap();
+        assert!(report.latency_us.p50 >= 50.0 * MS * 0.999, "{report}");
+        assert!(report.latency_us.p50 < 90.0 * MS, "{report}");
+        assert!(seen.first_us.p50 < 25.0 * MS, "{report}");
+        assert!(seen.median_us.p50 < 25.0 * MS, "{report}");
+    }
+}
+
+/// A good broadcaster that tells the first member everything `delay` later.
+fn slow_to_one(delay: Duration) -> SocketAddr {
+    let (later, lines) = mpsc::channel::<(TcpStream, Vec<u8>)>();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        let (_keep, never) = mpsc::channel::<()>();
+        // Each is said before the next one comes, so their delays do not add up.
+        while let Ok((mut stream, line)) = lines.recv() {
+            assert_eq!(never.recv_timeout(delay), Err(RecvTimeoutError::Timeout));
+            let _ = stream.write_all(&line);
+        }
+    });
+    thread::spawn(move || {
+        loop {
+            let members: Vec<_> = (0..MEMBERS).map(|_| listener.accept().unwrap().0).collect();
+            let mut speaker = BufReader::new(listener.accept().unwrap().0);
+            let mut line = Vec::new();
+            while speaker.read_until(b'\n', &mut line).unwrap_or(0) > 0 {
+                for (index, member) in members.iter().enumerate() {
+                    if index == 0 {
+                        let member = member.try_clone().unwrap();
+                        later.send((member, line.clone())).unwrap();
+                    } else {
+                        let mut member = member;
+                        let _ = member.write_all(&line);
+                    }
+                }
+                line.clear();
+            }
+        }
+    });
+    address
+}
+
+#[test]
+fn where_nobody_answers_it_ends_at_the_timeout() {
+    let silent = broadcaster(|_, _, _| Told::Bytes(Vec::new())).to_string();
+    let deaf = broadcaster(|member, _, line| match member {
+        0 | 3 => Told::Bytes(Vec::new()),
+        _ => Told::Bytes(line.to_vec()),
+    })
+    .to_string();
+    let mut plan = plan(&silent, 20);
+    plan.timeout = Duration::from_millis(200);
+    let report = load::run(&plan).unwrap();
+    assert_eq!(
+        (report.errors.timeout, report.errors.total),
+        (5, 5),
+        "{report}"
+    );
+    assert_eq!(counts(&report), [0, 0, 0, 0, 0, 0, 0, 0, 0, 5], "{report}");
+    assert_eq!(report.connections.held, 0, "{report}");
+    // Some hear: it goes on with them.
+    plan.endpoint = deaf.parse().unwrap();
+    let report = load::run(&plan).unwrap();
+    assert_eq!(
+        (report.errors.timeout, report.errors.total),
+        (2, 2),
+        "{report}"
+    );
+    assert_eq!(counts(&report)[..4], [20, 60, 60, 0], "{report}");
+    // Everybody heard the probe, and that was all.
+    let mute = broadcaster(|_, number, line| match number {
+        0 => Told::Bytes(line.to_vec()),
+        _ => Told::Bytes(Vec::new()),
+    });
+    plan.endpoint = mute.to_string().parse().unwrap();
+    plan.pipeline = 4;
+    let report = load::run(&plan).unwrap();
+    assert_eq!(
+        counts(&report),
+        [20, 100, 0, 100, 0, 0, 0, 0, 0, 0],
+        "{report}"
+    );
+    assert_eq!(
+        (report.errors.timeout, report.requests.unanswered),
+        (20, 20),
+        "{report}"
+    );
+    // Nobody is there at all.
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    plan.endpoint = nobody.to_string().parse().unwrap();
+    let report = load::run(&plan).unwrap();
+    assert_eq!(
+        (report.errors.refused, report.errors.total),
+        (6, 6),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_speaker_that_is_thrown_out_ends_the_run() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        let mut members: Vec<_> = (0..MEMBERS).map(|_| listener.accept().unwrap().0).collect();
+        let mut speaker = BufReader::new(listener.accept().unwrap().0);
+        let mut line = Vec::new();
+        for _ in 0..11 {
+            line.clear();
+            speaker.read_until(b'\n', &mut line).unwrap();
+            members
+                .iter_mut()
+                .for_each(|member| member.write_all(&line).unwrap());
+        }
+        drop(speaker);
+        let _ = listener.accept();
+    });
+    let mut plan = plan(&address, 100);
+    plan.timeout = Duration::from_millis(300);
+    let report = load::run(&plan).unwrap();
+    assert_eq!(report.requests.answered, 10, "{report}");
+    assert!(
+        report.errors.short_answer + report.errors.reset == 1,
+        "{report}"
+    );
+    assert_eq!(report.connections.held, 5, "{report}");
+}
+
+#[test]
+fn other_broadcasters_want_a_hello_and_put_a_time_before_a_line() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        loop {
+            let mut guests: Vec<_> = (0..=MEMBERS)
+                .map(|_| BufReader::new(listener.accept().unwrap().0))
+                .collect();
+            let mut line = String::new();
+            for guest in &mut guests {
+                line.clear();
+                guest.read_line(&mut line).unwrap();
+                assert_eq!(line, "SUBSCRIBE room\r\n");
+            }
+            for number in 10.. {
+                line.clear();
+                // The speaker hears itself as well.
+                if guests[MEMBERS].read_line(&mut line).unwrap_or(0) == 0 {
+                    break;
+                }
+                for guest in &mut guests {
+                    let _ = write!(guest.get_mut(), "[12:00:{number}] eva: {line}");
+                }
+            }
+        }
+    });
+    let mut plan = plan(&address, 80);
+    plan.hello = b"SUBSCRIBE room\r\n".to_vec();
+    plan.mode = Mode::Fanout { any_prefix: true };
+    is_flawless(&load::run(&plan).unwrap(), 80, 5);
+    plan.mode = Mode::Fanout { any_prefix: false };
+    plan.timeout = Duration::from_millis(100);
+    plan.amount = Amount::Count(2);
+    let report = load::run(&plan).unwrap();
+    assert_eq!(
+        counts(&report),
+        [2, 10, 0, 10, 0, 0, 0, 10, 0, 0],
+        "{report}"
+    );
+}
+
+/// Our own server, as it is started; it ends when this is dropped.
+struct Server {
+    child: Child,
+    endpoint: String,
+}
+
+impl Server {
+    fn start(endpoint: &str) -> Server {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_onepoll"))
+            .args(["serve", endpoint])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (tell, told) = mpsc::channel();
+        let output = BufReader::new(child.stderr.take().unwrap());
+        thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if let Some((_, endpoint)) = line.split_once("listening on ") {
+                    let _ = tell.send(endpoint.to_owned());
+                }
+            }
+        });
+        let endpoint = told.recv_timeout(DEADLINE).unwrap();
+        Server { child, endpoint }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+#[test]
+fn our_own_chat_delivers_everything() {
+    let server = Server::start("chat://127.0.0.1:0?flood=off&history=50");
+    let mut plan = plan(&server.endpoint, 2_000);
+    (plan.connections, plan.pipeline) = (50, 32);
+    // Twice: the second room begins with what was said in the first.
+    for _ in 0..2 {
+        let report = load::run(&plan).unwrap();
+        is_flawless(&report, 2_000, 50);
+        assert_eq!(report.errors.total, 0, "{report}");
+    }
+    plan.amount = Amount::Count(300);
+    plan.model = open(1_000.0);
+    is_flawless(&load::run(&plan).unwrap(), 300, 50);
+}
+
+#[test]
+fn the_command_line_says_what_it_saw_and_whether_it_was_well() {
+    let bench = |endpoint: &str, more: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_onepoll"))
+            .args(["bench", "fanout", endpoint])
+            .args(more)
+            .output()
+            .unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    };
+    let server = Server::start("chat://127.0.0.1:0?flood=off");
+    let (code, text, error) = bench(&server.endpoint, &["-n", "100", "--hello", r"/nick eva\n"]);
+    assert_eq!(code, Some(0), "{text}{error}");
+    assert!(text.contains("one speaker to 100 members"), "{text}");
+    assert!(text.contains("10,000 of 10,000 (100 lines"), "{text}");
+    for name in ["deliveries /s", "to first ", "to median ", "to last "] {
+        assert!(text.contains(name), "{name} {text}");
+    }
+
+    let drops = broadcaster(|member, number, line| match (member, number) {
+        (0, 3) => Told::Bytes(Vec::new()),
+        (1, 4) => Told::Bytes([line, line].concat()),
+        _ => Told::Bytes(line.to_vec()),
+    });
+    let args = ["-n", "9", "-c", "5", "--timeout", "200ms", "--json"];
+    let (code, json, error) = bench(&drops.to_string(), &args);
+    assert_eq!(code, Some(1), "{json}{error}");
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["deliveries"]["lost"], 1, "{json}");
+    assert_eq!(json["errors"]["duplicate"], 1, "{json}");
+
+    for (args, why) in [
+        (&["-s", "7"][..], "the size of a line must be between 8"),
+        (&["--pipeline", "65537"], "the pipeline's depth"),
+        (&["--expect", "eof"], "does not go with `bench fanout`"),
+        (
+            &["--payload", "12345678"],
+            "does not go with `bench fanout`",
+        ),
+        (&["--hello", r"\q"], "after a backslash"),
+    ] {
+        let (code, _, error) = bench("127.0.0.1:9", args);
+        assert_eq!(code, Some(2), "{args:?}: {error}");
+        assert!(error.contains(why), "{args:?}: {error}");
+    }
+    let (code, _, error) = bench("udp://127.0.0.1:9", &[]);
+    assert_eq!(code, Some(2), "{error}");
+    assert!(error.contains("`bench fanout` cannot ask udp"), "{error}");
+}
