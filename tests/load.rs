@@ -304,6 +304,134 @@ fn a_source_address_is_dialled_from() {
     );
 }
 
+/// Echoes what is asked on each connection; the one numbered `at` does what `fault` does instead.
+fn asked_often(at: usize, fault: fn(&mut TcpStream, [u8; 64])) -> SocketAddr {
+    server(move |_, mut stream| {
+        for number in 0.. {
+            let Some(message) = hear(&mut stream) else {
+                return;
+            };
+            if number == at {
+                fault(&mut stream, message);
+                return;
+            }
+            stream.write_all(&message).unwrap();
+        }
+    })
+}
+
+#[test]
+fn each_connection_asks_as_often_as_it_is_told() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let address = server(move |_, mut stream| {
+        let mut heard = 0;
+        while let Some(message) = hear(&mut stream) {
+            heard += 1;
+            stream.write_all(&message).unwrap();
+        }
+        tell.send(heard).unwrap();
+    });
+    let open = Model::Open {
+        rate: 2_000.0,
+        arrivals: Arrivals::Constant,
+    };
+    for model in [Model::Closed, open] {
+        for close in [Close::ClientRst, Close::ClientFin] {
+            for (connections, count, each) in [(1, 1, 1), (1, 10, 3), (5, 40, 7), (20, 3, 100)] {
+                let mut plan = plan(address, Mode::Conn { close }, connections, count);
+                (plan.model, plan.requests_per_connection) = (model, each);
+                plan.timeout = Duration::from_secs(5);
+                let report = run(&plan);
+                assert!(!report.has_errors(), "{report}");
+                assert_eq!(
+                    (report.requests.asked, report.requests.answered),
+                    (count, count),
+                    "{report}"
+                );
+                assert_eq!(report.latency_us.count, count, "{report}");
+                assert_eq!(report.phases_us.first_byte.count, count, "{report}");
+                assert_eq!(report.requests_per_connection, Some(each));
+                let per_s = report.rate_per_s * each as f64;
+                assert!((report.requests_per_s - per_s).abs() < 1.0, "{report}");
+                for _ in 0..count {
+                    assert_eq!(told.recv(), Ok(each));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_server_that_closes_after_the_last_of_several_answers_is_awaited() {
+    let address = asked_often(3, |stream, message| stream.write_all(&message).unwrap());
+    let server = Mode::Conn {
+        close: Close::Server,
+    };
+    let mut plan = plan(address, server, 4, 40);
+    plan.requests_per_connection = 4;
+    let report = run(&plan);
+    assert_eq!(
+        (report.requests.answered, report.errors.total),
+        (40, 0),
+        "{report}"
+    );
+    assert!(report.phases_us.close.max > 0.0, "{report}");
+}
+
+#[test]
+fn a_connection_that_fails_at_any_of_its_requests_fails_once() {
+    type Fault = (fn(&mut TcpStream, [u8; 64]), fn(&Report) -> u64);
+    let short = |stream: &mut TcpStream, message: [u8; 64]| {
+        stream.write_all(&message[..63]).unwrap();
+    };
+    let lies = |stream: &mut TcpStream, mut message: [u8; 64]| {
+        message[63] ^= 1;
+        stream.write_all(&message).unwrap();
+        _ = stream.read(&mut [0]);
+    };
+    let twice = |stream: &mut TcpStream, message: [u8; 64]| {
+        stream.write_all(&[message, message].concat()).unwrap();
+        _ = stream.read(&mut [0]);
+    };
+    let resets = |stream: &mut TcpStream, _: [u8; 64]| reset(stream.try_clone().unwrap());
+    let silence = |stream: &mut TcpStream, _: [u8; 64]| _ = stream.read(&mut [0]);
+    let faults: [Fault; 5] = [
+        (short, |report| report.errors.short_answer),
+        (lies, |report| report.errors.wrong_answer),
+        (twice, |report| report.errors.wrong_answer),
+        (resets, |report| report.errors.reset),
+        (silence, |report| report.errors.timeout),
+    ];
+    for (fault, counted) in faults {
+        for at in [0, 1, 4] {
+            let mut plan = plan(asked_often(at, fault), RST, 3, 9);
+            plan.requests_per_connection = 5;
+            plan.timeout = Duration::from_millis(100);
+            let report = run(&plan);
+            assert_eq!(report.requests.asked, 9, "{at} {report}");
+            assert_eq!(report.requests.unanswered, 9, "{at} {report}");
+            assert_eq!(report.errors.total, 9, "{at} {report}");
+            assert_eq!(counted(&report), 9, "{at} {report}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_ends_its_connection_is_the_only_one() {
+    let mut plan = Plan::new("127.0.0.1:9".parse().unwrap(), RST);
+    plan.expect = load::Expect::Eof;
+    assert_eq!(plan.check(), Ok(()));
+    plan.requests_per_connection = 2;
+    let said = plan.check().unwrap_err().to_string();
+    assert!(said.contains("--requests must be 1, not 2"), "{said}");
+    plan.mode = Mode::Echo;
+    plan.expect = load::Expect::Echo;
+    let said = plan.check().unwrap_err().to_string();
+    assert!(said.contains("requests of a connection"), "{said}");
+    (plan.mode, plan.requests_per_connection) = (RST, 0);
+    assert!(plan.check().is_err());
+}
+
 #[test]
 fn the_json_has_the_fields_that_scripts_read() {
     let address = server(|_, stream| echo(stream));
@@ -316,6 +444,8 @@ fn the_json_has_the_fields_that_scripts_read() {
             "2",
             "-n",
             "10",
+            "--requests",
+            "3",
             "--json",
         ])
         .output()
@@ -335,10 +465,11 @@ fn the_json_has_the_fields_that_scripts_read() {
     assert_eq!(json["model"], "closed");
     assert_eq!(json["close"], "client-rst");
     assert_eq!(json["requests"]["answered"], 10);
+    assert_eq!(json["requests_per_connection"], 3);
     assert_eq!(
         keys(&json),
         "close connections datagrams elapsed_s endpoint errors expect generator hidden latency_us mode model other_error phases_us \
-         pipeline rate_per_s requests schedule schema seconds server size_bytes warmup_errors warmup_s"
+         pipeline rate_per_s requests requests_per_connection requests_per_s schedule schema seconds server size_bytes spectrum warmup_errors warmup_s"
     );
     assert_eq!(
         keys(&json["latency_us"]),

@@ -31,6 +31,10 @@ enum ModeArgs {
         /// Who closes, and how: `client-fin` leaves ports in `TIME_WAIT`, `server` needs one that hangs up
         #[arg(long, value_enum, default_value_t = CloseArg::ClientRst)]
         close: CloseArg,
+        /// How often a connection asks, one after the other, before it is closed. What is counted and
+        /// timed stays the connection: --count, --rate and --timeout are for all its requests together
+        #[arg(long, value_name = "COUNT", default_value_t = 1)]
+        requests: usize,
     },
     /// Connections that stay: send, await the whole of it back, send again
     Echo {
@@ -164,17 +168,21 @@ const WARMUP: Duration = Duration::from_millis(200);
 
 /// Runs the load and prints the result; 1 when anything failed.
 pub fn run(args: Args) -> Outcome {
-    let (common, mode, pipeline) = match args.mode {
-        ModeArgs::Conn { common, close } => {
+    let (common, mode, pipeline, requests) = match args.mode {
+        ModeArgs::Conn {
+            common,
+            close,
+            requests,
+        } => {
             let close = match close {
                 CloseArg::ClientRst => Close::ClientRst,
                 CloseArg::ClientFin => Close::ClientFin,
                 CloseArg::Server => Close::Server,
             };
-            (common, Mode::Conn { close }, 1)
+            (common, Mode::Conn { close }, 1, requests)
         }
-        ModeArgs::Echo { common, pipeline } => (common, Mode::Echo, pipeline),
-        ModeArgs::Udp { common, window } => (common.over_udp(), Mode::Udp, window),
+        ModeArgs::Echo { common, pipeline } => (common, Mode::Echo, pipeline, 1),
+        ModeArgs::Udp { common, window } => (common.over_udp(), Mode::Udp, window, 1),
         ModeArgs::Exec {
             common,
             command,
@@ -184,17 +192,18 @@ pub fn run(args: Args) -> Outcome {
                 FramingArg::I32 => Framing::I32,
                 FramingArg::Json => Framing::Json,
             };
-            return carry_out(common, Mode::Exec, 1, Some((command, framing)));
+            return carry_out(common, Mode::Exec, 1, 1, Some((command, framing)));
         }
-        ModeArgs::Hold { common } => (common.without_requests()?, Mode::Hold, 1),
+        ModeArgs::Hold { common } => (common.without_requests()?, Mode::Hold, 1, 1),
     };
-    carry_out(common, mode, pipeline, None)
+    carry_out(common, mode, pipeline, requests, None)
 }
 
 fn carry_out(
     common: Common,
     mode: Mode,
     pipeline: usize,
+    requests_per_connection: usize,
     exec: Option<(String, Framing)>,
 ) -> Outcome {
     let (text, expect) = match exec {
@@ -217,6 +226,7 @@ fn carry_out(
         }),
         connections: common.connections,
         pipeline,
+        requests_per_connection,
         size: text.as_ref().map_or(common.size, Vec::len),
         text,
         expect,

@@ -122,11 +122,12 @@ pub enum Phase {
 pub struct Phases {
     /// From dialling to being connected.
     pub connect: Latencies,
-    /// From being connected (`conn`) or asking (`echo`) to the first byte of the answer.
+    /// From being connected (`conn`) or asking (`echo`) to the first byte of the answer; where a
+    /// connection of `conn` asks several times, of its first.
     pub first_byte: Latencies,
-    /// From the first byte of the answer to its last.
+    /// From there to the last byte of the answer, or of the last of them.
     pub last_byte: Latencies,
-    /// From the last byte of the answer to the end of the connection.
+    /// From the last byte to the end of the connection.
     pub close: Latencies,
 }
 

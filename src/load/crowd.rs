@@ -42,6 +42,8 @@ pub(super) struct Guest {
     /// When dialling began, or was meant to.
     pub(super) began: u64,
     pub(super) stamps: Stamps,
+    /// `conn`: how often it is still to ask, once it is answered.
+    pub(super) more: usize,
     pub(super) talk: Talk,
 }
 
@@ -152,6 +154,7 @@ impl Crowd {
         index: usize,
         stream: Stream,
         (began, dialled): (u64, u64),
+        more: usize,
         talk: Talk,
     ) {
         self.dialling += 1;
@@ -165,6 +168,7 @@ impl Crowd {
                 dialled,
                 ..Stamps::default()
             },
+            more,
             talk,
         });
     }
@@ -265,7 +269,7 @@ impl Crowd {
         match guest.stage {
             Stage::Dialling => self.dialling -= 1,
             Stage::Ready | Stage::Talking => self.open -= 1,
-            // `conn` still awaited the end of its one request.
+            // `conn` still awaited the end of its last request.
             Stage::Leaving => {
                 self.open -= 1;
                 self.outstanding -= 1;

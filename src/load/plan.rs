@@ -28,6 +28,10 @@ pub struct Plan {
     pub connections: usize,
     /// How many requests a connection has in flight; 1 in [`Mode::Conn`].
     pub pipeline: usize,
+    /// How many requests a connection of [`Mode::Conn`] makes, one after the other, before it is
+    /// closed; 1 in the other modes, whose connections stay. What is counted, timed and limited by
+    /// the timeout is the connection, with all of them.
+    pub requests_per_connection: usize,
     /// How many bytes a message has.
     pub size: usize,
     /// The message itself, `size` bytes; none for one that differs from its neighbours.
@@ -51,7 +55,8 @@ pub struct Plan {
 /// What one request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Connect, send one message, await the whole of it back, close.
+    /// Connect, send a message, await the whole of it back, as often as
+    /// [`Plan::requests_per_connection`] says, close.
     Conn {
         /// Who closes, and how.
         close: Close,
@@ -156,6 +161,9 @@ pub enum PlanError {
         /// What was asked for.
         given: u64,
     },
+    /// Several answers, of which the first is to end its connection.
+    #[error("--expect eof: the first answer ends its connection, so --requests must be 1, not {0}")]
+    AfterTheEnd(usize),
     /// An answer that this mode cannot await.
     #[error("--expect {0} does not go with `bench {1}`")]
     Expect(String, &'static str),
@@ -189,6 +197,8 @@ pub const SIZE_BYTES_MAX: usize = 16 << 20;
 pub const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
 /// The ring of start times of one connection.
 pub const PIPELINE_MAX: usize = 1 << 16;
+/// What one connection can ask in about an hour.
+pub const REQUESTS_MAX: usize = 1_000_000_000;
 
 /// Ten times what one thread can send.
 pub const RATE_MAX: f64 = 1e7;
@@ -202,6 +212,7 @@ impl Plan {
             model: Model::Closed,
             connections: 50,
             pipeline: 1,
+            requests_per_connection: 1,
             size: 64,
             text: None,
             expect: Expect::Echo,
@@ -230,6 +241,14 @@ impl Plan {
         )?;
         if matches!(self.mode, Mode::Conn { .. } | Mode::Hold) {
             bounds("the pipeline's depth in this mode", self.pipeline, 1)?;
+        }
+        let requests = self.requests_per_connection;
+        if self.mode.keeps() {
+            bounds("the requests of a connection in this mode", requests, 1)?;
+        }
+        bounds("the requests of a connection", requests, REQUESTS_MAX)?;
+        if self.expect == Expect::Eof && requests > 1 {
+            return Err(PlanError::AfterTheEnd(requests));
         }
         if (self.mode == Mode::Udp) != matches!(self.endpoint, Endpoint::Udp(_)) {
             let endpoint = self.endpoint.to_string();

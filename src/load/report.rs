@@ -53,14 +53,18 @@ pub struct Report {
     pid: Option<u32>,
     /// Who closes, in `conn`.
     pub close: Option<Close>,
+    /// In `conn`: how often each connection asks. All that is counted and timed there is connections.
+    pub requests_per_connection: Option<usize>,
     /// Seconds before anything was counted.
     pub warmup_s: f64,
     /// Seconds that were measured.
     pub elapsed_s: f64,
     /// What was asked and answered.
     pub requests: Requests,
-    /// Answers while measuring, a second.
+    /// Answers while measuring, a second; in `conn` connections.
     pub rate_per_s: f64,
+    /// The same in requests: in `conn` several where a connection asks more than once.
+    pub requests_per_s: f64,
     /// In a closed model: what it did not see, if there was a stall.
     pub hidden: Option<Hidden>,
     /// From the beginning of a request (open model: when it was meant to begin) to its last byte, in microseconds; in `conn` from dialling to
@@ -122,11 +126,12 @@ impl Hidden {
 pub struct PhaseSummaries {
     /// From dialling to being connected.
     pub connect: Summary,
-    /// From being connected (`conn`) or asking (`echo`) to the first byte of the answer.
+    /// From being connected (`conn`) or asking (`echo`) to the first byte of the answer; where a
+    /// connection of `conn` asks several times, of its first.
     pub first_byte: Summary,
-    /// From the first byte of the answer to its last.
+    /// From there to the last byte of the answer, or of the last of them.
     pub last_byte: Summary,
-    /// From the last byte of the answer to the end of the connection; in `echo` of nothing.
+    /// From the last byte to the end of the connection; in `echo` of nothing.
     pub close: Summary,
 }
 
@@ -252,6 +257,7 @@ impl Report {
                 Mode::Conn { close } => Some(close),
                 _ => None,
             },
+            requests_per_connection: (!plan.mode.keeps()).then_some(plan.requests_per_connection),
             warmup_s: plan.warmup.as_secs_f64(),
             elapsed_s: round(Duration::from_nanos(elapsed).as_secs_f64(), 6),
             requests: Requests {
@@ -265,6 +271,7 @@ impl Report {
                 unanswered: book.unanswered,
             },
             rate_per_s,
+            requests_per_s: round(rate_per_s * plan.requests_per_connection as f64, 1),
             latency_us: book.latencies.summary(),
             spectrum: book.latencies.spectrum(),
             errors: book.errors,

@@ -24,13 +24,19 @@ impl fmt::Display for Report {
             self.endpoint,
             Grouped(connections.asked as u64)
         )?;
-        match self.close {
-            Some(close) => writeln!(
+        match (self.close, self.several()) {
+            (Some(close), None) => writeln!(
                 f,
                 "one message of {} B each, close: {close}",
                 self.size_bytes
             )?,
-            None => writeln!(
+            (Some(close), Some(several)) => writeln!(
+                f,
+                "{} messages of {} B each, one after the other, close: {close}",
+                Grouped(several),
+                self.size_bytes
+            )?,
+            (None, _) => writeln!(
                 f,
                 "{} in flight on each, {} B a message",
                 self.pipeline, self.size_bytes
@@ -56,10 +62,24 @@ impl fmt::Display for Report {
                 Grouped(hidden.not_asked)
             )?,
         }
+        let rate = Grouped(whole(self.rate_per_s));
+        let unit = match self.several() {
+            None => {
+                write!(f, "  rate       {rate} /s")?;
+                "answers"
+            }
+            Some(_) => {
+                let requests = Grouped(whole(self.requests_per_s));
+                write!(
+                    f,
+                    "  rate       {rate} connections /s, {requests} requests /s"
+                )?;
+                "connections"
+            }
+        };
         writeln!(
             f,
-            "  rate       {} /s   ({} answers in {:.3} s, after {:.3} s of warm-up)",
-            Grouped(whole(self.rate_per_s)),
+            "   ({} {unit} in {:.3} s, after {:.3} s of warm-up)",
             Grouped(requests.answered),
             self.elapsed_s,
             self.warmup_s
@@ -122,6 +142,12 @@ impl fmt::Display for Report {
 }
 
 impl Report {
+    /// How often each connection asks, where that is not once.
+    fn several(&self) -> Option<u64> {
+        let requests = self.requests_per_connection.filter(|count| *count > 1)?;
+        Some(requests as u64)
+    }
+
     fn fmt_hold(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (asked, held) = (self.connections.asked as u64, self.connections.held as u64);
         writeln!(
@@ -166,8 +192,12 @@ impl Report {
         if let Some(rate) = server.per_cpu_s {
             write!(
                 f,
-                ", {} answers per second of processor",
-                Grouped(whole(rate))
+                ", {} {} per second of processor",
+                Grouped(whole(rate)),
+                match self.several() {
+                    None => "answers",
+                    Some(_) => "connections",
+                }
             )?;
         }
         if let Some(bytes) = server.memory_per_connection_bytes {

@@ -167,8 +167,9 @@ impl Driver<'_> {
             }
         };
         let at = self.payload.start(self.crowd.next_number(index));
-        self.crowd
-            .seat(index, stream, (began, now), Talk::new(at, &self.judge));
+        let more = self.run.plan.requests_per_connection - 1;
+        let talk = Talk::new(at, &self.judge);
+        self.crowd.seat(index, stream, (began, now), more, talk);
         if self.run.plan.mode.keeps() {
             return self.show(index);
         }

@@ -84,6 +84,15 @@ impl Driver<'_> {
                 Err(kind) => return Step::Failed(kind, None),
                 Ok(0) => {}
                 Ok(answered) => match self.run.plan.mode {
+                    // In the sums and in the ring it is still the same request.
+                    Mode::Conn { .. } if guest.more > 0 => {
+                        guest.more -= 1;
+                        guest.talk.ask(1, self.run.plan.size, &self.judge);
+                        match self.write(index) {
+                            Step::Wait => {}
+                            step => return step,
+                        }
+                    }
                     Mode::Conn { close } => {
                         guest.stage = Stage::Leaving;
                         guest.stamps.last_byte = self.run.watch.nanos();
