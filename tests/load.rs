@@ -468,7 +468,7 @@ fn the_json_has_the_fields_that_scripts_read() {
     assert_eq!(json["requests_per_connection"], 3);
     assert_eq!(
         keys(&json),
-        "close connections datagrams elapsed_s endpoint errors expect generator hidden latency_us mode model other_error phases_us \
+        "close connections datagrams digest elapsed_s endpoint errors expect generator hidden latency_us mode model other_error phases_us \
          pipeline rate_per_s requests requests_per_connection requests_per_s schedule schema seconds server size_bytes spectrum warmup_errors warmup_s"
     );
     assert_eq!(
@@ -483,7 +483,7 @@ fn the_json_has_the_fields_that_scripts_read() {
     );
     assert_eq!(
         keys(&json["errors"]),
-        "no_descriptor no_port other refused reset self_connect short_answer timeout total turned_down wrong_answer"
+        "no_descriptor no_port not_admitted other refused reset self_connect short_answer timeout total turned_down wrong_answer"
     );
 }
 

@@ -1,16 +1,19 @@
 //! `onepoll bench`: the load generator.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
 
+use super::secret::read_secret;
 use super::{Failure, Outcome, print};
 use crate::config::parse_duration;
 use crate::load::{
     self, Amount, Arrivals, Close, Endpoint, Expect, Framing, LoadError, Mode, Model, Plan,
 };
+use crate::wire::{Digest, Seal};
 
 /// Asks a server as fast as it answers, checks every byte, and says what it saw
 #[derive(Debug, clap::Args)]
@@ -121,6 +124,8 @@ struct Common {
     /// What counts as the answer: `echo`, a number of bytes, `until=DELIMITER`, `eof` or `exact=@FILE`
     #[arg(long, value_name = "ANSWER", default_value = "echo")]
     expect: String,
+    #[command(flatten)]
+    seal: SealArgs,
     /// How long to ask before anything is counted [default: 200ms, none with --count]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     warmup: Option<Duration>,
@@ -139,6 +144,37 @@ struct Common {
     /// Prints the result as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// How to prove who asks.
+#[derive(Debug, clap::Args)]
+struct SealArgs {
+    /// The secret of a server that challenges whoever connects (HMAC): the file's content, less one
+    /// newline at its end. Nobody else may be able to read it. The handshake counts into `connect`
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+    /// With which digest
+    #[arg(long, value_enum, default_value_t = DigestArg::Sha256, requires = "secret_file")]
+    digest: DigestArg,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum DigestArg {
+    Sha256,
+    Md5,
+}
+
+impl SealArgs {
+    fn seal(&self) -> Result<Option<Seal>, Failure> {
+        let Some(path) = &self.secret_file else {
+            return Ok(None);
+        };
+        let digest = match self.digest {
+            DigestArg::Sha256 => Digest::Sha256,
+            DigestArg::Md5 => Digest::Md5,
+        };
+        Ok(Some(Seal::new(&read_secret(path)?, digest)))
+    }
 }
 
 impl Common {
@@ -230,6 +266,7 @@ fn carry_out(
         size: text.as_ref().map_or(common.size, Vec::len),
         text,
         expect,
+        seal: common.seal.seal()?,
         amount: common
             .count
             .map_or(Amount::For(common.duration), Amount::Count),

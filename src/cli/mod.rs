@@ -9,6 +9,7 @@ pub mod check;
 pub mod exec;
 pub mod lab;
 mod logging;
+mod secret;
 pub mod serve;
 mod sources;
 mod terminal;
@@ -76,7 +77,8 @@ enum Command {
     Check(check::Args),
     Exec(exec::Args),
     Time(time::Args),
-    Bench(bench::Args),
+    // By far the largest.
+    Bench(Box<bench::Args>),
     Lab(lab::Args),
 }
 
@@ -87,7 +89,7 @@ impl Command {
             Self::Check(args) => check::run(args),
             Self::Exec(args) => exec::run(args),
             Self::Time(args) => time::run(args),
-            Self::Bench(args) => bench::run(args),
+            Self::Bench(args) => bench::run(*args),
             Self::Lab(args) => lab::run(args),
         }
     }

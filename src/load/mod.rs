@@ -6,6 +6,7 @@
 //! - [`plan`]: what to do: whom to ask, how many at once, how long.
 //! - [`payload`]: the bytes that are sent and must come back.
 //! - [`dial`]: opening one connection, and why that failed.
+//! - `handshake`: proving who asks, where the server wants to know.
 //! - `answer`: what counts as one. `talk`: what is owed on one connection. `crowd`: all connections, and their states.
 //! - `lookout`: the only place that sleeps.
 //! - [`driver`]: the one loop.
@@ -25,6 +26,7 @@ pub mod dial;
 pub mod driver;
 pub mod expect;
 pub mod figures;
+mod handshake;
 pub mod histogram;
 mod lookout;
 pub mod payload;

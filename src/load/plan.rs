@@ -14,6 +14,7 @@ use super::expect::Expect;
 use super::process::Usage;
 use super::schedule::Arrivals;
 use super::udp;
+use crate::wire::Seal;
 
 /// Everything a run is told.
 #[derive(Debug, Clone)]
@@ -38,6 +39,9 @@ pub struct Plan {
     pub text: Option<Vec<u8>>,
     /// What counts as the answer.
     pub expect: Expect,
+    /// What each connection proves itself with before it asks, to a server that begins with a
+    /// challenge; the time that takes counts into being connected.
+    pub seal: Option<Seal>,
     /// When it is enough.
     pub amount: Amount,
     /// How long to ask before anything is counted.
@@ -167,6 +171,9 @@ pub enum PlanError {
     /// An answer that this mode cannot await.
     #[error("--expect {0} does not go with `bench {1}`")]
     Expect(String, &'static str),
+    /// A secret, and nothing that a challenge could come on.
+    #[error("--secret-file: a challenge comes on a connection, and `bench udp` has none")]
+    Seal,
     /// No rate that could be kept.
     #[error("the rate must be above 0 and at most {RATE_MAX} a second, not {0}")]
     Rate(String),
@@ -216,6 +223,7 @@ impl Plan {
             size: 64,
             text: None,
             expect: Expect::Echo,
+            seal: None,
             amount: Amount::For(Duration::from_secs(1)),
             warmup: Duration::from_millis(200),
             timeout: Duration::from_secs(5),
@@ -257,6 +265,9 @@ impl Plan {
         if self.mode == Mode::Udp {
             bounds("the size of a datagram", self.size, udp::SIZE_BYTES_MAX)?;
             bounds("the window", self.pipeline, udp::WINDOW_MAX)?;
+            if self.seal.is_some() {
+                return Err(PlanError::Seal);
+            }
         }
         if let Some(pid) = self.pid
             && Usage::of(pid).is_none()

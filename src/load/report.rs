@@ -13,6 +13,7 @@ use super::schedule::Arrivals;
 use super::series::Second;
 use super::stopwatch::CpuTime;
 use super::udp::Datagrams;
+use crate::wire::{Digest, Seal};
 
 /// Changes when a field changes its meaning or goes; new ones may come without.
 pub const SCHEMA: u32 = 2;
@@ -48,6 +49,8 @@ pub struct Report {
     pub size_bytes: usize,
     /// What counts as the answer.
     pub expect: String,
+    /// With which digest each connection proved itself before it asked; none where it need not.
+    pub digest: Option<Digest>,
     /// The server's process, to be watched.
     #[serde(skip)]
     pid: Option<u32>,
@@ -124,7 +127,7 @@ impl Hidden {
 /// The figures of each phase, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct PhaseSummaries {
-    /// From dialling to being connected.
+    /// From dialling to being connected, and to having proven who asks where the server wants to know.
     pub connect: Summary,
     /// From being connected (`conn`) or asking (`echo`) to the first byte of the answer; where a
     /// connection of `conn` asks several times, of its first.
@@ -253,6 +256,7 @@ impl Report {
             pipeline: plan.pipeline,
             size_bytes: plan.size,
             expect: plan.expect.to_string(),
+            digest: plan.seal.as_ref().map(Seal::digest),
             close: match plan.mode {
                 Mode::Conn { close } => Some(close),
                 _ => None,

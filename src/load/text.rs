@@ -45,6 +45,7 @@ impl fmt::Display for Report {
         if self.expect != "echo" {
             writeln!(f, "  answer     {}", self.expect)?;
         }
+        self.fmt_digest(f)?;
         match (&self.schedule, &self.hidden) {
             (Some(schedule), _) => writeln!(
                 f,
@@ -148,6 +149,16 @@ impl Report {
         Some(requests as u64)
     }
 
+    fn fmt_digest(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.digest {
+            Some(digest) => writeln!(
+                f,
+                "  handshake  {digest}: each connection proves that it knows the secret; part of \"connect\""
+            ),
+            None => Ok(()),
+        }
+    }
+
     fn fmt_hold(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (asked, held) = (self.connections.asked as u64, self.connections.held as u64);
         writeln!(
@@ -172,6 +183,7 @@ impl Report {
             )?;
         }
         writeln!(f)?;
+        self.fmt_digest(f)?;
         writeln!(f, "  connect    {}", self.phases_us.connect)?;
         self.fmt_hints(f)?;
         self.fmt_server(f)?;

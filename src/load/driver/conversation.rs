@@ -79,6 +79,7 @@ impl Driver<'_> {
             );
             if guest.stamps.first_byte == 0 {
                 guest.stamps.first_byte = self.run.watch.nanos();
+                guest.is_admitted = true;
             }
             match heard {
                 Err(kind) => return Step::Failed(kind, None),
@@ -185,8 +186,13 @@ impl Driver<'_> {
             }
             Step::Failed(kind, errno) => {
                 let now = self.run.watch.nanos();
-                let Some(began) = self.crowd.guest(index).map(|guest| guest.began) else {
+                let Some(guest) = self.crowd.guest(index) else {
                     return;
+                };
+                let began = guest.began;
+                let kind = match kind {
+                    Kind::ShortAnswer | Kind::Reset if !guest.is_admitted => Kind::NotAdmitted,
+                    kind => kind,
                 };
                 let mut last = began;
                 if self.run.plan.mode.keeps() {
@@ -228,7 +234,12 @@ impl Driver<'_> {
             | Kind::TurnedDown => {
                 self.crowd.vacate(index, now);
             }
-            Kind::Refused | Kind::NoPort | Kind::NoDescriptor | Kind::SelfConnect | Kind::Other => {
+            Kind::Refused
+            | Kind::NotAdmitted
+            | Kind::NoPort
+            | Kind::NoDescriptor
+            | Kind::SelfConnect
+            | Kind::Other => {
                 self.crowd.rest(index, now + nanos(REST), None);
             }
         }
@@ -253,9 +264,9 @@ impl Driver<'_> {
         let Some(guest) = self.crowd.guest(index) else {
             return Step::Wait;
         };
-        if guest.stage == Stage::Dialling {
+        if guest.stage.is_arriving() {
             let step = self.welcome(index);
-            let arrived = |guest: &mut Guest| guest.stage != Stage::Dialling;
+            let arrived = |guest: &mut Guest| !guest.stage.is_arriving();
             if step != Step::Wait || !self.crowd.guest(index).is_some_and(arrived) {
                 return step;
             }
