@@ -54,7 +54,7 @@ enum ModeArgs {
         /// The command line
         #[arg(long, value_name = "LINE", default_value = "true")]
         command: String,
-        /// How the server says where an output ends
+        /// How the server says where an output ends; `raw` says nothing, so --expect must
         #[arg(long, value_enum, default_value_t = FramingArg::Json)]
         framing: FramingArg,
     },
@@ -84,6 +84,8 @@ enum CloseArg {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum FramingArg {
+    Raw,
+    Decimal,
     I32,
     Json,
 }
@@ -122,8 +124,9 @@ struct Common {
     #[arg(long, value_name = "TEXT|@FILE", conflicts_with = "size")]
     payload: Option<String>,
     /// What counts as the answer: `echo`, a number of bytes, `until=DELIMITER`, `eof` or `exact=@FILE`
-    #[arg(long, value_name = "ANSWER", default_value = "echo")]
-    expect: String,
+    /// [default: echo]
+    #[arg(long, value_name = "ANSWER")]
+    expect: Option<String>,
     #[command(flatten)]
     seal: SealArgs,
     /// How long to ask before anything is counted [default: 200ms, none with --count]
@@ -224,10 +227,6 @@ pub fn run(args: Args) -> Outcome {
             command,
             framing,
         } => {
-            let framing = match framing {
-                FramingArg::I32 => Framing::I32,
-                FramingArg::Json => Framing::Json,
-            };
             return carry_out(common, Mode::Exec, 1, 1, Some((command, framing)));
         }
         ModeArgs::Hold { common } => (common.without_requests()?, Mode::Hold, 1, 1),
@@ -240,13 +239,16 @@ fn carry_out(
     mode: Mode,
     pipeline: usize,
     requests_per_connection: usize,
-    exec: Option<(String, Framing)>,
+    exec: Option<(String, FramingArg)>,
 ) -> Outcome {
     let (text, expect) = match exec {
-        Some((command, framing)) => (Some(command_line(&command)?), Expect::Framed(framing)),
+        Some((command, framing)) => (
+            Some(command_line(&command)?),
+            output(framing, common.expect.as_deref())?,
+        ),
         None => (
             common.payload.as_deref().map(bytes_of).transpose()?,
-            answer(&common.expect)?,
+            answer(common.expect.as_deref().unwrap_or("echo"))?,
         ),
     };
     let plan = Plan {
@@ -340,6 +342,31 @@ fn unescaped(text: &str) -> Result<Vec<u8>, String> {
         });
     }
     Ok(bytes)
+}
+
+/// What counts as the output of a command.
+fn output(framing: FramingArg, expect: Option<&str>) -> Result<Expect, Failure> {
+    let framing = match (framing, expect) {
+        (FramingArg::Raw, expect) => {
+            return match expect.map(answer).transpose()? {
+                None | Some(Expect::Echo | Expect::Eof) => Err(Failure::Usage(
+                    "--framing raw: an output has no end of its own there, so say what it is: --expect until=DELIMITER, a number of bytes or exact=@FILE"
+                        .to_owned(),
+                )),
+                Some(expect) => Ok(expect),
+            };
+        }
+        (_, Some(_)) => {
+            return Err(Failure::Usage(
+                "--expect goes with --framing raw: the other framings say where an output ends"
+                    .to_owned(),
+            ));
+        }
+        (FramingArg::Decimal, None) => Framing::Decimal,
+        (FramingArg::I32, None) => Framing::I32,
+        (FramingArg::Json, None) => Framing::Json,
+    };
+    Ok(Expect::Framed(framing))
 }
 
 fn answer(text: &str) -> Result<Expect, Failure> {

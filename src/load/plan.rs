@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::LoadError;
-use super::expect::Expect;
+use super::expect::{Expect, Framing};
 use super::process::Usage;
 use super::schedule::Arrivals;
 use super::udp;
@@ -282,12 +282,21 @@ impl Plan {
         }
         let fits = match (&self.expect, self.mode) {
             (Expect::Eof, mode) => !mode.keeps(),
+            (Expect::Framed(Framing::Decimal), mode) => mode == Mode::Exec,
             (_, Mode::Udp) => self.expect == Expect::Echo && self.text.is_none(),
             _ => true,
         };
         if !fits {
             let expect = self.expect.to_string();
             return Err(PlanError::Expect(expect, self.mode.name()));
+        }
+        if self.expect == Expect::Framed(Framing::Decimal) {
+            // Another request behind it would be taken for the acknowledgement.
+            bounds(
+                "the pipeline's depth where lengths are acknowledged",
+                self.pipeline,
+                1,
+            )?;
         }
         if let Expect::Exact(bytes) = &self.expect {
             bounds(

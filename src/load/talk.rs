@@ -2,6 +2,7 @@
 
 use super::answer::{Judge, Outputs};
 use super::book::Kind;
+use super::expect::Framing;
 use super::payload::Payload;
 
 /// The requests in flight on a connection. Their start times are in the seat's ring.
@@ -99,6 +100,8 @@ impl Talk {
                 self.is_inside = has_rest;
                 count
             }
+            // An acknowledgement would land inside the request.
+            Judge::Framed(Framing::Decimal) if self.unsent > 0 => return Err(Kind::WrongAnswer),
             Judge::Framed(framing) => self.outputs.count(*framing, bytes)?,
             Judge::Eof => 0,
         };
@@ -110,6 +113,18 @@ impl Talk {
             }
             _ => Err(Kind::WrongAnswer),
         }
+    }
+
+    /// What is to be said before the output can come (C2).
+    pub(super) fn acknowledgement(&mut self) -> Option<&'static [u8]> {
+        self.outputs.acknowledgement()
+    }
+
+    /// That was said. Says how many requests are answered by it: an empty output is whole then.
+    pub(super) fn acknowledged(&mut self) -> Result<usize, Kind> {
+        let answered = self.outputs.count(Framing::Decimal, b"")?;
+        self.flight -= answered;
+        Ok(answered)
     }
 
     #[inline]

@@ -96,8 +96,8 @@ impl Seal {
             }
         }
         Proof {
+            digest: self.digest(),
             bytes,
-            len: self.digest().bytes(),
         }
     }
 }
@@ -144,13 +144,13 @@ const PROOF_BYTES_MAX: usize = Digest::Sha256.bytes();
 /// The answer to a challenge, as it is sent: the raw digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Proof {
+    digest: Digest,
     bytes: [u8; PROOF_BYTES_MAX],
-    len: usize,
 }
 
 impl AsRef<[u8]> for Proof {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes[..self.len]
+        &self.bytes[..self.digest.bytes()]
     }
 }
 

@@ -10,6 +10,7 @@ use crate::load::answer::Judge;
 use crate::load::book::{Kind, Phase, nanos};
 use crate::load::crowd::{Guest, Stage};
 use crate::load::dial;
+use crate::load::expect::Framing;
 use crate::load::lookout::ALARM;
 use crate::load::plan::{Close, Mode, Model};
 
@@ -83,6 +84,11 @@ impl Driver<'_> {
             }
             match heard {
                 Err(kind) => return Step::Failed(kind, None),
+                Ok(0) if matches!(self.judge, Judge::Framed(Framing::Decimal)) => {
+                    if let Step::Failed(kind, errno) = self.acknowledge(index) {
+                        return Step::Failed(kind, errno);
+                    }
+                }
                 Ok(0) => {}
                 Ok(answered) => match self.run.plan.mode {
                     // In the sums and in the ring it is still the same request.
@@ -112,6 +118,26 @@ impl Driver<'_> {
             if n < self.incoming.len() && !to_the_end {
                 return Step::Wait;
             }
+        }
+    }
+
+    /// A length may have come, and the output behind it waits for our word (C2).
+    fn acknowledge(&mut self, index: usize) -> Step {
+        let Some(guest) = self.crowd.guest(index) else {
+            return Step::Wait;
+        };
+        let Some(word) = guest.talk.acknowledgement() else {
+            return Step::Wait;
+        };
+        match guest.stream.write(word) {
+            Ok(n) if n == word.len() => match guest.talk.acknowledged() {
+                Ok(0) => Step::Wait,
+                Ok(answered) => self.answered(index, answered),
+                Err(kind) => Step::Failed(kind, None),
+            },
+            // Who has read a request has left room for a word: this is no answer to it.
+            Ok(_) | Err(Errno::AGAIN) => Step::Failed(Kind::WrongAnswer, None),
+            Err(errno) => Step::Failed(dial::kind(errno), Some(errno)),
         }
     }
 
