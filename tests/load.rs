@@ -433,6 +433,49 @@ fn an_answer_that_ends_its_connection_is_the_only_one() {
 }
 
 #[test]
+fn sources_are_dialled_from_in_turn() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let address = server(move |number, stream| {
+        let from = stream.peer_addr().unwrap().ip().to_string();
+        tell.send((number, from)).unwrap();
+        echo(stream);
+    });
+    for mode in [RST, Mode::Echo] {
+        let mut plan = plan(address, mode, 12, 12);
+        let ranges = ["127.0.0.2-127.0.0.3", "127.0.0.40"].map(|range| range.parse().unwrap());
+        plan.sources = load::SourceRange::all(&ranges).unwrap();
+        let report = run(&plan);
+        assert_eq!(
+            (report.requests.answered, report.errors.total),
+            (12, 0),
+            "{report}"
+        );
+        let mut from: Vec<_> = (0..12).map(|_| told.recv().unwrap()).collect();
+        from.sort();
+        for (at, (_, from)) in from.iter().enumerate() {
+            assert_eq!(from, ["127.0.0.2", "127.0.0.3", "127.0.0.40"][at % 3]);
+        }
+    }
+}
+
+#[test]
+fn a_source_of_another_family_is_refused_before_anything_is_dialled() {
+    let address = server(|_, stream| echo(stream));
+    let mut plan = plan(address, RST, 1, 1);
+    plan.sources = vec!["[::1]:0".parse().unwrap()];
+    let said = load::run(&plan).unwrap_err().to_string();
+    assert!(
+        said.starts_with("--source ::1 cannot be used with tcp://"),
+        "{said}"
+    );
+    plan.endpoint = format!("udp://{address}").parse().unwrap();
+    plan.mode = Mode::Udp;
+    plan.sources = vec!["127.0.0.2:0".parse().unwrap(); 2];
+    let said = plan.check().unwrap_err().to_string();
+    assert!(said.contains("local addresses of one socket"), "{said}");
+}
+
+#[test]
 fn the_json_has_the_fields_that_scripts_read() {
     let address = server(|_, stream| echo(stream));
     let output = Command::new(env!("CARGO_BIN_EXE_onepoll"))
@@ -506,8 +549,20 @@ fn exit_codes_tell_errors_from_wrong_usage() {
     assert_eq!(code(&["conn", &nobody, "-n", "1"]), Some(1));
     assert_eq!(code(&["echo", "nonsense"]), Some(2));
     assert_eq!(code(&["echo", &nobody, "--size", "0"]), Some(2));
-    assert_eq!(
-        code(&["echo", "unix:///x", "--source", "127.0.0.2"]),
-        Some(2)
-    );
+    for (endpoint, source) in [
+        ("unix:///x", "127.0.0.2"),
+        (&nobody, "127.0.0.20-127.0.0.2"),
+        (&nobody, "127.0.0.2-::1"),
+        (&nobody, "127.0.0.0-127.1.0.0"),
+        (
+            &nobody,
+            "127.0.0.0-127.0.127.255,127.0.128.0-127.0.255.255,127.1.0.0",
+        ),
+    ] {
+        assert_eq!(
+            code(&["echo", endpoint, "--source", source]),
+            Some(2),
+            "{source}"
+        );
+    }
 }

@@ -1,6 +1,5 @@
 //! `onepoll bench`: the load generator.
 
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,6 +11,7 @@ use super::{Failure, Outcome, print};
 use crate::config::parse_duration;
 use crate::load::{
     self, Amount, Arrivals, Close, Endpoint, Expect, Framing, LoadError, Mode, Model, Plan,
+    SourceRange,
 };
 use crate::wire::{Digest, Seal};
 
@@ -138,9 +138,10 @@ struct Common {
     /// How long to poll before sleeping: faster, at the price of a processor
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
     spin: Duration,
-    /// Local addresses to connect from, in turn: each has ports of its own
-    #[arg(long, value_name = "ADDRESS,…", value_delimiter = ',')]
-    source: Vec<IpAddr>,
+    /// Local addresses to connect from, in turn, each with ports of its own: a list of addresses and
+    /// ranges, such as 127.0.0.2-127.0.0.20,127.0.0.40
+    #[arg(long, value_name = "ADDRESS[-LAST],…", value_delimiter = ',')]
+    source: Vec<SourceRange>,
     /// The server's process: its processor time, memory and sleeps join the result
     #[arg(long, value_name = "PID")]
     pid: Option<u32>,
@@ -279,11 +280,8 @@ fn carry_out(
         }),
         timeout: common.timeout,
         spin: common.spin,
-        sources: common
-            .source
-            .into_iter()
-            .map(|ip| SocketAddr::new(ip, 0))
-            .collect(),
+        sources: SourceRange::all(&common.source)
+            .map_err(|error| Failure::Usage(error.to_string()))?,
         pid: common.pid,
     };
     let report = load::run(&plan).map_err(|error| match error {

@@ -13,6 +13,7 @@ use super::LoadError;
 use super::expect::{Expect, Framing};
 use super::process::Usage;
 use super::schedule::Arrivals;
+use super::source::SOURCES_MAX;
 use super::udp;
 use crate::wire::Seal;
 
@@ -192,7 +193,7 @@ pub enum PlanError {
     #[error("--pid {0}: there is no such process, or not one we may look at")]
     Pid(u32),
     /// A local address where there can be none, or of the other family.
-    #[error("--source {0} cannot be used with {1}")]
+    #[error("--source {} cannot be used with {}", .0.ip(), .1)]
     Source(SocketAddr, String),
 }
 
@@ -321,7 +322,30 @@ impl Plan {
         if let (Endpoint::Unix(_), Some(source)) = (&self.endpoint, self.sources.first()) {
             return Err(PlanError::Source(*source, self.endpoint.to_string()));
         }
+        let sources = self.sources.len().max(1);
+        bounds("the number of local addresses", sources, SOURCES_MAX)?;
+        if self.mode == Mode::Udp {
+            bounds("the number of local addresses of one socket", sources, 1)?;
+        }
         Ok(())
+    }
+
+    /// Whether all sources are of the family of `target`, which is not known before.
+    pub(super) fn check_sources(&self, target: &Target) -> Result<(), PlanError> {
+        let (Target::Tcp(address) | Target::Udp(address)) = target else {
+            return Ok(());
+        };
+        match self
+            .sources
+            .iter()
+            .find(|source| source.is_ipv4() != address.is_ipv4())
+        {
+            None => Ok(()),
+            Some(source) => {
+                let endpoint = format!("{}, which is {}", self.endpoint, address.ip());
+                Err(PlanError::Source(*source, endpoint))
+            }
+        }
     }
 }
 

@@ -243,7 +243,7 @@ impl Report {
         if self.errors.no_port + self.warmup_errors.no_port > 0 {
             writeln!(
                 f,
-                "             local ports ran out: close with client-rst, or spread over --source 127.0.0.2,127.0.0.3,…"
+                "             local ports ran out: close with client-rst, or spread over --source 127.0.0.2-127.0.0.20"
             )?;
         }
         if self.errors.no_descriptor + self.warmup_errors.no_descriptor > 0 {
