@@ -304,6 +304,177 @@ fn a_source_address_is_dialled_from() {
     );
 }
 
+/// Echoes what is asked on each connection; the one numbered `at` does what `fault` does instead.
+fn asked_often(at: usize, fault: fn(&mut TcpStream, [u8; 64])) -> SocketAddr {
+    server(move |_, mut stream| {
+        for number in 0.. {
+            let Some(message) = hear(&mut stream) else {
+                return;
+            };
+            if number == at {
+                fault(&mut stream, message);
+                return;
+            }
+            stream.write_all(&message).unwrap();
+        }
+    })
+}
+
+#[test]
+fn each_connection_asks_as_often_as_it_is_told() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let address = server(move |_, mut stream| {
+        let mut heard = 0;
+        while let Some(message) = hear(&mut stream) {
+            heard += 1;
+            stream.write_all(&message).unwrap();
+        }
+        tell.send(heard).unwrap();
+    });
+    let open = Model::Open {
+        rate: 2_000.0,
+        arrivals: Arrivals::Constant,
+    };
+    for model in [Model::Closed, open] {
+        for close in [Close::ClientRst, Close::ClientFin] {
+            for (connections, count, each) in [(1, 1, 1), (1, 10, 3), (5, 40, 7), (20, 3, 100)] {
+                let mut plan = plan(address, Mode::Conn { close }, connections, count);
+                (plan.model, plan.requests_per_connection) = (model, each);
+                plan.timeout = Duration::from_secs(5);
+                let report = run(&plan);
+                assert!(!report.has_errors(), "{report}");
+                assert_eq!(
+                    (report.requests.asked, report.requests.answered),
+                    (count, count),
+                    "{report}"
+                );
+                assert_eq!(report.latency_us.count, count, "{report}");
+                assert_eq!(report.phases_us.first_byte.count, count, "{report}");
+                assert_eq!(report.requests_per_connection, Some(each));
+                let per_s = report.rate_per_s * each as f64;
+                assert!((report.requests_per_s - per_s).abs() < 1.0, "{report}");
+                for _ in 0..count {
+                    assert_eq!(told.recv(), Ok(each));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_server_that_closes_after_the_last_of_several_answers_is_awaited() {
+    let address = asked_often(3, |stream, message| stream.write_all(&message).unwrap());
+    let server = Mode::Conn {
+        close: Close::Server,
+    };
+    let mut plan = plan(address, server, 4, 40);
+    plan.requests_per_connection = 4;
+    let report = run(&plan);
+    assert_eq!(
+        (report.requests.answered, report.errors.total),
+        (40, 0),
+        "{report}"
+    );
+    assert!(report.phases_us.close.max > 0.0, "{report}");
+}
+
+#[test]
+fn a_connection_that_fails_at_any_of_its_requests_fails_once() {
+    type Fault = (fn(&mut TcpStream, [u8; 64]), fn(&Report) -> u64);
+    let short = |stream: &mut TcpStream, message: [u8; 64]| {
+        stream.write_all(&message[..63]).unwrap();
+    };
+    let lies = |stream: &mut TcpStream, mut message: [u8; 64]| {
+        message[63] ^= 1;
+        stream.write_all(&message).unwrap();
+        _ = stream.read(&mut [0]);
+    };
+    let twice = |stream: &mut TcpStream, message: [u8; 64]| {
+        stream.write_all(&[message, message].concat()).unwrap();
+        _ = stream.read(&mut [0]);
+    };
+    let resets = |stream: &mut TcpStream, _: [u8; 64]| reset(stream.try_clone().unwrap());
+    let silence = |stream: &mut TcpStream, _: [u8; 64]| _ = stream.read(&mut [0]);
+    let faults: [Fault; 5] = [
+        (short, |report| report.errors.short_answer),
+        (lies, |report| report.errors.wrong_answer),
+        (twice, |report| report.errors.wrong_answer),
+        (resets, |report| report.errors.reset),
+        (silence, |report| report.errors.timeout),
+    ];
+    for (fault, counted) in faults {
+        for at in [0, 1, 4] {
+            let mut plan = plan(asked_often(at, fault), RST, 3, 9);
+            plan.requests_per_connection = 5;
+            plan.timeout = Duration::from_millis(100);
+            let report = run(&plan);
+            assert_eq!(report.requests.asked, 9, "{at} {report}");
+            assert_eq!(report.requests.unanswered, 9, "{at} {report}");
+            assert_eq!(report.errors.total, 9, "{at} {report}");
+            assert_eq!(counted(&report), 9, "{at} {report}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_ends_its_connection_is_the_only_one() {
+    let mut plan = Plan::new("127.0.0.1:9".parse().unwrap(), RST);
+    plan.expect = load::Expect::Eof;
+    assert_eq!(plan.check(), Ok(()));
+    plan.requests_per_connection = 2;
+    let said = plan.check().unwrap_err().to_string();
+    assert!(said.contains("--requests must be 1, not 2"), "{said}");
+    plan.mode = Mode::Echo;
+    plan.expect = load::Expect::Echo;
+    let said = plan.check().unwrap_err().to_string();
+    assert!(said.contains("requests of a connection"), "{said}");
+    (plan.mode, plan.requests_per_connection) = (RST, 0);
+    assert!(plan.check().is_err());
+}
+
+#[test]
+fn sources_are_dialled_from_in_turn() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let address = server(move |number, stream| {
+        let from = stream.peer_addr().unwrap().ip().to_string();
+        tell.send((number, from)).unwrap();
+        echo(stream);
+    });
+    for mode in [RST, Mode::Echo] {
+        let mut plan = plan(address, mode, 12, 12);
+        let ranges = ["127.0.0.2-127.0.0.3", "127.0.0.40"].map(|range| range.parse().unwrap());
+        plan.sources = load::SourceRange::all(&ranges).unwrap();
+        let report = run(&plan);
+        assert_eq!(
+            (report.requests.answered, report.errors.total),
+            (12, 0),
+            "{report}"
+        );
+        let mut from: Vec<_> = (0..12).map(|_| told.recv().unwrap()).collect();
+        from.sort();
+        for (at, (_, from)) in from.iter().enumerate() {
+            assert_eq!(from, ["127.0.0.2", "127.0.0.3", "127.0.0.40"][at % 3]);
+        }
+    }
+}
+
+#[test]
+fn a_source_of_another_family_is_refused_before_anything_is_dialled() {
+    let address = server(|_, stream| echo(stream));
+    let mut plan = plan(address, RST, 1, 1);
+    plan.sources = vec!["[::1]:0".parse().unwrap()];
+    let said = load::run(&plan).unwrap_err().to_string();
+    assert!(
+        said.starts_with("--source ::1 cannot be used with tcp://"),
+        "{said}"
+    );
+    plan.endpoint = format!("udp://{address}").parse().unwrap();
+    plan.mode = Mode::Udp;
+    plan.sources = vec!["127.0.0.2:0".parse().unwrap(); 2];
+    let said = plan.check().unwrap_err().to_string();
+    assert!(said.contains("local addresses of one socket"), "{said}");
+}
+
 #[test]
 fn the_json_has_the_fields_that_scripts_read() {
     let address = server(|_, stream| echo(stream));
@@ -316,6 +487,8 @@ fn the_json_has_the_fields_that_scripts_read() {
             "2",
             "-n",
             "10",
+            "--requests",
+            "3",
             "--json",
         ])
         .output()
@@ -335,10 +508,11 @@ fn the_json_has_the_fields_that_scripts_read() {
     assert_eq!(json["model"], "closed");
     assert_eq!(json["close"], "client-rst");
     assert_eq!(json["requests"]["answered"], 10);
+    assert_eq!(json["requests_per_connection"], 3);
     assert_eq!(
         keys(&json),
-        "close connections datagrams deliveries elapsed_s endpoint errors expect generator hidden latency_us mode model other_error phases_us \
-         pipeline rate_per_s requests schedule schema seconds server size_bytes spectrum warmup_errors warmup_s"
+        "close connections datagrams deliveries digest elapsed_s endpoint errors expect generator hidden latency_us mode model other_error phases_us \
+         pipeline rate_per_s requests requests_per_connection requests_per_s schedule schema seconds server size_bytes spectrum warmup_errors warmup_s"
     );
     assert_eq!(
         keys(&json["latency_us"]),
@@ -352,7 +526,7 @@ fn the_json_has_the_fields_that_scripts_read() {
     );
     assert_eq!(
         keys(&json["errors"]),
-        "duplicate no_descriptor no_port other refused reordered reset self_connect short_answer timeout total turned_down wrong_answer"
+        "duplicate no_descriptor no_port not_admitted other refused reordered reset self_connect short_answer timeout total turned_down wrong_answer"
     );
 }
 
@@ -375,8 +549,20 @@ fn exit_codes_tell_errors_from_wrong_usage() {
     assert_eq!(code(&["conn", &nobody, "-n", "1"]), Some(1));
     assert_eq!(code(&["echo", "nonsense"]), Some(2));
     assert_eq!(code(&["echo", &nobody, "--size", "0"]), Some(2));
-    assert_eq!(
-        code(&["echo", "unix:///x", "--source", "127.0.0.2"]),
-        Some(2)
-    );
+    for (endpoint, source) in [
+        ("unix:///x", "127.0.0.2"),
+        (&nobody, "127.0.0.20-127.0.0.2"),
+        (&nobody, "127.0.0.2-::1"),
+        (&nobody, "127.0.0.0-127.1.0.0"),
+        (
+            &nobody,
+            "127.0.0.0-127.0.127.255,127.0.128.0-127.0.255.255,127.1.0.0",
+        ),
+    ] {
+        assert_eq!(
+            code(&["echo", endpoint, "--source", source]),
+            Some(2),
+            "{source}"
+        );
+    }
 }

@@ -1,13 +1,16 @@
 //! What counts as an answer: every kind of it, right, false, short and doubled, counted exactly.
 #![cfg(feature = "cli")]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use onepoll::config::{self, CommandFraming, Limits};
 use onepoll::load::{self, Amount, Close, Expect, Framing, Mode, Plan, Report};
+use onepoll::reactor::{Door, Epoll, Handle, Reactor, close_on_exec, listen_tcp};
 use onepoll::wire::{CommandHeader, Encode};
 
 const RST: Mode = Mode::Conn {
@@ -166,6 +169,218 @@ fn outputs_of_commands_are_counted_and_refusals_are_told_apart() {
     );
 }
 
+/// A server of C2: what it says to each command, as a length and an output, and whether it waits for
+/// the acknowledgement in between.
+fn c2(answers: fn(usize) -> (&'static str, &'static str, bool)) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            stream.set_nodelay(true).unwrap();
+            thread::spawn(move || {
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                let mut line = String::new();
+                for number in 0.. {
+                    line.clear();
+                    if reader.read_line(&mut line).unwrap_or(0) == 0 {
+                        return;
+                    }
+                    assert_eq!(line, "ls\n");
+                    let (length, output, waits) = answers(number);
+                    if !waits {
+                        _ = stream.write_all(format!("{length}{output}").as_bytes());
+                        continue;
+                    }
+                    if stream.write_all(length.as_bytes()).is_err() {
+                        return;
+                    }
+                    // An empty output leaves nothing to tell its acknowledgement from what follows.
+                    let expected = if length == "0" {
+                        "recv_ready\n"
+                    } else {
+                        "recv_ready"
+                    };
+                    let mut word = vec![0; expected.len()];
+                    if reader.read_exact(&mut word).is_err() {
+                        return;
+                    }
+                    assert_eq!(word, expected.as_bytes());
+                    if stream.write_all(output.as_bytes()).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn c2_a_length_is_acknowledged_before_its_output() {
+    let address = c2(|number| match number % 3 {
+        0 => ("5", "hello", true),
+        1 => ("0", "", true),
+        _ => ("11", "hello again", true),
+    });
+    let decimal = Expect::Framed(Framing::Decimal);
+    let report = run(address, Mode::Exec, b"ls\n", decimal.clone(), 60);
+    assert_eq!(
+        (report.requests.answered, report.errors.total),
+        (60, 0),
+        "{report}"
+    );
+    assert_eq!(report.phases_us.last_byte.count, 60, "{report}");
+
+    type Lie = (
+        fn(usize) -> (&'static str, &'static str, bool),
+        fn(&Report) -> u64,
+    );
+    let lies: [Lie; 6] = [
+        // An output that did not wait, a length that is none, one that is too large, more than was
+        // announced, and less.
+        (|_| ("3", "abc", false), |report| report.errors.wrong_answer),
+        (|_| ("1x", "", true), |report| report.errors.wrong_answer),
+        (|_| ("-1", "", true), |report| report.errors.wrong_answer),
+        (
+            |_| ("99999999999", "", true),
+            |report| report.errors.wrong_answer,
+        ),
+        (|_| ("3", "abcd", true), |report| report.errors.wrong_answer),
+        (|_| ("3", "ab", true), |report| report.errors.timeout),
+    ];
+    for (number, (lie, counted)) in lies.into_iter().enumerate() {
+        let report = run(c2(lie), Mode::Exec, b"ls\n", decimal.clone(), 5);
+        assert_eq!(
+            (
+                report.requests.answered,
+                report.errors.total,
+                counted(&report)
+            ),
+            (0, 1, 1),
+            "{number} {report}"
+        );
+    }
+    let address = server(|_, number, _| match number {
+        0 => b"7".to_vec(),
+        _ => vec![],
+    });
+    // The second line is what makes this server hang up, before or after it got the acknowledgement.
+    let report = run(address, Mode::Exec, b"ls\nls\n", decimal.clone(), 5);
+    let ended = report.errors.short_answer + report.errors.reset;
+    assert_eq!((ended, report.errors.total), (1, 1), "{report}");
+
+    let mut plan = Plan::new("127.0.0.1:9".parse().unwrap(), Mode::Exec);
+    plan.expect = decimal;
+    assert_eq!(plan.check(), Ok(()));
+    plan.pipeline = 2;
+    assert!(
+        plan.check()
+            .unwrap_err()
+            .to_string()
+            .contains("acknowledge")
+    );
+    (plan.mode, plan.pipeline) = (RST, 1);
+    assert!(plan.check().is_err());
+}
+
+/// Our own command server on a thread; it stops when the handle says so.
+fn our_server(options: config::Command) -> (SocketAddr, Handle) {
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        close_on_exec().unwrap();
+        let epoll = Epoll::new().unwrap();
+        let handle = epoll.handle();
+        let limits = Limits::default();
+        let mut reactor = Reactor::new(epoll, limits.clone(), 100);
+        let service = reactor.add(Box::new(onepoll::service::Command::new(&options, &limits)));
+        let socket = listen_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = rustix::net::getsockname(&socket).unwrap();
+        reactor.listen(socket, Door::to(service)).unwrap();
+        tell.send((address.try_into().unwrap(), handle)).unwrap();
+        while !reactor.stopped() {
+            reactor.turn().unwrap();
+        }
+    });
+    told.recv().unwrap()
+}
+
+#[test]
+fn our_own_server_is_asked_in_every_framing() {
+    for (framing, ack, expect, line) in [
+        (
+            CommandFraming::Raw,
+            None,
+            Expect::Until(b"hi\n".to_vec()),
+            "echo hi\n",
+        ),
+        (CommandFraming::Raw, None, Expect::Bytes(3), "echo hi\n"),
+        (
+            CommandFraming::Raw,
+            None,
+            Expect::Exact(b"hi\n".to_vec()),
+            "echo hi\n",
+        ),
+        (
+            CommandFraming::Decimal,
+            None,
+            Expect::Framed(Framing::Decimal),
+            "echo hi\n",
+        ),
+        (
+            CommandFraming::Decimal,
+            None,
+            Expect::Framed(Framing::Decimal),
+            "true\n",
+        ),
+        (
+            CommandFraming::Decimal,
+            Some("recv_ready"),
+            Expect::Framed(Framing::Decimal),
+            "echo hi\n",
+        ),
+        (
+            CommandFraming::Decimal,
+            Some("recv_ready"),
+            Expect::Framed(Framing::Decimal),
+            "true\n",
+        ),
+        (
+            CommandFraming::I32,
+            None,
+            Expect::Framed(Framing::I32),
+            "true\n",
+        ),
+        (
+            CommandFraming::Json,
+            None,
+            Expect::Framed(Framing::Json),
+            "echo hi\n",
+        ),
+    ] {
+        let (address, handle) = our_server(config::Command {
+            framing,
+            ack: ack.map(str::to_owned),
+            ..config::Command::default()
+        });
+        let mut plan = Plan::new(address.to_string().parse().unwrap(), Mode::Exec);
+        plan.text = Some(line.as_bytes().to_vec());
+        plan.size = line.len();
+        plan.expect = expect;
+        plan.connections = 2;
+        plan.amount = Amount::Count(10);
+        plan.warmup = Duration::ZERO;
+        let report = load::run(&plan);
+        handle.stop().unwrap();
+        let report = report.unwrap();
+        assert_eq!(
+            (report.requests.answered, report.errors.total),
+            (10, 0),
+            "{framing:?} {line} {report}"
+        );
+    }
+}
+
 #[test]
 fn answers_are_asked_for_on_the_command_line() {
     let bench = |args: &[&str]| {
@@ -197,6 +412,20 @@ fn answers_are_asked_for_on_the_command_line() {
         ]);
         assert_eq!(code, Some(0), "{expect}: {text}");
     }
+    let raw = [
+        "exec",
+        &address,
+        "-n",
+        "5",
+        "--framing",
+        "raw",
+        "--expect",
+        r"until=!\n",
+    ];
+    let (code, text) = bench(&raw);
+    assert_eq!(code, Some(0), "{text}");
+    let (_, text) = bench(&raw[..6]);
+    assert!(text.contains("no end of its own"), "{text}");
     for wrong in [
         &["echo", "--expect", "eof"][..],
         &["udp", "--expect", "5"],
@@ -205,6 +434,10 @@ fn answers_are_asked_for_on_the_command_line() {
         &["conn", "--payload", ""],
         &["conn", "--expect", "until="],
         &["exec", "--command", "a\nb"],
+        &["exec", "--framing", "raw"],
+        &["exec", "--framing", "raw", "--expect", "echo"],
+        &["exec", "--framing", "raw", "--expect", "eof"],
+        &["exec", "--framing", "json", "--expect", "5"],
     ] {
         let (code, text) = bench(&[&[wrong[0], &address], &wrong[1..]].concat());
         assert_eq!(code, Some(2), "{wrong:?}: {text}");

@@ -9,6 +9,7 @@ pub mod check;
 pub mod exec;
 pub mod lab;
 mod logging;
+mod secret;
 pub mod serve;
 mod sources;
 mod terminal;
@@ -76,6 +77,7 @@ enum Command {
     Check(check::Args),
     Exec(exec::Args),
     Time(time::Args),
+    // By far the largest.
     Bench(Box<bench::Args>),
     Lab(lab::Args),
 }

@@ -7,10 +7,15 @@ use super::book::Kind;
 use super::expect::{Expect, Framing};
 use super::payload::Payload;
 use super::plan::Plan;
-use crate::wire::{Decode, JsonHeader, Length};
+use crate::wire::{DecimalLength, Decode, JsonHeader, Length, Settle};
 
 /// The most that one output may have: what a client of ours would take.
 const OUTPUT_BYTES_MAX: usize = 64 << 20;
+
+/// What the tutorials' clients say to a length (C2). Behind an empty output nothing comes that would
+/// tell this word from the next request, so there it is a line.
+const ACKNOWLEDGEMENT: &[u8] = b"recv_ready";
+const ACKNOWLEDGEMENT_OF_NOTHING: &[u8] = b"recv_ready\n";
 
 /// Judges the answers of one run.
 #[derive(Debug)]
@@ -110,6 +115,8 @@ pub(super) struct Outputs {
     /// Bytes of the current output that are still to come.
     left: usize,
     is_in_output: bool,
+    /// Whether a word is to be said before the output can come (C2).
+    is_owed_a_word: bool,
 }
 
 /// The fields of C4's header that matter here; none of them is copied.
@@ -126,6 +133,13 @@ impl Outputs {
     pub(super) fn count(&mut self, framing: Framing, mut bytes: &[u8]) -> Result<usize, Kind> {
         let mut count = 0;
         loop {
+            if self.is_owed_a_word {
+                // Whoever says more than a length has not waited.
+                return match bytes {
+                    [] => Ok(count),
+                    _ => Err(Kind::WrongAnswer),
+                };
+            }
             if self.is_in_output {
                 let n = self.left.min(bytes.len());
                 self.left -= n;
@@ -147,7 +161,17 @@ impl Outputs {
             bytes = &bytes[taken - had..];
             self.carry.clear();
             (self.left, self.is_in_output) = (len, true);
+            self.is_owed_a_word = framing == Framing::Decimal;
         }
+    }
+
+    /// Takes what is to be said now, if anything is.
+    pub(super) fn acknowledgement(&mut self) -> Option<&'static [u8]> {
+        let is_owed = std::mem::take(&mut self.is_owed_a_word);
+        is_owed.then_some(match self.left {
+            0 => ACKNOWLEDGEMENT_OF_NOTHING,
+            _ => ACKNOWLEDGEMENT,
+        })
     }
 
     pub(super) fn is_inside(&self) -> bool {
@@ -159,6 +183,11 @@ impl Outputs {
 fn header(framing: Framing, unread: &[u8]) -> Result<Option<(usize, usize)>, Kind> {
     let wrong = |_| Kind::WrongAnswer;
     match framing {
+        Framing::Decimal => {
+            let max = OUTPUT_BYTES_MAX as u64;
+            let settled = DecimalLength::new(max).settled(unread).map_err(wrong)?;
+            Ok(settled.and_then(|(len, taken)| Some((usize::try_from(len).ok()?, taken))))
+        }
         Framing::I32 => Length::new("output", OUTPUT_BYTES_MAX)
             .decode(unread)
             .map_err(wrong),

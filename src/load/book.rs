@@ -12,6 +12,9 @@ use super::series::{Second, Series};
 pub enum Kind {
     /// Nobody listens there.
     Refused,
+    /// The server hung up on who had just proven itself, before a byte of an answer: the secret is
+    /// another one. In [`Mode::Hold`](super::Mode::Hold), where nothing is asked, that cannot be told.
+    NotAdmitted,
     /// The server reset the connection.
     Reset,
     /// The answer was not complete in time.
@@ -43,6 +46,8 @@ pub struct Errors {
     pub total: u64,
     /// See [`Kind::Refused`].
     pub refused: u64,
+    /// See [`Kind::NotAdmitted`].
+    pub not_admitted: u64,
     /// See [`Kind::Reset`].
     pub reset: u64,
     /// See [`Kind::Timeout`].
@@ -73,6 +78,7 @@ impl Errors {
         self.total += 1;
         *match kind {
             Kind::Refused => &mut self.refused,
+            Kind::NotAdmitted => &mut self.not_admitted,
             Kind::Reset => &mut self.reset,
             Kind::Timeout => &mut self.timeout,
             Kind::NoPort => &mut self.no_port,
@@ -100,6 +106,7 @@ impl Errors {
             short_answer: self.short_answer + other.short_answer,
             wrong_answer: self.wrong_answer + other.wrong_answer,
             turned_down: self.turned_down + other.turned_down,
+            not_admitted: self.not_admitted + other.not_admitted,
             duplicate: self.duplicate + other.duplicate,
             reordered: self.reordered + other.reordered,
             self_connect: self.self_connect + other.self_connect,
@@ -111,6 +118,7 @@ impl Errors {
     pub fn by_kind(&self) -> impl Iterator<Item = (u64, &'static str)> {
         [
             (self.refused, "refused"),
+            (self.not_admitted, "not admitted"),
             (self.reset, "reset"),
             (self.timeout, "timed out"),
             (self.no_port, "without a local port"),
@@ -152,13 +160,14 @@ pub enum Phase {
 /// What a request's time consists of; what is missing to the whole is waiting for a connection.
 #[derive(Debug, Clone, Default)]
 pub struct Phases {
-    /// From dialling to being connected.
+    /// From dialling to being connected, and to having proven who asks where the server wants to know.
     pub connect: Latencies,
-    /// From being connected (`conn`) or asking (`echo`) to the first byte of the answer.
+    /// From being connected (`conn`) or asking (`echo`) to the first byte of the answer; where a
+    /// connection of `conn` asks several times, of its first.
     pub first_byte: Latencies,
-    /// From the first byte of the answer to its last.
+    /// From there to the last byte of the answer, or of the last of them.
     pub last_byte: Latencies,
-    /// From the last byte of the answer to the end of the connection.
+    /// From the last byte to the end of the connection.
     pub close: Latencies,
 }
 

@@ -6,6 +6,7 @@ use mio::Token;
 
 use super::answer::Judge;
 use super::dial::Stream;
+use super::handshake::Handshake;
 use super::talk::Talk;
 
 /// Where a connection may be.
@@ -14,7 +15,9 @@ use super::talk::Talk;
 ///             +-------------- Resting <- refused, no port …
 ///             v                  ^
 /// Vacant -> Taken(Dialling) -----+
-///   ^         |       `-> Taken(Ready)      echo: waits for the others
+///   ^         |       `-> Taken(Proving)    where the server wants to know who asks; goes on as
+///   |         |                             the others do
+///   |         |`--------> Taken(Ready)      echo: waits for the others
 ///   |         v              v
 ///   |       Taken(Talking) <-'
 ///   |         |       `-> Taken(Leaving)    conn: the server is to close
@@ -42,6 +45,11 @@ pub(super) struct Guest {
     /// When dialling began, or was meant to.
     pub(super) began: u64,
     pub(super) stamps: Stamps,
+    /// Not so where it proved itself and may yet be told no: the end before the first byte of an
+    /// answer is that.
+    pub(super) is_admitted: bool,
+    /// `conn`: how often it is still to ask, once it is answered.
+    pub(super) more: usize,
     pub(super) talk: Talk,
 }
 
@@ -59,12 +67,22 @@ pub(super) struct Stamps {
 pub(super) enum Stage {
     /// Not known to be connected.
     Dialling,
+    /// Connected, and not yet known to the server.
+    Proving(Handshake),
     /// Connected, and nothing asked yet.
     Ready,
     /// Requests may be in flight.
     Talking,
     /// Answered; the server is to close.
     Leaving,
+}
+
+impl Stage {
+    /// Whether nothing may be asked yet: such a guest counts as being dialled.
+    #[inline]
+    pub(super) fn is_arriving(self) -> bool {
+        matches!(self, Stage::Dialling | Stage::Proving(_))
+    }
 }
 
 /// A token carries a seat and its generation.
@@ -152,6 +170,7 @@ impl Crowd {
         index: usize,
         stream: Stream,
         (began, dialled): (u64, u64),
+        more: usize,
         talk: Talk,
     ) {
         self.dialling += 1;
@@ -165,6 +184,8 @@ impl Crowd {
                 dialled,
                 ..Stamps::default()
             },
+            is_admitted: true,
+            more,
             talk,
         });
     }
@@ -253,7 +274,7 @@ impl Crowd {
             Stage::Ready => None,
             Stage::Talking if guest.talk.flight == 0 => None,
             Stage::Talking => Some(self.began[index * self.depth + guest.talk.oldest]),
-            Stage::Dialling | Stage::Leaving => Some(guest.began),
+            Stage::Dialling | Stage::Proving(_) | Stage::Leaving => Some(guest.began),
         }
     }
 
@@ -263,9 +284,9 @@ impl Crowd {
             return;
         };
         match guest.stage {
-            Stage::Dialling => self.dialling -= 1,
+            Stage::Dialling | Stage::Proving(_) => self.dialling -= 1,
             Stage::Ready | Stage::Talking => self.open -= 1,
-            // `conn` still awaited the end of its one request.
+            // `conn` still awaited the end of its last request.
             Stage::Leaving => {
                 self.open -= 1;
                 self.outstanding -= 1;

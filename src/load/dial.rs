@@ -7,6 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, bind, connect, getpeername,
@@ -97,7 +99,7 @@ impl Dialer {
         let fd = socket_with(family, SocketType::STREAM, FLAGS, None)?;
         if let Some(source) = self.sources.get(self.next_source) {
             self.next_source = (self.next_source + 1) % self.sources.len();
-            bind(&fd, source)?;
+            bind_to(&fd, source)?;
         }
         if self.reset_on_close {
             sockopt::set_socket_linger(&fd, Some(Duration::ZERO))?;
@@ -120,6 +122,17 @@ impl Dialer {
                 _ => false,
             }
     }
+}
+
+/// Binds to `source`. Where that names no port, one is picked when the connection begins rather than
+/// now: then it need only differ from those to the same destination, not from all of this address, so
+/// one port serves several destinations.
+fn bind_to(fd: &OwnedFd, source: &SocketAddr) -> Result<(), Errno> {
+    if source.port() == 0 {
+        // A kernel that does not know this (before Linux 4.2) picks now: fewer ports, and none wrong.
+        let _ = setsockopt(fd, IpBindAddressNoPort, &true);
+    }
+    bind(fd, source)
 }
 
 /// Whether the kernel picks `port` by itself; without an answer, it might.
@@ -172,7 +185,7 @@ pub fn kind(errno: Errno) -> Kind {
         Errno::CONNREFUSED => Kind::Refused,
         Errno::CONNRESET | Errno::PIPE | Errno::CONNABORTED => Kind::Reset,
         Errno::TIMEDOUT => Kind::Timeout,
-        // Bound to a source address, the kernel says "in use" when all its ports are.
+        // "In use" is a port that was asked for, or all of them where the kernel picks before it connects.
         Errno::ADDRNOTAVAIL | Errno::ADDRINUSE => Kind::NoPort,
         Errno::MFILE | Errno::NFILE => Kind::NoDescriptor,
         _ => Kind::Other,
@@ -183,8 +196,36 @@ pub fn kind(errno: Errno) -> Kind {
 mod tests {
     use std::net::TcpListener;
 
+    use nix::sys::socket::getsockopt;
+
     use super::*;
     use crate::load::plan::Endpoint;
+
+    #[test]
+    fn a_source_without_a_port_gets_it_when_it_connects() {
+        let bound = |source: &str| {
+            let source: SocketAddr = source.parse().unwrap();
+            let family = if source.is_ipv4() {
+                AddressFamily::INET
+            } else {
+                AddressFamily::INET6
+            };
+            let fd = socket_with(family, SocketType::STREAM, FLAGS, None).unwrap();
+            bind_to(&fd, &source).unwrap();
+            let own: SocketAddr = getsockname(&fd).unwrap().try_into().unwrap();
+            (getsockopt(&fd, IpBindAddressNoPort).unwrap(), own)
+        };
+        let (is_late, own) = bound("127.0.0.9:0");
+        assert_eq!((is_late, own.to_string().as_str()), (true, "127.0.0.9:0"));
+        let (is_late, own) = bound("[::1]:0");
+        assert_eq!((is_late, own.to_string().as_str()), (true, "[::1]:0"));
+
+        let free = TcpListener::bind("127.0.0.9:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        assert_eq!(bound(&free.to_string()), (false, free));
+    }
 
     #[test]
     fn fault_b21_a_connection_to_itself_is_recognised() {

@@ -33,6 +33,7 @@ impl fmt::Display for Expect {
             Expect::Until(bytes) => write!(f, "until={}", bytes.escape_ascii()),
             Expect::Eof => f.write_str("eof"),
             Expect::Http => f.write_str("http"),
+            Expect::Framed(Framing::Decimal) => f.write_str("output after decimal"),
             Expect::Framed(Framing::I32) => f.write_str("output after i32"),
             Expect::Framed(Framing::Json) => f.write_str("output after json"),
         }
@@ -42,6 +43,10 @@ impl fmt::Display for Expect {
 /// How a server says where an output ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
+    /// C2: its length in decimal digits, and then a wait for our acknowledgement. In
+    /// [`Mode::Exec`](super::Mode::Exec) only, one request at a time. What one read returns is taken
+    /// for the whole length, as every client of it must guess; a refusal looks like an output.
+    Decimal,
     /// C3: its length before it. A refusal looks like an output.
     I32,
     /// C4: a JSON header before it, which also tells a refusal.

@@ -5,7 +5,8 @@
 //!
 //! - [`plan`]: what to do: whom to ask, how many at once, how long.
 //! - [`payload`]: the bytes that are sent and must come back.
-//! - [`dial`]: opening one connection, and why that failed.
+//! - [`source`]: where from. [`dial`]: opening one connection, and why that failed.
+//! - `handshake`: proving who asks, where the server wants to know.
 //! - `answer`: what counts as one. `talk`: what is owed on one connection. `crowd`: all connections, and their states.
 //! - `lookout`: the only place that sleeps.
 //! - [`driver`]: the one loop.
@@ -30,6 +31,7 @@ pub mod expect;
 mod fanout;
 pub mod figures;
 pub mod forecast;
+mod handshake;
 pub mod histogram;
 mod http;
 mod lookout;
@@ -44,6 +46,7 @@ mod run;
 pub mod schedule;
 pub mod search;
 pub mod series;
+pub mod source;
 pub mod statistic;
 pub mod stopwatch;
 mod table;
@@ -63,6 +66,7 @@ pub use progress::Progress;
 pub use report::Report;
 pub use run::Watcher;
 pub use schedule::Arrivals;
+pub use source::SourceRange;
 pub use udp::Datagrams;
 
 /// Why a run could not be made at all; what goes wrong during one is counted in its [`Report`].
@@ -96,6 +100,7 @@ pub fn run_watched(plan: &Plan, watcher: Watcher<'_>) -> Result<Report, LoadErro
     plan.check()?;
     raise_descriptor_limit();
     let target = plan.looked_up()?;
+    plan.check_sources(&target)?;
     match target {
         Target::Udp(address) => udp::Udp::new(plan, address, watcher)?.run(),
         Target::Tcp(_) | Target::Unix(_) if matches!(plan.mode, Mode::Fanout { .. }) => {

@@ -10,12 +10,14 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::LoadError;
-use super::expect::Expect;
+use super::expect::{Expect, Framing};
 use super::fanout;
 use super::message::NUMBER_BYTES;
 use super::process::Usage;
 use super::schedule::Arrivals;
+use super::source::SOURCES_MAX;
 use super::udp;
+use crate::wire::Seal;
 
 /// Everything a run is told.
 #[derive(Debug, Clone)]
@@ -34,6 +36,10 @@ pub struct Plan {
     /// How many requests a connection has in flight; 1 in [`Mode::Conn`]. In [`Mode::Fanout`] how many
     /// lines there are that not everybody has yet.
     pub pipeline: usize,
+    /// How many requests a connection of [`Mode::Conn`] makes, one after the other, before it is
+    /// closed; 1 in the other modes, whose connections stay. What is counted, timed and limited by
+    /// the timeout is the connection, with all of them.
+    pub requests_per_connection: usize,
     /// How many bytes a message has; a line of [`Mode::Fanout`], its end not counted.
     pub size: usize,
     /// The message itself, `size` bytes; none for one that differs from its neighbours.
@@ -42,6 +48,9 @@ pub struct Plan {
     pub hello: Vec<u8>,
     /// What counts as the answer.
     pub expect: Expect,
+    /// What each connection proves itself with before it asks, to a server that begins with a
+    /// challenge; the time that takes counts into being connected.
+    pub seal: Option<Seal>,
     /// When it is enough.
     pub amount: Amount,
     /// How long to ask before anything is counted.
@@ -59,7 +68,8 @@ pub struct Plan {
 /// What one request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Connect, send one message, await the whole of it back, close.
+    /// Connect, send a message, await the whole of it back, as often as
+    /// [`Plan::requests_per_connection`] says, close.
     Conn {
         /// Who closes, and how.
         close: Close,
@@ -172,9 +182,15 @@ pub enum PlanError {
         /// What was asked for.
         given: u64,
     },
+    /// Several answers, of which the first is to end its connection.
+    #[error("--expect eof: the first answer ends its connection, so --requests must be 1, not {0}")]
+    AfterTheEnd(usize),
     /// An answer that this mode cannot await.
     #[error("--expect {0} does not go with `bench {1}`")]
     Expect(String, &'static str),
+    /// A secret, and nothing that a challenge could come on.
+    #[error("--secret-file: a challenge comes on a connection, and `bench udp` has none")]
+    Seal,
     /// No rate that could be kept.
     #[error("the rate must be above 0 and at most {RATE_MAX} a second, not {0}")]
     Rate(String),
@@ -196,7 +212,7 @@ pub enum PlanError {
     #[error("--pid {0}: there is no such process, or not one we may look at")]
     Pid(u32),
     /// A local address where there can be none, or of the other family.
-    #[error("--source {0} cannot be used with {1}")]
+    #[error("--source {} cannot be used with {}", .0.ip(), .1)]
     Source(SocketAddr, String),
 }
 
@@ -208,6 +224,8 @@ pub const SIZE_BYTES_MAX: usize = 16 << 20;
 pub const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
 /// The ring of start times of one connection.
 pub const PIPELINE_MAX: usize = 1 << 16;
+/// What one connection can ask in about an hour.
+pub const REQUESTS_MAX: usize = 1_000_000_000;
 
 /// Ten times what one thread can send.
 pub const RATE_MAX: f64 = 1e7;
@@ -222,10 +240,12 @@ impl Plan {
             model: Model::Closed,
             connections: 50,
             pipeline: 1,
+            requests_per_connection: 1,
             size: 64,
             text: None,
             hello: Vec::new(),
             expect: Expect::Echo,
+            seal: None,
             amount: Amount::For(Duration::from_secs(1)),
             warmup: Duration::from_millis(200),
             timeout: Duration::from_secs(5),
@@ -267,6 +287,14 @@ impl Plan {
         if matches!(self.mode, Mode::Conn { .. } | Mode::Hold) {
             bounds("the pipeline's depth in this mode", self.pipeline, 1)?;
         }
+        let requests = self.requests_per_connection;
+        if self.mode.keeps() {
+            bounds("the requests of a connection in this mode", requests, 1)?;
+        }
+        bounds("the requests of a connection", requests, REQUESTS_MAX)?;
+        if self.expect == Expect::Eof && requests > 1 {
+            return Err(PlanError::AfterTheEnd(requests));
+        }
         if (self.mode == Mode::Udp) != matches!(self.endpoint, Endpoint::Udp(_)) {
             let endpoint = self.endpoint.to_string();
             return Err(PlanError::Mode(self.mode.name(), endpoint));
@@ -274,6 +302,9 @@ impl Plan {
         if self.mode == Mode::Udp {
             bounds("the size of a datagram", self.size, udp::SIZE_BYTES_MAX)?;
             bounds("the window", self.pipeline, udp::WINDOW_MAX)?;
+            if self.seal.is_some() {
+                return Err(PlanError::Seal);
+            }
         }
         if matches!(self.mode, Mode::Fanout { .. }) {
             if self.size < NUMBER_BYTES {
@@ -297,6 +328,7 @@ impl Plan {
         }
         let fits = match (&self.expect, self.mode) {
             (Expect::Eof, mode) => !mode.keeps(),
+            (Expect::Framed(Framing::Decimal), mode) => mode == Mode::Exec,
             (_, Mode::Udp | Mode::Fanout { .. }) => {
                 self.expect == Expect::Echo && self.text.is_none()
             }
@@ -305,6 +337,14 @@ impl Plan {
         if !fits {
             let expect = self.expect.to_string();
             return Err(PlanError::Expect(expect, self.mode.name()));
+        }
+        if self.expect == Expect::Framed(Framing::Decimal) {
+            // Another request behind it would be taken for the acknowledgement.
+            bounds(
+                "the pipeline's depth where lengths are acknowledged",
+                self.pipeline,
+                1,
+            )?;
         }
         if let Expect::Exact(bytes) = &self.expect {
             bounds(
@@ -329,7 +369,30 @@ impl Plan {
         if let (Endpoint::Unix(_), Some(source)) = (&self.endpoint, self.sources.first()) {
             return Err(PlanError::Source(*source, self.endpoint.to_string()));
         }
+        let sources = self.sources.len().max(1);
+        bounds("the number of local addresses", sources, SOURCES_MAX)?;
+        if self.mode == Mode::Udp {
+            bounds("the number of local addresses of one socket", sources, 1)?;
+        }
         Ok(())
+    }
+
+    /// Whether all sources are of the family of `target`, which is not known before.
+    pub(super) fn check_sources(&self, target: &Target) -> Result<(), PlanError> {
+        let (Target::Tcp(address) | Target::Udp(address)) = target else {
+            return Ok(());
+        };
+        match self
+            .sources
+            .iter()
+            .find(|source| source.is_ipv4() != address.is_ipv4())
+        {
+            None => Ok(()),
+            Some(source) => {
+                let endpoint = format!("{}, which is {}", self.endpoint, address.ip());
+                Err(PlanError::Source(*source, endpoint))
+            }
+        }
     }
 }
 

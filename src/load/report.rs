@@ -14,6 +14,7 @@ use super::schedule::Arrivals;
 use super::series::Second;
 use super::stopwatch::CpuTime;
 use super::udp::Datagrams;
+use crate::wire::{Digest, Seal};
 
 /// Changes when a field changes its meaning or goes; new ones may come without.
 pub const SCHEMA: u32 = 3;
@@ -49,22 +50,29 @@ pub struct Report {
     pub size_bytes: usize,
     /// What counts as the answer.
     pub expect: String,
+    /// With which digest each connection proved itself before it asked; none where it need not.
+    pub digest: Option<Digest>,
     /// The server's processes, to be watched.
     #[serde(skip)]
     pids: Vec<u32>,
     /// Who closes, in `conn`.
     pub close: Option<Close>,
+    /// In `conn`: how often each connection asks. All that is counted and timed there is connections.
+    pub requests_per_connection: Option<usize>,
     /// Seconds before anything was counted.
     pub warmup_s: f64,
     /// Seconds that were measured.
     pub elapsed_s: f64,
     /// What was asked and answered; in `fanout` lines, and whether everybody had them.
     pub requests: Requests,
-    /// Answers while measuring, a second; in `fanout` deliveries, of which a line has one for each member.
+    /// Answers while measuring, a second; in `conn` connections, in `fanout` deliveries, of which a line
+    /// has one for each member.
     pub rate_per_s: f64,
     /// What that is the rate of.
     #[serde(skip)]
     achieved: u64,
+    /// The same in requests: in `conn` several where a connection asks more than once.
+    pub requests_per_s: f64,
     /// In a closed model: what it did not see, if there was a stall.
     pub hidden: Option<Hidden>,
     /// From the beginning of a request (open model: when it was meant to begin) to its last byte, in microseconds; in `conn` from dialling to
@@ -127,13 +135,14 @@ impl Hidden {
 /// The figures of each phase, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct PhaseSummaries {
-    /// From dialling to being connected.
+    /// From dialling to being connected, and to having proven who asks where the server wants to know.
     pub connect: Summary,
-    /// From being connected (`conn`) or asking (`echo`) to the first byte of the answer.
+    /// From being connected (`conn`) or asking (`echo`) to the first byte of the answer; where a
+    /// connection of `conn` asks several times, of its first.
     pub first_byte: Summary,
-    /// From the first byte of the answer to its last.
+    /// From there to the last byte of the answer, or of the last of them.
     pub last_byte: Summary,
-    /// From the last byte of the answer to the end of the connection; in `echo` of nothing.
+    /// From the last byte to the end of the connection; in `echo` of nothing.
     pub close: Summary,
 }
 
@@ -258,10 +267,12 @@ impl Report {
             pipeline: plan.pipeline,
             size_bytes: plan.size,
             expect: plan.expect.to_string(),
+            digest: plan.seal.as_ref().map(Seal::digest),
             close: match plan.mode {
                 Mode::Conn { close } => Some(close),
                 _ => None,
             },
+            requests_per_connection: (!plan.mode.keeps()).then_some(plan.requests_per_connection),
             warmup_s: plan.warmup.as_secs_f64(),
             elapsed_s: round(Duration::from_nanos(elapsed).as_secs_f64(), 6),
             requests: Requests {
@@ -276,6 +287,7 @@ impl Report {
             },
             rate_per_s: per_s(achieved),
             achieved,
+            requests_per_s: round(per_s(achieved) * plan.requests_per_connection as f64, 1),
             latency_us: book.latencies.summary(),
             spectrum: book.latencies.spectrum(),
             errors: book.errors,

@@ -2,6 +2,7 @@
 
 use super::answer::{Judge, Outputs};
 use super::book::Kind;
+use super::expect::Framing;
 use super::http::Responses;
 use super::payload::Payload;
 
@@ -18,12 +19,58 @@ pub(super) struct Talk {
     /// Bytes of them that were not yet read, and where in the payload they begin.
     unread: usize,
     read_at: usize,
-    /// Of answers whose length is not known beforehand: how much of the delimiter came last, whether
-    /// one has begun, the outputs of commands, and the responses of HTTP.
-    matched: usize,
-    is_inside: bool,
-    outputs: Outputs,
-    responses: Responses,
+    within: Within,
+}
+
+/// Where in an answer we are whose length is not known beforehand; of the kind that the judge takes.
+#[derive(Debug, Default)]
+enum Within {
+    /// Answers have a length, or last until the end.
+    #[default]
+    Nowhere,
+    /// So much of the delimiter came last; and whether an answer has begun.
+    Delimited { matched: usize, is_inside: bool },
+    /// Outputs of commands.
+    Outputs(Outputs),
+    /// Responses of HTTP.
+    Responses(Responses),
+}
+
+impl Within {
+    fn new(judge: &Judge) -> Self {
+        match judge {
+            Judge::Echo | Judge::Exact(..) | Judge::Bytes(_) | Judge::Eof => Self::Nowhere,
+            Judge::Until(_) => Self::Delimited {
+                matched: 0,
+                is_inside: false,
+            },
+            Judge::Http => Self::Responses(Responses::default()),
+            Judge::Framed(_) => Self::Outputs(Outputs::default()),
+        }
+    }
+
+    fn is_inside(&self) -> bool {
+        match self {
+            Self::Nowhere => false,
+            Self::Delimited { is_inside, .. } => *is_inside,
+            Self::Outputs(outputs) => outputs.is_inside(),
+            Self::Responses(responses) => responses.is_inside(),
+        }
+    }
+
+    /// Takes what came; says how many answers end in it.
+    fn count(&mut self, judge: &Judge, bytes: &[u8]) -> Result<usize, Kind> {
+        match (self, judge) {
+            (Self::Delimited { matched, is_inside }, Judge::Until(delimiter)) => {
+                let (count, has_rest) = delimiter.count(matched, bytes);
+                *is_inside = has_rest;
+                Ok(count)
+            }
+            (Self::Outputs(outputs), Judge::Framed(framing)) => outputs.count(*framing, bytes),
+            (Self::Responses(responses), Judge::Http) => responses.count(bytes),
+            _ => Ok(0),
+        }
+    }
 }
 
 impl Talk {
@@ -35,6 +82,7 @@ impl Talk {
                 Judge::Echo => at,
                 _ => 0,
             },
+            within: Within::new(judge),
             ..Self::default()
         }
     }
@@ -63,7 +111,7 @@ impl Talk {
     pub(super) fn is_inside(&self, size: usize, judge: &Judge) -> bool {
         match judge.size(size) {
             Some(size) => !self.unread.is_multiple_of(size),
-            None => self.is_inside || self.outputs.is_inside() || self.responses.is_inside(),
+            None => self.within.is_inside(),
         }
     }
 
@@ -96,13 +144,9 @@ impl Talk {
             }
             Judge::Bytes(size) if n <= self.unread => self.heard(n, *size),
             Judge::Echo | Judge::Exact(..) | Judge::Bytes(_) => return Err(Kind::WrongAnswer),
-            Judge::Until(delimiter) => {
-                let (count, has_rest) = delimiter.count(&mut self.matched, bytes);
-                self.is_inside = has_rest;
-                count
-            }
-            Judge::Http => self.responses.count(bytes)?,
-            Judge::Framed(framing) => self.outputs.count(*framing, bytes)?,
+            // An acknowledgement would land inside the request.
+            Judge::Framed(Framing::Decimal) if self.unsent > 0 => return Err(Kind::WrongAnswer),
+            Judge::Until(_) | Judge::Framed(_) | Judge::Http => self.within.count(judge, bytes)?,
             Judge::Eof => 0,
         };
         let is_unasked = self.flight == answered && self.is_inside(size, judge);
@@ -117,11 +161,25 @@ impl Talk {
 
     /// Whether the end of the connection is the end of an answer, once part of it has come.
     pub(super) fn may_end(&self, judge: &Judge) -> bool {
-        match judge {
-            Judge::Eof => true,
-            Judge::Http => self.responses.last_until_the_end(),
-            _ => false,
+        match &self.within {
+            Within::Responses(responses) => responses.last_until_the_end(),
+            _ => matches!(judge, Judge::Eof),
         }
+    }
+
+    /// What is to be said before the output can come (C2).
+    pub(super) fn acknowledgement(&mut self) -> Option<&'static [u8]> {
+        match &mut self.within {
+            Within::Outputs(outputs) => outputs.acknowledgement(),
+            _ => None,
+        }
+    }
+
+    /// That was said. Says how many requests are answered by it: an empty output is whole then.
+    pub(super) fn acknowledged(&mut self, judge: &Judge) -> Result<usize, Kind> {
+        let answered = self.within.count(judge, b"")?;
+        self.flight -= answered;
+        Ok(answered)
     }
 
     #[inline]

@@ -28,13 +28,19 @@ impl fmt::Display for Report {
             self.endpoint,
             Grouped(connections.asked as u64)
         )?;
-        match self.close {
-            Some(close) => writeln!(
+        match (self.close, self.several()) {
+            (Some(close), None) => writeln!(
                 f,
                 "one message of {} B each, close: {close}",
                 self.size_bytes
             )?,
-            None => writeln!(
+            (Some(close), Some(several)) => writeln!(
+                f,
+                "{} messages of {} B each, one after the other, close: {close}",
+                Grouped(several),
+                self.size_bytes
+            )?,
+            (None, _) => writeln!(
                 f,
                 "{} in flight on each, {} B a message",
                 self.pipeline, self.size_bytes
@@ -43,6 +49,7 @@ impl fmt::Display for Report {
         if self.expect != "echo" {
             writeln!(f, "  answer     {}", self.expect)?;
         }
+        self.fmt_digest(f)?;
         match (&self.schedule, &self.hidden) {
             (Some(schedule), _) => writeln!(
                 f,
@@ -60,10 +67,24 @@ impl fmt::Display for Report {
                 Grouped(hidden.not_asked)
             )?,
         }
+        let rate = Grouped(whole(self.rate_per_s));
+        let unit = match self.several() {
+            None => {
+                write!(f, "  rate       {rate} /s")?;
+                "answers"
+            }
+            Some(_) => {
+                let requests = Grouped(whole(self.requests_per_s));
+                write!(
+                    f,
+                    "  rate       {rate} connections /s, {requests} requests /s"
+                )?;
+                "connections"
+            }
+        };
         writeln!(
             f,
-            "  rate       {} /s   ({} answers in {:.3} s, after {:.3} s of warm-up)",
-            Grouped(whole(self.rate_per_s)),
+            "   ({} {unit} in {:.3} s, after {:.3} s of warm-up)",
             Grouped(requests.answered),
             self.elapsed_s,
             self.warmup_s
@@ -126,6 +147,22 @@ impl fmt::Display for Report {
 }
 
 impl Report {
+    /// How often each connection asks, where that is not once.
+    fn several(&self) -> Option<u64> {
+        let requests = self.requests_per_connection.filter(|count| *count > 1)?;
+        Some(requests as u64)
+    }
+
+    fn fmt_digest(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.digest {
+            Some(digest) => writeln!(
+                f,
+                "  handshake  {digest}: each connection proves that it knows the secret; part of \"connect\""
+            ),
+            None => Ok(()),
+        }
+    }
+
     fn fmt_hold(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (asked, held) = (self.connections.asked as u64, self.connections.held as u64);
         writeln!(
@@ -150,6 +187,7 @@ impl Report {
             )?;
         }
         writeln!(f)?;
+        self.fmt_digest(f)?;
         writeln!(f, "  connect    {}", self.phases_us.connect)?;
         self.fmt_hints(f)?;
         self.fmt_server(f)?;
@@ -261,9 +299,10 @@ impl Report {
                 f,
                 ", {} {} per second of processor",
                 Grouped(whole(rate)),
-                match self.deliveries {
-                    Some(_) => "deliveries",
-                    None => "answers",
+                match (self.deliveries, self.several()) {
+                    (Some(_), _) => "deliveries",
+                    (None, None) => "answers",
+                    (None, Some(_)) => "connections",
                 }
             )?;
         }
@@ -298,7 +337,7 @@ impl Report {
         if self.errors.no_port + self.warmup_errors.no_port > 0 {
             writeln!(
                 f,
-                "             local ports ran out: close with client-rst, or spread over --source 127.0.0.2,127.0.0.3,…"
+                "             local ports ran out: close with client-rst, or spread over --source 127.0.0.2-127.0.0.20"
             )?;
         }
         if self.errors.no_descriptor + self.warmup_errors.no_descriptor > 0 {

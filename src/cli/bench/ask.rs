@@ -1,11 +1,15 @@
 //! What is asked of one server: the same words as flags, for all servers of a call, and as options in
 //! the URL of one of them.
 
+use std::path::PathBuf;
+
 use clap::{CommandFactory, Parser, ValueEnum};
 
 use super::literal::{answer, bytes_of, command_line, size};
 use crate::cli::Failure;
+use crate::cli::secret::read_secret;
 use crate::load::{Close, Expect, Framing, Mode};
+use crate::wire::{Digest, Seal};
 
 /// Everything that may be said of a request, whatever the mode; what is not said has a default.
 #[derive(Debug, Clone, Default, Parser)]
@@ -43,6 +47,13 @@ pub(super) struct Message {
     /// join the result
     #[arg(long, value_name = "PID,…", value_delimiter = ',')]
     pub(super) pid: Vec<u32>,
+    /// The secret of a server that challenges whoever connects (HMAC): the file's content, less one
+    /// newline at its end. Nobody else may be able to read it. The handshake counts into `connect`
+    #[arg(long, value_name = "FILE")]
+    pub(super) secret_file: Option<PathBuf>,
+    /// With which digest the challenge is answered [default: sha256]
+    #[arg(long, value_enum)]
+    pub(super) digest: Option<DigestArg>,
 }
 
 /// In `conn`.
@@ -53,6 +64,10 @@ pub(super) struct Conn {
     /// [default: client-rst]
     #[arg(long, value_enum)]
     pub(super) close: Option<CloseArg>,
+    /// How often a connection asks, one after the other, before it is closed [default: 1]. What is counted
+    /// and timed stays the connection: --count, --rate and --timeout are for all its requests together
+    #[arg(long, value_name = "COUNT")]
+    pub(super) requests: Option<usize>,
 }
 
 /// In `echo` and `fanout`.
@@ -72,7 +87,7 @@ pub(super) struct Exec {
     /// The command line [default: true]
     #[arg(long, value_name = "LINE")]
     pub(super) command: Option<String>,
-    /// How the server says where an output ends [default: json]
+    /// How the server says where an output ends; `raw` says nothing, so --expect must [default: json]
     #[arg(long, value_enum)]
     pub(super) framing: Option<FramingArg>,
 }
@@ -107,8 +122,16 @@ pub(super) enum CloseArg {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum FramingArg {
+    Raw,
+    Decimal,
     I32,
     Json,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(super) enum DigestArg {
+    Sha256,
+    Md5,
 }
 
 /// A mode by its name, before it is known what is asked.
@@ -141,6 +164,8 @@ impl ModeName {
 pub(super) struct Asked {
     pub(super) mode: Mode,
     pub(super) pipeline: usize,
+    pub(super) requests: usize,
+    pub(super) seal: Option<Seal>,
     pub(super) size: usize,
     pub(super) text: Option<Vec<u8>>,
     pub(super) hello: Vec<u8>,
@@ -177,9 +202,12 @@ impl Ask {
                 } else {
                     self.message.pid
                 },
+                secret_file: self.message.secret_file.or(other.message.secret_file),
+                digest: self.message.digest.or(other.message.digest),
             },
             conn: Conn {
                 close: self.conn.close.or(other.conn.close),
+                requests: self.conn.requests.or(other.conn.requests),
             },
             depth: Depth {
                 pipeline: self.depth.pipeline.or(other.depth.pipeline),
@@ -207,12 +235,10 @@ impl Ask {
             }
             _ => self.message.payload.as_deref().map(bytes_of).transpose()?,
         };
+        let expect = self.message.expect.as_deref();
         let expect = match mode {
-            ModeName::Exec => Expect::Framed(match self.exec.framing {
-                Some(FramingArg::I32) => Framing::I32,
-                Some(FramingArg::Json) | None => Framing::Json,
-            }),
-            _ => answer(self.message.expect.as_deref().unwrap_or("echo"))?,
+            ModeName::Exec => output(self.exec.framing.unwrap_or(FramingArg::Json), expect)?,
+            _ => answer(expect.unwrap_or("echo"))?,
         };
         Ok(Asked {
             mode: match mode {
@@ -236,6 +262,11 @@ impl Ask {
                 ModeName::Udp => self.udp.window.unwrap_or(WINDOW),
                 ModeName::Conn | ModeName::Hold | ModeName::Exec => 1,
             },
+            requests: match mode {
+                ModeName::Conn => self.conn.requests.unwrap_or(1),
+                _ => 1,
+            },
+            seal: self.seal()?,
             size: match &text {
                 Some(text) => text.len(),
                 None => self.message.size.unwrap_or(SIZE),
@@ -248,4 +279,47 @@ impl Ask {
             expect,
         })
     }
+
+    /// What proves who asks, to a server that wants to know.
+    fn seal(&self) -> Result<Option<Seal>, Failure> {
+        let Some(path) = &self.message.secret_file else {
+            return match self.message.digest {
+                None => Ok(None),
+                Some(_) => {
+                    let why = "--digest says how a challenge is answered: --secret-file with what";
+                    Err(Failure::Usage(why.to_owned()))
+                }
+            };
+        };
+        let digest = match self.message.digest {
+            Some(DigestArg::Md5) => Digest::Md5,
+            Some(DigestArg::Sha256) | None => Digest::Sha256,
+        };
+        Ok(Some(Seal::new(&read_secret(path)?, digest)))
+    }
+}
+
+/// What counts as the output of a command.
+fn output(framing: FramingArg, expect: Option<&str>) -> Result<Expect, Failure> {
+    let framing = match (framing, expect) {
+        (FramingArg::Raw, expect) => {
+            return match expect.map(answer).transpose()? {
+                None | Some(Expect::Echo | Expect::Eof | Expect::Http) => Err(Failure::Usage(
+                    "--framing raw: an output has no end of its own there, so say what it is: --expect until=DELIMITER, a number of bytes or exact=@FILE"
+                        .to_owned(),
+                )),
+                Some(expect) => Ok(expect),
+            };
+        }
+        (_, Some(_)) => {
+            return Err(Failure::Usage(
+                "--expect goes with --framing raw: the other framings say where an output ends"
+                    .to_owned(),
+            ));
+        }
+        (FramingArg::Decimal, None) => Framing::Decimal,
+        (FramingArg::I32, None) => Framing::I32,
+        (FramingArg::Json, None) => Framing::Json,
+    };
+    Ok(Expect::Framed(framing))
 }

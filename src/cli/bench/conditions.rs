@@ -1,6 +1,5 @@
 //! Under what conditions all servers of a call are asked.
 
-use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use super::ask::Asked;
 use crate::cli::Failure;
 use crate::config::parse_duration;
 use crate::load::objective::Objective;
-use crate::load::{Amount, Arrivals, Endpoint, Mode, Model, Plan};
+use crate::load::{Amount, Arrivals, Endpoint, Mode, Model, Plan, SourceRange};
 
 /// The warm-up of a run by duration.
 const WARMUP: Duration = Duration::from_millis(200);
@@ -54,9 +53,10 @@ pub(super) struct Conditions {
     /// How long to poll before sleeping: faster, at the price of a processor
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
     spin: Duration,
-    /// Local addresses to connect from, in turn: each has ports of its own
-    #[arg(long, value_name = "ADDRESS,…", value_delimiter = ',')]
-    source: Vec<IpAddr>,
+    /// Local addresses to connect from, in turn, each with ports of its own: a list of addresses and
+    /// ranges, such as 127.0.0.2-127.0.0.20,127.0.0.40
+    #[arg(long, value_name = "ADDRESS[-LAST],…", value_delimiter = ',')]
+    source: Vec<SourceRange>,
     /// How often each server is measured, in turn: A B A B … [default: 1, and 7 in a comparison]
     #[arg(long, value_name = "COUNT")]
     rounds: Option<usize>,
@@ -136,8 +136,13 @@ impl Conditions {
     }
 
     /// What is to be done to ask so of a server.
-    pub(super) fn plan(&self, endpoint: Endpoint, asked: Asked, pids: Vec<u32>) -> Plan {
-        Plan {
+    pub(super) fn plan(
+        &self,
+        endpoint: Endpoint,
+        asked: Asked,
+        pids: Vec<u32>,
+    ) -> Result<Plan, Failure> {
+        Ok(Plan {
             endpoint,
             target: None,
             mode: asked.mode,
@@ -150,10 +155,12 @@ impl Conditions {
                 _ => CONNECTIONS,
             }),
             pipeline: asked.pipeline,
+            requests_per_connection: asked.requests,
             size: asked.size,
             text: asked.text,
             hello: asked.hello,
             expect: asked.expect,
+            seal: asked.seal,
             amount: self.count.map_or(Amount::For(self.duration), Amount::Count),
             warmup: match self.count {
                 // Nothing is asked while connections are held, so nothing warms up.
@@ -163,12 +170,9 @@ impl Conditions {
             },
             timeout: self.timeout,
             spin: self.spin,
-            sources: self
-                .source
-                .iter()
-                .map(|ip| SocketAddr::new(*ip, 0))
-                .collect(),
+            sources: SourceRange::all(&self.source)
+                .map_err(|wrong| Failure::Usage(wrong.to_string()))?,
             pids,
-        }
+        })
     }
 }

@@ -345,7 +345,7 @@ impl Call {
                     ModeName::Udp => target.endpoint.clone().over_udp(),
                     _ => target.endpoint.clone(),
                 };
-                let plan = self.conditions.plan(endpoint, asked, ask.message.pid);
+                let plan = self.conditions.plan(endpoint, asked, ask.message.pid)?;
                 plan.check()
                     .map_err(|wrong| Failure::Usage(wrong.to_string()))?;
                 entries.push(Entry {

@@ -6,6 +6,7 @@ use super::{Driver, Step};
 use crate::load::book::{Kind, nanos};
 use crate::load::crowd::Stage;
 use crate::load::dial::{self, DIALLING_MAX, Dialled, REST};
+use crate::load::handshake::Handshake;
 use crate::load::plan::{Mode, Model};
 use crate::load::schedule::Schedule;
 use crate::load::talk::Talk;
@@ -167,9 +168,10 @@ impl Driver<'_> {
             }
         };
         let at = self.payload.start(self.crowd.next_number(index));
-        self.crowd
-            .seat(index, stream, (began, now), Talk::new(at, &self.judge));
-        if self.run.plan.mode.keeps() {
+        let more = self.run.plan.requests_per_connection - 1;
+        let talk = Talk::new(at, &self.judge);
+        self.crowd.seat(index, stream, (began, now), more, talk);
+        if self.run.plan.mode.keeps() || self.run.plan.seal.is_some() {
             return self.show(index);
         }
         // On loopback the connection is there when `connect` returns, and the write says so.
@@ -179,7 +181,8 @@ impl Driver<'_> {
         }
     }
 
-    /// The first write of `conn`, which also tells whether it is connected.
+    /// The first write of `conn`, which also tells whether it is connected. Where the server wants to
+    /// know who asks, that was told before.
     pub(super) fn write_first(&mut self, index: usize) -> Step {
         let Some(guest) = self.crowd.guest(index) else {
             return Step::Wait;
@@ -246,25 +249,60 @@ impl Driver<'_> {
 
     /// A connection on the way may have arrived.
     pub(super) fn welcome(&mut self, index: usize) -> Step {
-        if !self.run.plan.mode.keeps() {
+        let must_prove = self.run.plan.seal.is_some();
+        if !self.run.plan.mode.keeps() && !must_prove {
             return self.write_first(index);
         }
         let Some(guest) = self.crowd.guest(index) else {
             return Step::Wait;
         };
-        match guest.stream.is_connected() {
-            Ok(true) if self.dialer.met_itself(&guest.stream) => {
-                Step::Failed(Kind::SelfConnect, None)
+        if guest.stage == Stage::Dialling {
+            match guest.stream.is_connected() {
+                Ok(true) if self.dialer.met_itself(&guest.stream) => {
+                    return Step::Failed(Kind::SelfConnect, None);
+                }
+                Ok(true) if must_prove => guest.stage = Stage::Proving(Handshake::new()),
+                Ok(true) => self.seat_ready(index),
+                Ok(false) => {}
+                Err(errno) => return Step::Failed(dial::kind(errno), Some(errno)),
             }
-            Ok(true) => {
-                guest.stage = Stage::Ready;
-                let took = self.run.watch.nanos().saturating_sub(guest.stamps.dialled);
-                self.run.book.phases.connect.record(took, 1);
-                self.crowd.connected();
-                Step::Wait
-            }
-            Ok(false) => Step::Wait,
-            Err(errno) => Step::Failed(dial::kind(errno), Some(errno)),
         }
+        if must_prove {
+            return self.prove(index);
+        }
+        Step::Wait
+    }
+
+    /// A kept connection is as far as it gets before all others are, too.
+    fn seat_ready(&mut self, index: usize) {
+        let Some(guest) = self.crowd.guest(index) else {
+            return;
+        };
+        guest.stage = Stage::Ready;
+        let took = self.run.watch.nanos().saturating_sub(guest.stamps.dialled);
+        self.run.book.phases.connect.record(took, 1);
+        self.crowd.connected();
+    }
+
+    /// Goes on proving who we are. Whether that convinced the server shows in what it does next.
+    fn prove(&mut self, index: usize) -> Step {
+        let (Some(guest), Some(seal)) = (self.crowd.guest(index), &self.run.plan.seal) else {
+            return Step::Wait;
+        };
+        let Stage::Proving(handshake) = &mut guest.stage else {
+            return Step::Wait;
+        };
+        match handshake.go_on(&guest.stream, seal) {
+            Ok(true) => {}
+            Ok(false) => return Step::Wait,
+            Err((kind, errno)) => return Step::Failed(kind, errno),
+        }
+        // Where nothing is asked, a server that refuses and one that tires of us look alike.
+        guest.is_admitted = self.run.plan.mode == Mode::Hold;
+        if self.run.plan.mode.keeps() {
+            self.seat_ready(index);
+            return Step::Wait;
+        }
+        self.write_first(index)
     }
 }

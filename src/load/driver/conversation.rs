@@ -6,9 +6,11 @@ use mio::event::Event;
 use rustix::io::Errno;
 
 use super::{Driver, Step};
+use crate::load::answer::Judge;
 use crate::load::book::{Kind, Phase, nanos};
 use crate::load::crowd::{Guest, Stage};
 use crate::load::dial::{self, REST};
+use crate::load::expect::Framing;
 use crate::load::lookout::ALARM;
 use crate::load::plan::{Close, Mode, Model};
 
@@ -82,11 +84,26 @@ impl Driver<'_> {
             );
             if guest.stamps.first_byte == 0 {
                 guest.stamps.first_byte = self.run.watch.nanos();
+                guest.is_admitted = true;
             }
             match heard {
                 Err(kind) => return Step::Failed(kind, None),
+                Ok(0) if matches!(self.judge, Judge::Framed(Framing::Decimal)) => {
+                    if let Step::Failed(kind, errno) = self.acknowledge(index) {
+                        return Step::Failed(kind, errno);
+                    }
+                }
                 Ok(0) => {}
                 Ok(answered) => match self.run.plan.mode {
+                    // In the sums and in the ring it is still the same request.
+                    Mode::Conn { .. } if guest.more > 0 => {
+                        guest.more -= 1;
+                        guest.talk.ask(1, self.run.plan.size, &self.judge);
+                        match self.write(index) {
+                            Step::Wait => {}
+                            step => return step,
+                        }
+                    }
                     Mode::Conn { close } => {
                         guest.stage = Stage::Leaving;
                         guest.stamps.last_byte = self.run.watch.nanos();
@@ -105,6 +122,26 @@ impl Driver<'_> {
             if n < self.incoming.len() && !to_the_end {
                 return Step::Wait;
             }
+        }
+    }
+
+    /// A length may have come, and the output behind it waits for our word (C2).
+    fn acknowledge(&mut self, index: usize) -> Step {
+        let Some(guest) = self.crowd.guest(index) else {
+            return Step::Wait;
+        };
+        let Some(word) = guest.talk.acknowledgement() else {
+            return Step::Wait;
+        };
+        match guest.stream.write(word) {
+            Ok(n) if n == word.len() => match guest.talk.acknowledged(&self.judge) {
+                Ok(0) => Step::Wait,
+                Ok(answered) => self.answered(index, answered),
+                Err(kind) => Step::Failed(kind, None),
+            },
+            // Who has read a request has left room for a word: this is no answer to it.
+            Ok(_) | Err(Errno::AGAIN) => Step::Failed(Kind::WrongAnswer, None),
+            Err(errno) => Step::Failed(dial::kind(errno), Some(errno)),
         }
     }
 
@@ -179,8 +216,13 @@ impl Driver<'_> {
             }
             Step::Failed(kind, errno) => {
                 let now = self.run.watch.nanos();
-                let Some(began) = self.crowd.guest(index).map(|guest| guest.began) else {
+                let Some(guest) = self.crowd.guest(index) else {
                     return;
+                };
+                let began = guest.began;
+                let kind = match kind {
+                    Kind::ShortAnswer | Kind::Reset if !guest.is_admitted => Kind::NotAdmitted,
+                    kind => kind,
                 };
                 let mut last = began;
                 if self.run.plan.mode.keeps() {
@@ -224,7 +266,12 @@ impl Driver<'_> {
             | Kind::Reordered => {
                 self.crowd.vacate(index, now);
             }
-            Kind::Refused | Kind::NoPort | Kind::NoDescriptor | Kind::SelfConnect | Kind::Other => {
+            Kind::Refused
+            | Kind::NotAdmitted
+            | Kind::NoPort
+            | Kind::NoDescriptor
+            | Kind::SelfConnect
+            | Kind::Other => {
                 self.crowd.rest(index, now + nanos(REST), None);
             }
         }
@@ -249,9 +296,9 @@ impl Driver<'_> {
         let Some(guest) = self.crowd.guest(index) else {
             return Step::Wait;
         };
-        if guest.stage == Stage::Dialling {
+        if guest.stage.is_arriving() {
             let step = self.welcome(index);
-            let arrived = |guest: &mut Guest| guest.stage != Stage::Dialling;
+            let arrived = |guest: &mut Guest| !guest.stage.is_arriving();
             if step != Step::Wait || !self.crowd.guest(index).is_some_and(arrived) {
                 return step;
             }

@@ -1,0 +1,59 @@
+//! Proving to a server that we know its secret, before anything is asked: the challenge comes, the
+//! proof goes.
+//!
+//! It does not know time, nor what comes after. Of what the server sends it takes the challenge and
+//! not a byte more.
+
+use rustix::io::Errno;
+
+use super::book::Kind;
+use super::dial::{self, Stream};
+use crate::wire::{CHALLENGE_BYTES, Challenge, Proof, Seal};
+
+/// How far it is. One challenge is answered, whatever comes later (fault D6).
+///
+/// ```text
+/// Listening -> Proving
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Handshake {
+    /// So many bytes of the challenge have come.
+    Listening(Challenge, usize),
+    /// So many bytes of the proof have left.
+    Proving(Proof, usize),
+}
+
+impl Handshake {
+    /// Nothing has come.
+    pub(super) const fn new() -> Self {
+        Self::Listening([0; CHALLENGE_BYTES], 0)
+    }
+
+    /// Goes on as far as the socket allows; says whether the proof has left.
+    pub(super) fn go_on(
+        &mut self,
+        stream: &Stream,
+        seal: &Seal,
+    ) -> Result<bool, (Kind, Option<Errno>)> {
+        let failed = |errno| (dial::kind(errno), Some(errno));
+        loop {
+            match self {
+                Self::Listening(challenge, have) if *have == challenge.len() => {
+                    *self = Self::Proving(seal.prove(challenge), 0);
+                }
+                Self::Listening(challenge, have) => match stream.read(&mut challenge[*have..]) {
+                    Ok(0) => return Err((Kind::ShortAnswer, None)),
+                    Ok(n) => *have += n,
+                    Err(Errno::AGAIN) => return Ok(false),
+                    Err(errno) => return Err(failed(errno)),
+                },
+                Self::Proving(proof, sent) if *sent == proof.as_ref().len() => return Ok(true),
+                Self::Proving(proof, sent) => match stream.write(&proof.as_ref()[*sent..]) {
+                    Ok(n) => *sent += n,
+                    Err(Errno::AGAIN) => return Ok(false),
+                    Err(errno) => return Err(failed(errno)),
+                },
+            }
+        }
+    }
+}
