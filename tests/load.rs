@@ -331,14 +331,14 @@ fn the_json_has_the_fields_that_scripts_read() {
             .collect::<Vec<_>>()
             .join(" ")
     };
-    assert_eq!(json["schema"], 2);
+    assert_eq!(json["schema"], 3);
     assert_eq!(json["model"], "closed");
     assert_eq!(json["close"], "client-rst");
     assert_eq!(json["requests"]["answered"], 10);
     assert_eq!(
         keys(&json),
         "close connections datagrams elapsed_s endpoint errors expect generator hidden latency_us mode model other_error phases_us \
-         pipeline rate_per_s requests schedule schema seconds server size_bytes warmup_errors warmup_s"
+         pipeline rate_per_s requests schedule schema seconds server size_bytes spectrum warmup_errors warmup_s"
     );
     assert_eq!(
         keys(&json["latency_us"]),

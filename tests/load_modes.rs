@@ -175,7 +175,7 @@ fn idle_connections_are_held_and_those_that_are_not_have_a_reason() {
     let mut plan = plan(address.to_string(), Mode::Hold, 1);
     plan.amount = Amount::For(Duration::from_millis(200));
     plan.connections = 80;
-    plan.pid = Some(std::process::id());
+    plan.pids = vec![std::process::id()];
     let report = load::run(&plan).unwrap();
     assert_eq!(
         (report.connections.asked, report.connections.held),
@@ -193,7 +193,7 @@ fn idle_connections_are_held_and_those_that_are_not_have_a_reason() {
     assert!(text.contains("20 reset"), "{text}");
     assert!(text.contains("20 hung up"), "{text}");
     let server = report.server.unwrap();
-    assert_eq!(server.pid, std::process::id());
+    assert_eq!(server.pids, [std::process::id()]);
     assert!(server.memory_before_bytes > 100_000, "{server:?}");
     assert!(server.memory_per_connection_bytes.is_some(), "{server:?}");
 }

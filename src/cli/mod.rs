@@ -76,7 +76,7 @@ enum Command {
     Check(check::Args),
     Exec(exec::Args),
     Time(time::Args),
-    Bench(bench::Args),
+    Bench(Box<bench::Args>),
     Lab(lab::Args),
 }
 
@@ -87,7 +87,7 @@ impl Command {
             Self::Check(args) => check::run(args),
             Self::Exec(args) => exec::run(args),
             Self::Time(args) => time::run(args),
-            Self::Bench(args) => bench::run(args),
+            Self::Bench(args) => bench::run(*args),
             Self::Lab(args) => lab::run(args),
         }
     }
@@ -137,6 +137,11 @@ static LEVEL_STEP: AtomicI8 = AtomicI8::new(0);
 /// The level to log at: `base`, moved by `-v` and `-q`.
 pub fn log_level(base: impl Into<LevelFilter>) -> LevelFilter {
     moved(base.into(), LEVEL_STEP.load(Ordering::Relaxed))
+}
+
+/// Whether less is to be said than usual.
+pub(super) fn is_quiet() -> bool {
+    LEVEL_STEP.load(Ordering::Relaxed) < 0
 }
 
 fn moved(base: LevelFilter, step: i8) -> LevelFilter {

@@ -30,6 +30,6 @@ pub use exposure::{Exposure, Reach, Reached, Refusal, exposure};
 pub use file::{ConfigFile, Log, LogFormat, LogLevel};
 pub use limits::Limits;
 pub use plan::{PlanError, Planned, check_together, plan, resolve};
-#[cfg(feature = "cli")]
-pub(crate) use text::nearest;
 pub use text::{format_duration, format_size, parse_duration, parse_size};
+#[cfg(feature = "cli")]
+pub(crate) use text::{nearest, percent_decode};

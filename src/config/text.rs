@@ -178,7 +178,7 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 /// Undoes `%41`; what is not two hexadecimal digits after `%`, or not UTF-8, is an error.
-pub(super) fn percent_decode(text: &str) -> Result<String, String> {
+pub(crate) fn percent_decode(text: &str) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let [first, after @ ..] = rest {

@@ -77,6 +77,24 @@ impl Errors {
         } += 1;
     }
 
+    /// All of both.
+    #[must_use]
+    pub fn and(self, other: &Self) -> Self {
+        Self {
+            total: self.total + other.total,
+            refused: self.refused + other.refused,
+            reset: self.reset + other.reset,
+            timeout: self.timeout + other.timeout,
+            no_port: self.no_port + other.no_port,
+            no_descriptor: self.no_descriptor + other.no_descriptor,
+            short_answer: self.short_answer + other.short_answer,
+            wrong_answer: self.wrong_answer + other.wrong_answer,
+            turned_down: self.turned_down + other.turned_down,
+            self_connect: self.self_connect + other.self_connect,
+            other: self.other + other.other,
+        }
+    }
+
     /// Number and name of each kind that occurred.
     pub fn by_kind(&self) -> impl Iterator<Item = (u64, &'static str)> {
         [

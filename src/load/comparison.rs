@@ -2,8 +2,21 @@
 
 use serde::Serialize;
 
+use super::LoadError;
+use super::book::Errors;
+use super::plan::Plan;
+use super::progress::Progress;
 use super::report::{Report, SCHEMA};
 use super::statistic::Spread;
+
+/// One server, and what is asked of it.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// What to call it.
+    pub name: String,
+    /// What is asked.
+    pub plan: Plan,
+}
 
 /// Servers asked in turn, A B A B …, so that what the machine does meanwhile hurts all of them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -50,7 +63,7 @@ pub struct Figures {
     /// Answers per second of the server's processor time, where it was watched.
     pub per_cpu_s: Option<Spread>,
     /// Failures in all rounds together, those of warm-ups included.
-    pub errors: u64,
+    pub errors: Errors,
     /// In how many rounds the generator was the limit.
     pub generator_was_the_limit: usize,
 }
@@ -78,6 +91,25 @@ impl Comparison {
 }
 
 impl Contest {
+    /// Asks all of `entries` in turn, so many rounds; `watcher` is told the round (from 1), the name, and
+    /// how far that run is.
+    pub fn hold(
+        mode: &'static str,
+        entries: &[Entry],
+        rounds: usize,
+        watcher: &mut dyn FnMut(usize, &str, Progress),
+    ) -> Result<Self, LoadError> {
+        let mut reports: Vec<Vec<Report>> = entries.iter().map(|_| Vec::new()).collect();
+        for round in 1..=rounds {
+            for (entry, reports) in entries.iter().zip(&mut reports) {
+                let mut told = |progress| watcher(round, &entry.name, progress);
+                reports.push(super::run_watched(&entry.plan, &mut told)?);
+            }
+        }
+        let names = entries.iter().map(|entry| entry.name.clone());
+        Ok(Self::of(mode, names.zip(reports).collect()))
+    }
+
     /// Of what each contender's rounds saw: names and reports, in the order they were asked.
     pub fn of(mode: &'static str, contenders: Vec<(String, Vec<Report>)>) -> Self {
         let first = contenders.first().map_or(&[][..], |(_, reports)| reports);
@@ -125,10 +157,9 @@ impl Figures {
             p50_us: of(|report| report.latency_us.p50)?,
             p99_us: of(|report| report.latency_us.p99)?,
             per_cpu_s: Spread::of(reports.iter().filter_map(Report::per_cpu)),
-            errors: reports
-                .iter()
-                .map(|report| report.errors.total + report.warmup_errors.total)
-                .sum(),
+            errors: reports.iter().fold(Errors::default(), |all, report| {
+                all.and(&report.errors).and(&report.warmup_errors)
+            }),
             generator_was_the_limit: reports
                 .iter()
                 .filter(|report| report.generator.was_the_limit)

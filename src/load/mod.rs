@@ -18,6 +18,7 @@
 //! request has its time and latency counts from then. Not done here yet: chat.
 
 mod answer;
+pub mod baseline;
 pub mod book;
 pub mod comparison;
 mod crowd;
@@ -25,8 +26,10 @@ pub mod dial;
 pub mod driver;
 pub mod expect;
 pub mod figures;
+pub mod forecast;
 pub mod histogram;
 mod lookout;
+pub mod objective;
 pub mod payload;
 pub mod plan;
 pub mod process;
@@ -34,9 +37,11 @@ pub mod progress;
 pub mod report;
 mod run;
 pub mod schedule;
+pub mod search;
 pub mod series;
 pub mod statistic;
 pub mod stopwatch;
+mod table;
 mod talk;
 mod text;
 mod udp;
@@ -84,7 +89,7 @@ pub fn run(plan: &Plan) -> Result<Report, LoadError> {
 pub fn run_watched(plan: &Plan, watcher: Watcher<'_>) -> Result<Report, LoadError> {
     plan.check()?;
     raise_descriptor_limit();
-    let target = plan.endpoint.resolve(plan.timeout)?;
+    let target = plan.clone().look_up()?;
     match target {
         Target::Udp(address) => udp::Udp::new(plan, address, watcher)?.run(),
         Target::Tcp(_) | Target::Unix(_) => driver::Driver::new(plan, target, watcher)?.run(),

@@ -20,6 +20,8 @@ use super::udp;
 pub struct Plan {
     /// Whom to ask.
     pub endpoint: Endpoint,
+    /// The same as the kernel knows it, if it was looked up already.
+    pub target: Option<Target>,
     /// What one request is.
     pub mode: Mode,
     /// What makes a request begin.
@@ -44,8 +46,8 @@ pub struct Plan {
     pub spin: Duration,
     /// Local addresses to dial from, in turn; none leaves the choice to the kernel.
     pub sources: Vec<SocketAddr>,
-    /// The server's process, if it is to be watched.
-    pub pid: Option<u32>,
+    /// The server's processes, if they are to be watched.
+    pub pids: Vec<u32>,
 }
 
 /// What one request is.
@@ -198,6 +200,7 @@ impl Plan {
     pub fn new(endpoint: Endpoint, mode: Mode) -> Self {
         Self {
             endpoint,
+            target: None,
             mode,
             model: Model::Closed,
             connections: 50,
@@ -210,8 +213,18 @@ impl Plan {
             timeout: Duration::from_secs(5),
             spin: Duration::ZERO,
             sources: Vec::new(),
-            pid: None,
+            pids: Vec::new(),
         }
+    }
+
+    /// Looks up whom to ask, once for all runs of this plan.
+    pub fn look_up(&mut self) -> Result<Target, LoadError> {
+        let target = match self.target.take() {
+            Some(target) => target,
+            None => self.endpoint.resolve(self.timeout)?,
+        };
+        self.target = Some(target.clone());
+        Ok(target)
     }
 
     /// Whether it can be carried out as far as that is known beforehand.
@@ -239,10 +252,8 @@ impl Plan {
             bounds("the size of a datagram", self.size, udp::SIZE_BYTES_MAX)?;
             bounds("the window", self.pipeline, udp::WINDOW_MAX)?;
         }
-        if let Some(pid) = self.pid
-            && Usage::of(pid).is_none()
-        {
-            return Err(PlanError::Pid(pid));
+        if let Some(pid) = self.pids.iter().find(|pid| Usage::of(&[**pid]).is_none()) {
+            return Err(PlanError::Pid(*pid));
         }
         match &self.expect {
             Expect::Exact(bytes) => bounds("the size of an answer", bytes.len(), SIZE_BYTES_MAX)?,
@@ -310,6 +321,17 @@ pub enum Endpoint {
     Udp(String),
 }
 
+impl Endpoint {
+    /// Where only a host and a port were given, or a service, datagrams are meant.
+    #[must_use]
+    pub fn over_udp(self) -> Self {
+        match self {
+            Self::Tcp(address) => Self::Udp(address),
+            other => other,
+        }
+    }
+}
+
 impl FromStr for Endpoint {
     type Err = PlanError;
 
@@ -370,7 +392,7 @@ pub enum Target {
 impl Endpoint {
     /// Looks the host up. Of several addresses the first that takes a connection is meant, which costs
     /// the server one connection that says nothing; a single address is not tried.
-    pub(super) fn resolve(&self, timeout: Duration) -> Result<Target, LoadError> {
+    fn resolve(&self, timeout: Duration) -> Result<Target, LoadError> {
         let host = match self {
             Endpoint::Unix(path) => return Ok(Target::Unix(path.clone())),
             Endpoint::Tcp(host) | Endpoint::Udp(host) => host,

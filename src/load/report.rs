@@ -15,7 +15,7 @@ use super::stopwatch::CpuTime;
 use super::udp::Datagrams;
 
 /// Changes when a field changes its meaning or goes; new ones may come without.
-pub const SCHEMA: u32 = 2;
+pub const SCHEMA: u32 = 3;
 /// A generator that has less of its time to spare measured itself.
 const LIMIT_SHARE: f64 = 0.9;
 /// The kernel tells idle time so coarsely.
@@ -50,9 +50,9 @@ pub struct Report {
     pub size_bytes: usize,
     /// What counts as the answer.
     pub expect: String,
-    /// The server's process, to be watched.
+    /// The server's processes, to be watched.
     #[serde(skip)]
-    pid: Option<u32>,
+    pids: Vec<u32>,
     /// Who closes, in `conn`.
     pub close: Option<Close>,
     /// Seconds before anything was counted.
@@ -258,7 +258,7 @@ impl Report {
                 close: book.phases.close.summary(),
             },
             schema: SCHEMA,
-            pid: plan.pid,
+            pids: plan.pids.clone(),
             mode: plan.mode.name(),
             endpoint: plan.endpoint.to_string(),
             model: plan.model.name(),
@@ -301,20 +301,20 @@ impl Report {
         usage: (Option<Usage>, Option<Usage>, Option<Usage>),
         wall: u64,
     ) {
-        let (Some(pid), (Some(before), Some(measured), Some(after))) = (self.pid, usage) else {
+        let (Some(before), Some(measured), Some(after)) = usage else {
             return;
         };
         let cpu = after.cpu.saturating_sub(measured.cpu);
         let per = |count: u64, nanos: u64| ratio(count, nanos.max(1));
         let answered = self.requests.answered;
         self.server = Some(Server {
-            pid,
+            pids: self.pids.clone(),
             cpu_share: round(per(cpu, wall), 3),
             sleeps_per_s: round(
                 per(after.sleeps.saturating_sub(measured.sleeps), wall) * 1e9,
                 1,
             ),
-            per_cpu_s: (cpu > 1_000_000 && answered > 0 && self.mode != "exec")
+            per_cpu_s: (cpu > 1_000_000 && answered > 0)
                 .then(|| round(per(answered, cpu) * 1e9, 1)),
             memory_before_bytes: before.memory,
             memory_after_bytes: after.memory,
@@ -329,7 +329,7 @@ impl Report {
 
     /// Answers per second of the server's processor time, where that is known.
     pub fn per_cpu(&self) -> Option<f64> {
-        self.server?.per_cpu_s
+        self.server.as_ref()?.per_cpu_s
     }
 
     /// Whether anything failed, at any time.

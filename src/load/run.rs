@@ -59,7 +59,7 @@ impl<'p> Run<'p> {
             watcher,
             next_tick: 0,
             turns: Latencies::new(),
-            before: plan.pid.and_then(Usage::of),
+            before: Usage::of(&plan.pids),
             measured: None,
             cpu: CpuTime::now(),
             cpu_at: 0,
@@ -108,7 +108,7 @@ impl<'p> Run<'p> {
         self.phase = Phase::Measured;
         self.book.begin(now, self.schedule.as_ref());
         self.turns.clear();
-        self.measured = self.plan.pid.and_then(Usage::of);
+        self.measured = Usage::of(&self.plan.pids);
         self.cpu = CpuTime::now();
         self.cpu_at = now;
         self.spun_before = spun;
@@ -149,11 +149,7 @@ impl<'p> Run<'p> {
             &self.turns,
             &self.book.lag,
         );
-        let usage = (
-            self.before,
-            self.measured,
-            self.plan.pid.and_then(Usage::of),
-        );
+        let usage = (self.before, self.measured, Usage::of(&self.plan.pids));
         let mut report = Report::new(self.plan, self.book, held, elapsed, generator);
         report.join_server(usage, wall);
         report

@@ -1,0 +1,166 @@
+//! Under what conditions all servers of a call are asked.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::ValueEnum;
+
+use super::ask::Asked;
+use crate::cli::Failure;
+use crate::config::parse_duration;
+use crate::load::objective::Objective;
+use crate::load::{Amount, Arrivals, Endpoint, Model, Plan};
+
+/// The warm-up of a run by duration.
+const WARMUP: Duration = Duration::from_millis(200);
+/// As often as is worth waiting for.
+const ROUNDS_MAX: usize = 1_000;
+/// Rounds of a comparison, where nothing else was said: enough for an interval of 95 %.
+const ROUNDS: usize = 7;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Conditions {
+    /// Open model: requests a second, whatever the server does; latency counts from when each was
+    /// meant to begin
+    #[arg(short, long, value_name = "RATE")]
+    rate: Option<f64>,
+    /// How regularly they come [default: poisson]
+    #[arg(long, value_enum)]
+    arrivals: Option<ArrivalsArg>,
+    /// Searches for the highest rate at which all these hold, in the open model: `p99<5ms`,
+    /// `p99.9<20ms,errors<1`
+    #[arg(long, value_name = "OBJECTIVE,…", value_delimiter = ',', conflicts_with_all = ["rate", "count", "rounds"])]
+    pub(super) find_rate: Vec<Objective>,
+    /// How many connections are open at once; with --rate in `conn`, at the most
+    #[arg(short, long, value_name = "COUNT", default_value_t = 50)]
+    connections: usize,
+    /// How long to measure: `500ms`, `10s`, `1m`
+    #[arg(short, long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration, conflicts_with = "count")]
+    duration: Duration,
+    /// How many requests to measure, instead of a duration
+    #[arg(short = 'n', long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// How long to ask before anything is counted [default: 200ms, none with --count]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    warmup: Option<Duration>,
+    /// How long one request may take in all
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    timeout: Duration,
+    /// How long to poll before sleeping: faster, at the price of a processor
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
+    spin: Duration,
+    /// Local addresses to connect from, in turn: each has ports of its own
+    #[arg(long, value_name = "ADDRESS,…", value_delimiter = ',')]
+    source: Vec<IpAddr>,
+    /// How often each server is measured, in turn: A B A B … [default: 1, and 7 in a comparison]
+    #[arg(long, value_name = "COUNT")]
+    rounds: Option<usize>,
+    /// An earlier result of --json to compare with; exit code 3 where this is worse by more than chance
+    #[arg(long, value_name = "FILE", conflicts_with = "find_rate")]
+    pub(super) baseline: Option<PathBuf>,
+    /// A difference to the baseline of less than this is none
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        default_value = "5",
+        requires = "baseline"
+    )]
+    pub(super) tolerance: f64,
+    /// What must hold, or the exit code is 3: `rate>=10k`, `p99<5ms`, `errors<1`, and in a comparison
+    /// `ratio>=0.95`, which all but the first must reach
+    #[arg(
+        long,
+        value_name = "OBJECTIVE,…",
+        value_delimiter = ',',
+        conflicts_with = "find_rate"
+    )]
+    pub(super) require: Vec<Objective>,
+    /// Prints the result as JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ArrivalsArg {
+    Constant,
+    Uniform,
+    Poisson,
+}
+
+impl Conditions {
+    /// How regularly requests come in the open model.
+    pub(super) fn arrivals(&self) -> Arrivals {
+        match self.arrivals {
+            Some(ArrivalsArg::Constant) => Arrivals::Constant,
+            Some(ArrivalsArg::Uniform) => Arrivals::Uniform,
+            Some(ArrivalsArg::Poisson) | None => Arrivals::Poisson,
+        }
+    }
+
+    /// What contradicts itself.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        if self.arrivals.is_some() && self.rate.is_none() && self.find_rate.is_empty() {
+            let why = "--arrivals says how the requests of --rate or --find-rate come: one of these is missing";
+            return Err(Failure::Usage(why.to_owned()));
+        }
+        if !(0.0..100.0).contains(&self.tolerance) {
+            let why = format!(
+                "--tolerance is a percentage from 0 to below 100, not {}",
+                self.tolerance
+            );
+            return Err(Failure::Usage(why));
+        }
+        match self.rounds {
+            Some(rounds) if !(1..=ROUNDS_MAX).contains(&rounds) => Err(Failure::Usage(format!(
+                "--rounds must be between 1 and {ROUNDS_MAX}, not {rounds}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether requests have a schedule or a number.
+    pub(super) fn count_requests(&self) -> bool {
+        self.rate.is_some() || self.count.is_some() || !self.find_rate.is_empty()
+    }
+
+    /// How often each of `servers` is measured.
+    pub(super) fn rounds(&self, servers: usize) -> usize {
+        let is_comparison = servers > 1 || self.baseline.is_some();
+        self.rounds
+            .unwrap_or(if is_comparison { ROUNDS } else { 1 })
+    }
+
+    /// What is to be done to ask so of a server.
+    pub(super) fn plan(&self, endpoint: Endpoint, asked: Asked, pids: Vec<u32>) -> Plan {
+        Plan {
+            endpoint,
+            target: None,
+            mode: asked.mode,
+            model: self.rate.map_or(Model::Closed, |rate| Model::Open {
+                rate,
+                arrivals: self.arrivals(),
+            }),
+            connections: self.connections,
+            pipeline: asked.pipeline,
+            size: asked.size,
+            text: asked.text,
+            expect: asked.expect,
+            amount: self.count.map_or(Amount::For(self.duration), Amount::Count),
+            warmup: match self.count {
+                // Nothing is asked while connections are held, so nothing warms up.
+                _ if asked.mode == crate::load::Mode::Hold => Duration::ZERO,
+                Some(_) => self.warmup.unwrap_or(Duration::ZERO),
+                None => self.warmup.unwrap_or(WARMUP),
+            },
+            timeout: self.timeout,
+            spin: self.spin,
+            sources: self
+                .source
+                .iter()
+                .map(|ip| SocketAddr::new(*ip, 0))
+                .collect(),
+            pids,
+        }
+    }
+}

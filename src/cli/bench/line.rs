@@ -1,0 +1,43 @@
+//! One line on the terminal that says how far a run is, and is gone when it ends.
+
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+
+use crate::cli::is_quiet;
+
+/// The line. Nothing is written where nobody looks: not to a file, and not with `-q`.
+#[derive(Debug)]
+pub(super) struct Line {
+    is_shown: bool,
+}
+
+/// Back to the beginning of the line, and nothing behind it.
+const CLEAR: &str = "\r\x1b[K";
+/// What a terminal shows without wrapping, which could not be cleared.
+const CHARS_MAX: usize = 79;
+
+impl Line {
+    pub(super) fn new() -> Self {
+        Self {
+            is_shown: io::stderr().is_terminal() && !is_quiet(),
+        }
+    }
+
+    /// Shows `text` instead of what was there. A terminal that does not take it is not waited for longer
+    /// than the kernel does.
+    pub(super) fn show(&mut self, text: impl fmt::Display) {
+        if self.is_shown {
+            let text: String = text.to_string().chars().take(CHARS_MAX).collect();
+            let mut err = io::stderr().lock();
+            let _ = write!(err, "{CLEAR}{text}").and_then(|()| err.flush());
+        }
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if self.is_shown {
+            let _ = write!(io::stderr().lock(), "{CLEAR}");
+        }
+    }
+}

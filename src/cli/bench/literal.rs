@@ -1,0 +1,102 @@
+//! Bytes and sizes as they are typed.
+
+use crate::cli::Failure;
+use crate::load::Expect;
+
+/// Text as it is typed, or the contents of a file.
+pub(super) fn bytes_of(text: &str) -> Result<Vec<u8>, Failure> {
+    if let Some(path) = text.strip_prefix('@') {
+        return std::fs::read(path)
+            .map_err(|error| Failure::Usage(format!("{path} cannot be read: {error}")));
+    }
+    unescaped(text).map_err(Failure::Usage)
+}
+
+fn unescaped(text: &str) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut left = text.bytes();
+    while let Some(byte) = left.next() {
+        bytes.push(match byte {
+            b'\\' => match left.next() {
+                Some(b'n') => b'\n',
+                Some(b'r') => b'\r',
+                Some(b't') => b'\t',
+                Some(b'0') => 0,
+                Some(b'\\') => b'\\',
+                _ => {
+                    return Err(format!(
+                        r"{text:?}: write \n, \r, \t, \0 or \\ after a backslash"
+                    ));
+                }
+            },
+            byte => byte,
+        });
+    }
+    Ok(bytes)
+}
+
+/// A request of a command server.
+pub(super) fn command_line(command: &str) -> Result<Vec<u8>, Failure> {
+    if command.trim().is_empty() || command.contains(['\n', '\r']) {
+        let why = "a command must be one line that is not empty: others are not answered";
+        return Err(Failure::Usage(why.to_owned()));
+    }
+    Ok(format!("{command}\n").into_bytes())
+}
+
+/// What counts as the answer.
+pub(super) fn answer(text: &str) -> Result<Expect, Failure> {
+    match text {
+        "echo" => return Ok(Expect::Echo),
+        "eof" => return Ok(Expect::Eof),
+        _ => {}
+    }
+    if let Some(delimiter) = text.strip_prefix("until=") {
+        return Ok(Expect::Until(bytes_of(delimiter)?));
+    }
+    if let Some(exact) = text.strip_prefix("exact=") {
+        return Ok(Expect::Exact(bytes_of(exact)?));
+    }
+    size(text).map(Expect::Bytes).map_err(|_| {
+        Failure::Usage(format!(
+            "--expect {text:?}: write echo, a number of bytes, until=DELIMITER, eof or exact=@FILE"
+        ))
+    })
+}
+
+/// Bytes, with `K` and `M` for 1024 and 1024².
+pub(super) fn size(text: &str) -> Result<usize, String> {
+    let (digits, unit) = match text.strip_suffix(['K', 'k']) {
+        Some(digits) => (digits, 1 << 10),
+        None => text
+            .strip_suffix(['M', 'm'])
+            .map_or((text, 1), |digits| (digits, 1 << 20)),
+    };
+    digits
+        .parse::<usize>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .ok_or_else(|| "write a number of bytes, or 16K, or 1M (powers of 1024)".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_are_unescaped() {
+        assert_eq!(unescaped(r"a\r\n\0\\b"), Ok(b"a\r\n\0\\b".to_vec()));
+        assert!(unescaped(r"\x").is_err());
+        assert!(unescaped("\\").is_err());
+    }
+
+    #[test]
+    fn sizes_are_powers_of_1024() {
+        assert_eq!(size("64"), Ok(64));
+        assert_eq!(size("16K"), Ok(16_384));
+        assert_eq!(size("1m"), Ok(1 << 20));
+        for wrong in ["", "K", "-1", "1G", "1.5K", "99999999999999999999"] {
+            assert!(size(wrong).is_err(), "{wrong}");
+        }
+    }
+}

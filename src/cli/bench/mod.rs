@@ -1,0 +1,431 @@
+//! `onepoll bench`: the load generator.
+//!
+//! - `target`, `ask`: who is asked, and what. `literal`: bytes as they are typed.
+//! - `conditions`: how often, how long, from where.
+//! - `line`: how far it is. `verdict`: the exit code.
+
+mod ask;
+mod conditions;
+mod line;
+mod literal;
+mod target;
+mod verdict;
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context;
+use clap::{CommandFactory, Subcommand};
+use serde::Serialize;
+
+use self::ask::{Ask, Conn, Depth, Exec, Message, ModeName, Udp};
+use self::conditions::Conditions;
+use self::line::Line;
+use self::target::Target;
+use self::verdict::Ending;
+use super::{Failure, Outcome, complain, print};
+use crate::load::baseline::{Baseline, Change};
+use crate::load::comparison::{Comparison, Contest, Entry};
+use crate::load::forecast::forecast_of;
+use crate::load::objective::{Metric, Objective};
+use crate::load::search::find_rate;
+use crate::load::{self, LoadError, Plan};
+
+/// Asks servers as fast as they answer, checks every byte, and says what it saw
+///
+/// An ENDPOINT is a URL, of any server: `tcp://HOST:PORT`, `HOST:PORT`, `echo://HOST:PORT`,
+/// `unix:///PATH`, `udp://HOST:PORT`. Several are compared, in turn; `NAME=URL` names one in the result,
+/// and what is asked of it alone stands behind it: `nginx=http://HOST:80?payload=GET%20/…&expect=238`.
+///
+/// Exit codes: 0 done, 1 something failed, 2 wrong usage, 3 what was required does not hold.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    mode: ModeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum ModeArgs {
+    /// A connection per request: connect, send, await the whole answer, close
+    ///
+    /// The latency is that of the whole cycle, the close included. Unless --expect says otherwise, the
+    /// server must answer with what it was sent: an echo, or an upper-caser, since capitals are sent.
+    Conn {
+        #[command(flatten)]
+        conn: Conn,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Connections that stay: send, await the whole answer, send again
+    Echo {
+        #[command(flatten)]
+        depth: Depth,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Commands a second: a command line on a connection that stays, its whole output awaited
+    Exec {
+        #[command(flatten)]
+        exec: Exec,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Datagrams: one out, the same back; what is lost, doubled or overtaken on the way is counted
+    ///
+    /// A datagram of 8 bytes or more carries its number. One that is not answered within --timeout is lost.
+    Udp {
+        #[command(flatten)]
+        udp: Udp,
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Connections that say nothing: how many are held, why not more, and (with --pid) what each costs
+    Hold {
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Several modes, one after the other, of all servers
+    Compare {
+        /// Which modes
+        #[arg(
+            long,
+            value_enum,
+            value_name = "MODE,…",
+            value_delimiter = ',',
+            default_value = "conn,echo"
+        )]
+        mode: Vec<ModeName>,
+        #[command(flatten)]
+        conn: Conn,
+        #[command(flatten)]
+        depth: Depth,
+        #[command(flatten)]
+        exec: Exec,
+        #[command(flatten)]
+        udp: Udp,
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct Common {
+    /// [NAME=]URL, such as echo://127.0.0.1:9000, HOST:PORT or unix:///PATH
+    #[arg(value_name = "ENDPOINT", required = true)]
+    targets: Vec<Target>,
+    #[command(flatten)]
+    message: Message,
+    #[command(flatten)]
+    conditions: Conditions,
+}
+
+/// A call, whatever its mode.
+struct Call {
+    modes: Vec<ModeName>,
+    /// Who are asked, each with what is asked of it.
+    targets: Vec<Target>,
+    conditions: Conditions,
+}
+
+/// Runs the load and prints the result.
+pub fn run(args: Args) -> Outcome {
+    let call = Call::of(args)?;
+    call.check()?;
+    let mut contests = call.entries()?;
+    let baseline = call.baseline(&contests)?;
+    foresee(&mut contests)?;
+    let rounds = call.conditions.rounds(call.targets.len());
+    match (contests.as_slice(), &baseline) {
+        ([(_, entries)], None) if entries.len() == 1 && rounds == 1 => {
+            let plan = &entries[0].plan;
+            if call.conditions.find_rate.is_empty() {
+                call.measure(plan)
+            } else {
+                call.search(plan)
+            }
+        }
+        _ => call.compare(&contests, rounds, baseline.as_ref()),
+    }
+}
+
+/// What cannot be is said for all before anything is asked of one.
+fn foresee(contests: &mut [Entries]) -> Result<(), Failure> {
+    for (mode, entries) in contests {
+        for entry in entries {
+            for concern in forecast_of(&mut entry.plan).map_err(failure)? {
+                complain(format_args!("bench {mode} {}: {concern}", entry.name));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a mode is called, and who takes part.
+type Entries = (&'static str, Vec<Entry>);
+
+impl Call {
+    fn of(args: Args) -> Result<Self, Failure> {
+        let (modes, common, mut ask) = match args.mode {
+            ModeArgs::Conn { conn, common } => (
+                vec![ModeName::Conn],
+                common,
+                Ask {
+                    conn,
+                    ..Ask::default()
+                },
+            ),
+            ModeArgs::Echo { depth, common } => (
+                vec![ModeName::Echo],
+                common,
+                Ask {
+                    depth,
+                    ..Ask::default()
+                },
+            ),
+            ModeArgs::Exec { exec, common } => (
+                vec![ModeName::Exec],
+                common,
+                Ask {
+                    exec,
+                    ..Ask::default()
+                },
+            ),
+            ModeArgs::Udp { udp, common } => (
+                vec![ModeName::Udp],
+                common,
+                Ask {
+                    udp,
+                    ..Ask::default()
+                },
+            ),
+            ModeArgs::Hold { common } => (vec![ModeName::Hold], common, Ask::default()),
+            ModeArgs::Compare {
+                mode,
+                conn,
+                depth,
+                exec,
+                udp,
+                common,
+            } => {
+                let ask = Ask {
+                    conn,
+                    depth,
+                    exec,
+                    udp,
+                    ..Ask::default()
+                };
+                (mode, common, ask)
+            }
+        };
+        ask.message = common.message;
+        for target in &common.targets {
+            heeded(target, &modes)?;
+        }
+        Ok(Self {
+            modes,
+            targets: common
+                .targets
+                .into_iter()
+                .map(|mut target| {
+                    target.ask = std::mem::take(&mut target.ask).or(&ask);
+                    target
+                })
+                .collect(),
+            conditions: common.conditions,
+        })
+    }
+
+    /// What contradicts itself.
+    fn check(&self) -> Result<(), Failure> {
+        let conditions = &self.conditions;
+        conditions.check()?;
+        if self.modes.contains(&ModeName::Hold) && conditions.count_requests() {
+            let why = "`bench hold` asks nothing: it takes --connections and --duration, no --rate and no --count";
+            return Err(Failure::Usage(why.to_owned()));
+        }
+        if !conditions.find_rate.is_empty() && self.modes.len() * self.targets.len() > 1 {
+            let why = "--find-rate searches in one mode and for one server at a time";
+            return Err(Failure::Usage(why.to_owned()));
+        }
+        let is_lonely = self.targets.len() < 2 && conditions.baseline.is_none();
+        let is_ratio = |objective: &Objective| objective.metric == Metric::Ratio;
+        if is_lonely && conditions.require.iter().any(is_ratio) {
+            let why = "--require ratio… needs several endpoints, or a --baseline";
+            return Err(Failure::Usage(why.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// One run.
+    fn measure(&self, plan: &Plan) -> Outcome {
+        let mut line = Line::new();
+        let report =
+            load::run_watched(plan, &mut |progress| line.show(progress)).map_err(failure)?;
+        drop(line);
+        self.show(&report, &report)?;
+        Ok(Ending::of_run(&report, &self.conditions.require).code())
+    }
+
+    /// The highest rate that holds.
+    fn search(&self, plan: &Plan) -> Outcome {
+        let mut line = Line::new();
+        let objectives = &self.conditions.find_rate;
+        let arrivals = self.conditions.arrivals();
+        let mut watch = |progress| line.show(progress);
+        let found = find_rate(plan, arrivals, objectives, &mut watch).map_err(failure)?;
+        drop(line);
+        self.show(&found, &found)?;
+        Ok(Ending::of_search(found.rate_per_s.is_some()).code())
+    }
+
+    /// Everybody in turn, mode by mode.
+    fn compare(&self, contests: &[Entries], rounds: usize, baseline: Option<&Baseline>) -> Outcome {
+        let mut line = Line::new();
+        let mut held = Vec::with_capacity(contests.len());
+        for (mode, entries) in contests {
+            let mut told = |round: usize, name: &str, progress: load::Progress| {
+                line.show(format_args!(
+                    "{mode} {round} of {rounds}, {name}: {progress}"
+                ));
+            };
+            held.push(Contest::hold(mode, entries, rounds, &mut told).map_err(failure)?);
+        }
+        drop(line);
+        let comparison = Comparison::of(rounds, held);
+        let tolerance = self.conditions.tolerance / 100.0;
+        let changes = baseline.map(|baseline| baseline.changes(&comparison, tolerance));
+        let changes = changes
+            .transpose()
+            .map_err(|wrong| self.no_baseline(&wrong))?
+            .unwrap_or_default();
+        let result = With {
+            comparison: &comparison,
+            changes: &changes,
+        };
+        self.show(&result, &result)?;
+        Ok(Ending::of_comparison(&comparison, &self.conditions.require, &changes).code())
+    }
+
+    /// Everything that is to be run, by mode.
+    fn entries(&self) -> Result<Vec<Entries>, Failure> {
+        let mut contests = Vec::with_capacity(self.modes.len());
+        for mode in &self.modes {
+            let mut entries = Vec::with_capacity(self.targets.len());
+            for target in &self.targets {
+                let asked = target.ask.in_mode(*mode)?;
+                let endpoint = match mode {
+                    ModeName::Udp => target.endpoint.clone().over_udp(),
+                    _ => target.endpoint.clone(),
+                };
+                let plan = self
+                    .conditions
+                    .plan(endpoint, asked, target.ask.message.pid.clone());
+                plan.check()
+                    .map_err(|wrong| Failure::Usage(wrong.to_string()))?;
+                entries.push(Entry {
+                    name: target.name.clone(),
+                    plan,
+                });
+            }
+            let name = entries.first().map_or("", |entry| entry.plan.mode.name());
+            contests.push((name, entries));
+        }
+        Ok(contests)
+    }
+
+    /// The earlier result, if there is to be one: read before anything is measured.
+    fn baseline(&self, contests: &[Entries]) -> Result<Option<Baseline>, Failure> {
+        let Some(path) = &self.conditions.baseline else {
+            return Ok(None);
+        };
+        let text = fs::read_to_string(path)
+            .map_err(|wrong| Failure::Usage(format!("--baseline {}: {wrong}", path.display())))?;
+        let no_baseline = |wrong| self.no_baseline(&wrong);
+        let baseline = Baseline::parse(&text).map_err(no_baseline)?;
+        for (mode, entries) in contests {
+            for entry in entries {
+                baseline.has(mode, &entry.name).map_err(no_baseline)?;
+            }
+        }
+        Ok(Some(baseline))
+    }
+
+    fn no_baseline(&self, wrong: &load::baseline::BaselineError) -> Failure {
+        let path = self
+            .conditions
+            .baseline
+            .as_deref()
+            .unwrap_or(Path::new("?"));
+        Failure::Usage(format!("--baseline {}: {wrong}", path.display()))
+    }
+
+    /// Prints a result as it is wanted.
+    fn show(&self, result: &impl Serialize, text: &impl std::fmt::Display) -> Result<(), Failure> {
+        if self.conditions.json {
+            print(serde_json::to_string(result).context("the result cannot be written as JSON")?)
+        } else {
+            print(text.to_string().trim_end())
+        }
+    }
+}
+
+/// Refuses what the URL of a target says and none of the modes heeds.
+fn heeded(target: &Target, modes: &[ModeName]) -> Result<(), Failure> {
+    let command = Modes::command();
+    let takes = |mode: &ModeName, option: &str| {
+        let name = clap::ValueEnum::to_possible_value(mode);
+        name.and_then(|name| command.find_subcommand(name.get_name()))
+            .is_some_and(|mode| {
+                mode.get_arguments()
+                    .any(|arg| arg.get_long() == Some(option))
+            })
+    };
+    for option in &target.said {
+        if !modes.iter().any(|mode| takes(mode, option)) {
+            let names: Vec<_> = modes
+                .iter()
+                .map(|mode| format!("`bench {}`", mode.name()))
+                .collect();
+            let why = format!(
+                "{}: `{option}` means nothing in {}",
+                target.name,
+                names.join(" or ")
+            );
+            return Err(Failure::Usage(why));
+        }
+    }
+    Ok(())
+}
+
+/// The modes with their flags, to be asked which mode takes which.
+#[derive(Debug, clap::Parser)]
+struct Modes {
+    #[command(subcommand)]
+    _mode: ModeArgs,
+}
+
+/// A comparison with what has changed since the baseline; in JSON they stand beside each other.
+#[derive(Serialize)]
+struct With<'c> {
+    #[serde(flatten)]
+    comparison: &'c Comparison,
+    #[serde(skip_serializing_if = "<[Change]>::is_empty")]
+    changes: &'c [Change],
+}
+
+impl std::fmt::Display for With<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.comparison)?;
+        for change in self.changes {
+            writeln!(f, "  baseline   {change}")?;
+        }
+        Ok(())
+    }
+}
+
+fn failure(error: LoadError) -> Failure {
+    match error {
+        LoadError::Plan(error) => Failure::Usage(error.to_string()),
+        error => Failure::Run(error.into()),
+    }
+}

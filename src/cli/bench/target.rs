@@ -1,0 +1,119 @@
+//! A server to be asked, as it is typed: `[NAME=]URL[?OPTION=VALUE&…]`.
+
+use std::str::FromStr;
+
+use clap::Parser;
+
+use super::ask::Ask;
+use crate::config::{self, nearest, percent_decode};
+use crate::load::Endpoint;
+
+/// Whom to ask, what to call it, and what is asked of it alone.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) name: String,
+    pub(super) endpoint: Endpoint,
+    pub(super) ask: Ask,
+    /// The options that its URL has for us.
+    pub(super) said: Vec<String>,
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, url) = match text.split_once('=') {
+            // A name is a word: no `=` of a query and none of a path.
+            Some((name, url)) if !name.is_empty() && !name.contains([':', '/', '?']) => {
+                (Some(name), url)
+            }
+            _ => (None, text),
+        };
+        let endpoint: Endpoint = url
+            .parse()
+            .map_err(|wrong: crate::load::PlanError| wrong.to_string())?;
+        let (address, query) = url.split_once('?').unwrap_or((url, ""));
+        let known = Ask::names();
+        let (mut args, mut said, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair
+                .split_once('=')
+                .ok_or_else(|| format!("{pair:?} in {url} is no option: write OPTION=VALUE"))?;
+            if known.iter().any(|known| known == name) {
+                args.push(format!("--{name}={}", percent_decode(value)?));
+                said.push(name.to_owned());
+            } else {
+                rest.push(pair);
+            }
+        }
+        // What is left means something to who serves it, so that the URL of `serve` is right here too.
+        if !rest.is_empty()
+            && let Err(wrong) = format!("{address}?{}", rest.join("&")).parse::<config::Endpoint>()
+        {
+            let known: Vec<_> = known.iter().map(String::as_str).collect();
+            let unknown = rest[0].split('=').next().unwrap_or_default();
+            return Err(match nearest(unknown, &known) {
+                Some(near) => {
+                    format!("`bench` has no option `{unknown}`: perhaps `{near}` was meant")
+                }
+                None => format!("{wrong}; and `bench` knows {}", known.join(", ")),
+            });
+        }
+        let ask = Ask::try_parse_from(args).map_err(|wrong| {
+            let text = wrong.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            first.strip_prefix("error: ").unwrap_or(first).to_owned()
+        })?;
+        Ok(Self {
+            name: name.map_or_else(|| endpoint.to_string(), str::to_owned),
+            endpoint,
+            ask,
+            said,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(text: &str) -> Target {
+        text.parse()
+            .unwrap_or_else(|wrong| panic!("{text}: {wrong}"))
+    }
+
+    #[test]
+    fn a_name_is_before_the_url_and_options_behind_it() {
+        let one = target("nginx=http://127.0.0.1:8081?payload=GET%20/%0D%0A&expect=238&pid=1,2");
+        assert_eq!(one.name, "nginx");
+        assert_eq!(one.endpoint, Endpoint::Tcp("127.0.0.1:8081".to_owned()));
+        assert_eq!(one.ask.message.payload.as_deref(), Some("GET /\r\n"));
+        assert_eq!(one.ask.message.expect.as_deref(), Some("238"));
+        assert_eq!(one.ask.message.pid, [1, 2]);
+        assert_eq!(one.said, ["payload", "expect", "pid"]);
+        let one = target("echo://127.0.0.1:9000?max-connections=5&expect=until=x");
+        assert_eq!(one.name, "tcp://127.0.0.1:9000");
+        assert_eq!(one.ask.message.expect.as_deref(), Some("until=x"));
+        assert_eq!(target("127.0.0.1:9000").said, [""; 0]);
+        assert_eq!(target("x=unix:///a=b").name, "x");
+        assert_eq!(target("unix:///a=b").name, "unix:///a=b");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (text, why) in [
+            (
+                "http://127.0.0.1:1?payloat=x",
+                "perhaps `payload` was meant",
+            ),
+            ("http://127.0.0.1:1?zebra=1", "`bench` knows size, payload"),
+            ("echo://127.0.0.1:1?size", "write OPTION=VALUE"),
+            ("echo://127.0.0.1:1?size=x", "'x' for '--size <BYTES>'"),
+            ("echo://127.0.0.1:1?payload=%G0", "%25"),
+            ("n=", "is no endpoint"),
+        ] {
+            let wrong = text.parse::<Target>().unwrap_err();
+            assert!(wrong.contains(why), "{text}: {wrong}");
+        }
+    }
+}

@@ -1,0 +1,552 @@
+//! What a run will want of this machine, reckoned before it starts: ports, descriptors, entries in the
+//! table of the firewall.
+//!
+//! It does not measure and does not forbid: a run that cannot do what was asked says so, and how it
+//! could, and then does what it can.
+
+use std::fmt;
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
+
+use super::LoadError;
+use super::figures::Grouped;
+use super::plan::{Amount, Close, Mode, Model, Plan, Target};
+use crate::config::raise_descriptor_limit;
+
+/// What a generator has open beside its connections: standard streams, poll, alarm, and files of /proc.
+const OTHER_DESCRIPTORS: u64 = 16;
+/// Linux keeps a closed connection's port for this long (`TCP_TIMEWAIT_LEN`).
+const TIME_WAIT_S: f64 = 60.0;
+/// Where ports in `TIME_WAIT` are used again for new connections, that is after a second
+/// (`tcp_tw_reuse`, ip-sysctl).
+const REUSED_AFTER_S: f64 = 1.0;
+
+/// What this machine has of what a run needs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Means {
+    /// The ports that the kernel chooses from (`net.ipv4.ip_local_port_range`, for IPv6 too) …
+    pub ports: RangeInclusive<u16>,
+    /// … less those it must not choose (`ip_local_reserved_ports`), so many of them …
+    pub reserved: u64,
+    /// … and those that wait in `TIME_WAIT` after connections to this target.
+    pub waiting: u64,
+    /// When a port in `TIME_WAIT` may be used again (`net.ipv4.tcp_tw_reuse`).
+    pub reuse: Reuse,
+    /// Descriptors this process may have.
+    pub descriptors: u64,
+    /// Entries in use and at the most, where connections are tracked (netfilter).
+    pub tracked: Option<(u64, u64)>,
+    /// Descriptors the server's process may have, where it was named.
+    pub server_descriptors: Option<u64>,
+}
+
+/// `net.ipv4.tcp_tw_reuse`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reuse {
+    /// 0: after a minute.
+    Never,
+    /// 1: after a second.
+    Always,
+    /// 2, the default: after a second where both ends are loopback addresses.
+    Loopback,
+}
+
+/// What will, or may, stand in the way of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Concern {
+    /// Whether the run surely cannot do what was asked.
+    pub is_certain: bool,
+    /// What is wanted and what there is.
+    what: String,
+    /// How it could be done.
+    remedy: String,
+}
+
+impl fmt::Display for Concern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let modal = if self.is_certain {
+            "cannot be"
+        } else {
+            "may fall short"
+        };
+        write!(f, "{modal}: {}; {}", self.what, self.remedy)
+    }
+}
+
+/// What `plan` will lack on this machine as it is now.
+pub fn forecast_of(plan: &mut Plan) -> Result<Vec<Concern>, LoadError> {
+    let target = plan.look_up()?;
+    let means = Means::of_this_machine(plan, &target, raise_descriptor_limit());
+    Ok(forecast(plan, &target, &means))
+}
+
+/// What `plan` will lack, with these means; nothing is the good case.
+pub fn forecast(plan: &Plan, target: &Target, means: &Means) -> Vec<Concern> {
+    let mut concerns = Vec::new();
+    concerns.extend(descriptors(plan, means));
+    concerns.extend(server_descriptors(plan, means));
+    if let Target::Tcp(address) = target {
+        concerns.extend(ports_at_once(plan, address, means));
+        concerns.extend(ports_in_turn(plan, address, means));
+        concerns.extend(tracking(plan, means));
+    }
+    concerns
+}
+
+fn descriptors(plan: &Plan, means: &Means) -> Option<Concern> {
+    let wanted = plan.connections as u64 + OTHER_DESCRIPTORS;
+    (plan.mode != Mode::Udp && wanted > means.descriptors).then(|| Concern {
+        is_certain: true,
+        what: format!(
+            "{} connections want {} descriptors, and this process may have {}",
+            Grouped(plan.connections as u64),
+            Grouped(wanted),
+            Grouped(means.descriptors)
+        ),
+        remedy: format!(
+            "raise the hard limit (`ulimit -Hn`, as root), or ask for -c {}",
+            means.descriptors.saturating_sub(OTHER_DESCRIPTORS)
+        ),
+    })
+}
+
+fn server_descriptors(plan: &Plan, means: &Means) -> Option<Concern> {
+    let may = means.server_descriptors?;
+    (plan.mode != Mode::Udp && plan.connections as u64 >= may).then(|| Concern {
+        is_certain: true,
+        what: format!(
+            "{} connections at once, and the server's process may have {} descriptors",
+            Grouped(plan.connections as u64),
+            Grouped(may)
+        ),
+        remedy: "start it with a higher `ulimit -n`".to_owned(),
+    })
+}
+
+/// Each connection to one address and port needs a pair of source address and port of its own.
+fn ports_at_once(plan: &Plan, target: &SocketAddr, means: &Means) -> Option<Concern> {
+    let each = ports_of_each(means);
+    let sources = sources(plan);
+    let wanted = plan.connections as u64;
+    (wanted > each * sources).then(|| Concern {
+        is_certain: true,
+        what: format!(
+            "{} connections to {target} at once want as many local ports, and {}",
+            Grouped(wanted),
+            there_are(each, sources, means)
+        ),
+        remedy: more_sources(target, wanted.div_ceil(each.max(1))),
+    })
+}
+
+/// Who closes first keeps the port in `TIME_WAIT`.
+fn ports_in_turn(plan: &Plan, target: &SocketAddr, means: &Means) -> Option<Concern> {
+    let Mode::Conn {
+        close: Close::ClientFin,
+    } = plan.mode
+    else {
+        return None;
+    };
+    let each = ports_of_each(means);
+    let there = (each * sources(plan)).saturating_sub(means.waiting);
+    let is_reused = match means.reuse {
+        Reuse::Never => false,
+        Reuse::Always => true,
+        Reuse::Loopback => target.ip().is_loopback(),
+    };
+    let (again_after, kept) = match is_reused {
+        true => (REUSED_AFTER_S, "a second"),
+        false => (TIME_WAIT_S, "a minute"),
+    };
+    let rate_max = (each * sources(plan)) as f64 / again_after;
+    let reset = "close with --close client-rst, which leaves none";
+    let remedy = |wanted: f64| {
+        format!(
+            "{reset}, or {}",
+            more_sources(target, (wanted / each.max(1) as f64).ceil() as u64)
+        )
+    };
+    if let Model::Open { rate, .. } = plan.model
+        && rate > rate_max
+    {
+        return Some(Concern {
+            is_certain: true,
+            what: format!(
+                "{rate} connections a second, each leaving its port in TIME_WAIT for {kept} or more, want more than the {} a second that {} ports allow",
+                Grouped(rate_max as u64),
+                Grouped(each * sources(plan))
+            ),
+            remedy: remedy(rate * again_after),
+        });
+    }
+    let may_want = match (plan.amount, plan.model) {
+        (Amount::Count(count), _) => Some(count as f64),
+        (Amount::For(time), Model::Open { rate, .. }) => {
+            Some(rate * (time + plan.warmup).as_secs_f64())
+        }
+        (Amount::For(_), Model::Closed) => None,
+    };
+    let is_short = match may_want {
+        Some(wanted) => wanted > there as f64 && !is_reused,
+        // The closed model goes as fast as it can: a minute's worth of ports is soon used.
+        None => !is_reused || means.waiting * 2 > each * sources(plan),
+    };
+    is_short.then(|| Concern {
+        is_certain: false,
+        what: format!(
+            "each connection leaves its port in TIME_WAIT for {kept}, and {}",
+            match means.waiting {
+                0 => there_are(each, sources(plan), means),
+                waiting => format!(
+                    "of {} ports {} wait there already",
+                    Grouped(each * sources(plan)),
+                    Grouped(waiting)
+                ),
+            }
+        ),
+        remedy: remedy(may_want.unwrap_or(2.0 * each as f64)),
+    })
+}
+
+fn tracking(plan: &Plan, means: &Means) -> Option<Concern> {
+    let (used, max) = means.tracked?;
+    let wanted = match (plan.mode, plan.amount) {
+        // Each connection keeps its entry for a while after its end.
+        (Mode::Conn { .. }, Amount::Count(count)) => count,
+        _ => plan.connections as u64,
+    };
+    (used + wanted > max).then(|| Concern {
+        is_certain: false,
+        what: format!(
+            "the firewall tracks {} connections of {} at the most, and {} more are to come",
+            Grouped(used),
+            Grouped(max),
+            Grouped(wanted)
+        ),
+        remedy: "raise net.netfilter.nf_conntrack_max, or exempt these ports with a NOTRACK rule"
+            .to_owned(),
+    })
+}
+
+fn sources(plan: &Plan) -> u64 {
+    plan.sources.len().max(1) as u64
+}
+
+fn ports_of_each(means: &Means) -> u64 {
+    let all = u64::from(*means.ports.end()).saturating_sub(u64::from(*means.ports.start())) + 1;
+    all.saturating_sub(means.reserved)
+}
+
+fn there_are(each: u64, sources: u64, means: &Means) -> String {
+    let range = format!("{} to {}", means.ports.start(), means.ports.end());
+    match sources {
+        1 => format!("there are {} ({range})", Grouped(each)),
+        _ => format!("{sources} sources have {} each ({range})", Grouped(each)),
+    }
+}
+
+fn more_sources(target: &SocketAddr, count: u64) -> String {
+    let count = count.max(2);
+    if target.ip().is_loopback() && target.is_ipv4() && count <= 250 {
+        format!("spread over --source 127.0.0.2-127.0.0.{}", count + 1)
+    } else {
+        format!(
+            "spread over --source with {count} local addresses, or widen net.ipv4.ip_local_port_range"
+        )
+    }
+}
+
+impl Means {
+    /// As they are now, for a run to `target` from `sources`.
+    pub fn of_this_machine(plan: &Plan, target: &Target, descriptors: u64) -> Self {
+        Self {
+            ports: port_range(&read("/proc/sys/net/ipv4/ip_local_port_range"))
+                .unwrap_or(32_768..=60_999),
+            reserved: count_ports(&read("/proc/sys/net/ipv4/ip_local_reserved_ports")),
+            waiting: match target {
+                Target::Tcp(address) => {
+                    let table = match address.ip().to_canonical() {
+                        IpAddr::V4(_) => "/proc/net/tcp",
+                        IpAddr::V6(_) => "/proc/net/tcp6",
+                    };
+                    waiting_for(&read(table), address)
+                }
+                Target::Unix(_) | Target::Udp(_) => 0,
+            },
+            reuse: match read("/proc/sys/net/ipv4/tcp_tw_reuse").trim() {
+                "0" => Reuse::Never,
+                "1" => Reuse::Always,
+                _ => Reuse::Loopback,
+            },
+            descriptors,
+            tracked: number("/proc/sys/net/netfilter/nf_conntrack_count")
+                .zip(number("/proc/sys/net/netfilter/nf_conntrack_max")),
+            server_descriptors: plan
+                .pids
+                .iter()
+                .filter_map(|pid| soft_limit(&read(&format!("/proc/{pid}/limits"))))
+                .max(),
+        }
+    }
+}
+
+/// What is not there says nothing.
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+fn number(path: &str) -> Option<u64> {
+    read(path).trim().parse().ok()
+}
+
+fn port_range(text: &str) -> Option<RangeInclusive<u16>> {
+    let mut ports = text.split_ascii_whitespace().map(str::parse::<u16>);
+    Some(ports.next()?.ok()?..=ports.next()?.ok()?)
+}
+
+/// How many ports a list such as `8080,9148-9150` has.
+fn count_ports(text: &str) -> u64 {
+    let ports = text.trim().split(',').filter_map(|part| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+        Some(last.checked_sub(first)? + 1)
+    });
+    ports.sum()
+}
+
+/// The soft limit on descriptors in /proc/PID/limits.
+fn soft_limit(limits: &str) -> Option<u64> {
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// How many connections to `target` wait in `TIME_WAIT`, by proc_net_tcp: `sl local remote state …`,
+/// addresses in hexadecimal words of the machine's order.
+fn waiting_for(table: &str, target: &SocketAddr) -> u64 {
+    let waiting = table.lines().skip(1).filter(|line| {
+        let mut fields = line.split_ascii_whitespace().skip(2);
+        let (remote, state) = (fields.next(), fields.next());
+        state == Some("06") && remote.and_then(address_of) == Some(*target)
+    });
+    waiting.count() as u64
+}
+
+fn address_of(text: &str) -> Option<SocketAddr> {
+    let (ip, port) = text.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    let word = |at: usize| {
+        let word = u32::from_str_radix(ip.get(at * 8..at * 8 + 8)?, 16).ok()?;
+        Some(word.to_ne_bytes())
+    };
+    let ip: IpAddr = match ip.len() {
+        8 => Ipv4Addr::from(word(0)?).into(),
+        _ => {
+            let mut bytes = [0; 16];
+            for at in 0..4 {
+                bytes[at * 4..at * 4 + 4].copy_from_slice(&word(at)?);
+            }
+            Ipv6Addr::from(bytes).into()
+        }
+    };
+    Some(SocketAddr::new(ip, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::load::Arrivals;
+
+    fn means() -> Means {
+        Means {
+            ports: 32_768..=60_999,
+            reserved: 0,
+            waiting: 0,
+            reuse: Reuse::Loopback,
+            descriptors: 20_000,
+            tracked: None,
+            server_descriptors: None,
+        }
+    }
+
+    fn plan(mode: Mode, connections: usize) -> Plan {
+        let mut plan = Plan::new("127.0.0.1:9000".parse().unwrap(), mode);
+        plan.connections = connections;
+        plan
+    }
+
+    fn near() -> Target {
+        Target::Tcp("127.0.0.1:9000".parse().unwrap())
+    }
+
+    fn far() -> Target {
+        Target::Tcp("192.0.2.1:9000".parse().unwrap())
+    }
+
+    const FIN: Mode = Mode::Conn {
+        close: Close::ClientFin,
+    };
+    const RST: Mode = Mode::Conn {
+        close: Close::ClientRst,
+    };
+
+    #[track_caller]
+    fn says(concerns: &[Concern], is_certain: bool, parts: &[&str]) {
+        let [concern] = concerns else {
+            panic!("{concerns:?}");
+        };
+        assert_eq!(concern.is_certain, is_certain, "{concern}");
+        let text = concern.to_string();
+        for part in parts {
+            assert!(text.contains(part), "{part:?} is not in {text:?}");
+        }
+    }
+
+    #[test]
+    fn a_modest_run_has_no_concern() {
+        for mode in [FIN, RST, Mode::Echo, Mode::Hold, Mode::Udp] {
+            assert_eq!(forecast(&plan(mode, 1_000), &near(), &means()), []);
+        }
+    }
+
+    #[test]
+    fn descriptors_are_reckoned_on_both_sides() {
+        let concerns = forecast(&plan(Mode::Echo, 19_990), &near(), &means());
+        says(
+            &concerns,
+            true,
+            &["19,990 connections want 20,006", "20,000", "-c 19984"],
+        );
+        let mut means = means();
+        means.server_descriptors = Some(1_024);
+        let concerns = forecast(&plan(Mode::Hold, 5_000), &near(), &means);
+        says(
+            &concerns,
+            true,
+            &["the server's process may have 1,024", "ulimit -n"],
+        );
+        assert_eq!(forecast(&plan(Mode::Udp, 5_000), &near(), &means), []);
+    }
+
+    #[test]
+    fn ports_at_once_are_those_of_all_sources() {
+        let mut means = means();
+        means.descriptors = 1 << 20;
+        let mut plan = plan(Mode::Hold, 100_000);
+        let concerns = forecast(&plan, &near(), &means);
+        says(
+            &concerns,
+            true,
+            &[
+                "100,000 connections",
+                "there are 28,232 (32768 to 60999)",
+                "--source 127.0.0.2-127.0.0.5",
+            ],
+        );
+        plan.sources = (2..6)
+            .map(|n| SocketAddr::from(([127, 0, 0, n], 0)))
+            .collect();
+        assert_eq!(forecast(&plan, &near(), &means), []);
+        means.reserved = 20_000;
+        let concerns = forecast(&plan, &near(), &means);
+        says(
+            &concerns,
+            true,
+            &["4 sources have 8,232 each", "127.0.0.14"],
+        );
+        let concerns = forecast(&plan, &far(), &means);
+        says(&concerns, true, &["13 local addresses, or widen"]);
+    }
+
+    #[test]
+    fn ports_that_wait_are_reckoned_by_who_closes_and_where() {
+        let mut plan = plan(FIN, 50);
+        plan.amount = Amount::Count(50_000);
+        // On loopback a port in TIME_WAIT serves again after a second; elsewhere after a minute.
+        assert_eq!(forecast(&plan, &near(), &means()), []);
+        says(
+            &forecast(&plan, &far(), &means()),
+            false,
+            &["TIME_WAIT for a minute", "client-rst", "2 local addresses"],
+        );
+        plan.amount = Amount::Count(20_000);
+        assert_eq!(forecast(&plan, &far(), &means()), []);
+        let mut crowded = means();
+        crowded.waiting = 10_000;
+        says(
+            &forecast(&plan, &far(), &crowded),
+            false,
+            &["of 28,232 ports 10,000 wait there already"],
+        );
+        plan.mode = RST;
+        assert_eq!(forecast(&plan, &far(), &crowded), []);
+    }
+
+    #[test]
+    fn a_rate_above_what_the_ports_allow_is_certain() {
+        let mut plan = plan(FIN, 50);
+        plan.amount = Amount::For(Duration::from_secs(1));
+        plan.model = Model::Open {
+            rate: 40_000.0,
+            arrivals: Arrivals::Poisson,
+        };
+        says(
+            &forecast(&plan, &near(), &means()),
+            true,
+            &["40000 connections a second", "28,232 a second", "127.0.0.3"],
+        );
+        plan.model = Model::Open {
+            rate: 400.0,
+            arrivals: Arrivals::Poisson,
+        };
+        assert_eq!(forecast(&plan, &near(), &means()), []);
+        // Below 470 a second a minute's worth of ports is enough, and one second uses few.
+        assert_eq!(forecast(&plan, &far(), &means()), []);
+        plan.model = Model::Open {
+            rate: 500.0,
+            arrivals: Arrivals::Poisson,
+        };
+        says(&forecast(&plan, &far(), &means()), true, &["470 a second"]);
+    }
+
+    #[test]
+    fn tracked_connections_have_a_table_of_their_own() {
+        let mut means = means();
+        means.tracked = Some((60_000, 65_536));
+        assert_eq!(forecast(&plan(Mode::Echo, 5_000), &near(), &means), []);
+        says(
+            &forecast(&plan(Mode::Echo, 6_000), &near(), &means),
+            false,
+            &["60,000 connections of 65,536", "6,000 more", "NOTRACK"],
+        );
+    }
+
+    #[test]
+    fn what_the_kernel_tells_is_read() {
+        assert_eq!(port_range("32768\t60999\n"), Some(32_768..=60_999));
+        assert_eq!(port_range(""), None);
+        assert_eq!(count_ports("8080,9148-9150\n"), 4);
+        assert_eq!(count_ports("\n"), 0);
+        let limits = "Limit                     Soft Limit           Hard Limit\nMax open files            1024                 4096                 files\n";
+        assert_eq!(soft_limit(limits), Some(1_024));
+        let table = "  sl  local_address rem_address   st\n   0: 0100007F:8000 0100007F:2328 06 x\n   1: 0100007F:8001 0100007F:2328 01 x\n   2: 0100007F:8002 0100007F:2329 06 x\n";
+        assert_eq!(waiting_for(table, &"127.0.0.1:9000".parse().unwrap()), 1);
+        let loopback = "00000000000000000000000001000000:2328";
+        assert_eq!(address_of(loopback), Some("[::1]:9000".parse().unwrap()));
+        assert_eq!(address_of("x"), None);
+    }
+
+    #[test]
+    fn this_machine_has_means() {
+        let plan = plan(Mode::Echo, 1);
+        let means = Means::of_this_machine(&plan, &near(), 1_024);
+        assert!(
+            ports_of_each(&means) > 0 && means.descriptors == 1_024,
+            "{means:?}"
+        );
+    }
+}

@@ -1,0 +1,221 @@
+//! What a run is to reach: `p99<5ms`, `rate>=10k`, `errors<1`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::report::Report;
+use crate::config::parse_duration;
+
+/// One condition on a figure.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Objective {
+    /// Which figure.
+    pub metric: Metric,
+    /// How it is to lie.
+    pub order: Order,
+    /// To what: microseconds for a latency.
+    pub limit: f64,
+    /// As it was written.
+    text: String,
+}
+
+/// A figure that something can be asked of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metric {
+    /// Answers a second.
+    Rate,
+    /// The mean latency.
+    Mean,
+    /// The latency that half of the requests had at most.
+    P50,
+    /// The latency that 90 % had at most.
+    P90,
+    /// The latency that 99 % had at most.
+    P99,
+    /// The latency that 99.9 % had at most.
+    P999,
+    /// The longest latency.
+    Max,
+    /// Failures, those of the warm-up included.
+    Errors,
+    /// The rate by that of the first server, or of the baseline.
+    Ratio,
+}
+
+/// How a figure is to lie to its limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// `<`
+    Below,
+    /// `<=`
+    AtMost,
+    /// `>`
+    Above,
+    /// `>=`
+    AtLeast,
+}
+
+const METRICS: [(&str, Metric); 9] = [
+    ("rate", Metric::Rate),
+    ("mean", Metric::Mean),
+    ("p50", Metric::P50),
+    ("p90", Metric::P90),
+    ("p99", Metric::P99),
+    ("p99.9", Metric::P999),
+    ("max", Metric::Max),
+    ("errors", Metric::Errors),
+    ("ratio", Metric::Ratio),
+];
+
+/// The longer ones first: `<=` begins with `<`.
+const ORDERS: [(&str, Order); 4] = [
+    ("<=", Order::AtMost),
+    (">=", Order::AtLeast),
+    ("<", Order::Below),
+    (">", Order::Above),
+];
+
+impl Metric {
+    /// The figure of one run; none for a latency of nothing, and for what one run has not.
+    pub fn of(self, report: &Report) -> Option<f64> {
+        let latency = report.latency_us;
+        let us = |figure: f64| (latency.count > 0).then_some(figure);
+        match self {
+            Self::Rate => Some(report.rate_per_s),
+            Self::Mean => us(latency.mean),
+            Self::P50 => us(latency.p50),
+            Self::P90 => us(latency.p90),
+            Self::P99 => us(latency.p99),
+            Self::P999 => us(latency.p99_9),
+            Self::Max => us(latency.max),
+            Self::Errors => Some((report.errors.total + report.warmup_errors.total) as f64),
+            Self::Ratio => None,
+        }
+    }
+
+    fn is_latency(self) -> bool {
+        !matches!(self, Self::Rate | Self::Errors | Self::Ratio)
+    }
+}
+
+impl Objective {
+    /// Whether a figure is as it is to be; one that is not there is not.
+    pub fn holds(&self, figure: Option<f64>) -> bool {
+        figure.is_some_and(|figure| match self.order {
+            Order::Below => figure < self.limit,
+            Order::AtMost => figure <= self.limit,
+            Order::Above => figure > self.limit,
+            Order::AtLeast => figure >= self.limit,
+        })
+    }
+}
+
+impl fmt::Display for Objective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl FromStr for Objective {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "{text:?} is no objective: write one such as p99<5ms, rate>=10k, errors<1 or ratio>=0.95"
+            )
+        };
+        let compact: String = text.split_ascii_whitespace().collect();
+        let at = compact.find(['<', '>']).ok_or_else(wrong)?;
+        let (name, rest) = compact.split_at(at);
+        let metric = METRICS
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, metric)| *metric)
+            .ok_or_else(|| {
+                let names: Vec<_> = METRICS.iter().map(|(name, _)| *name).collect();
+                format!(
+                    "{text:?}: there is no figure {name:?}, but {}",
+                    names.join(", ")
+                )
+            })?;
+        let (order, value) = ORDERS
+            .iter()
+            .find_map(|(sign, order)| Some((*order, rest.strip_prefix(sign)?)))
+            .ok_or_else(wrong)?;
+        let limit = if metric.is_latency() {
+            latency_us(value).map_err(|why| format!("{text:?}: {why}"))?
+        } else {
+            number(value).ok_or_else(wrong)?
+        };
+        Ok(Self {
+            metric,
+            order,
+            limit,
+            text: compact,
+        })
+    }
+}
+
+fn latency_us(text: &str) -> Result<f64, String> {
+    let duration = parse_duration(&text.replace('µ', "u"))?;
+    Ok(duration.as_secs_f64() * 1e6)
+}
+
+/// A plain number, with `k` and `M` for a thousand and a million.
+fn number(text: &str) -> Option<f64> {
+    let (digits, unit) = match text.strip_suffix(['k', 'K']) {
+        Some(digits) => (digits, 1e3),
+        None => text
+            .strip_suffix('M')
+            .map_or((text, 1.0), |digits| (digits, 1e6)),
+    };
+    let number: f64 = digits.parse().ok()?;
+    (number.is_finite() && number >= 0.0).then_some(number * unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objectives_as_they_are_typed() {
+        for (text, metric, order, limit) in [
+            ("p99<5ms", Metric::P99, Order::Below, 5_000.0),
+            ("p99.9 <= 250µs", Metric::P999, Order::AtMost, 250.0),
+            ("max<1s", Metric::Max, Order::Below, 1e6),
+            ("rate>=10k", Metric::Rate, Order::AtLeast, 10_000.0),
+            ("rate>1.5M", Metric::Rate, Order::Above, 1.5e6),
+            ("errors<1", Metric::Errors, Order::Below, 1.0),
+            ("ratio>=0.95", Metric::Ratio, Order::AtLeast, 0.95),
+        ] {
+            let objective: Objective = text.parse().unwrap();
+            assert_eq!(
+                (objective.metric, objective.order, objective.limit),
+                (metric, order, limit),
+                "{text}"
+            );
+        }
+        for (text, why) in [
+            ("p99", "is no objective"),
+            ("p98<5ms", "there is no figure"),
+            ("p99<5", "not a duration"),
+            ("rate>", "is no objective"),
+            ("rate>fast", "is no objective"),
+            ("rate>inf", "is no objective"),
+            ("rate>-1", "is no objective"),
+            ("<5ms", "there is no figure"),
+            ("p99=5ms", "is no objective"),
+        ] {
+            let wrong = text.parse::<Objective>().unwrap_err();
+            assert!(wrong.contains(why), "{text}: {wrong}");
+        }
+    }
+
+    #[test]
+    fn a_figure_that_is_not_there_holds_nothing() {
+        let objective: Objective = "p99<5ms".parse().unwrap();
+        assert!(objective.holds(Some(4_999.9)) && !objective.holds(Some(5_000.0)));
+        assert!(!objective.holds(None));
+    }
+}

@@ -1,0 +1,287 @@
+//! The highest rate at which a server still is as it is to be.
+//!
+//! Each probe is a run in the open model, so that a rate which is too high shows: requests pile up, and
+//! their latency counts from when they were meant to begin. What a probe says is not repeatable to the
+//! last digit; so a rate that failed is asked once more before it counts as too high, and the answer is
+//! a rate that held twice.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::LoadError;
+use super::figures::round;
+use super::histogram::Summary;
+use super::objective::Objective;
+use super::plan::{Amount, Model, Plan, RATE_MAX};
+use super::report::{Report, SCHEMA};
+use super::run::Watcher;
+use super::schedule::Arrivals;
+
+/// When the answer is exact enough: the lowest rate that failed is at most this much above it.
+const PRECISION: f64 = 1.05;
+/// As many probes at the most, a minute of probes of a second each.
+const PROBES_MAX: usize = 40;
+/// A probe of fewer requests says nothing: no lower rate is tried.
+const REQUESTS_MIN: f64 = 10.0;
+/// A probe must answer this share of what its schedule asked, less what chance does to it.
+const KEPT_UP: f64 = 0.98;
+
+/// What was found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Found {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// What was to hold.
+    pub objectives: Vec<String>,
+    /// The highest rate that held, requests a second; none when none did.
+    pub rate_per_s: Option<f64>,
+    /// The lowest rate that failed; none where all held up to the highest that was tried.
+    pub failed_per_s: Option<f64>,
+    /// Whether the generator was the limit in the lowest probe that failed: the server may do more.
+    pub generator_was_the_limit: bool,
+    /// What was tried, in order.
+    pub probes: Vec<Probe>,
+    /// The run at the rate that was found.
+    pub report: Option<Report>,
+}
+
+/// One rate that was tried.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Probe {
+    /// Requests a second, as they were meant to come.
+    pub rate_per_s: f64,
+    /// Answers a second.
+    pub answered_per_s: f64,
+    /// From the intended beginning of a request.
+    pub latency_us: Summary,
+    /// What did not hold; nothing when all did.
+    pub broken: Vec<String>,
+    /// Whether the generator was the limit.
+    pub generator_was_the_limit: bool,
+}
+
+/// Searches for the highest rate at which all `objectives` hold. `plan` says everything but the model;
+/// each probe takes its amount of time.
+pub fn find_rate(
+    plan: &Plan,
+    arrivals: Arrivals,
+    objectives: &[Objective],
+    watcher: Watcher<'_>,
+) -> Result<Found, LoadError> {
+    let mut search = Search {
+        plan: plan.clone(),
+        arrivals,
+        objectives,
+        watcher,
+        probes: Vec::new(),
+    };
+    search.run()
+}
+
+struct Search<'s> {
+    plan: Plan,
+    arrivals: Arrivals,
+    objectives: &'s [Objective],
+    watcher: Watcher<'s>,
+    probes: Vec<Probe>,
+}
+
+impl Search<'_> {
+    fn run(&mut self) -> Result<Found, LoadError> {
+        // The rate of the closed model is near what the server can do at most.
+        let least = match self.plan.amount {
+            Amount::For(time) => round(REQUESTS_MIN / time.as_secs_f64().max(1e-3), 1),
+            Amount::Count(_) => 0.1,
+        };
+        let mut bounds = Bounds::around(self.closed_rate()?, least);
+        let mut best = None;
+        while self.probes.len() < PROBES_MAX
+            && let Some(rate) = bounds.next()
+        {
+            let held = match self.try_twice(rate)? {
+                (true, report) => {
+                    best = Some(report);
+                    true
+                }
+                (false, _) => false,
+            };
+            bounds.tell(rate, held);
+        }
+        // The last that held, held once; it must hold again, or a little less must.
+        let mut rate = bounds.held;
+        while let Some(again) = rate
+            && self.probes.len() < PROBES_MAX + PROBES_MAX / 4
+        {
+            let (held, report) = self.probe(again)?;
+            if held {
+                best = Some(report);
+                break;
+            }
+            bounds.failed = Some(again);
+            rate = (again / PRECISION >= least).then_some(round(again / PRECISION, 1));
+            best = None;
+        }
+        let rate = best.as_ref().and(rate);
+        Ok(Found {
+            schema: SCHEMA,
+            objectives: self.objectives.iter().map(Objective::to_string).collect(),
+            rate_per_s: rate,
+            failed_per_s: bounds.failed,
+            generator_was_the_limit: self.probes.iter().any(|probe| {
+                Some(probe.rate_per_s) == bounds.failed && probe.generator_was_the_limit
+            }),
+            probes: std::mem::take(&mut self.probes),
+            report: best,
+        })
+    }
+
+    fn closed_rate(&mut self) -> Result<f64, LoadError> {
+        let mut plan = self.plan.clone();
+        plan.model = Model::Closed;
+        if let Amount::For(time) = plan.amount {
+            plan.amount = Amount::For(time.min(Duration::from_secs(1)));
+        }
+        Ok(super::run_watched(&plan, self.watcher)?.rate_per_s)
+    }
+
+    /// A rate that fails once may have met a bad moment of the machine.
+    fn try_twice(&mut self, rate: f64) -> Result<(bool, Report), LoadError> {
+        let (held, report) = self.probe(rate)?;
+        if held {
+            return Ok((held, report));
+        }
+        self.probe(rate)
+    }
+
+    fn probe(&mut self, rate: f64) -> Result<(bool, Report), LoadError> {
+        self.plan.model = Model::Open {
+            rate,
+            arrivals: self.arrivals,
+        };
+        let report = super::run_watched(&self.plan, self.watcher)?;
+        let mut broken: Vec<String> = self
+            .objectives
+            .iter()
+            .filter(|objective| !objective.holds(objective.metric.of(&report)))
+            .map(Objective::to_string)
+            .collect();
+        if report.has_errors() {
+            broken.push("no errors".to_owned());
+        }
+        if !kept_up(&report) {
+            broken.push("keeping up".to_owned());
+        }
+        let held = broken.is_empty();
+        self.probes.push(Probe {
+            rate_per_s: rate,
+            answered_per_s: report.rate_per_s,
+            latency_us: report.latency_us,
+            broken,
+            generator_was_the_limit: report.generator.was_the_limit,
+        });
+        Ok((held, report))
+    }
+}
+
+/// Whether the answers came as fast as the requests: a server that only falls behind slowly fails no
+/// percentile at first.
+fn kept_up(report: &Report) -> bool {
+    let asked = report.requests.asked as f64;
+    let late = (report.requests.late + report.requests.unanswered) as f64;
+    // What is in flight when time is up is late without anybody's fault: a mean latency's worth, and
+    // three standard deviations of a count. What no connection has taken yet is not in flight.
+    let room = report.connections.asked as f64 * report.pipeline as f64;
+    let in_flight = (report.rate_per_s * report.latency_us.mean / 1e6).min(room);
+    late <= asked * (1.0 - KEPT_UP) + in_flight + 3.0 * in_flight.sqrt() + 1.0
+}
+
+/// Between which rates the answer lies.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Bounds {
+    start: f64,
+    least: f64,
+    held: Option<f64>,
+    failed: Option<f64>,
+}
+
+impl Bounds {
+    fn around(start: f64, least: f64) -> Self {
+        Self {
+            start: start.clamp(least, RATE_MAX),
+            least,
+            held: None,
+            failed: None,
+        }
+    }
+
+    /// What to try next; nothing when the answer is exact enough.
+    fn next(&self) -> Option<f64> {
+        let next = match (self.held, self.failed) {
+            // Half of what can be done at most is a rate that most servers like.
+            (None, None) => (self.start / 2.0).max(self.least),
+            (Some(held), None) => held * 2.0,
+            (None, Some(failed)) if failed > self.least => (failed / 4.0).max(self.least),
+            (None, Some(_)) => return None,
+            (Some(held), Some(failed)) if failed / held <= PRECISION => return None,
+            (Some(held), Some(failed)) => (held * failed).sqrt(),
+        };
+        let next = round(next, 1);
+        ((self.least..=RATE_MAX).contains(&next)
+            && Some(next) != self.held
+            && Some(next) != self.failed)
+            .then_some(next)
+    }
+
+    fn tell(&mut self, rate: f64, held: bool) {
+        if held {
+            self.held = Some(rate);
+        } else {
+            self.failed = Some(rate);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn search(start: f64, limit: f64) -> (Bounds, usize) {
+        let mut bounds = Bounds::around(start, 0.1);
+        let mut tries = 0;
+        while let Some(rate) = bounds.next() {
+            bounds.tell(rate, rate <= limit);
+            tries += 1;
+            assert!(tries <= PROBES_MAX, "{bounds:?}");
+        }
+        (bounds, tries)
+    }
+
+    #[test]
+    fn the_bounds_close_in_on_any_limit() {
+        for start in [0.0, 1.0, 100.0, 50_000.0, f64::INFINITY] {
+            for limit in [0.5, 3.0, 777.0, 12_345.0, 2_000_000.0] {
+                let (bounds, tries) = search(start, limit);
+                let (held, failed) = (bounds.held.unwrap(), bounds.failed.unwrap());
+                assert!(
+                    held <= limit && limit < failed,
+                    "{start} {limit} {bounds:?}"
+                );
+                assert!(
+                    failed / held <= PRECISION || failed - held < 0.11,
+                    "{bounds:?}"
+                );
+                assert!(tries <= 35, "{start} {limit}: {tries}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_limit_beyond_all_rates_ends_too() {
+        let (bounds, _) = search(1_000.0, f64::INFINITY);
+        assert_eq!(bounds.failed, None);
+        assert!(bounds.held.unwrap() > RATE_MAX / 2.0);
+        let (bounds, _) = search(1_000.0, 0.0);
+        assert_eq!((bounds.held, bounds.failed), (None, Some(0.1)));
+    }
+}
