@@ -13,9 +13,10 @@
 //!
 //! **Alternate.** Another program, a warm processor, the neighbours of a virtual machine: what
 //! disturbs one measurement disturbs the next, but not that of an hour ago. So the floor and the
-//! others take turns, and each is compared with the floor of its own round. A figure by itself, or
-//! two that were taken in two runs, says nothing: keep the old commit in a second work tree
-//! (`git worktree add`) and run its bench and yours in turn, as often as each other.
+//! others take turns (in `turn`, one turn of the loop each), and each is compared with the floor of
+//! its own round. A figure by itself, or two that were taken in two runs, says nothing: keep the old
+//! commit in a second work tree (`git worktree add`) and run its bench and yours in turn, as often
+//! as each other.
 //!
 //! **Pin.** Server and load have a processor each, or the scheduler moves them about and onto each
 //! other. With one processor only there is nothing to compare: the benches say so.
@@ -30,22 +31,27 @@
 //! established".
 //!
 //! **CPU time.** By the clock, a server can be no faster than the load can ask. Where `load busy`
-//! comes near 100 % (in `onepoll bench`: `generator.was_the_limit`), the clock compares the load with
-//! itself, and only answers per second of the server's own processor time still say something. It
-//! has a fault of its own: a server with less to do sleeps and wakes more often, finds fewer ready
-//! each time, and pays more for each answer. The same server, asked by a load that cannot keep it
-//! busy, looks dearer; compare at the same load only.
+//! comes near 100 %, the clock compares the load with itself, and only answers per second of the
+//! server's own processor time still say something. That has a fault of its own: a server with less
+//! to do sleeps and wakes more often, finds fewer ready each time, and pays more for each answer.
+//! The same server, asked by a load that cannot keep it busy, looks dearer: compare under the same
+//! load only, and two floors under two loads not at all.
+//!
+//! **`was_the_limit`**, in what `onepoll bench` says: the generator was busy, or ready to run and
+//! kept from it, for nine tenths of the time; or the only processor that it may use was taken for
+//! as long, as by a server pinned onto it; or, in the open model, it missed its schedule. Then the
+//! rate is the generator's, the server may do more, and latencies contain the generator's queue.
 //!
 //! **Queues.** `polite` says how long the server waited for its processor while something else had
 //! it. Beyond 1 % its tails are those of the machine.
 //!
 //! **Count instead.** When the clock cannot tell, counts can, whatever else runs: they are the same
 //! each time. System calls: `cargo test --test system_calls`. Allocations: `cargo test --test
-//! allocations`. Instructions of our own code:
+//! allocations`. Instructions outside the kernel, of as many turns of the reactor as of the floor:
 //!
 //!     cargo bench --bench turn --no-run      # prints the path of the program
-//!     valgrind --tool=callgrind --dump-instr=yes PROGRAM --bench --rounds 1 --seconds 2 --only '64 of 1000'
-//!     callgrind_annotate callgrind.out.*     # `Reactor::turn` inclusive, beside `Floor::turn`
+//!     valgrind --tool=callgrind --callgrind-out-file=counts PROGRAM --bench --rounds 1 --seconds 3 --only '64 of 64'
+//!     callgrind_annotate --inclusive=yes --tree=caller counts | grep 'turn'
 //!
 //! Two instructions more are two instructions more, on any machine; what the kernel and the caches
 //! make of it they do not say.
