@@ -25,6 +25,8 @@ pub(super) enum Judge {
     Until(Delimiter),
     /// Anything, until the server ends the connection.
     Eof,
+    /// A response of HTTP.
+    Http,
     /// An output of a command, in a frame.
     Framed(Framing),
 }
@@ -37,6 +39,7 @@ impl Judge {
             Expect::Bytes(bytes) => Self::Bytes(*bytes),
             Expect::Until(bytes) => Self::Until(Delimiter::new(bytes)),
             Expect::Eof => Self::Eof,
+            Expect::Http => Self::Http,
             Expect::Framed(framing) => Self::Framed(*framing),
         }
     }
@@ -46,7 +49,7 @@ impl Judge {
         match self {
             Self::Echo => Some(size),
             Self::Exact(_, size) | Self::Bytes(size) => Some(*size),
-            Self::Until(_) | Self::Eof | Self::Framed(_) => None,
+            Self::Until(_) | Self::Eof | Self::Http | Self::Framed(_) => None,
         }
     }
 }

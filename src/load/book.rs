@@ -24,7 +24,7 @@ pub enum Kind {
     ShortAnswer,
     /// A byte was not the one that was sent, or one too many.
     WrongAnswer,
-    /// The server refused to run a command, or to its end.
+    /// The server said no: to a command, or to its end; or a status of HTTP from 400 on.
     TurnedDown,
     /// The connection was to itself: nobody listens there (fault B21).
     SelfConnect,
@@ -105,7 +105,7 @@ impl Errors {
             (self.no_descriptor, "without a descriptor"),
             (self.short_answer, "short answers"),
             (self.wrong_answer, "wrong answers"),
-            (self.turned_down, "commands turned down"),
+            (self.turned_down, "turned down"),
             (self.self_connect, "connected to themselves"),
             (self.other, "other"),
         ]

@@ -18,6 +18,8 @@ pub enum Expect {
     Until(Vec<u8>),
     /// At least one byte, until the server ends the connection; in [`Mode::Conn`](super::Mode::Conn) only.
     Eof,
+    /// A response of HTTP/1.1 (RFC 9112) with a status below 400, to any request but HEAD.
+    Http,
     /// The output of a command.
     Framed(Framing),
 }
@@ -30,6 +32,7 @@ impl fmt::Display for Expect {
             Expect::Bytes(bytes) => write!(f, "any {bytes} bytes"),
             Expect::Until(bytes) => write!(f, "until={}", bytes.escape_ascii()),
             Expect::Eof => f.write_str("eof"),
+            Expect::Http => f.write_str("http"),
             Expect::Framed(Framing::I32) => f.write_str("output after i32"),
             Expect::Framed(Framing::Json) => f.write_str("output after json"),
         }

@@ -28,6 +28,7 @@ pub mod expect;
 pub mod figures;
 pub mod forecast;
 pub mod histogram;
+mod http;
 mod lookout;
 pub mod objective;
 pub mod payload;

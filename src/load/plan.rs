@@ -166,9 +166,12 @@ pub enum PlanError {
     Rate(String),
     /// Not an endpoint.
     #[error(
-        "{0:?} is no endpoint: write tcp://HOST:PORT, HOST:PORT, echo://HOST:PORT, unix:///PATH or echo+unix:///PATH"
+        "{0:?} is no endpoint: write tcp://HOST:PORT, HOST:PORT, echo://HOST:PORT, http://HOST/PATH, unix:///PATH or echo+unix:///PATH"
     )]
     Endpoint(String),
+    /// Something that is spoken through TLS.
+    #[error("{0:?}: bench does not speak TLS; ask the server behind it, over http:// or tcp://")]
+    Tls(String),
     /// A transport that this mode does not speak yet.
     #[error("{0:?}: bench speaks TCP, Unix stream sockets and UDP")]
     Transport(String),
@@ -259,7 +262,7 @@ impl Plan {
             Expect::Exact(bytes) => bounds("the size of an answer", bytes.len(), SIZE_BYTES_MAX)?,
             Expect::Bytes(bytes) => bounds("the size of an answer", *bytes, SIZE_BYTES_MAX)?,
             Expect::Until(bytes) => bounds("the size of a delimiter", bytes.len(), SIZE_BYTES_MAX)?,
-            Expect::Echo | Expect::Eof | Expect::Framed(_) => {}
+            Expect::Echo | Expect::Eof | Expect::Http | Expect::Framed(_) => {}
         }
         let fits = match (&self.expect, self.mode) {
             (Expect::Eof, mode) => !mode.keeps(),
@@ -346,6 +349,24 @@ impl FromStr for Endpoint {
         };
         // The options of a served endpoint mean nothing to who asks it.
         let address = rest.split_once('?').map_or(rest, |(address, _)| address);
+        let with_port;
+        let address = match scheme {
+            "https" => return Err(PlanError::Tls(text.to_owned())),
+            // The path is for who makes the request; the port may be left out.
+            "http" => {
+                let host = address.split('/').next().unwrap_or_default();
+                let has_port = host
+                    .rsplit_once(':')
+                    .is_some_and(|(_, port)| !port.ends_with(']'));
+                with_port = if has_port {
+                    host.to_owned()
+                } else {
+                    format!("{host}:80")
+                };
+                &with_port
+            }
+            _ => address,
+        };
         match transport {
             "tcp" | "udp" => {
                 let address = address.strip_suffix('/').unwrap_or(address);
@@ -435,6 +456,9 @@ mod tests {
                 "upper://127.0.0.1:9999?once=true&strip=true",
                 tcp("127.0.0.1:9999"),
             ),
+            ("http://127.0.0.1:8080/a/b:c?pid=1", tcp("127.0.0.1:8080")),
+            ("http://localhost", tcp("localhost:80")),
+            ("http://[::1]/", tcp("[::1]:80")),
             ("unix:///run/echo.sock", unix("/run/echo.sock")),
             ("echo+unix:///run/echo.sock", unix("/run/echo.sock")),
         ] {
@@ -449,6 +473,8 @@ mod tests {
             "host:65536",
             "host:x",
             "::1:9000",
+            "http://",
+            "http://host:x/",
             "unix://",
             "/run/x:1",
         ] {

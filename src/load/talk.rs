@@ -2,6 +2,7 @@
 
 use super::answer::{Judge, Outputs};
 use super::book::Kind;
+use super::http::Responses;
 use super::payload::Payload;
 
 /// The requests in flight on a connection. Their start times are in the seat's ring.
@@ -18,10 +19,11 @@ pub(super) struct Talk {
     unread: usize,
     read_at: usize,
     /// Of answers whose length is not known beforehand: how much of the delimiter came last, whether
-    /// one has begun, and the outputs of commands.
+    /// one has begun, the outputs of commands, and the responses of HTTP.
     matched: usize,
     is_inside: bool,
     outputs: Outputs,
+    responses: Responses,
 }
 
 impl Talk {
@@ -61,7 +63,7 @@ impl Talk {
     pub(super) fn is_inside(&self, size: usize, judge: &Judge) -> bool {
         match judge.size(size) {
             Some(size) => !self.unread.is_multiple_of(size),
-            None => self.is_inside || self.outputs.is_inside(),
+            None => self.is_inside || self.outputs.is_inside() || self.responses.is_inside(),
         }
     }
 
@@ -99,6 +101,7 @@ impl Talk {
                 self.is_inside = has_rest;
                 count
             }
+            Judge::Http => self.responses.count(bytes)?,
             Judge::Framed(framing) => self.outputs.count(*framing, bytes)?,
             Judge::Eof => 0,
         };
@@ -109,6 +112,15 @@ impl Talk {
                 Ok(answered)
             }
             _ => Err(Kind::WrongAnswer),
+        }
+    }
+
+    /// Whether the end of the connection is the end of an answer, once part of it has come.
+    pub(super) fn may_end(&self, judge: &Judge) -> bool {
+        match judge {
+            Judge::Eof => true,
+            Judge::Http => self.responses.last_until_the_end(),
+            _ => false,
         }
     }
 

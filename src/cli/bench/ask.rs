@@ -33,8 +33,8 @@ pub(super) struct Message {
     /// The message itself, instead of a size: text with `\n`, `\r`, `\t`, `\0` and `\\`, or @FILE
     #[arg(long, value_name = "TEXT|@FILE", conflicts_with = "size")]
     pub(super) payload: Option<String>,
-    /// What counts as the answer: `echo`, a number of bytes, `until=DELIMITER`, `eof` or `exact=@FILE`
-    /// [default: echo]
+    /// What counts as the answer: `echo`, `http`, a number of bytes, `until=DELIMITER`, `eof` or
+    /// `exact=@FILE` [default: echo, and http for an http:// URL]
     #[arg(long, value_name = "ANSWER")]
     pub(super) expect: Option<String>,
     /// The server's processes: their processor time, memory and sleeps, and those of their children,

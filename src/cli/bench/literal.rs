@@ -49,6 +49,7 @@ pub(super) fn answer(text: &str) -> Result<Expect, Failure> {
     match text {
         "echo" => return Ok(Expect::Echo),
         "eof" => return Ok(Expect::Eof),
+        "http" => return Ok(Expect::Http),
         _ => {}
     }
     if let Some(delimiter) = text.strip_prefix("until=") {
@@ -59,7 +60,7 @@ pub(super) fn answer(text: &str) -> Result<Expect, Failure> {
     }
     size(text).map(Expect::Bytes).map_err(|_| {
         Failure::Usage(format!(
-            "--expect {text:?}: write echo, a number of bytes, until=DELIMITER, eof or exact=@FILE"
+            "--expect {text:?}: write echo, http, a number of bytes, until=DELIMITER, eof or exact=@FILE"
         ))
     })
 }

@@ -35,7 +35,8 @@ use crate::load::{self, LoadError, Plan};
 ///
 /// An ENDPOINT is a URL, of any server: `tcp://HOST:PORT`, `HOST:PORT`, `echo://HOST:PORT`,
 /// `unix:///PATH`, `udp://HOST:PORT`. Several are compared, in turn; `NAME=URL` names one in the result,
-/// and what is asked of it alone stands behind it: `nginx=http://HOST:80?payload=GET%20/…&expect=238`.
+/// and what is asked of it alone stands behind it: `old=tcp://HOST:7?payload=hi%0A&expect=3`. An http:// URL is
+/// asked with GET.
 ///
 /// Exit codes: 0 done, 1 something failed, 2 wrong usage, 3 what was required does not hold.
 #[derive(Debug, clap::Args)]
@@ -122,8 +123,9 @@ struct Common {
 /// A call, whatever its mode.
 struct Call {
     modes: Vec<ModeName>,
-    /// Who are asked, each with what is asked of it.
     targets: Vec<Target>,
+    /// What is asked of those that do not say it themselves.
+    ask: Ask,
     conditions: Conditions,
 }
 
@@ -223,14 +225,8 @@ impl Call {
         }
         Ok(Self {
             modes,
-            targets: common
-                .targets
-                .into_iter()
-                .map(|mut target| {
-                    target.ask = std::mem::take(&mut target.ask).or(&ask);
-                    target
-                })
-                .collect(),
+            targets: common.targets,
+            ask,
             conditions: common.conditions,
         })
     }
@@ -312,14 +308,13 @@ impl Call {
         for mode in &self.modes {
             let mut entries = Vec::with_capacity(self.targets.len());
             for target in &self.targets {
-                let asked = target.ask.in_mode(*mode)?;
+                let ask = target.asked(&self.ask);
+                let asked = ask.in_mode(*mode)?;
                 let endpoint = match mode {
                     ModeName::Udp => target.endpoint.clone().over_udp(),
                     _ => target.endpoint.clone(),
                 };
-                let plan = self
-                    .conditions
-                    .plan(endpoint, asked, target.ask.message.pid.clone());
+                let plan = self.conditions.plan(endpoint, asked, ask.message.pid);
                 plan.check()
                     .map_err(|wrong| Failure::Usage(wrong.to_string()))?;
                 entries.push(Entry {

@@ -13,7 +13,9 @@ use crate::load::Endpoint;
 pub(super) struct Target {
     pub(super) name: String,
     pub(super) endpoint: Endpoint,
-    pub(super) ask: Ask,
+    ask: Ask,
+    /// The request of an `http://` URL, as it would be typed for --payload.
+    http: Option<String>,
     /// The options that its URL has for us.
     pub(super) said: Vec<String>,
 }
@@ -65,12 +67,43 @@ impl FromStr for Target {
             first.strip_prefix("error: ").unwrap_or(first).to_owned()
         })?;
         Ok(Self {
+            http: address.strip_prefix("http://").map(request),
             name: name.map_or_else(|| endpoint.to_string(), str::to_owned),
             endpoint,
             ask,
             said,
         })
     }
+}
+
+impl Target {
+    /// What is asked of it: what its URL says, and `flags` where that says nothing.
+    pub(super) fn asked(&self, flags: &Ask) -> Ask {
+        let mut ask = self.ask.clone();
+        if let Some(request) = &self.http {
+            let message = &mut ask.message;
+            let has_own = message.payload.is_some() || message.size.is_some();
+            // A size for all is one for those that take any bytes.
+            if !has_own && flags.message.payload.is_none() {
+                message.payload = Some(request.clone());
+            }
+            if flags.message.expect.is_none() {
+                message.expect.get_or_insert("http".to_owned());
+            }
+        }
+        ask.or(flags)
+    }
+}
+
+/// GET, for what stands behind `http://`. A query of its own is written with `%3F`, since what stands behind
+/// a bare `?` is for us.
+fn request(address: &str) -> String {
+    let (host, path) = address.split_once('/').unwrap_or((address, ""));
+    let path = path
+        .replace("%3F", "?")
+        .replace("%3f", "?")
+        .replace('\\', r"\\");
+    format!(r"GET /{path} HTTP/1.1\r\nHost: {host}\r\n\r\n")
 }
 
 #[cfg(test)]
@@ -100,6 +133,39 @@ mod tests {
     }
 
     #[test]
+    fn an_http_url_is_a_request() {
+        let asked = |text: &str, flags: &[&str]| {
+            let message = target(text)
+                .asked(&Ask::try_parse_from(flags).unwrap())
+                .message;
+            (
+                message.payload.unwrap_or_default(),
+                message.expect.unwrap_or_default(),
+            )
+        };
+        let get = |path: &str| format!(r"GET /{path} HTTP/1.1\r\nHost: h:1\r\n\r\n");
+        let http = "http".to_owned();
+        assert_eq!(asked("http://h:1", &[]), (get(""), http.clone()));
+        assert_eq!(
+            asked("http://h:1/a/b%3Fc=d?pid=1", &["--size=9"]),
+            (get("a/b?c=d"), http.clone())
+        );
+        assert_eq!(
+            asked("http://h:1/", &["--payload=x"]),
+            ("x".to_owned(), http.clone())
+        );
+        assert_eq!(
+            asked("http://h:1/?payload=y", &["--payload=x"]),
+            ("y".to_owned(), http)
+        );
+        assert_eq!(
+            asked("http://h:1/", &["--expect=9"]),
+            (get(""), "9".to_owned())
+        );
+        assert_eq!(asked("tcp://h:1", &[]), (String::new(), String::new()));
+    }
+
+    #[test]
     fn what_is_wrong_is_said() {
         for (text, why) in [
             (
@@ -111,6 +177,7 @@ mod tests {
             ("echo://127.0.0.1:1?size=x", "'x' for '--size <BYTES>'"),
             ("echo://127.0.0.1:1?payload=%G0", "%25"),
             ("n=", "is no endpoint"),
+            ("https://127.0.0.1", "does not speak TLS"),
         ] {
             let wrong = text.parse::<Target>().unwrap_err();
             assert!(wrong.contains(why), "{text}: {wrong}");

@@ -6,7 +6,6 @@ use mio::event::Event;
 use rustix::io::Errno;
 
 use super::{Driver, REST, Step};
-use crate::load::answer::Judge;
 use crate::load::book::{Kind, Phase, nanos};
 use crate::load::crowd::{Guest, Stage};
 use crate::load::dial;
@@ -52,7 +51,11 @@ impl Driver<'_> {
             };
             let n = match guest.stream.read(&mut self.incoming) {
                 Ok(0) if guest.stage == Stage::Leaving => return Step::Done,
-                Ok(0) if matches!(self.judge, Judge::Eof) && guest.stamps.first_byte > 0 => {
+                Ok(0)
+                    if guest.talk.may_end(&self.judge)
+                        && guest.stamps.first_byte > 0
+                        && !self.run.plan.mode.keeps() =>
+                {
                     guest.stamps.last_byte = self.run.watch.nanos();
                     // Its one request is answered; `leave` takes the end of it out of the sums.
                     guest.talk.flight = 0;
