@@ -1,12 +1,12 @@
-//! Echo and connections per second of the reactor, beside the least that is possible and beside
-//! what is written first, in one run.
+//! Echo, connections per second and fan-out of the reactor, beside the least that is possible,
+//! beside what others offer, and beside what is written first, in one run.
 //!
 //!     cargo bench --bench loop [-- --rounds 5 --seconds 0.5 --only echo50]
 //!
 //! Each server runs in a process of its own on one processor, the load on another. They take turns,
 //! a fresh process each time, and every figure is compared with the floor of its own round: what
-//! the machine does meanwhile then hurts all of them. Differences below 4 % mean nothing unless
-//! many rounds agree.
+//! the machine does meanwhile then hurts all of them. How to believe the ratios, and when not to,
+//! is told in `yard`.
 //!
 //! Two ratios: by the clock, which is cut short where the load is the limit (see the last column),
 //! and by the server's own processor time, which is not.
@@ -14,16 +14,27 @@
 mod yard;
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use onepoll::load::{self, Amount, Close, Mode, Plan};
 
+use yard::fanout::Crowd;
 use yard::figures::{Median, short};
 use yard::options::Options;
 use yard::server::{Kind, Server, pin, serve_if_asked};
-use yard::udp;
+use yard::udp::{self, Seen};
 
-const SERVERS: [Kind; 3] = [Kind::Floor, Kind::Ours, Kind::Threads];
+/// The floor first: the others are compared with it.
+const STREAMS: &[Kind] = &[
+    Kind::Floor,
+    Kind::Ours,
+    Kind::Mio,
+    Kind::Calloop,
+    Kind::Threads,
+];
+const DATAGRAMS: &[Kind] = &[Kind::Floor, Kind::Ours, Kind::Mio, Kind::Threads];
+const ROOMS: &[Kind] = &[Kind::Broadcast, Kind::Chat];
 const CONN: Mode = Mode::Conn {
     close: Close::ClientRst,
 };
@@ -31,7 +42,7 @@ const CONN_FIN: Mode = Mode::Conn {
     close: Close::ClientFin,
 };
 
-/// One thing that is asked of all servers.
+/// One thing that is asked of all servers that offer it.
 struct Test {
     name: &'static str,
     what: &'static str,
@@ -48,6 +59,20 @@ enum Ask {
     Datagrams {
         window: usize,
     },
+    Lines {
+        members: usize,
+        window: usize,
+    },
+}
+
+impl Ask {
+    fn servers(&self) -> &'static [Kind] {
+        match self {
+            Ask::Stream { .. } => STREAMS,
+            Ask::Datagrams { .. } => DATAGRAMS,
+            Ask::Lines { .. } => ROOMS,
+        }
+    }
 }
 
 const fn stream(mode: Mode, connections: usize, pipeline: usize, size: usize) -> Ask {
@@ -59,7 +84,7 @@ const fn stream(mode: Mode, connections: usize, pipeline: usize, size: usize) ->
     }
 }
 
-const TESTS: [Test; 8] = [
+const TESTS: [Test; 10] = [
     Test {
         name: "echo1",
         what: "1 connection, 64 B",
@@ -100,9 +125,25 @@ const TESTS: [Test; 8] = [
         what: "64 datagrams of 64 B in flight",
         ask: Ask::Datagrams { window: 64 },
     },
+    Test {
+        name: "fanout1",
+        what: "one speaks to 1,000, a line of 64 B at a time; deliveries",
+        ask: Ask::Lines {
+            members: 1000,
+            window: 1,
+        },
+    },
+    Test {
+        name: "fanout64",
+        what: "one speaks to 1,000, 64 lines of 64 B in flight; deliveries",
+        ask: Ask::Lines {
+            members: 1000,
+            window: 64,
+        },
+    },
 ];
 
-/// Connections and datagrams at once when only asked whether it runs.
+/// Connections, datagrams and members at once when only asked whether it runs.
 const AT_ONCE_IN_TEST: usize = 8;
 
 /// What one server did in one round.
@@ -132,7 +173,7 @@ fn main() -> io::Result<()> {
         options.rounds, options.time
     );
     println!(
-        "{:<9} {:<8} {:>9} {:>9}  {:<21} {:<21} load busy",
+        "{:<9} {:<16} {:>9} {:>9}  {:<21} {:<21} load busy",
         "test", "server", "/s", "/cpu s", "ratio by the clock", "ratio by cpu time"
     );
     for test in TESTS.iter().filter(|test| options.wants(test.name)) {
@@ -143,19 +184,15 @@ fn main() -> io::Result<()> {
 
 fn compare(test: &Test, options: &Options) -> io::Result<()> {
     println!("{}: {}", test.name, test.what);
-    let mut rounds: Vec<[Figure; SERVERS.len()]> = Vec::new();
+    let servers = test.ask.servers();
+    let mut rounds: Vec<Vec<Figure>> = Vec::new();
     for _ in 0..options.rounds {
-        let mut round = [Figure {
-            rate: 0.0,
-            per_cpu: 0.0,
-            load: 0.0,
-        }; SERVERS.len()];
-        for (figure, kind) in round.iter_mut().zip(SERVERS) {
-            *figure = measure(kind, &test.ask, options)?;
-        }
-        rounds.push(round);
+        let round = servers
+            .iter()
+            .map(|&kind| measure(kind, &test.ask, options));
+        rounds.push(round.collect::<io::Result<_>>()?);
     }
-    for (at, kind) in SERVERS.into_iter().enumerate() {
+    for (at, kind) in servers.iter().enumerate() {
         let of = |figure: fn(&Figure) -> f64| {
             let ratios = rounds
                 .iter()
@@ -169,7 +206,7 @@ fn compare(test: &Test, options: &Options) -> io::Result<()> {
         let (per_cpu, by_cpu) = of(|figure| figure.per_cpu);
         let load = Median::of(rounds.iter().map(|round| round[at].load));
         println!(
-            "{:<9} {:<8} {:>9} {:>9}  {:<21} {:<21} {:>4.0} %",
+            "{:<9} {:<16} {:>9} {:>9}  {:<21} {:<21} {:>4.0} %",
             "",
             kind.name(),
             short(rate.middle),
@@ -184,62 +221,85 @@ fn compare(test: &Test, options: &Options) -> io::Result<()> {
 
 fn measure(kind: Kind, ask: &Ask, options: &Options) -> io::Result<Figure> {
     let mut server = Server::start(kind)?;
+    let mut asker = Asker::new(&server, ask, options)?;
     // What happens once only, such as the first touch of its memory, is not what is compared.
-    let warmup = (options.time / 5).min(Duration::from_millis(100));
-    put(&server, ask, warmup, options)?;
+    asker.ask((options.time / 5).min(Duration::from_millis(100)))?;
     let before = server.cpu()?;
-    let (answers, nanos, load) = put(&server, ask, options.time, options)?;
+    let Seen {
+        answers,
+        nanos,
+        busy,
+        ..
+    } = asker.ask(options.time)?;
     let used = server.cpu()? - before;
     Ok(Figure {
         rate: answers as f64 * 1e9 / nanos as f64,
         per_cpu: answers as f64 * 1e9 / used as f64,
-        load,
+        load: (busy as f64 / nanos as f64).min(1.0),
     })
 }
 
-/// Asks for this long; returns answers, nanoseconds, and how busy the load was.
-fn put(
-    server: &Server,
-    ask: &Ask,
-    time: Duration,
-    options: &Options,
-) -> io::Result<(u64, u64, f64)> {
-    let at_once = |asked: usize| match options.is_test {
-        true => asked.min(AT_ONCE_IN_TEST),
-        false => asked,
-    };
-    match *ask {
-        Ask::Stream {
-            mode,
-            connections,
-            pipeline,
-            size,
-        } => {
-            let endpoint = server.at.stream.to_string().parse();
-            let mut plan = Plan::new(endpoint.map_err(io::Error::other)?, mode);
-            plan.connections = at_once(connections);
-            plan.pipeline = pipeline;
-            plan.size = size;
-            plan.amount = Amount::For(time);
-            plan.warmup = Duration::ZERO;
-            let report = load::run(&plan).map_err(io::Error::other)?;
-            if report.has_errors() {
-                return Err(io::Error::other(report.to_string()));
+/// Who asks, ready to do so more than once.
+enum Asker {
+    Stream(Box<Plan>),
+    Datagrams(SocketAddr, usize),
+    Lines(Crowd, usize),
+}
+
+impl Asker {
+    fn new(server: &Server, ask: &Ask, options: &Options) -> io::Result<Asker> {
+        let at_once = |asked: usize| match options.is_test {
+            true => asked.min(AT_ONCE_IN_TEST),
+            false => asked,
+        };
+        Ok(match *ask {
+            Ask::Stream {
+                mode,
+                connections,
+                pipeline,
+                size,
+            } => {
+                let endpoint = server.at.stream.to_string().parse();
+                let mut plan = Plan::new(endpoint.map_err(io::Error::other)?, mode);
+                plan.connections = at_once(connections);
+                plan.pipeline = pipeline;
+                plan.size = size;
+                plan.warmup = Duration::ZERO;
+                Asker::Stream(Box::new(plan))
             }
-            let generator = report.generator;
-            Ok((
-                report.requests.answered,
-                (report.elapsed_s * 1e9) as u64,
-                (generator.busy_share + generator.queued_share).min(1.0),
-            ))
-        }
-        Ask::Datagrams { window } => {
-            let seen = udp::ask(server.at.datagram, at_once(window), time)?;
-            if seen.wrong > 0 {
-                return Err(io::Error::other(format!("{seen:?}")));
+            Ask::Datagrams { window } => {
+                let to = server.at.datagram.ok_or(io::ErrorKind::Unsupported)?;
+                Asker::Datagrams(to, at_once(window))
             }
-            let busy = seen.busy as f64 / seen.nanos as f64;
-            Ok((seen.answers, seen.nanos, busy.min(1.0)))
+            Ask::Lines { members, window } => {
+                let crowd = Crowd::enter(server.at.stream, at_once(members))?;
+                Asker::Lines(crowd, window)
+            }
+        })
+    }
+
+    fn ask(&mut self, time: Duration) -> io::Result<Seen> {
+        let seen = match self {
+            Asker::Stream(plan) => {
+                plan.amount = Amount::For(time);
+                let report = load::run(plan).map_err(io::Error::other)?;
+                if report.has_errors() {
+                    return Err(io::Error::other(report.to_string()));
+                }
+                let busy = report.generator.busy_share + report.generator.queued_share;
+                Seen {
+                    answers: report.requests.answered,
+                    wrong: 0,
+                    nanos: (report.elapsed_s * 1e9) as u64,
+                    busy: (busy * report.elapsed_s * 1e9) as u64,
+                }
+            }
+            Asker::Datagrams(to, window) => udp::ask(*to, *window, time)?,
+            Asker::Lines(crowd, window) => crowd.speak(*window, time)?,
+        };
+        match seen.wrong {
+            0 => Ok(seen),
+            _ => Err(io::Error::other(format!("{seen:?}"))),
         }
     }
 }

@@ -522,7 +522,7 @@ fn the_json_has_the_fields_that_scripts_read() {
     assert_eq!(keys(&json["requests"]), "answered asked late unanswered");
     assert_eq!(
         keys(&json["generator"]),
-        "busy_share cpu_share lag_us queued_share turn_us was_the_limit"
+        "busy_share cpu_share lag_us processor_share queued_share turn_us was_the_limit"
     );
     assert_eq!(
         keys(&json["errors"]),

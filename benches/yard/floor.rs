@@ -29,63 +29,30 @@ pub(crate) enum Helping {
     Everything,
 }
 
-#[derive(Debug)]
 struct Conn {
     fd: OwnedFd,
     /// What the socket did not take.
     pending: Vec<u8>,
 }
 
-struct Floor {
+/// The floor, ready to serve.
+pub(crate) struct Floor {
     epoll: OwnedFd,
     listener: OwnedFd,
     datagrams: OwnedFd,
     /// By descriptor.
     conns: Vec<Option<Conn>>,
     buf: Vec<u8>,
+    events: Vec<Event>,
     helping: Helping,
 }
 
 /// Serves until the process ends.
 pub(crate) fn run(helping: Helping, tell: impl FnOnce(Addresses)) -> io::Result<()> {
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    // The same sockets as ours, backlog and TCP_NODELAY included: what is compared is the loop.
-    let listener = onepoll::reactor::listen_tcp(any)?;
-    let datagrams = onepoll::reactor::open_udp(any)?;
-    tell(Addresses {
-        stream: SocketAddr::try_from(getsockname(&listener)?)?,
-        datagram: SocketAddr::try_from(getsockname(&datagrams)?)?,
-    });
-    let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-    epoll::add(&epoll, &listener, token(&listener), EventFlags::IN)?;
-    let readable = EventFlags::IN | EventFlags::ET;
-    epoll::add(&epoll, &datagrams, token(&datagrams), readable)?;
-    let mut floor = Floor {
-        epoll,
-        listener,
-        datagrams,
-        conns: Vec::new(),
-        buf: vec![0; READ_BYTES],
-        helping,
-    };
-    let mut events: Vec<Event> = Vec::with_capacity(EVENTS_MAX);
+    let (mut floor, addresses) = Floor::open(helping)?;
+    tell(addresses);
     loop {
-        events.clear();
-        match epoll::wait(&floor.epoll, spare_capacity(&mut events), None) {
-            Ok(_) => {}
-            Err(Errno::INTR) => continue,
-            Err(error) => return Err(error.into()),
-        }
-        for event in &events {
-            let (fd, flags) = (event.data.u64() as RawFd, event.flags);
-            if fd == floor.listener.as_raw_fd() {
-                floor.accept()?;
-            } else if fd == floor.datagrams.as_raw_fd() {
-                floor.answer();
-            } else if floor.serve(fd, flags).is_none() {
-                floor.conns[fd as usize] = None;
-            }
-        }
+        floor.turn()?;
     }
 }
 
@@ -94,6 +61,54 @@ fn token(fd: &OwnedFd) -> EventData {
 }
 
 impl Floor {
+    /// Listens, and says where.
+    pub(crate) fn open(helping: Helping) -> io::Result<(Floor, Addresses)> {
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        // The same sockets as ours, backlog and TCP_NODELAY included: what is compared is the loop.
+        let listener = onepoll::reactor::listen_tcp(any)?;
+        let datagrams = onepoll::reactor::open_udp(any)?;
+        let addresses = Addresses {
+            stream: SocketAddr::try_from(getsockname(&listener)?)?,
+            datagram: Some(SocketAddr::try_from(getsockname(&datagrams)?)?),
+        };
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, &listener, token(&listener), EventFlags::IN)?;
+        let readable = EventFlags::IN | EventFlags::ET;
+        epoll::add(&epoll, &datagrams, token(&datagrams), readable)?;
+        let floor = Floor {
+            epoll,
+            listener,
+            datagrams,
+            conns: Vec::new(),
+            buf: vec![0; READ_BYTES],
+            events: Vec::with_capacity(EVENTS_MAX),
+            helping,
+        };
+        Ok((floor, addresses))
+    }
+
+    /// Waits, and serves whoever is ready.
+    pub(crate) fn turn(&mut self) -> io::Result<()> {
+        let mut events = std::mem::take(&mut self.events);
+        events.clear();
+        match epoll::wait(&self.epoll, spare_capacity(&mut events), None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        for event in &events {
+            let (fd, flags) = (event.data.u64() as RawFd, event.flags);
+            if fd == self.listener.as_raw_fd() {
+                self.accept()?;
+            } else if fd == self.datagrams.as_raw_fd() {
+                self.answer();
+            } else if self.serve(fd, flags).is_none() {
+                self.conns[fd as usize] = None;
+            }
+        }
+        self.events = events;
+        Ok(())
+    }
+
     fn accept(&mut self) -> io::Result<()> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         while let Ok(fd) = accept_with(&self.listener, flags) {

@@ -3,45 +3,75 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use onepoll::config::Limits;
+use onepoll::config::{self, Limits};
 use onepoll::reactor::{Door, Epoll, Mailbox, Reactor, listen_tcp, open_udp};
-use onepoll::service::Echo;
+use onepoll::service::{Chat, Echo, Service};
 use rustix::net::getsockname;
 
 use super::server::Addresses;
 
+const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
 /// Serves until the process ends.
 pub(crate) fn run(tell: impl FnOnce(Addresses)) -> io::Result<()> {
-    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let (mut reactor, addresses) = open(Epoll::new()?.with_signals()?)?;
+    tell(addresses);
+    reactor.run()
+}
+
+/// A room of people, who may say as much as they like.
+pub(crate) fn run_chat(tell: impl FnOnce(Addresses)) -> io::Result<()> {
+    let limits = Limits::default();
+    let chat = Chat::new(&config::Chat::default(), limits.frame);
+    let mut reactor = reactor(Epoll::new()?.with_signals()?);
+    let stream = listen(&mut reactor, Box::new(chat))?;
+    tell(Addresses {
+        stream,
+        datagram: None,
+    });
+    reactor.run()
+}
+
+/// An echo over TCP and over UDP, ready to serve.
+pub(crate) fn open(epoll: Epoll) -> io::Result<(Reactor<Epoll>, Addresses)> {
+    let mut reactor = reactor(epoll);
+    let stream = listen(&mut reactor, Box::new(Echo))?;
+    let datagrams = open_udp(ANY)?;
+    let datagram = SocketAddr::try_from(getsockname(&datagrams)?)?;
+    let service = reactor.add_datagrams(Box::new(Echo));
+    let mailbox = Mailbox {
+        name: "echo+udp".into(),
+        service,
+        own_ports: vec![datagram.port()],
+    };
+    reactor.answer(datagrams, mailbox)?;
+    let addresses = Addresses {
+        stream,
+        datagram: Some(datagram),
+    };
+    Ok((reactor, addresses))
+}
+
+fn reactor(epoll: Epoll) -> Reactor<Epoll> {
     let limits = Limits::default();
     let connections = super::raise_descriptor_limit().saturating_sub(limits.reserve(2));
-    let mut reactor = Reactor::new(
-        Epoll::new()?.with_signals()?,
+    Reactor::new(
+        epoll,
         limits,
         usize::try_from(connections).unwrap_or(usize::MAX),
-    );
-    let listener = listen_tcp(any)?;
-    let datagrams = open_udp(any)?;
-    let addresses = Addresses {
-        stream: SocketAddr::try_from(getsockname(&listener)?)?,
-        datagram: SocketAddr::try_from(getsockname(&datagrams)?)?,
-    };
-    let service = reactor.add(Box::new(Echo));
+    )
+}
+
+fn listen(reactor: &mut Reactor<Epoll>, service: Box<dyn Service>) -> io::Result<SocketAddr> {
+    let listener = listen_tcp(ANY)?;
+    let address = SocketAddr::try_from(getsockname(&listener)?)?;
     let door = Door {
-        name: "echo".into(),
-        service,
+        name: "bench".into(),
+        service: reactor.add(service),
         connections_max: usize::MAX,
         idle: None,
         only_uid: None,
     };
     reactor.listen(listener, door)?;
-    let service = reactor.add_datagrams(Box::new(Echo));
-    let mailbox = Mailbox {
-        name: "echo+udp".into(),
-        service,
-        own_ports: vec![addresses.datagram.port()],
-    };
-    reactor.answer(datagrams, mailbox)?;
-    tell(addresses);
-    reactor.run()
+    Ok(address)
 }

@@ -12,7 +12,7 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::floor::Helping;
-use super::{floor, ours, threads};
+use super::{broadcast, calloop, floor, mio, ours, threads};
 
 /// Who serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,18 +23,41 @@ pub(crate) enum Kind {
     Greedy,
     /// The reactor.
     Ours,
+    /// mio without anything around it.
+    Mio,
+    /// Callbacks on smol's poller.
+    Calloop,
     /// A thread per connection.
     Threads,
+    /// The least that is possible where one speaks to many.
+    Broadcast,
+    /// The reactor with the chat service.
+    Chat,
 }
 
 impl Kind {
+    const ALL: [Kind; 8] = [
+        Kind::Floor,
+        Kind::Greedy,
+        Kind::Ours,
+        Kind::Mio,
+        Kind::Calloop,
+        Kind::Threads,
+        Kind::Broadcast,
+        Kind::Chat,
+    ];
+
     /// As it is called on the command line and in tables.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Floor => "floor",
             Kind::Greedy => "floor without budget",
             Kind::Ours => "onepoll",
+            Kind::Mio => "mio",
+            Kind::Calloop => "calloop",
             Kind::Threads => "threads",
+            Kind::Broadcast => "floor of fan-out",
+            Kind::Chat => "onepoll chat",
         }
     }
 }
@@ -43,7 +66,7 @@ impl FromStr for Kind {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Kind, String> {
-        [Kind::Floor, Kind::Greedy, Kind::Ours, Kind::Threads]
+        Kind::ALL
             .into_iter()
             .find(|kind| kind.name() == name)
             .ok_or_else(|| format!("there is no server {name:?}"))
@@ -55,8 +78,8 @@ impl FromStr for Kind {
 pub(crate) struct Addresses {
     /// Over TCP.
     pub(crate) stream: SocketAddr,
-    /// Over UDP.
-    pub(crate) datagram: SocketAddr,
+    /// Over UDP, where it serves that.
+    pub(crate) datagram: Option<SocketAddr>,
 }
 
 /// A running server; killed, by its own id, when this is dropped.
@@ -88,7 +111,7 @@ impl Server {
             stdout: BufReader::new(stdout),
             at: Addresses {
                 stream: somewhere,
-                datagram: somewhere,
+                datagram: None,
             },
         };
         // From here on it is dropped, and so ended, on every path.
@@ -116,10 +139,11 @@ impl Server {
 
     fn hear_addresses(&mut self) -> io::Result<Addresses> {
         let line = self.hear()?;
-        let (stream, datagram) = line.split_once(' ').ok_or(io::ErrorKind::InvalidData)?;
+        let mut addresses = line.split(' ').map(str::parse);
+        let mut next = || addresses.next().transpose().map_err(io::Error::other);
         Ok(Addresses {
-            stream: stream.parse().map_err(io::Error::other)?,
-            datagram: datagram.parse().map_err(io::Error::other)?,
+            stream: next()?.ok_or(io::ErrorKind::InvalidData)?,
+            datagram: next()?,
         })
     }
 
@@ -153,12 +177,19 @@ pub(crate) fn serve_if_asked() -> io::Result<bool> {
     super::raise_descriptor_limit();
     pin(0);
     std::thread::spawn(heed_parent);
-    let tell = |at: Addresses| println!("{} {}", at.stream, at.datagram);
+    let tell = |at: Addresses| match at.datagram {
+        Some(datagram) => println!("{} {datagram}", at.stream),
+        None => println!("{}", at.stream),
+    };
     match kind {
         Kind::Floor => floor::run(Helping::Short, tell),
         Kind::Greedy => floor::run(Helping::Everything, tell),
         Kind::Ours => ours::run(tell),
+        Kind::Mio => mio::run(tell),
+        Kind::Calloop => calloop::run(tell),
         Kind::Threads => threads::run(tell),
+        Kind::Broadcast => broadcast::run(tell),
+        Kind::Chat => ours::run_chat(tell),
     }?;
     Ok(true)
 }

@@ -16,7 +16,7 @@ pub(crate) fn run(tell: impl FnOnce(Addresses)) -> io::Result<()> {
     let datagrams = UdpSocket::bind(any)?;
     tell(Addresses {
         stream: listener.local_addr()?,
-        datagram: datagrams.local_addr()?,
+        datagram: Some(datagrams.local_addr()?),
     });
     thread::spawn(move || {
         let mut buf = vec![0; 64 * 1024];

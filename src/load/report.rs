@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::book::{Book, Errors};
+use super::book::{Book, Errors, nanos};
 use super::fanout::Deliveries;
 use super::figures::{ratio, round, whole};
 use super::histogram::{Latencies, Quantile, Summary};
@@ -20,6 +20,8 @@ use crate::wire::{Digest, Seal};
 pub const SCHEMA: u32 = 3;
 /// A generator that has less of its time to spare measured itself.
 const LIMIT_SHARE: f64 = 0.9;
+/// The kernel tells idle time so coarsely.
+const IDLE_TICK: Duration = Duration::from_millis(10);
 /// What is shorter is noise of the machine.
 const STALL: Duration = Duration::from_millis(50);
 /// A schedule that 1 % of many requests (10 % of a few) missed by this much, with a connection free,
@@ -177,11 +179,16 @@ pub struct Generator {
     pub busy_share: f64,
     /// Time ready to run while something else had the processor.
     pub queued_share: f64,
+    /// How busy the only processor was that it may use, whoever was on it; none where it may use
+    /// several. A server on the same processor is asked less the more it does: both wait for each
+    /// other in turn, and neither is seen to.
+    pub processor_share: Option<f64>,
     /// How long its turns took, from waking to the next wait: what came meanwhile was seen late.
     pub turn_us: Summary,
     /// Open model: how long after its time a request began although a connection was free.
     pub lag_us: Summary,
-    /// Whether it had no time to spare, or missed its schedule: then the figures are its own rather than the server's.
+    /// Whether it or its only processor had no time to spare, or it missed its schedule: then the
+    /// figures are its own rather than the server's.
     pub was_the_limit: bool,
 }
 
@@ -203,18 +210,29 @@ impl Generator {
             MANY.. => lag_us.p99,
             _ => lag_us.p90,
         };
-        Self {
+        // In doubt there was time: a tick that was not over is counted as idle.
+        let spare = |idle: u64| share(idle.saturating_add(nanos(IDLE_TICK)).saturating_add(spun));
+        let taken = cpu.idle.map(|idle| round(1.0 - spare(idle), 3));
+        let mut generator = Self {
             turn_us: turns.summary(),
             lag_us,
             cpu_share: round(share(cpu.used), 3),
             busy_share: round(busy, 3),
             queued_share: round(queued, 3),
-            was_the_limit: busy + queued >= LIMIT_SHARE || missed >= LAG_US,
-        }
+            processor_share: taken,
+            was_the_limit: false,
+        };
+        generator.was_the_limit =
+            !generator.has_time() || generator.is_crowded() || missed >= LAG_US;
+        generator
     }
-}
 
-impl Generator {
+    /// Whether nothing was left of its only processor.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.processor_share
+            .is_some_and(|taken| taken >= LIMIT_SHARE)
+    }
+
     /// Whether it had time to spare.
     pub(super) fn has_time(&self) -> bool {
         self.busy_share + self.queued_share < LIMIT_SHARE
@@ -351,7 +369,11 @@ mod tests {
     #[test]
     fn a_generator_that_waited_for_its_processor_was_the_limit() {
         let wall = 1_000_000_000;
-        let used = |used, queued| CpuTime { used, queued };
+        let used = |used, queued| CpuTime {
+            used,
+            queued,
+            idle: None,
+        };
         let none = Latencies::new();
         let limit = |cpu, spun| Generator::new(cpu, wall, spun, &none, &none).was_the_limit;
         assert!(limit(used(wall, 0), 0));
@@ -361,5 +383,27 @@ mod tests {
         let mut late = Latencies::new();
         late.record(2_000_000, 1);
         assert!(Generator::new(used(0, 0), wall, 0, &none, &late).was_the_limit);
+    }
+    #[test]
+    fn a_generator_whose_only_processor_the_server_needed_too_was_the_limit() {
+        let none = Latencies::new();
+        let limit = |used, idle, wall, spun| {
+            let cpu = CpuTime {
+                used,
+                queued: 0,
+                idle,
+            };
+            Generator::new(cpu, wall, spun, &none, &none).was_the_limit
+        };
+        let (wall, ms) = (1_000_000_000, 1_000_000);
+        assert!(limit(wall / 2, Some(0), wall, 0));
+        assert!(limit(wall / 2, Some(80 * ms), wall, 0));
+        assert!(!limit(wall / 2, Some(100 * ms), wall, 0));
+        // It may use another, or nobody knows.
+        assert!(!limit(wall / 2, None, wall, 0));
+        // The time was too short to tell an idle processor from a busy one.
+        assert!(!limit(ms, Some(0), 50 * ms, 0));
+        // It polls in vain, and so its processor is never idle.
+        assert!(!limit(wall, Some(0), wall, wall / 2));
     }
 }

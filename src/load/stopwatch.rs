@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Instant;
 
+use rustix::param::clock_ticks_per_second;
 use rustix::time::{ClockId, clock_gettime};
 
 /// Nanoseconds since a run began.
@@ -36,6 +37,9 @@ pub struct CpuTime {
     pub used: u64,
     /// Time ready to run while something else had the CPU; zero where the kernel does not tell.
     pub queued: u64,
+    /// Time that its CPU had nothing to do, since the machine started and to 10 ms; none where it may
+    /// use several, or the kernel does not tell.
+    pub idle: Option<u64>,
 }
 
 impl CpuTime {
@@ -51,6 +55,7 @@ impl CpuTime {
         Self {
             used: seconds * 1_000_000_000 + nanos,
             queued,
+            idle: idle(),
         }
     }
 
@@ -59,6 +64,24 @@ impl CpuTime {
         Self {
             used: self.used.saturating_sub(earlier.used),
             queued: self.queued.saturating_sub(earlier.queued),
+            idle: self
+                .idle
+                .zip(earlier.idle)
+                .map(|(now, then)| now.saturating_sub(then)),
         }
     }
+}
+
+/// What the only CPU that this thread may use has idled.
+fn idle() -> Option<u64> {
+    let status = fs::read_to_string("/proc/thread-self/status").ok()?;
+    let allowed = |line: &str| Some(line.strip_prefix("Cpus_allowed_list:")?.trim().to_owned());
+    let cpu: u32 = status.lines().find_map(allowed)?.parse().ok()?;
+    let name = format!("cpu{cpu} ");
+    let stat = fs::read_to_string("/proc/stat").ok()?;
+    let times = stat.lines().find_map(|line| line.strip_prefix(&name))?;
+    // user nice system idle iowait …
+    let ticks = times.split_ascii_whitespace().skip(3).take(2);
+    let ticks: u64 = ticks.map(|ticks| ticks.parse().unwrap_or(0)).sum();
+    Some(ticks * (1_000_000_000 / clock_ticks_per_second().max(1)))
 }

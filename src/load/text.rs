@@ -356,11 +356,12 @@ impl Report {
             "  generator  {:.0} % busy of one processor, {:.0} % waiting for it{}",
             generator.busy_share * 100.0,
             generator.queued_share * 100.0,
-            match (generator.was_the_limit, generator.has_time()) {
-                (true, false) => ": it was the limit, the server may do more",
-                (true, true) =>
-                    ": it was the limit, since it missed its schedule (see \"sent late\")",
-                (false, _) => "",
+            match generator.was_the_limit {
+                false => "",
+                _ if !generator.has_time() => ": it was the limit, the server may do more",
+                _ if generator.is_crowded() =>
+                    ": it was the limit, since others had the rest of its only processor; the server may do more",
+                _ => ": it was the limit, since it missed its schedule (see \"sent late\")",
             }
         )
     }
