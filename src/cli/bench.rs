@@ -1,13 +1,18 @@
 //! `onepoll bench`: the load generator.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Subcommand, ValueEnum};
+use log::LevelFilter;
 
-use super::{Failure, Outcome, print};
+use super::html::HtmlFile;
+use super::{Failure, Outcome, log_level, print};
 use crate::config::parse_duration;
+use crate::load::comparison::{Comparison, Contest};
+use crate::load::picture::terminal;
 use crate::load::{
     self, Amount, Arrivals, Close, Endpoint, Expect, Framing, LoadError, Mode, Model, Plan,
 };
@@ -135,6 +140,9 @@ struct Common {
     /// Prints the result as JSON
     #[arg(long)]
     json: bool,
+    /// Writes the result as pictures, too: one HTML file that opens in any browser, offline
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
 }
 
 impl Common {
@@ -237,6 +245,7 @@ fn carry_out(
             .collect(),
         pid: common.pid,
     };
+    let html = common.html.map(HtmlFile::open).transpose()?;
     let report = load::run(&plan).map_err(|error| match error {
         LoadError::Plan(error) => Failure::Usage(error.to_string()),
         error => Failure::Run(error.into()),
@@ -246,8 +255,19 @@ fn carry_out(
         print(json)?;
     } else {
         print(&report)?;
+        let picture = terminal::report(&report, terminal::COLUMNS);
+        // `-q` asks for less.
+        if !picture.is_empty() && log_level(LevelFilter::Info) >= LevelFilter::Info {
+            print(picture.trim_end())?;
+        }
     }
-    Ok(if report.has_errors() {
+    let has_errors = report.has_errors();
+    if let Some(html) = html {
+        let name = report.endpoint.clone();
+        let contest = Contest::of(report.mode, vec![(name, vec![report])]);
+        html.write(&Comparison::of(1, vec![contest]))?;
+    }
+    Ok(if has_errors {
         ExitCode::FAILURE
     } else {
         ExitCode::SUCCESS

@@ -7,6 +7,7 @@
 pub mod bench;
 pub mod check;
 pub mod exec;
+mod html;
 pub mod lab;
 mod logging;
 pub mod serve;

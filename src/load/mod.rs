@@ -13,6 +13,7 @@
 //! - [`schedule`]: when requests are meant to begin, in the open model.
 //! - `udp`: a loop for datagrams. [`process`]: what the server's process used.
 //! - [`histogram`]: latencies. [`series`]: second by second. [`report`]: what is printed. [`stopwatch`]: the one look at the clock.
+//! - [`comparison`]: several runs beside each other. [`picture`]: runs to be looked at.
 //!
 //! The model is *closed*, where a connection asks again once it is answered, or *open*, where each
 //! request has its time and latency counts from then. Not done here yet: chat.
@@ -28,6 +29,7 @@ pub mod figures;
 pub mod histogram;
 mod lookout;
 pub mod payload;
+pub mod picture;
 pub mod plan;
 pub mod process;
 pub mod progress;

@@ -1,0 +1,285 @@
+//! What was measured, and what came of it, in sentences.
+
+use std::collections::BTreeMap;
+
+use super::label;
+use crate::load::comparison::{Contender, Contest, Ratios};
+use crate::load::figures::{Grouped, Micros, whole};
+use crate::load::report::Report;
+use crate::load::statistic::Spread;
+
+/// What a contest is about.
+pub(super) fn subject(mode: &str) -> String {
+    match mode {
+        "conn" => "Connections a second".to_owned(),
+        "echo" => "Messages a second, on connections that stay".to_owned(),
+        "exec" => "Commands a second".to_owned(),
+        "udp" => "Datagrams a second".to_owned(),
+        "hold" => "Connections that say nothing".to_owned(),
+        other => format!("Answers a second: {other}"),
+    }
+}
+
+fn noun(mode: &str) -> &'static str {
+    match mode {
+        "conn" => "connections",
+        "echo" => "messages",
+        "exec" => "commands",
+        "udp" => "datagrams",
+        _ => "answers",
+    }
+}
+
+/// How everybody was asked: the conditions of the first report, since a contest has the same for all.
+pub(super) fn setup(contest: &Contest, rounds: usize) -> Vec<String> {
+    let Some(report) = contest.contenders.iter().find_map(Contender::typical) else {
+        return Vec::new();
+    };
+    let connections = count(report.connections.asked as u64, "connection");
+    let size = report.size_bytes as u64;
+    let how = match (report.mode, report.close) {
+        ("hold", _) => format!("{connections} that say nothing"),
+        ("udp", _) => format!(
+            "{} in flight, {} B each",
+            count(report.pipeline as u64, "datagram"),
+            Grouped(size)
+        ),
+        (_, Some(close)) => format!(
+            "{connections} at once, one message of {} B on each, close: {close}",
+            Grouped(size)
+        ),
+        (_, None) => format!(
+            "{connections}, {} in flight on each, {} B a message",
+            Grouped(report.pipeline as u64),
+            Grouped(size)
+        ),
+    };
+    let turns = match (rounds, contest.contenders.len()) {
+        (0 | 1, _) => String::new(),
+        (rounds, 1) => format!(", in {rounds} rounds"),
+        (rounds, servers) => format!(", in {rounds} rounds of all {servers} in turn"),
+    };
+    let mut sentences = vec![format!(
+        "{how}; measured for {} s after {} s of warm-up{turns}.",
+        label::plain(report.elapsed_s),
+        label::plain(report.warmup_s)
+    )];
+    if report.expect != "echo" {
+        sentences.push(format!("What counts as the answer: {}.", report.expect));
+    }
+    sentences.extend(model(report));
+    sentences
+}
+
+fn model(report: &Report) -> Option<String> {
+    match report.schedule {
+        _ if report.mode == "hold" => None,
+        Some(schedule) => Some(format!(
+            "Open model: {} requests a second, {} arrivals; latency counts from when each was meant to begin.",
+            label::rate(schedule.rate_per_s),
+            schedule.arrivals
+        )),
+        None => Some(
+            "Closed model: a connection asks again once it is answered; waiting behind a stall is not all seen."
+                .to_owned(),
+        ),
+    }
+}
+
+/// What came of it, for who reads one sentence.
+pub(super) fn headline(contest: &Contest, rounds: usize) -> Vec<String> {
+    let Some((first, others)) = contest.contenders.split_first() else {
+        return vec!["Nobody was asked.".to_owned()];
+    };
+    let alone = || contest.contenders.iter().map(|one| absolute(one, rounds));
+    if others.is_empty() || contest.mode == "hold" {
+        return alone().collect();
+    }
+    others
+        .iter()
+        .map(|one| match &one.ratios {
+            Some(ratios) => relative(&one.name, &first.name, contest.mode, ratios, rounds),
+            None => absolute(one, rounds),
+        })
+        .collect()
+}
+
+/// One contender for itself.
+fn absolute(contender: &Contender, rounds: usize) -> String {
+    let name = &contender.name;
+    let (Some(report), Some(figures)) = (contender.typical(), contender.figures) else {
+        return format!("{name}: no round could be made.");
+    };
+    if report.mode == "hold" {
+        return format!(
+            "{name} held {} of {} connections.",
+            Grouped(report.connections.held as u64),
+            Grouped(report.connections.asked as u64)
+        );
+    }
+    if figures.rate_per_s.high <= 0.0 {
+        return format!("No answer came from {name}.");
+    }
+    let rate = figures.rate_per_s;
+    let mut text = format!(
+        "{name} answered {} {} a second",
+        label::rate(rate.median),
+        noun(report.mode)
+    );
+    if rounds > 1 {
+        text += &format!(
+            " ({} to {}, {})",
+            label::rate(rate.low),
+            label::rate(rate.high),
+            certainty(&rate, rounds)
+        );
+    }
+    text + &format!(
+        ": half within {}, 99 % within {}, the longest took {}.",
+        Micros(report.latency_us.p50),
+        Micros(report.latency_us.p99),
+        Micros(report.latency_us.max)
+    )
+}
+
+/// One contender by another.
+fn relative(name: &str, first: &str, mode: &str, ratios: &Ratios, rounds: usize) -> String {
+    let (rate, noun) = (&ratios.rate, noun(mode));
+    let of = |spread: &Spread| {
+        format!(
+            "{} ({} to {})",
+            label::factor(spread.median),
+            label::factor(spread.low),
+            label::factor(spread.high)
+        )
+    };
+    let mut text = match (rate.is_interval, rounds) {
+        (true, _) if rate.excludes_one() => {
+            format!(
+                "{name} answers {} times as many {noun} a second as {first}",
+                of(rate)
+            )
+        }
+        (true, _) => format!(
+            "{name} and {first} cannot be told apart: {} times as many {noun} a second",
+            of(rate)
+        ),
+        (false, 0 | 1) => format!(
+            "{name} answered {} times as many {noun} a second as {first}, in one round, which tells nothing of chance",
+            label::factor(rate.median)
+        ),
+        (false, rounds) => format!(
+            "{name} answered {} times as many {noun} a second as {first} in {rounds} rounds, too few to be sure",
+            of(rate)
+        ),
+    };
+    if ratios.p99.median > 0.0 {
+        let p99 = if rounds > 1 {
+            of(&ratios.p99)
+        } else {
+            label::factor(ratios.p99.median)
+        };
+        text += &format!("; its 99th percentile of latency is {p99} times as long");
+    }
+    text + "."
+}
+
+/// What an interval, or a range, is.
+pub(super) fn certainty(spread: &Spread, rounds: usize) -> String {
+    if spread.is_interval {
+        format!("with 95 % confidence, of {rounds} rounds")
+    } else {
+        format!("the least and the greatest of {rounds} rounds, too few for an interval")
+    }
+}
+
+/// What a reader must know before believing a figure.
+pub(super) fn notices(contest: &Contest) -> Vec<String> {
+    contest.contenders.iter().flat_map(notices_of).collect()
+}
+
+fn notices_of(contender: &Contender) -> Vec<String> {
+    let name = &contender.name;
+    let mut notices = Vec::new();
+    let rounds = contender.reports.len();
+    let limited = || {
+        contender
+            .reports
+            .iter()
+            .filter(|report| report.generator.was_the_limit)
+    };
+    if limited().count() > 0 {
+        let why = if limited().all(|report| report.generator.has_time()) {
+            "it missed its schedule"
+        } else {
+            "it had no time to spare"
+        };
+        let when = if rounds > 1 {
+            format!(" in {} of {rounds} rounds", limited().count())
+        } else {
+            String::new()
+        };
+        notices.push(format!(
+            "{name}: the generator was the limit{when}, since {why}; the server may do more."
+        ));
+    }
+    let hidden = contender.reports.iter().filter_map(|report| report.hidden);
+    if let Some(worst) = hidden.max_by(|a, b| a.stall_us.total_cmp(&b.stall_us)) {
+        notices.push(format!(
+            "{name}: nobody was answered for {}. The closed model hides what that means: some {} requests would have come meanwhile and are in no percentile; --rate shows them.",
+            Micros(worst.stall_us),
+            Grouped(worst.not_asked)
+        ));
+    }
+    notices.extend(errors(contender));
+    notices
+}
+
+/// All failures of all rounds, by kind.
+fn errors(contender: &Contender) -> Option<String> {
+    let mut kinds = BTreeMap::<&str, u64>::new();
+    let mut total = 0;
+    for report in &contender.reports {
+        for errors in [&report.errors, &report.warmup_errors] {
+            total += errors.total;
+            for (count, kind) in errors.by_kind() {
+                *kinds.entry(kind).or_default() += count;
+            }
+        }
+    }
+    let kinds: Vec<_> = kinds
+        .iter()
+        .map(|(kind, count)| format!("{} {kind}", Grouped(*count)))
+        .collect();
+    let other = contender
+        .reports
+        .iter()
+        .find_map(|report| report.other_error.as_deref());
+    let other = other.map_or(String::new(), |text| {
+        format!(" The first of the others: {text}.")
+    });
+    (total > 0).then(|| {
+        format!(
+            "{}: {}: {}.{other}",
+            contender.name,
+            count(total, "error"),
+            kinds.join(", ")
+        )
+    })
+}
+
+fn count(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", Grouped(number))
+}
+
+/// A rate and how far its rounds lie apart.
+pub(super) fn spread(spread: &Spread) -> String {
+    let median = Grouped(whole(spread.median));
+    if spread.high > spread.low {
+        let (low, high) = (Grouped(whole(spread.low)), Grouped(whole(spread.high)));
+        format!("{median} ({low} to {high})")
+    } else {
+        median.to_string()
+    }
+}
