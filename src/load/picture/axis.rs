@@ -65,18 +65,19 @@ pub(super) fn chart(
     });
 }
 
-/// Numbers and name below the plot, a line upwards from each number.
+/// Numbers and name below the plot, a line upwards from each number; a number without room is left
+/// out, with its line.
 pub(super) fn horizontal(svg: &mut Markup, scale: &Scale, plot: &Plot, width: f64, name: &str) {
     let mut taken: Vec<(f64, f64)> = Vec::new();
     for tick in &scale.ticks {
         let x = plot.x(scale, tick.at);
-        grid(svg, (x, plot.top), (x, plot.bottom()));
         let half = room(&tick.label) / 2.0;
         let middle = x.min(width - half).max(half);
         let (from, to) = (middle - half - COLUMN, middle + half);
         // The ticks before this one deserve their room more.
         if taken.iter().all(|(start, end)| to < *start || from > *end) {
             taken.push((from, to));
+            line(svg, "grid", (x, plot.top), (x, plot.bottom()));
             text(
                 svg,
                 "tick middle",
@@ -85,6 +86,8 @@ pub(super) fn horizontal(svg: &mut Markup, scale: &Scale, plot: &Plot, width: f6
             );
         }
     }
+    let (left, right) = ((plot.left, plot.bottom()), (plot.right(), plot.bottom()));
+    line(svg, "base", left, right);
     let below = plot.bottom() + 2.0 * LINE + 2.0;
     text(
         svg,
@@ -98,7 +101,7 @@ pub(super) fn horizontal(svg: &mut Markup, scale: &Scale, plot: &Plot, width: f6
 pub(super) fn vertical(svg: &mut Markup, scale: &Scale, plot: &Plot, name: &str) {
     for tick in &scale.ticks {
         let y = plot.y(scale, tick.at);
-        grid(svg, (plot.left, y), (plot.right(), y));
+        line(svg, "grid", (plot.left, y), (plot.right(), y));
         text(svg, "tick end", (plot.left - 8.0, y + 4.0), &tick.label);
     }
     text(svg, "axis", (0.0, plot.top - LINE), name);
@@ -122,10 +125,6 @@ pub(super) fn text(svg: &mut Markup, class: &str, (x, y): (f64, f64), text: &str
         &[("class", &class), ("x", &At(x)), ("y", &At(y))],
         text,
     );
-}
-
-fn grid(svg: &mut Markup, from: (f64, f64), to: (f64, f64)) {
-    line(svg, "grid", from, to);
 }
 
 /// A straight line.

@@ -10,7 +10,10 @@ use crate::load::statistic::Spread;
 
 /// The height of a bar, and of a row with the name above it.
 const BAR: f64 = 14.0;
-const ROW: f64 = BAR + LINE + 16.0;
+const ROW: f64 = BAR + LINE + 18.0;
+
+/// From the axis up to the end of its marks.
+const FOOT: f64 = 5.0;
 
 /// One bar for each contender.
 #[derive(Debug)]
@@ -29,7 +32,7 @@ struct Bar {
 }
 
 impl Bars {
-    /// None if there is nothing to compare: nobody answered.
+    /// None if there is nothing to compare: a single contender, or nobody answered.
     pub(super) fn of(contest: &Contest) -> Option<Self> {
         let rates = || contest.contenders.iter().filter_map(rate);
         let most = rates().map(|rate| rate.high).fold(0.0, f64::max);
@@ -38,11 +41,11 @@ impl Bars {
             rate: rate(one),
             ratio: match &one.ratios {
                 Some(ratios) => format!("× {}", label::factor(ratios.rate.median)),
-                None if place == 0 && contest.contenders.len() > 1 => "× 1".to_owned(),
+                None if place == 0 => "× 1".to_owned(),
                 None => String::new(),
             },
         };
-        (most > 0.0).then(|| Self {
+        (most > 0.0 && contest.contenders.len() > 1).then(|| Self {
             title: format!("{}: answers a second", contest.mode),
             scale: Scale::linear(most),
             bars: contest.contenders.iter().enumerate().map(bar).collect(),
@@ -65,7 +68,13 @@ impl Bars {
         let ratios = ratios.fold(0.0, f64::max);
         let size = (width, plot.bottom() + BELOW);
         axis::chart(page, class, size, (&self.title, &description), |svg| {
-            axis::horizontal(svg, &self.scale, &plot, width, "answers a second");
+            // Each bar has its number beside it: a grid would only add lines.
+            let foot = Plot {
+                top: plot.bottom() - FOOT,
+                height: FOOT,
+                ..plot
+            };
+            axis::horizontal(svg, &self.scale, &foot, width, "answers a second");
             for (place, bar) in self.bars.iter().enumerate() {
                 svg.element("g", &[("class", &contender(place))], |svg| {
                     bar.draw(svg, &self.scale, &plot, place as f64 * ROW, ratios);
@@ -87,27 +96,19 @@ impl Bar {
         let left = end - room(&value) - 2.0 * COLUMN;
         let name = shorten(&self.name, (left / COLUMN) as usize);
         let text = top + LINE;
-        // The grid ends behind words.
-        svg.empty(
-            "rect",
-            &[
-                ("class", &"paper"),
-                ("x", &At(0.0)),
-                ("y", &At(top)),
-                ("width", &At(plot.width)),
-                ("height", &At(LINE + 5.0)),
-            ],
-        );
         axis::text(svg, "name", (0.0, text), &name);
         axis::text(svg, "value end", (end, text), &value);
         axis::text(svg, "value end", (plot.right(), text), &self.ratio);
         let Some(rate) = self.rate else { return };
         let y = text + 7.0;
+        // However little it is, it is seen, unless it is nothing.
+        let least = if rate.median > 0.0 { 1.0 } else { 0.0 };
+        let long = (plot.x(scale, rate.median) - plot.left).max(least);
         let with: super::markup::Attributes<'_> = &[
             ("class", &"bar"),
             ("x", &At(plot.left)),
             ("y", &At(y)),
-            ("width", &At(plot.x(scale, rate.median) - plot.left)),
+            ("width", &At(long)),
             ("height", &At(BAR)),
         ];
         svg.element("rect", with, |svg| svg.line("title", &[], self.says()));

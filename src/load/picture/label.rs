@@ -92,17 +92,18 @@ pub(super) fn rate(per_s: f64) -> String {
     }
 }
 
-/// How many times as much: two or three digits that mean something.
+/// How many times as much: to a hundredth, or to two digits that mean something.
 pub(super) fn factor(ratio: f64) -> String {
-    let digits = match ratio {
-        0.0 => 0,
-        r if r >= 100.0 => 0,
-        r if r >= 10.0 => 1,
-        r if r >= 0.1 => 2,
-        r if r >= 0.01 => 3,
-        _ => 5,
-    };
-    format!("{ratio:.digits$}")
+    match ratio {
+        r if r >= 100.0 => Grouped(whole(r)).to_string(),
+        r if r >= 10.0 => format!("{r:.1}"),
+        r if r >= 0.1 => format!("{r:.2}"),
+        r if r > 1e-9 => {
+            let zeros = -r.log10().floor();
+            format!("{r:.digits$}", digits = zeros as usize + 1)
+        }
+        _ => "0".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -133,6 +134,8 @@ mod tests {
         assert_eq!(rate(83_210.4), "83,210");
         assert_eq!(factor(0.834), "0.83");
         assert_eq!(factor(123.4), "123");
-        assert_eq!(factor(0.000_42), "0.00042");
+        assert_eq!(factor(12_345.6), "12,346");
+        assert_eq!(factor(0.000_421), "0.00042");
+        assert_eq!(factor(0.0), "0");
     }
 }

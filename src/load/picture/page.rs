@@ -158,15 +158,14 @@ fn who(page: &mut Markup, contest: &Contest) {
 }
 
 fn whiskers(contest: &Contest, rounds: usize) -> String {
-    let spread = contest.contenders.iter().find_map(|one| one.figures);
-    match spread {
-        Some(figures) if rounds > 1 => format!(
-            "The median of the rounds; a whisker is {}.",
-            if figures.rate_per_s.is_interval {
-                "where the true one is with 95 % confidence".to_owned()
-            } else {
-                words::certainty(&figures.rate_per_s, rounds)
-            }
+    let figures = contest.contenders.iter().find_map(|one| one.figures);
+    match figures {
+        Some(figures) if rounds > 1 && figures.rate_per_s.is_interval => {
+            "The median of the rounds; a whisker is where the true one is with 95 % confidence."
+                .to_owned()
+        }
+        Some(_) if rounds > 1 => format!(
+            "The median of {rounds} rounds; a whisker is from the least to the greatest, since these are too few for an interval."
         ),
         _ => String::new(),
     }

@@ -31,9 +31,9 @@ pub(super) fn percentiles(contest: &Contest) -> Option<Lines> {
             })
             .collect(),
         x: Scale::shares(counts.max().unwrap_or(0)),
-        x_name: "this share of the answers …",
+        x_name: "for this share of the answers",
         y: Scale::latencies(points().map(|point| point.y)),
-        y_name: "… took at most this long",
+        y_name: "latency at most",
         lines,
     })
 }

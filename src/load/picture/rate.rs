@@ -33,7 +33,8 @@ pub(super) fn rates(contest: &Contest) -> Option<Lines> {
         description: lines.iter().map(describe).collect(),
         x: Scale::seconds(longest.max().unwrap_or(0) as f64),
         x_name: "seconds since measuring began",
-        y: Scale::linear(most),
+        // Answers are whole, and so are the steps of their axis.
+        y: Scale::linear(most.max(5.0)),
         y_name: "answers in each second",
         lines,
     })

@@ -95,11 +95,12 @@ impl Scale {
                 label: format!("{:.digits$} %", at * 100.0),
             }
         };
-        let mut ticks: Vec<_> = (0..=high.floor() as i32).map(nines).collect();
-        ticks.push(Tick {
+        let mut ticks = vec![Tick {
             at: 0.5,
             label: "50 %".to_owned(),
-        });
+        }];
+        ticks.extend((1..=high.floor() as i32).map(nines));
+        ticks.push(nines(0));
         Self {
             bend,
             low: 0.0,
@@ -200,7 +201,7 @@ mod tests {
         );
         assert_eq!(
             labels(&Scale::shares(40_000)),
-            ["0 %", "90 %", "99 %", "99.9 %", "99.99 %", "50 %"]
+            ["50 %", "90 %", "99 %", "99.9 %", "99.99 %", "0 %"]
         );
     }
 

@@ -19,10 +19,12 @@ const GROUPS: &[(&str, &[(&str, Figure)])] = &[
         "Answers",
         &[
             ("rate of this round, a second", |r| {
-                (r.mode != "hold").then(|| Grouped(whole(r.rate_per_s)).to_string())
+                asking(r, whole(r.rate_per_s))
             }),
-            ("asked", |r| some(r.requests.asked)),
-            ("answered while measuring", |r| some(r.requests.answered)),
+            ("asked", |r| asking(r, r.requests.asked)),
+            ("answered while measuring", |r| {
+                asking(r, r.requests.answered)
+            }),
             ("answered late", |r| more_than_none(r.requests.late)),
             ("never answered", |r| more_than_none(r.requests.unanswered)),
             ("measured", |r| Some(format!("{:.3} s", r.elapsed_s))),
@@ -46,7 +48,7 @@ const GROUPS: &[(&str, &[(&str, Figure)])] = &[
         ],
     ),
     (
-        "Latency, from the beginning of a request to its end",
+        "Latency, from beginning to end",
         &[
             ("mean", |r| micros(&r.latency_us, r.latency_us.mean)),
             ("half within", |r| micros(&r.latency_us, r.latency_us.p50)),
@@ -62,7 +64,7 @@ const GROUPS: &[(&str, &[(&str, Figure)])] = &[
         ],
     ),
     (
-        "What it consists of: half within · 99 % within",
+        "Phases: half · 99 % within",
         &[
             ("connect", |r| phase(&r.phases_us.connect)),
             ("first byte", |r| phase(&r.phases_us.first_byte)),
@@ -222,6 +224,11 @@ fn errors(typical: &[Option<&Report>]) -> Vec<Row> {
 )]
 fn some(number: u64) -> Option<String> {
     Some(Grouped(number).to_string())
+}
+
+/// Who only holds connections asks nothing.
+fn asking(report: &Report, number: u64) -> Option<String> {
+    (report.mode != "hold").then(|| Grouped(number).to_string())
 }
 
 fn more_than_none(number: u64) -> Option<String> {

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::label::{self, columns, padded, shorten};
 use super::rate::{SECONDS_MIN, whole_seconds};
 use super::scale::Scale;
+use super::words::factors;
 use crate::load::comparison::{Comparison, Contender, Contest};
 use crate::load::figures::Micros;
 use crate::load::report::Report;
@@ -12,7 +13,7 @@ use crate::load::report::Report;
 /// What a terminal has that nobody widened.
 pub const COLUMNS: usize = 80;
 /// With less there is no room for words beside a bar.
-const COLUMNS_MIN: usize = 40;
+const COLUMNS_MIN: usize = 60;
 /// Eighths of a column, from none to seven.
 const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -53,16 +54,7 @@ fn latencies(text: &mut String, report: &Report, width: usize) {
         ("all", l.max, 1),
     ];
     let scale = Scale::latencies([least.us, l.max]);
-    // The ticks of a scale of latencies are in their order.
-    let ends = (scale.ticks.first(), scale.ticks.last());
-    let (Some(from), Some(to)) = ends else { return };
-    line(
-        text,
-        format_args!(
-            "  latency    within, from {} to {}, log scale",
-            from.label, to.label
-        ),
-    );
+    line(text, format_args!("  latency    within; log scale"));
     for (name, us, one_in) in rows {
         if l.count >= one_in {
             let words = format!("    {name:<6} {:>9}  ", Micros(us));
@@ -91,15 +83,15 @@ fn rates(text: &mut String, report: &Report, width: usize) {
         .collect();
     let whose = match each {
         1 => "each second".to_owned(),
-        more => format!("the slowest of each {more} seconds"),
+        more => format!("each {more} s, its slowest"),
     };
     line(
         text,
         format_args!(
-            "  rate       {whose}, from {} to {} /s{}",
+            "  rate       {whose}: {} to {} /s{}",
             label::rate(least as f64),
             label::rate(most as f64),
-            if least == 0 { "; · is none" } else { "" }
+            if least == 0 { ", · none" } else { "" }
         ),
     );
     line(text, format_args!("    {marks}"));
@@ -117,15 +109,23 @@ fn contenders(text: &mut String, contest: &Contest, rounds: usize, width: usize)
         text,
         format_args!("{}: answers a second, {rounds}", contest.mode),
     );
+    let rates: Vec<_> = contest.contenders.iter().map(rate_in_words).collect();
+    let wide = |texts: &[String]| texts.iter().map(|text| columns(text)).max().unwrap_or(0);
+    let digits = wide(&rates);
+    let words: Vec<_> = contest
+        .contenders
+        .iter()
+        .zip(&rates)
+        .map(|(one, rate)| format!("{rate:>digits$}{}", ratio_in_words(one)))
+        .collect();
+    let left = width.saturating_sub(wide(&words) + 6);
     let names: Vec<_> = contest
         .contenders
         .iter()
-        .map(|one| shorten(&one.name, width / 4))
+        .map(|one| shorten(&one.name, (left / 2).min(width / 3)))
         .collect();
-    let widest = names.iter().map(|name| columns(name)).max().unwrap_or(0);
-    let words: Vec<_> = contest.contenders.iter().map(words).collect();
-    let room = words.iter().map(|words| columns(words)).max().unwrap_or(0);
-    let bars = width.saturating_sub(widest + room + 6);
+    let widest = wide(&names);
+    let bars = left.saturating_sub(widest);
     for ((one, name), words) in contest.contenders.iter().zip(&names).zip(&words) {
         let share = rate(one).map_or(0.0, |rate| rate.median / most.max(f64::MIN_POSITIVE));
         let bar = padded(&bar(share, bars), bars);
@@ -136,21 +136,18 @@ fn contenders(text: &mut String, contest: &Contest, rounds: usize, width: usize)
     }
 }
 
-/// A rate, and how many times the first contender's.
-fn words(contender: &Contender) -> String {
-    let Some(figures) = contender.figures else {
-        return "no round made".to_owned();
-    };
-    let rate = format!("{:>9}", label::rate(figures.rate_per_s.median));
-    match &contender.ratios {
-        None => rate,
-        Some(ratios) => format!(
-            "{rate}  × {} ({} to {})",
-            label::factor(ratios.rate.median),
-            label::factor(ratios.rate.low),
-            label::factor(ratios.rate.high)
-        ),
-    }
+fn rate_in_words(contender: &Contender) -> String {
+    contender.figures.map_or_else(
+        || "no round made".to_owned(),
+        |figures| label::rate(figures.rate_per_s.median),
+    )
+}
+
+/// How many times the first contender's.
+fn ratio_in_words(contender: &Contender) -> String {
+    contender.ratios.map_or_else(String::new, |ratios| {
+        format!("  × {}", factors(&ratios.rate))
+    })
 }
 
 /// So much of so many columns, to an eighth of one; what is not nothing is seen.

@@ -54,15 +54,19 @@ pub(super) fn setup(contest: &Contest, rounds: usize) -> Vec<String> {
             Grouped(size)
         ),
     };
+    let warmup = if report.warmup_s > 0.0 {
+        format!(" after {} s of warm-up", label::plain(report.warmup_s))
+    } else {
+        String::new()
+    };
     let turns = match (rounds, contest.contenders.len()) {
         (0 | 1, _) => String::new(),
         (rounds, 1) => format!(", in {rounds} rounds"),
         (rounds, servers) => format!(", in {rounds} rounds of all {servers} in turn"),
     };
     let mut sentences = vec![format!(
-        "{how}; measured for {} s after {} s of warm-up{turns}.",
-        label::plain(report.elapsed_s),
-        label::plain(report.warmup_s)
+        "{how}; measured for {} s{warmup}{turns}.",
+        label::plain(report.elapsed_s)
     )];
     if report.expect != "echo" {
         sentences.push(format!("What counts as the answer: {}.", report.expect));
@@ -95,13 +99,21 @@ pub(super) fn headline(contest: &Contest, rounds: usize) -> Vec<String> {
     if others.is_empty() || contest.mode == "hold" {
         return alone().collect();
     }
-    others
-        .iter()
-        .map(|one| match &one.ratios {
-            Some(ratios) => relative(&one.name, &first.name, contest.mode, ratios, rounds),
-            None => absolute(one, rounds),
-        })
-        .collect()
+    let compared = others.iter().map(|one| match &one.ratios {
+        Some(ratios) if answered(one) => relative(&one.name, &first.name, contest.mode, ratios),
+        _ => absolute(one, rounds),
+    });
+    let mut sentences = vec![absolute(first, rounds)];
+    sentences.extend(compared);
+    let answering = || others.iter().filter(|one| answered(one));
+    let ratios = || answering().filter_map(|one| one.ratios);
+    if ratios().next().is_some() && !ratios().any(|ratios| ratios.rate.is_interval) {
+        sentences.push(format!(
+            "{}: too few to tell a difference from chance, which takes six.",
+            count(rounds as u64, "round")
+        ));
+    }
+    sentences
 }
 
 /// One contender for itself.
@@ -117,7 +129,7 @@ fn absolute(contender: &Contender, rounds: usize) -> String {
             Grouped(report.connections.asked as u64)
         );
     }
-    if figures.rate_per_s.high <= 0.0 {
+    if !answered(contender) {
         return format!("No answer came from {name}.");
     }
     let rate = figures.rate_per_s;
@@ -135,53 +147,50 @@ fn absolute(contender: &Contender, rounds: usize) -> String {
         );
     }
     text + &format!(
-        ": half within {}, 99 % within {}, the longest took {}.",
+        ": half within {}, 99\u{a0}% within {}, the longest took {}.",
         Micros(report.latency_us.p50),
         Micros(report.latency_us.p99),
         Micros(report.latency_us.max)
     )
 }
 
+/// Whether any round of it saw an answer.
+fn answered(contender: &Contender) -> bool {
+    contender
+        .figures
+        .is_some_and(|figures| figures.rate_per_s.high > 0.0)
+}
+
 /// One contender by another.
-fn relative(name: &str, first: &str, mode: &str, ratios: &Ratios, rounds: usize) -> String {
+fn relative(name: &str, first: &str, mode: &str, ratios: &Ratios) -> String {
     let (rate, noun) = (&ratios.rate, noun(mode));
-    let of = |spread: &Spread| {
-        format!(
-            "{} ({} to {})",
-            label::factor(spread.median),
-            label::factor(spread.low),
-            label::factor(spread.high)
-        )
-    };
-    let mut text = match (rate.is_interval, rounds) {
-        (true, _) if rate.excludes_one() => {
-            format!(
-                "{name} answers {} times as many {noun} a second as {first}",
-                of(rate)
-            )
-        }
-        (true, _) => format!(
-            "{name} and {first} cannot be told apart: {} times as many {noun} a second",
-            of(rate)
-        ),
-        (false, 0 | 1) => format!(
-            "{name} answered {} times as many {noun} a second as {first}, in one round, which tells nothing of chance",
-            label::factor(rate.median)
-        ),
-        (false, rounds) => format!(
-            "{name} answered {} times as many {noun} a second as {first} in {rounds} rounds, too few to be sure",
-            of(rate)
-        ),
+    let times = format!("{} times as many {noun} a second", factors(rate));
+    let mut text = if rate.excludes_one() {
+        format!("{name} answers {times} as {first}")
+    } else if rate.is_interval {
+        format!("{name} and {first} cannot be told apart: {times}")
+    } else {
+        format!("{name} answered {times} as {first}")
     };
     if ratios.p99.median > 0.0 {
-        let p99 = if rounds > 1 {
-            of(&ratios.p99)
-        } else {
-            label::factor(ratios.p99.median)
-        };
-        text += &format!("; its 99th percentile of latency is {p99} times as long");
+        let times = factors(&ratios.p99);
+        text += &format!("; its 99th percentile of latency is {times} times as long");
     }
     text + "."
+}
+
+/// A ratio, and how far the rounds lie apart if there were several.
+pub(super) fn factors(ratio: &Spread) -> String {
+    let of = label::factor;
+    if ratio.low == ratio.high {
+        return of(ratio.median);
+    }
+    format!(
+        "{} ({} to {})",
+        of(ratio.median),
+        of(ratio.low),
+        of(ratio.high)
+    )
 }
 
 /// What an interval, or a range, is.
@@ -189,7 +198,7 @@ pub(super) fn certainty(spread: &Spread, rounds: usize) -> String {
     if spread.is_interval {
         format!("with 95 % confidence, of {rounds} rounds")
     } else {
-        format!("the least and the greatest of {rounds} rounds, too few for an interval")
+        format!("the least and the greatest of {rounds} rounds")
     }
 }
 
