@@ -7,6 +7,7 @@
 
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
+use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -623,6 +624,70 @@ fn a_terminal_sees_percentiles_and_seconds() {
         assert!(text.contains(what), "{text}");
     }
     assert_eq!(terminal::report(&empty(CONN, 1.0), 80), "");
+}
+
+fn bench(arguments: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_onepoll"))
+        .args(["bench", "conn"])
+        .args(arguments)
+        .args(["--count", "3", "--connections", "1"])
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (
+        output.status.code().unwrap(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+#[test]
+fn a_file_that_cannot_be_written_is_said_before_the_run() {
+    // A run would fail, too, and with another code.
+    let nobody = "127.0.0.1:9";
+    for file in ["/nowhere/at/all.html", "/"] {
+        let (code, out, wrong) = bench(&[nobody, "--html", file]);
+        assert_eq!((code, out.as_str()), (2, ""), "{wrong}");
+        let why = format!("onepoll: --html {file}: cannot be written: ");
+        assert!(wrong.starts_with(&why), "{wrong}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.html");
+    let (code, _, _) = bench(&[nobody, "--size", "0", "--html", file.to_str().unwrap()]);
+    assert_eq!((code, file.exists()), (2, false));
+    std::fs::write(&file, "kept").unwrap();
+    bench(&[nobody, "--size", "0", "--html", file.to_str().unwrap()]);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept");
+}
+
+#[test]
+fn a_run_leaves_a_page_and_shows_a_picture_unless_told_not_to() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut message = [0; 64];
+            let mut stream = stream.unwrap();
+            let _ = stream.read_exact(&mut message);
+            let _ = stream.write_all(&message);
+            let _ = stream.read(&mut message);
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("x.html");
+    // What was longer leaves nothing behind.
+    std::fs::write(&file, "x".repeat(1 << 20)).unwrap();
+    let (code, out, wrong) = bench(&[&address, "--html", file.to_str().unwrap()]);
+    assert_eq!(code, 0, "{wrong}");
+    assert!(out.contains("log scale") && out.contains('█'), "{out}");
+    let said = format!("onepoll: the pictures are in {}\n", file.display());
+    assert_eq!(wrong, said);
+    pieces(std::fs::read_to_string(&file).unwrap().as_str());
+    for less in ["--json", "-q"] {
+        let (code, out, wrong) = bench(&[&address, less]);
+        assert_eq!((code, wrong.as_str()), (0, ""));
+        assert!(!out.contains('█'), "{out}");
+    }
 }
 
 /// Reports what a browser made of the page: texts that overlap or leave the window, charts without

@@ -77,7 +77,8 @@ enum Command {
     Check(check::Args),
     Exec(exec::Args),
     Time(time::Args),
-    Bench(bench::Args),
+    // Its options are many.
+    Bench(Box<bench::Args>),
     Lab(lab::Args),
 }
 
@@ -88,7 +89,7 @@ impl Command {
             Self::Check(args) => check::run(args),
             Self::Exec(args) => exec::run(args),
             Self::Time(args) => time::run(args),
-            Self::Bench(args) => bench::run(args),
+            Self::Bench(args) => bench::run(*args),
             Self::Lab(args) => lab::run(args),
         }
     }

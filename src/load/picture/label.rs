@@ -114,7 +114,7 @@ mod tests {
     fn long_names_keep_both_ends() {
         assert_eq!(shorten("short", 5), "short");
         assert_eq!(shorten("tcp://127.0.0.1:9100", 12), "tcp://…:9100");
-        assert_eq!(shorten("你好世界你好世界", 7), "你…界");
+        assert_eq!(shorten("你好世界你好世界", 7), "你好…界");
         for most in 0..30 {
             let short = shorten("a name with 你好 and more of it", most);
             assert!(columns(&short) <= most.max(1), "{short} {most}");

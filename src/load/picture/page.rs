@@ -157,18 +157,21 @@ fn who(page: &mut Markup, contest: &Contest) {
     });
 }
 
+/// What a bar and its whisker stand for.
 fn whiskers(contest: &Contest, rounds: usize) -> String {
     let figures = contest.contenders.iter().find_map(|one| one.figures);
-    match figures {
-        Some(figures) if rounds > 1 && figures.rate_per_s.is_interval => {
-            "The median of the rounds; a whisker is where the true one is with 95 % confidence."
-                .to_owned()
+    let whisker = match figures {
+        Some(figures) if figures.rate_per_s.is_interval => {
+            "where the true one is with 95 % confidence"
         }
-        Some(_) if rounds > 1 => format!(
-            "The median of {rounds} rounds; a whisker is from the least to the greatest, since these are too few for an interval."
-        ),
-        _ => String::new(),
-    }
+        Some(_) if rounds > 1 => {
+            "from the least to the greatest, since these are too few for an interval"
+        }
+        _ => return String::new(),
+    };
+    format!(
+        "The median of {rounds} rounds; a whisker is {whisker}. Ratios (×) are of the same round."
+    )
 }
 
 fn draw(lines: &Lines) -> impl Fn(&mut Markup, &str, f64) {

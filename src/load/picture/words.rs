@@ -219,9 +219,9 @@ fn notices_of(contender: &Contender) -> Vec<String> {
     };
     if limited().count() > 0 {
         let why = if limited().all(|report| report.generator.has_time()) {
-            "it missed its schedule"
+            "it missed its schedule: these latencies are partly its own"
         } else {
-            "it had no time to spare"
+            "it had no time to spare: the server may do more"
         };
         let when = if rounds > 1 {
             format!(" in {} of {rounds} rounds", limited().count())
@@ -229,7 +229,7 @@ fn notices_of(contender: &Contender) -> Vec<String> {
             String::new()
         };
         notices.push(format!(
-            "{name}: the generator was the limit{when}, since {why}; the server may do more."
+            "{name}: the generator was the limit{when}, since {why}."
         ));
     }
     let hidden = contender.reports.iter().filter_map(|report| report.hidden);
