@@ -90,6 +90,14 @@ impl Comparison {
     }
 }
 
+impl Comparison {
+    /// Of one run, with nothing to compare it with.
+    pub fn of_one(name: &str, report: Report) -> Self {
+        let contest = Contest::of(report.mode, vec![(name.to_owned(), vec![report])]);
+        Self::of(1, vec![contest])
+    }
+}
+
 impl Contest {
     /// Asks all of `entries` in turn, so many rounds; `watcher` is told the round (from 1), the name, and
     /// how far that run is.
@@ -136,6 +144,21 @@ impl Contest {
                     reports,
                 })
                 .collect(),
+        }
+    }
+}
+
+impl Contest {
+    /// What each contender was asked, in words; nothing where all were asked the same.
+    pub fn differences(&self) -> Vec<(&str, String)> {
+        let terms: Vec<_> = self
+            .contenders
+            .iter()
+            .filter_map(|one| Some((one.name.as_str(), one.reports.first()?.terms())))
+            .collect();
+        match terms.iter().all(|(_, said)| *said == terms[0].1) {
+            true => Vec::new(),
+            false => terms,
         }
     }
 }

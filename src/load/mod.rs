@@ -16,6 +16,7 @@
 //!   who speaks and many who listen.
 //! - [`process`]: what the server's process used.
 //! - [`histogram`]: latencies. [`series`]: second by second. [`report`]: what is printed. [`stopwatch`]: the one look at the clock.
+//! - [`comparison`]: several runs beside each other. [`picture`]: runs to be looked at.
 //!
 //! The model is *closed*, where a connection asks again once it is answered, or *open*, where each
 //! request has its time and latency counts from then.
@@ -38,6 +39,7 @@ mod lookout;
 mod message;
 pub mod objective;
 pub mod payload;
+pub mod picture;
 pub mod plan;
 pub mod process;
 pub mod progress;

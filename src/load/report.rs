@@ -351,6 +351,25 @@ impl Report {
         });
     }
 
+    /// What may differ between the servers of a comparison: message, answer, and who closes.
+    pub(super) fn terms(&self) -> String {
+        let mut terms = format!("{} B a message, answer: {}", self.size_bytes, self.expect);
+        if self.pipeline > 1 {
+            terms += &format!(", {} in flight", self.pipeline);
+        }
+        if let Some(close) = self.close {
+            terms += &format!(", close: {close}");
+        }
+        match self.requests_per_connection {
+            Some(requests) if requests > 1 => terms += &format!(" after {requests} messages"),
+            _ => {}
+        }
+        if let Some(digest) = self.digest {
+            terms += &format!(", proves itself with {digest}");
+        }
+        terms
+    }
+
     /// Answers per second of the server's processor time, where that is known.
     pub fn per_cpu(&self) -> Option<f64> {
         self.server.as_ref()?.per_cpu_s

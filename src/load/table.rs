@@ -40,6 +40,14 @@ impl Contest {
             Grouped(report.connections.asked as u64),
             report.model
         )?;
+        match &self.differences()[..] {
+            [] => writeln!(f, "{}", report.terms())?,
+            each => {
+                for (name, terms) in each {
+                    writeln!(f, "{}: {terms}", short(name))?;
+                }
+            }
+        }
         let is_interval = self.contenders.iter().any(|one| {
             one.figures
                 .is_some_and(|figures| figures.rate_per_s.is_interval)

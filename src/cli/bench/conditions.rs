@@ -80,6 +80,9 @@ pub(super) struct Conditions {
         conflicts_with = "find_rate"
     )]
     pub(super) require: Vec<Objective>,
+    /// Writes the result as pictures, too: one HTML file that opens in any browser, offline
+    #[arg(long, value_name = "FILE")]
+    pub(super) html: Option<PathBuf>,
     /// Prints the result as JSON
     #[arg(long)]
     pub(super) json: bool,

@@ -2,10 +2,11 @@
 //!
 //! - `target`, `ask`: who is asked, and what. `literal`: bytes as they are typed.
 //! - `conditions`: how often, how long, from where.
-//! - `line`: how far it is. `verdict`: the exit code.
+//! - `line`: how far it is. `html`: the result as pictures. `verdict`: the exit code.
 
 mod ask;
 mod conditions;
+mod html;
 mod line;
 mod literal;
 mod target;
@@ -20,16 +21,18 @@ use serde::Serialize;
 
 use self::ask::{Ask, Conn, Depth, Exec, Fanout, Message, ModeName, Udp};
 use self::conditions::Conditions;
+use self::html::HtmlFile;
 use self::line::Line;
 use self::target::Target;
 use self::verdict::Ending;
-use super::{Failure, Outcome, complain, print};
+use super::{Failure, Outcome, complain, is_quiet, print};
 use crate::load::baseline::{Baseline, Change};
 use crate::load::comparison::{Comparison, Contest, Entry};
 use crate::load::forecast::forecast_of;
 use crate::load::objective::{Metric, Objective};
+use crate::load::picture::terminal::{self, COLUMNS};
 use crate::load::search::find_rate;
-use crate::load::{self, LoadError, Plan};
+use crate::load::{self, LoadError};
 
 /// Asks servers as fast as they answer, checks every byte, and says what it saw
 ///
@@ -152,18 +155,23 @@ pub fn run(args: Args) -> Outcome {
     call.check()?;
     let mut contests = call.entries()?;
     let baseline = call.baseline(&contests)?;
+    let html = call
+        .conditions
+        .html
+        .clone()
+        .map(HtmlFile::open)
+        .transpose()?;
     foresee(&mut contests)?;
     let rounds = call.conditions.rounds(call.targets.len());
     match (contests.as_slice(), &baseline) {
         ([(_, entries)], None) if entries.len() == 1 && rounds == 1 => {
-            let plan = &entries[0].plan;
             if call.conditions.find_rate.is_empty() {
-                call.measure(plan)
+                call.measure(&entries[0], html)
             } else {
-                call.search(plan)
+                call.search(&entries[0], html)
             }
         }
-        _ => call.compare(&contests, rounds, baseline.as_ref()),
+        _ => call.compare(&contests, rounds, baseline.as_ref(), html),
     }
 }
 
@@ -284,29 +292,43 @@ impl Call {
     }
 
     /// One run.
-    fn measure(&self, plan: &Plan) -> Outcome {
+    fn measure(&self, entry: &Entry, html: Option<HtmlFile>) -> Outcome {
         let mut line = Line::new();
         let report =
-            load::run_watched(plan, &mut |progress| line.show(progress)).map_err(failure)?;
+            load::run_watched(&entry.plan, &mut |progress| line.show(progress)).map_err(failure)?;
         drop(line);
-        self.show(&report, &report)?;
-        Ok(Ending::of_run(&report, &self.conditions.require).code())
+        self.show(&report, &report, &terminal::report(&report, COLUMNS))?;
+        let ending = Ending::of_run(&report, &self.conditions.require);
+        if let Some(html) = html {
+            html.write(&Comparison::of_one(&entry.name, report))?;
+        }
+        Ok(ending.code())
     }
 
     /// The highest rate that holds.
-    fn search(&self, plan: &Plan) -> Outcome {
+    fn search(&self, entry: &Entry, html: Option<HtmlFile>) -> Outcome {
         let mut line = Line::new();
         let objectives = &self.conditions.find_rate;
         let arrivals = self.conditions.arrivals();
         let mut watch = |progress| line.show(progress);
-        let found = find_rate(plan, arrivals, objectives, &mut watch).map_err(failure)?;
+        let found = find_rate(&entry.plan, arrivals, objectives, &mut watch).map_err(failure)?;
         drop(line);
-        self.show(&found, &found)?;
-        Ok(Ending::of_search(found.rate_per_s.is_some()).code())
+        self.show(&found, &found, "")?;
+        let ending = Ending::of_search(found.rate_per_s.is_some());
+        if let (Some(html), Some(report)) = (html, found.report) {
+            html.write(&Comparison::of_one(&entry.name, report))?;
+        }
+        Ok(ending.code())
     }
 
     /// Everybody in turn, mode by mode.
-    fn compare(&self, contests: &[Entries], rounds: usize, baseline: Option<&Baseline>) -> Outcome {
+    fn compare(
+        &self,
+        contests: &[Entries],
+        rounds: usize,
+        baseline: Option<&Baseline>,
+        html: Option<HtmlFile>,
+    ) -> Outcome {
         let mut line = Line::new();
         let mut held = Vec::with_capacity(contests.len());
         for (mode, entries) in contests {
@@ -329,7 +351,14 @@ impl Call {
             comparison: &comparison,
             changes: &changes,
         };
-        self.show(&result, &result)?;
+        self.show(
+            &result,
+            &result,
+            &terminal::comparison(&comparison, COLUMNS),
+        )?;
+        if let Some(html) = html {
+            html.write(&comparison)?;
+        }
         Ok(Ending::of_comparison(&comparison, &self.conditions.require, &changes).code())
     }
 
@@ -385,13 +414,23 @@ impl Call {
         Failure::Usage(format!("--baseline {}: {wrong}", path.display()))
     }
 
-    /// Prints a result as it is wanted.
-    fn show(&self, result: &impl Serialize, text: &impl std::fmt::Display) -> Result<(), Failure> {
+    /// Prints a result as it is wanted, and the picture that goes with it.
+    fn show(
+        &self,
+        result: &impl Serialize,
+        text: &impl std::fmt::Display,
+        picture: &str,
+    ) -> Result<(), Failure> {
         if self.conditions.json {
-            print(serde_json::to_string(result).context("the result cannot be written as JSON")?)
-        } else {
-            print(text.to_string().trim_end())
+            return print(
+                serde_json::to_string(result).context("the result cannot be written as JSON")?,
+            );
         }
+        print(text.to_string().trim_end())?;
+        if picture.is_empty() || is_quiet() {
+            return Ok(());
+        }
+        print(picture.trim_end())
     }
 }
 

@@ -1,0 +1,197 @@
+//! One HTML file with everything in it.
+
+use super::axis::WIDTHS;
+use super::bars::Bars;
+use super::lines::{Lines, contender};
+use super::markup::Markup;
+use super::percentiles::percentiles;
+use super::rate::{SECONDS_MIN, rates};
+use super::table::table;
+use super::words;
+use crate::load::comparison::{Comparison, Contest};
+
+const STYLE: &str = include_str!("style.css");
+/// It could fetch nothing and run nothing if it wanted to.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
+
+/// A comparison to be looked at in a browser: one file that needs no other, no network and no script.
+///
+/// A single run is a comparison of one contender in one round.
+pub fn page(comparison: &Comparison) -> String {
+    let mut page = Markup::default();
+    page.raw("<!DOCTYPE html>");
+    page.element("html", &[("lang", &"en")], |page| {
+        page.element("head", &[], |page| {
+            page.empty("meta", &[("charset", &"utf-8")]);
+            page.empty(
+                "meta",
+                &[
+                    ("http-equiv", &"Content-Security-Policy"),
+                    ("content", &POLICY),
+                ],
+            );
+            page.empty(
+                "meta",
+                &[
+                    ("name", &"viewport"),
+                    ("content", &"width=device-width, initial-scale=1"),
+                ],
+            );
+            page.line("title", &[], title(comparison));
+            page.element("style", &[], |page| page.raw(STYLE));
+        });
+        page.element("body", &[], |page| {
+            page.element("main", &[], |page| {
+                page.line("h1", &[], "onepoll bench");
+                for contest in &comparison.contests {
+                    page.element("section", &[], |page| {
+                        section(page, contest, comparison.rounds);
+                    });
+                }
+                page.line("footer", &[], FOOTER);
+            });
+        });
+    });
+    page.finish() + "\n"
+}
+
+const FOOTER: &str = concat!(
+    "Written by onepoll ",
+    env!("CARGO_PKG_VERSION"),
+    ". Point at a bar or a line for its figures. This file needs nothing else: it can be kept and sent as it is."
+);
+
+fn title(comparison: &Comparison) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for contest in &comparison.contests {
+        for one in &contest.contenders {
+            if !names.contains(&one.name.as_str()) {
+                names.push(&one.name);
+            }
+        }
+    }
+    format!("onepoll bench: {}", names.join(", "))
+}
+
+fn section(page: &mut Markup, contest: &Contest, rounds: usize) {
+    page.line("h2", &[], words::subject(contest.mode));
+    for sentence in words::headline(contest, rounds) {
+        page.line("p", &[("class", &"headline")], sentence);
+    }
+    for sentence in words::notices(contest) {
+        page.line("p", &[("class", &"notice"), ("role", &"note")], sentence);
+    }
+    page.line(
+        "p",
+        &[("class", &"setup")],
+        words::setup(contest, rounds).join(" "),
+    );
+    who(page, contest);
+    if let Some(bars) = Bars::of(contest) {
+        figure(
+            page,
+            "Answers a second",
+            &whiskers(contest, rounds),
+            |page, class, width| {
+                bars.draw(page, class, width);
+            },
+        );
+    }
+    let typical = if rounds > 1 {
+        "Of the round with the middle rate. "
+    } else {
+        ""
+    };
+    if let Some(lines) = percentiles(contest) {
+        let why = format!(
+            "{typical}Each step to the right is a tenth of what is left: the rare and slow are as wide as the many. Both scales are logarithmic."
+        );
+        figure(page, "Latency by percentile", &why, draw(&lines));
+    }
+    let nothing =
+        contest.mode == "hold" || contest.contenders.iter().all(|one| one.reports.is_empty());
+    if let Some(lines) = rates(contest) {
+        let marked = lines
+            .lines
+            .iter()
+            .flat_map(|line| &line.points)
+            .any(|point| point.is_marked);
+        let why = format!(
+            "{typical}Whole seconds only: a part of one would look like a drop.{}",
+            if marked {
+                " A dot is a second in which something failed."
+            } else {
+                ""
+            }
+        );
+        figure(page, "Rate over time", &why, draw(&lines));
+    } else if !nothing {
+        let why = format!("Measured for less than {SECONDS_MIN} s: there is no course to draw.");
+        figure(page, "Rate over time", &why, |_, _, _| {});
+    }
+    page.element("figure", &[], |page| {
+        caption(page, "All figures", typical);
+        table(page, contest);
+    });
+}
+
+/// Whose name means which endpoint, where that is not the same.
+fn who(page: &mut Markup, contest: &Contest) {
+    let mut named = contest
+        .contenders
+        .iter()
+        .enumerate()
+        .filter_map(|(place, one)| Some((place, &one.name, &one.typical()?.endpoint)))
+        .filter(|(_, name, endpoint)| name != endpoint)
+        .peekable();
+    if named.peek().is_none() {
+        return;
+    }
+    page.element("ul", &[("class", &"who")], |page| {
+        for (place, name, endpoint) in named {
+            page.element("li", &[("class", &contender(place))], |page| {
+                page.line("b", &[], name);
+                page.text(format_args!(" {endpoint}"));
+            });
+        }
+    });
+}
+
+/// What a bar and its whisker stand for.
+fn whiskers(contest: &Contest, rounds: usize) -> String {
+    let figures = contest.contenders.iter().find_map(|one| one.figures);
+    let whisker = match figures {
+        Some(figures) if figures.rate_per_s.is_interval => {
+            "where the true one is with 95 % confidence"
+        }
+        Some(_) if rounds > 1 => {
+            "from the least to the greatest, since these are too few for an interval"
+        }
+        _ => return String::new(),
+    };
+    format!(
+        "The median of {rounds} rounds; a whisker is {whisker}. Ratios (×) are of the same round."
+    )
+}
+
+fn draw(lines: &Lines) -> impl Fn(&mut Markup, &str, f64) {
+    |page, class, width| lines.draw(page, class, width)
+}
+
+fn figure(page: &mut Markup, title: &str, why: &str, draw: impl Fn(&mut Markup, &str, f64)) {
+    page.element("figure", &[], |page| {
+        caption(page, title, why);
+        for (class, width) in WIDTHS {
+            draw(page, class, width);
+        }
+    });
+}
+
+fn caption(page: &mut Markup, title: &str, why: &str) {
+    page.element("figcaption", &[], |page| {
+        page.line("h3", &[], title);
+        if !why.is_empty() {
+            page.line("p", &[], why.trim_end());
+        }
+    });
+}

@@ -1,0 +1,81 @@
+//! Latency by percentile, the slowest as wide as the others.
+
+use super::lines::{Line, Lines, Point};
+use super::scale::{Scale, last_share};
+use crate::load::comparison::{Contender, Contest};
+use crate::load::figures::Micros;
+
+/// Of the typical round of each contender that answered; none if nobody did.
+pub(super) fn percentiles(contest: &Contest) -> Option<Lines> {
+    let lines: Vec<_> = contest
+        .contenders
+        .iter()
+        .enumerate()
+        .filter_map(|(place, contender)| line(place, contender))
+        .collect();
+    let points = || lines.iter().flat_map(|line| &line.points);
+    let counts = contest
+        .contenders
+        .iter()
+        .filter_map(|contender| Some(contender.typical()?.latency_us.count));
+    points().next()?;
+    Some(Lines {
+        title: format!("{}: latency by percentile", contest.mode),
+        description: lines
+            .iter()
+            .filter_map(|line| {
+                Some(format!(
+                    "{} at the end of its line. ",
+                    line.points.last()?.says
+                ))
+            })
+            .collect(),
+        x: Scale::shares(counts.max().unwrap_or(0)),
+        x_name: "for this share of the answers",
+        y: Scale::latencies(points().map(|point| point.y)),
+        y_name: "latency at most",
+        lines,
+    })
+}
+
+fn line(place: usize, contender: &Contender) -> Option<Line> {
+    let report = contender.typical()?;
+    let last = last_share(report.latency_us.count);
+    let point = |quantile: &crate::load::histogram::Quantile| {
+        let share = match quantile.share {
+            1.0 => "all".to_owned(),
+            share => percent(share),
+        };
+        Point {
+            x: quantile.share.min(last),
+            y: quantile.us,
+            says: format!("{}: {share} within {}", contender.name, Micros(quantile.us)),
+            is_marked: false,
+        }
+    };
+    let points: Vec<_> = report.spectrum.iter().map(point).collect();
+    (!points.is_empty()).then(|| Line {
+        name: contender.name.clone(),
+        place,
+        points,
+    })
+}
+
+/// With as many nines as there are.
+fn percent(share: f64) -> String {
+    let text = format!("{:.8}", share * 100.0);
+    format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_has_as_many_digits_as_it_needs() {
+        assert_eq!(percent(0.0), "0 %");
+        assert_eq!(percent(0.5), "50 %");
+        assert_eq!(percent(0.999), "99.9 %");
+        assert_eq!(percent(0.999_999_9), "99.99999 %");
+    }
+}

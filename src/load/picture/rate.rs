@@ -1,0 +1,112 @@
+//! Answers second by second.
+
+use super::label;
+use super::lines::{Line, Lines, Point};
+use super::scale::Scale;
+use crate::load::comparison::{Contender, Contest};
+use crate::load::figures::Micros;
+use crate::load::report::Report;
+use crate::load::series::Second;
+
+/// Of fewer there is no course to see.
+pub(super) const SECONDS_MIN: usize = 3;
+/// More would be nearer to each other than pixels.
+const GROUPS_MAX: usize = 300;
+
+/// Of the typical round of each contender that was asked long enough; none if nobody was.
+pub(super) fn rates(contest: &Contest) -> Option<Lines> {
+    let lines: Vec<_> = contest
+        .contenders
+        .iter()
+        .enumerate()
+        .filter_map(|(place, contender)| line(place, contender))
+        .collect();
+    let points = || lines.iter().flat_map(|line| &line.points);
+    let longest = contest
+        .contenders
+        .iter()
+        .filter_map(|contender| Some(whole_seconds(contender.typical()?).len()));
+    points().next()?;
+    let most = points().map(|point| point.y).fold(0.0, f64::max);
+    Some(Lines {
+        title: format!("{}: rate over time", contest.mode),
+        description: lines.iter().map(describe).collect(),
+        x: Scale::seconds(longest.max().unwrap_or(0) as f64),
+        x_name: "seconds since measuring began",
+        // Answers are whole, and so are the steps of their axis.
+        y: Scale::linear(most.max(5.0)),
+        y_name: "answers in each second",
+        lines,
+    })
+}
+
+/// The seconds of a run that were measured from their beginning to their end: a part of one would
+/// look like a drop.
+pub(super) fn whole_seconds(report: &Report) -> &[Second] {
+    // A run of 3 s may end a few nanoseconds early.
+    let whole = (report.elapsed_s + 1e-3).floor() as usize;
+    &report.seconds[..whole.min(report.seconds.len())]
+}
+
+fn line(place: usize, contender: &Contender) -> Option<Line> {
+    let seconds = whole_seconds(contender.typical()?);
+    let points = || {
+        let size = seconds.len().div_ceil(GROUPS_MAX);
+        let all: Vec<_> = seconds.iter().enumerate().collect();
+        all.chunks(size)
+            .flat_map(ends)
+            .map(|(at, second)| point(&contender.name, at, second))
+            .collect()
+    };
+    (seconds.len() >= SECONDS_MIN).then(|| Line {
+        name: contender.name.clone(),
+        place,
+        points: points(),
+    })
+}
+
+/// The least and the greatest of a group, in their order: a mean would hide both.
+fn ends<'s>(group: &[(usize, &'s Second)]) -> Vec<(usize, &'s Second)> {
+    let least = group.iter().min_by_key(|(_, second)| second.answered);
+    let most = group.iter().max_by_key(|(_, second)| second.answered);
+    let mut ends: Vec<_> = least.into_iter().chain(most).copied().collect();
+    ends.sort_by_key(|(at, _)| *at);
+    ends.dedup_by_key(|(at, _)| *at);
+    ends
+}
+
+fn point(name: &str, at: usize, second: &Second) -> Point {
+    let mut says = format!(
+        "{name}, second {}: {} answers",
+        at + 1,
+        label::rate(second.answered as f64)
+    );
+    if second.answered > 0 {
+        says += &format!(
+            ", half within {}, 99 % within {}, the longest {}",
+            Micros(second.p50_us),
+            Micros(second.p99_us),
+            Micros(second.max_us)
+        );
+    }
+    if second.errors > 0 {
+        says += &format!(", {} errors", second.errors);
+    }
+    Point {
+        // A second's answers stand in its middle.
+        x: at as f64 + 0.5,
+        y: second.answered as f64,
+        says,
+        is_marked: second.errors > 0,
+    }
+}
+
+fn describe(line: &Line) -> String {
+    let rates = || line.points.iter().map(|point| point.y);
+    format!(
+        "{}: from {} to {} a second. ",
+        line.name,
+        label::rate(rates().fold(f64::INFINITY, f64::min)),
+        label::rate(rates().fold(0.0, f64::max))
+    )
+}

@@ -1,0 +1,183 @@
+//! The compact picture, for a terminal: text only, no colour, no line longer than asked.
+
+use std::fmt::Write;
+
+use super::label::{self, columns, padded, shorten};
+use super::rate::{SECONDS_MIN, whole_seconds};
+use super::scale::Scale;
+use super::words::factors;
+use crate::load::comparison::{Comparison, Contender, Contest};
+use crate::load::figures::Micros;
+use crate::load::report::Report;
+
+/// What a terminal has that nobody widened.
+pub const COLUMNS: usize = 80;
+/// With less there is no room for words beside a bar.
+const COLUMNS_MIN: usize = 60;
+/// Eighths of a column, from none to seven.
+const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+/// A second in which nothing came.
+const NOTHING: char = '·';
+
+/// Latency by percentile, and the rate second by second if there were at least three; empty if no
+/// answer came.
+pub fn report(report: &Report, width: usize) -> String {
+    let width = width.max(COLUMNS_MIN);
+    let mut text = String::new();
+    latencies(&mut text, report, width);
+    rates(&mut text, report, width);
+    text
+}
+
+/// A bar for each contender of each contest.
+pub fn comparison(comparison: &Comparison, width: usize) -> String {
+    let width = width.max(COLUMNS_MIN);
+    let mut text = String::new();
+    for contest in &comparison.contests {
+        contenders(&mut text, contest, comparison.rounds, width);
+    }
+    text
+}
+
+fn latencies(text: &mut String, report: &Report, width: usize) {
+    let l = &report.latency_us;
+    let Some(least) = report.spectrum.first() else {
+        return;
+    };
+    // Of fewer answers than one in so many there is no such percentile.
+    let rows = [
+        ("50 %", l.p50, 2),
+        ("90 %", l.p90, 10),
+        ("99 %", l.p99, 100),
+        ("99.9 %", l.p99_9, 1_000),
+        ("all", l.max, 1),
+    ];
+    let scale = Scale::latencies([least.us, l.max]);
+    line(text, format_args!("  latency    within; log scale"));
+    for (name, us, one_in) in rows {
+        if l.count >= one_in {
+            let words = format!("    {name:<6} {:>9}  ", Micros(us));
+            let bar = bar(scale.place(us), width - columns(&words));
+            line(text, format_args!("{words}{bar}"));
+        }
+    }
+}
+
+fn rates(text: &mut String, report: &Report, width: usize) {
+    let seconds = whole_seconds(report);
+    if seconds.len() < SECONDS_MIN {
+        return;
+    }
+    let counts = || seconds.iter().map(|second| second.answered);
+    let (least, most) = (counts().min().unwrap_or(0), counts().max().unwrap_or(0));
+    let each = seconds.len().div_ceil(width - 4);
+    let marks: String = seconds
+        .chunks(each)
+        // The slowest of several: a stall must not vanish in a mean.
+        .filter_map(|group| group.iter().map(|second| second.answered).min())
+        .map(|answered| match answered {
+            0 => NOTHING,
+            some => HEIGHTS[(some * 8 / (most + 1)) as usize % 8],
+        })
+        .collect();
+    let whose = match each {
+        1 => "each second".to_owned(),
+        more => format!("each {more} s, its slowest"),
+    };
+    line(
+        text,
+        format_args!(
+            "  rate       {whose}: {} to {} /s{}",
+            label::rate(least as f64),
+            label::rate(most as f64),
+            if least == 0 { ", · none" } else { "" }
+        ),
+    );
+    line(text, format_args!("    {marks}"));
+}
+
+fn contenders(text: &mut String, contest: &Contest, rounds: usize, width: usize) {
+    let rate = |one: &Contender| Some(one.figures?.rate_per_s);
+    let rates = contest.contenders.iter().filter_map(rate);
+    let most = rates.map(|rate| rate.median).fold(0.0, f64::max);
+    let rounds = match rounds {
+        0 | 1 => "one round".to_owned(),
+        more => format!("the median of {more} rounds"),
+    };
+    line(
+        text,
+        format_args!("{}: answers a second, {rounds}", contest.mode),
+    );
+    let rates: Vec<_> = contest.contenders.iter().map(rate_in_words).collect();
+    let wide = |texts: &[String]| texts.iter().map(|text| columns(text)).max().unwrap_or(0);
+    let digits = wide(&rates);
+    let words: Vec<_> = contest
+        .contenders
+        .iter()
+        .zip(&rates)
+        .map(|(one, rate)| format!("{rate:>digits$}{}", ratio_in_words(one)))
+        .collect();
+    let left = width.saturating_sub(wide(&words) + 6);
+    let names: Vec<_> = contest
+        .contenders
+        .iter()
+        .map(|one| shorten(&one.name, (left / 2).min(width / 3)))
+        .collect();
+    let widest = wide(&names);
+    let bars = left.saturating_sub(widest);
+    for ((one, name), words) in contest.contenders.iter().zip(&names).zip(&words) {
+        let share = rate(one).map_or(0.0, |rate| rate.median / most.max(f64::MIN_POSITIVE));
+        let bar = padded(&bar(share, bars), bars);
+        line(
+            text,
+            format_args!("  {}  {bar}  {words}", padded(name, widest)),
+        );
+    }
+}
+
+fn rate_in_words(contender: &Contender) -> String {
+    contender.figures.map_or_else(
+        || "no round made".to_owned(),
+        |figures| label::rate(figures.rate_per_s.median),
+    )
+}
+
+/// How many times the first contender's.
+fn ratio_in_words(contender: &Contender) -> String {
+    contender.ratios.map_or_else(String::new, |ratios| {
+        format!("  × {}", factors(&ratios.rate))
+    })
+}
+
+/// So much of so many columns, to an eighth of one; what is not nothing is seen.
+fn bar(share: f64, columns: usize) -> String {
+    let wanted = share.clamp(0.0, 1.0) * columns as f64 * 8.0;
+    let eighths = if wanted > 0.0 {
+        wanted.round().max(1.0) as usize
+    } else {
+        0
+    };
+    "█".repeat(eighths / 8) + EIGHTHS[eighths % 8]
+}
+
+fn line(text: &mut String, what: std::fmt::Arguments<'_>) {
+    let start = text.len();
+    let _ = text.write_fmt(what);
+    text.truncate(text.trim_end().len().max(start));
+    text.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_is_as_long_as_its_share() {
+        assert_eq!(bar(0.0, 10), "");
+        assert_eq!(bar(0.001, 10), "▏");
+        assert_eq!(bar(0.25, 10), "██▌");
+        assert_eq!(bar(1.0, 4), "████");
+        assert_eq!(bar(7.0, 4), "████");
+    }
+}

@@ -1,0 +1,294 @@
+//! What was measured, and what came of it, in sentences.
+
+use super::label;
+use crate::load::comparison::{Contender, Contest, Ratios};
+use crate::load::figures::{Grouped, Micros, whole};
+use crate::load::report::Report;
+use crate::load::statistic::Spread;
+
+/// What a contest is about.
+pub(super) fn subject(mode: &str) -> String {
+    match mode {
+        "conn" => "Connections a second".to_owned(),
+        "echo" => "Messages a second, on connections that stay".to_owned(),
+        "exec" => "Commands a second".to_owned(),
+        "udp" => "Datagrams a second".to_owned(),
+        "hold" => "Connections that say nothing".to_owned(),
+        "fanout" => "Deliveries a second: lines of one speaker, to each member".to_owned(),
+        other => format!("Answers a second: {other}"),
+    }
+}
+
+fn noun(mode: &str) -> &'static str {
+    match mode {
+        "conn" => "connections",
+        "echo" => "messages",
+        "exec" => "commands",
+        "udp" => "datagrams",
+        "fanout" => "deliveries",
+        _ => "answers",
+    }
+}
+
+/// How everybody was asked: the conditions of the first report, since a contest has the same for all.
+pub(super) fn setup(contest: &Contest, rounds: usize) -> Vec<String> {
+    let Some(report) = contest.contenders.iter().find_map(Contender::typical) else {
+        return Vec::new();
+    };
+    let connections = count(report.connections.asked as u64, "connection");
+    let size = Grouped(report.size_bytes as u64);
+    let in_flight = Grouped(report.pipeline as u64);
+    let each = contest.differences();
+    let how = match report.mode {
+        "hold" => format!("{connections} that say nothing"),
+        "udp" => format!("{in_flight} datagrams in flight, {size} B each"),
+        "fanout" => format!(
+            "{connections} that listen and one that speaks, {in_flight} lines of {size} B in flight"
+        ),
+        _ if !each.is_empty() => format!("{connections} at once"),
+        _ => match (report.close, report.requests_per_connection) {
+            (Some(close), None | Some(1)) => {
+                format!("{connections} at once, one message of {size} B on each, close: {close}")
+            }
+            (Some(close), Some(count)) => format!(
+                "{connections} at once, {count} messages of {size} B on each, close: {close}"
+            ),
+            (None, _) => {
+                format!("{connections}, {in_flight} in flight on each, {size} B a message")
+            }
+        },
+    };
+    let warmup = if report.warmup_s > 0.0 {
+        format!(" after {} s of warm-up", label::plain(report.warmup_s))
+    } else {
+        String::new()
+    };
+    let turns = match (rounds, contest.contenders.len()) {
+        (0 | 1, _) => String::new(),
+        (rounds, 1) => format!(", in {rounds} rounds"),
+        (rounds, servers) => format!(", in {rounds} rounds of all {servers} in turn"),
+    };
+    let mut sentences = vec![format!(
+        "{how}; measured for {} s{warmup}{turns}.",
+        label::plain(report.elapsed_s)
+    )];
+    for (name, terms) in &each {
+        sentences.push(format!("{name}: {terms}."));
+    }
+    if each.is_empty() && report.expect != "echo" {
+        sentences.push(format!("What counts as the answer: {}.", report.expect));
+    }
+    sentences.extend(model(report));
+    sentences
+}
+
+fn model(report: &Report) -> Option<String> {
+    match report.schedule {
+        _ if report.mode == "hold" => None,
+        Some(schedule) => Some(format!(
+            "Open model: {} requests a second, {} arrivals; latency counts from when each was meant to begin.",
+            label::rate(schedule.rate_per_s),
+            schedule.arrivals
+        )),
+        None => Some(
+            "Closed model: a connection asks again once it is answered; waiting behind a stall is not all seen."
+                .to_owned(),
+        ),
+    }
+}
+
+/// What came of it, for who reads one sentence.
+pub(super) fn headline(contest: &Contest, rounds: usize) -> Vec<String> {
+    let Some((first, others)) = contest.contenders.split_first() else {
+        return vec!["Nobody was asked.".to_owned()];
+    };
+    let alone = || contest.contenders.iter().map(|one| absolute(one, rounds));
+    if others.is_empty() || contest.mode == "hold" {
+        return alone().collect();
+    }
+    let compared = others.iter().map(|one| match &one.ratios {
+        Some(ratios) if answered(one) => relative(&one.name, &first.name, contest.mode, ratios),
+        _ => absolute(one, rounds),
+    });
+    let mut sentences = vec![absolute(first, rounds)];
+    sentences.extend(compared);
+    let answering = || others.iter().filter(|one| answered(one));
+    let ratios = || answering().filter_map(|one| one.ratios);
+    if ratios().next().is_some() && !ratios().any(|ratios| ratios.rate.is_interval) {
+        sentences.push(format!(
+            "{}: too few to tell a difference from chance, which takes six.",
+            count(rounds as u64, "round")
+        ));
+    }
+    sentences
+}
+
+/// One contender for itself.
+fn absolute(contender: &Contender, rounds: usize) -> String {
+    let name = &contender.name;
+    let (Some(report), Some(figures)) = (contender.typical(), contender.figures) else {
+        return format!("{name}: no round could be made.");
+    };
+    if report.mode == "hold" {
+        return format!(
+            "{name} held {} of {} connections.",
+            Grouped(report.connections.held as u64),
+            Grouped(report.connections.asked as u64)
+        );
+    }
+    if !answered(contender) {
+        return format!("No answer came from {name}.");
+    }
+    let rate = figures.rate_per_s;
+    let mut text = format!(
+        "{name} answered {} {} a second",
+        label::rate(rate.median),
+        noun(report.mode)
+    );
+    if rounds > 1 {
+        text += &format!(
+            " ({} to {}, {})",
+            label::rate(rate.low),
+            label::rate(rate.high),
+            certainty(&rate, rounds)
+        );
+    }
+    text + &format!(
+        ": half within {}, 99\u{a0}% within {}, the longest took {}.",
+        Micros(report.latency_us.p50),
+        Micros(report.latency_us.p99),
+        Micros(report.latency_us.max)
+    )
+}
+
+/// Whether any round of it saw an answer.
+fn answered(contender: &Contender) -> bool {
+    contender
+        .figures
+        .is_some_and(|figures| figures.rate_per_s.high > 0.0)
+}
+
+/// One contender by another.
+fn relative(name: &str, first: &str, mode: &str, ratios: &Ratios) -> String {
+    let (rate, noun) = (&ratios.rate, noun(mode));
+    let times = format!("{} times as many {noun} a second", factors(rate));
+    let mut text = if rate.excludes_one() {
+        format!("{name} answers {times} as {first}")
+    } else if rate.is_interval {
+        format!("{name} and {first} cannot be told apart: {times}")
+    } else {
+        format!("{name} answered {times} as {first}")
+    };
+    if ratios.p99.median > 0.0 {
+        let times = factors(&ratios.p99);
+        text += &format!("; its 99th percentile of latency is {times} times as long");
+    }
+    text + "."
+}
+
+/// A ratio, and how far the rounds lie apart if there were several.
+pub(super) fn factors(ratio: &Spread) -> String {
+    let of = label::factor;
+    if ratio.low == ratio.high {
+        return of(ratio.median);
+    }
+    format!(
+        "{} ({} to {})",
+        of(ratio.median),
+        of(ratio.low),
+        of(ratio.high)
+    )
+}
+
+/// What an interval, or a range, is.
+pub(super) fn certainty(spread: &Spread, rounds: usize) -> String {
+    if spread.is_interval {
+        format!("with 95 % confidence, of {rounds} rounds")
+    } else {
+        format!("the least and the greatest of {rounds} rounds")
+    }
+}
+
+/// What a reader must know before believing a figure.
+pub(super) fn notices(contest: &Contest) -> Vec<String> {
+    contest.contenders.iter().flat_map(notices_of).collect()
+}
+
+fn notices_of(contender: &Contender) -> Vec<String> {
+    let name = &contender.name;
+    let mut notices = Vec::new();
+    let rounds = contender.reports.len();
+    let limited = || {
+        contender
+            .reports
+            .iter()
+            .filter(|report| report.generator.was_the_limit)
+    };
+    if limited().count() > 0 {
+        let why = if limited().any(|report| !report.generator.has_time()) {
+            "it had no time to spare: the server may do more"
+        } else if limited().any(|report| report.generator.is_crowded()) {
+            "nothing was left of its only processor: the server may do more"
+        } else {
+            "it missed its schedule: these latencies are partly its own"
+        };
+        let when = if rounds > 1 {
+            format!(" in {} of {rounds} rounds", limited().count())
+        } else {
+            String::new()
+        };
+        notices.push(format!(
+            "{name}: the generator was the limit{when}, since {why}."
+        ));
+    }
+    let hidden = contender.reports.iter().filter_map(|report| report.hidden);
+    if let Some(worst) = hidden.max_by(|a, b| a.stall_us.total_cmp(&b.stall_us)) {
+        notices.push(format!(
+            "{name}: nobody was answered for {}. The closed model hides what that means: some {} requests would have come meanwhile and are in no percentile; --rate shows them.",
+            Micros(worst.stall_us),
+            Grouped(worst.not_asked)
+        ));
+    }
+    notices.extend(errors(contender));
+    notices
+}
+
+/// All failures of all rounds, by kind.
+fn errors(contender: &Contender) -> Option<String> {
+    let errors = contender.figures?.errors;
+    let kinds: Vec<_> = errors
+        .by_kind()
+        .map(|(count, kind)| format!("{} {kind}", Grouped(count)))
+        .collect();
+    let other = contender
+        .reports
+        .iter()
+        .find_map(|report| report.other_error.as_deref());
+    let other = other.map_or(String::new(), |text| {
+        format!(" The first of the others: {text}.")
+    });
+    (errors.total > 0).then(|| {
+        format!(
+            "{}: {}: {}.{other}",
+            contender.name,
+            count(errors.total, "error"),
+            kinds.join(", ")
+        )
+    })
+}
+
+fn count(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", Grouped(number))
+}
+
+/// A rate and how far its rounds lie apart.
+pub(super) fn spread(spread: &Spread) -> String {
+    let median = Grouped(whole(spread.median));
+    if spread.high > spread.low {
+        let (low, high) = (Grouped(whole(spread.low)), Grouped(whole(spread.high)));
+        format!("{median} ({low} to {high})")
+    } else {
+        median.to_string()
+    }
+}
