@@ -42,13 +42,14 @@ impl Usage {
     }
 
     fn add(&mut self, pid: u32, children: &mut Vec<u32>) -> Option<()> {
+        let mut threads = 0;
         self.memory += kibibytes(&format!("/proc/{pid}/smaps_rollup"), "Pss:")? * 1024;
         for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
             let task = task.path();
             // A thread may end between being listed and being read.
             let schedule = fs::read_to_string(task.join("schedstat")).unwrap_or_default();
             let on_cpu = schedule.split_ascii_whitespace().next();
-            self.cpu += on_cpu
+            threads += on_cpu
                 .and_then(|word| word.parse::<u64>().ok())
                 .unwrap_or(0);
             let status = fs::read_to_string(task.join("status")).unwrap_or_default();
@@ -60,25 +61,30 @@ impl Usage {
                     .filter_map(|pid| pid.parse::<u32>().ok()),
             );
         }
-        self.cpu += ended_children(pid).unwrap_or(0);
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let [own, ended] = times(&stat).unwrap_or_default();
+        // Threads are told exactly while they live; the sum with those that have ended, to a clock tick.
+        self.cpu += threads.max(own) + ended;
         Some(())
     }
 }
 
-/// Nanoseconds that children used which have ended and were waited for, in steps of a clock tick.
-fn ended_children(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    ticks_of_children(&stat)
-        .map(|ticks| ticks * (1_000_000_000 / rustix::param::clock_ticks_per_second()))
-}
-
-/// `cutime` and `cstime` of proc_pid_stat(5), fields 16 and 17: counted from behind the name, which may
-/// hold anything.
-fn ticks_of_children(stat: &str) -> Option<u64> {
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(13);
-    let user: u64 = fields.next()?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
-    Some(user + system)
+/// Nanoseconds on a processor of all threads of a process, and of its children that have ended and were
+/// waited for: fields 14 to 17 of proc_pid_stat(5), counted from behind the name, which may hold anything.
+fn times(stat: &str) -> Option<[u64; 2]> {
+    let tick = 1_000_000_000 / rustix::param::clock_ticks_per_second().max(1);
+    let fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
+    let ticks: Vec<u64> = fields
+        .take(4)
+        .map_while(|field| field.parse().ok())
+        .collect();
+    match ticks[..] {
+        [user, system, children_user, children_system] => Some([
+            (user + system) * tick,
+            (children_user + children_system) * tick,
+        ]),
+        _ => None,
+    }
 }
 
 fn kibibytes(path: &str, name: &str) -> Option<u64> {
@@ -128,10 +134,22 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_ended_children_is_behind_any_name() {
+    fn times_are_behind_any_name() {
         let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 98 12 0 0 3 4 50 60 20 0 1 0 9 8 7";
-        assert_eq!(ticks_of_children(stat), Some(110));
-        assert_eq!(ticks_of_children("7 (x) S 1"), None);
+        let tick = 1_000_000_000 / rustix::param::clock_ticks_per_second();
+        assert_eq!(times(stat), Some([7 * tick, 110 * tick]));
+        assert_eq!(times("7 (x) S 1"), None);
+    }
+
+    #[test]
+    fn what_ended_children_and_threads_used_counts() {
+        let before = Usage::of(&[std::process::id()]).unwrap();
+        let busy = "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done";
+        let status = std::process::Command::new("sh").args(["-c", busy]).status();
+        assert!(status.unwrap().success());
+        let after = Usage::of(&[std::process::id()]).unwrap();
+        // Some 50 ms of a processor, however long that took.
+        assert!(after.cpu - before.cpu >= 10_000_000, "{before:?} {after:?}");
     }
 
     #[test]

@@ -20,6 +20,8 @@ use crate::wire::{Digest, Seal};
 pub const SCHEMA: u32 = 3;
 /// A generator that has less of its time to spare measured itself.
 const LIMIT_SHARE: f64 = 0.9;
+/// A generator that was on its processor, or waiting for it, for less of the time found it free enough.
+const CROWDED_SHARE: f64 = 0.2;
 /// The kernel tells idle time so coarsely.
 const IDLE_TICK: Duration = Duration::from_millis(10);
 /// What is shorter is noise of the machine.
@@ -227,10 +229,11 @@ impl Generator {
         generator
     }
 
-    /// Whether nothing was left of its only processor.
+    /// Whether nothing was left of its only processor, and it wanted its part of it: who fills a processor
+    /// that the generator hardly uses does not hold it up.
     pub(super) fn is_crowded(&self) -> bool {
-        self.processor_share
-            .is_some_and(|taken| taken >= LIMIT_SHARE)
+        let taken = self.processor_share.unwrap_or(0.0);
+        taken >= LIMIT_SHARE && self.busy_share + self.queued_share >= CROWDED_SHARE
     }
 
     /// Whether it had time to spare.
@@ -403,6 +406,7 @@ mod tests {
         late.record(2_000_000, 1);
         assert!(Generator::new(used(0, 0), wall, 0, &none, &late).was_the_limit);
     }
+
     #[test]
     fn a_generator_whose_only_processor_the_server_needed_too_was_the_limit() {
         let none = Latencies::new();
@@ -418,6 +422,13 @@ mod tests {
         assert!(limit(wall / 2, Some(0), wall, 0));
         assert!(limit(wall / 2, Some(80 * ms), wall, 0));
         assert!(!limit(wall / 2, Some(100 * ms), wall, 0));
+        // Others filled it, and made way.
+        let polite = CpuTime {
+            used: wall / 50,
+            queued: wall / 50,
+            idle: Some(0),
+        };
+        assert!(!Generator::new(polite, wall, 0, &none, &none).was_the_limit);
         // It may use another, or nobody knows.
         assert!(!limit(wall / 2, None, wall, 0));
         // The time was too short to tell an idle processor from a busy one.
