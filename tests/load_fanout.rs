@@ -1,12 +1,15 @@
 //! The fan-out of the load generator against broadcasters that keep to a script. Every count is exact.
 #![cfg(feature = "cli")]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
+
+use onepoll::wire::{Digest, Seal, Secret};
+use sha2::{Digest as _, Sha256};
 
 use onepoll::load::{self, Amount, Arrivals, Mode, Model, Plan, Report};
 
@@ -52,6 +55,11 @@ fn good(_: usize, _: usize, line: &[u8]) -> Told {
 
 /// A chat that tells everybody else what somebody says, as its script has it.
 fn broadcaster(script: Script) -> SocketAddr {
+    guarded(None, script)
+}
+
+/// The same, which lets in only who knows the secret, if there is one.
+fn guarded(secret: Option<&'static [u8]>, script: Script) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
@@ -60,6 +68,9 @@ fn broadcaster(script: Script) -> SocketAddr {
         loop {
             let (stream, _) = listener.accept().unwrap();
             stream.set_nodelay(true).unwrap();
+            if secret.is_some_and(|secret| !knows(&stream, secret, members.len())) {
+                continue;
+            }
             if members.len() < MEMBERS {
                 members.push(Some(stream));
                 continue;
@@ -68,6 +79,28 @@ fn broadcaster(script: Script) -> SocketAddr {
         }
     });
     address
+}
+
+/// Challenges whoever comes, and compares with an HMAC-SHA256 of its own (RFC 2104).
+fn knows(mut stream: &TcpStream, secret: &[u8], number: usize) -> bool {
+    let challenge = [u8::try_from(number).unwrap(); 32];
+    let mut answer = [0; 32];
+    // In two parts, so that the first event is not all of it.
+    stream.write_all(&challenge[..7]).unwrap();
+    stream.write_all(&challenge[7..]).unwrap();
+    if stream.read_exact(&mut answer).is_err() {
+        return false;
+    }
+    let pad = |with: u8| {
+        let mut block = [with; 64];
+        block
+            .iter_mut()
+            .zip(secret)
+            .for_each(|(one, key)| *one ^= key);
+        block
+    };
+    let inner = Sha256::digest([&pad(0x36)[..], &challenge].concat());
+    answer[..] == Sha256::digest([&pad(0x5c)[..], &inner].concat())[..]
 }
 
 fn broadcast(
@@ -317,6 +350,28 @@ fn who_hears_lines_in_another_order_hears_all_of_them() {
 thread_local! {
     /// A line that one member is told later.
     static HELD: std::cell::RefCell<Option<Vec<u8>>> = const { std::cell::RefCell::new(None) };
+}
+
+#[test]
+fn a1_to_a3_a_room_that_asks_who_is_there_is_measured_too() {
+    const SECRET: &[u8] = b"sixteen bytes or more";
+    let address = guarded(Some(SECRET), good);
+    let mut plan = plan(&address.to_string(), 20);
+    let seal = |secret: &[u8]| Seal::new(&Secret::new(secret.to_vec()).unwrap(), Digest::Sha256);
+    plan.seal = Some(seal(SECRET));
+    let report = load::run(&plan).unwrap();
+    assert_eq!(
+        counts(&report),
+        [20, 100, 100, 0, 0, 0, 0, 0, 0, 0],
+        "{report}"
+    );
+    assert_eq!(report.phases_us.connect.count, 6, "{report}");
+    plan.seal = Some(seal(b"another, and as long"));
+    plan.timeout = Duration::from_secs(2);
+    let report = load::run(&plan).unwrap();
+    assert_eq!(report.connections.held, 0, "{report}");
+    assert_eq!(report.errors.not_admitted, 6, "{report}");
+    assert_eq!(report.errors.total, 6, "{report}");
 }
 
 #[test]

@@ -92,6 +92,8 @@ struct Setting {
     size_bytes: u64,
     expect: String,
     close: Option<String>,
+    requests_per_connection: Option<u64>,
+    digest: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
@@ -105,7 +107,7 @@ impl Setting {
     }
 
     /// Each thing that must be alike, by its name.
-    fn parts(&self) -> [(&'static str, String); 7] {
+    fn parts(&self) -> [(&'static str, String); 9] {
         let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
         [
             ("the model", self.model.clone()),
@@ -118,6 +120,11 @@ impl Setting {
             ("bytes of a message:", self.size_bytes.to_string()),
             ("the answer", self.expect.clone()),
             ("close", or_none(self.close.clone())),
+            (
+                "requests on a connection:",
+                or_none(self.requests_per_connection.map(|count| count.to_string())),
+            ),
+            ("the digest", or_none(self.digest.clone())),
         ]
     }
 }

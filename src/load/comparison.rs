@@ -149,17 +149,20 @@ impl Contest {
 }
 
 impl Contest {
-    /// What each contender was asked, in words; nothing where all were asked the same.
-    pub fn differences(&self) -> Vec<(&str, String)> {
-        let terms: Vec<_> = self
-            .contenders
-            .iter()
-            .filter_map(|one| Some((one.name.as_str(), one.reports.first()?.terms())))
-            .collect();
-        match terms.iter().all(|(_, said)| *said == terms[0].1) {
-            true => Vec::new(),
-            false => terms,
+    /// What was asked, in words, and of whom: several where not all were asked the same.
+    pub fn terms(&self) -> Vec<(String, Vec<&str>)> {
+        let mut all: Vec<(String, Vec<&str>)> = Vec::new();
+        for contender in &self.contenders {
+            let Some(report) = contender.reports.first() else {
+                continue;
+            };
+            let terms = report.terms();
+            match all.iter_mut().find(|(known, _)| *known == terms) {
+                Some((_, names)) => names.push(&contender.name),
+                None => all.push((terms, vec![&contender.name])),
+            }
         }
+        all
     }
 }
 

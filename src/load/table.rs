@@ -40,18 +40,14 @@ impl Contest {
             Grouped(report.connections.asked as u64),
             report.model
         )?;
-        match &self.differences()[..] {
-            [] => writeln!(f, "{}", report.terms())?,
-            each => {
-                for (name, terms) in each {
-                    writeln!(f, "{}: {terms}", short(name))?;
-                }
+        let terms = self.terms();
+        for (said, names) in &terms {
+            match terms.len() {
+                1 => writeln!(f, "{said}")?,
+                _ => writeln!(f, "{said}: {}", names.join(", "))?,
             }
         }
-        let is_interval = self.contenders.iter().any(|one| {
-            one.figures
-                .is_some_and(|figures| figures.rate_per_s.is_interval)
-        });
+        let is_interval = report_is_interval(&self.contenders);
         writeln!(
             f,
             "medians, and in brackets {}{}",
@@ -64,26 +60,21 @@ impl Contest {
                 _ => "; ratios to the first, round by round",
             }
         )?;
-        let width = self
-            .contenders
-            .iter()
-            .map(|one| short(&one.name).chars().count());
-        let width = width.max().unwrap_or(0).max("server".len());
-        let has_cpu = self
-            .contenders
-            .iter()
-            .any(|one| one.figures.is_some_and(|all| all.per_cpu_s.is_some()));
-        write!(
-            f,
-            "  {:width$}  {:>29}  {:>19}  {:>9}  {:>9}  {:>7}",
-            "server", "rate /s", "ratio", "p50", "p99", "errors"
-        )?;
-        if has_cpu {
-            write!(f, "  {:>10}  {:>19}", "/cpu s", "ratio")?;
-        }
-        writeln!(f, "  generator")?;
+        let columns = Columns::of(&self.contenders);
+        columns.fmt_head(f)?;
         for contender in &self.contenders {
-            contender.fmt_row(f, width, has_cpu, rounds)?;
+            columns.fmt_row(f, contender, rounds)?;
+        }
+        let limited = self.contenders.iter().filter_map(|one| one.figures);
+        if limited
+            .map(|figures| figures.generator_was_the_limit)
+            .sum::<usize>()
+            > 0
+        {
+            writeln!(
+                f,
+                "  generator: it was the limit in so many rounds, and the server may do more; by the processor's time (/cpu s, with ?pid=) it does not matter"
+            )?;
         }
         for contender in &self.contenders {
             contender.fmt_errors(f)?;
@@ -92,44 +83,101 @@ impl Contest {
     }
 }
 
-impl Contender {
+fn report_is_interval(contenders: &[Contender]) -> bool {
+    let mut figures = contenders.iter().filter_map(|one| one.figures);
+    figures.any(|figures| figures.rate_per_s.is_interval)
+}
+
+/// Which columns there are, and how wide the first is.
+struct Columns {
+    name: usize,
+    /// Ratios to the first.
+    has_ratios: bool,
+    /// Processor time, where somebody was watched.
+    has_cpu: bool,
+}
+
+impl Columns {
+    fn of(contenders: &[Contender]) -> Self {
+        let names = contenders
+            .iter()
+            .map(|one| short(&one.name).chars().count());
+        let mut figures = contenders.iter().filter_map(|one| one.figures);
+        Self {
+            name: names.max().unwrap_or(0).max("server".len()),
+            has_ratios: contenders.len() > 1,
+            has_cpu: figures.any(|figures| figures.per_cpu_s.is_some()),
+        }
+    }
+
+    fn fmt_head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "  {:1$}", "server", self.name)?;
+        match self.has_ratios {
+            true => write!(f, "  {:>10}  {:>19}", "rate /s", "ratio")?,
+            false => write!(f, "  {:>29}", "rate /s")?,
+        }
+        if self.has_cpu {
+            write!(f, "  {:>9}", "/cpu s")?;
+            if self.has_ratios {
+                write!(f, "  {:>19}", "ratio")?;
+            }
+        }
+        writeln!(
+            f,
+            "  {:>9}  {:>9}  {:>6}  generator",
+            "p50", "p99", "errors"
+        )
+    }
+
     fn fmt_row(
         &self,
         f: &mut fmt::Formatter<'_>,
-        width: usize,
-        has_cpu: bool,
+        contender: &Contender,
         rounds: usize,
     ) -> fmt::Result {
-        let Some(figures) = &self.figures else {
-            return writeln!(f, "  {:width$}  nothing was measured", short(&self.name));
+        let (name, width) = (short(&contender.name), self.name);
+        let Some(figures) = &contender.figures else {
+            return writeln!(f, "  {name:width$}  nothing was measured");
         };
-        write!(
+        write!(f, "  {name:width$}")?;
+        let one = || "1".to_owned();
+        match self.has_ratios {
+            true => {
+                let by = contender
+                    .ratios
+                    .map_or_else(one, |ratios| ratio(&ratios.rate));
+                write!(
+                    f,
+                    "  {:>10}  {by:>19}",
+                    Grouped(whole(figures.rate_per_s.median))
+                )?;
+            }
+            false => write!(f, "  {:>29}", rates(&figures.rate_per_s))?,
+        }
+        if self.has_cpu {
+            let rate = figures
+                .per_cpu_s
+                .map(|rate| Grouped(whole(rate.median)).to_string());
+            write!(f, "  {:>9}", rate.unwrap_or_default())?;
+            if self.has_ratios {
+                let by = match contender.ratios {
+                    None => figures.per_cpu_s.map(|_| one()),
+                    Some(ratios) => ratios.per_cpu.map(|by| ratio(&by)),
+                };
+                write!(f, "  {:>19}", by.unwrap_or_default())?;
+            }
+        }
+        writeln!(
             f,
-            "  {:width$}  {:>29}  {:>19}  {:>9}  {:>9}  {:>7}",
-            short(&self.name),
-            rates(&figures.rate_per_s),
-            self.ratios
-                .map_or_else(|| "1".to_owned(), |ratios| ratio(&ratios.rate)),
+            "  {:>9}  {:>9}  {:>6}  {}",
             Micros(figures.p50_us.median),
             Micros(figures.p99_us.median),
-            Grouped(figures.errors.total)
-        )?;
-        if has_cpu {
-            let per_cpu = figures
-                .per_cpu_s
-                .map_or_else(String::new, |rate| Grouped(whole(rate.median)).to_string());
-            let by = match (&self.ratios, figures.per_cpu_s) {
-                (None, Some(_)) => "1".to_owned(),
-                (Some(ratios), _) => ratios.per_cpu.as_ref().map_or_else(String::new, ratio),
-                (None, None) => String::new(),
-            };
-            write!(f, "  {per_cpu:>10}  {by:>19}")?;
-        }
-        match figures.generator_was_the_limit {
-            0 => writeln!(f, "  had time"),
-            all if all == rounds => writeln!(f, "  was the limit: the server may do more"),
-            some => writeln!(f, "  was the limit in {some} of {rounds}"),
-        }
+            Grouped(figures.errors.total),
+            match figures.generator_was_the_limit {
+                0 => "had time".to_owned(),
+                some => format!("{some} of {rounds}"),
+            }
+        )
     }
 }
 

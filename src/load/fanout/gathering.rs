@@ -10,6 +10,7 @@ use super::room::Seat;
 use super::{Fanout, Stage};
 use crate::load::book::{Kind, nanos};
 use crate::load::dial::{self, DIALLING_MAX, Dialled, REST};
+use crate::load::handshake::Handshake;
 use crate::load::schedule::Schedule;
 
 /// After this long the speaker asks again who is there, then after twice as long: a server may take a
@@ -99,18 +100,29 @@ impl Fanout<'_> {
 
     /// One on the way may have arrived.
     pub(super) fn welcome(&mut self, index: usize) {
-        let Seat::Dialling { stream, since } = self.room.seat(index) else {
+        let Seat::Dialling {
+            stream,
+            since,
+            proving,
+        } = self.room.seat_mut(index)
+        else {
             return;
         };
-        match stream.is_connected() {
-            Ok(true) if self.dialer.met_itself(stream) => self.fail(index, Kind::SelfConnect, None),
+        let since = *since;
+        let arrived = match (stream.is_connected(), &self.run.plan.seal) {
+            (Ok(true), _) if self.dialer.met_itself(stream) => Err((Kind::SelfConnect, None)),
+            (Ok(true), Some(seal)) => proving.get_or_insert(Handshake::new()).go_on(stream, seal),
+            (Ok(is_connected), _) => Ok(is_connected),
+            (Err(errno), _) => Err((dial::kind(errno), Some(errno))),
+        };
+        match arrived {
             Ok(true) => {
-                let took = self.run.watch.nanos().saturating_sub(*since);
+                let took = self.run.watch.nanos().saturating_sub(since);
                 self.run.book.phases.connect.record(took, 1);
                 self.room.arrive(index, self.script.next());
             }
             Ok(false) => {}
-            Err(errno) => self.fail(index, dial::kind(errno), Some(errno)),
+            Err((kind, errno)) => self.fail(index, kind, errno),
         }
     }
 
@@ -189,6 +201,16 @@ impl Fanout<'_> {
     /// A connection that cannot go on.
     pub(super) fn fail(&mut self, index: usize, kind: Kind, errno: Option<Errno>) {
         let now = self.run.watch.nanos();
+        let must_prove = self.run.plan.seal.is_some();
+        // Who proved who it is, and is hung up on before anybody talks, was told no.
+        let kind = match (kind, &self.stage, self.room.guest(index)) {
+            (Kind::ShortAnswer | Kind::Reset, Stage::Dialling | Stage::Probing(_), Some(guest))
+                if must_prove && guest.ear.is_new() =>
+            {
+                Kind::NotAdmitted
+            }
+            _ => kind,
+        };
         if kind == Kind::Other && self.run.book.other.is_none() {
             self.run.book.other = errno.map(|errno| io::Error::from(errno).to_string());
         }

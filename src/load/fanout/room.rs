@@ -2,6 +2,7 @@
 
 use super::ear::Ear;
 use crate::load::dial::Stream;
+use crate::load::handshake::Handshake;
 
 /// Where a connection may be; who has gone is not replaced.
 ///
@@ -13,8 +14,12 @@ use crate::load::dial::Stream;
 pub(super) enum Seat {
     /// To be dialled.
     Vacant,
-    /// Not known to be connected.
-    Dialling { stream: Stream, since: u64 },
+    /// Not known to be connected, or not yet known to a server that asks who is there.
+    Dialling {
+        stream: Stream,
+        since: u64,
+        proving: Option<Handshake>,
+    },
     /// Connected.
     Taken(Guest),
     /// It failed.
@@ -77,6 +82,10 @@ impl Room {
         &self.seats[index]
     }
 
+    pub(super) fn seat_mut(&mut self, index: usize) -> &mut Seat {
+        &mut self.seats[index]
+    }
+
     #[inline]
     pub(super) fn guest(&mut self, index: usize) -> Option<&mut Guest> {
         match self.seats.get_mut(index) {
@@ -92,7 +101,11 @@ impl Room {
 
     /// The vacant seat's connection is on the way.
     pub(super) fn dial(&mut self, stream: Stream, since: u64) {
-        self.seats[self.vacant] = Seat::Dialling { stream, since };
+        self.seats[self.vacant] = Seat::Dialling {
+            stream,
+            since,
+            proving: None,
+        };
         self.vacant += 1;
         self.dialling += 1;
     }

@@ -38,14 +38,15 @@ pub(super) fn setup(contest: &Contest, rounds: usize) -> Vec<String> {
     let connections = count(report.connections.asked as u64, "connection");
     let size = Grouped(report.size_bytes as u64);
     let in_flight = Grouped(report.pipeline as u64);
-    let each = contest.differences();
+    let terms = contest.terms();
+    let is_one = terms.len() < 2;
     let how = match report.mode {
         "hold" => format!("{connections} that say nothing"),
         "udp" => format!("{in_flight} datagrams in flight, {size} B each"),
         "fanout" => format!(
             "{connections} that listen and one that speaks, {in_flight} lines of {size} B in flight"
         ),
-        _ if !each.is_empty() => format!("{connections} at once"),
+        _ if !is_one => format!("{connections} at once"),
         _ => match (report.close, report.requests_per_connection) {
             (Some(close), None | Some(1)) => {
                 format!("{connections} at once, one message of {size} B on each, close: {close}")
@@ -72,10 +73,10 @@ pub(super) fn setup(contest: &Contest, rounds: usize) -> Vec<String> {
         "{how}; measured for {} s{warmup}{turns}.",
         label::plain(report.elapsed_s)
     )];
-    for (name, terms) in &each {
-        sentences.push(format!("{name}: {terms}."));
-    }
-    if each.is_empty() && report.expect != "echo" {
+    if !is_one {
+        let each = terms.iter();
+        sentences.extend(each.map(|(terms, names)| format!("{}: {terms}.", names.join(", "))));
+    } else if report.expect != "echo" {
         sentences.push(format!("What counts as the answer: {}.", report.expect));
     }
     sentences.extend(model(report));
