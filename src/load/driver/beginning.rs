@@ -285,6 +285,7 @@ impl Driver<'_> {
     }
 
     /// Goes on proving who we are. Whether that convinced the server shows in what it does next.
+    #[cold]
     fn prove(&mut self, index: usize) -> Step {
         let (Some(guest), Some(seal)) = (self.crowd.guest(index), &self.run.plan.seal) else {
             return Step::Wait;
