@@ -13,7 +13,7 @@ pub enum Kind {
     /// Nobody listens there.
     Refused,
     /// The server hung up on who had just proven itself, before a byte of an answer: the secret is
-    /// another one. In [`Mode::Hold`](super::Mode::Hold), where nothing is asked, that cannot be told.
+    /// another one. In [`Mode::Hold`], where nothing is asked, that cannot be told.
     NotAdmitted,
     /// The server reset the connection.
     Reset,

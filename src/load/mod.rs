@@ -3,20 +3,23 @@
 //! It does not know the reactor: it has a small mio loop of its own, so that the judge does not run
 //! on the defendant's legs. In reading order:
 //!
-//! - [`plan`]: what to do: whom to ask, how many at once, how long.
-//! - [`payload`]: the bytes that are sent and must come back.
+//! - [`plan`]: what to do: whom to ask, how many at once, how long. [`expect`]: what for an answer.
+//! - [`forecast`]: what that will want of this machine, and what there is.
+//! - `run`: what every run is made of, whatever it asks: its phase, its book, its clock.
+//! - [`schedule`]: when requests are meant to begin, in the open model.
+//! - [`payload`]: the bytes that are sent and must come back. `message`: one that begins with its number.
 //! - [`source`]: where from. [`dial`]: opening one connection, and why that failed.
 //! - `handshake`: proving who asks, where the server wants to know.
-//! - `answer`: what counts as one. `talk`: what is owed on one connection. `crowd`: all connections, and their states.
-//! - `lookout`: the only place that sleeps.
-//! - [`driver`]: the one loop.
-//! - [`book`]: what happened, counted.
-//! - [`schedule`]: when requests are meant to begin, in the open model.
-//! - `message`: one that begins with its number. `udp`: a loop for datagrams. `fanout`: a loop for one
-//!   who speaks and many who listen.
-//! - [`process`]: what the server's process used.
-//! - [`histogram`]: latencies. [`series`]: second by second. [`report`]: what is printed. [`stopwatch`]: the one look at the clock.
-//! - [`comparison`]: several runs beside each other. [`picture`]: runs to be looked at.
+//! - `answer`, `http`: what counts as one. `talk`: what is owed on one connection. `crowd`: all connections, and their states.
+//! - `lookout`: the only place that sleeps. [`stopwatch`]: the one look at the clock.
+//! - [`driver`]: the loop for connections. `udp`: the one for datagrams. `fanout`: the one for somebody who
+//!   speaks and many who listen.
+//! - [`book`]: what happened, counted. [`histogram`]: latencies. [`series`]: second by second.
+//! - [`process`]: what the server's processes used. [`progress`]: how far a run is.
+//! - [`report`]: what a run saw, as JSON; `text`: the same as it is printed, with [`figures`].
+//! - [`comparison`]: several runs beside each other, [`statistic`]: what they say together, [`baseline`]: and
+//!   beside an earlier result. `table`: as these are printed. [`picture`]: runs to be looked at.
+//! - [`search`]: the highest rate at which an [objective](mod@objective) holds.
 //!
 //! The model is *closed*, where a connection asks again once it is answered, or *open*, where each
 //! request has its time and latency counts from then.
