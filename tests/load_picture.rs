@@ -11,6 +11,7 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -114,7 +115,12 @@ fn single(report: Report) -> Comparison {
 }
 
 /// Every kind of comparison there is, by the name of its page.
-fn gallery() -> Vec<(&'static str, Comparison)> {
+fn gallery() -> &'static [(&'static str, Comparison)] {
+    static GALLERY: LazyLock<Vec<(&str, Comparison)>> = LazyLock::new(paint);
+    &GALLERY
+}
+
+fn paint() -> Vec<(&'static str, Comparison)> {
     let named = |name: &str, reports| (name.to_owned(), reports);
     let good = run(CONN, 10.0, 83_210.0, 420_000.0, 2.2);
 
@@ -357,7 +363,7 @@ fn attribute<'p>(with: &[(&str, &'p str)], name: &str) -> Option<&'p str> {
 #[test]
 fn every_page_is_well_formed_and_fetches_nothing() {
     for (name, comparison) in gallery() {
-        let page = page(&comparison);
+        let page = page(comparison);
         let pieces = pieces(&page);
         for piece in &pieces {
             let Piece::Open(tag, with) = piece else {
@@ -419,7 +425,7 @@ fn every_page_is_well_formed_and_fetches_nothing() {
 #[test]
 fn every_chart_says_in_words_what_it_shows() {
     for (name, comparison) in gallery() {
-        let page = page(&comparison);
+        let page = page(comparison);
         let pieces = pieces(&page);
         for (at, piece) in pieces.iter().enumerate() {
             let Piece::Open("svg", with) = piece else {
@@ -464,7 +470,7 @@ impl Area {
 #[test]
 fn what_is_drawn_is_within_its_chart_and_no_label_lies_on_another() {
     for (name, comparison) in gallery() {
-        let page = page(&comparison);
+        let page = page(comparison);
         let mut size = (0.0, 0.0);
         let mut labels: Vec<(Area, String)> = Vec::new();
         let pieces = pieces(&page);
@@ -544,11 +550,8 @@ fn what_is_drawn_is_within_its_chart_and_no_label_lies_on_another() {
 #[test]
 fn words_say_how_sure_they_are() {
     let text = |wanted: &str| {
-        let (_, comparison) = gallery()
-            .into_iter()
-            .find(|(name, _)| *name == wanted)
-            .unwrap();
-        page(&comparison)
+        let (_, comparison) = gallery().iter().find(|(name, _)| *name == wanted).unwrap();
+        page(comparison)
     };
     let says = |name: &str, what: &str| {
         let page = text(name);
@@ -575,11 +578,8 @@ fn words_say_how_sure_they_are() {
 
 #[test]
 fn a_part_of_a_second_is_not_drawn() {
-    let (_, stalled) = gallery()
-        .into_iter()
-        .find(|(name, _)| *name == "stall")
-        .unwrap();
-    let page = page(&stalled);
+    let (_, stalled) = gallery().iter().find(|(name, _)| *name == "stall").unwrap();
+    let page = page(stalled);
     assert!(page.contains("second 8: ") && !page.contains("second 9: "));
     assert!(page.contains("second 4: 0 answers"));
 }
@@ -589,7 +589,7 @@ fn a_terminal_is_never_too_narrow() {
     let mut all = String::new();
     for (name, comparison) in gallery() {
         for width in [60, 80, 200] {
-            let mut text = terminal::comparison(&comparison, width);
+            let mut text = terminal::comparison(comparison, width);
             for contest in &comparison.contests {
                 for one in &contest.contenders {
                     for report in &one.reports {
@@ -616,10 +616,7 @@ fn a_terminal_is_never_too_narrow() {
 
 #[test]
 fn a_terminal_sees_percentiles_and_seconds() {
-    let (_, stalled) = gallery()
-        .into_iter()
-        .find(|(name, _)| *name == "stall")
-        .unwrap();
+    let (_, stalled) = gallery().iter().find(|(name, _)| *name == "stall").unwrap();
     let text = terminal::report(&stalled.contests[0].contenders[0].reports[0], 80);
     for what in ["50 %", "99.9 %", "all      2.100 s", "·", "· none"] {
         assert!(text.contains(what), "{text}");
@@ -719,7 +716,7 @@ fn a_browser_draws_every_page_without_complaint() {
     let mut as_they_are = looking.clone();
     let mut wanted = String::new();
     for (name, comparison) in gallery() {
-        let page = page(&comparison);
+        let page = page(comparison);
         std::fs::write(folder.join(format!("{name}.html")), &page).unwrap();
         let _ = write!(as_they_are, "<iframe src=\"{name}.html\"></iframe>");
         // The page itself runs no script; this copy may.

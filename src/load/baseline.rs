@@ -252,27 +252,15 @@ impl EarlierContender {
             }
         }
         let is_open = setting.schedule.is_some();
-        let earlier: Vec<f64> = self
-            .reports
-            .iter()
-            .map(|report| {
-                if is_open {
-                    report.latency_us.p99
-                } else {
-                    report.rate_per_s
-                }
-            })
+        // Where the rate is given, how long it took says more.
+        let figure = |rate: f64, p99: f64| if is_open { p99 } else { rate };
+        let before = self.reports.iter();
+        let earlier: Vec<f64> = before
+            .map(|report| figure(report.rate_per_s, report.latency_us.p99))
             .collect();
-        let later: Vec<f64> = now
-            .reports
-            .iter()
-            .map(|report| {
-                if is_open {
-                    report.latency_us.p99
-                } else {
-                    report.rate_per_s
-                }
-            })
+        let present = now.reports.iter();
+        let later: Vec<f64> = present
+            .map(|report| figure(report.rate_per_s, report.latency_us.p99))
             .collect();
         let (Some(before), Some(is)) = (
             Spread::of(earlier.iter().copied()),

@@ -278,6 +278,10 @@ impl Call {
             let why = "`bench hold` asks nothing: it takes --connections and --duration, no --rate and no --count";
             return Err(Failure::Usage(why.to_owned()));
         }
+        if self.modes.contains(&ModeName::Hold) && conditions.baseline.is_some() {
+            let why = "`bench hold` has no rate that could be compared with a --baseline";
+            return Err(Failure::Usage(why.to_owned()));
+        }
         if !conditions.find_rate.is_empty() && self.modes.len() * self.targets.len() > 1 {
             let why = "--find-rate searches in one mode and for one server at a time";
             return Err(Failure::Usage(why.to_owned()));
