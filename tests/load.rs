@@ -511,7 +511,7 @@ fn the_json_has_the_fields_that_scripts_read() {
     assert_eq!(json["requests_per_connection"], 3);
     assert_eq!(
         keys(&json),
-        "close connections datagrams deliveries digest elapsed_s endpoint errors expect generator hidden latency_us mode model other_error phases_us \
+        "close connections datagrams deliveries digest elapsed_s endpoint errors expect generator hidden interrupted latency_us mode model other_error phases_us \
          pipeline rate_per_s requests requests_per_connection requests_per_s schedule schema seconds server size_bytes spectrum warmup_errors warmup_s"
     );
     assert_eq!(

@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
 use std::thread;
 
+use onepoll::load::stopwatch::Stopwatch;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
@@ -101,4 +102,52 @@ fn who_wants_it_quiet_and_who_is_no_terminal_is_shown_nothing() {
         output.status.success() && output.stderr.is_empty(),
         "{output:?}"
     );
+}
+
+#[test]
+fn ctrl_c_ends_the_measuring_and_prints_what_was_seen() {
+    let address = echo().to_string();
+    for args in [
+        &["echo", &address, "-d", "60s"][..],
+        &["conn", &address, "-d", "60s", "--rate", "100"],
+        &["hold", &address, "-d", "60s"],
+    ] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_onepoll"))
+            .arg("bench")
+            .args(args)
+            .args(["-c", "2", "--json"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It listens to signals once it is connected: the server has its two, or a first request.
+        wait_until_connected(child.id());
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        let mut printed = String::new();
+        let mut stdout = child.stdout.take().unwrap();
+        stdout.read_to_string(&mut printed).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{printed}");
+        let json: serde_json::Value = serde_json::from_str(&printed).unwrap();
+        assert_eq!(json["interrupted"], true, "{json}");
+        assert_eq!(json["errors"]["total"], 0, "{json}");
+    }
+}
+
+/// Until the process has a socket of TCP; a run of a minute has begun then.
+fn wait_until_connected(pid: u32) {
+    let deadline = Stopwatch::start();
+    let has_socket = || {
+        let files = std::fs::read_dir(format!("/proc/{pid}/fd"))
+            .into_iter()
+            .flatten();
+        files.flatten().any(|file| {
+            let link = std::fs::read_link(file.path()).unwrap_or_default();
+            link.to_string_lossy().starts_with("socket:")
+        })
+    };
+    while !has_socket() {
+        assert!(deadline.nanos() < 20_000_000_000, "it does not connect");
+        thread::yield_now();
+    }
 }

@@ -111,7 +111,7 @@ fn rounds(report: &Report, times: f64, count: u32) -> Vec<Report> {
 
 fn single(report: Report) -> Comparison {
     let contenders = vec![(report.endpoint.clone(), vec![report.clone()])];
-    Comparison::of(1, vec![Contest::of(report.mode, contenders)])
+    Comparison::of(vec![Contest::of(report.mode, contenders)])
 }
 
 /// Every kind of comparison there is, by the name of its page.
@@ -226,55 +226,46 @@ fn paint() -> Vec<(&'static str, Comparison)> {
         ("hold", single(hold)),
         (
             "compared",
-            Comparison::of(
-                7,
-                vec![
-                    Contest::of(
-                        "conn",
-                        vec![
-                            named("onepoll", rounds(&watched, 1.0, 7)),
-                            named("nginx", rounds(&slower, 1.15, 7)),
-                            named("asyncio", rounds(&slower, 0.3, 7)),
-                        ],
-                    ),
-                    Contest::of(
-                        "echo",
-                        vec![
-                            named(
-                                "onepoll",
-                                rounds(&run(Mode::Echo, 10.0, 1e5, 4e5, 2.0), 1.0, 7),
-                            ),
-                            named(
-                                "nginx",
-                                rounds(&run(Mode::Echo, 10.0, 1e5, 4e5, 2.1), 1.0, 7),
-                            ),
-                        ],
-                    ),
-                ],
-            ),
+            Comparison::of(vec![
+                Contest::of(
+                    "conn",
+                    vec![
+                        named("onepoll", rounds(&watched, 1.0, 7)),
+                        named("nginx", rounds(&slower, 1.15, 7)),
+                        named("asyncio", rounds(&slower, 0.3, 7)),
+                    ],
+                ),
+                Contest::of(
+                    "echo",
+                    vec![
+                        named(
+                            "onepoll",
+                            rounds(&run(Mode::Echo, 10.0, 1e5, 4e5, 2.0), 1.0, 7),
+                        ),
+                        named(
+                            "nginx",
+                            rounds(&run(Mode::Echo, 10.0, 1e5, 4e5, 2.1), 1.0, 7),
+                        ),
+                    ],
+                ),
+            ]),
         ),
         (
             "few",
-            Comparison::of(
-                3,
-                vec![Contest::of(
-                    "conn",
-                    vec![
-                        named("onepoll", rounds(&good, 1.0, 3)),
-                        named("slower", rounds(&slower, 1.0, 3)),
-                        named("nobody", rounds(&silent, 1.0, 3)),
-                        named("never", vec![]),
-                    ],
-                )],
-            ),
+            Comparison::of(vec![Contest::of(
+                "conn",
+                vec![
+                    named("onepoll", rounds(&good, 1.0, 3)),
+                    named("slower", rounds(&slower, 1.0, 3)),
+                    named("nobody", rounds(&silent, 1.0, 3)),
+                    named("never", vec![]),
+                ],
+            )]),
         ),
-        ("eight", Comparison::of(1, vec![Contest::of("conn", eight)])),
-        ("alike", Comparison::of(1, vec![Contest::of("echo", alike)])),
-        ("nothing", Comparison::of(0, vec![])),
-        (
-            "nobody",
-            Comparison::of(1, vec![Contest::of("conn", vec![])]),
-        ),
+        ("eight", Comparison::of(vec![Contest::of("conn", eight)])),
+        ("alike", Comparison::of(vec![Contest::of("echo", alike)])),
+        ("nothing", Comparison::of(vec![])),
+        ("nobody", Comparison::of(vec![Contest::of("conn", vec![])])),
         ("hostile", hostile(&good)),
     ]
 }
@@ -297,7 +288,7 @@ fn hostile(good: &Report) -> Comparison {
             vec![report],
         ),
     ];
-    Comparison::of(1, vec![Contest::of("conn", contenders)])
+    Comparison::of(vec![Contest::of("conn", contenders)])
 }
 
 /// A tag or a text of a page.

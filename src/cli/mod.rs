@@ -26,12 +26,18 @@ use log::LevelFilter;
 
 pub use sources::{Configuration, Sources};
 
+/// The exit code of who was interrupted: 128 and the number of SIGINT.
+const INTERRUPTED: u8 = 130;
+
 /// How a subcommand ends when it does not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// What was asked for makes no sense; exit code 2. One line per thing that is wrong.
     #[error("{0}")]
     Usage(String),
+    /// Somebody did not want to wait; exit code 130, as the shell has it for SIGINT.
+    #[error("interrupted")]
+    Interrupted,
     /// It made sense and could not be done; exit code 1.
     #[error("{0:#}")]
     Run(#[from] anyhow::Error),
@@ -42,6 +48,7 @@ impl Failure {
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Usage(_) => ExitCode::from(2),
+            Self::Interrupted => ExitCode::from(INTERRUPTED),
             Self::Run(_) => ExitCode::from(1),
         }
     }

@@ -395,6 +395,12 @@ impl Book {
         end.saturating_sub(self.since)
     }
 
+    /// Measuring ends now, before its time.
+    pub fn stop(&mut self, now: u64) {
+        self.until = self.until.min(now);
+        self.left = 0;
+    }
+
     /// How many nanoseconds have been measured so far.
     pub fn measured(&self, now: u64) -> u64 {
         now.min(self.until).saturating_sub(self.since)

@@ -1,5 +1,7 @@
 //! Several runs beside each other: rounds of the same run, of one server or of several in turn.
 
+use std::ops::ControlFlow;
+
 use serde::Serialize;
 
 use super::LoadError;
@@ -80,11 +82,12 @@ pub struct Ratios {
 }
 
 impl Comparison {
-    /// Of contests of so many rounds.
-    pub fn of(rounds: usize, contests: Vec<Contest>) -> Self {
+    /// Of contests, as far as they came.
+    pub fn of(contests: Vec<Contest>) -> Self {
+        let contenders = contests.iter().flat_map(|contest| &contest.contenders);
         Self {
             schema: SCHEMA,
-            rounds,
+            rounds: contenders.map(|one| one.reports.len()).max().unwrap_or(0),
             contests,
         }
     }
@@ -94,24 +97,28 @@ impl Comparison {
     /// Of one run, with nothing to compare it with.
     pub fn of_one(name: &str, report: Report) -> Self {
         let contest = Contest::of(report.mode, vec![(name.to_owned(), vec![report])]);
-        Self::of(1, vec![contest])
+        Self::of(vec![contest])
     }
 }
 
 impl Contest {
     /// Asks all of `entries` in turn, so many rounds; `watcher` is told the round (from 1), the name, and
-    /// how far that run is.
+    /// how far that run is, and says whether to go on. A run that was interrupted is left out, and the last.
     pub fn hold(
         mode: &'static str,
         entries: &[Entry],
         rounds: usize,
-        watcher: &mut dyn FnMut(usize, &str, Progress),
+        watcher: &mut dyn FnMut(usize, &str, Progress) -> ControlFlow<()>,
     ) -> Result<Self, LoadError> {
         let mut reports: Vec<Vec<Report>> = entries.iter().map(|_| Vec::new()).collect();
-        for round in 1..=rounds {
+        'rounds: for round in 1..=rounds {
             for (entry, reports) in entries.iter().zip(&mut reports) {
                 let mut told = |progress| watcher(round, &entry.name, progress);
-                reports.push(super::run_watched(&entry.plan, &mut told)?);
+                let report = super::run_watched(&entry.plan, &mut told)?;
+                if report.interrupted {
+                    break 'rounds;
+                }
+                reports.push(report);
             }
         }
         let names = entries.iter().map(|entry| entry.name.clone());

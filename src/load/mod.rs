@@ -60,6 +60,7 @@ mod text;
 mod udp;
 
 use std::io;
+use std::ops::ControlFlow;
 
 use crate::config::raise_descriptor_limit;
 use plan::Target;
@@ -88,6 +89,9 @@ pub enum LoadError {
         /// What the resolver said.
         source: io::Error,
     },
+    /// Somebody did not want to wait any longer.
+    #[error("interrupted before anything was found")]
+    Interrupted,
     /// The poll itself failed; nothing can go on.
     #[error("the poll failed: {0}")]
     Poll(#[from] io::Error),
@@ -96,11 +100,11 @@ pub enum LoadError {
 /// Carries out `plan` on this thread; comes back when it is done, at the latest one timeout after
 /// its time was over.
 pub fn run(plan: &Plan) -> Result<Report, LoadError> {
-    run_watched(plan, &mut |_| {})
+    run_watched(plan, &mut |_| ControlFlow::Continue(()))
 }
 
-/// The same, and says twice a second to `watcher` how far it is. Nothing is measured while `watcher`
-/// takes its time.
+/// The same, and says five times a second to `watcher` how far it is. Nothing is measured while `watcher`
+/// takes its time; when it says so, measuring ends, and the report is of what was seen so far.
 pub fn run_watched(plan: &Plan, watcher: Watcher<'_>) -> Result<Report, LoadError> {
     plan.check()?;
     raise_descriptor_limit();

@@ -67,6 +67,8 @@ pub struct Report {
     pub warmup_s: f64,
     /// Seconds that were measured.
     pub elapsed_s: f64,
+    /// Whether it was ended before its time.
+    pub interrupted: bool,
     /// What was asked and answered; in `fanout` lines, and whether everybody had them.
     pub requests: Requests,
     /// Answers while measuring, a second; in `conn` connections, in `fanout` deliveries, of which a line
@@ -296,6 +298,7 @@ impl Report {
             requests_per_connection: (!plan.mode.keeps()).then_some(plan.requests_per_connection),
             warmup_s: plan.warmup.as_secs_f64(),
             elapsed_s: round(Duration::from_nanos(elapsed).as_secs_f64(), 6),
+            interrupted: false,
             requests: Requests {
                 asked: match plan.amount {
                     Amount::Count(_) => book.asked,

@@ -4,6 +4,8 @@
 //! It does not know sockets. A loop asks it when to go on, tells it how long its turns took, and hands
 //! over to [`Run::report`] at the end.
 
+use std::ops::ControlFlow;
+
 use super::book::{Book, Phase, nanos};
 use super::histogram::Latencies;
 use super::plan::Plan;
@@ -14,10 +16,10 @@ use super::schedule::Schedule;
 use super::stopwatch::{CpuTime, Stopwatch};
 
 /// How often it is said how far a run is.
-const TICK: u64 = 500_000_000;
+const TICK: u64 = 200_000_000;
 
-/// Told now and then how far a run is; must not wait.
-pub type Watcher<'w> = &'w mut dyn FnMut(Progress);
+/// Told now and then how far a run is, and says whether it is to go on; must not wait.
+pub type Watcher<'w> = &'w mut dyn FnMut(Progress) -> ControlFlow<()>;
 
 /// A run in progress.
 pub(super) struct Run<'p> {
@@ -29,6 +31,8 @@ pub(super) struct Run<'p> {
     pub(super) schedule: Option<Schedule>,
     watcher: Watcher<'p>,
     next_tick: u64,
+    /// Whether the watcher has had enough.
+    is_interrupted: bool,
     /// How long the turns took, from waking to the next wait.
     turns: Latencies,
     /// The server's process before the first connection, and when measuring began.
@@ -58,6 +62,7 @@ impl<'p> Run<'p> {
             schedule: None,
             watcher,
             next_tick: 0,
+            is_interrupted: false,
             turns: Latencies::new(),
             before: Usage::of(&plan.pids),
             measured: None,
@@ -83,7 +88,11 @@ impl<'p> Run<'p> {
         if now >= self.next_tick {
             self.next_tick = now.saturating_add(TICK);
             let progress = Progress::of(self.plan, &self.book, self.phase, now);
-            (self.watcher)(progress);
+            if (self.watcher)(progress).is_break() {
+                self.is_interrupted = true;
+                self.book.stop(now);
+                self.phase = Phase::Draining;
+            }
         }
         match self.phase {
             Phase::WarmUp { until } if now >= until => self.begin_measuring(now, spun),
@@ -96,6 +105,9 @@ impl<'p> Run<'p> {
 
     /// Everybody is connected. Without a warm-up, measuring begins before the first request does.
     pub(super) fn warm_up(&mut self, now: u64, spun: u64) {
+        if self.is_interrupted {
+            return;
+        }
         self.phase = Phase::WarmUp {
             until: now.saturating_add(nanos(self.plan.warmup)),
         };
@@ -151,6 +163,7 @@ impl<'p> Run<'p> {
         );
         let usage = (self.before, self.measured, Usage::of(&self.plan.pids));
         let mut report = Report::new(self.plan, self.book, held, elapsed, generator);
+        report.interrupted = self.is_interrupted;
         report.join_server(usage, wall);
         report
     }

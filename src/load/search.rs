@@ -142,7 +142,11 @@ impl Search<'_> {
         if let Amount::For(time) = plan.amount {
             plan.amount = Amount::For(time.min(Duration::from_secs(1)));
         }
-        Ok(super::run_watched(&plan, self.watcher)?.rate_per_s)
+        let report = super::run_watched(&plan, self.watcher)?;
+        match report.interrupted {
+            true => Err(LoadError::Interrupted),
+            false => Ok(report.rate_per_s),
+        }
     }
 
     /// A rate that fails once may have met a bad moment of the machine.
@@ -160,6 +164,9 @@ impl Search<'_> {
             arrivals: self.arrivals,
         };
         let report = super::run_watched(&self.plan, self.watcher)?;
+        if report.interrupted {
+            return Err(LoadError::Interrupted);
+        }
         let mut broken: Vec<String> = self
             .objectives
             .iter()

@@ -84,10 +84,15 @@ impl fmt::Display for Report {
         };
         writeln!(
             f,
-            "   ({} {unit} in {:.3} s, after {:.3} s of warm-up)",
+            "   ({} {unit} in {:.3} s, after {:.3} s of warm-up{})",
             Grouped(requests.answered),
             self.elapsed_s,
-            self.warmup_s
+            self.warmup_s,
+            if self.interrupted {
+                ", interrupted"
+            } else {
+                ""
+            }
         )?;
         if requests.late + requests.unanswered > 0 {
             writeln!(

@@ -2,11 +2,12 @@
 //!
 //! - `target`, `ask`: who is asked, and what. `literal`: bytes as they are typed.
 //! - `conditions`: how often, how long, from where.
-//! - `line`: how far it is. `html`: the result as pictures. `verdict`: the exit code.
+//! - `line`: how far it is. `interrupt`: when that is enough. `html`: the result as pictures. `verdict`: the exit code.
 
 mod ask;
 mod conditions;
 mod html;
+mod interrupt;
 mod line;
 mod literal;
 mod target;
@@ -22,6 +23,7 @@ use serde::Serialize;
 use self::ask::{Ask, Conn, Depth, Exec, Fanout, Message, ModeName, Udp};
 use self::conditions::Conditions;
 use self::html::HtmlFile;
+use self::interrupt::Interrupt;
 use self::line::Line;
 use self::target::Target;
 use self::verdict::Ending;
@@ -41,7 +43,9 @@ use crate::load::{self, LoadError};
 /// and what is asked of it alone stands behind it: `old=tcp://HOST:7?payload=hi%0A&expect=3`. An http:// URL is
 /// asked with GET.
 ///
-/// Exit codes: 0 done, 1 something failed, 2 wrong usage, 3 what was required does not hold.
+/// Ctrl-C ends the measuring and prints what was seen so far; a second one ends at once.
+///
+/// Exit codes: 0 done, 1 something failed, 2 wrong usage, 3 what was required does not hold, 130 interrupted.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -147,6 +151,7 @@ struct Call {
     /// What is asked of those that do not say it themselves.
     ask: Ask,
     conditions: Conditions,
+    interrupt: Interrupt,
 }
 
 /// Runs the load and prints the result.
@@ -267,6 +272,7 @@ impl Call {
             targets: common.targets,
             ask,
             conditions: common.conditions,
+            interrupt: Interrupt::take().context("signals cannot be taken over")?,
         })
     }
 
@@ -298,15 +304,18 @@ impl Call {
     /// One run.
     fn measure(&self, entry: &Entry, html: Option<HtmlFile>) -> Outcome {
         let mut line = Line::new();
-        let report =
-            load::run_watched(&entry.plan, &mut |progress| line.show(progress)).map_err(failure)?;
+        let mut watch = |progress| {
+            line.show(progress);
+            self.interrupt.flow()
+        };
+        let report = load::run_watched(&entry.plan, &mut watch).map_err(failure)?;
         drop(line);
         self.show(&report, &report, &terminal::report(&report, COLUMNS))?;
         let ending = Ending::of_run(&report, &self.conditions.require);
         if let Some(html) = html {
             html.write(&Comparison::of_one(&entry.name, report))?;
         }
-        Ok(ending.code())
+        Ok(self.interrupt.code_or(ending.code()))
     }
 
     /// The highest rate that holds.
@@ -314,7 +323,10 @@ impl Call {
         let mut line = Line::new();
         let objectives = &self.conditions.find_rate;
         let arrivals = self.conditions.arrivals();
-        let mut watch = |progress| line.show(progress);
+        let mut watch = |progress| {
+            line.show(progress);
+            self.interrupt.flow()
+        };
         let found = find_rate(&entry.plan, arrivals, objectives, &mut watch).map_err(failure)?;
         drop(line);
         self.show(&found, &found, "")?;
@@ -340,11 +352,15 @@ impl Call {
                 line.show(format_args!(
                     "{mode} {round} of {rounds}, {name}: {progress}"
                 ));
+                self.interrupt.flow()
             };
+            if self.interrupt.came() {
+                break;
+            }
             held.push(Contest::hold(mode, entries, rounds, &mut told).map_err(failure)?);
         }
         drop(line);
-        let comparison = Comparison::of(rounds, held);
+        let comparison = Comparison::of(held);
         let tolerance = self.conditions.tolerance / 100.0;
         let changes = baseline.map(|baseline| baseline.changes(&comparison, tolerance));
         let changes = changes
@@ -363,7 +379,8 @@ impl Call {
         if let Some(html) = html {
             html.write(&comparison)?;
         }
-        Ok(Ending::of_comparison(&comparison, &self.conditions.require, &changes).code())
+        let ending = Ending::of_comparison(&comparison, &self.conditions.require, &changes);
+        Ok(self.interrupt.code_or(ending.code()))
     }
 
     /// Everything that is to be run, by mode.
@@ -495,6 +512,7 @@ impl std::fmt::Display for With<'_> {
 fn failure(error: LoadError) -> Failure {
     match error {
         LoadError::Plan(error) => Failure::Usage(error.to_string()),
+        LoadError::Interrupted => Failure::Interrupted,
         error => Failure::Run(error.into()),
     }
 }

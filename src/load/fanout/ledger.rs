@@ -304,7 +304,7 @@ mod tests {
         let mut plan = Plan::new(endpoint, Mode::Fanout { any_prefix: false });
         (plan.amount, plan.warmup) = (Amount::Count(10), std::time::Duration::ZERO);
         plan.timeout = std::time::Duration::from_nanos(1_000);
-        let mut watcher = |_| {};
+        let mut watcher = |_| std::ops::ControlFlow::Continue(());
         let mut run = Run::connecting(&plan, &mut watcher);
         run.warm_up(0, 0);
         let mut ledger = Ledger::new(16);

@@ -1,0 +1,52 @@
+//! Ctrl-C and SIGTERM: measuring ends, and what was seen so far is printed. A second one ends at once.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use crate::cli::INTERRUPTED;
+
+/// Whether somebody has had enough.
+#[derive(Debug, Clone)]
+pub(super) struct Interrupt {
+    came: Arc<AtomicBool>,
+}
+
+impl Interrupt {
+    /// Takes both signals over.
+    pub(super) fn take() -> io::Result<Self> {
+        let came = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            // In this order: the first one sets the flag, and from then on the default is in force.
+            flag::register_conditional_default(signal, Arc::clone(&came))?;
+            flag::register(signal, Arc::clone(&came))?;
+        }
+        Ok(Self { came })
+    }
+
+    /// Whether it came.
+    pub(super) fn came(&self) -> bool {
+        self.came.load(Ordering::Relaxed)
+    }
+
+    /// The exit code: its own, or `code` where nobody interrupted.
+    pub(super) fn code_or(&self, code: ExitCode) -> ExitCode {
+        match self.came() {
+            true => ExitCode::from(INTERRUPTED),
+            false => code,
+        }
+    }
+
+    /// What a watcher says.
+    pub(super) fn flow(&self) -> ControlFlow<()> {
+        match self.came() {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+}
