@@ -22,8 +22,8 @@ use super::schedule::Arrivals;
 const PRECISION: f64 = 1.05;
 /// As many probes at the most, a minute of probes of a second each.
 const PROBES_MAX: usize = 40;
-/// A probe of fewer requests says nothing: no lower rate is tried.
-const REQUESTS_MIN: f64 = 10.0;
+/// A probe of fewer requests cannot tell keeping up from falling behind: no lower rate is tried.
+const REQUESTS_MIN: f64 = 100.0;
 /// A probe must answer this share of what its schedule asked, less what chance does to it.
 const KEPT_UP: f64 = 0.98;
 
@@ -38,6 +38,8 @@ pub struct Found {
     pub rate_per_s: Option<f64>,
     /// The lowest rate that failed; none where all held up to the highest that was tried.
     pub failed_per_s: Option<f64>,
+    /// The lowest rate that could be tried: a probe of its length would have too few requests at less.
+    pub least_per_s: f64,
     /// Whether the generator was the limit in the lowest probe that failed: the server may do more.
     pub generator_was_the_limit: bool,
     /// What was tried, in order.
@@ -128,6 +130,7 @@ impl Search<'_> {
             objectives: self.objectives.iter().map(Objective::to_string).collect(),
             rate_per_s: rate,
             failed_per_s: bounds.failed,
+            least_per_s: least,
             generator_was_the_limit: self.probes.iter().any(|probe| {
                 Some(probe.rate_per_s) == bounds.failed && probe.generator_was_the_limit
             }),

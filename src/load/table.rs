@@ -269,7 +269,11 @@ impl fmt::Display for Found {
         }
         match self.rate_per_s {
             Some(rate) => write!(f, "  found      {} /s holds", Grouped(whole(rate)))?,
-            None => write!(f, "  found      no rate holds")?,
+            None => write!(
+                f,
+                "  found      no rate holds; below {} /s a probe has too few requests to tell, so measure longer (-d) for less",
+                Grouped(whole(self.least_per_s))
+            )?,
         }
         if let Some(failed) = self.failed_per_s {
             write!(f, ", {} /s does not", Grouped(whole(failed)))?;
