@@ -200,6 +200,12 @@ fn a_threshold_that_is_missed_has_an_exit_code_of_its_own() {
     assert_eq!(call(&["--rounds", "2"], &[&quick, &nobody]), Some(1));
     assert_eq!(call(&["--require", "errors<1"], &[&nobody]), Some(3));
     assert_eq!(call(&["--require", "p99<60s"], &[&nobody]), Some(3));
+    // There is nothing to divide by, and so no ratio that would hold.
+    let dead_first = [nobody.as_str(), quick.as_str()];
+    assert_eq!(
+        call(&["--rounds", "2", "--require", "ratio>0.1"], &dead_first),
+        Some(3)
+    );
     exits(
         &["echo", &slow, "-n", "2", "-c", "1", "--require", "p50<1ms"],
         3,
@@ -269,12 +275,10 @@ fn a_baseline_is_compared_by_more_than_chance() {
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.contains("BETTER"), "{text}");
 
-    // With three rounds no difference could be told.
+    // With three rounds no difference could be told: that is said before anybody waits for it.
     std::fs::write(&file, measure(&quick, "3").stdout).unwrap();
-    let output = against(&slow, &["--rounds", "3"]);
-    assert_eq!(output.status.code(), Some(2), "--rounds is there twice");
     let it = format!("it={slow}");
-    let output = bench(&[
+    let three = [
         "echo",
         &it,
         "--rounds",
@@ -285,12 +289,9 @@ fn a_baseline_is_compared_by_more_than_chance() {
         "1",
         "--baseline",
         path,
-    ]);
-    assert_eq!(output.status.code(), Some(0));
-    assert!(
-        String::from_utf8_lossy(&output.stdout).contains("too few rounds"),
-        "{output:?}"
-    );
+    ];
+    exits(&three, 2, "3 rounds before and 3 now are too few");
+    std::fs::write(&file, measure(&quick, "4").stdout).unwrap();
 
     // What is not comparable is refused, what can be before anything is measured.
     for (args, why) in [
@@ -397,7 +398,7 @@ fn wrong_usage_says_what_would_be_right() {
         (&["conn"], "ENDPOINT"),
         (
             &["conn", "127.0.0.1:9", "--rounds", "0"],
-            "--rounds must be between 1 and 1000",
+            "--rounds must be between 1 and 100",
         ),
         (
             &["conn", "127.0.0.1:9", "--require", "p99<5"],
@@ -412,6 +413,36 @@ fn wrong_usage_says_what_would_be_right() {
             "needs several endpoints, or a --baseline",
         ),
         (&["conn", "127.0.0.1:9", "--tolerance", "5"], "--baseline"),
+        (
+            &["conn", "127.0.0.1:9", "127.0.0.1:9?size=5"],
+            "is there twice: give them names",
+        ),
+        (
+            &["exec", "127.0.0.1:9", "--payload", "x"],
+            "--payload means nothing in `bench exec`",
+        ),
+        (
+            &["udp", "127.0.0.1:9", "--expect", "5"],
+            "--expect means nothing in `bench udp`",
+        ),
+        (
+            &["conn", "127.0.0.1:9", "--find-rate", "ratio>1"],
+            "there is no ratio",
+        ),
+        (
+            &["conn", "a\x1b[2Jb=127.0.0.1:9"],
+            r"a\x1b[2Jb=127.0.0.1:9 has characters",
+        ),
+        (
+            &["hold", "127.0.0.1:9", "--baseline", "x"],
+            "has no rate that could be compared",
+        ),
+        (&["conn", "127.0.0.1:9", "-d", "0"], "the time to measure"),
+        (
+            &["conn", "time://127.0.0.1:9"],
+            "`bench conn` cannot ask udp://127.0.0.1:9",
+        ),
+        (&["conn", "ehco://127.0.0.1:9"], "perhaps `echo` was meant"),
         (
             &[
                 "conn",

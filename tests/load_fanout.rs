@@ -713,10 +713,13 @@ fn the_command_line_says_what_it_saw_and_whether_it_was_well() {
     for (args, why) in [
         (&["-s", "7"][..], "the size of a line must be between 8"),
         (&["--pipeline", "65537"], "the pipeline's depth"),
-        (&["--expect", "eof"], "does not go with `bench fanout`"),
+        (
+            &["--expect", "eof"],
+            "--expect means nothing in `bench fanout`",
+        ),
         (
             &["--payload", "12345678"],
-            "does not go with `bench fanout`",
+            "--payload means nothing in `bench fanout`",
         ),
         (&["--hello", r"\q"], "after a backslash"),
     ] {

@@ -4,8 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::comparison::{Comparison, Contender};
 use super::figures::round;
+use super::plan::Plan;
 use super::report::{Report, SCHEMA};
-use super::statistic::{CONFIDENCE, Spread, chance};
+use super::statistic::{CONFIDENCE, ROUNDS_MAX, Spread, chance, least_chance};
+use crate::wire::Escaped;
 
 /// What `--json` of an earlier call said, as far as it is needed.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +24,9 @@ pub enum BaselineError {
     /// Of a version whose fields may mean something else.
     #[error("it has schema {0}, and this is schema {SCHEMA}: measure the baseline again")]
     Schema(u32),
+    /// More than can be weighed.
+    #[error("it has {0} rounds of one server, and more than {ROUNDS_MAX} are not weighed")]
+    Rounds(usize),
     /// It knows nothing of what is measured now.
     #[error("it has no {mode} of {name}, but {there}")]
     Missing {
@@ -31,6 +36,16 @@ pub enum BaselineError {
         name: String,
         /// What the file has.
         there: String,
+    },
+    /// So few that no difference at all could be told from chance.
+    #[error(
+        "{before} rounds before and {now} now are too few to tell a difference from chance: at least 4 and 4 (--rounds 4 … --json)"
+    )]
+    TooFew {
+        /// Rounds in the file.
+        before: usize,
+        /// Rounds to come.
+        now: usize,
     },
     /// It was measured in another way.
     #[error("its {mode} of {name} was measured with {what} {before}, and now it is {now}")]
@@ -79,6 +94,7 @@ struct EarlierReport {
 
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 struct EarlierLatency {
+    count: u64,
     p99: f64,
 }
 
@@ -102,7 +118,9 @@ struct Asked {
 }
 
 impl Setting {
-    fn of(report: &Report) -> Result<Self, serde_json::Error> {
+    /// As a report of `plan` will have it.
+    fn of(plan: &Plan) -> Result<Self, serde_json::Error> {
+        let report = Report::before(plan);
         serde_json::from_value(serde_json::to_value(report)?)
     }
 
@@ -171,6 +189,12 @@ impl Baseline {
         if earlier.schema != SCHEMA {
             return Err(BaselineError::Schema(earlier.schema));
         }
+        let contenders = earlier.contests.iter().flat_map(|one| &one.contenders);
+        if let Some(many) = contenders.map(|one| one.reports.len()).max()
+            && many > ROUNDS_MAX
+        {
+            return Err(BaselineError::Rounds(many));
+        }
         if !earlier.contests.is_empty() {
             return Ok(Self {
                 contests: earlier.contests,
@@ -188,21 +212,50 @@ impl Baseline {
         })
     }
 
-    /// Whether it has what is about to be measured: by mode and name.
-    pub fn has(&self, mode: &str, name: &str) -> Result<(), BaselineError> {
-        self.find(mode, name).map(|_| ())
+    /// Whether it has what is about to be measured in so many rounds, by mode and name, and measured it so.
+    pub fn has(
+        &self,
+        mode: &str,
+        name: &str,
+        plan: &Plan,
+        now: usize,
+    ) -> Result<(), BaselineError> {
+        let contender = self.find(mode, name)?;
+        let before = contender.reports.len();
+        if least_chance(before, now) > 1.0 - CONFIDENCE {
+            return Err(BaselineError::TooFew { before, now });
+        }
+        let setting = Setting::of(plan)?;
+        let Some(report) = contender.reports.first() else {
+            return Ok(());
+        };
+        let parts = report.setting.parts().into_iter().zip(setting.parts());
+        for ((what, before), (_, now)) in parts {
+            if before != now {
+                return Err(BaselineError::Setting {
+                    mode: mode.to_owned(),
+                    name: name.to_owned(),
+                    what,
+                    before: Escaped(before.as_bytes()).to_string(),
+                    now,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// What has changed for each server; a difference of less than `tolerance` (a share of 1) is none.
-    pub fn changes(&self, now: &Comparison, tolerance: f64) -> Result<Vec<Change>, BaselineError> {
+    pub fn changes(&self, now: &Comparison, tolerance: f64) -> Vec<Change> {
         let mut changes = Vec::new();
         for contest in &now.contests {
             for contender in &contest.contenders {
-                let before = self.find(contest.mode, &contender.name)?;
-                changes.extend(before.change(contest.mode, contender, tolerance)?);
+                let before = self.find(contest.mode, &contender.name).ok();
+                changes.extend(
+                    before.and_then(|before| before.change(contest.mode, contender, tolerance)),
+                );
             }
         }
-        Ok(changes)
+        changes
     }
 
     fn find(&self, mode: &str, name: &str) -> Result<&EarlierContender, BaselineError> {
@@ -221,7 +274,8 @@ impl Baseline {
                 mode: mode.to_owned(),
                 name: name.to_owned(),
                 there: all()
-                    .map(|(mode, contender)| format!("{mode} of {}", contender.name))
+                    .map(|(mode, one)| format!("{mode} of {}", one.name))
+                    .map(|text| Escaped(text.as_bytes()).to_string())
                     .collect::<Vec<_>>()
                     .join(", "),
             })
@@ -229,85 +283,65 @@ impl Baseline {
 }
 
 impl EarlierContender {
-    fn change(
-        &self,
-        mode: &'static str,
-        now: &Contender,
-        tolerance: f64,
-    ) -> Result<Option<Change>, BaselineError> {
-        let (Some(before), Some(present)) = (self.reports.first(), now.reports.first()) else {
-            return Ok(None);
+    fn change(&self, mode: &'static str, now: &Contender, tolerance: f64) -> Option<Change> {
+        let is_open = self.reports.first()?.setting.schedule.is_some();
+        // Where the rate is given, how long it took says more; a round without an answer took for ever.
+        let figure = |rate: f64, count: u64, p99: f64| match (is_open, count) {
+            (false, _) => rate,
+            (true, 0) => f64::INFINITY,
+            (true, _) => p99,
         };
-        let setting = Setting::of(present)?;
-        for ((what, before), (_, now_is)) in before.setting.parts().into_iter().zip(setting.parts())
-        {
-            if before != now_is {
-                return Err(BaselineError::Setting {
-                    mode: mode.to_owned(),
-                    name: now.name.clone(),
-                    what,
-                    before,
-                    now: now_is,
-                });
-            }
-        }
-        let is_open = setting.schedule.is_some();
-        // Where the rate is given, how long it took says more.
-        let figure = |rate: f64, p99: f64| if is_open { p99 } else { rate };
         let before = self.reports.iter();
         let earlier: Vec<f64> = before
-            .map(|report| figure(report.rate_per_s, report.latency_us.p99))
+            .map(|one| figure(one.rate_per_s, one.latency_us.count, one.latency_us.p99))
             .collect();
         let present = now.reports.iter();
         let later: Vec<f64> = present
-            .map(|report| figure(report.rate_per_s, report.latency_us.p99))
+            .map(|one| figure(one.rate_per_s, one.latency_us.count, one.latency_us.p99))
             .collect();
-        let (Some(before), Some(is)) = (
-            Spread::of(earlier.iter().copied()),
-            Spread::of(later.iter().copied()),
-        ) else {
-            return Ok(None);
-        };
-        let ratio = if before.median > 0.0 {
-            is.median / before.median
-        } else {
-            0.0
-        };
+        let before = Spread::of(earlier.iter().copied())?;
+        let is = Spread::of(later.iter().copied())?;
         let chance = chance(&earlier, &later);
-        Ok(Some(Change {
+        let rounds = (earlier.len(), later.len());
+        Some(Change {
             mode,
             name: now.name.clone(),
             metric: if is_open { "p99" } else { "rate" },
             before,
             now: is,
-            ratio: round(ratio, 4),
+            ratio: round(is.median / before.median, 4),
             chance: round(chance, 4),
             verdict: Verdict::of(
-                ratio,
+                (before.median, is.median),
                 chance,
                 tolerance,
-                (earlier.len(), later.len()),
+                rounds,
                 is_open,
             ),
-        }))
+        })
     }
 }
 
 impl Verdict {
     fn of(
-        ratio: f64,
-        found: f64,
+        (before, now): (f64, f64),
+        chance: f64,
         tolerance: f64,
-        (before, now): (usize, usize),
+        (rounds_before, rounds_now): (usize, usize),
         less_is_better: bool,
     ) -> Self {
-        // What complete separation would amount to.
-        let apart = |count: usize, from: f64| vec![from; count];
-        if chance(&apart(before, 0.0), &apart(now, 1.0)) > 1.0 - CONFIDENCE {
+        if least_chance(rounds_before, rounds_now) > 1.0 - CONFIDENCE {
             return Self::TooFew;
         }
-        let differs = found <= 1.0 - CONFIDENCE && (ratio - 1.0).abs() > tolerance;
-        match (differs, (ratio > 1.0) == less_is_better) {
+        // Written so that nothing, and no answer at all, can be compared too.
+        let is_far = match before.is_finite() {
+            true => (now - before).abs() > tolerance * before,
+            false => now.is_finite(),
+        };
+        match (
+            chance <= 1.0 - CONFIDENCE && is_far,
+            (now > before) == less_is_better,
+        ) {
             (false, _) => Self::Same,
             (true, true) => Self::Worse,
             (true, false) => Self::Better,
@@ -321,7 +355,9 @@ mod tests {
 
     #[test]
     fn a_verdict_needs_rounds_and_a_difference() {
-        let of = |ratio, chance, rounds, less| Verdict::of(ratio, chance, 0.05, rounds, less);
+        let of = |ratio, chance, rounds, less| {
+            Verdict::of((100.0, 100.0 * ratio), chance, 0.05, rounds, less)
+        };
         assert_eq!(of(0.5, 0.01, (7, 7), false), Verdict::Worse);
         assert_eq!(of(1.5, 0.01, (7, 7), false), Verdict::Better);
         assert_eq!(of(1.5, 0.01, (7, 7), true), Verdict::Worse);
@@ -331,6 +367,13 @@ mod tests {
         assert_eq!(of(0.5, 0.1, (3, 3), false), Verdict::TooFew);
         assert_eq!(of(0.5, 0.1, (1, 9), false), Verdict::TooFew);
         assert_eq!(of(0.5, 0.02, (4, 4), false), Verdict::Worse);
+        let never = f64::INFINITY;
+        let of = |before, now, less| Verdict::of((before, now), 0.01, 0.05, (7, 7), less);
+        assert_eq!(of(100.0, never, true), Verdict::Worse);
+        assert_eq!(of(never, 100.0, true), Verdict::Better);
+        assert_eq!(of(0.0, 100.0, false), Verdict::Better);
+        assert_eq!(of(100.0, 0.0, false), Verdict::Worse);
+        assert_eq!(of(0.0, 0.0, false), Verdict::Same);
     }
 
     #[test]

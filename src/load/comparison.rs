@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::LoadError;
 use super::book::Errors;
+use super::objective::Metric;
 use super::plan::Plan;
 use super::progress::Progress;
 use super::report::{Report, SCHEMA};
@@ -58,10 +59,10 @@ pub struct Contender {
 pub struct Figures {
     /// Answers a second.
     pub rate_per_s: Spread,
-    /// The latency that half of the requests had at most, in microseconds.
-    pub p50_us: Spread,
-    /// The latency that 99 % of the requests had at most, in microseconds.
-    pub p99_us: Spread,
+    /// The latency that half of the requests had at most, in microseconds; none where nobody was answered.
+    pub p50_us: Option<Spread>,
+    /// The latency that 99 % of the requests had at most, likewise.
+    pub p99_us: Option<Spread>,
     /// Answers per second of the server's processor time, where it was watched.
     pub per_cpu_s: Option<Spread>,
     /// Failures in all rounds together, those of warm-ups included.
@@ -75,8 +76,8 @@ pub struct Figures {
 pub struct Ratios {
     /// Above 1: answers more a second.
     pub rate: Spread,
-    /// Below 1: answers sooner.
-    pub p99: Spread,
+    /// Below 1: answers sooner; none where one of them did not answer.
+    pub p99: Option<Spread>,
     /// Above 1: needs less processor time for an answer; none where one of them was not watched.
     pub per_cpu: Option<Spread>,
 }
@@ -185,10 +186,11 @@ impl Contender {
 impl Figures {
     fn of(reports: &[Report]) -> Option<Self> {
         let of = |figure: fn(&Report) -> f64| Spread::of(reports.iter().map(figure));
+        let latency = |metric: Metric| Spread::of(reports.iter().filter_map(|one| metric.of(one)));
         Some(Self {
             rate_per_s: of(|report| report.rate_per_s)?,
-            p50_us: of(|report| report.latency_us.p50)?,
-            p99_us: of(|report| report.latency_us.p99)?,
+            p50_us: latency(Metric::P50),
+            p99_us: latency(Metric::P99),
             per_cpu_s: Spread::of(reports.iter().filter_map(Report::per_cpu)),
             errors: reports.iter().fold(Errors::default(), |all, report| {
                 all.and(&report.errors).and(&report.warmup_errors)
@@ -213,7 +215,7 @@ impl Ratios {
         };
         Some(Self {
             rate: of(|report| Some(report.rate_per_s))?,
-            p99: of(|report| Some(report.latency_us.p99))?,
+            p99: of(|report| Metric::P99.of(report)),
             per_cpu: of(Report::per_cpu),
         })
     }

@@ -95,12 +95,12 @@ pub fn forecast(plan: &Plan, target: &Target, means: &Means) -> Vec<Concern> {
 }
 
 fn descriptors(plan: &Plan, means: &Means) -> Option<Concern> {
-    let wanted = plan.connections as u64 + OTHER_DESCRIPTORS;
+    let wanted = at_once(plan) + OTHER_DESCRIPTORS;
     (plan.mode != Mode::Udp && wanted > means.descriptors).then(|| Concern {
         is_certain: true,
         what: format!(
             "{} connections want {} descriptors, and this process may have {}",
-            Grouped(plan.connections as u64),
+            Grouped(at_once(plan)),
             Grouped(wanted),
             Grouped(means.descriptors)
         ),
@@ -113,11 +113,11 @@ fn descriptors(plan: &Plan, means: &Means) -> Option<Concern> {
 
 fn server_descriptors(plan: &Plan, means: &Means) -> Option<Concern> {
     let may = means.server_descriptors?;
-    (plan.mode != Mode::Udp && plan.connections as u64 >= may).then(|| Concern {
+    (plan.mode != Mode::Udp && at_once(plan) >= may).then(|| Concern {
         is_certain: true,
         what: format!(
             "{} connections at once, and the server's process may have {} descriptors",
-            Grouped(plan.connections as u64),
+            Grouped(at_once(plan)),
             Grouped(may)
         ),
         remedy: "start it with a higher `ulimit -n`".to_owned(),
@@ -128,7 +128,7 @@ fn server_descriptors(plan: &Plan, means: &Means) -> Option<Concern> {
 fn ports_at_once(plan: &Plan, target: &SocketAddr, means: &Means) -> Option<Concern> {
     let each = ports_of_each(means);
     let sources = sources(plan);
-    let wanted = plan.connections as u64;
+    let wanted = at_once(plan);
     (wanted > each * sources).then(|| Concern {
         is_certain: true,
         what: format!(
@@ -214,9 +214,9 @@ fn tracking(plan: &Plan, means: &Means) -> Option<Concern> {
     let wanted = match (plan.mode, plan.amount) {
         // Each connection keeps its entry for a while after its end.
         (Mode::Conn { .. }, Amount::Count(count)) => count,
-        _ => plan.connections as u64,
+        _ => at_once(plan),
     };
-    (used + wanted > max).then(|| Concern {
+    (used.saturating_add(wanted) > max).then(|| Concern {
         is_certain: false,
         what: format!(
             "the firewall tracks {} connections of {} at the most, and {} more are to come",
@@ -227,6 +227,11 @@ fn tracking(plan: &Plan, means: &Means) -> Option<Concern> {
         remedy: "raise net.netfilter.nf_conntrack_max, or exempt these ports with a NOTRACK rule"
             .to_owned(),
     })
+}
+
+/// Connections that are open at once; in `fanout` the speaker's, too.
+fn at_once(plan: &Plan) -> u64 {
+    plan.connections as u64 + u64::from(matches!(plan.mode, Mode::Fanout { .. }))
 }
 
 fn sources(plan: &Plan) -> u64 {
@@ -258,12 +263,13 @@ fn more_sources(target: &SocketAddr, count: u64) -> String {
 }
 
 impl Means {
-    /// As they are now, for a run to `target` from `sources`.
+    /// As they are now, for a run of `plan` to `target` by who may have so many `descriptors`.
     pub fn of_this_machine(plan: &Plan, target: &Target, descriptors: u64) -> Self {
+        let ports = port_range(&read("/proc/sys/net/ipv4/ip_local_port_range"));
+        let ports = ports.unwrap_or(32_768..=60_999);
         Self {
-            ports: port_range(&read("/proc/sys/net/ipv4/ip_local_port_range"))
-                .unwrap_or(32_768..=60_999),
-            reserved: count_ports(&read("/proc/sys/net/ipv4/ip_local_reserved_ports")),
+            reserved: count_ports(&read("/proc/sys/net/ipv4/ip_local_reserved_ports"), &ports),
+            ports,
             waiting: match target {
                 Target::Tcp(address) => {
                     let table = match address.ip().to_canonical() {
@@ -305,12 +311,13 @@ fn port_range(text: &str) -> Option<RangeInclusive<u16>> {
     Some(ports.next()?.ok()?..=ports.next()?.ok()?)
 }
 
-/// How many ports a list such as `8080,9148-9150` has.
-fn count_ports(text: &str) -> u64 {
+/// How many ports a list such as `8080,9148-9150` has within a range.
+fn count_ports(text: &str, within: &RangeInclusive<u16>) -> u64 {
+    let (start, end) = (u64::from(*within.start()), u64::from(*within.end()));
     let ports = text.trim().split(',').filter_map(|part| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
-        Some(last.checked_sub(first)? + 1)
+        Some((last.min(end) + 1).saturating_sub(first.max(start)))
     });
     ports.sum()
 }
@@ -529,8 +536,12 @@ mod tests {
     fn what_the_kernel_tells_is_read() {
         assert_eq!(port_range("32768\t60999\n"), Some(32_768..=60_999));
         assert_eq!(port_range(""), None);
-        assert_eq!(count_ports("8080,9148-9150\n"), 4);
-        assert_eq!(count_ports("\n"), 0);
+        assert_eq!(count_ports("8080,9148-9150\n", &(1..=65_535)), 4);
+        assert_eq!(
+            count_ports("1024-32767,60000-65535\n", &(32_768..=60_999)),
+            1_000
+        );
+        assert_eq!(count_ports("\n", &(1..=65_535)), 0);
         let limits = "Limit                     Soft Limit           Hard Limit\nMax open files            1024                 4096                 files\n";
         assert_eq!(soft_limit(limits), Some(1_024));
         let table = "  sl  local_address rem_address   st\n   0: 0100007F:8000 0100007F:2328 06 x\n   1: 0100007F:8001 0100007F:2328 01 x\n   2: 0100007F:8002 0100007F:2329 06 x\n";

@@ -93,6 +93,10 @@ impl Responses {
             parse(&self.carry)?
         };
         if let Some((taken, next)) = parsed {
+            // However it was cut, too long is too long.
+            if taken > max {
+                return Err(Kind::WrongAnswer);
+            }
             self.carry.clear();
             self.part = next;
             return Ok(taken - had);
@@ -137,7 +141,12 @@ fn body(headers: &[httparse::Header<'_>]) -> Result<Part, Kind> {
         all.find(|header| header.name.eq_ignore_ascii_case(name))
             .map(|header| header.value)
     };
-    if let Some(coding) = named("transfer-encoding") {
+    // Of several such lines the last one tells, as if they were one (RFC 9110, 5.3).
+    let coding = headers
+        .iter()
+        .rfind(|header| header.name.eq_ignore_ascii_case("transfer-encoding"))
+        .map(|header| header.value);
+    if let Some(coding) = coding {
         let last = coding
             .rsplit(|byte| *byte == b',')
             .next()

@@ -17,6 +17,7 @@ use super::process::Usage;
 use super::schedule::Arrivals;
 use super::source::SOURCES_MAX;
 use super::udp;
+use crate::config::nearest;
 use crate::wire::Seal;
 
 /// Everything a run is told.
@@ -199,6 +200,9 @@ pub enum PlanError {
         "{0:?} is no endpoint: write tcp://HOST:PORT, HOST:PORT, echo://HOST:PORT, http://HOST/PATH, unix:///PATH or echo+unix:///PATH"
     )]
     Endpoint(String),
+    /// Nothing that is known.
+    #[error("there is no {0}://{1}")]
+    Scheme(String, String),
     /// Something that is spoken through TLS.
     #[error("{0:?}: bench does not speak TLS; ask the server behind it, over http:// or tcp://")]
     Tls(String),
@@ -222,6 +226,8 @@ pub const CONNECTIONS_MAX: usize = 1 << 20;
 pub const SIZE_BYTES_MAX: usize = 16 << 20;
 /// All that one connection may have in flight: it is one slice in memory.
 pub const IN_FLIGHT_BYTES_MAX: usize = 64 << 20;
+/// The start times of all that is in flight, some 1 GiB at the most.
+pub const IN_FLIGHT_MAX: usize = 1 << 26;
 /// The ring of start times of one connection.
 pub const PIPELINE_MAX: usize = 1 << 16;
 /// What one connection can ask in about an hour.
@@ -284,6 +290,16 @@ impl Plan {
             self.pipeline.saturating_mul(self.size),
             IN_FLIGHT_BYTES_MAX,
         )?;
+        bounds(
+            "all that is in flight",
+            self.connections.saturating_mul(self.pipeline),
+            IN_FLIGHT_MAX,
+        )?;
+        bounds("the size of a hello", self.hello.len() + 1, SIZE_BYTES_MAX)?;
+        if let Some(text) = &self.text {
+            bounds("the size of a message", text.len(), SIZE_BYTES_MAX)?;
+            debug_assert_eq!(text.len(), self.size, "a text has its own size");
+        }
         if matches!(self.mode, Mode::Conn { .. } | Mode::Hold) {
             bounds("the pipeline's depth in this mode", self.pipeline, 1)?;
         }
@@ -357,6 +373,14 @@ impl Plan {
             && !(rate > 0.0 && rate <= RATE_MAX)
         {
             return Err(PlanError::Rate(rate.to_string()));
+        }
+        if self.amount == Amount::For(Duration::ZERO) {
+            return Err(PlanError::Bounds {
+                what: "the time to measure in nanoseconds",
+                min: 1,
+                max: u64::MAX,
+                given: 0,
+            });
         }
         if self.timeout.is_zero() {
             return Err(PlanError::Bounds {
@@ -438,11 +462,15 @@ impl FromStr for Endpoint {
         let malformed = || PlanError::Endpoint(text.to_owned());
         let (scheme, rest) = text.split_once("://").unwrap_or(("tcp", text));
         // A service or a transport, or both: only the transport matters here.
-        let transport = match scheme.split_once('+') {
-            Some((_, transport)) => transport,
-            None if matches!(scheme, "unix" | "unixgram" | "udp" | "fd") => scheme,
-            None => "tcp",
+        let (name, transport) = match scheme.split_once('+') {
+            Some((service, transport)) => (service, Some(transport)),
+            None => (scheme, None),
         };
+        let usual = SCHEMES.iter().find(|(known, _)| *known == name);
+        let Some((_, usual)) = usual else {
+            return Err(PlanError::Scheme(name.to_owned(), meant(name)));
+        };
+        let transport = transport.unwrap_or(usual);
         // The options of a served endpoint mean nothing to who asks it.
         let address = rest.split_once('?').map_or(rest, |(address, _)| address);
         let with_port;
@@ -482,6 +510,35 @@ impl FromStr for Endpoint {
             "unix" => Ok(Self::Unix(PathBuf::from(address))),
             _ => Err(PlanError::Transport(text.to_owned())),
         }
+    }
+}
+
+/// What may stand before `://`, and what it is served over where that is not said.
+const SCHEMES: [(&str, &str); 16] = [
+    ("tcp", "tcp"),
+    ("udp", "udp"),
+    ("unix", "unix"),
+    ("http", "tcp"),
+    ("https", "tcp"),
+    ("echo", "tcp"),
+    ("discard", "tcp"),
+    ("upper", "tcp"),
+    ("greeting", "tcp"),
+    ("chat", "tcp"),
+    ("command", "tcp"),
+    ("file", "tcp"),
+    ("time", "udp"),
+    ("ipmsg", "udp"),
+    ("unixgram", "unixgram"),
+    ("fd", "fd"),
+];
+
+/// What was probably meant by a scheme that nobody knows.
+fn meant(name: &str) -> String {
+    let known = SCHEMES.map(|(name, _)| name);
+    match nearest(name, &known) {
+        Some(near) => format!(": perhaps `{near}` was meant"),
+        None => format!(": write one of {}", known.join(", ")),
     }
 }
 

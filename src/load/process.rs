@@ -15,7 +15,7 @@ pub struct Usage {
     pub cpu: u64,
     /// Bytes of memory: their proportional share of what they map.
     pub memory: u64,
-    /// How often they went to sleep by themselves.
+    /// How often those that are alive went to sleep by themselves.
     pub sleeps: u64,
 }
 
@@ -42,8 +42,14 @@ impl Usage {
     }
 
     fn add(&mut self, pid: u32, children: &mut Vec<u32>) -> Option<()> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let mut threads = 0;
-        self.memory += kibibytes(&format!("/proc/{pid}/smaps_rollup"), "Pss:")? * 1024;
+        // Who has ended and was not yet waited for has no memory left.
+        self.memory += match kibibytes(&format!("/proc/{pid}/smaps_rollup"), "Pss:") {
+            Some(kibibytes) => kibibytes * 1024,
+            None if is_zombie(&stat) => 0,
+            None => return None,
+        };
         for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
             let task = task.path();
             // A thread may end between being listed and being read.
@@ -61,12 +67,16 @@ impl Usage {
                     .filter_map(|pid| pid.parse::<u32>().ok()),
             );
         }
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let [own, ended] = times(&stat).unwrap_or_default();
         // Threads are told exactly while they live; the sum with those that have ended, to a clock tick.
         self.cpu += threads.max(own) + ended;
         Some(())
     }
+}
+
+fn is_zombie(stat: &str) -> bool {
+    stat.rsplit_once(')')
+        .is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'))
 }
 
 /// Nanoseconds on a processor of all threads of a process, and of its children that have ended and were

@@ -324,6 +324,17 @@ impl Report {
         }
     }
 
+    /// Of a run that has not begun: what is known of it then.
+    pub(super) fn before(plan: &Plan) -> Self {
+        let held = Held {
+            asked: plan.connections,
+            held: 0,
+        };
+        let none = Latencies::new();
+        let generator = Generator::new(CpuTime::default(), 0, 0, &none, &none);
+        Self::new(plan, Book::new(plan), held, 0, generator)
+    }
+
     /// Adds what the server's process used: before the run, when measuring began, and now; `wall`
     /// nanoseconds were measured.
     pub(super) fn join_server(
@@ -376,9 +387,23 @@ impl Report {
         terms
     }
 
+    /// Requests answered a second while measuring: in `fanout` lines, not deliveries.
+    pub fn answered_per_s(&self) -> f64 {
+        if self.elapsed_s > 0.0 {
+            round(self.requests.answered as f64 / self.elapsed_s, 1)
+        } else {
+            0.0
+        }
+    }
+
     /// Answers per second of the server's processor time, where that is known.
     pub fn per_cpu(&self) -> Option<f64> {
         self.server.as_ref()?.per_cpu_s
+    }
+
+    /// Whether the server's processes were to be watched.
+    pub(super) fn is_watched(&self) -> bool {
+        !self.pids.is_empty()
     }
 
     /// Whether anything failed, at any time.

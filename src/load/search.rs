@@ -20,8 +20,10 @@ use super::schedule::Arrivals;
 
 /// When the answer is exact enough: the lowest rate that failed is at most this much above it.
 const PRECISION: f64 = 1.05;
-/// As many probes at the most, a minute of probes of a second each.
+/// As many probes at the most to find a rate …
 const PROBES_MAX: usize = 40;
+/// … and to see it hold again.
+const CONFIRMATIONS_MAX: usize = 10;
 /// A probe of fewer requests cannot tell keeping up from falling behind: no lower rate is tried.
 const REQUESTS_MIN: f64 = 100.0;
 /// A probe must answer this share of what its schedule asked, less what chance does to it.
@@ -113,7 +115,7 @@ impl Search<'_> {
         // The last that held, held once; it must hold again, or a little less must.
         let mut rate = bounds.held;
         while let Some(again) = rate
-            && self.probes.len() < PROBES_MAX + PROBES_MAX / 4
+            && self.probes.len() < PROBES_MAX + CONFIRMATIONS_MAX
         {
             let (held, report) = self.probe(again)?;
             if held {
@@ -148,7 +150,7 @@ impl Search<'_> {
         let report = super::run_watched(&plan, self.watcher)?;
         match report.interrupted {
             true => Err(LoadError::Interrupted),
-            false => Ok(report.rate_per_s),
+            false => Ok(report.answered_per_s()),
         }
     }
 
@@ -185,7 +187,7 @@ impl Search<'_> {
         let held = broken.is_empty();
         self.probes.push(Probe {
             rate_per_s: rate,
-            answered_per_s: report.rate_per_s,
+            answered_per_s: report.answered_per_s(),
             latency_us: report.latency_us,
             broken,
             generator_was_the_limit: report.generator.was_the_limit,
@@ -201,8 +203,12 @@ fn kept_up(report: &Report) -> bool {
     let late = (report.requests.late + report.requests.unanswered) as f64;
     // What is in flight when time is up is late without anybody's fault: a mean latency's worth, and
     // three standard deviations of a count. What no connection has taken yet is not in flight.
-    let room = report.connections.asked as f64 * report.pipeline as f64;
-    let in_flight = (report.rate_per_s * report.latency_us.mean / 1e6).min(room);
+    let room = match report.deliveries {
+        // One speaker, whose lines need no free connection each.
+        Some(_) => f64::INFINITY,
+        None => report.connections.asked as f64 * report.pipeline as f64,
+    };
+    let in_flight = (report.answered_per_s() * report.latency_us.mean / 1e6).min(room);
     late <= asked * (1.0 - KEPT_UP) + in_flight + 3.0 * in_flight.sqrt() + 1.0
 }
 

@@ -3,6 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// More measurements of one thing are not weighed exactly: the counts of orders would not fit.
+pub const ROUNDS_MAX: usize = 100;
+
 /// How sure an interval is to hold the true median, and when a difference is taken for one.
 pub const CONFIDENCE: f64 = 0.95;
 
@@ -97,6 +100,13 @@ pub fn chance(one: &[f64], other: &[f64]) -> f64 {
     (2.0 * tail / all).min(1.0)
 }
 
+/// What [`chance`] is where all of `m` measurements lie on one side of all of `n`: the least there is.
+pub fn least_chance(m: usize, n: usize) -> f64 {
+    // Two of all binomial(m + n, n) orders.
+    let orders: f64 = (1..=n).map(|k| (m + k) as f64 / k as f64).product();
+    (2.0 / orders).min(1.0)
+}
+
 /// In how many orders of `m` and `n` things the first kind wins 0, 1, 2 … of all pairs.
 fn orders(m: usize, n: usize) -> Vec<f64> {
     // `ways[j]`: for as many of the first kind as were laid so far and `j` of the second.
@@ -163,6 +173,25 @@ mod tests {
         // Counted out over all 462 orders of five and six.
         let p = chance(&[1.1, 2.2, 3.3, 4.4, 5.5], &[3.1, 4.1, 5.1, 6.1, 7.1, 8.1]);
         assert!(near(p, 58.0 / 462.0), "{p}");
+    }
+
+    #[test]
+    fn the_least_chance_is_that_of_sets_that_do_not_overlap() {
+        for (m, n) in [
+            (1, 1),
+            (1, 9),
+            (3, 3),
+            (4, 4),
+            (7, 5),
+            (ROUNDS_MAX, ROUNDS_MAX),
+        ] {
+            let found = chance(&vec![0.0; m], &vec![1.0; n]);
+            let least = least_chance(m, n);
+            assert!(
+                (found - least).abs() <= 1e-9 * least,
+                "{m} {n}: {found} {least}"
+            );
+        }
     }
 
     #[test]

@@ -62,8 +62,8 @@ impl Contest {
         )?;
         let columns = Columns::of(&self.contenders);
         columns.fmt_head(f)?;
-        for contender in &self.contenders {
-            columns.fmt_row(f, contender, rounds)?;
+        for (place, contender) in self.contenders.iter().enumerate() {
+            columns.fmt_row(f, place, contender, rounds)?;
         }
         let limited = self.contenders.iter().filter_map(|one| one.figures);
         if limited
@@ -132,6 +132,7 @@ impl Columns {
     fn fmt_row(
         &self,
         f: &mut fmt::Formatter<'_>,
+        place: usize,
         contender: &Contender,
         rounds: usize,
     ) -> fmt::Result {
@@ -140,7 +141,7 @@ impl Columns {
             return writeln!(f, "  {name:width$}  nothing was measured");
         };
         write!(f, "  {name:width$}")?;
-        let one = || "1".to_owned();
+        let one = || if place == 0 { "1" } else { "–" }.to_owned();
         match self.has_ratios {
             true => {
                 let by = contender
@@ -170,8 +171,8 @@ impl Columns {
         writeln!(
             f,
             "  {:>9}  {:>9}  {:>6}  {}",
-            Micros(figures.p50_us.median),
-            Micros(figures.p99_us.median),
+            micros(figures.p50_us),
+            micros(figures.p99_us),
             Grouped(figures.errors.total),
             match figures.generator_was_the_limit {
                 0 => "had time".to_owned(),
@@ -205,6 +206,14 @@ fn short(name: &str) -> String {
     }
 }
 
+/// Nobody was answered in no time.
+fn micros(spread: Option<Spread>) -> String {
+    spread.map_or_else(
+        || "–".to_owned(),
+        |spread| Micros(spread.median).to_string(),
+    )
+}
+
 fn rates(spread: &Spread) -> String {
     format!(
         "{} ({} to {})",
@@ -224,19 +233,22 @@ fn ratio(spread: &Spread) -> String {
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let figure = |spread: &Spread| match self.metric {
+            "p99" if spread.median.is_infinite() => "never".to_owned(),
             "p99" => Micros(spread.median).to_string(),
             _ => format!("{} /s", Grouped(whole(spread.median))),
         };
         write!(
             f,
-            "{} of {}: {} {} before, {} now, {:.3} of it",
+            "{} of {}: {} {} before, {} now",
             self.mode,
             short(&self.name),
             self.metric,
             figure(&self.before),
             figure(&self.now),
-            self.ratio
         )?;
+        if self.ratio.is_finite() {
+            write!(f, ", {:.3} of it", self.ratio)?;
+        }
         match self.verdict {
             Verdict::TooFew => f.write_str(
                 "; too few rounds to tell from chance: four on each side at least (--rounds)",

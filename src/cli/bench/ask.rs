@@ -113,6 +113,24 @@ pub(super) struct Fanout {
     pub(super) any_prefix: Option<bool>,
 }
 
+impl Message {
+    /// What was said and none of the modes heeds: a command is its own message, who is only held says
+    /// nothing, and datagrams and lines have to begin with their number.
+    pub(super) fn unheeded(&self, modes: &[ModeName]) -> Option<&'static str> {
+        use ModeName::{Conn, Echo, Exec, Fanout, Udp};
+        let said = [
+            ("size", self.size.is_some(), &[Conn, Echo, Udp, Fanout][..]),
+            ("payload", self.payload.is_some(), &[Conn, Echo]),
+            ("expect", self.expect.is_some(), &[Conn, Echo, Exec]),
+        ];
+        said.into_iter()
+            .find(|(_, is_said, heeding)| {
+                *is_said && !modes.iter().any(|mode| heeding.contains(mode))
+            })
+            .map(|(name, ..)| name)
+    }
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(super) enum CloseArg {
     ClientRst,

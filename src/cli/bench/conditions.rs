@@ -9,6 +9,7 @@ use super::ask::Asked;
 use crate::cli::Failure;
 use crate::config::parse_duration;
 use crate::load::objective::Objective;
+use crate::load::statistic::ROUNDS_MAX;
 use crate::load::{Amount, Arrivals, Endpoint, Mode, Model, Plan, SourceRange};
 
 /// The warm-up of a run by duration.
@@ -16,8 +17,6 @@ const WARMUP: Duration = Duration::from_millis(200);
 /// Where nothing else was said.
 const CONNECTIONS: usize = 50;
 const MEMBERS: usize = 100;
-/// As often as is worth waiting for.
-const ROUNDS_MAX: usize = 1_000;
 /// Rounds of a comparison, where nothing else was said: enough for an interval of 95 %.
 const ROUNDS: usize = 7;
 

@@ -1,13 +1,26 @@
 //! Bytes and sizes as they are typed.
 
+use std::fs::File;
+use std::io::Read;
+
 use crate::cli::Failure;
 use crate::load::Expect;
+use crate::load::plan::SIZE_BYTES_MAX;
 
 /// Text as it is typed, or the contents of a file.
 pub(super) fn bytes_of(text: &str) -> Result<Vec<u8>, Failure> {
     if let Some(path) = text.strip_prefix('@') {
-        return std::fs::read(path)
-            .map_err(|error| Failure::Usage(format!("{path} cannot be read: {error}")));
+        let mut bytes = Vec::new();
+        // One byte more, so that too much is noticed and not cut.
+        let most = SIZE_BYTES_MAX as u64 + 1;
+        let read = File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes));
+        return match read {
+            Ok(len) if len > SIZE_BYTES_MAX => Err(Failure::Usage(format!(
+                "{path} is too long: at most {SIZE_BYTES_MAX} bytes"
+            ))),
+            Ok(_) => Ok(bytes),
+            Err(error) => Err(Failure::Usage(format!("{path} cannot be read: {error}"))),
+        };
     }
     unescaped(text).map_err(Failure::Usage)
 }

@@ -288,12 +288,36 @@ impl Call {
             let why = "`bench hold` has no rate that could be compared with a --baseline";
             return Err(Failure::Usage(why.to_owned()));
         }
+        for (at, target) in self.targets.iter().enumerate() {
+            if self.targets[..at].iter().any(|one| one.name == target.name) {
+                let why = format!(
+                    "{} is there twice: give them names, as in a=URL b=URL",
+                    target.name
+                );
+                return Err(Failure::Usage(why));
+            }
+        }
+        for (at, mode) in self.modes.iter().enumerate() {
+            if self.modes[..at].contains(mode) {
+                let why = format!("--mode names {} twice", mode.name());
+                return Err(Failure::Usage(why));
+            }
+        }
+        if let Some(said) = self.ask.message.unheeded(&self.modes) {
+            let names: Vec<_> = self.modes.iter().map(|mode| mode.name()).collect();
+            let why = format!("--{said} means nothing in `bench {}`", names.join(","));
+            return Err(Failure::Usage(why));
+        }
+        let is_ratio = |objective: &Objective| objective.metric == Metric::Ratio;
+        if conditions.find_rate.iter().any(is_ratio) {
+            let why = "--find-rate looks at one server: there is no ratio";
+            return Err(Failure::Usage(why.to_owned()));
+        }
         if !conditions.find_rate.is_empty() && self.modes.len() * self.targets.len() > 1 {
             let why = "--find-rate searches in one mode and for one server at a time";
             return Err(Failure::Usage(why.to_owned()));
         }
         let is_lonely = self.targets.len() < 2 && conditions.baseline.is_none();
-        let is_ratio = |objective: &Objective| objective.metric == Metric::Ratio;
         if is_lonely && conditions.require.iter().any(is_ratio) {
             let why = "--require ratio… needs several endpoints, or a --baseline";
             return Err(Failure::Usage(why.to_owned()));
@@ -363,10 +387,7 @@ impl Call {
         let comparison = Comparison::of(held);
         let tolerance = self.conditions.tolerance / 100.0;
         let changes = baseline.map(|baseline| baseline.changes(&comparison, tolerance));
-        let changes = changes
-            .transpose()
-            .map_err(|wrong| self.no_baseline(&wrong))?
-            .unwrap_or_default();
+        let changes = changes.unwrap_or_default();
         let result = With {
             comparison: &comparison,
             changes: &changes,
@@ -417,10 +438,13 @@ impl Call {
         let text = fs::read_to_string(path)
             .map_err(|wrong| Failure::Usage(format!("--baseline {}: {wrong}", path.display())))?;
         let no_baseline = |wrong| self.no_baseline(&wrong);
+        let rounds = self.conditions.rounds(self.targets.len());
         let baseline = Baseline::parse(&text).map_err(no_baseline)?;
         for (mode, entries) in contests {
             for entry in entries {
-                baseline.has(mode, &entry.name).map_err(no_baseline)?;
+                baseline
+                    .has(mode, &entry.name, &entry.plan, rounds)
+                    .map_err(no_baseline)?;
             }
         }
         Ok(Some(baseline))

@@ -7,6 +7,7 @@ use clap::Parser;
 use super::ask::Ask;
 use crate::config::{self, nearest, percent_decode};
 use crate::load::Endpoint;
+use crate::wire::Escaped;
 
 /// Whom to ask, what to call it, and what is asked of it alone.
 #[derive(Debug, Clone)]
@@ -24,6 +25,13 @@ impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        // It is printed on terminals, in tables, and beside what others are called.
+        let shown = Escaped(text.as_bytes()).to_string();
+        if shown.replace(r"\\", r"\") != text {
+            return Err(format!(
+                "{shown} has characters that a terminal would act on"
+            ));
+        }
         let (name, url) = match text.split_once('=') {
             // A name is a word: no `=` of a query and none of a path.
             Some((name, url)) if !name.is_empty() && !name.contains([':', '/', '?']) => {
@@ -177,6 +185,11 @@ mod tests {
             ("echo://127.0.0.1:1?size=x", "'x' for '--size <BYTES>'"),
             ("echo://127.0.0.1:1?payload=%G0", "%25"),
             ("n=", "is no endpoint"),
+            (
+                "a\x1b[2Jb=127.0.0.1:1",
+                r"a\x1b[2Jb=127.0.0.1:1 has characters",
+            ),
+            ("a\u{202e}b=127.0.0.1:1", "a terminal would act on"),
             ("https://127.0.0.1", "does not speak TLS"),
         ] {
             let wrong = text.parse::<Target>().unwrap_err();

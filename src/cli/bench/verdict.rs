@@ -40,16 +40,15 @@ impl Ending {
     ) -> Self {
         let mut ending = Self::default();
         for contest in &comparison.contests {
-            for contender in &contest.contenders {
+            for (place, contender) in contest.contenders.iter().enumerate() {
                 let figures = contender.figures.as_ref();
                 ending.has_errors |= figures.is_some_and(|figures| figures.errors.total > 0);
                 let whose = format!("{} of {}", contest.mode, contender.name);
                 for objective in required {
                     let figure = match objective.metric {
-                        Metric::Ratio => match ratio(contender, changes, contest.mode) {
-                            None => continue,
-                            ratio => ratio,
-                        },
+                        // The first has nobody to be compared with but its earlier self.
+                        Metric::Ratio if place == 0 && changes.is_empty() => continue,
+                        Metric::Ratio => ratio(contender, changes, contest.mode),
                         metric => middle(contender, metric),
                     };
                     ending.require(objective, figure, &whose);
@@ -93,15 +92,15 @@ impl Ending {
     }
 }
 
-/// To the baseline where there is one, else to the first contender, who has none to himself.
+/// To the baseline where there is one, else to the first contender; none where there is nothing to divide
+/// by, which holds nothing.
 fn ratio(contender: &Contender, changes: &[Change], mode: &str) -> Option<f64> {
-    let change = changes.iter().find(|change| {
-        change.mode == mode && change.name == contender.name && change.metric == "rate"
-    });
-    match change {
-        Some(change) => Some(change.ratio),
-        None => contender.ratios.map(|ratios| ratios.rate.median),
+    if changes.is_empty() {
+        return contender.ratios.map(|ratios| ratios.rate.median);
     }
+    let mut changes = changes.iter();
+    let change = changes.find(|change| change.mode == mode && change.name == contender.name)?;
+    Some(change.ratio)
 }
 
 /// The median over the rounds; of errors, all of them.

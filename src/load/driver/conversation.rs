@@ -5,7 +5,7 @@ use std::io;
 use mio::event::Event;
 use rustix::io::Errno;
 
-use super::{Driver, Step};
+use super::{Driver, HELPING, Step};
 use crate::load::answer::Judge;
 use crate::load::book::{Kind, Phase, nanos};
 use crate::load::crowd::{Guest, Stage};
@@ -47,7 +47,7 @@ impl Driver<'_> {
     /// Reads until there is no more, and compares; `to_the_end` when a short read proves nothing.
     #[inline]
     pub(super) fn read(&mut self, index: usize, to_the_end: bool) -> Step {
-        loop {
+        for _ in 0..HELPING {
             let Some(guest) = self.crowd.guest(index) else {
                 return Step::Wait;
             };
@@ -56,7 +56,8 @@ impl Driver<'_> {
                 Ok(0)
                     if guest.talk.may_end(&self.judge)
                         && guest.stamps.first_byte > 0
-                        && !self.run.plan.mode.keeps() =>
+                        && !self.run.plan.mode.keeps()
+                        && guest.more == 0 =>
                 {
                     guest.stamps.last_byte = self.run.watch.nanos();
                     // Its one request is answered; `leave` takes the end of it out of the sums.
@@ -123,6 +124,17 @@ impl Driver<'_> {
                 return Step::Wait;
             }
         }
+        self.read_on(index)
+    }
+
+    /// It had its helping: the others come first, and then it again.
+    #[cold]
+    fn read_on(&mut self, index: usize) -> Step {
+        let token = self.crowd.token(index);
+        if !self.unread.contains(&token) {
+            self.unread.push(token);
+        }
+        Step::Wait
     }
 
     /// A length may have come, and the output behind it waits for our word (C2).
@@ -279,6 +291,12 @@ impl Driver<'_> {
     }
 
     pub(super) fn attend(&mut self) {
+        for token in std::mem::take(&mut self.unread) {
+            if let Some(index) = self.crowd.index(token) {
+                let step = self.read(index, true);
+                self.settle(index, step);
+            }
+        }
         let events = self.lookout.take();
         for event in &events {
             if event.token() == ALARM {

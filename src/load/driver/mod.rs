@@ -11,6 +11,7 @@ mod conversation;
 
 use std::time::Duration;
 
+use mio::Token;
 use rustix::io::Errno;
 
 use crate::load::LoadError;
@@ -26,6 +27,8 @@ use crate::load::run::{Run, Watcher};
 
 /// One read takes at most this much; also what is read at once of a long answer.
 const READ_BYTES: usize = 256 * 1024;
+/// Reads of one connection before the others have their turn, and the clock is looked at.
+const HELPING: usize = 16;
 /// Deadlines are looked at this often at most, and at least.
 const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
@@ -50,6 +53,8 @@ pub struct Driver<'p> {
     lookout: Lookout,
     incoming: Box<[u8]>,
     crowd: Crowd,
+    /// Connections that had their helping, and may have more to be read: for that no edge will come.
+    unread: Vec<Token>,
     next_look: u64,
 }
 
@@ -75,6 +80,7 @@ impl<'p> Driver<'p> {
             lookout: Lookout::new(run.watch, plan.spin, plan.model != Model::Closed)?,
             incoming: vec![0; READ_BYTES].into_boxed_slice(),
             crowd: Crowd::new(plan.connections, plan.pipeline),
+            unread: Vec::new(),
             next_look: 0,
             run,
         })
@@ -148,7 +154,8 @@ impl<'p> Driver<'p> {
     }
 
     fn wait(&mut self, now: u64) -> Result<(), LoadError> {
-        let must_go_on = !self.crowd.young.is_empty()
+        let must_go_on = !self.unread.is_empty()
+            || !self.crowd.young.is_empty()
             || !self.crowd.vacant.is_empty() && self.may_dial() && !self.keeps_time_by_dialling();
         let until = if must_go_on {
             now

@@ -183,6 +183,9 @@ impl<'p> Fanout<'p> {
 
     fn attend(&mut self) {
         for index in std::mem::take(&mut self.unread) {
+            if let Some(guest) = self.room.guest(index) {
+                guest.is_unread = false;
+            }
             self.read(index, true);
         }
         let events = self.lookout.take();
@@ -243,7 +246,11 @@ impl<'p> Fanout<'p> {
                 return;
             }
         }
-        self.unread.push(index);
+        if let Some(guest) = self.room.guest(index)
+            && !std::mem::replace(&mut guest.is_unread, true)
+        {
+            self.unread.push(index);
+        }
     }
 
     fn report(self, now: u64) -> Report {

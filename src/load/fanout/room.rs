@@ -30,6 +30,8 @@ pub(super) enum Seat {
 #[derive(Debug)]
 pub(super) struct Guest {
     pub(super) stream: Stream,
+    /// Whether it had its helping, and is read again before anything else happens.
+    pub(super) is_unread: bool,
     /// How many bytes of the hello were sent.
     pub(super) greeted: usize,
     /// Of the speaker nothing is heard: whether a server lets it hear itself is its own affair.
@@ -118,6 +120,7 @@ impl Room {
         };
         self.seats[index] = Seat::Taken(Guest {
             stream,
+            is_unread: false,
             greeted: 0,
             ear: Ear::new(due),
         });

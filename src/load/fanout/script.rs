@@ -4,7 +4,7 @@
 //! name), which is the same for everybody and learned from the first line that is heard. From then on
 //! what is in flight lies in memory as it must arrive, so that an ear compares it where it lies.
 
-use crate::load::message::{number_of, write_message};
+use crate::load::message::{NUMBER_BYTES, number_of, write_message};
 use crate::load::payload::Payload;
 use crate::load::plan::IN_FLIGHT_BYTES_MAX;
 
@@ -164,7 +164,8 @@ impl Script {
     }
 
     /// A line is one of ours that went wrong if it has a number of ours where that belongs, or has
-    /// the right length and agrees with one that is due in more than half of its bytes.
+    /// the right length and agrees with one that is due in more than half of its bytes, and of its
+    /// number: what another run said may well have the same bytes behind another number.
     fn wrong_or_notice(&mut self, line: &[u8], due: u64) -> Meaning {
         let Some(frame) = &self.frame else {
             return Meaning::Notice;
@@ -181,8 +182,11 @@ impl Script {
         if text.len() == self.size {
             for number in (due..self.next).take(GARBLED_MAX) {
                 write_message(&mut self.scratch, number, &self.payload);
-                let same = self.scratch.iter().zip(text).filter(|(a, b)| a == b);
-                if same.count() > self.size / 2 {
+                let same = |upto: usize| {
+                    let pairs = self.scratch[..upto].iter().zip(text);
+                    pairs.filter(|(a, b)| a == b).count()
+                };
+                if same(self.size) > self.size / 2 && same(NUMBER_BYTES) > NUMBER_BYTES / 2 {
                     return Meaning::Wrong;
                 }
             }

@@ -178,10 +178,10 @@ fn rounds(contest: &Contest) -> Vec<Row> {
             Some(words::spread(&one.figures?.rate_per_s))
         }),
         of("half within, µs", |one| {
-            Some(words::spread(&one.figures?.p50_us))
+            Some(words::spread(&one.figures?.p50_us?))
         }),
         of("99 % within, µs", |one| {
-            Some(words::spread(&one.figures?.p99_us))
+            Some(words::spread(&one.figures?.p99_us?))
         }),
         of("answers per second of processor", |one| {
             Some(words::spread(&one.figures?.per_cpu_s?))

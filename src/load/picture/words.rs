@@ -180,8 +180,8 @@ fn relative(name: &str, first: &str, mode: &str, ratios: &Ratios) -> String {
     } else {
         format!("{name} answered {times} as {first}")
     };
-    if ratios.p99.median > 0.0 {
-        let times = factors(&ratios.p99);
+    if let Some(p99) = &ratios.p99 {
+        let times = factors(p99);
         text += &format!("; its 99th percentile of latency is {times} times as long");
     }
     text + "."
