@@ -519,7 +519,10 @@ fn the_json_has_the_fields_that_scripts_read() {
         "count max mean p50 p90 p99 p99_9"
     );
     assert_eq!(keys(&json["connections"]), "asked held");
-    assert_eq!(keys(&json["requests"]), "answered asked late unanswered");
+    assert_eq!(
+        keys(&json["requests"]),
+        "answered asked came late unanswered"
+    );
     assert_eq!(
         keys(&json["generator"]),
         "busy_share cpu_share lag_us processor_share queued_share turn_us was_the_limit"

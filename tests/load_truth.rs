@@ -13,6 +13,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use onepoll::load::objective::Objective;
 use onepoll::load::stopwatch::Stopwatch;
 use onepoll::load::{self, Amount, Arrivals, Close, Mode, Model, Plan, Report};
 
@@ -234,5 +235,84 @@ fn requests_that_never_found_a_connection_are_counted_and_the_run_ends() {
             assert_eq!(report.requests.asked, 50, "{report}");
             assert_eq!(report.errors.timeout, 50, "{report}");
         }
+    }
+}
+
+/// An echo that hangs up on each connection after so many messages, and then listens no more.
+fn dies_after(messages: usize) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().take(2) {
+            thread::spawn(move || {
+                let mut stream = stream.unwrap();
+                stream.set_nodelay(true).unwrap();
+                let mut message = [0; 64];
+                for _ in 0..messages {
+                    if stream.read_exact(&mut message).is_err() {
+                        return;
+                    }
+                    stream.write_all(&message).unwrap();
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn a_server_that_dies_is_not_as_fast_as_it_was_before() {
+    let mut plan = Plan::new(dies_after(100).to_string().parse().unwrap(), Mode::Echo);
+    (plan.connections, plan.warmup) = (2, Duration::ZERO);
+    plan.amount = Amount::For(Duration::from_millis(500));
+    let report = load::run(&plan).unwrap();
+    assert_eq!(report.requests.answered, 200, "{report}");
+    assert_eq!(report.elapsed_s, 0.5, "{report}");
+    assert_eq!(report.rate_per_s, 400.0, "{report}");
+}
+
+#[test]
+fn whom_nobody_was_left_to_ask_is_not_forgotten() {
+    for amount in [Amount::Count(100), Amount::For(Duration::from_millis(200))] {
+        let mut plan = Plan::new(dies_after(10).to_string().parse().unwrap(), Mode::Echo);
+        (plan.connections, plan.warmup) = (2, Duration::ZERO);
+        (plan.amount, plan.model) = (amount, open(500.0, Arrivals::Constant));
+        let report = load::run(&plan).unwrap();
+        let requests = report.requests;
+        assert_eq!((requests.asked, requests.answered), (100, 20), "{report}");
+        assert_eq!(requests.unanswered, 80, "{report}");
+        // Four of five took for ever.
+        let fast: Objective = "p50<60s".parse().unwrap();
+        assert!(!fast.holds(fast.metric.of(&report)), "{report}");
+        assert!((report.rate_per_s - 100.0).abs() < 1.0, "{report}");
+    }
+}
+
+#[test]
+fn a_server_that_takes_its_time_and_keeps_up_has_the_rate_it_was_asked() {
+    let mut plan = Plan::new(
+        server(|_, at| at + 200_000_000)
+            .to_string()
+            .parse()
+            .unwrap(),
+        Mode::Echo,
+    );
+    plan.connections = 100;
+    plan.model = open(200.0, Arrivals::Constant);
+    plan.amount = Amount::For(Duration::from_millis(400));
+    plan.warmup = Duration::from_millis(300);
+    let report = load::run(&plan).unwrap();
+    // Half of those that were asked in this time are answered after it; as many come of those before.
+    assert!(report.requests.late >= 30, "{report}");
+    assert!((150.0..=201.0).contains(&report.rate_per_s), "{report}");
+}
+
+#[test]
+fn so_many_requests_take_as_many_gaps() {
+    let address = server(|_, at| at);
+    for count in [1, 2, 5] {
+        let model = open(20.0, Arrivals::Constant);
+        let report = run(address, Mode::Echo, model, 2, Amount::Count(count));
+        assert!(report.rate_per_s <= 20.01, "{report}");
     }
 }

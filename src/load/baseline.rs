@@ -226,10 +226,9 @@ impl Baseline {
             return Err(BaselineError::TooFew { before, now });
         }
         let setting = Setting::of(plan)?;
-        let Some(report) = contender.reports.first() else {
-            return Ok(());
-        };
-        let parts = report.setting.parts().into_iter().zip(setting.parts());
+        let reports = contender.reports.iter();
+        let parts =
+            reports.flat_map(|report| report.setting.parts().into_iter().zip(setting.parts()));
         for ((what, before), (_, now)) in parts {
             if before != now {
                 return Err(BaselineError::Setting {

@@ -173,9 +173,10 @@ pub struct Phases {
 
 /// Decides what counts, and counts it. Times are nanoseconds of the run's stopwatch.
 ///
-/// With [`Amount::For`] an answer counts towards the rate when it *came* while measuring. With
-/// [`Amount::Count`], and always in the open model, a request counts when it *began* then (was meant
-/// to), so that the sum is exact.
+/// With [`Amount::For`] an answer counts towards the rate when it *came* while measuring, whenever it was
+/// asked for: else a server that keeps up, but takes its time, would seem slower than it was asked.
+/// In sums and latencies a request of the open model, and of [`Amount::Count`], counts when it *began*
+/// then (was meant to), so that they are exact.
 #[derive(Debug)]
 pub struct Book {
     amount: Amount,
@@ -192,7 +193,9 @@ pub struct Book {
     last: u64,
     /// Requests begun, of those that count.
     pub asked: u64,
-    /// Whole and right answers while measuring.
+    /// Whole and right answers that came while measuring: what the rate is of.
+    pub came: u64,
+    /// Whole and right answers that came while measuring, to what counts.
     pub answers: u64,
     /// In a fan-out, where an answer is a line that everybody has: whole and right lines that members
     /// heard while measuring, one for each member.
@@ -238,6 +241,7 @@ impl Book {
             },
             last: 0,
             asked: 0,
+            came: 0,
             answers: 0,
             deliveries: matches!(plan.mode, Mode::Fanout { .. }).then_some(0),
             late: 0,
@@ -328,16 +332,24 @@ impl Book {
     /// Whole and right answers, `count` of them, to requests that began together.
     #[inline]
     pub fn answered(&mut self, began: u64, now: u64, count: u64) {
-        if !self.counts(began, now) {
-            return;
-        }
-        self.last = now;
         let nanos = now.saturating_sub(began);
-        if now < self.until {
-            self.answers += count;
+        let counts = self.counts(began, now);
+        let has_come = match self.amount {
+            Amount::For(_) => (self.since..self.until).contains(&now),
+            Amount::Count(_) => counts,
+        };
+        if has_come {
+            self.came += count;
             self.series.answered(now, nanos, count);
             self.longest_gap = self.longest_gap.max(now.saturating_sub(self.last_answer));
             self.last_answer = now;
+        }
+        if !counts {
+            return;
+        }
+        self.last = now;
+        if now < self.until {
+            self.answers += count;
         } else {
             self.late += count;
         }
@@ -356,7 +368,7 @@ impl Book {
 
     /// What the rate is of: deliveries in a fan-out, else answers.
     pub fn achieved(&self) -> u64 {
-        self.deliveries.unwrap_or(self.answers)
+        self.deliveries.unwrap_or(self.came)
     }
 
     /// A request that will not be answered.
@@ -385,10 +397,32 @@ impl Book {
         .count(kind);
     }
 
-    /// Measuring is over; returns how many nanoseconds it took.
-    pub fn end(&mut self, now: u64) -> u64 {
+    /// What the schedule still has, from the next on, will never be asked: there is nobody left to ask, or
+    /// to be asked.
+    pub fn lose_the_rest(&mut self, schedule: &mut Schedule) {
+        if self.since == u64::MAX {
+            // It never came to measuring.
+            return;
+        }
+        while self.left > 0 && schedule.next() < self.until {
+            let began = schedule.next();
+            if !self.take_due(Phase::Draining, began) {
+                return;
+            }
+            if began >= self.since {
+                self.unanswered += 1;
+            }
+            schedule.advance();
+        }
+        // So many requests take as many gaps, however soon the last was answered.
+        self.last = self.last.max(schedule.next());
+    }
+
+    /// Measuring is over; returns how many nanoseconds it took. A run by duration whose connections were
+    /// all gone before it was over took all its time: nobody was answered in the rest of it.
+    pub fn end(&mut self) -> u64 {
         let end = match self.amount {
-            Amount::For(_) => self.until.min(now),
+            Amount::For(_) => self.until,
             Amount::Count(_) => self.last,
         };
         self.longest_gap = self.longest_gap.max(end.saturating_sub(self.last_answer));

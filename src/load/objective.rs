@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::figures::{Grouped, Micros, whole};
 use super::report::Report;
 use crate::config::parse_duration;
 
@@ -76,18 +77,23 @@ const ORDERS: [(&str, Order); 4] = [
 ];
 
 impl Metric {
-    /// The figure of one run; none for a latency of nothing, and for what one run has not.
+    /// The figure of one run; none for a latency of nothing or of so many that were never answered, and for
+    /// what one run has not.
     pub fn of(self, report: &Report) -> Option<f64> {
         let latency = report.latency_us;
-        let us = |figure: f64| (latency.count > 0).then_some(figure);
+        let never = report.requests.unanswered as f64;
+        let lost = never / (latency.count as f64 + never);
+        // A request that was never answered took for ever: a share of them hides what is above it.
+        let us =
+            |share: f64, figure: f64| (latency.count > 0 && lost <= 1.0 - share).then_some(figure);
         match self {
             Self::Rate => Some(report.rate_per_s),
-            Self::Mean => us(latency.mean),
-            Self::P50 => us(latency.p50),
-            Self::P90 => us(latency.p90),
-            Self::P99 => us(latency.p99),
-            Self::P999 => us(latency.p99_9),
-            Self::Max => us(latency.max),
+            Self::Mean => us(1.0, latency.mean),
+            Self::P50 => us(0.5, latency.p50),
+            Self::P90 => us(0.9, latency.p90),
+            Self::P99 => us(0.99, latency.p99),
+            Self::P999 => us(0.999, latency.p99_9),
+            Self::Max => us(1.0, latency.max),
             Self::Errors => Some((report.errors.total + report.warmup_errors.total) as f64),
             Self::Ratio => None,
         }
@@ -107,6 +113,17 @@ impl Objective {
             Order::Above => figure > self.limit,
             Order::AtLeast => figure >= self.limit,
         })
+    }
+}
+
+impl Metric {
+    /// A figure with its unit.
+    pub fn shown(self, figure: f64) -> String {
+        match self {
+            _ if self.is_latency() => Micros(figure).to_string(),
+            Self::Ratio => format!("{figure:.3}"),
+            _ => Grouped(whole(figure)).to_string(),
+        }
     }
 }
 

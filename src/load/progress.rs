@@ -34,7 +34,7 @@ impl Progress {
             phase,
             measured,
             amount: plan.amount,
-            answers: book.answers,
+            answers: book.came,
             rate_per_s: if measured.is_zero() {
                 0.0
             } else {

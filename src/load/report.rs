@@ -166,6 +166,8 @@ pub struct Held {
 pub struct Requests {
     /// Begun while measuring.
     pub asked: u64,
+    /// Whole and right answers that came while measuring, whenever they were asked for: the rate is of these.
+    pub came: u64,
     /// Whole and right answers while measuring.
     pub answered: u64,
     /// Whole and right answers after the end: in the latencies, not in the rate.
@@ -305,6 +307,7 @@ impl Report {
                     // Answers of requests that began in the warm-up count towards the rate.
                     Amount::For(_) => book.answers + book.late + book.unanswered,
                 },
+                came: book.came,
                 answered: book.answers,
                 late: book.late,
                 unanswered: book.unanswered,
@@ -390,7 +393,7 @@ impl Report {
     /// Requests answered a second while measuring: in `fanout` lines, not deliveries.
     pub fn answered_per_s(&self) -> f64 {
         if self.elapsed_s > 0.0 {
-            round(self.requests.answered as f64 / self.elapsed_s, 1)
+            round(self.requests.came as f64 / self.elapsed_s, 1)
         } else {
             0.0
         }

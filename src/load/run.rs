@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use super::book::{Book, Phase, nanos};
 use super::histogram::Latencies;
-use super::plan::Plan;
+use super::plan::{Mode, Plan};
 use super::process::Usage;
 use super::progress::Progress;
 use super::report::{Generator, Held, Report};
@@ -153,7 +153,16 @@ impl<'p> Run<'p> {
     /// All that was seen.
     pub(super) fn report(mut self, now: u64, spun: u64, held: Held) -> Report {
         let wall = now.saturating_sub(self.cpu_at);
-        let elapsed = self.book.end(now);
+        if let Some(schedule) = &mut self.schedule
+            && !self.is_interrupted
+        {
+            self.book.lose_the_rest(schedule);
+        }
+        if self.plan.mode == Mode::Hold {
+            // Who holds nobody any more need not wait.
+            self.book.stop(now);
+        }
+        let elapsed = self.book.end();
         let generator = Generator::new(
             CpuTime::now().since(self.cpu),
             wall,

@@ -200,16 +200,12 @@ impl Search<'_> {
 /// percentile at first.
 fn kept_up(report: &Report) -> bool {
     let asked = report.requests.asked as f64;
-    let late = (report.requests.late + report.requests.unanswered) as f64;
-    // What is in flight when time is up is late without anybody's fault: a mean latency's worth, and
-    // three standard deviations of a count. What no connection has taken yet is not in flight.
-    let room = match report.deliveries {
-        // One speaker, whose lines need no free connection each.
-        Some(_) => f64::INFINITY,
-        None => report.connections.asked as f64 * report.pipeline as f64,
-    };
-    let in_flight = (report.answered_per_s() * report.latency_us.mean / 1e6).min(room);
-    late <= asked * (1.0 - KEPT_UP) + in_flight + 3.0 * in_flight.sqrt() + 1.0
+    let came = report.requests.came as f64;
+    // What is in flight when time is up is nobody's fault, as far as it takes its least time; more of it
+    // is a queue, which would excuse itself.
+    let least = report.spectrum.first().map_or(0.0, |point| point.us);
+    let in_flight = report.answered_per_s() * least / 1e6;
+    asked - came <= asked * (1.0 - KEPT_UP) + in_flight + 1.0
 }
 
 /// Between which rates the answer lies.

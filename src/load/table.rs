@@ -73,7 +73,7 @@ impl Contest {
         {
             writeln!(
                 f,
-                "  generator: it was the limit in so many rounds, and the server may do more; by the processor's time (/cpu s, with ?pid=) it does not matter"
+                "  generator: in as many rounds as that column says it was the limit, and the server may do more; its own processor time (/cpu s, by ?pid=) tells all the same"
             )?;
         }
         for contender in &self.contenders {
@@ -268,7 +268,7 @@ impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "the highest rate with {} and without errors, keeping up:",
+            "the highest rate with {} and without errors, keeping up; what fails is asked again, what is found held twice:",
             self.objectives.join(", ")
         )?;
         writeln!(
@@ -302,14 +302,19 @@ impl fmt::Display for Found {
 
 impl fmt::Display for Probe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Nobody was answered in no time.
+        let us = |figure: f64| match self.latency_us.count {
+            0 => "–".to_owned(),
+            _ => Micros(figure).to_string(),
+        };
         write!(
             f,
             "  {:>12}  {:>12}  {:>9}  {:>9}  {:>9}  {}",
             Grouped(whole(self.rate_per_s)),
             Grouped(whole(self.answered_per_s)),
-            Micros(self.latency_us.p50),
-            Micros(self.latency_us.p99),
-            Micros(self.latency_us.p99_9),
+            us(self.latency_us.p50),
+            us(self.latency_us.p99),
+            us(self.latency_us.p99_9),
             match self.broken.is_empty() {
                 true => "holds".to_owned(),
                 false => format!("not: {}", self.broken.join(", ")),

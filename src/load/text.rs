@@ -85,7 +85,7 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "   ({} {unit} in {:.3} s, after {:.3} s of warm-up{})",
-            Grouped(requests.answered),
+            Grouped(requests.came),
             self.elapsed_s,
             self.warmup_s,
             if self.interrupted {

@@ -74,7 +74,8 @@ impl Ending {
             self.has_missed = true;
             match figure {
                 Some(figure) => complain(format_args!(
-                    "{whose}: {objective} does not hold, it is {figure:.2}"
+                    "{whose}: {objective} does not hold, it is {}",
+                    objective.metric.shown(figure)
                 )),
                 None => complain(format_args!(
                     "{whose}: {objective} does not hold, there is no such figure"

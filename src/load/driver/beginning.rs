@@ -11,6 +11,9 @@ use crate::load::plan::{Mode, Model};
 use crate::load::schedule::Schedule;
 use crate::load::talk::Talk;
 
+/// Requests of the open model that are begun before answers are looked at.
+const HELPING_BEGUN: usize = 256;
+
 impl Driver<'_> {
     /// Everybody is connected: the first requests of `echo`.
     pub(super) fn start_everybody(&mut self) {
@@ -50,7 +53,7 @@ impl Driver<'_> {
             return;
         };
         let timeout = nanos(self.run.plan.timeout);
-        loop {
+        for _ in 0..HELPING_BEGUN {
             let now = self.run.watch.nanos();
             let began = schedule.next();
             if began > now {
@@ -122,7 +125,11 @@ impl Driver<'_> {
             }
             return;
         }
-        while self.may_dial() {
+        // With many ports in use one takes a millisecond: who is there already is not to wait for all.
+        for _ in 0..DIALLING_MAX {
+            if !self.may_dial() {
+                break;
+            }
             let Some(index) = self.crowd.vacant.pop_front() else {
                 break;
             };
