@@ -144,7 +144,7 @@ impl Errors {
 /// `Mode::Conn` begins with `WarmUp`; a warm-up of nothing ends at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
-    /// The connections of [`Mode::Echo`] are being opened; nobody asks yet.
+    /// The connections that stay are being opened; nothing that counts is asked yet.
     Connecting,
     /// Asking, and not counting, until then.
     WarmUp {

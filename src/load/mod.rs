@@ -103,8 +103,8 @@ pub fn run(plan: &Plan) -> Result<Report, LoadError> {
     run_watched(plan, &mut |_| ControlFlow::Continue(()))
 }
 
-/// The same, and says five times a second to `watcher` how far it is. Nothing is measured while `watcher`
-/// takes its time; when it says so, measuring ends, and the report is of what was seen so far.
+/// The same, and says five times a second to `watcher` how far it is. What `watcher` takes is in
+/// the latencies, so it must not wait; when it says so, measuring ends, and the report is of what was seen so far.
 pub fn run_watched(plan: &Plan, watcher: Watcher<'_>) -> Result<Report, LoadError> {
     plan.check()?;
     raise_descriptor_limit();

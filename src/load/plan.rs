@@ -220,7 +220,7 @@ pub enum PlanError {
     Source(SocketAddr, String),
 }
 
-/// As many connections as a local address has ports; more need several sources.
+/// Sixteen times as many as a local address has ports: with that many sources.
 pub const CONNECTIONS_MAX: usize = 1 << 20;
 /// A message that fits twice into what the kernel buffers would measure memory, not a server.
 pub const SIZE_BYTES_MAX: usize = 16 << 20;

@@ -18,7 +18,8 @@ use super::stopwatch::{CpuTime, Stopwatch};
 /// How often it is said how far a run is.
 const TICK: u64 = 200_000_000;
 
-/// Told now and then how far a run is, and says whether it is to go on; must not wait.
+/// Told now and then how far a run is, and says whether it is to go on. It must not wait: what it takes is in
+/// the latencies.
 pub type Watcher<'w> = &'w mut dyn FnMut(Progress) -> ControlFlow<()>;
 
 /// A run in progress.

@@ -40,6 +40,9 @@ impl Contest {
             Grouped(report.connections.asked as u64),
             report.model
         )?;
+        if self.mode == "hold" {
+            return self.fmt_held(f);
+        }
         let terms = self.terms();
         for (said, names) in &terms {
             match terms.len() {
@@ -74,6 +77,44 @@ impl Contest {
             writeln!(
                 f,
                 "  generator: in as many rounds as that column says it was the limit, and the server may do more; its own processor time (/cpu s, by ?pid=) tells all the same"
+            )?;
+        }
+        for contender in &self.contenders {
+            contender.fmt_errors(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl Contest {
+    /// Of connections that say nothing: how many stayed, the least of all rounds, and what each costs.
+    fn fmt_held(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = Columns::of(&self.contenders).name;
+        writeln!(
+            f,
+            "  {:width$}  {:>10}  {:>10}  {:>14}  {:>7}",
+            "server", "held", "asked", "B a connection", "errors"
+        )?;
+        for contender in &self.contenders {
+            let name = short(&contender.name);
+            let reports = || contender.reports.iter();
+            let held = reports().map(|report| report.connections.held as u64).min();
+            let asked = reports()
+                .map(|report| report.connections.asked as u64)
+                .max();
+            let costs =
+                reports().filter_map(|report| report.server.as_ref()?.memory_per_connection_bytes);
+            let cost = Spread::of(costs).map_or_else(
+                || "–".to_owned(),
+                |cost| Grouped(whole(cost.median)).to_string(),
+            );
+            let errors = contender.figures.map_or(0, |figures| figures.errors.total);
+            writeln!(
+                f,
+                "  {name:width$}  {:>10}  {:>10}  {cost:>14}  {:>7}",
+                Grouped(held.unwrap_or(0)),
+                Grouped(asked.unwrap_or(0)),
+                Grouped(errors)
             )?;
         }
         for contender in &self.contenders {

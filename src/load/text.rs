@@ -357,6 +357,13 @@ impl Report {
                 "             descriptors ran out: ask for fewer connections, or raise `ulimit -n`"
             )?;
         }
+        let ended = self.errors.short_answer + self.errors.reset;
+        if self.expect == "http" && self.mode == "echo" && ended > 0 {
+            writeln!(
+                f,
+                "             the server ended connections that were to stay: nginx does so after keepalive_requests (1,000)"
+            )?;
+        }
         Ok(())
     }
 
@@ -369,6 +376,8 @@ impl Report {
             generator.queued_share * 100.0,
             match generator.was_the_limit {
                 false => "",
+                _ if !generator.has_time() && generator.queued_share > generator.busy_share =>
+                    ": others had its processor, so these figures are the machine's as much as the server's",
                 _ if !generator.has_time() => ": it was the limit, the server may do more",
                 _ if generator.is_crowded() =>
                     ": it was the limit, since others had the rest of its only processor; the server may do more",

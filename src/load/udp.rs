@@ -27,8 +27,10 @@ use super::report::{Held, Report};
 use super::run::{Run, Watcher};
 use super::schedule::Schedule;
 
-/// How many numbers back an answer is still recognised as a late or a double one.
+/// How many numbers back an answer is still recognised as a late or a double one, at the least.
 const REMEMBERED: usize = 1 << 16;
+/// And at the most: some 130 MB.
+const REMEMBERED_MAX: usize = 1 << 22;
 /// At most so many are in flight: half of what is remembered.
 pub(super) const WINDOW_MAX: usize = REMEMBERED / 2;
 /// What a datagram holds at most over IPv4.
@@ -133,7 +135,7 @@ impl<'p> Udp<'p> {
             lookout,
             outgoing: vec![0; plan.size].into_boxed_slice(),
             incoming: vec![0; SIZE_BYTES_MAX + 1].into_boxed_slice(),
-            requests: vec![unused; REMEMBERED].into_boxed_slice(),
+            requests: vec![unused; remembered(plan)].into_boxed_slice(),
             next: 0,
             oldest: 0,
             highest: 0,
@@ -175,7 +177,7 @@ impl<'p> Udp<'p> {
         }
         self.next_look = now + nanos(LOOK);
         while self.oldest < self.next {
-            let request = &mut self.requests[slot(self.oldest)];
+            let request = &mut self.requests[self.slot(self.oldest)];
             if request.fate == Fate::Waiting {
                 if now.saturating_sub(request.sent) < nanos(self.run.plan.timeout) {
                     break;
@@ -220,19 +222,24 @@ impl<'p> Udp<'p> {
         true
     }
 
+    fn slot(&self, number: u64) -> usize {
+        // The remainder fits whatever it is cast to.
+        (number % self.requests.len() as u64) as usize
+    }
+
     fn has_room(&self) -> bool {
         let room = match self.run.plan.model {
             Model::Closed => self.run.plan.pipeline,
-            Model::Open { .. } => WINDOW_MAX,
+            Model::Open { .. } => self.requests.len() / 2,
         };
-        self.waiting < room && self.next - self.oldest < REMEMBERED as u64
+        self.waiting < room && self.next - self.oldest < self.requests.len() as u64
     }
 
     fn send_one(&mut self, began: u64, now: u64) {
         let number = self.next;
         self.next += 1;
         write_message(&mut self.outgoing, number, &self.payload);
-        self.requests[slot(number)] = Request {
+        self.requests[self.slot(number)] = Request {
             number,
             began,
             sent: now,
@@ -250,7 +257,7 @@ impl<'p> Udp<'p> {
             Err(errno) => {
                 // It did not leave: not lost on the way, but not answered either.
                 self.is_full = errno == Errno::AGAIN;
-                self.requests[slot(number)].fate = Fate::Unused;
+                self.requests[self.slot(number)].fate = Fate::Unused;
                 self.waiting -= 1;
                 self.run.book.lost(began, now);
                 self.run
@@ -279,7 +286,7 @@ impl<'p> Udp<'p> {
             number_of(answer).filter(|number| *number < self.next)
         } else {
             (self.oldest..self.next)
-                .find(|number| self.requests[slot(*number)].fate == Fate::Waiting)
+                .find(|number| self.requests[self.slot(*number)].fate == Fate::Waiting)
         };
         let Some(number) = number else {
             return self.wrong(now);
@@ -288,7 +295,7 @@ impl<'p> Udp<'p> {
         if *answer != *self.outgoing {
             return self.wrong(now);
         }
-        let request = &mut self.requests[slot(number)];
+        let request = &mut self.requests[self.slot(number)];
         if request.number != number {
             self.seen.late += 1;
             return;
@@ -324,7 +331,7 @@ impl<'p> Udp<'p> {
         };
         let look = match self.waiting {
             0 => u64::MAX,
-            _ => self.requests[slot(self.oldest)]
+            _ => self.requests[self.slot(self.oldest)]
                 .sent
                 .saturating_add(nanos(self.run.plan.timeout))
                 .max(self.next_look),
@@ -340,7 +347,16 @@ impl<'p> Udp<'p> {
     }
 }
 
-fn slot(number: u64) -> usize {
-    // The remainder fits whatever it is cast to.
-    (number % REMEMBERED as u64) as usize
+/// As many as can be waiting for their timeout at once, twice: in the open model a lost one is not to hold
+/// back those that come after it.
+fn remembered(plan: &Plan) -> usize {
+    match plan.model {
+        Model::Closed => REMEMBERED,
+        Model::Open { rate, .. } => {
+            let waiting = (2.0 * rate * plan.timeout.as_secs_f64()) as usize;
+            waiting
+                .clamp(REMEMBERED, REMEMBERED_MAX)
+                .next_power_of_two()
+        }
+    }
 }

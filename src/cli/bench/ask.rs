@@ -47,8 +47,9 @@ pub(super) struct Message {
     /// join the result
     #[arg(long, value_name = "PID,…", value_delimiter = ',')]
     pub(super) pid: Vec<u32>,
-    /// The secret of a server that challenges whoever connects (HMAC): the file's content, less one
-    /// newline at its end. Nobody else may be able to read it. The handshake counts into `connect`
+    /// The secret of a server that sends 32 random bytes to whoever connects, and awaits their HMAC: the
+    /// file's content, less one newline at its end; 16 bytes or more, which nobody else may be able to
+    /// read. The handshake counts into `connect`
     #[arg(long, value_name = "FILE")]
     pub(super) secret_file: Option<PathBuf>,
     /// With which digest the challenge is answered [default: sha256]

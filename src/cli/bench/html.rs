@@ -1,62 +1,67 @@
 //! A report as an HTML file: opened before the run, so that nobody waits for what cannot be kept.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Context;
 
-use crate::cli::{Failure, complain};
+use crate::cli::{Failure, complain, is_quiet};
 use crate::load::comparison::Comparison;
 use crate::load::picture;
 
-/// A file that can be written; what was in it stays until it is.
+/// A file that can be written; what was there stays until there is something better.
 #[derive(Debug)]
 pub(super) struct HtmlFile {
     path: PathBuf,
     file: File,
-    /// Whether it is to go if the run fails: it was not there before.
-    is_new: bool,
+    /// Where it is written first; a pipe or a device is written at once.
+    part: Option<PathBuf>,
 }
 
 impl HtmlFile {
     /// Wrong usage where it cannot be written.
     pub(super) fn open(path: PathBuf) -> Result<Self, Failure> {
-        let mut how = OpenOptions::new();
-        how.write(true);
-        let (file, is_new) = match how.clone().create_new(true).open(&path) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => (how.open(&path), false),
-            tried => (tried, true),
+        let is_special = fs::metadata(&path).is_ok_and(|about| !about.is_file());
+        let part = (!is_special).then(|| {
+            let mut name = path.clone().into_os_string();
+            name.push(".part");
+            PathBuf::from(name)
+        });
+        let tried = match &part {
+            Some(part) => File::create(part),
+            None => OpenOptions::new().write(true).open(&path),
         };
-        match file {
-            Ok(file) => Ok(Self { path, file, is_new }),
-            Err(error) => Err(Failure::Usage(format!(
+        let file = tried.map_err(|error| {
+            Failure::Usage(format!(
                 "--html {}: cannot be written: {error}",
                 path.display()
-            ))),
-        }
+            ))
+        })?;
+        Ok(Self { path, file, part })
     }
 
     /// Writes the page, and says where it is.
     pub(super) fn write(mut self, comparison: &Comparison) -> Result<(), Failure> {
         let page = picture::page(comparison);
-        // A pipe or a device has no length to cut.
-        if self.file.metadata().is_ok_and(|about| about.is_file()) {
-            self.file.set_len(0).context("--html")?;
-        }
+        let shown = self.path.display().to_string();
         self.file
             .write_all(page.as_bytes())
-            .with_context(|| format!("--html {}", self.path.display()))?;
-        self.is_new = false;
-        complain(format_args!("the pictures are in {}", self.path.display()));
+            .with_context(|| format!("--html {shown}"))?;
+        if let Some(part) = self.part.take() {
+            fs::rename(&part, &self.path).with_context(|| format!("--html {shown}"))?;
+        }
+        if !is_quiet() {
+            complain(format_args!("the pictures are in {shown}"));
+        }
         Ok(())
     }
 }
 
 impl Drop for HtmlFile {
     fn drop(&mut self) {
-        if self.is_new {
-            let _ = fs::remove_file(&self.path);
+        if let Some(part) = &self.part {
+            let _ = fs::remove_file(part);
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use crate::cli::is_quiet;
 
 /// The line. Nothing is written where nobody looks: not to a file, and not with `-q`.
@@ -23,10 +25,9 @@ impl Line {
         }
     }
 
-    /// Shows `text` instead of what was there. A terminal that does not take it is not waited for longer
-    /// than the kernel does.
+    /// Shows `text` instead of what was there. A terminal on hold (Ctrl-S) is not waited for.
     pub(super) fn show(&mut self, text: impl fmt::Display) {
-        if self.is_shown {
+        if self.is_shown && can_write() {
             let text: String = text.to_string().chars().take(CHARS_MAX).collect();
             let mut err = io::stderr().lock();
             let _ = write!(err, "{CLEAR}{text}").and_then(|()| err.flush());
@@ -34,9 +35,17 @@ impl Line {
     }
 }
 
+/// Whether standard error takes something without waiting.
+fn can_write() -> bool {
+    let err = io::stderr();
+    let mut ready = [PollFd::new(&err, PollFlags::OUT)];
+    matches!(poll(&mut ready, Some(&Timespec::default())), Ok(1))
+        && ready[0].revents().contains(PollFlags::OUT)
+}
+
 impl Drop for Line {
     fn drop(&mut self) {
-        if self.is_shown {
+        if self.is_shown && can_write() {
             let _ = write!(io::stderr().lock(), "{CLEAR}");
         }
     }

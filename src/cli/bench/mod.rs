@@ -92,8 +92,8 @@ enum ModeArgs {
     ///
     /// A line that is said comes to every other member, with a name or so before it. The speaker makes sure
     /// that all of them hear before anything is measured. The rate is that of deliveries: a line has one for
-    /// each member. One that is not everywhere within --timeout is lost to the others. Our own chat must not
-    /// hold the speaker back (`flood=off`).
+    /// each member. One that is not everywhere within --timeout is lost to the others. A chat of ours that
+    /// was started with `flood=on` holds the speaker back.
     Fanout {
         #[command(flatten)]
         depth: Depth,

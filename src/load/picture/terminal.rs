@@ -88,9 +88,15 @@ fn rates(text: &mut String, report: &Report, width: usize) {
     line(
         text,
         format_args!(
-            "  rate       {whose}: {} to {} /s{}",
+            "  rate       {whose}: {} to {} {}/s{}",
             label::rate(least as f64),
             label::rate(most as f64),
+            // A second counts those that everybody had.
+            if report.deliveries.is_some() {
+                "lines "
+            } else {
+                ""
+            },
             if least == 0 { ", · none" } else { "" }
         ),
     );
@@ -98,6 +104,10 @@ fn rates(text: &mut String, report: &Report, width: usize) {
 }
 
 fn contenders(text: &mut String, contest: &Contest, rounds: usize, width: usize) {
+    // Who says nothing has no rate.
+    if contest.mode == "hold" {
+        return;
+    }
     let rate = |one: &Contender| Some(one.figures?.rate_per_s);
     let rates = contest.contenders.iter().filter_map(rate);
     let most = rates.map(|rate| rate.median).fold(0.0, f64::max);

@@ -154,11 +154,14 @@ fn absolute(contender: &Contender, rounds: usize) -> String {
             certainty(&rate, rounds)
         );
     }
+    // As the table has them: of several rounds the medians.
+    let middle = |spread: Option<Spread>| spread.map_or(0.0, |spread| spread.median);
+    let longest = contender.reports.iter().map(|one| one.latency_us.max);
     text + &format!(
         ": half within {}, 99\u{a0}% within {}, the longest took {}.",
-        Micros(report.latency_us.p50),
-        Micros(report.latency_us.p99),
-        Micros(report.latency_us.max)
+        Micros(middle(figures.p50_us)),
+        Micros(middle(figures.p99_us)),
+        Micros(longest.fold(0.0, f64::max))
     )
 }
 
