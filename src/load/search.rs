@@ -2,8 +2,8 @@
 //!
 //! Each probe is a run in the open model, so that a rate which is too high shows: requests pile up, and
 //! their latency counts from when they were meant to begin. What a probe says is not repeatable to the
-//! last digit; so a rate that failed is asked once more before it counts as too high, and the answer is
-//! a rate that held twice.
+//! last digit; so a rate that failed is asked once more before it counts as too high, and one that held
+//! must hold again at the end, or a little less must.
 
 use std::time::Duration;
 

@@ -309,7 +309,7 @@ impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "the highest rate with {} and without errors, keeping up; what fails is asked again, what is found held twice:",
+            "the highest rate with {} and without errors, keeping up; what fails is asked again, and what held must hold once more, or a little less:",
             self.objectives.join(", ")
         )?;
         writeln!(
