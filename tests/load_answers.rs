@@ -443,3 +443,28 @@ fn answers_are_asked_for_on_the_command_line() {
         assert_eq!(code, Some(2), "{wrong:?}: {text}");
     }
 }
+
+#[test]
+fn whoever_never_stops_talking_does_not_hold_the_run() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            thread::spawn(move || {
+                let mut stream = stream.unwrap();
+                let noise = vec![b'x'; 1 << 20];
+                while stream.write_all(&noise).is_ok() {}
+            });
+        }
+    });
+    for expect in [Expect::Eof, Expect::Until(b"\n".to_vec())] {
+        let mut plan = Plan::new(address.to_string().parse().unwrap(), RST);
+        (plan.connections, plan.expect) = (2, expect);
+        plan.amount = Amount::Count(4);
+        plan.warmup = Duration::ZERO;
+        plan.timeout = Duration::from_millis(200);
+        let report = load::run(&plan).unwrap();
+        assert_eq!(report.errors.timeout, 4, "{report}");
+        assert_eq!(report.errors.total, 4, "{report}");
+    }
+}

@@ -89,6 +89,11 @@ fn a_response_may_last_until_the_connection_ends() {
     let json = bench(&["conn", &url, "-c", "2", "-n", "20", "--close", "server"]);
     assert_eq!(json["requests"]["answered"], 20, "{json}");
     assert_eq!(json["errors"]["total"], 0, "{json}");
+    // One that ended was one answer, not the two that it was asked for.
+    let twice = ["conn", &url, "-c", "2", "-n", "20", "--requests", "2"];
+    let json = bench(&twice);
+    assert_eq!(json["requests"]["answered"], 0, "{json}");
+    assert_eq!(json["errors"]["short_answer"], 20, "{json}");
     // A connection that was to stay did not.
     let json = bench(&["echo", &url, "-c", "2", "-n", "20"]);
     assert_eq!(json["errors"]["short_answer"], 2, "{json}");
