@@ -53,7 +53,8 @@ impl Driver<'_> {
             return;
         };
         let timeout = nanos(self.run.plan.timeout);
-        for _ in 0..HELPING_BEGUN {
+        let mut begun = 0;
+        while begun < HELPING_BEGUN {
             let now = self.run.watch.nanos();
             let began = schedule.next();
             if began > now {
@@ -73,13 +74,15 @@ impl Driver<'_> {
             }
             schedule.advance();
             let Some(index) = index else {
-                // It never began: no connection was free in all that time.
+                // It never began: no connection was free in all that time. That costs nothing, so it is no
+                // part of a helping: of those there may be any number, and no event tells of them.
                 self.run.book.lost(began, now);
                 self.run
                     .book
                     .failed(self.run.phase, Kind::Timeout, began, now);
                 continue;
             };
+            begun += 1;
             if self.run.book.counts(began, now) {
                 self.run.book.lag.record(self.crowd.lag(began, now), 1);
             }
