@@ -13,7 +13,9 @@ mod literal;
 mod target;
 mod verdict;
 
+use std::fmt;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use anyhow::Context;
@@ -325,13 +327,16 @@ impl Call {
         Ok(())
     }
 
+    /// Shows how far it is, and says whether to go on.
+    fn watch(&self, line: &mut Line, progress: impl fmt::Display) -> ControlFlow<()> {
+        line.show(progress);
+        self.interrupt.flow()
+    }
+
     /// One run.
     fn measure(&self, entry: &Entry, html: Option<HtmlFile>) -> Outcome {
         let mut line = Line::new();
-        let mut watch = |progress| {
-            line.show(progress);
-            self.interrupt.flow()
-        };
+        let mut watch = |progress| self.watch(&mut line, progress);
         let report = load::run_watched(&entry.plan, &mut watch).map_err(failure)?;
         drop(line);
         self.show(&report, &report, &terminal::report(&report, COLUMNS))?;
@@ -347,10 +352,7 @@ impl Call {
         let mut line = Line::new();
         let objectives = &self.conditions.find_rate;
         let arrivals = self.conditions.arrivals();
-        let mut watch = |progress| {
-            line.show(progress);
-            self.interrupt.flow()
-        };
+        let mut watch = |progress| self.watch(&mut line, progress);
         let found = find_rate(&entry.plan, arrivals, objectives, &mut watch).map_err(failure)?;
         drop(line);
         self.show(&found, &found, "")?;
@@ -373,10 +375,8 @@ impl Call {
         let mut held = Vec::with_capacity(contests.len());
         for (mode, entries) in contests {
             let mut told = |round: usize, name: &str, progress: load::Progress| {
-                line.show(format_args!(
-                    "{mode} {round} of {rounds}, {name}: {progress}"
-                ));
-                self.interrupt.flow()
+                let whose = format_args!("{mode} {round} of {rounds}, {name}: {progress}");
+                self.watch(&mut line, whose)
             };
             if self.interrupt.came() {
                 break;
@@ -463,7 +463,7 @@ impl Call {
     fn show(
         &self,
         result: &impl Serialize,
-        text: &impl std::fmt::Display,
+        text: &impl fmt::Display,
         picture: &str,
     ) -> Result<(), Failure> {
         if self.conditions.json {
@@ -523,8 +523,8 @@ struct With<'c> {
     changes: &'c [Change],
 }
 
-impl std::fmt::Display for With<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for With<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.comparison)?;
         for change in self.changes {
             writeln!(f, "  baseline   {change}")?;

@@ -6,6 +6,7 @@ use super::axis::{self, BELOW, COLUMN, LINE, Plot, room};
 use super::label::shorten;
 use super::markup::{At, Markup};
 use super::scale::Scale;
+use crate::load::comparison::{Contender, Contest};
 
 /// A name may take so much of the width.
 const NAME_SHARE: f64 = 0.24;
@@ -31,6 +32,19 @@ pub(super) struct Line {
     /// Which contender: the same everywhere on the page.
     pub(super) place: usize,
     pub(super) points: Vec<Point>,
+}
+
+impl Line {
+    /// One for each contender that has any, by its place.
+    pub(super) fn of_each(
+        contest: &Contest,
+        line: fn(usize, &Contender) -> Option<Line>,
+    ) -> Vec<Line> {
+        let contenders = contest.contenders.iter().enumerate();
+        contenders
+            .filter_map(|(place, contender)| line(place, contender))
+            .collect()
+    }
 }
 
 /// A figure.

@@ -7,12 +7,7 @@ use crate::load::figures::Micros;
 
 /// Of the typical round of each contender that answered; none if nobody did.
 pub(super) fn percentiles(contest: &Contest) -> Option<Lines> {
-    let lines: Vec<_> = contest
-        .contenders
-        .iter()
-        .enumerate()
-        .filter_map(|(place, contender)| line(place, contender))
-        .collect();
+    let lines = Line::of_each(contest, line);
     let points = || lines.iter().flat_map(|line| &line.points);
     let counts = contest
         .contenders

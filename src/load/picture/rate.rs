@@ -15,12 +15,7 @@ const GROUPS_MAX: usize = 300;
 
 /// Of the typical round of each contender that was asked long enough; none if nobody was.
 pub(super) fn rates(contest: &Contest) -> Option<Lines> {
-    let lines: Vec<_> = contest
-        .contenders
-        .iter()
-        .enumerate()
-        .filter_map(|(place, contender)| line(place, contender))
-        .collect();
+    let lines = Line::of_each(contest, line);
     let points = || lines.iter().flat_map(|line| &line.points);
     let longest = contest
         .contenders
