@@ -5,7 +5,7 @@
 //! Each row alternates with its floor, and shows the ratio of the two: 1.00 is as fast as a loop
 //! over `memchr`, or as a copy.
 
-mod yard;
+mod common;
 
 use std::hint::black_box;
 use std::io;
@@ -17,8 +17,8 @@ use onepoll::service::Echo;
 use onepoll::service::rehearsal::Stage;
 use onepoll::wire::{Decode, Encode, Framed, Line, Prefixed, Request, neutralise, strftime};
 
-use yard::figures::{Median, short};
-use yard::options::Options;
+use common::figures::{Median, short};
+use common::options::Options;
 
 /// What one read of the loop brings at most.
 const READ_BYTES: usize = 64 * 1024;

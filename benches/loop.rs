@@ -6,12 +6,12 @@
 //! Each server runs in a process of its own on one processor, the load on another. They take turns,
 //! a fresh process each time, and every figure is compared with the floor of its own round: what
 //! the machine does meanwhile then hurts all of them. How to believe the ratios, and when not to,
-//! is told in `yard`.
+//! is told in `common`.
 //!
 //! Two ratios: by the clock, which is cut short where the load is the limit (see the last column),
 //! and by the server's own processor time, which is not.
 
-mod yard;
+mod common;
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,11 +19,11 @@ use std::time::Duration;
 
 use onepoll::load::{self, Amount, Close, Mode, Plan};
 
-use yard::fanout::Crowd;
-use yard::figures::{Median, short};
-use yard::options::Options;
-use yard::server::{Kind, Server, pin, serve_if_asked};
-use yard::udp::{self, Seen};
+use common::fanout::Crowd;
+use common::figures::{Median, short};
+use common::options::Options;
+use common::server::{Kind, Server, pin, serve_if_asked};
+use common::udp::{self, Seen};
 
 /// The floor first: the others are compared with it.
 const STREAMS: &[Kind] = &[
@@ -164,7 +164,7 @@ fn main() -> io::Result<()> {
     let Some(options) = Options::read(5, 0.5).map_err(io::Error::other)? else {
         return Ok(());
     };
-    yard::raise_descriptor_limit();
+    common::raise_descriptor_limit();
     if !pin(1) {
         println!("one processor only: server and load share it, and the figures say little");
     }
@@ -248,9 +248,12 @@ enum Asker {
 
 impl Asker {
     fn new(server: &Server, ask: &Ask, options: &Options) -> io::Result<Asker> {
-        let at_once = |asked: usize| match options.is_test {
-            true => asked.min(AT_ONCE_IN_TEST),
-            false => asked,
+        let at_once = |asked: usize| {
+            if options.is_test {
+                asked.min(AT_ONCE_IN_TEST)
+            } else {
+                asked
+            }
         };
         Ok(match *ask {
             Ask::Stream {

@@ -12,7 +12,7 @@
 //! guest's own wake-up is not the server's lateness. Where other programs want the processors too,
 //! the tails are theirs: the figures beside them say how much.
 
-mod yard;
+mod common;
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -22,9 +22,9 @@ use onepoll::load::histogram::{Latencies, Summary};
 use onepoll::load::stopwatch::Stopwatch;
 use rustix::net::{RecvFlags, recv, sockopt};
 
-use yard::figures::Median;
-use yard::options::Options;
-use yard::server::{Kind, Server, pin, serve_if_asked};
+use common::figures::Median;
+use common::options::Options;
+use common::server::{Kind, Server, pin, serve_if_asked};
 
 const SERVERS: [Kind; 2] = [Kind::Ours, Kind::Greedy];
 const POLITE: usize = 20;
@@ -50,7 +50,7 @@ fn main() -> io::Result<()> {
         return Ok(());
     };
     let slow = if options.is_test { 20 } else { 1000 };
-    yard::raise_descriptor_limit();
+    common::raise_descriptor_limit();
     if !pin(1) {
         println!("one processor only: server and clients share it, and the figures say little");
     }

@@ -12,7 +12,7 @@
 //! Nearly all of a turn is the kernel's: one wait, and a read and a write for each connection. What
 //! is ours is the difference to the floor, for each connection that was served.
 
-mod yard;
+mod common;
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -22,11 +22,11 @@ use onepoll::load::stopwatch::Stopwatch;
 use onepoll::reactor::{Epoll, Handle, Reactor};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use yard::figures::Median;
-use yard::floor::{Floor, Helping};
-use yard::options::Options;
-use yard::ours;
-use yard::server::{Addresses, pin};
+use common::figures::Median;
+use common::floor::{Floor, Helping};
+use common::options::Options;
+use common::ours;
+use common::server::{Addresses, pin};
 
 /// Ready connections, of how many.
 const TESTS: [(usize, usize); 4] = [(1, 1), (1, 1000), (64, 64), (64, 1000)];
@@ -42,7 +42,7 @@ fn main() -> io::Result<()> {
     let Some(options) = Options::read(9, 0.2).map_err(io::Error::other)? else {
         return Ok(());
     };
-    yard::raise_descriptor_limit();
+    common::raise_descriptor_limit();
     // The clients share the server's processor: they are never at work at the same time.
     pin(0);
     println!(
@@ -63,9 +63,10 @@ fn main() -> io::Result<()> {
 }
 
 fn compare(name: &str, ready: usize, open: usize, options: &Options) -> io::Result<()> {
-    let open = match options.is_test {
-        true => open.min(OPEN_IN_TEST),
-        false => open,
+    let open = if options.is_test {
+        open.min(OPEN_IN_TEST)
+    } else {
+        open
     };
     let mut floor = Room::enter(Bare::open()?, open)?;
     let mut ours = Room::enter(Whole::open()?, open)?;

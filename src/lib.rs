@@ -12,8 +12,8 @@
 //! 1. [`reactor`]: the loop. It waits, and the socket is readable.
 //! 2. [`buf`]: the byte comes to rest in a [`ReadBuf`](buf::ReadBuf).
 //! 3. [`wire`]: a decoder says *frame*, *not yet* or *never*.
-//! 4. [`service`]: somebody knows what it means, and has a [`Turn`](outbox::Turn) to answer in.
-//! 5. [`outbox`]: what was said waits in the connection's lane,
+//! 4. [`service`]: somebody knows what it means, and has a [`Turn`](turn::Turn) to answer in.
+//! 5. [`turn`]: the answer waits in the connection's lane of the outbox,
 //! 6. [`reactor`]: and leaves at the end of the turn.
 //!
 //! Beside that way stand [`config`] (what users write, and what it may ask for), [`socket`] (Python's
@@ -27,7 +27,7 @@
 //!
 //! ```
 //! use onepoll::config::Limits;
-//! use onepoll::reactor::{Door, Epoll, Reactor, listen_tcp};
+//! use onepoll::reactor::{ListenerOptions, Epoll, Reactor, listen_tcp};
 //! use onepoll::service::Echo;
 //! use std::io::{Read, Write};
 //! use std::net::TcpStream;
@@ -36,7 +36,7 @@
 //! let socket = listen_tcp("127.0.0.1:0".parse()?)?;
 //! let address = std::net::TcpListener::from(socket.try_clone()?).local_addr()?;
 //! let service = reactor.add(Box::new(Echo));
-//! reactor.listen(socket, Door::to(service))?;
+//! reactor.listen(socket, ListenerOptions::to(service))?;
 //!
 //! let mut client = TcpStream::connect(address)?;
 //! client.write_all(b"x")?;
@@ -63,9 +63,9 @@ pub mod client;
 pub mod config;
 #[cfg(feature = "cli")]
 pub mod load;
-pub mod outbox;
 pub mod reactor;
 pub mod reading;
 pub mod service;
 pub mod socket;
+pub mod turn;
 pub mod wire;

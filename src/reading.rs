@@ -112,10 +112,10 @@
 //!
 //! > [`src/reactor/connection.rs`](../../src/onepoll/reactor/connection.rs.html): `Incoming::Perhaps if n < room => Incoming::Nothing,`
 //! >
-//! > [`src/reactor/mod.rs`](../../src/onepoll/reactor/mod.rs.html): `let more = conn.incoming.is_hot() || conn.unheard || conn.incoming.has_ended();`
+//! > [`src/reactor/mod.rs`](../../src/onepoll/reactor/mod.rs.html): `let more = conn.incoming.may_have_more() || conn.unserved || conn.incoming.has_ended();`
 //!
-//! In the first, `n` bytes came and `room` were asked for. In the second, `is_hot` is "a read may bring
-//! something", and `unheard` is "the service has not seen all that was read". Together they are what *draining*
+//! In the first, `n` bytes came and `room` were asked for. In the second, `may_have_more` is "a read may bring
+//! something", and `unserved` is "the service has not seen all that was read". Together they are what *draining*
 //! is here: not a loop in one place, but a promise that nobody goes back to waiting for an edge while something
 //! may be there.
 //!
@@ -126,7 +126,7 @@
 //! [`Echo`](crate::service::Echo) takes everything and says it back. A service that speaks in messages pulls
 //! them out of the buffer with a [decoder](crate::wire::Decode), which answers *a frame*, *not yet* or *never*;
 //! half a message stays in the buffer until the rest comes, which is the cure for sticky packets. What a
-//! service says goes into the [`Turn`](crate::outbox::Turn) that it was lent, `t.reply(...)`, and that writes
+//! service says goes into the [`Turn`](crate::turn::Turn) that it was lent, `t.reply(...)`, and that writes
 //! into memory: the outbox has a *lane* for each connection. A small answer waits there: a thousand lines of chat
 //! to one member in one turn are one `write`.
 //!
@@ -164,7 +164,7 @@
 //!
 //! ```
 //! use onepoll::config::Limits;
-//! use onepoll::reactor::{Door, Epoll, Reactor, listen_tcp};
+//! use onepoll::reactor::{ListenerOptions, Epoll, Reactor, listen_tcp};
 //! use onepoll::service::Echo;
 //! use std::io::{Read, Write};
 //! use std::net::{TcpListener, TcpStream};
@@ -173,13 +173,13 @@
 //! let socket = listen_tcp("127.0.0.1:0".parse()?)?;
 //! let address = TcpListener::from(socket.try_clone()?).local_addr()?;
 //! let echo = reactor.add(Box::new(Echo));
-//! reactor.listen(socket, Door::to(echo))?;
+//! reactor.listen(socket, ListenerOptions::to(echo))?;
 //! let mut client = TcpStream::connect(address)?;
 //! reactor.turn()?; // lets it in, and reads at once: nothing there yet
 //! reactor.turn()?; // the first edge: it is writable, as new connections are
 //!
 //! let (mut told, out) = std::io::pipe()?;
-//! reactor.narrate(Box::new(out)); // what `--trace` does
+//! reactor.trace_to(Box::new(out)); // what `--trace` does
 //! client.write_all(b"x")?;
 //! reactor.turn()?;
 //! let mut byte = [0];
@@ -227,7 +227,7 @@ pub mod questions {
     //! We stop after one `read` each, and remember: whoever may have more is put on the list for the next turn,
     //! and the loop does not sleep while somebody is on it.
     //!
-    //! > [`src/reactor/mod.rs`](../../../src/onepoll/reactor/mod.rs.html): `let more = conn.incoming.is_hot() || conn.unheard || conn.incoming.has_ended();`
+    //! > [`src/reactor/mod.rs`](../../../src/onepoll/reactor/mod.rs.html): `let more = conn.incoming.may_have_more() || conn.unserved || conn.incoming.has_ended();`
     //!
     //! # Why may a short read stand for `BlockingIOError`?
     //!
@@ -268,7 +268,7 @@ pub mod questions {
     //! order is: say it, shut down writing, read and throw away what still comes, with a limit in bytes and
     //! time, and close when the peer has ended too. We call that *lingering*.
     //!
-    //! > [`src/reactor/closing.rs`](../../../src/onepoll/reactor/closing.rs.html): `if conn.incoming.has_ended() || !linger && !conn.incoming.is_hot() {`
+    //! > [`src/reactor/closing.rs`](../../../src/onepoll/reactor/closing.rs.html): `if conn.incoming.has_ended() || !linger && !conn.incoming.may_have_more() {`
     //! >
     //! > [`src/reactor/closing.rs`](../../../src/onepoll/reactor/closing.rs.html): `conn.stage = Stage::Lingering { why, discarded: 0 };`
     //!
@@ -297,7 +297,7 @@ pub mod questions {
     //! `sendto` succeeds. TCP would have made the sender wait. We read into a buffer that no datagram exceeds,
     //! answer or drop, never queue; and our client asks again, patiently, when no answer comes.
     //!
-    //! > [`src/reactor/mod.rs`](../../../src/onepoll/reactor/mod.rs.html): `letter: vec![0; DATAGRAM_BYTES_MAX],`
+    //! > [`src/reactor/mod.rs`](../../../src/onepoll/reactor/mod.rs.html): `datagram_buf: vec![0; DATAGRAM_BYTES_MAX],`
     //! >
     //! > [`src/client/time.rs`](../../../src/onepoll/client/time.rs.html): `tries += 1;`
 }

@@ -11,7 +11,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use onepoll::config::{Limits, raise_descriptor_limit};
-use onepoll::reactor::{Door, Epoll, Handle, Mailbox, Reactor, listen_tcp, open_udp};
+use onepoll::reactor::{
+    DatagramOptions, Epoll, Handle, ListenerOptions, Reactor, listen_tcp, open_udp,
+};
 use onepoll::service::Echo;
 use rustix::net::{getsockname, sockopt};
 
@@ -55,7 +57,7 @@ impl Running {
             let stream = getsockname(&listener).unwrap().try_into().unwrap();
             let datagram = getsockname(&datagrams).unwrap().try_into().unwrap();
             let service = reactor.add(Box::new(Echo));
-            let door = Door {
+            let door = ListenerOptions {
                 name: "echo".into(),
                 service,
                 connections_max: usize::MAX,
@@ -64,7 +66,7 @@ impl Running {
             };
             reactor.listen(listener, door).unwrap();
             let service = reactor.add_datagrams(Box::new(Echo));
-            let mailbox = Mailbox {
+            let mailbox = DatagramOptions {
                 name: "echo+udp".into(),
                 service,
                 own_ports: Vec::new(),

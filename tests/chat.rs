@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use onepoll::config::{self, Limits};
-use onepoll::reactor::{Door, Epoll, Handle, Reactor, listen_tcp};
+use onepoll::reactor::{Epoll, Handle, ListenerOptions, Reactor, listen_tcp};
 use onepoll::service::{Chat, Greeting, Service, Upper};
 use onepoll::wire::LINE_BYTES_MAX;
 
@@ -30,7 +30,7 @@ impl Running {
             let socket = listen_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
             let address = rustix::net::getsockname(&socket).unwrap();
             let service = reactor.add(service());
-            let door = Door {
+            let door = ListenerOptions {
                 name: "test".into(),
                 service,
                 connections_max: usize::MAX,

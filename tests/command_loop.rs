@@ -13,7 +13,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use onepoll::config::{self, CommandFraming, CommandOutput, Limits};
-use onepoll::reactor::{Counters, Door, Epoll, Handle, Reactor, close_on_exec, listen_tcp};
+use onepoll::reactor::{
+    Counters, Epoll, Handle, ListenerOptions, Reactor, close_on_exec, listen_tcp,
+};
 use onepoll::service::Command;
 use onepoll::wire::{CommandHeader, Decode, JsonHeader};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -56,7 +58,7 @@ impl Running {
             let handle = epoll.handle();
             let mut reactor = Reactor::new(epoll, limits.clone(), 1000);
             let service = reactor.add(Box::new(Command::new(&options, &limits)));
-            let door = || Door {
+            let door = || ListenerOptions {
                 name: "command".into(),
                 service,
                 connections_max: usize::MAX,

@@ -8,12 +8,12 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("wire", &[]),
     ("buf", &["wire"]),
-    ("outbox", &["config", "wire", "buf"]),
-    ("service", &["config", "wire", "buf", "outbox"]),
+    ("turn", &["config", "wire", "buf"]),
+    ("service", &["config", "wire", "buf", "turn"]),
     // `adopt.rs` is the one file of `unsafe`; it imports nobody.
     (
         "reactor",
-        &["adopt", "config", "wire", "buf", "outbox", "service"],
+        &["adopt", "config", "wire", "buf", "turn", "service"],
     ),
     ("socket", &["adopt", "config", "wire", "buf"]),
     ("client", &["config", "wire", "buf", "socket"]),
@@ -21,7 +21,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
-            "config", "wire", "buf", "outbox", "service", "reactor", "socket", "client", "load",
+            "config", "wire", "buf", "turn", "service", "reactor", "socket", "client", "load",
         ],
     ),
 ];

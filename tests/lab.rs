@@ -404,14 +404,12 @@ fn python_prints_the_same() {
         let (mut lines, mut ours) = (vec![Value::Null], Vec::new());
         for step in run["steps"].as_array().unwrap() {
             if step["way"] == json!("right") {
-                match new_pair_each_way {
-                    true => lines.push(Value::Null),
-                    // What the protocol does on the side.
-                    false => {
-                        lines.push(json!("b.setblocking(True)"));
-                        lines.push(json!("(f := b.makefile('rb')) and None"));
-                        ours.extend([json!(""), json!("")]);
-                    }
+                if new_pair_each_way {
+                    lines.push(Value::Null)
+                } else {
+                    lines.push(json!("b.setblocking(True)"));
+                    lines.push(json!("(f := b.makefile('rb')) and None"));
+                    ours.extend([json!(""), json!("")]);
                 }
             } else if step["python"].is_string() {
                 lines.push(step["python"].clone());

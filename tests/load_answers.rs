@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use onepoll::config::{self, CommandFraming, Limits};
 use onepoll::load::{self, Amount, Close, Expect, Framing, Mode, Plan, Report};
-use onepoll::reactor::{Door, Epoll, Handle, Reactor, close_on_exec, listen_tcp};
+use onepoll::reactor::{Epoll, Handle, ListenerOptions, Reactor, close_on_exec, listen_tcp};
 use onepoll::wire::{CommandHeader, Encode};
 
 const RST: Mode = Mode::Conn {
@@ -296,7 +296,9 @@ fn our_server(options: config::Command) -> (SocketAddr, Handle) {
         let service = reactor.add(Box::new(onepoll::service::Command::new(&options, &limits)));
         let socket = listen_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = rustix::net::getsockname(&socket).unwrap();
-        reactor.listen(socket, Door::to(service)).unwrap();
+        reactor
+            .listen(socket, ListenerOptions::to(service))
+            .unwrap();
         tell.send((address.try_into().unwrap(), handle)).unwrap();
         while !reactor.stopped() {
             reactor.turn().unwrap();

@@ -36,9 +36,10 @@ fn server(time: Duration, is_single: bool, letter: char, told: &Sender<char>) ->
                     }
                 }
             };
-            match is_single {
-                true => serve(),
-                false => drop(thread::spawn(serve)),
+            if is_single {
+                serve()
+            } else {
+                drop(thread::spawn(serve))
             }
         }
     });

@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use onepoll::wire::{Digest, Seal, Secret};
+use onepoll::wire::{Digest, HmacKey, Secret};
 use sha2::{Digest as _, Sha256};
 
 use onepoll::load::{self, Amount, Arrivals, Mode, Model, Plan, Report};
@@ -357,8 +357,9 @@ fn a1_to_a3_a_room_that_asks_who_is_there_is_measured_too() {
     const SECRET: &[u8] = b"sixteen bytes or more";
     let address = guarded(Some(SECRET), good);
     let mut plan = plan(&address.to_string(), 20);
-    let seal = |secret: &[u8]| Seal::new(&Secret::new(secret.to_vec()).unwrap(), Digest::Sha256);
-    plan.seal = Some(seal(SECRET));
+    let hmac_key =
+        |secret: &[u8]| HmacKey::new(&Secret::new(secret.to_vec()).unwrap(), Digest::Sha256);
+    plan.hmac_key = Some(hmac_key(SECRET));
     let report = load::run(&plan).unwrap();
     assert_eq!(
         counts(&report),
@@ -366,7 +367,7 @@ fn a1_to_a3_a_room_that_asks_who_is_there_is_measured_too() {
         "{report}"
     );
     assert_eq!(report.phases_us.connect.count, 6, "{report}");
-    plan.seal = Some(seal(b"another, and as long"));
+    plan.hmac_key = Some(hmac_key(b"another, and as long"));
     plan.timeout = Duration::from_secs(2);
     let report = load::run(&plan).unwrap();
     assert_eq!(report.connections.held, 0, "{report}");

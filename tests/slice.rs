@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use onepoll::config::Limits;
-use onepoll::reactor::{Door, Epoll, Handle, Reactor, listen_tcp};
+use onepoll::reactor::{Epoll, Handle, ListenerOptions, Reactor, listen_tcp};
 use onepoll::service::Echo;
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -33,7 +33,7 @@ impl Running {
                 .try_into()
                 .unwrap();
             let service = reactor.add(Box::new(Echo));
-            let door = Door {
+            let door = ListenerOptions {
                 name: "echo".into(),
                 service,
                 connections_max: usize::MAX,
@@ -133,9 +133,11 @@ fn the_story_of_one_byte_is_told_in_the_order_of_the_walk() {
         .try_into()
         .unwrap();
     let service = reactor.add(Box::new(Echo));
-    reactor.listen(socket, Door::to(service)).unwrap();
+    reactor
+        .listen(socket, ListenerOptions::to(service))
+        .unwrap();
     let (tell, told) = mpsc::channel();
-    reactor.narrate(Box::new(Told(tell)));
+    reactor.trace_to(Box::new(Told(tell)));
 
     let mut client = TcpStream::connect(address).unwrap();
     client.write_all(b"x").unwrap();

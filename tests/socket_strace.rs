@@ -144,9 +144,12 @@ fn steps(text: &str) -> Vec<Row> {
     assert_eq!(last.as_deref(), Some(END), "it stopped half-way: {text}");
     let in_table = steps.into_iter().filter(|(name, _)| name != ASIDE);
     in_table
-        .map(|(name, calls)| match calls.is_empty() {
-            true => (name, "nothing".to_owned()),
-            false => (name, calls.join(", ")),
+        .map(|(name, calls)| {
+            if calls.is_empty() {
+                (name, "nothing".to_owned())
+            } else {
+                (name, calls.join(", "))
+            }
         })
         .collect()
 }

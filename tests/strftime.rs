@@ -212,9 +212,10 @@ fn answer(format: &[u8]) -> Result<String, StrftimeError> {
 }
 
 fn zoned(at: i64, zone: &str) -> Zoned {
-    let zone = match is_rule(zone) {
-        true => TimeZone::posix(zone),
-        false => TimeZone::get(zone),
+    let zone = if is_rule(zone) {
+        TimeZone::posix(zone)
+    } else {
+        TimeZone::get(zone)
     };
     let zone = zone.expect("the zone is installed");
     Timestamp::from_second(at).unwrap().to_zoned(zone)

@@ -91,7 +91,7 @@ impl ReadBuf {
         &'b mut self,
         decoder: &mut D,
     ) -> Result<Option<D::Frame<'b>>, WireError> {
-        if self.had_its_share() {
+        if self.is_budget_spent() {
             return Ok(None);
         }
         match decoder.decode(&self.storage[self.start..self.end])? {
@@ -133,13 +133,13 @@ impl ReadBuf {
     }
 
     /// Whether the frame budget, not a lack of bytes, ended the last [`next`](ReadBuf::next).
-    pub(crate) fn had_its_share(&self) -> bool {
+    pub(crate) fn is_budget_spent(&self) -> bool {
         self.frames == 0
     }
 
     /// A new helping of this many frames begins: a peer who sends thousands of tiny ones in one
     /// segment is served in turn with the others.
-    pub(crate) fn begin_helping(&mut self, frames: u32) {
+    pub(crate) fn begin_budget(&mut self, frames: u32) {
         self.frames = frames;
     }
 

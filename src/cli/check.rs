@@ -53,17 +53,16 @@ pub fn run(args: Args) -> Outcome {
     let nofile = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     let together = check_together(&planned, &configuration.limits, nofile);
     let verdict = Verdict::of(&rows, &together, configuration.is_default_table);
-    match args.json {
-        true => print(as_json(&configuration, &rows, &together, &verdict))?,
-        false => {
-            for row in &rows {
-                if let Some(line) = row.line() {
-                    print(line)?;
-                }
+    if args.json {
+        print(as_json(&configuration, &rows, &together, &verdict))?
+    } else {
+        for row in &rows {
+            if let Some(line) = row.line() {
+                print(line)?;
             }
-            if let (Ok(connections), 0) = (&together, verdict.exit_code) {
-                print(format_args!("at most {connections} connections in all"))?;
-            }
+        }
+        if let (Ok(connections), 0) = (&together, verdict.exit_code) {
+            print(format_args!("at most {connections} connections in all"))?;
         }
     }
     for problem in &verdict.problems {
@@ -201,9 +200,10 @@ fn attempt_bind(transport: Transport, at: SocketAddr) -> io::Result<()> {
 
 fn attempt_unix(endpoint: &Endpoint, at: &UnixAddress) -> Result<(), String> {
     let Some(path) = at.path() else {
-        return match is_listening(&at.to_string()) {
-            true => Err(format!("a live server listens at {at}")),
-            false => Ok(()),
+        return if is_listening(&at.to_string()) {
+            Err(format!("a live server listens at {at}"))
+        } else {
+            Ok(())
         };
     };
     let parent = match path.parent() {

@@ -104,9 +104,10 @@ struct Text<'a>(&'a mut String);
 impl<'kvs> VisitSource<'kvs> for Text<'_> {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
         let value = value.to_string();
-        let _ = match value.contains(' ') || value.is_empty() {
-            true => write!(self.0, " {key}={:?}", Escaped(value.as_bytes())),
-            false => write!(self.0, " {key}={}", Escaped(value.as_bytes())),
+        let _ = if value.contains(' ') || value.is_empty() {
+            write!(self.0, " {key}={:?}", Escaped(value.as_bytes()))
+        } else {
+            write!(self.0, " {key}={}", Escaped(value.as_bytes()))
         };
         Ok(())
     }
@@ -127,7 +128,7 @@ impl<'kvs> VisitSource<'kvs> for Json {
 }
 
 /// Standard error for text of more than a line, under the same rule: what does not fit is dropped.
-pub(super) fn narrator() -> Box<dyn Write> {
+pub(super) fn tracer() -> Box<dyn Write> {
     Box::new(Stderr)
 }
 
@@ -165,9 +166,10 @@ fn write_if_it_fits(line: &[u8]) {
 
 /// Writes what there is room for. A terminal that polls as writable may have room for half a line.
 fn write_now(line: &[u8]) {
-    let line_end: &[u8] = match TORN.swap(false, Ordering::Relaxed) {
-        true => b"\n",
-        false => b"",
+    let line_end: &[u8] = if TORN.swap(false, Ordering::Relaxed) {
+        b"\n"
+    } else {
+        b""
     };
     let bytes = [line_end, line].concat();
     let written = match OWN.get() {

@@ -22,8 +22,8 @@ use crate::config::{
     parse_duration, plan, raise_descriptor_limit,
 };
 use crate::reactor::{
-    Door, Epoll, Mailbox, Reactor, begin_to_listen, bind_tcp, bind_unix, close_on_exec, inherited,
-    open_udp,
+    DatagramOptions, Epoll, ListenerOptions, Reactor, begin_to_listen, bind_tcp, bind_unix,
+    close_on_exec, inherited, open_udp,
 };
 use crate::service::{Chat, Command, Datagrams, Discard, Echo, Greeting, Service, Time, Upper};
 
@@ -125,7 +125,7 @@ pub fn run(args: Args) -> Outcome {
     }
     complain("ready");
     if args.trace {
-        reactor.narrate(logging::narrator());
+        reactor.trace_to(logging::tracer());
     }
     reactor.run().context("the poll failed")?;
     Ok(ExitCode::SUCCESS)
@@ -401,7 +401,7 @@ fn open(
     if let Address::Udp(_) = endpoint.address {
         let service = datagram_service(&endpoint.service, common.open).ok_or_else(elsewhere)?;
         let service = reactor.add_datagrams(service);
-        let mailbox = Mailbox {
+        let mailbox = DatagramOptions {
             name: name.clone(),
             service,
             own_ports: own_ports.to_vec(),
@@ -410,7 +410,7 @@ fn open(
         return Ok(());
     }
     let service = reactor.add(stream_service(&endpoint.service, limits).ok_or_else(elsewhere)?);
-    let door = Door {
+    let door = ListenerOptions {
         name: name.clone(),
         service,
         connections_max: common

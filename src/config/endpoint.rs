@@ -356,17 +356,18 @@ fn keys(service: &str) -> &'static [&'static str] {
 }
 
 fn unknown_service(name: &str) -> Trouble {
-    let problem = match SERVICES_NOT_BUILT.contains(&name) {
-        true => format!(
+    let problem = if SERVICES_NOT_BUILT.contains(&name) {
+        format!(
             "service `{name}` is known, and not built yet (built: {})",
             SERVICES.join(", ")
-        ),
-        false => format!(
+        )
+    } else {
+        format!(
             "there is no service {}{} (known: {})",
             quoted(name),
             meant(name, &SERVICES),
             SERVICES.join(", ")
-        ),
+        )
     };
     Trouble::of("service", problem)
 }
@@ -461,9 +462,10 @@ impl Endpoint {
     /// What no single option can be wrong about alone. Also for endpoints that code put together.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let transport = self.address.transport();
-        let fits = match self.service.transports().contains(&transport) {
-            true => self.check(),
-            false => Err(not_over(self.service.name(), transport.name())),
+        let fits = if self.service.transports().contains(&transport) {
+            self.check()
+        } else {
+            Err(not_over(self.service.name(), transport.name()))
         };
         fits.map_err(|trouble| ConfigError::at(self, trouble.problem))
     }
@@ -593,18 +595,19 @@ fn known(
         .filter(|other| keys(other).contains(&option))
         .collect();
     let all: Vec<&str> = keys(service).iter().chain(common).copied().collect();
-    match whose.is_empty() {
-        true => Err(Trouble::unknown(
+    if whose.is_empty() {
+        Err(Trouble::unknown(
             &format!("`{service}`"),
             "option",
             option,
             &all,
-        )),
-        false => of(format!(
+        ))
+    } else {
+        of(format!(
             "option `{option}` belongs to {}, not to `{service}` (which takes: {})",
             text::one_of(&whose),
             all.join(", ")
-        )),
+        ))
     }
 }
 

@@ -186,15 +186,18 @@ impl Limits {
                 format!("limit `{name}`: 0 would stop everything"),
             ));
         }
-        let below = |low: (&str, usize), high: (&str, usize)| match low.1 <= high.1 {
-            true => Ok(()),
-            false => Err(Trouble::of(
-                low.0,
-                format!(
-                    "limit `{}` of {} is above `{}` of {}",
-                    low.0, low.1, high.0, high.1
-                ),
-            )),
+        let below = |low: (&str, usize), high: (&str, usize)| {
+            if low.1 <= high.1 {
+                Ok(())
+            } else {
+                Err(Trouble::of(
+                    low.0,
+                    format!(
+                        "limit `{}` of {} is above `{}` of {}",
+                        low.0, low.1, high.0, high.1
+                    ),
+                ))
+            }
         };
         below(
             ("out-resume", self.out_resume),

@@ -78,9 +78,10 @@ pub fn resolve(name: &HostPort) -> io::Result<Vec<SocketAddr>> {
     };
     let mut seen = HashSet::new();
     at.retain(|at| seen.insert(*at));
-    match at.is_empty() {
-        true => Err(io::Error::new(io::ErrorKind::NotFound, "it has no address")),
-        false => Ok(at),
+    if at.is_empty() {
+        Err(io::Error::new(io::ErrorKind::NotFound, "it has no address"))
+    } else {
+        Ok(at)
     }
 }
 

@@ -221,9 +221,10 @@ impl fmt::Display for PercentEncoded<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for byte in self.0.bytes() {
             let plain = byte.is_ascii_alphanumeric() || b"-._~/:@[],+".contains(&byte);
-            match plain {
-                true => write!(f, "{}", char::from(byte))?,
-                false => write!(f, "%{byte:02X}")?,
+            if plain {
+                write!(f, "{}", char::from(byte))?
+            } else {
+                write!(f, "%{byte:02X}")?
             }
         }
         Ok(())

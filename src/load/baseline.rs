@@ -333,9 +333,10 @@ impl Verdict {
             return Self::TooFew;
         }
         // Written so that nothing, and no answer at all, can be compared too.
-        let is_far = match before.is_finite() {
-            true => (now - before).abs() > tolerance * before,
-            false => now.is_finite(),
+        let is_far = if before.is_finite() {
+            (now - before).abs() > tolerance * before
+        } else {
+            now.is_finite()
         };
         match (
             chance <= 1.0 - CONFIDENCE && is_far,

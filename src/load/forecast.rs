@@ -155,9 +155,10 @@ fn ports_in_turn(plan: &Plan, target: &SocketAddr, means: &Means) -> Option<Conc
         Reuse::Always => true,
         Reuse::Loopback => target.ip().is_loopback(),
     };
-    let (again_after, kept) = match is_reused {
-        true => (REUSED_AFTER_S, "a second"),
-        false => (TIME_WAIT_S, "a minute"),
+    let (again_after, kept) = if is_reused {
+        (REUSED_AFTER_S, "a second")
+    } else {
+        (TIME_WAIT_S, "a minute")
     };
     let rate_max = (each * sources(plan)) as f64 / again_after;
     let reset = "close with --close client-rst, which leaves none";

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::book::Kind;
 use super::dial::{self, Stream};
-use crate::wire::{CHALLENGE_BYTES, Challenge, Proof, Seal};
+use crate::wire::{CHALLENGE_BYTES, Challenge, HmacKey, Proof};
 
 /// How far it is. One challenge is answered, whatever comes later (fault D6).
 ///
@@ -33,13 +33,13 @@ impl Handshake {
     pub(super) fn go_on(
         &mut self,
         stream: &Stream,
-        seal: &Seal,
+        hmac_key: &HmacKey,
     ) -> Result<bool, (Kind, Option<Errno>)> {
         let failed = |errno| (dial::kind(errno), Some(errno));
         loop {
             match self {
                 Self::Listening(challenge, have) if *have == challenge.len() => {
-                    *self = Self::Proving(seal.prove(challenge), 0);
+                    *self = Self::Proving(hmac_key.prove(challenge), 0);
                 }
                 Self::Listening(challenge, have) => match stream.read(&mut challenge[*have..]) {
                     Ok(0) => return Err((Kind::ShortAnswer, None)),

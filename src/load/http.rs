@@ -151,9 +151,10 @@ fn body(headers: &[httparse::Header<'_>]) -> Result<Part, Kind> {
             .rsplit(|byte| *byte == b',')
             .next()
             .unwrap_or_default();
-        return Ok(match last.trim_ascii().eq_ignore_ascii_case(b"chunked") {
-            true => Part::ChunkLine,
-            false => Part::Rest,
+        return Ok(if last.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+            Part::ChunkLine
+        } else {
+            Part::Rest
         });
     }
     match named("content-length") {
@@ -180,9 +181,10 @@ fn trailer_line(bytes: &[u8]) -> Result<Option<(usize, Part)>, Kind> {
     let Some(end) = memchr::memchr(b'\n', bytes) else {
         return Ok(None);
     };
-    let next = match bytes[..end].trim_ascii().is_empty() {
-        true => Part::Body(0),
-        false => Part::Trailer,
+    let next = if bytes[..end].trim_ascii().is_empty() {
+        Part::Body(0)
+    } else {
+        Part::Trailer
     };
     Ok(Some((end + 1, next)))
 }

@@ -18,7 +18,7 @@ use super::schedule::Arrivals;
 use super::source::SOURCES_MAX;
 use super::udp;
 use crate::config::nearest;
-use crate::wire::Seal;
+use crate::wire::HmacKey;
 
 /// Everything a run is told.
 #[derive(Debug, Clone)]
@@ -51,7 +51,7 @@ pub struct Plan {
     pub expect: Expect,
     /// What each connection proves itself with before it asks, to a server that begins with a
     /// challenge; the time that takes counts into being connected.
-    pub seal: Option<Seal>,
+    pub hmac_key: Option<HmacKey>,
     /// When it is enough.
     pub amount: Amount,
     /// How long to ask before anything is counted.
@@ -191,7 +191,7 @@ pub enum PlanError {
     Expect(String, &'static str),
     /// A secret, and nothing that a challenge could come on.
     #[error("--secret-file: a challenge comes on a connection, and `bench udp` has none")]
-    Seal,
+    HmacKey,
     /// No rate that could be kept.
     #[error("the rate must be above 0 and at most {RATE_MAX} a second, not {0}")]
     Rate(String),
@@ -251,7 +251,7 @@ impl Plan {
             text: None,
             hello: Vec::new(),
             expect: Expect::Echo,
-            seal: None,
+            hmac_key: None,
             amount: Amount::For(Duration::from_secs(1)),
             warmup: Duration::from_millis(200),
             timeout: Duration::from_secs(5),
@@ -318,8 +318,8 @@ impl Plan {
         if self.mode == Mode::Udp {
             bounds("the size of a datagram", self.size, udp::SIZE_BYTES_MAX)?;
             bounds("the window", self.pipeline, udp::WINDOW_MAX)?;
-            if self.seal.is_some() {
-                return Err(PlanError::Seal);
+            if self.hmac_key.is_some() {
+                return Err(PlanError::HmacKey);
             }
         }
         if matches!(self.mode, Mode::Fanout { .. }) {

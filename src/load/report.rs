@@ -14,7 +14,7 @@ use super::schedule::Arrivals;
 use super::series::Second;
 use super::stopwatch::CpuTime;
 use super::udp::Datagrams;
-use crate::wire::{Digest, Seal};
+use crate::wire::{Digest, HmacKey};
 
 /// Changes when a field changes its meaning or goes; new ones may come without.
 pub const SCHEMA: u32 = 3;
@@ -292,7 +292,7 @@ impl Report {
             pipeline: plan.pipeline,
             size_bytes: plan.size,
             expect: plan.expect.to_string(),
-            digest: plan.seal.as_ref().map(Seal::digest),
+            digest: plan.hmac_key.as_ref().map(HmacKey::digest),
             close: match plan.mode {
                 Mode::Conn { close } => Some(close),
                 _ => None,

@@ -148,9 +148,10 @@ impl Search<'_> {
             plan.amount = Amount::For(time.min(Duration::from_secs(1)));
         }
         let report = super::run_watched(&plan, self.watcher)?;
-        match report.interrupted {
-            true => Err(LoadError::Interrupted),
-            false => Ok(report.answered_per_s()),
+        if report.interrupted {
+            Err(LoadError::Interrupted)
+        } else {
+            Ok(report.answered_per_s())
         }
     }
 

@@ -54,9 +54,10 @@ impl Contest {
         writeln!(
             f,
             "medians, and in brackets {}{}",
-            match is_interval {
-                true => "where the true median lies with 95 % confidence",
-                false => "the least and the greatest: six rounds would allow an interval of 95 %",
+            if is_interval {
+                "where the true median lies with 95 % confidence"
+            } else {
+                "the least and the greatest: six rounds would allow an interval of 95 %"
             },
             match self.contenders.len() {
                 1 => "",
@@ -153,9 +154,10 @@ impl Columns {
 
     fn fmt_head(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "  {:1$}", "server", self.name)?;
-        match self.has_ratios {
-            true => write!(f, "  {:>10}  {:>19}", "rate /s", "ratio")?,
-            false => write!(f, "  {:>29}", "rate /s")?,
+        if self.has_ratios {
+            write!(f, "  {:>10}  {:>19}", "rate /s", "ratio")?
+        } else {
+            write!(f, "  {:>29}", "rate /s")?
         }
         if self.has_cpu {
             write!(f, "  {:>9}", "/cpu s")?;
@@ -183,18 +185,17 @@ impl Columns {
         };
         write!(f, "  {name:width$}")?;
         let one = || if place == 0 { "1" } else { "–" }.to_owned();
-        match self.has_ratios {
-            true => {
-                let by = contender
-                    .ratios
-                    .map_or_else(one, |ratios| ratio(&ratios.rate));
-                write!(
-                    f,
-                    "  {:>10}  {by:>19}",
-                    Grouped(whole(figures.rate_per_s.median))
-                )?;
-            }
-            false => write!(f, "  {:>29}", rates(&figures.rate_per_s))?,
+        if self.has_ratios {
+            let by = contender
+                .ratios
+                .map_or_else(one, |ratios| ratio(&ratios.rate));
+            write!(
+                f,
+                "  {:>10}  {by:>19}",
+                Grouped(whole(figures.rate_per_s.median))
+            )?;
+        } else {
+            write!(f, "  {:>29}", rates(&figures.rate_per_s))?
         }
         if self.has_cpu {
             let rate = figures
@@ -356,9 +357,10 @@ impl fmt::Display for Probe {
             us(self.latency_us.p50),
             us(self.latency_us.p99),
             us(self.latency_us.p99_9),
-            match self.broken.is_empty() {
-                true => "holds".to_owned(),
-                false => format!("not: {}", self.broken.join(", ")),
+            if self.broken.is_empty() {
+                "holds".to_owned()
+            } else {
+                format!("not: {}", self.broken.join(", "))
             }
         )
     }

@@ -290,12 +290,13 @@ impl Report {
 
     fn fmt_server(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(server) = &self.server else {
-            return match self.is_watched() {
-                true => writeln!(
+            return if self.is_watched() {
+                writeln!(
                     f,
                     "  server     a process of --pid ended during the run: nothing is known of it"
-                ),
-                false => Ok(()),
+                )
+            } else {
+                Ok(())
             };
         };
         write!(

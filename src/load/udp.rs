@@ -154,9 +154,10 @@ impl<'p> Udp<'p> {
             let may_read = self.receive();
             let may_send = self.send();
             let asleep = self.run.turned(woke);
-            let until = match may_send || may_read {
-                true => asleep,
-                false => self.next_event(asleep),
+            let until = if may_send || may_read {
+                asleep
+            } else {
+                self.next_event(asleep)
             };
             self.lookout.wait(asleep, until)?;
             woke = self.run.watch.nanos();

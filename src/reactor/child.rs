@@ -6,7 +6,7 @@ use slab::Slab;
 use super::Reactor;
 use super::os::{Os, Spawned};
 use super::token::{GENERATION_MAX, Source, Token};
-use crate::outbox::{ARENA_BYTES_MAX, ChildEvent, ConnId, Exit, Job, Output, Severity};
+use crate::turn::{ARENA_BYTES_MAX, ChildEvent, ConnId, Exit, Job, Output, Severity};
 
 /// What is read from a pipe after the command's exit, at most: the most that a pipe can hold
 /// unless root allowed more (`fs.pipe-max-size`), so all that the command wrote is among it. A
@@ -128,7 +128,7 @@ impl<O: Os> Children<O> {
 }
 
 impl<O: Os> Reactor<O> {
-    pub(super) fn note_child(&mut self, source: Source) {
+    pub(super) fn dispatch_child(&mut self, source: Source) {
         match source {
             Source::ChildOut(id) => {
                 if let Some(child) = self.children.get(id) {
@@ -255,7 +255,7 @@ impl<O: Os> Reactor<O> {
     }
 
     /// Passes on what commands write and how they end; one helping each.
-    pub(super) fn hear_children(&mut self) {
+    pub(super) fn serve_children(&mut self) {
         if self.children.running.is_empty() && self.children.waiting.is_empty() {
             return;
         }

@@ -6,14 +6,14 @@ use std::time::Duration;
 use super::Reactor;
 use super::Stopping;
 use super::connection::{Connection, Input, Pause, Stage};
-use super::narrator::Story;
 use super::os::{Os, Signal};
 use super::recorder::Counters;
+use super::trace::TraceEvent;
 use crate::config::limits::{
     LEAVING, LINGER, LINGER_BYTES_MAX, PROGRESS_BYTES_PER_SECOND_MIN, PROGRESS_GRACE,
 };
-use crate::outbox::{Closed, ConnId, Fate, Fault, Moment, Turn};
 use crate::service::Backlog;
+use crate::turn::{Closed, ConnId, Fate, Fault, Moment, Turn};
 
 impl<S> Connection<S> {
     pub(super) fn is(&self, id: ConnId) -> bool {
@@ -58,8 +58,8 @@ impl<O: Os> Reactor<O> {
     /// Our refusal, or bytes that make no sense: what was said leaves, then the connection ends.
     pub(super) fn refuse(&mut self, slot: u32, fault: &Fault) {
         let conn = &self.conns[slot as usize];
-        let door = &self.listeners[usize::from(conn.door)].door;
-        self.recorder.faulted(&door.name, &conn.peer, fault);
+        let options = &self.listeners[usize::from(conn.listener)].options;
+        self.recorder.faulted(&options.name, &conn.peer, fault);
         self.outbox.leave(slot, Closed::Refused, true);
     }
 
@@ -71,7 +71,7 @@ impl<O: Os> Reactor<O> {
         }
         // With nothing unread in the kernel, closing sends a FIN. With something, it sends a
         // reset, which destroys on its way what the peer has not read yet.
-        if conn.incoming.has_ended() || !linger && !conn.incoming.is_hot() {
+        if conn.incoming.has_ended() || !linger && !conn.incoming.may_have_more() {
             let why = if conn.incoming.has_ended() && why == Closed::Done {
                 Closed::Ended
             } else {
@@ -85,14 +85,14 @@ impl<O: Os> Reactor<O> {
         conn.carry = None;
         conn.stage = Stage::Lingering { why, discarded: 0 };
         let id = conn.id(slot);
-        self.recorder.tell(|| Story::Lingers(id));
-        self.outbox.seal(slot);
+        self.recorder.trace(|| TraceEvent::Lingers(id));
+        self.outbox.mark_left(slot);
         self.deadlines.set(slot, self.now.after(LINGER));
         self.wakes.cancel(slot);
         // A connection that is on the queue already stays there.
         if conn.input != Input::Queued {
             conn.input = Input::Waiting;
-            if conn.incoming.is_hot() {
+            if conn.incoming.may_have_more() {
                 self.enqueue(slot);
             }
         }
@@ -113,7 +113,7 @@ impl<O: Os> Reactor<O> {
         if result.is_err() || conn.incoming.has_ended() || discarded >= LINGER_BYTES_MAX {
             return self.close_now(slot, why);
         }
-        if conn.incoming.is_hot() {
+        if conn.incoming.may_have_more() {
             self.enqueue(slot);
         }
     }
@@ -142,15 +142,15 @@ impl<O: Os> Reactor<O> {
                 unreachable!("only `close_now` puts connections on this list")
             };
             let id = conn.id(slot);
-            self.kill(id, crate::outbox::Severity::Force);
+            self.kill(id, crate::turn::Severity::Force);
             self.deadlines.cancel(slot);
             self.wakes.cancel(slot);
             self.os.close(conn.stream);
-            let listener = &mut self.listeners[usize::from(conn.door)];
+            let listener = &mut self.listeners[usize::from(conn.listener)];
             listener.connections -= 1;
             self.recorder
-                .closed(id, &listener.door.name, &conn.peer, why);
-            let service = listener.door.service;
+                .closed(id, &listener.options.name, &conn.peer, why);
+            let service = listener.options.service;
             let mut turn = Turn::new(self.now, id, &mut self.outbox);
             self.services[service.0].closed(&mut turn, &why);
             self.end_rests();
@@ -160,11 +160,11 @@ impl<O: Os> Reactor<O> {
     }
 
     /// Looks whether a connection keeps up with what it is owed.
-    pub(super) fn keep_up(&mut self, slot: u32, owed: usize, progress: bool) {
+    pub(super) fn check_backlog(&mut self, slot: u32, owed: usize, progress: bool) {
         let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| c.is_open()) else {
             return;
         };
-        let door = &self.listeners[usize::from(conn.door)].door;
+        let options = &self.listeners[usize::from(conn.listener)].options;
         if self.outbox.fate(slot) != Fate::Open {
             if progress || self.deadlines.due(slot) == Moment::NEVER {
                 self.deadlines.set(slot, self.now.after(LEAVING));
@@ -174,7 +174,7 @@ impl<O: Os> Reactor<O> {
             }
             return;
         }
-        match self.services[door.service.0].backlog() {
+        match self.services[options.service.0].backlog() {
             Backlog::Pause => {
                 if owed >= self.limits.out_pause && conn.input == Input::Waiting {
                     conn.input = Input::Paused(Pause::Owed);
@@ -184,21 +184,21 @@ impl<O: Os> Reactor<O> {
                     self.enqueue(slot);
                 }
             }
-            Backlog::LetGo => {
+            Backlog::Disconnect => {
                 if owed > self.limits.chat_hard {
                     return self.close_now(slot, Closed::TooSlow);
                 }
                 let behind = owed > self.limits.chat_soft;
                 if behind != conn.behind {
                     conn.behind = behind;
-                    self.be_patient(slot);
+                    self.set_deadline(slot);
                 }
             }
         }
     }
 
     /// Sets the deadline that fits what the connection is in the middle of.
-    pub(super) fn be_patient(&mut self, slot: u32) {
+    pub(super) fn set_deadline(&mut self, slot: u32) {
         let conn = &mut self.conns[slot as usize];
         if !conn.is_open() {
             return;
@@ -206,7 +206,7 @@ impl<O: Os> Reactor<O> {
         // While its service is busy with it, or it is owed an answer after the end of its input, a
         // peer has nothing to say: its silence is patience.
         let is_silent_by_right = self.outbox.is_held(slot) || conn.input == Input::Ended;
-        let idle = self.listeners[usize::from(conn.door)].door.idle;
+        let idle = self.listeners[usize::from(conn.listener)].options.idle;
         let idle = idle.filter(|_| !is_silent_by_right);
         if self.outbox.fate(slot) != Fate::Open {
             return self.deadlines.set(slot, self.now.after(LEAVING));
@@ -223,7 +223,7 @@ impl<O: Os> Reactor<O> {
             }
             return;
         }
-        let in_frame = conn.carry.is_some() && !conn.unheard;
+        let in_frame = conn.carry.is_some() && !conn.unserved;
         if in_frame {
             let begun = conn.begun().expect("it is open");
             if *begun == 0 {
@@ -248,7 +248,7 @@ impl<O: Os> Reactor<O> {
             return;
         };
         let id = conn.id(slot);
-        self.recorder.tell(|| Story::Expired(id));
+        self.recorder.trace(|| TraceEvent::Expired(id));
         match conn.stage {
             Stage::Dead { .. } => {}
             Stage::Lingering { why, .. } => self.close_now(slot, why),
@@ -283,7 +283,7 @@ impl<O: Os> Reactor<O> {
     }
 
     /// Does what signals and callers ask for.
-    pub(super) fn heed_signals(&mut self) {
+    pub(super) fn handle_signals(&mut self) {
         let mut signals = Vec::new();
         self.os.signals(&mut signals);
         for signal in signals {
@@ -303,7 +303,7 @@ impl<O: Os> Reactor<O> {
             return;
         }
         self.stopping = Stopping::Draining(self.now.after(self.limits.drain_timeout));
-        self.close_doors();
+        self.close_listeners();
         let ids = self.ids();
         log::info!(connections = ids.len(); "stopping");
         for id in ids {

@@ -1,10 +1,10 @@
 use std::io;
 
-use super::narrator::{Story, Verdict};
 use super::os::{Os, Readiness};
+use super::trace::{TraceEvent, Verdict};
 use crate::buf::ReadBuf;
-use crate::outbox::{Closed, ConnId};
 use crate::service::Peer;
+use crate::turn::{Closed, ConnId};
 
 /// A carry up to this size is copied in front of the next read; a larger one is read into
 /// directly, or a frame that comes byte by byte would be copied once per byte.
@@ -18,7 +18,7 @@ pub(super) struct Connection<S> {
     pub(super) generation: u32,
     pub(super) peer: Peer,
     /// Which listener it came through.
-    pub(super) door: u16,
+    pub(super) listener: u16,
     pub(super) stage: Stage,
     pub(super) input: Input,
     /// Whether it has a place on the ready queue, which it keeps when it is paused meanwhile.
@@ -26,7 +26,7 @@ pub(super) struct Connection<S> {
     /// What has come and is not a whole frame, while there is something.
     pub(super) carry: Option<Box<ReadBuf>>,
     /// Whether the service has not seen all of the carry, because its share or its wish ended first.
-    pub(super) unheard: bool,
+    pub(super) unserved: bool,
     pub(super) incoming: Incoming,
     /// Whether a write was short: the socket is full, and an edge will tell when it is not.
     pub(super) full: bool,
@@ -94,7 +94,7 @@ pub(super) enum Incoming {
 
 impl Incoming {
     /// Whether a read may bring something.
-    pub(super) fn is_hot(self) -> bool {
+    pub(super) fn may_have_more(self) -> bool {
         matches!(self, Incoming::Perhaps | Incoming::Beyond | Incoming::Last)
     }
 
@@ -104,7 +104,7 @@ impl Incoming {
     }
 
     /// Whether nobody waits for an answer.
-    pub(super) fn is_forlorn(self) -> bool {
+    pub(super) fn peer_gone(self) -> bool {
         matches!(self, Incoming::Last | Incoming::Gone)
     }
 
@@ -147,24 +147,24 @@ pub(super) enum Input {
 pub(super) enum Pause {
     /// It asks faster than it reads; delivering what it is owed wakes it.
     Owed,
-    /// Its service asked; [`resume`](crate::outbox::Turn::resume) wakes it.
+    /// Its service asked; [`resume`](crate::turn::Turn::resume) wakes it.
     Held,
     /// It is leaving, and what it still says is not wanted; it has a deadline on progress.
     Leaving,
 }
 
 impl<S> Connection<S> {
-    pub(super) fn new(stream: S, generation: u32, peer: Peer, door: u16) -> Connection<S> {
+    pub(super) fn new(stream: S, generation: u32, peer: Peer, listener: u16) -> Connection<S> {
         Connection {
             stream,
             generation,
             peer,
-            door,
+            listener,
             stage: Stage::Open { begun: 0 },
             input: Input::Queued,
             queued: false,
             carry: None,
-            unheard: false,
+            unserved: false,
             // Nobody asked the poll yet: whatever came with the connection is found by reading.
             incoming: Incoming::Perhaps,
             full: false,
@@ -189,9 +189,9 @@ impl<S> Connection<S> {
     }
 
     /// Remembers what the poll saw; says whether there is something new to read.
-    pub(super) fn note(&mut self, seen: Readiness) -> bool {
+    pub(super) fn learn(&mut self, seen: Readiness) -> bool {
         self.incoming = self.incoming.after_edge(seen);
-        self.incoming.is_hot()
+        self.incoming.may_have_more()
     }
 
     /// The buffer to read into: the carry where it is, or everything in front of the shared one.
@@ -234,15 +234,15 @@ impl<S> Connection<S> {
             .is_some_and(|carry| carry.len() > CARRY_COPIED_MAX)
     }
 
-    /// What the last read of `n` bytes taught, for the narrator.
-    pub(super) fn tell_read(&self, id: ConnId, n: usize, room: usize) -> Story<'static> {
+    /// What the last read of `n` bytes taught, for the tracer.
+    pub(super) fn trace_read(&self, id: ConnId, n: usize, room: usize) -> TraceEvent<'static> {
         let verdict = match n {
             0 if self.incoming.has_ended() => Verdict::End,
             0 => Verdict::WouldBlock,
-            _ if self.incoming.is_hot() => Verdict::More,
+            _ if self.incoming.may_have_more() => Verdict::More,
             _ => Verdict::Short,
         };
-        Story::Read {
+        TraceEvent::Read {
             id,
             n,
             room,

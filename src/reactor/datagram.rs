@@ -8,7 +8,7 @@ use crate::service::DatagramTurn;
 
 /// A datagram endpoint: its socket, and what answers.
 #[derive(Debug, Clone)]
-pub struct Mailbox {
+pub struct DatagramOptions {
     /// How it is called in the log: the endpoint as the user wrote it.
     pub name: String,
     /// Who answers.
@@ -20,53 +20,53 @@ pub struct Mailbox {
 #[derive(Debug)]
 pub(super) struct Datagram<S> {
     socket: S,
-    mailbox: Mailbox,
+    options: DatagramOptions,
     /// There may be mail: remembered until a receive says otherwise.
     ready: bool,
 }
 
 impl<O: Os> Reactor<O> {
     /// Answers what comes through `socket` from the next turn on.
-    pub fn answer(&mut self, socket: O::Datagram, mailbox: Mailbox) -> io::Result<()> {
+    pub fn answer(&mut self, socket: O::Datagram, options: DatagramOptions) -> io::Result<()> {
         let n = u32::try_from(self.datagrams.len()).map_err(|_| io::ErrorKind::QuotaExceeded)?;
         self.os
             .watch_datagram(&socket, Token::of(Source::Datagram(n)))?;
         self.datagrams.push(Datagram {
             socket,
-            mailbox,
+            options,
             ready: true,
         });
         Ok(())
     }
 
-    pub(super) fn note_mail(&mut self, n: u32) {
+    pub(super) fn dispatch_datagram(&mut self, n: u32) {
         if let Some(datagram) = self.datagrams.get_mut(n as usize) {
             datagram.ready = true;
         }
     }
 
-    pub(super) fn has_mail(&self) -> bool {
+    pub(super) fn has_datagrams(&self) -> bool {
         self.datagrams.iter().any(|datagram| datagram.ready)
     }
 
     /// Answers `datagrams-per-turn` a socket at most. A datagram that cannot be sent is dropped
     /// and counted, not queued: its protocol promises no more (fault E11).
-    pub(super) fn answer_mail(&mut self) {
-        if !self.has_mail() {
+    pub(super) fn serve_datagrams(&mut self) {
+        if !self.has_datagrams() {
             return;
         }
         let wall = self.os.wall();
         for Datagram {
             socket,
-            mailbox,
+            options,
             ready,
         } in &mut self.datagrams
         {
-            let service = &mut self.answerers[mailbox.service.0];
+            let service = &mut self.answerers[options.service.0];
             let mut budget = self.limits.datagrams_per_turn;
             while *ready && budget > 0 {
                 budget -= 1;
-                let (n, from) = match self.os.receive(socket, &mut self.letter) {
+                let (n, from) = match self.os.receive(socket, &mut self.datagram_buf) {
                     Ok(received) => received,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         *ready = false;
@@ -74,25 +74,25 @@ impl<O: Os> Reactor<O> {
                     }
                     // An earlier answer could not be delivered (ICMP); the socket lives.
                     Err(error) => {
-                        self.recorder.receive_failed(&mailbox.name, &error);
+                        self.recorder.receive_failed(&options.name, &error);
                         continue;
                     }
                 };
                 self.recorder.received();
-                let answerable = is_answerable(from, &mailbox.own_ports)
-                    && self.sources.may_answer(self.now, from);
+                let answerable = is_answerable(from, &options.own_ports)
+                    && self.reply_limiter.may_answer(self.now, from);
                 if !answerable {
-                    self.recorder.unanswerable(&mailbox.name, from);
+                    self.recorder.unanswerable(&options.name, from);
                     continue;
                 }
                 let mut turn = DatagramTurn::new(self.now, wall, from, &mut self.answer);
-                service.datagram(&mut turn, &self.letter[..n]);
+                service.datagram(&mut turn, &self.datagram_buf[..n]);
                 let Some(answer) = turn.into_answer() else {
                     continue;
                 };
                 match self.os.send(socket, answer, from) {
                     Ok(()) => self.recorder.answered(),
-                    Err(error) => self.recorder.send_failed(&mailbox.name, from, &error),
+                    Err(error) => self.recorder.send_failed(&options.name, from, &error),
                 }
             }
         }

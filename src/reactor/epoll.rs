@@ -25,8 +25,8 @@ use signal_hook_mio::v1_0::Signals;
 
 use super::os::{Os, Readiness, Seen, Signal, Spawned, Woke};
 use super::token::{Source, Token};
-use crate::outbox::{Exit, Job, Moment, Severity};
 use crate::service::Peer;
+use crate::turn::{Exit, Job, Moment, Severity};
 
 /// How many events one wait may bring.
 const EVENTS_MAX: usize = 1024;
@@ -154,7 +154,7 @@ impl Epoll {
     }
 
     /// Hands on what the last poll saw.
-    fn tell(&self, seen: &mut Vec<Seen>) {
+    fn trace(&self, seen: &mut Vec<Seen>) {
         seen.extend(self.events.iter().map(|event| Seen {
             token: Token::from_u64(event.token().0 as u64),
             readiness: Readiness {
@@ -205,7 +205,7 @@ impl Os for Epoll {
         if !any {
             self.poll_once(timeout)?;
         }
-        self.tell(seen);
+        self.trace(seen);
         let mut awake = asleep;
         if timeout != Some(Duration::ZERO) {
             awake = clock(self.began);
@@ -214,7 +214,7 @@ impl Os for Epoll {
             // the clock was (fault A17).
             if until.is_some_and(|until| until <= awake) {
                 self.poll_once(Some(Duration::ZERO))?;
-                self.tell(seen);
+                self.trace(seen);
             }
         }
         Ok(Woke { asleep, awake })

@@ -5,8 +5,8 @@ use super::Reactor;
 use super::connection::{Connection, Input, Pause, Stage};
 use super::os::Os;
 use crate::config::limits::PROGRESS_GRACE;
-use crate::outbox::{ConnId, Fate, Moment};
 use crate::service::Backlog;
+use crate::turn::{ConnId, Fate, Moment};
 
 impl<O: Os> Reactor<O> {
     /// Says which invariant does not hold, and of whom.
@@ -93,7 +93,7 @@ impl<O: Os> Reactor<O> {
         let time_ends = self.now.after(PROGRESS_GRACE) == Moment::NEVER;
         let deadline = self.deadlines.due(slot) != Moment::NEVER || time_ends;
         let (owed, fate) = (self.outbox.owed(slot), self.outbox.fate(slot));
-        let listed = self.outbox.is_listed(slot);
+        let listed = self.outbox.is_dirty(slot);
         let err = |what: &str| Err(what.to_owned());
         if !self.fresh.is_empty() {
             return err("I3: not watched at the end of a turn");
@@ -102,19 +102,21 @@ impl<O: Os> Reactor<O> {
             Stage::Dead { .. } => return err("I9: closed and not freed"),
             Stage::Lingering { .. } if !deadline => return err("I4: lingers without a deadline"),
             Stage::Lingering { .. } => {
-                let waits = conn.input == Input::Waiting && !conn.incoming.is_hot();
+                let waits = conn.input == Input::Waiting && !conn.incoming.may_have_more();
                 let queued = conn.input == Input::Queued && self.is_queued(slot, conn);
                 return if waits || queued {
                     Ok(())
                 } else {
-                    err("I3: lingers unheard")
+                    err("I3: lingers unserved")
                 };
             }
             Stage::Open { .. } => {}
         }
         match conn.input {
-            Input::Waiting if conn.incoming.is_hot() => err("I3: waits for an edge that has come"),
-            Input::Waiting if conn.unheard => err("I3: waits with bytes the service has not seen"),
+            Input::Waiting if conn.incoming.may_have_more() => {
+                err("I3: waits for an edge that has come")
+            }
+            Input::Waiting if conn.unserved => err("I3: waits with bytes the service has not seen"),
             Input::Waiting if conn.incoming.has_ended() => err("I3: waits after the end"),
             Input::Queued if !self.is_queued(slot, conn) => err("I3: queued in no queue"),
             Input::Paused(Pause::Held) if !self.outbox.is_held(slot) => err("I3: held by nobody"),
@@ -139,10 +141,10 @@ impl<O: Os> Reactor<O> {
         }
         // I6: nobody is owed, and nobody's input kept, beyond the limits and one helping.
         let backlog =
-            self.services[self.listeners[usize::from(conn.door)].door.service.0].backlog();
+            self.services[self.listeners[usize::from(conn.listener)].options.service.0].backlog();
         let limits = &self.limits;
         match backlog {
-            Backlog::LetGo if owed > limits.chat_hard && fate == Fate::Open && !listed => {
+            Backlog::Disconnect if owed > limits.chat_hard && fate == Fate::Open && !listed => {
                 return err("I6: owed more than the hard limit");
             }
             Backlog::Pause if owed >= limits.out_pause && conn.input == Input::Waiting => {

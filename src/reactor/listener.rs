@@ -9,17 +9,17 @@ use super::recorder::Refusal;
 use super::token::{GENERATION_MAX, Source, Token};
 use super::{Reactor, ServiceId};
 use crate::config::limits::EMFILE_RETRY;
-use crate::outbox::{ConnId, Moment};
 use crate::service::Peer;
+use crate::turn::{ConnId, Moment};
 
 /// What a listener serves, and to whom.
 #[derive(Debug, Clone)]
-pub struct Door {
+pub struct ListenerOptions {
     /// How it is called in the log: the endpoint as the user wrote it.
     pub name: String,
     /// Who serves those who come in.
     pub service: ServiceId,
-    /// Connections at once through this door; more are refused.
+    /// Connections at once through this options; more are refused.
     pub connections_max: usize,
     /// A connection that is silent for this long is closed.
     pub idle: Option<Duration>,
@@ -27,11 +27,11 @@ pub struct Door {
     pub only_uid: Option<u32>,
 }
 
-impl Door {
-    /// A door to this service with nothing but the service's own limits.
-    pub fn to(service: ServiceId) -> Door {
-        Door {
-            name: "door".into(),
+impl ListenerOptions {
+    /// A options to this service with nothing but the service's own limits.
+    pub fn to(service: ServiceId) -> ListenerOptions {
+        ListenerOptions {
+            name: "options".into(),
             service,
             connections_max: usize::MAX,
             idle: None,
@@ -58,43 +58,43 @@ impl Door {
 pub(super) struct Listener<L> {
     /// `None` once the server is stopping.
     socket: Option<L>,
-    pub(super) door: Door,
+    pub(super) options: ListenerOptions,
     /// Somebody may be waiting: remembered until `accept` says otherwise.
-    knocking: bool,
+    pending: bool,
     /// No descriptors or no memory: rests until then, or until a connection closes.
     rests_until: Option<Moment>,
     pub(super) connections: usize,
 }
 
 impl<O: Os> Reactor<O> {
-    /// Opens a door: those who come in through `socket` are served from the next turn on.
-    pub fn listen(&mut self, socket: O::Listener, door: Door) -> io::Result<()> {
+    /// Opens a options: those who come in through `socket` are served from the next turn on.
+    pub fn listen(&mut self, socket: O::Listener, options: ListenerOptions) -> io::Result<()> {
         let n = u16::try_from(self.listeners.len()).map_err(|_| io::ErrorKind::QuotaExceeded)?;
         self.os
             .watch_listener(&socket, Token::of(Source::Listener(u32::from(n))))?;
         self.listeners.push(Listener {
             socket: Some(socket),
-            door,
-            knocking: true,
+            options,
+            pending: true,
             rests_until: None,
             connections: 0,
         });
         Ok(())
     }
 
-    pub(super) fn note_knock(&mut self, listener: u32) {
+    pub(super) fn dispatch_listener(&mut self, listener: u32) {
         // Whoever else holds the socket (who started us may) keeps it in the poll when we close it:
-        // a knock at a door that is closed would be answered by nobody, over and over.
+        // a knock at a options that is closed would be answered by nobody, over and over.
         if let Some(listener) = self.listeners.get_mut(listener as usize) {
-            listener.knocking = listener.socket.is_some();
+            listener.pending = listener.socket.is_some();
         }
     }
 
-    /// Somebody may be waiting at a door that does not rest.
-    pub(super) fn has_knocks(&self) -> bool {
+    /// Somebody may be waiting at a options that does not rest.
+    pub(super) fn has_pending_accepts(&self) -> bool {
         self.listeners
             .iter()
-            .any(|l| l.knocking && l.rests_until.is_none())
+            .any(|l| l.pending && l.rests_until.is_none())
     }
 
     /// When the first rest ends.
@@ -107,8 +107,8 @@ impl<O: Os> Reactor<O> {
         self.listeners.iter_mut().for_each(|l| l.rests_until = None);
     }
 
-    /// Lets in who knocks, `accepts-per-turn` a door at most.
-    pub(super) fn let_in(&mut self) {
+    /// Lets in who knocks, `accepts-per-turn` a options at most.
+    pub(super) fn accept_all(&mut self) {
         for n in 0..self.listeners.len() {
             if self.listeners[n]
                 .rests_until
@@ -118,20 +118,20 @@ impl<O: Os> Reactor<O> {
             }
             for _ in 0..self.limits.accepts_per_turn {
                 let listener = &mut self.listeners[n];
-                let (true, None) = (listener.knocking, listener.rests_until) else {
+                let (true, None) = (listener.pending, listener.rests_until) else {
                     break;
                 };
                 let Some(socket) = &listener.socket else {
                     break;
                 };
                 match self.os.accept(socket) {
-                    Ok((stream, peer)) => self.welcome(n, stream, peer),
+                    Ok((stream, peer)) => self.admit(n, stream, peer),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        listener.knocking = false;
+                        listener.pending = false;
                     }
                     Err(error) => {
-                        self.recorder.accept_failed(&listener.door.name, &error);
-                        // Whoever queues already sends no second edge, so `knocking` stays. An
+                        self.recorder.accept_failed(&listener.options.name, &error);
+                        // Whoever queues already sends no second edge, so `pending` stays. An
                         // error that concerned one connection only is over; anything else may
                         // come again at once, and must not spin.
                         if !concerns_one_connection(&error) {
@@ -144,20 +144,22 @@ impl<O: Os> Reactor<O> {
     }
 
     /// One connection comes in, or is told why not.
-    fn welcome(&mut self, n: usize, stream: O::Stream, peer: Peer) {
+    fn admit(&mut self, n: usize, stream: O::Stream, peer: Peer) {
         let Listener {
-            door, connections, ..
+            options,
+            connections,
+            ..
         } = &mut self.listeners[n];
         let refusal = match () {
-            () if !door.admits(&peer) => Some(Refusal::OtherUser),
+            () if !options.admits(&peer) => Some(Refusal::OtherUser),
             () if self.conns.len() >= self.connections_max => Some(Refusal::Full),
-            () if *connections >= door.connections_max => Some(Refusal::DoorFull),
+            () if *connections >= options.connections_max => Some(Refusal::ListenerFull),
             () => None,
         };
         if let Some(refusal) = refusal {
-            self.recorder.refused(refusal, &door.name, &peer);
+            self.recorder.refused(refusal, &options.name, &peer);
             let mut words = Vec::new();
-            self.services[door.service.0].refusal(refusal.words(), &mut words);
+            self.services[options.service.0].refusal(refusal.words(), &mut words);
             if !words.is_empty() {
                 // Whoever is refused before it was heard gets one try, not a buffer.
                 let _ = self.os.write(&stream, &words);
@@ -181,21 +183,21 @@ impl<O: Os> Reactor<O> {
         entry.insert(Connection::new(stream, id.generation, peer, door_number));
         self.outbox.open(id);
         self.recorder
-            .opened(id, &self.listeners[n].door.name, &peer);
+            .opened(id, &self.listeners[n].options.name, &peer);
         self.fresh.push(id);
         // Reading before the first look at the poll saves a turn, and often the registration.
         self.enqueue(slot);
         self.ask_service(id, |service, turn| service.open(turn, &peer));
-        self.be_patient(slot);
+        self.set_deadline(slot);
     }
 
     /// Nobody comes in any more.
-    pub(super) fn close_doors(&mut self) {
+    pub(super) fn close_listeners(&mut self) {
         for listener in &mut self.listeners {
             if let Some(socket) = listener.socket.take() {
                 self.os.close_listener(socket);
             }
-            listener.knocking = false;
+            listener.pending = false;
             listener.rests_until = None;
         }
     }
@@ -232,15 +234,15 @@ mod tests {
 
     #[test]
     fn a_private_door_is_closed_to_whom_the_kernel_does_not_name() {
-        let private = Door {
+        let private = ListenerOptions {
             only_uid: Some(1000),
-            ..Door::to(ServiceId(0))
+            ..ListenerOptions::to(ServiceId(0))
         };
         let of = |uid| Peer::Local { pid: 7, uid };
         assert!(private.admits(&of(1000)));
         assert!(!private.admits(&of(0)));
         assert!(!private.admits(&Peer::Unknown));
         assert!(private.admits(&Peer::V4(Ipv4Addr::LOCALHOST, 5000)));
-        assert!(Door::to(ServiceId(0)).admits(&Peer::Unknown));
+        assert!(ListenerOptions::to(ServiceId(0)).admits(&Peer::Unknown));
     }
 }

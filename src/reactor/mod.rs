@@ -4,7 +4,7 @@
 //! whose turn it is. It does not know formats, nicknames or commands.
 //!
 //! Start at [`Reactor::turn`]: six lines, each of which says what only it may do. Then
-//! `Reactor::help`, the walk of a byte.
+//! `Reactor::serve_one`, the walk of a byte.
 
 mod child;
 mod closing;
@@ -13,13 +13,13 @@ mod datagram;
 mod epoll;
 mod invariants;
 mod listener;
-mod narrator;
 mod os;
 mod recorder;
+mod reply_limiter;
 mod socket;
-mod sources;
 mod timer;
 mod token;
+mod trace;
 
 use std::fmt;
 use std::io;
@@ -30,21 +30,21 @@ use self::child::Children;
 use self::connection::{Connection, Input, Pause, Stage};
 use self::datagram::Datagram;
 use self::listener::Listener;
-use self::narrator::Story;
 use self::recorder::Recorder;
-use self::sources::Sources;
+use self::reply_limiter::ReplyLimiter;
 use self::timer::Timers;
+use self::trace::TraceEvent;
 use crate::buf::ReadBuf;
 use crate::config::Limits;
 use crate::config::limits::DATAGRAM_BYTES_MAX;
-use crate::outbox::{
+use crate::service::{Backlog, Datagrams, Service};
+use crate::turn::{
     ARENA_BYTES_MAX, Closed, ConnId, Effect, Fate, Fault, Moment, Outbox, REPLY_AT_ONCE_BYTES, Turn,
 };
-use crate::service::{Backlog, Datagrams, Service};
 
-pub use self::datagram::Mailbox;
+pub use self::datagram::DatagramOptions;
 pub use self::epoll::{Epoll, Handle};
-pub use self::listener::Door;
+pub use self::listener::ListenerOptions;
 pub use self::os::{Os, Readiness, Seen, Signal, Spawned, Woke};
 pub use self::recorder::{ClosedBy, Counters, Refused};
 pub use self::socket::{
@@ -81,7 +81,7 @@ pub struct Reactor<O: Os> {
     listeners: Vec<Listener<O::Listener>>,
     answerers: Vec<Box<dyn Datagrams>>,
     datagrams: Vec<Datagram<O::Datagram>>,
-    sources: Sources,
+    reply_limiter: ReplyLimiter,
     children: Children<O>,
 
     /// Connections with something to read, in the order in which they are served.
@@ -100,7 +100,7 @@ pub struct Reactor<O: Os> {
 
     // Shared by all turns, so that a connection at rest owns nothing.
     input: ReadBuf,
-    letter: Vec<u8>,
+    datagram_buf: Vec<u8>,
     answer: Vec<u8>,
     slots: Vec<u32>,
 }
@@ -133,7 +133,7 @@ impl<O: Os> Reactor<O> {
             listeners: Vec::new(),
             answerers: Vec::new(),
             datagrams: Vec::new(),
-            sources: Sources::new(),
+            reply_limiter: ReplyLimiter::new(),
             children: Children::new(limits.read_per_turn),
             ready: Vec::new(),
             fresh: Vec::new(),
@@ -143,7 +143,7 @@ impl<O: Os> Reactor<O> {
             stopping: Stopping::No,
             recorder: Recorder::default(),
             input: ReadBuf::default(),
-            letter: vec![0; DATAGRAM_BYTES_MAX],
+            datagram_buf: vec![0; DATAGRAM_BYTES_MAX],
             answer: Vec::new(),
             slots: Vec::new(),
             limits,
@@ -151,8 +151,8 @@ impl<O: Os> Reactor<O> {
     }
 
     /// Tells the story of each turn to `out`, as text that a person can follow.
-    pub fn narrate(&mut self, out: Box<dyn io::Write>) {
-        self.recorder.narrate(out);
+    pub fn trace_to(&mut self, out: Box<dyn io::Write>) {
+        self.recorder.trace_to(out);
     }
 
     /// Adds a service; doors are opened to it with [`listen`](Reactor::listen).
@@ -179,7 +179,7 @@ impl<O: Os> Reactor<O> {
     /// One turn of the loop.
     pub fn turn(&mut self) -> io::Result<()> {
         self.wait()?; // the only place that sleeps, and the only look at the clock
-        self.note(); // who became readable, who became writable; who knocks
+        self.dispatch(); // who became readable, who became writable; who knocks
         self.serve(); // socket -> read buffer -> parser -> service -> write buffer; one helping each
         self.wake(); // timers that are due, signals that came
         self.flush(); // write buffer -> socket, once per connection; then watch who is new
@@ -199,23 +199,24 @@ impl<O: Os> Reactor<O> {
         self.watch_turn(asleep.since(self.now));
         self.now = self.now.max(awake);
         self.recorder.turn(self.now);
-        self.recorder.tell(|| Story::Woke {
+        self.recorder.trace(|| TraceEvent::Woke {
             slept: awake.since(asleep),
             events: self.seen.len(),
         });
         Ok(())
     }
 
-    fn note(&mut self) {
+    fn dispatch(&mut self) {
         let mut seen = std::mem::take(&mut self.seen);
         for Seen { token, readiness } in seen.drain(..) {
-            self.recorder.tell(|| Story::Saw(token.source(), readiness));
+            self.recorder
+                .trace(|| TraceEvent::Saw(token.source(), readiness));
             match token.source() {
-                Source::Connection(id) => self.note_connection(id, readiness),
-                Source::Listener(n) => self.note_knock(n),
-                Source::Datagram(n) => self.note_mail(n),
+                Source::Connection(id) => self.dispatch_connection(id, readiness),
+                Source::Listener(n) => self.dispatch_listener(n),
+                Source::Datagram(n) => self.dispatch_datagram(n),
                 child @ (Source::ChildOut(_) | Source::ChildErr(_) | Source::ChildExit(_)) => {
-                    self.note_child(child);
+                    self.dispatch_child(child);
                 }
                 Source::Signals | Source::Caller => self.called = true,
             }
@@ -223,26 +224,26 @@ impl<O: Os> Reactor<O> {
         self.seen = seen;
     }
 
-    fn note_connection(&mut self, id: ConnId, readiness: Readiness) {
+    fn dispatch_connection(&mut self, id: ConnId, readiness: Readiness) {
         let Some(conn) = self.conns.get_mut(id.slot as usize).filter(|c| c.is(id)) else {
             return self.recorder.stale();
         };
         if conn.is_dead() {
             return;
         }
-        let door = &self.listeners[usize::from(conn.door)].door;
+        let options = &self.listeners[usize::from(conn.listener)].options;
         // After the end of input there are no last words: what would find the error is a read, and
         // nobody reads any more.
         if readiness.error
-            && (conn.incoming.has_ended() || !self.services[door.service.0].heeds_last_words())
+            && (conn.incoming.has_ended() || !self.services[options.service.0].reads_after_reset())
         {
             return self.close_now(id.slot, Closed::Gone(io::ErrorKind::ConnectionReset));
         }
         if readiness.writable && conn.full {
             conn.full = false;
-            self.outbox.list(id.slot);
+            self.outbox.mark_dirty(id.slot);
         }
-        if conn.note(readiness) && conn.input == Input::Waiting {
+        if conn.learn(readiness) && conn.input == Input::Waiting {
             self.enqueue(id.slot);
         } else if readiness.hung_up {
             self.settle(id.slot);
@@ -250,24 +251,24 @@ impl<O: Os> Reactor<O> {
     }
 
     fn serve(&mut self) {
-        self.let_in();
-        let mut guests = std::mem::take(&mut self.ready);
-        for id in guests.drain(..) {
-            self.help(id);
+        self.accept_all();
+        let mut ready = std::mem::take(&mut self.ready);
+        for id in ready.drain(..) {
+            self.serve_one(id);
             if self.outbox.arena_bytes() > ARENA_BYTES_MAX {
                 self.deliver_all();
             }
         }
-        // Whoever was put back during the helpings waits for the next turn.
-        guests.append(&mut self.ready);
-        self.ready = guests;
-        self.answer_mail();
-        self.hear_children();
+        // Whoever was put back during the budgets waits for the next turn.
+        ready.append(&mut self.ready);
+        self.ready = ready;
+        self.serve_datagrams();
+        self.serve_children();
     }
 
     /// The walk of a byte, one helping:
     /// readable socket -> read buffer -> frame parser -> service -> write buffer -> writable socket.
-    fn help(&mut self, id: ConnId) {
+    fn serve_one(&mut self, id: ConnId) {
         let slot = id.slot;
         let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| c.is(id)) else {
             return self.recorder.stale();
@@ -282,39 +283,40 @@ impl<O: Os> Reactor<O> {
         // The socket fills the read buffer, unless the service has not seen all of it.
         let own = conn.reads_into_its_own();
         let mut input = conn.take_input(&mut self.input);
-        input.begin_helping(self.limits.frames_per_turn);
+        input.begin_budget(self.limits.frames_per_turn);
         let (had, room) = (input.len(), self.limits.read_per_turn);
-        let read = if conn.incoming.is_hot() && !conn.unheard {
+        let read = if conn.incoming.may_have_more() && !conn.unserved {
             conn.read(&mut self.os, &mut input, room)
         } else {
             Ok(0)
         };
-        self.recorder.heard(input.len() - had);
+        self.recorder.served(input.len() - had);
         self.recorder
-            .tell(|| conn.tell_read(id, input.len() - had, room));
+            .trace(|| conn.trace_read(id, input.len() - had, room));
 
         // The service parses what is there and says what it has to say.
-        let service = &mut self.services[self.listeners[usize::from(conn.door)].door.service.0];
+        let service =
+            &mut self.services[self.listeners[usize::from(conn.listener)].options.service.0];
         let mut turn = Turn::new(self.now, id, &mut self.outbox);
         let mut outcome = Ok(());
-        if input.len() > had || conn.unheard {
+        if input.len() > had || conn.unserved {
             outcome = service.input(&mut turn, &mut input);
         }
-        conn.unheard = input.had_its_share() && !input.is_empty();
+        conn.unserved = input.is_budget_spent() && !input.is_empty();
         if outcome.is_ok() && input.len() > self.limits.frame + room && !turn.is_held() {
             outcome = Err(Fault::Refused(
                 "more bytes than the longest frame, and no frame",
             ));
         }
         let may_end =
-            conn.incoming.has_ended() && !conn.unheard && !turn.is_held() && !turn.is_leaving();
+            conn.incoming.has_ended() && !conn.unserved && !turn.is_held() && !turn.is_leaving();
         if outcome.is_ok() && may_end {
             conn.input = Input::Ended;
-            input.begin_helping(self.limits.frames_per_turn);
+            input.begin_budget(self.limits.frames_per_turn);
             outcome = service.eof(&mut turn, &mut input);
         }
 
-        self.recorder.tell(|| Story::Served {
+        self.recorder.trace(|| TraceEvent::Served {
             id,
             frames: self.limits.frames_per_turn - input.frames_left(),
             unread: input.len(),
@@ -329,7 +331,7 @@ impl<O: Os> Reactor<O> {
                 self.recorder.wrote(id, n, input.lent().len());
                 if n < input.lent().len() {
                     self.outbox.keep(slot, &input.lent()[n..]);
-                    self.outbox.list(slot);
+                    self.outbox.mark_dirty(slot);
                 }
             });
             if write.is_err() {
@@ -357,15 +359,15 @@ impl<O: Os> Reactor<O> {
         let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| c.is_open()) else {
             return;
         };
-        let door = &self.listeners[usize::from(conn.door)].door;
-        let pauses = self.services[door.service.0].backlog() == Backlog::Pause;
+        let options = &self.listeners[usize::from(conn.listener)].options;
+        let pauses = self.services[options.service.0].backlog() == Backlog::Pause;
         let unread = conn.carry.as_ref().map_or(0, |carry| carry.len());
         if conn.input != Input::Ended {
-            let more = conn.incoming.is_hot() || conn.unheard || conn.incoming.has_ended();
+            let more = conn.incoming.may_have_more() || conn.unserved || conn.incoming.has_ended();
             let next = if self.outbox.fate(slot) != Fate::Open {
                 Input::Paused(Pause::Leaving)
             } else if self.outbox.is_held(slot) {
-                conn.unheard = unread > 0;
+                conn.unserved = unread > 0;
                 Input::Paused(Pause::Held)
             } else if pauses && self.outbox.owed(slot) >= self.limits.out_pause {
                 Input::Paused(Pause::Owed)
@@ -376,17 +378,17 @@ impl<O: Os> Reactor<O> {
             };
             conn.input = next;
             let id = conn.id(slot);
-            self.recorder.tell(|| Story::Rests(id, next));
+            self.recorder.trace(|| TraceEvent::Rests(id, next));
         }
-        let (is_forlorn, is_read) = (conn.incoming.is_forlorn(), conn.input == Input::Queued);
+        let (peer_gone, is_read) = (conn.incoming.peer_gone(), conn.input == Input::Queued);
         if is_read {
             self.enqueue(slot);
         }
-        if is_forlorn && !is_read && self.outbox.fate(slot) == Fate::Open {
+        if peer_gone && !is_read && self.outbox.fate(slot) == Fate::Open {
             // What it said is heard or never will be, and nobody is left to hear what it is owed.
             return self.close_now(slot, Closed::Gone(io::ErrorKind::BrokenPipe));
         }
-        self.be_patient(slot);
+        self.set_deadline(slot);
     }
 
     /// Carries out what services asked for besides sending bytes.
@@ -411,14 +413,14 @@ impl<O: Os> Reactor<O> {
         };
         // Also of a connection that is paused because it is owed too much: when that is over, what
         // is unread is offered, though nothing new was read.
-        conn.unheard |= conn.carry.is_some() && conn.input != Input::Ended;
+        conn.unserved |= conn.carry.is_some() && conn.input != Input::Ended;
         if matches!(conn.input, Input::Waiting | Input::Paused(Pause::Held)) {
             self.enqueue(slot);
         }
     }
 
     /// Puts a connection on the ready queue, where it is at most once: a place that it had when it
-    /// was paused is its place again, or it would get two helpings in one turn.
+    /// was paused is its place again, or it would get two budgets in one turn.
     fn enqueue(&mut self, slot: u32) {
         let conn = &mut self.conns[slot as usize];
         conn.input = Input::Queued;
@@ -436,7 +438,7 @@ impl<O: Os> Reactor<O> {
         else {
             return;
         };
-        let service = self.listeners[usize::from(conn.door)].door.service;
+        let service = self.listeners[usize::from(conn.listener)].options.service;
         let mut turn = Turn::new(self.now, id, &mut self.outbox);
         ask(&mut *self.services[service.0], &mut turn);
         self.carry_out();
@@ -446,7 +448,7 @@ impl<O: Os> Reactor<O> {
     fn wake(&mut self) {
         // After what came before them was served.
         if std::mem::take(&mut self.called) {
-            self.heed_signals();
+            self.handle_signals();
         }
         for _ in 0..self.limits.timers_per_turn {
             let Some(slot) = self.wakes.fire(self.now) else {
@@ -454,7 +456,7 @@ impl<O: Os> Reactor<O> {
             };
             if let Some(conn) = self.conns.get(slot as usize) {
                 let id = conn.id(slot);
-                self.recorder.tell(|| Story::Woken(id));
+                self.recorder.trace(|| TraceEvent::Woken(id));
                 self.ask_service(id, |service, turn| service.wake(turn));
             }
         }
@@ -485,20 +487,20 @@ impl<O: Os> Reactor<O> {
                 self.close_now(id.slot, Closed::Gone(error.kind()));
                 continue;
             }
-            self.recorder.tell(|| Story::Watched(id));
+            self.recorder.trace(|| TraceEvent::Watched(id));
         }
         self.fresh = fresh;
     }
 
     fn deliver_all(&mut self) {
         let mut slots = std::mem::take(&mut self.slots);
-        self.outbox.take_listed(&mut slots);
+        self.outbox.take_dirty(&mut slots);
         for slot in slots.drain(..) {
             self.deliver(slot);
         }
         self.slots = slots;
         // Services that are told of an empty lane may have spoken again: next time.
-        if !self.outbox.has_listed() {
+        if !self.outbox.has_dirty() {
             self.outbox.trim();
         }
     }
@@ -528,15 +530,15 @@ impl<O: Os> Reactor<O> {
                 self.ask_service(id, |service, turn| service.drained(turn));
             }
         }
-        self.keep_up(slot, owed, sent > 0);
+        self.check_backlog(slot, owed, sent > 0);
     }
 
     fn has_work(&self) -> bool {
         !self.ready.is_empty()
-            || self.outbox.has_listed()
+            || self.outbox.has_dirty()
             || !self.dead.is_empty()
-            || self.has_knocks()
-            || self.has_mail()
+            || self.has_pending_accepts()
+            || self.has_datagrams()
             || self.has_child_news()
     }
 

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use super::token::Token;
-use crate::outbox::{Exit, Job, Moment, Severity};
 use crate::service::Peer;
+use crate::turn::{Exit, Job, Moment, Severity};
 
 /// The one seam under the loop: what waits, accepts, reads, writes and tells the time.
 ///

@@ -5,9 +5,9 @@ use std::time::Duration;
 use log::{Level, debug, info, log_enabled, warn};
 use serde::Serialize;
 
-use super::narrator::{Narrator, Story};
-use crate::outbox::{Closed, ConnId, Fault, Moment};
+use super::trace::{TraceEvent, Tracer};
 use crate::service::Peer;
+use crate::turn::{Closed, ConnId, Fault, Moment};
 
 /// Log lines of one kind that one second may bring; the rest are counted and told as one line.
 const LINES_PER_SECOND: u32 = 20;
@@ -20,7 +20,7 @@ pub(super) struct Recorder {
     throttle: Throttle,
     now: Moment,
     /// Who tells the story of each turn, if anybody listens.
-    narrator: Option<Box<Narrator>>,
+    tracer: Option<Box<Tracer>>,
 }
 
 /// What the loop has done since it began, and how much of everything there is now.
@@ -43,7 +43,7 @@ pub struct Counters {
     /// Bytes that were owed to connections when they ended.
     pub bytes_dropped: u64,
     /// Helpings: times it was a connection's turn to be read.
-    pub helpings: u64,
+    pub budgets: u64,
     /// Turns of the loop.
     pub turns: u64,
     /// Turns that took as long as `turn-warn` or longer.
@@ -88,7 +88,7 @@ pub struct Refused {
     /// As many were here as the server holds.
     pub full: u64,
     /// As many were here as the endpoint holds.
-    pub door_full: u64,
+    pub listener_full: u64,
     /// Another user, on a Unix socket that is private.
     pub other_user: u64,
 }
@@ -115,7 +115,7 @@ pub struct ClosedBy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     Full,
-    DoorFull,
+    ListenerFull,
     OtherUser,
 }
 
@@ -123,7 +123,7 @@ impl Refusal {
     pub(super) fn words(self) -> &'static str {
         match self {
             Refusal::Full => "the server has as many connections as it holds",
-            Refusal::DoorFull => "this endpoint has as many connections as it holds",
+            Refusal::ListenerFull => "this endpoint has as many connections as it holds",
             Refusal::OtherUser => "this socket is another user's",
         }
     }
@@ -131,28 +131,28 @@ impl Refusal {
 
 impl Recorder {
     /// From now on the story of each turn is told to `out`.
-    pub(super) fn narrate(&mut self, out: Box<dyn io::Write>) {
-        self.narrator = Some(Box::new(Narrator::new(out)));
+    pub(super) fn trace_to(&mut self, out: Box<dyn io::Write>) {
+        self.tracer = Some(Box::new(Tracer::new(out)));
     }
 
-    /// Tells the narrator, if there is one; otherwise nothing is even put together.
+    /// Tells the tracer, if there is one; otherwise nothing is even put together.
     #[inline]
-    pub(super) fn tell<'a>(&mut self, story: impl FnOnce() -> Story<'a>) {
-        if let Some(narrator) = &mut self.narrator {
-            narrator.tell(self.now, &story());
+    pub(super) fn trace<'a>(&mut self, story: impl FnOnce() -> TraceEvent<'a>) {
+        if let Some(tracer) = &mut self.tracer {
+            tracer.trace(self.now, &story());
         }
     }
 
     /// The turn is over.
     pub(super) fn turn_ends(&mut self) {
-        if let Some(narrator) = &mut self.narrator {
-            narrator.end_turn();
+        if let Some(tracer) = &mut self.tracer {
+            tracer.end_turn();
         }
     }
 
     pub(super) fn wrote(&mut self, id: ConnId, n: usize, of: usize) {
         self.counters.bytes_out += n as u64;
-        self.tell(|| Story::Wrote { id, n, of });
+        self.trace(|| TraceEvent::Wrote { id, n, of });
     }
 
     /// A turn has begun.
@@ -180,7 +180,7 @@ impl Recorder {
 
     pub(super) fn opened(&mut self, id: ConnId, door: &str, peer: &Peer) {
         self.counters.connections_opened += 1;
-        self.tell(|| Story::LetIn(id, door, peer.to_string()));
+        self.trace(|| TraceEvent::Accepted(id, door, peer.to_string()));
         if log_enabled!(Level::Debug) {
             debug!(slot = id.slot, generation = id.generation, door, peer:%; "connected");
         }
@@ -188,7 +188,7 @@ impl Recorder {
 
     pub(super) fn closed(&mut self, id: ConnId, door: &str, peer: &Peer, why: Closed) {
         self.counters.connections_closed += 1;
-        self.tell(|| Story::Freed(id, why));
+        self.trace(|| TraceEvent::Freed(id, why));
         let by = &mut self.counters.closed;
         *match why {
             Closed::Done => &mut by.done,
@@ -225,7 +225,7 @@ impl Recorder {
         let refused = &mut self.counters.refused;
         *match refusal {
             Refusal::Full => &mut refused.full,
-            Refusal::DoorFull => &mut refused.door_full,
+            Refusal::ListenerFull => &mut refused.listener_full,
             Refusal::OtherUser => &mut refused.other_user,
         } += 1;
         if self.throttle.allows(Kind::Refused) {
@@ -240,8 +240,8 @@ impl Recorder {
         }
     }
 
-    pub(super) fn heard(&mut self, bytes: usize) {
-        self.counters.helpings += 1;
+    pub(super) fn served(&mut self, bytes: usize) {
+        self.counters.budgets += 1;
         self.counters.bytes_in += bytes as u64;
     }
 
@@ -251,7 +251,7 @@ impl Recorder {
 
     pub(super) fn stale(&mut self) {
         self.counters.stale += 1;
-        self.tell(|| Story::Stale);
+        self.trace(|| TraceEvent::Stale);
     }
 
     pub(super) fn received(&mut self) {

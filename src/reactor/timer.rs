@@ -1,4 +1,4 @@
-use crate::outbox::Moment;
+use crate::turn::Moment;
 
 /// A moment per slot, and a heap of slots with at most one entry each.
 ///

@@ -1,4 +1,4 @@
-use crate::outbox::ConnId;
+use crate::turn::ConnId;
 
 /// What an event is about: a kind, a slot, and which of the slot's owners it means.
 ///

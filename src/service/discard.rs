@@ -1,6 +1,6 @@
 use super::Service;
 use crate::buf::ReadBuf;
-use crate::outbox::{Fault, Turn};
+use crate::turn::{Fault, Turn};
 
 /// Any bytes, and no answer (T0; RFC 863).
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 use super::{DatagramTurn, Datagrams, Service};
 use crate::buf::ReadBuf;
-use crate::outbox::{Fault, Turn};
+use crate::turn::{Fault, Turn};
 
 /// The same bytes, in order (T1, U1; RFC 862).
 #[derive(Debug)]

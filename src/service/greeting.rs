@@ -3,7 +3,7 @@ use super::peer::Peer;
 use super::settling::Settling;
 use crate::buf::ReadBuf;
 use crate::config::{self, GreetingFraming};
-use crate::outbox::{Closed, Fault, Turn};
+use crate::turn::{Closed, Fault, Turn};
 use crate::wire::{Burst, Encode, Framed};
 
 /// Greets whoever connects; then hangs up, or waits for one burst and perhaps replies to it (T4).

@@ -31,7 +31,7 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use crate::buf::ReadBuf;
-use crate::outbox::{ChildEvent, Closed, Fault, Moment, Turn};
+use crate::turn::{ChildEvent, Closed, Fault, Moment, Turn};
 use crate::wire::Encode;
 
 /// What bytes on a stream mean. One value serves every connection of its listeners.
@@ -85,7 +85,7 @@ pub trait Service: Debug {
 
     /// Whether what a client sent just before it reset the connection still counts. Reading it
     /// costs a system call that most services need not pay, since nobody is left to answer.
-    fn heeds_last_words(&self) -> bool {
+    fn reads_after_reset(&self) -> bool {
         false
     }
 }
@@ -96,7 +96,7 @@ pub enum Backlog {
     /// Its own: it asks faster than it reads, so it is no longer read.
     Pause,
     /// That of others, who speak faster than it reads: it is let go.
-    LetGo,
+    Disconnect,
 }
 
 /// What datagrams mean: like a [`Service`] without connections.

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::{Peer, Service};
 use crate::buf::ReadBuf;
-use crate::outbox::{
+use crate::turn::{
     ChildEvent, Closed, ConnId, Effect, Exit, Fate, Fault, Job, Moment, Outbox, Output, Severity,
     Turn,
 };
@@ -217,17 +217,17 @@ impl<S: Service> Stage<S> {
             if !is_open || is_held || guest.ended == Ended::Told {
                 return;
             }
-            guest.input.begin_helping(FRAMES);
+            guest.input.begin_budget(FRAMES);
             let mut turn = Turn::new(self.now, id, &mut self.outbox);
             let mut outcome = Ok(());
             if !guest.input.is_empty() {
                 outcome = self.service.input(&mut turn, &mut guest.input);
             }
-            let again = guest.input.had_its_share() && !guest.input.is_empty();
+            let again = guest.input.is_budget_spent() && !guest.input.is_empty();
             let open = outcome.is_ok() && !turn.is_held() && !turn.is_leaving();
             if guest.ended == Ended::Said && open && !again {
                 guest.ended = Ended::Told;
-                guest.input.begin_helping(FRAMES);
+                guest.input.begin_budget(FRAMES);
                 outcome = self.service.eof(&mut turn, &mut guest.input);
             }
             let lent = guest.input.lent().to_vec();
@@ -272,7 +272,7 @@ impl<S: Service> Stage<S> {
             }
         }
         let mut listed = Vec::new();
-        self.outbox.take_listed(&mut listed);
+        self.outbox.take_dirty(&mut listed);
         self.outbox.trim();
     }
 }

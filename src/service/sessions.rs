@@ -1,4 +1,4 @@
-use crate::outbox::ConnId;
+use crate::turn::ConnId;
 
 /// What a service remembers of each of its connections: a column over the reactor's slab, so
 /// that one key opens both.

@@ -5,7 +5,7 @@
 
 use crate::buf::ReadBuf;
 use crate::config;
-use crate::outbox::{ConnId, Moment, Turn};
+use crate::turn::{ConnId, Moment, Turn};
 use crate::wire::{Decode, Settle, WireError};
 
 /// Takes frames from connections whose peers may leave their end unsaid, and waits for silence
@@ -55,7 +55,7 @@ impl Settling {
             config::Settle::Never => return input.next(decoder),
         };
         if let Some(at) = self.settled.iter().position(|&id| id == t.id) {
-            let ended_by_share = input.had_its_share();
+            let ended_by_share = input.is_budget_spent();
             let mut silent = Silent::after(decoder);
             let frame = input.next(&mut silent);
             if silent.took_all && !ended_by_share {
@@ -64,7 +64,7 @@ impl Settling {
             return frame;
         }
         // Known before the frame borrows the input.
-        let waits = !input.is_empty() && !input.had_its_share();
+        let waits = !input.is_empty() && !input.is_budget_spent();
         let frame = input.next(decoder)?;
         if frame.is_some() {
             t.wake_at(Moment::NEVER);
@@ -121,9 +121,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::outbox::Fault;
     use crate::service::Service;
     use crate::service::rehearsal::Stage;
+    use crate::turn::Fault;
     use crate::wire::Request;
 
     const MS: Duration = Duration::from_millis(1);
@@ -150,7 +150,7 @@ mod tests {
             self.0.wake(t);
         }
 
-        fn closed(&mut self, t: &mut Turn<'_>, _why: &crate::outbox::Closed) {
+        fn closed(&mut self, t: &mut Turn<'_>, _why: &crate::turn::Closed) {
             self.0.forget(t.id);
         }
     }

@@ -80,7 +80,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::outbox::Moment;
+    use crate::turn::Moment;
 
     /// 2024-02-29 07:05:09 UTC.
     const WALL: Duration = Duration::from_secs(1_709_190_309);

@@ -2,7 +2,7 @@ use super::settling::Settling;
 use super::{DatagramTurn, Datagrams, Service};
 use crate::buf::ReadBuf;
 use crate::config;
-use crate::outbox::{Closed, Fault, Turn};
+use crate::turn::{Closed, Fault, Turn};
 use crate::wire;
 
 /// ASCII letters in upper case, as Python's `bytes.upper()` (T2, U1); with `once`, one burst and
@@ -244,7 +244,7 @@ mod tests {
         let mut out = b"left over".to_vec();
         for (asked, answered) in [(&b"hi \xff"[..], &b"HI \xff"[..]), (b"", b"")] {
             let mut turn = DatagramTurn::new(
-                crate::outbox::Moment::START,
+                crate::turn::Moment::START,
                 std::time::UNIX_EPOCH,
                 "127.0.0.1:5000".parse().unwrap(),
                 &mut out,

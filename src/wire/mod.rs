@@ -9,26 +9,26 @@
 
 mod ascii;
 mod burst;
+mod challenge;
 mod decimal;
 mod digest;
 mod json_header;
 mod line;
 mod prefixed;
-mod seal;
 mod strftime;
 mod text;
 
 pub use ascii::{Upper, trim_ascii_white, upper};
 pub use burst::{BURST_BYTES_MAX, Burst, Request, Settle};
+pub use challenge::{
+    CHALLENGE_BYTES, Challenge, Digest, HmacKey, Proof, SECRET_BYTES_MAX, SECRET_BYTES_MIN, Secret,
+    SecretError,
+};
 pub use decimal::{Decimal, DecimalLength};
 pub use digest::{Md5, md5_hex};
 pub use json_header::{CommandHeader, ERROR_BYTES_MAX, HEADER_BYTES_MAX, JsonHeader};
 pub use line::{LINE_BYTES_MAX, Line};
 pub use prefixed::{FRAME_BYTES_MAX, Framed, LENGTH_BYTES, Length, Prefix, Prefixed};
-pub use seal::{
-    CHALLENGE_BYTES, Challenge, Digest, Proof, SECRET_BYTES_MAX, SECRET_BYTES_MIN, Seal, Secret,
-    SecretError,
-};
 pub use strftime::{STRFTIME_BYTES_MAX, StrftimeError, strftime};
 pub use text::{Escaped, neutralise};
 

@@ -409,7 +409,7 @@ class Limited(Case):
         ann.hears("eve: at last")
         ann.peer.close()
         eve.peer.close()
-        self.assertEqual(server.rests()["refused"]["door_full"], 21)
+        self.assertEqual(server.rests()["refused"]["listener_full"], 21)
         server.stop()
 
 

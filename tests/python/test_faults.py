@@ -88,7 +88,7 @@ class Accept(Case):
         for peer in inside:
             peer.say(b"y").hears(b"y")
         now = server.counters()
-        self.assertEqual((now["connections"], now["refused"]["door_full"]), (20, 500))
+        self.assertEqual((now["connections"], now["refused"]["listener_full"]), (20, 500))
         # It recovers with the first who leaves.
         inside.pop().half_close().ended().close()
         self.dial(address).say(b"x").hears(b"x").close()

@@ -202,7 +202,7 @@ fn settle_accounts(play: &mut Play) {
             net.total
         );
         assert_eq!(
-            counters.connections_opened + refused.full + refused.door_full,
+            counters.connections_opened + refused.full + refused.listener_full,
             net.links.iter().filter(|link| link.accepted).count() as u64,
         );
         for mail in &net.mails {

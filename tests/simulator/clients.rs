@@ -140,16 +140,18 @@ impl Talker {
         if net.calm {
             return net.random.below(MILLI);
         }
-        match net.random.chance(self.manners.nap) {
-            true => net.random.below(self.manners.nap_max),
-            false => net.random.below(self.manners.rest_max),
+        if net.random.chance(self.manners.nap) {
+            net.random.below(self.manners.nap_max)
+        } else {
+            net.random.below(self.manners.rest_max)
         }
     }
 
     fn speak(&mut self, net: &mut Net, link: usize) {
-        let most = match net.calm {
-            true => 1 << 16,
-            false => net.random.some(self.manners.write_max),
+        let most = if net.calm {
+            1 << 16
+        } else {
+            net.random.some(self.manners.write_max)
         };
         let said = self.progress.said;
         let stop_at = match self.finale {
@@ -166,9 +168,10 @@ impl Talker {
 
     /// Reads once; true when it was the end.
     fn listen(&mut self, net: &mut Net, link: usize) -> bool {
-        let most = match net.calm {
-            true => 1 << 16,
-            false => net.random.some(self.manners.read_max),
+        let most = if net.calm {
+            1 << 16
+        } else {
+            net.random.some(self.manners.read_max)
         };
         match net.client_read(link, most) {
             Found::Nothing => false,

@@ -1,8 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use onepoll::outbox::ConnId;
 use onepoll::reactor::{ClosedBy, Readiness, Source};
+use onepoll::turn::ConnId;
 
 use crate::play::Play;
 

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 
-use onepoll::outbox::{Exit, Output};
+use onepoll::turn::{Exit, Output};
 
 use crate::kernel::MILLI;
 use crate::link::Watch;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use onepoll::buf::ReadBuf;
 use onepoll::config::Limits;
-use onepoll::outbox::{ChildEvent, ConnId, Fault, Job, Moment, Output, Turn};
 use onepoll::reactor::{Readiness, Seen, Signal, Source, Token};
 use onepoll::service::{Discard, Echo, Service};
+use onepoll::turn::{ChildEvent, ConnId, Fault, Job, Moment, Output, Turn};
 use rustix::io::Errno;
 
 use crate::family::{Step, Steps};
@@ -138,7 +138,7 @@ fn fault_a7_a_greedy_sender_gets_one_helping_a_turn() {
     play.turn();
     let polite = play.dial(echo);
     play.say(polite, b"please");
-    // The simulator itself counts helpings: one read a turn of at most 64 KiB.
+    // The simulator itself counts budgets: one read a turn of at most 64 KiB.
     play.turn();
     assert_eq!(
         play.hears(polite),

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use onepoll::buf::ReadBuf;
 use onepoll::config::Limits;
-use onepoll::outbox::{Fault, Turn};
 use onepoll::service::{Echo, Service};
+use onepoll::turn::{Fault, Turn};
 
 use crate::kernel::Found;
 use crate::play::Play;
@@ -325,7 +325,7 @@ impl Service for Ponders {
         Ok(())
     }
 
-    fn heeds_last_words(&self) -> bool {
+    fn reads_after_reset(&self) -> bool {
         true
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use onepoll::config::Limits;
-use onepoll::outbox::Output;
+use onepoll::turn::Output;
 
 use crate::family::{Step, Steps};
 use crate::kernel::{Found, MILLI};

@@ -15,9 +15,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use onepoll::outbox::{Exit, Job, Moment, Output, Severity};
 use onepoll::reactor::{Os, Readiness, Seen, Signal, Source, Spawned, Token, Woke};
 use onepoll::service::Peer;
+use onepoll::turn::{Exit, Job, Moment, Output, Severity};
 use rustix::io::Errno;
 
 use crate::family::{Child, PIPE_BYTES_MAX, Step, Steps, steps_of};
@@ -106,7 +106,7 @@ pub(crate) struct Net {
 pub(crate) struct Work {
     pub(crate) calls: u64,
     pub(crate) accepts: u64,
-    pub(crate) helpings: u32,
+    pub(crate) budgets: u32,
     pub(crate) read_bytes: usize,
     pub(crate) datagrams: u64,
 }
@@ -144,7 +144,7 @@ pub(crate) struct Mail {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Thing {
     Link(usize),
-    Door(usize),
+    ListenerOptions(usize),
     Mail(usize),
     Pipe(usize, Output),
     Exit(usize),
@@ -207,7 +207,7 @@ impl Net {
             bounds: Work {
                 calls: u64::MAX,
                 accepts: u64::MAX,
-                helpings: 1,
+                budgets: 1,
                 read_bytes: usize::MAX,
                 datagrams: u64::MAX,
             },
@@ -257,7 +257,7 @@ impl Net {
     fn watch_of(&mut self, thing: Thing) -> Option<&mut Watch> {
         Some(match thing {
             Thing::Link(link) => &mut self.links[link].watch,
-            Thing::Door(door) => &mut self.doors[door].watch,
+            Thing::ListenerOptions(door) => &mut self.doors[door].watch,
             Thing::Mail(mail) => &mut self.mails[mail].watch,
             Thing::Pipe(child, output) => &mut self.children[child].pipe(output).watch,
             Thing::Exit(child) => &mut self.children[child].watch,
@@ -304,7 +304,7 @@ impl Net {
         };
         match thing {
             Thing::Link(link) => self.links[link].readiness(self.now),
-            Thing::Door(door) => readable(!self.doors[door].waiting.is_empty()),
+            Thing::ListenerOptions(door) => readable(!self.doors[door].waiting.is_empty()),
             Thing::Mail(mail) => readable(!self.mails[mail].inbox.is_empty()),
             Thing::Pipe(child, output) => {
                 let pipe = self.children[child].pipe(output);
@@ -437,7 +437,7 @@ impl Net {
         let link = self.links.len();
         self.links.push(Link::new(up_max, down_max));
         self.doors[door].waiting.push_back(link);
-        self.wake(Thing::Door(door));
+        self.wake(Thing::ListenerOptions(door));
         link
     }
 
@@ -475,9 +475,10 @@ impl Net {
             return Found::Reset;
         }
         if link.down.is_empty() {
-            return match link.shut || link.closed {
-                true => Found::End,
-                false => Found::Nothing,
+            return if link.shut || link.closed {
+                Found::End
+            } else {
+                Found::Nothing
             };
         }
         self.doings += 1;
@@ -764,7 +765,7 @@ impl Os for SimOs {
     }
 
     fn watch_listener(&mut self, listener: &SimListener, token: Token) -> io::Result<()> {
-        self.net(|net| net.watch(Thing::Door(listener.0), token))
+        self.net(|net| net.watch(Thing::ListenerOptions(listener.0), token))
     }
 
     fn watch_datagram(&mut self, socket: &SimDatagram, token: Token) -> io::Result<()> {
@@ -873,10 +874,10 @@ impl Os for SimOs {
                 (last, n) if last == turn => (turn, n + 1),
                 _ => (turn, 1),
             };
-            let helpings = link.helping.1;
+            let budgets = link.helping.1;
             let found = link.readable();
-            if helpings > bounds.helpings || into.len() > bounds.read_bytes {
-                let (n, room) = (helpings, into.len());
+            if budgets > bounds.budgets || into.len() > bounds.read_bytes {
+                let (n, room) = (budgets, into.len());
                 net.accuse(|| format!("I10: helping {n} of {room} bytes for one guest in a turn"));
             }
             let found = match found {
@@ -1083,9 +1084,10 @@ impl Os for SimOs {
             let end = net.children[pipe.child].pipe(pipe.output);
             let n = end.bytes.len().min(into.len());
             if n == 0 {
-                return match end.is_held() {
-                    true => Err(Errno::AGAIN.into()),
-                    false => Ok(0),
+                return if end.is_held() {
+                    Err(Errno::AGAIN.into())
+                } else {
+                    Ok(0)
                 };
             }
             take(&mut end.bytes, &mut into[..n]);

@@ -6,8 +6,8 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use onepoll::outbox::{ConnId, Moment};
 use onepoll::reactor::{Epoll, Os, Readiness, Source, Token, listen_tcp};
+use onepoll::turn::{ConnId, Moment};
 use rustix::net::sockopt::set_socket_linger;
 use rustix::net::{SendFlags, getsockname, send};
 

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use onepoll::config::Limits;
-use onepoll::reactor::{Counters, Door, Mailbox, Reactor};
+use onepoll::reactor::{Counters, DatagramOptions, ListenerOptions, Reactor};
 use onepoll::service::{Datagrams, Service};
 
 use crate::kernel::{Found, SimOs};
@@ -47,11 +47,11 @@ impl Play {
     pub(crate) fn open_with(
         &mut self,
         service: impl Service + 'static,
-        change: impl FnOnce(&mut Door),
+        change: impl FnOnce(&mut ListenerOptions),
     ) -> usize {
         let name = format!("{service:?}");
         let service = self.reactor.add(Box::new(service));
-        let mut door = Door {
+        let mut door = ListenerOptions {
             name,
             service,
             connections_max: usize::MAX,
@@ -73,7 +73,7 @@ impl Play {
         let service = self.reactor.add_datagrams(Box::new(service));
         let socket = self.os.datagram();
         let number = socket.0;
-        let mailbox = Mailbox {
+        let mailbox = DatagramOptions {
             name,
             service,
             own_ports: vec![],

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use onepoll::buf::ReadBuf;
-use onepoll::outbox::{ChildEvent, Closed, ConnId, Exit, Fault, Job, Output, Turn};
 use onepoll::service::{Backlog, Peer, Service};
+use onepoll::turn::{ChildEvent, Closed, ConnId, Exit, Fault, Job, Output, Turn};
 use onepoll::wire::Line;
 
 use crate::family::{outcome_of, steps_of};
@@ -136,10 +136,10 @@ impl Service for Crowd {
     }
 
     fn backlog(&self) -> Backlog {
-        Backlog::LetGo
+        Backlog::Disconnect
     }
 
-    fn heeds_last_words(&self) -> bool {
+    fn reads_after_reset(&self) -> bool {
         true
     }
 }

@@ -9,7 +9,7 @@ use super::literal::{answer, bytes_of, command_line, size};
 use crate::cli::Failure;
 use crate::cli::secret::read_secret;
 use crate::load::{Close, Expect, Framing, Mode};
-use crate::wire::{Digest, Seal};
+use crate::wire::{Digest, HmacKey};
 
 /// Everything that may be said of a request, whatever the mode; what is not said has a default.
 #[derive(Debug, Clone, Default, Parser)]
@@ -184,7 +184,7 @@ pub(super) struct Asked {
     pub(super) mode: Mode,
     pub(super) pipeline: usize,
     pub(super) requests: usize,
-    pub(super) seal: Option<Seal>,
+    pub(super) hmac_key: Option<HmacKey>,
     pub(super) size: usize,
     pub(super) text: Option<Vec<u8>>,
     pub(super) hello: Vec<u8>,
@@ -285,7 +285,7 @@ impl Ask {
                 ModeName::Conn => self.conn.requests.unwrap_or(1),
                 _ => 1,
             },
-            seal: self.seal()?,
+            hmac_key: self.hmac_key()?,
             size: match &text {
                 Some(text) => text.len(),
                 None => self.message.size.unwrap_or(SIZE),
@@ -300,7 +300,7 @@ impl Ask {
     }
 
     /// What proves who asks, to a server that wants to know.
-    fn seal(&self) -> Result<Option<Seal>, Failure> {
+    fn hmac_key(&self) -> Result<Option<HmacKey>, Failure> {
         let Some(path) = &self.message.secret_file else {
             return match self.message.digest {
                 None => Ok(None),
@@ -314,7 +314,7 @@ impl Ask {
             Some(DigestArg::Md5) => Digest::Md5,
             Some(DigestArg::Sha256) | None => Digest::Sha256,
         };
-        Ok(Some(Seal::new(&read_secret(path)?, digest)))
+        Ok(Some(HmacKey::new(&read_secret(path)?, digest)))
     }
 }
 

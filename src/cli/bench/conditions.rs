@@ -162,7 +162,7 @@ impl Conditions {
             text: asked.text,
             hello: asked.hello,
             expect: asked.expect,
-            seal: asked.seal,
+            hmac_key: asked.hmac_key,
             amount: self.count.map_or(Amount::For(self.duration), Amount::Count),
             warmup: match self.count {
                 // Nothing is asked while connections are held, so nothing warms up.

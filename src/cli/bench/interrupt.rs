@@ -36,17 +36,19 @@ impl Interrupt {
 
     /// The exit code: its own, or `code` where nobody interrupted.
     pub(super) fn code_or(&self, code: ExitCode) -> ExitCode {
-        match self.came() {
-            true => ExitCode::from(INTERRUPTED),
-            false => code,
+        if self.came() {
+            ExitCode::from(INTERRUPTED)
+        } else {
+            code
         }
     }
 
     /// What a watcher says.
     pub(super) fn flow(&self) -> ControlFlow<()> {
-        match self.came() {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
+        if self.came() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
         }
     }
 }

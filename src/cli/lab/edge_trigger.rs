@@ -22,7 +22,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
         ),
         (
             "src/reactor/mod.rs",
-            "let more = conn.incoming.is_hot() || conn.unheard || conn.incoming.has_ended();",
+            "let more = conn.incoming.may_have_more() || conn.unserved || conn.incoming.has_ended();",
         ),
     ],
 };

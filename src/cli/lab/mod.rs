@@ -112,17 +112,19 @@ pub fn run(args: Args) -> Outcome {
         }
         all_held &= held == args.repeat;
     }
-    Ok(match all_held {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    Ok(if all_held {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     })
 }
 
 fn list(json: bool) -> Outcome {
     for Experiment { name, title, .. } in &EXPERIMENTS {
-        match json {
-            true => print(serde_json::json!({ "experiment": name, "title": title }))?,
-            false => print(format_args!("{name:20} {title}"))?,
+        if json {
+            print(serde_json::json!({ "experiment": name, "title": title }))?
+        } else {
+            print(format_args!("{name:20} {title}"))?
         }
     }
     if !json {

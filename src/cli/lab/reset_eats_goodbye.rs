@@ -19,7 +19,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     ours: &[
         (
             "src/reactor/closing.rs",
-            "if conn.incoming.has_ended() || !linger && !conn.incoming.is_hot() {",
+            "if conn.incoming.has_ended() || !linger && !conn.incoming.may_have_more() {",
         ),
         (
             "src/reactor/closing.rs",

@@ -21,7 +21,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
         ),
         (
             "src/reactor/mod.rs",
-            "// Whoever was put back during the helpings waits for the next turn.",
+            "// Whoever was put back during the budgets waits for the next turn.",
         ),
     ],
 };

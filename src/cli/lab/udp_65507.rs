@@ -14,10 +14,13 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     next: "Over IPv6 the header is not counted: 65527. `onepoll lab udp-lost`: that it may be sent does not \
            mean that it arrives.",
     ours: &[
-        ("src/reactor/mod.rs", "letter: vec![0; DATAGRAM_BYTES_MAX],"),
+        (
+            "src/reactor/mod.rs",
+            "datagram_buf: vec![0; DATAGRAM_BYTES_MAX],",
+        ),
         (
             "src/reactor/datagram.rs",
-            "Err(error) => self.recorder.send_failed(&mailbox.name, from, &error),",
+            "Err(error) => self.recorder.send_failed(&options.name, from, &error),",
         ),
     ],
 };

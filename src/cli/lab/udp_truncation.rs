@@ -15,7 +15,10 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
           the matter; a buffer one byte longer than the longest valid message tells what is too long.",
     next: "b.recv(5, MSG_TRUNC | MSG_PEEK): the flag MSG_TRUNC asks how long it was. `onepoll lab udp-65507`: \
            the longest there is.",
-    ours: &[("src/reactor/mod.rs", "letter: vec![0; DATAGRAM_BYTES_MAX],")],
+    ours: &[(
+        "src/reactor/mod.rs",
+        "datagram_buf: vec![0; DATAGRAM_BYTES_MAX],",
+    )],
 };
 
 fn run(note: &mut Notebook) -> Done {

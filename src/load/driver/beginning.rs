@@ -181,7 +181,7 @@ impl Driver<'_> {
         let more = self.run.plan.requests_per_connection - 1;
         let talk = Talk::new(at, &self.judge);
         self.crowd.seat(index, stream, (began, now), more, talk);
-        if self.run.plan.mode.keeps() || self.run.plan.seal.is_some() {
+        if self.run.plan.mode.keeps() || self.run.plan.hmac_key.is_some() {
             return self.show(index);
         }
         // On loopback the connection is there when `connect` returns, and the write says so.
@@ -259,7 +259,7 @@ impl Driver<'_> {
 
     /// A connection on the way may have arrived.
     pub(super) fn welcome(&mut self, index: usize) -> Step {
-        let must_prove = self.run.plan.seal.is_some();
+        let must_prove = self.run.plan.hmac_key.is_some();
         if !self.run.plan.mode.keeps() && !must_prove {
             return self.write_first(index);
         }
@@ -297,13 +297,14 @@ impl Driver<'_> {
     /// Goes on proving who we are. Whether that convinced the server shows in what it does next.
     #[cold]
     fn prove(&mut self, index: usize) -> Step {
-        let (Some(guest), Some(seal)) = (self.crowd.guest(index), &self.run.plan.seal) else {
+        let (Some(guest), Some(hmac_key)) = (self.crowd.guest(index), &self.run.plan.hmac_key)
+        else {
             return Step::Wait;
         };
         let Stage::Proving(handshake) = &mut guest.stage else {
             return Step::Wait;
         };
-        match handshake.go_on(&guest.stream, seal) {
+        match handshake.go_on(&guest.stream, hmac_key) {
             Ok(true) => {}
             Ok(false) => return Step::Wait,
             Err((kind, errno)) => return Step::Failed(kind, errno),

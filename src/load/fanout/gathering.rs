@@ -28,7 +28,7 @@ pub(super) struct Probing {
     /// The last of them.
     last: Option<u64>,
     /// The first seat that is not known to have heard that.
-    unheard: usize,
+    unserved: usize,
     next: u64,
     pause: u64,
 }
@@ -38,7 +38,7 @@ impl Probing {
         Self {
             since: now,
             last: None,
-            unheard: 0,
+            unserved: 0,
             next: now,
             pause: nanos(PROBE_AFTER),
         }
@@ -109,9 +109,11 @@ impl Fanout<'_> {
             return;
         };
         let since = *since;
-        let arrived = match (stream.is_connected(), &self.run.plan.seal) {
+        let arrived = match (stream.is_connected(), &self.run.plan.hmac_key) {
             (Ok(true), _) if self.dialer.met_itself(stream) => Err((Kind::SelfConnect, None)),
-            (Ok(true), Some(seal)) => proving.get_or_insert(Handshake::new()).go_on(stream, seal),
+            (Ok(true), Some(hmac_key)) => proving
+                .get_or_insert(Handshake::new())
+                .go_on(stream, hmac_key),
             (Ok(is_connected), _) => Ok(is_connected),
             (Err(errno), _) => Err((dial::kind(errno), Some(errno))),
         };
@@ -161,13 +163,13 @@ impl Fanout<'_> {
             Seat::Taken(guest) => !guest.ear.lacks(last),
             _ => true,
         };
-        while probing.unheard < self.room.listeners()
+        while probing.unserved < self.room.listeners()
             && let Some(last) = probing.last
-            && hears(self.room.seat(probing.unheard), last)
+            && hears(self.room.seat(probing.unserved), last)
         {
-            probing.unheard += 1;
+            probing.unserved += 1;
         }
-        if probing.unheard == self.room.listeners() {
+        if probing.unserved == self.room.listeners() {
             return self.begin();
         }
         if now.saturating_sub(probing.since) >= nanos(self.run.plan.timeout) {
@@ -182,7 +184,7 @@ impl Fanout<'_> {
         }
         if now >= probing.next && self.speech.is_said(&self.script) {
             probing.last = Some(self.script.say());
-            probing.unheard = 0;
+            probing.unserved = 0;
             probing.next = now + probing.pause;
             probing.pause = (2 * probing.pause).min(nanos(PROBE_AFTER_MAX));
             self.speak();
@@ -201,7 +203,7 @@ impl Fanout<'_> {
     /// A connection that cannot go on.
     pub(super) fn fail(&mut self, index: usize, kind: Kind, errno: Option<Errno>) {
         let now = self.run.watch.nanos();
-        let must_prove = self.run.plan.seal.is_some();
+        let must_prove = self.run.plan.hmac_key.is_some();
         // Who proved who it is, and is hung up on before anybody talks, was told no.
         let kind = match (kind, &self.stage, self.room.guest(index)) {
             (Kind::ShortAnswer | Kind::Reset, Stage::Dialling | Stage::Probing(_), Some(guest))

@@ -4,7 +4,7 @@ use super::Chat;
 use super::name::{NAME_BYTES_MAX, Name};
 use super::notice::{IN_PRIVATE, Notice, Words};
 use super::room::{ROOMS_MAX, Room, Rooms};
-use crate::outbox::Turn;
+use crate::turn::Turn;
 use crate::wire::{Encode, Escaped, trim_ascii_white};
 
 /// How many names or rooms one list shows: an answer is bounded, whatever it is asked about.

@@ -35,7 +35,7 @@ use self::room::{RoomKey, Rooms};
 use super::{Backlog, Peer, Service, Sessions, is_http_request};
 use crate::buf::ReadBuf;
 use crate::config;
-use crate::outbox::{Closed, ConnId, Fault, Turn};
+use crate::turn::{Closed, ConnId, Fault, Turn};
 use crate::wire::Encode;
 
 pub use self::command::LISTED_MAX;
@@ -330,11 +330,11 @@ impl Service for Chat {
     }
 
     fn backlog(&self) -> Backlog {
-        Backlog::LetGo
+        Backlog::Disconnect
     }
 
     /// What somebody said before the connection was reset was said.
-    fn heeds_last_words(&self) -> bool {
+    fn reads_after_reset(&self) -> bool {
         true
     }
 }

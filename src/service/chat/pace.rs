@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::outbox::Moment;
+use crate::turn::Moment;
 
 /// How many lines may be said at once: a pasted paragraph.
 pub const LINES_AT_ONCE: u32 = 20;

@@ -5,7 +5,7 @@ use slab::Slab;
 
 use super::history::History;
 use super::name::Name;
-use crate::outbox::ConnId;
+use crate::turn::ConnId;
 
 /// How many rooms there may be at once: a list of them stays readable, and their histories bounded.
 pub const ROOMS_MAX: usize = 1024;

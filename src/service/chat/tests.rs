@@ -278,8 +278,8 @@ fn t6_a_refusal_is_a_notice() {
     let mut out = Vec::new();
     stage.service.refusal("too many connections", &mut out);
     assert_eq!(out, b"* too many connections\n");
-    assert_eq!(stage.service.backlog(), Backlog::LetGo);
-    assert!(stage.service.heeds_last_words());
+    assert_eq!(stage.service.backlog(), Backlog::Disconnect);
+    assert!(stage.service.reads_after_reset());
 }
 
 #[test]
@@ -631,7 +631,7 @@ fn fault_a7_a_line_that_many_hear_of_is_not_one_of_many_small_ones() {
     input.push(&renames);
     let mut helpings = 0;
     while !input.is_empty() {
-        input.begin_helping(256);
+        input.begin_budget(256);
         stage.offers(greedy, &mut input);
         helpings += 1;
     }

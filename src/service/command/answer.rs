@@ -1,5 +1,5 @@
 use crate::config::CommandFraming;
-use crate::outbox::Turn;
+use crate::turn::Turn;
 use crate::wire::{CommandHeader, Decimal, Encode, Framed};
 
 /// What a client is told about one command, before it is framed.

@@ -23,27 +23,27 @@
 
 mod answer;
 mod encoding;
-mod run;
+mod execution;
 mod session;
 mod terms;
 #[cfg(test)]
 mod tests;
 
 use self::answer::Answer;
-use self::run::Run;
+use self::execution::Execution;
 use self::session::{Last, Phase, Session};
 use self::terms::Terms;
 use super::{Peer, Service, Sessions, Settling, is_http_request};
 use crate::buf::ReadBuf;
 use crate::config;
 use crate::config::{Limits, Settle};
-use crate::outbox::{ChildEvent, Closed, Fault, Job, Severity, Turn};
+use crate::turn::{ChildEvent, Closed, Fault, Job, Severity, Turn};
 
 /// A shell for remote commands (C1 to C4): one after another per connection, in order.
 ///
 /// ```
 /// use onepoll::config::{self, CommandFraming, Limits};
-/// use onepoll::outbox::{ChildEvent, Exit, Output};
+/// use onepoll::turn::{ChildEvent, Exit, Output};
 /// use onepoll::service::{Command, rehearsal::Stage};
 ///
 /// let options = config::Command { framing: CommandFraming::I32, ..config::Command::default() };
@@ -96,7 +96,7 @@ impl Command {
                     }
                     Some(request) => match job(terms, request) {
                         Ok(job) => {
-                            session.phase = Phase::Running(Box::new(Run::new(terms)));
+                            session.phase = Phase::Running(Box::new(Execution::new(terms)));
                             t.hold();
                             t.spawn(job);
                         }

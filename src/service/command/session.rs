@@ -1,10 +1,10 @@
 use super::answer::Answer;
-use super::run::Run;
+use super::execution::Execution;
 use super::terms::Terms;
 use crate::buf::ReadBuf;
 use crate::config::limits::PROGRESS_GRACE;
-use crate::outbox::{Moment, Turn};
 use crate::service::Settling;
+use crate::turn::{Moment, Turn};
 use crate::wire::{Request, WireError};
 
 /// What is remembered of one connection.
@@ -31,7 +31,7 @@ pub(super) enum Phase {
     /// For a request.
     Listening,
     /// A command runs or waits to run; input is held.
-    Running(Box<Run>),
+    Running(Box<Execution>),
     /// An output waits for its acknowledgement until a moment: without one it would stay in
     /// memory as long as the client likes.
     Parked(Vec<u8>, Moment),

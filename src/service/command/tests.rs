@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::config::{CommandFraming, CommandOutput, Encoding};
-use crate::outbox::{ConnId, Exit, Output};
 use crate::service::rehearsal::Stage;
+use crate::turn::{ConnId, Exit, Output};
 use crate::wire::{CommandHeader, Decode, JsonHeader};
 
 const MS: Duration = Duration::from_millis(1);

@@ -11,17 +11,17 @@ use std::time::Duration;
 use super::connection::{Input, Pause};
 use super::os::Readiness;
 use super::token::Source;
-use crate::outbox::{Closed, ConnId, Moment};
+use crate::turn::{Closed, ConnId, Moment};
 
 /// Something that happened in a turn.
 #[derive(Debug)]
-pub(super) enum Story<'a> {
+pub(super) enum TraceEvent<'a> {
     /// The loop woke.
     Woke { slept: Duration, events: usize },
     /// The poll saw this.
     Saw(Source, Readiness),
     /// Somebody was let in.
-    LetIn(ConnId, &'a str, String),
+    Accepted(ConnId, &'a str, String),
     /// A read, of what there was room for.
     Read {
         id: ConnId,
@@ -68,7 +68,7 @@ pub(super) enum Verdict {
 }
 
 /// Tells the story of each turn in which something happened.
-pub(super) struct Narrator {
+pub(super) struct Tracer {
     out: Box<dyn io::Write>,
     turn: u64,
     /// This turn's lines.
@@ -77,9 +77,9 @@ pub(super) struct Narrator {
     worth_telling: bool,
 }
 
-impl Narrator {
-    pub(super) fn new(out: Box<dyn io::Write>) -> Narrator {
-        Narrator {
+impl Tracer {
+    pub(super) fn new(out: Box<dyn io::Write>) -> Tracer {
+        Tracer {
             out,
             turn: 0,
             text: String::new(),
@@ -87,9 +87,9 @@ impl Narrator {
         }
     }
 
-    pub(super) fn tell(&mut self, now: Moment, story: &Story<'_>) {
+    pub(super) fn trace(&mut self, now: Moment, story: &TraceEvent<'_>) {
         match story {
-            Story::Woke { .. } => {
+            TraceEvent::Woke { .. } => {
                 self.end_turn();
                 self.turn += 1;
                 let at = Duration::from_nanos(now.as_nanos());
@@ -103,7 +103,7 @@ impl Narrator {
     /// Hands the turn's lines on, in one write.
     pub(super) fn end_turn(&mut self) {
         if self.worth_telling {
-            // The narrator's listener may be gone; the loop goes on.
+            // The tracer's listener may be gone; the loop goes on.
             let _ = self.out.write_all(self.text.as_bytes());
         }
         self.worth_telling = false;
@@ -111,32 +111,32 @@ impl Narrator {
     }
 }
 
-impl fmt::Debug for Narrator {
+impl fmt::Debug for Tracer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Narrator").finish_non_exhaustive()
+        f.debug_struct("Tracer").finish_non_exhaustive()
     }
 }
 
-impl fmt::Display for Story<'_> {
+impl fmt::Display for TraceEvent<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Story::Woke { slept, events: 0 } => {
+            TraceEvent::Woke { slept, events: 0 } => {
                 write!(f, "slept {slept:.1?}, and nothing was seen")
             }
-            Story::Woke { slept, events } => {
+            TraceEvent::Woke { slept, events } => {
                 write!(f, "slept {slept:.1?}, and the poll returned {events}")
             }
-            Story::Saw(source, readiness) => {
+            TraceEvent::Saw(source, readiness) => {
                 write!(f, "  saw    {}: {}", Who(*source), Ready(*readiness))
             }
-            Story::LetIn(id, door, peer) => {
+            TraceEvent::Accepted(id, door, peer) => {
                 write!(
                     f,
                     "  accept {}: {peer} came in at {door}; not watched yet, so read first",
                     Conn(*id)
                 )
             }
-            Story::Read {
+            TraceEvent::Read {
                 id,
                 n,
                 room,
@@ -150,7 +150,7 @@ impl fmt::Display for Story<'_> {
                 };
                 write!(f, "  read   {}: {n} of {room} bytes; {learnt}", Conn(*id))
             }
-            Story::Served {
+            TraceEvent::Served {
                 id,
                 frames,
                 unread,
@@ -164,36 +164,36 @@ impl fmt::Display for Story<'_> {
                 }
                 write!(f, ", {unread} bytes unread, owed {says} bytes now")
             }
-            Story::Wrote { id, n, of } if n == of => {
+            TraceEvent::Wrote { id, n, of } if n == of => {
                 write!(f, "  write  {}: {n} bytes, all", Conn(*id))
             }
-            Story::Wrote { id, n, of } => {
+            TraceEvent::Wrote { id, n, of } => {
                 write!(
                     f,
                     "  write  {}: {n} of {of} bytes; the socket is full, wait for an edge",
                     Conn(*id)
                 )
             }
-            Story::Rests(id, input) => write!(f, "  rest   {}: {}", Conn(*id), Rest(*input)),
-            Story::Watched(id) => write!(
+            TraceEvent::Rests(id, input) => write!(f, "  rest   {}: {}", Conn(*id), Rest(*input)),
+            TraceEvent::Watched(id) => write!(
                 f,
                 "  watch  {}: registered, once and for everything",
                 Conn(*id)
             ),
-            Story::Lingers(id) => write!(
+            TraceEvent::Lingers(id) => write!(
                 f,
                 "  linger {}: writing is shut down; what still comes is discarded, or a reset would \
                  destroy our last words",
                 Conn(*id)
             ),
-            Story::Woken(id) => write!(
+            TraceEvent::Woken(id) => write!(
                 f,
                 "  wake   {}: its service asked to be woken now",
                 Conn(*id)
             ),
-            Story::Expired(id) => write!(f, "  wake   {}: its deadline has come", Conn(*id)),
-            Story::Freed(id, why) => write!(f, "  free   {}: {why}", Conn(*id)),
-            Story::Stale => write!(
+            TraceEvent::Expired(id) => write!(f, "  wake   {}: its deadline has come", Conn(*id)),
+            TraceEvent::Freed(id, why) => write!(f, "  free   {}: {why}", Conn(*id)),
+            TraceEvent::Stale => write!(
                 f,
                 "  stale  an event or a letter was for somebody who is gone: ignored"
             ),

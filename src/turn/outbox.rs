@@ -1,26 +1,7 @@
-//! What services have said and not yet sent.
-//!
-//! A lane per connection, and one arena that holds what was said in this turn: a chat line that
-//! goes to a thousand members is in memory once, and each lane refers to its stretch. Only what a
-//! socket did not take is copied out, into a buffer of the lane's own.
-//!
-//! This folder does not know what letters say, nor what a socket is. It promises that a letter to
-//! somebody who is gone goes nowhere, and to nobody else.
-
-mod fate;
-mod job;
-mod moment;
-mod turn;
-
 use std::collections::VecDeque;
 
+use super::{Closed, ConnId, Effect, Fate};
 use crate::buf::WriteBuf;
-
-pub(crate) use fate::Fate;
-pub use fate::{Closed, Fault};
-pub use job::{ChildEvent, Exit, Job, Output, Severity};
-pub use moment::Moment;
-pub use turn::Turn;
 
 /// How much may be said before it is sent within the turn: bounds the arena.
 pub const ARENA_BYTES_MAX: usize = 1024 * 1024;
@@ -29,24 +10,13 @@ pub const ARENA_BYTES_MAX: usize = 1024 * 1024;
 /// the turn. Everything at the end made 16 KiB echoes 0.44 of the floor.
 pub const REPLY_AT_ONCE_BYTES: usize = 4096;
 
-/// One connection, and never another: slots are used again, generations are not.
-///
-/// A stale id is silence, not somebody else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnId {
-    /// The key in the slab of connections.
-    pub slot: u32,
-    /// Counts up over all connections, so no two that share a slot share it.
-    pub generation: u32,
-}
-
 /// What was said to one connection and has not left.
 #[derive(Debug)]
 struct Lane {
     /// 0: nobody is here.
     generation: u32,
     /// Whether the slot is on the list of those with mail.
-    listed: bool,
+    dirty: bool,
     /// Whether its service asked not to be given input for now.
     held: bool,
     fate: Fate,
@@ -76,7 +46,7 @@ impl Stretch {
 impl Lane {
     const NOBODY: Lane = Lane {
         generation: 0,
-        listed: false,
+        dirty: false,
         held: false,
         fate: Fate::Open,
         said: Stretch { start: 0, len: 0 },
@@ -88,26 +58,13 @@ impl Lane {
     }
 }
 
-/// What a service asked of the reactor besides sending bytes.
-#[derive(Debug)]
-pub(crate) enum Effect {
-    /// Wake the service at this moment.
-    Wake(Moment),
-    /// Offer the unread input again, and read on.
-    Resume,
-    /// Run a command and tell the service what comes of it.
-    Spawn(Box<Job>),
-    /// End its command.
-    Kill(Severity),
-}
-
 /// A lane per connection, who has mail, who leaves and why.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     lanes: Vec<Lane>,
     arena: Vec<u8>,
     /// Slots with something to send or a wish to leave.
-    listed: Vec<u32>,
+    dirty: Vec<u32>,
     effects: VecDeque<(ConnId, Effect)>,
     /// Bytes said to anybody so far, once for each.
     said_in_all: u64,
@@ -131,19 +88,29 @@ impl Outbox {
     pub(crate) fn shut(&mut self, slot: u32) -> usize {
         let lane = &mut self.lanes[slot as usize];
         let dropped = lane.owed();
-        // The slot may still be on the list; `take_listed` drops it there, since nobody is here.
-        let listed = lane.listed;
+        // The slot may still be on the list; `take_dirty` drops it there, since nobody is here.
+        let dirty = lane.dirty;
         *lane = Lane {
-            listed,
+            dirty,
             ..Lane::NOBODY
         };
         dropped
     }
 
-    fn lane(&mut self, id: ConnId) -> Option<&mut Lane> {
+    /// Whether this connection, and no other that had its slot, has a lane.
+    pub(crate) fn has(&self, id: ConnId) -> bool {
         self.lanes
-            .get_mut(id.slot as usize)
-            .filter(|lane| lane.generation == id.generation)
+            .get(id.slot as usize)
+            .is_some_and(|lane| lane.generation == id.generation)
+    }
+
+    /// Holds a connection's input back, or offers it again. Says whether it has a lane.
+    pub(crate) fn set_held(&mut self, id: ConnId, held: bool) -> bool {
+        let has = self.has(id);
+        if has {
+            self.lanes[id.slot as usize].held = held;
+        }
+        has
     }
 
     /// Appends what `write` writes to the arena, and to the lanes of `ids`.
@@ -182,35 +149,35 @@ impl Outbox {
                     .extend_from_slice(&self.arena[lane.said.range()]);
                 lane.said = said;
             }
-            if !lane.listed {
-                lane.listed = true;
-                self.listed.push(id.slot);
+            if !lane.dirty {
+                lane.dirty = true;
+                self.dirty.push(id.slot);
             }
         }
     }
 
     /// Puts the connection on the list of those to be looked at when the turn ends.
-    pub(crate) fn list(&mut self, slot: u32) {
+    pub(crate) fn mark_dirty(&mut self, slot: u32) {
         let lane = &mut self.lanes[slot as usize];
-        if !lane.listed && lane.generation != 0 {
-            lane.listed = true;
-            self.listed.push(slot);
+        if !lane.dirty && lane.generation != 0 {
+            lane.dirty = true;
+            self.dirty.push(slot);
         }
     }
 
     /// Who has mail or leaves; they are off the list then.
-    pub(crate) fn take_listed(&mut self, into: &mut Vec<u32>) {
-        std::mem::swap(&mut self.listed, into);
+    pub(crate) fn take_dirty(&mut self, into: &mut Vec<u32>) {
+        std::mem::swap(&mut self.dirty, into);
         into.retain(|&slot| {
             let lane = &mut self.lanes[slot as usize];
-            lane.listed = false;
+            lane.dirty = false;
             lane.generation != 0
         });
     }
 
     /// Whether anybody has mail or leaves.
-    pub(crate) fn has_listed(&self) -> bool {
-        !self.listed.is_empty()
+    pub(crate) fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty()
     }
 
     /// How many bytes this connection is owed.
@@ -227,8 +194,8 @@ impl Outbox {
         self.lanes[slot as usize].fate
     }
 
-    pub(crate) fn is_listed(&self, slot: u32) -> bool {
-        self.lanes[slot as usize].listed
+    pub(crate) fn is_dirty(&self, slot: u32) -> bool {
+        self.lanes[slot as usize].dirty
     }
 
     pub(crate) fn is_held(&self, slot: u32) -> bool {
@@ -241,11 +208,11 @@ impl Outbox {
         if lane.generation != 0 && lane.fate == Fate::Open {
             lane.fate = Fate::Leaving { why, linger };
         }
-        self.list(slot);
+        self.mark_dirty(slot);
     }
 
     /// The connection has left, all but its farewell: letters to it go nowhere.
-    pub(crate) fn seal(&mut self, slot: u32) {
+    pub(crate) fn mark_left(&mut self, slot: u32) {
         let lane = &mut self.lanes[slot as usize];
         debug_assert_eq!(lane.owed(), 0, "who is owed something has not left");
         lane.fate = Fate::Left;
@@ -337,4 +304,98 @@ impl Outbox {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    fn id(slot: u32, generation: u32) -> ConnId {
+        ConnId { slot, generation }
+    }
+
+    /// Delivers everything, `at_most` bytes a write.
+    fn all(outbox: &mut Outbox, slot: u32, at_most: usize) -> Vec<u8> {
+        let mut got = Vec::new();
+        while outbox.owed(slot) > 0 {
+            outbox
+                .deliver(slot, |bytes| {
+                    let n = bytes.len().min(at_most);
+                    got.extend_from_slice(&bytes[..n]);
+                    Ok(n)
+                })
+                .unwrap();
+        }
+        got
+    }
+
+    #[test]
+    fn fault_a10_a_letter_to_somebody_gone_goes_to_nobody_else() {
+        let mut outbox = Outbox::default();
+        outbox.open(id(0, 1));
+        outbox.shut(0);
+        outbox.open(id(0, 2));
+        outbox.say([id(0, 1)], |out| out.extend_from_slice(b"for the first"));
+        assert_eq!(outbox.owed(0), 0);
+        outbox.say([id(7, 1)], |out| out.extend_from_slice(b"for nobody"));
+        assert!(!outbox.has_dirty());
+    }
+
+    #[test]
+    fn stretches_that_do_not_touch_arrive_in_order() {
+        let mut outbox = Outbox::default();
+        (0..3).for_each(|slot| outbox.open(id(slot, slot + 1)));
+        let (a, b, c) = (id(0, 1), id(1, 2), id(2, 3));
+        outbox.say([b, c], |out| out.extend_from_slice(b"from a;"));
+        outbox.say([a, c], |out| out.extend_from_slice(b"from b;"));
+        outbox.say([a, b], |out| out.extend_from_slice(b"from c;"));
+        assert_eq!(all(&mut outbox, 0, 3), b"from b;from c;");
+        assert_eq!(all(&mut outbox, 1, 99), b"from a;from c;");
+        assert_eq!(all(&mut outbox, 2, 1), b"from a;from b;");
+        outbox.trim();
+    }
+
+    #[test]
+    fn what_a_socket_did_not_take_comes_before_what_is_said_later() {
+        let mut outbox = Outbox::default();
+        outbox.open(id(0, 1));
+        outbox.say([id(0, 1)], |out| out.extend_from_slice(b"first "));
+        assert_eq!(outbox.deliver(0, |_| Ok(2)).unwrap(), 2);
+        outbox.trim();
+        outbox.say([id(0, 1)], |out| out.extend_from_slice(b"second"));
+        assert_eq!(all(&mut outbox, 0, 4), b"rst second");
+        assert!(
+            outbox.lanes[0].kept.is_none(),
+            "a lane at rest owns nothing"
+        );
+    }
+
+    #[test]
+    fn the_first_reason_to_leave_counts() {
+        let mut outbox = Outbox::default();
+        outbox.open(id(0, 1));
+        outbox.leave(0, Closed::Refused, true);
+        outbox.leave(0, Closed::Done, false);
+        assert_eq!(
+            outbox.fate(0),
+            Fate::Leaving {
+                why: Closed::Refused,
+                linger: true
+            }
+        );
+    }
+
+    #[test]
+    fn a_lane_at_rest_is_small() {
+        assert!(size_of::<Lane>() <= 24, "{} bytes", size_of::<Lane>());
+    }
+
+    #[test]
+    fn fault_b16_a_letter_to_somebody_who_has_left_goes_nowhere() {
+        let mut outbox = Outbox::default();
+        outbox.open(id(0, 1));
+        outbox.leave(0, Closed::Done, true);
+        outbox.say([id(0, 1)], |out| out.extend_from_slice(b"last words"));
+        assert_eq!(all(&mut outbox, 0, 99), b"last words");
+        outbox.mark_left(0);
+        outbox.say([id(0, 1)], |out| out.extend_from_slice(b"too late"));
+        assert_eq!(outbox.owed(0), 0);
+    }
+}

@@ -28,10 +28,10 @@ pub type Challenge = [u8; CHALLENGE_BYTES];
 /// What proves the knowledge of one secret, and checks such proofs.
 ///
 /// ```
-/// use onepoll::wire::{Digest, Seal, Secret};
+/// use onepoll::wire::{Digest, HmacKey, Secret};
 ///
 /// let secret = Secret::new(b"sixteen bytes or more\n".to_vec())?;
-/// let (server, client) = (Seal::new(&secret, Digest::Sha256), Seal::new(&secret, Digest::Sha256));
+/// let (server, client) = (HmacKey::new(&secret, Digest::Sha256), HmacKey::new(&secret, Digest::Sha256));
 /// let challenge = [7; 32]; // from the operating system's random source
 /// let proof = client.prove(&challenge);
 /// assert_eq!(proof.as_ref().len(), 32);
@@ -40,7 +40,7 @@ pub type Challenge = [u8; CHALLENGE_BYTES];
 /// # Ok::<(), onepoll::wire::SecretError>(())
 /// ```
 #[derive(Clone)]
-pub struct Seal(Keyed);
+pub struct HmacKey(Keyed);
 
 /// The key is in it, digested: enough to prove with, and wiped when dropped.
 #[derive(Clone)]
@@ -49,7 +49,7 @@ enum Keyed {
     Md5(Hmac<md5::Md5>),
 }
 
-impl Seal {
+impl HmacKey {
     /// For `secret`, with `digest`.
     pub fn new(secret: &Secret, digest: Digest) -> Self {
         let key = &secret.0[..];
@@ -102,9 +102,9 @@ impl Seal {
     }
 }
 
-impl fmt::Debug for Seal {
+impl fmt::Debug for HmacKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Seal").field(&self.digest()).finish()
+        f.debug_tuple("HmacKey").field(&self.digest()).finish()
     }
 }
 
@@ -188,8 +188,8 @@ pub struct SecretError {
 mod tests {
     use super::*;
 
-    fn seal(key: &[u8], digest: Digest) -> Seal {
-        Seal::new(&Secret::new(key.to_vec()).unwrap(), digest)
+    fn seal(key: &[u8], digest: Digest) -> HmacKey {
+        HmacKey::new(&Secret::new(key.to_vec()).unwrap(), digest)
     }
 
     fn hex(bytes: &[u8]) -> String {
@@ -300,7 +300,7 @@ mod tests {
     fn neither_shows_the_secret() {
         let secret = Secret::new(b"0123456789abcdef".to_vec()).unwrap();
         assert_eq!(format!("{secret:?}"), "Secret(…)");
-        let seal = Seal::new(&secret, Digest::Md5);
-        assert_eq!(format!("{seal:?}"), "Seal(Md5)");
+        let seal = HmacKey::new(&secret, Digest::Md5);
+        assert_eq!(format!("{seal:?}"), "HmacKey(Md5)");
     }
 }

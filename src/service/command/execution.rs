@@ -5,11 +5,11 @@ use super::encoding::Encoder;
 use super::terms::Terms;
 use crate::config::limits::COMMAND_KILL_GRACE;
 use crate::config::{CommandOutput, format_duration};
-use crate::outbox::{Exit, Moment, Output, Severity, Turn};
+use crate::turn::{Exit, Moment, Output, Severity, Turn};
 
 /// One command, from its request to its end.
 #[derive(Debug)]
-pub(super) struct Run {
+pub(super) struct Execution {
     pace: Pace,
     /// Why we end it, when we do.
     verdict: Verdict,
@@ -49,9 +49,9 @@ enum Verdict {
     Timeout,
 }
 
-impl Run {
-    pub(super) fn new(terms: &Terms) -> Run {
-        Run {
+impl Execution {
+    pub(super) fn new(terms: &Terms) -> Execution {
+        Execution {
             pace: Pace::Waiting,
             verdict: Verdict::Fine,
             out: Vec::new(),

@@ -4,7 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use onepoll::config::{self, Limits};
-use onepoll::reactor::{Door, Epoll, Mailbox, Reactor, listen_tcp, open_udp};
+use onepoll::reactor::{DatagramOptions, Epoll, ListenerOptions, Reactor, listen_tcp, open_udp};
 use onepoll::service::{Chat, Echo, Service};
 use rustix::net::getsockname;
 
@@ -39,7 +39,7 @@ pub(crate) fn open(epoll: Epoll) -> io::Result<(Reactor<Epoll>, Addresses)> {
     let datagrams = open_udp(ANY)?;
     let datagram = SocketAddr::try_from(getsockname(&datagrams)?)?;
     let service = reactor.add_datagrams(Box::new(Echo));
-    let mailbox = Mailbox {
+    let mailbox = DatagramOptions {
         name: "echo+udp".into(),
         service,
         own_ports: vec![datagram.port()],
@@ -65,7 +65,7 @@ fn reactor(epoll: Epoll) -> Reactor<Epoll> {
 fn listen(reactor: &mut Reactor<Epoll>, service: Box<dyn Service>) -> io::Result<SocketAddr> {
     let listener = listen_tcp(ANY)?;
     let address = SocketAddr::try_from(getsockname(&listener)?)?;
-    let door = Door {
+    let door = ListenerOptions {
         name: "bench".into(),
         service: reactor.add(service),
         connections_max: usize::MAX,

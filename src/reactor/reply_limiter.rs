@@ -3,9 +3,9 @@ use std::hash::BuildHasher;
 use std::net::SocketAddr;
 
 use crate::config::limits::DATAGRAM_ANSWERS_PER_SECOND_MAX;
-use crate::outbox::Moment;
+use crate::turn::Moment;
 
-/// How many sources are told apart: two that fall on one place share its budget.
+/// How many reply_limiter are told apart: two that fall on one place share its budget.
 const PLACES: usize = 1024;
 
 /// How many answers each source of datagrams got in this second, in a table of fixed size.
@@ -15,16 +15,16 @@ const PLACES: usize = 1024;
 /// rate (fault E8). Loopback is exempt: who can forge there needs no help, and a generator of load
 /// is an honest guest.
 #[derive(Debug)]
-pub(super) struct Sources {
+pub(super) struct ReplyLimiter {
     /// Seeded, so that nobody can choose whose budget to use up.
     hasher: RandomState,
     /// By place: the second, and the answers in it.
     places: Box<[(u32, u32)]>,
 }
 
-impl Sources {
-    pub(super) fn new() -> Sources {
-        Sources {
+impl ReplyLimiter {
+    pub(super) fn new() -> ReplyLimiter {
+        ReplyLimiter {
             hasher: RandomState::new(),
             places: vec![(0, 0); PLACES].into(),
         }
@@ -53,20 +53,22 @@ mod tests {
 
     #[test]
     fn fault_e8_two_servers_do_not_talk_for_ever() {
-        let mut sources = Sources::new();
+        let mut reply_limiter = ReplyLimiter::new();
         let other: SocketAddr = "192.0.2.1:9000".parse().unwrap();
         let now = Moment::START.after(Duration::from_secs(5));
-        let answered = |sources: &mut Sources, now| {
-            (0..5000).filter(|_| sources.may_answer(now, other)).count()
+        let answered = |reply_limiter: &mut ReplyLimiter, now| {
+            (0..5000)
+                .filter(|_| reply_limiter.may_answer(now, other))
+                .count()
         };
         let max = DATAGRAM_ANSWERS_PER_SECOND_MAX as usize;
-        assert_eq!(answered(&mut sources, now), max);
-        assert_eq!(answered(&mut sources, now), 0);
+        assert_eq!(answered(&mut reply_limiter, now), max);
+        assert_eq!(answered(&mut reply_limiter, now), 0);
         assert_eq!(
-            answered(&mut sources, now.after(Duration::from_secs(1))),
+            answered(&mut reply_limiter, now.after(Duration::from_secs(1))),
             max
         );
         let local: SocketAddr = "127.0.0.1:9000".parse().unwrap();
-        assert!((0..5000).all(|_| sources.may_answer(now, local)));
+        assert!((0..5000).all(|_| reply_limiter.may_answer(now, local)));
     }
 }

@@ -1,21 +1,5 @@
 use std::io;
 
-/// A command to run: a line for the shell, with pipes for its output and nothing for its input.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Job {
-    /// What `/bin/sh -c` is given.
-    pub line: Vec<u8>,
-}
-
-/// How hard a command is ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Severity {
-    /// SIGTERM: it may clean up.
-    Ask,
-    /// SIGKILL.
-    Force,
-}
-
 /// Which of a command's two outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {

@@ -1,6 +1,29 @@
-use super::{Closed, ConnId, Effect, Fate, Job, Moment, Outbox, REPLY_AT_ONCE_BYTES, Severity};
+//! One turn of a service, and all that it can reach.
+//!
+//! Bytes that a service sends wait in the [`Outbox`](outbox::Outbox), a lane per connection; what
+//! else it asks for (a wake-up, a command) is an [`Effect`]. This folder does not know what the bytes
+//! mean, nor what a socket is. It promises that what is sent to a connection that has ended goes
+//! nowhere, and to no other connection.
+
+mod child;
+mod effect;
+mod ending;
+mod id;
+mod moment;
+mod outbox;
+
 use crate::buf::ReadBuf;
 use crate::wire::Encode;
+
+pub use self::child::{ChildEvent, Exit, Output};
+pub(crate) use self::effect::Effect;
+pub use self::effect::{Job, Severity};
+pub(crate) use self::ending::Fate;
+pub use self::ending::{Closed, Fault};
+pub use self::id::ConnId;
+pub use self::moment::Moment;
+pub(crate) use self::outbox::Outbox;
+pub use self::outbox::{ARENA_BYTES_MAX, REPLY_AT_ONCE_BYTES};
 
 /// One service's turn of the loop: all it may do, and all it can reach.
 ///
@@ -83,15 +106,12 @@ impl<'a> Turn<'a> {
 
     /// Takes no input for now: what has come stays unread, what comes stays in the kernel.
     pub fn hold(&mut self) {
-        if let Some(lane) = self.outbox.lane(self.id) {
-            lane.held = true;
-        }
+        self.outbox.set_held(self.id, true);
     }
 
     /// Takes input again, beginning with what is unread.
     pub fn resume(&mut self) {
-        if let Some(lane) = self.outbox.lane(self.id) {
-            lane.held = false;
+        if self.outbox.set_held(self.id, false) {
             self.outbox.ask(self.id, Effect::Resume);
         }
     }
@@ -113,7 +133,7 @@ impl<'a> Turn<'a> {
     }
 
     fn leave(&mut self, why: Closed, linger: bool) {
-        if self.outbox.lane(self.id).is_some() {
+        if self.outbox.has(self.id) {
             self.outbox.leave(self.id.slot, why, linger);
         }
     }

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use onepoll::load::{self, Amount, Arrivals, Close, Mode, Model, Plan, Report};
-use onepoll::wire::{Digest, Seal, Secret};
+use onepoll::wire::{Digest, HmacKey, Secret};
 
 const SECRET: &[u8] = b"a secret of the two of us";
 const WRONG: &[u8] = b"a secret of somebody else";
@@ -74,7 +74,7 @@ impl Challenger {
     fn plan(&self, mode: Mode, secret: &[u8], digest: Digest) -> Plan {
         let endpoint = format!("127.0.0.1:{}", self.port);
         let mut plan = Plan::new(endpoint.parse().unwrap(), mode);
-        plan.seal = Some(Seal::new(&Secret::new(secret.to_vec()).unwrap(), digest));
+        plan.hmac_key = Some(HmacKey::new(&Secret::new(secret.to_vec()).unwrap(), digest));
         plan.connections = 3;
         plan.amount = Amount::Count(12);
         plan.warmup = Duration::ZERO;

@@ -1,0 +1,30 @@
+use super::Moment;
+
+/// What a service asked of the reactor besides sending bytes.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Wake the service at this moment.
+    Wake(Moment),
+    /// Offer the unread input again, and read on.
+    Resume,
+    /// Run a command and tell the service what comes of it.
+    Spawn(Box<Job>),
+    /// End its command.
+    Kill(Severity),
+}
+
+/// A command to run: a line for the shell, with pipes for its output and nothing for its input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Job {
+    /// What `/bin/sh -c` is given.
+    pub line: Vec<u8>,
+}
+
+/// How hard a command is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// SIGTERM: it may clean up.
+    Ask,
+    /// SIGKILL.
+    Force,
+}

@@ -1,0 +1,10 @@
+/// One connection, and never another: slots are used again, generations are not.
+///
+/// A stale id is silence, not somebody else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConnId {
+    /// The key in the slab of connections.
+    pub slot: u32,
+    /// Counts up over all connections, so no two that share a slot share it.
+    pub generation: u32,
+}
