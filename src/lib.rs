@@ -21,7 +21,7 @@
 //! feature `cli`, `load` (the load generator, with a loop of its own) and `cli` (one file per
 //! subcommand).
 //!
-//! [`reading`] is a guided tour of ten minutes, for people who know sockets from Python.
+//! [`guide::reading`] is a guided tour of ten minutes, for people who know sockets from Python.
 //!
 //! # The walk of a byte
 //!
@@ -61,10 +61,10 @@ pub mod buf;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod guide;
 #[cfg(feature = "cli")]
 pub mod load;
 pub mod reactor;
-pub mod reading;
 pub mod service;
 pub mod socket;
 pub mod turn;

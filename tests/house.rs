@@ -5,6 +5,8 @@ use std::path::Path;
 
 /// Each folder, and whom it may import.
 const ROOMS: &[(&str, &[&str])] = &[
+    // Pages of Markdown.
+    ("guide", &[]),
     ("config", &[]),
     ("wire", &[]),
     ("buf", &["wire"]),

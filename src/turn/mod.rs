@@ -1,7 +1,7 @@
 //! One turn of a service, and all that it can reach.
 //!
-//! Bytes that a service sends wait in the [`Outbox`](outbox::Outbox), a lane per connection; what
-//! else it asks for (a wake-up, a command) is an [`Effect`]. This folder does not know what the bytes
+//! Bytes that a service sends wait in the `Outbox`, a lane per connection; what
+//! else it asks for (a wake-up, a command) is an `Effect`. This folder does not know what the bytes
 //! mean, nor what a socket is. It promises that what is sent to a connection that has ended goes
 //! nowhere, and to no other connection.
 

@@ -1,0 +1,24 @@
+//! The pages that the README leads to, as rustdoc shows them.
+//!
+//! Knows no code: each page is a Markdown file beside this one that reads as well where the repository is shown,
+//! and its programs are compiled and run with the tests. A page ends with its links, from file to file. Here each
+//! has a link of the same name before it, to the page of rustdoc, since the first of two counts.
+
+pub mod reading {
+    //! [`Echo`]: crate::service::Echo
+    //! [`Epoll`]: crate::reactor::Epoll
+    //! [`Os::wait`]: crate::reactor::Os::wait
+    //! [`ReadBuf`]: crate::buf::ReadBuf
+    //! [`Reactor::turn`]: crate::reactor::Reactor::turn
+    //! [`Service`]: crate::service::Service
+    //! [`Token`]: crate::reactor::Token
+    //! [`Turn`]: crate::turn::Turn
+    //! [`socket`]: crate::socket
+    //! [decoder]: crate::wire::Decode
+    //! [`src/client/time.rs`]: ../../../src/onepoll/client/time.rs.html
+    //! [`src/reactor/closing.rs`]: ../../../src/onepoll/reactor/closing.rs.html
+    //! [`src/reactor/connection.rs`]: ../../../src/onepoll/reactor/connection.rs.html
+    //! [`src/reactor/mod.rs`]: ../../../src/onepoll/reactor/mod.rs.html
+    //! [`src/socket/core.rs`]: ../../../src/onepoll/socket/core.rs.html
+    #![doc = include_str!("reading.md")]
+}
