@@ -1,6 +1,5 @@
 //! The modes of the load generator beside connections and echoes: datagrams, and connections that
 //! say nothing. Every count is exact.
-#![cfg(feature = "cli")]
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, UdpSocket};

@@ -1,5 +1,4 @@
 //! `onepoll check` and the exit codes, asked of the real binary.
-#![cfg(feature = "cli")]
 
 use std::fs;
 use std::io::Read;

@@ -3,7 +3,6 @@
 //! A server that is told to wait 10 ms waits a little longer, and measures how much: the generator
 //! must never report less than what was scripted, less the histogram's 0.1 %, and no more than what
 //! the server itself saw, plus what a busy machine adds.
-#![cfg(feature = "cli")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

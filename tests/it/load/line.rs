@@ -1,5 +1,4 @@
 //! The line that says how far a run is: on a terminal it is there and then gone, elsewhere it is not.
-#![cfg(feature = "cli")]
 
 use std::fs::File;
 use std::io::{Read, Write};

@@ -1,5 +1,4 @@
 //! The comparison with other servers, tiny and with what every machine has, so that it cannot rot.
-#![cfg(feature = "cli")]
 
 use std::io::Write;
 use std::process::Command;

@@ -1,5 +1,4 @@
 //! Servers of HTTP: where a response ends is found, and what is none, or says no, is counted exactly.
-#![cfg(feature = "cli")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

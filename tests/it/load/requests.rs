@@ -1,6 +1,5 @@
 //! The load generator against servers that behave, lie, hang up, reset, and fall silent: every
 //! count is exact, and no run hangs.
-#![cfg(feature = "cli")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,6 +1,5 @@
 //! Several servers in one call, an earlier result as a baseline, thresholds, and the highest rate that
 //! holds: against servers that take as long as their script says.
-#![cfg(feature = "cli")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};

@@ -1,5 +1,4 @@
 //! The laboratory, run as its users run it: every experiment, and what each of them observes.
-#![cfg(feature = "cli")]
 
 use std::collections::BTreeSet;
 use std::io::Write;

@@ -1,6 +1,5 @@
 //! The load generator against a server that asks who is there, written in plain Python: admitted with
 //! the right secret, refused with a wrong one, and never left hanging.
-#![cfg(feature = "cli")]
 
 use std::fmt::Write as _;
 use std::fs;

@@ -1,5 +1,4 @@
 //! The fan-out of the load generator against broadcasters that keep to a script. Every count is exact.
-#![cfg(feature = "cli")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,5 +1,4 @@
 //! The blocking clients against small servers, good and bad.
-#![cfg(feature = "cli")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};

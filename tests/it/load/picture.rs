@@ -3,7 +3,6 @@
 //!
 //! The pages stay in `target/tmp/pictures/`, to be looked at. The browser is `chromium`: without it
 //! its tests print why and pass, unless `ONEPOLL_TEST_REQUIRE_ALL=1`.
-#![cfg(feature = "cli")]
 
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};

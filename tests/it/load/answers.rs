@@ -1,5 +1,4 @@
 //! What counts as an answer: every kind of it, right, false, short and doubled, counted exactly.
-#![cfg(feature = "cli")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

@@ -1,0 +1,29 @@
+//! What needs no process of its own, in one program: it is linked once.
+//!
+//! Alone stay the tests that need a process to themselves (`allocations` its allocator,
+//! `load_pinned` its processor, `system_calls` a machine that is quiet), and the large judges
+//! (`simulator`, `socket_*`), each of which is a program in several files.
+//!
+//! ```text
+//! cargo test --test it chat::            one file
+//! cargo test --test it load::truth::     or one of a folder
+//! ```
+
+mod chat;
+#[cfg(feature = "cli")]
+mod clients;
+mod command_loop;
+#[cfg(feature = "cli")]
+mod config;
+#[cfg(feature = "cli")]
+mod lab;
+#[cfg(feature = "cli")]
+mod load;
+#[cfg(feature = "cli")]
+mod peers;
+#[cfg(feature = "cli")]
+mod python;
+mod slice;
+mod socket;
+mod strftime;
+mod wire;
