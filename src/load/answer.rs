@@ -3,10 +3,10 @@
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::book::Kind;
 use super::expect::{Expect, Framing};
 use super::payload::Payload;
 use super::plan::Plan;
+use super::tally::Kind;
 use crate::wire::{DecimalLength, Decode, JsonHeader, Length, Settle};
 
 /// The most that one output may have: what a client of ours would take.

@@ -5,12 +5,12 @@ use std::ops::ControlFlow;
 use serde::Serialize;
 
 use super::LoadError;
-use super::book::Errors;
 use super::objective::Metric;
 use super::plan::Plan;
 use super::progress::Progress;
 use super::report::{Report, SCHEMA};
 use super::statistic::Spread;
+use super::tally::Errors;
 
 /// One server, and what is asked of it.
 #[derive(Debug, Clone)]

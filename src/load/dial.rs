@@ -15,8 +15,8 @@ use rustix::net::{
     getsockname, send, socket_with, sockopt,
 };
 
-use super::book::Kind;
 use super::plan::{Close, Mode, Plan, Target};
+use super::tally::Kind;
 
 /// A message this long may leave in several segments, of which Nagle would hold back the last.
 const SEGMENT_BYTES: usize = 1024;

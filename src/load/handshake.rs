@@ -6,8 +6,8 @@
 
 use rustix::io::Errno;
 
-use super::book::Kind;
 use super::dial::{self, Stream};
+use super::tally::Kind;
 use crate::wire::{CHALLENGE_BYTES, Challenge, HmacKey, Proof};
 
 /// How far it is. One challenge is answered, whatever comes later (fault D6).

@@ -5,7 +5,7 @@
 
 use httparse::{EMPTY_HEADER, ParserConfig, Response, Status};
 
-use super::book::Kind;
+use super::tally::Kind;
 
 /// A head that is longer is no head.
 const HEAD_BYTES_MAX: usize = 16 << 10;

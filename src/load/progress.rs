@@ -3,9 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::book::{Book, Phase};
 use super::figures::{Grouped, Micros};
 use super::plan::{Amount, Plan};
+use super::tally::{Book, Phase};
 
 /// A look at a run while it goes on.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::book::{Book, Errors, nanos};
 use super::fanout::Deliveries;
 use super::figures::{ratio, round, whole};
 use super::histogram::{Latencies, Quantile, Summary};
@@ -13,6 +12,7 @@ use super::process::{Server, Usage};
 use super::schedule::Arrivals;
 use super::series::Second;
 use super::stopwatch::CpuTime;
+use super::tally::{Book, Errors, nanos};
 use super::udp::Datagrams;
 use crate::wire::{Digest, HmacKey};
 

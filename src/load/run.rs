@@ -6,7 +6,6 @@
 
 use std::ops::ControlFlow;
 
-use super::book::{Book, Phase, nanos};
 use super::histogram::Latencies;
 use super::plan::{Mode, Plan};
 use super::process::Usage;
@@ -14,6 +13,7 @@ use super::progress::Progress;
 use super::report::{Generator, Held, Report};
 use super::schedule::Schedule;
 use super::stopwatch::{CpuTime, Stopwatch};
+use super::tally::{Book, Phase, nanos};
 
 /// How often it is said how far a run is.
 const TICK: u64 = 200_000_000;

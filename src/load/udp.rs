@@ -17,15 +17,15 @@ use rustix::net::{
 use serde::Serialize;
 
 use super::LoadError;
-use super::book::{Kind, Phase, nanos};
 use super::dial;
-use super::lookout::Lookout;
 use super::message::{NUMBER_BYTES, number_of, write_message};
 use super::payload::Payload;
 use super::plan::{Model, Plan};
+use super::poller::Lookout;
 use super::report::{Held, Report};
 use super::run::{Run, Watcher};
 use super::schedule::Schedule;
+use super::tally::{Kind, Phase, nanos};
 
 /// How many numbers back an answer is still recognised as a late or a double one, at the least.
 const REMEMBERED: usize = 1 << 16;

@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use crate::cli::{Failure, complain, is_quiet};
 use crate::load::comparison::Comparison;
-use crate::load::picture;
+use crate::load::html;
 
 /// A file that can be written; what was there stays until there is something better.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ impl HtmlFile {
 
     /// Writes the page, and says where it is.
     pub(super) fn write(mut self, comparison: &Comparison) -> Result<(), Failure> {
-        let page = picture::page(comparison);
+        let page = html::page(comparison);
         let shown = self.path.display().to_string();
         self.file
             .write_all(page.as_bytes())

@@ -33,8 +33,8 @@ use super::{Failure, Outcome, complain, is_quiet, print};
 use crate::load::baseline::{Baseline, Change};
 use crate::load::comparison::{Comparison, Contest, Entry};
 use crate::load::forecast::forecast_of;
+use crate::load::html::terminal::{self, COLUMNS};
 use crate::load::objective::{Metric, Objective};
-use crate::load::picture::terminal::{self, COLUMNS};
 use crate::load::search::find_rate;
 use crate::load::{self, LoadError};
 

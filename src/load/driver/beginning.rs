@@ -3,13 +3,13 @@
 use rustix::io::Errno;
 
 use super::{Driver, Step};
-use crate::load::book::{Kind, nanos};
-use crate::load::crowd::Stage;
+use crate::load::connections::Stage;
 use crate::load::dial::{self, DIALLING_MAX, Dialled, REST};
 use crate::load::handshake::Handshake;
 use crate::load::plan::{Mode, Model};
+use crate::load::requests::Talk;
 use crate::load::schedule::Schedule;
-use crate::load::talk::Talk;
+use crate::load::tally::{Kind, nanos};
 
 /// Requests of the open model that are begun before answers are looked at.
 const HELPING_BEGUN: usize = 256;

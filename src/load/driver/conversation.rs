@@ -7,12 +7,12 @@ use rustix::io::Errno;
 
 use super::{Driver, HELPING, Step};
 use crate::load::answer::Judge;
-use crate::load::book::{Kind, Phase, nanos};
-use crate::load::crowd::{Guest, Stage};
+use crate::load::connections::{Guest, Stage};
 use crate::load::dial::{self, REST};
 use crate::load::expect::Framing;
-use crate::load::lookout::ALARM;
 use crate::load::plan::{Close, Mode, Model};
+use crate::load::poller::ALARM;
+use crate::load::tally::{Kind, Phase, nanos};
 
 impl Driver<'_> {
     /// Puts `count` more requests on a connection, as far as there are any left.

@@ -17,14 +17,14 @@ use rustix::io::Errno;
 
 use crate::load::LoadError;
 use crate::load::answer::Judge;
-use crate::load::book::{Kind, Phase, nanos};
-use crate::load::crowd::Crowd;
+use crate::load::connections::Crowd;
 use crate::load::dial::Dialer;
-use crate::load::lookout::Lookout;
 use crate::load::payload::Payload;
 use crate::load::plan::{Mode, Model, Plan, Target};
+use crate::load::poller::Lookout;
 use crate::load::report::{Held, Report};
 use crate::load::run::{Run, Watcher};
+use crate::load::tally::{Kind, Phase, nanos};
 
 /// One read takes at most this much; also what is read at once of a long answer.
 const READ_BYTES: usize = 256 * 1024;

@@ -4,11 +4,11 @@
 //! at the first, at the half and at the last of them it is looked at, and in between only raised.
 
 use super::deliveries::Deliveries;
-use super::ear::{Ear, Heard};
-use crate::load::book::{Kind, nanos};
+use super::line_matcher::{Ear, Heard};
 use crate::load::figures::round;
 use crate::load::histogram::Latencies;
 use crate::load::run::Run;
+use crate::load::tally::{Kind, nanos};
 
 /// A line that was said.
 #[derive(Debug, Clone, Copy, Default)]

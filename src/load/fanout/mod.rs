@@ -13,33 +13,33 @@
 //! everybody has, with `pipeline` of them in flight, or *open*, where each line has its time.
 
 mod deliveries;
-mod ear;
-mod gathering;
+mod joining;
 mod ledger;
+mod line_matcher;
+mod lines;
 mod room;
-mod script;
-mod speech;
+mod sender;
 
 use std::hash::{BuildHasher, RandomState};
 
 use mio::event::Event;
 use rustix::io::Errno;
 
-use self::gathering::Probing;
+use self::joining::Probing;
 use self::ledger::Ledger;
+use self::lines::Script;
 use self::room::{Room, Seat};
-use self::script::Script;
-use self::speech::Speech;
+use self::sender::Speech;
 use super::LoadError;
-use super::book::{Kind, Phase, nanos};
 use super::dial::{self, Dialer};
-use super::lookout::{ALARM, Lookout};
 use super::plan::{Mode, Model, Plan, Target};
+use super::poller::{ALARM, Lookout};
 use super::report::{Held, Report};
 use super::run::{Run, Watcher};
+use super::tally::{Kind, Phase, nanos};
 
 pub use self::deliveries::Deliveries;
-pub(super) use self::script::WINDOW_MAX;
+pub(super) use self::lines::WINDOW_MAX;
 
 /// One read takes at most this much.
 const READ_BYTES: usize = 256 * 1024;

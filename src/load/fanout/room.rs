@@ -1,6 +1,6 @@
 //! Who is in the room or on the way there: a seat for each member, and the last one for the speaker.
 
-use super::ear::Ear;
+use super::line_matcher::Ear;
 use crate::load::dial::Stream;
 use crate::load::handshake::Handshake;
 

@@ -15,14 +15,14 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use onepoll::load::book::{Book, Errors};
 use onepoll::load::comparison::{Comparison, Contest};
 use onepoll::load::histogram::Latencies;
-use onepoll::load::picture::{page, terminal};
+use onepoll::load::html::{page, terminal};
 use onepoll::load::process::Server;
 use onepoll::load::report::{Generator, Held, Hidden, Intended, Report};
 use onepoll::load::series::Second;
 use onepoll::load::stopwatch::CpuTime;
+use onepoll::load::tally::{Book, Errors};
 use onepoll::load::{Arrivals, Close, Mode, Plan};
 
 const CONN: Mode = Mode::Conn {

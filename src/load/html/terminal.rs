@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::label::{self, columns, padded, shorten};
 use super::rate::{SECONDS_MIN, whole_seconds};
 use super::scale::Scale;
-use super::words::factors;
+use super::sentences::factors;
 use crate::load::comparison::{Comparison, Contender, Contest};
 use crate::load::figures::Micros;
 use crate::load::report::Report;

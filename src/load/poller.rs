@@ -11,8 +11,8 @@ use rustix::time::{
     timerfd_settime,
 };
 
-use super::book::nanos;
 use super::stopwatch::Stopwatch;
+use super::tally::nanos;
 
 /// How many events one wait reports.
 const EVENTS: usize = 1024;

@@ -8,10 +8,10 @@ use rustix::io::Errno;
 
 use super::room::Seat;
 use super::{Fanout, Stage};
-use crate::load::book::{Kind, nanos};
 use crate::load::dial::{self, DIALLING_MAX, Dialled, REST};
 use crate::load::handshake::Handshake;
 use crate::load::schedule::Schedule;
+use crate::load::tally::{Kind, nanos};
 
 /// After this long the speaker asks again who is there, then after twice as long: a server may take a
 /// while to let everybody in, and does not say when.

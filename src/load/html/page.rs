@@ -6,8 +6,8 @@ use super::lines::{Lines, contender};
 use super::markup::Markup;
 use super::percentiles::percentiles;
 use super::rate::{SECONDS_MIN, rates};
+use super::sentences;
 use super::table::table;
-use super::words;
 use crate::load::comparison::{Comparison, Contest};
 
 const STYLE: &str = include_str!("style.css");
@@ -74,17 +74,17 @@ fn title(comparison: &Comparison) -> String {
 }
 
 fn section(page: &mut Markup, contest: &Contest, rounds: usize) {
-    page.line("h2", &[], words::subject(contest.mode));
-    for sentence in words::headline(contest, rounds) {
+    page.line("h2", &[], sentences::subject(contest.mode));
+    for sentence in sentences::headline(contest, rounds) {
         page.line("p", &[("class", &"headline")], sentence);
     }
-    for sentence in words::notices(contest) {
+    for sentence in sentences::notices(contest) {
         page.line("p", &[("class", &"notice"), ("role", &"note")], sentence);
     }
     page.line(
         "p",
         &[("class", &"setup")],
-        words::setup(contest, rounds).join(" "),
+        sentences::setup(contest, rounds).join(" "),
     );
     who(page, contest);
     if let Some(bars) = Bars::of(contest) {

@@ -2,11 +2,11 @@
 
 use rustix::io::Errno;
 
-use super::script::Script;
+use super::lines::Script;
 use super::{Fanout, Stage};
-use crate::load::book::{Kind, nanos};
 use crate::load::dial;
 use crate::load::plan::Model;
+use crate::load::tally::{Kind, nanos};
 
 /// How far the speaker has come with what is to be said.
 #[derive(Debug)]

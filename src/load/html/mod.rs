@@ -22,8 +22,8 @@ mod page;
 mod percentiles;
 mod rate;
 mod scale;
+mod sentences;
 mod table;
 pub mod terminal;
-mod words;
 
 pub use page::page;

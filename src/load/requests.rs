@@ -1,10 +1,10 @@
 //! What is owed on one connection, in both directions: counting and comparing, no sockets, no time.
 
 use super::answer::{Judge, Outputs};
-use super::book::Kind;
 use super::expect::Framing;
 use super::http::Responses;
 use super::payload::Payload;
+use super::tally::Kind;
 
 /// The requests in flight on a connection. Their start times are in the seat's ring.
 #[derive(Debug, Default)]

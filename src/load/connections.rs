@@ -7,7 +7,7 @@ use mio::Token;
 use super::answer::Judge;
 use super::dial::Stream;
 use super::handshake::Handshake;
-use super::talk::Talk;
+use super::requests::Talk;
 
 /// Where a connection may be.
 ///

@@ -2,7 +2,7 @@
 
 use super::lines::contender;
 use super::markup::Markup;
-use super::words;
+use super::sentences;
 use crate::load::comparison::{Contender, Contest};
 use crate::load::figures::{Grouped, Micros, whole};
 use crate::load::histogram::Summary;
@@ -175,16 +175,16 @@ fn rounds(contest: &Contest) -> Vec<Row> {
     vec![
         of("made", |one| some(one.reports.len() as u64)),
         of("rate, a second", |one| {
-            Some(words::spread(&one.figures?.rate_per_s))
+            Some(sentences::spread(&one.figures?.rate_per_s))
         }),
         of("half within, µs", |one| {
-            Some(words::spread(&one.figures?.p50_us?))
+            Some(sentences::spread(&one.figures?.p50_us?))
         }),
         of("99 % within, µs", |one| {
-            Some(words::spread(&one.figures?.p99_us?))
+            Some(sentences::spread(&one.figures?.p99_us?))
         }),
         of("answers per second of processor", |one| {
-            Some(words::spread(&one.figures?.per_cpu_s?))
+            Some(sentences::spread(&one.figures?.per_cpu_s?))
         }),
         of("errors in all", |one| some(one.figures?.errors.total)),
         of("the generator was the limit", |one| {
