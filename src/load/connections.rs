@@ -1,4 +1,4 @@
-//! All connections of a run: who sits where, who waits for a seat, and the sums over them.
+//! All connections of a run: the state of each slot, the sums over them.
 
 use std::collections::VecDeque;
 
@@ -7,37 +7,37 @@ use mio::Token;
 use super::answer::Judge;
 use super::dial::Stream;
 use super::handshake::Handshake;
-use super::requests::Talk;
+use super::requests::Requests;
 
 /// Where a connection may be.
 ///
 /// ```text
-///             +-------------- Resting <- refused, no port …
+///             +-------------- Backoff <- refused, no port …
 ///             v                  ^
 /// Vacant -> Taken(Dialling) -----+
 ///   ^         |       `-> Taken(Proving)    where the server wants to know who asks; goes on as
 ///   |         |                             the others do
 ///   |         |`--------> Taken(Ready)      echo: waits for the others
 ///   |         v              v
-///   |       Taken(Talking) <-'
+///   |       Taken(Active) <-'
 ///   |         |       `-> Taken(Leaving)    conn: the server is to close
 ///   '---------+--------------'   conn: and again; echo: a failed one is Gone
 /// ```
 #[derive(Debug)]
-pub(super) enum Seat {
+pub(super) enum Slot {
     /// To be dialled as soon as there may be another request.
     Vacant,
     /// To be dialled again later. A request that is only delayed keeps its beginning.
-    Resting { began: Option<u64> },
+    Backoff { began: Option<u64> },
     /// A connection.
-    Taken(Guest),
+    Taken(Connection),
     /// Not replaced.
     Gone,
 }
 
 /// One connection.
 #[derive(Debug)]
-pub(super) struct Guest {
+pub(super) struct Connection {
     pub(super) stream: Stream,
     /// Whether the poll knows it.
     pub(super) watched: bool,
@@ -50,7 +50,7 @@ pub(super) struct Guest {
     pub(super) is_admitted: bool,
     /// `conn`: how often it is still to ask, once it is answered.
     pub(super) more: usize,
-    pub(super) talk: Talk,
+    pub(super) requests: Requests,
 }
 
 /// When what happened on a connection; 0 is not yet.
@@ -72,41 +72,41 @@ pub(super) enum Stage {
     /// Connected, and nothing asked yet.
     Ready,
     /// Requests may be in flight.
-    Talking,
+    Active,
     /// Answered; the server is to close.
     Leaving,
 }
 
 impl Stage {
-    /// Whether nothing may be asked yet: such a guest counts as being dialled.
+    /// Whether nothing may be asked yet: such a connection counts as being dialled.
     #[inline]
     pub(super) fn is_arriving(self) -> bool {
         matches!(self, Stage::Dialling | Stage::Proving(_))
     }
 }
 
-/// A token carries a seat and its generation.
+/// A token carries a slot and its generation.
 const _: () = assert!(usize::BITS == 64, "a token must hold two halves of 32 bits");
 
-/// A fixed number of seats; nothing is allocated once they stand.
+/// A fixed number of slots; nothing is allocated once they stand.
 #[derive(Debug)]
-pub(super) struct Crowd {
-    seats: Box<[Seat]>,
-    /// Counts the connections of each seat, so that an event for an earlier one is silence.
+pub(super) struct Connections {
+    slots: Box<[Slot]>,
+    /// Counts the connections of each slot, so that an event for an earlier one is silence.
     generations: Box<[u32]>,
-    /// Start times of what is in flight: a ring of `depth` for each seat.
+    /// Start times of what is in flight: a ring of `depth` for each slot.
     began: Box<[u64]>,
     depth: usize,
-    /// Seats to dial.
+    /// Slots to dial.
     pub(super) vacant: VecDeque<usize>,
-    /// Seats to dial again, and when; all rest equally long, so the first is due first.
-    resting: VecDeque<(u64, usize)>,
+    /// Slots to dial again, and when; all rest equally long, so the first is due first.
+    backoff: VecDeque<(u64, usize)>,
     /// Open model: kept connections on which a request may begin, once for each.
     pub(super) free: VecDeque<usize>,
-    /// Open model: since when there has been one, or a vacant seat.
+    /// Open model: since when there has been one, or a vacant slot.
     free_since: u64,
     /// Unwatched connections that await an answer, the oldest first.
-    pub(super) young: VecDeque<usize>,
+    pub(super) unpolled: VecDeque<usize>,
     pub(super) dialling: usize,
     pub(super) open: usize,
     pub(super) open_max: usize,
@@ -114,19 +114,19 @@ pub(super) struct Crowd {
     pub(super) outstanding: usize,
 }
 
-impl Crowd {
-    /// `count` vacant seats with rings of `depth`.
+impl Connections {
+    /// `count` vacant slots with rings of `depth`.
     pub(super) fn new(count: usize, depth: usize) -> Self {
         Self {
-            seats: (0..count).map(|_| Seat::Vacant).collect(),
+            slots: (0..count).map(|_| Slot::Vacant).collect(),
             generations: vec![0; count].into_boxed_slice(),
             began: vec![0; count * depth].into_boxed_slice(),
             depth,
             vacant: (0..count).collect(),
-            resting: VecDeque::with_capacity(count),
+            backoff: VecDeque::with_capacity(count),
             free: VecDeque::with_capacity(count * depth),
             free_since: 0,
-            young: VecDeque::with_capacity(count),
+            unpolled: VecDeque::with_capacity(count),
             dialling: 0,
             open: 0,
             open_max: 0,
@@ -134,25 +134,25 @@ impl Crowd {
         }
     }
 
-    /// How many seats there are.
+    /// How many slots there are.
     pub(super) fn len(&self) -> usize {
-        self.seats.len()
+        self.slots.len()
     }
 
     #[inline]
-    pub(super) fn guest(&mut self, index: usize) -> Option<&mut Guest> {
-        match &mut self.seats[index] {
-            Seat::Taken(guest) => Some(guest),
+    pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut Connection> {
+        match &mut self.slots[index] {
+            Slot::Taken(conn) => Some(conn),
             _ => None,
         }
     }
 
-    /// What the poll is to call the guest on `index`.
+    /// What the poll calls the connection in slot `index`.
     pub(super) fn token(&self, index: usize) -> Token {
         Token((self.generations[index] as usize) << 32 | index)
     }
 
-    /// Whose event it is, if that guest is still here.
+    /// Whose event it is, if that connection is still here.
     #[inline]
     pub(super) fn index(&self, token: Token) -> Option<usize> {
         let (index, generation) = (token.0 & 0xffff_ffff, token.0 >> 32);
@@ -165,17 +165,17 @@ impl Crowd {
     }
 
     /// A connection on the way.
-    pub(super) fn seat(
+    pub(super) fn insert(
         &mut self,
         index: usize,
         stream: Stream,
         (began, dialled): (u64, u64),
         more: usize,
-        talk: Talk,
+        requests: Requests,
     ) {
         self.dialling += 1;
         self.generations[index] = self.generations[index].wrapping_add(1);
-        self.seats[index] = Seat::Taken(Guest {
+        self.slots[index] = Slot::Taken(Connection {
             stream,
             watched: false,
             stage: Stage::Dialling,
@@ -186,7 +186,7 @@ impl Crowd {
             },
             is_admitted: true,
             more,
-            talk,
+            requests,
         });
     }
 
@@ -206,11 +206,11 @@ impl Crowd {
         judge: &Judge,
         now: u64,
     ) {
-        let Seat::Taken(Guest { talk, .. }) = &mut self.seats[index] else {
+        let Slot::Taken(Connection { requests, .. }) = &mut self.slots[index] else {
             return;
         };
         let ring = &mut self.began[index * self.depth..][..self.depth];
-        let mut at = talk.oldest + talk.flight;
+        let mut at = requests.oldest + requests.flight;
         for _ in 0..count {
             if at >= self.depth {
                 at -= self.depth;
@@ -218,7 +218,7 @@ impl Crowd {
             ring[at] = now;
             at += 1;
         }
-        talk.ask(count, size, judge);
+        requests.ask(count, size, judge);
         self.outstanding += count;
     }
 
@@ -230,21 +230,21 @@ impl Crowd {
         count: usize,
         mut began: impl FnMut(u64, usize),
     ) {
-        let Seat::Taken(Guest { talk, .. }) = &mut self.seats[index] else {
+        let Slot::Taken(Connection { requests, .. }) = &mut self.slots[index] else {
             return;
         };
         // What was sent in one write and comes back in one read is counted in one go.
         let ring = &self.began[index * self.depth..][..self.depth];
         let mut left = count;
         while left > 0 {
-            let start = ring[talk.oldest];
+            let start = ring[requests.oldest];
             let mut run = 0;
-            while run < left && ring[talk.oldest] == start {
+            while run < left && ring[requests.oldest] == start {
                 run += 1;
-                talk.oldest = if talk.oldest + 1 == self.depth {
+                requests.oldest = if requests.oldest + 1 == self.depth {
                     0
                 } else {
-                    talk.oldest + 1
+                    requests.oldest + 1
                 };
             }
             left -= run;
@@ -256,8 +256,8 @@ impl Crowd {
     /// When the requests in flight on `index` began, the youngest first.
     pub(super) fn in_flight(&self, index: usize) -> impl Iterator<Item = u64> {
         let ring = &self.began[index * self.depth..][..self.depth];
-        let (flight, oldest) = match &self.seats[index] {
-            Seat::Taken(guest) => (guest.talk.flight, guest.talk.oldest),
+        let (flight, oldest) = match &self.slots[index] {
+            Slot::Taken(conn) => (conn.requests.flight, conn.requests.oldest),
             _ => (0, 0),
         };
         (0..flight)
@@ -265,35 +265,35 @@ impl Crowd {
             .map(move |place| ring[(oldest + place) % ring.len()])
     }
 
-    /// Since when a guest has kept us waiting; none while it owes nothing.
+    /// Since when a connection has kept us waiting; none while it owes nothing.
     pub(super) fn waiting_since(&self, index: usize) -> Option<u64> {
-        let Seat::Taken(guest) = &self.seats[index] else {
+        let Slot::Taken(conn) = &self.slots[index] else {
             return None;
         };
-        match guest.stage {
+        match conn.stage {
             Stage::Ready => None,
-            Stage::Talking if guest.talk.flight == 0 => None,
-            Stage::Talking => Some(self.began[index * self.depth + guest.talk.oldest]),
-            Stage::Dialling | Stage::Proving(_) | Stage::Leaving => Some(guest.began),
+            Stage::Active if conn.requests.flight == 0 => None,
+            Stage::Active => Some(self.began[index * self.depth + conn.requests.oldest]),
+            Stage::Dialling | Stage::Proving(_) | Stage::Leaving => Some(conn.began),
         }
     }
 
     /// Closes a connection and takes it out of the sums; the only place where one ends.
     pub(super) fn leave(&mut self, index: usize) {
-        let Seat::Taken(guest) = std::mem::replace(&mut self.seats[index], Seat::Gone) else {
+        let Slot::Taken(conn) = std::mem::replace(&mut self.slots[index], Slot::Gone) else {
             return;
         };
-        match guest.stage {
+        match conn.stage {
             Stage::Dialling | Stage::Proving(_) => self.dialling -= 1,
-            Stage::Ready | Stage::Talking => self.open -= 1,
+            Stage::Ready | Stage::Active => self.open -= 1,
             // `conn` still awaited the end of its last request.
             Stage::Leaving => {
                 self.open -= 1;
                 self.outstanding -= 1;
             }
         }
-        self.outstanding -= guest.talk.flight;
-        drop(guest.stream);
+        self.outstanding -= conn.requests.flight;
+        drop(conn.stream);
     }
 
     /// `count` more requests may begin on a kept connection.
@@ -317,36 +317,36 @@ impl Crowd {
         if self.vacant.is_empty() {
             self.free_since = now;
         }
-        self.seats[index] = Seat::Vacant;
+        self.slots[index] = Slot::Vacant;
         self.vacant.push_back(index);
     }
 
     /// Not to be dialled again.
     pub(super) fn abandon(&mut self, index: usize) {
-        self.seats[index] = Seat::Gone;
+        self.slots[index] = Slot::Gone;
     }
 
     /// To be dialled again at `until`; a request that is only delayed began at `began`.
-    pub(super) fn rest(&mut self, index: usize, until: u64, began: Option<u64>) {
-        self.seats[index] = Seat::Resting { began };
-        self.resting.push_back((until, index));
+    pub(super) fn back_off(&mut self, index: usize, until: u64, began: Option<u64>) {
+        self.slots[index] = Slot::Backoff { began };
+        self.backoff.push_back((until, index));
     }
 
-    /// When the request that was delayed on this seat began.
+    /// When the request that was delayed on this slot began.
     pub(super) fn delayed(&self, index: usize) -> Option<u64> {
-        match &self.seats[index] {
-            Seat::Resting { began } => *began,
+        match &self.slots[index] {
+            Slot::Backoff { began } => *began,
             _ => None,
         }
     }
 
     /// Who has rested is to be dialled.
-    pub(super) fn wake(&mut self, now: u64) {
-        while let Some((until, index)) = self.resting.front().copied() {
+    pub(super) fn end_backoff(&mut self, now: u64) {
+        while let Some((until, index)) = self.backoff.front().copied() {
             if until > now {
                 break;
             }
-            self.resting.pop_front();
+            self.backoff.pop_front();
             // A request that was delayed goes before those that did not begin.
             if self.delayed(index).is_some() {
                 self.vacant.push_front(index);
@@ -357,12 +357,12 @@ impl Crowd {
     }
 
     /// When the next one will have rested.
-    pub(super) fn next_rested(&self) -> Option<u64> {
-        self.resting.front().map(|(until, _)| *until)
+    pub(super) fn next_backoff_end(&self) -> Option<u64> {
+        self.backoff.front().map(|(until, _)| *until)
     }
 
     /// Whether nobody is to be dialled, now or later.
-    pub(super) fn all_are_seated(&self) -> bool {
-        self.vacant.is_empty() && self.resting.is_empty()
+    pub(super) fn none_to_dial(&self) -> bool {
+        self.vacant.is_empty() && self.backoff.is_empty()
     }
 }

@@ -24,7 +24,7 @@ const SEGMENT_BYTES: usize = 1024;
 pub(super) const DIALLING_MAX: usize = 100;
 /// Who was refused, or found no port or descriptor, tries again after this long: a run against nobody
 /// counts errors, it does not burn a processor.
-pub(super) const REST: Duration = Duration::from_millis(5);
+pub(super) const BACKOFF: Duration = Duration::from_millis(5);
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 
 /// Opens connections, all in the same way.

@@ -24,7 +24,7 @@ const REUSED_AFTER_S: f64 = 1.0;
 
 /// What this machine has of what a run needs.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Means {
+pub struct Resources {
     /// The ports that the kernel chooses from (`net.ipv4.ip_local_port_range`, for IPv6 too) …
     pub ports: RangeInclusive<u16>,
     /// … less those it must not choose (`ip_local_reserved_ports`), so many of them …
@@ -54,7 +54,7 @@ pub enum Reuse {
 
 /// What will, or may, stand in the way of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Concern {
+pub struct Shortage {
     /// Whether the run surely cannot do what was asked.
     pub is_certain: bool,
     /// What is wanted and what there is.
@@ -63,7 +63,7 @@ pub struct Concern {
     remedy: String,
 }
 
-impl fmt::Display for Concern {
+impl fmt::Display for Shortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let modal = if self.is_certain {
             "cannot be"
@@ -75,45 +75,45 @@ impl fmt::Display for Concern {
 }
 
 /// What `plan` will lack on this machine as it is now.
-pub fn forecast_of(plan: &mut Plan) -> Result<Vec<Concern>, LoadError> {
+pub fn forecast_of(plan: &mut Plan) -> Result<Vec<Shortage>, LoadError> {
     let target = plan.look_up()?;
-    let means = Means::of_this_machine(plan, &target, raise_descriptor_limit());
-    Ok(forecast(plan, &target, &means))
+    let resources = Resources::of_this_machine(plan, &target, raise_descriptor_limit());
+    Ok(forecast(plan, &target, &resources))
 }
 
-/// What `plan` will lack, with these means; nothing is the good case.
-pub fn forecast(plan: &Plan, target: &Target, means: &Means) -> Vec<Concern> {
-    let mut concerns = Vec::new();
-    concerns.extend(descriptors(plan, means));
-    concerns.extend(server_descriptors(plan, means));
+/// What `plan` will lack, with these resources; nothing is the good case.
+pub fn forecast(plan: &Plan, target: &Target, resources: &Resources) -> Vec<Shortage> {
+    let mut shortages = Vec::new();
+    shortages.extend(descriptors(plan, resources));
+    shortages.extend(server_descriptors(plan, resources));
     if let Target::Tcp(address) = target {
-        concerns.extend(ports_at_once(plan, address, means));
-        concerns.extend(ports_in_turn(plan, address, means));
-        concerns.extend(tracking(plan, means));
+        shortages.extend(ports_at_once(plan, address, resources));
+        shortages.extend(ports_in_turn(plan, address, resources));
+        shortages.extend(tracking(plan, resources));
     }
-    concerns
+    shortages
 }
 
-fn descriptors(plan: &Plan, means: &Means) -> Option<Concern> {
+fn descriptors(plan: &Plan, resources: &Resources) -> Option<Shortage> {
     let wanted = at_once(plan) + OTHER_DESCRIPTORS;
-    (plan.mode != Mode::Udp && wanted > means.descriptors).then(|| Concern {
+    (plan.mode != Mode::Udp && wanted > resources.descriptors).then(|| Shortage {
         is_certain: true,
         what: format!(
             "{} connections want {} descriptors, and this process may have {}",
             Grouped(at_once(plan)),
             Grouped(wanted),
-            Grouped(means.descriptors)
+            Grouped(resources.descriptors)
         ),
         remedy: format!(
             "raise the hard limit (`ulimit -Hn`, as root), or ask for -c {}",
-            means.descriptors.saturating_sub(OTHER_DESCRIPTORS)
+            resources.descriptors.saturating_sub(OTHER_DESCRIPTORS)
         ),
     })
 }
 
-fn server_descriptors(plan: &Plan, means: &Means) -> Option<Concern> {
-    let may = means.server_descriptors?;
-    (plan.mode != Mode::Udp && at_once(plan) >= may).then(|| Concern {
+fn server_descriptors(plan: &Plan, resources: &Resources) -> Option<Shortage> {
+    let may = resources.server_descriptors?;
+    (plan.mode != Mode::Udp && at_once(plan) >= may).then(|| Shortage {
         is_certain: true,
         what: format!(
             "{} connections at once, and the server's process may have {} descriptors",
@@ -125,32 +125,32 @@ fn server_descriptors(plan: &Plan, means: &Means) -> Option<Concern> {
 }
 
 /// Each connection to one address and port needs a pair of source address and port of its own.
-fn ports_at_once(plan: &Plan, target: &SocketAddr, means: &Means) -> Option<Concern> {
-    let each = ports_of_each(means);
+fn ports_at_once(plan: &Plan, target: &SocketAddr, resources: &Resources) -> Option<Shortage> {
+    let each = ports_of_each(resources);
     let sources = sources(plan);
     let wanted = at_once(plan);
-    (wanted > each * sources).then(|| Concern {
+    (wanted > each * sources).then(|| Shortage {
         is_certain: true,
         what: format!(
             "{} connections to {target} at once want as many local ports, and {}",
             Grouped(wanted),
-            there_are(each, sources, means)
+            there_are(each, sources, resources)
         ),
         remedy: more_sources(target, wanted.div_ceil(each.max(1))),
     })
 }
 
 /// Who closes first keeps the port in `TIME_WAIT`.
-fn ports_in_turn(plan: &Plan, target: &SocketAddr, means: &Means) -> Option<Concern> {
+fn ports_in_turn(plan: &Plan, target: &SocketAddr, resources: &Resources) -> Option<Shortage> {
     let Mode::Conn {
         close: Close::ClientFin,
     } = plan.mode
     else {
         return None;
     };
-    let each = ports_of_each(means);
-    let there = (each * sources(plan)).saturating_sub(means.waiting);
-    let is_reused = match means.reuse {
+    let each = ports_of_each(resources);
+    let there = (each * sources(plan)).saturating_sub(resources.waiting);
+    let is_reused = match resources.reuse {
         Reuse::Never => false,
         Reuse::Always => true,
         Reuse::Loopback => target.ip().is_loopback(),
@@ -171,7 +171,7 @@ fn ports_in_turn(plan: &Plan, target: &SocketAddr, means: &Means) -> Option<Conc
     if let Model::Open { rate, .. } = plan.model
         && rate > rate_max
     {
-        return Some(Concern {
+        return Some(Shortage {
             is_certain: true,
             what: format!(
                 "{rate} connections a second, each leaving its port in TIME_WAIT for {kept} or more, want more than the {} a second that {} ports allow",
@@ -191,14 +191,14 @@ fn ports_in_turn(plan: &Plan, target: &SocketAddr, means: &Means) -> Option<Conc
     let is_short = match may_want {
         Some(wanted) => wanted > there as f64 && !is_reused,
         // The closed model goes as fast as it can: a minute's worth of ports is soon used.
-        None => !is_reused || means.waiting * 2 > each * sources(plan),
+        None => !is_reused || resources.waiting * 2 > each * sources(plan),
     };
-    is_short.then(|| Concern {
+    is_short.then(|| Shortage {
         is_certain: false,
         what: format!(
             "each connection leaves its port in TIME_WAIT for {kept}, and {}",
-            match means.waiting {
-                0 => there_are(each, sources(plan), means),
+            match resources.waiting {
+                0 => there_are(each, sources(plan), resources),
                 waiting => format!(
                     "of {} ports {} wait there already",
                     Grouped(each * sources(plan)),
@@ -210,14 +210,14 @@ fn ports_in_turn(plan: &Plan, target: &SocketAddr, means: &Means) -> Option<Conc
     })
 }
 
-fn tracking(plan: &Plan, means: &Means) -> Option<Concern> {
-    let (used, max) = means.tracked?;
+fn tracking(plan: &Plan, resources: &Resources) -> Option<Shortage> {
+    let (used, max) = resources.tracked?;
     let wanted = match (plan.mode, plan.amount) {
         // Each connection keeps its entry for a while after its end.
         (Mode::Conn { .. }, Amount::Count(count)) => count,
         _ => at_once(plan),
     };
-    (used.saturating_add(wanted) > max).then(|| Concern {
+    (used.saturating_add(wanted) > max).then(|| Shortage {
         is_certain: false,
         what: format!(
             "the firewall tracks {} connections of {} at the most, and {} more are to come",
@@ -239,13 +239,14 @@ fn sources(plan: &Plan) -> u64 {
     plan.sources.len().max(1) as u64
 }
 
-fn ports_of_each(means: &Means) -> u64 {
-    let all = u64::from(*means.ports.end()).saturating_sub(u64::from(*means.ports.start())) + 1;
-    all.saturating_sub(means.reserved)
+fn ports_of_each(resources: &Resources) -> u64 {
+    let all =
+        u64::from(*resources.ports.end()).saturating_sub(u64::from(*resources.ports.start())) + 1;
+    all.saturating_sub(resources.reserved)
 }
 
-fn there_are(each: u64, sources: u64, means: &Means) -> String {
-    let range = format!("{} to {}", means.ports.start(), means.ports.end());
+fn there_are(each: u64, sources: u64, resources: &Resources) -> String {
+    let range = format!("{} to {}", resources.ports.start(), resources.ports.end());
     match sources {
         1 => format!("there are {} ({range})", Grouped(each)),
         _ => format!("{sources} sources have {} each ({range})", Grouped(each)),
@@ -263,7 +264,7 @@ fn more_sources(target: &SocketAddr, count: u64) -> String {
     }
 }
 
-impl Means {
+impl Resources {
     /// As they are now, for a run of `plan` to `target` by who may have so many `descriptors`.
     pub fn of_this_machine(plan: &Plan, target: &Target, descriptors: u64) -> Self {
         let ports = port_range(&read("/proc/sys/net/ipv4/ip_local_port_range"));
@@ -369,8 +370,8 @@ mod tests {
     use super::*;
     use crate::load::Arrivals;
 
-    fn means() -> Means {
-        Means {
+    fn resources() -> Resources {
+        Resources {
             ports: 32_768..=60_999,
             reserved: 0,
             waiting: 0,
@@ -403,51 +404,51 @@ mod tests {
     };
 
     #[track_caller]
-    fn says(concerns: &[Concern], is_certain: bool, parts: &[&str]) {
-        let [concern] = concerns else {
-            panic!("{concerns:?}");
+    fn says(shortages: &[Shortage], is_certain: bool, parts: &[&str]) {
+        let [shortage] = shortages else {
+            panic!("{shortages:?}");
         };
-        assert_eq!(concern.is_certain, is_certain, "{concern}");
-        let text = concern.to_string();
+        assert_eq!(shortage.is_certain, is_certain, "{shortage}");
+        let text = shortage.to_string();
         for part in parts {
             assert!(text.contains(part), "{part:?} is not in {text:?}");
         }
     }
 
     #[test]
-    fn a_modest_run_has_no_concern() {
+    fn a_modest_run_has_no_shortage() {
         for mode in [FIN, RST, Mode::Echo, Mode::Hold, Mode::Udp] {
-            assert_eq!(forecast(&plan(mode, 1_000), &near(), &means()), []);
+            assert_eq!(forecast(&plan(mode, 1_000), &near(), &resources()), []);
         }
     }
 
     #[test]
     fn descriptors_are_reckoned_on_both_sides() {
-        let concerns = forecast(&plan(Mode::Echo, 19_990), &near(), &means());
+        let shortages = forecast(&plan(Mode::Echo, 19_990), &near(), &resources());
         says(
-            &concerns,
+            &shortages,
             true,
             &["19,990 connections want 20,006", "20,000", "-c 19984"],
         );
-        let mut means = means();
-        means.server_descriptors = Some(1_024);
-        let concerns = forecast(&plan(Mode::Hold, 5_000), &near(), &means);
+        let mut resources = resources();
+        resources.server_descriptors = Some(1_024);
+        let shortages = forecast(&plan(Mode::Hold, 5_000), &near(), &resources);
         says(
-            &concerns,
+            &shortages,
             true,
             &["the server's process may have 1,024", "ulimit -n"],
         );
-        assert_eq!(forecast(&plan(Mode::Udp, 5_000), &near(), &means), []);
+        assert_eq!(forecast(&plan(Mode::Udp, 5_000), &near(), &resources), []);
     }
 
     #[test]
     fn ports_at_once_are_those_of_all_sources() {
-        let mut means = means();
-        means.descriptors = 1 << 20;
+        let mut resources = resources();
+        resources.descriptors = 1 << 20;
         let mut plan = plan(Mode::Hold, 100_000);
-        let concerns = forecast(&plan, &near(), &means);
+        let shortages = forecast(&plan, &near(), &resources);
         says(
-            &concerns,
+            &shortages,
             true,
             &[
                 "100,000 connections",
@@ -458,16 +459,16 @@ mod tests {
         plan.sources = (2..6)
             .map(|n| SocketAddr::from(([127, 0, 0, n], 0)))
             .collect();
-        assert_eq!(forecast(&plan, &near(), &means), []);
-        means.reserved = 20_000;
-        let concerns = forecast(&plan, &near(), &means);
+        assert_eq!(forecast(&plan, &near(), &resources), []);
+        resources.reserved = 20_000;
+        let shortages = forecast(&plan, &near(), &resources);
         says(
-            &concerns,
+            &shortages,
             true,
             &["4 sources have 8,232 each", "127.0.0.14"],
         );
-        let concerns = forecast(&plan, &far(), &means);
-        says(&concerns, true, &["13 local addresses, or widen"]);
+        let shortages = forecast(&plan, &far(), &resources);
+        says(&shortages, true, &["13 local addresses, or widen"]);
     }
 
     #[test]
@@ -475,15 +476,15 @@ mod tests {
         let mut plan = plan(FIN, 50);
         plan.amount = Amount::Count(50_000);
         // On loopback a port in TIME_WAIT serves again after a second; elsewhere after a minute.
-        assert_eq!(forecast(&plan, &near(), &means()), []);
+        assert_eq!(forecast(&plan, &near(), &resources()), []);
         says(
-            &forecast(&plan, &far(), &means()),
+            &forecast(&plan, &far(), &resources()),
             false,
             &["TIME_WAIT for a minute", "client-rst", "2 local addresses"],
         );
         plan.amount = Amount::Count(20_000);
-        assert_eq!(forecast(&plan, &far(), &means()), []);
-        let mut crowded = means();
+        assert_eq!(forecast(&plan, &far(), &resources()), []);
+        let mut crowded = resources();
         crowded.waiting = 10_000;
         says(
             &forecast(&plan, &far(), &crowded),
@@ -503,7 +504,7 @@ mod tests {
             arrivals: Arrivals::Poisson,
         };
         says(
-            &forecast(&plan, &near(), &means()),
+            &forecast(&plan, &near(), &resources()),
             true,
             &["40000 connections a second", "28,232 a second", "127.0.0.3"],
         );
@@ -511,23 +512,27 @@ mod tests {
             rate: 400.0,
             arrivals: Arrivals::Poisson,
         };
-        assert_eq!(forecast(&plan, &near(), &means()), []);
+        assert_eq!(forecast(&plan, &near(), &resources()), []);
         // Below 470 a second a minute's worth of ports is enough, and one second uses few.
-        assert_eq!(forecast(&plan, &far(), &means()), []);
+        assert_eq!(forecast(&plan, &far(), &resources()), []);
         plan.model = Model::Open {
             rate: 500.0,
             arrivals: Arrivals::Poisson,
         };
-        says(&forecast(&plan, &far(), &means()), true, &["470 a second"]);
+        says(
+            &forecast(&plan, &far(), &resources()),
+            true,
+            &["470 a second"],
+        );
     }
 
     #[test]
     fn tracked_connections_have_a_table_of_their_own() {
-        let mut means = means();
-        means.tracked = Some((60_000, 65_536));
-        assert_eq!(forecast(&plan(Mode::Echo, 5_000), &near(), &means), []);
+        let mut resources = resources();
+        resources.tracked = Some((60_000, 65_536));
+        assert_eq!(forecast(&plan(Mode::Echo, 5_000), &near(), &resources), []);
         says(
-            &forecast(&plan(Mode::Echo, 6_000), &near(), &means),
+            &forecast(&plan(Mode::Echo, 6_000), &near(), &resources),
             false,
             &["60,000 connections of 65,536", "6,000 more", "NOTRACK"],
         );
@@ -555,10 +560,10 @@ mod tests {
     #[test]
     fn this_machine_has_means() {
         let plan = plan(Mode::Echo, 1);
-        let means = Means::of_this_machine(&plan, &near(), 1_024);
+        let resources = Resources::of_this_machine(&plan, &near(), 1_024);
         assert!(
-            ports_of_each(&means) > 0 && means.descriptors == 1_024,
-            "{means:?}"
+            ports_of_each(&resources) > 0 && resources.descriptors == 1_024,
+            "{resources:?}"
         );
     }
 }

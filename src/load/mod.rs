@@ -5,20 +5,20 @@
 //!
 //! - [`plan`]: what to do: whom to ask, how many at once, how long. [`expect`]: what for an answer.
 //! - [`forecast`]: what that will want of this machine, and what there is.
-//! - `run`: what every run is made of, whatever it asks: its phase, its book, its clock.
+//! - `run`: what every run is made of, whatever it asks: its phase, its tally, its clock.
 //! - [`schedule`]: when requests are meant to begin, in the open model.
 //! - [`payload`]: the bytes that are sent and must come back. `message`: one that begins with its number.
 //! - [`source`]: where from. [`dial`]: opening one connection, and why that failed.
 //! - `handshake`: proving who asks, where the server wants to know.
-//! - `answer`, `http`: what counts as one. `talk`: what is owed on one connection. `crowd`: all connections, and their states.
-//! - `lookout`: the only place that sleeps. [`stopwatch`]: the one look at the clock.
+//! - `answer`, `http`: what counts as one. `requests`: those in flight on one connection. `connections`: all connections, and their states.
+//! - `poller`: the only place that sleeps. [`stopwatch`]: the one look at the clock.
 //! - [`driver`]: the loop for connections. `udp`: the one for datagrams. `fanout`: the one for somebody who
 //!   speaks and many who listen.
-//! - [`book`]: what happened, counted. [`histogram`]: latencies. [`series`]: second by second.
+//! - [`tally`]: what happened, counted. [`histogram`]: latencies. [`series`]: second by second.
 //! - [`process`]: what the server's processes used. [`progress`]: how far a run is.
 //! - [`report`]: what a run saw, as JSON; `text`: the same as it is printed, with [`figures`].
 //! - [`comparison`]: several runs beside each other, [`statistic`]: what they say together, [`baseline`]: and
-//!   beside an earlier result. `table`: as these are printed. [`picture`]: runs to be looked at.
+//!   beside an earlier result. `table`: as these are printed. [`html`]: runs to be looked at.
 //! - [`search`]: the highest rate at which an [objective](mod@objective) holds.
 //!
 //! The model is *closed*, where a connection asks again once it is answered, or *open*, where each

@@ -16,43 +16,43 @@ use super::tally::nanos;
 
 /// How many events one wait reports.
 const EVENTS: usize = 1024;
-/// What the poll calls the alarm; no seat has this number.
-pub(super) const ALARM: Token = Token(usize::MAX);
+/// What the poll calls the timer; no slot has this number.
+pub(super) const TIMER: Token = Token(usize::MAX);
 /// Sleeping and waking takes about this long: what is due sooner is awaited polling.
 const TOO_SHORT: u64 = 20_000;
 
 /// A poll of its own, and what it reported last.
 #[derive(Debug)]
-pub(super) struct Lookout {
+pub(super) struct Poller {
     poll: Poll,
     events: Events,
     watch: Stopwatch,
     /// The poll's own timeout counts in milliseconds; a schedule needs better.
-    alarm: Option<OwnedFd>,
+    timer: Option<OwnedFd>,
     /// How long to poll before sleeping.
     spin: u64,
     /// How long was polled in vain, in all.
     pub(super) spun: u64,
 }
 
-impl Lookout {
+impl Poller {
     /// Watches nobody yet.
     pub(super) fn new(watch: Stopwatch, spin: Duration, is_precise: bool) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let alarm = if is_precise {
+        let timer = if is_precise {
             let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-            let alarm = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+            let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
             // Edge-triggered: each expiry is an event, so it need not be read.
-            let fd = alarm.as_raw_fd();
+            let fd = timer.as_raw_fd();
             poll.registry()
-                .register(&mut SourceFd(&fd), ALARM, Interest::READABLE)?;
-            Some(alarm)
+                .register(&mut SourceFd(&fd), TIMER, Interest::READABLE)?;
+            Some(timer)
         } else {
             None
         };
         Ok(Self {
             poll,
-            alarm,
+            timer,
             events: Events::with_capacity(EVENTS),
             watch,
             spin: nanos(spin),
@@ -61,7 +61,7 @@ impl Lookout {
     }
 
     /// Watches a socket for everything, for good; what is there already is an event too.
-    pub(super) fn show(&self, socket: &impl AsFd, token: Token) -> io::Result<()> {
+    pub(super) fn register(&self, socket: &impl AsFd, token: Token) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         let fd = socket.as_fd().as_raw_fd();
         self.poll
@@ -84,7 +84,7 @@ impl Lookout {
             last = time;
         }
         let left = until.saturating_sub(last);
-        match &self.alarm {
+        match &self.timer {
             Some(_) if (1..TOO_SHORT).contains(&left) => {
                 self.poll_for(Duration::ZERO)?;
                 if self.events.is_empty() {
@@ -92,14 +92,14 @@ impl Lookout {
                 }
                 Ok(())
             }
-            Some(alarm) if left > 0 => {
+            Some(timer) if left > 0 => {
                 let time =
                     Timespec::try_from(Duration::from_nanos(left)).map_err(io::Error::other)?;
                 let once = Itimerspec {
                     it_interval: Timespec::default(),
                     it_value: time,
                 };
-                timerfd_settime(alarm, TimerfdTimerFlags::empty(), &once)?;
+                timerfd_settime(timer, TimerfdTimerFlags::empty(), &once)?;
                 self.poll_for(Duration::from_nanos(left))
             }
             _ => self.poll_for(Duration::from_nanos(left)),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::figures::{Grouped, Micros};
 use super::plan::{Amount, Plan};
-use super::tally::{Book, Phase};
+use super::tally::{Phase, Tally};
 
 /// A look at a run while it goes on.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,21 +27,21 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub(super) fn of(plan: &Plan, book: &Book, phase: Phase, now: u64) -> Self {
-        let measured = Duration::from_nanos(book.measured(now));
-        let sum = book.latencies.summary();
+    pub(super) fn of(plan: &Plan, tally: &Tally, phase: Phase, now: u64) -> Self {
+        let measured = Duration::from_nanos(tally.measured(now));
+        let sum = tally.latencies.summary();
         Self {
             phase,
             measured,
             amount: plan.amount,
-            answers: book.came,
+            answers: tally.came,
             rate_per_s: if measured.is_zero() {
                 0.0
             } else {
-                book.achieved() as f64 / measured.as_secs_f64()
+                tally.achieved() as f64 / measured.as_secs_f64()
             },
             latency_us: (sum.p50, sum.p99),
-            errors: book.errors.total + book.warmup_errors.total,
+            errors: tally.errors.total + tally.warmup_errors.total,
         }
     }
 }

@@ -12,7 +12,7 @@ use super::process::{Server, Usage};
 use super::schedule::Arrivals;
 use super::series::Second;
 use super::stopwatch::CpuTime;
-use super::tally::{Book, Errors, nanos};
+use super::tally::{Errors, Tally, nanos};
 use super::udp::Datagrams;
 use crate::wire::{Digest, HmacKey};
 
@@ -128,8 +128,8 @@ pub struct Hidden {
 impl Hidden {
     /// A stall is one that is long in itself, and in which several times as many would have come as
     /// were waiting.
-    fn of(book: &Book, rate: f64, in_flight: usize) -> Option<Self> {
-        let stall = Duration::from_nanos(book.longest_gap);
+    fn of(tally: &Tally, rate: f64, in_flight: usize) -> Option<Self> {
+        let stall = Duration::from_nanos(tally.longest_gap);
         let missed = whole(rate * stall.as_secs_f64()).saturating_sub(in_flight as u64);
         (stall >= STALL && missed > in_flight as u64).then_some(Self {
             stall_us: round(stall.as_secs_f64() * 1e6, 1),
@@ -247,10 +247,10 @@ impl Generator {
 }
 
 impl Report {
-    /// Of what `book` holds after `elapsed` nanoseconds.
+    /// Of what `tally` holds after `elapsed` nanoseconds.
     pub fn new(
         plan: &Plan,
-        mut book: Book,
+        mut tally: Tally,
         connections: Held,
         elapsed: u64,
         generator: Generator,
@@ -259,15 +259,15 @@ impl Report {
             0 => 0.0,
             _ => round(ratio(count, elapsed) * 1e9, 1),
         };
-        let achieved = book.achieved();
+        let achieved = tally.achieved();
         let in_flight = match plan.mode {
             Mode::Fanout { .. } => plan.pipeline,
             _ => plan.connections.saturating_mul(plan.pipeline),
         };
         Self {
-            seconds: book.series(elapsed),
+            seconds: tally.series(elapsed),
             hidden: match plan.model {
-                Model::Closed => Hidden::of(&book, per_s(book.answers), in_flight),
+                Model::Closed => Hidden::of(&tally, per_s(tally.answers), in_flight),
                 Model::Open { .. } => None,
             },
             schedule: match plan.model {
@@ -278,10 +278,10 @@ impl Report {
                 }),
             },
             phases_us: PhaseSummaries {
-                connect: book.phases.connect.summary(),
-                first_byte: book.phases.first_byte.summary(),
-                last_byte: book.phases.last_byte.summary(),
-                close: book.phases.close.summary(),
+                connect: tally.breakdown.connect.summary(),
+                first_byte: tally.breakdown.first_byte.summary(),
+                last_byte: tally.breakdown.last_byte.summary(),
+                close: tally.breakdown.close.summary(),
             },
             schema: SCHEMA,
             pids: plan.pids.clone(),
@@ -303,23 +303,23 @@ impl Report {
             interrupted: false,
             requests: Requests {
                 asked: match plan.amount {
-                    Amount::Count(_) => book.asked,
+                    Amount::Count(_) => tally.asked,
                     // Answers of requests that began in the warm-up count towards the rate.
-                    Amount::For(_) => book.answers + book.late + book.unanswered,
+                    Amount::For(_) => tally.answers + tally.late + tally.unanswered,
                 },
-                came: book.came,
-                answered: book.answers,
-                late: book.late,
-                unanswered: book.unanswered,
+                came: tally.came,
+                answered: tally.answers,
+                late: tally.late,
+                unanswered: tally.unanswered,
             },
             rate_per_s: per_s(achieved),
             achieved,
             requests_per_s: round(per_s(achieved) * plan.requests_per_connection as f64, 1),
-            latency_us: book.latencies.summary(),
-            spectrum: book.latencies.spectrum(),
-            errors: book.errors,
-            warmup_errors: book.warmup_errors,
-            other_error: book.other,
+            latency_us: tally.latencies.summary(),
+            spectrum: tally.latencies.spectrum(),
+            errors: tally.errors,
+            warmup_errors: tally.warmup_errors,
+            other_error: tally.other,
             datagrams: None,
             deliveries: None,
             server: None,
@@ -335,7 +335,7 @@ impl Report {
         };
         let none = Latencies::new();
         let generator = Generator::new(CpuTime::default(), 0, 0, &none, &none);
-        Self::new(plan, Book::new(plan), held, 0, generator)
+        Self::new(plan, Tally::new(plan), held, 0, generator)
     }
 
     /// Adds what the server's process used: before the run, when measuring began, and now; `wall`

@@ -6,9 +6,9 @@ use super::http::Responses;
 use super::payload::Payload;
 use super::tally::Kind;
 
-/// The requests in flight on a connection. Their start times are in the seat's ring.
+/// The requests in flight on a connection. Their start times are in the slot's ring.
 #[derive(Debug, Default)]
-pub(super) struct Talk {
+pub(super) struct Requests {
     /// Requests in flight.
     pub(super) flight: usize,
     /// Where in the ring the oldest of them is.
@@ -73,7 +73,7 @@ impl Within {
     }
 }
 
-impl Talk {
+impl Requests {
     /// Silence so far, on a connection whose first byte is at `at` in the payload.
     pub(super) fn new(at: usize, judge: &Judge) -> Self {
         Self {
@@ -124,7 +124,7 @@ impl Talk {
 
     /// Takes what came; says how many requests are answered by it.
     #[inline]
-    pub(super) fn hear(
+    pub(super) fn feed(
         &mut self,
         bytes: &[u8],
         payload: &Payload,
@@ -136,13 +136,13 @@ impl Talk {
             // Unread counts what is unsent too: an answer that overtakes its request is no echo.
             Judge::Echo if n <= self.unread - self.unsent => {
                 self.compare(bytes, payload)?;
-                self.heard(n, size)
+                self.whole(n, size)
             }
             Judge::Exact(expected, size) if n <= self.unread => {
                 self.compare(bytes, expected)?;
-                self.heard(n, *size)
+                self.whole(n, *size)
             }
-            Judge::Bytes(size) if n <= self.unread => self.heard(n, *size),
+            Judge::Bytes(size) if n <= self.unread => self.whole(n, *size),
             Judge::Echo | Judge::Exact(..) | Judge::Bytes(_) => return Err(Kind::WrongAnswer),
             // An acknowledgement would land inside the request.
             Judge::Framed(Framing::Decimal) if self.unsent > 0 => return Err(Kind::WrongAnswer),
@@ -193,7 +193,7 @@ impl Talk {
 
     /// `n` bytes of answers of `size` each: how many of these are whole by it.
     #[inline]
-    fn heard(&mut self, n: usize, size: usize) -> usize {
+    fn whole(&mut self, n: usize, size: usize) -> usize {
         self.unread -= n;
         self.flight - self.unread.div_ceil(size)
     }
@@ -207,28 +207,32 @@ mod tests {
     fn answers_count_however_they_were_cut() {
         let payload = Payload::new(10, 3);
         for cut in 1..=30 {
-            let mut talk = Talk::new(8185, &Judge::Echo);
-            talk.ask(3, 10, &Judge::Echo);
-            let all = talk.unsent(&payload).to_vec();
-            talk.sent(30, &payload);
+            let mut requests = Requests::new(8185, &Judge::Echo);
+            requests.ask(3, 10, &Judge::Echo);
+            let all = requests.unsent(&payload).to_vec();
+            requests.sent(30, &payload);
             let answered: usize = all
                 .chunks(cut)
-                .map(|part| talk.hear(part, &payload, 10, &Judge::Echo).unwrap())
+                .map(|part| requests.feed(part, &payload, 10, &Judge::Echo).unwrap())
                 .sum();
-            assert_eq!((answered, talk.flight), (3, 0), "{cut}");
-            assert!(talk.hear(&all[..1], &payload, 10, &Judge::Echo).is_err());
+            assert_eq!((answered, requests.flight), (3, 0), "{cut}");
+            assert!(
+                requests
+                    .feed(&all[..1], &payload, 10, &Judge::Echo)
+                    .is_err()
+            );
         }
     }
 
     #[test]
     fn an_answer_that_overtakes_its_request_is_wrong() {
         let payload = Payload::new(10, 1);
-        let mut talk = Talk::new(0, &Judge::Echo);
-        talk.ask(1, 10, &Judge::Echo);
-        let all = talk.unsent(&payload).to_vec();
-        talk.sent(4, &payload);
+        let mut requests = Requests::new(0, &Judge::Echo);
+        requests.ask(1, 10, &Judge::Echo);
+        let all = requests.unsent(&payload).to_vec();
+        requests.sent(4, &payload);
         assert_eq!(
-            talk.hear(&all[..5], &payload, 10, &Judge::Echo),
+            requests.feed(&all[..5], &payload, 10, &Judge::Echo),
             Err(Kind::WrongAnswer)
         );
     }

@@ -13,7 +13,7 @@ use super::progress::Progress;
 use super::report::{Generator, Held, Report};
 use super::schedule::Schedule;
 use super::stopwatch::{CpuTime, Stopwatch};
-use super::tally::{Book, Phase, nanos};
+use super::tally::{Phase, Tally, nanos};
 
 /// How often it is said how far a run is.
 const TICK: u64 = 200_000_000;
@@ -27,7 +27,7 @@ pub(super) struct Run<'p> {
     pub(super) plan: &'p Plan,
     pub(super) watch: Stopwatch,
     pub(super) phase: Phase,
-    pub(super) book: Book,
+    pub(super) tally: Tally,
     /// In the open model.
     pub(super) schedule: Option<Schedule>,
     watcher: Watcher<'p>,
@@ -47,7 +47,9 @@ pub(super) struct Run<'p> {
 impl std::fmt::Debug for Run<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut debug = f.debug_struct("Run");
-        debug.field("phase", &self.phase).field("book", &self.book);
+        debug
+            .field("phase", &self.phase)
+            .field("tally", &self.tally);
         debug.finish_non_exhaustive()
     }
 }
@@ -59,7 +61,7 @@ impl<'p> Run<'p> {
             plan,
             watch: Stopwatch::start(),
             phase: Phase::Connecting,
-            book: Book::new(plan),
+            tally: Tally::new(plan),
             schedule: None,
             watcher,
             next_tick: 0,
@@ -85,19 +87,19 @@ impl<'p> Run<'p> {
 
     /// Goes on from warm-up to measuring to the end when it is time; `spun` nanoseconds were polled
     /// in vain since the run began.
-    pub(super) fn turn_the_page(&mut self, now: u64, spun: u64) {
+    pub(super) fn advance_phase(&mut self, now: u64, spun: u64) {
         if now >= self.next_tick {
             self.next_tick = now.saturating_add(TICK);
-            let progress = Progress::of(self.plan, &self.book, self.phase, now);
+            let progress = Progress::of(self.plan, &self.tally, self.phase, now);
             if (self.watcher)(progress).is_break() {
                 self.is_interrupted = true;
-                self.book.stop(now);
+                self.tally.stop(now);
                 self.phase = Phase::Draining;
             }
         }
         match self.phase {
             Phase::WarmUp { until } if now >= until => self.begin_measuring(now, spun),
-            Phase::Measured if now >= self.book.until() || self.book.is_spent() => {
+            Phase::Measured if now >= self.tally.until() || self.tally.is_spent() => {
                 self.phase = Phase::Draining;
             }
             _ => {}
@@ -119,7 +121,7 @@ impl<'p> Run<'p> {
 
     fn begin_measuring(&mut self, now: u64, spun: u64) {
         self.phase = Phase::Measured;
-        self.book.begin(now, self.schedule.as_ref());
+        self.tally.begin(now, self.schedule.as_ref());
         self.turns.clear();
         self.measured = Usage::of(&self.plan.pids);
         self.cpu = CpuTime::now();
@@ -135,18 +137,18 @@ impl<'p> Run<'p> {
     }
 
     /// When the page is to be turned, as far as that depends on the clock.
-    pub(super) fn next_page(&self) -> u64 {
+    pub(super) fn next_phase(&self) -> u64 {
         match self.phase {
             Phase::WarmUp { until } => until,
-            Phase::Measured => self.book.until(),
+            Phase::Measured => self.tally.until(),
             Phase::Connecting | Phase::Draining => u64::MAX,
         }
     }
 
     /// Whether the open model will ask no more.
-    pub(super) fn nobody_comes(&self) -> bool {
+    pub(super) fn schedule_is_done(&self) -> bool {
         match &self.schedule {
-            Some(schedule) => !self.book.has_due(schedule.next()),
+            Some(schedule) => !self.tally.has_due(schedule.next()),
             None => true,
         }
     }
@@ -157,22 +159,22 @@ impl<'p> Run<'p> {
         if let Some(schedule) = &mut self.schedule
             && !self.is_interrupted
         {
-            self.book.lose_the_rest(schedule);
+            self.tally.lose_the_rest(schedule);
         }
         if self.plan.mode == Mode::Hold {
             // Who holds nobody any more need not wait.
-            self.book.stop(now);
+            self.tally.stop(now);
         }
-        let elapsed = self.book.end();
+        let elapsed = self.tally.end();
         let generator = Generator::new(
             CpuTime::now().since(self.cpu),
             wall,
             spun.saturating_sub(self.spun_before),
             &self.turns,
-            &self.book.lag,
+            &self.tally.lag,
         );
         let usage = (self.before, self.measured, Usage::of(&self.plan.pids));
-        let mut report = Report::new(self.plan, self.book, held, elapsed, generator);
+        let mut report = Report::new(self.plan, self.tally, held, elapsed, generator);
         report.interrupted = self.is_interrupted;
         report.join_server(usage, wall);
         report

@@ -159,7 +159,7 @@ pub enum Phase {
 
 /// What a request's time consists of; what is missing to the whole is waiting for a connection.
 #[derive(Debug, Clone, Default)]
-pub struct Phases {
+pub struct Breakdown {
     /// From dialling to being connected, and to having proven who asks where the server wants to know.
     pub connect: Latencies,
     /// From being connected (`conn`) or asking (`echo`) to the first byte of the answer; where a
@@ -178,7 +178,7 @@ pub struct Phases {
 /// In sums and latencies a request of the open model, and of [`Amount::Count`], counts when it *began*
 /// then (was meant to), so that they are exact.
 #[derive(Debug)]
-pub struct Book {
+pub struct Tally {
     amount: Amount,
     /// Whether a request counts by its beginning.
     by_beginning: bool,
@@ -207,7 +207,7 @@ pub struct Book {
     /// Of the answers, early and late, from beginning to end.
     pub latencies: Latencies,
     /// What these consist of.
-    pub phases: Phases,
+    pub breakdown: Breakdown,
     /// Open model: how long after its time a request began although a connection was free: the
     /// generator's own fault.
     pub lag: Latencies,
@@ -224,7 +224,7 @@ pub struct Book {
     pub other: Option<String>,
 }
 
-impl Book {
+impl Tally {
     /// Empty.
     pub fn new(plan: &Plan) -> Self {
         let amount = plan.amount;
@@ -247,7 +247,7 @@ impl Book {
             late: 0,
             unanswered: 0,
             latencies: Latencies::new(),
-            phases: Phases::default(),
+            breakdown: Breakdown::default(),
             lag: Latencies::new(),
             longest_gap: 0,
             last_answer: 0,

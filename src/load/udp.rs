@@ -21,7 +21,7 @@ use super::dial;
 use super::message::{NUMBER_BYTES, number_of, write_message};
 use super::payload::Payload;
 use super::plan::{Model, Plan};
-use super::poller::Lookout;
+use super::poller::Poller;
 use super::report::{Held, Report};
 use super::run::{Run, Watcher};
 use super::schedule::Schedule;
@@ -36,7 +36,7 @@ pub(super) const WINDOW_MAX: usize = REMEMBERED / 2;
 /// What a datagram holds at most over IPv4.
 pub(super) const SIZE_BYTES_MAX: usize = 65_507;
 /// How many are sent or read before the other has its turn.
-const HELPING: usize = 64;
+const READS_PER_TURN: usize = 64;
 /// How often it is looked who was lost.
 const LOOK: Duration = Duration::from_millis(1);
 
@@ -84,7 +84,7 @@ pub(super) struct Udp<'p> {
     seen: Datagrams,
     payload: Payload,
     socket: OwnedFd,
-    lookout: Lookout,
+    poller: Poller,
     outgoing: Box<[u8]>,
     incoming: Box<[u8]>,
     requests: Box<[Request]>,
@@ -116,8 +116,8 @@ impl<'p> Udp<'p> {
         let source = plan.sources.first().copied();
         bind(&socket, &source.unwrap_or(SocketAddr::new(any, 0))).map_err(io)?;
         connect(&socket, &target).map_err(io)?;
-        let lookout = Lookout::new(run.watch, plan.spin, plan.model != Model::Closed)?;
-        lookout.show(&socket, Token(0))?;
+        let poller = Poller::new(run.watch, plan.spin, plan.model != Model::Closed)?;
+        poller.register(&socket, Token(0))?;
         let unused = Request {
             number: 0,
             began: 0,
@@ -132,7 +132,7 @@ impl<'p> Udp<'p> {
             },
             payload: Payload::new(plan.size, 1),
             socket,
-            lookout,
+            poller,
             outgoing: vec![0; plan.size].into_boxed_slice(),
             incoming: vec![0; SIZE_BYTES_MAX + 1].into_boxed_slice(),
             requests: vec![unused; remembered(plan)].into_boxed_slice(),
@@ -149,7 +149,7 @@ impl<'p> Udp<'p> {
         let mut now = self.run.watch.nanos();
         let mut woke = now;
         while !self.is_over() {
-            self.run.turn_the_page(now, self.lookout.spun);
+            self.run.advance_phase(now, self.poller.spun);
             self.give_up(now);
             let may_read = self.receive();
             let may_send = self.send();
@@ -159,7 +159,7 @@ impl<'p> Udp<'p> {
             } else {
                 self.next_event(asleep)
             };
-            self.lookout.wait(asleep, until)?;
+            self.poller.wait(asleep, until)?;
             woke = self.run.watch.nanos();
             self.is_full = false;
             now = woke;
@@ -168,7 +168,7 @@ impl<'p> Udp<'p> {
     }
 
     fn is_over(&self) -> bool {
-        self.run.phase == Phase::Draining && self.waiting == 0 && self.run.nobody_comes()
+        self.run.phase == Phase::Draining && self.waiting == 0 && self.run.schedule_is_done()
     }
 
     /// Who was not answered in time is lost; they were sent in order, so the oldest come first.
@@ -187,9 +187,9 @@ impl<'p> Udp<'p> {
                 let began = request.began;
                 self.waiting -= 1;
                 self.seen.lost += 1;
-                self.run.book.lost(began, now);
+                self.run.tally.lost(began, now);
                 self.run
-                    .book
+                    .tally
                     .failed(self.run.phase, Kind::Timeout, began, now);
             }
             self.oldest += 1;
@@ -198,7 +198,7 @@ impl<'p> Udp<'p> {
 
     /// Sends what is due; whether there is more that can be.
     fn send(&mut self) -> bool {
-        for _ in 0..HELPING {
+        for _ in 0..READS_PER_TURN {
             let now = self.run.watch.nanos();
             let began = self.run.schedule.as_ref().map_or(now, Schedule::next);
             // A slot is used again only when its request is over.
@@ -206,16 +206,16 @@ impl<'p> Udp<'p> {
                 return false;
             }
             let is_one = match &self.run.schedule {
-                Some(_) => self.run.book.take_due(self.run.phase, began),
-                None => self.run.book.take(self.run.phase, 1) == 1,
+                Some(_) => self.run.tally.take_due(self.run.phase, began),
+                None => self.run.tally.take(self.run.phase, 1) == 1,
             };
             if !is_one {
                 return false;
             }
             if let Some(schedule) = &mut self.run.schedule {
                 schedule.advance();
-                if self.run.book.counts(began, now) {
-                    self.run.book.lag.record(now - began, 1);
+                if self.run.tally.counts(began, now) {
+                    self.run.tally.lag.record(now - began, 1);
                 }
             }
             self.send_one(began, now);
@@ -260,9 +260,9 @@ impl<'p> Udp<'p> {
                 self.is_full = errno == Errno::AGAIN;
                 self.requests[self.slot(number)].fate = Fate::Unused;
                 self.waiting -= 1;
-                self.run.book.lost(began, now);
+                self.run.tally.lost(began, now);
                 self.run
-                    .book
+                    .tally
                     .failed(self.run.phase, dial::kind(errno), began, now);
             }
         }
@@ -270,9 +270,9 @@ impl<'p> Udp<'p> {
 
     /// Reads what is there; whether there may be more.
     fn receive(&mut self) -> bool {
-        for _ in 0..HELPING {
+        for _ in 0..READS_PER_TURN {
             match recv(&self.socket, &mut *self.incoming, RecvFlags::empty()) {
-                Ok((n, _)) => self.hear(n),
+                Ok((n, _)) => self.take_answer(n),
                 Err(Errno::CONNREFUSED) => self.seen.refused += 1,
                 Err(_) => return false,
             }
@@ -280,7 +280,7 @@ impl<'p> Udp<'p> {
         true
     }
 
-    fn hear(&mut self, n: usize) {
+    fn take_answer(&mut self, n: usize) {
         let now = self.run.watch.nanos();
         let answer = &self.incoming[..n];
         let number = if self.seen.numbered {
@@ -312,7 +312,7 @@ impl<'p> Udp<'p> {
                     self.seen.reordered += 1;
                 }
                 self.highest = self.highest.max(number + 1);
-                self.run.book.answered(request.began, now, 1);
+                self.run.tally.answered(request.began, now, 1);
             }
         }
     }
@@ -320,12 +320,12 @@ impl<'p> Udp<'p> {
     fn wrong(&mut self, now: u64) {
         self.seen.wrong += 1;
         self.run
-            .book
+            .tally
             .failed(self.run.phase, Kind::WrongAnswer, now, now);
     }
 
     fn next_event(&self, now: u64) -> u64 {
-        let page = self.run.next_page();
+        let page = self.run.next_phase();
         let due = match &self.run.schedule {
             Some(schedule) if self.has_room() && !self.is_full => schedule.next(),
             _ => u64::MAX,
@@ -342,7 +342,7 @@ impl<'p> Udp<'p> {
 
     fn report(self, now: u64) -> Report {
         let held = Held { asked: 1, held: 1 };
-        let mut report = self.run.report(now, self.lookout.spun, held);
+        let mut report = self.run.report(now, self.poller.spun, held);
         report.datagrams = Some(self.seen);
         report
     }

@@ -186,8 +186,8 @@ pub fn run(args: Args) -> Outcome {
 fn foresee(contests: &mut [Entries]) -> Result<(), Failure> {
     for (mode, entries) in contests {
         for entry in entries {
-            for concern in forecast_of(&mut entry.plan).map_err(failure)? {
-                complain(format_args!("bench {mode} {}: {concern}", entry.name));
+            for shortage in forecast_of(&mut entry.plan).map_err(failure)? {
+                complain(format_args!("bench {mode} {}: {shortage}", entry.name));
             }
         }
     }

@@ -4,23 +4,23 @@ use rustix::io::Errno;
 
 use super::{Driver, Step};
 use crate::load::connections::Stage;
-use crate::load::dial::{self, DIALLING_MAX, Dialled, REST};
+use crate::load::dial::{self, BACKOFF, DIALLING_MAX, Dialled};
 use crate::load::handshake::Handshake;
 use crate::load::plan::{Mode, Model};
-use crate::load::requests::Talk;
+use crate::load::requests::Requests;
 use crate::load::schedule::Schedule;
 use crate::load::tally::{Kind, nanos};
 
 /// Requests of the open model that are begun before answers are looked at.
-const HELPING_BEGUN: usize = 256;
+const BEGUN_PER_TURN: usize = 256;
 
 impl Driver<'_> {
     /// Everybody is connected: the first requests of `echo`.
-    pub(super) fn start_everybody(&mut self) {
+    pub(super) fn start_all(&mut self) {
         if self.run.plan.mode == Mode::Hold {
-            for index in 0..self.crowd.len() {
-                if let Some(guest) = self.crowd.guest(index) {
-                    guest.stage = Stage::Talking;
+            for index in 0..self.connections.len() {
+                if let Some(conn) = self.connections.get_mut(index) {
+                    conn.stage = Stage::Active;
                 }
             }
             return;
@@ -28,17 +28,17 @@ impl Driver<'_> {
         if let Model::Open { rate, arrivals } = self.run.plan.model {
             let now = self.run.watch.nanos();
             self.run.schedule = Some(Schedule::new(arrivals, rate, now));
-            for index in 0..self.crowd.len() {
-                if let Some(guest) = self.crowd.guest(index) {
-                    guest.stage = Stage::Talking;
-                    self.crowd.free(index, self.run.plan.pipeline, now);
+            for index in 0..self.connections.len() {
+                if let Some(conn) = self.connections.get_mut(index) {
+                    conn.stage = Stage::Active;
+                    self.connections.free(index, self.run.plan.pipeline, now);
                 }
             }
             return;
         }
-        for index in 0..self.crowd.len() {
-            if let Some(guest) = self.crowd.guest(index) {
-                guest.stage = Stage::Talking;
+        for index in 0..self.connections.len() {
+            if let Some(conn) = self.connections.get_mut(index) {
+                conn.stage = Stage::Active;
                 let now = self.run.watch.nanos();
                 self.ask(index, self.run.plan.pipeline, now);
                 let step = self.write(index);
@@ -48,13 +48,13 @@ impl Driver<'_> {
     }
 
     /// Begins what is due, as far as there are connections for it.
-    pub(super) fn keep_time(&mut self) {
+    pub(super) fn begin_due(&mut self) {
         let Some(mut schedule) = self.run.schedule.take() else {
             return;
         };
         let timeout = nanos(self.run.plan.timeout);
         let mut begun = 0;
-        while begun < HELPING_BEGUN {
+        while begun < BEGUN_PER_TURN {
             let now = self.run.watch.nanos();
             let began = schedule.next();
             if began > now {
@@ -63,10 +63,10 @@ impl Driver<'_> {
             let is_too_late = now - began >= timeout;
             let index = match self.run.plan.mode {
                 _ if is_too_late => None,
-                Mode::Conn { .. } => self.crowd.vacant.pop_front(),
-                _ => self.free_guest(),
+                Mode::Conn { .. } => self.connections.vacant.pop_front(),
+                _ => self.free_connection(),
             };
-            if !is_too_late && index.is_none() || !self.run.book.take_due(self.run.phase, began) {
+            if !is_too_late && index.is_none() || !self.run.tally.take_due(self.run.phase, began) {
                 if let Some(index) = index {
                     self.give_back(index);
                 }
@@ -76,20 +76,23 @@ impl Driver<'_> {
             let Some(index) = index else {
                 // It never began: no connection was free in all that time. That costs nothing, so it is no
                 // part of a helping: of those there may be any number, and no event tells of them.
-                self.run.book.lost(began, now);
+                self.run.tally.lost(began, now);
                 self.run
-                    .book
+                    .tally
                     .failed(self.run.phase, Kind::Timeout, began, now);
                 continue;
             };
             begun += 1;
-            if self.run.book.counts(began, now) {
-                self.run.book.lag.record(self.crowd.lag(began, now), 1);
+            if self.run.tally.counts(began, now) {
+                self.run
+                    .tally
+                    .lag
+                    .record(self.connections.lag(began, now), 1);
             }
             match self.run.plan.mode {
                 Mode::Conn { .. } => self.dial_for(index, began, now),
                 _ => {
-                    self.crowd
+                    self.connections
                         .ask(index, (1, self.run.plan.size), &self.judge, began);
                     let step = self.write(index);
                     self.settle(index, step);
@@ -100,10 +103,10 @@ impl Driver<'_> {
     }
 
     /// A kept connection on which a request may begin; those that failed meanwhile are passed over.
-    pub(super) fn free_guest(&mut self) -> Option<usize> {
+    pub(super) fn free_connection(&mut self) -> Option<usize> {
         loop {
-            let index = self.crowd.free.pop_front()?;
-            if self.crowd.guest(index).is_some() {
+            let index = self.connections.free.pop_front()?;
+            if self.connections.get_mut(index).is_some() {
                 return Some(index);
             }
         }
@@ -111,18 +114,18 @@ impl Driver<'_> {
 
     pub(super) fn give_back(&mut self, index: usize) {
         match self.run.plan.mode {
-            Mode::Conn { .. } => self.crowd.vacant.push_front(index),
-            _ => self.crowd.free.push_front(index),
+            Mode::Conn { .. } => self.connections.vacant.push_front(index),
+            _ => self.connections.free.push_front(index),
         }
     }
 
     pub(super) fn dial(&mut self) {
         if self.keeps_time_by_dialling() {
-            // Vacant seats wait for their time; only a delayed request goes on.
-            while let Some(index) = self.crowd.vacant.front().copied()
-                && let Some(began) = self.crowd.delayed(index)
+            // Vacant slots wait for their time; only a delayed request goes on.
+            while let Some(index) = self.connections.vacant.front().copied()
+                && let Some(began) = self.connections.delayed(index)
             {
-                self.crowd.vacant.pop_front();
+                self.connections.vacant.pop_front();
                 let now = self.run.watch.nanos();
                 self.dial_for(index, began, now);
             }
@@ -133,7 +136,7 @@ impl Driver<'_> {
             if !self.may_dial() {
                 break;
             }
-            let Some(index) = self.crowd.vacant.pop_front() else {
+            let Some(index) = self.connections.vacant.pop_front() else {
                 break;
             };
             let now = self.run.watch.nanos();
@@ -146,16 +149,16 @@ impl Driver<'_> {
     }
 
     pub(super) fn may_dial(&self) -> bool {
-        !self.run.plan.mode.keeps() || self.crowd.dialling < DIALLING_MAX
+        !self.run.plan.mode.keeps() || self.connections.dialling < DIALLING_MAX
     }
 
     pub(super) fn dial_one(&mut self, index: usize, now: u64) {
-        let delayed = self.crowd.delayed(index);
+        let delayed = self.connections.delayed(index);
         if !self.run.plan.mode.keeps()
             && delayed.is_none()
-            && self.run.book.take(self.run.phase, 1) == 0
+            && self.run.tally.take(self.run.phase, 1) == 0
         {
-            return self.crowd.abandon(index);
+            return self.connections.abandon(index);
         }
         self.dial_for(index, delayed.unwrap_or(now), now);
     }
@@ -165,7 +168,9 @@ impl Driver<'_> {
         let stream = match self.dialer.dial() {
             Ok(Dialled::Begun(stream)) => stream,
             Ok(Dialled::Later) if now.saturating_sub(began) < nanos(self.run.plan.timeout) => {
-                return self.crowd.rest(index, now + nanos(REST), Some(began));
+                return self
+                    .connections
+                    .back_off(index, now + nanos(BACKOFF), Some(began));
             }
             Ok(Dialled::Later) => {
                 self.count_failure(Kind::Timeout, None, began, now);
@@ -177,16 +182,17 @@ impl Driver<'_> {
                 return self.after_failure(index, kind, now);
             }
         };
-        let at = self.payload.start(self.crowd.next_number(index));
+        let at = self.payload.start(self.connections.next_number(index));
         let more = self.run.plan.requests_per_connection - 1;
-        let talk = Talk::new(at, &self.judge);
-        self.crowd.seat(index, stream, (began, now), more, talk);
+        let requests = Requests::new(at, &self.judge);
+        self.connections
+            .insert(index, stream, (began, now), more, requests);
         if self.run.plan.mode.keeps() || self.run.plan.hmac_key.is_some() {
-            return self.show(index);
+            return self.register(index);
         }
         // On loopback the connection is there when `connect` returns, and the write says so.
         match self.write_first(index) {
-            Step::Wait => self.crowd.young.push_back(index),
+            Step::Wait => self.connections.unpolled.push_back(index),
             step => self.settle(index, step),
         }
     }
@@ -194,23 +200,23 @@ impl Driver<'_> {
     /// The first write of `conn`, which also tells whether it is connected. Where the server wants to
     /// know who asks, that was told before.
     pub(super) fn write_first(&mut self, index: usize) -> Step {
-        let Some(guest) = self.crowd.guest(index) else {
+        let Some(conn) = self.connections.get_mut(index) else {
             return Step::Wait;
         };
-        match guest
+        match conn
             .stream
-            .write(guest.talk.first(&self.payload, self.run.plan.size))
+            .write(conn.requests.first(&self.payload, self.run.plan.size))
         {
-            Ok(_) if self.dialer.met_itself(&guest.stream) => Step::Failed(Kind::SelfConnect, None),
+            Ok(_) if self.dialer.met_itself(&conn.stream) => Step::Failed(Kind::SelfConnect, None),
             Ok(n) => {
-                guest.stage = Stage::Talking;
-                guest.stamps.connected = self.run.watch.nanos();
-                let began = guest.began;
-                self.crowd.connected();
-                self.crowd
+                conn.stage = Stage::Active;
+                conn.stamps.connected = self.run.watch.nanos();
+                let began = conn.began;
+                self.connections.connected();
+                self.connections
                     .ask(index, (1, self.run.plan.size), &self.judge, began);
-                if let Some(guest) = self.crowd.guest(index) {
-                    guest.talk.sent(n, &self.payload);
+                if let Some(conn) = self.connections.get_mut(index) {
+                    conn.requests.sent(n, &self.payload);
                 }
                 Step::Wait
             }
@@ -220,13 +226,13 @@ impl Driver<'_> {
     }
 
     /// Shows a connection to the poll.
-    pub(super) fn show(&mut self, index: usize) {
-        let token = self.crowd.token(index);
-        let Some(guest) = self.crowd.guest(index) else {
+    pub(super) fn register(&mut self, index: usize) {
+        let token = self.connections.token(index);
+        let Some(conn) = self.connections.get_mut(index) else {
             return;
         };
-        match self.lookout.show(&guest.stream, token) {
-            Ok(()) => guest.watched = true,
+        match self.poller.register(&conn.stream, token) {
+            Ok(()) => conn.watched = true,
             Err(error) => {
                 let errno = Errno::from_io_error(&error);
                 self.settle(index, Step::Failed(Kind::Other, errno));
@@ -234,45 +240,45 @@ impl Driver<'_> {
         }
     }
 
-    /// One try for each young connection; who has nothing yet is shown to the poll.
-    pub(super) fn look(&mut self) {
-        for _ in 0..self.crowd.young.len() {
-            let Some(index) = self.crowd.young.pop_front() else {
+    /// One try for each unpolled connection; the poll watches those that have nothing yet.
+    pub(super) fn try_unpolled(&mut self) {
+        for _ in 0..self.connections.unpolled.len() {
+            let Some(index) = self.connections.unpolled.pop_front() else {
                 break;
             };
-            let Some(guest) = self.crowd.guest(index) else {
+            let Some(conn) = self.connections.get_mut(index) else {
                 continue;
             };
-            if guest.watched {
+            if conn.watched {
                 continue;
             }
-            if guest.stage == Stage::Dialling {
-                self.show(index);
+            if conn.stage == Stage::Dialling {
+                self.register(index);
                 continue;
             }
             match self.read(index, false) {
-                Step::Wait => self.show(index),
+                Step::Wait => self.register(index),
                 step => self.settle(index, step),
             }
         }
     }
 
     /// A connection on the way may have arrived.
-    pub(super) fn welcome(&mut self, index: usize) -> Step {
+    pub(super) fn complete_connect(&mut self, index: usize) -> Step {
         let must_prove = self.run.plan.hmac_key.is_some();
         if !self.run.plan.mode.keeps() && !must_prove {
             return self.write_first(index);
         }
-        let Some(guest) = self.crowd.guest(index) else {
+        let Some(conn) = self.connections.get_mut(index) else {
             return Step::Wait;
         };
-        if guest.stage == Stage::Dialling {
-            match guest.stream.is_connected() {
-                Ok(true) if self.dialer.met_itself(&guest.stream) => {
+        if conn.stage == Stage::Dialling {
+            match conn.stream.is_connected() {
+                Ok(true) if self.dialer.met_itself(&conn.stream) => {
                     return Step::Failed(Kind::SelfConnect, None);
                 }
-                Ok(true) if must_prove => guest.stage = Stage::Proving(Handshake::new()),
-                Ok(true) => self.seat_ready(index),
+                Ok(true) if must_prove => conn.stage = Stage::Proving(Handshake::new()),
+                Ok(true) => self.set_ready(index),
                 Ok(false) => {}
                 Err(errno) => return Step::Failed(dial::kind(errno), Some(errno)),
             }
@@ -284,35 +290,36 @@ impl Driver<'_> {
     }
 
     /// A kept connection is as far as it gets before all others are, too.
-    fn seat_ready(&mut self, index: usize) {
-        let Some(guest) = self.crowd.guest(index) else {
+    fn set_ready(&mut self, index: usize) {
+        let Some(conn) = self.connections.get_mut(index) else {
             return;
         };
-        guest.stage = Stage::Ready;
-        let took = self.run.watch.nanos().saturating_sub(guest.stamps.dialled);
-        self.run.book.phases.connect.record(took, 1);
-        self.crowd.connected();
+        conn.stage = Stage::Ready;
+        let took = self.run.watch.nanos().saturating_sub(conn.stamps.dialled);
+        self.run.tally.breakdown.connect.record(took, 1);
+        self.connections.connected();
     }
 
     /// Goes on proving who we are. Whether that convinced the server shows in what it does next.
     #[cold]
     fn prove(&mut self, index: usize) -> Step {
-        let (Some(guest), Some(hmac_key)) = (self.crowd.guest(index), &self.run.plan.hmac_key)
+        let (Some(conn), Some(hmac_key)) =
+            (self.connections.get_mut(index), &self.run.plan.hmac_key)
         else {
             return Step::Wait;
         };
-        let Stage::Proving(handshake) = &mut guest.stage else {
+        let Stage::Proving(handshake) = &mut conn.stage else {
             return Step::Wait;
         };
-        match handshake.go_on(&guest.stream, hmac_key) {
+        match handshake.go_on(&conn.stream, hmac_key) {
             Ok(true) => {}
             Ok(false) => return Step::Wait,
             Err((kind, errno)) => return Step::Failed(kind, errno),
         }
         // Where nothing is asked, a server that refuses and one that tires of us look alike.
-        guest.is_admitted = self.run.plan.mode == Mode::Hold;
+        conn.is_admitted = self.run.plan.mode == Mode::Hold;
         if self.run.plan.mode.keeps() {
-            self.seat_ready(index);
+            self.set_ready(index);
             return Step::Wait;
         }
         self.write_first(index)

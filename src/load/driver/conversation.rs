@@ -5,38 +5,38 @@ use std::io;
 use mio::event::Event;
 use rustix::io::Errno;
 
-use super::{Driver, HELPING, Step};
+use super::{Driver, READS_PER_TURN, Step};
 use crate::load::answer::Judge;
-use crate::load::connections::{Guest, Stage};
-use crate::load::dial::{self, REST};
+use crate::load::connections::{Connection, Stage};
+use crate::load::dial::{self, BACKOFF};
 use crate::load::expect::Framing;
 use crate::load::plan::{Close, Mode, Model};
-use crate::load::poller::ALARM;
+use crate::load::poller::TIMER;
 use crate::load::tally::{Kind, Phase, nanos};
 
 impl Driver<'_> {
     /// Puts `count` more requests on a connection, as far as there are any left.
     #[inline]
     pub(super) fn ask(&mut self, index: usize, count: usize, now: u64) {
-        let count = self.run.book.take(self.run.phase, count);
-        self.crowd
+        let count = self.run.tally.take(self.run.phase, count);
+        self.connections
             .ask(index, (count, self.run.plan.size), &self.judge, now);
     }
 
     /// Writes what is unsent, in one go.
     #[inline]
     pub(super) fn write(&mut self, index: usize) -> Step {
-        let Some(guest) = self.crowd.guest(index) else {
+        let Some(conn) = self.connections.get_mut(index) else {
             return Step::Wait;
         };
-        let unsent = guest.talk.unsent(&self.payload);
+        let unsent = conn.requests.unsent(&self.payload);
         if unsent.is_empty() {
             return Step::Wait;
         }
-        match guest.stream.write(unsent) {
+        match conn.stream.write(unsent) {
             // Less than all means full; being writable again is an event.
             Ok(n) => {
-                guest.talk.sent(n, &self.payload);
+                conn.requests.sent(n, &self.payload);
                 Step::Wait
             }
             Err(Errno::AGAIN) => Step::Wait,
@@ -47,22 +47,22 @@ impl Driver<'_> {
     /// Reads until there is no more, and compares; `to_the_end` when a short read proves nothing.
     #[inline]
     pub(super) fn read(&mut self, index: usize, to_the_end: bool) -> Step {
-        for _ in 0..HELPING {
-            let Some(guest) = self.crowd.guest(index) else {
+        for _ in 0..READS_PER_TURN {
+            let Some(conn) = self.connections.get_mut(index) else {
                 return Step::Wait;
             };
-            let n = match guest.stream.read(&mut self.incoming) {
-                Ok(0) if guest.stage == Stage::Leaving => return Step::Done,
+            let n = match conn.stream.read(&mut self.incoming) {
+                Ok(0) if conn.stage == Stage::Leaving => return Step::Done,
                 Ok(0)
-                    if guest.talk.may_end(&self.judge)
-                        && guest.stamps.first_byte > 0
+                    if conn.requests.may_end(&self.judge)
+                        && conn.stamps.first_byte > 0
                         && !self.run.plan.mode.keeps()
-                        && guest.more == 0 =>
+                        && conn.more == 0 =>
                 {
-                    guest.stamps.last_byte = self.run.watch.nanos();
+                    conn.stamps.last_byte = self.run.watch.nanos();
                     // Its one request is answered; `leave` takes the end of it out of the sums.
-                    guest.talk.flight = 0;
-                    guest.stage = Stage::Leaving;
+                    conn.requests.flight = 0;
+                    conn.stage = Stage::Leaving;
                     return Step::Done;
                 }
                 Ok(0) => return Step::Failed(Kind::ShortAnswer, None),
@@ -77,17 +77,17 @@ impl Driver<'_> {
                 }
                 continue;
             }
-            let heard = guest.talk.hear(
+            let outcome = conn.requests.feed(
                 &self.incoming[..n],
                 &self.payload,
                 self.run.plan.size,
                 &self.judge,
             );
-            if guest.stamps.first_byte == 0 {
-                guest.stamps.first_byte = self.run.watch.nanos();
-                guest.is_admitted = true;
+            if conn.stamps.first_byte == 0 {
+                conn.stamps.first_byte = self.run.watch.nanos();
+                conn.is_admitted = true;
             }
-            match heard {
+            match outcome {
                 Err(kind) => return Step::Failed(kind, None),
                 Ok(0) if matches!(self.judge, Judge::Framed(Framing::Decimal)) => {
                     if let Step::Failed(kind, errno) = self.acknowledge(index) {
@@ -97,17 +97,17 @@ impl Driver<'_> {
                 Ok(0) => {}
                 Ok(answered) => match self.run.plan.mode {
                     // In the sums and in the ring it is still the same request.
-                    Mode::Conn { .. } if guest.more > 0 => {
-                        guest.more -= 1;
-                        guest.talk.ask(1, self.run.plan.size, &self.judge);
+                    Mode::Conn { .. } if conn.more > 0 => {
+                        conn.more -= 1;
+                        conn.requests.ask(1, self.run.plan.size, &self.judge);
                         match self.write(index) {
                             Step::Wait => {}
                             step => return step,
                         }
                     }
                     Mode::Conn { close } => {
-                        guest.stage = Stage::Leaving;
-                        guest.stamps.last_byte = self.run.watch.nanos();
+                        conn.stage = Stage::Leaving;
+                        conn.stamps.last_byte = self.run.watch.nanos();
                         if close != Close::Server {
                             return Step::Done;
                         }
@@ -130,7 +130,7 @@ impl Driver<'_> {
     /// It had its helping: the others come first, and then it again.
     #[cold]
     fn read_on(&mut self, index: usize) -> Step {
-        let token = self.crowd.token(index);
+        let token = self.connections.token(index);
         if !self.unread.contains(&token) {
             self.unread.push(token);
         }
@@ -140,14 +140,14 @@ impl Driver<'_> {
     /// A length may have come, and the output behind it waits for our word (C2).
     #[cold] // and so not in the way of what is read of an echo
     fn acknowledge(&mut self, index: usize) -> Step {
-        let Some(guest) = self.crowd.guest(index) else {
+        let Some(conn) = self.connections.get_mut(index) else {
             return Step::Wait;
         };
-        let Some(word) = guest.talk.acknowledgement() else {
+        let Some(word) = conn.requests.acknowledgement() else {
             return Step::Wait;
         };
-        match guest.stream.write(word) {
-            Ok(n) if n == word.len() => match guest.talk.acknowledged(&self.judge) {
+        match conn.stream.write(word) {
+            Ok(n) if n == word.len() => match conn.requests.acknowledged(&self.judge) {
                 Ok(0) => Step::Wait,
                 Ok(answered) => self.answered(index, answered),
                 Err(kind) => Step::Failed(kind, None),
@@ -161,37 +161,39 @@ impl Driver<'_> {
     /// The oldest `count` requests of a kept connection are answered: asks as many again.
     #[inline]
     pub(super) fn answered(&mut self, index: usize, count: usize) -> Step {
-        let Some(guest) = self.crowd.guest(index) else {
+        let Some(conn) = self.connections.get_mut(index) else {
             return Step::Wait;
         };
-        let mut first_byte = std::mem::take(&mut guest.stamps.first_byte);
+        let mut first_byte = std::mem::take(&mut conn.stamps.first_byte);
         let now = self.run.watch.nanos();
-        if guest.talk.is_inside(self.run.plan.size, &self.judge) {
-            guest.stamps.first_byte = now;
+        if conn.requests.is_inside(self.run.plan.size, &self.judge) {
+            conn.stamps.first_byte = now;
         }
-        let book = &mut self.run.book;
-        self.crowd.answered(index, count, |began, run| {
-            book.answered(began, now, run as u64);
-            if book.counts(began, now) {
+        let tally = &mut self.run.tally;
+        self.connections.answered(index, count, |began, run| {
+            tally.answered(began, now, run as u64);
+            if tally.counts(began, now) {
                 let mut rest = run as u64;
                 // Only the oldest can have come in part before.
                 if first_byte != 0 {
-                    book.phases
+                    tally
+                        .breakdown
                         .first_byte
                         .record(first_byte.saturating_sub(began), 1);
-                    book.phases.last_byte.record(now - first_byte, 1);
+                    tally.breakdown.last_byte.record(now - first_byte, 1);
                     (first_byte, rest) = (0, rest - 1);
                 }
                 if rest > 0 {
-                    book.phases
+                    tally
+                        .breakdown
                         .first_byte
                         .record(now.saturating_sub(began), rest);
-                    book.phases.last_byte.record(0, rest);
+                    tally.breakdown.last_byte.record(0, rest);
                 }
             }
         });
         if self.run.plan.model != Model::Closed {
-            self.crowd.free(index, count, now);
+            self.connections.free(index, count, now);
             return Step::Wait;
         }
         self.ask(index, count, now);
@@ -203,15 +205,15 @@ impl Driver<'_> {
         match step {
             Step::Wait => {}
             Step::Done => {
-                let guest = self.crowd.guest(index);
-                let Some((began, stamps)) = guest.map(|guest| (guest.began, guest.stamps)) else {
+                let conn = self.connections.get_mut(index);
+                let Some((began, stamps)) = conn.map(|conn| (conn.began, conn.stamps)) else {
                     return;
                 };
-                self.crowd.leave(index);
+                self.connections.leave(index);
                 let now = self.run.watch.nanos();
-                self.run.book.answered(began, now, 1);
-                if self.run.book.counts(began, now) {
-                    let phases = &mut self.run.book.phases;
+                self.run.tally.answered(began, now, 1);
+                if self.run.tally.counts(began, now) {
+                    let phases = &mut self.run.tally.breakdown;
                     for (phase, from, to) in [
                         (&mut phases.connect, stamps.dialled, stamps.connected),
                         (&mut phases.first_byte, stamps.connected, stamps.first_byte),
@@ -222,52 +224,52 @@ impl Driver<'_> {
                     }
                 }
                 if self.run.plan.model != Model::Closed {
-                    self.crowd.vacate(index, now);
+                    self.connections.vacate(index, now);
                 } else if self.run.phase != Phase::Draining {
                     self.dial_one(index, now);
                 }
             }
             Step::Failed(kind, errno) => {
                 let now = self.run.watch.nanos();
-                let Some(guest) = self.crowd.guest(index) else {
+                let Some(conn) = self.connections.get_mut(index) else {
                     return;
                 };
-                let began = guest.began;
+                let began = conn.began;
                 let kind = match kind {
-                    Kind::ShortAnswer | Kind::Reset if !guest.is_admitted => Kind::NotAdmitted,
+                    Kind::ShortAnswer | Kind::Reset if !conn.is_admitted => Kind::NotAdmitted,
                     kind => kind,
                 };
                 let mut last = began;
                 if self.run.plan.mode.keeps() {
-                    for began in self.crowd.in_flight(index) {
-                        self.run.book.lost(began, now);
+                    for began in self.connections.in_flight(index) {
+                        self.run.tally.lost(began, now);
                         last = began;
                     }
                 }
                 self.count_failure(kind, errno, last, now);
-                self.crowd.leave(index);
+                self.connections.leave(index);
                 self.after_failure(index, kind, now);
             }
         }
     }
 
     pub(super) fn count_failure(&mut self, kind: Kind, errno: Option<Errno>, began: u64, now: u64) {
-        if kind == Kind::Other && self.run.book.other.is_none() {
-            self.run.book.other = errno.map(|errno| io::Error::from(errno).to_string());
+        if kind == Kind::Other && self.run.tally.other.is_none() {
+            self.run.tally.other = errno.map(|errno| io::Error::from(errno).to_string());
         }
         if !self.run.plan.mode.keeps() {
-            self.run.book.lost(began, now);
+            self.run.tally.lost(began, now);
         }
-        self.run.book.failed(self.run.phase, kind, began, now);
+        self.run.tally.failed(self.run.phase, kind, began, now);
     }
 
     /// `conn` goes on with the next request; `echo` goes on without this connection.
     pub(super) fn after_failure(&mut self, index: usize, kind: Kind, now: u64) {
         if self.keeps_time_by_dialling() {
-            return self.crowd.vacate(index, now);
+            return self.connections.vacate(index, now);
         }
         if self.run.plan.mode.keeps() || self.run.phase == Phase::Draining {
-            return self.crowd.abandon(index);
+            return self.connections.abandon(index);
         }
         match kind {
             Kind::Reset
@@ -277,7 +279,7 @@ impl Driver<'_> {
             | Kind::TurnedDown
             | Kind::Duplicate
             | Kind::Reordered => {
-                self.crowd.vacate(index, now);
+                self.connections.vacate(index, now);
             }
             Kind::Refused
             | Kind::NotAdmitted
@@ -285,40 +287,40 @@ impl Driver<'_> {
             | Kind::NoDescriptor
             | Kind::SelfConnect
             | Kind::Other => {
-                self.crowd.rest(index, now + nanos(REST), None);
+                self.connections.back_off(index, now + nanos(BACKOFF), None);
             }
         }
     }
 
-    pub(super) fn attend(&mut self) {
+    pub(super) fn dispatch(&mut self) {
         for token in std::mem::take(&mut self.unread) {
-            if let Some(index) = self.crowd.index(token) {
+            if let Some(index) = self.connections.index(token) {
                 let step = self.read(index, true);
                 self.settle(index, step);
             }
         }
-        let events = self.lookout.take();
+        let events = self.poller.take();
         for event in &events {
-            if event.token() == ALARM {
+            if event.token() == TIMER {
                 continue;
             }
-            if let Some(index) = self.crowd.index(event.token()) {
+            if let Some(index) = self.connections.index(event.token()) {
                 let step = self.serve(index, event);
                 self.settle(index, step);
             }
         }
-        self.lookout.give_back(events);
+        self.poller.give_back(events);
     }
 
     #[inline]
     pub(super) fn serve(&mut self, index: usize, event: &Event) -> Step {
-        let Some(guest) = self.crowd.guest(index) else {
+        let Some(conn) = self.connections.get_mut(index) else {
             return Step::Wait;
         };
-        if guest.stage.is_arriving() {
-            let step = self.welcome(index);
-            let arrived = |guest: &mut Guest| !guest.stage.is_arriving();
-            if step != Step::Wait || !self.crowd.guest(index).is_some_and(arrived) {
+        if conn.stage.is_arriving() {
+            let step = self.complete_connect(index);
+            let arrived = |conn: &mut Connection| !conn.stage.is_arriving();
+            if step != Step::Wait || !self.connections.get_mut(index).is_some_and(arrived) {
                 return step;
             }
         }

@@ -17,11 +17,11 @@ use rustix::io::Errno;
 
 use crate::load::LoadError;
 use crate::load::answer::Judge;
-use crate::load::connections::Crowd;
+use crate::load::connections::Connections;
 use crate::load::dial::Dialer;
 use crate::load::payload::Payload;
 use crate::load::plan::{Mode, Model, Plan, Target};
-use crate::load::poller::Lookout;
+use crate::load::poller::Poller;
 use crate::load::report::{Held, Report};
 use crate::load::run::{Run, Watcher};
 use crate::load::tally::{Kind, Phase, nanos};
@@ -29,7 +29,7 @@ use crate::load::tally::{Kind, Phase, nanos};
 /// One read takes at most this much; also what is read at once of a long answer.
 const READ_BYTES: usize = 256 * 1024;
 /// Reads of one connection before the others have their turn, and the clock is looked at.
-const HELPING: usize = 16;
+const READS_PER_TURN: usize = 16;
 /// Deadlines are looked at this often at most, and at least.
 const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
@@ -51,9 +51,9 @@ pub struct Driver<'p> {
     payload: Payload,
     judge: Judge,
     dialer: Dialer,
-    lookout: Lookout,
+    poller: Poller,
     incoming: Box<[u8]>,
-    crowd: Crowd,
+    connections: Connections,
     /// Connections that had their helping, and may have more to be read: for that no edge will come.
     unread: Vec<Token>,
     next_look: u64,
@@ -78,9 +78,9 @@ impl<'p> Driver<'p> {
             },
             judge: Judge::new(plan),
             dialer: Dialer::new(plan, &target)?,
-            lookout: Lookout::new(run.watch, plan.spin, plan.model != Model::Closed)?,
+            poller: Poller::new(run.watch, plan.spin, plan.model != Model::Closed)?,
             incoming: vec![0; READ_BYTES].into_boxed_slice(),
-            crowd: Crowd::new(plan.connections, plan.pipeline),
+            connections: Connections::new(plan.connections, plan.pipeline),
             unread: Vec::new(),
             next_look: 0,
             run,
@@ -92,15 +92,15 @@ impl<'p> Driver<'p> {
         let mut now = self.run.watch.nanos();
         let mut woke = now;
         while !self.is_over() {
-            self.turn_the_page(now); // warm-up, measuring, the end
-            self.let_go(now); // who took too long; who has rested
+            self.advance_phase(now); // warm-up, measuring, the end
+            self.expire(now); // who took too long; who has rested
             self.dial(); // who is to be connected
-            self.keep_time(); // whose time has come
-            self.look(); // whether young connections have their answer already
+            self.begin_due(); // whose time has come
+            self.try_unpolled(); // whether unpolled connections have their answer already
             let asleep = self.run.turned(woke);
             self.wait(asleep)?; // the only place that sleeps
             woke = self.run.watch.nanos();
-            self.attend(); // who became readable, who became writable
+            self.dispatch(); // who became readable, who became writable
             now = self.run.watch.nanos(); // what began before this is of the page before
         }
         Ok(self.report(now))
@@ -111,41 +111,41 @@ impl<'p> Driver<'p> {
             Phase::Connecting => false,
             // A kept connection that failed is not replaced: without any there is nobody to ask.
             Phase::WarmUp { .. } | Phase::Measured => {
-                self.run.plan.mode.keeps() && self.crowd.open == 0
+                self.run.plan.mode.keeps() && self.connections.open == 0
             }
             Phase::Draining => {
-                let nobody_waits = self.crowd.outstanding + self.crowd.dialling == 0;
+                let nobody_waits = self.connections.outstanding + self.connections.dialling == 0;
                 if self.run.schedule.is_none() {
-                    return nobody_waits && self.crowd.all_are_seated();
+                    return nobody_waits && self.connections.none_to_dial();
                 }
-                let nobody_can = self.run.plan.mode.keeps() && self.crowd.open == 0;
-                let nobody_comes = nobody_can || self.run.nobody_comes();
-                nobody_waits && nobody_comes && self.crowd.next_rested().is_none()
+                let nobody_can = self.run.plan.mode.keeps() && self.connections.open == 0;
+                let schedule_is_done = nobody_can || self.run.schedule_is_done();
+                nobody_waits && schedule_is_done && self.connections.next_backoff_end().is_none()
             }
         }
     }
 
-    fn turn_the_page(&mut self, now: u64) {
+    fn advance_phase(&mut self, now: u64) {
         if self.run.phase == Phase::Connecting
-            && self.crowd.dialling == 0
-            && self.crowd.all_are_seated()
+            && self.connections.dialling == 0
+            && self.connections.none_to_dial()
         {
-            self.run.warm_up(now, self.lookout.spun);
-            self.start_everybody();
+            self.run.warm_up(now, self.poller.spun);
+            self.start_all();
         }
-        self.run.turn_the_page(now, self.lookout.spun);
+        self.run.advance_phase(now, self.poller.spun);
     }
 
     /// Ends what is older than the timeout, and wakes who has rested.
-    fn let_go(&mut self, now: u64) {
-        self.crowd.wake(now);
+    fn expire(&mut self, now: u64) {
+        self.connections.end_backoff(now);
         if now < self.next_look {
             return;
         }
         let timeout = nanos(self.run.plan.timeout);
         self.next_look = now + (timeout / 8).clamp(nanos(LOOK.0), nanos(LOOK.1));
-        for index in 0..self.crowd.len() {
-            match self.crowd.waiting_since(index) {
+        for index in 0..self.connections.len() {
+            match self.connections.waiting_since(index) {
                 Some(since) if now.saturating_sub(since) >= timeout => {
                     self.settle(index, Step::Failed(Kind::Timeout, None));
                 }
@@ -156,27 +156,29 @@ impl<'p> Driver<'p> {
 
     fn wait(&mut self, now: u64) -> Result<(), LoadError> {
         let must_go_on = !self.unread.is_empty()
-            || !self.crowd.young.is_empty()
-            || !self.crowd.vacant.is_empty() && self.may_dial() && !self.keeps_time_by_dialling();
+            || !self.connections.unpolled.is_empty()
+            || !self.connections.vacant.is_empty()
+                && self.may_dial()
+                && !self.keeps_time_by_dialling();
         let until = if must_go_on {
             now
         } else {
             self.next_event(now)
         };
-        Ok(self.lookout.wait(now, until)?)
+        Ok(self.poller.wait(now, until)?)
     }
 
     /// When the loop has something to do, even if nobody answers.
     fn next_event(&self, now: u64) -> u64 {
-        let page = self.run.next_page();
-        let rested = self.crowd.next_rested().unwrap_or(u64::MAX);
+        let page = self.run.next_phase();
+        let rested = self.connections.next_backoff_end().unwrap_or(u64::MAX);
         let due = match &self.run.schedule {
             Some(schedule)
-                if self.run.phase != Phase::Draining || self.run.book.has_due(schedule.next()) =>
+                if self.run.phase != Phase::Draining || self.run.tally.has_due(schedule.next()) =>
             {
                 let has_room = match self.run.plan.mode {
-                    Mode::Conn { .. } => !self.crowd.vacant.is_empty(),
-                    _ => !self.crowd.free.is_empty(),
+                    Mode::Conn { .. } => !self.connections.vacant.is_empty(),
+                    _ => !self.connections.free.is_empty(),
                 };
                 if has_room { schedule.next() } else { u64::MAX }
             }
@@ -189,10 +191,10 @@ impl<'p> Driver<'p> {
         let held = Held {
             asked: self.run.plan.connections,
             held: match self.run.plan.mode {
-                Mode::Conn { .. } => self.crowd.open_max,
-                _ => self.crowd.open,
+                Mode::Conn { .. } => self.connections.open_max,
+                _ => self.connections.open,
             },
         };
-        self.run.report(now, self.lookout.spun, held)
+        self.run.report(now, self.poller.spun, held)
     }
 }

@@ -22,9 +22,9 @@ pub struct Deliveries {
     pub lost: u64,
     /// Deliveries after their time: lost before.
     pub late: u64,
-    /// Lines that a member had heard already.
+    /// Lines that a member had received already.
     pub duplicates: u64,
-    /// Lines that a member heard after a later one.
+    /// Lines that a member received after a later one.
     pub reordered: u64,
     /// Lines with a byte that was not said, or without one that was.
     pub wrong: u64,

@@ -6,14 +6,14 @@ use std::time::Duration;
 use mio::Token;
 use rustix::io::Errno;
 
-use super::room::Seat;
+use super::room::Slot;
 use super::{Fanout, Stage};
-use crate::load::dial::{self, DIALLING_MAX, Dialled, REST};
+use crate::load::dial::{self, BACKOFF, DIALLING_MAX, Dialled};
 use crate::load::handshake::Handshake;
 use crate::load::schedule::Schedule;
 use crate::load::tally::{Kind, nanos};
 
-/// After this long the speaker asks again who is there, then after twice as long: a server may take a
+/// After this long the sender asks again who is there, then after twice as long: a server may take a
 /// while to let everybody in, and does not say when.
 const PROBE_AFTER: Duration = Duration::from_millis(100);
 /// How often it asks at the least.
@@ -27,7 +27,7 @@ pub(super) struct Probing {
     since: u64,
     /// The last of them.
     last: Option<u64>,
-    /// The first seat that is not known to have heard that.
+    /// The first slot that is not known to have received that.
     unserved: usize,
     next: u64,
     pause: u64,
@@ -52,7 +52,7 @@ impl Probing {
 
 impl Fanout<'_> {
     /// Ends what has been on the way for longer than the timeout.
-    pub(super) fn let_go(&mut self, now: u64) {
+    pub(super) fn expire(&mut self, now: u64) {
         self.ledger.give_up(now, &mut self.run);
         if self.room.dialling == 0 || now < self.next_look {
             return;
@@ -60,8 +60,8 @@ impl Fanout<'_> {
         let timeout = nanos(self.run.plan.timeout);
         self.next_look = now + (timeout / 8).clamp(nanos(LOOK.0), nanos(LOOK.1));
         for index in 0..self.room.len() {
-            match self.room.seat(index) {
-                Seat::Dialling { since, .. } if now.saturating_sub(*since) >= timeout => {
+            match self.room.slot(index) {
+                Slot::Dialling { since, .. } if now.saturating_sub(*since) >= timeout => {
                     self.fail(index, Kind::Timeout, None);
                 }
                 _ => {}
@@ -69,7 +69,7 @@ impl Fanout<'_> {
         }
     }
 
-    /// Dials for vacant seats, as far as a listener's queue may be able to take it.
+    /// Dials for vacant slots, as far as a listener's queue may be able to take it.
     pub(super) fn dial(&mut self, now: u64) {
         while self.room.dialling < DIALLING_MAX
             && self.rests_until <= now
@@ -77,7 +77,7 @@ impl Fanout<'_> {
         {
             match self.dialer.dial() {
                 Ok(Dialled::Begun(stream)) => {
-                    let shown = self.lookout.show(&stream, Token(index));
+                    let shown = self.poller.register(&stream, Token(index));
                     let now = self.run.watch.nanos();
                     self.room.dial(stream, now);
                     self.delayed_since = None;
@@ -88,7 +88,7 @@ impl Fanout<'_> {
                 Ok(Dialled::Later) => {
                     let since = *self.delayed_since.get_or_insert(now);
                     if now - since < nanos(self.run.plan.timeout) {
-                        self.rests_until = now + nanos(REST);
+                        self.rests_until = now + nanos(BACKOFF);
                     } else {
                         self.fail(index, Kind::Timeout, None);
                     }
@@ -99,12 +99,12 @@ impl Fanout<'_> {
     }
 
     /// One on the way may have arrived.
-    pub(super) fn welcome(&mut self, index: usize) {
-        let Seat::Dialling {
+    pub(super) fn complete_connect(&mut self, index: usize) {
+        let Slot::Dialling {
             stream,
             since,
             proving,
-        } = self.room.seat_mut(index)
+        } = self.room.slot_mut(index)
         else {
             return;
         };
@@ -120,8 +120,8 @@ impl Fanout<'_> {
         match arrived {
             Ok(true) => {
                 let took = self.run.watch.nanos().saturating_sub(since);
-                self.run.book.phases.connect.record(took, 1);
-                self.room.arrive(index, self.script.next());
+                self.run.tally.breakdown.connect.record(took, 1);
+                self.room.arrive(index, self.lines.next());
             }
             Ok(false) => {}
             Err((kind, errno)) => self.fail(index, kind, errno),
@@ -129,14 +129,14 @@ impl Fanout<'_> {
     }
 
     /// Says hello, or the rest of it; whether that is done.
-    pub(super) fn greet(&mut self, index: usize) -> bool {
+    pub(super) fn send_hello(&mut self, index: usize) -> bool {
         let hello = &self.run.plan.hello;
-        let Some(guest) = self.room.guest(index) else {
+        let Some(conn) = self.room.get_mut(index) else {
             return false;
         };
-        while guest.greeted < hello.len() {
-            match guest.stream.write(&hello[guest.greeted..]) {
-                Ok(n) => guest.greeted += n,
+        while conn.hello_sent < hello.len() {
+            match conn.stream.write(&hello[conn.hello_sent..]) {
+                Ok(n) => conn.hello_sent += n,
                 Err(Errno::AGAIN) => return false,
                 Err(errno) => {
                     self.fail(index, dial::kind(errno), Some(errno));
@@ -148,7 +148,7 @@ impl Fanout<'_> {
     }
 
     /// From dialling to asking who hears to talking.
-    pub(super) fn gather(&mut self, now: u64) {
+    pub(super) fn join(&mut self, now: u64) {
         if matches!(self.stage, Stage::Dialling)
             && self.room.vacant().is_none()
             && self.room.dialling == 0
@@ -159,13 +159,13 @@ impl Fanout<'_> {
             return;
         };
         // Who has gone in the meantime is not waited for.
-        let hears = |seat: &Seat, last| match seat {
-            Seat::Taken(guest) => !guest.ear.lacks(last),
+        let hears = |slot: &Slot, last| match slot {
+            Slot::Taken(conn) => !conn.matcher.lacks(last),
             _ => true,
         };
         while probing.unserved < self.room.listeners()
             && let Some(last) = probing.last
-            && hears(self.room.seat(probing.unserved), last)
+            && hears(self.room.slot(probing.unserved), last)
         {
             probing.unserved += 1;
         }
@@ -175,19 +175,19 @@ impl Fanout<'_> {
         if now.saturating_sub(probing.since) >= nanos(self.run.plan.timeout) {
             for index in 0..self.room.listeners() {
                 let is_deaf =
-                    |seat: &Seat| matches!(seat, Seat::Taken(guest) if guest.ear.is_new());
-                if is_deaf(self.room.seat(index)) {
+                    |slot: &Slot| matches!(slot, Slot::Taken(conn) if conn.matcher.is_new());
+                if is_deaf(self.room.slot(index)) {
                     self.fail(index, Kind::Timeout, None);
                 }
             }
             return self.begin();
         }
-        if now >= probing.next && self.speech.is_said(&self.script) {
-            probing.last = Some(self.script.say());
+        if now >= probing.next && self.sender.is_done(&self.lines) {
+            probing.last = Some(self.lines.add());
             probing.unserved = 0;
             probing.next = now + probing.pause;
             probing.pause = (2 * probing.pause).min(nanos(PROBE_AFTER_MAX));
-            self.speak();
+            self.flush();
         }
     }
 
@@ -195,9 +195,9 @@ impl Fanout<'_> {
     fn begin(&mut self) {
         let now = self.run.watch.nanos();
         self.stage = Stage::Talking;
-        self.ledger.open(self.script.next());
+        self.ledger.open(self.lines.next());
         self.run.schedule = Schedule::of(self.run.plan.model, now);
-        self.run.warm_up(now, self.lookout.spun);
+        self.run.warm_up(now, self.poller.spun);
     }
 
     /// A connection that cannot go on.
@@ -205,20 +205,20 @@ impl Fanout<'_> {
         let now = self.run.watch.nanos();
         let must_prove = self.run.plan.hmac_key.is_some();
         // Who proved who it is, and is hung up on before anybody talks, was told no.
-        let kind = match (kind, &self.stage, self.room.guest(index)) {
-            (Kind::ShortAnswer | Kind::Reset, Stage::Dialling | Stage::Probing(_), Some(guest))
-                if must_prove && guest.ear.is_new() =>
+        let kind = match (kind, &self.stage, self.room.get_mut(index)) {
+            (Kind::ShortAnswer | Kind::Reset, Stage::Dialling | Stage::Probing(_), Some(conn))
+                if must_prove && conn.matcher.is_new() =>
             {
                 Kind::NotAdmitted
             }
             _ => kind,
         };
-        if kind == Kind::Other && self.run.book.other.is_none() {
-            self.run.book.other = errno.map(|errno| io::Error::from(errno).to_string());
+        if kind == Kind::Other && self.run.tally.other.is_none() {
+            self.run.tally.other = errno.map(|errno| io::Error::from(errno).to_string());
         }
-        self.run.book.failed(self.run.phase, kind, now, now);
-        if let Some(ear) = self.room.leave(index) {
-            self.ledger.lose(&ear, now, &mut self.run);
+        self.run.tally.failed(self.run.phase, kind, now, now);
+        if let Some(matcher) = self.room.leave(index) {
+            self.ledger.lose(&matcher, now, &mut self.run);
         }
     }
 }

@@ -1,10 +1,10 @@
-//! Who has heard which line, counted: a line is everybody's, or it is lost to some.
+//! Who has received which line, counted: a line is everybody's, or it is lost to some.
 //!
 //! It does not know bytes. For each line in flight there is one count, whatever the number of members:
 //! at the first, at the half and at the last of them it is looked at, and in between only raised.
 
 use super::deliveries::Deliveries;
-use super::line_matcher::{Ear, Heard};
+use super::line_matcher::{LineMatcher, Received};
 use crate::load::figures::round;
 use crate::load::histogram::Latencies;
 use crate::load::run::Run;
@@ -15,14 +15,14 @@ use crate::load::tally::{Kind, nanos};
 struct Line {
     /// When it was to be said, and when it was.
     began: u64,
-    said: u64,
+    sent: u64,
     first: u64,
     median: u64,
-    /// Members when it was said, those of them who have heard it, and those who went without.
+    /// Members when it was said, those of them who have received it, and those who went without.
     expected: u32,
-    heard: u32,
+    received: u32,
     missed: u32,
-    /// At which count of `heard` it is to be looked at.
+    /// At which count of `received` it is to be looked at.
     landmark: u32,
     is_over: bool,
 }
@@ -38,9 +38,9 @@ impl Line {
     }
 
     fn aim(&mut self) {
-        self.landmark = match self.heard {
+        self.landmark = match self.received {
             0 => 1,
-            heard if heard < self.half() => self.half(),
+            received if received < self.half() => self.half(),
             _ => self.expected,
         }
         .min(self.can());
@@ -109,15 +109,15 @@ impl Ledger {
 
     /// When the oldest line in flight was said.
     pub(super) fn waiting_since(&self) -> Option<u64> {
-        (self.in_flight > 0).then(|| self.lines[self.slot(self.oldest)].said)
+        (self.in_flight > 0).then(|| self.lines[self.slot(self.oldest)].sent)
     }
 
     /// The next line is said to so many members, at least one; it was meant to be at `began`.
-    pub(super) fn say(&mut self, members: u32, began: u64, now: u64) {
+    pub(super) fn begin(&mut self, members: u32, began: u64, now: u64) {
         let slot = self.slot(self.next);
         self.lines[slot] = Line {
             began,
-            said: now,
+            sent: now,
             expected: members,
             landmark: 1,
             ..Line::default()
@@ -128,18 +128,18 @@ impl Ledger {
         self.seen.expected += u64::from(members);
     }
 
-    /// What one member heard.
+    /// What one member received.
     #[inline]
-    pub(super) fn hear(&mut self, heard: Heard, now: u64, run: &mut Run<'_>) {
-        match heard {
-            Heard::InTurn { from, count } => {
+    pub(super) fn feed(&mut self, received: Received, now: u64, run: &mut Run<'_>) {
+        match received {
+            Received::InTurn { from, count } => {
                 self.deliver(from.max(self.first), from + count, now, run);
             }
-            heard => self.note(heard, now, run),
+            received => self.note(received, now, run),
         }
     }
 
-    /// A member has heard the lines of these numbers.
+    /// A member has received the lines of these numbers.
     #[inline]
     fn deliver(&mut self, from: u64, to: u64, now: u64, run: &mut Run<'_>) {
         let mut counted = 0;
@@ -150,25 +150,25 @@ impl Ledger {
             }
             let slot = self.slot(number);
             let line = &mut self.lines[slot];
-            line.heard += 1;
+            line.received += 1;
             self.seen.delivered += 1;
-            counted += u64::from(run.book.counts(line.began, now));
-            if line.heard == line.landmark {
+            counted += u64::from(run.tally.counts(line.began, now));
+            if line.received == line.landmark {
                 self.reach(slot, now, run);
             }
         }
-        run.book.delivered(now, counted);
+        run.tally.delivered(now, counted);
     }
 
     #[cold]
-    fn note(&mut self, heard: Heard, now: u64, run: &mut Run<'_>) {
-        let kind = match heard {
-            Heard::InTurn { .. } => return,
-            Heard::Notice => {
+    fn note(&mut self, received: Received, now: u64, run: &mut Run<'_>) {
+        let kind = match received {
+            Received::InTurn { .. } => return,
+            Received::Notice => {
                 self.seen.notices += 1;
                 return;
             }
-            Heard::Overtaken(number) => {
+            Received::Overtaken(number) => {
                 if number >= self.first {
                     let is_late = number < self.oldest;
                     self.deliver(number, number + 1, now, run);
@@ -179,38 +179,38 @@ impl Ledger {
                 self.seen.reordered += 1;
                 Kind::Reordered
             }
-            Heard::Duplicate => {
+            Received::Duplicate => {
                 self.seen.duplicates += 1;
                 Kind::Duplicate
             }
-            Heard::Wrong => {
+            Received::Wrong => {
                 self.seen.wrong += 1;
                 Kind::WrongAnswer
             }
         };
-        run.book.failed(run.phase, kind, now, now);
+        run.tally.failed(run.phase, kind, now, now);
     }
 
     /// A count at which something happens.
     fn reach(&mut self, slot: usize, now: u64, run: &mut Run<'_>) {
         let line = &mut self.lines[slot];
-        if line.heard == 1 {
+        if line.received == 1 {
             line.first = now;
         }
-        if line.heard == line.half() {
+        if line.received == line.half() {
             line.median = now;
         }
-        if line.heard < line.can() {
+        if line.received < line.can() {
             return line.aim();
         }
         line.is_over = true;
         let line = *line;
         self.in_flight -= 1;
         if line.missed > 0 {
-            run.book.lost(line.began, now);
+            run.tally.lost(line.began, now);
         } else {
-            run.book.answered(line.began, now, 1);
-            if run.book.counts(line.began, now) {
+            run.tally.answered(line.began, now, 1);
+            if run.tally.counts(line.began, now) {
                 self.to_first
                     .record(line.first.saturating_sub(line.began), 1);
                 self.to_median
@@ -234,31 +234,31 @@ impl Ledger {
         while self.oldest < self.next {
             let slot = self.slot(self.oldest);
             let line = &mut self.lines[slot];
-            if now.saturating_sub(line.said) < timeout {
+            if now.saturating_sub(line.sent) < timeout {
                 break;
             }
             line.is_over = true;
-            let (began, left) = (line.began, line.can() - line.heard);
+            let (began, left) = (line.began, line.can() - line.received);
             self.in_flight -= 1;
             self.seen.lost += u64::from(left);
-            run.book.lost(began, now);
-            run.book.failed(run.phase, Kind::Timeout, began, now);
+            run.tally.lost(began, now);
+            run.tally.failed(run.phase, Kind::Timeout, began, now);
             self.pass_over();
         }
     }
 
     /// A member has gone: what it lacks it will never hear.
-    pub(super) fn lose(&mut self, ear: &Ear, now: u64, run: &mut Run<'_>) {
+    pub(super) fn lose(&mut self, matcher: &LineMatcher, now: u64, run: &mut Run<'_>) {
         self.seen.gone += 1;
         for number in self.oldest..self.next {
             let slot = self.slot(number);
             let line = &mut self.lines[slot];
-            if line.is_over || !ear.lacks(number) {
+            if line.is_over || !matcher.lacks(number) {
                 continue;
             }
             line.missed += 1;
             self.seen.lost += 1;
-            if line.heard == line.can() {
+            if line.received == line.can() {
                 self.reach(slot, now, run);
             } else {
                 line.aim();
@@ -298,7 +298,7 @@ mod tests {
     use super::*;
     use crate::load::plan::{Amount, Endpoint, Mode, Plan};
 
-    /// A run of ten lines in which everything counts, to be told what is heard.
+    /// A run of ten lines in which everything counts, to be told what is received.
     fn with(test: impl FnOnce(&mut Ledger, &mut Run<'_>)) {
         let endpoint = Endpoint::Unix("/x".into());
         let mut plan = Plan::new(endpoint, Mode::Fanout { any_prefix: false });
@@ -312,46 +312,46 @@ mod tests {
         test(&mut ledger, &mut run);
     }
 
-    fn in_turn(from: u64, count: u64) -> Heard {
-        Heard::InTurn { from, count }
+    fn in_turn(from: u64, count: u64) -> Received {
+        Received::InTurn { from, count }
     }
 
     #[test]
     fn a_line_is_looked_at_at_its_first_its_half_and_its_last() {
         with(|ledger, run| {
-            ledger.say(5, 1_000, 2_000);
+            ledger.begin(5, 1_000, 2_000);
             for at in [11_000, 12_000, 21_000, 22_000, 31_000] {
                 assert_eq!(ledger.in_flight(), 1);
-                ledger.hear(in_turn(100, 1), at, run);
+                ledger.feed(in_turn(100, 1), at, run);
             }
             assert_eq!((ledger.in_flight(), ledger.places()), (0, 16));
             let deliveries = ledger.deliveries(0.0);
             assert_eq!((deliveries.expected, deliveries.delivered), (5, 5));
-            assert_eq!((run.book.answers, run.book.achieved()), (1, 5));
+            assert_eq!((run.tally.answers, run.tally.achieved()), (1, 5));
             assert_eq!(deliveries.first_us.max, 10.0);
             assert_eq!(deliveries.median_us.max, 20.0);
-            assert_eq!(run.book.latencies.summary().max, 30.0);
+            assert_eq!(run.tally.latencies.summary().max, 30.0);
         });
     }
 
     #[test]
     fn who_goes_has_lost_what_it_had_not_heard() {
         with(|ledger, run| {
-            (0..2).for_each(|_| ledger.say(3, 0, 0));
+            (0..2).for_each(|_| ledger.begin(3, 0, 0));
             // One hears the first line and goes, one hears both.
-            ledger.hear(in_turn(100, 1), 5, run);
-            ledger.hear(in_turn(100, 2), 5, run);
-            ledger.lose(&Ear::new(101), 6, run);
+            ledger.feed(in_turn(100, 1), 5, run);
+            ledger.feed(in_turn(100, 2), 5, run);
+            ledger.lose(&LineMatcher::new(101), 6, run);
             assert_eq!((ledger.seen.lost, ledger.in_flight()), (1, 2));
             // The third hears both: the first is everybody's, the second is not.
-            ledger.hear(in_turn(100, 2), 7, run);
+            ledger.feed(in_turn(100, 2), 7, run);
             let seen = ledger.seen;
             assert_eq!((seen.expected, seen.delivered, seen.lost), (6, 5, 1));
             assert_eq!((seen.gone, ledger.in_flight()), (1, 0));
-            assert_eq!((run.book.answers, run.book.unanswered), (1, 1));
+            assert_eq!((run.tally.answers, run.tally.unanswered), (1, 1));
             // Where nobody is left who could hear it, a line is over at once.
-            ledger.say(1, 8, 8);
-            ledger.lose(&Ear::new(102), 9, run);
+            ledger.begin(1, 8, 8);
+            ledger.lose(&LineMatcher::new(102), 9, run);
             assert_eq!((ledger.seen.lost, ledger.in_flight()), (2, 0));
         });
     }
@@ -359,30 +359,30 @@ mod tests {
     #[test]
     fn what_is_not_everywhere_in_time_is_lost_and_then_late() {
         with(|ledger, run| {
-            ledger.say(2, 0, 0);
-            ledger.say(2, 0, 500);
-            ledger.hear(in_turn(100, 2), 900, run);
-            ledger.hear(in_turn(101, 1), 950, run);
+            ledger.begin(2, 0, 0);
+            ledger.begin(2, 0, 500);
+            ledger.feed(in_turn(100, 2), 900, run);
+            ledger.feed(in_turn(101, 1), 950, run);
             // The second is everybody's, but keeps its place as long as the first.
             assert_eq!((ledger.in_flight(), ledger.places()), (1, 14));
             ledger.give_up(999, run);
             assert_eq!(ledger.in_flight(), 1);
             ledger.give_up(1_000, run);
             assert_eq!((ledger.in_flight(), ledger.places()), (0, 16));
-            ledger.hear(Heard::Overtaken(100), 1_100, run);
+            ledger.feed(Received::Overtaken(100), 1_100, run);
             let seen = ledger.seen;
             assert_eq!((seen.expected, seen.delivered, seen.lost), (4, 3, 1));
             assert_eq!((seen.late, seen.reordered), (1, 0));
-            assert_eq!((run.book.errors.timeout, run.book.errors.total), (1, 1));
+            assert_eq!((run.tally.errors.timeout, run.tally.errors.total), (1, 1));
         });
     }
 
     #[test]
     fn probes_are_not_deliveries() {
         with(|ledger, run| {
-            ledger.say(1, 0, 0);
-            ledger.hear(in_turn(98, 3), 5, run);
-            ledger.hear(Heard::Overtaken(97), 5, run);
+            ledger.begin(1, 0, 0);
+            ledger.feed(in_turn(98, 3), 5, run);
+            ledger.feed(Received::Overtaken(97), 5, run);
             let seen = ledger.seen;
             assert_eq!((seen.delivered, seen.late, seen.reordered), (1, 0, 1));
         });

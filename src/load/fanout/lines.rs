@@ -1,8 +1,8 @@
 //! What is said, and what every member must hear of it, byte by byte.
 //!
 //! It does not know members. A line begins with its number; the server puts something before it (a
-//! name), which is the same for everybody and learned from the first line that is heard. From then on
-//! what is in flight lies in memory as it must arrive, so that an ear compares it where it lies.
+//! name), which is the same for everybody and learned from the first line that is received. From then on
+//! what is in flight lies in memory as it must arrive, so that a matcher compares it where it lies.
 
 use crate::load::message::{NUMBER_BYTES, number_of, write_message};
 use crate::load::payload::Payload;
@@ -21,7 +21,7 @@ const GARBLED_MAX: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
     /// The one of this number, every byte of it.
-    Said(u64),
+    Line(u64),
     /// One of ours once, with other bytes now.
     Wrong,
     /// Something else.
@@ -30,7 +30,7 @@ pub(super) enum Meaning {
 
 /// All lines of a run; what lies in memory are the last ones.
 #[derive(Debug)]
-pub(super) struct Script {
+pub(super) struct Lines {
     payload: Payload,
     size: usize,
     /// The first line of the run, and the one that will be said next.
@@ -39,7 +39,7 @@ pub(super) struct Script {
     /// How many lines lie in memory: a power of two.
     slots: u64,
     /// As they leave: text and LF.
-    spoken: Box<[u8]>,
+    outgoing: Box<[u8]>,
     frame: Option<Frame>,
     any_prefix: bool,
     scratch: Box<[u8]>,
@@ -51,12 +51,12 @@ struct Frame {
     prefix: Vec<u8>,
     ending: &'static [u8],
     /// As lines arrive.
-    heard: Box<[u8]>,
+    incoming: Box<[u8]>,
     /// Bytes of one.
     len: usize,
 }
 
-impl Script {
+impl Lines {
     /// Lines of `size` bytes, up to `window` of them in flight, of which the first has the number
     /// `first`; with `any_prefix` what the server puts before a line may change from line to line.
     pub(super) fn new(size: usize, window: usize, first: u64, any_prefix: bool) -> Self {
@@ -68,7 +68,7 @@ impl Script {
             first,
             next: first,
             slots: slots as u64,
-            spoken: vec![0; slots * (size + 1)].into_boxed_slice(),
+            outgoing: vec![0; slots * (size + 1)].into_boxed_slice(),
             frame: None,
             any_prefix,
             scratch: vec![0; size].into_boxed_slice(),
@@ -91,12 +91,12 @@ impl Script {
     }
 
     /// One more line, in the place of the oldest; returns its number.
-    pub(super) fn say(&mut self) -> u64 {
+    pub(super) fn add(&mut self) -> u64 {
         let number = self.next;
         self.next += 1;
         let slot = slot(number, self.slots);
-        let spoken = &mut self.spoken[slot * (self.size + 1)..][..=self.size];
-        let (text, end) = spoken.split_at_mut(self.size);
+        let outgoing = &mut self.outgoing[slot * (self.size + 1)..][..=self.size];
+        let (text, end) = outgoing.split_at_mut(self.size);
         write_message(text, number, &self.payload);
         end.copy_from_slice(b"\n");
         if let Some(frame) = &mut self.frame {
@@ -106,21 +106,21 @@ impl Script {
     }
 
     /// What is to be sent from byte `part` of line `number` on, as far as it is one slice.
-    pub(super) fn spoken(&self, number: u64, part: usize) -> &[u8] {
-        stretch(&self.spoken, self.size + 1, (number, part), self)
+    pub(super) fn outgoing(&self, number: u64, part: usize) -> &[u8] {
+        stretch(&self.outgoing, self.size + 1, (number, part), self)
     }
 
-    /// What is to be heard from byte `part` of line `number` on, as far as it is one slice; nothing
+    /// What is to be received from byte `part` of line `number` on, as far as it is one slice; nothing
     /// where that is not known, or was said too long ago.
     #[inline]
     pub(super) fn due(&self, number: u64, part: usize) -> &[u8] {
         match &self.frame {
-            Some(frame) => stretch(&frame.heard, frame.len, (number, part), self),
+            Some(frame) => stretch(&frame.incoming, frame.len, (number, part), self),
             None => &[],
         }
     }
 
-    /// Bytes of a line as it is heard.
+    /// Bytes of a line as it is received.
     #[inline]
     pub(super) fn due_bytes(&self) -> usize {
         self.frame.as_ref().map_or(1, |frame| frame.len)
@@ -131,7 +131,7 @@ impl Script {
         NOTICE_BYTES_MAX.max(self.size + PREFIX_BYTES_MAX)
     }
 
-    /// The first `part` bytes of line `number` as it is heard, however long ago it was said.
+    /// The first `part` bytes of line `number` as it is received, however long ago it was said.
     pub(super) fn recall(&mut self, number: u64, part: usize, out: &mut Vec<u8>) {
         let Some(frame) = &self.frame else { return };
         write_message(&mut self.scratch, number, &self.payload);
@@ -149,13 +149,13 @@ impl Script {
             return self.wrong_or_notice(line, due);
         };
         let (prefix, text) = line.split_at(at);
-        match self.number_said(text) {
+        match self.was_sent(text) {
             Some(number) if self.is_line(number, text) => match &self.frame {
                 None if prefix.len() <= PREFIX_BYTES_MAX => {
                     self.learn(prefix, ending);
-                    Meaning::Said(number)
+                    Meaning::Line(number)
                 }
-                Some(frame) if self.any_prefix || frame.prefix == prefix => Meaning::Said(number),
+                Some(frame) if self.any_prefix || frame.prefix == prefix => Meaning::Line(number),
                 _ => Meaning::Wrong,
             },
             Some(_) => Meaning::Wrong,
@@ -176,7 +176,7 @@ impl Script {
         }) else {
             return Meaning::Notice;
         };
-        if self.number_said(text).is_some() {
+        if self.was_sent(text).is_some() {
             return Meaning::Wrong;
         }
         if text.len() == self.size {
@@ -195,7 +195,7 @@ impl Script {
     }
 
     /// The number at the head of `text`, if a line of that number was said.
-    fn number_said(&self, text: &[u8]) -> Option<u64> {
+    fn was_sent(&self, text: &[u8]) -> Option<u64> {
         number_of(text).filter(|number| (self.first..self.next).contains(number))
     }
 
@@ -206,15 +206,15 @@ impl Script {
 
     fn learn(&mut self, prefix: &[u8], ending: &'static [u8]) {
         let len = prefix.len() + self.size + ending.len();
-        let slots = self.spoken.len() / (self.size + 1);
+        let slots = self.outgoing.len() / (self.size + 1);
         let mut frame = Frame {
             prefix: prefix.to_vec(),
             ending,
-            heard: vec![0; slots * len].into_boxed_slice(),
+            incoming: vec![0; slots * len].into_boxed_slice(),
             len,
         };
-        for (slot, spoken) in self.spoken.chunks_exact(self.size + 1).enumerate() {
-            frame.keep(slot, &spoken[..self.size]);
+        for (slot, outgoing) in self.outgoing.chunks_exact(self.size + 1).enumerate() {
+            frame.keep(slot, &outgoing[..self.size]);
         }
         self.frame = Some(frame);
     }
@@ -222,7 +222,7 @@ impl Script {
 
 impl Frame {
     fn keep(&mut self, slot: usize, text: &[u8]) {
-        let line = &mut self.heard[slot * self.len..][..self.len];
+        let line = &mut self.incoming[slot * self.len..][..self.len];
         let (prefix, rest) = line.split_at_mut(self.prefix.len());
         let (middle, ending) = rest.split_at_mut(text.len());
         prefix.copy_from_slice(&self.prefix);
@@ -245,13 +245,13 @@ fn stretch<'s>(
     ring: &'s [u8],
     len: usize,
     (number, part): (u64, usize),
-    script: &Script,
+    lines: &Lines,
 ) -> &'s [u8] {
-    let age = script.next.saturating_sub(number);
-    if age == 0 || age > script.slots {
+    let age = lines.next.saturating_sub(number);
+    if age == 0 || age > lines.slots {
         return &[];
     }
-    let slot = slot(number, script.slots);
+    let slot = slot(number, lines.slots);
     let count = (age as usize).min(ring.len() / len - slot);
     &ring[slot * len + part..(slot + count) * len]
 }

@@ -4,11 +4,11 @@
 //! It does not know the protocol of a chat, but that a line which is said comes to every other member
 //! as a line, with something before it. In reading order:
 //!
-//! - `script`: what is said, and what must be heard. `ear`: what one member hears.
-//! - `ledger`: who has heard which line. `deliveries`: the sums.
-//! - `room`: who is there. `gathering`: how they come. `speech`: how lines leave.
+//! - `lines`: what is said, and what must be received. `line_matcher`: what one member receives.
+//! - `ledger`: who has received which line. `deliveries`: the sums.
+//! - `room`: who is there. `joining`: how they come. `sender`: how lines leave.
 //!
-//! Before anything is measured, the speaker asks until every member has heard it, so that nobody is
+//! Before anything is measured, the sender asks until every member has received it, so that nobody is
 //! missing who was only slow to come in. The model is *closed*, where a line follows on one that
 //! everybody has, with `pipeline` of them in flight, or *open*, where each line has its time.
 
@@ -27,13 +27,13 @@ use rustix::io::Errno;
 
 use self::joining::Probing;
 use self::ledger::Ledger;
-use self::lines::Script;
-use self::room::{Room, Seat};
-use self::sender::Speech;
+use self::lines::Lines;
+use self::room::{Room, Slot};
+use self::sender::Sender;
 use super::LoadError;
 use super::dial::{self, Dialer};
 use super::plan::{Mode, Model, Plan, Target};
-use super::poller::{ALARM, Lookout};
+use super::poller::{Poller, TIMER};
 use super::report::{Held, Report};
 use super::run::{Run, Watcher};
 use super::tally::{Kind, Phase, nanos};
@@ -45,14 +45,14 @@ pub(super) use self::lines::WINDOW_MAX;
 const READ_BYTES: usize = 256 * 1024;
 /// How often one member is read before the others have their turn: a server that never stops must not
 /// stop us.
-const HELPING: usize = 16;
+const READS_PER_TURN: usize = 16;
 
 /// How far the members are.
 #[derive(Debug)]
 enum Stage {
     /// On the way.
     Dialling,
-    /// Connected; the speaker asks who hears.
+    /// Connected; the sender asks who hears.
     Probing(Probing),
     /// In the room.
     Talking,
@@ -64,13 +64,13 @@ pub(super) struct Fanout<'p> {
     run: Run<'p>,
     stage: Stage,
     dialer: Dialer,
-    lookout: Lookout,
+    poller: Poller,
     incoming: Box<[u8]>,
     room: Room,
-    script: Script,
-    speech: Speech,
+    lines: Lines,
+    sender: Sender,
     ledger: Ledger,
-    /// Seats that had their helping, and have more to be read.
+    /// Slots that had their helping, and have more to be read.
     unread: Vec<usize>,
     /// Since when a listener's queue has been full, and until when it is left alone.
     delayed_since: Option<u64>,
@@ -91,22 +91,22 @@ impl<'p> Fanout<'p> {
         let run = Run::connecting(plan, watcher);
         let (is_open, window) = match plan.model {
             Model::Closed => (false, plan.pipeline),
-            Model::Open { .. } => (true, Script::window_of(plan.size)),
+            Model::Open { .. } => (true, Lines::window_of(plan.size)),
         };
         // A number of its own for each run: what the server tells of an earlier one, or of one beside
         // it, is not ours. What is left of the numbers lasts for days.
         let first = RandomState::new().hash_one(plan.size) >> 25;
         let any_prefix = matches!(plan.mode, Mode::Fanout { any_prefix: true });
-        let script = Script::new(plan.size, window, first, any_prefix);
+        let lines = Lines::new(plan.size, window, first, any_prefix);
         Ok(Self {
             stage: Stage::Dialling,
             dialer: Dialer::new(plan, target)?,
-            lookout: Lookout::new(run.watch, plan.spin, is_open)?,
+            poller: Poller::new(run.watch, plan.spin, is_open)?,
             incoming: vec![0; READ_BYTES].into_boxed_slice(),
             room: Room::new(plan.connections),
-            speech: Speech::new(first),
-            ledger: Ledger::new(script.slots()),
-            script,
+            sender: Sender::new(first),
+            ledger: Ledger::new(lines.slots()),
+            lines,
             unread: Vec::new(),
             delayed_since: None,
             rests_until: 0,
@@ -122,16 +122,16 @@ impl<'p> Fanout<'p> {
         let mut now = self.run.watch.nanos();
         let mut woke = now;
         while !self.is_over() {
-            self.run.turn_the_page(now, self.lookout.spun); // warm-up, measuring, the end
-            self.let_go(now); // which lines took too long, and who did on the way
+            self.run.advance_phase(now, self.poller.spun); // warm-up, measuring, the end
+            self.expire(now); // which lines took too long, and who did on the way
             self.dial(now); // who is to be connected
-            self.gather(now); // whether all of them hear
-            self.say(); // the lines that are due
+            self.join(now); // whether all of them hear
+            self.begin_lines(); // the lines that are due
             let asleep = self.run.turned(woke);
             let until = self.next_event(asleep);
-            self.lookout.wait(asleep, until)?; // the only place that sleeps
+            self.poller.wait(asleep, until)?; // the only place that sleeps
             woke = self.run.watch.nanos();
-            self.attend(); // who became readable, who became writable
+            self.dispatch(); // who became readable, who became writable
             now = self.run.watch.nanos(); // what began before this is of the page before
         }
         Ok(self.report(now))
@@ -140,22 +140,22 @@ impl<'p> Fanout<'p> {
     fn is_over(&self) -> bool {
         let nobody_waits = self.ledger.in_flight() == 0;
         let nobody_hears = self.room.members == 0;
-        let nobody_speaks = !self.room.has_speaker() && nobody_waits;
+        let nobody_speaks = !self.room.has_sender() && nobody_waits;
         match (&self.stage, self.run.phase) {
             (Stage::Dialling, _) => false,
-            (_, Phase::Draining) if nobody_waits && self.run.nobody_comes() => true,
+            (_, Phase::Draining) if nobody_waits && self.run.schedule_is_done() => true,
             _ => nobody_hears || nobody_speaks,
         }
     }
 
-    /// When the loop has something to do, even if nobody is heard.
+    /// When the loop has something to do, even if nothing is received.
     fn next_event(&self, now: u64) -> u64 {
         // A page that was turned may have been the last.
         if !self.unread.is_empty() || self.is_over() {
             return now;
         }
         let timeout = nanos(self.run.plan.timeout);
-        let gathering = match &self.stage {
+        let joining = match &self.stage {
             Stage::Dialling if self.room.dialling > 0 => self.next_look,
             Stage::Dialling => self.rests_until,
             Stage::Probing(probing) => probing.next_event(timeout),
@@ -164,11 +164,11 @@ impl<'p> Fanout<'p> {
         let lost = self.ledger.waiting_since();
         let lost = lost.map_or(u64::MAX, |since| since.saturating_add(timeout));
         let due = match &self.run.schedule {
-            Some(schedule) if self.room.has_speaker() => {
+            Some(schedule) if self.room.has_sender() => {
                 // Without a place, the next thing is that it is too late.
                 let wait = if self.places() > 0 { 0 } else { timeout };
                 let is_due =
-                    self.run.phase != Phase::Draining || self.run.book.has_due(schedule.next());
+                    self.run.phase != Phase::Draining || self.run.tally.has_due(schedule.next());
                 if is_due {
                     schedule.next().saturating_add(wait)
                 } else {
@@ -177,37 +177,37 @@ impl<'p> Fanout<'p> {
             }
             _ => u64::MAX,
         };
-        let page = self.run.next_page();
-        page.min(gathering).min(lost).min(due).max(now)
+        let page = self.run.next_phase();
+        page.min(joining).min(lost).min(due).max(now)
     }
 
-    fn attend(&mut self) {
+    fn dispatch(&mut self) {
         for index in std::mem::take(&mut self.unread) {
-            if let Some(guest) = self.room.guest(index) {
-                guest.is_unread = false;
+            if let Some(conn) = self.room.get_mut(index) {
+                conn.is_unread = false;
             }
             self.read(index, true);
         }
-        let events = self.lookout.take();
+        let events = self.poller.take();
         for event in &events {
-            if event.token() != ALARM {
+            if event.token() != TIMER {
                 self.serve(event.token().0, event);
             }
         }
-        self.lookout.give_back(events);
+        self.poller.give_back(events);
     }
 
-    /// No seat is taken twice, so an event for one that has gone finds nobody.
+    /// No slot is taken twice, so an event for one that has gone finds nobody.
     #[inline]
     fn serve(&mut self, index: usize, event: &Event) {
-        if let Seat::Dialling { .. } = self.room.seat(index) {
-            self.welcome(index);
+        if let Slot::Dialling { .. } = self.room.slot(index) {
+            self.complete_connect(index);
         }
         if event.is_writable() {
-            if index == self.room.speaker() {
-                self.speak();
+            if index == self.room.sender() {
+                self.flush();
             }
-            self.greet(index);
+            self.send_hello(index);
         }
         if event.is_readable() || event.is_error() || event.is_priority() {
             let to_the_end = event.is_read_closed() || event.is_error() || event.is_priority();
@@ -218,27 +218,27 @@ impl<'p> Fanout<'p> {
     /// Reads what is there, and hears it; `to_the_end` when a short read proves nothing.
     #[inline]
     fn read(&mut self, index: usize, to_the_end: bool) {
-        for _ in 0..HELPING {
-            let is_speaker = index == self.room.speaker();
-            let Some(guest) = self.room.guest(index) else {
+        for _ in 0..READS_PER_TURN {
+            let is_sender = index == self.room.sender();
+            let Some(conn) = self.room.get_mut(index) else {
                 return;
             };
-            let n = match guest.stream.read(&mut self.incoming) {
+            let n = match conn.stream.read(&mut self.incoming) {
                 Ok(0) => return self.fail(index, Kind::ShortAnswer, None),
                 Ok(n) => n,
                 Err(Errno::AGAIN) => return,
                 Err(errno) => return self.fail(index, dial::kind(errno), Some(errno)),
             };
-            if !is_speaker {
+            if !is_sender {
                 // One look at the clock for all that came at once.
                 let now = self.run.watch.nanos();
                 let (ledger, run) = (&mut self.ledger, &mut self.run);
-                let heard = guest
-                    .ear
-                    .hear(&self.incoming[..n], &mut self.script, &mut |heard| {
-                        ledger.hear(heard, now, run);
-                    });
-                if heard.is_err() {
+                let received =
+                    conn.matcher
+                        .feed(&self.incoming[..n], &mut self.lines, &mut |received| {
+                            ledger.feed(received, now, run);
+                        });
+                if received.is_err() {
                     return self.fail(index, Kind::WrongAnswer, None);
                 }
             }
@@ -246,8 +246,8 @@ impl<'p> Fanout<'p> {
                 return;
             }
         }
-        if let Some(guest) = self.room.guest(index)
-            && !std::mem::replace(&mut guest.is_unread, true)
+        if let Some(conn) = self.room.get_mut(index)
+            && !std::mem::replace(&mut conn.is_unread, true)
         {
             self.unread.push(index);
         }
@@ -258,7 +258,7 @@ impl<'p> Fanout<'p> {
             asked: self.run.plan.connections,
             held: self.room.members,
         };
-        let mut report = self.run.report(now, self.lookout.spun, held);
+        let mut report = self.run.report(now, self.poller.spun, held);
         let lines_per_s = report.requests.answered as f64 / report.elapsed_s.max(1e-6);
         report.deliveries = Some(self.ledger.deliveries(lines_per_s));
         report

@@ -1,6 +1,6 @@
-//! Who is in the room or on the way there: a seat for each member, and the last one for the speaker.
+//! Who is in the room or on the way there: a slot for each member, and the last one for the sender.
 
-use super::line_matcher::Ear;
+use super::line_matcher::LineMatcher;
 use crate::load::dial::Stream;
 use crate::load::handshake::Handshake;
 
@@ -11,7 +11,7 @@ use crate::load::handshake::Handshake;
 ///       `---------`-------------^
 /// ```
 #[derive(Debug)]
-pub(super) enum Seat {
+pub(super) enum Slot {
     /// To be dialled.
     Vacant,
     /// Not known to be connected, or not yet known to a server that asks who is there.
@@ -21,28 +21,28 @@ pub(super) enum Seat {
         proving: Option<Handshake>,
     },
     /// Connected.
-    Taken(Guest),
+    Taken(Connection),
     /// It failed.
     Gone,
 }
 
 /// One connection.
 #[derive(Debug)]
-pub(super) struct Guest {
+pub(super) struct Connection {
     pub(super) stream: Stream,
     /// Whether it had its helping, and is read again before anything else happens.
     pub(super) is_unread: bool,
     /// How many bytes of the hello were sent.
-    pub(super) greeted: usize,
-    /// Of the speaker nothing is heard: whether a server lets it hear itself is its own affair.
-    pub(super) ear: Ear,
+    pub(super) hello_sent: usize,
+    /// Of the sender nothing is received: whether a server lets it hear itself is its own affair.
+    pub(super) matcher: LineMatcher,
 }
 
-/// All seats, and the sums over them.
+/// All slots, and the sums over them.
 #[derive(Debug)]
 pub(super) struct Room {
-    seats: Box<[Seat]>,
-    /// Those from here on are vacant: they are dialled one after the other, the speaker last.
+    slots: Box<[Slot]>,
+    /// Those from here on are vacant: they are dialled one after the other, the sender last.
     vacant: usize,
     pub(super) dialling: usize,
     /// Members that are connected.
@@ -50,60 +50,60 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// For so many members and a speaker.
+    /// For so many members and a sender.
     pub(super) fn new(members: usize) -> Self {
         Self {
-            seats: (0..=members).map(|_| Seat::Vacant).collect(),
+            slots: (0..=members).map(|_| Slot::Vacant).collect(),
             vacant: 0,
             dialling: 0,
             members: 0,
         }
     }
 
-    /// The seat of the speaker.
-    pub(super) fn speaker(&self) -> usize {
-        self.seats.len() - 1
+    /// The slot of the sender.
+    pub(super) fn sender(&self) -> usize {
+        self.slots.len() - 1
     }
 
-    /// The seats of the members.
+    /// The slots of the members.
     pub(super) fn listeners(&self) -> usize {
-        self.seats.len() - 1
+        self.slots.len() - 1
     }
 
-    /// All seats.
+    /// All slots.
     pub(super) fn len(&self) -> usize {
-        self.seats.len()
+        self.slots.len()
     }
 
-    /// The next seat to dial for.
+    /// The next slot to dial for.
     pub(super) fn vacant(&self) -> Option<usize> {
-        (self.vacant < self.seats.len()).then_some(self.vacant)
+        (self.vacant < self.slots.len()).then_some(self.vacant)
     }
 
-    pub(super) fn seat(&self, index: usize) -> &Seat {
-        &self.seats[index]
+    pub(super) fn slot(&self, index: usize) -> &Slot {
+        &self.slots[index]
     }
 
-    pub(super) fn seat_mut(&mut self, index: usize) -> &mut Seat {
-        &mut self.seats[index]
+    pub(super) fn slot_mut(&mut self, index: usize) -> &mut Slot {
+        &mut self.slots[index]
     }
 
     #[inline]
-    pub(super) fn guest(&mut self, index: usize) -> Option<&mut Guest> {
-        match self.seats.get_mut(index) {
-            Some(Seat::Taken(guest)) => Some(guest),
+    pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut Connection> {
+        match self.slots.get_mut(index) {
+            Some(Slot::Taken(conn)) => Some(conn),
             _ => None,
         }
     }
 
     /// Whether there is somebody to speak.
-    pub(super) fn has_speaker(&self) -> bool {
-        matches!(self.seats[self.speaker()], Seat::Taken(_))
+    pub(super) fn has_sender(&self) -> bool {
+        matches!(self.slots[self.sender()], Slot::Taken(_))
     }
 
-    /// The vacant seat's connection is on the way.
+    /// The vacant slot's connection is on the way.
     pub(super) fn dial(&mut self, stream: Stream, since: u64) {
-        self.seats[self.vacant] = Seat::Dialling {
+        self.slots[self.vacant] = Slot::Dialling {
             stream,
             since,
             proving: None,
@@ -114,31 +114,31 @@ impl Room {
 
     /// One on the way has arrived, before line `due` is said.
     pub(super) fn arrive(&mut self, index: usize, due: u64) {
-        let Seat::Dialling { stream, .. } = std::mem::replace(&mut self.seats[index], Seat::Gone)
+        let Slot::Dialling { stream, .. } = std::mem::replace(&mut self.slots[index], Slot::Gone)
         else {
             return;
         };
-        self.seats[index] = Seat::Taken(Guest {
+        self.slots[index] = Slot::Taken(Connection {
             stream,
             is_unread: false,
-            greeted: 0,
-            ear: Ear::new(due),
+            hello_sent: 0,
+            matcher: LineMatcher::new(due),
         });
         self.dialling -= 1;
-        self.members += usize::from(index != self.speaker());
+        self.members += usize::from(index != self.sender());
     }
 
-    /// Closes a connection and takes it out of the sums; hands out what it has heard, if it was a
+    /// Closes a connection and takes it out of the sums; hands out what it has received, if it was a
     /// member. The only place where one ends.
-    pub(super) fn leave(&mut self, index: usize) -> Option<Ear> {
-        match std::mem::replace(&mut self.seats[index], Seat::Gone) {
-            Seat::Vacant => self.vacant += 1,
-            Seat::Dialling { .. } => self.dialling -= 1,
-            Seat::Taken(guest) if index != self.speaker() => {
+    pub(super) fn leave(&mut self, index: usize) -> Option<LineMatcher> {
+        match std::mem::replace(&mut self.slots[index], Slot::Gone) {
+            Slot::Vacant => self.vacant += 1,
+            Slot::Dialling { .. } => self.dialling -= 1,
+            Slot::Taken(conn) if index != self.sender() => {
                 self.members -= 1;
-                return Some(guest.ear);
+                return Some(conn.matcher);
             }
-            Seat::Taken(_) | Seat::Gone => {}
+            Slot::Taken(_) | Slot::Gone => {}
         }
         None
     }

@@ -2,55 +2,55 @@
 
 use rustix::io::Errno;
 
-use super::lines::Script;
+use super::lines::Lines;
 use super::{Fanout, Stage};
 use crate::load::dial;
 use crate::load::plan::Model;
 use crate::load::tally::{Kind, nanos};
 
-/// How far the speaker has come with what is to be said.
+/// How far the sender has come with what is to be said.
 #[derive(Debug)]
-pub(super) struct Speech {
+pub(super) struct Sender {
     /// The line that is being sent, and how many bytes of it were.
     line: u64,
     part: usize,
 }
 
-impl Speech {
+impl Sender {
     /// Begins with this line.
     pub(super) fn new(line: u64) -> Self {
         Self { line, part: 0 }
     }
 
     /// Whether nothing is left to be sent.
-    pub(super) fn is_said(&self, script: &Script) -> bool {
-        self.line == script.next()
+    pub(super) fn is_done(&self, lines: &Lines) -> bool {
+        self.line == lines.next()
     }
 }
 
 impl Fanout<'_> {
     /// Says what is due, in one go.
-    pub(super) fn say(&mut self) {
+    pub(super) fn begin_lines(&mut self) {
         if !matches!(self.stage, Stage::Talking)
-            || !self.room.has_speaker()
+            || !self.room.has_sender()
             || self.room.members == 0
         {
             return;
         }
         if self.run.schedule.is_some() {
-            self.keep_time();
+            self.begin_due();
         } else {
-            let count = self.run.book.take(self.run.phase, self.places());
+            let count = self.run.tally.take(self.run.phase, self.places());
             if count > 0 {
                 let now = self.run.watch.nanos();
-                (0..count).for_each(|_| self.say_one(now, now));
+                (0..count).for_each(|_| self.begin_one(now, now));
             }
         }
-        self.speak();
+        self.flush();
     }
 
     /// Begins the lines whose time has come, as far as there is a place for them.
-    fn keep_time(&mut self) {
+    fn begin_due(&mut self) {
         let Some(mut schedule) = self.run.schedule.take() else {
             return;
         };
@@ -69,22 +69,22 @@ impl Fanout<'_> {
                 self.was_full = true;
                 break;
             }
-            if !self.run.book.take_due(self.run.phase, began) {
+            if !self.run.tally.take_due(self.run.phase, began) {
                 break;
             }
             schedule.advance();
             if is_too_late {
                 // It was never said: there was no place for it in all that time.
-                let book = &mut self.run.book;
-                book.lost(began, now);
-                book.failed(self.run.phase, Kind::Timeout, began, now);
+                let tally = &mut self.run.tally;
+                tally.lost(began, now);
+                tally.failed(self.run.phase, Kind::Timeout, began, now);
                 continue;
             }
-            if self.run.book.counts(began, now) {
+            if self.run.tally.counts(began, now) {
                 let lag = now.saturating_sub(began.max(self.room_since));
-                self.run.book.lag.record(lag, 1);
+                self.run.tally.lag.record(lag, 1);
             }
-            self.say_one(began, now);
+            self.begin_one(began, now);
         }
         self.run.schedule = Some(schedule);
     }
@@ -92,8 +92,8 @@ impl Fanout<'_> {
     /// How many more lines there may be in flight. A line keeps its place until everybody has it or it
     /// is given up, and until it has left.
     pub(super) fn places(&self) -> usize {
-        let unsent = self.script.next() - self.speech.line;
-        let free = self.ledger.places().min(self.script.slots() - unsent);
+        let unsent = self.lines.next() - self.sender.line;
+        let free = self.ledger.places().min(self.lines.slots() - unsent);
         let free = usize::try_from(free).unwrap_or(usize::MAX);
         match self.run.plan.model {
             Model::Closed => free.min(
@@ -106,31 +106,31 @@ impl Fanout<'_> {
         }
     }
 
-    fn say_one(&mut self, began: u64, now: u64) {
-        self.script.say();
+    fn begin_one(&mut self, began: u64, now: u64) {
+        self.lines.add();
         let members = u32::try_from(self.room.members).unwrap_or(u32::MAX);
-        self.ledger.say(members, began, now);
+        self.ledger.begin(members, began, now);
     }
 
     /// Sends what is not sent yet, as far as the socket takes it.
-    pub(super) fn speak(&mut self) {
-        let index = self.room.speaker();
-        if self.speech.is_said(&self.script) || !self.greet(index) {
+    pub(super) fn flush(&mut self) {
+        let index = self.room.sender();
+        if self.sender.is_done(&self.lines) || !self.send_hello(index) {
             return;
         }
         loop {
-            let unsent = self.script.spoken(self.speech.line, self.speech.part);
-            let Some(speaker) = self.room.guest(index) else {
+            let unsent = self.lines.outgoing(self.sender.line, self.sender.part);
+            let Some(sender) = self.room.get_mut(index) else {
                 return;
             };
             if unsent.is_empty() {
                 return;
             }
-            match speaker.stream.write(unsent) {
+            match sender.stream.write(unsent) {
                 Ok(n) => {
-                    let (all, len) = (self.speech.part + n, self.run.plan.size + 1);
-                    self.speech.line += (all / len) as u64;
-                    self.speech.part = all % len;
+                    let (all, len) = (self.sender.part + n, self.run.plan.size + 1);
+                    self.sender.line += (all / len) as u64;
+                    self.sender.part = all % len;
                 }
                 Err(Errno::AGAIN) => return,
                 Err(errno) => return self.fail(index, dial::kind(errno), Some(errno)),

@@ -3,7 +3,7 @@
 //! It does not know how a run is made: it is given what was seen, and returns text. In reading order:
 //!
 //! - [`page()`]: one HTML file that needs nothing else, no network and no script.
-//! - `words`: what was measured and what came of it, in sentences.
+//! - `sentences`: what was measured and what came of it, in sentences.
 //! - `bars`: rates beside each other. `percentiles`: latencies. `rate`: second by second. `table`: every figure.
 //! - `lines`: what the two charts of lines share. `axis`: what all charts share.
 //! - `scale`: from a figure to a place, and which places get a number.

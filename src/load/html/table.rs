@@ -64,7 +64,7 @@ const GROUPS: &[(&str, &[(&str, Figure)])] = &[
         ],
     ),
     (
-        "Phases: half · 99 % within",
+        "Breakdown: half · 99 % within",
         &[
             ("connect", |r| phase(&r.phases_us.connect)),
             ("first byte", |r| phase(&r.phases_us.first_byte)),

@@ -22,7 +22,7 @@ use onepoll::load::process::Server;
 use onepoll::load::report::{Generator, Held, Hidden, Intended, Report};
 use onepoll::load::series::Second;
 use onepoll::load::stopwatch::CpuTime;
-use onepoll::load::tally::{Book, Errors};
+use onepoll::load::tally::{Errors, Tally};
 use onepoll::load::{Arrivals, Close, Mode, Plan};
 
 const CONN: Mode = Mode::Conn {
@@ -47,7 +47,7 @@ fn empty(mode: Mode, seconds: f64) -> Report {
     };
     let turns = latencies(2_000, 15_000.0, 1.5);
     let generator = Generator::new(cpu, 1_000_000_000, 0, &turns, &Latencies::new());
-    let mut report = Report::new(&plan, Book::new(&plan), held, 0, generator);
+    let mut report = Report::new(&plan, Tally::new(&plan), held, 0, generator);
     report.elapsed_s = seconds;
     report
 }
