@@ -14,9 +14,11 @@ mod decimal;
 mod digest;
 mod json_header;
 mod line;
+mod ntp;
 mod prefixed;
 mod strftime;
 mod text;
+mod time868;
 
 pub use ascii::{Upper, trim_ascii_white, upper};
 pub use burst::{BURST_BYTES_MAX, Burst, Request, Settle};
@@ -28,9 +30,11 @@ pub use decimal::{Decimal, DecimalLength};
 pub use digest::{Md5, md5_hex};
 pub use json_header::{CommandHeader, ERROR_BYTES_MAX, HEADER_BYTES_MAX, JsonHeader};
 pub use line::{LINE_BYTES_MAX, Line};
+pub use ntp::{NTP_BYTES, Ntp, NtpPacket, NtpTime};
 pub use prefixed::{FRAME_BYTES_MAX, Framed, LENGTH_BYTES, Length, Prefix, Prefixed};
 pub use strftime::{STRFTIME_BYTES_MAX, StrftimeError, strftime};
 pub use text::{Escaped, neutralise};
+pub use time868::Time868;
 
 use thiserror::Error;
 
