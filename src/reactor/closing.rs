@@ -164,7 +164,6 @@ impl<O: Os> Reactor<O> {
         let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| c.is_open()) else {
             return;
         };
-        let options = &self.listeners[usize::from(conn.listener)].options;
         if self.outbox.fate(slot) != Fate::Open {
             if progress || self.deadlines.due(slot) == Moment::NEVER {
                 self.deadlines.set(slot, self.now.after(LEAVING));
@@ -174,7 +173,7 @@ impl<O: Os> Reactor<O> {
             }
             return;
         }
-        match self.services[options.service.0].backlog() {
+        match self.listeners[usize::from(conn.listener)].manner.backlog {
             Backlog::Pause => {
                 if owed >= self.limits.out_pause && conn.input == Input::Waiting {
                     conn.input = Input::Paused(Pause::Owed);

@@ -79,8 +79,9 @@ impl<O: Os> Reactor<O> {
                     }
                 };
                 self.recorder.received();
-                let answerable = is_answerable(from, &options.own_ports)
-                    && self.reply_limiter.may_answer(self.now, from);
+                let answerable = is_answerable(from, &options.own_ports, |port| {
+                    service.may_answer_port(port)
+                }) && self.reply_limiter.may_answer(self.now, from);
                 if !answerable {
                     self.recorder.unanswerable(&options.name, from);
                     continue;
@@ -100,16 +101,22 @@ impl<O: Os> Reactor<O> {
 }
 
 /// Whether an answer to this source can do harm: two servers that answer each other never stop
-/// (CVE-2024-2169), and nobody who asks sits on a well-known port, on port 0, on one of ours, or
-/// at an address that means many or nobody (fault E8).
-fn is_answerable(from: SocketAddr, own_ports: &[u16]) -> bool {
+/// (CVE-2024-2169), and no client has port 0, one of ours, an address that means many or none, or a
+/// well-known port, unless the service knows better (fault E8).
+fn is_answerable(
+    from: SocketAddr,
+    own_ports: &[u16],
+    may_answer_port: impl FnOnce(u16) -> bool,
+) -> bool {
     let port = from.port();
     let ip = from.ip().to_canonical();
     let one = match ip {
         IpAddr::V4(ip) => !ip.is_broadcast() && !ip.is_multicast() && !ip.is_unspecified(),
         IpAddr::V6(ip) => !ip.is_multicast() && !ip.is_unspecified(),
     };
-    one && port >= 1024 && !(own_ports.contains(&port) && ip.is_loopback())
+    one && port != 0
+        && (port >= 1024 || may_answer_port(port))
+        && !(own_ports.contains(&port) && ip.is_loopback())
 }
 
 #[cfg(test)]
@@ -131,7 +138,8 @@ mod tests {
             "[::ffff:127.0.0.1]:9000",
             "[::1]:9000",
         ] {
-            assert!(!is_answerable(source.parse().unwrap(), &[9000]), "{source}");
+            let source = source.parse().unwrap();
+            assert!(!is_answerable(source, &[9000], |_| false), "{source}");
         }
         for source in [
             "127.0.0.1:1024",
@@ -139,7 +147,25 @@ mod tests {
             "[::1]:5000",
             "[fe80::1]:5000",
         ] {
-            assert!(is_answerable(source.parse().unwrap(), &[9000]), "{source}");
+            let source = source.parse().unwrap();
+            assert!(is_answerable(source, &[9000], |_| false), "{source}");
         }
+    }
+
+    #[test]
+    fn fault_e8_a_service_may_answer_a_well_known_port_and_nothing_else_that_is_forbidden() {
+        let ntp = |source: &str| is_answerable(source.parse().unwrap(), &[123], |port| port == 123);
+        assert!(ntp("192.0.2.1:123") && ntp("192.0.2.1:5000"));
+        for source in [
+            "192.0.2.1:7",
+            "127.0.0.1:123",
+            "224.0.1.1:123",
+            "0.0.0.0:123",
+        ] {
+            assert!(!ntp(source), "{source}");
+        }
+        assert!(!is_answerable("192.0.2.1:0".parse().unwrap(), &[], |_| {
+            true
+        }));
     }
 }

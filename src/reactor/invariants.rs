@@ -133,6 +133,9 @@ impl<O: Os> Reactor<O> {
         if owed > 0 && !conn.full && !listed {
             return err("I3: owed something and nobody will send it");
         }
+        if fate == Fate::Open && self.outbox.is_unheard(slot) && !listed {
+            return err("I3: its service waits to hear that nothing is owed");
+        }
         if fate != Fate::Open && !deadline && !listed {
             return err("I4: leaves without a deadline");
         }
@@ -140,8 +143,7 @@ impl<O: Os> Reactor<O> {
             return err("I4: in the middle of a frame without a deadline");
         }
         // I6: nobody is owed, and nobody's input kept, beyond the limits and one helping.
-        let backlog =
-            self.services[self.listeners[usize::from(conn.listener)].options.service.0].backlog();
+        let backlog = self.listeners[usize::from(conn.listener)].manner.backlog;
         let limits = &self.limits;
         match backlog {
             Backlog::Disconnect if owed > limits.chat_hard && fate == Fate::Open && !listed => {

@@ -9,7 +9,7 @@ use super::recorder::Refusal;
 use super::token::{GENERATION_MAX, Source, Token};
 use super::{Reactor, ServiceId};
 use crate::config::limits::EMFILE_RETRY;
-use crate::service::Peer;
+use crate::service::{Manner, Peer};
 use crate::turn::{ConnId, Moment};
 
 /// What a listener serves, and to whom.
@@ -59,6 +59,8 @@ pub(super) struct Listener<L> {
     /// `None` once the server is stopping.
     socket: Option<L>,
     pub(super) options: ListenerOptions,
+    /// Its service's.
+    pub(super) manner: Manner,
     /// Somebody may be waiting: remembered until `accept` says otherwise.
     pending: bool,
     /// No descriptors or no memory: rests until then, or until a connection closes.
@@ -72,9 +74,12 @@ impl<O: Os> Reactor<O> {
         let n = u16::try_from(self.listeners.len()).map_err(|_| io::ErrorKind::QuotaExceeded)?;
         self.os
             .watch_listener(&socket, Token::of(Source::Listener(u32::from(n))))?;
+        let manner = self.services[options.service.0].manner();
+        self.tells_time |= manner.tells_time;
         self.listeners.push(Listener {
             socket: Some(socket),
             options,
+            manner,
             pending: true,
             rests_until: None,
             connections: 0,

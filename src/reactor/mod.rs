@@ -78,6 +78,8 @@ pub struct Reactor<O: Os> {
     wakes: Timers,
 
     services: Vec<Box<dyn Service>>,
+    /// Whether some service tells the time, for which the wall clock is read once a turn.
+    tells_time: bool,
     listeners: Vec<Listener<O::Listener>>,
     answerers: Vec<Box<dyn Datagrams>>,
     datagrams: Vec<Datagram<O::Datagram>>,
@@ -130,6 +132,7 @@ impl<O: Os> Reactor<O> {
             deadlines: Timers::default(),
             wakes: Timers::default(),
             services: Vec::new(),
+            tells_time: false,
             listeners: Vec::new(),
             answerers: Vec::new(),
             datagrams: Vec::new(),
@@ -198,6 +201,9 @@ impl<O: Os> Reactor<O> {
         let Woke { asleep, awake } = self.os.wait(&mut self.seen, until)?;
         self.watch_turn(asleep.since(self.now));
         self.now = self.now.max(awake);
+        if self.tells_time {
+            self.outbox.set_wall(self.os.wall());
+        }
         self.recorder.turn(self.now);
         self.recorder.trace(|| TraceEvent::Woke {
             slept: awake.since(asleep),
@@ -231,12 +237,10 @@ impl<O: Os> Reactor<O> {
         if conn.is_dead() {
             return;
         }
-        let options = &self.listeners[usize::from(conn.listener)].options;
+        let manner = &self.listeners[usize::from(conn.listener)].manner;
         // After the end of input there are no last words: what would find the error is a read, and
         // nobody reads any more.
-        if readiness.error
-            && (conn.incoming.has_ended() || !self.services[options.service.0].reads_after_reset())
-        {
+        if readiness.error && (conn.incoming.has_ended() || !manner.reads_after_reset) {
             return self.close_now(id.slot, Closed::Gone(io::ErrorKind::ConnectionReset));
         }
         if readiness.writable && conn.full {
@@ -359,8 +363,7 @@ impl<O: Os> Reactor<O> {
         let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| c.is_open()) else {
             return;
         };
-        let options = &self.listeners[usize::from(conn.listener)].options;
-        let pauses = self.services[options.service.0].backlog() == Backlog::Pause;
+        let pauses = self.listeners[usize::from(conn.listener)].manner.backlog == Backlog::Pause;
         let unread = conn.carry.as_ref().map_or(0, |carry| carry.len());
         if conn.input != Input::Ended {
             let more = conn.incoming.may_have_more() || conn.unserved || conn.incoming.has_ended();
@@ -499,9 +502,19 @@ impl<O: Os> Reactor<O> {
             self.deliver(slot);
         }
         self.slots = slots;
-        // Services that are told of an empty lane may have spoken again: next time.
-        if !self.outbox.has_dirty() {
-            self.outbox.trim();
+        self.outbox.trim();
+        self.tell_sent();
+    }
+
+    /// Tells services that what they said has left: only now, since what they say then is for the
+    /// next turn, and the arena could never be emptied while a producer speaks in between.
+    ///
+    /// Whoever comes after the arena is full waits for the next turn, too.
+    fn tell_sent(&mut self) {
+        while self.outbox.arena_bytes() <= ARENA_BYTES_MAX
+            && let Some(id) = self.outbox.next_sent()
+        {
+            self.ask_service(id, |service, turn| service.drained(turn));
         }
     }
 
@@ -512,7 +525,6 @@ impl<O: Os> Reactor<O> {
         };
         let id = conn.id(slot);
         let owed = self.outbox.owed(slot);
-        let was_behind = owed > self.outbox.said(slot);
         let os = &mut self.os;
         let sent = match self.outbox.deliver(slot, |bytes| conn.write(os, bytes)) {
             Ok(sent) => sent,
@@ -522,13 +534,10 @@ impl<O: Os> Reactor<O> {
             self.recorder.wrote(id, sent, owed);
         }
         let owed = self.outbox.owed(slot);
-        if owed == 0 {
-            if let Fate::Leaving { why, linger } = self.outbox.fate(slot) {
-                return self.finish(slot, why, linger);
-            }
-            if was_behind {
-                self.ask_service(id, |service, turn| service.drained(turn));
-            }
+        if owed == 0
+            && let Fate::Leaving { why, linger } = self.outbox.fate(slot)
+        {
+            return self.finish(slot, why, linger);
         }
         self.check_backlog(slot, owed, sent > 0);
     }
@@ -536,6 +545,7 @@ impl<O: Os> Reactor<O> {
     fn has_work(&self) -> bool {
         !self.ready.is_empty()
             || self.outbox.has_dirty()
+            || self.outbox.has_sent()
             || !self.dead.is_empty()
             || self.has_pending_accepts()
             || self.has_datagrams()

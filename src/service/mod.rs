@@ -8,6 +8,7 @@ mod command;
 mod discard;
 mod echo;
 mod greeting;
+mod manner;
 mod peer;
 pub mod rehearsal;
 mod sessions;
@@ -20,6 +21,7 @@ pub use command::Command;
 pub use discard::Discard;
 pub use echo::Echo;
 pub use greeting::Greeting;
+pub use manner::{Backlog, Manner};
 pub use peer::Peer;
 pub use sessions::Sessions;
 pub use settling::Settling;
@@ -45,6 +47,9 @@ pub trait Service: Debug {
     fn input(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault>;
 
     /// Everything this connection was owed has left; a producer may go on.
+    ///
+    /// Called after the connection's socket was full, and when the service asked for it with
+    /// [`Turn::tell_when_sent`]; never for a connection that is leaving.
     fn drained(&mut self, _t: &mut Turn<'_>) {}
 
     /// The moment that was asked for with [`Turn::wake_at`] has come.
@@ -78,31 +83,26 @@ pub trait Service: Debug {
     /// What a client is told that cannot be served, in the service's own form.
     fn refusal(&self, _reason: &str, _out: &mut Vec<u8>) {}
 
-    /// What to do about a peer who is owed more and more.
-    fn backlog(&self) -> Backlog {
-        Backlog::Pause
+    /// What the loop has to know of the service besides. It asks once, when a listener opens.
+    fn manner(&self) -> Manner {
+        Manner::ANSWERS
     }
-
-    /// Whether what a client sent just before it reset the connection still counts. Reading it
-    /// costs a system call that most services need not pay, since nobody is left to answer.
-    fn reads_after_reset(&self) -> bool {
-        false
-    }
-}
-
-/// Whose fault it is when a connection is owed too much.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Backlog {
-    /// Its own: it asks faster than it reads, so it is no longer read.
-    Pause,
-    /// That of others, who speak faster than it reads: it is let go.
-    Disconnect,
 }
 
 /// What datagrams mean: like a [`Service`] without connections.
 pub trait Datagrams: Debug {
     /// One datagram, whole.
     fn datagram(&mut self, t: &mut DatagramTurn<'_>, bytes: &[u8]);
+
+    /// Whether a datagram from this port below 1024 may be answered.
+    ///
+    /// By default not: programs that ask have a port of their own above, and two servers that answer
+    /// each other never stop (CVE-2024-2169, fault E8). A service whose protocol has clients on such a
+    /// port says so, if it never answers what is itself an answer. Port 0 is never answered, nor a
+    /// port of this process, whatever is said here.
+    fn may_answer_port(&self, _port: u16) -> bool {
+        false
+    }
 }
 
 /// A datagram service's turn: it may answer the sender, also with an empty datagram, which is

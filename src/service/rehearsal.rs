@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::{Peer, Service};
 use crate::buf::ReadBuf;
@@ -88,6 +88,11 @@ impl<S: Service> Stage<S> {
         id
     }
 
+    /// Sets the wall clock, which stands still until it is set again. At first it is the Unix epoch.
+    pub fn set_wall(&mut self, wall: SystemTime) {
+        self.outbox.set_wall(wall);
+    }
+
     /// A guest sends bytes, which come in one piece.
     pub fn says(&mut self, id: ConnId, bytes: &[u8]) {
         self.guest(id).input.push(bytes);
@@ -124,6 +129,9 @@ impl<S: Service> Stage<S> {
     }
 
     /// What a guest was sent since it was last asked.
+    ///
+    /// Then the service is told that it has left, if it [asked](Turn::tell_when_sent) for that; what
+    /// it says to that is heard the next time.
     pub fn hears(&mut self, id: ConnId) -> Vec<u8> {
         self.collect();
         std::mem::take(&mut self.guest(id).heard)
@@ -260,7 +268,7 @@ impl<S: Service> Stage<S> {
         }
     }
 
-    /// Delivers everything that was said.
+    /// Delivers everything that was said, and tells those services that wait for that.
     fn collect(&mut self) {
         for (id, guest) in &mut self.guests {
             while self.outbox.owed(id.slot) > 0 {
@@ -274,5 +282,46 @@ impl<S: Service> Stage<S> {
         let mut listed = Vec::new();
         self.outbox.take_dirty(&mut listed);
         self.outbox.trim();
+        let sent: Vec<ConnId> = std::iter::from_fn(|| self.outbox.next_sent()).collect();
+        for id in sent {
+            self.turn(id, |service, t| service.drained(t));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Counts how often what it said has left, and tells the time to input.
+    #[derive(Debug)]
+    struct Counts(u8);
+
+    impl Service for Counts {
+        fn input(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
+            input.consume(input.len());
+            let wall = t.wall().duration_since(SystemTime::UNIX_EPOCH);
+            t.reply(&[wall.unwrap_or_default().as_secs() as u8][..]);
+            t.tell_when_sent();
+            Ok(())
+        }
+
+        fn drained(&mut self, t: &mut Turn<'_>) {
+            self.0 += 1;
+            t.reply(&[self.0][..]);
+        }
+    }
+
+    #[test]
+    fn a_service_hears_what_has_left_and_sees_the_wall_clock() {
+        let mut stage = Stage::new(Counts(0));
+        let guest = stage.enters();
+        for (seconds, told) in [(7, 1), (9, 2)] {
+            stage.set_wall(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+            stage.says(guest, b"?");
+            assert_eq!(stage.hears(guest), [seconds as u8]);
+            assert_eq!(stage.hears(guest), [told]);
+            assert_eq!(stage.hears(guest), b"");
+        }
     }
 }

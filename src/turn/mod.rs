@@ -12,6 +12,8 @@ mod id;
 mod moment;
 mod outbox;
 
+use std::time::SystemTime;
+
 use crate::buf::ReadBuf;
 use crate::wire::Encode;
 
@@ -75,6 +77,25 @@ impl<'a> Turn<'a> {
         frame: &E,
     ) {
         self.outbox.say(to, |out| frame.encode(out));
+    }
+
+    /// Wall time, read once a turn, for services that show it or send it.
+    ///
+    /// The loop looks at that clock only if the [manner](crate::service::Manner) of some service says
+    /// that it tells the time; to a service whose manner does not say so, this means nothing. It may
+    /// jump, in both directions; what measures time is [`now`](Turn::now).
+    pub fn wall(&self) -> SystemTime {
+        self.outbox.wall()
+    }
+
+    /// Asks to be told once, by [`drained`](crate::service::Service::drained), when all that this
+    /// connection is owed has left: for a producer that goes on then.
+    ///
+    /// Without it, a service is told only after the connection's socket was full. With it, also when
+    /// everything left in the first write; and if nothing is owed, at the end of the turn. A service
+    /// that asks again without saying anything keeps the loop awake.
+    pub fn tell_when_sent(&mut self) {
+        self.outbox.tell_when_sent(self.id);
     }
 
     /// How many bytes this connection was sent and has not taken.

@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::time::SystemTime;
 
 use super::{Closed, ConnId, Effect, Fate};
 use crate::buf::WriteBuf;
@@ -15,15 +16,40 @@ pub const REPLY_AT_ONCE_BYTES: usize = 4096;
 struct Lane {
     /// 0: nobody is here.
     generation: u32,
-    /// Whether the slot is on the list of those with mail.
-    dirty: bool,
-    /// Whether its service asked not to be given input for now.
-    held: bool,
+    flags: Flags,
     fate: Fate,
     /// The stretch of the arena that was said in this turn, after what is in `kept`.
     said: Stretch,
     /// What a socket did not take; older than `said`.
     kept: Option<Box<WriteBuf>>,
+}
+
+/// What is true of a lane besides: bits of one byte, so that a lane stays small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Flags(u8);
+
+impl Flags {
+    const NONE: Flags = Flags(0);
+    /// The slot is on the list of lanes to look at when the turn ends.
+    const DIRTY: Flags = Flags(1);
+    /// Its service asked not to be given input for now.
+    const HELD: Flags = Flags(1 << 1);
+    /// Its service asked to hear when all that is owed has left.
+    const ASKED: Flags = Flags(1 << 2);
+    /// All that was owed has left, and the slot is on the list of lanes whose service will hear so.
+    const SENT: Flags = Flags(1 << 3);
+
+    fn has(self, flag: Flags) -> bool {
+        self.0 & flag.0 != 0
+    }
+
+    fn set(&mut self, flag: Flags) {
+        self.0 |= flag.0;
+    }
+
+    fn clear(&mut self, flag: Flags) {
+        self.0 &= !flag.0;
+    }
 }
 
 /// Part of the arena. Offsets fit: the arena ends at [`ARENA_BYTES_MAX`] and one frame.
@@ -46,8 +72,7 @@ impl Stretch {
 impl Lane {
     const NOBODY: Lane = Lane {
         generation: 0,
-        dirty: false,
-        held: false,
+        flags: Flags::NONE,
         fate: Fate::Open,
         said: Stretch { start: 0, len: 0 },
         kept: None,
@@ -58,19 +83,47 @@ impl Lane {
     }
 }
 
-/// A lane per connection, who has mail, who leaves and why.
-#[derive(Debug, Default)]
+/// A lane per connection: what it is owed, and whether and why it is leaving.
+#[derive(Debug)]
 pub(crate) struct Outbox {
     lanes: Vec<Lane>,
     arena: Vec<u8>,
     /// Slots with something to send or a wish to leave.
     dirty: Vec<u32>,
+    /// Connections whose service will hear that all they were owed has left.
+    sent: VecDeque<ConnId>,
     effects: VecDeque<(ConnId, Effect)>,
     /// Bytes said to anybody so far, once for each.
     said_in_all: u64,
+    /// Wall time in this turn.
+    wall: SystemTime,
+}
+
+impl Default for Outbox {
+    fn default() -> Outbox {
+        Outbox {
+            lanes: Vec::new(),
+            arena: Vec::new(),
+            dirty: Vec::new(),
+            sent: VecDeque::new(),
+            effects: VecDeque::new(),
+            said_in_all: 0,
+            wall: SystemTime::UNIX_EPOCH,
+        }
+    }
 }
 
 impl Outbox {
+    /// Wall time in this turn, as it was last [set](Outbox::set_wall); the Unix epoch before.
+    pub(crate) fn wall(&self) -> SystemTime {
+        self.wall
+    }
+
+    /// A turn begins, and some service tells the time.
+    pub(crate) fn set_wall(&mut self, wall: SystemTime) {
+        self.wall = wall;
+    }
+
     /// A connection moves in.
     pub(crate) fn open(&mut self, id: ConnId) {
         let slot = id.slot as usize;
@@ -89,11 +142,11 @@ impl Outbox {
         let lane = &mut self.lanes[slot as usize];
         let dropped = lane.owed();
         // The slot may still be on the list; `take_dirty` drops it there, since nobody is here.
-        let dirty = lane.dirty;
-        *lane = Lane {
-            dirty,
-            ..Lane::NOBODY
-        };
+        let was_dirty = lane.flags.has(Flags::DIRTY);
+        *lane = Lane::NOBODY;
+        if was_dirty {
+            lane.flags.set(Flags::DIRTY);
+        }
         dropped
     }
 
@@ -108,7 +161,12 @@ impl Outbox {
     pub(crate) fn set_held(&mut self, id: ConnId, held: bool) -> bool {
         let has = self.has(id);
         if has {
-            self.lanes[id.slot as usize].held = held;
+            let flags = &mut self.lanes[id.slot as usize].flags;
+            if held {
+                flags.set(Flags::HELD);
+            } else {
+                flags.clear(Flags::HELD);
+            }
         }
         has
     }
@@ -149,8 +207,8 @@ impl Outbox {
                     .extend_from_slice(&self.arena[lane.said.range()]);
                 lane.said = said;
             }
-            if !lane.dirty {
-                lane.dirty = true;
+            if !lane.flags.has(Flags::DIRTY) {
+                lane.flags.set(Flags::DIRTY);
                 self.dirty.push(id.slot);
             }
         }
@@ -159,8 +217,8 @@ impl Outbox {
     /// Puts the connection on the list of those to be looked at when the turn ends.
     pub(crate) fn mark_dirty(&mut self, slot: u32) {
         let lane = &mut self.lanes[slot as usize];
-        if !lane.dirty && lane.generation != 0 {
-            lane.dirty = true;
+        if !lane.flags.has(Flags::DIRTY) && lane.generation != 0 {
+            lane.flags.set(Flags::DIRTY);
             self.dirty.push(slot);
         }
     }
@@ -170,7 +228,7 @@ impl Outbox {
         std::mem::swap(&mut self.dirty, into);
         into.retain(|&slot| {
             let lane = &mut self.lanes[slot as usize];
-            lane.dirty = false;
+            lane.flags.clear(Flags::DIRTY);
             lane.generation != 0
         });
     }
@@ -195,11 +253,45 @@ impl Outbox {
     }
 
     pub(crate) fn is_dirty(&self, slot: u32) -> bool {
-        self.lanes[slot as usize].dirty
+        self.lanes[slot as usize].flags.has(Flags::DIRTY)
     }
 
     pub(crate) fn is_held(&self, slot: u32) -> bool {
-        self.lanes[slot as usize].held
+        self.lanes[slot as usize].flags.has(Flags::HELD)
+    }
+
+    /// Its service hears when all that the connection is owed has left.
+    pub(crate) fn tell_when_sent(&mut self, id: ConnId) {
+        if self.has(id) {
+            self.lanes[id.slot as usize].flags.set(Flags::ASKED);
+            // Also when nothing is owed: the end of the turn is when it hears so.
+            self.mark_dirty(id.slot);
+        }
+    }
+
+    /// The next connection whose service is to hear that all it was owed has left.
+    pub(crate) fn next_sent(&mut self) -> Option<ConnId> {
+        while let Some(id) = self.sent.pop_front() {
+            if self.has(id) {
+                let lane = &mut self.lanes[id.slot as usize];
+                lane.flags.clear(Flags::SENT);
+                if lane.fate == Fate::Open {
+                    return Some(id);
+                }
+            }
+        }
+        None
+    }
+
+    /// Whether some service is to hear that all that a connection was owed has left.
+    pub(crate) fn has_sent(&self) -> bool {
+        !self.sent.is_empty()
+    }
+
+    /// For the invariants: whether its service waits to hear of this, though nothing is owed.
+    pub(crate) fn is_unheard(&self, slot: u32) -> bool {
+        let lane = &self.lanes[slot as usize];
+        lane.owed() == 0 && lane.flags.has(Flags::ASKED)
     }
 
     /// From now on the connection leaves, unless it already does: the first reason counts.
@@ -238,6 +330,8 @@ impl Outbox {
                     .get_or_insert_default()
                     .tail()
                     .extend_from_slice(&bytes[n..]);
+            } else if lane.flags.has(Flags::ASKED) {
+                self.mark_sent(slot);
             }
             return Ok(n);
         };
@@ -248,8 +342,24 @@ impl Outbox {
         let n = kept.flush(write)?;
         if kept.is_empty() {
             lane.kept = None;
+            self.mark_sent(slot);
         }
         Ok(n)
+    }
+
+    /// All that the connection was owed has left: its service hears so, unless it has no more to
+    /// say.
+    #[cold]
+    fn mark_sent(&mut self, slot: u32) {
+        let lane = &mut self.lanes[slot as usize];
+        lane.flags.clear(Flags::ASKED);
+        if lane.fate == Fate::Open && !lane.flags.has(Flags::SENT) {
+            lane.flags.set(Flags::SENT);
+            self.sent.push_back(ConnId {
+                slot,
+                generation: lane.generation,
+            });
+        }
     }
 
     /// Counts bytes that are offered from where they lie, and were never in the arena.
@@ -397,5 +507,37 @@ mod tests {
         outbox.mark_left(0);
         outbox.say([id(0, 1)], |out| out.extend_from_slice(b"too late"));
         assert_eq!(outbox.owed(0), 0);
+    }
+
+    #[test]
+    fn who_asked_is_told_once_and_nobody_else() {
+        let mut outbox = Outbox::default();
+        (0..2).for_each(|slot| outbox.open(id(slot, slot + 1)));
+        let (asks, silent) = (id(0, 1), id(1, 2));
+        outbox.say([asks, silent], |out| out.extend_from_slice(b"text"));
+        outbox.tell_when_sent(asks);
+        outbox.tell_when_sent(id(0, 7));
+        assert!(!outbox.has_sent(), "it has not left");
+        (0..2).for_each(|slot| assert_eq!(all(&mut outbox, slot, 99), b"text"));
+        assert_eq!(outbox.next_sent(), Some(asks));
+        assert_eq!(outbox.next_sent(), None);
+        outbox.say([asks], |out| out.extend_from_slice(b"more"));
+        all(&mut outbox, 0, 99);
+        assert_eq!(outbox.next_sent(), None, "it did not ask again");
+    }
+
+    #[test]
+    fn a_lane_that_was_not_taken_at_once_is_told_of_and_one_that_is_gone_is_not() {
+        let mut outbox = Outbox::default();
+        (0..3).for_each(|slot| outbox.open(id(slot, slot + 1)));
+        outbox.say((0..3).map(|slot| id(slot, slot + 1)), |out| {
+            out.extend_from_slice(b"text");
+        });
+        (0..3).for_each(|slot| assert_eq!(all(&mut outbox, slot, 3), b"text"));
+        outbox.shut(0);
+        outbox.open(id(0, 9));
+        outbox.leave(1, Closed::Done, false);
+        assert_eq!(outbox.next_sent(), Some(id(2, 3)));
+        assert_eq!(outbox.next_sent(), None);
     }
 }

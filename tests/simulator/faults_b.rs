@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use onepoll::buf::ReadBuf;
 use onepoll::config::Limits;
-use onepoll::service::{Echo, Service};
+use onepoll::service::{Echo, Manner, Service};
 use onepoll::turn::{Fault, Turn};
 
 use crate::kernel::Found;
@@ -325,8 +325,11 @@ impl Service for Ponders {
         Ok(())
     }
 
-    fn reads_after_reset(&self) -> bool {
-        true
+    fn manner(&self) -> Manner {
+        Manner {
+            reads_after_reset: true,
+            ..Manner::ANSWERS
+        }
     }
 }
 

@@ -28,6 +28,8 @@ use crate::random::Random;
 pub(crate) const MICRO: u64 = 1_000;
 pub(crate) const MILLI: u64 = 1_000_000;
 pub(crate) const SECOND: u64 = 1_000_000_000;
+/// Wall time when a simulation begins, since the Unix epoch.
+pub(crate) const WALL: Duration = Duration::from_secs(1_700_000_000);
 
 /// Turns in a row that may do nothing the kernel hears of: frames that were read together are served
 /// a few a turn, and what is said to somebody who is full is only kept.
@@ -119,6 +121,8 @@ pub(crate) struct Total {
     pub(crate) told: u64,
     pub(crate) calls: u64,
     pub(crate) refused: u64,
+    /// Looks at the wall clock.
+    pub(crate) walls: u64,
 }
 
 /// A listening socket and those who wait there.
@@ -761,7 +765,10 @@ impl Os for SimOs {
     }
 
     fn wall(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000)
+        self.net(|net| {
+            net.total.walls += 1;
+            SystemTime::UNIX_EPOCH + WALL + Duration::from_nanos(net.now)
+        })
     }
 
     fn watch_listener(&mut self, listener: &SimListener, token: Token) -> io::Result<()> {

@@ -23,3 +23,4 @@ mod link;
 mod play;
 mod random;
 mod services;
+mod turns;

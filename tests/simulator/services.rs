@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use onepoll::buf::ReadBuf;
-use onepoll::service::{Backlog, Peer, Service};
+use onepoll::service::{Backlog, Manner, Peer, Service};
 use onepoll::turn::{ChildEvent, Closed, ConnId, Exit, Fault, Job, Output, Turn};
 use onepoll::wire::Line;
 
@@ -135,12 +135,12 @@ impl Service for Crowd {
         t.send_all(others, &b"* gone\n"[..]);
     }
 
-    fn backlog(&self) -> Backlog {
-        Backlog::Disconnect
-    }
-
-    fn reads_after_reset(&self) -> bool {
-        true
+    fn manner(&self) -> Manner {
+        Manner {
+            backlog: Backlog::Disconnect,
+            reads_after_reset: true,
+            ..Manner::ANSWERS
+        }
     }
 }
 

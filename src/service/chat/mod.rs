@@ -32,7 +32,7 @@ use self::member::Member;
 use self::name::Name;
 use self::notice::{ALOUD, Notice, Words};
 use self::room::{RoomKey, Rooms};
-use super::{Backlog, Peer, Service, Sessions, is_http_request};
+use super::{Backlog, Manner, Peer, Service, Sessions, is_http_request};
 use crate::buf::ReadBuf;
 use crate::config;
 use crate::turn::{Closed, ConnId, Fault, Turn};
@@ -329,13 +329,13 @@ impl Service for Chat {
         Notice(format_args!("{reason}")).encode(out);
     }
 
-    fn backlog(&self) -> Backlog {
-        Backlog::Disconnect
-    }
-
-    /// What somebody said before the connection was reset was said.
-    fn reads_after_reset(&self) -> bool {
-        true
+    /// A line that was sent before its connection was reset was sent: the others read it.
+    fn manner(&self) -> Manner {
+        Manner {
+            backlog: Backlog::Disconnect,
+            reads_after_reset: true,
+            ..Manner::ANSWERS
+        }
     }
 }
 

@@ -278,8 +278,9 @@ fn t6_a_refusal_is_a_notice() {
     let mut out = Vec::new();
     stage.service.refusal("too many connections", &mut out);
     assert_eq!(out, b"* too many connections\n");
-    assert_eq!(stage.service.backlog(), Backlog::Disconnect);
-    assert!(stage.service.reads_after_reset());
+    let manner = stage.service.manner();
+    assert_eq!(manner.backlog, Backlog::Disconnect);
+    assert!(manner.reads_after_reset && !manner.tells_time);
 }
 
 #[test]
