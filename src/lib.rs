@@ -16,7 +16,8 @@
 //! 5. [`turn`]: the answer waits in the connection's lane of the outbox,
 //! 6. [`reactor`]: and leaves at the end of the turn.
 //!
-//! Beside that way stand [`config`] (what users write, and what it may ask for), [`socket`] (Python's
+//! Beside that way stand [`config`] (plain values, and how people write them), [`endpoint`] (what is
+//! served where, and for whom), [`socket`] (Python's
 //! socket module, for study), [`client`] (blocking, with one deadline per operation) and, with the
 //! feature `cli`, `load` (the load generator, with a loop of its own) and `cli` (one file per
 //! subcommand).
@@ -61,6 +62,7 @@ pub mod buf;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod endpoint;
 pub mod guide;
 #[cfg(feature = "cli")]
 pub mod load;

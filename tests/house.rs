@@ -17,13 +17,18 @@ const ROOMS: &[(&str, &[&str])] = &[
         "reactor",
         &["adopt", "config", "wire", "buf", "turn", "service"],
     ),
+    (
+        "endpoint",
+        &["config", "wire", "buf", "turn", "service", "reactor"],
+    ),
     ("socket", &["adopt", "config", "wire", "buf"]),
     ("client", &["config", "wire", "buf", "socket"]),
     ("load", &["config", "wire", "buf"]),
     (
         "cli",
         &[
-            "config", "wire", "buf", "turn", "service", "reactor", "socket", "client", "load",
+            "config", "wire", "buf", "turn", "service", "reactor", "endpoint", "socket", "client",
+            "load",
         ],
     ),
 ];

@@ -3,9 +3,9 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use onepoll::config::{self, Limits};
+use onepoll::config::Limits;
 use onepoll::reactor::{DatagramOptions, Epoll, ListenerOptions, Reactor, listen_tcp, open_udp};
-use onepoll::service::{Chat, Echo, Service};
+use onepoll::service::{Chat, Echo, Service, chat};
 use rustix::net::getsockname;
 
 use super::server::Addresses;
@@ -22,7 +22,7 @@ pub(crate) fn run(tell: impl FnOnce(Addresses)) -> io::Result<()> {
 /// A room of people, who may say as much as they like.
 pub(crate) fn run_chat(tell: impl FnOnce(Addresses)) -> io::Result<()> {
     let limits = Limits::default();
-    let chat = Chat::new(&config::Chat::default(), limits.frame);
+    let chat = Chat::new(&chat::Options::default(), limits.frame);
     let mut reactor = reactor(Epoll::new()?.with_signals()?);
     let stream = listen(&mut reactor, Box::new(chat))?;
     tell(Addresses {

@@ -21,8 +21,10 @@ use serde_json::{Value, json};
 
 use super::{Configuration, Outcome, Sources, complain, print};
 use crate::config::{
-    Address, ConfigError, Endpoint, Exposure, PlanError, Planned, Reached, ServiceKind, Transport,
-    UnixAddress, check_private_dir, check_together, command_socket, exposure, plan,
+    Address, ConfigError, Transport, UnixAddress, check_private_dir, command_socket,
+};
+use crate::endpoint::{
+    Endpoint, Exposure, PlanError, Planned, Reached, ServiceKind, check_together, exposure, plan,
 };
 
 /// Say what serve would do, or why it would refuse

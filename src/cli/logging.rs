@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use rustix::stdio::stderr;
 
-use crate::config::LogFormat;
+use crate::endpoint::LogFormat;
 use crate::wire::Escaped;
 
 /// The longest line. A pipe that polls as writable has room for that much (PIPE_BUF, pipe(7)),

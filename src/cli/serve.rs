@@ -17,9 +17,11 @@ use serde_json::json;
 
 use super::{Configuration, Failure, Outcome, Sources, complain, log_level, logging, print};
 use crate::config::{
-    Address, ConfigError, Endpoint, Host, HostPort, Limits, PlanError, Planned, Reached,
-    ServiceKind, UnixAddress, check_together, command_socket, exposure, make_private_dir,
-    parse_duration, plan, raise_descriptor_limit,
+    Address, ConfigError, Host, HostPort, Limits, UnixAddress, command_socket, make_private_dir,
+    parse_duration, raise_descriptor_limit,
+};
+use crate::endpoint::{
+    Endpoint, PlanError, Planned, Reached, ServiceKind, check_together, exposure, plan,
 };
 use crate::reactor::{
     DatagramOptions, Epoll, ListenerOptions, Reactor, begin_to_listen, bind_tcp, bind_unix,

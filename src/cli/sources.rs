@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::Failure;
-use crate::config::{ConfigFile, Endpoint, Limits, Log, command_socket, default_endpoints};
+use crate::config::{Limits, command_socket};
+use crate::endpoint::{ConfigFile, Endpoint, Log, default_endpoints};
 
 /// The arguments that say what is to be served.
 #[derive(Debug, Clone, Default, clap::Args)]

@@ -30,7 +30,7 @@ impl Transport {
         }
     }
 
-    pub(super) const ALL: [Self; 4] = [Self::Tcp, Self::Udp, Self::Unix, Self::Fd];
+    pub(crate) const ALL: [Self; 4] = [Self::Tcp, Self::Udp, Self::Unix, Self::Fd];
 }
 
 impl fmt::Display for Transport {
@@ -54,7 +54,7 @@ pub enum Address {
 
 impl Address {
     /// Reads the part between `://` and `?`, or a file's `address`; not percent-encoded.
-    pub(super) fn parse(transport: Transport, text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(transport: Transport, text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Err(format!("the address is missing; {}", example(transport)));
         }

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::endpoint::ConfigError;
-use super::options::Trouble;
+use super::error::{ConfigError, Trouble};
 use super::text::with;
 
 /// A burst is over when nothing came for this long: longer than a segment takes on a local
@@ -160,7 +159,7 @@ impl Limits {
             .map_err(|trouble| limits_error(trouble.problem))
     }
 
-    pub(super) fn check(&self) -> Result<(), Trouble> {
+    pub(crate) fn check(&self) -> Result<(), Trouble> {
         let sizes = [
             ("read-per-turn", self.read_per_turn),
             ("out-resume", self.out_resume),

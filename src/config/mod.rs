@@ -1,35 +1,27 @@
-//! What is to be served, and within which limits: read, checked, not acted upon.
+//! Plain values, and how people write them: addresses, durations, sizes, options as text, limits.
 //!
-//! This folder knows names, values and rules. It binds nothing, starts nothing and logs nothing;
-//! what it refuses, it refuses before anything else has happened, in one sentence that says where
-//! it stands, what is wrong and what would be right.
+//! This folder knows no service and no socket. What it refuses, it refuses in one sentence that
+//! says where it stands, what is wrong and what would be right.
 
 mod address;
-mod default;
 mod descriptors;
-mod endpoint;
-mod exposure;
-#[cfg(feature = "cli")]
-mod file;
+mod error;
 pub mod limits;
 mod options;
-mod plan;
+mod private;
+mod settle;
 mod text;
 
 pub use address::{Address, Host, HostPort, Transport, UNIX_PATH_BYTES_MAX, UnixAddress};
-pub use default::{
-    check_private_dir, command_socket, command_socket_of, default_endpoints, make_private_dir,
-};
 pub use descriptors::raise_descriptor_limit;
-pub use endpoint::{
-    Auth, Chat, Command, CommandFraming, CommandOutput, Common, ConfigError, Encoding, Endpoint,
-    Greeting, GreetingFraming, ServiceKind, Settle, Upper,
-};
-pub use exposure::{Exposure, Reach, Reached, Refusal, exposure};
-#[cfg(feature = "cli")]
-pub use file::{ConfigFile, Log, LogFormat, LogLevel};
+pub use error::{ConfigError, Trouble};
 pub use limits::Limits;
-pub use plan::{PlanError, Planned, check_together, plan, resolve};
+pub use private::{check_private_dir, command_socket, command_socket_of, make_private_dir};
+pub use settle::Settle;
 pub use text::{format_duration, format_size, parse_duration, parse_size};
+
+pub(crate) use error::meant;
+pub(crate) use options::{Options, Value, keys_of, written};
 #[cfg(feature = "cli")]
-pub(crate) use text::{nearest, percent_decode};
+pub(crate) use text::nearest;
+pub(crate) use text::{PercentEncoded, one_of, percent_decode, quoted, with};

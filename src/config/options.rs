@@ -8,75 +8,17 @@ use std::fmt;
 
 use serde::de::value::StrDeserializer;
 use serde::de::{
-    self, DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess,
+    DeserializeOwned, DeserializeSeed, Deserializer, IntoDeserializer, MapAccess, SeqAccess,
     Visitor,
 };
-use serde::forward_to_deserialize_any;
+use serde::{Serialize, forward_to_deserialize_any};
 
-use super::text::{nearest, one_of, quoted};
-
-/// What is wrong with one option, or with the whole when it has no name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Trouble {
-    /// The option, so that a file can say where it stands.
-    pub(super) option: Option<String>,
-    pub(super) problem: String,
-}
-
-impl Trouble {
-    pub(super) fn new(problem: impl Into<String>) -> Self {
-        Self {
-            option: None,
-            problem: problem.into(),
-        }
-    }
-
-    pub(super) fn of(option: &str, problem: impl Into<String>) -> Self {
-        Self {
-            option: Some(option.into()),
-            problem: problem.into(),
-        }
-    }
-
-    /// `typed` is not among the `known`: names the nearest, and all of them.
-    pub(super) fn unknown(subject: &str, what: &str, typed: &str, known: &[&str]) -> Self {
-        let known_names = match known {
-            [] => "it takes none".into(),
-            known => format!("known: {}", known.join(", ")),
-        };
-        Self::of(
-            typed,
-            format!(
-                "{subject} has no {what} {}{} ({known_names})",
-                quoted(typed),
-                meant(typed, known)
-            ),
-        )
-    }
-}
-
-/// What was probably meant by a name that nobody knows.
-pub(super) fn meant(typed: &str, known: &[&str]) -> String {
-    nearest(typed, known).map_or_else(String::new, |name| format!(", perhaps `{name}` was meant"))
-}
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.problem)
-    }
-}
-
-impl std::error::Error for Trouble {}
-
-impl de::Error for Trouble {
-    fn custom<T: fmt::Display>(problem: T) -> Self {
-        Self::new(problem.to_string())
-    }
-}
+use super::error::{Trouble, meant};
+use super::text::{one_of, quoted};
 
 /// One value as it was written. A URL has text only.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Text(String),
     Bool(bool),
     Integer(i64),
@@ -112,24 +54,24 @@ impl fmt::Display for Value {
 
 /// Options by name, in the order they were first written, each with all its values.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Options(Vec<(String, Vec<Value>)>);
+pub(crate) struct Options(Vec<(String, Vec<Value>)>);
 
 impl Options {
-    pub(super) fn push(&mut self, name: &str, value: Value) {
+    pub(crate) fn push(&mut self, name: &str, value: Value) {
         match self.0.iter_mut().find(|(known, _)| known == name) {
             Some((_, values)) => values.push(value),
             None => self.0.push((name.into(), vec![value])),
         }
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &[Value])> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &[Value])> {
         self.0
             .iter()
             .map(|(name, values)| (name.as_str(), values.as_slice()))
     }
 
     /// Takes out those that are among `names`.
-    pub(super) fn take(&mut self, names: &[&str]) -> Options {
+    pub(crate) fn take(&mut self, names: &[&str]) -> Options {
         Options(
             self.0
                 .extract_if(.., |(name, _)| names.contains(&name.as_str()))
@@ -138,13 +80,13 @@ impl Options {
     }
 
     /// All of them as one `T`; what `T` does not know is an error.
-    pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T, Trouble> {
+    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Trouble> {
         T::deserialize(Table(self))
     }
 }
 
 /// The keys that a struct of options takes, as serde knows them.
-pub(super) fn keys_of<T: DeserializeOwned>() -> &'static [&'static str] {
+pub(crate) fn keys_of<T: DeserializeOwned>() -> &'static [&'static str] {
     struct Keys<'k>(&'k mut &'static [&'static str]);
     impl<'de> Deserializer<'de> for Keys<'_> {
         type Error = Trouble;
@@ -170,6 +112,31 @@ pub(super) fn keys_of<T: DeserializeOwned>() -> &'static [&'static str] {
     // It always fails: the keys are learnt before any value is asked for.
     let _ = T::deserialize(Keys(&mut keys));
     keys
+}
+
+/// The options of one struct that differ from its defaults, as text. Lists give one entry each.
+pub(crate) fn written<T: Serialize + Default>(options: &T) -> Vec<(String, String)> {
+    use serde_json::Value as Json;
+    let fields = |options: &T| match serde_json::to_value(options) {
+        Ok(Json::Object(fields)) => fields,
+        _ => serde_json::Map::new(),
+    };
+    let defaults = fields(&T::default());
+    let text = |value: Json| match value {
+        Json::String(text) => text,
+        other => other.to_string(),
+    };
+    let mut pairs = Vec::new();
+    for (name, value) in fields(options) {
+        match value {
+            value if defaults.get(&name) == Some(&value) => {}
+            Json::Array(values) => {
+                pairs.extend(values.into_iter().map(|value| (name.clone(), text(value))));
+            }
+            value => pairs.push((name, text(value))),
+        }
+    }
+    pairs
 }
 
 /// Options as the fields of a struct.

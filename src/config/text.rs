@@ -151,7 +151,7 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 /// A list of names as a sentence has it: `a, b or c`.
-pub(super) fn one_of(names: &[&str]) -> String {
+pub(crate) fn one_of(names: &[&str]) -> String {
     match names {
         [] => "nothing".into(),
         [only] => (*only).into(),
@@ -160,7 +160,7 @@ pub(super) fn one_of(names: &[&str]) -> String {
 }
 
 /// Text from outside as an error message shows it: on one line, no control characters, bounded.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     const SHOWN_CHARS_MAX: usize = 300;
     let mut shown = String::from("`");
     for c in text.chars().take(SHOWN_CHARS_MAX) {
@@ -215,7 +215,7 @@ fn bad_percent(text: &str) -> String {
 
 /// Shows text so that [`percent_decode`] gives it back, and neither a URL nor a shell's word
 /// breaks on it.
-pub(super) struct PercentEncoded<'t>(pub(super) &'t str);
+pub(crate) struct PercentEncoded<'t>(pub(crate) &'t str);
 
 impl fmt::Display for PercentEncoded<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -232,7 +232,7 @@ impl fmt::Display for PercentEncoded<'_> {
 }
 
 /// What serde's `with` wants for each way of writing: one module a way.
-pub(super) mod with {
+pub(crate) mod with {
     use super::{Duration, fmt};
     use super::{format_duration, format_size, parse_duration, parse_mode, parse_size};
     use serde::de::{Error, Visitor};

@@ -1,8 +1,12 @@
+//! A greeting, and perhaps a reply (T4).
+
+use serde::{Deserialize, Serialize};
+
 use super::Service;
 use super::peer::Peer;
 use super::settling::Settling;
 use crate::buf::ReadBuf;
-use crate::config::{self, GreetingFraming};
+use crate::config::Settle;
 use crate::turn::{Closed, Fault, Turn};
 use crate::wire::{Burst, Encode, Framed};
 
@@ -29,9 +33,36 @@ enum Then {
     Wait(Settling, Vec<u8>),
 }
 
+/// Options of `greeting`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Options {
+    /// Each is sent separately at connect; the option may be repeated.
+    pub greeting: Vec<String>,
+    /// How greetings and reply are framed.
+    pub framing: GreetingFraming,
+    /// Sent after the first burst; asking for a reply means waiting for that burst.
+    pub reply: Option<String>,
+    /// Wait for one burst before closing, also without a reply.
+    pub wait: bool,
+    /// When that burst is over.
+    pub settle: Settle,
+}
+
+/// How greetings are framed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GreetingFraming {
+    /// The bytes alone.
+    #[default]
+    Raw,
+    /// An `i32` length before each.
+    I32,
+}
+
 impl Greeting {
     /// As `options` say.
-    pub fn new(options: &config::Greeting) -> Greeting {
+    pub fn new(options: &Options) -> Greeting {
         let frame = |text: &String| framed(text.as_bytes(), options.framing);
         let then = match &options.reply {
             None if !options.wait => Then::Close,
@@ -113,14 +144,14 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn stage(options: &config::Greeting) -> Stage<Greeting> {
+    fn stage(options: &Options) -> Stage<Greeting> {
         Stage::new(Greeting::new(options))
     }
 
-    fn greets(greetings: &[&str]) -> config::Greeting {
-        config::Greeting {
+    fn greets(greetings: &[&str]) -> Options {
+        Options {
             greeting: greetings.iter().map(ToString::to_string).collect(),
-            ..config::Greeting::default()
+            ..Options::default()
         }
     }
 
@@ -134,7 +165,7 @@ mod tests {
 
     #[test]
     fn t4_two_greetings_framed_by_length() {
-        let mut stage = stage(&config::Greeting {
+        let mut stage = stage(&Options {
             framing: GreetingFraming::I32,
             ..greets(&["hello", ""])
         });
@@ -145,7 +176,7 @@ mod tests {
 
     #[test]
     fn t4_hello_then_one_message_is_read() {
-        let mut stage = stage(&config::Greeting {
+        let mut stage = stage(&Options {
             wait: true,
             ..greets(&["hello"])
         });
@@ -164,9 +195,9 @@ mod tests {
 
     #[test]
     fn t4_hi_is_the_reply_to_the_first_message_however_it_ends() {
-        let options = config::Greeting {
+        let options = Options {
             reply: Some("hi".into()),
-            ..config::Greeting::default()
+            ..Options::default()
         };
         for ending in ["newline", "silence", "half-close"] {
             let mut stage = stage(&options);
@@ -186,10 +217,10 @@ mod tests {
 
     #[test]
     fn t4_the_reply_is_framed_as_the_greetings_are() {
-        let mut stage = stage(&config::Greeting {
+        let mut stage = stage(&Options {
             framing: GreetingFraming::I32,
             reply: Some("hi".into()),
-            ..config::Greeting::default()
+            ..Options::default()
         });
         let guest = stage.enters();
         stage.says(guest, b"hello\n");
@@ -198,7 +229,7 @@ mod tests {
 
     #[test]
     fn fault_a14_a_half_close_with_no_request_ends_the_connection() {
-        let mut stage = stage(&config::Greeting {
+        let mut stage = stage(&Options {
             reply: Some("hi".into()),
             ..greets(&["hello"])
         });
@@ -210,9 +241,9 @@ mod tests {
 
     #[test]
     fn fault_b9_an_endless_burst_is_refused() {
-        let mut stage = stage(&config::Greeting {
+        let mut stage = stage(&Options {
             wait: true,
-            settle: config::Settle::Never,
+            settle: Settle::Never,
             ..greets(&["hello"])
         });
         let guest = stage.enters();

@@ -4,17 +4,17 @@
 //! the clock, threads or other services. It never waits, and it leaves half a frame where it was.
 
 pub mod chat;
-mod command;
+pub mod command;
 mod discard;
 mod echo;
-mod greeting;
+pub mod greeting;
 mod manner;
 mod peer;
 pub mod rehearsal;
 mod sessions;
 mod settling;
 mod time;
-mod upper;
+pub mod upper;
 
 pub use chat::Chat;
 pub use command::Command;

@@ -1,7 +1,11 @@
+//! Upper case (T2, T3, U1).
+
+use serde::{Deserialize, Serialize};
+
 use super::settling::Settling;
 use super::{DatagramTurn, Datagrams, Service};
 use crate::buf::ReadBuf;
-use crate::config;
+use crate::config::Settle;
 use crate::turn::{Closed, Fault, Turn};
 use crate::wire;
 
@@ -15,9 +19,21 @@ pub struct Upper {
     once: Option<Once>,
 }
 
+/// Options of `upper`. A stream endpoint alone has them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Options {
+    /// One burst, one answer, then the server closes.
+    pub once: bool,
+    /// Strip ASCII white space at both ends of the burst; needs `once`.
+    pub strip: bool,
+    /// When a burst is over.
+    pub settle: Settle,
+}
+
 impl Upper {
     /// As `options` say.
-    pub fn new(options: &config::Upper) -> Upper {
+    pub fn new(options: &Options) -> Upper {
         Upper {
             once: options.once.then(|| Once {
                 strip: options.strip,
@@ -98,18 +114,17 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::Settle;
     use crate::service::rehearsal::Stage;
     use crate::wire::WireError;
 
     const MS: Duration = Duration::from_millis(1);
 
-    fn stage(options: config::Upper) -> Stage<Upper> {
+    fn stage(options: Options) -> Stage<Upper> {
         Stage::new(Upper::new(&options))
     }
 
     fn once(settle: Settle) -> Stage<Upper> {
-        stage(config::Upper {
+        stage(Options {
             once: true,
             strip: true,
             settle,
@@ -124,7 +139,7 @@ mod tests {
     fn t2_whole_byte_by_byte_glued_and_half_closed() {
         let text = "hello\negg grüße 你好 \0\x7f".as_bytes();
         let upper = "HELLO\nEGG GRüßE 你好 \0\x7f".as_bytes();
-        let mut stage = stage(config::Upper::default());
+        let mut stage = stage(Options::default());
         let guest = stage.enters();
         stage.says(guest, text);
         assert_eq!(stage.hears(guest), upper);
@@ -141,7 +156,7 @@ mod tests {
 
     #[test]
     fn t2_a_large_piece_is_changed_where_it_lies() {
-        let mut stage = stage(config::Upper::default());
+        let mut stage = stage(Options::default());
         let guest = stage.enters();
         stage.says(guest, &b"x".repeat(65_536));
         assert_eq!(stage.hears(guest), b"X".repeat(65_536));
@@ -204,10 +219,10 @@ mod tests {
     #[test]
     fn fault_a14_a_half_close_with_no_request_ends_the_connection() {
         for options in [
-            config::Upper::default(),
-            config::Upper {
+            Options::default(),
+            Options {
                 once: true,
-                ..config::Upper::default()
+                ..Options::default()
             },
         ] {
             let mut stage = stage(options);
@@ -240,7 +255,7 @@ mod tests {
 
     #[test]
     fn u1_upper_answers_each_datagram_and_the_empty_one_with_an_empty_one() {
-        let mut upper = Upper::new(&config::Upper::default());
+        let mut upper = Upper::new(&Options::default());
         let mut out = b"left over".to_vec();
         for (asked, answered) in [(&b"hi \xff"[..], &b"HI \xff"[..]), (b"", b"")] {
             let mut turn = DatagramTurn::new(

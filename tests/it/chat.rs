@@ -6,9 +6,9 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use onepoll::config::{self, Limits};
+use onepoll::config::Limits;
 use onepoll::reactor::{Epoll, Handle, ListenerOptions, Reactor, listen_tcp};
-use onepoll::service::{Chat, Greeting, Service, Upper};
+use onepoll::service::{Chat, Greeting, Service, Upper, chat, greeting, upper};
 use onepoll::wire::LINE_BYTES_MAX;
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -50,9 +50,9 @@ impl Running {
     }
 
     fn chat(flood: bool) -> Running {
-        let options = config::Chat {
+        let options = chat::Options {
             flood,
-            ..config::Chat::default()
+            ..chat::Options::default()
         };
         Running::new(move || Box::new(Chat::new(&options, LINE_BYTES_MAX)))
     }
@@ -102,10 +102,10 @@ impl Guest {
 
 #[test]
 fn t3_silence_a_half_close_and_a_newline_end_a_burst() {
-    let options = config::Upper {
+    let options = upper::Options {
         once: true,
         strip: true,
-        ..config::Upper::default()
+        ..upper::Options::default()
     };
     let server = Running::new(move || Box::new(Upper::new(&options)));
     for ending in ["", "\n", "half-close"] {
@@ -123,9 +123,9 @@ fn t3_silence_a_half_close_and_a_newline_end_a_burst() {
 
 #[test]
 fn t4_a_greeting_survives_what_the_client_says_on_its_own_account() {
-    let options = config::Greeting {
+    let options = greeting::Options {
         greeting: vec!["sbzz".into(); 3],
-        ..config::Greeting::default()
+        ..greeting::Options::default()
     };
     let server = Running::new(move || Box::new(Greeting::new(&options)));
     let mut guest = server.dial();

@@ -12,11 +12,12 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use onepoll::config::{self, CommandFraming, CommandOutput, Limits};
+use onepoll::config::{Limits, Settle};
 use onepoll::reactor::{
     Counters, Epoll, Handle, ListenerOptions, Reactor, close_on_exec, listen_tcp,
 };
 use onepoll::service::Command;
+use onepoll::service::command::{CommandFraming, CommandOutput, Options};
 use onepoll::wire::{CommandHeader, Decode, JsonHeader};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
@@ -44,7 +45,7 @@ struct Told {
 }
 
 impl Running {
-    fn new(options: config::Command, limits: Limits) -> Running {
+    fn new(options: Options, limits: Limits) -> Running {
         // What cargo lets us inherit is not the server's doing.
         close_on_exec().unwrap();
         let directory = tempfile::tempdir().unwrap();
@@ -146,10 +147,10 @@ impl Drop for Running {
     }
 }
 
-fn options(framing: CommandFraming) -> config::Command {
-    config::Command {
+fn options(framing: CommandFraming) -> Options {
+    Options {
         framing,
-        ..config::Command::default()
+        ..Options::default()
     }
 }
 
@@ -309,9 +310,9 @@ fn c2_acknowledges_between_length_and_output() {
         guest.says("recv_ready").hears("abcdefghijkl");
     }
     let server = Running::new(
-        config::Command {
+        Options {
             ack: Some("go".into()),
-            settle: config::Settle::Never,
+            settle: Settle::Never,
             ..options(CommandFraming::Decimal)
         },
         Limits::default(),
@@ -363,7 +364,7 @@ fn c3_a_half_close_does_not_end_the_command_in_progress() {
 #[test]
 fn fault_f1_endless_output_is_cut_and_its_writer_killed() {
     let server = Running::new(
-        config::Command {
+        Options {
             output: CommandOutput::StderrOrStdout,
             ..options(CommandFraming::I32)
         },
@@ -401,7 +402,7 @@ fn fault_f1_raw_output_waits_for_its_reader() {
 #[test]
 fn fault_f1_whoever_does_not_read_keeps_no_place() {
     let server = Running::new(
-        config::Command {
+        Options {
             timeout: Some(Duration::from_millis(300)),
             ..options(CommandFraming::Raw)
         },
@@ -420,7 +421,7 @@ fn fault_f1_whoever_does_not_read_keeps_no_place() {
 #[test]
 fn fault_f2_what_ignores_the_request_to_end_is_killed() {
     let server = Running::new(
-        config::Command {
+        Options {
             timeout: Some(Duration::from_millis(500)),
             ..options(CommandFraming::Raw)
         },
@@ -437,7 +438,7 @@ fn fault_f2_what_ignores_the_request_to_end_is_killed() {
 #[test]
 fn fault_f2_what_can_clean_up_may() {
     let server = Running::new(
-        config::Command {
+        Options {
             timeout: Some(Duration::from_millis(500)),
             ..options(CommandFraming::Raw)
         },
@@ -454,7 +455,7 @@ fn fault_f2_what_can_clean_up_may() {
 #[test]
 fn fault_f2_whoever_is_left_of_the_group_may_clean_up_too() {
     let server = Running::new(
-        config::Command {
+        Options {
             timeout: Some(Duration::from_millis(500)),
             ..options(CommandFraming::Raw)
         },
@@ -604,7 +605,7 @@ fn fault_f10_how_it_ended_is_told_exactly() {
 #[test]
 fn fault_f10_what_stops_itself_is_killed_at_the_limit() {
     let server = Running::new(
-        config::Command {
+        Options {
             timeout: Some(Duration::from_millis(200)),
             ..options(CommandFraming::Json)
         },

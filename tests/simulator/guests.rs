@@ -1,7 +1,10 @@
 use std::time::Duration;
 
-use onepoll::config::{self, CommandFraming, Limits, Settle};
-use onepoll::service::{Chat, Command, Discard, Echo, Greeting, Upper};
+use onepoll::config::{Limits, Settle};
+use onepoll::service::command::CommandFraming;
+use onepoll::service::{
+    Chat, Command, Discard, Echo, Greeting, Upper, chat, command, greeting, upper,
+};
 
 use crate::clients::{Finale, Manners, Member, MemberProgress, Poster, Progress, Talker};
 use crate::family::{outcome_of, steps_of};
@@ -37,17 +40,17 @@ impl Doors {
         let idle = random
             .once_in(4)
             .then(|| MILLI + random.size(2 * SECOND as usize) as u64);
-        let command = |framing| config::Command {
+        let command = |framing| command::Options {
             framing,
             // Clients here are slower than any settling time, and mean whole lines.
             settle: Settle::Never,
-            ..config::Command::default()
+            ..command::Options::default()
         };
-        let greeting = config::Greeting {
+        let greeting = greeting::Options {
             greeting: vec![GREETING.into()],
-            ..config::Greeting::default()
+            ..greeting::Options::default()
         };
-        let chat = config::Chat {
+        let chat = chat::Options {
             flood: random.once_in(2),
             history: random.below(4) as u32,
         };
@@ -61,7 +64,7 @@ impl Doors {
             }),
             idle,
             discard: play.open(Discard),
-            upper: play.open(Upper::new(&config::Upper::default())),
+            upper: play.open(Upper::new(&upper::Options::default())),
             greeting: play.open(Greeting::new(&greeting)),
             lines: play.open(Lines),
             crowd: play.open(Crowd::default()),

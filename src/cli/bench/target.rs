@@ -5,7 +5,8 @@ use std::str::FromStr;
 use clap::Parser;
 
 use super::ask::Ask;
-use crate::config::{self, nearest, percent_decode};
+use crate::config::{nearest, percent_decode};
+use crate::endpoint;
 use crate::load::Endpoint;
 use crate::wire::Escaped;
 
@@ -58,7 +59,8 @@ impl FromStr for Target {
         }
         // What is left means something to who serves it, so that the URL of `serve` is right here too.
         if !rest.is_empty()
-            && let Err(wrong) = format!("{address}?{}", rest.join("&")).parse::<config::Endpoint>()
+            && let Err(wrong) =
+                format!("{address}?{}", rest.join("&")).parse::<endpoint::Endpoint>()
         {
             let known: Vec<_> = known.iter().map(String::as_str).collect();
             let unknown = rest[0].split('=').next().unwrap_or_default();

@@ -27,6 +27,8 @@ mod room;
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 use self::command::Said;
 use self::member::Member;
 use self::name::Name;
@@ -34,7 +36,7 @@ use self::notice::{ALOUD, Notice, Words};
 use self::room::{RoomKey, Rooms};
 use super::{Backlog, Manner, Peer, Service, Sessions, is_http_request};
 use crate::buf::ReadBuf;
-use crate::config;
+use crate::config::with;
 use crate::turn::{Closed, ConnId, Fault, Turn};
 use crate::wire::Encode;
 
@@ -77,9 +79,20 @@ pub struct Chat {
     letters: usize,
 }
 
+/// Options of `chat`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Options {
+    /// Whether a member who says too much too fast is held back.
+    #[serde(with = "with::on_off")]
+    pub flood: bool,
+    /// How many earlier lines a newcomer is shown; 0: none.
+    pub history: u32,
+}
+
 impl Chat {
     /// As `options` say, with lines of at most `line_bytes_max` bytes.
-    pub fn new(options: &config::Chat, line_bytes_max: usize) -> Chat {
+    pub fn new(options: &Options, line_bytes_max: usize) -> Chat {
         Chat {
             line_bytes_max,
             flood: options.flood,

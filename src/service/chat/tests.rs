@@ -11,10 +11,10 @@ const MS: Duration = Duration::from_millis(1);
 
 /// A chat with these many guests, who have heard who came.
 fn room(guests: usize) -> (Stage<Chat>, Vec<ConnId>) {
-    crowd(&config::Chat::default(), guests)
+    crowd(&Options::default(), guests)
 }
 
-fn crowd(options: &config::Chat, guests: usize) -> (Stage<Chat>, Vec<ConnId>) {
+fn crowd(options: &Options, guests: usize) -> (Stage<Chat>, Vec<ConnId>) {
     let mut stage = Stage::new(Chat::new(options, LINE_BYTES_MAX));
     let ids: Vec<_> = (0..guests).map(|_| stage.enters()).collect();
     for &id in &ids {
@@ -223,9 +223,9 @@ fn t6_unknown_commands_are_answered_and_a_doubled_slash_is_said() {
 
 #[test]
 fn t6_history_is_told_to_newcomers_of_a_room() {
-    let options = config::Chat {
+    let options = Options {
         history: 2,
-        ..config::Chat::default()
+        ..Options::default()
     };
     let (mut stage, ids) = crowd(&options, 1);
     stage.says(ids[0], b"one\ntwo\nthree\n/msg guest-1 private\n");
@@ -245,9 +245,9 @@ fn t6_history_is_told_to_newcomers_of_a_room() {
 
 #[test]
 fn t6_flood_holds_the_speaker_and_loses_nothing() {
-    let options = config::Chat {
+    let options = Options {
         flood: true,
-        ..config::Chat::default()
+        ..Options::default()
     };
     let (mut stage, ids) = crowd(&options, 2);
     let lines: String = (0..50).map(|n| format!("{n}\n")).collect();
@@ -514,7 +514,7 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
 const SPEAKERS: usize = 4;
 
 /// What everybody hears if each line comes whole.
-fn heard_whole(options: &config::Chat, script: &[(usize, Vec<u8>)]) -> Vec<String> {
+fn heard_whole(options: &Options, script: &[(usize, Vec<u8>)]) -> Vec<String> {
     let (mut stage, ids) = crowd(options, SPEAKERS);
     for (who, line) in script {
         stage.says(ids[*who], line);
@@ -531,7 +531,7 @@ proptest! {
         cuts in prop::collection::vec(any::<Index>(), 200),
         history in 0u32..4,
     ) {
-        let options = config::Chat { history, ..config::Chat::default() };
+        let options = Options { history, ..Options::default() };
         let (mut stage, ids) = crowd(&options, SPEAKERS);
         let mut cuts = cuts.iter().cycle();
         let mut cut = |len: usize| cuts.next().unwrap().index(len + 1);
@@ -567,7 +567,7 @@ proptest! {
     fn i11_everybody_hears_a_part_of_one_order(
         script in prop::collection::vec((0..SPEAKERS, prop::bool::weighted(0.2)), 0..60),
     ) {
-        let (mut stage, ids) = crowd(&config::Chat::default(), SPEAKERS);
+        let (mut stage, ids) = crowd(&Options::default(), SPEAKERS);
         let mut rooms = [0; SPEAKERS];
         let mut expected = vec![Vec::new(); SPEAKERS];
         for (n, &(who, moves)) in script.iter().enumerate() {
@@ -623,7 +623,7 @@ proptest! {
 
 #[test]
 fn fault_a7_a_line_that_many_hear_of_is_not_one_of_many_small_ones() {
-    let (mut stage, ids) = crowd(&config::Chat::default(), 500);
+    let (mut stage, ids) = crowd(&Options::default(), 500);
     let greedy = ids[0];
     let mut input = ReadBuf::default();
     let renames: Vec<u8> = (0..100)

@@ -1,4 +1,4 @@
-use crate::config::CommandFraming;
+use super::options::CommandFraming;
 use crate::turn::Turn;
 use crate::wire::{CommandHeader, Decimal, Encode, Framed};
 

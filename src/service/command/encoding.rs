@@ -2,7 +2,7 @@ use std::borrow::Cow;
 
 use encoding_rs::{EncoderResult, GBK};
 
-use crate::config::Encoding;
+use super::options::Encoding;
 
 /// What stands for a character that GBK lacks, as Python's `encode("gbk", "replace")` has it.
 const LACKING: u8 = b'?';

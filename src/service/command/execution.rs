@@ -2,9 +2,10 @@ use std::mem::take;
 
 use super::answer::{Answer, notice};
 use super::encoding::Encoder;
+use super::options::CommandOutput;
 use super::terms::Terms;
+use crate::config::format_duration;
 use crate::config::limits::COMMAND_KILL_GRACE;
-use crate::config::{CommandOutput, format_duration};
 use crate::turn::{Exit, Moment, Output, Severity, Turn};
 
 /// One command, from its request to its end.

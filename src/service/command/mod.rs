@@ -24,6 +24,7 @@
 mod answer;
 mod encoding;
 mod execution;
+mod options;
 mod session;
 mod terms;
 #[cfg(test)]
@@ -35,18 +36,20 @@ use self::session::{Last, Phase, Session};
 use self::terms::Terms;
 use super::{Peer, Service, Sessions, Settling, is_http_request};
 use crate::buf::ReadBuf;
-use crate::config;
 use crate::config::{Limits, Settle};
 use crate::turn::{ChildEvent, Closed, Fault, Job, Severity, Turn};
+
+pub use self::options::{CommandFraming, CommandOutput, Encoding, Options};
 
 /// A shell for remote commands (C1 to C4): one after another per connection, in order.
 ///
 /// ```
-/// use onepoll::config::{self, CommandFraming, Limits};
+/// use onepoll::config::Limits;
 /// use onepoll::turn::{ChildEvent, Exit, Output};
+/// use onepoll::service::command::{CommandFraming, Options};
 /// use onepoll::service::{Command, rehearsal::Stage};
 ///
-/// let options = config::Command { framing: CommandFraming::I32, ..config::Command::default() };
+/// let options = Options { framing: CommandFraming::I32, ..Options::default() };
 /// let mut stage = Stage::new(Command::new(&options, &Limits::default()));
 /// let guest = stage.enters();
 /// stage.says(guest, b"echo hi\n");
@@ -65,7 +68,7 @@ pub struct Command {
 
 impl Command {
     /// The service of an endpoint with these options; what they leave open, the limits say.
-    pub fn new(options: &config::Command, limits: &Limits) -> Command {
+    pub fn new(options: &Options, limits: &Limits) -> Command {
         let terms = Terms::new(options, limits);
         Command {
             settling: Settling::new(terms.settle),

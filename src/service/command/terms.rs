@@ -1,9 +1,8 @@
 use std::time::Duration;
 
-use crate::config;
-use crate::config::Limits;
+use super::options::{CommandFraming, CommandOutput, Encoding, Options};
 use crate::config::limits::COMMAND_OUTPUT_BYTES_MAX;
-use crate::config::{CommandFraming, CommandOutput, Encoding, Settle};
+use crate::config::{Limits, Settle};
 
 /// What is kept free below the largest `i32` for the line that says that output was cut.
 const NOTICE_BYTES_MAX: usize = 256;
@@ -23,7 +22,7 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    pub(super) fn new(options: &config::Command, limits: &Limits) -> Terms {
+    pub(super) fn new(options: &Options, limits: &Limits) -> Terms {
         let max_output = options.max_output.unwrap_or(limits.command_output);
         Terms {
             framing: options.framing,

@@ -2,7 +2,6 @@ use std::io;
 use std::time::Duration;
 
 use super::*;
-use crate::config::{CommandFraming, CommandOutput, Encoding};
 use crate::service::rehearsal::Stage;
 use crate::turn::{ConnId, Exit, Output};
 use crate::wire::{CommandHeader, Decode, JsonHeader};
@@ -17,7 +16,7 @@ struct Shell {
 }
 
 impl Shell {
-    fn new(options: &config::Command) -> Shell {
+    fn new(options: &Options) -> Shell {
         let mut stage = Stage::new(Command::new(options, &Limits::default()));
         let guest = stage.enters();
         Shell { stage, guest }
@@ -119,15 +118,15 @@ impl Shell {
     }
 }
 
-fn options(framing: CommandFraming) -> config::Command {
-    config::Command {
+fn options(framing: CommandFraming) -> Options {
+    Options {
         framing,
-        ..config::Command::default()
+        ..Options::default()
     }
 }
 
 fn acked_by(word: &str) -> Shell {
-    Shell::new(&config::Command {
+    Shell::new(&Options {
         ack: Some(word.into()),
         ..options(CommandFraming::Decimal)
     })
@@ -276,7 +275,7 @@ fn c2_an_acknowledgement_sent_ahead_counts() {
 #[test]
 fn c2_an_output_that_nobody_acknowledges_is_not_kept_for_ever() {
     for said in [&b""[..], b"go"] {
-        let mut shell = Shell::new(&config::Command {
+        let mut shell = Shell::new(&Options {
             settle: Settle::Never,
             ..options(CommandFraming::Decimal)
         });
@@ -401,7 +400,7 @@ fn c3_what_comes_while_a_command_runs_waits_its_turn() {
 
 #[test]
 fn c1_settle_zero_takes_what_one_read_returned_and_never_needs_a_newline() {
-    let settling = |settle| config::Command {
+    let settling = |settle| Options {
         settle,
         ..options(CommandFraming::Raw)
     };
@@ -427,7 +426,7 @@ fn c1_settle_zero_takes_what_one_read_returned_and_never_needs_a_newline() {
 
 #[test]
 fn c1_c3_standard_error_may_replace_standard_output() {
-    let either = |framing| config::Command {
+    let either = |framing| Options {
         output: CommandOutput::StderrOrStdout,
         ..options(framing)
     };
@@ -458,7 +457,7 @@ fn c1_c3_standard_error_may_replace_standard_output() {
 
 #[test]
 fn c1_c3_gbk_goes_both_ways() {
-    let gbk = |framing| config::Command {
+    let gbk = |framing| Options {
         encoding: Encoding::Gbk,
         ..options(framing)
     };
@@ -490,7 +489,7 @@ fn c1_c3_gbk_goes_both_ways() {
 
 #[test]
 fn fault_f1_output_is_cut_and_the_command_killed() {
-    let mut shell = Shell::new(&config::Command {
+    let mut shell = Shell::new(&Options {
         max_output: Some(10),
         ..options(CommandFraming::I32)
     });
@@ -521,7 +520,7 @@ fn fault_f1_output_is_cut_and_the_command_killed() {
 
 #[test]
 fn fault_f1_c4_says_how_a_cut_command_ended() {
-    let mut shell = Shell::new(&config::Command {
+    let mut shell = Shell::new(&Options {
         max_output: Some(2),
         ..options(CommandFraming::Json)
     });
@@ -533,7 +532,7 @@ fn fault_f1_c4_says_how_a_cut_command_ended() {
 
 #[test]
 fn fault_f1_c1_collects_standard_error_no_further_than_others_do() {
-    let mut shell = Shell::new(&config::Command {
+    let mut shell = Shell::new(&Options {
         max_output: Some(4),
         ..options(CommandFraming::Raw)
     });
@@ -571,7 +570,7 @@ fn fault_f2_a_command_that_takes_too_long_is_asked_and_then_forced() {
 
 #[test]
 fn fault_f2_c1_keeps_what_it_has_told() {
-    let mut shell = Shell::new(&config::Command {
+    let mut shell = Shell::new(&Options {
         timeout: Some(250 * MS),
         ..options(CommandFraming::Raw)
     });

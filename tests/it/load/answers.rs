@@ -7,9 +7,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use onepoll::config::{self, CommandFraming, Limits};
+use onepoll::config::Limits;
 use onepoll::load::{self, Amount, Close, Expect, Framing, Mode, Plan, Report};
 use onepoll::reactor::{Epoll, Handle, ListenerOptions, Reactor, close_on_exec, listen_tcp};
+use onepoll::service::command::{CommandFraming, Options};
 use onepoll::wire::{CommandHeader, Encode};
 
 const RST: Mode = Mode::Conn {
@@ -284,7 +285,7 @@ fn c2_a_length_is_acknowledged_before_its_output() {
 }
 
 /// Our own command server on a thread; it stops when the handle says so.
-fn our_server(options: config::Command) -> (SocketAddr, Handle) {
+fn our_server(options: Options) -> (SocketAddr, Handle) {
     let (tell, told) = mpsc::channel();
     thread::spawn(move || {
         close_on_exec().unwrap();
@@ -359,10 +360,10 @@ fn our_own_server_is_asked_in_every_framing() {
             "echo hi\n",
         ),
     ] {
-        let (address, handle) = our_server(config::Command {
+        let (address, handle) = our_server(Options {
             framing,
             ack: ack.map(str::to_owned),
-            ..config::Command::default()
+            ..Options::default()
         });
         let mut plan = Plan::new(address.to_string().parse().unwrap(), Mode::Exec);
         plan.text = Some(line.as_bytes().to_vec());

@@ -10,10 +10,11 @@ use std::net::{SocketAddr, ToSocketAddrs};
 
 use thiserror::Error;
 
-use super::address::{Address, Host, HostPort, Transport};
-use super::endpoint::{ConfigError, Endpoint};
+use super::Endpoint;
 use super::exposure::{Exposure, Reach, Reached, exposure};
-use super::limits::Limits;
+use crate::config::ConfigError;
+use crate::config::Limits;
+use crate::config::{Address, Host, HostPort, Transport};
 
 /// An endpoint that may be served, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]

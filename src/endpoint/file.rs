@@ -13,9 +13,10 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::endpoint::{ConfigError, Endpoint};
-use super::limits::Limits;
-use super::options::{Options, Trouble, Value};
+use super::Endpoint;
+use crate::config::ConfigError;
+use crate::config::Limits;
+use crate::config::{Options, Trouble, Value};
 
 /// What a configuration file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -238,8 +239,8 @@ fn read_value(name: &str, value: &DeValue<'_>) -> Result<Value, Trouble> {
 
 fn known_keys(table: &str, options: &Options) -> Result<(), Trouble> {
     let known = match table {
-        "log" => super::options::keys_of::<Log>(),
-        _ => super::options::keys_of::<Limits>(),
+        "log" => crate::config::keys_of::<Log>(),
+        _ => crate::config::keys_of::<Limits>(),
     };
     match options.iter().find(|(name, _)| !known.contains(name)) {
         Some((name, _)) => Err(Trouble::unknown(

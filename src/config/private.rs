@@ -1,41 +1,14 @@
-//! What `onepoll serve` serves when nothing was asked for, and where its private socket lives.
+//! Where the private command socket lives, and the rules of its directory.
 //!
-//! Knows the table and the rules of the directory; making the socket is the server's business.
+//! Here, and not with the endpoints, since clients look there too.
 
 use std::ffi::OsStr;
 use std::fs::DirBuilder;
 use std::io;
-use std::net::Ipv4Addr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use super::address::{Address, Host, HostPort, UNIX_PATH_BYTES_MAX, UnixAddress};
-use super::endpoint::{Command, Endpoint, ServiceKind, Upper};
-
-/// The default table: on 127.0.0.1, and commands on a private Unix socket at `command_socket`.
-///
-/// Of these, what cannot be bound is reported and skipped.
-pub fn default_endpoints(command_socket: &Path) -> Vec<Endpoint> {
-    let at = |port| HostPort {
-        host: Host::Ip(Ipv4Addr::LOCALHOST.into()),
-        port,
-    };
-    let upper = || ServiceKind::Upper(Upper::default());
-    vec![
-        Endpoint::new(ServiceKind::Echo, Address::Tcp(at(9000))),
-        Endpoint::new(ServiceKind::Time, Address::Udp(at(9000))),
-        Endpoint::new(
-            ServiceKind::Chat(super::Chat::default()),
-            Address::Tcp(at(9001)),
-        ),
-        Endpoint::new(upper(), Address::Tcp(at(9999))),
-        Endpoint::new(upper(), Address::Udp(at(9999))),
-        Endpoint::new(
-            ServiceKind::Command(Command::default()),
-            Address::Unix(UnixAddress::Path(command_socket.into())),
-        ),
-    ]
-}
+use super::address::UNIX_PATH_BYTES_MAX;
 
 /// Where the private command socket of this process' user lives: [`command_socket_of`] with
 /// `$XDG_RUNTIME_DIR` and the effective user.
@@ -85,41 +58,8 @@ pub fn check_private_dir(dir: &Path, uid: u32) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Reached, exposure};
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
-
-    #[test]
-    fn the_default_table_is_the_manuals() {
-        let urls: Vec<String> = default_endpoints(Path::new("/run/user/7/onepoll/command.sock"))
-            .iter()
-            .inspect(|endpoint| assert_eq!(endpoint.validate(), Ok(())))
-            .map(Endpoint::to_string)
-            .collect();
-        assert_eq!(
-            urls,
-            [
-                "echo://127.0.0.1:9000",
-                "time://127.0.0.1:9000",
-                "chat://127.0.0.1:9001",
-                "upper://127.0.0.1:9999",
-                "upper+udp://127.0.0.1:9999",
-                "command+unix:///run/user/7/onepoll/command.sock",
-            ]
-        );
-    }
-
-    #[test]
-    fn the_default_table_is_allowed_for_root_too() {
-        for endpoint in default_endpoints(Path::new("/a")) {
-            let at = match endpoint.address {
-                Address::Unix(_) => Reached::Unix,
-                _ => Reached::Inet((Ipv4Addr::LOCALHOST, 1).into()),
-            };
-            let allowed = exposure(&endpoint, at, true).unwrap();
-            assert_eq!(allowed.warning, None);
-        }
-    }
 
     #[test]
     fn the_command_socket_has_a_place_without_a_runtime_directory() {

@@ -7,40 +7,33 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use thiserror::Error;
+use crate::config::limits::{CHAT_HISTORY_LINES_MAX, COMMAND_OUTPUT_BYTES_MAX};
+use crate::config::{
+    Address, ConfigError, Options, PercentEncoded, Transport, Trouble, Value, keys_of, meant,
+    one_of, percent_decode, quoted, written,
+};
+use crate::service::command::CommandFraming;
+use crate::service::{chat, command, greeting, upper};
 
-use super::address::{Address, Transport};
-use super::limits::{CHAT_HISTORY_LINES_MAX, COMMAND_OUTPUT_BYTES_MAX, SETTLE};
-use super::options::{Options, Trouble, Value, keys_of, meant};
-use super::text::{self, PercentEncoded, percent_decode, quoted};
+mod common;
+mod default;
+mod exposure;
+#[cfg(feature = "cli")]
+mod file;
+mod plan;
 
-/// What was written cannot be served. One sentence: where, what, and what would be right.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{place}: {problem}")]
-pub struct ConfigError {
-    /// The endpoint as it was written, or the file with line and column.
-    pub place: String,
-    /// What is wrong, and what would be right.
-    pub problem: String,
-}
-
-impl ConfigError {
-    /// An error about `endpoint` as a whole.
-    pub fn at(endpoint: &Endpoint, problem: impl Into<String>) -> Self {
-        Self {
-            place: format!("endpoint {}", quoted(&endpoint.to_string())),
-            problem: problem.into(),
-        }
-    }
-}
+pub use common::{Auth, Common};
+pub use default::default_endpoints;
+pub use exposure::{Exposure, Reach, Reached, Refusal, exposure};
+#[cfg(feature = "cli")]
+pub use file::{ConfigFile, Log, LogFormat, LogLevel};
+pub use plan::{PlanError, Planned, check_together, plan, resolve};
 
 /// What is served where.
 ///
 /// ```
-/// use onepoll::config::{Endpoint, ServiceKind};
+/// use onepoll::endpoint::{Endpoint, ServiceKind};
 ///
 /// let endpoint: Endpoint = "upper://127.0.0.1:9999?once=true&settle=5ms".parse()?;
 /// assert!(matches!(&endpoint.service, ServiceKind::Upper(upper) if upper.once));
@@ -68,201 +61,15 @@ pub enum ServiceKind {
     /// Nothing back (T0).
     Discard,
     /// ASCII letters in upper case (T2, T3, U1).
-    Upper(Upper),
+    Upper(upper::Options),
     /// A greeting, and perhaps a reply (T4).
-    Greeting(Greeting),
+    Greeting(greeting::Options),
     /// A room of people (T6).
-    Chat(Chat),
+    Chat(chat::Options),
     /// A shell for remote commands (C1 to C4).
-    Command(Command),
+    Command(command::Options),
     /// The local time, formatted (U2).
     Time,
-}
-
-/// When a burst (a request without length or newline) is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settle {
-    /// When nothing more came for this long; zero: with whatever one read returned.
-    After(Duration),
-    /// Never by waiting: a newline or the half-close is needed.
-    Never,
-}
-
-impl Default for Settle {
-    fn default() -> Self {
-        Self::After(SETTLE)
-    }
-}
-
-impl FromStr for Settle {
-    type Err = String;
-    fn from_str(written: &str) -> Result<Self, String> {
-        match written {
-            "never" => Ok(Self::Never),
-            _ => text::parse_duration(written)
-                .map(Self::After)
-                .map_err(|wrong| format!("{wrong}; or `never`")),
-        }
-    }
-}
-
-impl fmt::Display for Settle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Never => f.write_str("never"),
-            Self::After(duration) => f.write_str(&text::format_duration(*duration)),
-        }
-    }
-}
-
-impl Serialize for Settle {
-    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Settle {
-    fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        text::with::by_text(d, str::parse)
-    }
-}
-
-/// Options of `upper`. A stream endpoint alone has them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Upper {
-    /// One burst, one answer, then the server closes.
-    pub once: bool,
-    /// Strip ASCII white space at both ends of the burst; needs `once`.
-    pub strip: bool,
-    /// When a burst is over.
-    pub settle: Settle,
-}
-
-/// Options of `greeting`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Greeting {
-    /// Each is sent separately at connect; the option may be repeated.
-    pub greeting: Vec<String>,
-    /// How greetings and reply are framed.
-    pub framing: GreetingFraming,
-    /// Sent after the first burst; asking for a reply means waiting for that burst.
-    pub reply: Option<String>,
-    /// Wait for one burst before closing, also without a reply.
-    pub wait: bool,
-    /// When that burst is over.
-    pub settle: Settle,
-}
-
-/// How greetings are framed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum GreetingFraming {
-    /// The bytes alone.
-    #[default]
-    Raw,
-    /// An `i32` length before each.
-    I32,
-}
-
-/// Options of `chat`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Chat {
-    /// Whether a member who says too much too fast is held back.
-    #[serde(with = "text::with::on_off")]
-    pub flood: bool,
-    /// How many earlier lines a newcomer is shown; 0: none.
-    pub history: u32,
-}
-
-/// Options of `command`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Command {
-    /// How the answer is framed.
-    pub framing: CommandFraming,
-    /// The one word that releases the output of `decimal` framing; without it any burst does.
-    pub ack: Option<String>,
-    /// Which of the two outputs is the answer.
-    pub output: CommandOutput,
-    /// How the request is encoded.
-    pub encoding: Encoding,
-    /// When a request without a newline is over.
-    pub settle: Settle,
-    /// Wall time a command may take; absent: the `command-timeout` of the limits.
-    #[serde(with = "text::with::some_time_or_absent")]
-    pub timeout: Option<Duration>,
-    /// Bytes of output that are collected; absent: the `command-output` of the limits.
-    #[serde(with = "text::with::size_or_absent")]
-    pub max_output: Option<usize>,
-}
-
-/// How a command's answer is framed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum CommandFraming {
-    /// Output as it comes (C1).
-    Raw,
-    /// A decimal length, an acknowledgement, the output (C2).
-    Decimal,
-    /// An `i32` length, the output (C3).
-    I32,
-    /// An `i32` length, a JSON header, the output (C4).
-    #[default]
-    Json,
-}
-
-/// Which of a command's outputs is the answer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum CommandOutput {
-    /// Standard output, then standard error.
-    #[default]
-    Both,
-    /// Standard error if there is any, else standard output.
-    StderrOrStdout,
-}
-
-/// How a command line is encoded.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Encoding {
-    /// UTF-8.
-    #[default]
-    #[serde(rename = "utf-8")]
-    Utf8,
-    /// GBK.
-    Gbk,
-}
-
-/// Options that do not depend on the service.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Common {
-    /// A connection that says nothing for this long is closed; absent (`off`): never.
-    #[serde(with = "text::with::some_time_or_off")]
-    pub idle_timeout: Option<Duration>,
-    /// Connections this endpoint takes at once; absent: what the total allows.
-    pub max_connections: Option<u32>,
-    /// Serve off loopback without a secret.
-    pub open: bool,
-    /// How a connection proves who it is; absent: not said, which `command` over TCP refuses.
-    pub auth: Option<Auth>,
-    /// The mode of a Unix socket's file; absent: 0600.
-    #[serde(with = "text::with::mode_or_absent")]
-    pub mode: Option<u32>,
-    /// Whether a Unix socket serves other users of this machine too.
-    pub any_user: bool,
-}
-
-/// How a connection proves who it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Auth {
-    /// Not at all, and that was asked for.
-    None,
 }
 
 /// Names that are spoken for and do nothing yet: an option (with one value, or any), and why.
@@ -347,10 +154,10 @@ fn transports(service: &str) -> &'static [Transport] {
 
 fn keys(service: &str) -> &'static [&'static str] {
     match service {
-        "upper" => keys_of::<Upper>(),
-        "greeting" => keys_of::<Greeting>(),
-        "chat" => keys_of::<Chat>(),
-        "command" => keys_of::<Command>(),
+        "upper" => keys_of::<upper::Options>(),
+        "greeting" => keys_of::<greeting::Options>(),
+        "chat" => keys_of::<chat::Options>(),
+        "command" => keys_of::<command::Options>(),
         _ => &[],
     }
 }
@@ -370,31 +177,6 @@ fn unknown_service(name: &str) -> Trouble {
         )
     };
     Trouble::of("service", problem)
-}
-
-/// The options of one struct that differ from its defaults, as text. Lists give one entry each.
-fn written<T: Serialize + Default>(options: &T) -> Vec<(String, String)> {
-    use serde_json::Value as Json;
-    let fields = |options: &T| match serde_json::to_value(options) {
-        Ok(Json::Object(fields)) => fields,
-        _ => serde_json::Map::new(),
-    };
-    let defaults = fields(&T::default());
-    let text = |value: Json| match value {
-        Json::String(text) => text,
-        other => other.to_string(),
-    };
-    let mut pairs = Vec::new();
-    for (name, value) in fields(options) {
-        match value {
-            value if defaults.get(&name) == Some(&value) => {}
-            Json::Array(values) => {
-                pairs.extend(values.into_iter().map(|value| (name.clone(), text(value))));
-            }
-            value => pairs.push((name, text(value))),
-        }
-    }
-    pairs
 }
 
 impl Endpoint {
@@ -605,7 +387,7 @@ fn known(
     } else {
         of(format!(
             "option `{option}` belongs to {}, not to `{service}` (which takes: {})",
-            text::one_of(&whose),
+            one_of(&whose),
             all.join(", ")
         ))
     }
@@ -665,7 +447,11 @@ impl fmt::Display for Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Host, HostPort, UnixAddress};
+    use std::time::Duration;
+
+    use crate::config::{Host, HostPort, Settle, UnixAddress};
+    use crate::service::command::{CommandOutput, Encoding};
+    use crate::service::greeting::GreetingFraming;
     use proptest::prelude::*;
 
     fn endpoint(url: &str) -> Endpoint {
@@ -705,18 +491,18 @@ mod tests {
         );
         assert_eq!(
             endpoint("greeting://127.0.0.1:8898?greeting=hello&reply=hi").service,
-            ServiceKind::Greeting(Greeting {
+            ServiceKind::Greeting(greeting::Options {
                 greeting: vec!["hello".into()],
                 reply: Some("hi".into()),
-                ..Greeting::default()
+                ..greeting::Options::default()
             })
         );
         assert_eq!(
             endpoint("upper://127.0.0.1:9999?once=true&strip=true").service,
-            ServiceKind::Upper(Upper {
+            ServiceKind::Upper(upper::Options {
                 once: true,
                 strip: true,
-                ..Upper::default()
+                ..upper::Options::default()
             })
         );
         assert_eq!(endpoint("chat+fd://3").address, Address::Fd(3));
@@ -739,7 +525,7 @@ mod tests {
         );
         assert_eq!(
             all.service,
-            ServiceKind::Command(Command {
+            ServiceKind::Command(command::Options {
                 framing: CommandFraming::Decimal,
                 ack: Some("recv_ready".into()),
                 output: CommandOutput::StderrOrStdout,
@@ -764,7 +550,7 @@ mod tests {
             endpoint("chat+unix:///a?flood=on&history=50&mode=0660&any-user=true&idle-timeout=off");
         assert_eq!(
             chat.service,
-            ServiceKind::Chat(Chat {
+            ServiceKind::Chat(chat::Options {
                 flood: true,
                 history: 50
             })
@@ -776,7 +562,7 @@ mod tests {
         );
         assert_eq!(
             greeting.service,
-            ServiceKind::Greeting(Greeting {
+            ServiceKind::Greeting(greeting::Options {
                 greeting: vec!["a b&".into(), "你".into()],
                 framing: GreetingFraming::I32,
                 reply: Some(String::new()),
@@ -1013,7 +799,7 @@ mod tests {
             Just(ServiceKind::Discard),
             Just(ServiceKind::Time),
             (any::<bool>(), any::<bool>(), settle.clone()).prop_map(|(once, strip, settle)| {
-                ServiceKind::Upper(Upper {
+                ServiceKind::Upper(upper::Options {
                     once,
                     strip: strip && once,
                     settle,
@@ -1027,7 +813,7 @@ mod tests {
                 settle.clone(),
             )
                 .prop_map(|(greeting, framing, reply, wait, settle)| {
-                    ServiceKind::Greeting(Greeting {
+                    ServiceKind::Greeting(greeting::Options {
                         greeting,
                         framing,
                         reply,
@@ -1036,7 +822,7 @@ mod tests {
                     })
                 }),
             (any::<bool>(), 0..=CHAT_HISTORY_LINES_MAX)
-                .prop_map(|(flood, history)| ServiceKind::Chat(Chat { flood, history })),
+                .prop_map(|(flood, history)| ServiceKind::Chat(chat::Options { flood, history })),
             (
                 proptest::option::of(".+"),
                 any::<bool>(),
@@ -1045,7 +831,7 @@ mod tests {
                 proptest::option::of(0..=COMMAND_OUTPUT_BYTES_MAX),
             )
                 .prop_map(|(ack, gbk, settle, timeout, max_output)| {
-                    ServiceKind::Command(Command {
+                    ServiceKind::Command(command::Options {
                         framing: match ack {
                             Some(_) => CommandFraming::Decimal,
                             None => CommandFraming::Raw,

@@ -18,9 +18,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use thiserror::Error;
 
-use super::address::{Address, Host, HostPort};
-use super::endpoint::{Auth, Endpoint, ServiceKind};
-use super::text::quoted;
+use super::{Auth, Endpoint, ServiceKind};
+use crate::config::quoted;
+use crate::config::{Address, Host, HostPort};
 
 /// Where an endpoint turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,65 @@
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Settle, with};
+
+/// Options of `command`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Options {
+    /// How the answer is framed.
+    pub framing: CommandFraming,
+    /// The one word that releases the output of `decimal` framing; without it any burst does.
+    pub ack: Option<String>,
+    /// Which of the two outputs is the answer.
+    pub output: CommandOutput,
+    /// How the request is encoded.
+    pub encoding: Encoding,
+    /// When a request without a newline is over.
+    pub settle: Settle,
+    /// Wall time a command may take; absent: the `command-timeout` of the limits.
+    #[serde(with = "with::some_time_or_absent")]
+    pub timeout: Option<Duration>,
+    /// Bytes of output that are collected; absent: the `command-output` of the limits.
+    #[serde(with = "with::size_or_absent")]
+    pub max_output: Option<usize>,
+}
+
+/// How a command's answer is framed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CommandFraming {
+    /// Output as it comes (C1).
+    Raw,
+    /// A decimal length, an acknowledgement, the output (C2).
+    Decimal,
+    /// An `i32` length, the output (C3).
+    I32,
+    /// An `i32` length, a JSON header, the output (C4).
+    #[default]
+    Json,
+}
+
+/// Which of a command's outputs is the answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CommandOutput {
+    /// Standard output, then standard error.
+    #[default]
+    Both,
+    /// Standard error if there is any, else standard output.
+    StderrOrStdout,
+}
+
+/// How a command line is encoded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Encoding {
+    /// UTF-8.
+    #[default]
+    #[serde(rename = "utf-8")]
+    Utf8,
+    /// GBK.
+    Gbk,
+}
