@@ -8,7 +8,7 @@ use clap::ValueEnum;
 
 use super::terminal::safe_to_show;
 use super::{Failure, Outcome, complain};
-use crate::client::{Address, ClientError, Exec, Framing, Output};
+use crate::client::{ClientError, Exec, ExecOutput, Framing, ServerAddress};
 use crate::config::parse_duration;
 
 /// The client gave up waiting, as `timeout` says it.
@@ -23,7 +23,7 @@ const EXIT_CONNECTION: u8 = 255;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// HOST:PORT, [::1]:PORT, unix:///PATH or a path; without one, your private socket of `onepoll serve`
-    address: Option<Address>,
+    address: Option<ServerAddress>,
     /// How the server marks the end of an output; only json brings the exit code
     #[arg(long, value_enum, default_value_t = FramingArg::Json)]
     framing: FramingArg,
@@ -52,45 +52,45 @@ pub fn run(args: Args) -> Outcome {
     }
     match converse(&args, &command) {
         Ok(code) => Ok(ExitCode::from(code)),
-        Err(Trouble::Client(ClientError::Request(why))) => Err(Failure::Usage(why.to_owned())),
-        Err(Trouble::Client(error)) => {
+        Err(ExecError::Client(ClientError::Request(why))) => Err(Failure::Usage(why.to_owned())),
+        Err(ExecError::Client(error)) => {
             complain(&error);
             Ok(ExitCode::from(match error {
                 ClientError::Timeout { .. } => EXIT_TIMEOUT,
                 _ => EXIT_CONNECTION,
             }))
         }
-        Err(Trouble::Local(error)) => Err(Failure::Run(error.into())),
+        Err(ExecError::Local(error)) => Err(Failure::Run(error.into())),
     }
 }
 
 #[derive(Debug)]
-enum Trouble {
+enum ExecError {
     Client(ClientError),
     Local(io::Error),
 }
 
-impl From<ClientError> for Trouble {
+impl From<ClientError> for ExecError {
     fn from(error: ClientError) -> Self {
         Self::Client(error)
     }
 }
 
-impl From<io::Error> for Trouble {
+impl From<io::Error> for ExecError {
     fn from(error: io::Error) -> Self {
         Self::Local(error)
     }
 }
 
-fn converse(args: &Args, command: &str) -> Result<u8, Trouble> {
-    let address = args.address.clone().unwrap_or_else(Address::private);
+fn converse(args: &Args, command: &str) -> Result<u8, ExecError> {
+    let address = args.address.clone().unwrap_or_else(ServerAddress::private);
     let framing = match args.framing {
         FramingArg::I32 => Framing::I32,
         FramingArg::Json => Framing::Json,
     };
     let mut exec = Exec::connect(&address, framing, args.timeout)?;
     if !args.command.is_empty() {
-        return show(&exec.run(command, args.timeout)?, args.raw).map_err(Trouble::from);
+        return show(&exec.run(command, args.timeout)?, args.raw).map_err(ExecError::from);
     }
     let prompt = io::stdin().is_terminal();
     let mut last = 0;
@@ -119,7 +119,7 @@ fn converse(args: &Args, command: &str) -> Result<u8, Trouble> {
 }
 
 /// Prints an output as it is, disarmed on a terminal; returns the exit code to pass on.
-fn show(output: &Output, raw: bool) -> io::Result<u8> {
+fn show(output: &ExecOutput, raw: bool) -> io::Result<u8> {
     let mut out = io::stdout().lock();
     if out.is_terminal() && !raw {
         out.write_all(&safe_to_show(&output.bytes))?;

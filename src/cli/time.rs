@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use super::terminal::safe_to_show;
 use super::{Failure, Outcome, print};
-use crate::client::{Address, ClientError, ask_time};
+use crate::client::{ClientError, ServerAddress, ask_time};
 use crate::config::parse_duration;
 
 /// Asks a time server over UDP, again when a datagram is lost
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// HOST:PORT or [::1]:PORT
-    address: Address,
+    address: ServerAddress,
     /// A strftime format; without one the server chooses: %Y-%m-%d %x
     #[arg(default_value = "", hide_default_value = true)]
     format: String,

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 /// A host and port, or the path of a Unix socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Address {
+pub enum ServerAddress {
     /// `HOST:PORT` or `[::1]:PORT`, not yet looked up.
     Host(String),
     /// `unix:///PATH`, or a path with a slash in it.
@@ -20,14 +20,14 @@ pub enum Address {
 )]
 pub struct AddressError(String);
 
-impl Address {
+impl ServerAddress {
     /// The private Unix socket where `onepoll serve` runs commands for its own user.
     pub fn private() -> Self {
         Self::Unix(crate::config::command_socket())
     }
 }
 
-impl FromStr for Address {
+impl FromStr for ServerAddress {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
@@ -57,11 +57,11 @@ impl FromStr for Address {
     }
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for ServerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Address::Host(host) => f.write_str(host),
-            Address::Unix(path) => write!(f, "unix://{}", path.display()),
+            ServerAddress::Host(host) => f.write_str(host),
+            ServerAddress::Unix(path) => write!(f, "unix://{}", path.display()),
         }
     }
 }
@@ -72,8 +72,8 @@ mod tests {
 
     #[test]
     fn addresses_as_they_are_typed() {
-        let host = |text: &str| Ok(Address::Host(text.to_owned()));
-        let unix = |text: &str| Ok(Address::Unix(PathBuf::from(text)));
+        let host = |text: &str| Ok(ServerAddress::Host(text.to_owned()));
+        let unix = |text: &str| Ok(ServerAddress::Unix(PathBuf::from(text)));
         for (text, meant) in [
             ("localhost:9000", host("localhost:9000")),
             ("[::1]:9000", host("[::1]:9000")),
@@ -101,7 +101,7 @@ mod tests {
             "unix://",
             "chat+fd://3",
         ] {
-            assert!(text.parse::<Address>().is_err(), "{text}");
+            assert!(text.parse::<ServerAddress>().is_err(), "{text}");
         }
     }
 }

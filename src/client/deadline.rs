@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 /// When an operation must be over, however many system calls it takes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Deadline {
+pub(super) struct RequestDeadline {
     began: Instant,
     after: Duration,
 }
 
-impl Deadline {
+impl RequestDeadline {
     /// Begins now.
     #[expect(
         clippy::disallowed_methods,

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::deadline::Deadline;
-use super::line::Line;
-use super::{Address, ClientError};
+use super::connection::ClientConnection;
+use super::deadline::RequestDeadline;
+use super::{ClientError, ServerAddress};
 use crate::wire::{CommandHeader, Decode, JsonHeader, Length, WireError, md5_hex};
 
 /// The most that is collected of one output: 64 times what a server sends unless told otherwise.
@@ -21,7 +21,7 @@ pub enum Framing {
 
 /// What a command wrote, whole and verified as far as the framing allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Output {
+pub struct ExecOutput {
     /// What it wrote.
     pub bytes: Vec<u8>,
     /// Its exit code, where the framing tells and the command had one.
@@ -33,18 +33,18 @@ pub struct Output {
 /// A connection to a command server. After an error it must not be used again, and refuses to be.
 #[derive(Debug)]
 pub struct Exec {
-    line: Option<Line>,
+    line: Option<ClientConnection>,
     framing: Framing,
 }
 
 impl Exec {
     /// Connects within `timeout`.
     pub fn connect(
-        address: &Address,
+        address: &ServerAddress,
         framing: Framing,
         timeout: Duration,
     ) -> Result<Self, ClientError> {
-        let line = Line::connect(address, &Deadline::after(timeout))?;
+        let line = ClientConnection::connect(address, &RequestDeadline::after(timeout))?;
         Ok(Self {
             line: Some(line),
             framing,
@@ -52,7 +52,7 @@ impl Exec {
     }
 
     /// Runs one command line and returns its output, all within `timeout`.
-    pub fn run(&mut self, command: &str, timeout: Duration) -> Result<Output, ClientError> {
+    pub fn run(&mut self, command: &str, timeout: Duration) -> Result<ExecOutput, ClientError> {
         if command.contains(['\n', '\r']) {
             return Err(ClientError::Request(
                 "a command must be one line: each line is a request of its own",
@@ -68,7 +68,7 @@ impl Exec {
                 "the connection was given up in the middle of an answer",
             ));
         };
-        let deadline = Deadline::after(timeout);
+        let deadline = RequestDeadline::after(timeout);
         line.send(format!("{command}\n").as_bytes(), &deadline)?;
         let output = match self.framing {
             Framing::I32 => receive_sized(&mut line, &deadline)?,
@@ -81,10 +81,13 @@ impl Exec {
 }
 
 /// C3.
-fn receive_sized(line: &mut Line, deadline: &Deadline) -> Result<Output, ClientError> {
+fn receive_sized(
+    line: &mut ClientConnection,
+    deadline: &RequestDeadline,
+) -> Result<ExecOutput, ClientError> {
     let len = decode(line, &mut Length::new("output", OUTPUT_BYTES_MAX), deadline)?;
     let bytes = body(line, len, deadline)?;
-    Ok(Output {
+    Ok(ExecOutput {
         bytes,
         exit: None,
         refusal: None,
@@ -92,7 +95,10 @@ fn receive_sized(line: &mut Line, deadline: &Deadline) -> Result<Output, ClientE
 }
 
 /// C4.
-fn receive_described(line: &mut Line, deadline: &Deadline) -> Result<Output, ClientError> {
+fn receive_described(
+    line: &mut ClientConnection,
+    deadline: &RequestDeadline,
+) -> Result<ExecOutput, ClientError> {
     let header: CommandHeader = decode(line, &mut JsonHeader::new(), deadline)?;
     let len = match usize::try_from(header.data_size) {
         Ok(len) if len <= OUTPUT_BYTES_MAX => len,
@@ -126,7 +132,7 @@ fn receive_described(line: &mut Line, deadline: &Deadline) -> Result<Output, Cli
             "the MD5 of its {len} bytes is {md5}, not the one announced"
         )));
     }
-    Ok(Output {
+    Ok(ExecOutput {
         bytes,
         exit: header.exit,
         refusal: header.error,
@@ -134,7 +140,11 @@ fn receive_described(line: &mut Line, deadline: &Deadline) -> Result<Output, Cli
 }
 
 /// Reads until `decoder` has a frame that owns what it says.
-fn decode<D, F>(line: &mut Line, decoder: &mut D, deadline: &Deadline) -> Result<F, ClientError>
+fn decode<D, F>(
+    line: &mut ClientConnection,
+    decoder: &mut D,
+    deadline: &RequestDeadline,
+) -> Result<F, ClientError>
 where
     D: for<'b> Decode<Frame<'b> = F>,
 {
@@ -156,7 +166,11 @@ where
 }
 
 /// Reads until `len` bytes are there.
-fn body(line: &mut Line, len: usize, deadline: &Deadline) -> Result<Vec<u8>, ClientError> {
+fn body(
+    line: &mut ClientConnection,
+    len: usize,
+    deadline: &RequestDeadline,
+) -> Result<Vec<u8>, ClientError> {
     let progress = |have| format!("{have} of {len} bytes of output came");
     while line.unread().len() < len {
         if !line.fill(deadline, progress)? {
@@ -166,7 +180,7 @@ fn body(line: &mut Line, len: usize, deadline: &Deadline) -> Result<Vec<u8>, Cli
     Ok(line.take(len))
 }
 
-fn hung_up(line: &Line, progress: String) -> ClientError {
+fn hung_up(line: &ClientConnection, progress: String) -> ClientError {
     ClientError::HungUp {
         address: line.address().to_owned(),
         progress,

@@ -5,17 +5,17 @@
 //! cut off is closed, since nobody can tell where the next would begin (fault B22).
 
 mod address;
+mod connection;
 mod deadline;
 mod exec;
-mod line;
 mod time;
 
 use std::io;
 use std::time::Duration;
 
-pub use address::{Address, AddressError};
-pub use exec::{Exec, Framing, OUTPUT_BYTES_MAX, Output};
-pub use time::{Answer, ask_time};
+pub use address::{AddressError, ServerAddress};
+pub use exec::{Exec, ExecOutput, Framing, OUTPUT_BYTES_MAX};
+pub use time::{TimeAnswer, ask_time};
 
 use crate::wire::WireError;
 

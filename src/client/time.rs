@@ -4,8 +4,8 @@ use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-use super::deadline::Deadline;
-use super::{Address, ClientError};
+use super::deadline::RequestDeadline;
+use super::{ClientError, ServerAddress};
 use crate::config::limits::DATAGRAM_BYTES_MAX;
 use crate::socket::{AF_INET, AF_INET6, Exception, SOCK_DGRAM, Socket};
 
@@ -14,7 +14,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 
 /// What a time server said.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct TimeAnswer {
     /// The datagram as it came; it may be empty, which is not the same as silence.
     pub bytes: Vec<u8>,
     /// Who answered.
@@ -32,11 +32,11 @@ pub struct Answer {
 /// has a socket of its own, so a late answer to an earlier one reaches nobody (fault E15). Because the
 /// socket is connected, the news that nobody listens comes as an error and not as silence (fault E4).
 pub fn ask_time(
-    address: &Address,
+    address: &ServerAddress,
     format: &[u8],
     timeout: Duration,
-) -> Result<Answer, ClientError> {
-    let Address::Host(host) = address else {
+) -> Result<TimeAnswer, ClientError> {
+    let ServerAddress::Host(host) = address else {
         return Err(ClientError::Request(
             "a time server is asked over UDP: write HOST:PORT",
         ));
@@ -45,7 +45,7 @@ pub fn ask_time(
         address: host.clone(),
         source,
     };
-    let deadline = Deadline::after(timeout);
+    let deadline = RequestDeadline::after(timeout);
     let mut peers: Vec<SocketAddr> = host.to_socket_addrs().map_err(resolve)?.collect();
     peers.dedup();
     if peers.is_empty() {
@@ -61,7 +61,7 @@ pub fn ask_time(
         match ask_once(peer, format, patience, &mut buf) {
             Ok(Some(len)) => {
                 buf.truncate(len);
-                return Ok(Answer {
+                return Ok(TimeAnswer {
                     bytes: buf,
                     from: peer,
                     tries,

@@ -6,8 +6,8 @@ use serde::de::IgnoredAny;
 use super::expect::{Expect, Framing};
 use super::payload::Payload;
 use super::plan::Plan;
-use super::tally::Kind;
-use crate::wire::{DecimalLength, Decode, JsonHeader, Length, Settle};
+use super::tally::FailureKind;
+use crate::wire::{DecimalLength, Decode, DecodeSettled, JsonHeader, Length};
 
 /// The most that one output may have: what a client of ours would take.
 const OUTPUT_BYTES_MAX: usize = 64 << 20;
@@ -130,14 +130,18 @@ struct Described {
 impl Outputs {
     /// How many outputs end in `bytes`; an error when it is no output, or the server turned the
     /// command down.
-    pub(super) fn count(&mut self, framing: Framing, mut bytes: &[u8]) -> Result<usize, Kind> {
+    pub(super) fn count(
+        &mut self,
+        framing: Framing,
+        mut bytes: &[u8],
+    ) -> Result<usize, FailureKind> {
         let mut count = 0;
         loop {
             if self.is_owed_a_word {
                 // Whoever says more than a length has not waited.
                 return match bytes {
                     [] => Ok(count),
-                    _ => Err(Kind::WrongAnswer),
+                    _ => Err(FailureKind::WrongAnswer),
                 };
             }
             if self.is_in_output {
@@ -180,8 +184,8 @@ impl Outputs {
 }
 
 /// The length of the output behind a header, and the header's own.
-fn header(framing: Framing, unread: &[u8]) -> Result<Option<(usize, usize)>, Kind> {
-    let wrong = |_| Kind::WrongAnswer;
+fn header(framing: Framing, unread: &[u8]) -> Result<Option<(usize, usize)>, FailureKind> {
+    let wrong = |_| FailureKind::WrongAnswer;
     match framing {
         Framing::Decimal => {
             let max = OUTPUT_BYTES_MAX as u64;
@@ -199,11 +203,11 @@ fn header(framing: Framing, unread: &[u8]) -> Result<Option<(usize, usize)>, Kin
                 return Ok(None);
             };
             if header.error.is_some() {
-                return Err(Kind::TurnedDown);
+                return Err(FailureKind::TurnedDown);
             }
             match usize::try_from(header.data_size) {
                 Ok(len) if len <= OUTPUT_BYTES_MAX => Ok(Some((len, taken))),
-                _ => Err(Kind::WrongAnswer),
+                _ => Err(FailureKind::WrongAnswer),
             }
         }
     }
@@ -261,8 +265,8 @@ mod tests {
         let mut refusal = Vec::new();
         CommandHeader::new(b"", None, Some("busy")).encode(&mut refusal);
         let refused = Outputs::default().count(Framing::Json, &refusal);
-        assert_eq!(refused, Err(Kind::TurnedDown));
+        assert_eq!(refused, Err(FailureKind::TurnedDown));
         let negative = Outputs::default().count(Framing::I32, &(-1_i32).to_le_bytes());
-        assert_eq!(negative, Err(Kind::WrongAnswer));
+        assert_eq!(negative, Err(FailureKind::WrongAnswer));
     }
 }

@@ -165,13 +165,13 @@ pub struct Change {
     /// How likely chance alone parts them so far.
     pub chance: f64,
     /// What follows.
-    pub verdict: Verdict,
+    pub verdict: ChangeVerdict,
 }
 
 /// What a change amounts to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Verdict {
+pub enum ChangeVerdict {
     /// By more than chance, and by more than what is tolerated.
     Better,
     /// By more than chance, and by more than what is tolerated.
@@ -310,7 +310,7 @@ impl EarlierContender {
             now: is,
             ratio: round(is.median / before.median, 4),
             chance: round(chance, 4),
-            verdict: Verdict::of(
+            verdict: ChangeVerdict::of(
                 (before.median, is.median),
                 chance,
                 tolerance,
@@ -321,7 +321,7 @@ impl EarlierContender {
     }
 }
 
-impl Verdict {
+impl ChangeVerdict {
     fn of(
         (before, now): (f64, f64),
         chance: f64,
@@ -356,24 +356,24 @@ mod tests {
     #[test]
     fn a_verdict_needs_rounds_and_a_difference() {
         let of = |ratio, chance, rounds, less| {
-            Verdict::of((100.0, 100.0 * ratio), chance, 0.05, rounds, less)
+            ChangeVerdict::of((100.0, 100.0 * ratio), chance, 0.05, rounds, less)
         };
-        assert_eq!(of(0.5, 0.01, (7, 7), false), Verdict::Worse);
-        assert_eq!(of(1.5, 0.01, (7, 7), false), Verdict::Better);
-        assert_eq!(of(1.5, 0.01, (7, 7), true), Verdict::Worse);
-        assert_eq!(of(0.5, 0.01, (7, 7), true), Verdict::Better);
-        assert_eq!(of(0.5, 0.06, (7, 7), false), Verdict::Same);
-        assert_eq!(of(0.96, 0.01, (7, 7), false), Verdict::Same);
-        assert_eq!(of(0.5, 0.1, (3, 3), false), Verdict::TooFew);
-        assert_eq!(of(0.5, 0.1, (1, 9), false), Verdict::TooFew);
-        assert_eq!(of(0.5, 0.02, (4, 4), false), Verdict::Worse);
+        assert_eq!(of(0.5, 0.01, (7, 7), false), ChangeVerdict::Worse);
+        assert_eq!(of(1.5, 0.01, (7, 7), false), ChangeVerdict::Better);
+        assert_eq!(of(1.5, 0.01, (7, 7), true), ChangeVerdict::Worse);
+        assert_eq!(of(0.5, 0.01, (7, 7), true), ChangeVerdict::Better);
+        assert_eq!(of(0.5, 0.06, (7, 7), false), ChangeVerdict::Same);
+        assert_eq!(of(0.96, 0.01, (7, 7), false), ChangeVerdict::Same);
+        assert_eq!(of(0.5, 0.1, (3, 3), false), ChangeVerdict::TooFew);
+        assert_eq!(of(0.5, 0.1, (1, 9), false), ChangeVerdict::TooFew);
+        assert_eq!(of(0.5, 0.02, (4, 4), false), ChangeVerdict::Worse);
         let never = f64::INFINITY;
-        let of = |before, now, less| Verdict::of((before, now), 0.01, 0.05, (7, 7), less);
-        assert_eq!(of(100.0, never, true), Verdict::Worse);
-        assert_eq!(of(never, 100.0, true), Verdict::Better);
-        assert_eq!(of(0.0, 100.0, false), Verdict::Better);
-        assert_eq!(of(100.0, 0.0, false), Verdict::Worse);
-        assert_eq!(of(0.0, 0.0, false), Verdict::Same);
+        let of = |before, now, less| ChangeVerdict::of((before, now), 0.01, 0.05, (7, 7), less);
+        assert_eq!(of(100.0, never, true), ChangeVerdict::Worse);
+        assert_eq!(of(never, 100.0, true), ChangeVerdict::Better);
+        assert_eq!(of(0.0, 100.0, false), ChangeVerdict::Better);
+        assert_eq!(of(100.0, 0.0, false), ChangeVerdict::Worse);
+        assert_eq!(of(0.0, 0.0, false), ChangeVerdict::Same);
     }
 
     #[test]

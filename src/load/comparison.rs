@@ -14,7 +14,7 @@ use super::tally::Errors;
 
 /// One server, and what is asked of it.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct Entrant {
     /// What to call it.
     pub name: String,
     /// What is asked.
@@ -107,7 +107,7 @@ impl Contest {
     /// how far that run is, and says whether to go on. A run that was interrupted is left out, and the last.
     pub fn hold(
         mode: &'static str,
-        entries: &[Entry],
+        entries: &[Entrant],
         rounds: usize,
         watcher: &mut dyn FnMut(usize, &str, Progress) -> ControlFlow<()>,
     ) -> Result<Self, LoadError> {

@@ -30,18 +30,18 @@ pub(super) enum Slot {
     /// To be dialled again later. A request that is only delayed keeps its beginning.
     Backoff { began: Option<u64> },
     /// A connection.
-    Taken(Connection),
+    Taken(LoadConnection),
     /// Not replaced.
     Gone,
 }
 
 /// One connection.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct LoadConnection {
     pub(super) stream: Stream,
     /// Whether the poll knows it.
     pub(super) watched: bool,
-    pub(super) stage: Stage,
+    pub(super) stage: ConnectionStage,
     /// When dialling began, or was meant to.
     pub(super) began: u64,
     pub(super) stamps: Stamps,
@@ -64,7 +64,7 @@ pub(super) struct Stamps {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum ConnectionStage {
     /// Not known to be connected.
     Dialling,
     /// Connected, and not yet known to the server.
@@ -77,11 +77,14 @@ pub(super) enum Stage {
     Leaving,
 }
 
-impl Stage {
+impl ConnectionStage {
     /// Whether nothing may be asked yet: such a connection counts as being dialled.
     #[inline]
     pub(super) fn is_arriving(self) -> bool {
-        matches!(self, Stage::Dialling | Stage::Proving(_))
+        matches!(
+            self,
+            ConnectionStage::Dialling | ConnectionStage::Proving(_)
+        )
     }
 }
 
@@ -140,7 +143,7 @@ impl Connections {
     }
 
     #[inline]
-    pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut Connection> {
+    pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut LoadConnection> {
         match &mut self.slots[index] {
             Slot::Taken(conn) => Some(conn),
             _ => None,
@@ -175,10 +178,10 @@ impl Connections {
     ) {
         self.dialling += 1;
         self.generations[index] = self.generations[index].wrapping_add(1);
-        self.slots[index] = Slot::Taken(Connection {
+        self.slots[index] = Slot::Taken(LoadConnection {
             stream,
             watched: false,
-            stage: Stage::Dialling,
+            stage: ConnectionStage::Dialling,
             began,
             stamps: Stamps {
                 dialled,
@@ -206,7 +209,7 @@ impl Connections {
         judge: &Judge,
         now: u64,
     ) {
-        let Slot::Taken(Connection { requests, .. }) = &mut self.slots[index] else {
+        let Slot::Taken(LoadConnection { requests, .. }) = &mut self.slots[index] else {
             return;
         };
         let ring = &mut self.began[index * self.depth..][..self.depth];
@@ -230,7 +233,7 @@ impl Connections {
         count: usize,
         mut began: impl FnMut(u64, usize),
     ) {
-        let Slot::Taken(Connection { requests, .. }) = &mut self.slots[index] else {
+        let Slot::Taken(LoadConnection { requests, .. }) = &mut self.slots[index] else {
             return;
         };
         // What was sent in one write and comes back in one read is counted in one go.
@@ -271,10 +274,12 @@ impl Connections {
             return None;
         };
         match conn.stage {
-            Stage::Ready => None,
-            Stage::Active if conn.requests.flight == 0 => None,
-            Stage::Active => Some(self.began[index * self.depth + conn.requests.oldest]),
-            Stage::Dialling | Stage::Proving(_) | Stage::Leaving => Some(conn.began),
+            ConnectionStage::Ready => None,
+            ConnectionStage::Active if conn.requests.flight == 0 => None,
+            ConnectionStage::Active => Some(self.began[index * self.depth + conn.requests.oldest]),
+            ConnectionStage::Dialling | ConnectionStage::Proving(_) | ConnectionStage::Leaving => {
+                Some(conn.began)
+            }
         }
     }
 
@@ -284,10 +289,10 @@ impl Connections {
             return;
         };
         match conn.stage {
-            Stage::Dialling | Stage::Proving(_) => self.dialling -= 1,
-            Stage::Ready | Stage::Active => self.open -= 1,
+            ConnectionStage::Dialling | ConnectionStage::Proving(_) => self.dialling -= 1,
+            ConnectionStage::Ready | ConnectionStage::Active => self.open -= 1,
             // `conn` still awaited the end of its last request.
-            Stage::Leaving => {
+            ConnectionStage::Leaving => {
                 self.open -= 1;
                 self.outstanding -= 1;
             }

@@ -15,8 +15,8 @@ use rustix::net::{
     getsockname, send, socket_with, sockopt,
 };
 
-use super::plan::{Close, Mode, Plan, Target};
-use super::tally::Kind;
+use super::plan::{Close, Mode, Plan, TargetAddress};
+use super::tally::FailureKind;
 
 /// A message this long may leave in several segments, of which Nagle would hold back the last.
 const SEGMENT_BYTES: usize = 1024;
@@ -30,7 +30,7 @@ const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 /// Opens connections, all in the same way.
 #[derive(Debug)]
 pub struct Dialer {
-    target: Address,
+    target: PeerAddress,
     sources: Vec<SocketAddr>,
     next_source: usize,
     reset_on_close: bool,
@@ -39,7 +39,7 @@ pub struct Dialer {
 }
 
 #[derive(Debug)]
-enum Address {
+enum PeerAddress {
     Tcp(SocketAddr),
     Unix(SocketAddrUnix),
 }
@@ -55,13 +55,15 @@ pub enum Dialled {
 
 impl Dialer {
     /// For the connections of one run.
-    pub fn new(plan: &Plan, target: &Target) -> io::Result<Self> {
-        let is_tcp = matches!(target, Target::Tcp(_));
+    pub fn new(plan: &Plan, target: &TargetAddress) -> io::Result<Self> {
+        let is_tcp = matches!(target, TargetAddress::Tcp(_));
         Ok(Self {
             target: match target {
-                Target::Tcp(address) => Address::Tcp(*address),
-                Target::Unix(path) => Address::Unix(SocketAddrUnix::new(path.as_path())?),
-                Target::Udp(_) => return Err(io::ErrorKind::Unsupported.into()),
+                TargetAddress::Tcp(address) => PeerAddress::Tcp(*address),
+                TargetAddress::Unix(path) => {
+                    PeerAddress::Unix(SocketAddrUnix::new(path.as_path())?)
+                }
+                TargetAddress::Udp(_) => return Err(io::ErrorKind::Unsupported.into()),
             },
             sources: plan.sources.clone(),
             next_source: 0,
@@ -72,8 +74,8 @@ impl Dialer {
                     },
             no_delay: is_tcp && (plan.mode.keeps() || plan.size > SEGMENT_BYTES),
             may_meet_itself: match target {
-                Target::Tcp(address) => is_ephemeral(address.port()),
-                Target::Unix(_) | Target::Udp(_) => false,
+                TargetAddress::Tcp(address) => is_ephemeral(address.port()),
+                TargetAddress::Unix(_) | TargetAddress::Udp(_) => false,
             },
         })
     }
@@ -81,8 +83,8 @@ impl Dialer {
     /// Begins one connection; never waits.
     pub fn dial(&mut self) -> Result<Dialled, Errno> {
         let address = match &self.target {
-            Address::Tcp(address) => address,
-            Address::Unix(address) => {
+            PeerAddress::Tcp(address) => address,
+            PeerAddress::Unix(address) => {
                 let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
                 return match connect(&fd, address) {
                     Ok(()) => Ok(Dialled::Begun(Stream(fd))),
@@ -180,15 +182,15 @@ impl AsFd for Stream {
 }
 
 /// Which kind of error `errno` is.
-pub fn kind(errno: Errno) -> Kind {
+pub fn kind(errno: Errno) -> FailureKind {
     match errno {
-        Errno::CONNREFUSED => Kind::Refused,
-        Errno::CONNRESET | Errno::PIPE | Errno::CONNABORTED => Kind::Reset,
-        Errno::TIMEDOUT => Kind::Timeout,
+        Errno::CONNREFUSED => FailureKind::Refused,
+        Errno::CONNRESET | Errno::PIPE | Errno::CONNABORTED => FailureKind::Reset,
+        Errno::TIMEDOUT => FailureKind::Timeout,
         // "In use" is a port that was asked for, or all of them where the kernel picks before it connects.
-        Errno::ADDRNOTAVAIL | Errno::ADDRINUSE => Kind::NoPort,
-        Errno::MFILE | Errno::NFILE => Kind::NoDescriptor,
-        _ => Kind::Other,
+        Errno::ADDRNOTAVAIL | Errno::ADDRINUSE => FailureKind::NoPort,
+        Errno::MFILE | Errno::NFILE => FailureKind::NoDescriptor,
+        _ => FailureKind::Other,
     }
 }
 
@@ -236,7 +238,7 @@ mod tests {
             .unwrap();
         let mut plan = Plan::new(Endpoint::Tcp(free.to_string()), Mode::Echo);
         plan.sources = vec![free];
-        let mut dialer = Dialer::new(&plan, &Target::Tcp(free)).unwrap();
+        let mut dialer = Dialer::new(&plan, &TargetAddress::Tcp(free)).unwrap();
         dialer.may_meet_itself = true;
         let Ok(Dialled::Begun(stream)) = dialer.dial() else {
             panic!("not dialled")
@@ -247,7 +249,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         plan.sources.clear();
-        let mut dialer = Dialer::new(&plan, &Target::Tcp(address)).unwrap();
+        let mut dialer = Dialer::new(&plan, &TargetAddress::Tcp(address)).unwrap();
         dialer.may_meet_itself = true;
         let Ok(Dialled::Begun(stream)) = dialer.dial() else {
             panic!("not dialled")

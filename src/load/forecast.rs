@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 
 use super::LoadError;
 use super::figures::Grouped;
-use super::plan::{Amount, Close, Mode, Model, Plan, Target};
+use super::plan::{Amount, Close, Mode, Model, Plan, TargetAddress};
 use crate::config::raise_descriptor_limit;
 
 /// What a generator has open beside its connections: standard streams, poll, alarm, and files of /proc.
@@ -82,11 +82,11 @@ pub fn forecast_of(plan: &mut Plan) -> Result<Vec<Shortage>, LoadError> {
 }
 
 /// What `plan` will lack, with these resources; nothing is the good case.
-pub fn forecast(plan: &Plan, target: &Target, resources: &Resources) -> Vec<Shortage> {
+pub fn forecast(plan: &Plan, target: &TargetAddress, resources: &Resources) -> Vec<Shortage> {
     let mut shortages = Vec::new();
     shortages.extend(descriptors(plan, resources));
     shortages.extend(server_descriptors(plan, resources));
-    if let Target::Tcp(address) = target {
+    if let TargetAddress::Tcp(address) = target {
         shortages.extend(ports_at_once(plan, address, resources));
         shortages.extend(ports_in_turn(plan, address, resources));
         shortages.extend(tracking(plan, resources));
@@ -266,21 +266,21 @@ fn more_sources(target: &SocketAddr, count: u64) -> String {
 
 impl Resources {
     /// As they are now, for a run of `plan` to `target` by who may have so many `descriptors`.
-    pub fn of_this_machine(plan: &Plan, target: &Target, descriptors: u64) -> Self {
+    pub fn of_this_machine(plan: &Plan, target: &TargetAddress, descriptors: u64) -> Self {
         let ports = port_range(&read("/proc/sys/net/ipv4/ip_local_port_range"));
         let ports = ports.unwrap_or(32_768..=60_999);
         Self {
             reserved: count_ports(&read("/proc/sys/net/ipv4/ip_local_reserved_ports"), &ports),
             ports,
             waiting: match target {
-                Target::Tcp(address) => {
+                TargetAddress::Tcp(address) => {
                     let table = match address.ip().to_canonical() {
                         IpAddr::V4(_) => "/proc/net/tcp",
                         IpAddr::V6(_) => "/proc/net/tcp6",
                     };
                     waiting_for(&read(table), address)
                 }
-                Target::Unix(_) | Target::Udp(_) => 0,
+                TargetAddress::Unix(_) | TargetAddress::Udp(_) => 0,
             },
             reuse: match read("/proc/sys/net/ipv4/tcp_tw_reuse").trim() {
                 "0" => Reuse::Never,
@@ -388,12 +388,12 @@ mod tests {
         plan
     }
 
-    fn near() -> Target {
-        Target::Tcp("127.0.0.1:9000".parse().unwrap())
+    fn near() -> TargetAddress {
+        TargetAddress::Tcp("127.0.0.1:9000".parse().unwrap())
     }
 
-    fn far() -> Target {
-        Target::Tcp("192.0.2.1:9000".parse().unwrap())
+    fn far() -> TargetAddress {
+        TargetAddress::Tcp("192.0.2.1:9000".parse().unwrap())
     }
 
     const FIN: Mode = Mode::Conn {

@@ -7,7 +7,7 @@
 use rustix::io::Errno;
 
 use super::dial::{self, Stream};
-use super::tally::Kind;
+use super::tally::FailureKind;
 use crate::wire::{CHALLENGE_BYTES, Challenge, HmacKey, Proof};
 
 /// How far it is. One challenge is answered, whatever comes later (fault D6).
@@ -34,7 +34,7 @@ impl Handshake {
         &mut self,
         stream: &Stream,
         hmac_key: &HmacKey,
-    ) -> Result<bool, (Kind, Option<Errno>)> {
+    ) -> Result<bool, (FailureKind, Option<Errno>)> {
         let failed = |errno| (dial::kind(errno), Some(errno));
         loop {
             match self {
@@ -42,7 +42,7 @@ impl Handshake {
                     *self = Self::Proving(hmac_key.prove(challenge), 0);
                 }
                 Self::Listening(challenge, have) => match stream.read(&mut challenge[*have..]) {
-                    Ok(0) => return Err((Kind::ShortAnswer, None)),
+                    Ok(0) => return Err((FailureKind::ShortAnswer, None)),
                     Ok(n) => *have += n,
                     Err(Errno::AGAIN) => return Ok(false),
                     Err(errno) => return Err(failed(errno)),

@@ -5,7 +5,7 @@
 
 use httparse::{EMPTY_HEADER, ParserConfig, Response, Status};
 
-use super::tally::Kind;
+use super::tally::FailureKind;
 
 /// A head that is longer is no head.
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -40,7 +40,7 @@ enum Part {
 
 impl Responses {
     /// How many responses end in `bytes`; an error when they are none, or say no (400 and above).
-    pub(super) fn count(&mut self, mut bytes: &[u8]) -> Result<usize, Kind> {
+    pub(super) fn count(&mut self, mut bytes: &[u8]) -> Result<usize, FailureKind> {
         let mut count = 0;
         loop {
             let taken = match self.part {
@@ -84,7 +84,7 @@ impl Responses {
 
     /// Takes something that must be whole to be understood; what is not is kept. A piece that came whole is
     /// read where it lies.
-    fn piece(&mut self, bytes: &[u8], max: usize, parse: Parse) -> Result<usize, Kind> {
+    fn piece(&mut self, bytes: &[u8], max: usize, parse: Parse) -> Result<usize, FailureKind> {
         let had = self.carry.len();
         let parsed = if had == 0 {
             parse(bytes)?
@@ -95,7 +95,7 @@ impl Responses {
         if let Some((taken, next)) = parsed {
             // However it was cut, too long is too long.
             if taken > max {
-                return Err(Kind::WrongAnswer);
+                return Err(FailureKind::WrongAnswer);
             }
             self.carry.clear();
             self.part = next;
@@ -105,24 +105,24 @@ impl Responses {
             self.carry.extend_from_slice(bytes);
         }
         match self.carry.len() {
-            len if len > max => Err(Kind::WrongAnswer),
+            len if len > max => Err(FailureKind::WrongAnswer),
             _ => Ok(bytes.len()),
         }
     }
 }
 
 /// How long a piece is and what follows it, if it is whole.
-type Parse = fn(&[u8]) -> Result<Option<(usize, Part)>, Kind>;
+type Parse = fn(&[u8]) -> Result<Option<(usize, Part)>, FailureKind>;
 
 fn taken(left: u64, bytes: &[u8]) -> usize {
     usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()))
 }
 
-fn head(bytes: &[u8]) -> Result<Option<(usize, Part)>, Kind> {
+fn head(bytes: &[u8]) -> Result<Option<(usize, Part)>, FailureKind> {
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
     let mut response = Response::new(&mut headers);
     let parsed = ParserConfig::default().parse_response(&mut response, bytes);
-    let Status::Complete(len) = parsed.map_err(|_| Kind::WrongAnswer)? else {
+    let Status::Complete(len) = parsed.map_err(|_| FailureKind::WrongAnswer)? else {
         return Ok(None);
     };
     let body = match response.code.unwrap_or(0) {
@@ -130,12 +130,12 @@ fn head(bytes: &[u8]) -> Result<Option<(usize, Part)>, Kind> {
         100..200 => return Ok(Some((len, Part::Head))),
         204 | 304 => Part::Body(0),
         200..400 => body(response.headers)?,
-        _ => return Err(Kind::TurnedDown),
+        _ => return Err(FailureKind::TurnedDown),
     };
     Ok(Some((len, body)))
 }
 
-fn body(headers: &[httparse::Header<'_>]) -> Result<Part, Kind> {
+fn body(headers: &[httparse::Header<'_>]) -> Result<Part, FailureKind> {
     let named = |name: &str| {
         let mut all = headers.iter();
         all.find(|header| header.name.eq_ignore_ascii_case(name))
@@ -163,7 +163,7 @@ fn body(headers: &[httparse::Header<'_>]) -> Result<Part, Kind> {
     }
 }
 
-fn chunk_line(bytes: &[u8]) -> Result<Option<(usize, Part)>, Kind> {
+fn chunk_line(bytes: &[u8]) -> Result<Option<(usize, Part)>, FailureKind> {
     let Some(end) = memchr::memchr(b'\n', bytes) else {
         return Ok(None);
     };
@@ -172,12 +172,12 @@ fn chunk_line(bytes: &[u8]) -> Result<Option<(usize, Part)>, Kind> {
     let next = match number(digits, 16)? {
         0 => Part::Trailer,
         // Behind the data of a chunk there is a line end.
-        len => Part::Chunk(len.checked_add(2).ok_or(Kind::WrongAnswer)?),
+        len => Part::Chunk(len.checked_add(2).ok_or(FailureKind::WrongAnswer)?),
     };
     Ok(Some((end + 1, next)))
 }
 
-fn trailer_line(bytes: &[u8]) -> Result<Option<(usize, Part)>, Kind> {
+fn trailer_line(bytes: &[u8]) -> Result<Option<(usize, Part)>, FailureKind> {
     let Some(end) = memchr::memchr(b'\n', bytes) else {
         return Ok(None);
     };
@@ -189,14 +189,14 @@ fn trailer_line(bytes: &[u8]) -> Result<Option<(usize, Part)>, Kind> {
     Ok(Some((end + 1, next)))
 }
 
-fn number(digits: &[u8], radix: u32) -> Result<u64, Kind> {
+fn number(digits: &[u8], radix: u32) -> Result<u64, FailureKind> {
     let digits = digits.trim_ascii();
     let is_plain = digits.first().is_some_and(u8::is_ascii_hexdigit);
     std::str::from_utf8(digits)
         .ok()
         .filter(|_| is_plain)
         .and_then(|digits| u64::from_str_radix(digits, radix).ok())
-        .ok_or(Kind::WrongAnswer)
+        .ok_or(FailureKind::WrongAnswer)
 }
 
 #[cfg(test)]
@@ -241,32 +241,32 @@ mod tests {
     #[test]
     fn what_is_no_response_is_wrong_and_a_refusal_is_one() {
         for (bytes, kind) in [
-            (&b"hello\r\n\r\n"[..], Kind::WrongAnswer),
+            (&b"hello\r\n\r\n"[..], FailureKind::WrongAnswer),
             (
                 b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
-                Kind::WrongAnswer,
+                FailureKind::WrongAnswer,
             ),
             (
                 b"HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\n",
-                Kind::WrongAnswer,
+                FailureKind::WrongAnswer,
             ),
             (
                 b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
-                Kind::WrongAnswer,
+                FailureKind::WrongAnswer,
             ),
             (
                 b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-                Kind::WrongAnswer,
+                FailureKind::WrongAnswer,
             ),
             (
                 b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
-                Kind::WrongAnswer,
+                FailureKind::WrongAnswer,
             ),
             (
                 b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
-                Kind::TurnedDown,
+                FailureKind::TurnedDown,
             ),
-            (b"HTTP/1.1 503 Busy\r\n\r\n", Kind::TurnedDown),
+            (b"HTTP/1.1 503 Busy\r\n\r\n", FailureKind::TurnedDown),
         ] {
             assert_eq!(
                 Responses::default().count(bytes),
@@ -285,6 +285,6 @@ mod tests {
             .chunks(1000)
             .map(|part| responses.count(part))
             .collect();
-        assert_eq!(answers, Err(Kind::WrongAnswer));
+        assert_eq!(answers, Err(FailureKind::WrongAnswer));
     }
 }

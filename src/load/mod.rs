@@ -63,7 +63,7 @@ use std::io;
 use std::ops::ControlFlow;
 
 use crate::config::raise_descriptor_limit;
-use plan::Target;
+use plan::TargetAddress;
 
 pub use expect::{Expect, Framing};
 pub use fanout::Deliveries;
@@ -73,7 +73,7 @@ pub use report::Report;
 pub use run::Watcher;
 pub use schedule::Arrivals;
 pub use source::SourceRange;
-pub use udp::Datagrams;
+pub use udp::DatagramCounts;
 
 /// Why a run could not be made at all; what goes wrong during one is counted in its [`Report`].
 #[derive(Debug, thiserror::Error)]
@@ -111,10 +111,14 @@ pub fn run_watched(plan: &Plan, watcher: Watcher<'_>) -> Result<Report, LoadErro
     let target = plan.looked_up()?;
     plan.check_sources(&target)?;
     match target {
-        Target::Udp(address) => udp::Udp::new(plan, address, watcher)?.run(),
-        Target::Tcp(_) | Target::Unix(_) if matches!(plan.mode, Mode::Fanout { .. }) => {
+        TargetAddress::Udp(address) => udp::Udp::new(plan, address, watcher)?.run(),
+        TargetAddress::Tcp(_) | TargetAddress::Unix(_)
+            if matches!(plan.mode, Mode::Fanout { .. }) =>
+        {
             fanout::Fanout::new(plan, &target, watcher)?.run()
         }
-        Target::Tcp(_) | Target::Unix(_) => driver::Driver::new(plan, target, watcher)?.run(),
+        TargetAddress::Tcp(_) | TargetAddress::Unix(_) => {
+            driver::Driver::new(plan, target, watcher)?.run()
+        }
     }
 }

@@ -26,7 +26,7 @@ pub struct Plan {
     /// Whom to ask.
     pub endpoint: Endpoint,
     /// The same as the kernel knows it, if it was looked up already.
-    pub target: Option<Target>,
+    pub target: Option<TargetAddress>,
     /// What one request is.
     pub mode: Mode,
     /// What makes a request begin.
@@ -209,7 +209,7 @@ pub enum PlanError {
     /// A transport that this mode does not speak yet.
     #[error("{0:?}: bench speaks TCP, Unix stream sockets and UDP")]
     Transport(String),
-    /// Datagrams for a mode of streams, or the other way round.
+    /// DatagramCounts for a mode of streams, or the other way round.
     #[error("`bench {0}` cannot ask {1}")]
     Mode(&'static str, String),
     /// Nobody to look at.
@@ -262,14 +262,14 @@ impl Plan {
     }
 
     /// Looks up whom to ask, once for all runs of this plan.
-    pub fn look_up(&mut self) -> Result<Target, LoadError> {
+    pub fn look_up(&mut self) -> Result<TargetAddress, LoadError> {
         let target = self.looked_up()?;
         self.target = Some(target.clone());
         Ok(target)
     }
 
     /// Whom to ask, looked up now if it was not yet.
-    pub(super) fn looked_up(&self) -> Result<Target, LoadError> {
+    pub(super) fn looked_up(&self) -> Result<TargetAddress, LoadError> {
         match &self.target {
             Some(target) => Ok(target.clone()),
             None => self.endpoint.resolve(self.timeout),
@@ -402,8 +402,8 @@ impl Plan {
     }
 
     /// Whether all sources are of the family of `target`, which is not known before.
-    pub(super) fn check_sources(&self, target: &Target) -> Result<(), PlanError> {
-        let (Target::Tcp(address) | Target::Udp(address)) = target else {
+    pub(super) fn check_sources(&self, target: &TargetAddress) -> Result<(), PlanError> {
+        let (TargetAddress::Tcp(address) | TargetAddress::Udp(address)) = target else {
             return Ok(());
         };
         match self
@@ -554,7 +554,7 @@ impl fmt::Display for Endpoint {
 
 /// Whom to ask, as the kernel knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
+pub enum TargetAddress {
     /// An address over TCP.
     Tcp(SocketAddr),
     /// A Unix stream socket.
@@ -566,9 +566,9 @@ pub enum Target {
 impl Endpoint {
     /// Looks the host up. Of several addresses the first that takes a connection is meant, which costs
     /// the server one connection that says nothing; a single address is not tried.
-    fn resolve(&self, timeout: Duration) -> Result<Target, LoadError> {
+    fn resolve(&self, timeout: Duration) -> Result<TargetAddress, LoadError> {
         let host = match self {
-            Endpoint::Unix(path) => return Ok(Target::Unix(path.clone())),
+            Endpoint::Unix(path) => return Ok(TargetAddress::Unix(path.clone())),
             Endpoint::Tcp(host) | Endpoint::Udp(host) => host,
         };
         let failed = |source| LoadError::Resolve {
@@ -579,13 +579,13 @@ impl Endpoint {
         let none = || failed(io::Error::new(ErrorKind::NotFound, "no address"));
         let first = *addresses.first().ok_or_else(none)?;
         if matches!(self, Endpoint::Udp(_)) {
-            return Ok(Target::Udp(first));
+            return Ok(TargetAddress::Udp(first));
         }
         if addresses.len() == 1 {
-            return Ok(Target::Tcp(first));
+            return Ok(TargetAddress::Tcp(first));
         }
         let answers = |address: &SocketAddr| TcpStream::connect_timeout(address, timeout).is_ok();
-        Ok(Target::Tcp(
+        Ok(TargetAddress::Tcp(
             addresses.into_iter().find(answers).unwrap_or(first),
         ))
     }

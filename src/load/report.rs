@@ -13,7 +13,7 @@ use super::schedule::Arrivals;
 use super::series::Second;
 use super::stopwatch::CpuTime;
 use super::tally::{Errors, Tally, nanos};
-use super::udp::Datagrams;
+use super::udp::DatagramCounts;
 use crate::wire::{Digest, HmacKey};
 
 /// Changes when a field changes its meaning or goes; new ones may come without.
@@ -70,7 +70,7 @@ pub struct Report {
     /// Whether it was ended before its time.
     pub interrupted: bool,
     /// What was asked and answered; in `fanout` lines, and whether everybody had them.
-    pub requests: Requests,
+    pub requests: RequestCounts,
     /// Answers while measuring, a second; in `conn` connections, in `fanout` deliveries, of which a line
     /// has one for each member.
     pub rate_per_s: f64,
@@ -98,7 +98,7 @@ pub struct Report {
     /// The first error that is of no named kind, in words.
     pub other_error: Option<String>,
     /// What became of datagrams, in `udp`.
-    pub datagrams: Option<Datagrams>,
+    pub datagrams: Option<DatagramCounts>,
     /// What became of lines on their way to the members, in `fanout`.
     pub deliveries: Option<Deliveries>,
     /// What the server's process used, if it was named.
@@ -163,7 +163,7 @@ pub struct Held {
 
 /// Requests and answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Requests {
+pub struct RequestCounts {
     /// Begun while measuring.
     pub asked: u64,
     /// Whole and right answers that came while measuring, whenever they were asked for: the rate is of these.
@@ -301,7 +301,7 @@ impl Report {
             warmup_s: plan.warmup.as_secs_f64(),
             elapsed_s: round(Duration::from_nanos(elapsed).as_secs_f64(), 6),
             interrupted: false,
-            requests: Requests {
+            requests: RequestCounts {
                 asked: match plan.amount {
                     Amount::Count(_) => tally.asked,
                     // Answers of requests that began in the warm-up count towards the rate.

@@ -4,7 +4,7 @@ use super::answer::{Judge, Outputs};
 use super::expect::Framing;
 use super::http::Responses;
 use super::payload::Payload;
-use super::tally::Kind;
+use super::tally::FailureKind;
 
 /// The requests in flight on a connection. Their start times are in the slot's ring.
 #[derive(Debug, Default)]
@@ -59,7 +59,7 @@ impl Within {
     }
 
     /// Takes what came; says how many answers end in it.
-    fn count(&mut self, judge: &Judge, bytes: &[u8]) -> Result<usize, Kind> {
+    fn count(&mut self, judge: &Judge, bytes: &[u8]) -> Result<usize, FailureKind> {
         match (self, judge) {
             (Self::Delimited { matched, is_inside }, Judge::Until(delimiter)) => {
                 let (count, has_rest) = delimiter.count(matched, bytes);
@@ -130,7 +130,7 @@ impl Requests {
         payload: &Payload,
         size: usize,
         judge: &Judge,
-    ) -> Result<usize, Kind> {
+    ) -> Result<usize, FailureKind> {
         let n = bytes.len();
         let answered = match judge {
             // Unread counts what is unsent too: an answer that overtakes its request is no echo.
@@ -143,9 +143,13 @@ impl Requests {
                 self.whole(n, *size)
             }
             Judge::Bytes(size) if n <= self.unread => self.whole(n, *size),
-            Judge::Echo | Judge::Exact(..) | Judge::Bytes(_) => return Err(Kind::WrongAnswer),
+            Judge::Echo | Judge::Exact(..) | Judge::Bytes(_) => {
+                return Err(FailureKind::WrongAnswer);
+            }
             // An acknowledgement would land inside the request.
-            Judge::Framed(Framing::Decimal) if self.unsent > 0 => return Err(Kind::WrongAnswer),
+            Judge::Framed(Framing::Decimal) if self.unsent > 0 => {
+                return Err(FailureKind::WrongAnswer);
+            }
             Judge::Until(_) | Judge::Framed(_) | Judge::Http => self.within.count(judge, bytes)?,
             Judge::Eof => 0,
         };
@@ -155,7 +159,7 @@ impl Requests {
                 self.flight = left;
                 Ok(answered)
             }
-            _ => Err(Kind::WrongAnswer),
+            _ => Err(FailureKind::WrongAnswer),
         }
     }
 
@@ -176,16 +180,16 @@ impl Requests {
     }
 
     /// That was said. Says how many requests are answered by it: an empty output is whole then.
-    pub(super) fn acknowledged(&mut self, judge: &Judge) -> Result<usize, Kind> {
+    pub(super) fn acknowledged(&mut self, judge: &Judge) -> Result<usize, FailureKind> {
         let answered = self.within.count(judge, b"")?;
         self.flight -= answered;
         Ok(answered)
     }
 
     #[inline]
-    fn compare(&mut self, bytes: &[u8], expected: &Payload) -> Result<(), Kind> {
+    fn compare(&mut self, bytes: &[u8], expected: &Payload) -> Result<(), FailureKind> {
         if *bytes != *expected.stretch(self.read_at, bytes.len()) {
-            return Err(Kind::WrongAnswer);
+            return Err(FailureKind::WrongAnswer);
         }
         self.read_at = expected.advance(self.read_at, bytes.len());
         Ok(())
@@ -233,7 +237,7 @@ mod tests {
         requests.sent(4, &payload);
         assert_eq!(
             requests.feed(&all[..5], &payload, 10, &Judge::Echo),
-            Err(Kind::WrongAnswer)
+            Err(FailureKind::WrongAnswer)
         );
     }
 }

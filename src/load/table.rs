@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::baseline::{Change, Verdict};
+use super::baseline::{Change, ChangeVerdict};
 use super::comparison::{Comparison, Contender, Contest};
 use super::figures::{Grouped, Micros, whole};
 use super::search::{Found, Probe};
@@ -292,16 +292,16 @@ impl fmt::Display for Change {
             write!(f, ", {:.3} of it", self.ratio)?;
         }
         match self.verdict {
-            Verdict::TooFew => f.write_str(
+            ChangeVerdict::TooFew => f.write_str(
                 "; too few rounds to tell from chance: four on each side at least (--rounds)",
             ),
-            Verdict::Same => write!(
+            ChangeVerdict::Same => write!(
                 f,
                 "; not shown to differ (chance alone: {:.3})",
                 self.chance
             ),
-            Verdict::Better => write!(f, "; BETTER (chance alone: {:.3})", self.chance),
-            Verdict::Worse => write!(f, "; WORSE (chance alone: {:.3})", self.chance),
+            ChangeVerdict::Better => write!(f, "; BETTER (chance alone: {:.3})", self.chance),
+            ChangeVerdict::Worse => write!(f, "; WORSE (chance alone: {:.3})", self.chance),
         }
     }
 }

@@ -9,7 +9,7 @@ use super::series::{Second, Series};
 
 /// Why a request or a connection failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FailureKind {
     /// Nobody listens there.
     Refused,
     /// The server hung up on who had just proven itself, before a byte of an answer: the secret is
@@ -44,52 +44,52 @@ pub enum Kind {
 pub struct Errors {
     /// All of them.
     pub total: u64,
-    /// See [`Kind::Refused`].
+    /// See [`FailureKind::Refused`].
     pub refused: u64,
-    /// See [`Kind::NotAdmitted`].
+    /// See [`FailureKind::NotAdmitted`].
     pub not_admitted: u64,
-    /// See [`Kind::Reset`].
+    /// See [`FailureKind::Reset`].
     pub reset: u64,
-    /// See [`Kind::Timeout`].
+    /// See [`FailureKind::Timeout`].
     pub timeout: u64,
-    /// See [`Kind::NoPort`].
+    /// See [`FailureKind::NoPort`].
     pub no_port: u64,
-    /// See [`Kind::NoDescriptor`].
+    /// See [`FailureKind::NoDescriptor`].
     pub no_descriptor: u64,
-    /// See [`Kind::ShortAnswer`].
+    /// See [`FailureKind::ShortAnswer`].
     pub short_answer: u64,
-    /// See [`Kind::WrongAnswer`].
+    /// See [`FailureKind::WrongAnswer`].
     pub wrong_answer: u64,
-    /// See [`Kind::TurnedDown`].
+    /// See [`FailureKind::TurnedDown`].
     pub turned_down: u64,
-    /// See [`Kind::Duplicate`].
+    /// See [`FailureKind::Duplicate`].
     pub duplicate: u64,
-    /// See [`Kind::Reordered`].
+    /// See [`FailureKind::Reordered`].
     pub reordered: u64,
-    /// See [`Kind::SelfConnect`].
+    /// See [`FailureKind::SelfConnect`].
     pub self_connect: u64,
-    /// See [`Kind::Other`].
+    /// See [`FailureKind::Other`].
     pub other: u64,
 }
 
 impl Errors {
     /// Counts one.
-    pub fn count(&mut self, kind: Kind) {
+    pub fn count(&mut self, kind: FailureKind) {
         self.total += 1;
         *match kind {
-            Kind::Refused => &mut self.refused,
-            Kind::NotAdmitted => &mut self.not_admitted,
-            Kind::Reset => &mut self.reset,
-            Kind::Timeout => &mut self.timeout,
-            Kind::NoPort => &mut self.no_port,
-            Kind::NoDescriptor => &mut self.no_descriptor,
-            Kind::ShortAnswer => &mut self.short_answer,
-            Kind::WrongAnswer => &mut self.wrong_answer,
-            Kind::TurnedDown => &mut self.turned_down,
-            Kind::Duplicate => &mut self.duplicate,
-            Kind::Reordered => &mut self.reordered,
-            Kind::SelfConnect => &mut self.self_connect,
-            Kind::Other => &mut self.other,
+            FailureKind::Refused => &mut self.refused,
+            FailureKind::NotAdmitted => &mut self.not_admitted,
+            FailureKind::Reset => &mut self.reset,
+            FailureKind::Timeout => &mut self.timeout,
+            FailureKind::NoPort => &mut self.no_port,
+            FailureKind::NoDescriptor => &mut self.no_descriptor,
+            FailureKind::ShortAnswer => &mut self.short_answer,
+            FailureKind::WrongAnswer => &mut self.wrong_answer,
+            FailureKind::TurnedDown => &mut self.turned_down,
+            FailureKind::Duplicate => &mut self.duplicate,
+            FailureKind::Reordered => &mut self.reordered,
+            FailureKind::SelfConnect => &mut self.self_connect,
+            FailureKind::Other => &mut self.other,
         } += 1;
     }
 
@@ -220,7 +220,7 @@ pub struct Tally {
     pub errors: Errors,
     /// What failed during warm-up.
     pub warmup_errors: Errors,
-    /// The first error of [`Kind::Other`], in words.
+    /// The first error of [`FailureKind::Other`], in words.
     pub other: Option<String>,
 }
 
@@ -379,7 +379,7 @@ impl Tally {
     }
 
     /// A request or a connection that failed; `began` is when the request did.
-    pub fn failed(&mut self, phase: Phase, kind: Kind, began: u64, now: u64) {
+    pub fn failed(&mut self, phase: Phase, kind: FailureKind, began: u64, now: u64) {
         self.last = now;
         let warming = match phase {
             Phase::WarmUp { .. } => true,

@@ -1,4 +1,4 @@
-//! Datagrams: a request each, and what became of it: answered, lost, doubled, overtaken.
+//! DatagramCounts: a request each, and what became of it: answered, lost, doubled, overtaken.
 //!
 //! It does not know connections: one socket, a window of requests in flight. A datagram of eight bytes
 //! or more begins with its number, so that every answer finds its request; a shorter one cannot be told
@@ -25,7 +25,7 @@ use super::poller::Poller;
 use super::report::{Held, Report};
 use super::run::{Run, Watcher};
 use super::schedule::Schedule;
-use super::tally::{Kind, Phase, nanos};
+use super::tally::{FailureKind, Phase, nanos};
 
 /// How many numbers back an answer is still recognised as a late or a double one, at the least.
 const REMEMBERED: usize = 1 << 16;
@@ -42,7 +42,7 @@ const LOOK: Duration = Duration::from_millis(1);
 
 /// What became of datagrams, those of the warm-up included.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Datagrams {
+pub struct DatagramCounts {
     /// Requests that left.
     pub sent: u64,
     /// Requests that were not answered in time.
@@ -62,7 +62,7 @@ pub struct Datagrams {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+enum RequestState {
     Unused,
     Waiting,
     Answered,
@@ -70,24 +70,24 @@ enum Fate {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Request {
+struct SentRequest {
     number: u64,
     began: u64,
     sent: u64,
-    fate: Fate,
+    state: RequestState,
 }
 
 /// A run with datagrams in progress.
 #[derive(Debug)]
 pub(super) struct Udp<'p> {
     run: Run<'p>,
-    seen: Datagrams,
+    seen: DatagramCounts,
     payload: Payload,
     socket: OwnedFd,
     poller: Poller,
     outgoing: Box<[u8]>,
     incoming: Box<[u8]>,
-    requests: Box<[Request]>,
+    requests: Box<[SentRequest]>,
     /// The number of the next request, and of the oldest that may be waiting.
     next: u64,
     oldest: u64,
@@ -118,17 +118,17 @@ impl<'p> Udp<'p> {
         connect(&socket, &target).map_err(io)?;
         let poller = Poller::new(run.watch, plan.spin, plan.model != Model::Closed)?;
         poller.register(&socket, Token(0))?;
-        let unused = Request {
+        let unused = SentRequest {
             number: 0,
             began: 0,
             sent: 0,
-            fate: Fate::Unused,
+            state: RequestState::Unused,
         };
         Ok(Self {
             run,
-            seen: Datagrams {
+            seen: DatagramCounts {
                 numbered: plan.size >= NUMBER_BYTES,
-                ..Datagrams::default()
+                ..DatagramCounts::default()
             },
             payload: Payload::new(plan.size, 1),
             socket,
@@ -179,18 +179,18 @@ impl<'p> Udp<'p> {
         self.next_look = now + nanos(LOOK);
         while self.oldest < self.next {
             let request = &mut self.requests[self.slot(self.oldest)];
-            if request.fate == Fate::Waiting {
+            if request.state == RequestState::Waiting {
                 if now.saturating_sub(request.sent) < nanos(self.run.plan.timeout) {
                     break;
                 }
-                request.fate = Fate::Lost;
+                request.state = RequestState::Lost;
                 let began = request.began;
                 self.waiting -= 1;
                 self.seen.lost += 1;
                 self.run.tally.lost(began, now);
                 self.run
                     .tally
-                    .failed(self.run.phase, Kind::Timeout, began, now);
+                    .failed(self.run.phase, FailureKind::Timeout, began, now);
             }
             self.oldest += 1;
         }
@@ -240,16 +240,16 @@ impl<'p> Udp<'p> {
         let number = self.next;
         self.next += 1;
         write_message(&mut self.outgoing, number, &self.payload);
-        self.requests[self.slot(number)] = Request {
+        self.requests[self.slot(number)] = SentRequest {
             number,
             began,
             sent: now,
-            fate: Fate::Waiting,
+            state: RequestState::Waiting,
         };
         self.waiting += 1;
         let mut sent = send(&self.socket, &self.outgoing, SendFlags::NOSIGNAL);
         if sent == Err(Errno::CONNREFUSED) {
-            // That was the fate of an earlier one; it is told once.
+            // That was the state of an earlier one; it is told once.
             self.seen.refused += 1;
             sent = send(&self.socket, &self.outgoing, SendFlags::NOSIGNAL);
         }
@@ -258,7 +258,7 @@ impl<'p> Udp<'p> {
             Err(errno) => {
                 // It did not leave: not lost on the way, but not answered either.
                 self.is_full = errno == Errno::AGAIN;
-                self.requests[self.slot(number)].fate = Fate::Unused;
+                self.requests[self.slot(number)].state = RequestState::Unused;
                 self.waiting -= 1;
                 self.run.tally.lost(began, now);
                 self.run
@@ -287,7 +287,7 @@ impl<'p> Udp<'p> {
             number_of(answer).filter(|number| *number < self.next)
         } else {
             (self.oldest..self.next)
-                .find(|number| self.requests[self.slot(*number)].fate == Fate::Waiting)
+                .find(|number| self.requests[self.slot(*number)].state == RequestState::Waiting)
         };
         let Some(number) = number else {
             return self.wrong(now);
@@ -301,12 +301,12 @@ impl<'p> Udp<'p> {
             self.seen.late += 1;
             return;
         }
-        match request.fate {
-            Fate::Unused => self.wrong(now),
-            Fate::Answered => self.seen.duplicates += 1,
-            Fate::Lost => self.seen.late += 1,
-            Fate::Waiting => {
-                request.fate = Fate::Answered;
+        match request.state {
+            RequestState::Unused => self.wrong(now),
+            RequestState::Answered => self.seen.duplicates += 1,
+            RequestState::Lost => self.seen.late += 1,
+            RequestState::Waiting => {
+                request.state = RequestState::Answered;
                 self.waiting -= 1;
                 if number < self.highest {
                     self.seen.reordered += 1;
@@ -321,7 +321,7 @@ impl<'p> Udp<'p> {
         self.seen.wrong += 1;
         self.run
             .tally
-            .failed(self.run.phase, Kind::WrongAnswer, now, now);
+            .failed(self.run.phase, FailureKind::WrongAnswer, now, now);
     }
 
     fn next_event(&self, now: u64) -> u64 {

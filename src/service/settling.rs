@@ -6,7 +6,7 @@
 use crate::buf::ReadBuf;
 use crate::config;
 use crate::turn::{ConnId, Moment, Turn};
-use crate::wire::{Decode, Settle, WireError};
+use crate::wire::{Decode, DecodeSettled, WireError};
 
 /// Takes frames from connections whose peers may leave their end unsaid, and waits for silence
 /// where they do.
@@ -41,7 +41,7 @@ impl Settling {
     ///
     /// What has settled is whatever was unread at that moment: the loop offers it before it reads
     /// on, and the loop reads before it wakes, so bytes that came in time belong to the burst.
-    pub fn next<'b, D: Settle>(
+    pub fn next<'b, D: DecodeSettled>(
         &mut self,
         t: &mut Turn<'_>,
         decoder: &mut D,
@@ -104,7 +104,7 @@ impl<D> Silent<'_, D> {
     }
 }
 
-impl<D: Settle> Decode for Silent<'_, D> {
+impl<D: DecodeSettled> Decode for Silent<'_, D> {
     type Frame<'b> = D::Frame<'b>;
 
     fn decode<'b>(&mut self, unread: &'b [u8]) -> Result<Option<(D::Frame<'b>, usize)>, WireError> {

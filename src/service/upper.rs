@@ -56,7 +56,7 @@ impl Once {
         } else {
             burst
         };
-        t.reply(&wire::Upper(asked));
+        t.reply(&wire::UpperCase(asked));
         // A newline says that the request is over; silence only suggests it, and what comes after
         // the answer all the same must not turn our end into a reset that destroys it.
         if burst.ends_with(b"\n") {
@@ -105,7 +105,7 @@ impl Service for Upper {
 
 impl Datagrams for Upper {
     fn datagram(&mut self, t: &mut DatagramTurn<'_>, bytes: &[u8]) {
-        t.answer(&wire::Upper(bytes));
+        t.answer(&wire::UpperCase(bytes));
     }
 }
 

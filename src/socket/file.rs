@@ -24,7 +24,7 @@ pub(super) const BUFFER_BYTES: usize = 8192;
 pub struct SocketFile {
     /// None when the file is closed.
     core: Option<Arc<Core>>,
-    mode: Mode,
+    mode: FileMode,
     buffering: usize,
     /// Read ahead; the unread begins at `taken`.
     ahead: Vec<u8>,
@@ -37,7 +37,7 @@ pub struct SocketFile {
 
 /// What a file was opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+enum FileMode {
     Read,
     Write,
     Both,
@@ -55,10 +55,10 @@ impl SocketFile {
             return Err(invalid());
         }
         let mode = match (mode.contains('r'), mode.contains('w')) {
-            (true, true) => Mode::Both,
-            (_, true) => Mode::Write,
-            (true, _) => Mode::Read,
-            _ if mode.is_empty() => Mode::Read,
+            (true, true) => FileMode::Both,
+            (_, true) => FileMode::Write,
+            (true, _) => FileMode::Read,
+            _ if mode.is_empty() => FileMode::Read,
             _ => return Err(invalid()),
         };
         core.open_file();
@@ -75,12 +75,12 @@ impl SocketFile {
 
     /// Whether it was opened for reading.
     pub fn readable(&self) -> bool {
-        self.mode != Mode::Write
+        self.mode != FileMode::Write
     }
 
     /// Whether it was opened for writing.
     pub fn writable(&self) -> bool {
-        self.mode != Mode::Read
+        self.mode != FileMode::Read
     }
 
     /// Whether it was closed.

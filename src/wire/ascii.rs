@@ -16,16 +16,16 @@ pub fn upper(bytes: &mut [u8]) {
 /// Appends its bytes upper-cased as [`upper`] does.
 ///
 /// ```
-/// use onepoll::wire::{Encode, Upper};
+/// use onepoll::wire::{Encode, UpperCase};
 ///
 /// let mut out = b"so far: ".to_vec();
-/// Upper("grüße".as_bytes()).encode(&mut out);
+/// UpperCase("grüße".as_bytes()).encode(&mut out);
 /// assert_eq!(out, "so far: GRüßE".as_bytes());
 /// ```
 #[derive(Debug, Clone, Copy)]
-pub struct Upper<'b>(pub &'b [u8]);
+pub struct UpperCase<'b>(pub &'b [u8]);
 
-impl Encode for Upper<'_> {
+impl Encode for UpperCase<'_> {
     fn encode(&self, out: &mut Vec<u8>) {
         let from = out.len();
         out.extend_from_slice(self.0);

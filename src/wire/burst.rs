@@ -2,7 +2,7 @@
 //!
 //! The tutorials' requests carry no length; they trusted one `recv` to return one request. Knows
 //! which bytes belong to a burst once somebody says that it is over. Does not know time: how long
-//! the silence must be before [`Settle::settled`] is called is the caller's (20 ms unless set).
+//! the silence must be before [`DecodeSettled::settled`] is called is the caller's (20 ms unless set).
 //!
 //! These are the only formats whose frames depend on how the bytes were cut, and no decoder can
 //! change that: two requests glued without a newline cannot be told apart. That is the sticky
@@ -17,7 +17,7 @@ use super::{Decode, Line, WireError};
 pub const BURST_BYTES_MAX: usize = super::LINE_BYTES_MAX;
 
 /// A decoder whose frames may be completed by silence.
-pub trait Settle: Decode {
+pub trait DecodeSettled: Decode {
     /// As [`decode`](Decode::decode), when nothing more came for as long as the caller waits.
     ///
     /// Takes what is there. `Ok(None)` only when nothing is. There may be several frames: call
@@ -37,7 +37,7 @@ pub trait Settle: Decode {
 /// [`WireError::TooLong`] when more than `max` bytes are unread, newline and all.
 ///
 /// ```
-/// use onepoll::wire::{Burst, Decode, Settle};
+/// use onepoll::wire::{Burst, Decode, DecodeSettled};
 ///
 /// let mut burst = Burst::default();
 /// assert_eq!(burst.decode(b"two\nlines\n"), Ok(Some((&b"two\nlines\n"[..], 10))));
@@ -87,7 +87,7 @@ impl Decode for Burst {
     }
 }
 
-impl Settle for Burst {
+impl DecodeSettled for Burst {
     fn settled<'b>(&mut self, unread: &'b [u8]) -> Result<Option<(&'b [u8], usize)>, WireError> {
         self.measured(unread)?;
         Ok((!unread.is_empty()).then_some((unread, unread.len())))
@@ -106,7 +106,7 @@ impl Settle for Burst {
 /// [`WireError::TooLong`] as [`Line`] does.
 ///
 /// ```
-/// use onepoll::wire::{Decode, Request, Settle};
+/// use onepoll::wire::{Decode, Request, DecodeSettled};
 ///
 /// let mut request = Request::default();
 /// assert_eq!(request.decode(b"ls -l\ndate"), Ok(Some((&b"ls -l"[..], 6))));
@@ -146,7 +146,7 @@ impl Decode for Request {
     }
 }
 
-impl Settle for Request {
+impl DecodeSettled for Request {
     fn settled<'b>(&mut self, unread: &'b [u8]) -> Result<Option<(&'b [u8], usize)>, WireError> {
         // To a line, silence and the end of input are the same: what is there is all there is.
         self.line.decode_eof(unread)

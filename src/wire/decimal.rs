@@ -5,7 +5,7 @@
 
 use std::io::Write;
 
-use super::{Decode, Encode, Settle, WireError};
+use super::{Decode, DecodeSettled, Encode, WireError};
 
 /// The digits of `u64::MAX`: no length that means anything has more.
 const DIGITS_MAX: usize = 20;
@@ -31,7 +31,7 @@ impl Encode for Decimal {
 /// Takes a burst of digits as a length in bytes.
 ///
 /// [`decode`](Decode::decode) never has a frame, since another digit may follow; it does say
-/// "never" at once. [`settled`](Settle::settled) and the end of input take what is there. A client
+/// "never" at once. [`settled`](DecodeSettled::settled) and the end of input take what is there. A client
 /// on a slow path must therefore wait before it trusts the number: a length cut in two by the
 /// network (`10` and `240`) is read wrong by every client of this format, and only a longer wait
 /// makes that rare. The other framings do not have this fault.
@@ -93,7 +93,7 @@ impl Decode for DecimalLength {
     }
 }
 
-impl Settle for DecimalLength {
+impl DecodeSettled for DecimalLength {
     fn settled(&mut self, unread: &[u8]) -> Result<Option<(u64, usize)>, WireError> {
         let value = self.value(unread)?;
         Ok((!unread.is_empty()).then_some((value, unread.len())))

@@ -20,8 +20,8 @@ mod strftime;
 mod text;
 mod time868;
 
-pub use ascii::{Upper, trim_ascii_white, upper};
-pub use burst::{BURST_BYTES_MAX, Burst, Request, Settle};
+pub use ascii::{UpperCase, trim_ascii_white, upper};
+pub use burst::{BURST_BYTES_MAX, Burst, DecodeSettled, Request};
 pub use challenge::{
     CHALLENGE_BYTES, Challenge, Digest, HmacKey, Proof, SECRET_BYTES_MAX, SECRET_BYTES_MIN, Secret,
     SecretError,

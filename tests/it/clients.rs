@@ -8,12 +8,12 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-use onepoll::client::{Address, ClientError, ask_time};
+use onepoll::client::{ClientError, ServerAddress, ask_time};
 use onepoll::wire::{CommandHeader, Encode};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
-fn host(address: SocketAddr) -> Address {
+fn host(address: SocketAddr) -> ServerAddress {
     address.to_string().parse().unwrap()
 }
 

@@ -4,10 +4,10 @@
 //! the answer is "not yet". A decoder that depends on how bytes were cut cannot pass it.
 
 use onepoll::wire::{
-    BURST_BYTES_MAX, Burst, CommandHeader, Decimal, DecimalLength, Decode, ERROR_BYTES_MAX, Encode,
-    Escaped, FRAME_BYTES_MAX, Framed, HEADER_BYTES_MAX, JsonHeader, LENGTH_BYTES, LINE_BYTES_MAX,
-    Length, Line, Md5, Prefix, Prefixed, Request, Settle, Upper, WireError, md5_hex, neutralise,
-    trim_ascii_white, upper,
+    BURST_BYTES_MAX, Burst, CommandHeader, Decimal, DecimalLength, Decode, DecodeSettled,
+    ERROR_BYTES_MAX, Encode, Escaped, FRAME_BYTES_MAX, Framed, HEADER_BYTES_MAX, JsonHeader,
+    LENGTH_BYTES, LINE_BYTES_MAX, Length, Line, Md5, Prefix, Prefixed, Request, UpperCase,
+    WireError, md5_hex, neutralise, trim_ascii_white, upper,
 };
 use proptest::prelude::*;
 
@@ -334,7 +334,10 @@ fn t2_upper_is_pythons_upper() {
         };
         assert_eq!(*upper, expected);
     }
-    assert_eq!(encoded(&Upper("aZ ß 你".as_bytes())), "AZ ß 你".as_bytes());
+    assert_eq!(
+        encoded(&UpperCase("aZ ß 你".as_bytes())),
+        "AZ ß 你".as_bytes()
+    );
 }
 
 // Decimal lengths.

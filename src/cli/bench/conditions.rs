@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 
-use super::ask::Asked;
+use super::request::RequestTerms;
 use crate::cli::Failure;
 use crate::config::parse_duration;
 use crate::load::objective::Objective;
@@ -141,7 +141,7 @@ impl Conditions {
     pub(super) fn plan(
         &self,
         endpoint: Endpoint,
-        asked: Asked,
+        asked: RequestTerms,
         pids: Vec<u32>,
     ) -> Result<Plan, Failure> {
         Ok(Plan {

@@ -1,15 +1,15 @@
 //! `onepoll bench`: the load generator.
 //!
-//! - `target`, `ask`: who is asked, and what. `literal`: bytes as they are typed.
+//! - `target`, `request`: who is asked, and what. `literal`: bytes as they are typed.
 //! - `conditions`: how often, how long, from where.
-//! - `line`: how far it is. `interrupt`: when that is enough. `html`: the result as pictures. `verdict`: the exit code.
+//! - `progress_line`: how far it is. `interrupt`: when that is enough. `html`: the result as pictures. `verdict`: the exit code.
 
-mod ask;
 mod conditions;
 mod html;
 mod interrupt;
-mod line;
 mod literal;
+mod progress_line;
+mod request;
 mod target;
 mod verdict;
 
@@ -22,16 +22,18 @@ use anyhow::Context;
 use clap::{CommandFactory, Subcommand};
 use serde::Serialize;
 
-use self::ask::{Ask, Conn, Depth, Exec, Fanout, Message, ModeName, Udp};
 use self::conditions::Conditions;
 use self::html::HtmlFile;
 use self::interrupt::Interrupt;
-use self::line::Line;
-use self::target::Target;
+use self::progress_line::ProgressLine;
+use self::request::{
+    ConnArgs, DepthArgs, ExecArgs, FanoutArgs, MessageArgs, ModeName, RequestArgs, UdpArgs,
+};
+use self::target::NamedTarget;
 use self::verdict::Ending;
 use super::{Failure, Outcome, complain, is_quiet, print};
 use crate::load::baseline::{Baseline, Change};
-use crate::load::comparison::{Comparison, Contest, Entry};
+use crate::load::comparison::{Comparison, Contest, Entrant};
 use crate::load::forecast::forecast_of;
 use crate::load::html::terminal::{self, COLUMNS};
 use crate::load::objective::{Metric, Objective};
@@ -62,32 +64,32 @@ enum ModeArgs {
     /// server must answer with what it was sent: an echo, or an upper-caser, since capitals are sent.
     Conn {
         #[command(flatten)]
-        conn: Conn,
+        conn: ConnArgs,
         #[command(flatten)]
-        common: Common,
+        common: CommonArgs,
     },
     /// Connections that stay: send, await the whole answer, send again
     Echo {
         #[command(flatten)]
-        depth: Depth,
+        depth: DepthArgs,
         #[command(flatten)]
-        common: Common,
+        common: CommonArgs,
     },
     /// Commands a second: a command line on a connection that stays, its whole output awaited
     Exec {
         #[command(flatten)]
-        exec: Exec,
+        exec: ExecArgs,
         #[command(flatten)]
-        common: Common,
+        common: CommonArgs,
     },
     /// Datagrams: one out, the same back; what is lost, doubled or overtaken on the way is counted
     ///
     /// A datagram of 8 bytes or more carries its number. One that is not answered within --timeout is lost.
     Udp {
         #[command(flatten)]
-        udp: Udp,
+        udp: UdpArgs,
         #[command(flatten)]
-        common: Common,
+        common: CommonArgs,
     },
     /// One speaker to many members of a chat: deliveries a second, and when the first, the median and the
     /// last has a line
@@ -98,16 +100,16 @@ enum ModeArgs {
     /// was started with `flood=on` holds the speaker back.
     Fanout {
         #[command(flatten)]
-        depth: Depth,
+        depth: DepthArgs,
         #[command(flatten)]
-        fanout: Fanout,
+        fanout: FanoutArgs,
         #[command(flatten)]
-        common: Common,
+        common: CommonArgs,
     },
     /// Connections that say nothing: how many are held, why not more, and (with --pid) what each costs
     Hold {
         #[command(flatten)]
-        common: Common,
+        common: CommonArgs,
     },
     /// Several modes, one after the other, of all servers
     Compare {
@@ -121,27 +123,27 @@ enum ModeArgs {
         )]
         mode: Vec<ModeName>,
         #[command(flatten)]
-        conn: Conn,
+        conn: ConnArgs,
         #[command(flatten)]
-        depth: Depth,
+        depth: DepthArgs,
         #[command(flatten)]
-        exec: Exec,
+        exec: ExecArgs,
         #[command(flatten)]
-        udp: Udp,
+        udp: UdpArgs,
         #[command(flatten)]
-        fanout: Fanout,
+        fanout: FanoutArgs,
         #[command(flatten)]
-        common: Common,
+        common: CommonArgs,
     },
 }
 
 #[derive(Debug, clap::Args)]
-struct Common {
+struct CommonArgs {
     /// [NAME=]URL, such as echo://127.0.0.1:9000, HOST:PORT or unix:///PATH
     #[arg(value_name = "ENDPOINT", required = true)]
-    targets: Vec<Target>,
+    targets: Vec<NamedTarget>,
     #[command(flatten)]
-    message: Message,
+    message: MessageArgs,
     #[command(flatten)]
     conditions: Conditions,
 }
@@ -149,9 +151,9 @@ struct Common {
 /// A call, whatever its mode.
 struct Call {
     modes: Vec<ModeName>,
-    targets: Vec<Target>,
+    targets: Vec<NamedTarget>,
     /// What is asked of those that do not say it themselves.
-    ask: Ask,
+    ask: RequestArgs,
     conditions: Conditions,
     interrupt: Interrupt,
 }
@@ -195,7 +197,7 @@ fn foresee(contests: &mut [Entries]) -> Result<(), Failure> {
 }
 
 /// What a mode is called, and who takes part.
-type Entries = (&'static str, Vec<Entry>);
+type Entries = (&'static str, Vec<Entrant>);
 
 impl Call {
     fn of(args: Args) -> Result<Self, Failure> {
@@ -203,33 +205,33 @@ impl Call {
             ModeArgs::Conn { conn, common } => (
                 vec![ModeName::Conn],
                 common,
-                Ask {
+                RequestArgs {
                     conn,
-                    ..Ask::default()
+                    ..RequestArgs::default()
                 },
             ),
             ModeArgs::Echo { depth, common } => (
                 vec![ModeName::Echo],
                 common,
-                Ask {
+                RequestArgs {
                     depth,
-                    ..Ask::default()
+                    ..RequestArgs::default()
                 },
             ),
             ModeArgs::Exec { exec, common } => (
                 vec![ModeName::Exec],
                 common,
-                Ask {
+                RequestArgs {
                     exec,
-                    ..Ask::default()
+                    ..RequestArgs::default()
                 },
             ),
             ModeArgs::Udp { udp, common } => (
                 vec![ModeName::Udp],
                 common,
-                Ask {
+                RequestArgs {
                     udp,
-                    ..Ask::default()
+                    ..RequestArgs::default()
                 },
             ),
             ModeArgs::Fanout {
@@ -237,14 +239,14 @@ impl Call {
                 fanout,
                 common,
             } => {
-                let ask = Ask {
+                let ask = RequestArgs {
                     depth,
                     fanout,
-                    ..Ask::default()
+                    ..RequestArgs::default()
                 };
                 (vec![ModeName::Fanout], common, ask)
             }
-            ModeArgs::Hold { common } => (vec![ModeName::Hold], common, Ask::default()),
+            ModeArgs::Hold { common } => (vec![ModeName::Hold], common, RequestArgs::default()),
             ModeArgs::Compare {
                 mode,
                 conn,
@@ -254,13 +256,13 @@ impl Call {
                 fanout,
                 common,
             } => {
-                let ask = Ask {
+                let ask = RequestArgs {
                     conn,
                     depth,
                     exec,
                     udp,
                     fanout,
-                    ..Ask::default()
+                    ..RequestArgs::default()
                 };
                 (mode, common, ask)
             }
@@ -328,14 +330,14 @@ impl Call {
     }
 
     /// Shows how far it is, and says whether to go on.
-    fn watch(&self, line: &mut Line, progress: impl fmt::Display) -> ControlFlow<()> {
+    fn watch(&self, line: &mut ProgressLine, progress: impl fmt::Display) -> ControlFlow<()> {
         line.show(progress);
         self.interrupt.flow()
     }
 
     /// One run.
-    fn measure(&self, entry: &Entry, html: Option<HtmlFile>) -> Outcome {
-        let mut line = Line::new();
+    fn measure(&self, entry: &Entrant, html: Option<HtmlFile>) -> Outcome {
+        let mut line = ProgressLine::new();
         let mut watch = |progress| self.watch(&mut line, progress);
         let report = load::run_watched(&entry.plan, &mut watch).map_err(failure)?;
         drop(line);
@@ -348,8 +350,8 @@ impl Call {
     }
 
     /// The highest rate that holds.
-    fn search(&self, entry: &Entry, html: Option<HtmlFile>) -> Outcome {
-        let mut line = Line::new();
+    fn search(&self, entry: &Entrant, html: Option<HtmlFile>) -> Outcome {
+        let mut line = ProgressLine::new();
         let objectives = &self.conditions.find_rate;
         let arrivals = self.conditions.arrivals();
         let mut watch = |progress| self.watch(&mut line, progress);
@@ -371,7 +373,7 @@ impl Call {
         baseline: Option<&Baseline>,
         html: Option<HtmlFile>,
     ) -> Outcome {
-        let mut line = Line::new();
+        let mut line = ProgressLine::new();
         let mut held = Vec::with_capacity(contests.len());
         for (mode, entries) in contests {
             let mut told = |round: usize, name: &str, progress: load::Progress| {
@@ -419,7 +421,7 @@ impl Call {
                 let plan = self.conditions.plan(endpoint, asked, ask.message.pid)?;
                 plan.check()
                     .map_err(|wrong| Failure::Usage(wrong.to_string()))?;
-                entries.push(Entry {
+                entries.push(Entrant {
                     name: target.name.clone(),
                     plan,
                 });
@@ -480,7 +482,7 @@ impl Call {
 }
 
 /// Refuses what the URL of a target says and none of the modes heeds.
-fn heeded(target: &Target, modes: &[ModeName]) -> Result<(), Failure> {
+fn heeded(target: &NamedTarget, modes: &[ModeName]) -> Result<(), Failure> {
     let command = Modes::command();
     let takes = |mode: &ModeName, option: &str| {
         let name = clap::ValueEnum::to_possible_value(mode);

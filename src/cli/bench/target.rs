@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use clap::Parser;
 
-use super::ask::Ask;
+use super::request::RequestArgs;
 use crate::config::{nearest, percent_decode};
 use crate::endpoint;
 use crate::load::Endpoint;
@@ -12,17 +12,17 @@ use crate::wire::Escaped;
 
 /// Whom to ask, what to call it, and what is asked of it alone.
 #[derive(Debug, Clone)]
-pub(super) struct Target {
+pub(super) struct NamedTarget {
     pub(super) name: String,
     pub(super) endpoint: Endpoint,
-    ask: Ask,
+    ask: RequestArgs,
     /// The request of an `http://` URL, as it would be typed for --payload.
     http: Option<String>,
     /// The options that its URL has for us.
     pub(super) said: Vec<String>,
 }
 
-impl FromStr for Target {
+impl FromStr for NamedTarget {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -44,7 +44,7 @@ impl FromStr for Target {
             .parse()
             .map_err(|wrong: crate::load::PlanError| wrong.to_string())?;
         let (address, query) = url.split_once('?').unwrap_or((url, ""));
-        let known = Ask::names();
+        let known = RequestArgs::names();
         let (mut args, mut said, mut rest) = (Vec::new(), Vec::new(), Vec::new());
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair
@@ -71,7 +71,7 @@ impl FromStr for Target {
                 None => format!("{wrong}; and `bench` knows {}", known.join(", ")),
             });
         }
-        let ask = Ask::try_parse_from(args).map_err(|wrong| {
+        let ask = RequestArgs::try_parse_from(args).map_err(|wrong| {
             let text = wrong.to_string();
             let first = text.lines().next().unwrap_or_default();
             first.strip_prefix("error: ").unwrap_or(first).to_owned()
@@ -86,9 +86,9 @@ impl FromStr for Target {
     }
 }
 
-impl Target {
+impl NamedTarget {
     /// What is asked of it: what its URL says, and `flags` where that says nothing.
-    pub(super) fn asked(&self, flags: &Ask) -> Ask {
+    pub(super) fn asked(&self, flags: &RequestArgs) -> RequestArgs {
         let mut ask = self.ask.clone();
         if let Some(request) = &self.http {
             let message = &mut ask.message;
@@ -120,7 +120,7 @@ fn request(address: &str) -> String {
 mod tests {
     use super::*;
 
-    fn target(text: &str) -> Target {
+    fn target(text: &str) -> NamedTarget {
         text.parse()
             .unwrap_or_else(|wrong| panic!("{text}: {wrong}"))
     }
@@ -146,7 +146,7 @@ mod tests {
     fn an_http_url_is_a_request() {
         let asked = |text: &str, flags: &[&str]| {
             let message = target(text)
-                .asked(&Ask::try_parse_from(flags).unwrap())
+                .asked(&RequestArgs::try_parse_from(flags).unwrap())
                 .message;
             (
                 message.payload.unwrap_or_default(),
@@ -194,7 +194,7 @@ mod tests {
             ("a\u{202e}b=127.0.0.1:1", "a terminal would act on"),
             ("https://127.0.0.1", "does not speak TLS"),
         ] {
-            let wrong = text.parse::<Target>().unwrap_err();
+            let wrong = text.parse::<NamedTarget>().unwrap_err();
             assert!(wrong.contains(why), "{text}: {wrong}");
         }
     }

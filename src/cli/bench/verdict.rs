@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::cli::complain;
 use crate::load::Report;
-use crate::load::baseline::{Change, Verdict};
+use crate::load::baseline::{Change, ChangeVerdict};
 use crate::load::comparison::{Comparison, Contender};
 use crate::load::objective::{Metric, Objective};
 use crate::load::statistic::Spread;
@@ -57,7 +57,7 @@ impl Ending {
         }
         ending.has_missed |= changes
             .iter()
-            .any(|change| change.verdict == Verdict::Worse);
+            .any(|change| change.verdict == ChangeVerdict::Worse);
         ending
     }
 

@@ -161,13 +161,13 @@ impl Drop for NoDescriptors {
 
 /// Python's `select.epoll`.
 #[derive(Debug)]
-pub(super) struct Epoll(OwnedFd);
+pub(super) struct PythonEpoll(OwnedFd);
 
 /// What `poll` of an epoll returned: for each event the number it was registered with, and the flags.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Seen(pub(super) Vec<(u64, EventFlags)>);
+pub(super) struct SeenEvents(pub(super) Vec<(u64, EventFlags)>);
 
-impl Epoll {
+impl PythonEpoll {
     /// `select.epoll()`.
     pub(super) fn new() -> Result<Self, SocketError> {
         Ok(Self(epoll::create(epoll::CreateFlags::CLOEXEC)?))
@@ -185,23 +185,23 @@ impl Epoll {
     }
 
     /// `ep.poll(timeout)`.
-    pub(super) fn poll(&self, within: Duration) -> Result<Seen, SocketError> {
+    pub(super) fn poll(&self, within: Duration) -> Result<SeenEvents, SocketError> {
         let within = Timespec::try_from(within).map_err(|_| rustix::io::Errno::INVAL)?;
         let mut events = Vec::with_capacity(16);
         rustix::io::retry_on_intr(|| {
             epoll::wait(&self.0, spare_capacity(&mut events), Some(&within))
         })?;
         let seen = events.iter().map(|event| (event.data.u64(), event.flags));
-        Ok(Seen(seen.collect()))
+        Ok(SeenEvents(seen.collect()))
     }
 
     /// `ep.poll()`, which would wait for ever.
-    pub(super) fn poll_patiently(&self) -> Result<Seen, SocketError> {
+    pub(super) fn poll_patiently(&self) -> Result<SeenEvents, SocketError> {
         self.poll(PATIENCE)
     }
 }
 
-impl Shown for Seen {
+impl Shown for SeenEvents {
     fn shown(&self) -> String {
         const NAMES: [(EventFlags, &str); 6] = [
             (EventFlags::IN, "EPOLLIN"),
@@ -225,9 +225,9 @@ impl Shown for Seen {
 
 /// Measures how long something took, for what is shown, not for what is waited for.
 #[derive(Debug)]
-pub(super) struct Stopwatch(Instant);
+pub(super) struct LabClock(Instant);
 
-impl Stopwatch {
+impl LabClock {
     #[expect(
         clippy::disallowed_methods,
         reason = "an experiment has no loop that tells it the time"

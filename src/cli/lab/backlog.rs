@@ -1,6 +1,6 @@
 //! Who waits to be accepted.
 
-use super::apparatus::{A_WHILE, Stopwatch, server, will_be_writable, writable};
+use super::apparatus::{A_WHILE, LabClock, server, will_be_writable, writable};
 use super::experiment::{Done, Experiment};
 use super::notebook::Notebook;
 use crate::socket::{AF_INET, Exception, SOCK_STREAM, Socket, SocketError};
@@ -37,7 +37,7 @@ fn run(note: &mut Notebook) -> Done {
     )?;
     let raised = note.step("second.send(b'hello')", || second.send(b"hello"));
     let waits = raised.is_err_and(|raised| raised.exception() == Exception::BlockingIOError);
-    let watch = Stopwatch::start();
+    let watch = LabClock::start();
     note.step("server.accept()[1], of the first", || {
         server.accept().map(|(_, from)| from)
     })?;

@@ -1,6 +1,6 @@
 //! Interest in writing, while there is nothing to write.
 
-use super::apparatus::{A_WHILE, Epoll, EventFlags, drain, narrow_pair};
+use super::apparatus::{A_WHILE, EventFlags, PythonEpoll, drain, narrow_pair};
 use super::experiment::{Done, Experiment};
 use super::notebook::Notebook;
 
@@ -28,7 +28,7 @@ fn run(note: &mut Notebook) -> Done {
     a.setblocking(false)?;
 
     note.wrong("EPOLLOUT, level-triggered, from the first day on");
-    let ep = Epoll::new()?;
+    let ep = PythonEpoll::new()?;
     let level = EventFlags::IN | EventFlags::OUT;
     note.step("ep.register(a, EPOLLIN | EPOLLOUT)", || {
         ep.register(&a, 1, level)
@@ -48,7 +48,7 @@ fn run(note: &mut Notebook) -> Done {
     )?;
 
     note.right("both, edge-triggered, once and for all");
-    let ep = Epoll::new()?;
+    let ep = PythonEpoll::new()?;
     let edge = level | EventFlags::ET;
     note.step("ep.register(a, ... | EPOLLET)", || ep.register(&a, 1, edge))?;
     let first = note.step("ep.poll()", || ep.poll_patiently())?;

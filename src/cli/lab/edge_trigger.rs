@@ -1,6 +1,6 @@
 //! Why edge-triggering needs draining.
 
-use super::apparatus::{A_WHILE, Epoll, EventFlags, arrived, tcp_pair};
+use super::apparatus::{A_WHILE, EventFlags, PythonEpoll, arrived, tcp_pair};
 use super::experiment::{Done, Experiment};
 use super::notebook::Notebook;
 
@@ -29,7 +29,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
 
 fn run(note: &mut Notebook) -> Done {
     let (a, b) = tcp_pair()?;
-    let ep = Epoll::new()?;
+    let ep = PythonEpoll::new()?;
     let edges = EventFlags::IN | EventFlags::ET;
     b.setblocking(false)?;
     note.step("ep.register(b, EPOLLIN | EPOLLET)", || {

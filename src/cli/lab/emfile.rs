@@ -1,6 +1,6 @@
 //! No descriptor is left for the next client.
 
-use super::apparatus::{A_WHILE, Epoll, EventFlags, NoDescriptors, server, will_be_readable};
+use super::apparatus::{A_WHILE, EventFlags, NoDescriptors, PythonEpoll, server, will_be_readable};
 use super::experiment::{Done, Experiment};
 use super::notebook::Notebook;
 use crate::socket::{AF_INET, SOCK_STREAM, Socket};
@@ -30,7 +30,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
 fn run(note: &mut Notebook) -> Done {
     let server = server()?;
     server.setblocking(false)?;
-    let (edges, levels) = (Epoll::new()?, Epoll::new()?);
+    let (edges, levels) = (PythonEpoll::new()?, PythonEpoll::new()?);
     let edge = EventFlags::IN | EventFlags::ET;
     note.step("ep.register(server, EPOLLIN | EPOLLET)", || {
         edges.register(&server, 1, edge)

@@ -34,7 +34,7 @@ use std::process::ExitCode;
 use super::{Failure, Outcome, print};
 use crate::config::nearest;
 use experiment::Experiment;
-use notebook::{Notebook, Pace};
+use notebook::{Narration, Notebook};
 
 /// The experiments, in the order in which to try them.
 const EXPERIMENTS: [Experiment; 21] = [
@@ -90,9 +90,9 @@ pub fn run(args: Args) -> Outcome {
     }
     let chosen = choose(&args.names)?;
     let pace = match (args.json || args.repeat > 1, args.step) {
-        (true, _) => Pace::Silent,
-        (false, false) => Pace::Telling,
-        (false, true) => Pace::Waiting,
+        (true, _) => Narration::Silent,
+        (false, false) => Narration::Telling,
+        (false, true) => Narration::Waiting,
     };
     let mut all_held = true;
     for experiment in chosen {
@@ -102,7 +102,7 @@ pub fn run(args: Args) -> Outcome {
             held += u32::from(note.held());
             if args.json {
                 print(note.as_json(run))?;
-            } else if !note.held() && pace == Pace::Silent {
+            } else if !note.held() && pace == Narration::Silent {
                 print(note.as_text())?;
             }
         }

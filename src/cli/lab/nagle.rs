@@ -1,6 +1,6 @@
 //! What Nagle's algorithm holds back, and what it does not.
 
-use super::apparatus::{Stopwatch, arrived, tcp_pair};
+use super::apparatus::{LabClock, arrived, tcp_pair};
 use super::experiment::{Done, Experiment};
 use super::notebook::Notebook;
 use crate::socket::{IPPROTO_TCP, MSG_PEEK, SocketError, TCP_NODELAY, TCP_QUICKACK};
@@ -63,7 +63,7 @@ fn two_sends(note: &mut Notebook, nodelay: i32, awaited: &[u8]) -> anyhow::Resul
             a.send(b"body")?;
             b.recv_with(1024, MSG_PEEK)
         })?;
-        let watch = Stopwatch::start();
+        let watch = LabClock::start();
         arrived(&b, 8)?;
         if peeked == awaited || tries == 20 {
             let all = note.step(

@@ -10,7 +10,7 @@ use crate::socket::{Address, SocketError};
 
 /// How an experiment is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pace {
+pub(super) enum Narration {
     /// Not while it runs.
     Silent,
     /// As it happens.
@@ -23,7 +23,7 @@ pub(super) enum Pace {
 #[derive(Debug)]
 pub(super) struct Notebook {
     experiment: &'static Experiment,
-    pace: Pace,
+    pace: Narration,
     entries: Vec<Entry>,
     /// Why it did not go as described.
     trouble: Option<String>,
@@ -48,7 +48,7 @@ const TEXT_COLUMNS: usize = 92;
 
 impl Notebook {
     /// Runs the experiment, and tells it at this pace.
-    pub(super) fn of(experiment: &'static Experiment, pace: Pace) -> Self {
+    pub(super) fn of(experiment: &'static Experiment, pace: Narration) -> Self {
         let mut note = Self {
             experiment,
             pace,
@@ -165,8 +165,8 @@ impl Notebook {
         self.entries.push(entry);
         match (self.pace, self.entries.last()) {
             // The line itself stands there already: it was shown before the step was done.
-            (Pace::Waiting, Some(Entry::Step(_, result))) if result.is_empty() => {}
-            (Pace::Waiting, Some(Entry::Step(_, result))) => {
+            (Narration::Waiting, Some(Entry::Step(_, result))) if result.is_empty() => {}
+            (Narration::Waiting, Some(Entry::Step(_, result))) => {
                 self.tell(&format!("    {:RESULT_COLUMN$}  {result}\n", ""));
             }
             _ => self.tell(&text),
@@ -174,7 +174,7 @@ impl Notebook {
     }
 
     fn tell(&self, text: &str) {
-        if self.pace != Pace::Silent {
+        if self.pace != Narration::Silent {
             // Who has gone away wanted to hear no more.
             _ = io::stdout().lock().write_all(text.as_bytes());
             _ = io::stdout().flush();
@@ -183,7 +183,7 @@ impl Notebook {
 
     /// Shows what will be done, and waits for Enter; at the end of input it goes on by itself.
     fn wait(&self, python: &str) {
-        if self.pace == Pace::Waiting {
+        if self.pace == Narration::Waiting {
             self.tell(&format!("    {python}  [Enter] "));
             if !matches!(io::stdin().read_line(&mut String::new()), Ok(1..)) {
                 self.tell("\n");

@@ -1,6 +1,6 @@
 //! Why a short read may stand for BlockingIOError, and when it lies.
 
-use super::apparatus::{A_WHILE, Epoll, EventFlags, arrived, tcp_pair, was_ended};
+use super::apparatus::{A_WHILE, EventFlags, PythonEpoll, arrived, tcp_pair, was_ended};
 use super::experiment::{Done, Experiment};
 use super::notebook::Notebook;
 use crate::socket::{SHUT_WR, Socket};
@@ -63,10 +63,10 @@ fn run(note: &mut Notebook) -> Done {
     note.expect("EPOLLRDHUP: read on, and there is the end", end.is_empty())
 }
 
-fn watched(note: &mut Notebook) -> anyhow::Result<(Epoll, Socket, Socket)> {
+fn watched(note: &mut Notebook) -> anyhow::Result<(PythonEpoll, Socket, Socket)> {
     let (a, b) = tcp_pair()?;
     b.setblocking(false)?;
-    let ep = Epoll::new()?;
+    let ep = PythonEpoll::new()?;
     note.step("ep.register(b, IN | RDHUP | ET)", || {
         ep.register(&b, 1, EDGES)
     })?;

@@ -1,6 +1,6 @@
 //! One who does not read, among many who do.
 
-use super::apparatus::{Stopwatch, drain, hear_out, narrow_pair, readable, tcp_pair};
+use super::apparatus::{LabClock, drain, hear_out, narrow_pair, readable, tcp_pair};
 use super::experiment::{Done, Experiment};
 use super::notebook::Notebook;
 use crate::socket::{Exception, Socket};
@@ -37,7 +37,7 @@ fn run(note: &mut Notebook) -> Done {
     let (to_slow, _slow) = narrow_pair(65536, 4096)?;
     let (to_quick, quick) = tcp_pair()?;
     note.step("to_slow.settimeout(0.2)", || to_slow.settimeout(0.2))?;
-    let watch = Stopwatch::start();
+    let watch = LabClock::start();
     let raised = note.step("to_slow.sendall(b'x' * 1000000)", || {
         to_slow.sendall(&vec![b'x'; 1_000_000])
     });

@@ -1,6 +1,6 @@
 //! An event about somebody who has left, and whose place has been taken.
 
-use super::apparatus::{Epoll, EventFlags, arrived, connected, server, was_ended};
+use super::apparatus::{EventFlags, PythonEpoll, arrived, connected, server, was_ended};
 use super::experiment::{Done, Experiment};
 use super::notebook::Notebook;
 use crate::socket::{MSG_DONTWAIT, Socket};
@@ -42,7 +42,7 @@ fn run(note: &mut Notebook) -> Done {
 /// Anna kicks bert while bert says good-bye; carla comes in, and gets bert's place.
 fn kick_and_replace(note: &mut Notebook, generations: bool) -> anyhow::Result<bool> {
     let token = |place: u64, generation: u64| place | generation << 32;
-    let (server, ep) = (server()?, Epoll::new()?);
+    let (server, ep) = (server()?, PythonEpoll::new()?);
     let flags = EventFlags::IN | EventFlags::RDHUP;
     let (anna, annas) = connected(&server)?;
     let (bert, berts) = connected(&server)?;

@@ -2,7 +2,7 @@
 
 use rustix::fs::{OFlags, fcntl_getfl};
 
-use super::apparatus::{Stopwatch, server};
+use super::apparatus::{LabClock, server};
 use super::experiment::{Done, Experiment};
 use super::notebook::Notebook;
 use crate::socket::{AF_INET, Exception, SOCK_STREAM, Socket};
@@ -54,7 +54,7 @@ fn run(note: &mut Notebook) -> Done {
     )?;
 
     note.step("conn.settimeout(0.05)", || conn.settimeout(0.05))?;
-    let watch = Stopwatch::start();
+    let watch = LabClock::start();
     let raised = note.step("conn.recv(1)", || conn.recv(1)).err();
     let waited = watch.millis();
     note.saw("waited_ms", waited);

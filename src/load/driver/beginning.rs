@@ -3,13 +3,13 @@
 use rustix::io::Errno;
 
 use super::{Driver, Step};
-use crate::load::connections::Stage;
+use crate::load::connections::ConnectionStage;
 use crate::load::dial::{self, BACKOFF, DIALLING_MAX, Dialled};
 use crate::load::handshake::Handshake;
 use crate::load::plan::{Mode, Model};
 use crate::load::requests::Requests;
 use crate::load::schedule::Schedule;
-use crate::load::tally::{Kind, nanos};
+use crate::load::tally::{FailureKind, nanos};
 
 /// Requests of the open model that are begun before answers are looked at.
 const BEGUN_PER_TURN: usize = 256;
@@ -20,7 +20,7 @@ impl Driver<'_> {
         if self.run.plan.mode == Mode::Hold {
             for index in 0..self.connections.len() {
                 if let Some(conn) = self.connections.get_mut(index) {
-                    conn.stage = Stage::Active;
+                    conn.stage = ConnectionStage::Active;
                 }
             }
             return;
@@ -30,7 +30,7 @@ impl Driver<'_> {
             self.run.schedule = Some(Schedule::new(arrivals, rate, now));
             for index in 0..self.connections.len() {
                 if let Some(conn) = self.connections.get_mut(index) {
-                    conn.stage = Stage::Active;
+                    conn.stage = ConnectionStage::Active;
                     self.connections.free(index, self.run.plan.pipeline, now);
                 }
             }
@@ -38,7 +38,7 @@ impl Driver<'_> {
         }
         for index in 0..self.connections.len() {
             if let Some(conn) = self.connections.get_mut(index) {
-                conn.stage = Stage::Active;
+                conn.stage = ConnectionStage::Active;
                 let now = self.run.watch.nanos();
                 self.ask(index, self.run.plan.pipeline, now);
                 let step = self.write(index);
@@ -79,7 +79,7 @@ impl Driver<'_> {
                 self.run.tally.lost(began, now);
                 self.run
                     .tally
-                    .failed(self.run.phase, Kind::Timeout, began, now);
+                    .failed(self.run.phase, FailureKind::Timeout, began, now);
                 continue;
             };
             begun += 1;
@@ -173,8 +173,8 @@ impl Driver<'_> {
                     .back_off(index, now + nanos(BACKOFF), Some(began));
             }
             Ok(Dialled::Later) => {
-                self.count_failure(Kind::Timeout, None, began, now);
-                return self.after_failure(index, Kind::Timeout, now);
+                self.count_failure(FailureKind::Timeout, None, began, now);
+                return self.after_failure(index, FailureKind::Timeout, now);
             }
             Err(errno) => {
                 let kind = dial::kind(errno);
@@ -207,9 +207,11 @@ impl Driver<'_> {
             .stream
             .write(conn.requests.first(&self.payload, self.run.plan.size))
         {
-            Ok(_) if self.dialer.met_itself(&conn.stream) => Step::Failed(Kind::SelfConnect, None),
+            Ok(_) if self.dialer.met_itself(&conn.stream) => {
+                Step::Failed(FailureKind::SelfConnect, None)
+            }
             Ok(n) => {
-                conn.stage = Stage::Active;
+                conn.stage = ConnectionStage::Active;
                 conn.stamps.connected = self.run.watch.nanos();
                 let began = conn.began;
                 self.connections.connected();
@@ -235,7 +237,7 @@ impl Driver<'_> {
             Ok(()) => conn.watched = true,
             Err(error) => {
                 let errno = Errno::from_io_error(&error);
-                self.settle(index, Step::Failed(Kind::Other, errno));
+                self.settle(index, Step::Failed(FailureKind::Other, errno));
             }
         }
     }
@@ -252,7 +254,7 @@ impl Driver<'_> {
             if conn.watched {
                 continue;
             }
-            if conn.stage == Stage::Dialling {
+            if conn.stage == ConnectionStage::Dialling {
                 self.register(index);
                 continue;
             }
@@ -272,12 +274,12 @@ impl Driver<'_> {
         let Some(conn) = self.connections.get_mut(index) else {
             return Step::Wait;
         };
-        if conn.stage == Stage::Dialling {
+        if conn.stage == ConnectionStage::Dialling {
             match conn.stream.is_connected() {
                 Ok(true) if self.dialer.met_itself(&conn.stream) => {
-                    return Step::Failed(Kind::SelfConnect, None);
+                    return Step::Failed(FailureKind::SelfConnect, None);
                 }
-                Ok(true) if must_prove => conn.stage = Stage::Proving(Handshake::new()),
+                Ok(true) if must_prove => conn.stage = ConnectionStage::Proving(Handshake::new()),
                 Ok(true) => self.set_ready(index),
                 Ok(false) => {}
                 Err(errno) => return Step::Failed(dial::kind(errno), Some(errno)),
@@ -294,7 +296,7 @@ impl Driver<'_> {
         let Some(conn) = self.connections.get_mut(index) else {
             return;
         };
-        conn.stage = Stage::Ready;
+        conn.stage = ConnectionStage::Ready;
         let took = self.run.watch.nanos().saturating_sub(conn.stamps.dialled);
         self.run.tally.breakdown.connect.record(took, 1);
         self.connections.connected();
@@ -308,7 +310,7 @@ impl Driver<'_> {
         else {
             return Step::Wait;
         };
-        let Stage::Proving(handshake) = &mut conn.stage else {
+        let ConnectionStage::Proving(handshake) = &mut conn.stage else {
             return Step::Wait;
         };
         match handshake.go_on(&conn.stream, hmac_key) {

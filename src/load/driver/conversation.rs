@@ -7,12 +7,12 @@ use rustix::io::Errno;
 
 use super::{Driver, READS_PER_TURN, Step};
 use crate::load::answer::Judge;
-use crate::load::connections::{Connection, Stage};
+use crate::load::connections::{ConnectionStage, LoadConnection};
 use crate::load::dial::{self, BACKOFF};
 use crate::load::expect::Framing;
 use crate::load::plan::{Close, Mode, Model};
 use crate::load::poller::TIMER;
-use crate::load::tally::{Kind, Phase, nanos};
+use crate::load::tally::{FailureKind, Phase, nanos};
 
 impl Driver<'_> {
     /// Puts `count` more requests on a connection, as far as there are any left.
@@ -52,7 +52,7 @@ impl Driver<'_> {
                 return Step::Wait;
             };
             let n = match conn.stream.read(&mut self.incoming) {
-                Ok(0) if conn.stage == Stage::Leaving => return Step::Done,
+                Ok(0) if conn.stage == ConnectionStage::Leaving => return Step::Done,
                 Ok(0)
                     if conn.requests.may_end(&self.judge)
                         && conn.stamps.first_byte > 0
@@ -62,10 +62,10 @@ impl Driver<'_> {
                     conn.stamps.last_byte = self.run.watch.nanos();
                     // Its one request is answered; `leave` takes the end of it out of the sums.
                     conn.requests.flight = 0;
-                    conn.stage = Stage::Leaving;
+                    conn.stage = ConnectionStage::Leaving;
                     return Step::Done;
                 }
-                Ok(0) => return Step::Failed(Kind::ShortAnswer, None),
+                Ok(0) => return Step::Failed(FailureKind::ShortAnswer, None),
                 Ok(n) => n,
                 Err(Errno::AGAIN) => return Step::Wait,
                 Err(errno) => return Step::Failed(dial::kind(errno), Some(errno)),
@@ -106,7 +106,7 @@ impl Driver<'_> {
                         }
                     }
                     Mode::Conn { close } => {
-                        conn.stage = Stage::Leaving;
+                        conn.stage = ConnectionStage::Leaving;
                         conn.stamps.last_byte = self.run.watch.nanos();
                         if close != Close::Server {
                             return Step::Done;
@@ -153,7 +153,7 @@ impl Driver<'_> {
                 Err(kind) => Step::Failed(kind, None),
             },
             // Who has read a request has left room for a word: this is no answer to it.
-            Ok(_) | Err(Errno::AGAIN) => Step::Failed(Kind::WrongAnswer, None),
+            Ok(_) | Err(Errno::AGAIN) => Step::Failed(FailureKind::WrongAnswer, None),
             Err(errno) => Step::Failed(dial::kind(errno), Some(errno)),
         }
     }
@@ -236,7 +236,9 @@ impl Driver<'_> {
                 };
                 let began = conn.began;
                 let kind = match kind {
-                    Kind::ShortAnswer | Kind::Reset if !conn.is_admitted => Kind::NotAdmitted,
+                    FailureKind::ShortAnswer | FailureKind::Reset if !conn.is_admitted => {
+                        FailureKind::NotAdmitted
+                    }
                     kind => kind,
                 };
                 let mut last = began;
@@ -253,8 +255,14 @@ impl Driver<'_> {
         }
     }
 
-    pub(super) fn count_failure(&mut self, kind: Kind, errno: Option<Errno>, began: u64, now: u64) {
-        if kind == Kind::Other && self.run.tally.other.is_none() {
+    pub(super) fn count_failure(
+        &mut self,
+        kind: FailureKind,
+        errno: Option<Errno>,
+        began: u64,
+        now: u64,
+    ) {
+        if kind == FailureKind::Other && self.run.tally.other.is_none() {
             self.run.tally.other = errno.map(|errno| io::Error::from(errno).to_string());
         }
         if !self.run.plan.mode.keeps() {
@@ -264,7 +272,7 @@ impl Driver<'_> {
     }
 
     /// `conn` goes on with the next request; `echo` goes on without this connection.
-    pub(super) fn after_failure(&mut self, index: usize, kind: Kind, now: u64) {
+    pub(super) fn after_failure(&mut self, index: usize, kind: FailureKind, now: u64) {
         if self.keeps_time_by_dialling() {
             return self.connections.vacate(index, now);
         }
@@ -272,21 +280,21 @@ impl Driver<'_> {
             return self.connections.abandon(index);
         }
         match kind {
-            Kind::Reset
-            | Kind::Timeout
-            | Kind::ShortAnswer
-            | Kind::WrongAnswer
-            | Kind::TurnedDown
-            | Kind::Duplicate
-            | Kind::Reordered => {
+            FailureKind::Reset
+            | FailureKind::Timeout
+            | FailureKind::ShortAnswer
+            | FailureKind::WrongAnswer
+            | FailureKind::TurnedDown
+            | FailureKind::Duplicate
+            | FailureKind::Reordered => {
                 self.connections.vacate(index, now);
             }
-            Kind::Refused
-            | Kind::NotAdmitted
-            | Kind::NoPort
-            | Kind::NoDescriptor
-            | Kind::SelfConnect
-            | Kind::Other => {
+            FailureKind::Refused
+            | FailureKind::NotAdmitted
+            | FailureKind::NoPort
+            | FailureKind::NoDescriptor
+            | FailureKind::SelfConnect
+            | FailureKind::Other => {
                 self.connections.back_off(index, now + nanos(BACKOFF), None);
             }
         }
@@ -319,7 +327,7 @@ impl Driver<'_> {
         };
         if conn.stage.is_arriving() {
             let step = self.complete_connect(index);
-            let arrived = |conn: &mut Connection| !conn.stage.is_arriving();
+            let arrived = |conn: &mut LoadConnection| !conn.stage.is_arriving();
             if step != Step::Wait || !self.connections.get_mut(index).is_some_and(arrived) {
                 return step;
             }

@@ -20,11 +20,11 @@ use crate::load::answer::Judge;
 use crate::load::connections::Connections;
 use crate::load::dial::Dialer;
 use crate::load::payload::Payload;
-use crate::load::plan::{Mode, Model, Plan, Target};
+use crate::load::plan::{Mode, Model, Plan, TargetAddress};
 use crate::load::poller::Poller;
 use crate::load::report::{Held, Report};
 use crate::load::run::{Run, Watcher};
-use crate::load::tally::{Kind, Phase, nanos};
+use crate::load::tally::{FailureKind, Phase, nanos};
 
 /// One read takes at most this much; also what is read at once of a long answer.
 const READ_BYTES: usize = 256 * 1024;
@@ -41,7 +41,7 @@ enum Step {
     /// One request of `conn` is over and well.
     Done,
     /// The connection failed.
-    Failed(Kind, Option<Errno>),
+    Failed(FailureKind, Option<Errno>),
 }
 
 /// A run over connections in progress.
@@ -63,7 +63,7 @@ impl<'p> Driver<'p> {
     /// Gets everything ready that a run needs, so that it need not allocate later.
     pub(super) fn new(
         plan: &'p Plan,
-        target: Target,
+        target: TargetAddress,
         watcher: Watcher<'p>,
     ) -> Result<Self, LoadError> {
         let run = if plan.mode.keeps() {
@@ -147,7 +147,7 @@ impl<'p> Driver<'p> {
         for index in 0..self.connections.len() {
             match self.connections.waiting_since(index) {
                 Some(since) if now.saturating_sub(since) >= timeout => {
-                    self.settle(index, Step::Failed(Kind::Timeout, None));
+                    self.settle(index, Step::Failed(FailureKind::Timeout, None));
                 }
                 _ => {}
             }

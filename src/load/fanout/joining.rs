@@ -6,12 +6,12 @@ use std::time::Duration;
 use mio::Token;
 use rustix::io::Errno;
 
-use super::room::Slot;
-use super::{Fanout, Stage};
+use super::room::MemberSlot;
+use super::{Fanout, RoomStage};
 use crate::load::dial::{self, BACKOFF, DIALLING_MAX, Dialled};
 use crate::load::handshake::Handshake;
 use crate::load::schedule::Schedule;
-use crate::load::tally::{Kind, nanos};
+use crate::load::tally::{FailureKind, nanos};
 
 /// After this long the sender asks again who is there, then after twice as long: a server may take a
 /// while to let everybody in, and does not say when.
@@ -61,8 +61,8 @@ impl Fanout<'_> {
         self.next_look = now + (timeout / 8).clamp(nanos(LOOK.0), nanos(LOOK.1));
         for index in 0..self.room.len() {
             match self.room.slot(index) {
-                Slot::Dialling { since, .. } if now.saturating_sub(*since) >= timeout => {
-                    self.fail(index, Kind::Timeout, None);
+                MemberSlot::Dialling { since, .. } if now.saturating_sub(*since) >= timeout => {
+                    self.fail(index, FailureKind::Timeout, None);
                 }
                 _ => {}
             }
@@ -82,7 +82,7 @@ impl Fanout<'_> {
                     self.room.dial(stream, now);
                     self.delayed_since = None;
                     if let Err(error) = shown {
-                        self.fail(index, Kind::Other, Errno::from_io_error(&error));
+                        self.fail(index, FailureKind::Other, Errno::from_io_error(&error));
                     }
                 }
                 Ok(Dialled::Later) => {
@@ -90,7 +90,7 @@ impl Fanout<'_> {
                     if now - since < nanos(self.run.plan.timeout) {
                         self.rests_until = now + nanos(BACKOFF);
                     } else {
-                        self.fail(index, Kind::Timeout, None);
+                        self.fail(index, FailureKind::Timeout, None);
                     }
                 }
                 Err(errno) => self.fail(index, dial::kind(errno), Some(errno)),
@@ -100,7 +100,7 @@ impl Fanout<'_> {
 
     /// One on the way may have arrived.
     pub(super) fn complete_connect(&mut self, index: usize) {
-        let Slot::Dialling {
+        let MemberSlot::Dialling {
             stream,
             since,
             proving,
@@ -110,7 +110,9 @@ impl Fanout<'_> {
         };
         let since = *since;
         let arrived = match (stream.is_connected(), &self.run.plan.hmac_key) {
-            (Ok(true), _) if self.dialer.met_itself(stream) => Err((Kind::SelfConnect, None)),
+            (Ok(true), _) if self.dialer.met_itself(stream) => {
+                Err((FailureKind::SelfConnect, None))
+            }
             (Ok(true), Some(hmac_key)) => proving
                 .get_or_insert(Handshake::new())
                 .go_on(stream, hmac_key),
@@ -149,18 +151,18 @@ impl Fanout<'_> {
 
     /// From dialling to asking who hears to talking.
     pub(super) fn join(&mut self, now: u64) {
-        if matches!(self.stage, Stage::Dialling)
+        if matches!(self.stage, RoomStage::Dialling)
             && self.room.vacant().is_none()
             && self.room.dialling == 0
         {
-            self.stage = Stage::Probing(Probing::new(now));
+            self.stage = RoomStage::Probing(Probing::new(now));
         }
-        let Stage::Probing(probing) = &mut self.stage else {
+        let RoomStage::Probing(probing) = &mut self.stage else {
             return;
         };
         // Who has gone in the meantime is not waited for.
-        let hears = |slot: &Slot, last| match slot {
-            Slot::Taken(conn) => !conn.matcher.lacks(last),
+        let hears = |slot: &MemberSlot, last| match slot {
+            MemberSlot::Taken(conn) => !conn.matcher.lacks(last),
             _ => true,
         };
         while probing.unserved < self.room.listeners()
@@ -174,10 +176,9 @@ impl Fanout<'_> {
         }
         if now.saturating_sub(probing.since) >= nanos(self.run.plan.timeout) {
             for index in 0..self.room.listeners() {
-                let is_deaf =
-                    |slot: &Slot| matches!(slot, Slot::Taken(conn) if conn.matcher.is_new());
+                let is_deaf = |slot: &MemberSlot| matches!(slot, MemberSlot::Taken(conn) if conn.matcher.is_new());
                 if is_deaf(self.room.slot(index)) {
-                    self.fail(index, Kind::Timeout, None);
+                    self.fail(index, FailureKind::Timeout, None);
                 }
             }
             return self.begin();
@@ -194,26 +195,26 @@ impl Fanout<'_> {
     /// Everybody hears: what is said from now on is what is measured.
     fn begin(&mut self) {
         let now = self.run.watch.nanos();
-        self.stage = Stage::Talking;
+        self.stage = RoomStage::Talking;
         self.ledger.open(self.lines.next());
         self.run.schedule = Schedule::of(self.run.plan.model, now);
         self.run.warm_up(now, self.poller.spun);
     }
 
     /// A connection that cannot go on.
-    pub(super) fn fail(&mut self, index: usize, kind: Kind, errno: Option<Errno>) {
+    pub(super) fn fail(&mut self, index: usize, kind: FailureKind, errno: Option<Errno>) {
         let now = self.run.watch.nanos();
         let must_prove = self.run.plan.hmac_key.is_some();
         // Who proved who it is, and is hung up on before anybody talks, was told no.
         let kind = match (kind, &self.stage, self.room.get_mut(index)) {
-            (Kind::ShortAnswer | Kind::Reset, Stage::Dialling | Stage::Probing(_), Some(conn))
-                if must_prove && conn.matcher.is_new() =>
-            {
-                Kind::NotAdmitted
-            }
+            (
+                FailureKind::ShortAnswer | FailureKind::Reset,
+                RoomStage::Dialling | RoomStage::Probing(_),
+                Some(conn),
+            ) if must_prove && conn.matcher.is_new() => FailureKind::NotAdmitted,
             _ => kind,
         };
-        if kind == Kind::Other && self.run.tally.other.is_none() {
+        if kind == FailureKind::Other && self.run.tally.other.is_none() {
             self.run.tally.other = errno.map(|errno| io::Error::from(errno).to_string());
         }
         self.run.tally.failed(self.run.phase, kind, now, now);

@@ -8,11 +8,11 @@ use super::line_matcher::{LineMatcher, Received};
 use crate::load::figures::round;
 use crate::load::histogram::Latencies;
 use crate::load::run::Run;
-use crate::load::tally::{Kind, nanos};
+use crate::load::tally::{FailureKind, nanos};
 
 /// A line that was said.
 #[derive(Debug, Clone, Copy, Default)]
-struct Line {
+struct LineInFlight {
     /// When it was to be said, and when it was.
     began: u64,
     sent: u64,
@@ -27,7 +27,7 @@ struct Line {
     is_over: bool,
 }
 
-impl Line {
+impl LineInFlight {
     fn half(&self) -> u32 {
         self.expected.div_ceil(2)
     }
@@ -50,7 +50,7 @@ impl Line {
 /// All lines of a run, those in flight one by one.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    lines: Box<[Line]>,
+    lines: Box<[LineInFlight]>,
     /// The line that counts first: those before it were probes.
     first: u64,
     /// The oldest that may be in flight, and the one to be said next.
@@ -81,7 +81,7 @@ impl Ledger {
     /// For as many lines in flight as there are `slots`, a power of two.
     pub(super) fn new(slots: u64) -> Self {
         Self {
-            lines: (0..slots).map(|_| Line::default()).collect(),
+            lines: (0..slots).map(|_| LineInFlight::default()).collect(),
             first: u64::MAX,
             oldest: 0,
             next: 0,
@@ -115,12 +115,12 @@ impl Ledger {
     /// The next line is said to so many members, at least one; it was meant to be at `began`.
     pub(super) fn begin(&mut self, members: u32, began: u64, now: u64) {
         let slot = self.slot(self.next);
-        self.lines[slot] = Line {
+        self.lines[slot] = LineInFlight {
             began,
             sent: now,
             expected: members,
             landmark: 1,
-            ..Line::default()
+            ..LineInFlight::default()
         };
         self.next += 1;
         self.in_flight += 1;
@@ -177,15 +177,15 @@ impl Ledger {
                     }
                 }
                 self.seen.reordered += 1;
-                Kind::Reordered
+                FailureKind::Reordered
             }
             Received::Duplicate => {
                 self.seen.duplicates += 1;
-                Kind::Duplicate
+                FailureKind::Duplicate
             }
             Received::Wrong => {
                 self.seen.wrong += 1;
-                Kind::WrongAnswer
+                FailureKind::WrongAnswer
             }
         };
         run.tally.failed(run.phase, kind, now, now);
@@ -242,7 +242,8 @@ impl Ledger {
             self.in_flight -= 1;
             self.seen.lost += u64::from(left);
             run.tally.lost(began, now);
-            run.tally.failed(run.phase, Kind::Timeout, began, now);
+            run.tally
+                .failed(run.phase, FailureKind::Timeout, began, now);
             self.pass_over();
         }
     }

@@ -28,15 +28,15 @@ use rustix::io::Errno;
 use self::joining::Probing;
 use self::ledger::Ledger;
 use self::lines::Lines;
-use self::room::{Room, Slot};
+use self::room::{MemberSlot, Members};
 use self::sender::Sender;
 use super::LoadError;
 use super::dial::{self, Dialer};
-use super::plan::{Mode, Model, Plan, Target};
+use super::plan::{Mode, Model, Plan, TargetAddress};
 use super::poller::{Poller, TIMER};
 use super::report::{Held, Report};
 use super::run::{Run, Watcher};
-use super::tally::{Kind, Phase, nanos};
+use super::tally::{FailureKind, Phase, nanos};
 
 pub use self::deliveries::Deliveries;
 pub(super) use self::lines::WINDOW_MAX;
@@ -49,7 +49,7 @@ const READS_PER_TURN: usize = 16;
 
 /// How far the members are.
 #[derive(Debug)]
-enum Stage {
+enum RoomStage {
     /// On the way.
     Dialling,
     /// Connected; the sender asks who hears.
@@ -62,11 +62,11 @@ enum Stage {
 #[derive(Debug)]
 pub(super) struct Fanout<'p> {
     run: Run<'p>,
-    stage: Stage,
+    stage: RoomStage,
     dialer: Dialer,
     poller: Poller,
     incoming: Box<[u8]>,
-    room: Room,
+    room: Members,
     lines: Lines,
     sender: Sender,
     ledger: Ledger,
@@ -85,7 +85,7 @@ impl<'p> Fanout<'p> {
     /// Gets everything ready that a run needs, so that it need not allocate later.
     pub(super) fn new(
         plan: &'p Plan,
-        target: &Target,
+        target: &TargetAddress,
         watcher: Watcher<'p>,
     ) -> Result<Self, LoadError> {
         let run = Run::connecting(plan, watcher);
@@ -99,11 +99,11 @@ impl<'p> Fanout<'p> {
         let any_prefix = matches!(plan.mode, Mode::Fanout { any_prefix: true });
         let lines = Lines::new(plan.size, window, first, any_prefix);
         Ok(Self {
-            stage: Stage::Dialling,
+            stage: RoomStage::Dialling,
             dialer: Dialer::new(plan, target)?,
             poller: Poller::new(run.watch, plan.spin, is_open)?,
             incoming: vec![0; READ_BYTES].into_boxed_slice(),
-            room: Room::new(plan.connections),
+            room: Members::new(plan.connections),
             sender: Sender::new(first),
             ledger: Ledger::new(lines.slots()),
             lines,
@@ -142,7 +142,7 @@ impl<'p> Fanout<'p> {
         let nobody_hears = self.room.members == 0;
         let nobody_speaks = !self.room.has_sender() && nobody_waits;
         match (&self.stage, self.run.phase) {
-            (Stage::Dialling, _) => false,
+            (RoomStage::Dialling, _) => false,
             (_, Phase::Draining) if nobody_waits && self.run.schedule_is_done() => true,
             _ => nobody_hears || nobody_speaks,
         }
@@ -156,10 +156,10 @@ impl<'p> Fanout<'p> {
         }
         let timeout = nanos(self.run.plan.timeout);
         let joining = match &self.stage {
-            Stage::Dialling if self.room.dialling > 0 => self.next_look,
-            Stage::Dialling => self.rests_until,
-            Stage::Probing(probing) => probing.next_event(timeout),
-            Stage::Talking => u64::MAX,
+            RoomStage::Dialling if self.room.dialling > 0 => self.next_look,
+            RoomStage::Dialling => self.rests_until,
+            RoomStage::Probing(probing) => probing.next_event(timeout),
+            RoomStage::Talking => u64::MAX,
         };
         let lost = self.ledger.waiting_since();
         let lost = lost.map_or(u64::MAX, |since| since.saturating_add(timeout));
@@ -200,7 +200,7 @@ impl<'p> Fanout<'p> {
     /// No slot is taken twice, so an event for one that has gone finds nobody.
     #[inline]
     fn serve(&mut self, index: usize, event: &Event) {
-        if let Slot::Dialling { .. } = self.room.slot(index) {
+        if let MemberSlot::Dialling { .. } = self.room.slot(index) {
             self.complete_connect(index);
         }
         if event.is_writable() {
@@ -224,7 +224,7 @@ impl<'p> Fanout<'p> {
                 return;
             };
             let n = match conn.stream.read(&mut self.incoming) {
-                Ok(0) => return self.fail(index, Kind::ShortAnswer, None),
+                Ok(0) => return self.fail(index, FailureKind::ShortAnswer, None),
                 Ok(n) => n,
                 Err(Errno::AGAIN) => return,
                 Err(errno) => return self.fail(index, dial::kind(errno), Some(errno)),
@@ -239,7 +239,7 @@ impl<'p> Fanout<'p> {
                             ledger.feed(received, now, run);
                         });
                 if received.is_err() {
-                    return self.fail(index, Kind::WrongAnswer, None);
+                    return self.fail(index, FailureKind::WrongAnswer, None);
                 }
             }
             if n < self.incoming.len() && !to_the_end {

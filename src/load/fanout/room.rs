@@ -11,7 +11,7 @@ use crate::load::handshake::Handshake;
 ///       `---------`-------------^
 /// ```
 #[derive(Debug)]
-pub(super) enum Slot {
+pub(super) enum MemberSlot {
     /// To be dialled.
     Vacant,
     /// Not known to be connected, or not yet known to a server that asks who is there.
@@ -21,14 +21,14 @@ pub(super) enum Slot {
         proving: Option<Handshake>,
     },
     /// Connected.
-    Taken(Connection),
+    Taken(Member),
     /// It failed.
     Gone,
 }
 
 /// One connection.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct Member {
     pub(super) stream: Stream,
     /// Whether it had its helping, and is read again before anything else happens.
     pub(super) is_unread: bool,
@@ -40,8 +40,8 @@ pub(super) struct Connection {
 
 /// All slots, and the sums over them.
 #[derive(Debug)]
-pub(super) struct Room {
-    slots: Box<[Slot]>,
+pub(super) struct Members {
+    slots: Box<[MemberSlot]>,
     /// Those from here on are vacant: they are dialled one after the other, the sender last.
     vacant: usize,
     pub(super) dialling: usize,
@@ -49,11 +49,11 @@ pub(super) struct Room {
     pub(super) members: usize,
 }
 
-impl Room {
+impl Members {
     /// For so many members and a sender.
     pub(super) fn new(members: usize) -> Self {
         Self {
-            slots: (0..=members).map(|_| Slot::Vacant).collect(),
+            slots: (0..=members).map(|_| MemberSlot::Vacant).collect(),
             vacant: 0,
             dialling: 0,
             members: 0,
@@ -80,30 +80,30 @@ impl Room {
         (self.vacant < self.slots.len()).then_some(self.vacant)
     }
 
-    pub(super) fn slot(&self, index: usize) -> &Slot {
+    pub(super) fn slot(&self, index: usize) -> &MemberSlot {
         &self.slots[index]
     }
 
-    pub(super) fn slot_mut(&mut self, index: usize) -> &mut Slot {
+    pub(super) fn slot_mut(&mut self, index: usize) -> &mut MemberSlot {
         &mut self.slots[index]
     }
 
     #[inline]
-    pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut Connection> {
+    pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut Member> {
         match self.slots.get_mut(index) {
-            Some(Slot::Taken(conn)) => Some(conn),
+            Some(MemberSlot::Taken(conn)) => Some(conn),
             _ => None,
         }
     }
 
     /// Whether there is somebody to speak.
     pub(super) fn has_sender(&self) -> bool {
-        matches!(self.slots[self.sender()], Slot::Taken(_))
+        matches!(self.slots[self.sender()], MemberSlot::Taken(_))
     }
 
     /// The vacant slot's connection is on the way.
     pub(super) fn dial(&mut self, stream: Stream, since: u64) {
-        self.slots[self.vacant] = Slot::Dialling {
+        self.slots[self.vacant] = MemberSlot::Dialling {
             stream,
             since,
             proving: None,
@@ -114,11 +114,12 @@ impl Room {
 
     /// One on the way has arrived, before line `due` is said.
     pub(super) fn arrive(&mut self, index: usize, due: u64) {
-        let Slot::Dialling { stream, .. } = std::mem::replace(&mut self.slots[index], Slot::Gone)
+        let MemberSlot::Dialling { stream, .. } =
+            std::mem::replace(&mut self.slots[index], MemberSlot::Gone)
         else {
             return;
         };
-        self.slots[index] = Slot::Taken(Connection {
+        self.slots[index] = MemberSlot::Taken(Member {
             stream,
             is_unread: false,
             hello_sent: 0,
@@ -131,14 +132,14 @@ impl Room {
     /// Closes a connection and takes it out of the sums; hands out what it has received, if it was a
     /// member. The only place where one ends.
     pub(super) fn leave(&mut self, index: usize) -> Option<LineMatcher> {
-        match std::mem::replace(&mut self.slots[index], Slot::Gone) {
-            Slot::Vacant => self.vacant += 1,
-            Slot::Dialling { .. } => self.dialling -= 1,
-            Slot::Taken(conn) if index != self.sender() => {
+        match std::mem::replace(&mut self.slots[index], MemberSlot::Gone) {
+            MemberSlot::Vacant => self.vacant += 1,
+            MemberSlot::Dialling { .. } => self.dialling -= 1,
+            MemberSlot::Taken(conn) if index != self.sender() => {
                 self.members -= 1;
                 return Some(conn.matcher);
             }
-            Slot::Taken(_) | Slot::Gone => {}
+            MemberSlot::Taken(_) | MemberSlot::Gone => {}
         }
         None
     }

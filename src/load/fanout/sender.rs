@@ -3,10 +3,10 @@
 use rustix::io::Errno;
 
 use super::lines::Lines;
-use super::{Fanout, Stage};
+use super::{Fanout, RoomStage};
 use crate::load::dial;
 use crate::load::plan::Model;
-use crate::load::tally::{Kind, nanos};
+use crate::load::tally::{FailureKind, nanos};
 
 /// How far the sender has come with what is to be said.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl Sender {
 impl Fanout<'_> {
     /// Says what is due, in one go.
     pub(super) fn begin_lines(&mut self) {
-        if !matches!(self.stage, Stage::Talking)
+        if !matches!(self.stage, RoomStage::Talking)
             || !self.room.has_sender()
             || self.room.members == 0
         {
@@ -77,7 +77,7 @@ impl Fanout<'_> {
                 // It was never said: there was no place for it in all that time.
                 let tally = &mut self.run.tally;
                 tally.lost(began, now);
-                tally.failed(self.run.phase, Kind::Timeout, began, now);
+                tally.failed(self.run.phase, FailureKind::Timeout, began, now);
                 continue;
             }
             if self.run.tally.counts(began, now) {

@@ -2,7 +2,7 @@
 
 use super::axis::{self, BELOW, COLUMN, LINE, Plot, room};
 use super::label::{self, shorten};
-use super::lines::contender;
+use super::line_chart::contender;
 use super::markup::{At, Markup};
 use super::scale::Scale;
 use crate::load::comparison::{Contender, Contest};

@@ -5,7 +5,7 @@
 //! - [`page()`]: one HTML file that needs nothing else, no network and no script.
 //! - `sentences`: what was measured and what came of it, in sentences.
 //! - `bars`: rates beside each other. `percentiles`: latencies. `rate`: second by second. `table`: every figure.
-//! - `lines`: what the two charts of lines share. `axis`: what all charts share.
+//! - `line_chart`: what the two charts of lines share. `axis`: what all charts share.
 //! - `scale`: from a figure to a place, and which places get a number.
 //! - `label`: how much room text needs, and how it gets by with less. `markup`: tags, always closed, and text, always escaped.
 //! - [`terminal`]: the compact picture.
@@ -16,7 +16,7 @@
 mod axis;
 mod bars;
 mod label;
-mod lines;
+mod line_chart;
 mod markup;
 mod page;
 mod percentiles;

@@ -2,7 +2,7 @@
 
 use super::axis::WIDTHS;
 use super::bars::Bars;
-use super::lines::{Lines, contender};
+use super::line_chart::{LineChart, contender};
 use super::markup::Markup;
 use super::percentiles::percentiles;
 use super::rate::{SECONDS_MIN, rates};
@@ -174,7 +174,7 @@ fn whiskers(contest: &Contest, rounds: usize) -> String {
     )
 }
 
-fn draw(lines: &Lines) -> impl Fn(&mut Markup, &str, f64) {
+fn draw(lines: &LineChart) -> impl Fn(&mut Markup, &str, f64) {
     |page, class, width| lines.draw(page, class, width)
 }
 

@@ -1,20 +1,20 @@
 //! Latency by percentile, the slowest as wide as the others.
 
-use super::lines::{Line, Lines, Point};
+use super::line_chart::{Curve, LineChart, Point};
 use super::scale::{Scale, last_share};
 use crate::load::comparison::{Contender, Contest};
 use crate::load::figures::Micros;
 
 /// Of the typical round of each contender that answered; none if nobody did.
-pub(super) fn percentiles(contest: &Contest) -> Option<Lines> {
-    let lines = Line::of_each(contest, line);
+pub(super) fn percentiles(contest: &Contest) -> Option<LineChart> {
+    let lines = Curve::of_each(contest, line);
     let points = || lines.iter().flat_map(|line| &line.points);
     let counts = contest
         .contenders
         .iter()
         .filter_map(|contender| Some(contender.typical()?.latency_us.count));
     points().next()?;
-    Some(Lines {
+    Some(LineChart {
         title: format!("{}: latency by percentile", contest.mode),
         description: lines
             .iter()
@@ -33,7 +33,7 @@ pub(super) fn percentiles(contest: &Contest) -> Option<Lines> {
     })
 }
 
-fn line(place: usize, contender: &Contender) -> Option<Line> {
+fn line(place: usize, contender: &Contender) -> Option<Curve> {
     let report = contender.typical()?;
     let last = last_share(report.latency_us.count);
     let point = |quantile: &crate::load::histogram::Quantile| {
@@ -49,7 +49,7 @@ fn line(place: usize, contender: &Contender) -> Option<Line> {
         }
     };
     let points: Vec<_> = report.spectrum.iter().map(point).collect();
-    (!points.is_empty()).then(|| Line {
+    (!points.is_empty()).then(|| Curve {
         name: contender.name.clone(),
         place,
         points,

@@ -1,7 +1,7 @@
 //! Answers second by second.
 
 use super::label;
-use super::lines::{Line, Lines, Point};
+use super::line_chart::{Curve, LineChart, Point};
 use super::scale::Scale;
 use crate::load::comparison::{Contender, Contest};
 use crate::load::figures::Micros;
@@ -14,8 +14,8 @@ pub(super) const SECONDS_MIN: usize = 3;
 const GROUPS_MAX: usize = 300;
 
 /// Of the typical round of each contender that was asked long enough; none if nobody was.
-pub(super) fn rates(contest: &Contest) -> Option<Lines> {
-    let lines = Line::of_each(contest, line);
+pub(super) fn rates(contest: &Contest) -> Option<LineChart> {
+    let lines = Curve::of_each(contest, line);
     let points = || lines.iter().flat_map(|line| &line.points);
     let longest = contest
         .contenders
@@ -23,7 +23,7 @@ pub(super) fn rates(contest: &Contest) -> Option<Lines> {
         .filter_map(|contender| Some(whole_seconds(contender.typical()?).len()));
     points().next()?;
     let most = points().map(|point| point.y).fold(0.0, f64::max);
-    Some(Lines {
+    Some(LineChart {
         title: format!("{}: rate over time", contest.mode),
         description: lines.iter().map(describe).collect(),
         x: Scale::seconds(longest.max().unwrap_or(0) as f64),
@@ -43,7 +43,7 @@ pub(super) fn whole_seconds(report: &Report) -> &[Second] {
     &report.seconds[..whole.min(report.seconds.len())]
 }
 
-fn line(place: usize, contender: &Contender) -> Option<Line> {
+fn line(place: usize, contender: &Contender) -> Option<Curve> {
     let seconds = whole_seconds(contender.typical()?);
     let points = || {
         let size = seconds.len().div_ceil(GROUPS_MAX);
@@ -53,7 +53,7 @@ fn line(place: usize, contender: &Contender) -> Option<Line> {
             .map(|(at, second)| point(&contender.name, at, second))
             .collect()
     };
-    (seconds.len() >= SECONDS_MIN).then(|| Line {
+    (seconds.len() >= SECONDS_MIN).then(|| Curve {
         name: contender.name.clone(),
         place,
         points: points(),
@@ -96,7 +96,7 @@ fn point(name: &str, at: usize, second: &Second) -> Point {
     }
 }
 
-fn describe(line: &Line) -> String {
+fn describe(line: &Curve) -> String {
     let rates = || line.points.iter().map(|point| point.y);
     format!(
         "{}: from {} to {} a second. ",

@@ -1,6 +1,6 @@
 //! Every figure, with its unit.
 
-use super::lines::contender;
+use super::line_chart::contender;
 use super::markup::Markup;
 use super::sentences;
 use crate::load::comparison::{Contender, Contest};
@@ -36,7 +36,7 @@ const GROUPS: &[(&str, &[(&str, Figure)])] = &[
         ],
     ),
     (
-        "Datagrams",
+        "DatagramCounts",
         &[
             ("sent", |r| some(r.datagrams?.sent)),
             ("lost", |r| some(r.datagrams?.lost)),

@@ -9,8 +9,8 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt,
 };
 
-use super::deadline::{Deadline, is_patience};
-use super::{Address, ClientError};
+use super::deadline::{RequestDeadline, is_patience};
+use super::{ClientError, ServerAddress};
 use crate::socket::{AF_INET, AF_INET6, Exception, IPPROTO_TCP, SOCK_STREAM, Socket, TCP_NODELAY};
 
 /// How much is read at once.
@@ -18,20 +18,23 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// A connected socket, and the bytes of it that nobody has taken yet.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct ClientConnection {
     socket: Socket,
     address: String,
     unread: Vec<u8>,
     incoming: Box<[u8]>,
 }
 
-impl Line {
+impl ClientConnection {
     /// Connects; of a name's addresses, the first that takes the connection.
-    pub(super) fn connect(address: &Address, deadline: &Deadline) -> Result<Self, ClientError> {
+    pub(super) fn connect(
+        address: &ServerAddress,
+        deadline: &RequestDeadline,
+    ) -> Result<Self, ClientError> {
         let named = address.to_string();
         let socket = match address {
-            Address::Host(host) => connect_tcp(host, deadline)?,
-            Address::Unix(path) => {
+            ServerAddress::Host(host) => connect_tcp(host, deadline)?,
+            ServerAddress::Unix(path) => {
                 connect_unix(path, deadline).map_err(|source| ClientError::Connect {
                     address: named.clone(),
                     source,
@@ -64,7 +67,11 @@ impl Line {
     }
 
     /// Sends all of `bytes`.
-    pub(super) fn send(&mut self, bytes: &[u8], deadline: &Deadline) -> Result<(), ClientError> {
+    pub(super) fn send(
+        &mut self,
+        bytes: &[u8],
+        deadline: &RequestDeadline,
+    ) -> Result<(), ClientError> {
         let late = |sent| self.timeout(deadline, format!("sent {sent} of {} bytes", bytes.len()));
         let Some(left) = deadline.left() else {
             return Err(late(0));
@@ -81,7 +88,7 @@ impl Line {
     /// Reads once, behind what has come; false at the end. `progress` is what to say when it is late.
     pub(super) fn fill(
         &mut self,
-        deadline: &Deadline,
+        deadline: &RequestDeadline,
         progress: impl Fn(usize) -> String,
     ) -> Result<bool, ClientError> {
         let Some(left) = deadline.left() else {
@@ -100,7 +107,7 @@ impl Line {
         }
     }
 
-    fn timeout(&self, deadline: &Deadline, progress: String) -> ClientError {
+    fn timeout(&self, deadline: &RequestDeadline, progress: String) -> ClientError {
         ClientError::Timeout {
             address: self.address.clone(),
             after: deadline.given(),
@@ -116,7 +123,7 @@ impl Line {
     }
 }
 
-fn connect_tcp(host: &str, deadline: &Deadline) -> Result<Socket, ClientError> {
+fn connect_tcp(host: &str, deadline: &RequestDeadline) -> Result<Socket, ClientError> {
     let resolve = |source| ClientError::Resolve {
         address: host.to_owned(),
         source,
@@ -158,7 +165,7 @@ fn connect_tcp(host: &str, deadline: &Deadline) -> Result<Socket, ClientError> {
 
 /// A listener whose queue is full makes `connect` wait, for as long as sending may; with a timeout of
 /// Python's it would fail at once (`EAGAIN`), since there is nothing to poll for.
-fn connect_unix(path: &Path, deadline: &Deadline) -> io::Result<Socket> {
+fn connect_unix(path: &Path, deadline: &RequestDeadline) -> io::Result<Socket> {
     let address = SocketAddrUnix::new(path)?;
     loop {
         let Some(left) = deadline.left_up_to(Duration::MAX) else {

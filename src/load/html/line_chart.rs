@@ -15,31 +15,31 @@ const LEADER: f64 = 18.0;
 
 /// Several lines over the same axes.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(super) struct LineChart {
     pub(super) title: String,
     pub(super) description: String,
     pub(super) x: Scale,
     pub(super) x_name: &'static str,
     pub(super) y: Scale,
     pub(super) y_name: &'static str,
-    pub(super) lines: Vec<Line>,
+    pub(super) lines: Vec<Curve>,
 }
 
 /// One contender's points, from left to right; at least one.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct Curve {
     pub(super) name: String,
     /// Which contender: the same everywhere on the page.
     pub(super) place: usize,
     pub(super) points: Vec<Point>,
 }
 
-impl Line {
+impl Curve {
     /// One for each contender that has any, by its place.
     pub(super) fn of_each(
         contest: &Contest,
-        line: fn(usize, &Contender) -> Option<Line>,
-    ) -> Vec<Line> {
+        line: fn(usize, &Contender) -> Option<Curve>,
+    ) -> Vec<Curve> {
         let contenders = contest.contenders.iter().enumerate();
         contenders
             .filter_map(|(place, contender)| line(place, contender))
@@ -58,7 +58,7 @@ pub(super) struct Point {
     pub(super) is_marked: bool,
 }
 
-impl Lines {
+impl LineChart {
     pub(super) fn draw(&self, page: &mut Markup, class: &str, width: f64) {
         let columns_max = (width * NAME_SHARE / COLUMN) as usize;
         let names: Vec<_> = self
@@ -90,7 +90,7 @@ impl Lines {
         (plot.x(&self.x, point.x), plot.y(&self.y, point.y))
     }
 
-    fn line(&self, svg: &mut Markup, plot: &Plot, line: &Line) {
+    fn line(&self, svg: &mut Markup, plot: &Plot, line: &Curve) {
         let mut path = String::new();
         for (n, point) in line.points.iter().enumerate() {
             let (x, y) = self.at(plot, point);

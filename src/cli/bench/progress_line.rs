@@ -9,7 +9,7 @@ use crate::cli::is_quiet;
 
 /// The line. Nothing is written where nobody looks: not to a file, and not with `-q`.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct ProgressLine {
     is_shown: bool,
 }
 
@@ -18,7 +18,7 @@ const CLEAR: &str = "\r\x1b[K";
 /// What a terminal shows without wrapping, which could not be cleared.
 const CHARS_MAX: usize = 79;
 
-impl Line {
+impl ProgressLine {
     pub(super) fn new() -> Self {
         Self {
             is_shown: io::stderr().is_terminal() && !is_quiet(),
@@ -43,7 +43,7 @@ fn can_write() -> bool {
         && ready[0].revents().contains(PollFlags::OUT)
 }
 
-impl Drop for Line {
+impl Drop for ProgressLine {
     fn drop(&mut self) {
         if self.is_shown && can_write() {
             let _ = write!(io::stderr().lock(), "{CLEAR}");

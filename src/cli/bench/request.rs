@@ -14,25 +14,25 @@ use crate::wire::{Digest, HmacKey};
 /// Everything that may be said of a request, whatever the mode; what is not said has a default.
 #[derive(Debug, Clone, Default, Parser)]
 #[command(no_binary_name = true, disable_help_flag = true)]
-pub(super) struct Ask {
+pub(super) struct RequestArgs {
     #[command(flatten)]
-    pub(super) message: Message,
+    pub(super) message: MessageArgs,
     #[command(flatten)]
-    pub(super) conn: Conn,
+    pub(super) conn: ConnArgs,
     #[command(flatten)]
-    pub(super) depth: Depth,
+    pub(super) depth: DepthArgs,
     #[command(flatten)]
-    pub(super) exec: Exec,
+    pub(super) exec: ExecArgs,
     #[command(flatten)]
-    pub(super) udp: Udp,
+    pub(super) udp: UdpArgs,
     #[command(flatten)]
-    pub(super) fanout: Fanout,
+    pub(super) fanout: FanoutArgs,
 }
 
 /// In every mode.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[group(skip)]
-pub(super) struct Message {
+pub(super) struct MessageArgs {
     /// Bytes of a message; `16K` is 16384 [default: 64]
     #[arg(short, long, value_name = "BYTES", value_parser = size)]
     pub(super) size: Option<usize>,
@@ -60,7 +60,7 @@ pub(super) struct Message {
 /// In `conn`.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[group(skip)]
-pub(super) struct Conn {
+pub(super) struct ConnArgs {
     /// Who closes, and how: `client-fin` leaves ports in `TIME_WAIT`, `server` needs one that hangs up
     /// [default: client-rst]
     #[arg(long, value_enum)]
@@ -74,7 +74,7 @@ pub(super) struct Conn {
 /// In `echo` and `fanout`.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[group(skip)]
-pub(super) struct Depth {
+pub(super) struct DepthArgs {
     /// How many messages a connection has in flight, or lines the room; with --rate as many lines as it
     /// takes [default: 1]
     #[arg(long, value_name = "DEPTH")]
@@ -84,7 +84,7 @@ pub(super) struct Depth {
 /// In `exec`.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[group(skip)]
-pub(super) struct Exec {
+pub(super) struct ExecArgs {
     /// The command line [default: true]
     #[arg(long, value_name = "LINE")]
     pub(super) command: Option<String>,
@@ -96,7 +96,7 @@ pub(super) struct Exec {
 /// In `udp`.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[group(skip)]
-pub(super) struct Udp {
+pub(super) struct UdpArgs {
     /// How many datagrams are in flight; with --rate as many as it takes [default: 64]
     #[arg(long, value_name = "COUNT")]
     pub(super) window: Option<usize>,
@@ -105,7 +105,7 @@ pub(super) struct Udp {
 /// In `fanout`.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[group(skip)]
-pub(super) struct Fanout {
+pub(super) struct FanoutArgs {
     /// What everybody sends first, if the server wants that: text with `\n`, `\r`, `\t`, `\0` and `\\`, or @FILE
     #[arg(long, value_name = "TEXT|@FILE")]
     pub(super) hello: Option<String>,
@@ -114,7 +114,7 @@ pub(super) struct Fanout {
     pub(super) any_prefix: Option<bool>,
 }
 
-impl Message {
+impl MessageArgs {
     /// What was said and none of the modes heeds: a command is its own message, who is only held says
     /// nothing, and datagrams and lines have to begin with their number.
     pub(super) fn unheeded(&self, modes: &[ModeName]) -> Option<&'static str> {
@@ -180,7 +180,7 @@ impl ModeName {
 
 /// What is asked in one mode, with the defaults filled in.
 #[derive(Debug)]
-pub(super) struct Asked {
+pub(super) struct RequestTerms {
     pub(super) mode: Mode,
     pub(super) pipeline: usize,
     pub(super) requests: usize,
@@ -194,7 +194,7 @@ pub(super) struct Asked {
 const SIZE: usize = 64;
 const WINDOW: usize = 64;
 
-impl Ask {
+impl RequestArgs {
     /// The names of all options.
     pub(super) fn names() -> Vec<String> {
         let command = Self::command();
@@ -212,7 +212,7 @@ impl Ask {
             (other.message.size, other.message.payload)
         };
         Self {
-            message: Message {
+            message: MessageArgs {
                 size,
                 payload,
                 expect: self.message.expect.or(other.message.expect),
@@ -224,21 +224,21 @@ impl Ask {
                 secret_file: self.message.secret_file.or(other.message.secret_file),
                 digest: self.message.digest.or(other.message.digest),
             },
-            conn: Conn {
+            conn: ConnArgs {
                 close: self.conn.close.or(other.conn.close),
                 requests: self.conn.requests.or(other.conn.requests),
             },
-            depth: Depth {
+            depth: DepthArgs {
                 pipeline: self.depth.pipeline.or(other.depth.pipeline),
             },
-            exec: Exec {
+            exec: ExecArgs {
                 command: self.exec.command.or(other.exec.command),
                 framing: self.exec.framing.or(other.exec.framing),
             },
-            udp: Udp {
+            udp: UdpArgs {
                 window: self.udp.window.or(other.udp.window),
             },
-            fanout: Fanout {
+            fanout: FanoutArgs {
                 hello: self.fanout.hello.or(other.fanout.hello),
                 any_prefix: self.fanout.any_prefix.or(other.fanout.any_prefix),
             },
@@ -246,7 +246,7 @@ impl Ask {
     }
 
     /// As it is asked in `mode`.
-    pub(super) fn in_mode(&self, mode: ModeName) -> Result<Asked, Failure> {
+    pub(super) fn in_mode(&self, mode: ModeName) -> Result<RequestTerms, Failure> {
         let text = match mode {
             ModeName::Exec => {
                 let command = self.exec.command.as_deref().unwrap_or("true");
@@ -259,7 +259,7 @@ impl Ask {
             ModeName::Exec => output(self.exec.framing.unwrap_or(FramingArg::Json), expect)?,
             _ => answer(expect.unwrap_or("echo"))?,
         };
-        Ok(Asked {
+        Ok(RequestTerms {
             mode: match mode {
                 ModeName::Conn => Mode::Conn {
                     close: match self.conn.close {
