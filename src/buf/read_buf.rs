@@ -127,6 +127,16 @@ impl ReadBuf {
         self.lent = self.start;
     }
 
+    /// Lets `filter` take bytes out of what is unread behind its first `from` bytes: it moves what
+    /// stays to the front, and says how much that is.
+    pub fn filter(&mut self, from: usize, filter: impl FnOnce(&mut [u8]) -> usize) {
+        assert!(from <= self.len(), "only what is unread can be filtered");
+        let from = self.start + from;
+        let kept = filter(&mut self.storage[from..self.end]);
+        assert!(kept <= self.end - from, "a filter adds nothing");
+        self.end = from + kept;
+    }
+
     /// How many frames this helping may still take.
     pub(crate) fn frames_left(&self) -> u32 {
         self.frames

@@ -171,9 +171,28 @@ pub fn print(line: impl fmt::Display) -> Result<(), Failure> {
     }
 }
 
-/// Says on standard error what is wrong, as `onepoll: …`; if nobody listens, so be it.
+/// Says on standard error what is wrong, as `onepoll: …`; a closed standard error is no reason to stop.
+///
+/// What is wrong may quote a user, a peer or a path, so control characters are escaped.
 pub fn complain(problem: impl fmt::Display) {
-    let _ = writeln!(io::stderr().lock(), "onepoll: {problem}");
+    let _ = writeln!(
+        io::stderr().lock(),
+        "onepoll: {}",
+        shown(&problem.to_string())
+    );
+}
+
+/// The text on as many lines as it has, with no other control character in it.
+fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() && c != '\n' {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -183,6 +202,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         <CommandLine as clap::CommandFactory>::command().debug_assert();
+    }
+
+    #[test]
+    fn a_message_does_not_act_on_the_terminal() {
+        assert_eq!(
+            shown("two\nlines \u{1b}[2J 你好\u{9b}1m"),
+            "two\nlines \\u{1b}[2J 你好\\u{9b}1m"
+        );
     }
 
     #[test]

@@ -18,7 +18,12 @@ use std::time::Duration;
 /// assert!(parse_duration("90").is_err());
 /// ```
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("`{text}` is not a duration such as 20ms, 60s, 1m30s or 0");
+    let wrong = || {
+        format!(
+            "{} is not a duration such as 20ms, 60s, 1m30s or 0",
+            quoted(text)
+        )
+    };
     if text == "0" {
         return Ok(Duration::ZERO);
     }
@@ -77,7 +82,12 @@ const UNITS: [(&str, u64); 7] = [
 /// assert_eq!(onepoll::config::parse_size("64K"), Ok(65536));
 /// ```
 pub fn parse_size(text: &str) -> Result<u64, String> {
-    let wrong = || format!("`{text}` is not a size such as 65536, 64K or 1M (powers of 1024)");
+    let wrong = || {
+        format!(
+            "{} is not a size such as 65536, 64K or 1M (powers of 1024)",
+            quoted(text)
+        )
+    };
     let (digits, unit) = split_where(text, |c| !c.is_ascii_digit());
     let shift = match unit {
         "" => 0,
@@ -108,7 +118,12 @@ pub(super) fn parse_mode(text: &str) -> Result<u32, String> {
         .then(|| u32::from_str_radix(text, 8).ok())
         .flatten()
         .filter(|mode| *mode <= 0o777)
-        .ok_or_else(|| format!("`{text}` is not a file mode in octal such as 0600 or 0660"))
+        .ok_or_else(|| {
+            format!(
+                "{} is not a file mode in octal such as 0600 or 0660",
+                quoted(text)
+            )
+        })
 }
 
 fn split_where(text: &str, at: impl Fn(char) -> bool) -> (&str, &str) {
@@ -234,7 +249,7 @@ impl fmt::Display for PercentEncoded<'_> {
 /// What serde's `with` wants for each way of writing: one module a way.
 pub(crate) mod with {
     use super::{Duration, fmt};
-    use super::{format_duration, format_size, parse_duration, parse_mode, parse_size};
+    use super::{format_duration, format_size, parse_duration, parse_mode, parse_size, quoted};
     use serde::de::{Error, Visitor};
     use serde::{Deserializer, Serializer};
 
@@ -283,7 +298,7 @@ pub(crate) mod with {
 
     fn above_zero(text: &str) -> Result<Duration, String> {
         match parse_duration(text)? {
-            Duration::ZERO => Err(format!("`{text}` leaves no time at all")),
+            Duration::ZERO => Err(format!("{} leaves no time at all", quoted(text))),
             duration => Ok(duration),
         }
     }

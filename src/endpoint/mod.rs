@@ -755,6 +755,19 @@ mod tests {
         let said = refusal("ech\u{1b}[31mo://127.0.0.1:1?\n");
         assert!(!said.chars().any(char::is_control), "{said:?}");
         assert!(refusal(&"x".repeat(1 << 20)).len() < 2000);
+        for value in [
+            "echo://127.0.0.1:1?idle-timeout=%1b[2J",
+            "command+unix:///a?max-output=%1b[2J",
+            "echo+unix:///a?mode=%1b[2J",
+            "echo://127.0.0.1:1?open=%1b[2J",
+            "command+unix:///a?framing=%1b[2J",
+            "echo://127.0.0.1%1b[2J:1",
+            "echo+unix://%1b[2J",
+            "echo+fd://%1b[2J",
+        ] {
+            let said = refusal(value);
+            assert!(!said.chars().any(char::is_control), "{said:?}");
+        }
     }
 
     #[test]

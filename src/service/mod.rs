@@ -13,6 +13,7 @@ mod peer;
 pub mod rehearsal;
 mod sessions;
 mod settling;
+mod telnet;
 mod time;
 pub mod upper;
 
@@ -145,15 +146,4 @@ impl<'a> DatagramTurn<'a> {
     pub(crate) fn into_answer(self) -> Option<&'a [u8]> {
         self.answered.then_some(self.out)
     }
-}
-
-/// `METHOD target HTTP/…`: what a browser sends to any port of this machine if a page asks it to.
-pub(crate) fn is_http_request(line: &[u8]) -> bool {
-    let mut words = line.split(|&byte| byte == b' ');
-    let is_method = |word: &[u8]| !word.is_empty() && word.iter().all(u8::is_ascii_uppercase);
-    words.next().is_some_and(is_method)
-        && words.next().is_some()
-        && words
-            .next_back()
-            .is_some_and(|word| word.starts_with(b"HTTP/"))
 }

@@ -12,11 +12,13 @@ mod burst;
 mod challenge;
 mod decimal;
 mod digest;
+mod http_request;
 mod json_header;
 mod line;
 mod ntp;
 mod prefixed;
 mod strftime;
+mod telnet;
 mod text;
 mod time868;
 
@@ -28,11 +30,13 @@ pub use challenge::{
 };
 pub use decimal::{Decimal, DecimalLength};
 pub use digest::{Md5, md5_hex};
+pub use http_request::is_http_request;
 pub use json_header::{CommandHeader, ERROR_BYTES_MAX, HEADER_BYTES_MAX, JsonHeader};
 pub use line::{LINE_BYTES_MAX, Line};
 pub use ntp::{NTP_BYTES, Ntp, NtpPacket, NtpTime};
 pub use prefixed::{FRAME_BYTES_MAX, Framed, LENGTH_BYTES, Length, Prefix, Prefixed};
 pub use strftime::{STRFTIME_BYTES_MAX, StrftimeError, strftime};
+pub use telnet::Telnet;
 pub use text::{Escaped, neutralise};
 pub use time868::Time868;
 

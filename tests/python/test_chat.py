@@ -318,6 +318,17 @@ class Chat(Shared):
         bob.says("quiet here\n")
         ann.hears("bob: quiet here")
 
+    @everywhere("chat")
+    def test_a_telnet_client_is_understood(self, dial):
+        ann, = self.enter(dial, "ann")
+        bob = dial()
+        bob.say(b"\xff\xfb\x1f\xff\xfa\x1f\0\x0a\0\x0a\xff\xf0/nick bob\r\0\xff\xf4\xff\xfd\x06hello\r\0")
+        ann.hears("bob: hello")
+        bob.half_close()
+        said = bob.rest()
+        self.assertIn(b"\xff\xfe\x1f", said)  # WILL NAWS: DONT
+        self.assertIn(b"\xff\xfc\x06", said)  # DO TIMING-MARK: WONT
+
     # Limits.
 
     @everywhere("chat")

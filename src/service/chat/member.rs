@@ -1,6 +1,7 @@
 use super::name::Name;
 use super::pace::Pace;
 use super::room::RoomKey;
+use crate::service::telnet::Telnet;
 use crate::wire::Line;
 
 /// Somebody who is here: what the chat knows of one connection.
@@ -14,6 +15,7 @@ pub(super) struct Member {
     pub(super) announced: bool,
     /// Whether a line has come already.
     pub(super) spoke: bool,
+    pub(super) telnet: Telnet,
     pub(super) lines: Line,
     pub(super) pace: Pace,
 }
@@ -27,6 +29,7 @@ impl Member {
             seat: usize::MAX,
             announced: false,
             spoke: false,
+            telnet: Telnet::default(),
             lines: Line::new(line_bytes_max),
             pace: Pace::default(),
         }

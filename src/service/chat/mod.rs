@@ -34,11 +34,11 @@ use self::member::Member;
 use self::name::Name;
 use self::notice::{ALOUD, Notice, Words};
 use self::room::{RoomKey, Rooms};
-use super::{Backlog, Manner, Peer, Service, Sessions, is_http_request};
+use super::{Backlog, Manner, Peer, Service, Sessions};
 use crate::buf::ReadBuf;
 use crate::config::with;
 use crate::turn::{Closed, ConnId, Fault, Turn};
-use crate::wire::Encode;
+use crate::wire::{Encode, is_http_request};
 
 pub use self::command::LISTED_MAX;
 pub use self::history::HISTORY_BYTES_MAX;
@@ -108,6 +108,22 @@ impl Chat {
     /// Takes lines until there is none, the member has left, or has said enough for now.
     fn listen(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf, ended: bool) -> Result<(), Fault> {
         self.letters = 0;
+        if let Some(member) = self.members.get_mut(t.id) {
+            member.telnet.filter(t, input);
+        }
+        let outcome = self.take_lines(t, input, ended);
+        if let Some(member) = self.members.get_mut(t.id) {
+            member.telnet.leave(input);
+        }
+        outcome
+    }
+
+    fn take_lines(
+        &mut self,
+        t: &mut Turn<'_>,
+        input: &mut ReadBuf,
+        ended: bool,
+    ) -> Result<(), Fault> {
         while let Some(member) = self.members.get_mut(t.id) {
             if self.flood
                 && !input.is_empty()

@@ -34,10 +34,11 @@ use self::answer::Answer;
 use self::execution::Execution;
 use self::session::{Last, Phase, Session};
 use self::terms::Terms;
-use super::{Peer, Service, Sessions, Settling, is_http_request};
+use super::{Peer, Service, Sessions, Settling};
 use crate::buf::ReadBuf;
 use crate::config::{Limits, Settle};
 use crate::turn::{ChildEvent, Closed, Fault, Job, Severity, Turn};
+use crate::wire::is_http_request;
 
 pub use self::options::{CommandFraming, CommandOutput, Encoding, Options};
 
@@ -133,7 +134,14 @@ impl Service for Command {
     }
 
     fn input(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
-        self.serve(t, input).inspect_err(|fault| {
+        if let Some(session) = self.sessions.get_mut(t.id) {
+            session.telnet.filter(t, input);
+        }
+        let outcome = self.serve(t, input);
+        if let Some(session) = self.sessions.get_mut(t.id) {
+            session.telnet.leave(input);
+        }
+        outcome.inspect_err(|fault| {
             let mut words = Vec::new();
             self.refusal(&fault.to_string(), &mut words);
             t.reply(&words[..]);

@@ -4,6 +4,7 @@ use super::terms::Terms;
 use crate::buf::ReadBuf;
 use crate::config::limits::PROGRESS_GRACE;
 use crate::service::Settling;
+use crate::service::telnet::Telnet;
 use crate::turn::{Moment, Turn};
 use crate::wire::{Request, WireError};
 
@@ -11,6 +12,7 @@ use crate::wire::{Request, WireError};
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) phase: Phase,
+    pub(super) telnet: Telnet,
     /// Takes requests, and acknowledgements that are bursts.
     request: Request,
     /// When no further request is served.
@@ -52,6 +54,7 @@ impl Session {
     pub(super) fn new(terms: &Terms) -> Session {
         Session {
             phase: Phase::Listening,
+            telnet: Telnet::default(),
             request: Request::new(terms.request),
             last: Last::No,
         }

@@ -653,6 +653,15 @@ fn fault_f13_a_nul_byte_is_refused_before_anything_is_started() {
 }
 
 #[test]
+fn what_a_telnet_client_negotiates_is_refused_and_not_run() {
+    let mut shell = Shell::framed(CommandFraming::Raw);
+    shell
+        .says(b"\xff\xfd\x03ec\xff\xf1ho a\xff\xfa\x18\0x\n\xff\xf0\r\0")
+        .hears(b"\xff\xfc\x03")
+        .runs("echo a");
+}
+
+#[test]
 fn fault_f19_busy_is_said_in_the_framing() {
     let mut shell = Shell::framed(CommandFraming::I32);
     shell.says(b"x\nls\n").tell(ChildEvent::Busy);
