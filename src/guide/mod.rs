@@ -16,8 +16,9 @@ pub mod reading {
     //! [`socket`]: crate::socket
     //! [decoder]: crate::wire::Decode
     //! [`src/client/time.rs`]: ../../../src/onepoll/client/time.rs.html
-    //! [`src/reactor/closing.rs`]: ../../../src/onepoll/reactor/closing.rs.html
     //! [`src/reactor/connection.rs`]: ../../../src/onepoll/reactor/connection.rs.html
+    //! [`src/reactor/ending.rs`]: ../../../src/onepoll/reactor/ending.rs.html
+    //! [`src/reactor/incoming.rs`]: ../../../src/onepoll/reactor/incoming.rs.html
     //! [`src/reactor/mod.rs`]: ../../../src/onepoll/reactor/mod.rs.html
     //! [`src/socket/core.rs`]: ../../../src/onepoll/socket/core.rs.html
     #![doc = include_str!("reading.md")]

@@ -1,5 +1,6 @@
 use std::io;
 
+use super::incoming::Incoming;
 use super::os::{Os, Readiness};
 use super::trace::{TraceEvent, Verdict};
 use crate::buf::ReadBuf;
@@ -62,73 +63,6 @@ pub(super) enum Stage {
     Dead { why: Closed },
 }
 
-/// What is known of the bytes that the kernel holds for us: readiness is remembered until the
-/// socket disproves it.
-///
-/// ```text
-///            ┌──────────────── an edge ────────────────┐
-///            v                                         │
-/// accept ─> Perhaps ── a short read, or WouldBlock ─> Nothing
-///            │ FIN or urgent data seen                 ^
-///            ├──> Beyond ─────── WouldBlock ───────────┘
-///            │ hang-up seen     │
-///            └──> Last <────────┘          Perhaps, Beyond ── 0 read ──> End
-///                   └── 0 read ──> Gone
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Incoming {
-    /// Nothing: the last read proved it.
-    Nothing,
-    /// There may be something. A short read proves that nothing follows.
-    Perhaps,
-    /// There may be something, and a short read proves nothing: a FIN, or the mark of urgent
-    /// data, may be what made it short.
-    Beyond,
-    /// The peer hung up: what it said before can be read, but nobody waits for an answer.
-    Last,
-    /// The end was read.
-    End,
-    /// The end was read, and nobody waits for an answer.
-    Gone,
-}
-
-impl Incoming {
-    /// Whether a read may bring something.
-    pub(super) fn may_have_more(self) -> bool {
-        matches!(self, Incoming::Perhaps | Incoming::Beyond | Incoming::Last)
-    }
-
-    /// Whether the end was read.
-    pub(super) fn has_ended(self) -> bool {
-        matches!(self, Incoming::End | Incoming::Gone)
-    }
-
-    /// Whether nobody waits for an answer.
-    pub(super) fn peer_gone(self) -> bool {
-        matches!(self, Incoming::Last | Incoming::Gone)
-    }
-
-    fn after_edge(self, seen: Readiness) -> Incoming {
-        match self {
-            Incoming::End | Incoming::Gone if seen.hung_up => Incoming::Gone,
-            Incoming::End | Incoming::Gone | Incoming::Last => self,
-            _ if seen.hung_up => Incoming::Last,
-            _ if seen.read_closed || seen.urgent => Incoming::Beyond,
-            Incoming::Nothing if seen.readable => Incoming::Perhaps,
-            _ => self,
-        }
-    }
-
-    fn after_read(self, n: usize, room: usize) -> Incoming {
-        match self {
-            Incoming::Last if n == 0 => Incoming::Gone,
-            _ if n == 0 => Incoming::End,
-            Incoming::Perhaps if n < room => Incoming::Nothing,
-            _ => self,
-        }
-    }
-}
-
 /// The reading half: at the end of a turn it is in exactly one of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Input {
@@ -169,6 +103,18 @@ impl<S> Connection<S> {
             incoming: Incoming::Perhaps,
             full: false,
             behind: false,
+        }
+    }
+
+    pub(super) fn is(&self, id: ConnId) -> bool {
+        self.generation == id.generation
+    }
+
+    /// Its id: only the slab knows its slot.
+    pub(super) fn id(&self, slot: u32) -> ConnId {
+        ConnId {
+            slot,
+            generation: self.generation,
         }
     }
 
@@ -269,6 +215,31 @@ impl<S> Connection<S> {
             // A signal came in between; the readiness stands.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Writes once, and remembers if the socket is full.
+    pub(super) fn write<O: Os<Stream = S>>(
+        &mut self,
+        os: &mut O,
+        bytes: &[u8],
+    ) -> io::Result<usize> {
+        if self.full || bytes.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            match os.write(&self.stream, bytes) {
+                Ok(n) => {
+                    self.full = n < bytes.len();
+                    return Ok(n);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.full = true;
+                    return Ok(0);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 }

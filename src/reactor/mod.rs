@@ -7,16 +7,20 @@
 //! `Reactor::serve_one`, the walk of a byte.
 
 mod child;
-mod closing;
 mod connection;
+mod counters;
 mod datagram;
+mod ending;
 mod epoll;
+mod incoming;
 mod invariants;
 mod listener;
 mod os;
+mod patience;
 mod recorder;
 mod reply_limiter;
 mod socket;
+mod stopping;
 mod timer;
 mod token;
 mod trace;
@@ -32,6 +36,7 @@ use self::datagram::Datagram;
 use self::listener::Listener;
 use self::recorder::Recorder;
 use self::reply_limiter::ReplyLimiter;
+use self::stopping::Stopping;
 use self::timer::Timers;
 use self::trace::TraceEvent;
 use crate::buf::ReadBuf;
@@ -42,11 +47,11 @@ use crate::turn::{
     ARENA_BYTES_MAX, Closed, ConnId, Effect, Fate, Fault, Moment, Outbox, REPLY_AT_ONCE_BYTES, Turn,
 };
 
+pub use self::counters::{ClosedBy, Counters, Refused};
 pub use self::datagram::DatagramOptions;
 pub use self::epoll::{Epoll, Handle};
 pub use self::listener::ListenerOptions;
 pub use self::os::{Os, Readiness, Seen, Signal, Spawned, Woke};
-pub use self::recorder::{ClosedBy, Counters, Refused};
 pub use self::socket::{
     LISTEN_BACKLOG, begin_to_listen, bind_abstract, bind_tcp, bind_unix, listen_tcp, open_udp,
 };
@@ -105,16 +110,6 @@ pub struct Reactor<O: Os> {
     datagram_buf: Vec<u8>,
     answer: Vec<u8>,
     slots: Vec<u32>,
-}
-
-/// Whether and how the server is on its way out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stopping {
-    No,
-    /// Nobody new is let in; whoever is here may finish until then.
-    Draining(Moment),
-    /// At once.
-    Now,
 }
 
 impl<O: Os> Reactor<O> {

@@ -17,7 +17,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
            `until it would block` needs a limit.",
     ours: &[
         (
-            "src/reactor/connection.rs",
+            "src/reactor/incoming.rs",
             "Incoming::Perhaps if n < room => Incoming::Nothing,",
         ),
         (

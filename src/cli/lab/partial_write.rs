@@ -15,7 +15,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     next: "Ask a.send for the rest without keeping count: bytes come twice. `onepoll lab slow-reader`: the \
            rest of a thousand messages needs a limit.",
     ours: &[
-        ("src/reactor/closing.rs", "self.full = n < bytes.len();"),
+        ("src/reactor/connection.rs", "self.full = n < bytes.len();"),
         (
             "src/reactor/mod.rs",
             "let sent = match self.outbox.deliver(slot, |bytes| conn.write(os, bytes)) {",

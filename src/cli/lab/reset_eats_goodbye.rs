@@ -18,11 +18,11 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
            src/cli/lab/reset_eats_goodbye.rs. Watch the R in `tcpdump -i lo tcp`.",
     ours: &[
         (
-            "src/reactor/closing.rs",
+            "src/reactor/ending.rs",
             "if conn.incoming.has_ended() || !linger && !conn.incoming.may_have_more() {",
         ),
         (
-            "src/reactor/closing.rs",
+            "src/reactor/ending.rs",
             "conn.stage = Stage::Lingering { why, discarded: 0 };",
         ),
     ],

@@ -17,11 +17,11 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
            read on when it comes.",
     ours: &[
         (
-            "src/reactor/connection.rs",
+            "src/reactor/incoming.rs",
             "_ if seen.read_closed || seen.urgent => Incoming::Beyond,",
         ),
         (
-            "src/reactor/connection.rs",
+            "src/reactor/incoming.rs",
             "Incoming::Perhaps if n < room => Incoming::Nothing,",
         ),
     ],

@@ -18,7 +18,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
            talk in the room from two other terminals.",
     ours: &[
         (
-            "src/reactor/closing.rs",
+            "src/reactor/patience.rs",
             "if owed > self.limits.chat_hard {",
         ),
         (

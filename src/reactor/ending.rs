@@ -1,0 +1,114 @@
+//! How a connection ends.
+
+use super::Reactor;
+use super::connection::{Input, Stage};
+use super::os::Os;
+use super::trace::TraceEvent;
+use crate::config::limits::{LINGER, LINGER_BYTES_MAX};
+use crate::turn::{Closed, Fault, Turn};
+
+impl<O: Os> Reactor<O> {
+    /// Our refusal, or bytes that make no sense: what was said leaves, then the connection ends.
+    pub(super) fn refuse(&mut self, slot: u32, fault: &Fault) {
+        let conn = &self.conns[slot as usize];
+        let options = &self.listeners[usize::from(conn.listener)].options;
+        self.recorder.faulted(&options.name, &conn.peer, fault);
+        self.outbox.leave(slot, Closed::Refused, true);
+    }
+
+    /// Everything was said and has left: ends our side, so that it arrives.
+    pub(super) fn finish(&mut self, slot: u32, why: Closed, linger: bool) {
+        let conn = &mut self.conns[slot as usize];
+        if !conn.is_open() {
+            return;
+        }
+        // With nothing unread in the kernel, closing sends a FIN. With something, it sends a
+        // reset, which destroys on its way what the peer has not read yet.
+        if conn.incoming.has_ended() || !linger && !conn.incoming.may_have_more() {
+            let why = if conn.incoming.has_ended() && why == Closed::Done {
+                Closed::Ended
+            } else {
+                why
+            };
+            return self.close_now(slot, why);
+        }
+        if let Err(error) = self.os.shutdown(&conn.stream) {
+            return self.close_now(slot, Closed::Gone(error.kind()));
+        }
+        conn.carry = None;
+        conn.stage = Stage::Lingering { why, discarded: 0 };
+        let id = conn.id(slot);
+        self.recorder.trace(|| TraceEvent::Lingers(id));
+        self.outbox.mark_left(slot);
+        self.deadlines.set(slot, self.now.after(LINGER));
+        self.wakes.cancel(slot);
+        // A connection that is on the queue already stays there.
+        if conn.input != Input::Queued {
+            conn.input = Input::Waiting;
+            if conn.incoming.may_have_more() {
+                self.enqueue(slot);
+            }
+        }
+    }
+
+    /// Reads what a lingering connection still sends, and throws it away.
+    pub(super) fn discard(&mut self, slot: u32) {
+        let conn = &mut self.conns[slot as usize];
+        let Stage::Lingering { why, discarded } = conn.stage else {
+            return;
+        };
+        conn.input = Input::Waiting;
+        self.input.clear();
+        let result = conn.read(&mut self.os, &mut self.input, self.limits.read_per_turn);
+        let discarded = discarded.saturating_add(self.input.len() as u32);
+        self.input.clear();
+        conn.stage = Stage::Lingering { why, discarded };
+        if result.is_err() || conn.incoming.has_ended() || discarded >= LINGER_BYTES_MAX {
+            return self.close_now(slot, why);
+        }
+        if conn.incoming.may_have_more() {
+            self.enqueue(slot);
+        }
+    }
+
+    /// The connection is over. It is freed at the end of the turn, not now: an event of this very
+    /// batch may still be about its slot.
+    pub(super) fn close_now(&mut self, slot: u32, why: Closed) {
+        let conn = &mut self.conns[slot as usize];
+        let why = match conn.stage {
+            Stage::Dead { .. } => return,
+            Stage::Lingering { why, .. } => why,
+            Stage::Open { .. } => why,
+        };
+        conn.stage = Stage::Dead { why };
+        conn.carry = None;
+        // From here on letters to it go nowhere, also those that others still write in this turn.
+        self.recorder.dropped(self.outbox.shut(slot));
+        self.dead.push(slot);
+    }
+
+    /// Frees connections that were closed; the only place that does.
+    pub(super) fn reap(&mut self) {
+        while let Some(slot) = self.dead.pop() {
+            let conn = self.conns.remove(slot as usize);
+            let Stage::Dead { why } = conn.stage else {
+                unreachable!("only `close_now` puts connections on this list")
+            };
+            let id = conn.id(slot);
+            self.kill(id, crate::turn::Severity::Force);
+            self.deadlines.cancel(slot);
+            self.wakes.cancel(slot);
+            self.os.close(conn.stream);
+            let listener = &mut self.listeners[usize::from(conn.listener)];
+            listener.connections -= 1;
+            self.recorder
+                .closed(id, &listener.options.name, &conn.peer, why);
+            let service = listener.options.service;
+            let mut turn = Turn::new(self.now, id, &mut self.outbox);
+            self.services[service.0].closed(&mut turn, &why);
+            self.end_rests();
+        }
+        // What `closed` asked for its own connection is void; what it told others leaves next turn.
+        self.carry_out();
+    }
+}

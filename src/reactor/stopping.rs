@@ -1,0 +1,72 @@
+//! How the server ends: signals, the drain, and what is left after it.
+
+use super::Reactor;
+use super::os::{Os, Signal};
+use crate::turn::{Closed, ConnId, Moment};
+
+/// Whether and how the server is on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stopping {
+    No,
+    /// Nobody new is let in; whoever is here may finish until then.
+    Draining(Moment),
+    /// At once.
+    Now,
+}
+
+impl<O: Os> Reactor<O> {
+    /// Does what signals and callers ask for.
+    pub(super) fn handle_signals(&mut self) {
+        let mut signals = Vec::new();
+        self.os.signals(&mut signals);
+        for signal in signals {
+            match signal {
+                Signal::Stop => self.stop(),
+                Signal::Reload => log::warn!("there is nothing to reload yet: SIGHUP was ignored"),
+                Signal::Report => self.report(),
+            }
+        }
+    }
+
+    /// Stops: lets nobody new in, and gives whoever is here `drain-timeout` to
+    /// finish. Asked again, stops at once.
+    pub fn stop(&mut self) {
+        if self.stopping != Stopping::No {
+            self.stopping = Stopping::Now;
+            return;
+        }
+        self.stopping = Stopping::Draining(self.now.after(self.limits.drain_timeout));
+        self.close_listeners();
+        let ids = self.ids();
+        log::info!(connections = ids.len(); "stopping");
+        for id in ids {
+            self.ask_service(id, |service, turn| service.stopping(turn));
+            if self.is_live(id) {
+                self.settle(id.slot);
+            }
+        }
+    }
+
+    /// Whether there is nothing left to do.
+    pub fn stopped(&self) -> bool {
+        match self.stopping {
+            Stopping::No => false,
+            Stopping::Now => true,
+            Stopping::Draining(until) => self.conns.is_empty() || self.now >= until,
+        }
+    }
+
+    /// Lets go of whatever is left: no connection, child or socket outlives the loop.
+    pub(super) fn abandon(&mut self) {
+        self.kill_all();
+        for id in self.ids() {
+            self.close_now(id.slot, Closed::Stopping);
+        }
+        self.reap();
+    }
+
+    fn ids(&self) -> Vec<ConnId> {
+        let conns = self.conns.iter();
+        conns.map(|(slot, conn)| conn.id(slot as u32)).collect()
+    }
+}
