@@ -22,11 +22,12 @@ use onepoll::load::stopwatch::Stopwatch;
 use onepoll::reactor::{Epoll, Handle, Reactor};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use common::addresses::Addresses;
 use common::figures::Median;
 use common::floor::{Floor, Helping};
 use common::options::Options;
 use common::ours;
-use common::server::{Addresses, pin};
+use common::server::pin;
 
 /// Ready connections, of how many.
 const TESTS: [(usize, usize); 4] = [(1, 1), (1, 1000), (64, 64), (64, 1000)];

@@ -13,7 +13,7 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::{Errno, read, write};
 use rustix::net::{SocketFlags, accept_with, getsockname};
 
-use super::server::Addresses;
+use super::addresses::Addresses;
 
 const EVENTS_MAX: usize = 512;
 const READ_BYTES: usize = 64 * 1024;

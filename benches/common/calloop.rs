@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use calloop::generic::Generic;
 use calloop::{EventLoop, Interest, LoopHandle, Mode, PostAction};
 
-use super::server::Addresses;
+use super::addresses::Addresses;
 
 const READ_BYTES: usize = 64 * 1024;
 

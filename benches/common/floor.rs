@@ -15,7 +15,7 @@ use rustix::net::{
     RecvFlags, SendFlags, SocketAddrAny, SocketFlags, accept_with, getsockname, recvfrom, sendto,
 };
 
-use super::server::Addresses;
+use super::addresses::Addresses;
 
 const EVENTS_MAX: usize = 512;
 const READ_BYTES: usize = 64 * 1024;

@@ -10,7 +10,7 @@ use mio::net::{TcpListener, TcpStream, UdpSocket};
 use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 
-use super::server::Addresses;
+use super::addresses::Addresses;
 
 const EVENTS_MAX: usize = 512;
 const READ_BYTES: usize = 64 * 1024;

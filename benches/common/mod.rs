@@ -58,6 +58,7 @@
 
 #![allow(dead_code, reason = "every bench takes what it needs")]
 
+pub(crate) mod addresses;
 pub(crate) mod broadcast;
 pub(crate) mod calloop;
 pub(crate) mod fanout;

@@ -8,7 +8,7 @@ use onepoll::reactor::{DatagramOptions, Epoll, ListenerOptions, Reactor, listen_
 use onepoll::service::{Chat, Echo, Service, chat};
 use rustix::net::getsockname;
 
-use super::server::Addresses;
+use super::addresses::Addresses;
 
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 

@@ -11,6 +11,7 @@ use std::str::FromStr;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
+use super::addresses::Addresses;
 use super::floor::Helping;
 use super::{broadcast, calloop, floor, mio, ours, threads};
 
@@ -71,15 +72,6 @@ impl FromStr for Kind {
             .find(|kind| kind.name() == name)
             .ok_or_else(|| format!("there is no server {name:?}"))
     }
-}
-
-/// Where a server is reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Addresses {
-    /// Over TCP.
-    pub(crate) stream: SocketAddr,
-    /// Over UDP, where it serves that.
-    pub(crate) datagram: Option<SocketAddr>,
 }
 
 /// A running server; killed, by its own id, when this is dropped.

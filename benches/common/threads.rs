@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 
-use super::server::Addresses;
+use super::addresses::Addresses;
 
 /// A thread needs no more; the default of 2 MiB is only reserved, but 1,000 of them add up.
 const STACK_BYTES: usize = 128 * 1024;
