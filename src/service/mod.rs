@@ -3,8 +3,10 @@
 //! A service knows its guests, its [`Turn`] and its frames. It does not know sockets, the poll,
 //! the clock, threads or other services. It never waits, and it leaves half a frame where it was.
 
+mod chargen;
 pub mod chat;
 pub mod command;
+mod daytime;
 mod discard;
 mod echo;
 pub mod greeting;
@@ -13,12 +15,16 @@ mod peer;
 pub mod rehearsal;
 mod sessions;
 mod settling;
+mod sntp;
 mod telnet;
 mod time;
+mod time868;
 pub mod upper;
 
+pub use chargen::Chargen;
 pub use chat::Chat;
 pub use command::Command;
+pub use daytime::Daytime;
 pub use discard::Discard;
 pub use echo::Echo;
 pub use greeting::Greeting;
@@ -26,7 +32,9 @@ pub use manner::{Backlog, Manner};
 pub use peer::Peer;
 pub use sessions::Sessions;
 pub use settling::Settling;
-pub use time::{TIME_GROWTH_BYTES_MAX, Time};
+pub use sntp::Sntp;
+pub use time::{TIME_GROWTH_BYTES_MAX, Time, TimeOnce};
+pub use time868::Time868;
 pub use upper::Upper;
 
 use std::fmt::Debug;

@@ -1,8 +1,14 @@
+use std::time::SystemTime;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::{DatagramTurn, Datagrams};
-use crate::wire::{StrftimeError, strftime};
+use super::settling::Settling;
+use super::{DatagramTurn, Datagrams, Manner, Service};
+use crate::buf::ReadBuf;
+use crate::config;
+use crate::turn::{Closed, Fault, Turn};
+use crate::wire::{Burst, STRFTIME_BYTES_MAX, StrftimeError, strftime};
 
 /// How much longer than the question an answer may be off loopback: whoever forges a sender's
 /// address gains less than the headers of the datagram cost (faults E5, E6).
@@ -12,35 +18,35 @@ pub const TIME_GROWTH_BYTES_MAX: usize = 64;
 /// two servers would answer each other for ever (fault E8).
 const ERROR: &[u8] = b"onepoll: ";
 
-/// The local time, in the format that was asked for (U2).
-///
-/// An empty datagram asks for the default format. What cannot be answered is answered with an error
-/// of one line, `onepoll: reason`, of at most 64 bytes.
-///
-/// On loopback an answer has at most [`STRFTIME_BYTES_MAX`](crate::wire::STRFTIME_BYTES_MAX) bytes;
-/// off loopback at most [`TIME_GROWTH_BYTES_MAX`] more than the question as well. The largest measured
-/// factors: 12 (`%c`, 2 bytes to 24), and 19 bytes for an empty datagram.
+/// Writes the time in a format, or says why not.
 #[derive(Debug)]
-pub struct Time {
+struct Clock {
     zone: TimeZone,
-    off_loopback: bool,
-    /// The answer in the making; kept, so that no datagram allocates.
+    /// The answer in the making; kept, so that no answer allocates.
     text: Vec<u8>,
 }
 
-impl Time {
-    /// In this zone; `off_loopback` if anybody but this machine may ask.
-    pub fn new(zone: TimeZone, off_loopback: bool) -> Time {
-        Time {
+impl Clock {
+    fn new(zone: TimeZone) -> Clock {
+        Clock {
             zone,
-            off_loopback,
             text: Vec::new(),
         }
     }
 
-    /// Puts the answer into `text`, or says why there is none.
-    fn format(&mut self, t: &DatagramTurn<'_>, format: &[u8]) -> Result<(), &'static str> {
-        let Ok(now) = Timestamp::try_from(t.wall) else {
+    /// The answer to `format`, of at most `max` bytes unless it is an error.
+    fn answer(&mut self, wall: SystemTime, format: &[u8], max: usize) -> &[u8] {
+        self.text.clear();
+        if let Err(reason) = self.format(wall, format, max) {
+            self.text.clear();
+            self.text.extend_from_slice(ERROR);
+            self.text.extend_from_slice(reason.as_bytes());
+        }
+        &self.text
+    }
+
+    fn format(&mut self, wall: SystemTime, format: &[u8], max: usize) -> Result<(), &'static str> {
+        let Ok(now) = Timestamp::try_from(wall) else {
             return Err("the clock is beyond the year 9999");
         };
         let zoned = now.to_zoned(self.zone.clone());
@@ -50,11 +56,34 @@ impl Time {
             Err(StrftimeError::NotUtf8) => return Err("the format is not UTF-8"),
             Err(StrftimeError::TooLong) => return Err("the answer would be too long"),
         }
-        if self.off_loopback && self.text.len() > format.len().saturating_add(TIME_GROWTH_BYTES_MAX)
-        {
+        if self.text.len() > max {
             return Err("the answer would be too long for the question");
         }
         Ok(())
+    }
+}
+
+/// The local time, in the format that a datagram asks for (U2).
+///
+/// An empty datagram asks for the default format. What cannot be answered is answered with an error
+/// of one line, `onepoll: reason`, of at most 64 bytes.
+///
+/// On loopback an answer has at most [`STRFTIME_BYTES_MAX`](crate::wire::STRFTIME_BYTES_MAX) bytes;
+/// off loopback at most [`TIME_GROWTH_BYTES_MAX`] more than the question as well. The largest measured
+/// factors: 12 (`%c`, 2 bytes to 24), and 19 bytes for an empty datagram.
+#[derive(Debug)]
+pub struct Time {
+    clock: Clock,
+    off_loopback: bool,
+}
+
+impl Time {
+    /// In this zone; `off_loopback` if more than this machine may ask.
+    pub fn new(zone: TimeZone, off_loopback: bool) -> Time {
+        Time {
+            clock: Clock::new(zone),
+            off_loopback,
+        }
     }
 }
 
@@ -63,24 +92,97 @@ impl Datagrams for Time {
         if bytes.starts_with(ERROR) {
             return;
         }
-        self.text.clear();
-        if let Err(reason) = self.format(t, bytes) {
-            self.text.clear();
-            self.text.extend_from_slice(ERROR);
-            self.text.extend_from_slice(reason.as_bytes());
+        let max = if self.off_loopback {
+            bytes.len().saturating_add(TIME_GROWTH_BYTES_MAX)
+        } else {
+            STRFTIME_BYTES_MAX
+        };
+        t.answer(self.clock.answer(t.wall, bytes, max));
+    }
+}
+
+/// The local time over a stream: one burst is the format, and the server closes after its answer
+/// (T10).
+///
+/// A newline at the end of the burst, LF or CR LF, only ends it, and the answer ends as it does: an
+/// empty line asks for the default format. A client that half-closes without a byte has asked nothing and is answered
+/// nothing. An answer has at most [`STRFTIME_BYTES_MAX`] bytes and its newline, off loopback too: the
+/// sender's address was proved by the connection.
+#[derive(Debug)]
+pub struct TimeOnce {
+    clock: Clock,
+    settling: Settling,
+}
+
+impl TimeOnce {
+    /// In this zone; a burst is over when it has settled.
+    pub fn new(zone: TimeZone, settle: config::Settle) -> TimeOnce {
+        TimeOnce {
+            clock: Clock::new(zone),
+            settling: Settling::new(settle),
         }
-        t.answer(&self.text[..]);
+    }
+}
+
+/// Answers a burst and ends the connection.
+fn answer(t: &mut Turn<'_>, clock: &mut Clock, burst: &[u8]) {
+    let newline = match burst {
+        [.., b'\r', b'\n'] => 2,
+        [.., b'\n'] => 1,
+        _ => 0,
+    };
+    let (format, newline) = burst.split_at(burst.len() - newline);
+    t.reply(clock.answer(t.wall(), format, STRFTIME_BYTES_MAX));
+    t.reply(newline);
+    // What comes after the burst all the same must not turn our end into a reset that destroys
+    // the answer.
+    t.close_lingering();
+}
+
+impl Service for TimeOnce {
+    fn input(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
+        if let Some(burst) = self.settling.next(t, &mut Burst::default(), input)? {
+            answer(t, &mut self.clock, burst);
+        }
+        Ok(())
+    }
+
+    fn wake(&mut self, t: &mut Turn<'_>) {
+        self.settling.wake(t);
+    }
+
+    fn eof(&mut self, t: &mut Turn<'_>, rest: &mut ReadBuf) -> Result<(), Fault> {
+        if let Some(burst) = rest.last(&mut Burst::default())? {
+            answer(t, &mut self.clock, burst);
+        }
+        t.close();
+        Ok(())
+    }
+
+    fn closed(&mut self, t: &mut Turn<'_>, _why: &Closed) {
+        self.settling.forget(t.id);
+    }
+
+    fn manner(&self) -> Manner {
+        Manner {
+            tells_time: true,
+            ..Manner::ANSWERS
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime, UNIX_EPOCH};
+    use std::time::{Duration, UNIX_EPOCH};
 
     use proptest::prelude::*;
 
     use super::*;
+    use crate::service::rehearsal::Stage;
     use crate::turn::Moment;
+    use crate::wire::{BURST_BYTES_MAX, WireError};
+
+    const MS: Duration = Duration::from_millis(1);
 
     /// 2024-02-29 07:05:09 UTC.
     const WALL: Duration = Duration::from_secs(1_709_190_309);
@@ -168,6 +270,93 @@ mod tests {
         }
     }
 
+    fn stage(settle: config::Settle) -> Stage<TimeOnce> {
+        let mut stage = Stage::new(TimeOnce::new(TimeZone::UTC, settle));
+        stage.set_wall(UNIX_EPOCH + WALL);
+        stage
+    }
+
+    fn twenty() -> Stage<TimeOnce> {
+        stage(config::Settle::After(20 * MS))
+    }
+
+    #[test]
+    fn t10_a_newline_ends_the_format_and_the_answer_ends_as_it_does() {
+        for (asked, told) in [
+            (&b"%H:%M\n"[..], &b"07:05\n"[..]),
+            (b"%H:%M\r\n", b"07:05\r\n"),
+            (b"%H\n%M\n", b"07\n05\n"),
+            (b"\n", b"2024-02-29 02/29/24\n"),
+            (b"\r\n", b"2024-02-29 02/29/24\r\n"),
+            (b"%Y\xff\n", b"onepoll: the format is not UTF-8\n"),
+        ] {
+            let mut stage = stage(config::Settle::Never);
+            let client = stage.enters();
+            stage.says(client, asked);
+            assert_eq!(stage.hears(client), told, "{}", asked.escape_ascii());
+            assert!(stage.is_leaving(client));
+            assert_eq!(stage.wakes_in(client), None);
+        }
+    }
+
+    #[test]
+    fn t10_silence_ends_the_format() {
+        let mut stage = twenty();
+        let client = stage.enters();
+        for byte in b"%H:%M" {
+            stage.says(client, &[*byte]);
+            stage.waits(19 * MS);
+        }
+        assert_eq!(stage.hears(client), b"");
+        stage.waits(MS);
+        assert_eq!(stage.hears(client), b"07:05");
+        assert!(stage.is_leaving(client));
+    }
+
+    #[test]
+    fn t10_a_half_close_ends_the_format() {
+        let mut stage = stage(config::Settle::Never);
+        let client = stage.enters();
+        stage.says(client, b"%H:%M");
+        stage.waits(1_000_000 * MS);
+        assert_eq!(stage.hears(client), b"");
+        stage.ends(client);
+        assert_eq!(stage.hears(client), b"07:05");
+        assert!(stage.is_leaving(client));
+    }
+
+    #[test]
+    fn fault_a14_a_half_close_with_no_format_ends_the_connection() {
+        let mut stage = twenty();
+        let client = stage.enters();
+        stage.ends(client);
+        assert_eq!(stage.hears(client), b"");
+        assert!(stage.is_leaving(client));
+    }
+
+    #[test]
+    fn t10_fault_b9_a_format_at_the_limit_of_bursts_and_one_beyond() {
+        for (len, told) in [
+            (
+                BURST_BYTES_MAX,
+                &b"onepoll: the answer would be too long"[..],
+            ),
+            (BURST_BYTES_MAX + 1, b""),
+        ] {
+            let mut stage = twenty();
+            let client = stage.enters();
+            stage.says(client, &b"x".repeat(len));
+            stage.waits(20 * MS);
+            assert_eq!(stage.hears(client), told);
+            let is_too_long = matches!(
+                stage.fault(client),
+                Some(Fault::Wire(WireError::TooLong { .. }))
+            );
+            assert_eq!(is_too_long, len > BURST_BYTES_MAX);
+            assert!(stage.is_leaving(client));
+        }
+    }
+
     proptest! {
         #[test]
         fn fault_e6_no_format_amplifies(format in prop_oneof![
@@ -178,7 +367,7 @@ mod tests {
                 prop_assert!(answer.len() <= format.len() + TIME_GROWTH_BYTES_MAX);
             }
             if let Some(answer) = answer_at(UNIX_EPOCH + WALL, &mut utc(false), &format) {
-                prop_assert!(answer.len() <= crate::wire::STRFTIME_BYTES_MAX);
+                prop_assert!(answer.len() <= STRFTIME_BYTES_MAX);
             }
         }
     }

@@ -17,10 +17,10 @@ mod json_header;
 mod line;
 mod ntp;
 mod prefixed;
+mod since_1900;
 mod strftime;
 mod telnet;
 mod text;
-mod time868;
 
 pub use ascii::{UpperCase, trim_ascii_white, upper};
 pub use burst::{BURST_BYTES_MAX, Burst, DecodeSettled, Request};
@@ -35,10 +35,10 @@ pub use json_header::{CommandHeader, ERROR_BYTES_MAX, HEADER_BYTES_MAX, JsonHead
 pub use line::{LINE_BYTES_MAX, Line};
 pub use ntp::{NTP_BYTES, Ntp, NtpPacket, NtpTime};
 pub use prefixed::{FRAME_BYTES_MAX, Framed, LENGTH_BYTES, Length, Prefix, Prefixed};
+pub use since_1900::Since1900;
 pub use strftime::{STRFTIME_BYTES_MAX, StrftimeError, strftime};
 pub use telnet::Telnet;
 pub use text::{Escaped, neutralise};
-pub use time868::Time868;
 
 use thiserror::Error;
 

@@ -5,7 +5,7 @@
 
 use std::time::SystemTime;
 
-use super::time868::Time868;
+use super::since_1900::Since1900;
 use super::{Decode, Encode, WireError};
 
 /// The length of an NTP header in bytes.
@@ -64,9 +64,14 @@ pub struct NtpTime(pub u64);
 impl NtpTime {
     /// The moment `wall`, to 2⁻³² s and never later than it.
     pub fn at(wall: SystemTime) -> NtpTime {
-        let (Time868(seconds), nanos) = Time868::with_nanos(wall);
+        let (Since1900(seconds), nanos) = Since1900::with_nanos(wall);
         let fraction = (u64::from(nanos) << 32) / 1_000_000_000;
         NtpTime(u64::from(seconds) << 32 | fraction)
+    }
+
+    /// A second before this moment, in the era before it if it must be.
+    pub fn a_second_before(self) -> NtpTime {
+        NtpTime(self.0.wrapping_sub(1 << 32))
     }
 }
 

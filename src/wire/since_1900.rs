@@ -17,24 +17,24 @@ const SECONDS_1900_TO_1970: u32 = 2_208_988_800;
 ///
 /// ```
 /// use std::time::{Duration, UNIX_EPOCH};
-/// use onepoll::wire::{Encode, Time868};
+/// use onepoll::wire::{Encode, Since1900};
 ///
 /// let mut out = Vec::new();
 /// // The example of RFC 868: 1976-01-01 00:00 UTC.
-/// Time868::at(UNIX_EPOCH + Duration::from_secs(189_302_400)).encode(&mut out);
+/// Since1900::at(UNIX_EPOCH + Duration::from_secs(189_302_400)).encode(&mut out);
 /// assert_eq!(out, 2_398_291_200_u32.to_be_bytes());
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Time868(pub u32);
+pub struct Since1900(pub u32);
 
-impl Time868 {
+impl Since1900 {
     /// The second that has begun at `wall`.
-    pub fn at(wall: SystemTime) -> Time868 {
-        Time868::with_nanos(wall).0
+    pub fn at(wall: SystemTime) -> Since1900 {
+        Since1900::with_nanos(wall).0
     }
 
     /// The second that has begun at `wall`, and the nanoseconds of it that have passed.
-    pub(super) fn with_nanos(wall: SystemTime) -> (Time868, u32) {
+    pub(super) fn with_nanos(wall: SystemTime) -> (Since1900, u32) {
         // Of the 64 bits of seconds the low 32 are the number modulo 2³², before 1970 as well.
         let (low, nanos) = match wall.duration_since(UNIX_EPOCH) {
             Ok(since) => (low_bits(since.as_secs()), since.subsec_nanos()),
@@ -47,7 +47,7 @@ impl Time868 {
                 }
             }
         };
-        (Time868(low.wrapping_add(SECONDS_1900_TO_1970)), nanos)
+        (Since1900(low.wrapping_add(SECONDS_1900_TO_1970)), nanos)
     }
 }
 
@@ -55,7 +55,7 @@ fn low_bits(seconds: u64) -> u32 {
     (seconds & u64::from(u32::MAX)) as u32
 }
 
-impl Encode for Time868 {
+impl Encode for Since1900 {
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.0.to_be_bytes());
     }
@@ -74,7 +74,7 @@ mod tests {
         } else {
             UNIX_EPOCH + whole
         };
-        let (seconds, nanos) = Time868::with_nanos(wall + Duration::from_nanos(nanos.into()));
+        let (seconds, nanos) = Since1900::with_nanos(wall + Duration::from_nanos(nanos.into()));
         (seconds.0, nanos)
     }
 
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn encode_appends_four_bytes_big_endian() {
         let mut out = b"before".to_vec();
-        Time868(0x8123_4567).encode(&mut out);
+        Since1900(0x8123_4567).encode(&mut out);
         assert_eq!(out, b"before\x81\x23\x45\x67");
     }
 }
