@@ -1,13 +1,15 @@
 //! `onepoll exec`: runs commands on a server.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::ValueEnum;
 
+use super::streams::{input, is_reader_gone, say};
 use super::terminal::safe_to_show;
-use super::{Failure, Outcome, complain};
+use super::{Failure, Outcome, complain, print_bytes};
 use crate::client::{ClientError, Exec, ExecOutput, Framing, ServerAddress};
 use crate::config::parse_duration;
 
@@ -60,14 +62,14 @@ pub fn run(args: Args) -> Outcome {
                 _ => EXIT_CONNECTION,
             }))
         }
-        Err(ExecError::Local(error)) => Err(Failure::Run(error.into())),
+        Err(ExecError::Local(failure)) => Err(failure),
     }
 }
 
 #[derive(Debug)]
 enum ExecError {
     Client(ClientError),
-    Local(io::Error),
+    Local(Failure),
 }
 
 impl From<ClientError> for ExecError {
@@ -76,9 +78,9 @@ impl From<ClientError> for ExecError {
     }
 }
 
-impl From<io::Error> for ExecError {
-    fn from(error: io::Error) -> Self {
-        Self::Local(error)
+impl From<Failure> for ExecError {
+    fn from(failure: Failure) -> Self {
+        Self::Local(failure)
     }
 }
 
@@ -94,16 +96,18 @@ fn converse(args: &Args, command: &str) -> Result<u8, ExecError> {
     }
     let prompt = io::stdin().is_terminal();
     let mut last = 0;
-    let mut lines = io::stdin().lock();
+    let mut lines = input();
     let mut line = Vec::new();
     loop {
         if prompt {
-            let _ = write!(io::stderr(), "{address}> ");
+            say(&format!("{address}> "));
         }
         line.clear();
-        if lines.read_until(b'\n', &mut line)? == 0 {
+        let read = lines.read_until(b'\n', &mut line);
+        let read = read.context("standard input cannot be read");
+        if read.map_err(Failure::from)? == 0 {
             if prompt {
-                let _ = writeln!(io::stderr());
+                say("\n");
             }
             return Ok(last);
         }
@@ -114,19 +118,20 @@ fn converse(args: &Args, command: &str) -> Result<u8, ExecError> {
         // The server ignores an empty request, so no answer would come.
         if !command.trim().is_empty() {
             last = show(&exec.run(command, args.timeout)?, args.raw)?;
+            if is_reader_gone() {
+                return Ok(last);
+            }
         }
     }
 }
 
 /// Prints an output as it is, disarmed on a terminal; returns the exit code to pass on.
-fn show(output: &ExecOutput, raw: bool) -> io::Result<u8> {
-    let mut out = io::stdout().lock();
-    if out.is_terminal() && !raw {
-        out.write_all(&safe_to_show(&output.bytes))?;
+fn show(output: &ExecOutput, raw: bool) -> Result<u8, Failure> {
+    if io::stdout().is_terminal() && !raw {
+        print_bytes(&safe_to_show(&output.bytes))?;
     } else {
-        out.write_all(&output.bytes)?;
+        print_bytes(&output.bytes)?;
     }
-    out.flush()?;
     Ok(match output.exit {
         // A shell shows the low eight bits of larger codes; none of them may become a success.
         Some(code) => u8::try_from(code).unwrap_or(1),

@@ -1,8 +1,9 @@
 //! The command line: one file per subcommand, each with an `Args` and a `run`.
 //!
 //! Results go to standard output, everything else to standard error. Exit codes: 0 done, 1 failed
-//! at run time, 2 wrong usage or configuration; `exec` passes the remote exit code on. Neither
-//! stream needs a reader: what cannot be printed is not, and nothing panics over it.
+//! at run time, a result that cannot be written included, 2 wrong usage or configuration; `exec` passes
+//! the remote exit code on. Neither stream needs a reader: one that has gone away changes no exit code,
+//! see `streams.rs`.
 
 pub mod bench;
 pub mod check;
@@ -12,11 +13,12 @@ mod logging;
 mod secret;
 pub mod serve;
 mod sources;
+mod streams;
 mod terminal;
 pub mod time;
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicI8, Ordering};
 
@@ -25,6 +27,7 @@ use clap::{ArgAction, Parser, Subcommand};
 use log::LevelFilter;
 
 pub use sources::{Configuration, Sources};
+pub use streams::{print, print_bytes};
 
 /// The exit code of who was interrupted: 128 and the number of SIGINT.
 const INTERRUPTED: u8 = 130;
@@ -113,31 +116,51 @@ pub fn main() -> ExitCode {
         i8::try_from(step.clamp(-9, 9)).unwrap_or(0),
         Ordering::Relaxed,
     );
-    line.command.run().unwrap_or_else(|failure| {
-        for problem in failure.to_string().lines() {
-            complain(problem);
-        }
-        failure.exit_code()
-    })
+    line.command.run().unwrap_or_else(conclude)
+}
+
+/// Says why it failed.
+fn conclude(failure: Failure) -> ExitCode {
+    for problem in failure.to_string().lines() {
+        complain(problem);
+    }
+    failure.exit_code()
 }
 
 /// What clap has to say: help and version are results, the rest is wrong usage.
 fn usage(answer: &clap::Error) -> ExitCode {
+    let text = answer.render();
     match answer.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            let _ = answer.print();
-            ExitCode::SUCCESS
+            let shown = if is_colourful(&io::stdout()) {
+                text.ansi().to_string()
+            } else {
+                text.to_string()
+            };
+            print_bytes(shown.as_bytes()).map_or_else(conclude, |()| ExitCode::SUCCESS)
         }
         ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let _ = answer.print();
+            streams::say(&if is_colourful(&io::stderr()) {
+                text.ansi().to_string()
+            } else {
+                text.to_string()
+            });
             ExitCode::from(2)
         }
         _ => {
-            let text = answer.render().to_string();
+            let text = text.to_string();
             complain(text.strip_prefix("error: ").unwrap_or(&text).trim_end());
             ExitCode::from(2)
         }
     }
+}
+
+/// Whether this is a terminal, and nobody asked for `NO_COLOR`.
+fn is_colourful(stream: &impl IsTerminal) -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    stream.is_terminal()
+        && !is_set("NO_COLOR")
+        && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// How far `-v` and `-q` went from where the level would be.
@@ -158,28 +181,11 @@ fn moved(base: LevelFilter, step: i8) -> LevelFilter {
     LevelFilter::iter().nth(at).unwrap_or(LevelFilter::Trace)
 }
 
-/// Prints a line of the result.
-///
-/// A reader that has gone away (`| head`) wanted no more: that is no failure.
-pub fn print(line: impl fmt::Display) -> Result<(), Failure> {
-    let mut out = io::stdout().lock();
-    match writeln!(out, "{line}").and_then(|()| out.flush()) {
-        Err(wrong) if wrong.kind() != io::ErrorKind::BrokenPipe => Err(anyhow::Error::new(wrong)
-            .context("standard output cannot be written")
-            .into()),
-        _ => Ok(()),
-    }
-}
-
 /// Says on standard error what is wrong, as `onepoll: …`; a closed standard error is no reason to stop.
 ///
 /// What is wrong may quote a user, a peer or a path, so control characters are escaped.
 pub fn complain(problem: impl fmt::Display) {
-    let _ = writeln!(
-        io::stderr().lock(),
-        "onepoll: {}",
-        shown(&problem.to_string())
-    );
+    streams::say(&format!("onepoll: {}\n", shown(&problem.to_string())));
 }
 
 /// The text on as many lines as it has, with no other control character in it.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::terminal::safe_to_show;
-use super::{Failure, Outcome, print};
+use super::{Failure, Outcome, print_bytes};
 use crate::client::{ClientError, ServerAddress, ask_time};
 use crate::config::parse_duration;
 
@@ -33,7 +33,7 @@ pub fn run(args: Args) -> Outcome {
             error => Failure::Run(error.into()),
         },
     )?;
-    let text = if args.json {
+    let mut text = if args.json {
         serde_json::json!({
             "schema": 1,
             "answer": String::from_utf8_lossy(&answer.bytes),
@@ -48,6 +48,7 @@ pub fn run(args: Args) -> Outcome {
     } else {
         answer.bytes
     };
-    print(String::from_utf8_lossy(&text))?;
+    text.push(b'\n');
+    print_bytes(&text)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -16,6 +16,8 @@ mod command_loop;
 #[cfg(feature = "cli")]
 mod config;
 #[cfg(feature = "cli")]
+mod field;
+#[cfg(feature = "cli")]
 mod lab;
 #[cfg(feature = "cli")]
 mod load;

@@ -341,11 +341,12 @@ impl Call {
         let mut watch = |progress| self.watch(&mut line, progress);
         let report = load::run_watched(&entry.plan, &mut watch).map_err(failure)?;
         drop(line);
-        self.show(&report, &report, &terminal::report(&report, COLUMNS))?;
+        let shown = self.show(&report, &report, &terminal::report(&report, COLUMNS));
         let ending = Ending::of_run(&report, &self.conditions.require);
         if let Some(html) = html {
             html.write(&Comparison::of_one(&entry.name, report))?;
         }
+        shown?;
         Ok(self.interrupt.code_or(ending.code()))
     }
 
@@ -357,11 +358,12 @@ impl Call {
         let mut watch = |progress| self.watch(&mut line, progress);
         let found = find_rate(&entry.plan, arrivals, objectives, &mut watch).map_err(failure)?;
         drop(line);
-        self.show(&found, &found, "")?;
+        let shown = self.show(&found, &found, "");
         let ending = Ending::of_search(found.rate_per_s.is_some());
         if let (Some(html), Some(report)) = (html, found.report) {
             html.write(&Comparison::of_one(&entry.name, report))?;
         }
+        shown?;
         Ok(ending.code())
     }
 
@@ -394,14 +396,12 @@ impl Call {
             comparison: &comparison,
             changes: &changes,
         };
-        self.show(
-            &result,
-            &result,
-            &terminal::comparison(&comparison, COLUMNS),
-        )?;
+        let picture = terminal::comparison(&comparison, COLUMNS);
+        let shown = self.show(&result, &result, &picture);
         if let Some(html) = html {
             html.write(&comparison)?;
         }
+        shown?;
         let ending = Ending::of_comparison(&comparison, &self.conditions.require, &changes);
         Ok(self.interrupt.code_or(ending.code()))
     }
@@ -461,7 +461,8 @@ impl Call {
         Failure::Usage(format!("--baseline {}: {wrong}", path.display()))
     }
 
-    /// Prints a result as it is wanted, and the picture that goes with it.
+    /// Prints a result as it is wanted, and the picture that goes with it. Where that fails, the page is
+    /// still written: what was measured for minutes is not lost with the terminal.
     fn show(
         &self,
         result: &impl Serialize,

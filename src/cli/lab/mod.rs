@@ -31,6 +31,7 @@ mod would_block;
 
 use std::process::ExitCode;
 
+use super::streams::is_reader_gone;
 use super::{Failure, Outcome, print};
 use crate::config::nearest;
 use experiment::Experiment;
@@ -98,7 +99,10 @@ pub fn run(args: Args) -> Outcome {
     for experiment in chosen {
         let mut held = 0;
         for run in 1..=args.repeat {
-            let note = Notebook::of(experiment, pace);
+            if is_reader_gone() {
+                return Ok(exit_code(all_held));
+            }
+            let note = Notebook::of(experiment, pace)?;
             held += u32::from(note.held());
             if args.json {
                 print(note.as_json(run))?;
@@ -112,11 +116,15 @@ pub fn run(args: Args) -> Outcome {
         }
         all_held &= held == args.repeat;
     }
-    Ok(if all_held {
+    Ok(exit_code(all_held))
+}
+
+fn exit_code(all_held: bool) -> ExitCode {
+    if all_held {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
-    })
+    }
 }
 
 fn list(json: bool) -> Outcome {

@@ -1,11 +1,13 @@
 //! What is written down while an experiment runs.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::BufRead as _;
 
 use serde_json::{Value, json};
 
 use super::experiment::{Done, Experiment};
+use crate::cli::streams::{input, is_reader_gone};
+use crate::cli::{Failure, print_bytes};
 use crate::socket::{Address, SocketError};
 
 /// How an experiment is told.
@@ -27,6 +29,8 @@ pub(super) struct Notebook {
     entries: Vec<Entry>,
     /// Why it did not go as described.
     trouble: Option<String>,
+    /// Why it could not be told.
+    untold: Option<Failure>,
 }
 
 #[derive(Debug)]
@@ -47,20 +51,21 @@ const RESULT_COLUMN: usize = 40;
 const TEXT_COLUMNS: usize = 92;
 
 impl Notebook {
-    /// Runs the experiment, and tells it at this pace.
-    pub(super) fn of(experiment: &'static Experiment, pace: Narration) -> Self {
+    /// Runs the experiment, and tells it at this pace; a failure is that it could not be told.
+    pub(super) fn of(experiment: &'static Experiment, pace: Narration) -> Result<Self, Failure> {
         let mut note = Self {
             experiment,
             pace,
             entries: Vec::new(),
             trouble: None,
+            untold: None,
         };
         note.tell(&note.heading());
         if let Err(error) = (experiment.run)(&mut note) {
             note.trouble = Some(format!("{error:#}"));
         }
         note.tell(&note.conclusion());
-        note
+        note.untold.take().map_or(Ok(note), Err)
     }
 
     /// Begins the wrong way of doing it.
@@ -173,19 +178,21 @@ impl Notebook {
         }
     }
 
-    fn tell(&self, text: &str) {
-        if self.pace != Narration::Silent {
-            // Who has gone away wanted to hear no more.
-            _ = io::stdout().lock().write_all(text.as_bytes());
-            _ = io::stdout().flush();
+    fn tell(&mut self, text: &str) {
+        if self.pace != Narration::Silent && self.untold.is_none() {
+            self.untold = print_bytes(text.as_bytes()).err();
         }
     }
 
-    /// Shows what will be done, and waits for Enter; at the end of input it goes on by itself.
-    fn wait(&self, python: &str) {
+    /// Shows what will be done, and waits for Enter; at the end of input it goes on by itself, and also
+    /// when nobody can see what there is to wait for.
+    fn wait(&mut self, python: &str) {
         if self.pace == Narration::Waiting {
             self.tell(&format!("    {python}  [Enter] "));
-            if !matches!(io::stdin().read_line(&mut String::new()), Ok(1..)) {
+            if self.untold.is_some() || is_reader_gone() {
+                return;
+            }
+            if !matches!(input().read_line(&mut String::new()), Ok(1..)) {
                 self.tell("\n");
             }
         }
