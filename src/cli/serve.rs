@@ -17,8 +17,8 @@ use serde_json::json;
 
 use super::{Configuration, Failure, Outcome, Sources, complain, log_level, logging, print};
 use crate::config::{
-    Address, ConfigError, Host, HostPort, Limits, UnixAddress, command_socket, make_private_dir,
-    parse_duration, raise_descriptor_limit,
+    Address, ConfigError, Host, HostPort, Limits, UnixAddress, command_socket, descriptor_limit,
+    make_private_dir, parse_duration, raise_descriptor_limit,
 };
 use crate::endpoint::{
     Endpoint, PlanError, Planned, Reached, ServiceKind, check_together, exposure, plan,
@@ -80,7 +80,7 @@ pub fn run(args: Args) -> Outcome {
     let configuration = args.sources.read()?;
     // Before anything of our own is open: what we inherited must not reach commands.
     close_on_exec().context("cannot read the list of open descriptors")?;
-    let nofile = raise_descriptor_limit();
+    let (of_commands, nofile) = (descriptor_limit(), raise_descriptor_limit());
     let plans = plans(&configuration)?;
     let connections_max = check_together(&plans, &configuration.limits, nofile)?;
 
@@ -103,6 +103,7 @@ pub fn run(args: Args) -> Outcome {
     logging::begin(log_level(configuration.log.level), configuration.log.format);
     let epoll = Epoll::new()
         .and_then(|epoll| epoll.spin(args.spin.unwrap_or_default()).with_signals())
+        .map(|epoll| epoll.descriptors_of_commands(of_commands))
         .context("cannot set up the poll")?;
     let mut reactor = Reactor::new(
         epoll,

@@ -13,7 +13,7 @@ mod settle;
 mod text;
 
 pub use address::{Address, Host, HostPort, Transport, UNIX_PATH_BYTES_MAX, UnixAddress};
-pub use descriptors::raise_descriptor_limit;
+pub use descriptors::{descriptor_limit, raise_descriptor_limit};
 pub use error::{ConfigError, Trouble};
 pub use limits::Limits;
 pub use private::{check_private_dir, command_socket, command_socket_of, make_private_dir};

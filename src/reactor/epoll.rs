@@ -2,28 +2,26 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Waker};
-use rustix::io::ioctl_fionbio;
+use nix::sys::signal::{SigSet, Signal as UnixSignal};
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
     RecvFlags, SendFlags, Shutdown, SocketAddrAny, SocketFlags, acceptfrom_with, recvfrom, sendto,
     shutdown,
 };
 use rustix::process::{
-    Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open,
-    pidfd_send_signal, waitid,
+    Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open, waitid,
 };
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook_mio::v1_0::Signals;
 
 use super::os::{Os, Readiness, Seen, Signal, Spawned, Woke};
+use super::spawn::{Spawner, Started};
 use super::token::{Source, Token};
 use crate::service::Peer;
 use crate::turn::{Exit, Job, Moment, Severity};
@@ -37,16 +35,6 @@ const EVERYTHING: Interest = Interest::READABLE
     .add(Interest::WRITABLE)
     .add(Interest::PRIORITY);
 
-/// Where commands find programs. Not ours: what starts the server must not decide what its
-/// clients run.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// What commands have of our environment; everything else may be a secret, or `LD_PRELOAD`
-/// (fault F15).
-const ENVIRONMENT: [&str; 8] = [
-    "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "TMPDIR", "TZ", "USER",
-];
-
 /// The kernel, through mio: edge-triggered epoll.
 pub struct Epoll {
     poll: Poll,
@@ -54,6 +42,7 @@ pub struct Epoll {
     began: Instant,
     spin: Option<Duration>,
     signals: Option<Signals>,
+    spawner: Spawner,
     calls: Arc<Calls>,
 }
 
@@ -63,6 +52,16 @@ struct Calls {
     waker: Waker,
     asked: AtomicU8,
 }
+
+/// What [`Epoll::with_signals`] handles.
+const HEARD: [UnixSignal; 6] = [
+    UnixSignal::SIGTERM,
+    UnixSignal::SIGINT,
+    UnixSignal::SIGHUP,
+    UnixSignal::SIGUSR1,
+    UnixSignal::SIGCHLD,
+    UnixSignal::SIGXFSZ,
+];
 
 const ASKED_STOP: u8 = 1;
 const ASKED_REPORT: u8 = 2;
@@ -100,6 +99,7 @@ impl Epoll {
             began: now(),
             spin: None,
             signals: None,
+            spawner: Spawner::new()?,
             calls: Arc::new(Calls {
                 waker,
                 asked: AtomicU8::new(0),
@@ -114,11 +114,22 @@ impl Epoll {
         self
     }
 
+    /// Gives commands this soft limit on descriptors (`None`: no limit) instead of the process's
+    /// own. What raised its own for the sake of many connections tells here what it was before:
+    /// select(2) cannot take a descriptor above 1023.
+    pub fn descriptors_of_commands(mut self, soft: Option<u64>) -> Epoll {
+        self.spawner.soft_descriptors(soft);
+        self
+    }
+
     /// Listens to SIGTERM, SIGINT, SIGHUP and SIGUSR1 from now on.
     ///
     /// Two more get a handler that does nothing, instead of what we inherited or what is usual.
     /// Ignored, SIGCHLD would have the kernel reap commands before we learn how they ended; SIGXFSZ
     /// would end the process when the log is a file that may not grow (fault C12).
+    ///
+    /// None of these stays blocked in this thread, as it may have been in whoever started us: a
+    /// blocked SIGTERM would never be heard.
     pub fn with_signals(mut self) -> io::Result<Epoll> {
         for signal in [SIGCHLD, SIGXFSZ] {
             signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
@@ -129,6 +140,7 @@ impl Epoll {
             .registry()
             .register(&mut signals, token, Interest::READABLE)?;
         self.signals = Some(signals);
+        HEARD.into_iter().collect::<SigSet>().thread_unblock()?;
         Ok(self)
     }
 
@@ -299,43 +311,20 @@ impl Os for Epoll {
     }
 
     fn spawn(&mut self, job: &Job) -> io::Result<Spawned<Epoll>> {
-        use std::os::unix::ffi::OsStrExt;
-        // An absolute path, and no `pre_exec`, uid or gid: so the standard library starts it by
-        // posix_spawn, which does not copy our page tables, resets SIGPIPE and the mask. Clearing
-        // the environment would turn that into fork for a name that is looked up in PATH only.
-        let kept = ENVIRONMENT
-            .into_iter()
-            .filter_map(|name| Some((name, std::env::var_os(name)?)));
-        let mut child = Command::new("/bin/sh")
-            .arg("-c")
-            .arg(std::ffi::OsStr::from_bytes(&job.line))
-            .env_clear()
-            .env("PATH", PATH)
-            .envs(kept)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .process_group(0)
-            .spawn()?;
-        let pid = Pid::from_child(&child);
-        let started = pidfd_open(pid, PidfdFlags::NONBLOCK)
-            .map_err(io::Error::from)
-            .and_then(|pidfd| {
-                let out = OwnedFd::from(child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?);
-                let err = OwnedFd::from(child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?);
-                ioctl_fionbio(&out, true)?;
-                ioctl_fionbio(&err, true)?;
-                Ok(Spawned {
-                    out,
-                    err,
-                    process: Process { pidfd, pid },
-                })
-            });
-        if started.is_err() {
-            let _ = kill_process_group(pid, rustix::process::Signal::KILL);
-            let _ = child.wait();
+        let Started { pid, out, err } = self.spawner.start(&job.line)?;
+        match pidfd_open(pid, PidfdFlags::NONBLOCK) {
+            Ok(pidfd) => Ok(Spawned {
+                out,
+                err,
+                process: Process { pidfd, pid },
+            }),
+            Err(error) => {
+                // Nobody could wait for it, so it must not go on.
+                let _ = kill_process_group(pid, rustix::process::Signal::KILL);
+                let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
+                Err(error.into())
+            }
         }
-        started
     }
 
     fn read_pipe(&mut self, pipe: &OwnedFd, into: &mut [u8]) -> io::Result<usize> {
@@ -347,13 +336,9 @@ impl Os for Epoll {
             Severity::Ask => rustix::process::Signal::TERM,
             Severity::Force => rustix::process::Signal::KILL,
         };
-        // The leader is not reaped yet, so the number is still its group's.
-        let group = kill_process_group(process.pid, signal);
-        // A command may have moved itself into another group, and leave us with one that is empty
-        // or holds only its children. What is asked to end is asked once.
-        if severity == Severity::Force || group.is_err() {
-            let _ = pidfd_send_signal(&process.pidfd, signal);
-        }
+        // The leader is not reaped yet, so the number is still its group's; and the leader of a
+        // session cannot leave its group (setpgid(2)).
+        let _ = kill_process_group(process.pid, signal);
     }
 
     fn ended(&mut self, process: &Process) -> io::Result<Option<Exit>> {

@@ -20,6 +20,7 @@ mod patience;
 mod recorder;
 mod reply_limiter;
 mod socket;
+mod spawn;
 mod stopping;
 mod timer;
 mod token;

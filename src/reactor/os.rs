@@ -64,7 +64,7 @@ pub trait Os: Debug {
     /// Sends one datagram.
     fn send(&mut self, socket: &Self::Datagram, bytes: &[u8], to: SocketAddr) -> io::Result<()>;
 
-    /// Starts a command, in a process group of its own.
+    /// Starts a command, in a session and a process group of its own.
     fn spawn(&mut self, job: &Job) -> io::Result<Spawned<Self>>;
     /// Reads once from a child's output.
     fn read_pipe(&mut self, pipe: &Self::Pipe, into: &mut [u8]) -> io::Result<usize>;

@@ -17,12 +17,13 @@ use std::time::Duration;
 const DEADLINE: Duration = Duration::from_secs(120);
 
 /// The files, one test each.
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "test_chat.py",
     "test_command.py",
     "test_datagrams.py",
     "test_faults.py",
     "test_life.py",
+    "test_process.py",
     "test_streams.py",
 ];
 
@@ -49,6 +50,11 @@ fn fault_a_b_reactor_and_streams() {
 #[test]
 fn fault_h_start_and_stop() {
     passes("test_life.py");
+}
+
+#[test]
+fn fault_f15_to_f17_what_a_command_inherits() {
+    passes("test_process.py");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
@@ -18,7 +19,8 @@ pub(super) struct Interrupt {
 }
 
 impl Interrupt {
-    /// Takes both signals over.
+    /// Takes both signals over. Neither stays blocked, as it may have been in whoever started us:
+    /// it would never be heard.
     pub(super) fn take() -> io::Result<Self> {
         let came = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
@@ -26,6 +28,8 @@ impl Interrupt {
             flag::register_conditional_default(signal, Arc::clone(&came))?;
             flag::register(signal, Arc::clone(&came))?;
         }
+        let taken = [Signal::SIGINT, Signal::SIGTERM];
+        taken.into_iter().collect::<SigSet>().thread_unblock()?;
         Ok(Self { came })
     }
 
