@@ -1,8 +1,7 @@
 //! Restarting a server.
 
 use super::apparatus::connected;
-use super::experiment::{Done, Experiment};
-use super::notebook::Notebook;
+use super::notebook::{Done, Experiment, Notebook};
 use crate::socket::{AF_INET, Address, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, Socket, SocketError};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {

@@ -1,8 +1,7 @@
 //! Who waits to be accepted.
 
 use super::apparatus::{A_WHILE, LabClock, server, will_be_writable, writable};
-use super::experiment::{Done, Experiment};
-use super::notebook::Notebook;
+use super::notebook::{Done, Experiment, Notebook};
 use crate::socket::{AF_INET, Exception, SOCK_STREAM, Socket, SocketError};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {

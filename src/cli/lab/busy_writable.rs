@@ -1,8 +1,7 @@
 //! Interest in writing, while there is nothing to write.
 
 use super::apparatus::{A_WHILE, EventFlags, PythonEpoll, drain, narrow_pair};
-use super::experiment::{Done, Experiment};
-use super::notebook::Notebook;
+use super::notebook::{Done, Experiment, Notebook};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "busy-writable",

@@ -1,8 +1,7 @@
 //! Connecting without waiting.
 
 use super::apparatus::{server, will_be_writable};
-use super::experiment::{Done, Experiment};
-use super::notebook::Notebook;
+use super::notebook::{Done, Experiment, Notebook};
 use crate::socket::{AF_INET, SO_ERROR, SOCK_STREAM, SOL_SOCKET, Socket, SocketError};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {

@@ -1,8 +1,7 @@
 //! Why edge-triggering needs draining.
 
 use super::apparatus::{A_WHILE, EventFlags, PythonEpoll, arrived, tcp_pair};
-use super::experiment::{Done, Experiment};
-use super::notebook::Notebook;
+use super::notebook::{Done, Experiment, Notebook};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "edge-trigger",

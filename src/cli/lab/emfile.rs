@@ -1,8 +1,7 @@
 //! No descriptor is left for the next client.
 
 use super::apparatus::{A_WHILE, EventFlags, NoDescriptors, PythonEpoll, server, will_be_readable};
-use super::experiment::{Done, Experiment};
-use super::notebook::Notebook;
+use super::notebook::{Done, Experiment, Notebook};
 use crate::socket::{AF_INET, SOCK_STREAM, Socket};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {

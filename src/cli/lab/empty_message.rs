@@ -1,8 +1,7 @@
 //! A message of no bytes.
 
 use super::apparatus::{A_WHILE, arrived, readable, tcp_pair, udp_pair};
-use super::experiment::{Done, Experiment};
-use super::notebook::Notebook;
+use super::notebook::{Done, Experiment, Notebook};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "empty-message",

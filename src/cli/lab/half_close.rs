@@ -1,8 +1,7 @@
 //! A half-close ends input, nothing else.
 
 use super::apparatus::tcp_pair;
-use super::experiment::{Done, Experiment};
-use super::notebook::Notebook;
+use super::notebook::{Done, Experiment, Notebook};
 use crate::socket::SHUT_WR;
 
 pub(super) const EXPERIMENT: Experiment = Experiment {

@@ -12,7 +12,6 @@ mod connect_ex;
 mod edge_trigger;
 mod emfile;
 mod empty_message;
-mod experiment;
 mod half_close;
 mod nagle;
 mod notebook;
@@ -34,8 +33,7 @@ use std::process::ExitCode;
 use super::streams::is_reader_gone;
 use super::{Failure, Outcome, print};
 use crate::config::nearest;
-use experiment::Experiment;
-use notebook::{Narration, Notebook};
+use notebook::{Experiment, Narration, Notebook};
 
 /// The experiments, in the order in which to try them.
 const EXPERIMENTS: [Experiment; 21] = [

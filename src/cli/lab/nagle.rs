@@ -1,8 +1,7 @@
 //! What Nagle's algorithm holds back, and what it does not.
 
 use super::apparatus::{LabClock, arrived, tcp_pair};
-use super::experiment::{Done, Experiment};
-use super::notebook::Notebook;
+use super::notebook::{Done, Experiment, Notebook};
 use crate::socket::{IPPROTO_TCP, MSG_PEEK, SocketError, TCP_NODELAY, TCP_QUICKACK};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {

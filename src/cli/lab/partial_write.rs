@@ -1,8 +1,7 @@
 //! send may take less than it was given.
 
 use super::apparatus::{drain, hear_out, narrow_pair, will_be_writable, writable};
-use super::experiment::{Done, Experiment};
-use super::notebook::Notebook;
+use super::notebook::{Done, Experiment, Notebook};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "partial-write",

@@ -1,8 +1,7 @@
 //! How a closing server destroys its own last words.
 
 use super::apparatus::{hear_out, narrow_pair, tcp_pair, was_reset};
-use super::experiment::{Done, Experiment};
-use super::notebook::Notebook;
+use super::notebook::{Done, Experiment, Notebook};
 use crate::socket::SHUT_WR;
 
 pub(super) const EXPERIMENT: Experiment = Experiment {

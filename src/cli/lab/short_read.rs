@@ -1,8 +1,7 @@
 //! Why a short read may stand for BlockingIOError, and when it lies.
 
 use super::apparatus::{A_WHILE, EventFlags, PythonEpoll, arrived, tcp_pair, was_ended};
-use super::experiment::{Done, Experiment};
-use super::notebook::Notebook;
+use super::notebook::{Done, Experiment, Notebook};
 use crate::socket::{SHUT_WR, Socket};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {

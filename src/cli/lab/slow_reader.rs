@@ -1,8 +1,7 @@
 //! One who does not read, among many who do.
 
 use super::apparatus::{LabClock, drain, hear_out, narrow_pair, readable, tcp_pair};
-use super::experiment::{Done, Experiment};
-use super::notebook::Notebook;
+use super::notebook::{Done, Experiment, Notebook};
 use crate::socket::{Exception, Socket};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {

@@ -1,8 +1,7 @@
 //! An event about somebody who has left, and whose place has been taken.
 
 use super::apparatus::{EventFlags, PythonEpoll, arrived, connected, server, was_ended};
-use super::experiment::{Done, Experiment};
-use super::notebook::Notebook;
+use super::notebook::{Done, Experiment, Notebook};
 use crate::socket::{MSG_DONTWAIT, Socket};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {

@@ -1,8 +1,7 @@
 //! One greedy peer and one polite one.
 
 use super::apparatus::{arrived, tcp_pair};
-use super::experiment::{Done, Experiment};
-use super::notebook::Notebook;
+use super::notebook::{Done, Experiment, Notebook};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "starvation",

@@ -1,8 +1,7 @@
 //! Sticky packets.
 
 use super::apparatus::{arrived, tcp_pair};
-use super::experiment::{Done, Experiment};
-use super::notebook::Notebook;
+use super::notebook::{Done, Experiment, Notebook};
 use crate::wire::{Encode, Framed};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {

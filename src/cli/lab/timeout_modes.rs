@@ -3,8 +3,7 @@
 use rustix::fs::{OFlags, fcntl_getfl};
 
 use super::apparatus::{LabClock, server};
-use super::experiment::{Done, Experiment};
-use super::notebook::Notebook;
+use super::notebook::{Done, Experiment, Notebook};
 use crate::socket::{AF_INET, Exception, SOCK_STREAM, Socket};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {

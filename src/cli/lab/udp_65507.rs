@@ -1,8 +1,7 @@
 //! The longest datagram.
 
 use super::apparatus::udp_pair;
-use super::experiment::{Done, Experiment};
-use super::notebook::Notebook;
+use super::notebook::{Done, Experiment, Notebook};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "udp-65507",

@@ -1,8 +1,7 @@
 //! Datagrams that nobody will ever see.
 
 use super::apparatus::udp_pair;
-use super::experiment::{Done, Experiment};
-use super::notebook::Notebook;
+use super::notebook::{Done, Experiment, Notebook};
 use crate::socket::{MSG_DONTWAIT, SO_RCVBUF, SOL_SOCKET};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {

@@ -1,8 +1,7 @@
 //! A datagram longer than the buffer.
 
 use super::apparatus::{arrived, tcp_pair, udp_pair};
-use super::experiment::{Done, Experiment};
-use super::notebook::Notebook;
+use super::notebook::{Done, Experiment, Notebook};
 use crate::socket::MSG_DONTWAIT;
 
 pub(super) const EXPERIMENT: Experiment = Experiment {

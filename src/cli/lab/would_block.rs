@@ -1,8 +1,7 @@
 //! A call that would have to wait.
 
 use super::apparatus::{arrived, tcp_pair, will_be_readable};
-use super::experiment::{Done, Experiment};
-use super::notebook::Notebook;
+use super::notebook::{Done, Experiment, Notebook};
 use crate::socket::{Exception, SocketError};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
