@@ -215,12 +215,12 @@ fn ours() -> Result<(), SocketError> {
     let (t, _) = server.accept()?;
     mark(ASIDE);
     server.settimeout(0.01)?;
-    mark("accept(), timeout, nobody comes");
+    mark("accept(), timeout, no client");
     server.accept().unwrap_err();
 
     mark("setblocking(False)");
     server.setblocking(false)?;
-    mark("accept(), non-blocking, nobody comes");
+    mark("accept(), non-blocking, no client");
     server.accept().unwrap_err();
     mark(ASIDE);
     let e = Socket::new(AF_INET, SOCK_STREAM)?;
@@ -233,19 +233,19 @@ fn ours() -> Result<(), SocketError> {
     deaf.bind(("127.0.0.1", 0))?;
     let nobody = deaf.getsockname()?;
     let f = Socket::new(AF_INET, SOCK_STREAM)?;
-    mark("connect_ex(nobody), blocking");
+    mark("connect_ex(closed port), blocking");
     f.connect_ex(nobody.clone())?;
     mark(ASIDE);
     let f = Socket::new(AF_INET, SOCK_STREAM)?;
     f.settimeout(5.0)?;
-    mark("connect_ex(nobody), timeout");
+    mark("connect_ex(closed port), timeout");
     f.connect_ex(nobody.clone())?;
-    mark("connect_ex(nobody), timeout, again");
+    mark("connect_ex(closed port), timeout, again");
     f.connect_ex(nobody.clone())?;
     mark(ASIDE);
     let f = Socket::new(AF_INET, SOCK_STREAM)?;
     f.setblocking(false)?;
-    mark("connect_ex(nobody), non-blocking");
+    mark("connect_ex(closed port), non-blocking");
     f.connect_ex(nobody)?;
 
     mark("send(data), blocking");
@@ -422,12 +422,12 @@ mark('accept(), timeout')
 t, _ = server.accept()
 mark('-')
 server.settimeout(0.01)
-mark('accept(), timeout, nobody comes')
+mark('accept(), timeout, no client')
 fails(server.accept)
 
 mark('setblocking(False)')
 server.setblocking(False)
-mark('accept(), non-blocking, nobody comes')
+mark('accept(), non-blocking, no client')
 fails(server.accept)
 mark('-')
 e = socket(AF_INET, SOCK_STREAM)
@@ -440,19 +440,19 @@ deaf = socket(AF_INET, SOCK_STREAM)
 deaf.bind(('127.0.0.1', 0))
 nobody = deaf.getsockname()
 f = socket(AF_INET, SOCK_STREAM)
-mark('connect_ex(nobody), blocking')
+mark('connect_ex(closed port), blocking')
 f.connect_ex(nobody)
 mark('-')
 f = socket(AF_INET, SOCK_STREAM)
 f.settimeout(5.0)
-mark('connect_ex(nobody), timeout')
+mark('connect_ex(closed port), timeout')
 f.connect_ex(nobody)
-mark('connect_ex(nobody), timeout, again')
+mark('connect_ex(closed port), timeout, again')
 f.connect_ex(nobody)
 mark('-')
 f = socket(AF_INET, SOCK_STREAM)
 f.setblocking(False)
-mark('connect_ex(nobody), non-blocking')
+mark('connect_ex(closed port), non-blocking')
 f.connect_ex(nobody)
 
 mark('send(data), blocking')

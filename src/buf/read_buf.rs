@@ -29,7 +29,7 @@ pub struct ReadBuf {
     start: usize,
     /// Where it ends.
     end: usize,
-    /// Frames this helping may still take.
+    /// Frames this budget may still take.
     frames: u32,
 }
 
@@ -85,7 +85,7 @@ impl ReadBuf {
         Ok(n)
     }
 
-    /// The next frame, or `None` for "not yet": the bytes are not all here, or this helping has
+    /// The next frame, or `None` for "not yet": the bytes are not all here, or this budget has
     /// had its share of frames.
     pub fn next<'b, D: Decode>(
         &'b mut self,
@@ -137,7 +137,7 @@ impl ReadBuf {
         self.end = from + kept;
     }
 
-    /// How many frames this helping may still take.
+    /// How many frames this budget may still take.
     pub(crate) fn frames_left(&self) -> u32 {
         self.frames
     }
@@ -147,13 +147,13 @@ impl ReadBuf {
         self.frames == 0
     }
 
-    /// A new helping of this many frames begins: a peer who sends thousands of tiny ones in one
+    /// A new budget of this many frames begins: a peer that sends thousands of tiny frames in one
     /// segment is served in turn with the others.
     pub(crate) fn begin_budget(&mut self, frames: u32) {
         self.frames = frames;
     }
 
-    /// What was just done for a frame cost as much as this many more: they are off this helping.
+    /// What was just done for a frame cost as much as this many more: they are off this budget.
     pub(crate) fn charge(&mut self, frames: u32) {
         self.frames = self.frames.saturating_sub(frames);
     }

@@ -1,5 +1,5 @@
-//! A secret from its file, which nobody else may read. It is never an argument, since those are
-//! everybody's to see.
+//! A secret from its file, which only its owner may read. It is never an argument, since every user of
+//! the machine can see those.
 
 use std::fs::File;
 use std::io::{self, Read};

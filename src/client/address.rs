@@ -32,7 +32,7 @@ impl FromStr for ServerAddress {
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
         let malformed = || AddressError(text.to_owned());
-        // An endpoint of `serve` is an address too: its service and options mean nothing to who dials.
+        // An endpoint of `serve` is an address too: its service and options mean nothing to a client.
         let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
         let rest = match scheme {
             "" => rest,

@@ -16,7 +16,7 @@ use crate::socket::{AF_INET, AF_INET6, Exception, IPPROTO_TCP, SOCK_STREAM, Sock
 /// How much is read at once.
 const READ_BYTES: usize = 64 * 1024;
 
-/// A connected socket, and the bytes of it that nobody has taken yet.
+/// A connected socket, and the bytes received on it that were not taken yet.
 #[derive(Debug)]
 pub(super) struct ClientConnection {
     socket: Socket,
@@ -50,7 +50,7 @@ impl ClientConnection {
         })
     }
 
-    /// Whom it leads to.
+    /// The address it leads to, as it was given.
     pub(super) fn address(&self) -> &str {
         &self.address
     }

@@ -2,7 +2,7 @@
 //!
 //! They do not know the reactor, and wait in plain system calls. What came of an answer before its
 //! deadline is said, never handed out as if it were the whole; a connection on which an answer was
-//! cut off is closed, since nobody can tell where the next would begin (fault B22).
+//! cut off is closed, since there is no telling where the next would begin (fault B22).
 
 mod address;
 mod connection;
@@ -30,10 +30,10 @@ pub enum ClientError {
         /// What the resolver said.
         source: io::Error,
     },
-    /// Nobody there, or nobody who takes the connection.
+    /// Nothing listens there, or the listener does not take the connection.
     #[error("cannot connect to {address}: {source}")]
     Connect {
-        /// Whom.
+        /// The address that was dialled.
         address: String,
         /// What the system said.
         source: io::Error,
@@ -41,7 +41,7 @@ pub enum ClientError {
     /// The deadline passed.
     #[error("{address}: no whole answer within {}: {progress}", Millis(*.after))]
     Timeout {
-        /// Who did not answer.
+        /// The server that did not answer.
         address: String,
         /// How long it had.
         after: Duration,
@@ -51,7 +51,7 @@ pub enum ClientError {
     /// The connection ended inside an answer.
     #[error("{address} hung up: {progress}")]
     HungUp {
-        /// Who.
+        /// The server that ended it.
         address: String,
         /// How far it got.
         progress: String,
@@ -59,7 +59,7 @@ pub enum ClientError {
     /// The connection failed under the request or the answer.
     #[error("{address}: {source}")]
     Broken {
-        /// Who was at the other end.
+        /// The server at the other end.
         address: String,
         /// What the system said.
         source: io::Error,
@@ -67,7 +67,7 @@ pub enum ClientError {
     /// What came is no answer.
     #[error("{address} sent no valid answer: {source}")]
     Wire {
-        /// Who.
+        /// The server that sent it.
         address: String,
         /// What was wrong with it.
         source: WireError,
@@ -75,7 +75,7 @@ pub enum ClientError {
     /// The bytes of an answer are not those that its header describes.
     #[error("{address}: the answer is damaged: {detail}")]
     Damaged {
-        /// Who sent it.
+        /// The server that sent it.
         address: String,
         /// What differs.
         detail: String,

@@ -17,7 +17,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 pub struct TimeAnswer {
     /// The datagram as it came; it may be empty, which is not the same as silence.
     pub bytes: Vec<u8>,
-    /// Who answered.
+    /// The address that answered.
     pub from: SocketAddr,
     /// How often it was asked.
     pub tries: u32,
@@ -29,8 +29,8 @@ pub struct TimeAnswer {
 ///
 /// A datagram may be lost, so the question is repeated, with longer and longer waits, until `timeout`
 /// is over. The protocol has no number that would tell which question an answer belongs to: each try
-/// has a socket of its own, so a late answer to an earlier one reaches nobody (fault E15). Because the
-/// socket is connected, the news that nobody listens comes as an error and not as silence (fault E4).
+/// has a socket of its own, so a late answer to an earlier try is discarded (fault E15). Because the
+/// socket is connected, a port on which nothing listens is an error and not silence (fault E4).
 pub fn ask_time(
     address: &ServerAddress,
     format: &[u8],
@@ -74,13 +74,13 @@ pub fn ask_time(
                     wait *= 2;
                 }
             }
-            // A name may have an address at which nobody listens: the others are asked.
+            // A name may have an address at which nothing listens: the others are asked.
             Err(_) if peers.len() > 1 => {
                 peers.remove(next % peers.len());
             }
             Err(source) if source.kind() == ErrorKind::ConnectionRefused => {
                 let source =
-                    io::Error::new(source.kind(), "refused: nobody listens on that UDP port");
+                    io::Error::new(source.kind(), "refused: nothing listens on that UDP port");
                 return Err(ClientError::Connect {
                     address: format!("udp {peer}"),
                     source,

@@ -209,7 +209,7 @@ pub enum PlanError {
     /// A transport that this mode does not speak yet.
     #[error("{0:?}: bench speaks TCP, Unix stream sockets and UDP")]
     Transport(String),
-    /// DatagramCounts for a mode of streams, or the other way round.
+    /// Datagrams for a mode of streams, or the other way round.
     #[error("`bench {0}` cannot ask {1}")]
     Mode(&'static str, String),
     /// Nobody to look at.

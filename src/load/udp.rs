@@ -1,4 +1,4 @@
-//! DatagramCounts: a request each, and what became of it: answered, lost, doubled, overtaken.
+//! Datagrams: a request each, and what became of it: answered, lost, doubled, overtaken.
 //!
 //! It does not know connections: one socket, a window of requests in flight. A datagram of eight bytes
 //! or more begins with its number, so that every answer finds its request; a shorter one cannot be told

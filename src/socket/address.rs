@@ -33,7 +33,7 @@ pub enum Address {
     Inet(SocketAddrV4),
     /// `(host, port, flowinfo, scope_id)`.
     Inet6(SocketAddrV6),
-    /// A path; an abstract name, if the first byte is zero; nobody's, if empty.
+    /// A path; an abstract name, if the first byte is zero; unnamed, if empty.
     Unix(Vec<u8>),
 }
 
@@ -115,7 +115,7 @@ impl Address {
     }
 
     /// What `getsockname` and `accept` say when the kernel says nothing: a socket without a name.
-    pub(super) fn nobody(family: Family) -> Self {
+    pub(super) fn unnamed(family: Family) -> Self {
         match family {
             Family::Inet => Self::Inet(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0)),
             Family::Inet6 => Self::Inet6(SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 0, 0, 0)),

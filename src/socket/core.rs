@@ -1,4 +1,4 @@
-//! What a socket and the files made of it share: the descriptor, the mode, who still needs it.
+//! What a socket and the files made of it share: the descriptor, the mode, what still needs it.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,7 +20,7 @@ pub(super) struct Core {
     timeout: SharedTimeout,
 }
 
-/// Who still needs the descriptor.
+/// What still needs the descriptor.
 #[derive(Debug)]
 struct Life {
     /// None after the last close. A call that is waiting holds it too: closing does not pull it from
@@ -142,11 +142,11 @@ impl Core {
                     Err(errno) => return Err(errno.into()),
                 }
             }
-            // Asked again: somebody may have closed it meanwhile.
+            // Asked again: another thread may have closed it meanwhile.
             let fd = self.fd()?;
             let result = rustix::io::retry_on_intr(|| call(&fd));
             match result {
-                // Readiness is a hint: somebody else was faster, or a checksum was wrong.
+                // Readiness is a hint: another thread was faster, or a checksum was wrong.
                 Err(Errno::AGAIN) if self.timeout().duration().is_some() => {
                     left = still_left(deadline, left)?;
                 }
@@ -158,7 +158,7 @@ impl Core {
     /// `recv_into`.
     pub(super) fn recv_into(&self, buffer: &mut [u8], flags: RecvFlags) -> Result<usize, Stop> {
         if buffer.is_empty() {
-            // Python asks nobody for no bytes, not even a closed socket.
+            // As in Python, reading no bytes makes no call, and succeeds on a closed socket too.
             return Ok(0);
         }
         let (n, _) = self.call(Want::Read, self.timeout(), |fd| {
@@ -183,7 +183,7 @@ impl Core {
 }
 
 impl Life {
-    /// The descriptor, if nobody needs it any more.
+    /// The descriptor, if nothing needs it any more.
     fn release(&mut self) -> Option<Arc<OwnedFd>> {
         if self.closed && self.files == 0 {
             self.fd.take()

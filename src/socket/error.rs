@@ -182,7 +182,7 @@ impl SocketError {
         self.exception
     }
 
-    /// `error.errno`: absent when it was not the kernel who refused.
+    /// `error.errno`: absent when it was not the kernel that refused.
     pub fn errno(&self) -> Option<i32> {
         self.errno
     }

@@ -341,7 +341,7 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Nobody is left to hear of it; who wants to know calls `close`.
+        // There is no caller left to return an error to; one that wants it calls `close`.
         _ = self.close();
     }
 }

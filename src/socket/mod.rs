@@ -96,14 +96,14 @@
 //! | `settimeout(5.0)` | `ioctl` | `ioctl` |
 //! | `connect(address)`, timeout | `connect` EINPROGRESS, `poll`, `getsockopt` | `connect` EINPROGRESS, `ppoll`, `getsockopt` |
 //! | `accept()`, timeout | `poll`, `accept4`, `getsockname`, `ioctl` | `ppoll`, `accept4`, `ioctl` |
-//! | `accept()`, timeout, nobody comes | `poll` | `ppoll` |
+//! | `accept()`, timeout, no client | `poll` | `ppoll` |
 //! | `setblocking(False)` | `ioctl` | `ioctl` |
-//! | `accept()`, non-blocking, nobody comes | `accept4` EAGAIN | `accept4` EAGAIN |
+//! | `accept()`, non-blocking, no client | `accept4` EAGAIN | `accept4` EAGAIN |
 //! | `connect(address)`, non-blocking | `connect` EINPROGRESS | `connect` EINPROGRESS |
-//! | `connect_ex(nobody)`, blocking | `connect` ECONNREFUSED | `connect` ECONNREFUSED |
-//! | `connect_ex(nobody)`, timeout | `connect` EINPROGRESS, `poll`, `getsockopt` | `connect` EINPROGRESS, `ppoll`, `getsockopt` |
-//! | `connect_ex(nobody)`, timeout, again | `connect` ECONNABORTED | `connect` ECONNABORTED |
-//! | `connect_ex(nobody)`, non-blocking | `connect` EINPROGRESS | `connect` EINPROGRESS |
+//! | `connect_ex(closed port)`, blocking | `connect` ECONNREFUSED | `connect` ECONNREFUSED |
+//! | `connect_ex(closed port)`, timeout | `connect` EINPROGRESS, `poll`, `getsockopt` | `connect` EINPROGRESS, `ppoll`, `getsockopt` |
+//! | `connect_ex(closed port)`, timeout, again | `connect` ECONNABORTED | `connect` ECONNABORTED |
+//! | `connect_ex(closed port)`, non-blocking | `connect` EINPROGRESS | `connect` EINPROGRESS |
 //! | `send(data)`, blocking | `sendto` | `sendto` |
 //! | `recv(1)`, blocking | `recvfrom` | `recvfrom` |
 //! | `send(data)`, timeout | `poll`, `sendto` | `ppoll`, `sendto` |
@@ -162,7 +162,7 @@
 //!
 //! # Surprises, all of them CPython's
 //!
-//! - `recv(0)` and `recv_into` of an empty buffer ask nobody: they succeed on a closed socket too.
+//! - `recv(0)` and `recv_into` of an empty buffer make no system call: they succeed on a closed socket too.
 //! - An accepted socket has the default mode, not its listener's.
 //! - `sendall` of nothing makes one call: on a datagram socket that is an empty datagram.
 //! - A Unix listener whose queue is full refuses `connect` with `EAGAIN` at once, whatever the timeout: only
@@ -183,7 +183,7 @@
 //!   [`Socket::detach`] returns one, [`Socket::from_fd`] takes one.
 //! - Files speak bytes. Text is `f.lines()` of [`BufRead`](std::io::BufRead).
 //! - Closing a socket while another thread waits in it leaves the descriptor to that thread until it
-//!   returns. Python pulls it away, and the number may be somebody else's by then.
+//!   returns. Python pulls it away, and the number may belong to another file by then.
 //! - `create_connection(all_errors=True)` is not offered: the last address's error is told.
 //! - A file's `readline` in non-blocking mode returns what has come. Python's does so only for a buffered file
 //!   in one direction; the others raise `OSError` and lose it.

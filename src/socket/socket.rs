@@ -98,8 +98,8 @@ impl Socket {
 
     /// `socket.socket(fileno=number)`, for a number: what socket activation and `into_raw_fd` hand over.
     ///
-    /// It is closed with the socket, so it must be nobody else's. The one place that trusts a number is
-    /// the same that `onepoll serve` adopts its doors with.
+    /// It is closed with the socket, so nothing else may own it. One place in this crate trusts a number:
+    /// the one by which `onepoll serve` adopts its listeners.
     ///
     /// ```
     /// use onepoll::socket::{Socket, socketpair};
@@ -217,7 +217,7 @@ impl Socket {
     }
 
     /// The descriptor itself, where Python hands its number to `select.epoll` and friends. It stays open
-    /// for as long as anybody holds it.
+    /// for as long as a holder of the `Arc` is left.
     ///
     /// ```
     /// // ep.register(s, EPOLLIN)
@@ -264,7 +264,7 @@ impl Socket {
     pub fn getpeername(&self) -> Result<Address, SocketError> {
         match net::getpeername(&*self.core.fd()?)? {
             Some(any) => Address::from_any(any),
-            None => Ok(Address::nobody(self.family)),
+            None => Ok(Address::unnamed(self.family)),
         }
     }
 
@@ -485,7 +485,7 @@ impl Socket {
         }
         let address = match any {
             Some(any) => Address::from_any(any)?,
-            None => Address::nobody(self.family),
+            None => Address::unnamed(self.family),
         };
         Ok((conn, address))
     }
@@ -605,7 +605,7 @@ impl Socket {
     /// a.sendall(b"hello")?;
     /// assert_eq!(b.recv(100)?, b"hello");
     ///
-    /// // Nobody reads: after 20 ms some of it has gone, and Python does not say how much. We do.
+    /// // The peer does not read: after 20 ms some of it has gone, and Python does not say how much. We do.
     /// a.settimeout(0.02)?;
     /// let raised = a.sendall(&vec![0; 10_000_000]).unwrap_err();
     /// assert_eq!(raised.exception(), Exception::TimeoutError);
@@ -637,7 +637,7 @@ impl Socket {
         }
     }
 
-    /// `n = s.sendto(data, address)`: to whom, for a datagram socket that is not connected.
+    /// `n = s.sendto(data, address)`: names the receiver, on a datagram socket that is not connected.
     ///
     /// ```
     /// use onepoll::socket::{AF_INET, Exception, SOCK_DGRAM, Socket};

@@ -22,7 +22,7 @@ use super::error::{Exception, SocketError};
 pub enum Timeout {
     /// For ever. The descriptor blocks, and the kernel waits.
     Blocking,
-    /// Not at all. The descriptor does not block, and nobody waits.
+    /// Not at all. The descriptor does not block, and no call waits.
     NonBlocking,
     /// This long. The descriptor does not block either: `poll` waits before each call.
     After(Duration),
@@ -195,7 +195,7 @@ pub fn setdefaulttimeout(timeout: impl IntoTimeout) -> Result<(), SocketError> {
     Ok(())
 }
 
-/// `socket.getdefaulttimeout()`: `None` until somebody sets it.
+/// `socket.getdefaulttimeout()`: `None` until it is set.
 ///
 /// ```
 /// assert_eq!(onepoll::socket::getdefaulttimeout(), None);

@@ -1,7 +1,7 @@
 //! Bursts: what came, until it ends in a newline or nothing more comes.
 //!
 //! The tutorials' requests carry no length; they trusted one `recv` to return one request. Knows
-//! which bytes belong to a burst once somebody says that it is over. Does not know time: how long
+//! which bytes belong to a burst once the caller says that it is over. Does not know time: how long
 //! the silence must be before [`DecodeSettled::settled`] is called is the caller's (20 ms unless set).
 //!
 //! These are the only formats whose frames depend on how the bytes were cut, and no decoder can

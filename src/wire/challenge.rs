@@ -2,9 +2,9 @@
 //! secret (A1 to A3).
 //!
 //! Knows keyed digests (HMAC). Does not know which side it is on, where a secret is kept, or where a
-//! challenge comes from: that must be random and never the same twice, or a proof that somebody
-//! overheard opens the door again. A proof says who is there when a connection begins; it does not
-//! protect what follows.
+//! challenge comes from: that must be random and never the same twice, or a recorded proof
+//! is accepted again. A proof identifies the peer when a connection begins; it does not protect what
+//! follows.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ pub const CHALLENGE_BYTES: usize = 32;
 /// As long as the shorter of the digests: a shorter secret would be the easier thing to guess.
 pub const SECRET_BYTES_MIN: usize = 16;
 /// HMAC hashes what is longer than a block of 64 bytes first, so more is no stronger; this leaves
-/// room for who writes theirs in words.
+/// room for a secret written in words.
 pub const SECRET_BYTES_MAX: usize = 4096;
 
 /// What is to be proven against.
@@ -154,7 +154,7 @@ impl AsRef<[u8]> for Proof {
     }
 }
 
-/// What both sides know and nobody else may. It is wiped when dropped, and never printed.
+/// What both sides know and no third party may. It is wiped when dropped, and never printed.
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {

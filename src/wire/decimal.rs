@@ -1,7 +1,7 @@
 //! A length in ASCII decimal digits with nothing behind it (C2).
 //!
 //! Knows digits. Does not know where a number ends, because the format does not say: the sender
-//! waits for an acknowledgement before it sends more, so whoever reads takes what one burst holds.
+//! waits for an acknowledgement before it sends more, so a reader takes what one burst holds.
 
 use std::io::Write;
 

@@ -1,6 +1,6 @@
 //! Digests as the tutorials print them: lower-case hexadecimal.
 //!
-//! Knows MD5, which finds accidents and stops nobody: two outputs with one MD5 are easily made. Does
+//! Knows MD5, which finds accidents and stops no attacker: two outputs with one MD5 are easily made. Does
 //! not know secrets.
 
 use std::fmt::Write;

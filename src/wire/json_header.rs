@@ -1,7 +1,7 @@
 //! A JSON header behind an `i32` length, and what C4's header says.
 //!
 //! Knows the header: its length, its limit, its fields. Does not know the bytes that follow it:
-//! whoever reads counts off `data_size` of them itself, since they may be too many to hold.
+//! the reader counts off `data_size` of them itself, since they may be too many to hold.
 
 use std::marker::PhantomData;
 

@@ -1,7 +1,7 @@
 //! Lines: `bytes LF` or `bytes CR LF`.
 //!
 //! Knows where a line ends. Does not know what a line says, or whether it is text at all: the frame
-//! is bytes, and UTF-8 is somebody else's question.
+//! is bytes, and UTF-8 is the caller's question.
 
 use super::{Decode, WireError};
 
@@ -47,7 +47,7 @@ impl Line {
         Self { max, searched: 0 }
     }
 
-    /// The limit in bytes, for whoever sizes a buffer by it (which needs two more, for CR LF).
+    /// The limit in bytes, for a caller that sizes a buffer by it (which needs two more, for CR LF).
     pub const fn max(&self) -> usize {
         self.max
     }
@@ -78,7 +78,7 @@ impl Decode for Line {
 
     fn decode<'b>(&mut self, unread: &'b [u8]) -> Result<Option<(&'b [u8], usize)>, WireError> {
         if self.searched > unread.len() {
-            // Somebody else took bytes that were searched: what is known is about others.
+            // Another decoder took bytes that were searched: what is known is about other bytes.
             self.searched = 0;
         }
         // The LF of a line at the limit is at most here: behind `max` bytes and a CR. Looking no

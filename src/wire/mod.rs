@@ -52,7 +52,7 @@ pub trait Decode {
     /// `Ok(None)` means "not yet": call again with the same bytes and more behind them. A decoder
     /// may remember how far it has looked, so begin with a new one where another took bytes since.
     /// `Err` means "never": every later call with these bytes says so again. A frame takes at least
-    /// one byte, so whoever calls in a loop comes to an end.
+    /// one byte, so a loop of calls comes to an end.
     fn decode<'b>(
         &mut self,
         unread: &'b [u8],

@@ -1,7 +1,7 @@
 //! Making bytes from a peer safe to show.
 //!
 //! Knows which bytes and characters make a terminal, a log or a line-oriented reader do something
-//! other than show a character. Does not know who is shown what. Two ways, for two readers:
+//! other than show a character. Does not know what is shown to which reader. Two ways, for two readers:
 //! [`Escaped`] for logs loses nothing and says exactly what came; [`neutralise`] for chat leaves
 //! text as text and puts U+FFFD where something would have acted.
 
@@ -71,7 +71,7 @@ impl fmt::Debug for Escaped<'_> {
 /// - bidi embeddings, overrides and isolates, which would reorder what stands beside them.
 ///
 /// Replaced and not dropped, so that a reader sees that something was there and two different
-/// lines do not become the same one by a character nobody sees.
+/// lines do not become the same one by an invisible character.
 ///
 /// At most 3 bytes are appended for one that came.
 ///

@@ -149,7 +149,7 @@ fn stale_token() {
 fn starvation() {
     let seen = json!({
         "reads_before_polite_when_draining": 1000,
-        "reads_before_polite_with_helpings": 1,
+        "reads_before_polite_with_a_budget": 1,
     });
     assert_eq!(observed("starvation"), seen);
 }

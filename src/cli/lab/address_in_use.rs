@@ -8,10 +8,10 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "address-in-use",
     title: "98 after a restart: the port is kept by connections that are over",
     run,
-    why: "Who closes first remembers the connection for a minute (TIME_WAIT), in case its last packets come \
-          late. If that was the server, its port counts as used, and a new server cannot have it, unless \
-          both the old and the new one set SO_REUSEADDR before bind: the old one's connections carry the \
-          flag with them. It never lets two servers listen on one port at the same time.",
+    why: "The side that closes first keeps the connection for a minute (TIME_WAIT), in case its last packets \
+          come late. If that was the server, its port counts as used, and a new server cannot have it, unless \
+          both the old and the new server set SO_REUSEADDR before bind: the connections of the old one carry \
+          the flag with them. The flag never lets two servers listen on one port at the same time.",
     next: "`ss -tan state time-wait` after each run. SO_REUSEPORT is the option that does let two listen, \
            and the kernel deals the callers out to them.",
     ours: &[("src/reactor/socket.rs", "set_socket_reuseaddr(&fd, true)?;")],

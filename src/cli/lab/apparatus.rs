@@ -12,7 +12,7 @@ use crate::socket::*;
 
 pub(super) use epoll::EventFlags;
 
-/// Nothing on loopback takes this long: whoever has waited so long waits in vain.
+/// Nothing on loopback takes this long: a wait of this length is in vain.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long to look before saying that nothing comes.
@@ -23,7 +23,7 @@ pub(super) fn server() -> Result<Socket, SocketError> {
     impatient(create_server(("127.0.0.1", 0))?)
 }
 
-/// The two ends of a TCP connection over loopback: who connected, who accepted.
+/// The two ends of a TCP connection over loopback: the one that connected, the one that accepted.
 pub(super) fn tcp_pair() -> Result<(Socket, Socket), SocketError> {
     connected(&server()?)
 }
@@ -97,7 +97,7 @@ pub(super) fn will_be_writable(socket: &Socket) -> Result<bool, SocketError> {
 
 /// Waits until the peer has reset the connection.
 pub(super) fn was_reset(socket: &Socket) -> Result<bool, SocketError> {
-    // Errors are reported to whoever asks for nothing.
+    // `poll` reports errors even where it is asked for no event.
     ready(socket, PollFlags::empty(), PATIENCE)
 }
 

@@ -1,4 +1,4 @@
-//! Who waits to be accepted.
+//! Connections that wait to be accepted.
 
 use super::apparatus::{A_WHILE, LabClock, server, will_be_writable, writable};
 use super::notebook::{Done, Experiment, Notebook};
@@ -6,7 +6,7 @@ use crate::socket::{AF_INET, Exception, SOCK_STREAM, Socket, SocketError};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "backlog",
-    title: "a client is connected before anybody accepts; when the queue is full it waits a second",
+    title: "a client is connected before the server accepts; when the queue is full it waits a second",
     run,
     why: "The kernel answers a caller by itself and keeps the connection in a queue until accept takes it: \
           connected does not mean that a server has seen you. listen(n) lets n + 1 wait. Beyond that the \

@@ -5,7 +5,7 @@ use super::notebook::{Done, Experiment, Notebook};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "busy-writable",
-    title: "a socket is nearly always writable: who asks for that, never sleeps",
+    title: "a socket is nearly always writable: a poll that asks for that never sleeps",
     run,
     why: "Readable is news; writable is the normal state. A level-triggered poll that is asked for EPOLLOUT \
           returns at once, again and again, while there is nothing to write: a whole core for nothing, and \

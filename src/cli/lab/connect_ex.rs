@@ -23,7 +23,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
 fn run(note: &mut Notebook) -> Done {
     let server = server()?;
     let there = server.getsockname()?;
-    // Bound and not listening: nobody else can take the port, and nobody answers there.
+    // Bound and not listening: no other process can take the port, and nothing answers there.
     let silent = Socket::new(AF_INET, SOCK_STREAM)?;
     silent.bind(("127.0.0.1", 0))?;
     let nowhere = silent.getsockname()?;
@@ -65,7 +65,7 @@ fn run(note: &mut Notebook) -> Done {
     let code = note.step("socket().connect_ex(nowhere), blocking", || {
         s.connect_ex(&nowhere)
     })?;
-    note.expect("who waits is told at once", code == 111)
+    note.expect("a blocking connect returns the error itself", code == 111)
 }
 
 fn non_blocking() -> Result<Socket, SocketError> {

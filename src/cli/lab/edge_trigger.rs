@@ -7,9 +7,9 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "edge-trigger",
     title: "one recv per edge hangs; until it would block does not",
     run,
-    why: "An edge tells that something came, not that something is there. Whoever leaves bytes behind \
-          and goes back to poll waits for an edge that only new bytes bring; if the peer is waiting for \
-          an answer, none will ever come. So remember that a socket is readable until it has said \
+    why: "An edge tells that something came, not that something is there. A server that leaves \
+          bytes behind and goes back to poll waits for an edge that only new bytes bring; if the peer is \
+          waiting for an answer, no edge will ever come. So remember that a socket is readable until it has said \
           otherwise: with BlockingIOError, or with a short read. A loop that wants to be fair may stop \
           earlier, but then must put the socket on a list of its own.",
     next: "`onepoll lab short-read`: when the last recv can be saved. `onepoll lab starvation`: why \

@@ -9,9 +9,9 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     title: "accept fails with 24, and the client stays in the queue",
     run,
     why: "accept needs a descriptor for the new connection. Without one it fails, and the client stays where \
-          it was: an edge-triggered poll has told of it already and says nothing more, so it waits for \
-          ever; a level-triggered one tells at once again, and again. So remember that somebody knocks, \
-          rest, and try again when a connection was closed, or a little later.",
+          it was: an edge-triggered poll has reported it already and says nothing more, so the client waits for \
+          ever; a level-triggered poll reports it at once again, and again. So remember that a client is \
+          waiting, stop accepting, and try again when a connection was closed, or a little later.",
     next: "`ulimit -n 20; onepoll check` says what a server may have. Ours raises the soft limit to the hard \
            one at start, and refuses connections before descriptors run out.",
     ours: &[
@@ -43,7 +43,7 @@ fn run(note: &mut Notebook) -> Done {
 
     note.wrong("accept has failed, so back to poll");
     let seen = note.step("ep.poll()", || edges.poll_patiently())?;
-    note.expect("somebody knocks", seen.0.len() == 1)?;
+    note.expect("a client is waiting", seen.0.len() == 1)?;
     let limit = NoDescriptors::left()?;
     let raised = note
         .step("server.accept()", || server.accept().map(|_| ()))
@@ -63,11 +63,11 @@ fn run(note: &mut Notebook) -> Done {
     note.saw("edges_afterwards", seen.0.len());
     note.saw("wake_ups_level", wake_ups);
     note.expect(
-        "edges: nobody tells; levels: it never sleeps",
+        "edges: no more events; levels: the loop never sleeps",
         seen.0.is_empty() && wake_ups == 1000,
     )?;
 
-    note.right("remember the knock, try again when there is a descriptor");
+    note.right("remember the waiting client, try again when there is a descriptor");
     let accepted = note.step("server.accept()[1]", || {
         server.accept().map(|(_, from)| from)
     })?;

@@ -10,7 +10,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     why: "A stream is its bytes, and no bytes are no part of it: send(b'') returns 0 and nothing leaves. That \
           leaves b'' free to mean the end of a stream. A datagram has a header, so an empty one is \
           something: it arrives, with its sender's address, and is not an end: a UDP server that stops \
-          at b'' can be stopped by anybody.",
+          at b'' can be stopped by any client.",
     next: "`onepoll time 127.0.0.1:9000`, which asks with an empty datagram. A file of no bytes, a command \
            without output: with a length before it, nothing is something over TCP too.",
     ours: &[

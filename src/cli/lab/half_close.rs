@@ -10,8 +10,8 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     run,
     why: "A connection is two streams, and shutdown(SHUT_WR) ends one of them. `printf question | nc` \
           does it: it has asked, and waits. The server's recv returns b'' for the end of what the client \
-          says; what the client is owed can still be delivered. Gone is who was reset, or to whom a \
-          write failed.",
+          says; what the client is owed can still be delivered. A client is gone when its connection was \
+          reset, or when a write to it failed.",
     next: "printf hello | nc -N 127.0.0.1 9999, with `onepoll serve` running. `onepoll lab \
            reset-eats-goodbye`: the other way to lose an answer.",
     ours: &[

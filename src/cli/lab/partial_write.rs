@@ -8,8 +8,8 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     title: "send takes what fits and says how much; the rest is the caller's",
     run,
     why: "Between the two ends are two buffers of the kernel. When they are full, a non-blocking send takes \
-          what fits, perhaps nothing, and says so: the number it returns is the whole message. Whoever \
-          ignores it loses bytes, silently, and only when the reader is slow. Keep the rest, wait until \
+          what fits, perhaps nothing, and says so: the number it returns is all that it says. Code that \
+          ignores the number loses bytes, silently, and only when the reader is slow. Keep the rest, wait until \
           the socket is writable, go on there; sendall does that for a socket that may wait.",
     next: "Ask a.send for the rest without keeping count: bytes come twice. `onepoll lab slow-reader`: the \
            rest of a thousand messages needs a limit.",

@@ -46,7 +46,7 @@ fn run(note: &mut Notebook) -> Done {
         reset,
     )?;
 
-    // Who accepted plays the client: TCP does not mind.
+    // The accepting end plays the client: to TCP both ends are alike.
     let (conn, client) = narrow_pair(1 << 17, 4096)?;
     note.step("client.send(b'a long request')", || {
         client.send(b"a long request")

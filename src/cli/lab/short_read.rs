@@ -55,7 +55,10 @@ fn run(note: &mut Notebook) -> Done {
     was_ended(&b)?;
     let seen = note.step("ep.poll()", || ep.poll_patiently())?;
     let anew = short == b"hello" && seen.0 == [(1, ENDED)];
-    note.expect("nobody asked twice, and the next bytes made an edge", anew)?;
+    note.expect(
+        "no recv was asked for twice, and the next bytes made an edge",
+        anew,
+    )?;
     note.step("b.recv(100)", || b.recv(100))?;
     let end = note.step("b.recv(100)", || b.recv(100))?;
     note.saw("end_seen", end.is_empty());

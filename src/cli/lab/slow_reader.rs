@@ -1,4 +1,4 @@
-//! One who does not read, among many who do.
+//! One client that does not read, among many that do.
 
 use super::apparatus::{LabClock, drain, hear_out, narrow_pair, readable, tcp_pair};
 use super::notebook::{Done, Experiment, Notebook};
@@ -6,13 +6,13 @@ use crate::socket::{Exception, Socket};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "slow-reader",
-    title: "who waits for one slow reader makes all others wait",
+    title: "a server that waits for one slow reader makes all others wait",
     run,
-    why: "A chat sends each line to everybody. sendall to somebody who does not read waits, and nobody else \
-          gets anything meanwhile: one sleeper stops the room. So nobody is waited for: what the socket \
-          does not take is kept in a lane of its own, which needs a limit, or the sleeper costs all \
-          memory; beyond it the sleeper is let go. That is for \
-          what others say; a client that asks faster than it reads its answers is not read for a while.",
+    why: "A chat sends each line to every member. sendall to a member that does not read waits, and no other \
+          member gets anything meanwhile: one slow reader stops the room. So the server waits for none: what a \
+          socket does not take is kept in a lane of its own. The lane needs a limit, or a slow reader costs all \
+          memory; beyond the limit its connection is closed. That is for lines of other members; a client that \
+          asks faster than it reads its answers is not read for a while.",
     next: "With `onepoll serve` running, join its chat with `nc 127.0.0.1 9001`, stop that with Ctrl-Z, and \
            talk in the room from two other terminals.",
     ours: &[
@@ -45,11 +45,11 @@ fn run(note: &mut Notebook) -> Done {
     to_quick.send(b"a line")?;
     let late = raised.is_err_and(|raised| raised.exception() == Exception::TimeoutError);
     note.expect(
-        "the quick one got nothing for as long as the slow one was waited for",
+        "the quick reader got nothing while the server waited for the slow one",
         late && !early,
     )?;
 
-    note.right("send what fits, keep the rest up to a limit, let go beyond it");
+    note.right("send what fits, keep the rest up to a limit, close beyond it");
     let (to_slow, slow) = narrow_pair(65536, 4096)?;
     let (to_quick, quick) = tcp_pair()?;
     let mut lane = Vec::new();
@@ -69,13 +69,13 @@ fn run(note: &mut Notebook) -> Done {
     note.saw("lines", lines);
     note.saw("lines_quick_one_heard", heard / LINE.len());
     note.expect(
-        "the quick one had every line at once",
+        "the quick reader had every line at once",
         heard == lines * LINE.len(),
     )?;
     let (left, end) = hear_out(&slow);
     note.step("while some := slow.recv(65536): ...", || left);
     note.expect(
-        "the slow one was let go, with what was in its queue",
+        "the slow reader was disconnected, with what was in its queue",
         left < heard && end.is_none(),
     )
 }

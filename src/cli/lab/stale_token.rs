@@ -1,4 +1,4 @@
-//! An event about somebody who has left, and whose place has been taken.
+//! An event for a connection that is closed, and whose place another one has taken.
 
 use super::apparatus::{EventFlags, PythonEpoll, arrived, connected, server, was_ended};
 use super::notebook::{Done, Experiment, Notebook};
@@ -6,12 +6,12 @@ use crate::socket::{MSG_DONTWAIT, Socket};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "stale-token",
-    title: "an event outlives its connection, and hits whoever has the place now",
+    title: "an event outlives its connection, and hits the connection that has its place now",
     run,
     why: "poll returns many events at once, each with a token: a place in a table. Handling the first may \
-          close the second's connection and let somebody else in, who gets the free place; the second \
-          event is now about the wrong one. The kernel cannot help: it spoke before. So a token says \
-          which of a place's owners it means, with a generation; a stale one is silence.",
+          close the connection of the second and accept another one, which gets the free place; the second \
+          event then hits the wrong connection. The kernel cannot help: it reported both before. So a token \
+          has a generation, which says which of a place's owners it means; a stale token is ignored.",
     next: "Print tokens in a server of yours when a client is kicked. There is another cure, which we use \
            as well: free places at the end of the turn only, when all events are handled.",
     ours: &[

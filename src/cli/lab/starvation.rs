@@ -9,10 +9,10 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     run,
     why: "Draining ends when the socket is empty, and a peer that sends as fast as we read never lets it be. \
           All others wait for as long as it likes: no error, no load average that tells, just silence. So \
-          everybody gets one helping a turn, and whoever has more goes to the end of the list. The list is \
-          what makes that safe with edges: no event will come for what is left.",
+          each connection has a budget a turn, and one that has more to read goes to the end of a list. The \
+          list is what makes that safe with edges: no event will come for what is left.",
     next: "`cargo bench --bench polite` measures what polite clients wait beside a greedy one in our server. \
-           Take the helping away in src/reactor/mod.rs and run it again.",
+           Take the budget away in src/reactor/mod.rs and run it again.",
     ours: &[
         (
             "src/reactor/mod.rs",
@@ -37,9 +37,9 @@ fn run(note: &mut Notebook) -> Done {
         reads == READS_MAX,
     )?;
 
-    note.right("one helping, then the next");
+    note.right("one budget each, then the next");
     let reads = reads_before_polite(note, 1)?;
-    note.saw("reads_before_polite_with_helpings", reads);
+    note.saw("reads_before_polite_with_a_budget", reads);
     note.expect(
         "the polite one is heard after one read of the other",
         reads == 1,
@@ -47,7 +47,7 @@ fn run(note: &mut Notebook) -> Done {
 }
 
 /// How often the greedy one is read before the polite one is heard.
-fn reads_before_polite(note: &mut Notebook, helping: usize) -> anyhow::Result<usize> {
+fn reads_before_polite(note: &mut Notebook, budget: usize) -> anyhow::Result<usize> {
     let (greedy, from_greedy) = tcp_pair()?;
     let (polite, from_polite) = tcp_pair()?;
     note.step("greedy.send(b'x' * 4096)", || greedy.send(&[b'x'; 4096]))?;
@@ -63,7 +63,7 @@ fn reads_before_polite(note: &mut Notebook, helping: usize) -> anyhow::Result<us
         (reads, in_this_turn) = (reads + 1, in_this_turn + 1);
         // As fast as we read: it is there again before we look again.
         greedy.send(&[b'x'; 4096])?;
-        if in_this_turn >= helping {
+        if in_this_turn >= budget {
             break;
         }
         if reads == READS_MAX {
@@ -73,7 +73,7 @@ fn reads_before_polite(note: &mut Notebook, helping: usize) -> anyhow::Result<us
             return Ok(reads);
         }
     }
-    let heard = note.step("one helping of greedy's; polite's recv", || {
+    let heard = note.step("one budget of greedy's; polite's recv", || {
         from_polite.recv(10)
     })?;
     anyhow::ensure!(heard == b"?");

@@ -34,7 +34,7 @@ fn run(note: &mut Notebook) -> Done {
     let server = server()?;
     let client = Socket::new(AF_INET, SOCK_STREAM)?;
 
-    note.wrong("a timeout on the listener is for whom it accepts");
+    note.wrong("a timeout on the listener is for the sockets that it accepts");
     note.step("server.settimeout(0.05)", || server.settimeout(0.05))?;
     client.connect(server.getsockname()?)?;
     let (conn, _) = server.accept()?;

@@ -1,4 +1,4 @@
-//! Datagrams that nobody will ever see.
+//! Datagrams that are lost on the way.
 
 use super::apparatus::udp_pair;
 use super::notebook::{Done, Experiment, Notebook};
@@ -9,9 +9,9 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     title: "every sendto succeeds, and most datagrams are lost, on loopback too",
     run,
     why: "sendto hands a datagram to the network and that is all it promises. A receiver whose queue is full \
-          drops what comes, without a word to anybody: no cable was needed for that. TCP would have made \
-          the sender wait. Who needs every datagram numbers them, has them acknowledged and sends again \
-          what was not; who needs the latest only (the time, a position) lets the old ones go.",
+          drops what comes, and neither side is told: no cable was needed for that. TCP would have made \
+          the sender wait. A program that needs every datagram numbers them, has them acknowledged and sends \
+          again what was not; one that needs the latest only (the time, a position) lets the old ones go.",
     next: "`nstat -az UdpRcvbufErrors` counts them. `onepoll time` asks again, with patience, and takes no \
            late answer for a new one.",
     ours: &[

@@ -12,7 +12,7 @@ pub(super) fn subject(mode: &str) -> String {
         "conn" => "Connections a second".to_owned(),
         "echo" => "Messages a second, on connections that stay".to_owned(),
         "exec" => "Commands a second".to_owned(),
-        "udp" => "DatagramCounts a second".to_owned(),
+        "udp" => "Datagrams a second".to_owned(),
         "hold" => "Connections that say nothing".to_owned(),
         "fanout" => "Deliveries a second: lines of one speaker, to each member".to_owned(),
         other => format!("Answers a second: {other}"),

@@ -36,7 +36,7 @@ const GROUPS: &[(&str, &[(&str, Figure)])] = &[
         ],
     ),
     (
-        "DatagramCounts",
+        "Datagrams",
         &[
             ("sent", |r| some(r.datagrams?.sent)),
             ("lost", |r| some(r.datagrams?.lost)),
@@ -64,7 +64,7 @@ const GROUPS: &[(&str, &[(&str, Figure)])] = &[
         ],
     ),
     (
-        "Breakdown: half · 99 % within",
+        "Phases: median · 99 % within",
         &[
             ("connect", |r| phase(&r.phases_us.connect)),
             ("first byte", |r| phase(&r.phases_us.first_byte)),
