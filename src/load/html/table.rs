@@ -64,7 +64,7 @@ const GROUPS: &[(&str, &[(&str, Figure)])] = &[
         ],
     ),
     (
-        "Phases: median · 99 % within",
+        "Phases: half · 99 % within",
         &[
             ("connect", |r| phase(&r.phases_us.connect)),
             ("first byte", |r| phase(&r.phases_us.first_byte)),
