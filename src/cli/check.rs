@@ -24,8 +24,9 @@ use crate::config::{
     Address, ConfigError, Transport, UnixAddress, check_private_dir, command_socket,
 };
 use crate::endpoint::{
-    Endpoint, Exposure, PlanError, Planned, Reached, ServiceKind, check_together, exposure, plan,
+    Endpoint, Exposure, PlanError, Planned, Reached, check_together, exposure, plan,
 };
+use crate::service;
 
 /// Say what serve would do, or why it would refuse
 #[derive(Debug, clap::Args)]
@@ -123,7 +124,7 @@ impl Row {
         if self.trouble.is_some() {
             return None;
         }
-        let address = &self.endpoint.address;
+        let address = self.endpoint.address();
         let places = match self.places() {
             none if none.is_empty() => address.to_string(),
             places => places.join(" and "),
@@ -132,7 +133,7 @@ impl Row {
             Some(exposure) => exposure.reach.to_string(),
             None => "judged when its address is known".into(),
         };
-        let service = self.endpoint.service.name();
+        let service = self.endpoint.row().name;
         let mut line = format!("{service} on {} {places} ({reach})", address.transport());
         for (name, value) in self.endpoint.options() {
             line.push_str(&format!(" {name}={}", value.escape_debug()));
@@ -149,9 +150,9 @@ fn attempt(planned: &mut Planned) -> Result<(), Trouble> {
     let endpoint = planned.endpoint.clone();
     let unavailable =
         |problem: String| Trouble::Unavailable(ConfigError::at(&endpoint, problem).to_string());
-    match &endpoint.address {
+    match endpoint.address() {
         Address::Tcp(_) | Address::Udp(_) => planned.at.iter().try_for_each(|at| {
-            attempt_bind(endpoint.address.transport(), *at).map_err(|wrong| {
+            attempt_bind(endpoint.address().transport(), *at).map_err(|wrong| {
                 let remedy = match wrong.kind() {
                     io::ErrorKind::AddrInUse => "; stop what listens there, or choose another port",
                     io::ErrorKind::PermissionDenied => "; ports below 1024 are for root",
@@ -163,7 +164,7 @@ fn attempt(planned: &mut Planned) -> Result<(), Trouble> {
         }),
         Address::Unix(at) => attempt_unix(&endpoint, at).map_err(unavailable),
         Address::Fd(number) => {
-            let reached = look_at_descriptor(&endpoint.service, *number).map_err(unavailable)?;
+            let reached = look_at_descriptor(endpoint.row(), *number).map_err(unavailable)?;
             if let Some(at) = reached {
                 let judged = exposure(&endpoint, at, geteuid().is_root()).map_err(|refusal| {
                     Trouble::Refused(ConfigError::at(&endpoint, refusal.to_string()).to_string())
@@ -213,7 +214,8 @@ fn attempt_unix(endpoint: &Endpoint, at: &UnixAddress) -> Result<(), String> {
         Some(parent) => parent,
         None => Path::new("/"),
     };
-    let is_private_place = endpoint.address == Address::Unix(UnixAddress::Path(command_socket()));
+    let is_private_place =
+        *endpoint.address() == Address::Unix(UnixAddress::Path(command_socket()));
     if is_private_place && parent.symlink_metadata().is_err() {
         // The server makes this one directory itself, in one that is there.
         return writable(parent.parent().unwrap_or(parent));
@@ -270,7 +272,7 @@ fn is_listening(name: &str) -> bool {
 
 /// Where an inherited descriptor's socket is, if we may look; an error if it is none of the kind
 /// that the service needs.
-fn look_at_descriptor(service: &ServiceKind, number: i32) -> Result<Option<Reached>, String> {
+fn look_at_descriptor(service: &service::Row, number: i32) -> Result<Option<Reached>, String> {
     let link = fs::read_link(format!("/proc/self/fd/{number}"))
         .map_err(|_| format!("no descriptor {number} was inherited"))?;
     if !link.to_string_lossy().starts_with("socket:") {
@@ -291,13 +293,13 @@ fn look_at_descriptor(service: &ServiceKind, number: i32) -> Result<Option<Reach
         )
     };
     let kind = sockopt::socket_type(&copy).map_err(failed)?;
-    let streams = !matches!(service, ServiceKind::Time);
-    let either = matches!(service, ServiceKind::Echo | ServiceKind::Upper(_));
+    let streams = service.stream.is_some();
+    let either = streams && service.datagrams.is_some();
     match kind {
         SocketType::STREAM if !streams => {
             return Err(format!(
                 "descriptor {number} is a stream socket, and `{}` is for datagrams",
-                service.name()
+                service.name
             ));
         }
         SocketType::STREAM if !sockopt::socket_acceptconn(&copy).map_err(failed)? => {
@@ -309,7 +311,7 @@ fn look_at_descriptor(service: &ServiceKind, number: i32) -> Result<Option<Reach
         SocketType::DGRAM if streams && !either => {
             return Err(format!(
                 "descriptor {number} is a datagram socket, and `{}` needs a listening stream socket",
-                service.name()
+                service.name
             ));
         }
         SocketType::DGRAM => {}
@@ -397,9 +399,9 @@ fn as_json(
                 .collect();
             json!({
                 "endpoint": row.endpoint.to_string(),
-                "service": row.endpoint.service.name(),
-                "transport": row.endpoint.address.transport().name(),
-                "address": row.endpoint.address.to_string(),
+                "service": row.endpoint.row().name,
+                "transport": row.endpoint.address().transport().name(),
+                "address": row.endpoint.address().to_string(),
                 "resolved": row.places(),
                 "options": options,
                 "exposure": row.exposure().map(|exposure| exposure.reach.name()),

@@ -20,14 +20,12 @@ use crate::config::{
     Address, ConfigError, Host, HostPort, Limits, UnixAddress, command_socket, descriptor_limit,
     make_private_dir, parse_duration, raise_descriptor_limit,
 };
-use crate::endpoint::{
-    Endpoint, PlanError, Planned, Reached, ServiceKind, check_together, exposure, plan,
-};
+use crate::endpoint::{Endpoint, PlanError, Planned, Reached, check_together, exposure, plan};
 use crate::reactor::{
     DatagramOptions, Epoll, ListenerOptions, Reactor, begin_to_listen, bind_tcp, bind_unix,
     close_on_exec, inherited, open_udp,
 };
-use crate::service::{Chat, Command, Datagrams, Discard, Echo, Greeting, Service, Time, Upper};
+use crate::service::Setting;
 
 /// The server; without endpoints and file: the default table
 #[derive(Debug, clap::Args)]
@@ -46,33 +44,6 @@ pub struct Args {
     /// When ready, print one JSON object with the endpoints to standard output
     #[arg(long)]
     json: bool,
-}
-
-/// The table of stream services.
-fn stream_service(kind: &ServiceKind, limits: &Limits) -> Option<Box<dyn Service>> {
-    Some(match kind {
-        ServiceKind::Echo => Box::new(Echo),
-        ServiceKind::Discard => Box::new(Discard),
-        ServiceKind::Upper(options) => Box::new(Upper::new(options)),
-        ServiceKind::Greeting(options) => Box::new(Greeting::new(options)),
-        ServiceKind::Chat(options) => Box::new(Chat::new(options, limits.frame)),
-        ServiceKind::Command(options) => Box::new(Command::new(options, limits)),
-        ServiceKind::Time => return None,
-    })
-}
-
-/// The table of datagram services; `is_open` if more than this machine can send to it.
-fn datagram_service(kind: &ServiceKind, is_open: bool) -> Option<Box<dyn Datagrams>> {
-    Some(match kind {
-        ServiceKind::Echo => Box::new(Echo),
-        ServiceKind::Upper(options) => Box::new(Upper::new(options)),
-        // The zone is loaded here, before the loop: the loop reads no files.
-        ServiceKind::Time => Box::new(Time::new(TimeZone::system(), is_open)),
-        ServiceKind::Discard
-        | ServiceKind::Greeting(_)
-        | ServiceKind::Chat(_)
-        | ServiceKind::Command(_) => return None,
-    })
 }
 
 /// Runs it.
@@ -116,8 +87,15 @@ pub fn run(args: Args) -> Outcome {
         .collect();
     let own_ports: Vec<u16> = bound.iter().filter_map(Bound::udp_port).collect();
     let _files: Vec<SocketFile> = bound.iter_mut().filter_map(|b| b.file.take()).collect();
+    let zone = TimeZone::system();
     for bound in bound {
-        open(&mut reactor, bound, &configuration.limits, &own_ports)?;
+        open(
+            &mut reactor,
+            bound,
+            &configuration.limits,
+            &zone,
+            &own_ports,
+        )?;
     }
 
     for url in &urls {
@@ -143,7 +121,7 @@ struct Bound {
 
 impl Bound {
     fn udp_port(&self) -> Option<u16> {
-        match &self.endpoint.address {
+        match self.endpoint.address() {
             Address::Udp(at) => Some(at.port),
             _ => None,
         }
@@ -228,7 +206,7 @@ impl From<BindError> for Failure {
 /// Refuses to take a socket file that another endpoint of ours has by another name: bound and not
 /// listening yet, it would look stale, and be replaced.
 fn not_twice(planned: &Planned, bound: &[Bound]) -> Result<(), BindError> {
-    let Address::Unix(UnixAddress::Path(path)) = &planned.endpoint.address else {
+    let Address::Unix(UnixAddress::Path(path)) = planned.endpoint.address() else {
         return Ok(());
     };
     let there = identity(path);
@@ -249,7 +227,7 @@ fn not_twice(planned: &Planned, bound: &[Bound]) -> Result<(), BindError> {
 fn bind(planned: &Planned) -> Result<Vec<Bound>, BindError> {
     let endpoint = &planned.endpoint;
     let failed = |at: &dyn std::fmt::Display, error: io::Error| {
-        let has_port = matches!(endpoint.address, Address::Tcp(_) | Address::Udp(_));
+        let has_port = matches!(endpoint.address(), Address::Tcp(_) | Address::Udp(_));
         let remedy = match error.kind() {
             io::ErrorKind::AddrInUse => "; stop what listens there, or choose another",
             io::ErrorKind::PermissionDenied if has_port => "; ports below 1024 are for root",
@@ -261,14 +239,14 @@ fn bind(planned: &Planned) -> Result<Vec<Bound>, BindError> {
             format!("cannot bind {at}: {error}{remedy}"),
         ))
     };
-    match &endpoint.address {
+    match endpoint.address() {
         Address::Tcp(_) | Address::Udp(_) => {
             let mut bound = Vec::new();
             let mut chosen = 0;
             for at in &planned.at {
                 // A name with several addresses and port 0 gets one port for all of them.
                 let at = SocketAddr::new(at.ip(), if at.port() == 0 { chosen } else { at.port() });
-                let open = match endpoint.address {
+                let open = match endpoint.address() {
                     Address::Udp(_) => open_udp,
                     _ => bind_tcp,
                 };
@@ -287,7 +265,7 @@ fn bind(planned: &Planned) -> Result<Vec<Bound>, BindError> {
             Ok(bound)
         }
         Address::Unix(UnixAddress::Path(path)) => {
-            let mode = endpoint.common.mode.unwrap_or(0o600);
+            let mode = endpoint.common().mode.unwrap_or(0o600);
             if *path == command_socket()
                 && let Some(directory) = path.parent()
             {
@@ -317,10 +295,11 @@ impl Bound {
     /// The endpoint with the address that it came to have.
     fn at(mut self, at: SocketAddr) -> Bound {
         let place = place(at);
-        self.endpoint.address = match self.endpoint.address {
+        let address = match self.endpoint.address() {
             Address::Udp(_) => Address::Udp(place),
             _ => Address::Tcp(place),
         };
+        self.endpoint = self.endpoint.at(address);
         self
     }
 }
@@ -341,12 +320,9 @@ fn adopt(endpoint: &Endpoint, number: i32) -> Result<Bound, BindError> {
     let failed = |problem: String| BindError::Failed(ConfigError::at(endpoint, problem));
     let socket = inherited(number)
         .map_err(|error| failed(format!("cannot adopt descriptor {number}: {error}")))?;
-    let service = &endpoint.service;
-    let takes_datagrams = matches!(
-        service,
-        ServiceKind::Echo | ServiceKind::Upper(_) | ServiceKind::Time
-    );
-    let takes_streams = *service != ServiceKind::Time;
+    let service = endpoint.row();
+    let takes_datagrams = service.datagrams.is_some();
+    let takes_streams = service.stream.is_some();
     let listens = sockopt::socket_acceptconn(&socket).unwrap_or(false);
     let is_datagram = match sockopt::socket_type(&socket) {
         Ok(SocketType::STREAM) if listens && takes_streams => false,
@@ -375,7 +351,7 @@ fn adopt(endpoint: &Endpoint, number: i32) -> Result<Bound, BindError> {
         .map_err(|refusal| BindError::Refused(ConfigError::at(endpoint, refusal.to_string())))?;
     let mut endpoint = endpoint.clone();
     if let (true, Reached::Inet(at)) = (is_datagram, reached) {
-        endpoint.address = Address::Udp(place(at));
+        endpoint = endpoint.at(Address::Udp(place(at)));
     }
     Ok(Bound {
         endpoint,
@@ -391,19 +367,19 @@ fn open(
         endpoint, socket, ..
     }: Bound,
     limits: &Limits,
+    zone: &TimeZone,
     own_ports: &[u16],
 ) -> Result<(), Failure> {
     let name = endpoint.to_string();
-    let common = &endpoint.common;
-    let elsewhere = || {
-        Failure::Usage(format!(
-            "{name}: this service does not go over this transport"
-        ))
+    let common = endpoint.common();
+    let setting = Setting {
+        limits,
+        zone,
+        is_open: common.open,
     };
-    let is_local = matches!(endpoint.address, Address::Unix(_) | Address::Fd(_));
-    if let Address::Udp(_) = endpoint.address {
-        let service = datagram_service(&endpoint.service, common.open).ok_or_else(elsewhere)?;
-        let service = reactor.add_datagrams(service);
+    let is_local = matches!(endpoint.address(), Address::Unix(_) | Address::Fd(_));
+    if let Address::Udp(_) = endpoint.address() {
+        let service = reactor.add_datagrams(endpoint.datagrams(&setting)?);
         let mailbox = DatagramOptions {
             name: name.clone(),
             service,
@@ -412,7 +388,7 @@ fn open(
         reactor.answer(socket, mailbox).with_context(|| name)?;
         return Ok(());
     }
-    let service = reactor.add(stream_service(&endpoint.service, limits).ok_or_else(elsewhere)?);
+    let service = reactor.add(endpoint.service(&setting)?);
     let door = ListenerOptions {
         name: name.clone(),
         service,

@@ -54,6 +54,11 @@ impl Trouble {
         }
     }
 
+    /// With the value that one option was given.
+    pub fn with(option: &str, problem: impl fmt::Display) -> Self {
+        Self::of(option, format!("option `{option}`: {problem}"))
+    }
+
     /// `typed` is not among the `known`: names the nearest, and all of them.
     pub fn unknown(subject: &str, what: &str, typed: &str, known: &[&str]) -> Self {
         let known_names = match known {

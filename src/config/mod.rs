@@ -7,10 +7,10 @@ mod address;
 mod descriptors;
 mod error;
 pub mod limits;
-mod options;
 mod private;
 mod settle;
 mod text;
+mod written;
 
 pub use address::{Address, Host, HostPort, Transport, UNIX_PATH_BYTES_MAX, UnixAddress};
 pub use descriptors::{descriptor_limit, raise_descriptor_limit};
@@ -19,9 +19,9 @@ pub use limits::Limits;
 pub use private::{check_private_dir, command_socket, command_socket_of, make_private_dir};
 pub use settle::Settle;
 pub use text::{format_duration, format_size, parse_duration, parse_size};
+pub use written::{Value, Written, keys_of};
 
 pub(crate) use error::meant;
-pub(crate) use options::{Options, Value, keys_of, written};
 #[cfg(feature = "cli")]
 pub(crate) use text::nearest;
 pub(crate) use text::{PercentEncoded, one_of, percent_decode, quoted, with};

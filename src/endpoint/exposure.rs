@@ -18,9 +18,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use thiserror::Error;
 
-use super::{Auth, Endpoint, ServiceKind};
+use super::{Auth, Endpoint};
 use crate::config::quoted;
 use crate::config::{Address, Host, HostPort};
+use crate::service::Class;
 
 /// Where an endpoint turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,14 +95,14 @@ pub fn exposure(endpoint: &Endpoint, at: Reached, is_root: bool) -> Result<Expos
         Reached::Inet(at) if is_loopback(at.ip()) => Reach::Loopback,
         Reached::Inet(_) => Reach::Open,
     };
-    match (&endpoint.service, at) {
-        (ServiceKind::Command(_), _) => command(endpoint, at, reach, is_root),
-        (service, Reached::Inet(at)) if reach == Reach::Open && !endpoint.common.open => {
+    match (endpoint.class, at) {
+        (Class::Commands, _) => command(endpoint, at, reach, is_root),
+        (Class::Plain, Reached::Inet(at)) if reach == Reach::Open && !endpoint.common.open => {
             Err(Refusal {
                 reason: format!(
                     "{} is not a loopback address, and `{}` there would serve everybody",
                     at.ip(),
-                    service.name()
+                    endpoint.row.name
                 ),
                 remedy: "allow it with `open=true`, or bind 127.0.0.1 or [::1]".into(),
             })

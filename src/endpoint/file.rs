@@ -16,7 +16,7 @@ use toml::de::{DeTable, DeValue};
 use super::Endpoint;
 use crate::config::ConfigError;
 use crate::config::Limits;
-use crate::config::{Options, Trouble, Value};
+use crate::config::{Trouble, Value, Written};
 
 /// What a configuration file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -201,8 +201,8 @@ fn read_endpoint(table: &DeTable<'_>) -> Result<Endpoint, Trouble> {
     Endpoint::build(&service, text("transport")?.as_deref(), &address, options)
 }
 
-fn read_options(table: &DeTable<'_>, except: &[&str]) -> Result<Options, Trouble> {
-    let mut options = Options::default();
+fn read_options(table: &DeTable<'_>, except: &[&str]) -> Result<Written, Trouble> {
+    let mut options = Written::default();
     for (key, value) in table {
         let name = key.get_ref().as_ref();
         if except.contains(&name) {
@@ -237,7 +237,7 @@ fn read_value(name: &str, value: &DeValue<'_>) -> Result<Value, Trouble> {
     }
 }
 
-fn known_keys(table: &str, options: &Options) -> Result<(), Trouble> {
+fn known_keys(table: &str, options: &Written) -> Result<(), Trouble> {
     let known = match table {
         "log" => crate::config::keys_of::<Log>(),
         _ => crate::config::keys_of::<Limits>(),

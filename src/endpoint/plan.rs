@@ -41,7 +41,6 @@ pub enum PlanError {
 
 /// Resolves an endpoint and judges every address it resolves to.
 pub fn plan(endpoint: &Endpoint, is_root: bool) -> Result<Planned, PlanError> {
-    endpoint.validate().map_err(PlanError::Refused)?;
     let judge = |at: Reached| {
         exposure(endpoint, at, is_root)
             .map_err(|refusal| PlanError::Refused(ConfigError::at(endpoint, refusal.to_string())))

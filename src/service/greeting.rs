@@ -2,13 +2,24 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Service;
 use super::peer::Peer;
 use super::settling::Settling;
+use super::{Checked, OverStreams, Row, Service};
 use crate::buf::ReadBuf;
-use crate::config::Settle;
+use crate::config::{Settle, Transport};
 use crate::turn::{Closed, Fault, Turn};
 use crate::wire::{Burst, Encode, Framed};
+
+/// Its row in the table.
+pub const ROW: Row = Row {
+    name: "greeting",
+    summary: "greets at connect, perhaps replies",
+    usual: Transport::Tcp,
+    stream: Some(&OverStreams {
+        build: |options: &Options, _| Box::new(Greeting::new(options)),
+    }),
+    datagrams: None,
+};
 
 /// Greets whoever connects; then hangs up, or waits for one burst and perhaps replies to it (T4).
 ///
@@ -59,6 +70,8 @@ pub enum GreetingFraming {
     /// An `i32` length before each.
     I32,
 }
+
+impl Checked for Options {}
 
 impl Greeting {
     /// As `options` say.

@@ -13,9 +13,11 @@ pub mod greeting;
 mod manner;
 mod peer;
 pub mod rehearsal;
+mod row;
 mod sessions;
 mod settling;
 mod sntp;
+mod table;
 mod telnet;
 mod time;
 mod time868;
@@ -30,9 +32,13 @@ pub use echo::Echo;
 pub use greeting::Greeting;
 pub use manner::{Backlog, Manner};
 pub use peer::Peer;
+pub use row::{
+    Checked, Class, Half, NoOptions, OverDatagrams, OverStreams, Row, Schema, Setting, Takes,
+};
 pub use sessions::Sessions;
 pub use settling::Settling;
 pub use sntp::Sntp;
+pub use table::SERVICES;
 pub use time::{TIME_GROWTH_BYTES_MAX, Time, TimeOnce};
 pub use time868::Time868;
 pub use upper::Upper;

@@ -4,9 +4,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::settling::Settling;
-use super::{DatagramTurn, Datagrams, Manner, Service};
+use super::{DatagramTurn, Datagrams, Manner, NoOptions, OverDatagrams, Row, Service};
 use crate::buf::ReadBuf;
-use crate::config;
+use crate::config::{self, Transport};
 use crate::turn::{Closed, Fault, Turn};
 use crate::wire::{Burst, STRFTIME_BYTES_MAX, StrftimeError, strftime};
 
@@ -17,6 +17,17 @@ pub const TIME_GROWTH_BYTES_MAX: usize = 64;
 /// What errors begin with. A datagram that begins so is another server's error, and is not answered:
 /// two servers would answer each other for ever (fault E8).
 const ERROR: &[u8] = b"onepoll: ";
+
+/// Its row in the table.
+pub(super) const ROW: Row = Row {
+    name: "time",
+    summary: "formats the local time",
+    usual: Transport::Udp,
+    stream: None,
+    datagrams: Some(&OverDatagrams {
+        build: |_: &NoOptions, setting| Box::new(Time::new(setting.zone.clone(), setting.is_open)),
+    }),
+};
 
 /// Writes the time in a format, or says why not.
 #[derive(Debug)]

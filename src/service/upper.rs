@@ -3,11 +3,26 @@
 use serde::{Deserialize, Serialize};
 
 use super::settling::Settling;
-use super::{DatagramTurn, Datagrams, Service};
+use super::{
+    Checked, DatagramTurn, Datagrams, NoOptions, OverDatagrams, OverStreams, Row, Service,
+};
 use crate::buf::ReadBuf;
-use crate::config::Settle;
+use crate::config::{Settle, Transport, Trouble};
 use crate::turn::{Closed, Fault, Turn};
 use crate::wire;
+
+/// Its row in the table. Only connections have options: a datagram is one burst by itself.
+pub const ROW: Row = Row {
+    name: "upper",
+    summary: "`bytes.upper()`",
+    usual: Transport::Tcp,
+    stream: Some(&OverStreams {
+        build: |options: &Options, _| Box::new(Upper::new(options)),
+    }),
+    datagrams: Some(&OverDatagrams {
+        build: |_: &NoOptions, _| Box::new(Upper::new(&Options::default())),
+    }),
+};
 
 /// ASCII letters in upper case, as Python's `bytes.upper()` (T2, U1); with `once`, one burst and
 /// one answer, as a `socketserver` handler gives (T3).
@@ -29,6 +44,18 @@ pub struct Options {
     pub strip: bool,
     /// When a burst is over.
     pub settle: Settle,
+}
+
+impl Checked for Options {
+    fn check(&self) -> Result<(), Trouble> {
+        if self.strip && !self.once {
+            return Err(Trouble::with(
+                "strip",
+                "it needs `once=true`, for without it there is no end that could be stripped",
+            ));
+        }
+        Ok(())
+    }
 }
 
 impl Upper {

@@ -34,9 +34,10 @@ use self::member::Member;
 use self::name::Name;
 use self::notice::{ALOUD, Notice, Words};
 use self::room::{RoomKey, Rooms};
-use super::{Backlog, Manner, Peer, Service, Sessions};
+use super::{Backlog, Checked, Manner, OverStreams, Peer, Row, Service, Sessions};
 use crate::buf::ReadBuf;
-use crate::config::with;
+use crate::config::limits::CHAT_HISTORY_LINES_MAX;
+use crate::config::{Transport, Trouble, with};
 use crate::turn::{Closed, ConnId, Fault, Turn};
 use crate::wire::{Encode, is_http_request};
 
@@ -60,6 +61,17 @@ const HISTORY_BYTES_PER_LETTER: usize = 256;
 
 /// How much memory is kept for the lines of one input.
 const SAID_BYTES_KEPT: usize = 64 * 1024;
+
+/// Its row in the table.
+pub const ROW: Row = Row {
+    name: "chat",
+    summary: "names, rooms, private messages",
+    usual: Transport::Tcp,
+    stream: Some(&OverStreams {
+        build: |options: &Options, setting| Box::new(Chat::new(options, setting.limits.frame)),
+    }),
+    datagrams: None,
+};
 
 /// Everybody who is here, and where.
 #[derive(Debug)]
@@ -88,6 +100,18 @@ pub struct Options {
     pub flood: bool,
     /// How many earlier lines a newcomer is shown; 0: none.
     pub history: u32,
+}
+
+impl Checked for Options {
+    fn check(&self) -> Result<(), Trouble> {
+        if self.history > CHAT_HISTORY_LINES_MAX {
+            return Err(Trouble::with(
+                "history",
+                format!("it is above {CHAT_HISTORY_LINES_MAX} lines, which are kept in memory"),
+            ));
+        }
+        Ok(())
+    }
 }
 
 impl Chat {

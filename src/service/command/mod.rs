@@ -34,13 +34,24 @@ use self::answer::Answer;
 use self::execution::Execution;
 use self::session::{Last, Phase, Session};
 use self::terms::Terms;
-use super::{Peer, Service, Sessions, Settling};
+use super::{OverStreams, Peer, Row, Service, Sessions, Settling};
 use crate::buf::ReadBuf;
-use crate::config::{Limits, Settle};
+use crate::config::{Limits, Settle, Transport};
 use crate::turn::{ChildEvent, Closed, Fault, Job, Severity, Turn};
 use crate::wire::is_http_request;
 
 pub use self::options::{CommandFraming, CommandOutput, Encoding, Options};
+
+/// Its row in the table.
+pub const ROW: Row = Row {
+    name: "command",
+    summary: "runs command lines",
+    usual: Transport::Tcp,
+    stream: Some(&OverStreams {
+        build: |options: &Options, setting| Box::new(Command::new(options, setting.limits)),
+    }),
+    datagrams: None,
+};
 
 /// A shell for remote commands (C1 to C4): one after another per connection, in order.
 ///

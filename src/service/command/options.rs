@@ -2,7 +2,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Settle, with};
+use crate::config::limits::COMMAND_OUTPUT_BYTES_MAX;
+use crate::config::{Settle, Trouble, with};
+use crate::service::{Checked, Class};
 
 /// Options of `command`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +26,32 @@ pub struct Options {
     /// Bytes of output that are collected; absent: the `command-output` of the limits.
     #[serde(with = "with::size_or_absent")]
     pub max_output: Option<usize>,
+}
+
+impl Checked for Options {
+    fn check(&self) -> Result<(), Trouble> {
+        match (&self.ack, self.max_output) {
+            (Some(_), _) if self.framing != CommandFraming::Decimal => Err(Trouble::with(
+                "ack",
+                "only `framing=decimal` waits for an acknowledgement",
+            )),
+            (Some(word), _) if word.is_empty() => Err(Trouble::with(
+                "ack",
+                "an empty acknowledgement cannot be sent",
+            )),
+            (_, Some(max)) if max > COMMAND_OUTPUT_BYTES_MAX => Err(Trouble::with(
+                "max-output",
+                format!(
+                    "it is above {COMMAND_OUTPUT_BYTES_MAX}, the largest length that an i32 announces"
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn class(&self) -> Class {
+        Class::Commands
+    }
 }
 
 /// How a command's answer is framed.

@@ -1,6 +1,6 @@
 //! Names and values, wherever they were written, into typed options.
 //!
-//! Knows no option by name. A URL's query and a TOML table both become [`Options`], and serde
+//! Knows no option by name. A URL's query and a TOML table both become [`Written`], and serde
 //! makes each service's own struct of them; so both are written alike, and go wrong alike. The
 //! known keys and values that an error lists are the ones serde derived, never a second list.
 
@@ -17,10 +17,13 @@ use super::error::{Trouble, meant};
 use super::text::{one_of, quoted};
 
 /// One value as it was written. A URL has text only.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Value {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// In quotes, where a file has them.
     Text(String),
+    /// A truth value without quotes.
     Bool(bool),
+    /// A number without quotes.
     Integer(i64),
 }
 
@@ -53,40 +56,80 @@ impl fmt::Display for Value {
 }
 
 /// Options by name, in the order they were first written, each with all its values.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Options(Vec<(String, Vec<Value>)>);
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Written(Vec<(String, Vec<Value>)>);
 
-impl Options {
-    pub(crate) fn push(&mut self, name: &str, value: Value) {
+impl Written {
+    /// One value more for the option of this name.
+    pub fn push(&mut self, name: &str, value: Value) {
         match self.0.iter_mut().find(|(known, _)| known == name) {
             Some((_, values)) => values.push(value),
             None => self.0.push((name.into(), vec![value])),
         }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &[Value])> {
+    /// Each option with its values.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[Value])> {
         self.0
             .iter()
             .map(|(name, values)| (name.as_str(), values.as_slice()))
     }
 
+    /// Each value with the name of its option, as text; a repeated option repeats.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, String)> {
+        self.iter().flat_map(|(name, values)| {
+            values.iter().map(move |value| match value {
+                Value::Text(text) => (name, text.clone()),
+                Value::Bool(value) => (name, value.to_string()),
+                Value::Integer(value) => (name, value.to_string()),
+            })
+        })
+    }
+
     /// Takes out those that are among `names`.
-    pub(crate) fn take(&mut self, names: &[&str]) -> Options {
-        Options(
+    pub fn take(&mut self, names: &[&str]) -> Written {
+        Written(
             self.0
                 .extract_if(.., |(name, _)| names.contains(&name.as_str()))
                 .collect(),
         )
     }
 
+    /// What of `options` differs from the defaults, as text. Lists give one entry each.
+    pub fn of<T: Serialize + Default>(options: &T) -> Written {
+        use serde_json::Value as Json;
+        let fields = |options: &T| match serde_json::to_value(options) {
+            Ok(Json::Object(fields)) => fields,
+            _ => serde_json::Map::new(),
+        };
+        let defaults = fields(&T::default());
+        let text = |value: Json| match value {
+            Json::String(text) => Value::Text(text),
+            other => Value::Text(other.to_string()),
+        };
+        let mut written = Written::default();
+        for (name, value) in fields(options) {
+            match value {
+                value if defaults.get(&name) == Some(&value) => {}
+                Json::Array(values) => {
+                    for value in values {
+                        written.push(&name, text(value));
+                    }
+                }
+                value => written.push(&name, text(value)),
+            }
+        }
+        written
+    }
+
     /// All of them as one `T`; what `T` does not know is an error.
-    pub(crate) fn read<T: DeserializeOwned>(&self) -> Result<T, Trouble> {
+    pub fn read<T: DeserializeOwned>(&self) -> Result<T, Trouble> {
         T::deserialize(Table(self))
     }
 }
 
 /// The keys that a struct of options takes, as serde knows them.
-pub(crate) fn keys_of<T: DeserializeOwned>() -> &'static [&'static str] {
+pub fn keys_of<T: DeserializeOwned>() -> &'static [&'static str] {
     struct Keys<'k>(&'k mut &'static [&'static str]);
     impl<'de> Deserializer<'de> for Keys<'_> {
         type Error = Trouble;
@@ -114,33 +157,8 @@ pub(crate) fn keys_of<T: DeserializeOwned>() -> &'static [&'static str] {
     keys
 }
 
-/// The options of one struct that differ from its defaults, as text. Lists give one entry each.
-pub(crate) fn written<T: Serialize + Default>(options: &T) -> Vec<(String, String)> {
-    use serde_json::Value as Json;
-    let fields = |options: &T| match serde_json::to_value(options) {
-        Ok(Json::Object(fields)) => fields,
-        _ => serde_json::Map::new(),
-    };
-    let defaults = fields(&T::default());
-    let text = |value: Json| match value {
-        Json::String(text) => text,
-        other => other.to_string(),
-    };
-    let mut pairs = Vec::new();
-    for (name, value) in fields(options) {
-        match value {
-            value if defaults.get(&name) == Some(&value) => {}
-            Json::Array(values) => {
-                pairs.extend(values.into_iter().map(|value| (name.clone(), text(value))));
-            }
-            value => pairs.push((name, text(value))),
-        }
-    }
-    pairs
-}
-
-/// Options as the fields of a struct.
-struct Table<'o>(&'o Options);
+/// Written as the fields of a struct.
+struct Table<'o>(&'o Written);
 
 impl<'de> Deserializer<'de> for Table<'_> {
     type Error = Trouble;
@@ -182,7 +200,7 @@ impl<'de> MapAccess<'de> for Fields<'_> {
             .current
             .ok_or_else(|| Trouble::new("a value was asked for before its key"))?;
         seed.deserialize(Values { values })
-            .map_err(|trouble| Trouble::of(name, format!("option `{name}`: {}", trouble.problem)))
+            .map_err(|trouble| Trouble::with(name, trouble.problem))
     }
 }
 

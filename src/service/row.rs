@@ -1,0 +1,156 @@
+//! What a service declares about itself, once, beside its code.
+
+use std::fmt;
+
+use jiff::tz::TimeZone;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::{Datagrams, Service};
+use crate::config::{Limits, Transport, Trouble, Written, keys_of};
+
+/// A service: its name, what it goes over, and how it is made from its options.
+///
+/// Two rows are equal when their names are; the address of a constant is nobody's promise.
+pub struct Row {
+    /// The name before `://`.
+    pub name: &'static str,
+    /// What it does, in a few words.
+    pub summary: &'static str,
+    /// What `NAME://` without `+TRANSPORT` means.
+    pub usual: Transport,
+    /// The half that serves connections: over TCP, Unix sockets and inherited listeners.
+    pub stream: Option<&'static dyn Half<dyn Service>>,
+    /// The half that serves datagrams: over UDP and inherited datagram sockets.
+    pub datagrams: Option<&'static dyn Half<dyn Datagrams>>,
+}
+
+impl Row {
+    /// What it goes over; the usual one first.
+    pub fn transports(&self) -> Vec<Transport> {
+        let mut over: Vec<Transport> = Transport::ALL
+            .into_iter()
+            .filter(|transport| self.schema(*transport).is_some())
+            .collect();
+        over.sort_by_key(|transport| *transport != self.usual);
+        over
+    }
+
+    /// The options over this transport; of an inherited descriptor, whose kind is not known before
+    /// it is adopted, those of a stream if the service has that half.
+    pub fn schema(&self, over: Transport) -> Option<&'static dyn Schema> {
+        let stream = self.stream.map(|half| half as &dyn Schema);
+        let datagrams = self.datagrams.map(|half| half as &dyn Schema);
+        match over {
+            Transport::Tcp | Transport::Unix => stream,
+            Transport::Udp => datagrams,
+            Transport::Fd => stream.or(datagrams),
+        }
+    }
+
+    /// The options over this transport, by name; none if it does not go over it.
+    pub fn keys(&self, over: Transport) -> &'static [&'static str] {
+        self.schema(over).map_or(&[], |schema| schema.keys())
+    }
+}
+
+impl PartialEq for Row {
+    fn eq(&self, other: &Row) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Row {}
+
+impl fmt::Debug for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// A struct of options. Its fields are their names, and its `Default` is what goes without saying.
+pub trait Checked: DeserializeOwned + Serialize + Default + 'static {
+    /// What no single option is wrong about alone.
+    fn check(&self) -> Result<(), Trouble> {
+        Ok(())
+    }
+
+    /// What it would mean if a stranger reached a service with these options.
+    fn class(&self) -> Class {
+        Class::Plain
+    }
+}
+
+/// The options of a service that has none.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoOptions {}
+
+impl Checked for NoOptions {}
+
+/// What it would mean if a stranger reached the service: a row of the threat model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// Nothing that `open=true` may not allow.
+    Plain,
+    /// The stranger would run commands.
+    Commands,
+}
+
+/// The options that a half of a service takes, as they are written.
+pub trait Schema: Sync {
+    /// Their names.
+    fn keys(&self) -> &'static [&'static str];
+
+    /// Reads and checks them; gives them back without what is at its default, and whom the service
+    /// may be open to with them.
+    fn read(&self, written: &Written) -> Result<(Written, Class), Trouble>;
+}
+
+/// One half of a service, with options of its own.
+pub trait Half<S: ?Sized>: Schema {
+    /// The service with these options.
+    fn build(&self, written: &Written, setting: &Setting<'_>) -> Result<Box<S>, Trouble>;
+}
+
+/// What a service is given besides its options, when it is made.
+#[derive(Debug)]
+pub struct Setting<'a> {
+    /// The limits of the server.
+    pub limits: &'a Limits,
+    /// The local time zone: read before the loop starts, since the loop reads no files.
+    pub zone: &'a TimeZone,
+    /// Whether more than this machine may reach the endpoint.
+    pub is_open: bool,
+}
+
+/// A half whose options are a `T`, and how it is made of them.
+#[derive(Debug)]
+pub struct Takes<T, S: ?Sized> {
+    /// Makes the service.
+    pub build: fn(&T, &Setting<'_>) -> Box<S>,
+}
+
+/// The half that serves connections.
+pub type OverStreams<T> = Takes<T, dyn Service>;
+
+/// The half that serves datagrams.
+pub type OverDatagrams<T> = Takes<T, dyn Datagrams>;
+
+impl<T: Checked, S: ?Sized> Schema for Takes<T, S> {
+    fn keys(&self) -> &'static [&'static str] {
+        keys_of::<T>()
+    }
+
+    fn read(&self, written: &Written) -> Result<(Written, Class), Trouble> {
+        let options: T = written.read()?;
+        options.check()?;
+        Ok((Written::of(&options), options.class()))
+    }
+}
+
+impl<T: Checked, S: ?Sized> Half<S> for Takes<T, S> {
+    fn build(&self, written: &Written, setting: &Setting<'_>) -> Result<Box<S>, Trouble> {
+        Ok((self.build)(&written.read()?, setting))
+    }
+}
