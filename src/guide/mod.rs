@@ -20,6 +20,7 @@ pub mod reading {
     //! [`src/reactor/ending.rs`]: ../../../src/onepoll/reactor/ending.rs.html
     //! [`src/reactor/incoming.rs`]: ../../../src/onepoll/reactor/incoming.rs.html
     //! [`src/reactor/mod.rs`]: ../../../src/onepoll/reactor/mod.rs.html
+    //! [`src/reactor/standing.rs`]: ../../../src/onepoll/reactor/standing.rs.html
     //! [`src/socket/core.rs`]: ../../../src/onepoll/socket/core.rs.html
     #![doc = include_str!("reading.md")]
 }

@@ -1,3 +1,19 @@
+//! Commands: how they are started, heard and ended.
+//!
+//! A command's path, from the client that asked for it and back:
+//!
+//! ```text
+//! 1  service/command/mod.rs   a client's line becomes a `Job`, and `Turn::spawn` asks for it
+//! 2  turn/effect.rs           it waits in the outbox as an `Effect::Spawn` until the service's turn ends
+//! 3  reactor/mod.rs           `carry_out` hands it to `Reactor::spawn`, here: it starts, waits, or is refused
+//! 4  reactor/spawn.rs         `Os::spawn` starts `/bin/sh -c`, with two pipes and a pidfd, which the poll watches
+//! 5  reactor/mod.rs           the poll sees a pipe or the pidfd: `dispatch_child` and `serve_children`, here, read it
+//! 6  turn/child.rs            what it wrote and how it ended come back as `ChildEvent`s to `Service::child`
+//! ```
+//!
+//! Knows jobs, children and their pipes. Does not know what a command is to a client: a *command* is
+//! what a client asks for, a *job* what its service asks of the loop, a *child* the process that runs.
+
 use std::collections::VecDeque;
 use std::io;
 

@@ -5,7 +5,7 @@ use super::os::{Os, Readiness};
 use super::trace::{TraceEvent, Verdict};
 use crate::buf::ReadBuf;
 use crate::service::Peer;
-use crate::turn::{Closed, ConnId};
+use crate::turn::{Closed, ConnId, Outbox};
 
 /// A carry up to this size is copied in front of the next read; a larger one is read into
 /// directly, or a frame that comes byte by byte would be copied once per byte.
@@ -95,7 +95,7 @@ impl<S> Connection<S> {
             peer,
             listener,
             stage: Stage::Open { begun: 0 },
-            input: Input::Queued,
+            input: Input::Waiting,
             queued: false,
             carry: None,
             unserved: false,
@@ -124,14 +124,6 @@ impl<S> Connection<S> {
 
     pub(super) fn is_open(&self) -> bool {
         matches!(self.stage, Stage::Open { .. })
-    }
-
-    /// Since when a frame has been incomplete, in seconds of the loop's clock; 0: it is not.
-    pub(super) fn begun(&mut self) -> Option<&mut u32> {
-        match &mut self.stage {
-            Stage::Open { begun } => Some(begun),
-            _ => None,
-        }
     }
 
     /// Remembers what the poll saw; says whether there is something new to read.
@@ -196,6 +188,21 @@ impl<S> Connection<S> {
         }
     }
 
+    /// The socket fills the read buffer, unless there is nothing to read or the service has not seen
+    /// all that was.
+    pub(super) fn fill<O: Os<Stream = S>>(
+        &mut self,
+        os: &mut O,
+        into: &mut ReadBuf,
+        room: usize,
+    ) -> io::Result<usize> {
+        if self.incoming.may_have_more() && !self.unserved {
+            self.read(os, into, room)
+        } else {
+            Ok(0)
+        }
+    }
+
     /// Reads once, `room` bytes at most, and learns from the answer.
     pub(super) fn read<O: Os<Stream = S>>(
         &mut self,
@@ -216,6 +223,31 @@ impl<S> Connection<S> {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
             Err(error) => Err(error),
         }
+    }
+
+    /// Writes what its service answered with from where it lies in the read buffer; what the socket
+    /// does not take is kept in its lane. Says how many bytes it took.
+    pub(super) fn write_lent<O: Os<Stream = S>>(
+        &mut self,
+        os: &mut O,
+        outbox: &mut Outbox,
+        slot: u32,
+        input: &mut ReadBuf,
+    ) -> io::Result<usize> {
+        let lent = input.lent();
+        if lent.is_empty() {
+            return Ok(0);
+        }
+        outbox.lent(lent.len());
+        let written = self.write(os, lent);
+        if let Ok(n) = written
+            && n < lent.len()
+        {
+            outbox.keep(slot, &lent[n..]);
+            outbox.mark_dirty(slot);
+        }
+        input.repay();
+        written
     }
 
     /// Writes once, and remembers if the socket is full.

@@ -2,6 +2,7 @@
 
 use super::Reactor;
 use super::connection::{Input, Stage};
+use super::listener::listener_of;
 use super::os::Os;
 use super::trace::TraceEvent;
 use crate::config::limits::{LINGER, LINGER_BYTES_MAX};
@@ -11,7 +12,7 @@ impl<O: Os> Reactor<O> {
     /// Our refusal, or bytes that make no sense: what was said leaves, then the connection ends.
     pub(super) fn refuse(&mut self, slot: u32, fault: &Fault) {
         let conn = &self.conns[slot as usize];
-        let options = &self.listeners[usize::from(conn.listener)].options;
+        let options = &listener_of(&self.listeners, conn).options;
         self.recorder.faulted(&options.name, &conn.peer, fault);
         self.outbox.leave(slot, Closed::Refused, true);
     }

@@ -3,6 +3,7 @@
 
 use super::Reactor;
 use super::connection::{Connection, Input, Pause, Stage};
+use super::listener::listener_of;
 use super::os::Os;
 use crate::config::limits::PROGRESS_GRACE;
 use crate::service::Backlog;
@@ -143,7 +144,7 @@ impl<O: Os> Reactor<O> {
             return err("I4: in the middle of a frame without a deadline");
         }
         // I6: nobody is owed, and nobody's input kept, beyond the limits and one helping.
-        let backlog = self.listeners[usize::from(conn.listener)].manner.backlog;
+        let backlog = listener_of(&self.listeners, conn).manner.backlog;
         let limits = &self.limits;
         match backlog {
             Backlog::Disconnect if owed > limits.chat_hard && fate == Fate::Open && !listed => {

@@ -68,6 +68,15 @@ pub(super) struct Listener<L> {
     pub(super) connections: usize,
 }
 
+/// The listener that a connection came through.
+#[inline]
+pub(super) fn listener_of<'a, L, S>(
+    listeners: &'a [Listener<L>],
+    conn: &Connection<S>,
+) -> &'a Listener<L> {
+    &listeners[usize::from(conn.listener)]
+}
+
 impl<O: Os> Reactor<O> {
     /// Opens a options: those who come in through `socket` are served from the next turn on.
     pub fn listen(&mut self, socket: O::Listener, options: ListenerOptions) -> io::Result<()> {
@@ -190,10 +199,9 @@ impl<O: Os> Reactor<O> {
         self.recorder
             .opened(id, &self.listeners[n].options.name, &peer);
         self.fresh.push(id);
-        // Reading before the first look at the poll saves a turn, and often the registration.
-        self.enqueue(slot);
+        // It is read in this turn, unless its service says otherwise: reading before the first look at
+        // the poll saves a turn, and often the registration.
         self.ask_service(id, |service, turn| service.open(turn, &peer));
-        self.set_deadline(slot);
     }
 
     /// Nobody comes in any more.

@@ -1,6 +1,6 @@
 //! The loop.
 //!
-//! This folder is the only one that sees the poll. It knows doors, connections, the one clock and
+//! This folder is the only one that sees the poll. It knows listeners, connections, the one clock and
 //! whose turn it is. It does not know formats, nicknames or commands.
 //!
 //! Start at [`Reactor::turn`]: six lines, each of which says what only it may do. Then
@@ -21,6 +21,7 @@ mod recorder;
 mod reply_limiter;
 mod socket;
 mod spawn;
+mod standing;
 mod stopping;
 mod timer;
 mod token;
@@ -34,16 +35,17 @@ use slab::Slab;
 use self::child::Children;
 use self::connection::{Connection, Input, Pause, Stage};
 use self::datagram::Datagram;
-use self::listener::Listener;
+use self::listener::{Listener, listener_of};
 use self::recorder::Recorder;
 use self::reply_limiter::ReplyLimiter;
+use self::standing::{After, Standing, next_input};
 use self::stopping::Stopping;
 use self::timer::Timers;
 use self::trace::TraceEvent;
 use crate::buf::ReadBuf;
 use crate::config::Limits;
 use crate::config::limits::DATAGRAM_BYTES_MAX;
-use crate::service::{Backlog, Datagrams, Service};
+use crate::service::{Datagrams, Service};
 use crate::turn::{
     ARENA_BYTES_MAX, Closed, ConnId, Effect, Fate, Fault, Moment, Outbox, REPLY_AT_ONCE_BYTES, Turn,
 };
@@ -67,17 +69,17 @@ pub struct ServiceId(usize);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DatagramsId(usize);
 
-/// One thread, one poll, and everybody who is served.
+/// One thread, one poll, and all that is served by them.
 pub struct Reactor<O: Os> {
     os: O,
     limits: Limits,
     /// Connections in all; more are refused.
     connections_max: usize,
     now: Moment,
-    /// What the poll saw and nobody noted yet.
+    /// What the poll saw and was not dispatched yet.
     seen: Vec<Seen>,
 
-    // Columns over the same keys: the connections' entries, what they are owed, when they are due.
+    // Columns over the same keys: the connections, what they are owed, when they are due.
     conns: Slab<Connection<O::Stream>>,
     outbox: Outbox,
     deadlines: Timers,
@@ -101,7 +103,7 @@ pub struct Reactor<O: Os> {
     /// The last connection's generation.
     generation: u32,
 
-    /// Signals or callers wait to be heard.
+    /// A signal or a [`Handle`] has asked for something.
     called: bool,
     stopping: Stopping,
     recorder: Recorder,
@@ -114,9 +116,10 @@ pub struct Reactor<O: Os> {
 }
 
 impl<O: Os> Reactor<O> {
-    /// A loop over this system, with nobody to serve yet.
+    /// A loop over this system, with nothing to serve yet.
     ///
-    /// It lets `connections_max` connections in, which the caller knows that descriptors allow.
+    /// It accepts up to `connections_max` connections, for which the caller has made sure that there
+    /// are descriptors; more are refused.
     pub fn new(os: O, limits: Limits, connections_max: usize) -> Reactor<O> {
         Reactor {
             os,
@@ -149,26 +152,27 @@ impl<O: Os> Reactor<O> {
         }
     }
 
-    /// Tells the story of each turn to `out`, as text that a person can follow.
+    /// Writes what happens in each turn to `out`, as text that a person can follow.
     pub fn trace_to(&mut self, out: Box<dyn io::Write>) {
         self.recorder.trace_to(out);
     }
 
-    /// Adds a service; doors are opened to it with [`listen`](Reactor::listen).
+    /// Adds a service; [`listen`](Reactor::listen) gives it listeners.
     pub fn add(&mut self, service: Box<dyn Service>) -> ServiceId {
         self.services.push(service);
         ServiceId(self.services.len() - 1)
     }
 
-    /// Adds a datagram service; see [`answer`](Reactor::answer).
+    /// Adds a datagram service; [`answer`](Reactor::answer) gives it sockets.
     pub fn add_datagrams(&mut self, service: Box<dyn Datagrams>) -> DatagramsId {
         self.answerers.push(service);
         DatagramsId(self.answerers.len() - 1)
     }
 
-    /// Serves until it is told to stop, and whoever is here then has been served or is out of time.
+    /// Serves until it is told to [stop](Reactor::stop), and until the connections of that moment have
+    /// ended or `drain-timeout` is over. Fails only if the poll does.
     pub fn run(&mut self) -> io::Result<()> {
-        while !self.stopped() {
+        while !self.is_stopped() {
             self.turn()?;
         }
         self.abandon();
@@ -178,10 +182,10 @@ impl<O: Os> Reactor<O> {
     /// One turn of the loop.
     pub fn turn(&mut self) -> io::Result<()> {
         self.wait()?; // the only place that sleeps, and the only look at the clock
-        self.dispatch(); // who became readable, who became writable; who knocks
-        self.serve(); // socket -> read buffer -> parser -> service -> write buffer; one helping each
+        self.dispatch(); // readiness from the poll -> connections, listeners, children
+        self.serve(); // socket -> read buffer -> parser -> service -> write buffer; one budget each
         self.wake(); // timers that are due, signals that came
-        self.flush(); // write buffer -> socket, once per connection; then watch who is new
+        self.flush(); // write buffer -> socket, once per connection; then watch the new ones
         self.reap(); // the only place a connection is freed
         self.recorder.turn_ends();
         debug_assert_eq!(self.check(), Ok(()), "the invariants of invariants.rs");
@@ -233,9 +237,9 @@ impl<O: Os> Reactor<O> {
         if conn.is_dead() {
             return;
         }
-        let manner = &self.listeners[usize::from(conn.listener)].manner;
-        // After the end of input there are no last words: what would find the error is a read, and
-        // nobody reads any more.
+        let manner = &listener_of(&self.listeners, conn).manner;
+        // What came before the reset can still be read, if the service wants it; after the end of input
+        // there is nothing to read.
         if readiness.error && (conn.incoming.has_ended() || !manner.reads_after_reset) {
             return self.close_now(id.slot, Closed::Gone(io::ErrorKind::ConnectionReset));
         }
@@ -259,14 +263,14 @@ impl<O: Os> Reactor<O> {
                 self.deliver_all();
             }
         }
-        // Whoever was put back during the budgets waits for the next turn.
+        // Connections queued again during this pass wait for the next turn.
         ready.append(&mut self.ready);
         self.ready = ready;
         self.serve_datagrams();
         self.serve_children();
     }
 
-    /// The walk of a byte, one helping:
+    /// The walk of a byte, one budget of it:
     /// readable socket -> read buffer -> frame parser -> service -> write buffer -> writable socket.
     fn serve_one(&mut self, id: ConnId) {
         let slot = id.slot;
@@ -283,39 +287,16 @@ impl<O: Os> Reactor<O> {
         // The socket fills the read buffer, unless the service has not seen all of it.
         let own = conn.reads_into_its_own();
         let mut input = conn.take_input(&mut self.input);
-        input.begin_budget(self.limits.frames_per_turn);
         let (had, room) = (input.len(), self.limits.read_per_turn);
-        let read = if conn.incoming.may_have_more() && !conn.unserved {
-            conn.read(&mut self.os, &mut input, room)
-        } else {
-            Ok(0)
-        };
-        self.recorder.served(input.len() - had);
-        self.recorder
-            .trace(|| conn.trace_read(id, input.len() - had, room));
+        let read = conn.fill(&mut self.os, &mut input, room);
+        let got = input.len() - had;
+        self.recorder.served(got);
+        self.recorder.trace(|| conn.trace_read(id, got, room));
 
         // The service parses what is there and says what it has to say.
-        let service =
-            &mut self.services[self.listeners[usize::from(conn.listener)].options.service.0];
+        let service = service_of(&mut self.services, &self.listeners, conn);
         let mut turn = Turn::new(self.now, id, &mut self.outbox);
-        let mut outcome = Ok(());
-        if input.len() > had || conn.unserved {
-            outcome = service.input(&mut turn, &mut input);
-        }
-        conn.unserved = input.is_budget_spent() && !input.is_empty();
-        if outcome.is_ok() && input.len() > self.limits.frame + room && !turn.is_held() {
-            outcome = Err(Fault::Refused(
-                "more bytes than the longest frame, and no frame",
-            ));
-        }
-        let may_end =
-            conn.incoming.has_ended() && !conn.unserved && !turn.is_held() && !turn.is_leaving();
-        if outcome.is_ok() && may_end {
-            conn.input = Input::Ended;
-            input.begin_budget(self.limits.frames_per_turn);
-            outcome = service.eof(&mut turn, &mut input);
-        }
-
+        let outcome = offer(service, &mut turn, conn, &mut input, got, &self.limits);
         self.recorder.trace(|| TraceEvent::Served {
             id,
             frames: self.limits.frames_per_turn - input.frames_left(),
@@ -323,24 +304,13 @@ impl<O: Os> Reactor<O> {
             says: self.outbox.owed(slot) + input.lent().len(),
         });
 
-        // A large answer leaves at once, from where it lies.
-        let mut write = Ok(());
-        if !input.lent().is_empty() {
-            self.outbox.lent(input.lent().len());
-            write = conn.write(&mut self.os, input.lent()).map(|n| {
-                self.recorder.wrote(id, n, input.lent().len());
-                if n < input.lent().len() {
-                    self.outbox.keep(slot, &input.lent()[n..]);
-                    self.outbox.mark_dirty(slot);
-                }
-            });
-            if write.is_err() {
-                self.recorder.dropped(input.lent().len());
-            }
-            input.repay();
-        }
+        // A large answer leaves at once, from where it lies; half a frame stays where it is.
+        let lent = input.lent().len();
+        let write = conn.write_lent(&mut self.os, &mut self.outbox, slot, &mut input);
+        self.recorder.lent(id, &write, lent);
         conn.keep_input(input, &mut self.input, own);
 
+        // What follows: the end, what the service asked for besides, and what is read next.
         if let Err(error) = read.and(write) {
             return self.close_now(slot, Closed::Gone(error.kind()));
         }
@@ -354,40 +324,30 @@ impl<O: Os> Reactor<O> {
         self.settle(slot);
     }
 
-    /// Decides what the reading half does until its next helping, and how long it may take.
+    /// Decides what the reading half does until its next budget, and how long it is waited for.
     fn settle(&mut self, slot: u32) {
         let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| c.is_open()) else {
             return;
         };
-        let pauses = self.listeners[usize::from(conn.listener)].manner.backlog == Backlog::Pause;
-        let unread = conn.carry.as_ref().map_or(0, |carry| carry.len());
-        if conn.input != Input::Ended {
-            let more = conn.incoming.may_have_more() || conn.unserved || conn.incoming.has_ended();
-            let next = if self.outbox.fate(slot) != Fate::Open {
-                Input::Paused(Pause::Leaving)
-            } else if self.outbox.is_held(slot) {
-                conn.unserved = unread > 0;
-                Input::Paused(Pause::Held)
-            } else if pauses && self.outbox.owed(slot) >= self.limits.out_pause {
-                Input::Paused(Pause::Owed)
-            } else if more {
-                Input::Queued
-            } else {
-                Input::Waiting
-            };
-            conn.input = next;
+        let standing = standing_of(&self.outbox, &self.listeners, conn, slot);
+        let next = next_input(conn, &standing, &self.limits);
+        if next == Input::Paused(Pause::Held) {
+            // What is unread is offered when the service takes input again, though nothing new came.
+            conn.unserved = conn.carry.is_some();
+        }
+        conn.input = next;
+        if next != Input::Ended {
             let id = conn.id(slot);
             self.recorder.trace(|| TraceEvent::Rests(id, next));
         }
-        let (peer_gone, is_read) = (conn.incoming.peer_gone(), conn.input == Input::Queued);
-        if is_read {
-            self.enqueue(slot);
-        }
-        if peer_gone && !is_read && self.outbox.fate(slot) == Fate::Open {
-            // What it said is heard or never will be, and nobody is left to hear what it is owed.
+        if conn.incoming.peer_gone() && next != Input::Queued && standing.is_open() {
+            // All that it sent was read, or never will be, and nobody will read what it is owed.
             return self.close_now(slot, Closed::Gone(io::ErrorKind::BrokenPipe));
         }
-        self.set_deadline(slot);
+        self.set_deadline(slot, &standing, After::Turn);
+        if next == Input::Queued {
+            self.enqueue(slot);
+        }
     }
 
     /// Carries out what services asked for besides sending bytes.
@@ -405,16 +365,11 @@ impl<O: Os> Reactor<O> {
         }
     }
 
-    /// Puts a connection whose reason not to be read is over back on the ready queue.
+    /// Takes input of a connection again, beginning with what is unread. What comes of it is decided
+    /// when its turn is settled.
     fn resume(&mut self, slot: u32) {
-        let Some(conn) = self.conns.get_mut(slot as usize) else {
-            return;
-        };
-        // Also of a connection that is paused because it is owed too much: when that is over, what
-        // is unread is offered, though nothing new was read.
-        conn.unserved |= conn.carry.is_some() && conn.input != Input::Ended;
-        if matches!(conn.input, Input::Waiting | Input::Paused(Pause::Held)) {
-            self.enqueue(slot);
+        if let Some(conn) = self.conns.get_mut(slot as usize) {
+            conn.unserved |= conn.carry.is_some() && conn.input != Input::Ended;
         }
     }
 
@@ -428,7 +383,7 @@ impl<O: Os> Reactor<O> {
         }
     }
 
-    /// Gives a service its turn for one connection, if that is still here.
+    /// Gives a service its turn for one connection, unless that has ended.
     fn ask_service(&mut self, id: ConnId, ask: impl FnOnce(&mut dyn Service, &mut Turn<'_>)) {
         let Some(conn) = self
             .conns
@@ -437,15 +392,14 @@ impl<O: Os> Reactor<O> {
         else {
             return;
         };
-        let service = self.listeners[usize::from(conn.listener)].options.service;
-        let mut turn = Turn::new(self.now, id, &mut self.outbox);
-        ask(&mut *self.services[service.0], &mut turn);
+        let service = service_of(&mut self.services, &self.listeners, conn);
+        ask(service, &mut Turn::new(self.now, id, &mut self.outbox));
         self.carry_out();
         self.settle(id.slot);
     }
 
     fn wake(&mut self) {
-        // After what came before them was served.
+        // After the input that came before them.
         if std::mem::take(&mut self.called) {
             self.handle_signals();
         }
@@ -476,7 +430,7 @@ impl<O: Os> Reactor<O> {
                 .get(id.slot as usize)
                 .filter(|c| c.is(id) && !c.is_dead())
             else {
-                // Answered and closed in its first turn: never registered at all.
+                // Answered and closed in its first turn: it is never registered.
                 continue;
             };
             if let Err(error) = self
@@ -502,10 +456,10 @@ impl<O: Os> Reactor<O> {
         self.tell_sent();
     }
 
-    /// Tells services that what they said has left: only now, since what they say then is for the
-    /// next turn, and the arena could never be emptied while a producer speaks in between.
+    /// Tells services that what they said has left. What they say then leaves in the next turn; if they
+    /// were told before all lanes are delivered, a producer would keep the arena from ever being empty.
     ///
-    /// Whoever comes after the arena is full waits for the next turn, too.
+    /// When the arena is full, the rest are told in the next turn.
     fn tell_sent(&mut self) {
         while self.outbox.arena_bytes() <= ARENA_BYTES_MAX
             && let Some(id) = self.outbox.next_sent()
@@ -535,7 +489,12 @@ impl<O: Os> Reactor<O> {
         {
             return self.finish(slot, why, linger);
         }
-        self.check_backlog(slot, owed, sent > 0);
+        let after = if sent > 0 {
+            After::Sent
+        } else {
+            After::Stalled
+        };
+        self.check_backlog(slot, owed, after);
     }
 
     fn has_work(&self) -> bool {
@@ -568,6 +527,62 @@ impl<O: Os> Reactor<O> {
         self.conns
             .get(id.slot as usize)
             .is_some_and(|c| c.is(id) && !c.is_dead())
+    }
+}
+
+/// Offers a service what is in the read buffer, if some of it is new to it, and then the end of input.
+fn offer<S>(
+    service: &mut dyn Service,
+    turn: &mut Turn<'_>,
+    conn: &mut Connection<S>,
+    input: &mut ReadBuf,
+    got: usize,
+    limits: &Limits,
+) -> Result<(), Fault> {
+    input.begin_budget(limits.frames_per_turn);
+    if got > 0 || conn.unserved {
+        let outcome = service.input(turn, input);
+        conn.unserved = input.is_budget_spent() && !input.is_empty();
+        outcome?;
+    }
+    if input.len() > limits.frame + limits.read_per_turn && !turn.is_held() {
+        return Err(Fault::Refused(
+            "more bytes than the longest frame, and no frame",
+        ));
+    }
+    if conn.incoming.has_ended() && !conn.unserved && !turn.is_held() && !turn.is_leaving() {
+        conn.input = Input::Ended;
+        input.begin_budget(limits.frames_per_turn);
+        return service.eof(turn, input);
+    }
+    Ok(())
+}
+
+/// The service of a connection.
+fn service_of<'a, L, S>(
+    services: &'a mut [Box<dyn Service>],
+    listeners: &[Listener<L>],
+    conn: &Connection<S>,
+) -> &'a mut dyn Service {
+    &mut *services[listener_of(listeners, conn).options.service.0]
+}
+
+/// How things stand with a connection.
+#[inline]
+fn standing_of<L, S>(
+    outbox: &Outbox,
+    listeners: &[Listener<L>],
+    conn: &Connection<S>,
+    slot: u32,
+) -> Standing {
+    let listener = listener_of(listeners, conn);
+    let (fate, is_held, owed) = outbox.standing(slot);
+    Standing {
+        fate,
+        is_held,
+        owed,
+        backlog: listener.manner.backlog,
+        idle: listener.options.idle,
     }
 }
 

@@ -67,6 +67,15 @@ impl Recorder {
         self.trace(|| TraceEvent::Wrote { id, n, of });
     }
 
+    /// An answer was written from where it lay, in one write that took `written` bytes of `of`.
+    pub(super) fn lent(&mut self, id: ConnId, written: &io::Result<usize>, of: usize) {
+        match written {
+            _ if of == 0 => {}
+            Ok(n) => self.wrote(id, *n, of),
+            Err(_) => self.dropped(of),
+        }
+    }
+
     /// A turn has begun.
     pub(super) fn turn(&mut self, now: Moment) {
         self.counters.turns += 1;

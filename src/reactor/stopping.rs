@@ -48,7 +48,7 @@ impl<O: Os> Reactor<O> {
     }
 
     /// Whether there is nothing left to do.
-    pub fn stopped(&self) -> bool {
+    pub fn is_stopped(&self) -> bool {
         match self.stopping {
             Stopping::No => false,
             Stopping::Now => true,

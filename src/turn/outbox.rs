@@ -252,6 +252,13 @@ impl Outbox {
         self.lanes[slot as usize].fate
     }
 
+    /// How a lane stands: its fate, whether its input is held, and how many bytes it is owed.
+    #[inline]
+    pub(crate) fn standing(&self, slot: u32) -> (Fate, bool, usize) {
+        let lane = &self.lanes[slot as usize];
+        (lane.fate, lane.flags.has(Flags::HELD), lane.owed())
+    }
+
     pub(crate) fn is_dirty(&self, slot: u32) -> bool {
         self.lanes[slot as usize].flags.has(Flags::DIRTY)
     }

@@ -75,7 +75,7 @@ impl Running {
             tell.send((address.try_into().unwrap(), handle)).unwrap();
             let (mut tell_behind, mut tell_waiting) = (Some(tell_behind), Some(tell_waiting));
             let mut owed_max = 0;
-            while !reactor.stopped() {
+            while !reactor.is_stopped() {
                 reactor.turn().unwrap();
                 let now = reactor.counters();
                 owed_max = owed_max.max(now.owed);

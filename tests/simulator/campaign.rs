@@ -133,7 +133,7 @@ fn perform(play: &mut Play, calm_after: u64, watched: bool) {
             .iter()
             .all(|client| client.is_home());
         let counters = play.counters();
-        if play.reactor.stopped()
+        if play.reactor.is_stopped()
             || home
                 && counters.connections + counters.children + counters.children_waiting == 0
                 && (rests || play.os.net(|net| net.calm))
@@ -153,7 +153,7 @@ fn perform(play: &mut Play, calm_after: u64, watched: bool) {
         assert!(turns < TURNS_MAX, "no end: {counters:?}");
     }
     TURNS.set(TURNS.get() + turns);
-    if play.reactor.stopped() {
+    if play.reactor.is_stopped() {
         play.reactor.run().expect("it has stopped");
         play.os.net(|net| net.told.clear());
         if watched {

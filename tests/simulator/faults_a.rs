@@ -482,7 +482,7 @@ fn fault_a19_signals_during_timeouts() {
         net.signal(Signal::Stop);
     });
     play.pass(Duration::from_secs(9));
-    assert!(play.reactor.stopped());
+    assert!(play.reactor.is_stopped());
     assert_eq!(play.counters().connections, 0);
 }
 

@@ -100,7 +100,7 @@ impl Play {
     pub(crate) fn run(&mut self) {
         for _ in 0..TURNS_MAX {
             self.turn();
-            if self.reactor.stopped() || self.os.net(|net| net.rests) {
+            if self.reactor.is_stopped() || self.os.net(|net| net.rests) {
                 return;
             }
         }

@@ -20,7 +20,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
             "Incoming::Perhaps if n < room => Incoming::Nothing,",
         ),
         (
-            "src/reactor/mod.rs",
+            "src/reactor/standing.rs",
             "let more = conn.incoming.may_have_more() || conn.unserved || conn.incoming.has_ended();",
         ),
     ],

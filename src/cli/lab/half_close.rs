@@ -16,10 +16,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
            reset-eats-goodbye`: the other way to lose an answer.",
     ours: &[
         ("src/reactor/mod.rs", "conn.input = Input::Ended;"),
-        (
-            "src/reactor/mod.rs",
-            "outcome = service.eof(&mut turn, &mut input);",
-        ),
+        ("src/reactor/mod.rs", "return service.eof(turn, input);"),
     ],
 };
 

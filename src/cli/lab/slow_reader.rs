@@ -18,11 +18,11 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     ours: &[
         (
             "src/reactor/patience.rs",
-            "if owed > self.limits.chat_hard {",
+            "if standing.is_too_slow(&self.limits) {",
         ),
         (
-            "src/reactor/mod.rs",
-            "} else if pauses && self.outbox.owed(slot) >= self.limits.out_pause {",
+            "src/reactor/standing.rs",
+            "() if standing.backlog == Backlog::Pause && owes => Input::Paused(Pause::Owed),",
         ),
     ],
 };

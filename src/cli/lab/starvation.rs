@@ -20,7 +20,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
         ),
         (
             "src/reactor/mod.rs",
-            "// Whoever was put back during the budgets waits for the next turn.",
+            "// Connections queued again during this pass wait for the next turn.",
         ),
     ],
 };

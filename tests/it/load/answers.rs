@@ -300,7 +300,7 @@ fn our_server(options: Options) -> (SocketAddr, Handle) {
             .listen(socket, ListenerOptions::to(service))
             .unwrap();
         tell.send((address.try_into().unwrap(), handle)).unwrap();
-        while !reactor.stopped() {
+        while !reactor.is_stopped() {
             reactor.turn().unwrap();
         }
     });

@@ -1,0 +1,523 @@
+//! What follows from how things stand with a connection: what its reading half does next, and
+//! until when it is waited for.
+//!
+//! Two functions of plain values, and the only places where either is decided. Knows no sockets,
+//! no other connection and no clock; the loop carries out what they say.
+
+use std::time::Duration;
+
+use super::connection::{Connection, Input, Pause, Stage};
+use crate::config::Limits;
+use crate::config::limits::{LEAVING, PROGRESS_BYTES_PER_SECOND_MIN, PROGRESS_GRACE};
+use crate::service::Backlog;
+use crate::turn::{Fate, Moment};
+
+/// How things stand on the other side of a connection: what it is owed, what its service asked
+/// for, what its endpoint allows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Standing {
+    pub(super) fate: Fate,
+    /// Whether its service takes no input for now.
+    pub(super) is_held: bool,
+    /// Bytes that were said to it and have not left.
+    pub(super) owed: usize,
+    pub(super) backlog: Backlog,
+    /// How long it may be silent.
+    pub(super) idle: Option<Duration>,
+}
+
+impl Standing {
+    pub(super) fn is_open(&self) -> bool {
+        self.fate == Fate::Open
+    }
+
+    /// Whether it is owed so much that it has to catch up in time. Not one that is leaving, which
+    /// has a deadline already.
+    pub(super) fn is_behind(&self, limits: &Limits) -> bool {
+        self.is_open() && self.backlog == Backlog::Disconnect && self.owed > limits.chat_soft
+    }
+
+    /// Whether it is owed more than anybody is kept for.
+    pub(super) fn is_too_slow(&self, limits: &Limits) -> bool {
+        self.is_open() && self.backlog == Backlog::Disconnect && self.owed > limits.chat_hard
+    }
+}
+
+/// What the reading half does next.
+#[inline]
+pub(super) fn next_input<S>(conn: &Connection<S>, standing: &Standing, limits: &Limits) -> Input {
+    let more = conn.incoming.may_have_more() || conn.unserved || conn.incoming.has_ended();
+    // Paused at one limit, read again at a lower one: or a connection near the limit would be
+    // paused and resumed with every write.
+    let was_paused = conn.input == Input::Paused(Pause::Owed);
+    let owes = standing.owed >= limits.out_pause || was_paused && standing.owed > limits.out_resume;
+    match () {
+        () if conn.input == Input::Ended => Input::Ended,
+        () if !standing.is_open() => Input::Paused(Pause::Leaving),
+        () if standing.is_held => Input::Paused(Pause::Held),
+        () if standing.backlog == Backlog::Pause && owes => Input::Paused(Pause::Owed),
+        // No edge will come for what is already there: the queue is the wake-up.
+        () if more => Input::Queued,
+        () => Input::Waiting,
+    }
+}
+
+/// Whether less being owed can change what the reading half does, or until when the connection is
+/// waited for. If not, nothing is to be decided after a write that left nothing behind, which is
+/// nearly every one.
+#[inline]
+pub(super) fn depends_on_sending<S>(conn: &Connection<S>) -> bool {
+    conn.behind || conn.input == Input::Paused(Pause::Owed)
+}
+
+/// What has just happened to a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum After {
+    /// It was read, or its service had its turn.
+    Turn,
+    /// Its socket took some of what it is owed.
+    Sent,
+    /// Its socket took nothing.
+    Stalled,
+}
+
+/// Until when a connection is waited for, and since when a frame of it has been incomplete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Deadline {
+    /// `NEVER`: for as long as it likes.
+    pub(super) due: Moment,
+    /// In seconds of the loop's clock; 0: no frame is incomplete.
+    pub(super) begun: u32,
+}
+
+/// Until when an open connection is waited for, which was `due` until now.
+///
+/// Sending must not renew the deadline on silence, or a peer that only reads would never be idle;
+/// and a socket that takes nothing must not renew the deadline on progress of one that leaves.
+#[inline]
+pub(super) fn deadline<S>(
+    conn: &Connection<S>,
+    standing: &Standing,
+    limits: &Limits,
+    now: Moment,
+    due: Moment,
+    after: After,
+) -> Deadline {
+    let begun = match conn.stage {
+        Stage::Open { begun } => begun,
+        _ => 0,
+    };
+    if !standing.is_open() {
+        let is_late = after == After::Stalled && due != Moment::NEVER;
+        let due = if is_late { due } else { now.after(LEAVING) };
+        return Deadline { due, begun };
+    }
+    if conn.behind {
+        // Counts from when it fell behind, not from its last sign of life.
+        let soft = limits.chat_soft_time;
+        let due = if due.is_within(now, soft) {
+            due
+        } else {
+            now.after(soft)
+        };
+        return Deadline { due, begun };
+    }
+    if after != After::Turn {
+        return Deadline { due, begun };
+    }
+    let in_frame = conn.carry.is_some() && !conn.unserved;
+    if in_frame && begun != 0 {
+        // An absolute deadline: bytes that come one by one do not renew it.
+        return Deadline { due, begun };
+    }
+    if in_frame {
+        return Deadline {
+            due: now.after(PROGRESS_GRACE),
+            begun: now.as_secs().max(1),
+        };
+    }
+    // While its service is busy with it, or it is owed an answer after the end of its input, a peer
+    // has nothing to say: its silence is patience.
+    let is_silent_by_right = standing.is_held || conn.input == Input::Ended;
+    let idle = standing.idle.filter(|_| !is_silent_by_right);
+    Deadline {
+        due: idle.map_or(Moment::NEVER, |idle| now.after(idle)),
+        begun: 0,
+    }
+}
+
+/// When a frame that began then, in seconds of the loop's clock, and has so many bytes by now, must
+/// have ended.
+pub(super) fn frame_ends(begun: u32, bytes: usize) -> Moment {
+    let seconds = u64::from(begun) + bytes as u64 / PROGRESS_BYTES_PER_SECOND_MIN;
+    let begun = Moment::START.after(Duration::from_secs(seconds));
+    begun.after(PROGRESS_GRACE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reactor::incoming::Incoming;
+    use crate::service::Peer;
+    use crate::turn::Closed;
+
+    const NOW: Moment = Moment::from_nanos(1_000_000_000_000);
+    const IDLE: Duration = Duration::from_secs(60);
+    const LEAVES: Fate = Fate::Leaving {
+        why: Closed::Done,
+        linger: false,
+    };
+
+    const INPUTS: [Input; 6] = [
+        Input::Waiting,
+        Input::Queued,
+        Input::Paused(Pause::Owed),
+        Input::Paused(Pause::Held),
+        Input::Paused(Pause::Leaving),
+        Input::Ended,
+    ];
+    const INCOMING: [Incoming; 6] = [
+        Incoming::Nothing,
+        Incoming::Perhaps,
+        Incoming::Beyond,
+        Incoming::Last,
+        Incoming::End,
+        Incoming::Gone,
+    ];
+
+    fn idle() -> (Connection<()>, Standing) {
+        let mut conn = Connection::new((), 1, Peer::Unknown, 0);
+        conn.incoming = Incoming::Nothing;
+        let standing = Standing {
+            fate: Fate::Open,
+            is_held: false,
+            owed: 0,
+            backlog: Backlog::Pause,
+            idle: Some(IDLE),
+        };
+        (conn, standing)
+    }
+
+    /// All states of a connection and its lane in which the reading half can be.
+    fn for_all(mut see: impl FnMut(&mut Connection<()>, &Standing, &Limits)) -> usize {
+        let limits = Limits::default();
+        let amounts = [
+            0,
+            limits.out_resume,
+            limits.out_resume + 1,
+            limits.out_pause,
+            limits.chat_soft + 1,
+            limits.chat_hard + 1,
+        ];
+        let yes_no = [false, true];
+        let (mut conn, mut standing) = idle();
+        let mut seen = 0;
+        for (input, incoming, owed) in product(INPUTS, INCOMING, amounts) {
+            (conn.incoming, standing.owed) = (incoming, owed);
+            for (unserved, has_carry, behind) in product(yes_no, yes_no, yes_no) {
+                (conn.unserved, conn.behind) = (unserved, behind);
+                conn.carry = has_carry.then(Box::default);
+                for (begun, is_held, idle) in product([0, 990], yes_no, [None, Some(IDLE)]) {
+                    conn.stage = Stage::Open { begun };
+                    (standing.is_held, standing.idle) = (is_held, idle);
+                    for fate in [Fate::Open, LEAVES] {
+                        for backlog in [Backlog::Pause, Backlog::Disconnect] {
+                            (standing.fate, standing.backlog) = (fate, backlog);
+                            conn.input = input;
+                            see(&mut conn, &standing, &limits);
+                            seen += 1;
+                        }
+                    }
+                }
+            }
+        }
+        seen
+    }
+
+    fn product<A: Copy, B: Copy, C: Copy>(
+        a: impl IntoIterator<Item = A>,
+        b: impl IntoIterator<Item = B> + Clone,
+        c: impl IntoIterator<Item = C> + Clone,
+    ) -> impl Iterator<Item = (A, B, C)> {
+        a.into_iter().flat_map(move |a| {
+            let c = c.clone();
+            let pairs = b.clone().into_iter();
+            pairs.flat_map(move |b| c.clone().into_iter().map(move |c| (a, b, c)))
+        })
+    }
+
+    fn dues() -> [Moment; 4] {
+        let in_seconds = |seconds| NOW.after(Duration::from_secs(seconds));
+        [Moment::NEVER, NOW, in_seconds(7), in_seconds(100_000)]
+    }
+
+    #[test]
+    fn what_the_reading_half_does_next_has_a_reason_in_every_state() {
+        let seen = for_all(|conn, standing, limits| {
+            let next = next_input(conn, standing, limits);
+            let more = !matches!(conn.incoming, Incoming::Nothing) || conn.unserved;
+            let pauses = standing.backlog == Backlog::Pause;
+            let was_paused = conn.input == Input::Paused(Pause::Owed);
+            let free = conn.input != Input::Ended && standing.is_open() && !standing.is_held;
+            let right = match next {
+                Input::Ended => conn.input == Input::Ended,
+                Input::Paused(Pause::Leaving) => conn.input != Input::Ended && !standing.is_open(),
+                Input::Paused(Pause::Held) => standing.is_open() && standing.is_held,
+                Input::Paused(Pause::Owed) => {
+                    let limit = if was_paused {
+                        limits.out_resume + 1
+                    } else {
+                        limits.out_pause
+                    };
+                    free && pauses && standing.owed >= limit
+                }
+                Input::Queued => free && more && !(pauses && standing.owed >= limits.out_pause),
+                Input::Waiting => free && !more && !(pauses && standing.owed >= limits.out_pause),
+            };
+            assert!(right, "{next:?}: {conn:?} {standing:?}");
+        });
+        assert_eq!(seen, 6 * 6 * 6 * 8 * 8 * 4, "all of them");
+    }
+
+    #[test]
+    fn what_was_decided_stays_so_until_something_happens() {
+        for_all(|conn, standing, limits| {
+            conn.input = next_input(conn, standing, limits);
+            assert_eq!(
+                next_input(conn, standing, limits),
+                conn.input,
+                "{conn:?} {standing:?}"
+            );
+        });
+    }
+
+    /// The situations by name: what was due, what happened, and what is due then, in seconds from now.
+    #[test]
+    fn a_deadline_fits_what_the_connection_is_in_the_middle_of() {
+        type Change = fn(&mut Connection<()>, &mut Standing);
+        let (idle_s, grace) = (IDLE.as_secs(), PROGRESS_GRACE.as_secs());
+        let (leaving, soft) = (
+            LEAVING.as_secs(),
+            Limits::default().chat_soft_time.as_secs(),
+        );
+        let quiet: Change = |_, _| {};
+        let no_limit: Change = |_, standing| standing.idle = None;
+        let held: Change = |_, standing| standing.is_held = true;
+        let ended: Change = |conn, _| conn.input = Input::Ended;
+        let begins: Change = |conn, _| conn.carry = Some(Box::default());
+        let goes_on: Change = |conn, _| {
+            conn.carry = Some(Box::default());
+            conn.stage = Stage::Open { begun: 990 };
+        };
+        let ends: Change = |conn, _| conn.stage = Stage::Open { begun: 990 };
+        let unserved: Change = |conn, _| {
+            conn.carry = Some(Box::default());
+            conn.unserved = true;
+        };
+        let behind: Change = |conn, _| conn.behind = true;
+        let leaves: Change = |_, standing| standing.fate = LEAVES;
+        let never = None;
+        let table = [
+            (
+                "heard: its silence begins anew",
+                quiet,
+                Some(7),
+                After::Turn,
+                Some(idle_s),
+                0,
+            ),
+            (
+                "only sent to: it is as silent as before",
+                quiet,
+                Some(7),
+                After::Sent,
+                Some(7),
+                0,
+            ),
+            (
+                "a full socket says nothing of it",
+                quiet,
+                Some(7),
+                After::Stalled,
+                Some(7),
+                0,
+            ),
+            ("no idle timeout", no_limit, never, After::Turn, never, 0),
+            (
+                "held: its silence is patience",
+                held,
+                Some(7),
+                After::Turn,
+                never,
+                0,
+            ),
+            (
+                "an answer is due after its end",
+                ended,
+                Some(7),
+                After::Turn,
+                never,
+                0,
+            ),
+            (
+                "a frame begins",
+                begins,
+                Some(7),
+                After::Turn,
+                Some(grace),
+                1000,
+            ),
+            (
+                "more of a frame, not its end",
+                goes_on,
+                Some(7),
+                After::Turn,
+                Some(7),
+                990,
+            ),
+            (
+                "a frame is sent to",
+                goes_on,
+                Some(7),
+                After::Sent,
+                Some(7),
+                990,
+            ),
+            ("a frame ends", ends, Some(7), After::Turn, Some(idle_s), 0),
+            (
+                "bytes that we did not look at are no frame",
+                unserved,
+                Some(7),
+                After::Turn,
+                Some(idle_s),
+                0,
+            ),
+            (
+                "falls behind",
+                behind,
+                Some(3600),
+                After::Sent,
+                Some(soft),
+                0,
+            ),
+            (
+                "falls behind, with no deadline",
+                behind,
+                never,
+                After::Stalled,
+                Some(soft),
+                0,
+            ),
+            (
+                "stays behind, and speaks",
+                behind,
+                Some(7),
+                After::Turn,
+                Some(7),
+                0,
+            ),
+            ("leaves", leaves, Some(3600), After::Turn, Some(leaving), 0),
+            (
+                "leaves, and takes some",
+                leaves,
+                Some(7),
+                After::Sent,
+                Some(leaving),
+                0,
+            ),
+            (
+                "leaves, and takes nothing",
+                leaves,
+                Some(7),
+                After::Stalled,
+                Some(7),
+                0,
+            ),
+            (
+                "leaves, with no deadline",
+                leaves,
+                never,
+                After::Stalled,
+                Some(leaving),
+                0,
+            ),
+        ];
+        let at = |seconds: Option<u64>| {
+            seconds.map_or(Moment::NEVER, |s| NOW.after(Duration::from_secs(s)))
+        };
+        for (what, change, was, after, then, begun) in table {
+            let (mut conn, mut standing) = idle();
+            change(&mut conn, &mut standing);
+            let got = deadline(&conn, &standing, &Limits::default(), NOW, at(was), after);
+            assert_eq!(
+                got,
+                Deadline {
+                    due: at(then),
+                    begun
+                },
+                "{what}"
+            );
+        }
+    }
+
+    #[test]
+    fn in_every_state_a_deadline_is_set_where_there_must_be_one_and_renewed_only_by_the_peer() {
+        for_all(|conn, standing, limits| {
+            for (was, after) in dues().into_iter().flat_map(|due| {
+                [After::Turn, After::Sent, After::Stalled].map(|after| (due, after))
+            }) {
+                let then = deadline(conn, standing, limits, NOW, was, after);
+                let what = || format!("{was:?} {after:?} {conn:?} {standing:?} {then:?}");
+                if !standing.is_open() || conn.behind {
+                    assert!(then.due < Moment::NEVER, "{}", what());
+                } else if after != After::Turn {
+                    assert_eq!(then.due, was, "{}", what());
+                }
+                if after == After::Stalled && was <= NOW.after(limits.chat_soft_time) {
+                    assert!(then.due <= was, "{}", what());
+                }
+                let in_frame = conn.carry.is_some() && !conn.unserved;
+                if standing.is_open() && !conn.behind && after == After::Turn {
+                    assert_eq!(then.begun != 0, in_frame, "{}", what());
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn what_does_not_depend_on_sending_is_the_same_after_it() {
+        let mut skipped = 0;
+        for_all(|conn, standing, limits| {
+            // As it was settled before the write, with whatever it was owed then.
+            conn.input = next_input(conn, standing, limits);
+            if depends_on_sending(conn) || !standing.is_open() {
+                return;
+            }
+            let sent = Standing {
+                owed: 0,
+                ..*standing
+            };
+            for due in dues() {
+                for after in [After::Sent, After::Stalled] {
+                    let then = deadline(conn, &sent, limits, NOW, due, after);
+                    let Stage::Open { begun } = conn.stage else {
+                        unreachable!("all of them are open")
+                    };
+                    assert_eq!(then, Deadline { due, begun });
+                }
+            }
+            assert_eq!(next_input(conn, &sent, limits), conn.input);
+            assert!(!sent.is_behind(limits) && !sent.is_too_slow(limits));
+            skipped += 1;
+        });
+        assert!(skipped > 10_000, "{skipped}");
+    }
+
+    #[test]
+    fn a_frame_has_a_second_more_for_each_kibibyte() {
+        let at = |seconds| Moment::START.after(Duration::from_secs(seconds));
+        assert_eq!(frame_ends(5, 0), at(35));
+        assert_eq!(frame_ends(5, 10 * 1024), at(45));
+        assert!(frame_ends(u32::MAX, usize::MAX) > at(u64::from(u32::MAX)));
+    }
+}
