@@ -470,8 +470,8 @@ mod tests {
             "`chat` is not served over udp (it is over: tcp, unix, fd)",
         ),
         (
-            "time+tcp://127.0.0.1:1",
-            "`time` is not served over tcp (it is over: udp, fd)",
+            "sntp+tcp://127.0.0.1:1",
+            "`sntp` is not served over tcp (it is over: udp, fd)",
         ),
         ("echo+://127.0.0.1:1", "there is no transport ``"),
         ("echo://", "the address is missing; write HOST:PORT"),
@@ -541,7 +541,7 @@ mod tests {
             "datagrams have no connection",
         ),
         (
-            "time+fd://3?max-connections=5",
+            "sntp+fd://3?max-connections=5",
             "datagrams have no connection",
         ),
         (

@@ -1,8 +1,22 @@
 use std::sync::LazyLock;
 
-use super::{DatagramTurn, Datagrams, Peer, Service};
+use super::{DatagramTurn, Datagrams, NoOptions, OverDatagrams, OverStreams, Peer, Row, Service};
 use crate::buf::ReadBuf;
+use crate::config::Transport;
 use crate::turn::{Fault, Turn};
+
+/// Its row in the table.
+pub(super) const ROW: Row = Row {
+    name: "chargen",
+    summary: "characters without end (RFC 864)",
+    usual: Transport::Tcp,
+    stream: Some(&OverStreams {
+        build: |_: &NoOptions, setting| Box::new(Chargen::new(setting.is_open)),
+    }),
+    datagrams: Some(&OverDatagrams {
+        build: |_: &NoOptions, setting| Box::new(Chargen::new(setting.is_open)),
+    }),
+};
 
 /// The printing characters of ASCII, from the space to the tilde.
 const RING: usize = 95;
@@ -43,17 +57,17 @@ const DATAGRAM_OPEN_BYTES_MAX: usize = 64;
 /// them as the RFC asks. The numbers are spread evenly and begin anew with each server; nothing
 /// depends on them that somebody could want to guess.
 #[derive(Debug)]
-pub struct Chargen {
-    off_loopback: bool,
+struct Chargen {
+    /// Whether more than this machine may ask.
+    is_open: bool,
     /// Of the generator of lengths; never 0.
     random: u64,
 }
 
 impl Chargen {
-    /// `off_loopback` if more than this machine may ask.
-    pub fn new(off_loopback: bool) -> Chargen {
+    fn new(is_open: bool) -> Chargen {
         Chargen {
-            off_loopback,
+            is_open,
             random: 0x2545_f491_4f6c_dd1d,
         }
     }
@@ -94,7 +108,7 @@ impl Service for Chargen {
 
 impl Datagrams for Chargen {
     fn datagram(&mut self, t: &mut DatagramTurn<'_>, bytes: &[u8]) {
-        let max = if self.off_loopback {
+        let max = if self.is_open {
             bytes
                 .len()
                 .clamp(DATAGRAM_OPEN_BYTES_MAX, DATAGRAM_BYTES_MAX)

@@ -3,10 +3,26 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use super::{DatagramTurn, Datagrams, Manner, Peer, Service};
+use super::{
+    DatagramTurn, Datagrams, Manner, NoOptions, OverDatagrams, OverStreams, Peer, Row, Service,
+};
 use crate::buf::ReadBuf;
+use crate::config::Transport;
 use crate::turn::{Fault, Turn};
 use crate::wire::strftime;
+
+/// Its row in the table.
+pub(super) const ROW: Row = Row {
+    name: "daytime",
+    summary: "the local time as one line (RFC 867)",
+    usual: Transport::Tcp,
+    stream: Some(&OverStreams {
+        build: |_: &NoOptions, setting| Box::new(Daytime::new(setting.zone.clone())),
+    }),
+    datagrams: Some(&OverDatagrams {
+        build: |_: &NoOptions, setting| Box::new(Daytime::new(setting.zone.clone())),
+    }),
+};
 
 /// The form that RFC 867 shows, `Tuesday, February 22, 1982 17:37:43-PST`, with the offset for the
 /// name of the zone: three letters mean several zones, and some zones have no letters.
@@ -18,15 +34,14 @@ const FORMAT: &[u8] = b"%A, %B %-d, %Y %H:%M:%S%z\r\n";
 /// 45 bytes, so a datagram with a forged source gains nothing (fault E5). While the clock is beyond
 /// the year 9999 there is no answer.
 #[derive(Debug)]
-pub struct Daytime {
+struct Daytime {
     zone: TimeZone,
     /// The answer in the making; kept, so that no answer allocates.
     line: Vec<u8>,
 }
 
 impl Daytime {
-    /// In this zone.
-    pub fn new(zone: TimeZone) -> Daytime {
+    fn new(zone: TimeZone) -> Daytime {
         Daytime {
             zone,
             line: Vec::new(),

@@ -23,10 +23,8 @@ mod time;
 mod time868;
 pub mod upper;
 
-pub use chargen::Chargen;
 pub use chat::Chat;
 pub use command::Command;
-pub use daytime::Daytime;
 pub use discard::Discard;
 pub use echo::Echo;
 pub use greeting::Greeting;
@@ -37,10 +35,8 @@ pub use row::{
 };
 pub use sessions::Sessions;
 pub use settling::Settling;
-pub use sntp::Sntp;
 pub use table::SERVICES;
-pub use time::{TIME_GROWTH_BYTES_MAX, Time, TimeOnce};
-pub use time868::Time868;
+pub use time::{TIME_GROWTH_BYTES_MAX, Time};
 pub use upper::Upper;
 
 use std::fmt::Debug;

@@ -1,5 +1,49 @@
-use super::{DatagramTurn, Datagrams};
+use serde::{Deserialize, Serialize};
+
+use super::{Checked, DatagramTurn, Datagrams, OverDatagrams, Row};
+use crate::config::{Transport, Trouble};
 use crate::wire::{Decode, Ntp, NtpPacket, NtpTime};
+
+/// Its row in the table.
+pub(super) const ROW: Row = Row {
+    name: "sntp",
+    summary: "the time for NTP clients (RFC 5905)",
+    usual: Transport::Udp,
+    stream: None,
+    datagrams: Some(&OverDatagrams {
+        build: |options: &Options, _| Box::new(Sntp::new(options)),
+    }),
+};
+
+/// Options of `sntp`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct Options {
+    /// How many servers away the reference clock is, 1 to 15. A clock that nothing corrects is a
+    /// bad one: clients prefer any server with less than 10.
+    stratum: u16,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { stratum: 10 }
+    }
+}
+
+impl Checked for Options {
+    fn check(&self) -> Result<(), Trouble> {
+        if (1..=15).contains(&self.stratum) {
+            return Ok(());
+        }
+        Err(Trouble::with(
+            "stratum",
+            format!(
+                "{} is not from 1 (a reference clock) to 15 (16 means that it cannot be trusted)",
+                self.stratum
+            ),
+        ))
+    }
+}
 
 /// The port of NTP, from which servers ask as well: ntpd does.
 const NTP_PORT: u16 = 123;
@@ -25,14 +69,15 @@ const LOCAL_CLOCK: [u8; 4] = *b"LOCL";
 /// The time the request came and the time the answer leaves are the same, since the clock is read
 /// once a turn; what lies between is below a millisecond unless the loop is busy.
 #[derive(Debug)]
-pub struct Sntp {
+struct Sntp {
     stratum: u8,
 }
 
 impl Sntp {
-    /// At this stratum, 1 to 15.
-    pub fn new(stratum: u8) -> Sntp {
-        Sntp { stratum }
+    fn new(options: &Options) -> Sntp {
+        Sntp {
+            stratum: u8::try_from(options.stratum).expect("it was checked to be 15 at most"),
+        }
     }
 }
 
@@ -107,7 +152,7 @@ mod tests {
         let mut out = b"left over".to_vec();
         let from = "127.0.0.1:5000".parse().unwrap();
         let mut turn = DatagramTurn::new(Moment::START, wall, from, &mut out);
-        Sntp::new(10).datagram(&mut turn, asked);
+        Sntp::new(&Options::default()).datagram(&mut turn, asked);
         turn.into_answer().map(<[u8]>::to_vec)
     }
 
@@ -168,6 +213,13 @@ mod tests {
     }
 
     #[test]
+    fn u7_a_stratum_that_clients_would_not_take_is_refused() {
+        for (stratum, is_right) in [(0, false), (1, true), (15, true), (16, false), (266, false)] {
+            assert_eq!(Options { stratum }.check().is_ok(), is_right, "{stratum}");
+        }
+    }
+
+    #[test]
     fn u7_after_2036_the_answer_is_of_the_next_era() {
         let wall = UNIX_EPOCH + Duration::new(2_085_978_496, 500_000_000);
         let told = answer_at(wall, &encoded(&request(4, 3))).unwrap();
@@ -178,7 +230,7 @@ mod tests {
 
     #[test]
     fn u7_fault_e8_port_123_may_ask_and_no_other_below_1024() {
-        let sntp = Sntp::new(10);
+        let sntp = Sntp::new(&Options::default());
         assert!(
             (0..1024)
                 .filter(|&port| sntp.may_answer_port(port))

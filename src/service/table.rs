@@ -1,8 +1,8 @@
 use super::row::Row;
-use super::{chat, command, discard, echo, greeting, time, upper};
+use super::{chargen, chat, command, daytime, discard, echo, greeting, sntp, time, time868, upper};
 
 /// Every service, in the order in which messages and help list them.
-pub static SERVICES: [&Row; 7] = [
+pub static SERVICES: [&Row; 11] = [
     &echo::ROW,
     &discard::ROW,
     &upper::ROW,
@@ -10,6 +10,10 @@ pub static SERVICES: [&Row; 7] = [
     &chat::ROW,
     &command::ROW,
     &time::ROW,
+    &daytime::ROW,
+    &time868::ROW,
+    &chargen::ROW,
+    &sntp::ROW,
 ];
 
 #[cfg(test)]

@@ -2,11 +2,14 @@ use std::time::SystemTime;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
 
 use super::settling::Settling;
-use super::{DatagramTurn, Datagrams, Manner, NoOptions, OverDatagrams, Row, Service};
+use super::{
+    Checked, DatagramTurn, Datagrams, Manner, NoOptions, OverDatagrams, OverStreams, Row, Service,
+};
 use crate::buf::ReadBuf;
-use crate::config::{self, Transport};
+use crate::config::{Settle, Transport};
 use crate::turn::{Closed, Fault, Turn};
 use crate::wire::{Burst, STRFTIME_BYTES_MAX, StrftimeError, strftime};
 
@@ -23,11 +26,25 @@ pub(super) const ROW: Row = Row {
     name: "time",
     summary: "formats the local time",
     usual: Transport::Udp,
-    stream: None,
+    stream: Some(&OverStreams {
+        build: |options: &Options, setting| {
+            Box::new(TimeOnce::new(setting.zone.clone(), options.settle))
+        },
+    }),
     datagrams: Some(&OverDatagrams {
         build: |_: &NoOptions, setting| Box::new(Time::new(setting.zone.clone(), setting.is_open)),
     }),
 };
+
+/// Options of `time` over a stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct Options {
+    /// When a burst is over.
+    settle: Settle,
+}
+
+impl Checked for Options {}
 
 /// Writes the time in a format, or says why not.
 #[derive(Debug)]
@@ -120,14 +137,13 @@ impl Datagrams for Time {
 /// nothing. An answer has at most [`STRFTIME_BYTES_MAX`] bytes and its newline, off loopback too: the
 /// sender's address was proved by the connection.
 #[derive(Debug)]
-pub struct TimeOnce {
+struct TimeOnce {
     clock: Clock,
     settling: Settling,
 }
 
 impl TimeOnce {
-    /// In this zone; a burst is over when it has settled.
-    pub fn new(zone: TimeZone, settle: config::Settle) -> TimeOnce {
+    fn new(zone: TimeZone, settle: Settle) -> TimeOnce {
         TimeOnce {
             clock: Clock::new(zone),
             settling: Settling::new(settle),
@@ -281,14 +297,14 @@ mod tests {
         }
     }
 
-    fn stage(settle: config::Settle) -> Stage<TimeOnce> {
+    fn stage(settle: Settle) -> Stage<TimeOnce> {
         let mut stage = Stage::new(TimeOnce::new(TimeZone::UTC, settle));
         stage.set_wall(UNIX_EPOCH + WALL);
         stage
     }
 
     fn twenty() -> Stage<TimeOnce> {
-        stage(config::Settle::After(20 * MS))
+        stage(Settle::After(20 * MS))
     }
 
     #[test]
@@ -301,7 +317,7 @@ mod tests {
             (b"\r\n", b"2024-02-29 02/29/24\r\n"),
             (b"%Y\xff\n", b"onepoll: the format is not UTF-8\n"),
         ] {
-            let mut stage = stage(config::Settle::Never);
+            let mut stage = stage(Settle::Never);
             let client = stage.enters();
             stage.says(client, asked);
             assert_eq!(stage.hears(client), told, "{}", asked.escape_ascii());
@@ -326,7 +342,7 @@ mod tests {
 
     #[test]
     fn t10_a_half_close_ends_the_format() {
-        let mut stage = stage(config::Settle::Never);
+        let mut stage = stage(Settle::Never);
         let client = stage.enters();
         stage.says(client, b"%H:%M");
         stage.waits(1_000_000 * MS);

@@ -1,7 +1,23 @@
-use super::{DatagramTurn, Datagrams, Manner, Peer, Service};
+use super::{
+    DatagramTurn, Datagrams, Manner, NoOptions, OverDatagrams, OverStreams, Peer, Row, Service,
+};
 use crate::buf::ReadBuf;
+use crate::config::Transport;
 use crate::turn::{Fault, Turn};
 use crate::wire::Since1900;
+
+/// Its row in the table.
+pub(super) const ROW: Row = Row {
+    name: "time868",
+    summary: "the seconds since 1900, 32 bits (RFC 868)",
+    usual: Transport::Tcp,
+    stream: Some(&OverStreams {
+        build: |_: &NoOptions, _| Box::new(Time868),
+    }),
+    datagrams: Some(&OverDatagrams {
+        build: |_: &NoOptions, _| Box::new(Time868),
+    }),
+};
 
 /// The time as 4 bytes, whatever the client sends (T8, U6; RFC 868).
 ///
@@ -9,7 +25,7 @@ use crate::wire::Since1900;
 /// count from 0 again, as [`Since1900`] says. Over TCP they are sent at connect, then the server
 /// closes. Input is discarded.
 #[derive(Debug)]
-pub struct Time868;
+struct Time868;
 
 impl Service for Time868 {
     fn open(&mut self, t: &mut Turn<'_>, _peer: &Peer) {

@@ -8,11 +8,13 @@ The binary is `$ONEPOLL_BIN`, else the one that `cargo build` leaves in `target/
 root (forging a source, being another user) is skipped without it, and IPv6 where there is none.
 """
 
+import calendar
 import contextlib
 import errno
 import functools
 import hashlib
 import json
+import locale
 import os
 import re
 import resource
@@ -40,10 +42,18 @@ BINARY = os.environ.get("ONEPOLL_BIN") or os.path.join(ROOT, "target", "debug", 
 GAUGES = ("connections", "timers", "children", "children_waiting", "ready", "owed")
 """Counters of what there is now: all zero when nobody is there."""
 
+USUALLY_UDP = ("time", "sntp")
+"""The services whose URL without a transport means UDP."""
+
 LISTENING = re.compile(
     r"^onepoll: listening on "
-    r"(?P<service>[a-z]+)(?:\+(?P<transport>[a-z]+))?://(?P<at>[^?]*)(?:\?(?P<options>.*))?$"
+    r"(?P<service>[a-z0-9]+)(?:\+(?P<transport>[a-z]+))?://(?P<at>[^?]*)(?:\?(?P<options>.*))?$"
 )
+
+
+RING = bytes(range(32, 127)) * 2
+CHARACTERS = b"".join(RING[first : first + 72] + b"\r\n" for first in range(95))
+"""RFC 864's pattern, until it begins again."""
 
 
 def raise_descriptor_limit():
@@ -154,7 +164,7 @@ class Server:
 
     def at(self, service, transport=None, nth=0):
         """The address of the nth endpoint of this service, by the start-up report."""
-        default = "udp" if service == "time" else "tcp"
+        default = "udp" if service in USUALLY_UDP else "tcp"
         wanted = (service, transport or default)
         matching = [
             found
@@ -502,6 +512,29 @@ class Case(unittest.TestCase):
         self.addCleanup(peer.close)
         return peer
 
+    def needs(self, *programs):
+        """Skips the test where one of these is missing, unless none may be skipped."""
+        missing = [name for name in programs if not shutil.which(name)]
+        if missing and os.environ.get("ONEPOLL_TEST_REQUIRE_ALL") == "1":
+            self.fail("missing: %s" % ", ".join(missing))
+        if missing:
+            self.skipTest("missing: %s" % ", ".join(missing))
+
+    def judged(self, *command):
+        """What another's program prints about the server, once it has ended well."""
+        self.needs(command[0])
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=2 * DEADLINE,
+            text=True,
+            env={**os.environ, "LC_ALL": "C", "TZ": "UTC0"},
+        )
+        self.assertEqual(done.returncode, 0, "%s: %s" % (" ".join(command), done.stdout))
+        return done.stdout
+
     def directory(self):
         path = tempfile.mkdtemp(prefix="onepoll-")
         self.addCleanup(shutil.rmtree, path, ignore_errors=True)
@@ -571,6 +604,52 @@ class Shared(Case):
         return self.dial(self.addresses[name, place], **how)
 
 
+class Clocked(Shared):
+    """Tests of what tells the local time: the server's zone is CPython's, and an odd one."""
+
+    zone = "America/St_Johns"  # half an hour off, and with a summer time
+
+    @classmethod
+    def setUpClass(cls):
+        cls.env = {"TZ": cls.zone, "LC_ALL": "C"}
+        super().setUpClass()
+        cls.addClassCleanup(locale.setlocale, locale.LC_ALL, locale.setlocale(locale.LC_ALL))
+        locale.setlocale(locale.LC_ALL, "C")
+        before = os.environ.get("TZ")
+
+        def restore():
+            os.environ.pop("TZ", None)
+            if before is not None:
+                os.environ["TZ"] = before
+            time.tzset()
+
+        cls.addClassCleanup(restore)
+        os.environ["TZ"] = cls.zone
+        time.tzset()
+
+    def prints(self, ask, form):
+        """What `ask()` returns is what CPython prints, before or after it was asked."""
+        for _ in range(5):
+            # The second may turn in between, once.
+            before = time.strftime(form)
+            answer = ask()
+            after = time.strftime(form)
+            if answer in (before.encode(), after.encode()):
+                return
+        self.fail("%r: heard %s, CPython prints %r" % (form, shown(answer), after))
+
+    def counts(self, ask):
+        """What `ask()` returns is the Unix time in seconds, of before, after, or between."""
+        before = int(time.time())
+        answer = ask()
+        self.assertIn(answer, range(before, int(time.time()) + 1))
+
+
+def dated(line):
+    """A line of `date` or `rdate` as Unix time; the zone is UTC's, as `judged` has it."""
+    return calendar.timegm(time.strptime(line.strip(), "%a %b %d %H:%M:%S UTC %Y"))
+
+
 def everywhere(name):
     """Runs a test once per place of the endpoint called `name`; it gets a function that dials."""
 
@@ -598,8 +677,9 @@ def url(endpoint, place, directory, name):
         "udp4": "+udp://127.0.0.1:0",
         "udp6": "+udp://[::1]:0",
     }[place]
-    if service == "time":
-        where = where.replace("+udp", "")
+    if service in USUALLY_UDP:
+        where = where.replace("+udp://", "://") if "udp" in place else where.replace("://", "+tcp://")
+        where = where.replace("+unix+tcp", "+unix")
     if place == "dual":
         options = "&".join(filter(None, [options, "open=true"]))
     return service + where + ("?" + options if options else "")

@@ -1,18 +1,31 @@
-"""U1 and U2, and the faults of datagrams: over IPv4 and IPv6, one socket, no connection."""
+"""U1, U2, U5 to U8, and the faults of datagrams: over IPv4 and IPv6, one socket, no connection."""
 
 import contextlib
 import itertools
-import locale
+import json
 import os
+import re
 import select
 import socket
 import struct
 import time
 
-from harness import DEADLINE, SILENCE, Case, Shared, everywhere, ipv6_exists, main, shown
+from harness import (
+    CHARACTERS,
+    DEADLINE,
+    SILENCE,
+    Case,
+    Clocked,
+    Server,
+    dated,
+    everywhere,
+    ipv6_exists,
+    main,
+    shown,
+)
 
-ZONE = "America/St_Johns"  # half an hour off, and with a summer time
 LARGEST = 65507  # what a datagram over IPv4 can hold
+SECONDS_1900_TO_1970 = 2208988800
 
 
 class Sender:
@@ -53,44 +66,28 @@ class Sender:
         return self
 
 
-class Datagrams(Shared):
-    endpoints = {"echo": "echo", "upper": "upper", "time": "time"}
+class Datagrams(Clocked):
+    endpoints = {
+        "echo": "echo",
+        "upper": "upper",
+        "time": "time",
+        "daytime": "daytime",
+        "time868": "time868",
+        "sntp": "sntp",
+        "sntp-3": "sntp?stratum=3",
+        "chargen": "chargen",
+    }
     places = ("udp4", "udp6")
-    env = {"TZ": ZONE, "LC_ALL": "C"}
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.addClassCleanup(locale.setlocale, locale.LC_ALL, locale.setlocale(locale.LC_ALL))
-        locale.setlocale(locale.LC_ALL, "C")
-        before = os.environ.get("TZ")
-
-        def restore():
-            os.environ.pop("TZ", None)
-            if before is not None:
-                os.environ["TZ"] = before
-            time.tzset()
-
-        cls.addClassCleanup(restore)
-        os.environ["TZ"] = ZONE
-        time.tzset()
 
     def dial(self, address, **how):
         sender = Sender(address, **how)
         self.addCleanup(sender.close)
         return sender
 
-    def prints(self, sender, form, raw=None):
-        """The answer is what CPython prints, before or after it came."""
+    def formats(self, sender, form, raw=None):
+        """The answer is what CPython prints."""
         request = form.encode() if raw is None else raw
-        for _ in range(5):
-            # The second may turn in between, once.
-            before = time.strftime(form)
-            answer = sender.say(request).heard()
-            after = time.strftime(form)
-            if answer in (before.encode(), after.encode()):
-                return
-        self.fail("%r: heard %s, CPython prints %r" % (form, shown(answer), after))
+        self.prints(lambda: sender.say(request).heard(), form)
 
     # U1.
 
@@ -126,32 +123,32 @@ class Datagrams(Shared):
 
     @everywhere("time")
     def test_u2_an_empty_format_is_the_date_twice(self, dial):
-        self.prints(dial(), "%Y-%m-%d %x", raw=b"")
+        self.formats(dial(), "%Y-%m-%d %x", raw=b"")
 
     @everywhere("time")
     def test_u2_every_directive_is_cpythons(self, dial):
         sender = dial()
         for directive in "aAbBcCdDeFgGhHIjklmMnpPrRsStTuUVwWxXyYzZ%":
-            self.prints(sender, "%" + directive)
-        self.prints(sender, "%Y-%m-%d %H:%M:%S 你好 %A%%")
+            self.formats(sender, "%" + directive)
+        self.formats(sender, "%Y-%m-%d %H:%M:%S 你好 %A%%")
 
     @everywhere("time")
     def test_u2_flags_and_modifiers_are_cpythons(self, dial):
         sender = dial()
         for prefix, directive in itertools.product(("E", "O", "_", "-", "0", "^", "#"), "aBdHjpYZ"):
-            self.prints(sender, "%" + prefix + directive)
+            self.formats(sender, "%" + prefix + directive)
 
     @everywhere("time")
     def test_fault_e7_malformed_formats_are_text(self, dial):
         sender = dial()
         for form in ("%Q", "100%", "%E", "%", "no directive", "%%Y"):
-            self.prints(sender, form)
+            self.formats(sender, form)
 
     @everywhere("time")
     def test_fault_e7_what_is_no_text_does_no_harm(self, dial):
         for form in (b"\xff\xfe%Y", b"%Y\x00%Y", b"%#z%.2f", b"%" * 60000, b"\xf0\x9f", b"%\xe4"):
             dial().say(form)  # an error text or silence; never the end
-        self.prints(dial(), "%Y")
+        self.formats(dial(), "%Y")
 
     @everywhere("time")
     def test_fault_e6_widths_are_literal_text(self, dial):
@@ -167,7 +164,119 @@ class Datagrams(Shared):
             except AssertionError:
                 continue  # silence amplifies nothing
             self.assertLessEqual(len(answer), 512)
-        self.prints(dial(), "%Y")
+        self.formats(dial(), "%Y")
+
+    # U5 to U8.
+
+    @everywhere("daytime")
+    def test_u5_daytime_is_one_line_whatever_is_asked(self, dial):
+        sender = dial()
+        for request in (b"", b"%H", bytes(LARGEST)):
+            self.formats(sender, "%A, %B %-d, %Y %H:%M:%S%z\r\n", raw=request)
+
+    @everywhere("time868")
+    def test_u6_seconds_since_1900(self, dial):
+        sender = dial()
+        for request in (b"", b"%H", bytes(LARGEST)):
+            self.counts(lambda: since_1900(sender.say(request).heard()))
+
+    def test_u6_rdate_reads_it(self):
+        host, port = self.addresses["time868", "udp4"]
+        self.counts(lambda: dated(self.judged("rdate", "-p", "-u", "-o", str(port), host)))
+
+    @everywhere("sntp")
+    def test_u7_each_version_is_answered_in_its_own(self, dial):
+        sender = dial()
+        for version, poll in itertools.product((1, 2, 3, 4), (3, 6, 17)):
+            transmit = os.urandom(8)
+            request = ntp(version, 3, poll=poll, transmit=transmit)
+            before = time.time()
+            answer = sender.say(request).heard()
+            after = time.time()
+            self.assertEqual(len(answer), 48)
+            first, stratum, poll_back, precision = struct.unpack_from(">BBbb", answer)
+            self.assertEqual(first, version << 3 | 4, "no leap second, its version, a server")
+            self.assertEqual((stratum, answer[12:16]), (10, b"LOCL"))
+            self.assertEqual(poll_back, poll)
+            self.assertIn(precision, range(-30, -5))
+            delay, dispersion = struct.unpack_from(">II", answer, 4)
+            self.assertEqual(delay, 0)
+            self.assertIn(dispersion, range(1, 1 << 16), "below a second")
+            self.assertEqual(answer[24:32], transmit)
+            reference, receive, sent = (moment(answer[at : at + 8]) for at in (16, 32, 40))
+            # The clock is read once a turn, which may have begun before this request came.
+            self.assertLess(before - 1, receive)
+            self.assertLessEqual(receive, sent)
+            self.assertLessEqual(sent, after)
+            self.assertLess(reference, receive)
+
+    @everywhere("sntp-3")
+    def test_u7_the_stratum_is_what_was_said(self, dial):
+        self.assertEqual(dial().say(ntp(4, 3)).heard()[1], 3)
+
+    @everywhere("sntp")
+    def test_u7_extension_fields_and_authenticators_are_ignored(self, dial):
+        sender = dial()
+        for tail in (bytes(1), bytes(20), os.urandom(24), os.urandom(1000)):
+            transmit = os.urandom(8)
+            answer = sender.say(ntp(4, 3, transmit=transmit) + tail).heard()
+            self.assertEqual((len(answer), answer[24:32]), (48, transmit))
+
+    @everywhere("sntp")
+    def test_u7_what_is_no_request_is_not_answered(self, dial):
+        sender = dial()
+        for version in range(8):
+            for mode in range(8):
+                if mode != 3 or version not in (1, 2, 3, 4):
+                    sender.say(ntp(version, mode))
+        for size in (0, 1, 4, 47):
+            sender.say(ntp(4, 3)[:size])
+        # Datagrams of one sender keep their order on loopback: the first answer is to the last.
+        transmit = os.urandom(8)
+        answer = sender.say(ntp(4, 3, transmit=transmit)).heard()
+        self.assertEqual(answer[24:32], transmit)
+        sender.silence()
+        # An answer is no request: it could come from another server.
+        sender.say(answer).silence()
+
+    def test_u7_rdate_reads_it(self):
+        host, port = self.addresses["sntp", "udp4"]
+        self.counts(lambda: dated(self.judged("rdate", "-n", "-p", "-o", str(port), host)))
+
+    def test_u7_chronyd_measures_by_it(self):
+        host, port = self.addresses["sntp", "udp4"]
+        source = "server %s port %d iburst" % (host, port)
+        # -Q prints how wrong the clock is, and sets nothing.
+        said = self.judged("chronyd", "-u", "root", "-Q", "-t", "8", source)
+        wrong = re.search(r"System clock wrong by (-?[0-9.]+) seconds \(ignored\)", said)
+        self.assertTrue(wrong, said)
+        self.assertLess(abs(float(wrong[1])), 1, said)
+
+    def test_u7_ntpdig_measures_by_it(self):
+        self.needs("ntpdig", "unshare", "nsenter", "ip")
+        if os.geteuid():
+            self.skipTest("only root has a network of its own")
+        # It knows one port, 123; in a network of the server's own that is free.
+        alone = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
+        server = Server("sntp://127.0.0.1:123", through=alone)
+        self.addCleanup(server.kill)
+        net = "--net=/proc/%d/ns/net" % server.pid
+        said = self.judged("nsenter", net, "ntpdig", "-j", "-t", "5", "127.0.0.1")
+        told = json.loads(said)
+        self.assertEqual(told["stratum"], 10, said)
+        self.assertLess(abs(told["offset"]), 1, said)
+        server.stop()
+
+    @everywhere("chargen")
+    def test_u8_the_pattern_in_lengths_from_0_to_512(self, dial):
+        sender = dial()
+        lengths = set()
+        for _ in range(200):
+            answer = sender.say(b"whatever").heard()
+            self.assertTrue(CHARACTERS.startswith(answer), answer)
+            lengths.add(len(answer))
+        self.assertLessEqual(max(lengths), 512)
+        self.assertGreater(len(lengths), 50, "random lengths, so most differ")
 
     # The faults.
 
@@ -223,6 +332,26 @@ class Datagrams(Shared):
         sender.say(b"loop").silence()
         self.assertEqual(self.server.counters()["datagrams_unanswerable"], before + 1)
 
+    def test_fault_e8_port_123_is_answered_by_sntp_alone(self):
+        for name, request in (("sntp", ntp(4, 3)), ("time868", b""), ("daytime", b"")):
+            for port in (123, 37):
+                try:
+                    source = ("127.0.0.2", port)
+                    sender = self.dial(self.addresses[name, "udp4"], source=source)
+                except PermissionError:
+                    self.skipTest("only root has port 123; the rule's own test does not need it")
+                before = self.server.counters()["datagrams_unanswerable"]
+                sender.say(request)
+                if (name, port) == ("sntp", 123):
+                    self.assertEqual(len(sender.heard()), 48)
+                    refused = 0
+                else:
+                    sender.silence()
+                    refused = 1
+                after = self.server.counters()["datagrams_unanswerable"]
+                self.assertEqual(after, before + refused, (name, port))
+                sender.close()
+
     def test_fault_e3_e8_forged_sources_are_not_answered(self):
         host, port = self.addresses["echo", "udp4"]
         try:
@@ -247,9 +376,26 @@ class Datagrams(Shared):
             with contextlib.suppress(BlockingIOError):
                 flood.link.sendto(b"flood", flood.address)
             if n % 2000 == 0:
-                self.prints(polite, "%Y")
+                self.formats(polite, "%Y")
         flood.close()
         self.call("echo", "udp4").say(b"on").hears(b"on")
+
+
+def since_1900(answer):
+    """RFC 868's four bytes as Unix time."""
+    (seconds,) = struct.unpack(">I", answer)
+    return seconds - SECONDS_1900_TO_1970
+
+
+def ntp(version, mode, poll=6, transmit=bytes(8)):
+    """A packet of 48 bytes, as a client sends it: the rest may be anything."""
+    return struct.pack(">BBbb", version << 3 | mode, 0, poll, -6) + os.urandom(36) + transmit
+
+
+def moment(eight):
+    """A timestamp of NTP as Unix time."""
+    seconds, fraction = struct.unpack(">II", eight)
+    return seconds - SECONDS_1900_TO_1970 + fraction / 2**32
 
 
 def own_address():
@@ -271,6 +417,23 @@ class Open(Case):
         for form in (b"", b"%Y", b"%c" * 3, b"%c" * 30, b"%A %B %c %D" * 20, b"%r%R%T%x%X%c" * 40):
             answer = sender.say(form).heard()
             self.assertLessEqual(len(answer), len(form) + 64, form)
+        server.stop()
+
+    def test_fault_e5_off_loopback_no_answer_is_longer_than_its_request_or_64_bytes(self):
+        names = ("daytime", "time868", "chargen", "sntp")
+        usual = {"sntp": "sntp"}
+        server = self.serve(
+            *("%s://0.0.0.0:0?open=true" % usual.get(name, name + "+udp") for name in names)
+        )
+        requests = [b"", b"x", bytes(64), bytes(100), bytes(1000), ntp(4, 3), ntp(4, 3) + bytes(500)]
+        for name in names:
+            sender = Sender(("127.0.0.1", server.at(name, "udp")[1]))
+            self.addCleanup(sender.close)
+            for request in requests:
+                answered = name != "sntp" or request[:1] == ntp(4, 3)[:1]
+                for _ in range(20 if answered else 0):
+                    answer = sender.say(request).heard()
+                    self.assertLessEqual(len(answer), max(len(request), 64), name)
         server.stop()
 
     def test_fault_e8_two_servers_do_not_talk_for_ever(self):

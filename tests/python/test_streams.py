@@ -1,11 +1,23 @@
-"""T0 to T4: discard, echo, upper, one upper burst, greeting; whole, byte by byte, glued, half-closed."""
+"""T0 to T4 and T7 to T10: discard, echo, upper, one upper burst, greeting, the times, characters without
+end; whole, byte by byte, glued, half-closed."""
 
 import hashlib
 import os
+import select
 import struct
 import threading
+import time
 
-from harness import Shared, everywhere, main, read_to_the_end
+from harness import (
+    CHARACTERS,
+    DEADLINE,
+    Clocked,
+    dated,
+    everywhere,
+    left,
+    main,
+    read_to_the_end,
+)
 
 EVERY_BYTE = bytes(range(256))
 CHINESE = "你好 straße ñ".encode()
@@ -16,7 +28,7 @@ def framed(data):
     return struct.pack("<i", len(data)) + data
 
 
-class Streams(Shared):
+class Streams(Clocked):
     # Byte by byte, a busy machine may pause longer than 20 ms: those bursts have a longer settle.
     endpoints = {
         "discard": "discard",
@@ -32,6 +44,12 @@ class Streams(Shared):
         "sbzz": "greeting?greeting=sbzz&greeting=sbzz&greeting=sbzz",
         "framed": "greeting?greeting=hello&greeting=egg&framing=i32",
         "framed-reply": "greeting?greeting=hello&reply=hi&framing=i32",
+        "daytime": "daytime",
+        "time868": "time868",
+        "chargen": "chargen",
+        "time": "time",
+        "time-patient": "time?settle=200ms",
+        "time-never": "time?settle=never",
     }
 
     # T0, discard.
@@ -201,6 +219,145 @@ class Streams(Shared):
     def test_t4_a_framed_reply(self, dial):
         dial().hears(framed(b"hello")).say(b"and?").hears(framed(b"hi")).ended()
         dial().say(b"and?").half_close().hears(framed(b"hello") + framed(b"hi")).ended()
+
+    # T7, daytime, and T8, time868: sent at connect, whatever the client does.
+
+    def at_connect(self, name):
+        """A function that dials and returns all that comes, for each thing a client may do first."""
+
+        def whole(peer):
+            return peer.say(b"x" * 1000)
+
+        def byte_by_byte(peer):
+            return peer.drip(b"what time is it?\r\n")
+
+        def half_closed(peer):
+            return peer.half_close()
+
+        def said_and_half_closed(peer):
+            return peer.say(b"?\n").half_close()
+
+        def silent(peer):
+            return peer
+
+        for place in self.places:
+            if (name, place) not in self.addresses:
+                continue
+            for act in (silent, whole, byte_by_byte, half_closed, said_and_half_closed):
+                with self.subTest(place=place, act=act.__name__):
+                    yield lambda act=act, place=place: act(self.call(name, place)).rest()
+
+    def test_t7_daytime_is_one_line_at_connect(self):
+        for ask in self.at_connect("daytime"):
+            self.prints(ask, "%A, %B %-d, %Y %H:%M:%S%z\r\n")
+
+    def test_t8_seconds_since_1900_at_connect(self):
+        for ask in self.at_connect("time868"):
+            self.counts(lambda ask=ask: struct.unpack(">I", ask())[0] - 2208988800)
+
+    def test_t8_rdate_reads_it(self):
+        host, port = self.addresses["time868", "tcp4"]
+        self.counts(lambda: dated(self.judged("rdate", "-p", "-o", str(port), host)))
+
+    # T9, chargen.
+
+    @everywhere("chargen")
+    def test_t9_lines_without_end_also_after_a_half_close(self, dial):
+        peer = dial()
+        endless = Endless(peer)
+        endless.reads(10 * len(CHARACTERS))
+        peer.half_close()
+        endless.reads(1 << 21)
+
+    @everywhere("chargen")
+    def test_t9_what_the_client_sends_is_discarded(self, dial):
+        peer = dial()
+        endless = Endless(peer)
+        for _ in range(20):
+            peer.say(b"x" * 65536)
+            endless.reads(100_000)
+        peer.drip(b"one by one")
+        endless.reads(100_000)
+
+    @everywhere("chargen")
+    def test_t9_fault_b11_a_client_that_does_not_read_is_owed_one_block_at_most(self, dial):
+        self.server.rests()
+        idle = [dial(rcvbuf=4096) for _ in range(3)]
+        # It has come to rest when no turn sends any more: each is owed the rest of one block.
+        until, before = time.monotonic() + DEADLINE, None
+        while True:
+            now = self.server.counters()
+            if now["owed"] and now["bytes_out"] == before:
+                break
+            self.assertGreater(left(until), 0, now)
+            before = now["bytes_out"]
+            threading.Event().wait(0.02)
+        self.assertLessEqual(now["owed"], len(idle) * 63_270, now)
+        with self.call("echo") as other:
+            other.say(b"and the others?").hears(b"and the others?")
+        # Nothing was lost: the stream goes on where it stood.
+        for peer in idle:
+            Endless(peer).reads(1 << 21)
+            peer.close()
+
+    # T10, the time: one burst is the format.
+
+    @everywhere("time")
+    def test_t10_whole_and_a_newline_ends_it(self, dial):
+        for form in ("%Y-%m-%d %H:%M:%S", "%c %Q 你好", "%H\n%M"):
+            for newline in ("\n", "\r\n"):
+                form_and_end = form + newline
+                self.prints(lambda: dial().say(form_and_end.encode()).rest(), form_and_end)
+
+    @everywhere("time")
+    def test_t10_is_over_when_nothing_more_comes(self, dial):
+        self.prints(lambda: dial().say(b"%H:%M:%S").rest(), "%H:%M:%S")
+
+    @everywhere("time-patient")
+    def test_t10_byte_by_byte(self, dial):
+        self.prints(lambda: dial().drip(b"%H:%M:%S").rest(), "%H:%M:%S")
+        self.prints(lambda: dial().drip(b"%H:%M:%S\n").rest(), "%H:%M:%S\n")
+        self.prints(lambda: dial().drip(b"%H:%M:%S").half_close().rest(), "%H:%M:%S")
+
+    @everywhere("time-never")
+    def test_t10_without_settling_a_newline_is_needed(self, dial):
+        peer = dial().say(b"%H:%M").silence()
+        self.prints(lambda: dial().say(b"%H").half_close().rest(), "%H")
+        self.assertRegex(peer.say(b"!\n").rest(), rb"^[0-9]{2}:[0-9]{2}!\n$")
+
+    @everywhere("time")
+    def test_t10_an_empty_line_asks_for_the_default_and_no_byte_for_nothing(self, dial):
+        self.prints(lambda: dial().say(b"\n").rest(), "%Y-%m-%d %x\n")
+        dial().half_close().ended()
+
+    @everywhere("time")
+    def test_t10_what_follows_the_format_does_not_destroy_the_answer(self, dial):
+        def ask():
+            peer = dial().say(b"%Y\n")
+            select.select([peer.link], [], [], DEADLINE)  # the answer is there, and unread
+            return peer.say(b"x" * 100_000).rest()
+
+        self.prints(ask, "%Y\n")
+
+    @everywhere("time")
+    def test_t10_what_has_no_answer_has_an_error_of_one_line(self, dial):
+        dial().say(b"%Y\0\n").hears(b"onepoll: embedded null character\n").ended()
+        dial().say(b"%c" * 400 + b"\n").hears(b"onepoll: the answer would be too long\n").ended()
+
+
+class Endless:
+    """Reads RFC 864's pattern, and compares."""
+
+    def __init__(self, peer):
+        self.peer = peer
+        self.at = 0
+
+    def reads(self, size):
+        heard = self.peer.takes(size)
+        start = self.at % len(CHARACTERS)
+        pattern = CHARACTERS * (size // len(CHARACTERS) + 2)
+        assert heard == pattern[start : start + size], "not the pattern from %d on" % self.at
+        self.at += size
 
 
 if __name__ == "__main__":
