@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use onepoll::config::{Limits, raise_descriptor_limit};
 use onepoll::reactor::{
-    DatagramOptions, Epoll, Handle, ListenerOptions, Reactor, listen_tcp, open_udp,
+    DatagramOptions, DatagramSocket, Epoll, Handle, ListenerOptions, Reactor, listen_tcp, open_udp,
 };
 use onepoll::service::Echo;
 use rustix::net::{getsockname, sockopt};
@@ -71,6 +71,7 @@ impl Running {
                 service,
                 own_ports: Vec::new(),
             };
+            let datagrams = DatagramSocket::new(datagrams).unwrap();
             reactor.answer(datagrams, mailbox).unwrap();
             tell.send((stream, datagram, handle)).unwrap();
             reactor.run().unwrap();

@@ -4,7 +4,9 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use onepoll::config::Limits;
-use onepoll::reactor::{DatagramOptions, Epoll, ListenerOptions, Reactor, listen_tcp, open_udp};
+use onepoll::reactor::{
+    DatagramOptions, DatagramSocket, Epoll, ListenerOptions, Reactor, listen_tcp, open_udp,
+};
 use onepoll::service::{Chat, Echo, Service, chat};
 use rustix::net::getsockname;
 
@@ -44,7 +46,7 @@ pub(crate) fn open(epoll: Epoll) -> io::Result<(Reactor<Epoll>, Addresses)> {
         service,
         own_ports: vec![datagram.port()],
     };
-    reactor.answer(datagrams, mailbox)?;
+    reactor.answer(DatagramSocket::new(datagrams)?, mailbox)?;
     let addresses = Addresses {
         stream,
         datagram: Some(datagram),

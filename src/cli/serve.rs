@@ -22,8 +22,8 @@ use crate::config::{
 };
 use crate::endpoint::{Endpoint, PlanError, Planned, Reached, check_together, exposure, plan};
 use crate::reactor::{
-    DatagramOptions, Epoll, ListenerOptions, Reactor, begin_to_listen, bind_tcp, bind_unix,
-    close_on_exec, inherited, open_udp,
+    DatagramOptions, DatagramSocket, Epoll, ListenerOptions, Reactor, begin_to_listen, bind_tcp,
+    bind_unix, close_on_exec, inherited, open_udp,
 };
 use crate::service::Setting;
 
@@ -385,7 +385,9 @@ fn open(
             service,
             own_ports: own_ports.to_vec(),
         };
-        reactor.answer(socket, mailbox).with_context(|| name)?;
+        DatagramSocket::new(socket)
+            .and_then(|socket| reactor.answer(socket, mailbox))
+            .with_context(|| name)?;
         return Ok(());
     }
     let service = reactor.add(endpoint.service(&setting)?);

@@ -60,9 +60,20 @@ pub const LEAVING: Duration = Duration::from_secs(10);
 /// A datagram's buffer: above the 65507 bytes that UDP can carry, so that none is cut in silence.
 pub const DATAGRAM_BYTES_MAX: usize = 65_536;
 
-/// Answers per second to one source of datagrams off loopback: more than a person or a program that
-/// waits for its answers asks for, and few enough that two servers set talking do no harm.
+/// Answers per second to one network of datagram sources (an IPv4 /24, an IPv6 /64) off loopback: more
+/// than people and programs that wait for their answers ask for, and few enough that two servers set
+/// talking, or a victim whose address was forged, come to no harm. Ports do not count: one host has all
+/// of them.
 pub const DATAGRAM_ANSWERS_PER_SECOND_MAX: u32 = 1000;
+
+/// Answers per second to all sources off loopback together: a flood with forged sources from everywhere
+/// leaves by one line, and 20,000 answers of 576 bytes fill 92 Mbit/s.
+pub const DATAGRAM_ANSWERS_PER_SECOND_IN_ALL_MAX: u32 = 20_000;
+
+/// A datagram socket whose reads failed this often in a row rests as long as a listener after `EMFILE`:
+/// news of answers that could not be delivered (ICMP) comes one by one, and what goes on failing would
+/// keep the loop awake.
+pub const DATAGRAM_FAILURES_IN_A_ROW_MAX: u32 = 16;
 
 /// What a user may set in `[limits]`; the defaults are the table's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,10 +1,12 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use super::os::Os;
+use super::os::{Os, Received};
 use super::token::{Source, Token};
 use super::{DatagramsId, Reactor};
+use crate::config::limits::{DATAGRAM_FAILURES_IN_A_ROW_MAX, EMFILE_RETRY};
 use crate::service::DatagramTurn;
+use crate::turn::Moment;
 
 /// A datagram endpoint: its socket, and what answers.
 #[derive(Debug, Clone)]
@@ -21,8 +23,12 @@ pub struct DatagramOptions {
 pub(super) struct Datagram<S> {
     socket: S,
     options: DatagramOptions,
-    /// There may be mail: remembered until a receive says otherwise.
+    /// There may be a datagram: remembered until a receive says otherwise.
     ready: bool,
+    /// Receives that failed since one did not.
+    failures: u32,
+    /// Receiving goes on failing: rests until then.
+    rests_until: Option<Moment>,
 }
 
 impl<O: Os> Reactor<O> {
@@ -35,6 +41,8 @@ impl<O: Os> Reactor<O> {
             socket,
             options,
             ready: true,
+            failures: 0,
+            rests_until: None,
         });
         Ok(())
     }
@@ -45,13 +53,24 @@ impl<O: Os> Reactor<O> {
         }
     }
 
+    /// There may be a datagram at a socket that does not rest.
     pub(super) fn has_datagrams(&self) -> bool {
-        self.datagrams.iter().any(|datagram| datagram.ready)
+        self.datagrams
+            .iter()
+            .any(|datagram| datagram.ready && datagram.rests_until.is_none())
+    }
+
+    /// When the first rest of a datagram socket ends.
+    pub(super) fn datagram_rest_ends(&self) -> Option<Moment> {
+        self.datagrams.iter().filter_map(|d| d.rests_until).min()
     }
 
     /// Answers `datagrams-per-turn` a socket at most. A datagram that cannot be sent is dropped
     /// and counted, not queued: its protocol promises no more (fault E11).
     pub(super) fn serve_datagrams(&mut self) {
+        for datagram in &mut self.datagrams {
+            datagram.rests_until = datagram.rests_until.filter(|until| *until > self.now);
+        }
         if !self.has_datagrams() {
             return;
         }
@@ -60,24 +79,33 @@ impl<O: Os> Reactor<O> {
             socket,
             options,
             ready,
+            failures,
+            rests_until,
         } in &mut self.datagrams
         {
             let service = &mut self.answerers[options.service.0];
             let mut budget = self.limits.datagrams_per_turn;
-            while *ready && budget > 0 {
+            while *ready && rests_until.is_none() && budget > 0 {
                 budget -= 1;
-                let (n, from) = match self.os.receive(socket, &mut self.datagram_buf) {
-                    Ok(received) => received,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        *ready = false;
-                        break;
-                    }
-                    // An earlier answer could not be delivered (ICMP); the socket lives.
-                    Err(error) => {
-                        self.recorder.receive_failed(&options.name, &error);
-                        continue;
-                    }
-                };
+                let Received { n, from, asked } =
+                    match self.os.receive(socket, &mut self.datagram_buf) {
+                        Ok(received) => received,
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                            *ready = false;
+                            break;
+                        }
+                        // An earlier answer could not be delivered (ICMP); the socket lives.
+                        Err(error) => {
+                            self.recorder.receive_failed(&options.name, &error);
+                            *failures += 1;
+                            if *failures >= DATAGRAM_FAILURES_IN_A_ROW_MAX {
+                                *failures = 0;
+                                *rests_until = Some(self.now.after(EMFILE_RETRY));
+                            }
+                            continue;
+                        }
+                    };
+                *failures = 0;
                 self.recorder.received();
                 let answerable = is_answerable(from, &options.own_ports, |port| {
                     service.may_answer_port(port)
@@ -91,7 +119,7 @@ impl<O: Os> Reactor<O> {
                 let Some(answer) = turn.into_answer() else {
                     continue;
                 };
-                match self.os.send(socket, answer, from) {
+                match self.os.send(socket, answer, from, asked) {
                     Ok(()) => self.recorder.answered(),
                     Err(error) => self.recorder.send_failed(&options.name, from, &error),
                 }

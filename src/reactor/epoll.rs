@@ -1,6 +1,6 @@
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -10,17 +10,15 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Waker};
 use nix::sys::signal::{SigSet, Signal as UnixSignal};
 use rustix::net::sockopt::socket_peercred;
-use rustix::net::{
-    RecvFlags, SendFlags, Shutdown, SocketAddrAny, SocketFlags, acceptfrom_with, recvfrom, sendto,
-    shutdown,
-};
+use rustix::net::{Shutdown, SocketFlags, acceptfrom_with, shutdown};
 use rustix::process::{
     Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open, waitid,
 };
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook_mio::v1_0::Signals;
 
-use super::os::{Os, Readiness, Seen, Signal, Spawned, Woke};
+use super::datagram_socket::DatagramSocket;
+use super::os::{Os, Readiness, Received, Seen, Signal, Spawned, Woke};
 use super::spawn::{Spawner, Started};
 use super::token::{Source, Token};
 use crate::service::Peer;
@@ -149,10 +147,12 @@ impl Epoll {
         Handle(Arc::clone(&self.calls))
     }
 
-    fn register(&self, fd: &OwnedFd, token: Token, interest: Interest) -> io::Result<()> {
-        self.poll
-            .registry()
-            .register(&mut SourceFd(&fd.as_raw_fd()), mio_token(token), interest)
+    fn register(&self, fd: &impl AsFd, token: Token, interest: Interest) -> io::Result<()> {
+        self.poll.registry().register(
+            &mut SourceFd(&fd.as_fd().as_raw_fd()),
+            mio_token(token),
+            interest,
+        )
     }
 
     /// Polls once, for at most `timeout`.
@@ -198,7 +198,7 @@ fn mio_token(token: Token) -> mio::Token {
 impl Os for Epoll {
     type Listener = OwnedFd;
     type Stream = OwnedFd;
-    type Datagram = OwnedFd;
+    type Datagram = DatagramSocket;
     type Pipe = OwnedFd;
     type Process = Process;
 
@@ -244,7 +244,7 @@ impl Os for Epoll {
         self.register(listener, token, Interest::READABLE)
     }
 
-    fn watch_datagram(&mut self, socket: &OwnedFd, token: Token) -> io::Result<()> {
+    fn watch_datagram(&mut self, socket: &DatagramSocket, token: Token) -> io::Result<()> {
         self.register(socket, token, Interest::READABLE)
     }
 
@@ -299,15 +299,18 @@ impl Os for Epoll {
         drop(stream);
     }
 
-    fn receive(&mut self, socket: &OwnedFd, into: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let (_, n, from) = recvfrom(socket, into, RecvFlags::empty())?;
-        let from: SocketAddrAny = from.ok_or(io::ErrorKind::AddrNotAvailable)?;
-        Ok((n, SocketAddr::try_from(from)?))
+    fn receive(&mut self, socket: &mut DatagramSocket, into: &mut [u8]) -> io::Result<Received> {
+        socket.receive(into)
     }
 
-    fn send(&mut self, socket: &OwnedFd, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
-        sendto(socket, bytes, SendFlags::empty(), &to)?;
-        Ok(())
+    fn send(
+        &mut self,
+        socket: &mut DatagramSocket,
+        bytes: &[u8],
+        to: SocketAddr,
+        asked: Option<IpAddr>,
+    ) -> io::Result<()> {
+        socket.send(bytes, to, asked)
     }
 
     fn spawn(&mut self, job: &Job) -> io::Result<Spawned<Epoll>> {

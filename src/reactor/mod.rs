@@ -10,6 +10,7 @@ mod child;
 mod connection;
 mod counters;
 mod datagram;
+mod datagram_socket;
 mod ending;
 mod epoll;
 mod incoming;
@@ -37,7 +38,7 @@ use self::connection::{Connection, Input, Pause, Stage};
 use self::datagram::Datagram;
 use self::listener::{Listener, listener_of};
 use self::recorder::Recorder;
-use self::reply_limiter::ReplyLimiter;
+use self::reply_limiter::{ReplyLimiter, client_ports};
 use self::standing::{After, Standing, next_input};
 use self::stopping::Stopping;
 use self::timer::Timers;
@@ -52,9 +53,10 @@ use crate::turn::{
 
 pub use self::counters::{ClosedBy, Counters, Refused};
 pub use self::datagram::DatagramOptions;
+pub use self::datagram_socket::DatagramSocket;
 pub use self::epoll::{Epoll, Handle};
 pub use self::listener::ListenerOptions;
-pub use self::os::{Os, Readiness, Seen, Signal, Spawned, Woke};
+pub use self::os::{Os, Readiness, Received, Seen, Signal, Spawned, Woke};
 pub use self::socket::{
     LISTEN_BACKLOG, begin_to_listen, bind_abstract, bind_tcp, bind_unix, listen_tcp, open_udp,
 };
@@ -135,7 +137,7 @@ impl<O: Os> Reactor<O> {
             listeners: Vec::new(),
             answerers: Vec::new(),
             datagrams: Vec::new(),
-            reply_limiter: ReplyLimiter::new(),
+            reply_limiter: ReplyLimiter::new(client_ports()),
             children: Children::new(limits.read_per_turn),
             ready: Vec::new(),
             fresh: Vec::new(),
@@ -516,6 +518,7 @@ impl<O: Os> Reactor<O> {
             self.deadlines.earliest(),
             self.wakes.earliest(),
             self.rest_ends(),
+            self.datagram_rest_ends(),
             draining,
         ]
         .into_iter()

@@ -1,6 +1,6 @@
 use std::fmt::Debug;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
 use super::token::Token;
@@ -56,13 +56,15 @@ pub trait Os: Debug {
     fn close(&mut self, stream: Self::Stream);
 
     /// Receives one datagram.
-    fn receive(
+    fn receive(&mut self, socket: &mut Self::Datagram, into: &mut [u8]) -> io::Result<Received>;
+    /// Sends one datagram, from the address of ours that was `asked`, if that is known.
+    fn send(
         &mut self,
-        socket: &Self::Datagram,
-        into: &mut [u8],
-    ) -> io::Result<(usize, SocketAddr)>;
-    /// Sends one datagram.
-    fn send(&mut self, socket: &Self::Datagram, bytes: &[u8], to: SocketAddr) -> io::Result<()>;
+        socket: &mut Self::Datagram,
+        bytes: &[u8],
+        to: SocketAddr,
+        asked: Option<IpAddr>,
+    ) -> io::Result<()>;
 
     /// Starts a command, in a session and a process group of its own.
     fn spawn(&mut self, job: &Job) -> io::Result<Spawned<Self>>;
@@ -77,6 +79,17 @@ pub trait Os: Debug {
 
     /// Signals that have come since the last call.
     fn signals(&mut self, into: &mut Vec<Signal>);
+}
+
+/// A datagram that came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// How many bytes it has.
+    pub n: usize,
+    /// Where an answer goes.
+    pub from: SocketAddr,
+    /// The address of ours that it was sent to, if the socket hears at more than one.
+    pub asked: Option<IpAddr>,
 }
 
 /// When the loop slept.

@@ -1,47 +1,114 @@
 use std::collections::hash_map::RandomState;
+use std::fs;
 use std::hash::BuildHasher;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 
-use crate::config::limits::DATAGRAM_ANSWERS_PER_SECOND_MAX;
+use crate::config::limits::{
+    DATAGRAM_ANSWERS_PER_SECOND_IN_ALL_MAX, DATAGRAM_ANSWERS_PER_SECOND_MAX,
+};
 use crate::turn::Moment;
 
-/// How many reply_limiter are told apart: two that fall on one place share its budget.
+/// How many sources are told apart: two that fall on one place share its budget.
 const PLACES: usize = 1024;
+
+/// Where clients have their ports unless the machine says otherwise (ip(7), `ip_local_port_range`).
+const CLIENT_PORTS: RangeInclusive<u16> = 32_768..=60_999;
 
 /// How many answers each source of datagrams got in this second, in a table of fixed size.
 ///
-/// Two servers that answer each other never stop on their own, and a datagram with a forged
-/// source is enough to set them talking (CVE-2024-2169); so the answers to one source have a
-/// rate (fault E8). Loopback is exempt: who can forge there needs no help, and a generator of load
-/// is an honest guest.
+/// Two servers that answer each other never stop on their own, and one datagram with a forged source is
+/// enough to set them talking (CVE-2024-2169); and whoever forges a victim's address has us send it our
+/// answers. So the answers to one network have a rate, and all answers together have one (faults E5, E8).
+///
+/// On loopback a client, such as a load generator, has no rate: its port is one of those that the kernel
+/// gives to clients. Any other port there may be another server's, and each such address and port has
+/// the rate of a network: a single answer that is not given ends the talk.
 #[derive(Debug)]
 pub(super) struct ReplyLimiter {
     /// Seeded, so that nobody can choose whose budget to use up.
     hasher: RandomState,
-    /// By place: the second, and the answers in it.
-    places: Box<[(u32, u32)]>,
+    client_ports: RangeInclusive<u16>,
+    /// By place: the answers to one source.
+    places: Box<[Second]>,
+    /// The answers to all sources off loopback.
+    in_all: Second,
 }
 
 impl ReplyLimiter {
-    pub(super) fn new() -> ReplyLimiter {
+    /// For this machine, whose clients have these ports.
+    pub(super) fn new(client_ports: RangeInclusive<u16>) -> ReplyLimiter {
         ReplyLimiter {
             hasher: RandomState::new(),
-            places: vec![(0, 0); PLACES].into(),
+            client_ports,
+            places: vec![Second::default(); PLACES].into(),
+            in_all: Second::default(),
         }
     }
 
     /// Whether one more answer to this source is within its rate; counts it.
     pub(super) fn may_answer(&mut self, now: Moment, from: SocketAddr) -> bool {
-        if from.ip().to_canonical().is_loopback() {
-            return true;
+        let ip = from.ip().to_canonical();
+        if ip.is_loopback() {
+            return self.client_ports.contains(&from.port())
+                || self
+                    .place((ip, from.port()))
+                    .counts(now, DATAGRAM_ANSWERS_PER_SECOND_MAX);
         }
-        let hash = self.hasher.hash_one(from);
-        let (second, answers) = &mut self.places[hash as usize % PLACES];
-        if *second != now.as_secs() {
-            (*second, *answers) = (now.as_secs(), 0);
+        self.place((network(ip), 0))
+            .counts(now, DATAGRAM_ANSWERS_PER_SECOND_MAX)
+            && self
+                .in_all
+                .counts(now, DATAGRAM_ANSWERS_PER_SECOND_IN_ALL_MAX)
+    }
+
+    fn place(&mut self, source: (IpAddr, u16)) -> &mut Second {
+        let hash = self.hasher.hash_one(source);
+        &mut self.places[hash as usize % PLACES]
+    }
+}
+
+/// The ports that this machine gives to clients.
+pub(super) fn client_ports() -> RangeInclusive<u16> {
+    fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
+        .ok()
+        .and_then(|text| {
+            let mut ports = text.split_whitespace().map(str::parse);
+            Some(ports.next()?.ok()?..=ports.next()?.ok()?)
+        })
+        .unwrap_or(CLIENT_PORTS)
+}
+
+/// What one customer of a network operator can have many addresses of: an IPv4 /24, an IPv6 /64.
+fn network(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) => {
+            let [a, b, c, _] = ip.octets();
+            Ipv4Addr::new(a, b, c, 0).into()
         }
-        *answers = answers.saturating_add(1);
-        *answers <= DATAGRAM_ANSWERS_PER_SECOND_MAX
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+    }
+}
+
+/// The answers of the last second in which there were any.
+#[derive(Debug, Clone, Copy, Default)]
+struct Second {
+    second: u32,
+    answers: u32,
+}
+
+impl Second {
+    /// Counts one more, if it is among the first `max` of its second.
+    fn counts(&mut self, now: Moment, max: u32) -> bool {
+        if self.second != now.as_secs() {
+            *self = Second {
+                second: now.as_secs(),
+                answers: 0,
+            };
+        }
+        let counts = self.answers < max;
+        self.answers += u32::from(counts);
+        counts
     }
 }
 
@@ -51,24 +118,77 @@ mod tests {
 
     use super::*;
 
+    const MAX: usize = DATAGRAM_ANSWERS_PER_SECOND_MAX as usize;
+
+    fn limiter() -> ReplyLimiter {
+        ReplyLimiter::new(CLIENT_PORTS)
+    }
+
+    fn second(n: u64) -> Moment {
+        Moment::START.after(Duration::from_secs(n))
+    }
+
+    /// How many of `n` answers to each of these are given.
+    fn answered(
+        limiter: &mut ReplyLimiter,
+        now: Moment,
+        sources: impl IntoIterator<Item = SocketAddr>,
+        n: usize,
+    ) -> usize {
+        let of_one = |from| (0..n).filter(|_| limiter.may_answer(now, from)).count();
+        sources.into_iter().map(of_one).sum()
+    }
+
+    fn at(ip: &str, ports: RangeInclusive<u16>) -> Vec<SocketAddr> {
+        let ip: IpAddr = ip.parse().unwrap();
+        ports.map(|port| SocketAddr::new(ip, port)).collect()
+    }
+
     #[test]
     fn fault_e8_two_servers_do_not_talk_for_ever() {
-        let mut reply_limiter = ReplyLimiter::new();
-        let other: SocketAddr = "192.0.2.1:9000".parse().unwrap();
-        let now = Moment::START.after(Duration::from_secs(5));
-        let answered = |reply_limiter: &mut ReplyLimiter, now| {
-            (0..5000)
-                .filter(|_| reply_limiter.may_answer(now, other))
-                .count()
-        };
-        let max = DATAGRAM_ANSWERS_PER_SECOND_MAX as usize;
-        assert_eq!(answered(&mut reply_limiter, now), max);
-        assert_eq!(answered(&mut reply_limiter, now), 0);
-        assert_eq!(
-            answered(&mut reply_limiter, now.after(Duration::from_secs(1))),
-            max
+        let mut limiter = limiter();
+        let other = at("192.0.2.1", 9000..=9000);
+        assert_eq!(answered(&mut limiter, second(5), other.clone(), 5000), MAX);
+        assert_eq!(answered(&mut limiter, second(5), other.clone(), 5000), 0);
+        assert_eq!(answered(&mut limiter, second(6), other, 5000), MAX);
+    }
+
+    #[test]
+    fn fault_e8_two_servers_on_loopback_do_not_talk_for_ever_either() {
+        for ip in ["127.0.0.1", "::1", "::ffff:127.0.0.1"] {
+            let other = at(ip, 9000..=9000);
+            assert_eq!(answered(&mut limiter(), second(5), other, 5000), MAX);
+            let client = at(ip, 40_000..=40_000);
+            assert_eq!(answered(&mut limiter(), second(5), client, 5000), 5000);
+        }
+    }
+
+    #[test]
+    fn fault_e5_a_host_has_one_rate_for_all_its_ports_and_neighbours() {
+        for ip in ["192.0.2.1", "2001:db8::1"] {
+            let ports = at(ip, 40_000..=40_059);
+            assert_eq!(answered(&mut limiter(), second(5), ports, 1000), MAX);
+        }
+        let neighbours = (0..=255).map(|n| (Ipv4Addr::new(192, 0, 2, n), 5000).into());
+        assert_eq!(answered(&mut limiter(), second(5), neighbours, 100), MAX);
+    }
+
+    #[test]
+    fn fault_e5_all_sources_together_have_a_rate_too() {
+        let mut limiter = limiter();
+        let everywhere = (0..=255)
+            .flat_map(|a| (0..=9).map(move |b| (Ipv4Addr::new(198, 18 + b, a, 1), 5000).into()));
+        let given = answered(&mut limiter, second(5), everywhere, 100);
+        assert_eq!(given, DATAGRAM_ANSWERS_PER_SECOND_IN_ALL_MAX as usize);
+    }
+
+    #[test]
+    fn this_machine_says_which_ports_its_clients_have() {
+        let ports = client_ports();
+        let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert!(
+            ports.contains(&client.local_addr().unwrap().port()),
+            "{ports:?}"
         );
-        let local: SocketAddr = "127.0.0.1:9000".parse().unwrap();
-        assert!((0..5000).all(|_| reply_limiter.may_answer(now, local)));
     }
 }

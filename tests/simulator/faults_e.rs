@@ -62,3 +62,26 @@ fn fault_e3_e11_an_answer_that_cannot_be_sent_is_dropped_and_counted() {
     assert_eq!(counters.datagrams_failed, errors.len() as u64);
     assert_eq!((counters.datagrams_out, counters.owed), (1, 0));
 }
+
+#[test]
+fn fault_e3_a_receive_that_goes_on_failing_does_not_keep_the_loop_awake() {
+    let mut play = Play::directed();
+    let mail = play.answer(Echo);
+    play.run();
+    let failing = std::iter::repeat_n(Errno::IO, 1000);
+    play.os
+        .net(|net| net.mails[mail].next_receives.extend(failing));
+    play.os.net(|net| net.post(mail, b"asked", asker()));
+    let turns = play.counters().turns;
+    // 16 failures, then a rest of 100 ms: 1,000 take 62 rests.
+    play.pass(Duration::from_secs(3));
+    assert_eq!(answers(&play, mail), [b"".to_vec(); 0]);
+    assert!(
+        play.counters().turns - turns <= 2 * 31,
+        "{:?}",
+        play.counters()
+    );
+    play.pass(Duration::from_secs(10));
+    assert_eq!(answers(&play, mail), [b"asked"]);
+    assert_eq!(play.counters().datagrams_failed, 1000);
+}

@@ -11,11 +11,11 @@ use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use onepoll::reactor::{Os, Readiness, Seen, Signal, Source, Spawned, Token, Woke};
+use onepoll::reactor::{Os, Readiness, Received, Seen, Signal, Source, Spawned, Token, Woke};
 use onepoll::service::Peer;
 use onepoll::turn::{Exit, Job, Moment, Output, Severity};
 use rustix::io::Errno;
@@ -140,6 +140,8 @@ pub(crate) struct Mail {
     pub(crate) outbox: VecDeque<(Vec<u8>, SocketAddr)>,
     /// What the next sends fail with, in directed tests.
     pub(crate) next_sends: VecDeque<Errno>,
+    /// What the next receives fail with.
+    pub(crate) next_receives: VecDeque<Errno>,
     pub(crate) posted: Vec<(Vec<u8>, SocketAddr)>,
     watch: Watch,
 }
@@ -1008,12 +1010,11 @@ impl Os for SimOs {
         });
     }
 
-    fn receive(
-        &mut self,
-        socket: &SimDatagram,
-        into: &mut [u8],
-    ) -> io::Result<(usize, SocketAddr)> {
+    fn receive(&mut self, socket: &mut SimDatagram, into: &mut [u8]) -> io::Result<Received> {
         self.call(|net| {
+            if let Some(error) = net.mails[socket.0].next_receives.pop_front() {
+                return Err(error.into());
+            }
             if net.random.chance(net.faults.receive) {
                 let errors = [Errno::INTR, Errno::CONNREFUSED];
                 return Err(net.random.pick(&errors).into());
@@ -1024,11 +1025,21 @@ impl Os for SimOs {
             net.work.datagrams += 1;
             let n = bytes.len().min(into.len());
             into[..n].copy_from_slice(&bytes[..n]);
-            Ok((n, from))
+            Ok(Received {
+                n,
+                from,
+                asked: None,
+            })
         })
     }
 
-    fn send(&mut self, socket: &SimDatagram, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+    fn send(
+        &mut self,
+        socket: &mut SimDatagram,
+        bytes: &[u8],
+        to: SocketAddr,
+        _asked: Option<IpAddr>,
+    ) -> io::Result<()> {
         self.call(|net| {
             if let Some(error) = net.mails[socket.0].next_sends.pop_front() {
                 return Err(error.into());
