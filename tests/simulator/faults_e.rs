@@ -75,7 +75,7 @@ fn fault_e3_a_receive_that_goes_on_failing_does_not_keep_the_loop_awake() {
     let turns = play.counters().turns;
     // 16 failures, then a rest of 100 ms: 1,000 take 62 rests.
     play.pass(Duration::from_secs(3));
-    assert_eq!(answers(&play, mail), [b"".to_vec(); 0]);
+    assert!(answers(&play, mail).is_empty());
     assert!(
         play.counters().turns - turns <= 2 * 31,
         "{:?}",
