@@ -1,8 +1,8 @@
-//! What a run will want of this machine, reckoned before it starts: ports, descriptors, entries in the
+//! What a run will need of this machine, computed before it starts: ports, descriptors, entries in the
 //! table of the firewall.
 //!
-//! It does not measure and does not forbid: a run that cannot do what was asked says so, and how it
-//! could, and then does what it can.
+//! It does not measure and does not forbid: where something is short, the user is told what, and what
+//! would help; then the run does what it can.
 
 use std::fmt;
 use std::fs;
@@ -14,30 +14,30 @@ use super::figures::Grouped;
 use super::plan::{Amount, Close, Mode, Model, Plan, TargetAddress};
 use crate::config::raise_descriptor_limit;
 
-/// What a generator has open beside its connections: standard streams, poll, alarm, and files of /proc.
+/// What the generator has open beside its connections: standard streams, poll, timer, and files of /proc.
 const OTHER_DESCRIPTORS: u64 = 16;
 /// Linux keeps a closed connection's port for this long (`TCP_TIMEWAIT_LEN`).
 const TIME_WAIT_S: f64 = 60.0;
-/// Where ports in `TIME_WAIT` are used again for new connections, that is after a second
-/// (`tcp_tw_reuse`, ip-sysctl).
+/// Where the kernel may use ports in `TIME_WAIT` again, it does so after a second (`tcp_tw_reuse`,
+/// ip-sysctl).
 const REUSED_AFTER_S: f64 = 1.0;
 
-/// What this machine has of what a run needs.
+/// What this machine has of the resources that a run needs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resources {
-    /// The ports that the kernel chooses from (`net.ipv4.ip_local_port_range`, for IPv6 too) …
+    /// The ports that the kernel chooses from, for IPv6 too (`net.ipv4.ip_local_port_range`).
     pub ports: RangeInclusive<u16>,
-    /// … less those it must not choose (`ip_local_reserved_ports`), so many of them …
+    /// How many of them it must not choose (`net.ipv4.ip_local_reserved_ports`).
     pub reserved: u64,
-    /// … and those that wait in `TIME_WAIT` after connections to this target.
+    /// How many are in `TIME_WAIT` after connections to this target.
     pub waiting: u64,
     /// When a port in `TIME_WAIT` may be used again (`net.ipv4.tcp_tw_reuse`).
     pub reuse: Reuse,
-    /// Descriptors this process may have.
+    /// The limit on descriptors of this process (`RLIMIT_NOFILE`).
     pub descriptors: u64,
-    /// Entries in use and at the most, where connections are tracked (netfilter).
+    /// Entries in use and their limit, where the firewall tracks connections (netfilter).
     pub tracked: Option<(u64, u64)>,
-    /// Descriptors the server's process may have, where it was named.
+    /// The limit on descriptors of the server's process, where `--pid` names it.
     pub server_descriptors: Option<u64>,
 }
 
@@ -52,36 +52,36 @@ pub enum Reuse {
     Loopback,
 }
 
-/// What will, or may, stand in the way of a run.
+/// A resource of which a run needs, or may need, more than there is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shortage {
-    /// Whether the run surely cannot do what was asked.
+    /// Whether the run cannot do what was asked, whatever the server does.
     pub is_certain: bool,
-    /// What is wanted and what there is.
+    /// What is needed and what there is.
     what: String,
-    /// How it could be done.
+    /// What would help.
     remedy: String,
 }
 
 impl fmt::Display for Shortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let modal = if self.is_certain {
-            "cannot be"
+            "will fail"
         } else {
-            "may fall short"
+            "may fail"
         };
         write!(f, "{modal}: {}; {}", self.what, self.remedy)
     }
 }
 
-/// What `plan` will lack on this machine as it is now.
+/// What is short for `plan` on this machine, as it is now.
 pub fn forecast_of(plan: &mut Plan) -> Result<Vec<Shortage>, LoadError> {
     let target = plan.look_up()?;
     let resources = Resources::of_this_machine(plan, &target, raise_descriptor_limit());
     Ok(forecast(plan, &target, &resources))
 }
 
-/// What `plan` will lack, with these resources; nothing is the good case.
+/// What is short for `plan` with these resources; empty if nothing is.
 pub fn forecast(plan: &Plan, target: &TargetAddress, resources: &Resources) -> Vec<Shortage> {
     let mut shortages = Vec::new();
     shortages.extend(descriptors(plan, resources));
@@ -99,13 +99,13 @@ fn descriptors(plan: &Plan, resources: &Resources) -> Option<Shortage> {
     (plan.mode != Mode::Udp && wanted > resources.descriptors).then(|| Shortage {
         is_certain: true,
         what: format!(
-            "{} connections want {} descriptors, and this process may have {}",
+            "{} connections need {} descriptors, the limit is {}",
             Grouped(at_once(plan)),
             Grouped(wanted),
             Grouped(resources.descriptors)
         ),
         remedy: format!(
-            "raise the hard limit (`ulimit -Hn`, as root), or ask for -c {}",
+            "raise it with `ulimit -n` (as root), or use `-c {}`",
             resources.descriptors.saturating_sub(OTHER_DESCRIPTORS)
         ),
     })
@@ -116,7 +116,7 @@ fn server_descriptors(plan: &Plan, resources: &Resources) -> Option<Shortage> {
     (plan.mode != Mode::Udp && at_once(plan) >= may).then(|| Shortage {
         is_certain: true,
         what: format!(
-            "{} connections at once, and the server's process may have {} descriptors",
+            "the server is to hold {} connections, the limit of its process is {} descriptors",
             Grouped(at_once(plan)),
             Grouped(may)
         ),
@@ -132,7 +132,7 @@ fn ports_at_once(plan: &Plan, target: &SocketAddr, resources: &Resources) -> Opt
     (wanted > each * sources).then(|| Shortage {
         is_certain: true,
         what: format!(
-            "{} connections to {target} at once want as many local ports, and {}",
+            "{} connections to {target} at once need as many local ports, {}",
             Grouped(wanted),
             there_are(each, sources, resources)
         ),
@@ -140,7 +140,7 @@ fn ports_at_once(plan: &Plan, target: &SocketAddr, resources: &Resources) -> Opt
     })
 }
 
-/// Who closes first keeps the port in `TIME_WAIT`.
+/// The side that closes first keeps the port in `TIME_WAIT`.
 fn ports_in_turn(plan: &Plan, target: &SocketAddr, resources: &Resources) -> Option<Shortage> {
     let Mode::Conn {
         close: Close::ClientFin,
@@ -161,7 +161,7 @@ fn ports_in_turn(plan: &Plan, target: &SocketAddr, resources: &Resources) -> Opt
         (TIME_WAIT_S, "a minute")
     };
     let rate_max = (each * sources(plan)) as f64 / again_after;
-    let reset = "close with --close client-rst, which leaves none";
+    let reset = "use `--close client-rst`, which leaves no port in TIME_WAIT";
     let remedy = |wanted: f64| {
         format!(
             "{reset}, or {}",
@@ -174,9 +174,9 @@ fn ports_in_turn(plan: &Plan, target: &SocketAddr, resources: &Resources) -> Opt
         return Some(Shortage {
             is_certain: true,
             what: format!(
-                "{rate} connections a second, each leaving its port in TIME_WAIT for {kept} or more, want more than the {} a second that {} ports allow",
-                Grouped(rate_max as u64),
-                Grouped(each * sources(plan))
+                "{rate} connections a second need more ports than there are: each leaves its port in TIME_WAIT for {kept} or more, so {} ports are enough for {} a second",
+                Grouped(each * sources(plan)),
+                Grouped(rate_max as u64)
             ),
             remedy: remedy(rate * again_after),
         });
@@ -196,13 +196,13 @@ fn ports_in_turn(plan: &Plan, target: &SocketAddr, resources: &Resources) -> Opt
     is_short.then(|| Shortage {
         is_certain: false,
         what: format!(
-            "each connection leaves its port in TIME_WAIT for {kept}, and {}",
+            "each connection leaves its port in TIME_WAIT for {kept}, {}",
             match resources.waiting {
                 0 => there_are(each, sources(plan), resources),
                 waiting => format!(
-                    "of {} ports {} wait there already",
-                    Grouped(each * sources(plan)),
-                    Grouped(waiting)
+                    "and {} of {} ports are there already",
+                    Grouped(waiting),
+                    Grouped(each * sources(plan))
                 ),
             }
         ),
@@ -220,7 +220,7 @@ fn tracking(plan: &Plan, resources: &Resources) -> Option<Shortage> {
     (used.saturating_add(wanted) > max).then(|| Shortage {
         is_certain: false,
         what: format!(
-            "the firewall tracks {} connections of {} at the most, and {} more are to come",
+            "the firewall tracks {} connections, at most {}, and this run adds {}",
             Grouped(used),
             Grouped(max),
             Grouped(wanted)
@@ -230,7 +230,7 @@ fn tracking(plan: &Plan, resources: &Resources) -> Option<Shortage> {
     })
 }
 
-/// Connections that are open at once; in `fanout` the speaker's, too.
+/// Connections that are open at once; in `fanout` the sender's, too.
 fn at_once(plan: &Plan) -> u64 {
     plan.connections as u64 + u64::from(matches!(plan.mode, Mode::Fanout { .. }))
 }
@@ -256,16 +256,16 @@ fn there_are(each: u64, sources: u64, resources: &Resources) -> String {
 fn more_sources(target: &SocketAddr, count: u64) -> String {
     let count = count.max(2);
     if target.ip().is_loopback() && target.is_ipv4() && count <= 250 {
-        format!("spread over --source 127.0.0.2-127.0.0.{}", count + 1)
+        format!("use `--source 127.0.0.2-127.0.0.{}`", count + 1)
     } else {
         format!(
-            "spread over --source with {count} local addresses, or widen net.ipv4.ip_local_port_range"
+            "use `--source` with {count} local addresses, or widen net.ipv4.ip_local_port_range"
         )
     }
 }
 
 impl Resources {
-    /// As they are now, for a run of `plan` to `target` by who may have so many `descriptors`.
+    /// As they are now, for a run of `plan` to `target` in a process with a limit of `descriptors`.
     pub fn of_this_machine(plan: &Plan, target: &TargetAddress, descriptors: u64) -> Self {
         let ports = port_range(&read("/proc/sys/net/ipv4/ip_local_port_range"));
         let ports = ports.unwrap_or(32_768..=60_999);
@@ -299,7 +299,7 @@ impl Resources {
     }
 }
 
-/// What is not there says nothing.
+/// A file that is missing reads as empty.
 fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
@@ -428,7 +428,11 @@ mod tests {
         says(
             &shortages,
             true,
-            &["19,990 connections want 20,006", "20,000", "-c 19984"],
+            &[
+                "19,990 connections need 20,006",
+                "the limit is 20,000",
+                "-c 19984",
+            ],
         );
         let mut resources = resources();
         resources.server_descriptors = Some(1_024);
@@ -436,7 +440,7 @@ mod tests {
         says(
             &shortages,
             true,
-            &["the server's process may have 1,024", "ulimit -n"],
+            &["the limit of its process is 1,024", "ulimit -n"],
         );
         assert_eq!(forecast(&plan(Mode::Udp, 5_000), &near(), &resources), []);
     }
@@ -489,7 +493,7 @@ mod tests {
         says(
             &forecast(&plan, &far(), &crowded),
             false,
-            &["of 28,232 ports 10,000 wait there already"],
+            &["10,000 of 28,232 ports are there already"],
         );
         plan.mode = RST;
         assert_eq!(forecast(&plan, &far(), &crowded), []);
@@ -534,7 +538,11 @@ mod tests {
         says(
             &forecast(&plan(Mode::Echo, 6_000), &near(), &resources),
             false,
-            &["60,000 connections of 65,536", "6,000 more", "NOTRACK"],
+            &[
+                "60,000 connections, at most 65,536",
+                "adds 6,000",
+                "NOTRACK",
+            ],
         );
     }
 
@@ -558,7 +566,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_has_means() {
+    fn this_machine_has_resources() {
         let plan = plan(Mode::Echo, 1);
         let resources = Resources::of_this_machine(&plan, &near(), 1_024);
         assert!(

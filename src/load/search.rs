@@ -1,9 +1,9 @@
-//! The highest rate at which a server still is as it is to be.
+//! The highest rate at which objectives hold.
 //!
-//! Each probe is a run in the open model, so that a rate which is too high shows: requests pile up, and
-//! their latency counts from when they were meant to begin. What a probe says is not repeatable to the
-//! last digit; so a rate that failed is asked once more before it counts as too high, and one that held
-//! must hold again at the end, or a little less must.
+//! Each probe is a run in the open model, where a rate that is too high shows: requests pile up, and
+//! their latency counts from when they were meant to begin. No two probes give the same figures, so a
+//! rate that failed is retried once before it counts as too high, and the highest that held is confirmed
+//! at the end; if it fails then, a slightly lower one is.
 
 use std::time::Duration;
 
@@ -183,7 +183,7 @@ impl Search<'_> {
             broken.push("no errors".to_owned());
         }
         if !kept_up(&report) {
-            broken.push("keeping up".to_owned());
+            broken.push("no backlog".to_owned());
         }
         let held = broken.is_empty();
         self.probes.push(Probe {
@@ -202,8 +202,8 @@ impl Search<'_> {
 fn kept_up(report: &Report) -> bool {
     let asked = report.requests.asked as f64;
     let came = report.requests.came as f64;
-    // What is in flight when time is up is nobody's fault, as far as it takes its least time; more of it
-    // is a queue, which would excuse itself.
+    // At the end of the time some requests are in flight. As many as the least latency explains are no
+    // backlog; more than that is a queue.
     let least = report.spectrum.first().map_or(0.0, |point| point.us);
     let in_flight = report.answered_per_s() * least / 1e6;
     asked - came <= asked * (1.0 - KEPT_UP) + in_flight + 1.0

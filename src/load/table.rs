@@ -55,9 +55,9 @@ impl Contest {
             f,
             "medians, and in brackets {}{}",
             if is_interval {
-                "where the true median lies with 95 % confidence"
+                "an interval that holds the true median with 95 % confidence"
             } else {
-                "the least and the greatest: six rounds would allow an interval of 95 %"
+                "the least and the greatest (an interval of 95 % takes six rounds)"
             },
             match self.contenders.len() {
                 1 => "",
@@ -77,7 +77,7 @@ impl Contest {
         {
             writeln!(
                 f,
-                "  generator: in as many rounds as that column says it was the limit, and the server may do more; its own processor time (/cpu s, by ?pid=) tells all the same"
+                "  generator: in so many rounds the generator was the limit, and the server may do more; its own processor time (column /cpu s, with ?pid=) holds all the same"
             )?;
         }
         for contender in &self.contenders {
@@ -88,7 +88,7 @@ impl Contest {
 }
 
 impl Contest {
-    /// Of connections that say nothing: how many stayed, the least of all rounds, and what each costs.
+    /// Idle connections: how many stayed (the least of all rounds), and what each costs.
     fn fmt_held(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = Columns::of(&self.contenders).name;
         writeln!(
@@ -135,7 +135,7 @@ struct Columns {
     name: usize,
     /// Ratios to the first.
     has_ratios: bool,
-    /// Processor time, where somebody was watched.
+    /// Processor time, where `--pid` names a process.
     has_cpu: bool,
 }
 
@@ -248,7 +248,7 @@ fn short(name: &str) -> String {
     }
 }
 
-/// Nobody was answered in no time.
+/// A dash where there was no answer, since 0 µs would be wrong.
 fn micros(spread: Option<Spread>) -> String {
     spread.map_or_else(
         || "–".to_owned(),
@@ -293,7 +293,7 @@ impl fmt::Display for Change {
         }
         match self.verdict {
             ChangeVerdict::TooFew => f.write_str(
-                "; too few rounds to tell from chance: four on each side at least (--rounds)",
+                "; too few rounds to tell a difference from chance: at least four on each side (--rounds)",
             ),
             ChangeVerdict::Same => write!(
                 f,
@@ -310,7 +310,7 @@ impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "the highest rate with {} and without errors, keeping up; what fails is asked again, and what held must hold once more, or a little less:",
+            "highest rate with {}, no errors, no backlog (a failed rate is retried once; the last that held is confirmed):",
             self.objectives.join(", ")
         )?;
         writeln!(
@@ -325,7 +325,7 @@ impl fmt::Display for Found {
             Some(rate) => write!(f, "  found      {} /s holds", Grouped(whole(rate)))?,
             None => write!(
                 f,
-                "  found      no rate holds; below {} /s a probe has too few requests to tell, so measure longer (-d) for less",
+                "  found      no rate holds down to {} /s; a probe of a lower rate has too few requests to tell, so measure longer (-d)",
                 Grouped(whole(self.least_per_s))
             )?,
         }
@@ -335,7 +335,7 @@ impl fmt::Display for Found {
         if self.generator_was_the_limit {
             write!(
                 f,
-                "\n  generator  it was the limit there: the server may do more"
+                "\n  generator  was the limit at that rate: the server may do more"
             )?;
         }
         Ok(())
@@ -344,7 +344,7 @@ impl fmt::Display for Found {
 
 impl fmt::Display for Probe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Nobody was answered in no time.
+        // 0 µs would be wrong where there was no answer.
         let us = |figure: f64| match self.latency_us.count {
             0 => "–".to_owned(),
             _ => Micros(figure).to_string(),

@@ -126,8 +126,8 @@ impl Errors {
             (self.short_answer, "short answers"),
             (self.wrong_answer, "wrong answers"),
             (self.turned_down, "turned down"),
-            (self.duplicate, "heard twice"),
-            (self.reordered, "heard out of order"),
+            (self.duplicate, "received twice"),
+            (self.reordered, "received out of order"),
             (self.self_connect, "connected to themselves"),
             (self.other, "other"),
         ]

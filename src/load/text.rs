@@ -58,11 +58,11 @@ impl fmt::Display for Report {
             )?,
             (None, None) => writeln!(
                 f,
-                "  model      closed: asks again once it is answered; waiting behind a stall is not all seen"
+                "  model      closed: each request waits for the answer before it; waiting behind a stall is only partly seen"
             )?,
             (None, Some(hidden)) => writeln!(
                 f,
-                "  model      closed: asks again once it is answered, and so HIDES a stall of {}: some {} requests\n             would have come meanwhile and are in no percentile; `--rate` shows them",
+                "  model      closed: each request waits for the answer before it, which HIDES a stall of {}: some {} requests\n             would have come meanwhile and are in no percentile; `--rate` shows them",
                 Micros(hidden.stall_us),
                 Grouped(hidden.not_asked)
             )?,
@@ -122,7 +122,7 @@ impl fmt::Display for Report {
             )?;
         }
         if l.count == 0 {
-            writeln!(f, "  latency    of nothing: no answer came")?;
+            writeln!(f, "  latency    none: no answer came")?;
         } else {
             writeln!(f, "  latency    {l}")?;
         }
@@ -202,7 +202,7 @@ impl Report {
     fn fmt_fanout(&self, f: &mut fmt::Formatter<'_>, seen: &Deliveries) -> fmt::Result {
         writeln!(
             f,
-            "bench fanout {}: one speaker to {} members, lines of {} B",
+            "bench fanout {}: one sender to {} members, lines of {} B",
             self.endpoint,
             Grouped(self.connections.asked as u64),
             self.size_bytes
@@ -215,12 +215,12 @@ impl Report {
             )?,
             (None, None) => writeln!(
                 f,
-                "  model      closed: {} in flight, and one line more once everybody has one; waiting behind a stall is not all seen",
+                "  model      closed: {} in flight, the next when every member has one; waiting behind a stall is only partly seen",
                 Grouped(self.pipeline as u64)
             )?,
             (None, Some(hidden)) => writeln!(
                 f,
-                "  model      closed: {} in flight, and one line more once everybody has one, and so HIDES a stall of {}: some {} lines\n             would have been said meanwhile and are in no percentile; `--rate` shows them",
+                "  model      closed: {} in flight, the next when every member has one, which HIDES a stall of {}: some {} lines\n             would have been sent meanwhile and are in no percentile; `--rate` shows them",
                 Grouped(self.pipeline as u64),
                 Micros(hidden.stall_us),
                 Grouped(hidden.not_asked)
@@ -228,7 +228,7 @@ impl Report {
         }
         writeln!(
             f,
-            "  rate       {} deliveries /s, {} lines /s   ({} lines that everybody had in {:.3} s, after {:.3} s of warm-up)",
+            "  rate       {} deliveries /s, {} lines /s   ({} lines that every member received in {:.3} s, after {:.3} s of warm-up)",
             Grouped(whole(self.rate_per_s)),
             Grouped(whole(seen.lines_per_s)),
             Grouped(self.requests.answered),
@@ -238,7 +238,7 @@ impl Report {
         if self.requests.late + self.requests.unanswered > 0 {
             writeln!(
                 f,
-                "             {} late, {} never everywhere, of {} lines",
+                "             {} late, {} never received by all, of {} lines",
                 Grouped(self.requests.late),
                 Grouped(self.requests.unanswered),
                 Grouped(self.requests.asked)
@@ -258,7 +258,7 @@ impl Report {
             Grouped(seen.notices)
         )?;
         if self.latency_us.count == 0 {
-            writeln!(f, "  latency    of nothing: no line came to everybody")?;
+            writeln!(f, "  latency    none: no line reached every member")?;
         } else {
             for (name, sum) in [
                 ("to first", &seen.first_us),
@@ -293,7 +293,7 @@ impl Report {
             return if self.is_watched() {
                 writeln!(
                     f,
-                    "  server     a process of --pid ended during the run: nothing is known of it"
+                    "  server     a process of --pid ended during the run, so there are no figures for it"
                 )
             } else {
                 Ok(())
@@ -301,7 +301,7 @@ impl Report {
         };
         write!(
             f,
-            "  server     {:.0} % busy of one processor, {} sleeps /s, {} KiB of memory",
+            "  server     {:.0} % of one processor, {} sleeps /s, {} KiB of memory",
             server.cpu_share * 100.0,
             Grouped(whole(server.sleeps_per_s)),
             Grouped(server.memory_after_bytes / 1024)
@@ -349,20 +349,20 @@ impl Report {
         if self.errors.no_port + self.warmup_errors.no_port > 0 {
             writeln!(
                 f,
-                "             local ports ran out: close with client-rst, or spread over --source 127.0.0.2-127.0.0.20"
+                "             local ports ran out: use `--close client-rst`, or `--source 127.0.0.2-127.0.0.20`"
             )?;
         }
         if self.errors.no_descriptor + self.warmup_errors.no_descriptor > 0 {
             writeln!(
                 f,
-                "             descriptors ran out: ask for fewer connections, or raise `ulimit -n`"
+                "             descriptors ran out: raise the limit with `ulimit -n`, or use fewer connections (-c)"
             )?;
         }
         let ended = self.errors.short_answer + self.errors.reset;
         if self.expect == "http" && self.mode == "echo" && ended > 0 {
             writeln!(
                 f,
-                "             the server ended connections that were to stay: nginx does so after keepalive_requests (1,000)"
+                "             the server closed connections that were to stay open: nginx does so after keepalive_requests (1,000)"
             )?;
         }
         Ok(())
@@ -372,17 +372,19 @@ impl Report {
         let generator = &self.generator;
         write!(
             f,
-            "  generator  {:.0} % busy of one processor, {:.0} % waiting for it{}",
+            "  generator  {:.0} % of one processor, {:.0} % waiting for it{}",
             generator.busy_share * 100.0,
             generator.queued_share * 100.0,
             match generator.was_the_limit {
                 false => "",
                 _ if !generator.has_time() && generator.queued_share > generator.busy_share =>
-                    ": others had its processor, so these figures are the machine's as much as the server's",
-                _ if !generator.has_time() => ": it was the limit, the server may do more",
+                    ": other processes used its processor, so these figures describe the machine as much as the server",
+                _ if !generator.has_time() =>
+                    ": the generator was the limit, the server may do more",
                 _ if generator.is_crowded() =>
-                    ": it was the limit, since others had the rest of its only processor; the server may do more",
-                _ => ": it was the limit, since it missed its schedule (see \"sent late\")",
+                    ": the generator was the limit, since other processes used the rest of its only processor; the server may do more",
+                _ =>
+                    ": the generator was the limit, since it missed its schedule (see \"sent late\")",
             }
         )
     }

@@ -1,4 +1,4 @@
-//! Under what conditions all servers of a call are asked.
+//! The conditions that are the same for all servers of a call.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,47 +22,48 @@ const ROUNDS: usize = 7;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Conditions {
-    /// Open model: requests a second, whatever the server does; latency counts from when each was
-    /// meant to begin
+    /// Open model: requests a second, however fast the server answers; latency counts from the time at
+    /// which each request was meant to begin
     #[arg(short, long, value_name = "RATE")]
     rate: Option<f64>,
-    /// How regularly they come [default: poisson]
+    /// How regularly the requests of --rate come [default: poisson]
     #[arg(long, value_enum)]
     arrivals: Option<ArrivalsArg>,
-    /// Searches for the highest rate at which all these hold, in the open model: `p99<5ms`,
-    /// `p99.9<20ms,errors<1`
+    /// Searches for the highest rate, in the open model, at which all these objectives hold: `p99<5ms`,
+    /// `p99.9<20ms,errors<1`. No error and no backlog are required too
     #[arg(long, value_name = "OBJECTIVE,…", value_delimiter = ',', conflicts_with_all = ["rate", "count", "rounds"])]
     pub(super) find_rate: Vec<Objective>,
-    /// How many connections are open at once; with --rate in `conn`, at the most; in `fanout` how many
-    /// members listen, and one more speaks [default: 50, and 100 in `fanout`]
+    /// Connections open at once; with --rate in `conn`, at most; in `fanout` members that receive, beside
+    /// one that sends [default: 50, and 100 in `fanout`]
     #[arg(short, long, value_name = "COUNT")]
     connections: Option<usize>,
     /// How long to measure: `500ms`, `10s`, `1m`
     #[arg(short, long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration, conflicts_with = "count")]
     duration: Duration,
-    /// How many requests to measure, instead of a duration
+    /// Measures this many requests, instead of a duration
     #[arg(short = 'n', long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// How long to ask before anything is counted [default: 200ms, none with --count]
+    /// How long to run before anything is counted [default: 200ms, none with --count]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     warmup: Option<Duration>,
-    /// How long one request may take in all
+    /// How long one request may take, from its beginning to the last byte of the answer
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
     timeout: Duration,
-    /// How long to poll before sleeping: faster, at the price of a processor
+    /// How long to poll before sleeping: lower latency, at the price of a processor
     #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
     spin: Duration,
     /// Local addresses to connect from, in turn, each with ports of its own: a list of addresses and
     /// ranges, such as 127.0.0.2-127.0.0.20,127.0.0.40
     #[arg(long, value_name = "ADDRESS[-LAST],…", value_delimiter = ',')]
     source: Vec<SourceRange>,
-    /// How often each server is measured, in turn: A B A B … [default: 1, and 7 in a comparison]
+    /// Rounds: each server is measured so often, in turn: A B A B … [default: 1, and 7 in a comparison]
     #[arg(long, value_name = "COUNT")]
     rounds: Option<usize>,
-    /// An earlier result of --json to compare with; exit code 3 where this is worse by more than chance
+    /// A file with an earlier result of --json to compare with; exit code 3 if this result is worse by more
+    /// than chance
     #[arg(long, value_name = "FILE", conflicts_with = "find_rate")]
     pub(super) baseline: Option<PathBuf>,
-    /// A difference to the baseline of less than this is none
+    /// A smaller difference from the baseline than this counts as none
     #[arg(
         long,
         value_name = "PERCENT",
@@ -70,8 +71,8 @@ pub(super) struct Conditions {
         requires = "baseline"
     )]
     pub(super) tolerance: f64,
-    /// What must hold, or the exit code is 3: `rate>=10k`, `p99<5ms`, `errors<1`, and in a comparison
-    /// `ratio>=0.95`, which all but the first must reach
+    /// Objectives that must hold, or the exit code is 3: `rate>=10k`, `p99<5ms`, `errors<1`, and in a
+    /// comparison `ratio>=0.95`: the rate of each other server by that of the first
     #[arg(
         long,
         value_name = "OBJECTIVE,…",
@@ -79,7 +80,7 @@ pub(super) struct Conditions {
         conflicts_with = "find_rate"
     )]
     pub(super) require: Vec<Objective>,
-    /// Writes the result as pictures, too: one HTML file that opens in any browser, offline
+    /// Writes the result with charts to an HTML file, which opens offline in any browser
     #[arg(long, value_name = "FILE")]
     pub(super) html: Option<PathBuf>,
     /// Prints the result as JSON
@@ -107,7 +108,7 @@ impl Conditions {
     /// What contradicts itself.
     pub(super) fn check(&self) -> Result<(), Failure> {
         if self.arrivals.is_some() && self.rate.is_none() && self.find_rate.is_empty() {
-            let why = "--arrivals says how the requests of --rate or --find-rate come: one of these is missing";
+            let why = "--arrivals needs --rate or --find-rate";
             return Err(Failure::Usage(why.to_owned()));
         }
         if !(0.0..100.0).contains(&self.tolerance) {
@@ -137,7 +138,7 @@ impl Conditions {
             .unwrap_or(if is_comparison { ROUNDS } else { 1 })
     }
 
-    /// What is to be done to ask so of a server.
+    /// The plan of a run.
     pub(super) fn plan(
         &self,
         endpoint: Endpoint,
@@ -165,7 +166,7 @@ impl Conditions {
             hmac_key: asked.hmac_key,
             amount: self.count.map_or(Amount::For(self.duration), Amount::Count),
             warmup: match self.count {
-                // Nothing is asked while connections are held, so nothing warms up.
+                // `hold` sends no requests, so there is nothing to warm up.
                 _ if asked.mode == Mode::Hold => Duration::ZERO,
                 Some(_) => self.warmup.unwrap_or(Duration::ZERO),
                 None => self.warmup.unwrap_or(WARMUP),

@@ -1,4 +1,4 @@
-//! A report as an HTML file: opened before the run, so that nobody waits for what cannot be kept.
+//! A report as an HTML file: opened before the run, so that a run is not wasted on a file that cannot be written.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -52,7 +52,7 @@ impl HtmlFile {
             fs::rename(&part, &self.path).with_context(|| format!("--html {shown}"))?;
         }
         if !is_quiet() {
-            complain(format_args!("the pictures are in {shown}"));
+            complain(format_args!("the charts are in {shown}"));
         }
         Ok(())
     }

@@ -12,15 +12,15 @@ use signal_hook::flag;
 
 use crate::cli::INTERRUPTED;
 
-/// Whether somebody has had enough.
+/// Whether the user has interrupted the program.
 #[derive(Debug, Clone)]
 pub(super) struct Interrupt {
     came: Arc<AtomicBool>,
 }
 
 impl Interrupt {
-    /// Takes both signals over. Neither stays blocked, as it may have been in whoever started us:
-    /// it would never be heard.
+    /// Takes both signals over. Neither stays blocked: a parent process
+    /// may have blocked them, and they would never arrive.
     pub(super) fn take() -> io::Result<Self> {
         let came = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
@@ -38,7 +38,7 @@ impl Interrupt {
         self.came.load(Ordering::Relaxed)
     }
 
-    /// The exit code: its own, or `code` where nobody interrupted.
+    /// The exit code: its own after an interrupt, else `code`.
     pub(super) fn code_or(&self, code: ExitCode) -> ExitCode {
         if self.came() {
             ExitCode::from(INTERRUPTED)

@@ -1,8 +1,8 @@
 //! `onepoll bench`: the load generator.
 //!
-//! - `target`, `request`: who is asked, and what. `literal`: bytes as they are typed.
-//! - `conditions`: how often, how long, from where.
-//! - `progress_line`: how far it is. `interrupt`: when that is enough. `html`: the result as pictures. `verdict`: the exit code.
+//! - `target`, `request`: which server is asked, and for what. `literal`: bytes as they are typed.
+//! - `conditions`: how often, for how long, from which addresses.
+//! - `progress_line`: how far a run is. `interrupt`: Ctrl-C. `html`: the file with the charts. `verdict`: the exit code.
 
 mod conditions;
 mod html;
@@ -40,16 +40,17 @@ use crate::load::objective::{Metric, Objective};
 use crate::load::search::find_rate;
 use crate::load::{self, LoadError};
 
-/// Asks servers as fast as they answer, checks every byte, and says what it saw
+/// Measures servers: sends requests, checks every byte of the answers, reports rates and latencies
 ///
 /// An ENDPOINT is a URL, of any server: `tcp://HOST:PORT`, `HOST:PORT`, `echo://HOST:PORT`,
-/// `unix:///PATH`, `udp://HOST:PORT`. Several are compared, in turn; `NAME=URL` names one in the result,
-/// and what is asked of it alone stands behind it: `old=tcp://HOST:7?payload=hi%0A&expect=3`. An http:// URL is
-/// asked with GET.
+/// `unix:///PATH`, `udp://HOST:PORT`. Several are measured in turn and compared. `NAME=URL` gives one a name
+/// in the result; options behind the URL are for that server alone:
+/// `old=tcp://HOST:7?payload=hi%0A&expect=3`. An http:// URL is requested with GET.
 ///
-/// Ctrl-C ends the measuring and prints what was seen so far; a second one ends at once.
+/// Ctrl-C stops measuring and prints the result so far; a second Ctrl-C ends the program at once.
 ///
-/// Exit codes: 0 done, 1 something failed, 2 wrong usage, 3 what was required does not hold, 130 interrupted.
+/// Exit codes: 0 done, 1 a run or a request failed, 2 wrong usage, 3 a requirement does not hold, 130
+/// interrupted.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -58,46 +59,46 @@ pub struct Args {
 
 #[derive(Debug, Subcommand)]
 enum ModeArgs {
-    /// A connection per request: connect, send, await the whole answer, close
+    /// A connection per request: connect, send, receive the whole answer, close
     ///
-    /// The latency is that of the whole cycle, the close included. Unless --expect says otherwise, the
-    /// server must answer with what it was sent: an echo, or an upper-caser, since capitals are sent.
+    /// The latency is that of the whole cycle, including the close. Unless --expect says otherwise, the
+    /// server must send back what it received; capital letters are sent, so `upper` passes too.
     Conn {
         #[command(flatten)]
         conn: ConnArgs,
         #[command(flatten)]
         common: CommonArgs,
     },
-    /// Connections that stay: send, await the whole answer, send again
+    /// Connections that stay open: send, receive the whole answer, send again
     Echo {
         #[command(flatten)]
         depth: DepthArgs,
         #[command(flatten)]
         common: CommonArgs,
     },
-    /// Commands a second: a command line on a connection that stays, its whole output awaited
+    /// Commands a second: send a command line on a connection that stays open, receive its whole output
     Exec {
         #[command(flatten)]
         exec: ExecArgs,
         #[command(flatten)]
         common: CommonArgs,
     },
-    /// Datagrams: one out, the same back; what is lost, doubled or overtaken on the way is counted
+    /// Datagrams: send one, receive the same; counts those that were lost, duplicated or reordered
     ///
-    /// A datagram of 8 bytes or more carries its number. One that is not answered within --timeout is lost.
+    /// A datagram of 8 bytes or more begins with its number. One without an answer within --timeout is lost.
     Udp {
         #[command(flatten)]
         udp: UdpArgs,
         #[command(flatten)]
         common: CommonArgs,
     },
-    /// One speaker to many members of a chat: deliveries a second, and when the first, the median and the
-    /// last has a line
+    /// One sender to many members of a chat: deliveries a second, and how long it takes until the first,
+    /// the median and the last member has a line
     ///
-    /// A line that is said comes to every other member, with a name or so before it. The speaker makes sure
-    /// that all of them hear before anything is measured. The rate is that of deliveries: a line has one for
-    /// each member. One that is not everywhere within --timeout is lost to the others. A chat of ours that
-    /// was started with `flood=on` holds the speaker back.
+    /// The chat must send each line to every other member, and may put a name before it. Before measuring,
+    /// the sender waits until all members receive its lines. The rate counts deliveries: one for each line
+    /// and member. A delivery that takes longer than --timeout is lost. The chat of `onepoll serve` limits
+    /// how fast a member may send if it was started with `flood=on`.
     Fanout {
         #[command(flatten)]
         depth: DepthArgs,
@@ -106,12 +107,12 @@ enum ModeArgs {
         #[command(flatten)]
         common: CommonArgs,
     },
-    /// Connections that say nothing: how many are held, why not more, and (with --pid) what each costs
+    /// Idle connections: how many are held, why not more, and (with --pid) how much memory each costs
     Hold {
         #[command(flatten)]
         common: CommonArgs,
     },
-    /// Several modes, one after the other, of all servers
+    /// Several modes, one after the other, for all servers
     Compare {
         /// Which modes
         #[arg(
@@ -152,7 +153,7 @@ struct CommonArgs {
 struct Call {
     modes: Vec<ModeName>,
     targets: Vec<NamedTarget>,
-    /// What is asked of those that do not say it themselves.
+    /// The request, for targets whose URL does not say otherwise.
     ask: RequestArgs,
     conditions: Conditions,
     interrupt: Interrupt,
@@ -184,7 +185,7 @@ pub fn run(args: Args) -> Outcome {
     }
 }
 
-/// What cannot be is said for all before anything is asked of one.
+/// Shortages of all runs are reported before the first run begins.
 fn foresee(contests: &mut [Entries]) -> Result<(), Failure> {
     for (mode, entries) in contests {
         for entry in entries {
@@ -196,7 +197,7 @@ fn foresee(contests: &mut [Entries]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a mode is called, and who takes part.
+/// The name of a mode, and the servers to measure in it.
 type Entries = (&'static str, Vec<Entrant>);
 
 impl Call {
@@ -285,17 +286,17 @@ impl Call {
         let conditions = &self.conditions;
         conditions.check()?;
         if self.modes.contains(&ModeName::Hold) && conditions.count_requests() {
-            let why = "`bench hold` asks nothing: it takes --connections and --duration, no --rate and no --count";
+            let why = "`bench hold` sends no requests: it takes --connections and --duration, not --rate or --count";
             return Err(Failure::Usage(why.to_owned()));
         }
         if self.modes.contains(&ModeName::Hold) && conditions.baseline.is_some() {
-            let why = "`bench hold` has no rate that could be compared with a --baseline";
+            let why = "`bench hold` has no rate to compare with a --baseline";
             return Err(Failure::Usage(why.to_owned()));
         }
         for (at, target) in self.targets.iter().enumerate() {
             if self.targets[..at].iter().any(|one| one.name == target.name) {
                 let why = format!(
-                    "{} is there twice: give them names, as in a=URL b=URL",
+                    "{} is given twice: name each, as in a=URL b=URL",
                     target.name
                 );
                 return Err(Failure::Usage(why));
@@ -309,16 +310,16 @@ impl Call {
         }
         if let Some(said) = self.ask.message.unheeded(&self.modes) {
             let names: Vec<_> = self.modes.iter().map(|mode| mode.name()).collect();
-            let why = format!("--{said} means nothing in `bench {}`", names.join(","));
+            let why = format!("--{said} has no effect in `bench {}`", names.join(","));
             return Err(Failure::Usage(why));
         }
         let is_ratio = |objective: &Objective| objective.metric == Metric::Ratio;
         if conditions.find_rate.iter().any(is_ratio) {
-            let why = "--find-rate looks at one server: there is no ratio";
+            let why = "--find-rate measures one server, so there is no ratio";
             return Err(Failure::Usage(why.to_owned()));
         }
         if !conditions.find_rate.is_empty() && self.modes.len() * self.targets.len() > 1 {
-            let why = "--find-rate searches in one mode and for one server at a time";
+            let why = "--find-rate takes one mode and one endpoint";
             return Err(Failure::Usage(why.to_owned()));
         }
         let is_lonely = self.targets.len() < 2 && conditions.baseline.is_none();
@@ -329,7 +330,7 @@ impl Call {
         Ok(())
     }
 
-    /// Shows how far it is, and says whether to go on.
+    /// Shows the progress, and says whether to go on.
     fn watch(&self, line: &mut ProgressLine, progress: impl fmt::Display) -> ControlFlow<()> {
         line.show(progress);
         self.interrupt.flow()
@@ -367,7 +368,7 @@ impl Call {
         Ok(ending.code())
     }
 
-    /// Everybody in turn, mode by mode.
+    /// All servers in turn, mode by mode.
     fn compare(
         &self,
         contests: &[Entries],
@@ -379,8 +380,8 @@ impl Call {
         let mut held = Vec::with_capacity(contests.len());
         for (mode, entries) in contests {
             let mut told = |round: usize, name: &str, progress: load::Progress| {
-                let whose = format_args!("{mode} {round} of {rounds}, {name}: {progress}");
-                self.watch(&mut line, whose)
+                let text = format_args!("{mode} {round} of {rounds}, {name}: {progress}");
+                self.watch(&mut line, text)
             };
             if self.interrupt.came() {
                 break;
@@ -500,7 +501,7 @@ fn heeded(target: &NamedTarget, modes: &[ModeName]) -> Result<(), Failure> {
                 .map(|mode| format!("`bench {}`", mode.name()))
                 .collect();
             let why = format!(
-                "{}: `{option}` means nothing in {}",
+                "{}: `{option}` has no effect in {}",
                 target.name,
                 names.join(" or ")
             );

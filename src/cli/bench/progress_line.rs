@@ -7,7 +7,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::cli::is_quiet;
 
-/// The line. Nothing is written where nobody looks: not to a file, and not with `-q`.
+/// The line. It is written to terminals only, and not with `-q`.
 #[derive(Debug)]
 pub(super) struct ProgressLine {
     is_shown: bool,
@@ -25,7 +25,7 @@ impl ProgressLine {
         }
     }
 
-    /// Shows `text` instead of what was there. A terminal on hold (Ctrl-S) is not waited for.
+    /// Shows `text` instead of what was there. It never waits for a stopped terminal (Ctrl-S).
     pub(super) fn show(&mut self, text: impl fmt::Display) {
         if self.is_shown && can_write() {
             let text: String = text.to_string().chars().take(CHARS_MAX).collect();

@@ -1,5 +1,5 @@
-//! What is asked of one server: the same words as flags, for all servers of a call, and as options in
-//! the URL of one of them.
+//! The request to a server: the same names are flags, for all servers of a call, and options in the URL
+//! of one of them.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::cli::secret::read_secret;
 use crate::load::{Close, Expect, Framing, Mode};
 use crate::wire::{Digest, HmacKey};
 
-/// Everything that may be said of a request, whatever the mode; what is not said has a default.
+/// Every option of a request, in all modes; those that are not given have defaults.
 #[derive(Debug, Clone, Default, Parser)]
 #[command(no_binary_name = true, disable_help_flag = true)]
 pub(super) struct RequestArgs {
@@ -33,23 +33,23 @@ pub(super) struct RequestArgs {
 #[derive(Debug, Clone, Default, clap::Args)]
 #[group(skip)]
 pub(super) struct MessageArgs {
-    /// Bytes of a message; `16K` is 16384 [default: 64]
+    /// Size of a message in bytes; `16K` is 16384 [default: 64]
     #[arg(short, long, value_name = "BYTES", value_parser = size)]
     pub(super) size: Option<usize>,
-    /// The message itself, instead of a size: text with `\n`, `\r`, `\t`, `\0` and `\\`, or @FILE
+    /// The message, instead of its size: text with `\n`, `\r`, `\t`, `\0` and `\\`, or @FILE
     #[arg(long, value_name = "TEXT|@FILE", conflicts_with = "size")]
     pub(super) payload: Option<String>,
     /// What counts as the answer: `echo`, `http`, a number of bytes, `until=DELIMITER`, `eof` or
     /// `exact=@FILE` [default: echo, and http for an http:// URL]
     #[arg(long, value_name = "ANSWER")]
     pub(super) expect: Option<String>,
-    /// The server's processes: their processor time, memory and sleeps, and those of their children,
-    /// join the result
+    /// Processes of the server: the result reports their processor time, memory and sleeps, and those of
+    /// their children
     #[arg(long, value_name = "PID,…", value_delimiter = ',')]
     pub(super) pid: Vec<u32>,
-    /// The secret of a server that sends 32 random bytes to whoever connects, and awaits their HMAC: the
-    /// file's content, less one newline at its end; 16 bytes or more, which nobody else may be able to
-    /// read. The handshake counts into `connect`
+    /// A file with the secret of a server that sends each client 32 random bytes and expects their HMAC. The
+    /// secret is the file's content without a newline at its end: 16 bytes or more, which only you may be
+    /// able to read. The handshake is part of `connect`
     #[arg(long, value_name = "FILE")]
     pub(super) secret_file: Option<PathBuf>,
     /// With which digest the challenge is answered [default: sha256]
@@ -61,12 +61,12 @@ pub(super) struct MessageArgs {
 #[derive(Debug, Clone, Default, clap::Args)]
 #[group(skip)]
 pub(super) struct ConnArgs {
-    /// Who closes, and how: `client-fin` leaves ports in `TIME_WAIT`, `server` needs one that hangs up
-    /// [default: client-rst]
+    /// Which side closes, and how: `client-rst` resets the connection, `client-fin` leaves its port in
+    /// `TIME_WAIT`, `server` waits for the server to close [default: client-rst]
     #[arg(long, value_enum)]
     pub(super) close: Option<CloseArg>,
-    /// How often a connection asks, one after the other, before it is closed [default: 1]. What is counted
-    /// and timed stays the connection: --count, --rate and --timeout are for all its requests together
+    /// Requests on a connection, one after the other, before it is closed [default: 1]. Counts and latencies
+    /// are still those of connections: --count, --rate and --timeout are for all its requests together
     #[arg(long, value_name = "COUNT")]
     pub(super) requests: Option<usize>,
 }
@@ -75,8 +75,8 @@ pub(super) struct ConnArgs {
 #[derive(Debug, Clone, Default, clap::Args)]
 #[group(skip)]
 pub(super) struct DepthArgs {
-    /// How many messages a connection has in flight, or lines the room; with --rate as many lines as it
-    /// takes [default: 1]
+    /// Messages in flight on each connection; in `fanout` lines in flight, without a limit with --rate
+    /// [default: 1]
     #[arg(long, value_name = "DEPTH")]
     pub(super) pipeline: Option<usize>,
 }
@@ -88,7 +88,7 @@ pub(super) struct ExecArgs {
     /// The command line [default: true]
     #[arg(long, value_name = "LINE")]
     pub(super) command: Option<String>,
-    /// How the server says where an output ends; `raw` says nothing, so --expect must [default: json]
+    /// How the server marks the end of an output; `raw` does not, so --expect must say it [default: json]
     #[arg(long, value_enum)]
     pub(super) framing: Option<FramingArg>,
 }
@@ -97,7 +97,7 @@ pub(super) struct ExecArgs {
 #[derive(Debug, Clone, Default, clap::Args)]
 #[group(skip)]
 pub(super) struct UdpArgs {
-    /// How many datagrams are in flight; with --rate as many as it takes [default: 64]
+    /// Datagrams in flight, without a limit with --rate [default: 64]
     #[arg(long, value_name = "COUNT")]
     pub(super) window: Option<usize>,
 }
@@ -106,17 +106,17 @@ pub(super) struct UdpArgs {
 #[derive(Debug, Clone, Default, clap::Args)]
 #[group(skip)]
 pub(super) struct FanoutArgs {
-    /// What everybody sends first, if the server wants that: text with `\n`, `\r`, `\t`, `\0` and `\\`, or @FILE
+    /// What each connection sends first, such as a name: text with `\n`, `\r`, `\t`, `\0` and `\\`, or @FILE
     #[arg(long, value_name = "TEXT|@FILE")]
     pub(super) hello: Option<String>,
-    /// What the server puts before a line may change from line to line, as a time does
+    /// Accepts any text before a line; else it must be the same for all lines (set this for times)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false")]
     pub(super) any_prefix: Option<bool>,
 }
 
 impl MessageArgs {
-    /// What was said and none of the modes heeds: a command is its own message, who is only held says
-    /// nothing, and datagrams and lines have to begin with their number.
+    /// An option that has no effect in any of `modes`: in `exec` the message is the command, `hold` sends
+    /// nothing, and datagrams and lines of a chat begin with their number.
     pub(super) fn unheeded(&self, modes: &[ModeName]) -> Option<&'static str> {
         use ModeName::{Conn, Echo, Exec, Fanout, Udp};
         let said = [
@@ -153,7 +153,7 @@ pub(super) enum DigestArg {
     Md5,
 }
 
-/// A mode by its name, before it is known what is asked.
+/// The name of a mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum ModeName {
     Conn,
@@ -178,7 +178,7 @@ impl ModeName {
     }
 }
 
-/// What is asked in one mode, with the defaults filled in.
+/// A request in one mode, with the defaults filled in.
 #[derive(Debug)]
 pub(super) struct RequestTerms {
     pub(super) mode: Mode,
@@ -299,7 +299,7 @@ impl RequestArgs {
         })
     }
 
-    /// What proves who asks, to a server that wants to know.
+    /// The key that answers the challenge of a server.
     fn hmac_key(&self) -> Result<Option<HmacKey>, Failure> {
         let Some(path) = &self.message.secret_file else {
             return match self.message.digest {

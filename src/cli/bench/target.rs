@@ -10,7 +10,7 @@ use crate::endpoint;
 use crate::load::Endpoint;
 use crate::wire::Escaped;
 
-/// Whom to ask, what to call it, and what is asked of it alone.
+/// A server, its name in the result, and the options for it alone.
 #[derive(Debug, Clone)]
 pub(super) struct NamedTarget {
     pub(super) name: String,
@@ -57,7 +57,7 @@ impl FromStr for NamedTarget {
                 rest.push(pair);
             }
         }
-        // What is left means something to who serves it, so that the URL of `serve` is right here too.
+        // Other options are those of `serve`: its URLs work here too.
         if !rest.is_empty()
             && let Err(wrong) =
                 format!("{address}?{}", rest.join("&")).parse::<endpoint::Endpoint>()

@@ -1,4 +1,4 @@
-//! Whether what was measured is what was required, and the exit code that says so.
+//! Whether the result meets the requirements, and the exit code that says so.
 
 use std::process::ExitCode;
 
@@ -43,15 +43,15 @@ impl Ending {
             for (place, contender) in contest.contenders.iter().enumerate() {
                 let figures = contender.figures.as_ref();
                 ending.has_errors |= figures.is_some_and(|figures| figures.errors.total > 0);
-                let whose = format!("{} of {}", contest.mode, contender.name);
+                let subject = format!("{} of {}", contest.mode, contender.name);
                 for objective in required {
                     let figure = match objective.metric {
-                        // The first has nobody to be compared with but its earlier self.
+                        // The first contender can only be compared with its baseline.
                         Metric::Ratio if place == 0 && changes.is_empty() => continue,
                         Metric::Ratio => ratio(contender, changes, contest.mode),
                         metric => middle(contender, metric),
                     };
-                    ending.require(objective, figure, &whose);
+                    ending.require(objective, figure, &subject);
                 }
             }
         }
@@ -69,16 +69,16 @@ impl Ending {
         }
     }
 
-    fn require(&mut self, objective: &Objective, figure: Option<f64>, whose: &str) {
+    fn require(&mut self, objective: &Objective, figure: Option<f64>, subject: &str) {
         if !objective.holds(figure) {
             self.has_missed = true;
             match figure {
                 Some(figure) => complain(format_args!(
-                    "{whose}: {objective} does not hold, it is {}",
+                    "{subject}: {objective} does not hold, it is {}",
                     objective.metric.shown(figure)
                 )),
                 None => complain(format_args!(
-                    "{whose}: {objective} does not hold, there is no such figure"
+                    "{subject}: {objective} does not hold, there is no such figure"
                 )),
             }
         }

@@ -1,4 +1,4 @@
-//! What was measured, and what came of it, in sentences.
+//! What was measured, and the result, in sentences.
 
 use super::label;
 use crate::load::comparison::{Contender, Contest, Ratios};
@@ -13,8 +13,8 @@ pub(super) fn subject(mode: &str) -> String {
         "echo" => "Messages a second, on connections that stay".to_owned(),
         "exec" => "Commands a second".to_owned(),
         "udp" => "Datagrams a second".to_owned(),
-        "hold" => "Connections that say nothing".to_owned(),
-        "fanout" => "Deliveries a second: lines of one speaker, to each member".to_owned(),
+        "hold" => "Idle connections".to_owned(),
+        "fanout" => "Deliveries a second: lines of one sender, to each member".to_owned(),
         other => format!("Answers a second: {other}"),
     }
 }
@@ -30,7 +30,7 @@ fn noun(mode: &str) -> &'static str {
     }
 }
 
-/// How everybody was asked: the conditions of the first report, since a contest has the same for all.
+/// How the servers were asked: the conditions of the first report, which are those of all in a contest.
 pub(super) fn setup(contest: &Contest, rounds: usize) -> Vec<String> {
     let Some(report) = contest.contenders.iter().find_map(Contender::typical) else {
         return Vec::new();
@@ -41,10 +41,10 @@ pub(super) fn setup(contest: &Contest, rounds: usize) -> Vec<String> {
     let terms = contest.terms();
     let is_one = terms.len() < 2;
     let how = match report.mode {
-        "hold" => format!("{connections} that say nothing"),
+        "hold" => format!("{connections}, idle"),
         "udp" => format!("{in_flight} datagrams in flight, {size} B each"),
         "fanout" => format!(
-            "{connections} that listen and one that speaks, {in_flight} lines of {size} B in flight"
+            "{connections} that receive and one that sends, {in_flight} lines of {size} B in flight"
         ),
         _ if !is_one => format!("{connections} at once"),
         _ => match (report.close, report.requests_per_connection) {
@@ -92,16 +92,16 @@ fn model(report: &Report) -> Option<String> {
             schedule.arrivals
         )),
         None => Some(
-            "Closed model: a connection asks again once it is answered; waiting behind a stall is not all seen."
+            "Closed model: each request waits for the answer before it; waiting behind a stall is only partly seen."
                 .to_owned(),
         ),
     }
 }
 
-/// What came of it, for who reads one sentence.
+/// The result, for a reader of one sentence.
 pub(super) fn headline(contest: &Contest, rounds: usize) -> Vec<String> {
     let Some((first, others)) = contest.contenders.split_first() else {
-        return vec!["Nobody was asked.".to_owned()];
+        return vec!["No server was measured.".to_owned()];
     };
     let alone = || contest.contenders.iter().map(|one| absolute(one, rounds));
     if others.is_empty() || contest.mode == "hold" {
@@ -230,9 +230,9 @@ fn notices_of(contender: &Contender) -> Vec<String> {
     };
     if limited().count() > 0 {
         let why = if limited().any(|report| !report.generator.has_time()) {
-            "it had no time to spare: the server may do more"
+            "it had no processor time to spare: the server may do more"
         } else if limited().any(|report| report.generator.is_crowded()) {
-            "nothing was left of its only processor: the server may do more"
+            "other processes used the rest of its only processor: the server may do more"
         } else {
             "it missed its schedule: these latencies are partly its own"
         };
@@ -248,7 +248,7 @@ fn notices_of(contender: &Contender) -> Vec<String> {
     let hidden = contender.reports.iter().filter_map(|report| report.hidden);
     if let Some(worst) = hidden.max_by(|a, b| a.stall_us.total_cmp(&b.stall_us)) {
         notices.push(format!(
-            "{name}: nobody was answered for {}. The closed model hides what that means: some {} requests would have come meanwhile and are in no percentile; --rate shows them.",
+            "{name}: no answer came for {}. The closed model hides what that means: some {} requests would have come meanwhile and are in no percentile; --rate shows them.",
             Micros(worst.stall_us),
             Grouped(worst.not_asked)
         ));

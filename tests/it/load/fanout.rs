@@ -692,7 +692,7 @@ fn the_command_line_says_what_it_saw_and_whether_it_was_well() {
     let server = Server::start("chat://127.0.0.1:0?flood=off");
     let (code, text, error) = bench(&server.endpoint, &["-n", "100", "--hello", r"/nick eva\n"]);
     assert_eq!(code, Some(0), "{text}{error}");
-    assert!(text.contains("one speaker to 100 members"), "{text}");
+    assert!(text.contains("one sender to 100 members"), "{text}");
     assert!(text.contains("10,000 of 10,000 (100 lines"), "{text}");
     for name in ["deliveries /s", "to first ", "to median ", "to last "] {
         assert!(text.contains(name), "{name} {text}");
@@ -715,11 +715,11 @@ fn the_command_line_says_what_it_saw_and_whether_it_was_well() {
         (&["--pipeline", "65537"], "the pipeline's depth"),
         (
             &["--expect", "eof"],
-            "--expect means nothing in `bench fanout`",
+            "--expect has no effect in `bench fanout`",
         ),
         (
             &["--payload", "12345678"],
-            "--payload means nothing in `bench fanout`",
+            "--payload has no effect in `bench fanout`",
         ),
         (&["--hello", r"\q"], "after a backslash"),
     ] {

@@ -220,7 +220,7 @@ fn a_mode_refuses_what_it_cannot_ask() {
             &["udp", "127.0.0.1:9", "-s", "65508"],
             "the size of a datagram",
         ),
-        (&["hold", "127.0.0.1:9", "--rate", "5"], "asks nothing"),
+        (&["hold", "127.0.0.1:9", "--rate", "5"], "sends no requests"),
         (
             &["hold", "127.0.0.1:9", "--pid", "4294967295"],
             "no such process",

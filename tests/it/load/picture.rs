@@ -668,7 +668,7 @@ fn a_run_leaves_a_page_and_shows_a_picture_unless_told_not_to() {
     let (code, out, wrong) = bench(&[&address, "--html", file.to_str().unwrap()]);
     assert_eq!(code, 0, "{wrong}");
     assert!(out.contains("log scale") && out.contains('█'), "{out}");
-    let said = format!("onepoll: the pictures are in {}\n", file.display());
+    let said = format!("onepoll: the charts are in {}\n", file.display());
     assert_eq!(wrong, said);
     pieces(std::fs::read_to_string(&file).unwrap().as_str());
     for less in ["--json", "-q"] {
