@@ -43,7 +43,10 @@ pub trait Os: Debug {
 
     /// The next connection that waits, and who it is.
     fn accept(&mut self, listener: &Self::Listener) -> io::Result<(Self::Stream, Peer)>;
-    /// Closes a listener: nobody waits there any more.
+    /// Whether a connection waits to be accepted. `false` is a proof, as `WouldBlock` is: an edge will
+    /// tell of the next one.
+    fn has_pending(&mut self, listener: &Self::Listener) -> bool;
+    /// Closes a listener, and with it the connections that wait there.
     fn close_listener(&mut self, listener: Self::Listener);
 
     /// Reads once.

@@ -60,6 +60,30 @@ fn rests_without_descriptors(error: Errno) {
 }
 
 #[test]
+fn one_connection_is_accepted_without_a_second_try_and_a_crowd_with_one_look() {
+    let calls = |play: &Play| play.os.net(|net| (net.total.accepts, net.total.looks));
+    let mut play = Play::directed();
+    let echo = play.open(Echo);
+    play.run();
+    let (accepts, looks) = calls(&play);
+    for (crowd, tries) in [(1, 1), (2, 3), (5, 6)] {
+        let before = calls(&play);
+        for _ in 0..crowd {
+            play.dial(echo);
+        }
+        play.run();
+        let after = calls(&play);
+        assert_eq!(
+            (after.0 - before.0, after.1 - before.1),
+            (tries, 1),
+            "{crowd}"
+        );
+    }
+    assert_eq!(play.counters().connections, 8);
+    assert_eq!((accepts, looks), (1, 0), "when the listener opened");
+}
+
+#[test]
 fn fault_a1_emfile_on_accept() {
     rests_without_descriptors(Errno::MFILE);
 }

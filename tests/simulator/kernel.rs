@@ -121,6 +121,10 @@ pub(crate) struct Total {
     pub(crate) told: u64,
     pub(crate) calls: u64,
     pub(crate) refused: u64,
+    /// Times that `accept` was called.
+    pub(crate) accepts: u64,
+    /// Looks whether a connection waits to be accepted.
+    pub(crate) looks: u64,
     /// Looks at the wall clock.
     pub(crate) walls: u64,
 }
@@ -796,6 +800,7 @@ impl Os for SimOs {
     fn accept(&mut self, listener: &SimListener) -> io::Result<(SimStream, Peer)> {
         self.call(|net| {
             net.work.accepts += 1;
+            net.total.accepts += 1;
             // The kernel looks for a descriptor before it looks who waits.
             if net.random.chance(net.faults.no_descriptors) {
                 let wait = 1 + net.random.below(SECOND);
@@ -848,6 +853,13 @@ impl Os for SimOs {
                 (false, false) => Peer::V4(Ipv4Addr::LOCALHOST, port),
             };
             Ok((SimStream(k), peer))
+        })
+    }
+
+    fn has_pending(&mut self, listener: &SimListener) -> bool {
+        self.net(|net| {
+            net.total.looks += 1;
+            !net.doors[listener.0].waiting.is_empty()
         })
     }
 

@@ -117,6 +117,11 @@ impl<O: Os, E: End> Script<O, E> {
         self.note("accept", accepted);
     }
 
+    fn pending(&mut self) {
+        let pending = self.os.has_pending(&self.listener);
+        self.notes.push(format!("pending {pending}"));
+    }
+
     fn watch(&mut self) {
         let id = ConnId {
             slot: 0,
@@ -534,19 +539,36 @@ agrees! {
     }
 
     knocks(s) {
+        s.pending();
         s.accept();
         s.look();
         s.end.dial();
         s.end.dial();
         s.look();
         s.look();
+        s.pending();
         s.accept();
         s.look();
+        s.pending();
         s.end.dial();
         s.look();
         s.accept();
         s.accept();
+        s.pending();
         s.accept();
         s.look();
+        // That nobody waits is known from here on, and an edge tells of the next.
+        s.end.dial();
+        s.look();
+        s.pending();
+    }
+
+    a_connection_that_was_reset_is_pending(s) {
+        s.end.dial();
+        s.look();
+        s.end.reset();
+        s.pending();
+        s.accept();
+        s.pending();
     }
 }
