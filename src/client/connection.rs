@@ -8,9 +8,11 @@ use std::time::Duration;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt,
 };
+use rustix::process::geteuid;
 
 use super::deadline::{RequestDeadline, is_patience};
 use super::{ClientError, ServerAddress};
+use crate::config::{check_private_socket, command_sockets};
 use crate::socket::{AF_INET, AF_INET6, Exception, IPPROTO_TCP, SOCK_STREAM, Socket, TCP_NODELAY};
 
 /// How much is read at once.
@@ -34,12 +36,15 @@ impl ClientConnection {
         let named = address.to_string();
         let socket = match address {
             ServerAddress::Host(host) => connect_tcp(host, deadline)?,
-            ServerAddress::Unix(path) => {
-                connect_unix(path, deadline).map_err(|source| ClientError::Connect {
-                    address: named.clone(),
-                    source,
-                })?
-            }
+            ServerAddress::Unix(path) => connect_checked(path, deadline).map_err(|source| {
+                let address = named.clone();
+                match source.kind() {
+                    io::ErrorKind::PermissionDenied if source.raw_os_error().is_none() => {
+                        ClientError::Untrusted { address, source }
+                    }
+                    _ => ClientError::Connect { address, source },
+                }
+            })?,
         };
         let incoming = vec![0; READ_BYTES].into_boxed_slice();
         Ok(Self {
@@ -64,6 +69,31 @@ impl ClientConnection {
     pub(super) fn take(&mut self, len: usize) -> Vec<u8> {
         let rest = self.unread.split_off(len);
         std::mem::replace(&mut self.unread, rest)
+    }
+
+    /// Whether nothing came that nobody asked for: an answer that came late or twice would be taken for
+    /// that to the next request (fault E15), and everything after it for the one after it. What is still
+    /// on the way cannot be seen.
+    pub(super) fn check_silent(&mut self) -> Result<(), ClientError> {
+        if self.unread.is_empty() {
+            // Not `MSG_DONTWAIT`: with a timeout, a call waits before it asks, as in Python.
+            let ready = self.socket.setblocking(false);
+            match ready.and_then(|()| self.socket.recv_into(&mut self.incoming)) {
+                Ok(0) => {
+                    return Err(ClientError::HungUp {
+                        address: self.address.clone(),
+                        progress: "after its last answer, so nothing more was asked".to_owned(),
+                    });
+                }
+                Ok(n) => self.unread.extend_from_slice(&self.incoming[..n]),
+                Err(error) if error.exception() == Exception::BlockingIOError => return Ok(()),
+                Err(error) => return Err(self.broken(error.into())),
+            }
+        }
+        Err(ClientError::Unasked {
+            address: self.address.clone(),
+            bytes: self.unread.len(),
+        })
     }
 
     /// Sends all of `bytes`.
@@ -161,6 +191,26 @@ fn connect_tcp(host: &str, deadline: &RequestDeadline) -> Result<Socket, ClientE
         }),
         _ => Err(late()),
     }
+}
+
+/// Where a server of this user's own is looked for, whatever answers is believed, and may be asked to run
+/// anything: so it is checked as the server checks its clients. Before connecting, the directory and the
+/// socket: another user may have made them first, `/tmp/onepoll-UID` above all. After it, who listens,
+/// since a path may lead elsewhere by now. A place that somebody named is theirs to judge.
+fn connect_checked(path: &Path, deadline: &RequestDeadline) -> io::Result<Socket> {
+    if !command_sockets().iter().any(|place| place == path) {
+        return connect_unix(path, deadline);
+    }
+    let uid = geteuid();
+    check_private_socket(path, uid.as_raw())?;
+    let socket = connect_unix(path, deadline)?;
+    let peer = sockopt::socket_peercred(&*socket.descriptor()?)?;
+    if peer.uid != uid {
+        let (theirs, ours) = (peer.uid.as_raw(), uid.as_raw());
+        let why = format!("the server there is user {theirs}'s, not {ours}'s");
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
+    Ok(socket)
 }
 
 /// A listener whose queue is full makes `connect` wait, for as long as sending may; with a timeout of

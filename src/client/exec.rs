@@ -68,6 +68,7 @@ impl Exec {
                 "the connection was given up in the middle of an answer",
             ));
         };
+        line.check_silent()?;
         let deadline = RequestDeadline::after(timeout);
         line.send(format!("{command}\n").as_bytes(), &deadline)?;
         let output = match self.framing {

@@ -38,6 +38,14 @@ pub enum ClientError {
         /// What the system said.
         source: io::Error,
     },
+    /// Where a server of this user's own should be, something is that another user may have made.
+    #[error("{address} is not trusted, and nothing was sent: {source}")]
+    Untrusted {
+        /// Where it is.
+        address: String,
+        /// What is wrong with it.
+        source: io::Error,
+    },
     /// The deadline passed.
     #[error("{address}: no whole answer within {}: {progress}", Millis(*.after))]
     Timeout {
@@ -63,6 +71,16 @@ pub enum ClientError {
         address: String,
         /// What the system said.
         source: io::Error,
+    },
+    /// Something came before anything was asked; the next answer could not be told from it.
+    #[error(
+        "{address} sent {bytes} bytes that nobody asked for, so its next answer could not be told from them"
+    )]
+    Unasked {
+        /// Who.
+        address: String,
+        /// How many, at the least.
+        bytes: usize,
     },
     /// What came is no answer.
     #[error("{address} sent no valid answer: {source}")]

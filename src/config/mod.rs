@@ -16,7 +16,10 @@ pub use address::{Address, Host, HostPort, Transport, UNIX_PATH_BYTES_MAX, UnixA
 pub use descriptors::{descriptor_limit, raise_descriptor_limit};
 pub use error::{ConfigError, Trouble};
 pub use limits::Limits;
-pub use private::{check_private_dir, command_socket, command_socket_of, make_private_dir};
+pub use private::{
+    check_private_dir, check_private_socket, command_socket, command_socket_of, command_sockets,
+    make_private_dir,
+};
 pub use settle::Settle;
 pub use text::{format_duration, format_size, parse_duration, parse_size};
 pub use written::{Value, Written, keys_of};

@@ -1,11 +1,12 @@
-//! Where the private command socket lives, and the rules of its directory.
+//! Where the private command socket lives, and the rules of its directory: for the server that makes it
+//! and for the clients that trust what listens there.
 //!
 //! Here, and not with the endpoints, since clients look there too.
 
 use std::ffi::OsStr;
 use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::address::UNIX_PATH_BYTES_MAX;
@@ -15,6 +16,19 @@ use super::address::UNIX_PATH_BYTES_MAX;
 pub fn command_socket() -> PathBuf {
     let uid = rustix::process::geteuid().as_raw();
     command_socket_of(std::env::var_os("XDG_RUNTIME_DIR").as_deref(), uid)
+}
+
+/// Every place where a command socket of this process' user may be: [`command_socket`], and where a
+/// process without `$XDG_RUNTIME_DIR`, or with it, looks.
+pub fn command_sockets() -> Vec<PathBuf> {
+    let uid = rustix::process::geteuid().as_raw();
+    let mut places = vec![
+        command_socket(),
+        command_socket_of(Some(format!("/run/user/{uid}").as_ref()), uid),
+        command_socket_of(None, uid),
+    ];
+    places.dedup();
+    places
 }
 
 /// `$XDG_RUNTIME_DIR/onepoll/command.sock`; else, or where that is relative or too long for a
@@ -48,11 +62,31 @@ pub fn check_private_dir(dir: &Path, uid: u32) -> io::Result<()> {
         _ if mode & 0o077 != 0 => format!("its mode is {mode:04o}, and only 0700 keeps others out"),
         _ => return Ok(()),
     };
-    let dir = dir.display();
-    Err(io::Error::new(
+    Err(not_private(dir, &wrong))
+}
+
+/// Whether nobody but `uid` can have made the socket at `path`, and nobody else can reach it: its
+/// directory as [`check_private_dir`] has it, and its own owner and mode. Who made the socket is not who
+/// listens: a client asks the kernel for that once it is connected (`SO_PEERCRED`).
+pub fn check_private_socket(path: &Path, uid: u32) -> io::Result<()> {
+    check_private_dir(path.parent().unwrap_or(Path::new("/")), uid)?;
+    let found = path.symlink_metadata()?;
+    let mode = found.mode() & 0o7777;
+    let wrong = match (found.file_type().is_socket(), found.uid()) {
+        (false, _) => "it is not a socket".into(),
+        (true, owner) if owner != uid => format!("it belongs to user {owner}, not {uid}"),
+        _ if mode & 0o077 != 0 => format!("its mode is {mode:04o}, and only 0600 keeps others out"),
+        _ => return Ok(()),
+    };
+    Err(not_private(path, &wrong))
+}
+
+fn not_private(path: &Path, wrong: &str) -> io::Error {
+    let path = path.display();
+    io::Error::new(
         io::ErrorKind::PermissionDenied,
-        format!("{dir} is not private: {wrong}"),
-    ))
+        format!("{path} is not private: {wrong}"),
+    )
 }
 
 #[cfg(test)]
@@ -102,5 +136,40 @@ mod tests {
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
         let said = make_private_dir(&dir).unwrap_err().to_string();
         assert!(said.contains("0755"), "{said}");
+    }
+
+    #[test]
+    fn a_socket_that_others_can_reach_or_make_is_not_private() {
+        let base = tempfile::tempdir().unwrap();
+        let dir = base.path().join("onepoll");
+        let path = dir.join("command.sock");
+        let uid = fs::metadata(base.path()).unwrap().uid();
+        let said = |uid| check_private_socket(&path, uid).unwrap_err().to_string();
+        let mode = |path: &Path, mode| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        make_private_dir(&dir).unwrap();
+        let missing = check_private_socket(&path, uid).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        fs::write(&path, "").unwrap();
+        assert!(said(uid).contains("not a socket"));
+        fs::remove_file(&path).unwrap();
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        mode(&path, 0o666);
+        assert!(said(uid).contains("its mode is 0666"), "{}", said(uid));
+        mode(&path, 0o600);
+        check_private_socket(&path, uid).unwrap();
+        assert!(said(uid + 1).contains("belongs to user"));
+        mode(&dir, 0o711);
+        assert!(said(uid).contains("0711"));
+    }
+
+    #[test]
+    fn each_place_of_a_command_socket_is_known_once() {
+        let places = command_sockets();
+        assert_eq!(places[0], command_socket());
+        let uid = rustix::process::geteuid().as_raw();
+        assert!(places.contains(&command_socket_of(None, uid)));
+        assert!((2..=3).contains(&places.len()), "{places:?}");
     }
 }

@@ -89,6 +89,9 @@ pub enum LoadError {
         /// What the resolver said.
         source: io::Error,
     },
+    /// Where a server of this user's own should be, something is that another user may have made.
+    #[error("{0}, so it is not asked")]
+    Untrusted(io::Error),
     /// Somebody did not want to wait any longer.
     #[error("interrupted before anything was found")]
     Interrupted,

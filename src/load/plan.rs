@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use rustix::process::geteuid;
 use serde::Serialize;
 
 use super::LoadError;
@@ -17,7 +18,7 @@ use super::process::Usage;
 use super::schedule::Arrivals;
 use super::source::SOURCES_MAX;
 use super::udp;
-use crate::config::nearest;
+use crate::config::{check_private_socket, command_sockets, nearest};
 use crate::wire::HmacKey;
 
 /// Everything a run is told.
@@ -568,7 +569,16 @@ impl Endpoint {
     /// the server one connection that says nothing; a single address is not tried.
     fn resolve(&self, timeout: Duration) -> Result<TargetAddress, LoadError> {
         let host = match self {
-            Endpoint::Unix(path) => return Ok(TargetAddress::Unix(path.clone())),
+            Endpoint::Unix(path) => {
+                // What another user may have put where our own server should be is not asked.
+                if command_sockets().contains(path)
+                    && let Err(wrong) = check_private_socket(path, geteuid().as_raw())
+                    && wrong.kind() != ErrorKind::NotFound
+                {
+                    return Err(LoadError::Untrusted(wrong));
+                }
+                return Ok(TargetAddress::Unix(path.clone()));
+            }
             Endpoint::Tcp(host) | Endpoint::Udp(host) => host,
         };
         let failed = |source| LoadError::Resolve {

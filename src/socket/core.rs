@@ -4,13 +4,17 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use rustix::net::{self, RecvFlags, SendFlags};
+use rustix::io::{Errno, ioctl_fionread};
+use rustix::net::{self, RecvFlags, SendFlags, SocketAddrAny};
 
 use super::deadline::Deadline;
 use super::error::SocketError;
 use super::timeout::{SharedTimeout, Timeout};
+
+/// For how much memory is taken before it is known how much has come.
+pub(super) const PIECE_BYTES: usize = 64 * 1024;
 
 /// Shared by a [`Socket`](super::Socket) and its files, as Python objects share it: the last to be closed
 /// closes the descriptor.
@@ -165,6 +169,35 @@ impl Core {
             net::recv(fd, &mut *buffer, flags)
         })?;
         Ok(n)
+    }
+
+    /// `recv` and `recvfrom`: at most `most` bytes, into memory that is neither zeroed nor touched before
+    /// something came. Exactly `most`, since what leaves a socket cannot be put back.
+    pub(super) fn receive(
+        &self,
+        most: usize,
+        flags: RecvFlags,
+    ) -> Result<(Vec<u8>, Option<SocketAddrAny>), Stop> {
+        let mut data = Vec::new();
+        data.try_reserve_exact(most).map_err(|_| Errno::NOMEM)?;
+        let from = self.call(Want::Read, self.timeout(), |fd| {
+            if most == 0 {
+                let (_, _, from) = net::recvfrom(fd, &mut [0_u8; 0][..], flags)?;
+                return Ok(from);
+            }
+            let (_, _, from) = net::recvfrom(fd, spare_capacity(&mut data), flags)?;
+            Ok(from)
+        })?;
+        if most > PIECE_BYTES {
+            data.shrink_to_fit();
+        }
+        Ok((data, from))
+    }
+
+    /// How many bytes of a stream are there, unread; none where that cannot be told.
+    pub(super) fn unread(&self) -> usize {
+        let there = self.fd().and_then(|fd| ioctl_fionread(&*fd));
+        there.map_or(0, |there| usize::try_from(there).unwrap_or(usize::MAX))
     }
 
     /// `send`, within another time than the socket's own.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
-use super::core::{Core, Stop};
+use super::core::{Core, PIECE_BYTES, Stop};
 use super::error::{Exception, SocketError};
 
 /// `io.DEFAULT_BUFFER_SIZE`.
@@ -281,8 +281,6 @@ impl SocketFile {
 
     /// One `recv` behind what was read ahead; `None` when it would block.
     fn fill(&mut self, most: usize) -> Result<Option<usize>, SocketError> {
-        /// `read()` asks for everything, which comes in pieces.
-        const PIECE_BYTES_MAX: usize = 64 * 1024;
         if self.timed_out {
             return Err(SocketError::raised(
                 Exception::OSError,
@@ -292,12 +290,16 @@ impl SocketFile {
         let core = Arc::clone(self.core()?);
         self.ahead.drain(..self.taken);
         self.taken = 0;
-        let had = self.ahead.len();
-        self.ahead.resize(had + most.min(PIECE_BYTES_MAX), 0);
-        let result = core.recv_into(&mut self.ahead[had..], RecvFlags::empty());
-        self.ahead.truncate(had + result.unwrap_or(0));
-        match result {
-            Ok(n) => Ok(Some(n)),
+        // `read()` asks for everything, which comes in pieces.
+        match core.receive(most.min(PIECE_BYTES), RecvFlags::empty()) {
+            Ok((more, _)) if self.ahead.is_empty() => {
+                self.ahead = more;
+                Ok(Some(self.ahead.len()))
+            }
+            Ok((more, _)) => {
+                self.ahead.extend_from_slice(&more);
+                Ok(Some(more.len()))
+            }
             Err(Stop::Errno(Errno::AGAIN)) => Ok(None),
             Err(stop) => {
                 self.timed_out |= stop == Stop::TimedOut;

@@ -5,11 +5,13 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use rustix::io::Errno;
-use rustix::net::{self, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, sockopt};
+use rustix::net::{
+    self, RecvFlags, SendFlags, Shutdown, SocketAddrAny, SocketFlags, SocketType, sockopt,
+};
 
 use super::address::{Address, IntoAddress};
-use super::constants::{Family, Kind, SHUT_RD, SHUT_RDWR, SHUT_WR};
-use super::core::{Core, Stop, Want};
+use super::constants::{Family, Kind, SHUT_RD, SHUT_RDWR, SHUT_WR, SOCK_STREAM};
+use super::core::{Core, PIECE_BYTES, Stop, Want};
 use super::deadline::Deadline;
 use super::error::{Exception, SocketError};
 use super::file::SocketFile;
@@ -707,6 +709,9 @@ impl Socket {
 impl Socket {
     /// `data = s.recv(bufsize)`: what has come, at most `bufsize` bytes; `b''` at the end of a stream.
     ///
+    /// A large `bufsize` costs nothing by itself: memory is taken for what came. So of a stream, beyond
+    /// 64 KiB, the rest that is there is asked for in a second call (`FIONREAD`, then `recvfrom`).
+    ///
     /// ```
     /// use onepoll::socket::socketpair;
     ///
@@ -736,10 +741,11 @@ impl Socket {
     /// # Ok::<(), onepoll::socket::SocketError>(())
     /// ```
     pub fn recv_with(&self, bufsize: usize, flags: u32) -> Result<Vec<u8>, SocketError> {
-        let mut data = room(bufsize)?;
-        let n = self.recv_into_with(&mut data, flags)?;
-        data.truncate(n);
-        Ok(data)
+        if bufsize == 0 {
+            // Python asks nobody for no bytes, not even a closed socket.
+            return Ok(Vec::new());
+        }
+        Ok(self.receive(bufsize, flags)?.0)
     }
 
     /// `n = s.recv_into(buffer)`. To ask for fewer bytes, lend a shorter slice.
@@ -792,10 +798,8 @@ impl Socket {
         bufsize: usize,
         flags: u32,
     ) -> Result<(Vec<u8>, Option<Address>), SocketError> {
-        let mut data = room(bufsize)?;
-        let (n, from) = self.recvfrom_into_with(&mut data, flags)?;
-        data.truncate(n);
-        Ok((data, from))
+        let (data, from) = self.receive(bufsize, flags)?;
+        Ok((data, from.map(Address::from_any).transpose()?))
     }
 
     /// `n, address = s.recvfrom_into(buffer)`.
@@ -829,6 +833,59 @@ impl Socket {
             net::recvfrom(fd, &mut *buffer, flags)
         })?;
         Ok((n, from.map(Address::from_any).transpose()?))
+    }
+
+    /// What has come, at most `bufsize` bytes, at the cost of what has come.
+    fn receive(
+        &self,
+        bufsize: usize,
+        flags: u32,
+    ) -> Result<(Vec<u8>, Option<SocketAddrAny>), SocketError> {
+        let flags = RecvFlags::from_bits_retain(flags);
+        let waits_for_all = flags.contains(RecvFlags::WAITALL)
+            && self.core.timeout() == Timeout::Blocking
+            && !flags.contains(RecvFlags::DONTWAIT);
+        let is_stream = self.kind == SOCK_STREAM;
+        let first = match (is_stream, self.family) {
+            // All of it is there at once, or it is not looked at.
+            (true, _) if waits_for_all && flags.contains(RecvFlags::PEEK) => bufsize,
+            // A datagram cannot be taken in pieces, and only those of this family may be larger.
+            (false, Family::Unix) => bufsize,
+            _ => bufsize.min(PIECE_BYTES),
+        };
+        let (mut data, from) = self.core.receive(first, flags)?;
+        // A full piece of a stream may not be all: what there is besides is asked for until a piece is
+        // not full. An error then is the next call's to tell, as after a call that took a part.
+        while is_stream && data.len() >= first && data.len() < bufsize {
+            let wanted = bufsize - data.len();
+            let more = if waits_for_all {
+                let piece = data.len().min(wanted);
+                self.core
+                    .receive(piece, flags)
+                    .map(|(more, _)| (more, piece))
+            } else if flags.contains(RecvFlags::PEEK) {
+                let all = self.core.unread().min(bufsize);
+                let peeked = self.core.receive(all, flags | RecvFlags::DONTWAIT);
+                return Ok(match peeked {
+                    Ok((all, from)) if all.len() > data.len() => (all, from),
+                    _ => (data, from),
+                });
+            } else {
+                let piece = self.core.unread().min(wanted);
+                if piece == 0 {
+                    break;
+                }
+                let more = self.core.receive(piece, flags | RecvFlags::DONTWAIT);
+                // Once: who sends faster than this reads must not keep it here.
+                more.map(|(more, _)| (more, usize::MAX))
+            };
+            let Ok((more, piece)) = more else { break };
+            data.extend_from_slice(&more);
+            if more.len() < piece {
+                break;
+            }
+        }
+        Ok((data, from))
     }
 
     /// `f = s.makefile(mode)`: the socket as a file, in bytes; modes `r`, `w`, `rw`, with or without `b`.
@@ -928,12 +985,4 @@ impl Write for &Socket {
 /// A closed peer is an error, never a signal: Python ignores SIGPIPE, and a library cannot know (fault B17).
 fn send_flags(flags: u32) -> SendFlags {
     SendFlags::from_bits_retain(flags) | SendFlags::NOSIGNAL
-}
-
-/// A buffer of `bufsize` bytes, or an error where Python raises `MemoryError`.
-fn room(bufsize: usize) -> Result<Vec<u8>, SocketError> {
-    let mut data = Vec::new();
-    data.try_reserve_exact(bufsize).map_err(|_| Errno::NOMEM)?;
-    data.resize(bufsize, 0);
-    Ok(data)
 }

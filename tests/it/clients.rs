@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Output, Stdio};
 use std::sync::Mutex;
@@ -300,8 +301,12 @@ fn exec_refuses_damaged_output_and_a_dead_address() {
 #[test]
 fn exec_finds_the_private_socket_by_itself() {
     let runtime = tempfile::tempdir().unwrap();
-    std::fs::create_dir(runtime.path().join("onepoll")).unwrap();
-    let listener = UnixListener::bind(runtime.path().join("onepoll/command.sock")).unwrap();
+    let (dir, socket) = (runtime.path().join("onepoll"), "command.sock");
+    std::fs::create_dir(&dir).unwrap();
+    let listener = UnixListener::bind(dir.join(socket)).unwrap();
+    for (place, mode) in [(dir.join(socket), 0o600), (dir, 0o700)] {
+        std::fs::set_permissions(place, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
     thread::spawn(move || {
         for stream in listener.incoming() {
             commands(stream.unwrap(), true);

@@ -27,5 +27,6 @@ mod peers;
 mod python;
 mod slice;
 mod socket;
+mod socket_sizes;
 mod strftime;
 mod wire;

@@ -1,6 +1,8 @@
 //! Reports from the field: what failed in use, each mended with its class; the tests bear the promise.
 
+mod answers;
 mod streams;
+mod trust;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
