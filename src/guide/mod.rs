@@ -3,6 +3,32 @@
 //! Knows no code: each page is a Markdown file beside this one that reads as well where the repository is shown,
 //! and its programs are compiled and run with the tests. A page ends with its links, from file to file. Here each
 //! has a link of the same name before it, to the page of rustdoc, since the first of two counts.
+//!
+//! | page | for |
+//! | --- | --- |
+//! | [`serve`] | the server: endpoints, the TOML file, signals, exit codes, every limit |
+//! | [`bench`] | the instrument: modes, flags, closed and open, comparing servers |
+//! | [`window`] | the experiments in an order, pictures, exercises, each mode in Python, a glossary |
+//! | [`reading`] | one byte through the loop, and six questions |
+//! | [`performance`] | figures, each with its command |
+
+pub mod serve {
+    #![doc = include_str!("serve.md")]
+}
+
+pub mod bench {
+    #![doc = include_str!("bench.md")]
+}
+
+pub mod window {
+    //! [reading]: super::reading
+    //! [socket]: crate::socket
+    #![doc = include_str!("window.md")]
+}
+
+pub mod performance {
+    #![doc = include_str!("performance.md")]
+}
 
 pub mod reading {
     //! [`Echo`]: crate::service::Echo

@@ -18,6 +18,8 @@ mod config;
 #[cfg(feature = "cli")]
 mod field;
 #[cfg(feature = "cli")]
+mod guide;
+#[cfg(feature = "cli")]
 mod lab;
 #[cfg(feature = "cli")]
 mod load;
