@@ -74,6 +74,7 @@ pub fn run(args: Args) -> Outcome {
     logging::begin(log_level(configuration.log.level), configuration.log.format);
     let epoll = Epoll::new()
         .and_then(|epoll| epoll.spin(args.spin.unwrap_or_default()).with_signals())
+        .and_then(Epoll::as_init)
         .map(|epoll| epoll.descriptors_of_commands(of_commands))
         .context("cannot set up the poll")?;
     let mut reactor = Reactor::new(

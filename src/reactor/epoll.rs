@@ -23,6 +23,7 @@ use signal_hook_mio::v1_0::Signals;
 use super::datagram_socket::DatagramSocket;
 use super::os::{Os, Readiness, Received, Seen, Signal, Spawned, Woke};
 use super::spawn::{Spawner, Started};
+use super::strays::{Left, Strays};
 use super::token::{Source, Token};
 use crate::service::Peer;
 use crate::turn::{Exit, Job, Moment, Severity};
@@ -44,6 +45,7 @@ pub struct Epoll {
     spin: Option<Duration>,
     signals: Option<Signals>,
     spawner: Spawner,
+    strays: Strays,
     calls: Arc<Calls>,
 }
 
@@ -66,6 +68,7 @@ const HEARD: [UnixSignal; 6] = [
 
 const ASKED_STOP: u8 = 1;
 const ASKED_REPORT: u8 = 2;
+const ASKED_REAP: u8 = 4;
 
 /// Reaches a running loop from elsewhere, such as a test that started it on a thread of its own.
 #[derive(Debug, Clone)]
@@ -101,6 +104,7 @@ impl Epoll {
             spin: None,
             signals: None,
             spawner: Spawner::new()?,
+            strays: Strays::default(),
             calls: Arc::new(Calls {
                 waker,
                 asked: AtomicU8::new(0),
@@ -129,8 +133,8 @@ impl Epoll {
     /// Ignored, SIGCHLD would have the kernel reap commands before we learn how they ended; SIGXFSZ
     /// would end the process when the log is a file that may not grow (fault C12).
     ///
-    /// None of these stays blocked in this thread, as it may have been in whoever started us: a
-    /// blocked SIGTERM would never be heard.
+    /// None of these stays blocked in this thread, as the process that started us may have left it:
+    /// a blocked SIGTERM would never be heard.
     pub fn with_signals(mut self) -> io::Result<Epoll> {
         for signal in [SIGCHLD, SIGXFSZ] {
             signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
@@ -143,6 +147,31 @@ impl Epoll {
         self.signals = Some(signals);
         HEARD.into_iter().collect::<SigSet>().thread_unblock()?;
         Ok(self)
+    }
+
+    /// Takes on the duties of an init where they fall to us (PID 1 of a container, a subreaper):
+    /// from now on every child that ends is reaped, also one that no service asked for. Only for a
+    /// process that starts no children but commands: it takes the status of others. Listens to
+    /// signals as [`with_signals`](Epoll::with_signals) does.
+    pub fn as_init(self) -> io::Result<Epoll> {
+        let mut epoll = if self.signals.is_none() {
+            self.with_signals()?
+        } else {
+            self
+        };
+        if let Some(signals) = epoll.signals.as_ref().filter(|_| Strays::may_come()) {
+            signals.add_signal(SIGCHLD)?;
+            // No signal will tell of those that ended before this.
+            epoll.reap_strays();
+        }
+        Ok(epoll)
+    }
+
+    fn reap_strays(&mut self) {
+        if self.strays.reap() == Left::Perhaps {
+            // The next turn goes on, and others are served in between.
+            let _ = self.handle().call(ASKED_REAP);
+        }
     }
 
     /// A handle that reaches this loop.
@@ -326,11 +355,14 @@ impl Os for Epoll {
     fn spawn(&mut self, job: &Job) -> io::Result<Spawned<Epoll>> {
         let Started { pid, out, err } = self.spawner.start(&job.line)?;
         match pidfd_open(pid, PidfdFlags::NONBLOCK) {
-            Ok(pidfd) => Ok(Spawned {
-                out,
-                err,
-                process: Process { pidfd, pid },
-            }),
+            Ok(pidfd) => {
+                self.strays.command_started(pid);
+                Ok(Spawned {
+                    out,
+                    err,
+                    process: Process { pidfd, pid },
+                })
+            }
             Err(error) => {
                 // Nobody could wait for it, so it must not go on.
                 let _ = kill_process_group(pid, rustix::process::Signal::KILL);
@@ -361,22 +393,28 @@ impl Os for Epoll {
 
     fn reap(&mut self, process: Process) {
         let _ = waitid(WaitId::PidFd(process.pidfd.as_fd()), WaitIdOptions::EXITED);
+        if self.strays.command_reaped(process.pid) {
+            self.reap_strays();
+        }
     }
 
     fn signals(&mut self, into: &mut Vec<Signal>) {
+        let mut a_child_ended = false;
         if let Some(signals) = &mut self.signals {
-            into.extend(signals.pending().map(|signal| match signal {
-                SIGHUP => Signal::Reload,
-                SIGUSR1 => Signal::Report,
-                _ => Signal::Stop,
-            }));
-        }
-        match self.calls.asked.swap(0, Ordering::Relaxed) {
-            0 => {}
-            asked => {
-                into.extend((asked & ASKED_REPORT != 0).then_some(Signal::Report));
-                into.extend((asked & ASKED_STOP != 0).then_some(Signal::Stop));
+            for signal in signals.pending() {
+                match signal {
+                    SIGCHLD => a_child_ended = true,
+                    SIGHUP => into.push(Signal::Reload),
+                    SIGUSR1 => into.push(Signal::Report),
+                    _ => into.push(Signal::Stop),
+                }
             }
+        }
+        let asked = self.calls.asked.swap(0, Ordering::Relaxed);
+        into.extend((asked & ASKED_REPORT != 0).then_some(Signal::Report));
+        into.extend((asked & ASKED_STOP != 0).then_some(Signal::Stop));
+        if a_child_ended || asked & ASKED_REAP != 0 {
+            self.reap_strays();
         }
     }
 }

@@ -24,6 +24,7 @@ mod socket;
 mod spawn;
 mod standing;
 mod stopping;
+mod strays;
 mod timer;
 mod token;
 mod trace;

@@ -127,7 +127,7 @@ fn environment() -> Vec<CString> {
 }
 
 /// A working directory that was removed is left for `/`: in it a shell complains of getcwd(3)
-/// before it does anything, and no relative name means anything to anybody.
+/// before it does anything, and no relative name leads anywhere.
 fn stay_somewhere() -> io::Result<()> {
     let is_gone = match getcwd(Vec::new()) {
         // Unmounted, or outside our root: "(unreachable)/…" (getcwd(3)).

@@ -4,6 +4,7 @@ server hears whatever it inherited itself.
 Each test starts the server through a program that leaves as much behind as a process can.
 """
 
+import errno
 import os
 import re
 import resource
@@ -52,6 +53,16 @@ echo input $(readlink /proc/$$/fd/0)
 """
 
 SOFT = 512
+
+
+def needs(case, command):
+    """Skips where this cannot be run, unless everything is required."""
+    try:
+        subprocess.run(command, check=True, capture_output=True, timeout=DEADLINE)
+    except (OSError, subprocess.CalledProcessError) as wrong:
+        if os.environ.get("ONEPOLL_TEST_REQUIRE_ALL") == "1":
+            raise
+        case.skipTest("%s: %s" % (command[0], wrong))
 
 
 class Inherited(Case):
@@ -183,19 +194,10 @@ class Heard(Case):
 
 
 class Started(Case):
-    def needs(self, command):
-        """Skips where this cannot be run, unless everything is required."""
-        try:
-            subprocess.run(command, check=True, capture_output=True, timeout=DEADLINE)
-        except (OSError, subprocess.CalledProcessError) as wrong:
-            if os.environ.get("ONEPOLL_TEST_REQUIRE_ALL") == "1":
-                raise
-            self.skipTest("%s: %s" % (command[0], wrong))
-
     def test_a_command_is_started_without_copying_the_server(self):
         log = os.path.join(self.directory(), "log")
         through = ["strace", "-D", "-f", "-qq", "-e", "trace=process", "-o", log]
-        self.needs([*through, "true"])
+        needs(self, [*through, "true"])
         server = self.serve("command://127.0.0.1:0?framing=i32&auth=none", through=through)
         peer = self.dial(server.at("command")).say(b":\n")
         self.assertEqual(takes_i32(peer), b"")
@@ -206,6 +208,159 @@ class Started(Case):
         made = [call for call in calls if re.match("v?fork|clone", call)]
         self.assertEqual(len(made), 1, made)
         self.assertIn("CLONE_VM|CLONE_VFORK", made[0])
+        # Nobody can leave children to it, so after the start it looks for none.
+        looks = [call for call in calls if call.startswith("waitid(P_ALL")]
+        self.assertEqual(len(looks), 1, looks)
+
+
+SUBREAPER = """
+import ctypes, os, sys
+if ctypes.CDLL(None, use_errno=True).prctl(36, 1, 0, 0, 0):  # PR_SET_CHILD_SUBREAPER
+    raise OSError(ctypes.get_errno(), "prctl")
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+def states(server):
+    """Of its children, the oldest first."""
+    return [state_of(pid) for pid in server.children_now()]
+
+
+def state_of(pid):
+    with open("/proc/%s/stat" % pid) as file:
+        return file.read().rsplit(") ", 1)[1].split()[0]
+
+
+def release(fifo):
+    """Lets go whoever reads from it, as soon as somebody does."""
+
+    def opened():
+        try:
+            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as wrong:
+            if wrong.errno != errno.ENXIO:
+                raise
+            return None
+
+    os.close(until(opened, "nobody reads from %s" % fifo))
+
+
+LEAVE = """
+import os, signal, sys
+reader, writer = os.pipe()
+for number in range(%d):
+    if not os.fork():
+        os.close(writer)
+        os.read(reader, 1)
+        if number == 7:
+            os.kill(os.getpid(), %d)
+        os._exit(number %% 256)
+open("%s", "w").close()
+open("%s").read()
+"""
+"""Forks, waits to be told by a FIFO, and ends; its children end with it, one by a signal."""
+
+NAMELESS = 40
+"""A real-time signal, which nix has no name for and cannot tell of."""
+
+
+class Init(Case):
+    """What a command leaves behind comes to us if we are PID 1 or a subreaper."""
+
+    COMMAND = "command://127.0.0.1:0?framing=json&auth=none"
+
+    def as_subreaper(self):
+        return self.serve(self.COMMAND, through=(sys.executable, "-c", SUBREAPER))
+
+    def as_pid_1(self):
+        through = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+        needs(self, [*through, "true"])
+        server = self.serve(self.COMMAND, through=through)
+        (server.pid,) = map(int, server.children_now())
+        server.descriptors = server.descriptors_now()
+        return server
+
+    def leaves(self, peer, number, end=signal.SIGTERM, then=":"):
+        """A command that leaves that many behind, and one more; writing to the FIFO ends them."""
+        directory = self.directory()
+        fifo, ready, script = (directory + name for name in ("/fifo", "/ready", "/leave.py"))
+        os.mkfifo(fifo)
+        os.mkfifo(ready)
+        with open(script, "w") as file:
+            file.write(LEAVE % (number, end, ready, fifo))
+        # Out of the session before its shell exits, or it is killed with its group.
+        line = "setsid %s %s >/dev/null 2>&1 & cat %s; %s; exit 3\n"
+        peer.say((line % (sys.executable, script, ready, then)).encode())
+        return fifo
+
+    def exits(self, peer, *codes):
+        self.assertEqual([takes_json(peer)[0]["exit"] for _ in codes], list(codes))
+
+    def reaps(self, server):
+        peer = self.dial(server.at("command"))
+        fifo = self.leaves(peer, 0)
+        self.exits(peer, 3)
+        until(lambda: len(server.children_now()) == 1, "it was not left to us")
+        release(fifo)
+        until(lambda: not server.children_now(), "a zombie is left")
+
+        # More than are reaped in a turn, and one signal tells of all.
+        fifo = self.leaves(peer, 300)
+        self.exits(peer, 3)
+        with server.suspended():
+            release(fifo)
+            until(lambda: states(server) == ["Z"] * 301, "they are not left to us")
+        until(lambda: not server.children_now(), "zombies are left")
+
+        # One that ended by a signal without a name is in front of others.
+        fifo = self.leaves(peer, 20, NAMELESS)
+        self.exits(peer, 3)
+        with server.suspended():
+            release(fifo)
+            until(lambda: states(server) == ["Z"] * 21, "they are not left to us")
+        until(lambda: not server.children_now(), "zombies are left")
+
+        # A command that has ended is in front, and not reaped before what it wrote is read.
+        hold = os.path.join(self.directory(), "hold")
+        os.mkfifo(hold)
+        fifo = self.leaves(peer, 0, then="cat %s; echo out" % hold)
+        until(lambda: len(server.children_now()) == 1, "it does not run")
+        with server.suspended():
+            release(hold)
+            until(lambda: states(server) in (["Z", "S"], ["Z"]), "it does not end")
+            release(fifo)
+            until(lambda: states(server) == ["Z", "Z"], "it was not left to us")
+        self.exits(peer, 3)
+        until(lambda: not server.children_now(), "a zombie is left")
+
+        # While many come to us, no command's status is taken.
+        fifo = self.leaves(peer, 200)
+        self.exits(peer, 3)
+        release(fifo)
+        codes = range(100)
+        peer.say(b"".join(b"setsid true & exit %d\n" % code for code in codes))
+        self.exits(peer, *codes)
+        until(lambda: not server.children_now(), "zombies are left")
+        peer.close()
+        server.rests()
+        server.stop()
+
+    def test_as_pid_1_it_reaps_what_commands_leave_behind(self):
+        self.reaps(self.as_pid_1())
+
+    def test_as_a_subreaper_it_reaps_what_commands_leave_behind(self):
+        self.reaps(self.as_subreaper())
+
+    def test_children_that_a_shell_had_before_it_became_the_server_are_reaped(self):
+        fifo = os.path.join(self.directory(), "fifo")
+        os.mkfifo(fifo)
+        script = 'true & cat "$0" & exec "$@"'
+        server = self.serve(self.COMMAND, through=("sh", "-c", script, fifo))
+        until(lambda: len(server.children_now()) == 1, "`true` is a zombie")
+        release(fifo)
+        until(lambda: not server.children_now(), "a zombie is left")
+        peer = self.dial(server.at("command")).say(b"exit 5\n")
+        self.assertEqual(takes_json(peer)[0]["exit"], 5)
+        server.stop()
 
 
 if __name__ == "__main__":
