@@ -2,56 +2,16 @@
 //! the limit, beside a server that takes its time it was not.
 #![cfg(feature = "cli")]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
-use std::thread;
+mod support;
+
 use std::time::Duration;
 
 use onepoll::load::{self, Amount, Mode, Plan};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// `onepoll serve`; killed, by its own id, when this is dropped.
-struct Server(Child, String);
-
-impl Server {
-    fn start() -> Server {
-        let mut child = onepoll(&["serve", "echo://127.0.0.1:0"])
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let stderr = child.stderr.take().unwrap();
-        let mut server = Server(child, String::new());
-        let mut lines = BufReader::new(stderr).lines();
-        for line in &mut lines {
-            let line = line.unwrap();
-            if let Some((_, at)) = line.split_once("listening on echo://") {
-                server.1 = at.trim().to_owned();
-            }
-            if line.ends_with("ready") {
-                break;
-            }
-        }
-        assert!(!server.1.is_empty(), "an address was announced");
-        // What it still says must not fill the pipe.
-        thread::spawn(move || lines.count());
-        server
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn onepoll(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_onepoll"));
-    command.args(args).stdin(Stdio::null());
-    command.env_remove("ONEPOLL_CONFIG");
-    command
-}
+use support::program::bench;
+use support::script::{Reply, Request, replies};
+use support::server::Served;
 
 /// Binds this thread, and whatever it starts from now on, to one processor.
 fn pin() {
@@ -65,17 +25,15 @@ fn pin() {
 #[test]
 fn pinned_onto_the_servers_processor_the_generator_was_the_limit() {
     pin();
-    let server = Server::start();
+    let server = Served::start("echo://127.0.0.1:0");
     // Whether one connection or many: the two are never at work at the same time.
     for connections in ["1", "50"] {
-        let args = ["bench", "echo", &server.1, "-c", connections, "-d", "500ms"];
-        let text = onepoll(&args).output().unwrap();
-        assert!(text.status.success(), "{text:?}");
-        let text = String::from_utf8(text.stdout).unwrap();
+        let line = format!("echo {} -c {connections} -d 500ms", server.address());
+        let said = bench(&line);
+        let text = &said.exits(0).out;
         assert!(text.contains("was the limit"), "{text}");
 
-        let json = onepoll(&args).arg("--json").output().unwrap();
-        let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+        let json = bench(line + " --json").json();
         let generator = &json["generator"];
         assert_eq!(generator["was_the_limit"], true, "{generator}");
     }
@@ -83,18 +41,10 @@ fn pinned_onto_the_servers_processor_the_generator_was_the_limit() {
 
 #[test]
 fn beside_a_server_that_takes_its_time_the_generator_was_not_the_limit() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut message = [0; 64];
-        let (_never, timer) = std::sync::mpsc::channel::<()>();
-        while stream.read_exact(&mut message).is_ok() {
-            let _ = timer.recv_timeout(Duration::from_millis(10));
-            let _ = stream.write_all(&message);
-        }
+    let server = replies(Request::Bytes(64), |_, _, message| {
+        Reply::After(Duration::from_millis(10), message.to_vec())
     });
-    let mut plan = Plan::new(address.to_string().parse().unwrap(), Mode::Echo);
+    let mut plan = Plan::new(server.to_string().parse().unwrap(), Mode::Echo);
     plan.connections = 1;
     plan.amount = Amount::Count(20);
     let report = load::run(&plan).unwrap();

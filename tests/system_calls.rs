@@ -5,18 +5,23 @@
 //! `ONEPOLL_TEST_REQUIRE_ALL=1` that is a failure.
 #![cfg(feature = "cli")]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use onepoll::load::{self, Amount, Close, Mode, Plan};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 
-const DEADLINE: Duration = Duration::from_secs(20);
+use support::DEADLINE;
+use support::peer::{Peer, dial};
+use support::program::{command, skip, skipped};
+use support::server::Served;
+
 /// Connections or messages in the short and in the long run.
 const FEW: u64 = 256;
 const MANY: u64 = FEW + 2000;
@@ -26,107 +31,35 @@ const AT_ONCE: usize = 64;
 /// Calls by name.
 type Counts = BTreeMap<String, u64>;
 
-/// `onepoll serve` under strace; both are ended, by their ids, when this is dropped.
-struct Traced {
-    strace: Child,
-    server: Option<Pid>,
-    address: SocketAddr,
-}
-
-impl Traced {
-    /// `None` with the reason if nothing can be traced here.
-    fn serve(counts: &Path) -> Result<Traced, String> {
-        let mut strace = Command::new("strace")
-            .args(["-f", "-c", "-o"])
-            .arg(counts)
-            .arg(env!("CARGO_BIN_EXE_onepoll"))
-            // Quiet: on a busy machine a line about a slow turn would be one write more.
-            .args(["serve", "-qqq", "echo://127.0.0.1:0"])
-            .env_remove("ONEPOLL_CONFIG")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("strace: {error}"))?;
-        let stderr = strace.stderr.take().expect("it was asked for");
-        let mut traced = Traced {
-            strace,
-            server: None,
-            address: SocketAddr::from(([127, 0, 0, 1], 0)),
-        };
-        let mut said = String::new();
-        let mut lines = BufReader::new(stderr);
-        loop {
-            let from = said.len();
-            if lines.read_line(&mut said).map_err(|e| e.to_string())? == 0 {
-                return Err(said);
-            }
-            let line = &said[from..];
-            traced.server = traced.server.or_else(|| traced.child());
-            if let Some((_, at)) = line.split_once("listening on echo://") {
-                traced.address = at.trim().parse().expect("an address was announced");
-            } else if line.trim_end().ends_with("ready") {
-                break;
-            }
-        }
-        // What it still says must not fill the pipe.
-        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
-        match traced.server {
-            Some(_) => Ok(traced),
-            None => Err("the kernel does not tell whose child is whose".into()),
-        }
-    }
-
-    /// The server: strace's only child.
-    fn child(&self) -> Option<Pid> {
-        let id = self.strace.id();
-        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).ok()?;
-        let first = children.split_ascii_whitespace().next()?;
-        Pid::from_raw(first.parse().ok()?)
-    }
-
-    /// Stops the server and waits for the counts.
-    fn stop(mut self) {
-        let server = self.server.expect("a server was started");
-        kill_process(server, Signal::TERM).unwrap();
-        self.strace.wait().unwrap();
-        self.server = None;
-    }
-}
-
-impl Drop for Traced {
-    fn drop(&mut self) {
-        // The server first, while strace has not reaped it and its id is nobody else's.
-        if let Ok(None) = self.strace.try_wait() {
-            if let Some(server) = self.server.or_else(|| self.child()) {
-                let _ = kill_process(server, Signal::KILL);
-            }
-            let _ = self.strace.kill();
-            let _ = self.strace.wait();
-        }
-    }
+/// `onepoll serve` under strace. An error is why nothing can be traced here.
+fn traced(counts: &Path) -> Result<Served, String> {
+    // Quiet: on a busy machine a line about a slow turn would be one write more.
+    let serve = command(&["serve", "-qqq", "echo://127.0.0.1:0"]);
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-c", "-o"]).arg(counts);
+    strace.arg(serve.get_program()).args(serve.get_args());
+    Served::by(strace.env_remove("ONEPOLL_CONFIG"))
 }
 
 /// What is counted while `work` runs; `None`: skipped.
 fn count(work: impl FnOnce(SocketAddr)) -> Option<Counts> {
+    if skipped("strace") {
+        return None;
+    }
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("counts");
-    let traced = match Traced::serve(&file) {
-        Ok(traced) => traced,
+    let mut strace = match traced(&file) {
+        Ok(strace) => strace,
         Err(why) => {
-            let required = std::env::var("ONEPOLL_TEST_REQUIRE_ALL").is_ok_and(|v| v == "1");
-            assert!(!required, "system calls cannot be counted: {why}");
-            // Not `println!`, whose lines the test runner keeps to itself.
-            let _ = writeln!(
-                std::io::stderr(),
-                "skipped: system calls cannot be counted here: {}",
-                why.trim()
-            );
+            skip(&format!("system calls cannot be counted here: {why}"));
             return None;
         }
     };
-    work(traced.address);
-    traced.stop();
+    work(strace.address());
+    // The server is strace's only child, which counts until its end.
+    let server = strace.children()[0];
+    kill_process(server, Signal::TERM).unwrap();
+    strace.ended();
     Some(parse(&fs::read_to_string(file).unwrap()))
 }
 
@@ -196,14 +129,9 @@ fn a_connection_that_ends_takes_six_calls_and_a_share() {
 #[test]
 fn a_message_on_a_kept_connection_takes_one_receive_and_one_send() {
     let counts = difference(|at, messages| {
-        let mut stream = TcpStream::connect(at).unwrap();
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        let (message, mut answer) = ([b'x'; 64], [0; 64]);
+        let mut peer = dial(at);
         for _ in 0..messages {
-            stream.write_all(&message).unwrap();
-            stream.read_exact(&mut answer).unwrap();
-            assert_eq!(answer, message);
+            peer.says([b'x'; 64]).hears([b'x'; 64]);
         }
     });
     let Some(counts) = counts else {
@@ -227,22 +155,16 @@ fn a_message_on_a_kept_connection_takes_one_receive_and_one_send() {
 #[test]
 fn connections_that_stay_are_registered_once() {
     let counts = difference(|at, messages| {
-        let mut streams: Vec<_> = (0..messages / 8)
-            .map(|_| TcpStream::connect(at).unwrap())
-            .collect();
-        for stream in &mut streams {
-            stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let mut peers: Vec<Peer> = (0..messages / 8).map(|_| dial(at)).collect();
+        for peer in &mut peers {
             for _ in 0..8 {
-                stream.write_all(&[b'x'; 64]).unwrap();
-                stream.read_exact(&mut [0; 64]).unwrap();
+                peer.says([b'x'; 64]).hears([b'x'; 64]);
             }
         }
-        drop(streams);
-        // Whoever is answered after them knows that they were seen to be gone: it is not told to
-        // stop with guests in the house.
-        let mut last = TcpStream::connect(at).unwrap();
-        last.write_all(b"x").unwrap();
-        last.read_exact(&mut [0]).unwrap();
+        drop(peers);
+        // Once one that came after them is answered, they were seen to be gone: the server is not told
+        // to stop with connections open.
+        dial(at).says("x").hears("x");
     });
     let Some(counts) = counts else {
         return;

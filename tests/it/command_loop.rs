@@ -5,119 +5,97 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use onepoll::config::{Limits, Settle};
-use onepoll::reactor::{
-    Counters, Epoll, Handle, ListenerOptions, Reactor, close_on_exec, listen_tcp,
-};
+use onepoll::reactor::{ListenerOptions, begin_to_listen, bind_unix, listen_tcp};
 use onepoll::service::Command;
 use onepoll::service::command::{CommandFraming, CommandOutput, Options};
 use onepoll::wire::{CommandHeader, Decode, JsonHeader};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::net::getsockname;
+use rustix::process::{Pid, Signal, kill_process};
 
-const DEADLINE: Duration = Duration::from_secs(20);
+use crate::support::peer::{Peer, dial_unix};
+use crate::support::process::{ended, lives};
+use crate::support::server::Running;
+use crate::support::{ANY, DEADLINE};
 
-/// A loop on a thread of its own; it stops when this is dropped.
-struct Running {
-    address: SocketAddr,
+/// A server of commands, over TCP and at a path.
+struct Server {
+    running: Running,
     path: PathBuf,
-    handle: Handle,
     /// Told once, when somebody is owed as much as pauses a command's pipe.
     behind: Receiver<()>,
     /// Told once, when a command waits for others.
     waiting: Receiver<()>,
-    thread: Option<JoinHandle<Told>>,
+    /// The most that it owed to all connections at the end of a turn.
+    owed_max: Arc<AtomicU64>,
     directory: tempfile::TempDir,
 }
 
-/// What the loop tells when it has ended.
-struct Told {
-    counters: Counters,
-    /// The most that it owed to all connections at the end of a turn.
-    owed_max: u64,
-}
-
-impl Running {
-    fn new(options: Options, limits: Limits) -> Running {
-        // What cargo lets us inherit is not the server's doing.
-        close_on_exec().unwrap();
+impl Server {
+    fn new(options: Options, limits: Limits) -> Server {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("socket");
         let place = path.clone();
-        let (tell, told) = mpsc::channel();
         let (tell_behind, behind) = mpsc::channel();
         let (tell_waiting, waiting) = mpsc::channel();
-        let thread = thread::spawn(move || {
-            let epoll = Epoll::new().unwrap();
-            let handle = epoll.handle();
-            let mut reactor = Reactor::new(epoll, limits.clone(), 1000);
-            let service = reactor.add(Box::new(Command::new(&options, &limits)));
-            let door = || ListenerOptions {
-                name: "command".into(),
-                service,
-                connections_max: usize::MAX,
-                idle: None,
-                only_uid: None,
-            };
-            let socket = listen_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
-            let address = rustix::net::getsockname(&socket).unwrap();
-            reactor.listen(socket, door()).unwrap();
-            let local = onepoll::reactor::bind_unix(&place, 0o600).unwrap();
-            onepoll::reactor::begin_to_listen(&local).unwrap();
-            reactor.listen(local, door()).unwrap();
-            tell.send((address.try_into().unwrap(), handle)).unwrap();
-            let (mut tell_behind, mut tell_waiting) = (Some(tell_behind), Some(tell_waiting));
-            let mut owed_max = 0;
-            while !reactor.is_stopped() {
-                reactor.turn().unwrap();
+        let (mut tell_behind, mut tell_waiting) = (Some(tell_behind), Some(tell_waiting));
+        let owed_max = Arc::<AtomicU64>::default();
+        let owed = Arc::clone(&owed_max);
+        let out_pause = limits.out_pause as u64;
+        let running = Running::watched(
+            limits.clone(),
+            move |reactor| {
+                let service = reactor.add(Box::new(Command::new(&options, &limits)));
+                let socket = listen_tcp(ANY).unwrap();
+                let address = getsockname(&socket).unwrap().try_into().unwrap();
+                let local = bind_unix(&place, 0o600).unwrap();
+                begin_to_listen(&local).unwrap();
+                for socket in [socket, local] {
+                    reactor
+                        .listen(socket, ListenerOptions::to(service))
+                        .unwrap();
+                }
+                address
+            },
+            move |reactor| {
                 let now = reactor.counters();
-                owed_max = owed_max.max(now.owed);
-                if now.owed >= limits.out_pause as u64 {
+                owed.fetch_max(now.owed, Ordering::SeqCst);
+                if now.owed >= out_pause {
                     tell_behind.take().map(|tell| tell.send(()));
                 }
                 if now.children_waiting > 0 {
                     tell_waiting.take().map(|tell| tell.send(()));
                 }
-            }
-            let counters = reactor.counters();
-            reactor.run().unwrap();
-            Told { counters, owed_max }
-        });
-        let (address, handle) = told.recv_timeout(DEADLINE).unwrap();
-        Running {
-            address,
+            },
+        );
+        Server {
+            running,
             path,
-            handle,
             behind,
             waiting,
-            thread: Some(thread),
+            owed_max,
             directory,
         }
     }
 
-    fn framed(framing: CommandFraming) -> Running {
-        Running::new(options(framing), Limits::default())
+    fn framed(framing: CommandFraming) -> Server {
+        Server::new(options(framing), Limits::default())
     }
 
-    fn dial(&self) -> Guest<TcpStream> {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        stream.set_write_timeout(Some(DEADLINE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Guest(stream)
+    fn dial(&self) -> Peer {
+        self.running.dial()
     }
 
-    fn dial_unix(&self) -> Guest<UnixStream> {
-        let stream = UnixStream::connect(&self.path).unwrap();
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        Guest(stream)
+    fn dial_unix(&self) -> Peer<UnixStream> {
+        dial_unix(&self.path)
     }
 
     /// A fifo that shells can wait at.
@@ -126,24 +104,6 @@ impl Running {
         let path = self.directory.path().join(format!("fifo-{nth}"));
         rustix::fs::mkfifoat(rustix::fs::CWD, &path, 0o600.into()).unwrap();
         Fifo(path)
-    }
-
-    fn stops(mut self) -> Told {
-        self.handle.stop().unwrap();
-        self.thread.take().unwrap().join().unwrap()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let Some(thread) = self.thread.take() else {
-            return;
-        };
-        self.handle.stop().unwrap();
-        let ended = thread.join();
-        if !thread::panicking() {
-            ended.unwrap();
-        }
     }
 }
 
@@ -154,39 +114,7 @@ fn options(framing: CommandFraming) -> Options {
     }
 }
 
-struct Guest<S>(S);
-
-impl<S: Read + Write> Guest<S> {
-    fn says(&mut self, bytes: impl AsRef<[u8]>) -> &mut Guest<S> {
-        self.0.write_all(bytes.as_ref()).unwrap();
-        self
-    }
-
-    fn takes(&mut self, len: usize) -> Vec<u8> {
-        let mut bytes = vec![0; len];
-        self.0.read_exact(&mut bytes).unwrap();
-        bytes
-    }
-
-    fn hears(&mut self, expected: impl AsRef<[u8]>) -> &mut Guest<S> {
-        let heard = self.takes(expected.as_ref().len());
-        assert_eq!(
-            heard.escape_ascii().to_string(),
-            expected.as_ref().escape_ascii().to_string()
-        );
-        self
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = Vec::new();
-        loop {
-            match self.takes(1)[0] {
-                b'\n' => return String::from_utf8(line).unwrap(),
-                byte => line.push(byte),
-            }
-        }
-    }
-
+impl<S: Read + Write> Peer<S> {
     /// A line that is the number of a process.
     fn pid(&mut self) -> Pid {
         pid(&self.line())
@@ -210,29 +138,6 @@ impl<S: Read + Write> Guest<S> {
         let output = self.takes(header.data_size.try_into().unwrap());
         assert_eq!(header.md5, onepoll::wire::md5_hex(&output));
         (header, output)
-    }
-
-    /// Everything until the end, which must come.
-    fn rest(&mut self) -> Vec<u8> {
-        const BYTES_MAX: u64 = 256 << 20;
-        let mut rest = Vec::new();
-        let n = (&mut self.0)
-            .take(BYTES_MAX)
-            .read_to_end(&mut rest)
-            .unwrap();
-        assert!((n as u64) < BYTES_MAX, "there is no end to it");
-        rest
-    }
-}
-
-impl Guest<TcpStream> {
-    fn half_closes(&mut self) -> &mut Guest<TcpStream> {
-        self.0.shutdown(Shutdown::Write).unwrap();
-        self
-    }
-
-    fn resets(self) {
-        rustix::net::sockopt::set_socket_linger(&self.0, Some(Duration::ZERO)).unwrap();
     }
 }
 
@@ -265,29 +170,9 @@ fn pid(digits: &str) -> Pid {
     Pid::from_raw(digits.trim().parse().unwrap()).unwrap()
 }
 
-/// Waits for the end of a process, whose parent we need not be.
-#[track_caller]
-fn dies(pid: Pid) {
-    let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else {
-        return;
-    };
-    let deadline = Timespec::try_from(DEADLINE).unwrap();
-    let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-    let n = poll(&mut fds, Some(&deadline)).unwrap();
-    assert_eq!(n, 1, "process {pid:?} outlived its command");
-}
-
-fn lives(pid: Pid) -> bool {
-    let now = Timespec::default();
-    pidfd_open(pid, PidfdFlags::empty()).is_ok_and(|pidfd| {
-        let mut fds = [PollFd::new(&pidfd, PollFlags::IN)];
-        poll(&mut fds, Some(&now)).unwrap() == 0
-    })
-}
-
 #[test]
 fn c1_streams_while_the_command_runs() {
-    let server = Running::framed(CommandFraming::Raw);
+    let server = Server::framed(CommandFraming::Raw);
     let fifo = server.fifo();
     let mut guest = server.dial();
     guest.says(format!(
@@ -297,19 +182,19 @@ fn c1_streams_while_the_command_runs() {
     guest.hears("one\n");
     fifo.lets_go();
     guest.hears("two\nwrong\nthree");
-    guest.half_closes();
-    assert_eq!(guest.rest(), b"");
+    guest.ends();
+    guest.hears_last("");
 }
 
 #[test]
 fn c2_acknowledges_between_length_and_output() {
-    let server = Running::framed(CommandFraming::Decimal);
+    let server = Server::framed(CommandFraming::Decimal);
     let mut guest = server.dial();
     for _ in 0..3 {
         guest.says("printf abcdefghijkl").hears("12");
         guest.says("recv_ready").hears("abcdefghijkl");
     }
-    let server = Running::new(
+    let server = Server::new(
         Options {
             ack: Some("go".into()),
             settle: Settle::Never,
@@ -333,16 +218,16 @@ fn c2_acknowledges_between_length_and_output() {
 
 #[test]
 fn c3_c4_glued_requests_and_a_half_close() {
-    let server = Running::framed(CommandFraming::I32);
+    let server = Server::framed(CommandFraming::I32);
     let mut guest = server.dial();
     guest
         .says("printf a\n\r\nprintf bb\r\ntrue\nprintf cccc")
-        .half_closes();
+        .ends();
     let answers: Vec<String> = (0..4).map(|_| guest.i32()).collect();
     assert_eq!(answers, ["a", "bb", "", "cccc"]);
-    assert_eq!(guest.rest(), b"");
+    guest.hears_last("");
 
-    let server = Running::framed(CommandFraming::Json);
+    let server = Server::framed(CommandFraming::Json);
     let mut guest = server.dial_unix();
     guest.says("head -c 300000 /dev/zero\nprintf '\\377'");
     assert_eq!(guest.json().1, vec![0; 300_000]);
@@ -351,19 +236,19 @@ fn c3_c4_glued_requests_and_a_half_close() {
 
 #[test]
 fn c3_a_half_close_does_not_end_the_command_in_progress() {
-    let server = Running::framed(CommandFraming::I32);
+    let server = Server::framed(CommandFraming::I32);
     let fifo = server.fifo();
     let mut guest = server.dial();
     guest.says(format!("read go < {}; echo done\necho next", fifo.path()));
-    guest.half_closes();
+    guest.ends();
     fifo.lets_go();
     assert_eq!([guest.i32(), guest.i32()], ["done\n", "next\n"]);
-    assert_eq!(guest.rest(), b"");
+    guest.hears_last("");
 }
 
 #[test]
 fn fault_f1_endless_output_is_cut_and_its_writer_killed() {
-    let server = Running::new(
+    let server = Server::new(
         Options {
             output: CommandOutput::StderrOrStdout,
             ..options(CommandFraming::I32)
@@ -375,7 +260,7 @@ fn fault_f1_endless_output_is_cut_and_its_writer_killed() {
     let cut = "y\n".repeat(1 << 19) + "onepoll: output cut at 1048576 bytes\n";
     assert!(guest.i32() == cut);
     let answer = guest.i32();
-    dies(pid(answer.lines().next().unwrap()));
+    ended(pid(answer.lines().next().unwrap()));
     guest.says("echo on\n");
     assert_eq!(guest.i32(), "on\n");
 }
@@ -383,25 +268,27 @@ fn fault_f1_endless_output_is_cut_and_its_writer_killed() {
 #[test]
 fn fault_f1_raw_output_waits_for_its_reader() {
     const BYTES: usize = 64 << 20;
-    let server = Running::framed(CommandFraming::Raw);
+    let server = Server::framed(CommandFraming::Raw);
     let mut guest = server.dial();
     guest.says(format!("head -c {BYTES} /dev/zero; echo wrong >&2"));
     // Nobody reads until the command's pipe is paused; then everything arrives (fault A9).
     server.behind.recv_timeout(DEADLINE).unwrap();
-    guest.half_closes();
+    guest.ends();
     let heard = guest.rest();
     assert_eq!(heard.len(), BYTES + 6);
     assert!(heard.ends_with(b"\0wrong\n"));
-    let told = server.stops();
+    let owed_max = Arc::clone(&server.owed_max);
+    server.running.stops();
+    let owed_max = owed_max.load(Ordering::SeqCst);
     // One read above the limit, and what was left in the pipe at the exit.
     let limits = Limits::default();
     let bound = (limits.out_pause + 3 * limits.read_per_turn) as u64;
-    assert!(told.owed_max <= bound, "{} bytes were owed", told.owed_max);
+    assert!(owed_max <= bound, "{owed_max} bytes were owed");
 }
 
 #[test]
 fn fault_f1_whoever_does_not_read_keeps_no_place() {
-    let server = Running::new(
+    let server = Server::new(
         Options {
             timeout: Some(Duration::from_millis(300)),
             ..options(CommandFraming::Raw)
@@ -420,7 +307,7 @@ fn fault_f1_whoever_does_not_read_keeps_no_place() {
 
 #[test]
 fn fault_f2_what_ignores_the_request_to_end_is_killed() {
-    let server = Running::new(
+    let server = Server::new(
         Options {
             timeout: Some(Duration::from_millis(500)),
             ..options(CommandFraming::Raw)
@@ -431,13 +318,13 @@ fn fault_f2_what_ignores_the_request_to_end_is_killed() {
     guest.says("trap '' TERM; sleep 1000 & echo $$; echo $!; wait; wait; sleep 1000\n");
     let group = [guest.pid(), guest.pid()];
     assert_eq!(guest.line(), "onepoll: timeout after 500ms");
-    group.into_iter().for_each(dies);
+    group.into_iter().for_each(ended);
     guest.says("echo on\n").hears("on\n");
 }
 
 #[test]
 fn fault_f2_what_can_clean_up_may() {
-    let server = Running::new(
+    let server = Server::new(
         Options {
             timeout: Some(Duration::from_millis(500)),
             ..options(CommandFraming::Raw)
@@ -446,7 +333,7 @@ fn fault_f2_what_can_clean_up_may() {
     );
     let mut guest = server.dial();
     guest.says("trap 'echo cleaned up; exit' TERM; while :; do sleep 0.01; done\n");
-    let heard = String::from_utf8(guest.half_closes().rest()).unwrap();
+    let heard = String::from_utf8(guest.ends().rest()).unwrap();
     let lines: Vec<&str> = heard.lines().collect();
     assert_eq!(lines.first(), Some(&"cleaned up"));
     assert_eq!(lines.last(), Some(&"onepoll: timeout after 500ms"));
@@ -454,7 +341,7 @@ fn fault_f2_what_can_clean_up_may() {
 
 #[test]
 fn fault_f2_whoever_is_left_of_the_group_may_clean_up_too() {
-    let server = Running::new(
+    let server = Server::new(
         Options {
             timeout: Some(Duration::from_millis(500)),
             ..options(CommandFraming::Raw)
@@ -466,22 +353,22 @@ fn fault_f2_whoever_is_left_of_the_group_may_clean_up_too() {
     guest.says(
         "sh -c 'trap \"sleep 0.1; echo cleaned up; exit\" TERM; while :; do sleep 0.01; done'; true",
     );
-    let heard = String::from_utf8(guest.half_closes().rest()).unwrap();
+    let heard = String::from_utf8(guest.ends().rest()).unwrap();
     assert!(heard.contains("cleaned up\n"), "{heard}");
     assert!(heard.ends_with("onepoll: timeout after 500ms\n"), "{heard}");
 }
 
 #[test]
-fn fault_f3_a_grandchild_that_holds_the_pipe_is_not_waited_for_and_dies() {
-    let server = Running::framed(CommandFraming::I32);
+fn fault_f3_a_grandchild_that_holds_the_pipe_is_not_waited_for_and_ended() {
+    let server = Server::framed(CommandFraming::I32);
     let mut guest = server.dial();
     guest.says("sleep 1000 & echo $!\n");
-    dies(pid(&guest.i32()));
+    ended(pid(&guest.i32()));
 }
 
 #[test]
 fn fault_f4_who_left_the_group_does_not_hold_the_answer() {
-    let server = Running::framed(CommandFraming::I32);
+    let server = Server::framed(CommandFraming::I32);
     let fifo = server.fifo();
     let mut guest = server.dial();
     guest.says(format!(
@@ -498,21 +385,21 @@ fn fault_f4_who_left_the_group_does_not_hold_the_answer() {
 
 #[test]
 fn fault_f4_who_left_the_group_and_writes_on_is_not_listened_to() {
-    let server = Running::framed(CommandFraming::Raw);
+    let server = Server::framed(CommandFraming::Raw);
     let fifo = server.fifo();
     let mut guest = server.dial();
     guest.says(format!(
         "setsid sh -c 'echo $$ > {0}; exec yes' & read pid < {0}; echo $pid >&2\n",
         fifo.path()
     ));
-    let heard = String::from_utf8(guest.half_closes().rest()).unwrap();
+    let heard = String::from_utf8(guest.ends().rest()).unwrap();
     // Its pipe is closed, which ends it.
-    dies(pid(heard.lines().last().unwrap()));
+    ended(pid(heard.lines().last().unwrap()));
 }
 
 #[test]
 fn fault_f7_standard_input_is_at_its_end() {
-    let server = Running::framed(CommandFraming::I32);
+    let server = Server::framed(CommandFraming::I32);
     let mut guest = server.dial();
     guest.says("cat; readlink /proc/self/fd/0\n");
     assert_eq!(guest.i32(), "/dev/null\n");
@@ -520,7 +407,7 @@ fn fault_f7_standard_input_is_at_its_end() {
 
 #[test]
 fn fault_f8_who_closes_its_output_early_may_go_on() {
-    let server = Running::framed(CommandFraming::Json);
+    let server = Server::framed(CommandFraming::Json);
     let fifo = server.fifo();
     let mut guest = server.dial();
     guest.says(format!(
@@ -534,39 +421,39 @@ fn fault_f8_who_closes_its_output_early_may_go_on() {
 
 #[test]
 fn fault_f9_a_reset_kills_the_whole_group() {
-    let server = Running::framed(CommandFraming::Raw);
+    let server = Server::framed(CommandFraming::Raw);
     let mut guest = server.dial();
     guest.says("echo $$; sleep 1000 & echo $!; wait\n");
     let group = [guest.pid(), guest.pid()];
     assert!(group.into_iter().all(lives));
     guest.resets();
-    group.into_iter().for_each(dies);
+    group.into_iter().for_each(ended);
 }
 
 #[test]
 fn fault_f9_who_leaves_with_output_unread_is_gone() {
-    let server = Running::framed(CommandFraming::Raw);
+    let server = Server::framed(CommandFraming::Raw);
     let mut guest = server.dial();
     guest.says("echo $$; exec yes\n");
     let writer = guest.pid();
     server.behind.recv_timeout(DEADLINE).unwrap();
     drop(guest);
-    dies(writer);
+    ended(writer);
 }
 
 #[test]
 fn fault_f9_a_hang_up_kills_the_whole_group() {
-    let server = Running::framed(CommandFraming::Raw);
+    let server = Server::framed(CommandFraming::Raw);
     let mut guest = server.dial_unix();
     guest.says("echo $$; sleep 1000 & echo $!; wait\n");
     let group = [guest.pid(), guest.pid()];
     drop(guest);
-    group.into_iter().for_each(dies);
+    group.into_iter().for_each(ended);
 }
 
 #[test]
 fn fault_f9_who_waits_for_others_and_leaves_runs_nothing() {
-    let server = Running::new(
+    let server = Server::new(
         options(CommandFraming::Raw),
         Limits {
             commands: 1,
@@ -590,7 +477,7 @@ fn fault_f9_who_waits_for_others_and_leaves_runs_nothing() {
 
 #[test]
 fn fault_f10_how_it_ended_is_told_exactly() {
-    let server = Running::framed(CommandFraming::Json);
+    let server = Server::framed(CommandFraming::Json);
     let mut guest = server.dial();
     for code in [0, 1, 2, 42, 126, 127, 128, 129, 254, 255] {
         guest.says(format!("exit {code}\n"));
@@ -604,7 +491,7 @@ fn fault_f10_how_it_ended_is_told_exactly() {
 
 #[test]
 fn fault_f10_what_stops_itself_is_killed_at_the_limit() {
-    let server = Running::new(
+    let server = Server::new(
         Options {
             timeout: Some(Duration::from_millis(200)),
             ..options(CommandFraming::Json)
@@ -621,7 +508,7 @@ fn fault_f10_what_stops_itself_is_killed_at_the_limit() {
 #[test]
 fn fault_f11_every_command_is_reaped_before_its_answer() {
     const EACH: usize = 100;
-    let server = Running::framed(CommandFraming::I32);
+    let server = Server::framed(CommandFraming::I32);
     let mut guests = [server.dial(), server.dial(), server.dial()];
     for guest in &mut guests {
         guest.says("echo $$\n".repeat(EACH));
@@ -637,7 +524,7 @@ fn fault_f11_every_command_is_reaped_before_its_answer() {
             );
         }
     }
-    let counters = server.stops().counters;
+    let counters = server.running.stops();
     assert_eq!(counters.commands_started, 3 * EACH as u64);
     assert_eq!(counters.commands_reaped, 3 * EACH as u64);
     assert_eq!((counters.children, counters.children_waiting), (0, 0));
@@ -645,7 +532,7 @@ fn fault_f11_every_command_is_reaped_before_its_answer() {
 
 #[test]
 fn fault_f12_too_long_an_argument_is_a_typed_answer() {
-    let server = Running::new(
+    let server = Server::new(
         options(CommandFraming::Json),
         Limits {
             frame: 256 << 10,
@@ -659,7 +546,7 @@ fn fault_f12_too_long_an_argument_is_a_typed_answer() {
     assert_eq!(error, "cannot start: Argument list too long (os error 7)");
     assert_eq!(output, format!("onepoll: {error}\n").into_bytes());
     assert_eq!(guest.json().1, b"on\n");
-    let counters = server.stops().counters;
+    let counters = server.running.stops();
     assert_eq!(
         (counters.commands_failed, counters.commands_started),
         (1, 1)
@@ -668,16 +555,16 @@ fn fault_f12_too_long_an_argument_is_a_typed_answer() {
 
 #[test]
 fn fault_f13_a_nul_byte_starts_nothing() {
-    let server = Running::framed(CommandFraming::I32);
+    let server = Server::framed(CommandFraming::I32);
     let mut guest = server.dial();
     guest.says("echo a\0b\n");
     assert_eq!(guest.i32(), "onepoll: the request contains a NUL byte\n");
-    assert_eq!(server.stops().counters.commands_started, 0);
+    assert_eq!(server.running.stops().commands_started, 0);
 }
 
 #[test]
 fn fault_f15_little_of_our_environment_is_handed_on() {
-    let server = Running::framed(CommandFraming::I32);
+    let server = Server::framed(CommandFraming::I32);
     let mut guest = server.dial();
     guest.says("env\n");
     // What the shell itself sets, and what is handed on.
@@ -699,19 +586,19 @@ fn fault_f15_little_of_our_environment_is_handed_on() {
 
 #[test]
 fn fault_f16_only_the_standard_descriptors_are_inherited() {
-    let server = Running::framed(CommandFraming::Raw);
+    let server = Server::framed(CommandFraming::Raw);
     let mut other = server.dial();
     other.says("echo in; sleep 1000\n").hears("in\n");
     // 3 is the directory that ls reads.
     let mut guest = server.dial();
-    guest.says("ls /proc/self/fd").half_closes();
-    assert_eq!(guest.rest(), b"0\n1\n2\n3\n");
+    guest.says("ls /proc/self/fd").ends();
+    guest.hears_last("0\n1\n2\n3\n");
     other.resets();
 }
 
 #[test]
 fn fault_f17_signals_are_as_a_shell_has_them() {
-    let server = Running::framed(CommandFraming::I32);
+    let server = Server::framed(CommandFraming::I32);
     let mut guest = server.dial();
     guest.says("yes | head -1\n");
     assert_eq!(guest.i32(), "y\n");
@@ -727,7 +614,7 @@ fn fault_f17_signals_are_as_a_shell_has_them() {
 
 #[test]
 fn fault_f19_of_a_hundred_sixteen_run_and_sixty_four_wait() {
-    let server = Running::framed(CommandFraming::Raw);
+    let server = Server::framed(CommandFraming::Raw);
     let fifo = server.fifo();
     // Open for both, so that neither end waits for the other.
     let mut gate = OpenOptions::new()
@@ -773,13 +660,13 @@ fn fault_f19_of_a_hundred_sixteen_run_and_sixty_four_wait() {
     for guest in guests {
         guest.join().unwrap();
     }
-    let counters = server.stops().counters;
+    let counters = server.running.stops();
     assert_eq!((counters.commands_busy, counters.commands_reaped), (20, 80));
 }
 
 #[test]
 fn stopping_lets_the_command_in_progress_finish_and_starts_no_other() {
-    let server = Running::framed(CommandFraming::I32);
+    let server = Server::framed(CommandFraming::I32);
     let fifo = server.fifo();
     let mut guest = server.dial();
     guest.says(format!(
@@ -787,16 +674,16 @@ fn stopping_lets_the_command_in_progress_finish_and_starts_no_other() {
         fifo.path()
     ));
     let mut gate = fifo.meets_a_reader();
-    server.handle.stop().unwrap();
+    server.running.handle.stop().unwrap();
     gate.write_all(b"go\n").unwrap();
     drop(gate);
     assert_eq!(guest.i32(), "done\n");
-    assert_eq!(guest.rest(), b"");
+    guest.hears_last("");
 }
 
 #[test]
 fn nothing_outlives_the_server() {
-    let server = Running::new(
+    let server = Server::new(
         options(CommandFraming::Raw),
         Limits {
             drain_timeout: Duration::ZERO,
@@ -806,6 +693,6 @@ fn nothing_outlives_the_server() {
     let mut guest = server.dial();
     guest.says("echo $$; sleep 1000 & echo $!; wait\n");
     let group = [guest.pid(), guest.pid()];
-    server.stops();
-    group.into_iter().for_each(dies);
+    server.running.stops();
+    group.into_iter().for_each(ended);
 }

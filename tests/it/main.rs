@@ -31,4 +31,6 @@ mod slice;
 mod socket;
 mod socket_sizes;
 mod strftime;
+#[path = "../support/mod.rs"]
+mod support;
 mod wire;

@@ -1,77 +1,59 @@
 //! What counts as an answer: every kind of it, right, false, short and doubled, counted exactly.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::Command;
-use std::sync::mpsc;
-use std::thread;
+use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use onepoll::config::Limits;
-use onepoll::load::{self, Amount, Close, Expect, Framing, Mode, Plan, Report};
-use onepoll::reactor::{Epoll, Handle, ListenerOptions, Reactor, close_on_exec, listen_tcp};
+use onepoll::load::{Expect, Framing, Mode, Plan, Report};
+use onepoll::service::Command;
 use onepoll::service::command::{CommandFraming, Options};
 use onepoll::wire::{CommandHeader, Encode};
 
-const RST: Mode = Mode::Conn {
-    close: Close::ClientRst,
-};
+use super::{RST, counted, plan};
+use crate::support::program::bench;
+use crate::support::script::{Reply, Request, Scripted, conversations, replies};
+use crate::support::server::Running;
 
-/// Answers each line with what `answers` makes of it, given how many came before on its connection
-/// and the number of that; hangs up after an empty answer.
-fn server(answers: fn(usize, usize, &str) -> Vec<u8>) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for (connection, stream) in listener.incoming().enumerate() {
-            thread::spawn(move || converse(connection, &stream.unwrap(), answers));
+/// Answers each line with what `answers` makes of it, given the number of its connection and its own
+/// there; hangs up after an empty answer.
+fn lines(answers: fn(usize, usize, &str) -> Vec<u8>) -> Scripted {
+    replies(Request::Until("\n"), move |connection, number, line| {
+        let line = std::str::from_utf8(line).unwrap().trim_end();
+        match answers(connection, number, line) {
+            answer if answer.is_empty() => Reply::Last(answer),
+            answer => Reply::Halves(answer),
         }
-    });
-    address
+    })
 }
 
-fn converse(connection: usize, stream: &TcpStream, answers: fn(usize, usize, &str) -> Vec<u8>) {
-    // The second part of an answer is not to wait until the first is acknowledged.
-    stream.set_nodelay(true).unwrap();
-    for (number, line) in BufReader::new(stream).lines().enumerate() {
-        let Ok(line) = line else { return };
-        let answer = answers(connection, number, &line);
-        // In two parts, so that the client meets half answers, and one and a half.
-        let (head, tail) = answer.split_at((answer.len() / 2 + 1).min(answer.len()));
-        let mut stream = stream;
-        if answer.is_empty() || stream.write_all(head).and(stream.write_all(tail)).is_err() {
-            return;
-        }
-    }
+fn run(at: impl fmt::Display, mode: Mode, text: &str, expect: Expect, count: u64) -> Report {
+    super::run(&asking(at, mode, text, expect, count))
 }
 
-fn run(address: SocketAddr, mode: Mode, text: &[u8], expect: Expect, count: u64) -> Report {
-    let mut plan = Plan::new(address.to_string().parse().unwrap(), mode);
-    plan.text = Some(text.to_vec());
+fn asking(at: impl fmt::Display, mode: Mode, text: &str, expect: Expect, count: u64) -> Plan {
+    let mut plan = plan(at, mode, 1, count);
+    plan.text = Some(text.into());
     plan.size = text.len();
     plan.expect = expect;
-    plan.connections = 1;
-    plan.amount = Amount::Count(count);
-    plan.warmup = Duration::ZERO;
-    plan.timeout = Duration::from_millis(300);
-    load::run(&plan).unwrap()
+    plan
+}
+
+fn framed(framing: Framing) -> Expect {
+    Expect::Framed(framing)
 }
 
 #[test]
 fn right_answers_of_every_kind_are_counted() {
-    let address = server(|_, _, line| format!("<{line}>\r\n\r\n").into_bytes());
+    let server = lines(|_, _, line| format!("<{line}>\r\n\r\n").into_bytes());
     for mode in [RST, Mode::Echo] {
         for expect in [
             Expect::Exact(b"<GET>\r\n\r\n".to_vec()),
             Expect::Bytes(9),
             Expect::Until(b"\r\n\r\n".to_vec()),
         ] {
-            let report = run(address, mode, b"GET\n", expect, 40);
-            assert_eq!(
-                (report.requests.answered, report.errors.total),
-                (40, 0),
-                "{report}"
-            );
+            let report = run(&server, mode, "GET\n", expect, 40);
+            counted(&report, 40, &[]);
             assert_eq!(report.latency_us.count, 40);
         }
     }
@@ -80,45 +62,35 @@ fn right_answers_of_every_kind_are_counted() {
 #[test]
 fn an_answer_until_the_end_needs_a_byte_and_an_end() {
     // Every third says nothing, and hangs up as the others do.
-    let address = server(|connection, number, _| match (connection % 3, number) {
+    let server = lines(|connection, number, _| match (connection % 3, number) {
         (2, _) | (_, 1) => vec![],
         _ => b"some words".to_vec(),
     });
     // The second line is what makes this server hang up.
-    let report = run(address, RST, b"a\nb\n", Expect::Eof, 30);
-    assert_eq!(report.requests.answered, 20, "{report}");
-    assert_eq!(report.errors.short_answer, 10, "{report}");
-    assert_eq!(report.errors.total, 10, "{report}");
+    let report = run(&server, RST, "a\nb\n", Expect::Eof, 30);
+    counted(&report, 20, &[("short_answer", 10)]);
 }
 
 #[test]
 fn false_answers_are_not_counted_as_right() {
-    let address = server(|connection, _, _| match connection % 4 {
+    let server = lines(|connection, _, _| match connection % 4 {
         0 => b"yes\n".to_vec(),
         1 => b"yos\n".to_vec(),
         2 => b"yes\nyes\n".to_vec(),
         _ => vec![],
     });
-    let exactly = run(address, RST, b"a\n", Expect::Exact(b"yes\n".to_vec()), 40);
+    let exactly = run(&server, RST, "a\n", Expect::Exact(b"yes\n".to_vec()), 40);
     assert_eq!(exactly.requests.asked, 40, "{exactly}");
-    assert_eq!(exactly.requests.answered, 10, "{exactly}");
-    assert_eq!(exactly.errors.short_answer, 10, "{exactly}");
-    assert_eq!(exactly.errors.wrong_answer, 20, "{exactly}");
+    counted(&exactly, 10, &[("short_answer", 10), ("wrong_answer", 20)]);
 
-    let address = server(|_, _, _| b"yes\nyes\n".to_vec());
-    let doubled = run(
-        address,
-        Mode::Echo,
-        b"a\n",
-        Expect::Until(b"\n".to_vec()),
-        40,
-    );
+    let server = lines(|_, _, _| b"yes\nyes\n".to_vec());
+    let doubled = run(&server, Mode::Echo, "a\n", Expect::Until(b"\n".into()), 40);
     assert_eq!(doubled.errors.wrong_answer, 1, "{doubled}");
 }
 
 #[test]
 fn outputs_of_commands_are_counted_and_refusals_are_told_apart() {
-    let json = server(|_, number, line| {
+    let json = lines(|_, number, line| {
         let mut answer = Vec::new();
         let output = format!("ran {line}\n").into_bytes();
         let refusal = (number == 30).then_some("busy");
@@ -126,147 +98,77 @@ fn outputs_of_commands_are_counted_and_refusals_are_told_apart() {
         answer.extend_from_slice(&output);
         answer
     });
-    let report = run(
-        json,
-        Mode::Exec,
-        b"true\n",
-        Expect::Framed(Framing::Json),
-        30,
-    );
-    assert_eq!(
-        (report.requests.answered, report.errors.total),
-        (30, 0),
-        "{report}"
-    );
-    let report = run(
-        json,
-        Mode::Exec,
-        b"true\n",
-        Expect::Framed(Framing::Json),
-        40,
-    );
-    assert_eq!(
-        (report.requests.answered, report.errors.turned_down),
-        (30, 1),
-        "{report}"
-    );
+    let report = run(&json, Mode::Exec, "true\n", framed(Framing::Json), 30);
+    counted(&report, 30, &[]);
+    let report = run(&json, Mode::Exec, "true\n", framed(Framing::Json), 40);
+    counted(&report, 30, &[("turned_down", 1)]);
 
-    let sized = server(|_, number, _| match number {
+    let sized = lines(|_, number, _| match number {
         20 => (-1_i32).to_le_bytes().to_vec(),
         _ => b"\x03\0\0\0abc".to_vec(),
     });
-    let report = run(
-        sized,
-        Mode::Exec,
-        b"true\n",
-        Expect::Framed(Framing::I32),
-        40,
-    );
-    assert_eq!(
-        (report.requests.answered, report.errors.wrong_answer),
-        (20, 1),
-        "{report}"
-    );
+    let report = run(&sized, Mode::Exec, "true\n", framed(Framing::I32), 40);
+    counted(&report, 20, &[("wrong_answer", 1)]);
 }
 
 /// A server of C2: what it says to each command, as a length and an output, and whether it waits for
 /// the acknowledgement in between.
 fn c2(answers: fn(usize) -> (&'static str, &'static str, bool)) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            stream.set_nodelay(true).unwrap();
-            thread::spawn(move || {
-                let mut reader = BufReader::new(stream.try_clone().unwrap());
-                let mut line = String::new();
-                for number in 0.. {
-                    line.clear();
-                    if reader.read_line(&mut line).unwrap_or(0) == 0 {
-                        return;
-                    }
-                    assert_eq!(line, "ls\n");
-                    let (length, output, waits) = answers(number);
-                    if !waits {
-                        _ = stream.write_all(format!("{length}{output}").as_bytes());
-                        continue;
-                    }
-                    if stream.write_all(length.as_bytes()).is_err() {
-                        return;
-                    }
-                    // An empty output leaves nothing to tell its acknowledgement from what follows.
-                    let expected = if length == "0" {
-                        "recv_ready\n"
-                    } else {
-                        "recv_ready"
-                    };
-                    let mut word = vec![0; expected.len()];
-                    if reader.read_exact(&mut word).is_err() {
-                        return;
-                    }
-                    assert_eq!(word, expected.as_bytes());
-                    if stream.write_all(output.as_bytes()).is_err() {
-                        return;
-                    }
-                }
-            });
+    conversations(move |_, mut peer| {
+        for number in 0.. {
+            let Some(line) = peer.may_hear_line() else {
+                return;
+            };
+            assert_eq!(line, "ls");
+            let (length, output, waits) = answers(number);
+            peer.says(length);
+            match (waits, length) {
+                (false, _) => &mut peer,
+                // An empty output leaves nothing to tell its acknowledgement from what follows.
+                (true, "0") => peer.hears("recv_ready\n"),
+                (true, _) => peer.hears("recv_ready"),
+            };
+            peer.says(output);
         }
-    });
-    address
+    })
 }
 
 #[test]
 fn c2_a_length_is_acknowledged_before_its_output() {
-    let address = c2(|number| match number % 3 {
+    let server = c2(|number| match number % 3 {
         0 => ("5", "hello", true),
         1 => ("0", "", true),
         _ => ("11", "hello again", true),
     });
-    let decimal = Expect::Framed(Framing::Decimal);
-    let report = run(address, Mode::Exec, b"ls\n", decimal.clone(), 60);
-    assert_eq!(
-        (report.requests.answered, report.errors.total),
-        (60, 0),
-        "{report}"
-    );
+    let decimal = framed(Framing::Decimal);
+    let report = run(server, Mode::Exec, "ls\n", decimal.clone(), 60);
+    counted(&report, 60, &[]);
     assert_eq!(report.phases_us.last_byte.count, 60, "{report}");
 
     type Lie = (
         fn(usize) -> (&'static str, &'static str, bool),
-        fn(&Report) -> u64,
+        &'static str,
     );
     let lies: [Lie; 6] = [
         // An output that did not wait, a length that is none, one that is too large, more than was
         // announced, and less.
-        (|_| ("3", "abc", false), |report| report.errors.wrong_answer),
-        (|_| ("1x", "", true), |report| report.errors.wrong_answer),
-        (|_| ("-1", "", true), |report| report.errors.wrong_answer),
-        (
-            |_| ("99999999999", "", true),
-            |report| report.errors.wrong_answer,
-        ),
-        (|_| ("3", "abcd", true), |report| report.errors.wrong_answer),
-        (|_| ("3", "ab", true), |report| report.errors.timeout),
+        (|_| ("3", "abc", false), "wrong_answer"),
+        (|_| ("1x", "", true), "wrong_answer"),
+        (|_| ("-1", "", true), "wrong_answer"),
+        (|_| ("99999999999", "", true), "wrong_answer"),
+        (|_| ("3", "abcd", true), "wrong_answer"),
+        (|_| ("3", "ab", true), "timeout"),
     ];
-    for (number, (lie, counted)) in lies.into_iter().enumerate() {
-        let report = run(c2(lie), Mode::Exec, b"ls\n", decimal.clone(), 5);
-        assert_eq!(
-            (
-                report.requests.answered,
-                report.errors.total,
-                counted(&report)
-            ),
-            (0, 1, 1),
-            "{number} {report}"
-        );
+    for (lie, kind) in lies {
+        let report = run(c2(lie), Mode::Exec, "ls\n", decimal.clone(), 5);
+        counted(&report, 0, &[(kind, 1)]);
     }
-    let address = server(|_, number, _| match number {
+    let server = lines(|_, number, _| match number {
         0 => b"7".to_vec(),
         _ => vec![],
     });
     // The second line is what makes this server hang up, before or after it got the acknowledgement.
-    let report = run(address, Mode::Exec, b"ls\nls\n", decimal.clone(), 5);
+    let report = run(&server, Mode::Exec, "ls\nls\n", decimal.clone(), 5);
     let ended = report.errors.short_answer + report.errors.reset;
     assert_eq!((ended, report.errors.total), (1, 1), "{report}");
 
@@ -282,29 +184,6 @@ fn c2_a_length_is_acknowledged_before_its_output() {
     );
     (plan.mode, plan.pipeline) = (RST, 1);
     assert!(plan.check().is_err());
-}
-
-/// Our own command server on a thread; it stops when the handle says so.
-fn our_server(options: Options) -> (SocketAddr, Handle) {
-    let (tell, told) = mpsc::channel();
-    thread::spawn(move || {
-        close_on_exec().unwrap();
-        let epoll = Epoll::new().unwrap();
-        let handle = epoll.handle();
-        let limits = Limits::default();
-        let mut reactor = Reactor::new(epoll, limits.clone(), 100);
-        let service = reactor.add(Box::new(onepoll::service::Command::new(&options, &limits)));
-        let socket = listen_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
-        let address = rustix::net::getsockname(&socket).unwrap();
-        reactor
-            .listen(socket, ListenerOptions::to(service))
-            .unwrap();
-        tell.send((address.try_into().unwrap(), handle)).unwrap();
-        while !reactor.is_stopped() {
-            reactor.turn().unwrap();
-        }
-    });
-    told.recv().unwrap()
 }
 
 #[test]
@@ -360,113 +239,58 @@ fn our_own_server_is_asked_in_every_framing() {
             "echo hi\n",
         ),
     ] {
-        let (address, handle) = our_server(Options {
+        let options = Options {
             framing,
             ack: ack.map(str::to_owned),
             ..Options::default()
-        });
-        let mut plan = Plan::new(address.to_string().parse().unwrap(), Mode::Exec);
-        plan.text = Some(line.as_bytes().to_vec());
-        plan.size = line.len();
-        plan.expect = expect;
-        plan.connections = 2;
-        plan.amount = Amount::Count(10);
-        plan.warmup = Duration::ZERO;
-        let report = load::run(&plan);
-        handle.stop().unwrap();
-        let report = report.unwrap();
-        assert_eq!(
-            (report.requests.answered, report.errors.total),
-            (10, 0),
-            "{framing:?} {line} {report}"
-        );
+        };
+        let limits = Limits::default();
+        let server = Running::serving(move || Box::new(Command::new(&options, &limits)));
+        let mut plan = asking(server.place, Mode::Exec, line, expect, 10);
+        (plan.connections, plan.timeout) = (2, Duration::from_secs(10));
+        counted(&super::run(&plan), 10, &[]);
     }
 }
 
 #[test]
 fn answers_are_asked_for_on_the_command_line() {
-    let bench = |args: &[&str]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_onepoll"))
-            .arg("bench")
-            .args(args)
-            .output()
-            .unwrap();
-        (
-            output.status.code(),
-            String::from_utf8_lossy(&output.stdout).into_owned()
-                + &String::from_utf8_lossy(&output.stderr),
-        )
-    };
-    let address = server(|_, _, line| format!("{line}!\n").into_bytes()).to_string();
-    for expect in ["4", r"until=!\n", r"exact=abc!\n"] {
-        let size = if expect == "4" { "ab\\n" } else { "abc\\n" };
-        let (code, text) = bench(&[
-            "echo",
-            &address,
-            "-n",
-            "20",
-            "-c",
-            "2",
-            "--payload",
-            size,
-            "--expect",
-            expect,
-        ]);
-        assert_eq!(code, Some(0), "{expect}: {text}");
-    }
-    let raw = [
-        "exec",
-        &address,
-        "-n",
-        "5",
-        "--framing",
-        "raw",
-        "--expect",
-        r"until=!\n",
-    ];
-    let (code, text) = bench(&raw);
-    assert_eq!(code, Some(0), "{text}");
-    let (_, text) = bench(&raw[..6]);
-    assert!(text.contains("no end of its own"), "{text}");
-    for wrong in [
-        &["echo", "--expect", "eof"][..],
-        &["udp", "--expect", "5"],
-        &["conn", "--expect", "nonsense"],
-        &["conn", "--payload", "@/nonexistent"],
-        &["conn", "--payload", ""],
-        &["conn", "--expect", "until="],
-        &["exec", "--command", "a\nb"],
-        &["exec", "--framing", "raw"],
-        &["exec", "--framing", "raw", "--expect", "echo"],
-        &["exec", "--framing", "raw", "--expect", "eof"],
-        &["exec", "--framing", "json", "--expect", "5"],
+    let server = lines(|_, _, line| format!("{line}!\n").into_bytes());
+    for (payload, expect) in [
+        (r"ab\n", "4"),
+        (r"abc\n", r"until=!\n"),
+        (r"abc\n", r"exact=abc!\n"),
     ] {
-        let (code, text) = bench(&[&[wrong[0], &address], &wrong[1..]].concat());
-        assert_eq!(code, Some(2), "{wrong:?}: {text}");
+        let line = format!("echo {server} -n 20 -c 2 --payload {payload} --expect {expect}");
+        bench(line).exits(0);
+    }
+    let raw = format!("exec {server} -n 5 --framing raw");
+    bench(format!(r"{raw} --expect until=!\n")).exits(0);
+    bench(raw).refuses("no end of its own");
+    for (mode, wrong) in [
+        ("echo", "--expect eof"),
+        ("udp", "--expect 5"),
+        ("conn", "--expect nonsense"),
+        ("conn", "--payload @/nonexistent"),
+        ("conn", "--payload "),
+        ("conn", "--expect until="),
+        ("exec", "--command a\nb"),
+        ("exec", "--framing raw --expect echo"),
+        ("exec", "--framing raw --expect eof"),
+        ("exec", "--framing json --expect 5"),
+    ] {
+        bench(format!("{mode} {server} {wrong}")).exits(2);
     }
 }
 
 #[test]
 fn whoever_never_stops_talking_does_not_hold_the_run() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            thread::spawn(move || {
-                let mut stream = stream.unwrap();
-                let noise = vec![b'x'; 1 << 20];
-                while stream.write_all(&noise).is_ok() {}
-            });
-        }
+    let server = conversations(|_, mut peer| {
+        let noise = vec![b'x'; 1 << 20];
+        while peer.may_say(&noise).is_ok() {}
     });
     for expect in [Expect::Eof, Expect::Until(b"\n".to_vec())] {
-        let mut plan = Plan::new(address.to_string().parse().unwrap(), RST);
-        (plan.connections, plan.expect) = (2, expect);
-        plan.amount = Amount::Count(4);
-        plan.warmup = Duration::ZERO;
-        plan.timeout = Duration::from_millis(200);
-        let report = load::run(&plan).unwrap();
-        assert_eq!(report.errors.timeout, 4, "{report}");
-        assert_eq!(report.errors.total, 4, "{report}");
+        let mut plan = plan(server, RST, 2, 4);
+        (plan.expect, plan.timeout) = (expect, Duration::from_millis(200));
+        counted(&super::run(&plan), 0, &[("timeout", 4)]);
     }
 }

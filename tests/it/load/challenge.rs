@@ -11,15 +11,15 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
 
-use onepoll::load::{self, Amount, Arrivals, Close, Mode, Model, Plan, Report};
+use onepoll::load::{Amount, Arrivals, Close, Mode, Model, Plan};
 use onepoll::wire::{Digest, HmacKey, Secret};
+
+use super::{RST, counted, failed, plan, run};
+use crate::support::DEADLINE;
+use crate::support::program::{Said, onepoll, skipped};
 
 const SECRET: &[u8] = b"a secret of the two of us";
 const WRONG: &[u8] = b"a secret of somebody else";
-const DEADLINE: Duration = Duration::from_secs(20);
-const RST: Mode = Mode::Conn {
-    close: Close::ClientRst,
-};
 
 /// `tests/python/challenger.py`; it ends when this is dropped.
 struct Challenger {
@@ -35,17 +35,10 @@ impl Challenger {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python/challenger.py");
         python.arg("-B").arg(script).args([digest, manner]);
         python.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = match python.spawn() {
-            Ok(child) => child,
-            Err(error) if std::env::var("ONEPOLL_TEST_REQUIRE_ALL").as_deref() == Ok("1") => {
-                panic!("python3 cannot be run: {error}");
-            }
-            Err(error) => {
-                // Not `eprintln!`, whose lines the test runner keeps to itself.
-                let _ = writeln!(std::io::stderr(), "skipped: python3: {error}");
-                return None;
-            }
-        };
+        if skipped("python3") {
+            return None;
+        }
+        let mut child = python.spawn().unwrap();
         let hex = SECRET.iter().fold(String::new(), |mut hex, byte| {
             let _ = write!(hex, "{byte:02x}");
             hex
@@ -71,13 +64,9 @@ impl Challenger {
     }
 
     fn plan(&self, mode: Mode, secret: &[u8], digest: Digest) -> Plan {
-        let endpoint = format!("127.0.0.1:{}", self.port);
-        let mut plan = Plan::new(endpoint.parse().unwrap(), mode);
+        let mut plan = plan(format!("127.0.0.1:{}", self.port), mode, 3, 12);
         plan.hmac_key = Some(HmacKey::new(&Secret::new(secret.to_vec()).unwrap(), digest));
-        plan.connections = 3;
-        plan.amount = Amount::Count(12);
-        plan.warmup = Duration::ZERO;
-        plan.timeout = Duration::from_secs(10);
+        plan.timeout = DEADLINE;
         plan
     }
 }
@@ -87,16 +76,6 @@ impl Drop for Challenger {
         drop(self.child.stdin.take());
         let _ = self.child.wait();
     }
-}
-
-fn run(plan: &Plan) -> Report {
-    load::run(plan).unwrap()
-}
-
-#[track_caller]
-fn all_is_well(report: &Report) {
-    let counts = (report.requests.answered, report.errors.total);
-    assert_eq!(counts, (12, 0), "{report}");
 }
 
 #[test]
@@ -117,7 +96,7 @@ fn a1_to_a3_the_right_secret_is_admitted() {
             let mut plan = server.plan(RST, SECRET, digest);
             plan.model = model;
             let report = run(&plan);
-            all_is_well(&report);
+            counted(&report, 12, &[]);
             assert_eq!(report.digest, Some(digest));
             server.says("right", 12);
             if manner == "drip" {
@@ -130,19 +109,20 @@ fn a1_to_a3_the_right_secret_is_admitted() {
             let mut plan = server.plan(Mode::Echo, SECRET, digest);
             (plan.model, plan.pipeline) = (model, 2);
             let report = run(&plan);
-            all_is_well(&report);
+            counted(&report, 12, &[]);
             assert_eq!(report.phases_us.connect.count, 3, "{report}");
             server.says("right", 3);
         }
         let mut plan = server.plan(RST, SECRET, digest);
         plan.requests_per_connection = 4;
-        all_is_well(&run(&plan));
+        counted(&run(&plan), 12, &[]);
         server.says("right", 12);
 
         let mut plan = server.plan(Mode::Hold, SECRET, digest);
         plan.amount = Amount::For(Duration::from_millis(30));
         let report = run(&plan);
-        assert_eq!((report.connections.held, report.errors.total), (3, 0));
+        assert_eq!(report.connections.held, 3, "{report}");
+        failed(&report, &[]);
         server.says("right", 3);
     }
 }
@@ -154,14 +134,12 @@ fn a3_a_wrong_secret_is_not_admitted_and_told_from_a_short_answer() {
     };
     let report = run(&server.plan(RST, WRONG, Digest::Sha256));
     assert_eq!(report.requests.unanswered, 12, "{report}");
-    let counts = (report.errors.not_admitted, report.errors.total);
-    assert_eq!(counts, (12, 12), "{report}");
+    failed(&report, &[("not_admitted", 12)]);
     assert!(report.to_string().contains("12 not admitted"), "{report}");
     server.says("wrong", 12);
 
     let report = run(&server.plan(Mode::Echo, WRONG, Digest::Sha256));
-    let counts = (report.errors.not_admitted, report.errors.total);
-    assert_eq!(counts, (3, 3), "{report}");
+    failed(&report, &[("not_admitted", 3)]);
     assert_eq!(report.requests.answered, 0, "{report}");
     server.says("wrong", 3);
 
@@ -188,16 +166,14 @@ fn a1_without_a_whole_challenge_nothing_is_said() {
         let mut plan = server.plan(mode, SECRET, Digest::Sha256);
         (plan.timeout, plan.amount) = (Duration::from_millis(150), Amount::Count(3));
         let report = run(&plan);
-        let counts = (report.errors.timeout, report.errors.total);
-        assert_eq!(counts, (3, 3), "{manner} {report}");
+        failed(&report, &[("timeout", 3)]);
         assert!(server.said.try_recv().is_err(), "{manner}");
     }
     let Some(server) = Challenger::start("sha256", "gone") else {
         return;
     };
     let report = run(&server.plan(RST, SECRET, Digest::Sha256));
-    let counts = (report.errors.short_answer, report.errors.total);
-    assert_eq!(counts, (12, 12), "{report}");
+    failed(&report, &[("short_answer", 12)]);
 }
 
 #[test]
@@ -207,9 +183,8 @@ fn what_is_glued_to_a_challenge_is_no_part_of_it() {
     };
     for mode in [RST, Mode::Echo] {
         let report = run(&server.plan(mode, SECRET, Digest::Sha256));
-        let failed = if mode == RST { 12 } else { 3 };
-        let counts = (report.errors.wrong_answer, report.errors.total);
-        assert_eq!(counts, (failed, failed), "{report}");
+        let all = if mode == RST { 12 } else { 3 };
+        failed(&report, &[("wrong_answer", all)]);
     }
 }
 
@@ -227,8 +202,7 @@ fn fault_d6_one_challenge_is_answered_on_a_connection() {
     );
     plan.connections = 1;
     let report = run(&plan);
-    let counts = (report.errors.wrong_answer, report.errors.total);
-    assert_eq!(counts, (12, 12), "{report}");
+    failed(&report, &[("wrong_answer", 12)]);
     let mut said: Vec<_> = (0..24)
         .map(|_| server.said.recv_timeout(DEADLINE).unwrap())
         .collect();
@@ -236,18 +210,13 @@ fn fault_d6_one_challenge_is_answered_on_a_connection() {
     assert_eq!(said, [["no more"; 12], ["right"; 12]].concat());
 }
 
-/// Runs `onepoll bench` with words; its exit code, and all that it said.
-fn bench(words: &[&str]) -> (Option<i32>, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_onepoll"))
-        .args(["-vv", "bench"])
-        .args(words)
-        .output()
-        .unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    (
-        output.status.code(),
-        String::from_utf8_lossy(&said).into_owned(),
-    )
+/// Runs `onepoll bench`, which says more than usual, and the secret nowhere.
+#[track_caller]
+fn bench(words: &[&str]) -> Said {
+    let said = onepoll(&[&["-vv", "bench"], words].concat());
+    let all = format!("{}{}", said.out, said.err);
+    assert!(!all.contains("a secret of"), "{all}");
+    said
 }
 
 fn secret_file(folder: &Path, content: &[u8], mode: u32) -> PathBuf {
@@ -272,9 +241,7 @@ fn a_secret_comes_from_a_file_and_is_never_shown() {
             let mut words = vec!["conn", &address, "--secret-file", path.to_str().unwrap()];
             words.extend(digest.iter().flat_map(|digest| ["--digest", *digest]));
             words.extend(extra);
-            let (code, said) = bench(&words);
-            assert_eq!(code, Some(0), "{said}");
-            assert!(!said.contains("a secret of"), "{said}");
+            bench(&words).exits(0);
             server.says("right", 5);
         }
     }
@@ -283,39 +250,24 @@ fn a_secret_comes_from_a_file_and_is_never_shown() {
 #[test]
 fn a_secret_that_is_none_is_refused_beforehand() {
     let folder = tempfile::tempdir().unwrap();
-    let refused = |path: &Path, more: &[&str]| {
+    let refused = |path: &Path, more: &[&str], why: &str| {
         let path = path.to_str().unwrap();
-        let (code, said) = bench(&[&["echo", "127.0.0.1:9", "--secret-file", path], more].concat());
-        assert_eq!(code, Some(2), "{said}");
-        assert!(!said.contains("a secret of"), "{said}");
-        said
+        bench(&[&["echo", "127.0.0.1:9", "--secret-file", path], more].concat()).refuses(why);
     };
+    let holding = |content: &[u8]| secret_file(folder.path(), content, 0o600);
     for mode in [0o640, 0o604, 0o620, 0o777] {
-        let said = refused(&secret_file(folder.path(), SECRET, mode), &[]);
-        assert!(said.contains("chmod 600"), "{said}");
+        refused(&secret_file(folder.path(), SECRET, mode), &[], "chmod 600");
     }
-    let said = refused(
-        &secret_file(folder.path(), b"fifteen bytes..\n", 0o600),
+    refused(
+        &holding(b"fifteen bytes..\n"),
         &[],
+        "16 to 4096 bytes, not 15",
     );
-    assert!(said.contains("16 to 4096 bytes, not 15"), "{said}");
-    let said = refused(&secret_file(folder.path(), &[b'x'; 5000], 0o600), &[]);
-    assert!(said.contains("16 to 4096 bytes"), "{said}");
-    let said = refused(Path::new("/nonexistent"), &[]);
-    assert!(said.contains("cannot be read"), "{said}");
-    let path = secret_file(folder.path(), SECRET, 0o600);
-    let said = refused(&path, &["--digest", "sha1"]);
-    assert!(said.contains("sha1"), "{said}");
-
-    let (code, said) = bench(&["echo", "127.0.0.1:9", "--digest", "md5"]);
-    assert_eq!(code, Some(2), "{said}");
-    let words = [
-        "udp",
-        "127.0.0.1:9",
-        "--secret-file",
-        path.to_str().unwrap(),
-    ];
-    let (code, said) = bench(&words);
-    assert_eq!(code, Some(2), "{said}");
-    assert!(said.contains("connection"), "{said}");
+    refused(&holding(&[b'x'; 5000]), &[], "16 to 4096 bytes");
+    refused(Path::new("/nonexistent"), &[], "cannot be read");
+    let path = holding(SECRET);
+    refused(&path, &["--digest", "sha1"], "sha1");
+    bench(&["echo", "127.0.0.1:9", "--digest", "md5"]).exits(2);
+    let path = path.to_str().unwrap();
+    bench(&["udp", "127.0.0.1:9", "--secret-file", path]).refuses("connection");
 }

@@ -1,37 +1,32 @@
 //! The fan-out of the load generator against broadcasters that keep to a script. Every count is exact.
 
+use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use onepoll::load::{Amount, Mode, Model, Plan, Report};
 use onepoll::wire::{Digest, HmacKey, Secret};
+use rustix::net::sockopt::set_socket_linger;
 use sha2::{Digest as _, Sha256};
 
-use onepoll::load::{self, Amount, Arrivals, Mode, Model, Plan, Report};
+use super::{failed, open, run};
+use crate::support::peer::{Nobody, Peer};
+use crate::support::program::{bench, onepoll};
+use crate::support::script::pause;
+use crate::support::server::Served;
+use crate::support::{ANY, DEADLINE};
 
 const MEMBERS: usize = 5;
-/// Nothing that is awaited here may take as long.
-const DEADLINE: Duration = Duration::from_secs(20);
 const MS: f64 = 1_000.0;
 
-fn plan(endpoint: &str, lines: u64) -> Plan {
+fn plan(endpoint: impl fmt::Display, lines: u64) -> Plan {
     let mode = Mode::Fanout { any_prefix: false };
-    let mut plan = Plan::new(endpoint.parse().unwrap(), mode);
-    plan.connections = MEMBERS;
-    plan.amount = Amount::Count(lines);
-    plan.warmup = Duration::ZERO;
+    let mut plan = super::plan(endpoint, mode, MEMBERS, lines);
     plan.timeout = DEADLINE;
     plan
-}
-
-fn open(rate: f64) -> Model {
-    Model::Open {
-        rate,
-        arrivals: Arrivals::Constant,
-    }
 }
 
 /// What a member is told of one line.
@@ -59,7 +54,7 @@ fn broadcaster(script: Script) -> SocketAddr {
 
 /// The same, which lets in only who knows the secret, if there is one.
 fn guarded(secret: Option<&'static [u8]>, script: Script) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind(ANY).unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         // The speaker comes last; only it says anything.
@@ -129,8 +124,7 @@ fn broadcast(
                     *member = None;
                 }
                 Told::Reset => {
-                    rustix::net::sockopt::set_socket_linger(&*stream, Some(Duration::ZERO))
-                        .unwrap();
+                    set_socket_linger(&*stream, Some(Duration::ZERO)).unwrap();
                     *member = None;
                 }
             }
@@ -176,7 +170,7 @@ fn is_flawless(report: &Report, lines: u64, members: u64) {
 
 #[test]
 fn a_good_broadcaster_delivers_everything() {
-    let address = broadcaster(good).to_string();
+    let address = broadcaster(good);
     for (size, pipeline, model) in [
         (8, 1, Model::Closed),
         (64, 7, Model::Closed),
@@ -184,9 +178,9 @@ fn a_good_broadcaster_delivers_everything() {
         (20_000, 16, Model::Closed),
         (8191, 64, open(4_000.0)),
     ] {
-        let mut plan = plan(&address, 300);
+        let mut plan = plan(address, 300);
         (plan.size, plan.pipeline, plan.model) = (size, pipeline, model);
-        let report = load::run(&plan).unwrap();
+        let report = run(&plan);
         is_flawless(&report, 300, MEMBERS as u64);
         // 1500 deliveries of 300 lines.
         let seen = report.deliveries.unwrap();
@@ -199,9 +193,9 @@ fn a_good_broadcaster_delivers_everything() {
 
 #[test]
 fn a_warm_up_is_not_measured() {
-    let mut plan = plan(&broadcaster(good).to_string(), 50);
+    let mut plan = plan(broadcaster(good), 50);
     plan.warmup = Duration::from_millis(50);
-    let report = load::run(&plan).unwrap();
+    let report = run(&plan);
     assert_eq!(report.requests.answered, 50, "{report}");
     assert_eq!(report.latency_us.count, 50, "{report}");
     assert!(report.deliveries.unwrap().lines > 50, "{report}");
@@ -209,9 +203,9 @@ fn a_warm_up_is_not_measured() {
 
 #[test]
 fn it_can_be_told_how_long_instead_of_how_much() {
-    let mut plan = plan(&broadcaster(good).to_string(), 1);
+    let mut plan = plan(broadcaster(good), 1);
     (plan.amount, plan.pipeline) = (Amount::For(Duration::from_millis(200)), 4);
-    let report = load::run(&plan).unwrap();
+    let report = run(&plan);
     assert!((0.2..0.3).contains(&report.elapsed_s), "{report}");
     let (seen, requests) = (report.deliveries.unwrap(), report.requests);
     assert_eq!(seen.lines, requests.answered + requests.late, "{report}");
@@ -236,9 +230,9 @@ fn crlf_notices_and_pieces_are_all_the_same() {
         }
         Told::Bytes(bytes)
     });
-    let mut plan = plan(&address.to_string(), 99);
+    let mut plan = plan(address, 99);
     plan.pipeline = 3;
-    let report = load::run(&plan).unwrap();
+    let report = run(&plan);
     is_flawless(&report, 99, 5);
     // Of a hundred lines, a probe among them, 34 follow a notice, for each member, and four members
     // hear one behind each.
@@ -258,10 +252,10 @@ fn every_tenth_line_that_one_member_does_not_get_is_lost() {
         Told::Bytes(line.to_vec())
     });
     for (pipeline, model) in [(1, Model::Closed), (64, Model::Closed), (1, open(1_000.0))] {
-        let mut plan = plan(&address.to_string(), 100);
+        let mut plan = plan(address, 100);
         (plan.pipeline, plan.model) = (pipeline, model);
         plan.timeout = Duration::from_millis(300);
-        let report = load::run(&plan).unwrap();
+        let report = run(&plan);
         // Lines 1 to 100, after a probe.
         assert_eq!(
             counts(&report),
@@ -271,11 +265,7 @@ fn every_tenth_line_that_one_member_does_not_get_is_lost() {
         assert_eq!(report.requests.answered, 90, "{report}");
         assert_eq!(report.requests.unanswered, 10, "{report}");
         assert_eq!(report.latency_us.count, 90, "{report}");
-        assert_eq!(
-            (report.errors.timeout, report.errors.total),
-            (10, 10),
-            "{report}"
-        );
+        failed(&report, &[("timeout", 10)]);
     }
 }
 
@@ -296,22 +286,19 @@ fn doubled_overtaken_and_false_lines_are_told_apart() {
         }
         Told::Bytes(bytes)
     });
-    let mut plan = plan(&address.to_string(), 50);
+    let mut plan = plan(address, 50);
     plan.pipeline = 50;
     plan.timeout = Duration::from_millis(300);
-    let report = load::run(&plan).unwrap();
+    let report = run(&plan);
     assert_eq!(
         counts(&report),
         [50, 250, 225, 25, 0, 5, 0, 20, 0, 0],
         "{report}"
     );
-    let errors = report.errors;
-    assert_eq!(
-        (errors.wrong_answer, errors.duplicate, errors.timeout),
-        (20, 5, 25),
-        "{report}"
+    failed(
+        &report,
+        &[("duplicate", 5), ("timeout", 25), ("wrong_answer", 20)],
     );
-    assert_eq!(errors.total, 50, "{report}");
     assert_eq!(report.requests.answered, 25, "{report}");
 }
 
@@ -330,20 +317,16 @@ fn who_hears_lines_in_another_order_hears_all_of_them() {
             Some(before) => Told::Bytes([line, &before].concat()),
         })
     });
-    let mut plan = plan(&address.to_string(), 40);
+    let mut plan = plan(address, 40);
     plan.pipeline = 2;
-    let report = load::run(&plan).unwrap();
+    let report = run(&plan);
     assert_eq!(
         counts(&report),
         [40, 200, 200, 0, 0, 0, 20, 0, 0, 0],
         "{report}"
     );
     assert_eq!(report.requests.answered, 40, "{report}");
-    assert_eq!(
-        (report.errors.reordered, report.errors.total),
-        (20, 20),
-        "{report}"
-    );
+    failed(&report, &[("reordered", 20)]);
 }
 
 thread_local! {
@@ -355,11 +338,11 @@ thread_local! {
 fn a1_to_a3_a_room_that_asks_who_is_there_is_measured_too() {
     const SECRET: &[u8] = b"sixteen bytes or more";
     let address = guarded(Some(SECRET), good);
-    let mut plan = plan(&address.to_string(), 20);
+    let mut plan = plan(address, 20);
     let hmac_key =
         |secret: &[u8]| HmacKey::new(&Secret::new(secret.to_vec()).unwrap(), Digest::Sha256);
     plan.hmac_key = Some(hmac_key(SECRET));
-    let report = load::run(&plan).unwrap();
+    let report = run(&plan);
     assert_eq!(
         counts(&report),
         [20, 100, 100, 0, 0, 0, 0, 0, 0, 0],
@@ -368,10 +351,9 @@ fn a1_to_a3_a_room_that_asks_who_is_there_is_measured_too() {
     assert_eq!(report.phases_us.connect.count, 6, "{report}");
     plan.hmac_key = Some(hmac_key(b"another, and as long"));
     plan.timeout = Duration::from_secs(2);
-    let report = load::run(&plan).unwrap();
+    let report = run(&plan);
     assert_eq!(report.connections.held, 0, "{report}");
-    assert_eq!(report.errors.not_admitted, 6, "{report}");
-    assert_eq!(report.errors.total, 6, "{report}");
+    failed(&report, &[("not_admitted", 6)]);
 }
 
 #[test]
@@ -386,10 +368,10 @@ fn a_line_after_its_time_is_late() {
             _ => Told::Bytes(line.to_vec()),
         })
     });
-    let mut plan = plan(&address.to_string(), 40);
+    let mut plan = plan(address, 40);
     plan.model = open(50.0);
     plan.timeout = Duration::from_millis(250);
-    let report = load::run(&plan).unwrap();
+    let report = run(&plan);
     assert_eq!(
         counts(&report),
         [40, 200, 199, 1, 1, 0, 0, 0, 0, 0],
@@ -413,7 +395,7 @@ fn a_member_that_goes_is_one_error_and_no_more_is_expected_of_it() {
                 (1, 19) => Told::Last(line.to_vec()),
                 _ => Told::Bytes(line.to_vec()),
             },
-            "short",
+            "short_answer",
         ),
         (
             // Half of line 20, and that is all.
@@ -421,21 +403,16 @@ fn a_member_that_goes_is_one_error_and_no_more_is_expected_of_it() {
                 (1, 20) => Told::Last(line[..20].to_vec()),
                 _ => Told::Bytes(line.to_vec()),
             },
-            "short",
+            "short_answer",
         ),
     ] {
         // One line after the other: what member 1 lacks is line 20 alone, or nothing.
-        let report = load::run(&plan(&broadcaster(script).to_string(), 50)).unwrap();
+        let report = run(&plan(broadcaster(script), 50));
         let seen = report.deliveries.unwrap();
         assert_eq!((seen.lines, seen.gone), (50, 1), "{report}");
         assert_eq!(seen.expected, seen.delivered + seen.lost, "{report}");
         assert_eq!(report.connections.held, 4, "{report}");
-        assert_eq!(report.errors.total, 1, "{report}");
-        let counted = match kind {
-            "reset" => report.errors.reset,
-            _ => report.errors.short_answer,
-        };
-        assert_eq!(counted, 1, "{kind} {report}");
+        failed(&report, &[(kind, 1)]);
         // 19 lines to five and 30 to four. Line 20 is said to five, unless the end came first.
         assert_eq!(seen.delivered, 19 * 5 + 31 * 4, "{report}");
         assert_eq!(report.requests.answered + seen.lost, 50, "{report}");
@@ -447,9 +424,9 @@ fn a_member_that_goes_is_one_error_and_no_more_is_expected_of_it() {
 fn what_is_slow_to_one_member_is_slow_to_the_last_alone() {
     let address = slow_to_one(Duration::from_millis(50));
     for model in [Model::Closed, open(10.0)] {
-        let mut plan = plan(&address.to_string(), 10);
+        let mut plan = plan(address, 10);
         plan.model = model;
-        let report = load::run(&plan).unwrap();
+        let report = run(&plan);
         is_flawless(&report, 10, MEMBERS as u64);
         let seen = report.deliveries.unwrap();
         assert!(report.latency_us.p50 >= 50.0 * MS * 0.999, "{report}");
@@ -462,33 +439,37 @@ fn what_is_slow_to_one_member_is_slow_to_the_last_alone() {
 /// A good broadcaster that tells the first member everything `delay` later.
 fn slow_to_one(delay: Duration) -> SocketAddr {
     let (later, lines) = mpsc::channel::<(TcpStream, Vec<u8>)>();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
     thread::spawn(move || {
-        let (_keep, never) = mpsc::channel::<()>();
         // Each is said before the next one comes, so their delays do not add up.
         while let Ok((mut stream, line)) = lines.recv() {
-            assert_eq!(never.recv_timeout(delay), Err(RecvTimeoutError::Timeout));
+            pause(delay);
             let _ = stream.write_all(&line);
         }
     });
+    rooms(move |members, mut speaker| {
+        let mut line = Vec::new();
+        while speaker.read_until(b'\n', &mut line).unwrap_or(0) > 0 {
+            let (first, others) = members.split_first().expect("five of them");
+            later
+                .send((first.try_clone().unwrap(), line.clone()))
+                .unwrap();
+            for mut member in others {
+                let _ = member.write_all(&line);
+            }
+            line.clear();
+        }
+    })
+}
+
+/// Where members come, and then the one that speaks, again and again.
+fn rooms(serve: impl Fn(Vec<TcpStream>, BufReader<TcpStream>) + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind(ANY).unwrap();
+    let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         loop {
-            let members: Vec<_> = (0..MEMBERS).map(|_| listener.accept().unwrap().0).collect();
-            let mut speaker = BufReader::new(listener.accept().unwrap().0);
-            let mut line = Vec::new();
-            while speaker.read_until(b'\n', &mut line).unwrap_or(0) > 0 {
-                for (index, member) in members.iter().enumerate() {
-                    if index == 0 {
-                        let member = member.try_clone().unwrap();
-                        later.send((member, line.clone())).unwrap();
-                    } else {
-                        let mut member = member;
-                        let _ = member.write_all(&line);
-                    }
-                }
-                line.clear();
-            }
+            let next = || listener.accept().unwrap().0;
+            let members = (0..MEMBERS).map(|_| next()).collect();
+            serve(members, BufReader::new(next()));
         }
     });
     address
@@ -504,22 +485,14 @@ fn where_nobody_answers_it_ends_at_the_timeout() {
     .to_string();
     let mut plan = plan(&silent, 20);
     plan.timeout = Duration::from_millis(200);
-    let report = load::run(&plan).unwrap();
-    assert_eq!(
-        (report.errors.timeout, report.errors.total),
-        (5, 5),
-        "{report}"
-    );
+    let report = run(&plan);
+    failed(&report, &[("timeout", 5)]);
     assert_eq!(counts(&report), [0, 0, 0, 0, 0, 0, 0, 0, 0, 5], "{report}");
     assert_eq!(report.connections.held, 0, "{report}");
     // Some hear: it goes on with them.
     plan.endpoint = deaf.parse().unwrap();
-    let report = load::run(&plan).unwrap();
-    assert_eq!(
-        (report.errors.timeout, report.errors.total),
-        (2, 2),
-        "{report}"
-    );
+    let report = run(&plan);
+    failed(&report, &[("timeout", 2)]);
     assert_eq!(counts(&report)[..4], [20, 60, 60, 0], "{report}");
     // Everybody heard the probe, and that was all.
     let mute = broadcaster(|_, number, line| match number {
@@ -528,95 +501,73 @@ fn where_nobody_answers_it_ends_at_the_timeout() {
     });
     plan.endpoint = mute.to_string().parse().unwrap();
     plan.pipeline = 4;
-    let report = load::run(&plan).unwrap();
+    let report = run(&plan);
     assert_eq!(
         counts(&report),
         [20, 100, 0, 100, 0, 0, 0, 0, 0, 0],
         "{report}"
     );
-    assert_eq!(
-        (report.errors.timeout, report.requests.unanswered),
-        (20, 20),
-        "{report}"
-    );
+    assert_eq!(report.requests.unanswered, 20, "{report}");
+    failed(&report, &[("timeout", 20)]);
     // Nobody is there at all.
-    let nobody = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    let nobody = Nobody::new();
     plan.endpoint = nobody.to_string().parse().unwrap();
-    let report = load::run(&plan).unwrap();
-    assert_eq!(
-        (report.errors.refused, report.errors.total),
-        (6, 6),
-        "{report}"
-    );
+    let report = run(&plan);
+    failed(&report, &[("refused", 6)]);
 }
 
 #[test]
 fn a_speaker_that_is_thrown_out_ends_the_run() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    thread::spawn(move || {
-        let mut members: Vec<_> = (0..MEMBERS).map(|_| listener.accept().unwrap().0).collect();
-        let mut speaker = BufReader::new(listener.accept().unwrap().0);
+    let address = rooms(|members, mut speaker| {
         let mut line = Vec::new();
         for _ in 0..11 {
             line.clear();
             speaker.read_until(b'\n', &mut line).unwrap();
-            members
-                .iter_mut()
-                .for_each(|member| member.write_all(&line).unwrap());
+            for mut member in &members {
+                member.write_all(&line).unwrap();
+            }
         }
         drop(speaker);
-        let _ = listener.accept();
+        // Until the run is over, and they go.
+        for mut member in members {
+            let _ = member.read_to_end(&mut line);
+        }
     });
-    let mut plan = plan(&address, 100);
+    let mut plan = plan(address, 100);
     plan.timeout = Duration::from_millis(300);
-    let report = load::run(&plan).unwrap();
+    let report = run(&plan);
     assert_eq!(report.requests.answered, 10, "{report}");
-    assert!(
-        report.errors.short_answer + report.errors.reset == 1,
-        "{report}"
-    );
+    let ended = report.errors.short_answer + report.errors.reset;
+    assert_eq!(ended, 1, "{report}");
     assert_eq!(report.connections.held, 5, "{report}");
 }
 
 #[test]
 fn other_broadcasters_want_a_hello_and_put_a_time_before_a_line() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    thread::spawn(move || {
-        loop {
-            let mut guests: Vec<_> = (0..=MEMBERS)
-                .map(|_| BufReader::new(listener.accept().unwrap().0))
-                .collect();
-            let mut line = String::new();
-            for guest in &mut guests {
-                line.clear();
-                guest.read_line(&mut line).unwrap();
-                assert_eq!(line, "SUBSCRIBE room\r\n");
-            }
-            for number in 10.. {
-                line.clear();
-                // The speaker hears itself as well.
-                if guests[MEMBERS].read_line(&mut line).unwrap_or(0) == 0 {
-                    break;
-                }
-                for guest in &mut guests {
-                    let _ = write!(guest.get_mut(), "[12:00:{number}] eva: {line}");
-                }
+    let address = rooms(|members, speaker| {
+        // The speaker hears itself as well.
+        let all = members.into_iter().chain([speaker.into_inner()]);
+        let mut peers: Vec<Peer> = all.map(Peer::of).collect();
+        for peer in &mut peers {
+            peer.hears("SUBSCRIBE room\r\n");
+        }
+        for number in 10.. {
+            let Some(line) = peers[MEMBERS].may_hear_line() else {
+                return;
+            };
+            for peer in &mut peers {
+                let _ = peer.may_say(format!("[12:00:{number}] eva: {line}\n"));
             }
         }
     });
-    let mut plan = plan(&address, 80);
+    let mut plan = plan(address, 80);
     plan.hello = b"SUBSCRIBE room\r\n".to_vec();
     plan.mode = Mode::Fanout { any_prefix: true };
-    is_flawless(&load::run(&plan).unwrap(), 80, 5);
+    is_flawless(&run(&plan), 80, 5);
     plan.mode = Mode::Fanout { any_prefix: false };
     plan.timeout = Duration::from_millis(100);
     plan.amount = Amount::Count(2);
-    let report = load::run(&plan).unwrap();
+    let report = run(&plan);
     assert_eq!(
         counts(&report),
         [2, 10, 0, 10, 0, 0, 0, 10, 0, 0],
@@ -624,74 +575,27 @@ fn other_broadcasters_want_a_hello_and_put_a_time_before_a_line() {
     );
 }
 
-/// Our own server, as it is started; it ends when this is dropped.
-struct Server {
-    child: Child,
-    endpoint: String,
-}
-
-impl Server {
-    fn start(endpoint: &str) -> Server {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_onepoll"))
-            .args(["serve", endpoint])
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (tell, told) = mpsc::channel();
-        let output = BufReader::new(child.stderr.take().unwrap());
-        thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                if let Some((_, endpoint)) = line.split_once("listening on ") {
-                    let _ = tell.send(endpoint.to_owned());
-                }
-            }
-        });
-        let endpoint = told.recv_timeout(DEADLINE).unwrap();
-        Server { child, endpoint }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
-
 #[test]
 fn our_own_chat_delivers_everything() {
-    let server = Server::start("chat://127.0.0.1:0?flood=off&history=50");
+    let server = Served::start("chat://127.0.0.1:0?flood=off&history=50");
     let mut plan = plan(&server.endpoint, 2_000);
     (plan.connections, plan.pipeline) = (50, 32);
     // Twice: the second room begins with what was said in the first.
     for _ in 0..2 {
-        let report = load::run(&plan).unwrap();
+        let report = run(&plan);
         is_flawless(&report, 2_000, 50);
-        assert_eq!(report.errors.total, 0, "{report}");
     }
     plan.amount = Amount::Count(300);
     plan.model = open(1_000.0);
-    is_flawless(&load::run(&plan).unwrap(), 300, 50);
+    is_flawless(&run(&plan), 300, 50);
 }
 
 #[test]
 fn the_command_line_says_what_it_saw_and_whether_it_was_well() {
-    let bench = |endpoint: &str, more: &[&str]| {
-        let output = Command::new(env!("CARGO_BIN_EXE_onepoll"))
-            .args(["bench", "fanout", endpoint])
-            .args(more)
-            .output()
-            .unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (
-            output.status.code(),
-            text(output.stdout),
-            text(output.stderr),
-        )
-    };
-    let server = Server::start("chat://127.0.0.1:0?flood=off");
-    let (code, text, error) = bench(&server.endpoint, &["-n", "100", "--hello", r"/nick eva\n"]);
-    assert_eq!(code, Some(0), "{text}{error}");
+    let server = Served::start("chat://127.0.0.1:0?flood=off");
+    let hello = ["-n", "100", "--hello", r"/nick eva\n"];
+    let said = onepoll(&[&["bench", "fanout", &server.endpoint], &hello[..]].concat());
+    let text = &said.exits(0).out;
     assert!(text.contains("one sender to 100 members"), "{text}");
     assert!(text.contains("10,000 of 10,000 (100 lines"), "{text}");
     for name in ["deliveries /s", "to first ", "to median ", "to last "] {
@@ -703,31 +607,22 @@ fn the_command_line_says_what_it_saw_and_whether_it_was_well() {
         (1, 4) => Told::Bytes([line, line].concat()),
         _ => Told::Bytes(line.to_vec()),
     });
-    let args = ["-n", "9", "-c", "5", "--timeout", "200ms", "--json"];
-    let (code, json, error) = bench(&drops.to_string(), &args);
-    assert_eq!(code, Some(1), "{json}{error}");
-    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let said = bench(format!("fanout {drops} -n 9 -c 5 --timeout 200ms --json"));
+    let json = said.exits(1).json();
     assert_eq!(json["deliveries"]["lost"], 1, "{json}");
     assert_eq!(json["errors"]["duplicate"], 1, "{json}");
 
-    for (args, why) in [
-        (&["-s", "7"][..], "the size of a line must be between 8"),
-        (&["--pipeline", "65537"], "the pipeline's depth"),
+    for (more, why) in [
+        ("-s 7", "the size of a line must be between 8"),
+        ("--pipeline 65537", "the pipeline's depth"),
+        ("--expect eof", "--expect has no effect in `bench fanout`"),
         (
-            &["--expect", "eof"],
-            "--expect has no effect in `bench fanout`",
-        ),
-        (
-            &["--payload", "12345678"],
+            "--payload 12345678",
             "--payload has no effect in `bench fanout`",
         ),
-        (&["--hello", r"\q"], "after a backslash"),
+        (r"--hello \q", "after a backslash"),
     ] {
-        let (code, _, error) = bench("127.0.0.1:9", args);
-        assert_eq!(code, Some(2), "{args:?}: {error}");
-        assert!(error.contains(why), "{args:?}: {error}");
+        bench(format!("fanout 127.0.0.1:9 {more}")).refuses(why);
     }
-    let (code, _, error) = bench("udp://127.0.0.1:9", &[]);
-    assert_eq!(code, Some(2), "{error}");
-    assert!(error.contains("`bench fanout` cannot ask udp"), "{error}");
+    bench("fanout udp://127.0.0.1:9").refuses("`bench fanout` cannot ask udp");
 }

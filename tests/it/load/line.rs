@@ -1,152 +1,100 @@
 //! The line that says how far a run is: on a terminal it is there and then gone, elsewhere it is not.
 
 use std::fs::File;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
-use std::process::{Command, Stdio};
+use std::io::Read;
+use std::process::Stdio;
+use std::sync::mpsc;
 use std::thread;
 
-use onepoll::load::stopwatch::Stopwatch;
 use rustix::fs::{Mode, OFlags, open};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-fn echo() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            thread::spawn(move || {
-                let mut stream = stream.unwrap();
-                let mut buf = [0; 4096];
-                while let Ok(n @ 1..) = stream.read(&mut buf) {
-                    if stream.write_all(&buf[..n]).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-    address
-}
+use crate::support::DEADLINE;
+use crate::support::program::{Group, Said, bench, command};
+use crate::support::script::{conversations, echo};
 
 /// What `bench` writes to a terminal on its standard error, and to a pipe on its standard output.
-fn on_a_terminal(args: &[&str]) -> (String, String) {
+fn on_a_terminal(line: &str) -> Said {
     let near = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&near).unwrap();
     unlockpt(&near).unwrap();
     let name = ptsname(&near, Vec::new()).unwrap();
-    let far = open(
-        name.as_c_str(),
-        OFlags::RDWR | OFlags::NOCTTY,
-        Mode::empty(),
-    )
-    .unwrap();
-    let child = Command::new(env!("CARGO_BIN_EXE_onepoll"))
-        .arg("bench")
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::from(far))
-        .spawn()
-        .unwrap();
-    // Reading ends with an error when the last one who holds the far side has gone: the child, since the
-    // command that held ours is dropped by now.
-    let mut shown = Vec::new();
-    let _ = File::from(near).read_to_end(&mut shown);
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "{output:?}");
-    (
-        String::from_utf8(shown).unwrap(),
-        String::from_utf8(output.stdout).unwrap(),
-    )
+    let far = open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+    let group = start(line, Stdio::from(far));
+    // Reading ends with an error when the last one who holds the far side has gone: the program, since
+    // the command that held ours is dropped by now.
+    let shown = thread::spawn(move || {
+        let mut shown = String::new();
+        let _ = File::from(near).read_to_string(&mut shown);
+        shown
+    });
+    let said = group.said(DEADLINE);
+    said.exits(0);
+    Said {
+        err: shown.join().unwrap(),
+        ..said
+    }
+}
+
+fn start(line: &str, stderr: Stdio) -> Group {
+    let words: Vec<&str> = line.split(' ').collect();
+    let mut bench = command(&["bench"]);
+    bench.args(words).stdin(Stdio::null());
+    Group::spawn(bench.stdout(Stdio::piped()).stderr(stderr)).unwrap()
 }
 
 #[test]
 fn a_terminal_sees_how_far_a_run_is_and_then_the_result_only() {
-    let address = echo().to_string();
-    let (shown, printed) = on_a_terminal(&["echo", &address, "-d", "700ms", "-c", "2"]);
+    let said = on_a_terminal(&format!("echo {} -d 700ms -c 2", echo()));
+    let shown = said.err;
     let lines: Vec<&str> = shown.split("\r\x1b[K").collect();
     assert!(lines.len() >= 4, "{shown:?}");
     assert!(lines.contains(&"connecting"), "{shown:?}");
-    assert!(
-        lines
-            .iter()
-            .any(|line| line.contains("of 1 s") && line.contains("p99")),
-        "{shown:?}"
-    );
+    let says_how_far = |line: &&str| line.contains("of 1 s") && line.contains("p99");
+    assert!(lines.iter().any(says_how_far), "{shown:?}");
     assert_eq!(lines.last(), Some(&""), "{shown:?}");
-    assert!(
-        lines.iter().all(|line| line.chars().count() < 80),
-        "{shown:?}"
-    );
-    assert!(
-        printed.starts_with("bench echo") && !printed.contains('\x1b'),
-        "{printed:?}"
-    );
+    let fits = |line: &&str| line.chars().count() < 80;
+    assert!(lines.iter().all(fits), "{shown:?}");
+    assert!(said.out.starts_with("bench echo"), "{}", said.out);
+    assert!(!said.out.contains('\x1b'), "{}", said.out);
 }
 
 #[test]
-fn who_wants_it_quiet_and_who_is_no_terminal_is_shown_nothing() {
-    let address = echo().to_string();
-    let args = ["echo", &address, "-d", "100ms", "-c", "2"];
-    let (shown, printed) = on_a_terminal(&[&args[..], &["-q"]].concat());
-    assert_eq!(shown, "");
-    assert!(printed.contains("rate"), "{printed:?}");
-    let output = Command::new(env!("CARGO_BIN_EXE_onepoll"))
-        .arg("bench")
-        .args(args)
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success() && output.stderr.is_empty(),
-        "{output:?}"
-    );
+fn a_pipe_is_shown_nothing_and_neither_is_a_terminal_that_is_to_be_quiet() {
+    let line = format!("echo {} -d 100ms -c 2", echo());
+    let said = on_a_terminal(&format!("{line} -q"));
+    assert_eq!(said.err, "");
+    assert!(said.out.contains("rate"), "{}", said.out);
+    let said = bench(line);
+    assert_eq!(said.exits(0).err, "");
 }
 
 #[test]
 fn ctrl_c_ends_the_measuring_and_prints_what_was_seen() {
-    let address = echo().to_string();
-    for args in [
-        &["echo", &address, "-d", "60s"][..],
-        &["conn", &address, "-d", "60s", "--rate", "100"],
-        &["hold", &address, "-d", "60s"],
+    let (tell, told) = mpsc::channel();
+    let server = conversations(move |_, mut peer| {
+        let _ = tell.send(());
+        while let Some(message) = peer.may_take(64) {
+            if peer.may_say(message).is_err() {
+                return;
+            }
+        }
+    });
+    for line in [
+        "echo {} -d 60s",
+        "conn {} -d 60s --rate 100",
+        "hold {} -d 60s",
     ] {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_onepoll"))
-            .arg("bench")
-            .args(args)
-            .args(["-c", "2", "--json"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // It listens to signals once it is connected: the server has its two, or a first request.
-        wait_until_connected(child.id());
-        let pid = rustix::process::Pid::from_child(&child);
-        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
-        let mut printed = String::new();
-        let mut stdout = child.stdout.take().unwrap();
-        stdout.read_to_string(&mut printed).unwrap();
-        assert_eq!(child.wait().unwrap().code(), Some(130), "{printed}");
-        let json: serde_json::Value = serde_json::from_str(&printed).unwrap();
+        let line = line.replace("{}", &server.to_string()) + " -c 2 --json";
+        let group = start(&line, Stdio::piped());
+        // It listens to signals before it connects.
+        told.recv_timeout(DEADLINE).unwrap();
+        kill_process(Pid::from_child(&group.0), Signal::INT).unwrap();
+        let said = group.said(DEADLINE);
+        let json = said.exits(130).json();
         assert_eq!(json["interrupted"], true, "{json}");
         assert_eq!(json["errors"]["total"], 0, "{json}");
-    }
-}
-
-/// Until the process has a socket of TCP; a run of a minute has begun then.
-fn wait_until_connected(pid: u32) {
-    let deadline = Stopwatch::start();
-    let has_socket = || {
-        let files = std::fs::read_dir(format!("/proc/{pid}/fd"))
-            .into_iter()
-            .flatten();
-        files.flatten().any(|file| {
-            let link = std::fs::read_link(file.path()).unwrap_or_default();
-            link.to_string_lossy().starts_with("socket:")
-        })
-    };
-    while !has_socket() {
-        assert!(deadline.nanos() < 20_000_000_000, "it does not connect");
-        thread::yield_now();
+        while told.try_recv().is_ok() {}
     }
 }

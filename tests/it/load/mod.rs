@@ -10,3 +10,57 @@ mod modes;
 mod picture;
 mod requests;
 mod truth;
+
+use std::fmt;
+use std::time::Duration;
+
+use onepoll::load::{self, Amount, Arrivals, Close, Mode, Model, Plan, Report};
+
+/// A new connection for each request, reset when its answer has come.
+const RST: Mode = Mode::Conn {
+    close: Close::ClientRst,
+};
+
+/// So many requests, from the first on.
+fn plan(endpoint: impl fmt::Display, mode: Mode, connections: usize, count: u64) -> Plan {
+    let mut plan = Plan::new(endpoint.to_string().parse().unwrap(), mode);
+    plan.connections = connections;
+    plan.amount = Amount::Count(count);
+    plan.warmup = Duration::ZERO;
+    plan.timeout = Duration::from_millis(300);
+    plan
+}
+
+fn open(rate: f64) -> Model {
+    Model::Open {
+        rate,
+        arrivals: Arrivals::Constant,
+    }
+}
+
+fn run(plan: &Plan) -> Report {
+    load::run(plan).unwrap()
+}
+
+/// That so many requests were answered, and that so many things failed, of each kind.
+#[track_caller]
+fn counted(report: &Report, answered: u64, errors: &[(&str, u64)]) {
+    assert_eq!(report.requests.answered, answered, "{report}");
+    failed(report, errors);
+}
+
+/// That so many things failed, of each kind as the JSON has it, and nothing else did.
+#[track_caller]
+fn failed(report: &Report, errors: &[(&str, u64)]) {
+    let json = serde_json::to_value(report).unwrap();
+    let all = json["errors"].as_object().unwrap();
+    let counts = all
+        .iter()
+        .map(|(kind, n)| (kind.as_str(), n.as_u64().unwrap()));
+    let seen: Vec<_> = counts
+        .filter(|&(kind, n)| kind != "total" && n > 0)
+        .collect();
+    assert_eq!(seen, errors, "{report}");
+    let total: u64 = errors.iter().map(|(_, n)| n).sum();
+    assert_eq!(report.errors.total, total, "{report}");
+}

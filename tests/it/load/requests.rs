@@ -1,83 +1,44 @@
 //! The load generator against servers that behave, lie, hang up, reset, and fall silent: every
 //! count is exact, and no run hangs.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixListener;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use onepoll::load::{self, Amount, Arrivals, Close, Mode, Model, Plan, Report};
+use onepoll::load::{Amount, Arrivals, Close, Expect, Mode, Model, Plan, SourceRange};
+use serde_json::Value;
 
-const RST: Mode = Mode::Conn {
-    close: Close::ClientRst,
+use super::{RST, counted, failed, open, plan, run};
+use crate::support::DEADLINE;
+use crate::support::peer::Nobody;
+use crate::support::program::bench;
+use crate::support::script::{Reply, Request, Scripted, converse, echo, replies};
+
+const FIN: Mode = Mode::Conn {
+    close: Close::ClientFin,
+};
+const SERVER: Mode = Mode::Conn {
+    close: Close::Server,
 };
 
-/// A server on a thread of its own, which dies with the test; `serve` is told the number of each
-/// connection.
-fn server(serve: impl Fn(usize, TcpStream) + Clone + Send + 'static) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    thread::spawn(move || {
-        for (number, stream) in listener.incoming().enumerate() {
-            let serve = serve.clone();
-            thread::spawn(move || serve(number, stream.unwrap()));
-        }
-    });
-    address
-}
+/// A message as the load generator sends it where nothing else was asked for.
+const MESSAGE: Request = Request::Bytes(64);
 
-fn echo(mut stream: impl Read + Write) {
-    let mut buf = [0; 4096];
-    while let Ok(n @ 1..) = stream.read(&mut buf) {
-        if stream.write_all(&buf[..n]).is_err() {
-            return;
-        }
-    }
-}
-
-/// Reads one message of 64 bytes.
-fn hear(stream: &mut TcpStream) -> Option<[u8; 64]> {
-    let mut message = [0; 64];
-    stream.read_exact(&mut message).ok()?;
-    Some(message)
-}
-
-/// Closing with unread input resets the connection.
-fn reset(stream: TcpStream) {
-    rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
-    drop(stream);
-}
-
-fn plan(address: SocketAddr, mode: Mode, connections: usize, count: u64) -> Plan {
-    let mut plan = Plan::new(address.to_string().parse().unwrap(), mode);
-    plan.connections = connections;
-    plan.amount = Amount::Count(count);
-    plan.warmup = Duration::ZERO;
-    plan.timeout = Duration::from_millis(300);
-    plan
-}
-
-fn run(plan: &Plan) -> Report {
-    load::run(plan).unwrap()
+/// One whose only bit is wrong.
+fn false_one(message: &[u8]) -> Vec<u8> {
+    let mut message = message.to_vec();
+    message[63] ^= 1;
+    message
 }
 
 #[test]
 fn every_request_of_a_good_server_is_counted_once() {
-    let address = server(|_, stream| echo(stream));
-    for mode in [
-        RST,
-        Mode::Conn {
-            close: Close::ClientFin,
-        },
-        Mode::Echo,
-    ] {
+    let server = echo();
+    for mode in [RST, FIN, Mode::Echo] {
         for (connections, count) in [(1, 1), (1, 20), (7, 200), (20, 3)] {
-            let report = run(&plan(address, mode, connections, count));
-            assert!(!report.has_errors(), "{report}");
+            let report = run(&plan(&server, mode, connections, count));
+            counted(&report, count, &[]);
             assert_eq!(report.requests.asked, count, "{report}");
-            assert_eq!(report.requests.answered, count, "{report}");
             assert_eq!(report.latency_us.count, count);
             assert!(report.rate_per_s > 0.0 && report.latency_us.p50 > 0.0);
             if mode == Mode::Echo {
@@ -89,7 +50,7 @@ fn every_request_of_a_good_server_is_counted_once() {
 
 #[test]
 fn messages_of_any_size_and_depth_come_back() {
-    let address = server(|_, stream| echo(stream));
+    let server = echo();
     for (size, pipeline) in [
         (1, 1),
         (1, 33),
@@ -98,25 +59,15 @@ fn messages_of_any_size_and_depth_come_back() {
         (300_000, 1),
         (700_000, 3),
     ] {
-        let mut plan = plan(address, Mode::Echo, 3, 100);
+        let mut plan = plan(&server, Mode::Echo, 3, 100);
         (plan.size, plan.pipeline) = (size, pipeline);
-        plan.timeout = Duration::from_secs(20);
-        let report = run(&plan);
-        assert_eq!(
-            (report.requests.answered, report.errors.total),
-            (100, 0),
-            "{report}"
-        );
+        plan.timeout = DEADLINE;
+        counted(&run(&plan), 100, &[]);
     }
-    let mut plan = plan(address, RST, 3, 20);
+    let mut plan = plan(&server, RST, 3, 20);
     plan.size = 300_000;
-    plan.timeout = Duration::from_secs(20);
-    let report = run(&plan);
-    assert_eq!(
-        (report.requests.answered, report.errors.total),
-        (20, 0),
-        "{report}"
-    );
+    plan.timeout = DEADLINE;
+    counted(&run(&plan), 20, &[]);
 }
 
 #[test]
@@ -127,161 +78,93 @@ fn a_unix_socket_is_asked_too_even_with_a_short_queue() {
     rustix::net::listen(&listener, 1).unwrap();
     thread::spawn(move || {
         for stream in listener.incoming() {
-            thread::spawn(move || echo(stream.unwrap()));
+            let echo = |_, bytes: &[u8]| Reply::Bytes(bytes.to_vec());
+            thread::spawn(move || converse(stream.unwrap(), Request::Any, echo));
         }
     });
     for mode in [RST, Mode::Echo] {
-        let endpoint = format!("echo+unix://{}", path.display()).parse().unwrap();
-        let mut plan = Plan::new(endpoint, mode);
-        (plan.connections, plan.amount, plan.warmup) = (8, Amount::Count(50), Duration::ZERO);
-        let report = run(&plan);
-        assert_eq!(
-            (report.requests.answered, report.errors.total),
-            (50, 0),
-            "{report}"
-        );
+        let mut plan = plan(format!("echo+unix://{}", path.display()), mode, 8, 50);
+        plan.timeout = DEADLINE;
+        counted(&run(&plan), 50, &[]);
     }
 }
 
 #[test]
 fn a_server_that_closes_is_awaited() {
-    let address = server(|_, mut stream| {
-        if let Some(message) = hear(&mut stream) {
-            stream.write_all(&message).unwrap();
-        }
-    });
-    let report = run(&plan(
-        address,
-        Mode::Conn {
-            close: Close::Server,
-        },
-        5,
-        50,
-    ));
-    assert_eq!(
-        (report.requests.answered, report.errors.total),
-        (50, 0),
-        "{report}"
-    );
+    let server = replies(MESSAGE, |_, _, message| Reply::Last(message.to_vec()));
+    counted(&run(&plan(server, SERVER, 5, 50)), 50, &[]);
 }
 
 #[test]
 fn lies_short_answers_resets_and_floods_are_told_apart_exactly() {
-    let address = server(|number, mut stream| {
-        let Some(mut message) = hear(&mut stream) else {
-            return;
-        };
-        match number % 5 {
-            0 => message[63] ^= 1,
-            1 => return stream.write_all(&message[..63]).unwrap(),
-            2 => return reset(stream),
-            3 => {
-                let twice = [message, message].concat();
-                stream.write_all(&twice).unwrap();
-                _ = stream.read(&mut [0]);
-                return;
-            }
-            _ => {}
-        }
-        stream.write_all(&message).unwrap();
-        _ = stream.read(&mut [0]);
+    let server = replies(MESSAGE, |connection, _, message| match connection % 5 {
+        0 => Reply::Bytes(false_one(message)),
+        1 => Reply::Last(message[..63].to_vec()),
+        2 => Reply::Reset,
+        3 => Reply::Bytes(message.repeat(2)),
+        _ => Reply::Bytes(message.to_vec()),
     });
-    let open = Model::Open {
+    let poisson = Model::Open {
         rate: 2_000.0,
         arrivals: Arrivals::Poisson,
     };
-    for model in [Model::Closed, open] {
+    for model in [Model::Closed, poisson] {
         // One at a time, so that the server numbers the connections as they were asked.
-        let mut plan = plan(address, RST, 1, 50);
+        let mut plan = plan(&server, RST, 1, 50);
         plan.model = model;
         let report = run(&plan);
-        assert_eq!(report.requests.answered, 10, "{report}");
+        let kinds = [("reset", 10), ("short_answer", 10), ("wrong_answer", 20)];
+        counted(&report, 10, &kinds);
         assert_eq!(report.requests.unanswered, 40, "{report}");
-        assert_eq!(report.errors.wrong_answer, 20, "{report}");
-        assert_eq!(report.errors.short_answer, 10, "{report}");
-        assert_eq!(report.errors.reset, 10, "{report}");
-        assert_eq!(report.errors.total, 40, "{report}");
     }
 }
 
 #[test]
 fn another_message_of_the_right_length_is_wrong() {
     // Each answer is the message before: right in length and in kind.
-    let address = server(|_, mut stream| {
-        let Some(mut last) = hear(&mut stream) else {
-            return;
-        };
-        stream.write_all(&last).unwrap();
-        while let Some(message) = hear(&mut stream) {
-            stream.write_all(&last).unwrap();
-            last = message;
+    let mut last = Vec::new();
+    let server = replies(MESSAGE, move |_, number, message| {
+        let before = std::mem::replace(&mut last, message.to_vec());
+        if number == 0 {
+            message.to_vec()
+        } else {
+            before
         }
     });
-    let report = run(&plan(address, Mode::Echo, 2, 10));
-    assert_eq!(
-        (report.requests.answered, report.errors.wrong_answer),
-        (2, 2),
-        "{report}"
-    );
+    let report = run(&plan(server, Mode::Echo, 2, 10));
+    counted(&report, 2, &[("wrong_answer", 2)]);
     assert_eq!(report.connections.held, 0);
 }
 
 #[test]
 fn fault_b22_a_silent_server_ends_the_run_with_an_error_each() {
-    let address = server(|_, mut stream| {
-        // Three of ten answers' bytes, then nothing.
-        let message = hear(&mut stream).unwrap();
-        stream.write_all(&message[..3]).unwrap();
-        thread::park();
-    });
-    let report = run(&plan(address, RST, 5, 10));
-    assert_eq!(
-        (report.requests.answered, report.errors.timeout),
-        (0, 10),
-        "{report}"
-    );
+    // Three bytes of the answer, then nothing.
+    let server = replies(MESSAGE, |_, _, message| message[..3].to_vec());
+    counted(&run(&plan(&server, RST, 5, 10)), 0, &[("timeout", 10)]);
 
-    let mut timed = plan(address, Mode::Echo, 5, 1);
+    let mut timed = plan(&server, Mode::Echo, 5, 1);
     timed.amount = Amount::For(Duration::from_millis(50));
-    let report = run(&timed);
-    assert_eq!(
-        (report.requests.answered, report.errors.timeout),
-        (0, 5),
-        "{report}"
-    );
+    counted(&run(&timed), 0, &[("timeout", 5)]);
 }
 
 #[test]
 fn nobody_there_is_refused_and_counted() {
-    let address = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let report = run(&plan(address, RST, 4, 20));
-    assert_eq!(
-        (report.requests.asked, report.errors.refused),
-        (20, 20),
-        "{report}"
-    );
-    let report = run(&plan(address, Mode::Echo, 4, 20));
-    assert_eq!(
-        (report.errors.refused, report.connections.held),
-        (4, 0),
-        "{report}"
-    );
+    let nobody = Nobody::new();
+    let report = run(&plan(&nobody, RST, 4, 20));
+    assert_eq!(report.requests.asked, 20, "{report}");
+    failed(&report, &[("refused", 20)]);
+    let report = run(&plan(&nobody, Mode::Echo, 4, 20));
+    assert_eq!(report.connections.held, 0, "{report}");
+    failed(&report, &[("refused", 4)]);
 }
 
 #[test]
 fn the_warm_up_is_not_counted() {
-    let address = server(|_, stream| echo(stream));
-    let mut plan = plan(address, Mode::Echo, 2, 20);
+    let mut plan = plan(echo(), Mode::Echo, 2, 20);
     plan.warmup = Duration::from_millis(30);
     let report = run(&plan);
-    assert_eq!(
-        (report.requests.asked, report.requests.answered),
-        (20, 20),
-        "{report}"
-    );
+    counted(&report, 20, &[]);
+    assert_eq!(report.requests.asked, 20, "{report}");
     plan.amount = Amount::For(Duration::from_millis(50));
     let report = run(&plan);
     assert!((report.elapsed_s - 0.05).abs() < 1e-9, "{report}");
@@ -289,119 +172,75 @@ fn the_warm_up_is_not_counted() {
 
 #[test]
 fn a_source_address_is_dialled_from() {
-    let address = server(|_, stream| {
-        assert_eq!(stream.peer_addr().unwrap().ip().to_string(), "127.0.0.7");
-        echo(stream);
-    });
-    let mut plan = plan(address, RST, 2, 10);
+    let server = echo();
+    let mut plan = plan(&server, RST, 2, 10);
     plan.sources = vec!["127.0.0.7:0".parse().unwrap()];
-    let report = run(&plan);
-    assert_eq!(
-        (report.requests.answered, report.errors.total),
-        (10, 0),
-        "{report}"
-    );
-}
-
-/// Echoes what is asked on each connection; the one numbered `at` does what `fault` does instead.
-fn asked_often(at: usize, fault: fn(&mut TcpStream, [u8; 64])) -> SocketAddr {
-    server(move |_, mut stream| {
-        for number in 0.. {
-            let Some(message) = hear(&mut stream) else {
-                return;
-            };
-            if number == at {
-                fault(&mut stream, message);
-                return;
-            }
-            stream.write_all(&message).unwrap();
-        }
-    })
+    counted(&run(&plan), 10, &[]);
+    for entry in server.entries(10) {
+        assert_eq!(entry.from.ip().to_string(), "127.0.0.7");
+    }
 }
 
 #[test]
 fn each_connection_asks_as_often_as_it_is_told() {
-    let (tell, told) = std::sync::mpsc::channel();
-    let address = server(move |_, mut stream| {
-        let mut heard = 0;
-        while let Some(message) = hear(&mut stream) {
-            heard += 1;
-            stream.write_all(&message).unwrap();
-        }
-        tell.send(heard).unwrap();
-    });
-    let open = Model::Open {
-        rate: 2_000.0,
-        arrivals: Arrivals::Constant,
-    };
-    for model in [Model::Closed, open] {
-        for close in [Close::ClientRst, Close::ClientFin] {
+    let server = replies(MESSAGE, |_, _, message| message.to_vec());
+    for model in [Model::Closed, open(2_000.0)] {
+        for mode in [RST, FIN] {
             for (connections, count, each) in [(1, 1, 1), (1, 10, 3), (5, 40, 7), (20, 3, 100)] {
-                let mut plan = plan(address, Mode::Conn { close }, connections, count);
+                let mut plan = plan(&server, mode, connections, count);
                 (plan.model, plan.requests_per_connection) = (model, each);
-                plan.timeout = Duration::from_secs(5);
+                plan.timeout = DEADLINE;
                 let report = run(&plan);
-                assert!(!report.has_errors(), "{report}");
-                assert_eq!(
-                    (report.requests.asked, report.requests.answered),
-                    (count, count),
-                    "{report}"
-                );
+                counted(&report, count, &[]);
+                assert_eq!(report.requests.asked, count, "{report}");
                 assert_eq!(report.latency_us.count, count, "{report}");
                 assert_eq!(report.phases_us.first_byte.count, count, "{report}");
                 assert_eq!(report.requests_per_connection, Some(each));
                 let per_s = report.rate_per_s * each as f64;
                 assert!((report.requests_per_s - per_s).abs() < 1.0, "{report}");
-                for _ in 0..count {
-                    assert_eq!(told.recv(), Ok(each));
+                for entry in server.entries(count as usize) {
+                    assert_eq!(entry.requests, each);
                 }
             }
         }
     }
 }
 
+/// Echoes each message, and does `fault` about the one numbered `at` of each connection.
+fn asked_often(at: usize, fault: fn(&[u8]) -> Reply) -> Scripted {
+    replies(MESSAGE, move |_, number, message| {
+        if number == at {
+            fault(message)
+        } else {
+            Reply::Bytes(message.to_vec())
+        }
+    })
+}
+
 #[test]
 fn a_server_that_closes_after_the_last_of_several_answers_is_awaited() {
-    let address = asked_often(3, |stream, message| stream.write_all(&message).unwrap());
-    let server = Mode::Conn {
-        close: Close::Server,
-    };
-    let mut plan = plan(address, server, 4, 40);
+    let server = asked_often(3, |message| Reply::Last(message.to_vec()));
+    let mut plan = plan(server, SERVER, 4, 40);
     plan.requests_per_connection = 4;
     let report = run(&plan);
-    assert_eq!(
-        (report.requests.answered, report.errors.total),
-        (40, 0),
-        "{report}"
-    );
+    counted(&report, 40, &[]);
     assert!(report.phases_us.close.max > 0.0, "{report}");
 }
 
 #[test]
 fn a_connection_that_fails_at_any_of_its_requests_fails_once() {
-    type Fault = (fn(&mut TcpStream, [u8; 64]), fn(&Report) -> u64);
-    let short = |stream: &mut TcpStream, message: [u8; 64]| {
-        stream.write_all(&message[..63]).unwrap();
-    };
-    let lies = |stream: &mut TcpStream, mut message: [u8; 64]| {
-        message[63] ^= 1;
-        stream.write_all(&message).unwrap();
-        _ = stream.read(&mut [0]);
-    };
-    let twice = |stream: &mut TcpStream, message: [u8; 64]| {
-        stream.write_all(&[message, message].concat()).unwrap();
-        _ = stream.read(&mut [0]);
-    };
-    let resets = |stream: &mut TcpStream, _: [u8; 64]| reset(stream.try_clone().unwrap());
-    let silence = |stream: &mut TcpStream, _: [u8; 64]| _ = stream.read(&mut [0]);
+    type Fault = (fn(&[u8]) -> Reply, &'static str);
     let faults: [Fault; 5] = [
-        (short, |report| report.errors.short_answer),
-        (lies, |report| report.errors.wrong_answer),
-        (twice, |report| report.errors.wrong_answer),
-        (resets, |report| report.errors.reset),
-        (silence, |report| report.errors.timeout),
+        (
+            |message| Reply::Last(message[..63].to_vec()),
+            "short_answer",
+        ),
+        (|message| Reply::Bytes(false_one(message)), "wrong_answer"),
+        (|message| Reply::Bytes(message.repeat(2)), "wrong_answer"),
+        (|_| Reply::Reset, "reset"),
+        (|_| Reply::Bytes(Vec::new()), "timeout"),
     ];
-    for (fault, counted) in faults {
+    for (fault, kind) in faults {
         for at in [0, 1, 4] {
             let mut plan = plan(asked_often(at, fault), RST, 3, 9);
             plan.requests_per_connection = 5;
@@ -409,8 +248,7 @@ fn a_connection_that_fails_at_any_of_its_requests_fails_once() {
             let report = run(&plan);
             assert_eq!(report.requests.asked, 9, "{at} {report}");
             assert_eq!(report.requests.unanswered, 9, "{at} {report}");
-            assert_eq!(report.errors.total, 9, "{at} {report}");
-            assert_eq!(counted(&report), 9, "{at} {report}");
+            failed(&report, &[(kind, 9)]);
         }
     }
 }
@@ -418,13 +256,13 @@ fn a_connection_that_fails_at_any_of_its_requests_fails_once() {
 #[test]
 fn an_answer_that_ends_its_connection_is_the_only_one() {
     let mut plan = Plan::new("127.0.0.1:9".parse().unwrap(), RST);
-    plan.expect = load::Expect::Eof;
+    plan.expect = Expect::Eof;
     assert_eq!(plan.check(), Ok(()));
     plan.requests_per_connection = 2;
     let said = plan.check().unwrap_err().to_string();
     assert!(said.contains("--requests must be 1, not 2"), "{said}");
     plan.mode = Mode::Echo;
-    plan.expect = load::Expect::Echo;
+    plan.expect = Expect::Echo;
     let said = plan.check().unwrap_err().to_string();
     assert!(said.contains("requests of a connection"), "{said}");
     (plan.mode, plan.requests_per_connection) = (RST, 0);
@@ -433,41 +271,28 @@ fn an_answer_that_ends_its_connection_is_the_only_one() {
 
 #[test]
 fn sources_are_dialled_from_in_turn() {
-    let (tell, told) = std::sync::mpsc::channel();
-    let address = server(move |number, stream| {
-        let from = stream.peer_addr().unwrap().ip().to_string();
-        tell.send((number, from)).unwrap();
-        echo(stream);
-    });
     for mode in [RST, Mode::Echo] {
-        let mut plan = plan(address, mode, 12, 12);
+        let server = echo();
+        let mut plan = plan(&server, mode, 12, 12);
         let ranges = ["127.0.0.2-127.0.0.3", "127.0.0.40"].map(|range| range.parse().unwrap());
-        plan.sources = load::SourceRange::all(&ranges).unwrap();
-        let report = run(&plan);
-        assert_eq!(
-            (report.requests.answered, report.errors.total),
-            (12, 0),
-            "{report}"
-        );
-        let mut from: Vec<_> = (0..12).map(|_| told.recv().unwrap()).collect();
-        from.sort();
-        for (at, (_, from)) in from.iter().enumerate() {
-            assert_eq!(from, ["127.0.0.2", "127.0.0.3", "127.0.0.40"][at % 3]);
+        plan.sources = SourceRange::all(&ranges).unwrap();
+        counted(&run(&plan), 12, &[]);
+        let sources = ["127.0.0.2", "127.0.0.3", "127.0.0.40"];
+        for (entry, source) in server.entries(12).iter().zip(sources.iter().cycle()) {
+            assert_eq!(entry.from.ip().to_string(), *source);
         }
     }
 }
 
 #[test]
 fn a_source_of_another_family_is_refused_before_anything_is_dialled() {
-    let address = server(|_, stream| echo(stream));
-    let mut plan = plan(address, RST, 1, 1);
+    let server = echo();
+    let mut plan = plan(&server, RST, 1, 1);
     plan.sources = vec!["[::1]:0".parse().unwrap()];
-    let said = load::run(&plan).unwrap_err().to_string();
-    assert!(
-        said.starts_with("--source ::1 cannot be used with tcp://"),
-        "{said}"
-    );
-    plan.endpoint = format!("udp://{address}").parse().unwrap();
+    let said = onepoll::load::run(&plan).unwrap_err().to_string();
+    let begins = "--source ::1 cannot be used with tcp://";
+    assert!(said.starts_with(begins), "{said}");
+    plan.endpoint = format!("udp://{server}").parse().unwrap();
     plan.mode = Mode::Udp;
     plan.sources = vec!["127.0.0.2:0".parse().unwrap(); 2];
     let said = plan.check().unwrap_err().to_string();
@@ -476,32 +301,19 @@ fn a_source_of_another_family_is_refused_before_anything_is_dialled() {
 
 #[test]
 fn the_json_has_the_fields_that_scripts_read() {
-    let address = server(|_, stream| echo(stream));
-    let output = Command::new(env!("CARGO_BIN_EXE_onepoll"))
-        .args([
-            "bench",
-            "conn",
-            &format!("echo://{address}"),
-            "-c",
-            "2",
-            "-n",
-            "10",
-            "--requests",
-            "3",
-            "--json",
-        ])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
-    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let keys = |value: &serde_json::Value| {
-        value
+    let said = bench(format!(
+        "conn echo://{} -c 2 -n 10 --requests 3 --json",
+        echo()
+    ));
+    let json = said.exits(0).json();
+    let keys = |value: &Value| {
+        let keys: Vec<&str> = value
             .as_object()
             .unwrap()
             .keys()
-            .cloned()
-            .collect::<Vec<_>>()
-            .join(" ")
+            .map(String::as_str)
+            .collect();
+        keys.join(" ")
     };
     assert_eq!(json["schema"], 3);
     assert_eq!(json["model"], "closed");
@@ -534,37 +346,17 @@ fn the_json_has_the_fields_that_scripts_read() {
 
 #[test]
 fn exit_codes_tell_errors_from_wrong_usage() {
-    let nobody = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .to_string();
-    let code = |args: &[&str]| {
-        Command::new(env!("CARGO_BIN_EXE_onepoll"))
-            .arg("bench")
-            .args(args)
-            .output()
-            .unwrap()
-            .status
-            .code()
-    };
-    assert_eq!(code(&["conn", &nobody, "-n", "1"]), Some(1));
-    assert_eq!(code(&["echo", "nonsense"]), Some(2));
-    assert_eq!(code(&["echo", &nobody, "--size", "0"]), Some(2));
-    for (endpoint, source) in [
-        ("unix:///x", "127.0.0.2"),
-        (&nobody, "127.0.0.20-127.0.0.2"),
-        (&nobody, "127.0.0.2-::1"),
-        (&nobody, "127.0.0.0-127.1.0.0"),
-        (
-            &nobody,
-            "127.0.0.0-127.0.127.255,127.0.128.0-127.0.255.255,127.1.0.0",
-        ),
+    let nobody = Nobody::new();
+    bench(format!("conn {nobody} -n 1")).exits(1);
+    bench("echo nonsense").exits(2);
+    bench(format!("echo {nobody} --size 0")).exits(2);
+    bench("echo unix:///x --source 127.0.0.2").exits(2);
+    for source in [
+        "127.0.0.20-127.0.0.2",
+        "127.0.0.2-::1",
+        "127.0.0.0-127.1.0.0",
+        "127.0.0.0-127.0.127.255,127.0.128.0-127.0.255.255,127.1.0.0",
     ] {
-        assert_eq!(
-            code(&["echo", endpoint, "--source", source]),
-            Some(2),
-            "{source}"
-        );
+        bench(format!("echo {nobody} --source {source}")).exits(2);
     }
 }
