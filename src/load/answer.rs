@@ -138,7 +138,7 @@ impl Outputs {
         let mut count = 0;
         loop {
             if self.is_owed_a_word {
-                // Whoever says more than a length has not waited.
+                // A server that sends more than the length did not wait for our acknowledgement.
                 return match bytes {
                     [] => Ok(count),
                     _ => Err(FailureKind::WrongAnswer),

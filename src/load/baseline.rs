@@ -21,7 +21,7 @@ pub enum BaselineError {
     /// Not what `--json` prints.
     #[error("it is no result of `onepoll bench … --json`: {0}")]
     Format(#[from] serde_json::Error),
-    /// Of a version whose fields may mean something else.
+    /// Another version of the format, whose fields may mean something else.
     #[error("it has schema {0}, and this is schema {SCHEMA}: measure the baseline again")]
     Schema(u32),
     /// More than can be weighed.
@@ -30,9 +30,9 @@ pub enum BaselineError {
     /// It knows nothing of what is measured now.
     #[error("it has no {mode} of {name}, but {there}")]
     Missing {
-        /// What is measured now.
+        /// The mode that is measured now.
         mode: String,
-        /// Of whom.
+        /// The server that is measured now.
         name: String,
         /// What the file has.
         there: String,
@@ -52,7 +52,7 @@ pub enum BaselineError {
     Setting {
         /// Which mode.
         mode: String,
-        /// Of whom.
+        /// Which server.
         name: String,
         /// What differs.
         what: &'static str,

@@ -59,7 +59,7 @@ pub struct Contender {
 pub struct Figures {
     /// Answers a second.
     pub rate_per_s: Spread,
-    /// The latency that half of the requests had at most, in microseconds; none where nobody was answered.
+    /// The latency that half of the requests had at most, in microseconds; none if no request was answered.
     pub p50_us: Option<Spread>,
     /// The latency that 99 % of the requests had at most, likewise.
     pub p99_us: Option<Spread>,
@@ -157,7 +157,7 @@ impl Contest {
 }
 
 impl Contest {
-    /// What was asked, in words, and of whom: several where not all were asked the same.
+    /// The requests, in words, with the servers that got them: several where not all got the same.
     pub fn terms(&self) -> Vec<(String, Vec<&str>)> {
         let mut all: Vec<(String, Vec<&str>)> = Vec::new();
         for contender in &self.contenders {

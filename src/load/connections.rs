@@ -15,7 +15,7 @@ use super::requests::Requests;
 ///             +-------------- Backoff <- refused, no port …
 ///             v                  ^
 /// Vacant -> Taken(Dialling) -----+
-///   ^         |       `-> Taken(Proving)    where the server wants to know who asks; goes on as
+///   ^         |       `-> Taken(Proving)    where the server sends a challenge; goes on as
 ///   |         |                             the others do
 ///   |         |`--------> Taken(Ready)      echo: waits for the others
 ///   |         v              v
@@ -45,15 +45,14 @@ pub(super) struct LoadConnection {
     /// When dialling began, or was meant to.
     pub(super) began: u64,
     pub(super) stamps: Stamps,
-    /// Not so where it proved itself and may yet be told no: the end before the first byte of an
-    /// answer is that.
+    /// False while a proof was sent and not yet accepted; a close in this state counts as `NotAdmitted`.
     pub(super) is_admitted: bool,
-    /// `conn`: how often it is still to ask, once it is answered.
+    /// `conn`: requests that follow the one in flight.
     pub(super) more: usize,
     pub(super) requests: Requests,
 }
 
-/// When what happened on a connection; 0 is not yet.
+/// The times of a connection, in nanoseconds of the run; 0 for what has not happened yet.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Stamps {
     pub(super) dialled: u64,
@@ -155,7 +154,7 @@ impl Connections {
         Token((self.generations[index] as usize) << 32 | index)
     }
 
-    /// Whose event it is, if that connection is still here.
+    /// The slot of an event, if its connection is still there.
     #[inline]
     pub(super) fn index(&self, token: Token) -> Option<usize> {
         let (index, generation) = (token.0 & 0xffff_ffff, token.0 >> 32);
@@ -268,7 +267,7 @@ impl Connections {
             .map(move |place| ring[(oldest + place) % ring.len()])
     }
 
-    /// Since when a connection has kept us waiting; none while it owes nothing.
+    /// Since when a connection owes something: an answer, an end, or to be connected.
     pub(super) fn waiting_since(&self, index: usize) -> Option<u64> {
         let Slot::Taken(conn) = &self.slots[index] else {
             return None;
@@ -345,7 +344,7 @@ impl Connections {
         }
     }
 
-    /// Who has rested is to be dialled.
+    /// Connections whose backoff is over are to be dialled again.
     pub(super) fn end_backoff(&mut self, now: u64) {
         while let Some((until, index)) = self.backoff.front().copied() {
             if until > now {
@@ -361,12 +360,12 @@ impl Connections {
         }
     }
 
-    /// When the next one will have rested.
+    /// When the next backoff ends.
     pub(super) fn next_backoff_end(&self) -> Option<u64> {
         self.backoff.front().map(|(until, _)| *until)
     }
 
-    /// Whether nobody is to be dialled, now or later.
+    /// Whether no connection is to be dialled, now or later.
     pub(super) fn none_to_dial(&self) -> bool {
         self.vacant.is_empty() && self.backoff.is_empty()
     }

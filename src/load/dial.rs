@@ -22,8 +22,8 @@ use super::tally::FailureKind;
 const SEGMENT_BYTES: usize = 1024;
 /// A listener's queue is often 128 long, and what does not fit waits a second.
 pub(super) const DIALLING_MAX: usize = 100;
-/// Who was refused, or found no port or descriptor, tries again after this long: a run against nobody
-/// counts errors, it does not burn a processor.
+/// After a refusal, or without a port or descriptor, a connection is dialled again after this long: a run
+/// against a closed port counts errors and does not burn a processor.
 pub(super) const BACKOFF: Duration = Duration::from_millis(5);
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 
@@ -115,7 +115,7 @@ impl Dialer {
         }
     }
 
-    /// Whether `stream`, once connected, is connected to itself (fault B21): where nobody listens on a
+    /// Whether `stream`, once connected, is connected to itself (fault B21): where nothing listens on a
     /// port of the ephemeral range, the kernel may pick that very port to dial from.
     pub fn met_itself(&self, stream: &Stream) -> bool {
         self.may_meet_itself

@@ -1,7 +1,6 @@
 //! Where a response of HTTP/1.1 ends (RFC 9112, 6.3), however the bytes are cut.
 //!
-//! It does not know what was asked: HEAD, whose answer has a length and no body, is the one method that
-//! cannot be measured.
+//! It does not know the request, so it cannot measure HEAD: the answer to that has a length and no body.
 
 use httparse::{EMPTY_HEADER, ParserConfig, Response, Status};
 
@@ -10,7 +9,7 @@ use super::tally::FailureKind;
 /// A head that is longer is no head.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 const HEADERS_MAX: usize = 128;
-/// The line before a chunk: a length of 16 digits, and extensions that nobody uses.
+/// The line before a chunk: a length of 16 digits, and extensions, which are hardly ever used.
 const CHUNK_LINE_BYTES_MAX: usize = 4 << 10;
 
 /// The responses on one connection.

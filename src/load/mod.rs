@@ -1,19 +1,19 @@
-//! The load generator: asks a server as fast as it answers, checks every byte, and says what it saw.
+//! The load generator: sends requests, checks every byte of the answers, and reports what it saw.
 //!
-//! It does not know the reactor: it has a small mio loop of its own, so that the judge does not run
-//! on the defendant's legs. In reading order:
+//! It does not know the reactor: it has a small mio loop of its own, so that the server is not measured
+//! with its own parts. In reading order:
 //!
-//! - [`plan`]: what to do: whom to ask, how many at once, how long. [`expect`]: what for an answer.
-//! - [`forecast`]: what that will want of this machine, and what there is.
-//! - `run`: what every run is made of, whatever it asks: its phase, its tally, its clock.
+//! - [`plan`]: what a run is told. [`expect`]: what counts as an answer.
+//! - [`forecast`]: the resources that a run needs, and what this machine has.
+//! - `run`: what all kinds of runs share: phase, tally, clock.
 //! - [`schedule`]: when requests are meant to begin, in the open model.
 //! - [`payload`]: the bytes that are sent and must come back. `message`: one that begins with its number.
-//! - [`source`]: where from. [`dial`]: opening one connection, and why that failed.
-//! - `handshake`: proving who asks, where the server wants to know.
+//! - [`source`]: local addresses. [`dial`]: opening one connection, and why that failed.
+//! - `handshake`: the proof where the server sends a challenge.
 //! - `answer`, `http`: what counts as one. `requests`: those in flight on one connection. `connections`: all connections, and their states.
 //! - `poller`: the only place that sleeps. [`stopwatch`]: the one look at the clock.
-//! - [`driver`]: the loop for connections. `udp`: the one for datagrams. `fanout`: the one for somebody who
-//!   speaks and many who listen.
+//! - [`driver`]: the loop for connections. `udp`: the one for datagrams. `fanout`: the one for one sender
+//!   and many receivers.
 //! - [`tally`]: what happened, counted. [`histogram`]: latencies. [`series`]: second by second.
 //! - [`process`]: what the server's processes used. [`progress`]: how far a run is.
 //! - [`report`]: what a run saw, as JSON; `text`: the same as it is printed, with [`figures`].
@@ -21,8 +21,8 @@
 //!   beside an earlier result. `table`: as these are printed. [`html`]: runs to be looked at.
 //! - [`search`]: the highest rate at which an [objective](mod@objective) holds.
 //!
-//! The model is *closed*, where a connection asks again once it is answered, or *open*, where each
-//! request has its time and latency counts from then.
+//! The model is *closed*, where each request waits for the answer before it, or *open*, where each request
+//! has its time and latency counts from then.
 
 mod answer;
 pub mod baseline;
@@ -92,7 +92,7 @@ pub enum LoadError {
     /// Where a server of this user's own should be, something is that another user may have made.
     #[error("{0}, so it is not asked")]
     Untrusted(io::Error),
-    /// Somebody did not want to wait any longer.
+    /// The watcher stopped the run.
     #[error("interrupted before anything was found")]
     Interrupted,
     /// The poll itself failed; nothing can go on.

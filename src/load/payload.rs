@@ -4,8 +4,8 @@
 /// is copied to be sent, and what comes back is compared where it lies.
 ///
 /// No message is a multiple of the cycle long, so neighbouring messages differ, and connections begin
-/// at different places of it: an answer which is lost, doubled, or somebody else's is not mistaken for
-/// the right one. The alphabet is capital letters and digits: upper-casing changes nothing, so a server
+/// at different places of it: an answer which is lost, doubled, or another connection's is not mistaken
+/// for the right one. The alphabet is capital letters and digits: upper-casing changes nothing, so a server
 /// that answers in capitals can be measured as well.
 #[derive(Debug)]
 pub struct Payload {

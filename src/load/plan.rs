@@ -24,19 +24,19 @@ use crate::wire::HmacKey;
 /// Everything a run is told.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Whom to ask.
+    /// The server, as it was given.
     pub endpoint: Endpoint,
-    /// The same as the kernel knows it, if it was looked up already.
+    /// Its address, if it was looked up already.
     pub target: Option<TargetAddress>,
     /// What one request is.
     pub mode: Mode,
     /// What makes a request begin.
     pub model: Model,
     /// How many connections are open at once; in the open model of [`Mode::Conn`], at the most. In
-    /// [`Mode::Fanout`] how many listen: one more speaks.
+    /// [`Mode::Fanout`] how many members receive; one more sends.
     pub connections: usize,
     /// How many requests a connection has in flight; 1 in [`Mode::Conn`]. In [`Mode::Fanout`] how many
-    /// lines there are that not everybody has yet.
+    /// lines are in flight: sent, and not yet received by every member.
     pub pipeline: usize,
     /// How many requests a connection of [`Mode::Conn`] makes, one after the other, before it is
     /// closed; 1 in the other modes, whose connections stay. What is counted, timed and limited by
@@ -73,7 +73,7 @@ pub enum Mode {
     /// Connect, send a message, await the whole of it back, as often as
     /// [`Plan::requests_per_connection`] says, close.
     Conn {
-        /// Who closes, and how.
+        /// Which side closes, and how.
         close: Close,
     },
     /// Send a message on a connection that stays, await the whole of it back.
@@ -84,8 +84,8 @@ pub enum Mode {
     Hold,
     /// A datagram each; `pipeline` of them in flight.
     Udp,
-    /// One speaks, and all the others hear it: a request is a line, which is answered when every
-    /// member of the chat has it.
+    /// One member of a chat sends, all others receive: a request is a line, which is answered when every
+    /// member has it.
     Fanout {
         /// Whether what the server puts before a line may differ from line to line, as a time does;
         /// else it must be what it was before the first.
@@ -115,8 +115,8 @@ impl Mode {
 /// What makes a request begin.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Model {
-    /// The answer to the one before: a stalled server is asked less, and who would have come
-    /// meanwhile is not seen.
+    /// The answer to the request before it: a stalled server gets fewer requests, and the waiting of those
+    /// that would have come meanwhile is not seen.
     Closed,
     /// Its time: latency counts from when it was meant to begin, whatever kept it.
     Open {
@@ -137,7 +137,7 @@ impl Model {
     }
 }
 
-/// Who ends a connection, and how.
+/// Which side ends a connection, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Close {
@@ -213,7 +213,7 @@ pub enum PlanError {
     /// Datagrams for a mode of streams, or the other way round.
     #[error("`bench {0}` cannot ask {1}")]
     Mode(&'static str, String),
-    /// Nobody to look at.
+    /// No such process, or no permission to read it.
     #[error("--pid {0}: there is no such process, or not one we may look at")]
     Pid(u32),
     /// A local address where there can be none, or of the other family.
@@ -262,14 +262,14 @@ impl Plan {
         }
     }
 
-    /// Looks up whom to ask, once for all runs of this plan.
+    /// Looks up the server, once for all runs of this plan.
     pub fn look_up(&mut self) -> Result<TargetAddress, LoadError> {
         let target = self.looked_up()?;
         self.target = Some(target.clone());
         Ok(target)
     }
 
-    /// Whom to ask, looked up now if it was not yet.
+    /// The address of the server, looked up now if it was not yet.
     pub(super) fn looked_up(&self) -> Result<TargetAddress, LoadError> {
         match &self.target {
             Some(target) => Ok(target.clone()),
@@ -434,7 +434,7 @@ fn bounds(what: &'static str, given: usize, max: usize) -> Result<(), PlanError>
     })
 }
 
-/// Whom to ask, as it was written.
+/// A server, as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
     /// A host and a port over TCP.
@@ -472,12 +472,12 @@ impl FromStr for Endpoint {
             return Err(PlanError::Scheme(name.to_owned(), meant(name)));
         };
         let transport = transport.unwrap_or(usual);
-        // The options of a served endpoint mean nothing to who asks it.
+        // The options of a URL of `serve` have no meaning for a client.
         let address = rest.split_once('?').map_or(rest, |(address, _)| address);
         let with_port;
         let address = match scheme {
             "https" => return Err(PlanError::Tls(text.to_owned())),
-            // The path is for who makes the request; the port may be left out.
+            // The path is part of the request, which the caller writes; the port may be left out.
             "http" => {
                 let host = address.split('/').next().unwrap_or_default();
                 let has_port = host
@@ -534,7 +534,7 @@ const SCHEMES: [(&str, &str); 16] = [
     ("fd", "fd"),
 ];
 
-/// What was probably meant by a scheme that nobody knows.
+/// What was probably meant by an unknown scheme.
 fn meant(name: &str) -> String {
     let known = SCHEMES.map(|(name, _)| name);
     match nearest(name, &known) {
@@ -553,7 +553,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Whom to ask, as the kernel knows it.
+/// A server, as the kernel addresses it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TargetAddress {
     /// An address over TCP.

@@ -36,7 +36,7 @@ pub(super) struct Poller {
 }
 
 impl Poller {
-    /// Watches nobody yet.
+    /// Watches nothing yet.
     pub(super) fn new(watch: Stopwatch, spin: Duration, is_precise: bool) -> io::Result<Self> {
         let poll = Poll::new()?;
         let timer = if is_precise {

@@ -44,7 +44,7 @@ impl Usage {
     fn add(&mut self, pid: u32, children: &mut Vec<u32>) -> Option<()> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let mut threads = 0;
-        // Who has ended and was not yet waited for has no memory left.
+        // A process that has ended and was not yet waited for has no memory.
         self.memory += match kibibytes(&format!("/proc/{pid}/smaps_rollup"), "Pss:") {
             Some(kibibytes) => kibibytes * 1024,
             None if is_zombie(&stat) => 0,

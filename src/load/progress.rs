@@ -1,4 +1,4 @@
-//! How far a run is, for a person who waits for its end.
+//! How far a run is, for a user who waits for its end.
 
 use std::fmt;
 use std::time::Duration;

@@ -38,11 +38,11 @@ pub struct Report {
     pub schema: u32,
     /// `conn`, `echo`, `exec`, `udp`, `hold` or `fanout`.
     pub mode: &'static str,
-    /// Whom it asked.
+    /// The server, as it was given.
     pub endpoint: String,
-    /// `closed`: a connection asks again once it is answered, so a stalled server is asked less, and
-    /// the waiting of those who would have come meanwhile is not seen.
-    /// `open`: a request has its time, and its latency counts from then.
+    /// `closed`: each request waits for the answer before it, so a stalled server gets fewer requests, and
+    /// the waiting of those that would have come meanwhile is not seen.
+    /// `open`: each request has its time, and its latency counts from then.
     pub model: &'static str,
     /// What the open model was to keep.
     pub schedule: Option<Intended>,
@@ -59,7 +59,7 @@ pub struct Report {
     /// The server's processes, to be watched.
     #[serde(skip)]
     pids: Vec<u32>,
-    /// Who closes, in `conn`.
+    /// Which side closes, in `conn`.
     pub close: Option<Close>,
     /// In `conn`: how often each connection asks. All that is counted and timed there is connections.
     pub requests_per_connection: Option<usize>,
@@ -69,7 +69,7 @@ pub struct Report {
     pub elapsed_s: f64,
     /// Whether it was ended before its time.
     pub interrupted: bool,
-    /// What was asked and answered; in `fanout` lines, and whether everybody had them.
+    /// Requests and answers; in `fanout` lines, answered when every member received them.
     pub requests: RequestCounts,
     /// Answers while measuring, a second; in `conn` connections, in `fanout` deliveries, of which a line
     /// has one for each member.
@@ -90,8 +90,8 @@ pub struct Report {
     pub phases_us: PhaseSummaries,
     /// What happened in each second.
     pub seconds: Vec<Second>,
-    /// What failed: in `conn` requests, in `echo` connections; in `fanout` connections, lines that not
-    /// everybody had in time, and deliveries that should not have been.
+    /// Failures: in `conn` of requests, in `echo` of connections; in `fanout` of connections, lines that some
+    /// member did not receive in time, and deliveries that are wrong, doubled or out of order.
     pub errors: Errors,
     /// What failed during warm-up.
     pub warmup_errors: Errors,
@@ -116,7 +116,7 @@ pub struct Intended {
     pub arrivals: Arrivals,
 }
 
-/// What a closed model cannot show: who would have come while nobody was answered.
+/// What a closed model cannot show: the requests that would have come while no answer did.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Hidden {
     /// The longest time without any answer, in microseconds.
@@ -141,7 +141,7 @@ impl Hidden {
 /// The figures of each phase, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct PhaseSummaries {
-    /// From dialling to being connected, and to having proven who asks where the server wants to know.
+    /// From dialling to being connected, including the proof where the server sends a challenge.
     pub connect: Summary,
     /// From being connected (`conn`) or asking (`echo`) to the first byte of the answer; where a
     /// connection of `conn` asks several times, of its first.
@@ -172,7 +172,7 @@ pub struct RequestCounts {
     pub answered: u64,
     /// Whole and right answers after the end: in the latencies, not in the rate.
     pub late: u64,
-    /// Whose connection failed first.
+    /// Requests whose connection failed before the answer.
     pub unanswered: u64,
 }
 
@@ -185,7 +185,7 @@ pub struct Generator {
     pub busy_share: f64,
     /// Time ready to run while something else had the processor.
     pub queued_share: f64,
-    /// How busy the only processor was that it may use, whoever was on it; none where it may use
+    /// How busy the only processor was that it may use, with all processes on it; none where it may use
     /// several. A server on the same processor is asked less the more it does: both wait for each
     /// other in turn, and neither is seen to.
     pub processor_share: Option<f64>,
@@ -233,8 +233,8 @@ impl Generator {
         generator
     }
 
-    /// Whether nothing was left of its only processor, and it wanted its part of it: who fills a processor
-    /// that the generator hardly uses does not hold it up.
+    /// Whether its only processor was full, and the generator needed its share of it: other processes on a
+    /// processor that the generator hardly uses do not hold it up.
     pub(super) fn is_crowded(&self) -> bool {
         let taken = self.processor_share.unwrap_or(0.0);
         taken >= LIMIT_SHARE && self.busy_share + self.queued_share >= CROWDED_SHARE
@@ -371,7 +371,7 @@ impl Report {
         });
     }
 
-    /// What may differ between the servers of a comparison: message, answer, and who closes.
+    /// What may differ between the servers of a comparison: message, answer, and which side closes.
     pub(super) fn terms(&self) -> String {
         let mut terms = format!("{} B a message, answer: {}", self.size_bytes, self.expect);
         if self.pipeline > 1 {
@@ -460,7 +460,7 @@ mod tests {
             idle: Some(0),
         };
         assert!(!Generator::new(polite, wall, 0, &none, &none).was_the_limit);
-        // It may use another, or nobody knows.
+        // It may use another one, or that is not known.
         assert!(!limit(wall / 2, None, wall, 0));
         // The time was too short to tell an idle processor from a busy one.
         assert!(!limit(ms, Some(0), 50 * ms, 0));

@@ -22,7 +22,7 @@ pub(super) struct Requests {
     within: Within,
 }
 
-/// Where in an answer we are whose length is not known beforehand; of the kind that the judge takes.
+/// The state within an answer whose length is not known beforehand; of the kind that the judge takes.
 #[derive(Debug, Default)]
 enum Within {
     /// Answers have a length, or last until the end.
@@ -74,7 +74,7 @@ impl Within {
 }
 
 impl Requests {
-    /// Silence so far, on a connection whose first byte is at `at` in the payload.
+    /// No request yet, on a connection whose first byte is at `at` in the payload.
     pub(super) fn new(at: usize, judge: &Judge) -> Self {
         Self {
             write_at: at,

@@ -1,8 +1,7 @@
-//! What every run is made of, whatever it asks: how far it is, what was counted, and what the
-//! generator and the server used meanwhile.
+//! What all kinds of runs share: the phase, the tally, and what the generator and the server used.
 //!
-//! It does not know sockets. A loop asks it when to go on, tells it how long its turns took, and hands
-//! over to [`Run::report`] at the end.
+//! It does not know sockets. A loop asks it for the phase, tells it how long its turns took, and calls
+//! [`Run::report`] at the end.
 
 use std::ops::ControlFlow;
 
@@ -75,7 +74,7 @@ impl<'p> Run<'p> {
         }
     }
 
-    /// Begins with the warm-up: there is nobody to connect first.
+    /// Begins with the warm-up: no connection is opened first.
     pub(super) fn asking(plan: &'p Plan, watcher: Watcher<'p>) -> Self {
         let mut run = Self::connecting(plan, watcher);
         run.schedule = Schedule::of(plan.model, run.watch.nanos());
@@ -106,7 +105,7 @@ impl<'p> Run<'p> {
         }
     }
 
-    /// Everybody is connected. Without a warm-up, measuring begins before the first request does.
+    /// All are connected. Without a warm-up, measuring begins before the first request does.
     pub(super) fn warm_up(&mut self, now: u64, spun: u64) {
         if self.is_interrupted {
             return;
@@ -162,7 +161,7 @@ impl<'p> Run<'p> {
             self.tally.lose_the_rest(schedule);
         }
         if self.plan.mode == Mode::Hold {
-            // Who holds nobody any more need not wait.
+            // `hold` has nothing outstanding: stop the clock now.
             self.tally.stop(now);
         }
         let elapsed = self.tally.end();

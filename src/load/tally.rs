@@ -10,10 +10,10 @@ use super::series::{Second, Series};
 /// Why a request or a connection failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureKind {
-    /// Nobody listens there.
+    /// Nothing listens there.
     Refused,
-    /// The server hung up on who had just proven itself, before a byte of an answer: the secret is
-    /// another one. In [`Mode::Hold`], where nothing is asked, that cannot be told.
+    /// Closed right after our proof, before any answer: wrong secret. In [`Mode::Hold`], where there is no
+    /// answer, that cannot be told.
     NotAdmitted,
     /// The server reset the connection.
     Reset,
@@ -33,7 +33,7 @@ pub enum FailureKind {
     Duplicate,
     /// A line that a member of a chat heard after a later one.
     Reordered,
-    /// The connection was to itself: nobody listens there (fault B21).
+    /// The connection was to itself: nothing listens there (fault B21).
     SelfConnect,
     /// Anything else; the first is kept in words.
     Other,
@@ -160,7 +160,7 @@ pub enum Phase {
 /// What a request's time consists of; what is missing to the whole is waiting for a connection.
 #[derive(Debug, Clone, Default)]
 pub struct Breakdown {
-    /// From dialling to being connected, and to having proven who asks where the server wants to know.
+    /// From dialling to being connected, including the proof where the server sends a challenge.
     pub connect: Latencies,
     /// From being connected (`conn`) or asking (`echo`) to the first byte of the answer; where a
     /// connection of `conn` asks several times, of its first.
@@ -182,7 +182,7 @@ pub struct Tally {
     amount: Amount,
     /// Whether a request counts by its beginning.
     by_beginning: bool,
-    /// Whether it begins with the next request rather than now.
+    /// Measuring starts at the next scheduled request, so that exactly the asked number counts.
     is_exact: bool,
     /// When measuring began; never, before that.
     since: u64,
@@ -197,12 +197,12 @@ pub struct Tally {
     pub came: u64,
     /// Whole and right answers that came while measuring, to what counts.
     pub answers: u64,
-    /// In a fan-out, where an answer is a line that everybody has: whole and right lines that members
+    /// In a fan-out, where an answer is a line that every member has: whole and right lines that members
     /// heard while measuring, one for each member.
     pub deliveries: Option<u64>,
     /// Whole and right answers that came after the end.
     pub late: u64,
-    /// Requests whose connection failed under them.
+    /// Requests whose connection failed before the answer.
     pub unanswered: u64,
     /// Of the answers, early and late, from beginning to end.
     pub latencies: Latencies,
@@ -397,8 +397,7 @@ impl Tally {
         .count(kind);
     }
 
-    /// What the schedule still has, from the next on, will never be asked: there is nobody left to ask, or
-    /// to be asked.
+    /// The requests that the schedule still has, from the next on, will never begin: no connection is left.
     pub fn lose_the_rest(&mut self, schedule: &mut Schedule) {
         if self.since == u64::MAX {
             // It never came to measuring.
@@ -419,7 +418,7 @@ impl Tally {
     }
 
     /// Measuring is over; returns how many nanoseconds it took. A run by duration whose connections were
-    /// all gone before it was over took all its time: nobody was answered in the rest of it.
+    /// all gone before it was over took all its time: no request was answered in the rest of it.
     pub fn end(&mut self) -> u64 {
         let end = match self.amount {
             Amount::For(_) => self.until,

@@ -1,4 +1,4 @@
-//! A report as it is printed.
+//! A report as text for a terminal.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Datagrams: a request each, and what became of it: answered, lost, doubled, overtaken.
+//! Datagrams: each is a request, which is answered, lost, duplicated or reordered.
 //!
 //! It does not know connections: one socket, a window of requests in flight. A datagram of eight bytes
 //! or more begins with its number, so that every answer finds its request; a shorter one cannot be told
@@ -37,7 +37,7 @@ pub(super) const WINDOW_MAX: usize = REMEMBERED / 2;
 pub(super) const SIZE_BYTES_MAX: usize = 65_507;
 /// How many are sent or read before the other has its turn.
 const READS_PER_TURN: usize = 64;
-/// How often it is looked who was lost.
+/// How often timeouts are checked.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// What became of datagrams, those of the warm-up included.
@@ -55,7 +55,7 @@ pub struct DatagramCounts {
     pub late: u64,
     /// Answers to nothing that was asked, or with a wrong byte.
     pub wrong: u64,
-    /// How often the kernel said that nobody listens there.
+    /// How often the kernel reported that nothing listens there.
     pub refused: u64,
     /// Whether requests carry a number; without, `duplicates` and `reordered` cannot be told.
     pub numbered: bool,
@@ -171,7 +171,7 @@ impl<'p> Udp<'p> {
         self.run.phase == Phase::Draining && self.waiting == 0 && self.run.schedule_is_done()
     }
 
-    /// Who was not answered in time is lost; they were sent in order, so the oldest come first.
+    /// Requests without an answer in time are lost; they were sent in order, so the oldest come first.
     fn give_up(&mut self, now: u64) {
         if now < self.next_look {
             return;

@@ -15,7 +15,7 @@ use crate::load::tally::{FailureKind, nanos};
 const BEGUN_PER_TURN: usize = 256;
 
 impl Driver<'_> {
-    /// Everybody is connected: the first requests of `echo`.
+    /// All are connected: the first requests of the kept connections.
     pub(super) fn start_all(&mut self) {
         if self.run.plan.mode == Mode::Hold {
             for index in 0..self.connections.len() {
@@ -74,8 +74,8 @@ impl Driver<'_> {
             }
             schedule.advance();
             let Some(index) = index else {
-                // It never began: no connection was free in all that time. That costs nothing, so it is no
-                // part of a helping: of those there may be any number, and no event tells of them.
+                // It never began: no connection was free in all that time. Counting it costs nothing, so it
+                // takes no share of the budget: there may be any number of these, and no event for them.
                 self.run.tally.lost(began, now);
                 self.run
                     .tally
@@ -131,7 +131,7 @@ impl Driver<'_> {
             }
             return;
         }
-        // With many ports in use one takes a millisecond: who is there already is not to wait for all.
+        // With many ports in use one `connect` takes a millisecond: those already open must not wait for all.
         for _ in 0..DIALLING_MAX {
             if !self.may_dial() {
                 break;
@@ -197,8 +197,8 @@ impl Driver<'_> {
         }
     }
 
-    /// The first write of `conn`, which also tells whether it is connected. Where the server wants to
-    /// know who asks, that was told before.
+    /// The first write of `conn`, which also tells whether it is connected. Where the server sends a
+    /// challenge, the proof was sent before.
     pub(super) fn write_first(&mut self, index: usize) -> Step {
         let Some(conn) = self.connections.get_mut(index) else {
             return Step::Wait;
@@ -302,7 +302,7 @@ impl Driver<'_> {
         self.connections.connected();
     }
 
-    /// Goes on proving who we are. Whether that convinced the server shows in what it does next.
+    /// Goes on answering the challenge. Whether the server accepts the proof shows in what it does next.
     #[cold]
     fn prove(&mut self, index: usize) -> Step {
         let (Some(conn), Some(hmac_key)) =

@@ -71,7 +71,7 @@ impl Driver<'_> {
                 Err(errno) => return Step::Failed(dial::kind(errno), Some(errno)),
             };
             if self.run.plan.mode == Mode::Hold {
-                // Whatever it says: idle is who asks nothing.
+                // `hold` discards what the server sends.
                 if n < self.incoming.len() && !to_the_end {
                     return Step::Wait;
                 }
@@ -127,7 +127,7 @@ impl Driver<'_> {
         self.read_on(index)
     }
 
-    /// It had its helping: the others come first, and then it again.
+    /// Its budget is spent: the others come first, and then it again.
     #[cold]
     fn read_on(&mut self, index: usize) -> Step {
         let token = self.connections.token(index);
@@ -152,7 +152,7 @@ impl Driver<'_> {
                 Ok(answered) => self.answered(index, answered),
                 Err(kind) => Step::Failed(kind, None),
             },
-            // Who has read a request has left room for a word: this is no answer to it.
+            // A server that read the request has room for ten bytes; if not, it is not acknowledging.
             Ok(_) | Err(Errno::AGAIN) => Step::Failed(FailureKind::WrongAnswer, None),
             Err(errno) => Step::Failed(dial::kind(errno), Some(errno)),
         }

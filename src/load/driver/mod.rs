@@ -5,7 +5,7 @@
 //!
 //! A kept connection is watched once, for good. A connection of `conn` lives for one answer, so it is
 //! not watched at first: with many in flight, the answer of the oldest is usually there by the time
-//! the others have been sent, and one read takes it. Only who has to wait is shown to the poll.
+//! the others have been sent, and one read takes it. Only a connection that has to wait is registered with the poll.
 
 mod beginning;
 mod conversation;
@@ -54,7 +54,7 @@ pub struct Driver<'p> {
     poller: Poller,
     incoming: Box<[u8]>,
     connections: Connections,
-    /// Connections that had their helping, and may have more to be read: for that no edge will come.
+    /// Connections whose budget is spent, and that may have more to be read: no edge will come for that.
     unread: Vec<Token>,
     next_look: u64,
 }
@@ -93,15 +93,15 @@ impl<'p> Driver<'p> {
         let mut woke = now;
         while !self.is_over() {
             self.advance_phase(now); // warm-up, measuring, the end
-            self.expire(now); // who took too long; who has rested
-            self.dial(); // who is to be connected
-            self.begin_due(); // whose time has come
+            self.expire(now); // timeouts, and backoffs that end
+            self.dial(); // connections that are to be opened
+            self.begin_due(); // requests whose time has come
             self.try_unpolled(); // whether unpolled connections have their answer already
             let asleep = self.run.turned(woke);
             self.wait(asleep)?; // the only place that sleeps
             woke = self.run.watch.nanos();
-            self.dispatch(); // who became readable, who became writable
-            now = self.run.watch.nanos(); // what began before this is of the page before
+            self.dispatch(); // connections that became readable or writable
+            now = self.run.watch.nanos(); // what began before this belongs to the phase before
         }
         Ok(self.report(now))
     }
@@ -109,7 +109,7 @@ impl<'p> Driver<'p> {
     fn is_over(&self) -> bool {
         match self.run.phase {
             Phase::Connecting => false,
-            // A kept connection that failed is not replaced: without any there is nobody to ask.
+            // A kept connection that failed is not replaced: without any the run is over.
             Phase::WarmUp { .. } | Phase::Measured => {
                 self.run.plan.mode.keeps() && self.connections.open == 0
             }
@@ -136,7 +136,7 @@ impl<'p> Driver<'p> {
         self.run.advance_phase(now, self.poller.spun);
     }
 
-    /// Ends what is older than the timeout, and wakes who has rested.
+    /// Ends connections that took longer than the timeout, and backoffs that are over.
     fn expire(&mut self, now: u64) {
         self.connections.end_backoff(now);
         if now < self.next_look {
@@ -168,7 +168,7 @@ impl<'p> Driver<'p> {
         Ok(self.poller.wait(now, until)?)
     }
 
-    /// When the loop has something to do, even if nobody answers.
+    /// When the loop has something to do next, even without an event.
     fn next_event(&self, now: u64) -> u64 {
         let page = self.run.next_phase();
         let rested = self.connections.next_backoff_end().unwrap_or(u64::MAX);

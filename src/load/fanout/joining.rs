@@ -1,4 +1,4 @@
-//! How members come together: dialled, greeted, and asked until all of them hear.
+//! How members join: dialled, greeted with a hello, and sent probes until all of them receive one.
 
 use std::io;
 use std::time::Duration;
@@ -13,21 +13,21 @@ use crate::load::handshake::Handshake;
 use crate::load::schedule::Schedule;
 use crate::load::tally::{FailureKind, nanos};
 
-/// After this long the sender asks again who is there, then after twice as long: a server may take a
-/// while to let everybody in, and does not say when.
+/// After this long the sender sends another probe, then after twice as long: a server may take a while to
+/// let all members in, and does not say when.
 const PROBE_AFTER: Duration = Duration::from_millis(100);
-/// How often it asks at the least.
+/// The longest time between two probes.
 const PROBE_AFTER_MAX: Duration = Duration::from_secs(1);
-/// Who is on the way is looked at this often at most, and at least.
+/// Timeouts of connecting members are checked at most, and at least, this often.
 const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
-/// Lines that find out who hears.
+/// Probes: lines that find out which members receive.
 #[derive(Debug)]
 pub(super) struct Probing {
     since: u64,
     /// The last of them.
     last: Option<u64>,
-    /// The first slot that is not known to have received that.
+    /// The first slot that is not known to have received it.
     unserved: usize,
     next: u64,
     pause: u64,
@@ -51,7 +51,7 @@ impl Probing {
 }
 
 impl Fanout<'_> {
-    /// Ends what has been on the way for longer than the timeout.
+    /// Ends lines and connection attempts that took longer than the timeout.
     pub(super) fn expire(&mut self, now: u64) {
         self.ledger.give_up(now, &mut self.run);
         if self.room.dialling == 0 || now < self.next_look {
@@ -130,7 +130,7 @@ impl Fanout<'_> {
         }
     }
 
-    /// Says hello, or the rest of it; whether that is done.
+    /// Sends the hello, or the rest of it; whether that is done.
     pub(super) fn send_hello(&mut self, index: usize) -> bool {
         let hello = &self.run.plan.hello;
         let Some(conn) = self.room.get_mut(index) else {
@@ -149,7 +149,7 @@ impl Fanout<'_> {
         true
     }
 
-    /// From dialling to asking who hears to talking.
+    /// From dialling over probing to the measured lines.
     pub(super) fn join(&mut self, now: u64) {
         if matches!(self.stage, RoomStage::Dialling)
             && self.room.vacant().is_none()
@@ -160,7 +160,7 @@ impl Fanout<'_> {
         let RoomStage::Probing(probing) = &mut self.stage else {
             return;
         };
-        // Who has gone in the meantime is not waited for.
+        // A member whose connection failed meanwhile is not waited for.
         let hears = |slot: &MemberSlot, last| match slot {
             MemberSlot::Taken(conn) => !conn.matcher.lacks(last),
             _ => true,
@@ -192,7 +192,7 @@ impl Fanout<'_> {
         }
     }
 
-    /// Everybody hears: what is said from now on is what is measured.
+    /// All members receive: the lines from now on are measured.
     fn begin(&mut self) {
         let now = self.run.watch.nanos();
         self.stage = RoomStage::Talking;
@@ -205,7 +205,7 @@ impl Fanout<'_> {
     pub(super) fn fail(&mut self, index: usize, kind: FailureKind, errno: Option<Errno>) {
         let now = self.run.watch.nanos();
         let must_prove = self.run.plan.hmac_key.is_some();
-        // Who proved who it is, and is hung up on before anybody talks, was told no.
+        // Closed after the proof and before the first line: not admitted.
         let kind = match (kind, &self.stage, self.room.get_mut(index)) {
             (
                 FailureKind::ShortAnswer | FailureKind::Reset,

@@ -1,7 +1,7 @@
-//! Who has received which line, counted: a line is everybody's, or it is lost to some.
+//! Which members received which line, counted: a line reached all members, or it is lost to some.
 //!
-//! It does not know bytes. For each line in flight there is one count, whatever the number of members:
-//! at the first, at the half and at the last of them it is looked at, and in between only raised.
+//! It does not know bytes. Each line in flight has one count, whatever the number of members: only at the
+//! first, the median and the last delivery more is done than adding one.
 
 use super::deliveries::Deliveries;
 use super::line_matcher::{LineMatcher, Received};
@@ -10,19 +10,19 @@ use crate::load::histogram::Latencies;
 use crate::load::run::Run;
 use crate::load::tally::{FailureKind, nanos};
 
-/// A line that was said.
+/// A line in flight.
 #[derive(Debug, Clone, Copy, Default)]
 struct LineInFlight {
-    /// When it was to be said, and when it was.
+    /// When it was meant to be sent, and when it was.
     began: u64,
     sent: u64,
     first: u64,
     median: u64,
-    /// Members when it was said, those of them who have received it, and those who went without.
+    /// Members when it was sent; those that received it; those that failed without it.
     expected: u32,
     received: u32,
     missed: u32,
-    /// At which count of `received` it is to be looked at.
+    /// The count of `received` at which the next thing is to be done.
     landmark: u32,
     is_over: bool,
 }
@@ -53,7 +53,7 @@ pub(super) struct Ledger {
     lines: Box<[LineInFlight]>,
     /// The line that counts first: those before it were probes.
     first: u64,
-    /// The oldest that may be in flight, and the one to be said next.
+    /// The oldest that may be in flight, and the one to be sent next.
     oldest: u64,
     next: u64,
     in_flight: usize,
@@ -97,7 +97,7 @@ impl Ledger {
         (self.first, self.oldest, self.next) = (first, first, first);
     }
 
-    /// How many lines are neither everybody's nor given up.
+    /// How many lines have neither reached all members nor been given up.
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight
     }
@@ -107,12 +107,12 @@ impl Ledger {
         self.lines.len() as u64 - (self.next - self.oldest)
     }
 
-    /// When the oldest line in flight was said.
+    /// When the oldest line in flight was sent.
     pub(super) fn waiting_since(&self) -> Option<u64> {
         (self.in_flight > 0).then(|| self.lines[self.slot(self.oldest)].sent)
     }
 
-    /// The next line is said to so many members, at least one; it was meant to be at `began`.
+    /// The next line is sent to so many members, at least one; it was meant to begin at `began`.
     pub(super) fn begin(&mut self, members: u32, began: u64, now: u64) {
         let slot = self.slot(self.next);
         self.lines[slot] = LineInFlight {
@@ -227,7 +227,7 @@ impl Ledger {
         }
     }
 
-    /// Lines that were not everywhere within the timeout are lost to the others; they were said in
+    /// Lines that did not reach all members within the timeout are lost to the others; they were sent in
     /// order, so the oldest come first.
     pub(super) fn give_up(&mut self, now: u64, run: &mut Run<'_>) {
         let timeout = nanos(run.plan.timeout);
@@ -248,7 +248,7 @@ impl Ledger {
         }
     }
 
-    /// A member has gone: what it lacks it will never hear.
+    /// A connection of a member failed: what it lacks it will never receive.
     pub(super) fn lose(&mut self, matcher: &LineMatcher, now: u64, run: &mut Run<'_>) {
         self.seen.gone += 1;
         for number in self.oldest..self.next {
@@ -344,13 +344,13 @@ mod tests {
             ledger.feed(in_turn(100, 2), 5, run);
             ledger.lose(&LineMatcher::new(101), 6, run);
             assert_eq!((ledger.seen.lost, ledger.in_flight()), (1, 2));
-            // The third hears both: the first is everybody's, the second is not.
+            // The third receives both: the first has reached all, the second has not.
             ledger.feed(in_turn(100, 2), 7, run);
             let seen = ledger.seen;
             assert_eq!((seen.expected, seen.delivered, seen.lost), (6, 5, 1));
             assert_eq!((seen.gone, ledger.in_flight()), (1, 0));
             assert_eq!((run.tally.answers, run.tally.unanswered), (1, 1));
-            // Where nobody is left who could hear it, a line is over at once.
+            // Where no member is left that could receive it, a line is over at once.
             ledger.begin(1, 8, 8);
             ledger.lose(&LineMatcher::new(102), 9, run);
             assert_eq!((ledger.seen.lost, ledger.in_flight()), (2, 0));
@@ -364,7 +364,7 @@ mod tests {
             ledger.begin(2, 0, 500);
             ledger.feed(in_turn(100, 2), 900, run);
             ledger.feed(in_turn(101, 1), 950, run);
-            // The second is everybody's, but keeps its place as long as the first.
+            // The second has reached all, but keeps its place as long as the first.
             assert_eq!((ledger.in_flight(), ledger.places()), (1, 14));
             ledger.give_up(999, run);
             assert_eq!(ledger.in_flight(), 1);

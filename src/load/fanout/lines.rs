@@ -1,7 +1,7 @@
-//! What is said, and what every member must hear of it, byte by byte.
+//! The lines that are sent, and what every member must receive of them, byte by byte.
 //!
 //! It does not know members. A line begins with its number; the server puts something before it (a
-//! name), which is the same for everybody and learned from the first line that is received. From then on
+//! name), which is the same for all members and learned from the first line that is received. From then on
 //! what is in flight lies in memory as it must arrive, so that a matcher compares it where it lies.
 
 use crate::load::message::{NUMBER_BYTES, number_of, write_message};
@@ -75,7 +75,7 @@ impl Lines {
         }
     }
 
-    /// As many lines of `size` bytes as may be in flight when nobody waits for anybody.
+    /// How many lines of `size` bytes may be in flight in the open model.
     pub(super) fn window_of(size: usize) -> usize {
         (IN_FLIGHT_BYTES_MAX / (size + PREFIX_BYTES_MAX)).clamp(1, WINDOW_MAX)
     }

@@ -1,16 +1,17 @@
-//! One speaks, and a room of members hears it: how many lines reach them a second, and how long it
+//! One member of a chat sends, the others receive: how many lines reach them a second, and how long it
 //! takes until the first, the median and the last of them has a line.
 //!
-//! It does not know the protocol of a chat, but that a line which is said comes to every other member
-//! as a line, with something before it. In reading order:
+//! All it knows of the chat's protocol: a line that one member sends comes to every other member as a
+//! line, with something before it. In reading order:
 //!
-//! - `lines`: what is said, and what must be received. `line_matcher`: what one member receives.
-//! - `ledger`: who has received which line. `deliveries`: the sums.
-//! - `room`: who is there. `joining`: how they come. `sender`: how lines leave.
+//! - `lines`: what is sent, and what must be received. `line_matcher`: what one member receives.
+//! - `ledger`: which members received which line. `deliveries`: the sums.
+//! - `room`: the connections. `joining`: how they are made. `sender`: how lines leave.
 //!
-//! Before anything is measured, the sender asks until every member has received it, so that nobody is
-//! missing who was only slow to come in. The model is *closed*, where a line follows on one that
-//! everybody has, with `pipeline` of them in flight, or *open*, where each line has its time.
+//! Before anything is measured, the sender sends probes until every member has received one, so that a
+//! member that is slow to join is not taken for one that loses lines. The model is *closed*, where a line
+//! follows one that every member has, with `pipeline` of them in flight, or *open*, where each line has
+//! its time.
 
 mod deliveries;
 mod joining;
@@ -43,8 +44,8 @@ pub(super) use self::lines::WINDOW_MAX;
 
 /// One read takes at most this much.
 const READ_BYTES: usize = 256 * 1024;
-/// How often one member is read before the others have their turn: a server that never stops must not
-/// stop us.
+/// Reads of one member before the others have their turn: a server that never stops sending must not
+/// stop the loop.
 const READS_PER_TURN: usize = 16;
 
 /// How far the members are.
@@ -52,7 +53,7 @@ const READS_PER_TURN: usize = 16;
 enum RoomStage {
     /// On the way.
     Dialling,
-    /// Connected; the sender asks who hears.
+    /// Connected; the sender sends probes.
     Probing(Probing),
     /// In the room.
     Talking,
@@ -70,7 +71,7 @@ pub(super) struct Fanout<'p> {
     lines: Lines,
     sender: Sender,
     ledger: Ledger,
-    /// Slots that had their helping, and have more to be read.
+    /// Slots whose budget is spent, and that have more to be read.
     unread: Vec<usize>,
     /// Since when a listener's queue has been full, and until when it is left alone.
     delayed_since: Option<u64>,
@@ -123,16 +124,16 @@ impl<'p> Fanout<'p> {
         let mut woke = now;
         while !self.is_over() {
             self.run.advance_phase(now, self.poller.spun); // warm-up, measuring, the end
-            self.expire(now); // which lines took too long, and who did on the way
-            self.dial(now); // who is to be connected
-            self.join(now); // whether all of them hear
+            self.expire(now); // lines and connection attempts that took too long
+            self.dial(now); // connections that are to be opened
+            self.join(now); // whether all members receive
             self.begin_lines(); // the lines that are due
             let asleep = self.run.turned(woke);
             let until = self.next_event(asleep);
             self.poller.wait(asleep, until)?; // the only place that sleeps
             woke = self.run.watch.nanos();
-            self.dispatch(); // who became readable, who became writable
-            now = self.run.watch.nanos(); // what began before this is of the page before
+            self.dispatch(); // connections that became readable or writable
+            now = self.run.watch.nanos(); // what began before this belongs to the phase before
         }
         Ok(self.report(now))
     }
@@ -150,7 +151,7 @@ impl<'p> Fanout<'p> {
 
     /// When the loop has something to do, even if nothing is received.
     fn next_event(&self, now: u64) -> u64 {
-        // A page that was turned may have been the last.
+        // The phase that has just begun may be the last.
         if !self.unread.is_empty() || self.is_over() {
             return now;
         }
@@ -197,7 +198,7 @@ impl<'p> Fanout<'p> {
         self.poller.give_back(events);
     }
 
-    /// No slot is taken twice, so an event for one that has gone finds nobody.
+    /// No slot is taken twice, so an event for a closed connection finds an empty slot.
     #[inline]
     fn serve(&mut self, index: usize, event: &Event) {
         if let MemberSlot::Dialling { .. } = self.room.slot(index) {

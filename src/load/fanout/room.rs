@@ -1,10 +1,10 @@
-//! Who is in the room or on the way there: a slot for each member, and the last one for the sender.
+//! The connections of a fan-out: a slot for each member, and the last one for the sender.
 
 use super::line_matcher::LineMatcher;
 use crate::load::dial::Stream;
 use crate::load::handshake::Handshake;
 
-/// Where a connection may be; who has gone is not replaced.
+/// Where a connection may be; one that failed is not replaced.
 ///
 /// ```text
 /// Vacant -> Dialling -> Taken -> Gone
@@ -14,7 +14,7 @@ use crate::load::handshake::Handshake;
 pub(super) enum MemberSlot {
     /// To be dialled.
     Vacant,
-    /// Not known to be connected, or not yet known to a server that asks who is there.
+    /// Not known to be connected, or still answering the challenge of the server.
     Dialling {
         stream: Stream,
         since: u64,
@@ -30,11 +30,11 @@ pub(super) enum MemberSlot {
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) stream: Stream,
-    /// Whether it had its helping, and is read again before anything else happens.
+    /// Whether its budget was spent, so that it is read again before anything else happens.
     pub(super) is_unread: bool,
     /// How many bytes of the hello were sent.
     pub(super) hello_sent: usize,
-    /// Of the sender nothing is received: whether a server lets it hear itself is its own affair.
+    /// The sender's is not used: whether a server sends it its own lines back is left to the server.
     pub(super) matcher: LineMatcher,
 }
 
@@ -96,7 +96,7 @@ impl Members {
         }
     }
 
-    /// Whether there is somebody to speak.
+    /// Whether the sender is connected.
     pub(super) fn has_sender(&self) -> bool {
         matches!(self.slots[self.sender()], MemberSlot::Taken(_))
     }

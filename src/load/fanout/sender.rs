@@ -1,4 +1,4 @@
-//! How lines begin, by those before or by their time, and how they leave.
+//! When lines begin, after those before or at their time, and how they are sent.
 
 use rustix::io::Errno;
 
@@ -8,7 +8,7 @@ use crate::load::dial;
 use crate::load::plan::Model;
 use crate::load::tally::{FailureKind, nanos};
 
-/// How far the sender has come with what is to be said.
+/// How far the sender has come with the lines that began.
 #[derive(Debug)]
 pub(super) struct Sender {
     /// The line that is being sent, and how many bytes of it were.
@@ -29,7 +29,7 @@ impl Sender {
 }
 
 impl Fanout<'_> {
-    /// Says what is due, in one go.
+    /// Begins the lines that are due, and sends them in one write.
     pub(super) fn begin_lines(&mut self) {
         if !matches!(self.stage, RoomStage::Talking)
             || !self.room.has_sender()
@@ -89,7 +89,7 @@ impl Fanout<'_> {
         self.run.schedule = Some(schedule);
     }
 
-    /// How many more lines there may be in flight. A line keeps its place until everybody has it or it
+    /// How many more lines there may be in flight. A line keeps its place until every member has it or it
     /// is given up, and until it has left.
     pub(super) fn places(&self) -> usize {
         let unsent = self.lines.next() - self.sender.line;

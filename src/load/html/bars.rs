@@ -32,7 +32,7 @@ struct Bar {
 }
 
 impl Bars {
-    /// None if there is nothing to compare: a single contender, or nobody answered.
+    /// None if there is nothing to compare: a single contender, or no answer.
     pub(super) fn of(contest: &Contest) -> Option<Self> {
         let rates = || contest.contenders.iter().filter_map(rate);
         let most = rates().map(|rate| rate.high).fold(0.0, f64::max);

@@ -141,7 +141,7 @@ fn apart(wanted: &[f64], gap: f64, low: f64, high: f64) -> Vec<f64> {
     let mut order: Vec<_> = (0..wanted.len()).collect();
     order.sort_by(|a, b| wanted[*a].total_cmp(&wanted[*b]));
     let mut had = wanted.to_vec();
-    // Whoever is too near the one above goes down, then whoever went too far goes up again.
+    // A label too near the one above moves down, then one that went too far moves up again.
     let mut least = low;
     for &n in &order {
         had[n] = had[n].max(least);

@@ -38,7 +38,7 @@ impl Markup {
         self.written.push_str("/>");
     }
 
-    /// Text that means nothing but itself, whoever wrote it.
+    /// Text, escaped: it may come from a file or a server.
     pub(super) fn text(&mut self, text: impl Display) {
         for c in harmless(&text.to_string()).chars() {
             match c {
@@ -78,7 +78,7 @@ impl Markup {
     }
 }
 
-/// A coordinate: a tenth of a pixel is finer than anybody sees.
+/// A coordinate: a tenth of a pixel is finer than the eye.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct At(pub(super) f64);
 

@@ -3,7 +3,7 @@
 //! It does not know how a run is made: it is given what was seen, and returns text. In reading order:
 //!
 //! - [`page()`]: one HTML file that needs nothing else, no network and no script.
-//! - `sentences`: what was measured and what came of it, in sentences.
+//! - `sentences`: what was measured, and the result, in sentences.
 //! - `bars`: rates beside each other. `percentiles`: latencies. `rate`: second by second. `table`: every figure.
 //! - `line_chart`: what the two charts of lines share. `axis`: what all charts share.
 //! - `scale`: from a figure to a place, and which places get a number.
@@ -11,7 +11,7 @@
 //! - [`terminal`]: the compact picture.
 //!
 //! A chart is a function of the figures and a width. The page holds each twice, wide and for a phone,
-//! and the style shows one: an SVG that is only scaled down has text that nobody can read.
+//! and the style shows one: the text of an SVG that is only scaled down is too small to read.
 
 mod axis;
 mod bars;

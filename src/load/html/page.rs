@@ -86,7 +86,7 @@ fn section(page: &mut Markup, contest: &Contest, rounds: usize) {
         &[("class", &"setup")],
         sentences::setup(contest, rounds).join(" "),
     );
-    who(page, contest);
+    names(page, contest);
     if let Some(bars) = Bars::of(contest) {
         figure(
             page,
@@ -135,8 +135,8 @@ fn section(page: &mut Markup, contest: &Contest, rounds: usize) {
     });
 }
 
-/// Whose name means which endpoint, where that is not the same.
-fn who(page: &mut Markup, contest: &Contest) {
+/// Which name stands for which endpoint, where they differ.
+fn names(page: &mut Markup, contest: &Contest) {
     let mut named = contest
         .contenders
         .iter()
@@ -147,7 +147,7 @@ fn who(page: &mut Markup, contest: &Contest) {
     if named.peek().is_none() {
         return;
     }
-    page.element("ul", &[("class", &"who")], |page| {
+    page.element("ul", &[("class", &"names")], |page| {
         for (place, name, endpoint) in named {
             page.element("li", &[("class", &contender(place))], |page| {
                 page.line("b", &[], name);

@@ -5,7 +5,7 @@ use super::scale::{Scale, last_share};
 use crate::load::comparison::{Contender, Contest};
 use crate::load::figures::Micros;
 
-/// Of the typical round of each contender that answered; none if nobody did.
+/// Of the typical round of each contender that answered; none if none did.
 pub(super) fn percentiles(contest: &Contest) -> Option<LineChart> {
     let lines = Curve::of_each(contest, line);
     let points = || lines.iter().flat_map(|line| &line.points);

@@ -13,7 +13,7 @@ pub(super) const SECONDS_MIN: usize = 3;
 /// More would be nearer to each other than pixels.
 const GROUPS_MAX: usize = 300;
 
-/// Of the typical round of each contender that was asked long enough; none if nobody was.
+/// Of the typical round of each contender that was measured long enough; none if none was.
 pub(super) fn rates(contest: &Contest) -> Option<LineChart> {
     let lines = Curve::of_each(contest, line);
     let points = || lines.iter().flat_map(|line| &line.points);

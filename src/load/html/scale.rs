@@ -135,7 +135,7 @@ pub(super) fn last_share(count: u64) -> f64 {
 
 /// Below a nanosecond nothing is measured, and a logarithm needs something.
 const LATENCY_LEAST_US: f64 = 0.001;
-/// Beyond thirty years nobody waits.
+/// Thirty years.
 const LATENCY_MOST_US: f64 = 1e15;
 /// What is counted, or was divided by a time, lies between; beyond, steps would be lost in rounding.
 const COUNT_LEAST: f64 = 1e-6;

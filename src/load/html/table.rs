@@ -113,7 +113,7 @@ const GROUPS: &[(&str, &[(&str, Figure)])] = &[
     ),
 ];
 
-/// A column for each contender; rows that nobody has a figure for are left out.
+/// A column for each contender; rows without any figure are left out.
 pub(super) fn table(page: &mut Markup, contest: &Contest) {
     let typical: Vec<_> = contest.contenders.iter().map(Contender::typical).collect();
     page.element("div", &[("class", &"table")], |page| {
@@ -193,7 +193,7 @@ fn rounds(contest: &Contest) -> Vec<Row> {
     ]
 }
 
-/// A row for each kind that occurred to anybody, and their sum.
+/// A row for each kind that occurred, and their sum.
 fn errors(typical: &[Option<&Report>]) -> Vec<Row> {
     let mut rows: Vec<Row> = vec![(
         "all of this round".to_owned(),
@@ -234,7 +234,7 @@ fn some(number: u64) -> Option<String> {
     Some(Grouped(number).to_string())
 }
 
-/// Who only holds connections asks nothing.
+/// `hold` sends no requests.
 fn asking(report: &Report, number: u64) -> Option<String> {
     (report.mode != "hold").then(|| Grouped(number).to_string())
 }
@@ -243,7 +243,7 @@ fn more_than_none(number: u64) -> Option<String> {
     (number > 0).then(|| Grouped(number).to_string())
 }
 
-/// Without a number in each datagram nobody can tell.
+/// Not known where datagrams carry no number.
 fn numbered(report: &Report, number: u64) -> Option<String> {
     report
         .datagrams?

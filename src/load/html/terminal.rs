@@ -10,7 +10,7 @@ use crate::load::comparison::{Comparison, Contender, Contest};
 use crate::load::figures::Micros;
 use crate::load::report::Report;
 
-/// What a terminal has that nobody widened.
+/// The usual width of a terminal.
 pub const COLUMNS: usize = 80;
 /// With less there is no room for words beside a bar.
 const COLUMNS_MIN: usize = 60;
@@ -81,17 +81,17 @@ fn rates(text: &mut String, report: &Report, width: usize) {
             some => HEIGHTS[(some * 8 / (most + 1)) as usize % 8],
         })
         .collect();
-    let whose = match each {
+    let span = match each {
         1 => "each second".to_owned(),
         more => format!("each {more} s, its slowest"),
     };
     line(
         text,
         format_args!(
-            "  rate       {whose}: {} to {} {}/s{}",
+            "  rate       {span}: {} to {} {}/s{}",
             label::rate(least as f64),
             label::rate(most as f64),
-            // A second counts those that everybody had.
+            // A second counts the lines that every member received.
             if report.deliveries.is_some() {
                 "lines "
             } else {
@@ -104,7 +104,7 @@ fn rates(text: &mut String, report: &Report, width: usize) {
 }
 
 fn contenders(text: &mut String, contest: &Contest, rounds: usize, width: usize) {
-    // Who says nothing has no rate.
+    // `hold` has no rate.
     if contest.mode == "hold" {
         return;
     }

@@ -433,7 +433,7 @@ fn wrong_usage_says_what_would_be_right() {
         ),
         (
             &["hold", "127.0.0.1:9", "--baseline", "x"],
-            "has no rate that could be compared",
+            "has no rate to compare",
         ),
         (&["conn", "127.0.0.1:9", "-d", "0"], "the time to measure"),
         (
@@ -449,7 +449,7 @@ fn wrong_usage_says_what_would_be_right() {
                 "--find-rate",
                 "p99<5ms",
             ],
-            "for one server at a time",
+            "takes one mode and one endpoint",
         ),
         (
             &[
