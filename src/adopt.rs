@@ -7,7 +7,6 @@ use std::fs;
 use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
 
 /// Adopts descriptor `fd` as it is: it is closed with what is made of it, and nothing else about it
@@ -29,13 +28,14 @@ pub(crate) fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
     // number that is not answers EBADF and touches nothing.
     fcntl_getfd(unsafe { BorrowedFd::borrow_raw(fd) })?;
     // SAFETY: it is open, and no value of ours owns it: a number is adopted once, after whoever
-    // opened it gave it away (`cli::serve` refuses a number named twice; `Socket::from_fileno` asks
+    // opened it gave it away (`endpoint` refuses a number named twice; `Socket::from_fileno` asks
     // it of its caller, as Python does).
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Adopts descriptor `fd`, as socket activation hands it over: it is closed with what is made of
-/// it, is not inherited further, and does not block.
+/// it, and is not inherited further. Whether it blocks is left as it was, since that is a property of the
+/// socket, which the process that passed it on may still use.
 ///
 /// # Errors
 ///
@@ -50,7 +50,6 @@ pub fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
     }
     let owned = adopt(fd)?;
     fcntl_setfd(&owned, FdFlags::CLOEXEC)?;
-    fcntl_setfl(&owned, fcntl_getfl(&owned)? | OFlags::NONBLOCK)?;
     Ok(owned)
 }
 

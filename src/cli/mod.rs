@@ -16,6 +16,7 @@ mod sources;
 mod streams;
 mod terminal;
 pub mod time;
+mod verdict;
 
 use std::fmt;
 use std::io::{self, IsTerminal};

@@ -5,28 +5,37 @@
 //! become the same [`Written`], and those are read by the service's row. Values in a URL are
 //! percent-encoded (a `+` is a `+`, not a blank), and so is the address; in a file nothing is.
 
+mod bind;
 mod common;
 mod default;
 mod exposure;
 #[cfg(feature = "cli")]
 mod file;
+mod inherited;
+mod opening;
 mod plan;
+mod socket_file;
+mod unserved;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::str::FromStr;
 
 use crate::config::{
-    Address, ConfigError, PercentEncoded, Transport, Trouble, Written, keys_of, meant, one_of,
-    percent_decode, quoted,
+    Address, ConfigError, Host, HostPort, PercentEncoded, Transport, Trouble, Written, keys_of,
+    meant, one_of, percent_decode, quoted,
 };
 use crate::service::{Class, Datagrams, Half, Row, SERVICES, Service, Setting};
 
+pub use bind::Bound;
 pub use common::{Auth, Common};
 pub use default::default_endpoints;
 pub use exposure::{Exposure, Reach, Reached, Refusal, exposure};
 #[cfg(feature = "cli")]
 pub use file::{ConfigFile, Log, LogFormat, LogLevel};
-pub use plan::{PlanError, Planned, check_together, plan, resolve};
+pub use opening::{Attempt, Opening};
+pub use socket_file::{Intent, SocketFile};
+pub use unserved::Unserved;
 
 /// What is served where. There is none that is not valid by itself.
 ///
@@ -70,15 +79,28 @@ impl Endpoint {
 
     /// The options that are not at their defaults, as names and values; a repeated one repeats.
     pub fn options(&self) -> Vec<(String, String)> {
-        let common = Written::of(&self.common);
-        let all = self.options.pairs().chain(common.pairs());
-        all.map(|(name, value)| (name.to_owned(), value)).collect()
+        let written = self.written();
+        let pairs = written.pairs().map(|(name, value)| (name.into(), value));
+        pairs.collect()
+    }
+
+    fn written(&self) -> Written {
+        let mut all = self.options.clone();
+        for (name, value) in Written::of(&self.common).pairs() {
+            all.push(name, value.as_str().into());
+        }
+        all
     }
 
     /// The same with another address of the same transport: a port that the system chose.
-    pub fn at(mut self, address: Address) -> Self {
+    fn at(mut self, address: Address) -> Self {
         self.address = address;
         self
+    }
+
+    /// The same at another address, with its options judged as those `over` this transport.
+    fn over(&self, over: Transport, address: Address) -> Result<Self, Trouble> {
+        Self::read(self.row, address, over, self.written())
     }
 
     /// Makes what serves its connections.
@@ -159,6 +181,13 @@ impl Endpoint {
     }
 }
 
+fn place(at: SocketAddr) -> HostPort {
+    HostPort {
+        host: Host::Ip(at.ip()),
+        port: at.port(),
+    }
+}
+
 fn find(name: &str) -> Result<&'static Row, Trouble> {
     let row = SERVICES.into_iter().find(|row| row.name == name);
     row.ok_or_else(|| {
@@ -224,16 +253,17 @@ fn known(row: &Row, over: Transport, option: &str) -> Result<(), Trouble> {
     if keys.contains(&option) {
         return Ok(());
     }
-    let elsewhere: Vec<Transport> = row
+    let elsewhere: Vec<&str> = row
         .transports()
         .into_iter()
-        .filter(|other| row.keys(*other).contains(&option))
+        .filter(|other| *other != Transport::Fd && row.keys(*other).contains(&option))
+        .map(Transport::name)
         .collect();
     if !elsewhere.is_empty() {
         return wrong(format!(
             "`{}` takes it over {}, not over {over}",
             row.name,
-            names(&elsewhere)
+            one_of(&elsewhere)
         ));
     }
     let takes = |row: &&&Row| {
@@ -322,7 +352,7 @@ mod tests {
 
     use super::*;
     use crate::config::limits::{CHAT_HISTORY_LINES_MAX, COMMAND_OUTPUT_BYTES_MAX};
-    use crate::config::{Host, HostPort, Settle, UnixAddress};
+    use crate::config::{Settle, UnixAddress};
     use crate::service::command::{CommandFraming, CommandOutput, Encoding};
     use crate::service::greeting::GreetingFraming;
     use crate::service::{chat, command, greeting, upper};
@@ -534,7 +564,7 @@ mod tests {
         ),
         (
             "upper+udp://127.0.0.1:1?once=true",
-            "`upper` takes it over tcp, unix, fd, not over udp",
+            "`upper` takes it over tcp or unix, not over udp",
         ),
         (
             "time://127.0.0.1:1?idle-timeout=5s",

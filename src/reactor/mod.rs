@@ -59,7 +59,8 @@ pub use self::epoll::{Epoll, Handle};
 pub use self::listener::ListenerOptions;
 pub use self::os::{Os, Readiness, Received, Seen, Signal, Spawned, Woke};
 pub use self::socket::{
-    LISTEN_BACKLOG, begin_to_listen, bind_abstract, bind_tcp, bind_unix, listen_tcp, open_udp,
+    LISTEN_BACKLOG, begin_to_listen, bind_abstract, bind_tcp, bind_unix, is_stale, listen_tcp,
+    open_udp,
 };
 pub use self::token::{Source, Token};
 pub use crate::adopt::{close_on_exec, inherited};

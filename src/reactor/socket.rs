@@ -35,10 +35,15 @@ pub fn listen_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
 /// From here on connections may wait to be accepted; until here they are refused. Bound before,
 /// so that a server with several endpoints listens on all of them or on none.
 pub fn begin_to_listen(fd: &OwnedFd) -> io::Result<()> {
+    // See `bind_tcp`.
+    set_socket_reuseaddr(fd, true)?;
     Ok(listen(fd, LISTEN_BACKLOG)?)
 }
 
 /// A TCP socket that does not listen yet. `[::]` is dual-stack.
+///
+/// Until it listens it keeps its place to itself. With `SO_REUSEADDR` alone a second socket could be
+/// bound there, and only its `listen` would be refused, when the first was serving already.
 pub fn bind_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
     let fd = socket_with(family(address), SocketType::STREAM, FLAGS, None)?;
     // Connections of an earlier server in TIME_WAIT must not keep this one from its port.
@@ -49,6 +54,7 @@ pub fn bind_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
     // Inherited by what is accepted, which saves a system call each.
     set_tcp_nodelay(&fd, true)?;
     bind(&fd, &address)?;
+    set_socket_reuseaddr(&fd, false)?;
     Ok(fd)
 }
 
@@ -64,30 +70,25 @@ pub fn open_udp(address: SocketAddr) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// A Unix socket with this mode, which does not listen yet.
-///
-/// A socket file that nobody listens on any more is replaced; one that somebody listens on is
-/// `AddrInUse`, and what is not a socket is never touched.
+/// A Unix socket with this mode, which does not listen yet. What is there already is in its way.
 pub fn bind_unix(path: &Path, mode: u32) -> io::Result<OwnedFd> {
-    let address = SocketAddrUnix::new(path)?;
-    remove_stale(path, &address)?;
     let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
+    bind(&fd, &SocketAddrUnix::new(path)?)?;
     // Between bind and listen nobody can connect, so the mode is set in time.
-    bind(&fd, &address)?;
-    chmod(path, Mode::from_raw_mode(mode))?;
+    if let Err(wrong) = chmod(path, Mode::from_raw_mode(mode)) {
+        let _ = unlink(path);
+        return Err(wrong.into());
+    }
     Ok(fd)
 }
 
-/// A Unix socket, not listening yet, in the abstract namespace, which has no file and no mode (unix(7)).
-pub fn bind_abstract(name: &[u8]) -> io::Result<OwnedFd> {
-    let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
-    bind(&fd, &SocketAddrUnix::new_abstract_name(name)?)?;
-    Ok(fd)
-}
-
-fn remove_stale(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
+/// Whether there is a socket file that no socket has any more, so that it may be replaced.
+///
+/// One that a socket has, also if it does not listen yet, is `AddrInUse`; what is not a socket is
+/// never touched. The socket that has it does not notice that we looked.
+pub fn is_stale(path: &Path) -> io::Result<bool> {
     let Ok(found) = lstat(path) else {
-        return Ok(());
+        return Ok(false);
     };
     if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
         return Err(io::Error::new(
@@ -95,15 +96,23 @@ fn remove_stale(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
             "there is a file of that name that is not a socket; it was left alone",
         ));
     }
-    let probe = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
-    match connect(&probe, address) {
-        Err(rustix::io::Errno::CONNREFUSED) => Ok(unlink(path)?),
-        Err(rustix::io::Errno::NOENT) => Ok(()),
+    // A socket of another type cannot connect, and is told so only if there is one to connect to.
+    let probe = socket_with(AddressFamily::UNIX, SocketType::DGRAM, FLAGS, None)?;
+    match connect(&probe, &SocketAddrUnix::new(path)?) {
+        Err(rustix::io::Errno::CONNREFUSED) => Ok(true),
+        Err(rustix::io::Errno::NOENT) => Ok(false),
         _ => Err(io::Error::new(
             io::ErrorKind::AddrInUse,
-            "another server listens there",
+            "another server has its socket there",
         )),
     }
+}
+
+/// A Unix socket, not listening yet, in the abstract namespace, which has no file and no mode (unix(7)).
+pub fn bind_abstract(name: &[u8]) -> io::Result<OwnedFd> {
+    let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
+    bind(&fd, &SocketAddrUnix::new_abstract_name(name)?)?;
+    Ok(fd)
 }
 
 fn family(address: SocketAddr) -> AddressFamily {

@@ -1,0 +1,290 @@
+//! Sockets at the addresses of endpoints, bound and not listening yet.
+//!
+//! Nothing is served before everything is bound: until then connections are refused, so that a server
+//! with several endpoints listens on all of them or on none (fault H6).
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno;
+use rustix::net::getsockname;
+
+use super::plan::Planned;
+use super::socket_file::{Intent, SocketFile, identity};
+use super::unserved::Unserved;
+use super::{Endpoint, place};
+use crate::config::{Address, Host, HostPort, Transport, UnixAddress, command_socket};
+use crate::reactor::{begin_to_listen, bind_abstract, bind_tcp, open_udp};
+
+/// A socket that was bound, and the endpoint as it came to be: with the port that the system chose.
+#[derive(Debug)]
+pub struct Bound {
+    /// The endpoint.
+    pub endpoint: Endpoint,
+    /// Its socket.
+    pub socket: OwnedFd,
+    /// Its file, if it is a Unix socket of ours that has one: gone when this is dropped.
+    pub file: Option<SocketFile>,
+    /// Where the socket is, if that is an address with a port.
+    at: Option<SocketAddr>,
+}
+
+impl Bound {
+    /// From here on it is served: connections may wait to be accepted, and no call on it waits.
+    pub fn begin(&self) -> io::Result<()> {
+        fcntl_setfl(&self.socket, fcntl_getfl(&self.socket)? | OFlags::NONBLOCK)?;
+        match self.endpoint.address.transport() {
+            Transport::Udp => Ok(()),
+            _ => begin_to_listen(&self.socket),
+        }
+    }
+
+    /// The port of a datagram socket.
+    pub fn udp_port(&self) -> Option<u16> {
+        match &self.endpoint.address {
+            Address::Udp(at) => Some(at.port),
+            _ => None,
+        }
+    }
+
+    fn of(endpoint: &Endpoint, socket: OwnedFd) -> Bound {
+        Bound {
+            endpoint: endpoint.clone(),
+            socket,
+            file: None,
+            at: None,
+        }
+    }
+}
+
+/// The sockets of one endpoint.
+#[derive(Debug)]
+pub(super) struct Sockets {
+    pub(super) bound: Vec<Bound>,
+    /// Which addresses of a host name this machine does not have.
+    pub(super) absent: Vec<SocketAddr>,
+}
+
+/// Binds every address of an endpoint; `others` are what is bound already.
+pub(super) fn bind(
+    planned: &mut Planned,
+    others: &[Bound],
+    intent: Intent,
+) -> Result<Sockets, Unserved> {
+    let endpoint = &planned.endpoint;
+    let one = |bound: Bound| {
+        Ok(Sockets {
+            bound: vec![bound],
+            absent: Vec::new(),
+        })
+    };
+    if let Some(socket) = planned.socket.take() {
+        return one(Bound {
+            at: planned.at.first().copied(),
+            ..Bound::of(endpoint, socket)
+        });
+    }
+    match &endpoint.address {
+        Address::Tcp(name) | Address::Udp(name) => addresses(endpoint, name, &planned.at, others),
+        Address::Unix(UnixAddress::Path(path)) => {
+            let is_rival = |other: &&Bound| {
+                let file = other.file.as_ref().map(SocketFile::identity);
+                file.is_some() && file == identity(path)
+            };
+            if let Some(rival) = others.iter().find(is_rival) {
+                return Err(in_the_way(endpoint, &path.display(), rival));
+            }
+            let mode = endpoint.common.mode.unwrap_or(0o600);
+            let is_private = *path == command_socket();
+            let (socket, file) = SocketFile::bind(path, mode, is_private, intent)
+                .map_err(|error| failed(endpoint, &path.display(), &error))?;
+            one(Bound {
+                file: Some(file),
+                ..Bound::of(endpoint, socket)
+            })
+        }
+        Address::Unix(at @ UnixAddress::Abstract(name)) => {
+            let is_rival = |other: &&Bound| other.endpoint.address == endpoint.address;
+            if let Some(rival) = others.iter().find(is_rival) {
+                return Err(in_the_way(endpoint, at, rival));
+            }
+            let socket =
+                bind_abstract(name.as_bytes()).map_err(|error| failed(endpoint, at, &error))?;
+            one(Bound::of(endpoint, socket))
+        }
+        Address::Fd(number) => Err(Unserved::failed(
+            endpoint,
+            format_args!("descriptor {number} was not adopted at start"),
+        )),
+    }
+}
+
+/// Binds each of the addresses that a host has. Of a name's, those that this machine does not have
+/// are left out; an address that was written must be there.
+fn addresses(
+    endpoint: &Endpoint,
+    name: &HostPort,
+    all: &[SocketAddr],
+    others: &[Bound],
+) -> Result<Sockets, Unserved> {
+    // A zone (`fe80::1%eth0`) makes no name: only the resolver reads it, and it is one address.
+    let is_name = matches!(&name.host, Host::Name(name) if !name.contains(':'));
+    let open = match endpoint.address {
+        Address::Udp(_) => open_udp,
+        _ => bind_tcp,
+    };
+    let mut bound: Vec<Bound> = Vec::new();
+    let mut absent = Vec::new();
+    let mut chosen = 0;
+    let mut missing = None;
+    for at in all {
+        // A name with several addresses and port 0 gets one port for all of them.
+        let port = if at.port() == 0 { chosen } else { at.port() };
+        let mut at = *at;
+        at.set_port(port);
+        match open(at).and_then(|socket| Ok((local_address(&socket)?, socket))) {
+            Ok((at, socket)) => {
+                chosen = at.port();
+                let endpoint = endpoint.clone().at(match endpoint.address {
+                    Address::Udp(_) => Address::Udp(place(at)),
+                    _ => Address::Tcp(place(at)),
+                });
+                bound.push(Bound {
+                    at: Some(at),
+                    ..Bound::of(&endpoint, socket)
+                });
+            }
+            Err(error) if is_name && is_absent(&error) => {
+                absent.push(at);
+                missing.get_or_insert((at, error));
+            }
+            Err(error) => {
+                let transport = endpoint.address.transport();
+                let rival = others.iter().find(|other| {
+                    let theirs = other.endpoint.address.transport();
+                    // An inherited stream socket may be a TCP socket.
+                    let same = (theirs == Transport::Udp) == (transport == Transport::Udp);
+                    same && other.at.is_some_and(|theirs| overlap(theirs, at))
+                });
+                return Err(match rival {
+                    Some(rival) if error.kind() == io::ErrorKind::AddrInUse => {
+                        in_the_way(endpoint, &at, rival)
+                    }
+                    _ => failed(endpoint, &at, &error),
+                });
+            }
+        }
+    }
+    match missing {
+        Some((at, error)) if bound.is_empty() => Err(failed(endpoint, &at, &error)),
+        _ => Ok(Sockets { bound, absent }),
+    }
+}
+
+/// Whether the machine has no such address, or none of that family at all.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT)
+    )
+}
+
+/// Whether two sockets at these addresses would be for the same packets: a wildcard has every
+/// address of its family, and `[::]`, which is dual-stack, has every address.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let covers = |one: SocketAddr, other: SocketAddr| {
+        one.ip().is_unspecified() && (one.is_ipv6() || other.is_ipv4())
+    };
+    let same_port = one.port() == other.port();
+    same_port && (one.ip() == other.ip() || covers(one, other) || covers(other, one))
+}
+
+fn in_the_way(endpoint: &Endpoint, at: &dyn fmt::Display, rival: &Bound) -> Unserved {
+    Unserved::refused(
+        endpoint,
+        format_args!(
+            "cannot bind {at}: `{}` has that place already; each endpoint needs one of its own",
+            rival.endpoint
+        ),
+    )
+}
+
+fn failed(endpoint: &Endpoint, at: &dyn fmt::Display, error: &io::Error) -> Unserved {
+    let has_port = matches!(endpoint.address, Address::Tcp(_) | Address::Udp(_));
+    let remedy = match error.kind() {
+        io::ErrorKind::AddrInUse => "; stop what listens there, or choose another",
+        io::ErrorKind::PermissionDenied if has_port => "; ports below 1024 are for root",
+        io::ErrorKind::AddrNotAvailable => "; no interface of this machine has it",
+        io::ErrorKind::NotFound if !has_port => "; no file can be made in its directory",
+        _ => "",
+    };
+    Unserved::failed(endpoint, format_args!("cannot bind {at}: {error}{remedy}"))
+}
+
+fn local_address(socket: &OwnedFd) -> io::Result<SocketAddr> {
+    Ok(SocketAddr::try_from(getsockname(socket)?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wildcard_is_in_the_way_of_every_address_of_its_family() {
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        for (one, other, expected) in [
+            ("127.0.0.1:7", "127.0.0.1:7", true),
+            ("127.0.0.1:7", "127.0.0.1:8", false),
+            ("127.0.0.1:7", "127.0.0.2:7", false),
+            ("0.0.0.0:7", "127.0.0.1:7", true),
+            ("0.0.0.0:7", "[::1]:7", false),
+            ("[::]:7", "[::1]:7", true),
+            ("[::]:7", "127.0.0.1:7", true),
+            ("[::]:7", "0.0.0.0:7", true),
+            ("[::1]:7", "127.0.0.1:7", false),
+        ] {
+            assert_eq!(overlap(at(one), at(other)), expected, "{one} {other}");
+            assert_eq!(overlap(at(other), at(one)), expected, "{other} {one}");
+        }
+    }
+
+    fn bind_all(host: &str, all: &[&str]) -> Result<Sockets, String> {
+        let endpoint: Endpoint = format!("echo://{host}:0?open=true").parse().unwrap();
+        let Address::Tcp(name) = &endpoint.address else {
+            panic!("echo goes over TCP");
+        };
+        let all: Vec<SocketAddr> = all.iter().map(|at| at.parse().unwrap()).collect();
+        addresses(&endpoint, name, &all, &[]).map_err(|wrong| wrong.to_string())
+    }
+
+    #[test]
+    fn of_a_name_every_address_that_this_machine_has_is_bound() {
+        let sockets = bind_all("name", &["192.0.2.1:0", "127.0.0.1:0", "127.0.0.2:0"]).unwrap();
+        assert_eq!(sockets.absent, ["192.0.2.1:0".parse().unwrap()]);
+        let ports: Vec<u16> = sockets.bound.iter().map(|b| b.at.unwrap().port()).collect();
+        // One port for all of them.
+        assert_eq!((ports.len(), ports[0]), (2, ports[1]));
+    }
+
+    #[test]
+    fn a_name_without_an_address_here_and_an_address_that_was_written_are_errors() {
+        for host in ["name", "192.0.2.1"] {
+            let said = bind_all(host, &["192.0.2.1:0"]).unwrap_err();
+            assert!(
+                said.contains("no interface of this machine has it"),
+                "{said}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_an_error_of_a_name_too() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = listener.local_addr().unwrap().to_string();
+        let said = bind_all("name", &["127.0.0.2:0", &taken]).unwrap_err();
+        assert!(said.contains("stop what listens there"), "{said}");
+    }
+}

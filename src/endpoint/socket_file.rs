@@ -1,0 +1,115 @@
+//! The file of a Unix socket, from the moment it is bound until it is removed.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use crate::config::make_private_dir;
+use crate::reactor::{bind_unix, is_stale};
+
+/// What endpoints are bound for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Intent {
+    /// To be served.
+    Serve,
+    /// To learn whether they could be: afterwards everything is as it was.
+    Check,
+}
+
+/// The file of a Unix socket of ours; removed when the server ends, also when it never began
+/// because another endpoint could not be bound (fault H6).
+#[derive(Debug)]
+pub struct SocketFile {
+    path: PathBuf,
+    identity: Identity,
+    before: Before,
+}
+
+/// Device and inode: what another server has put there since is not ours.
+pub(super) type Identity = (u64, u64);
+
+/// What was there, as far as it is put back.
+#[derive(Debug, Default)]
+struct Before {
+    /// Where the stale file waits that a check found.
+    stale: Option<PathBuf>,
+    /// The private directory that was made for a check.
+    made: Option<PathBuf>,
+}
+
+impl SocketFile {
+    /// Binds a socket at `path`; `is_private` if its directory is ours to make.
+    ///
+    /// A stale file is replaced. A check puts it back, and removes the directory that it made.
+    pub(super) fn bind(
+        path: &Path,
+        mode: u32,
+        is_private: bool,
+        intent: Intent,
+    ) -> io::Result<(OwnedFd, SocketFile)> {
+        // Dropped on the way out, it undoes what was done so far.
+        let mut file = SocketFile {
+            path: path.into(),
+            identity: (0, 0),
+            before: Before::default(),
+        };
+        if let Some(dir) = path.parent().filter(|_| is_private) {
+            let was_there = dir.symlink_metadata().is_ok();
+            make_private_dir(dir)?;
+            file.before.made = (!was_there && intent == Intent::Check).then(|| dir.into());
+        }
+        if is_stale(path)? {
+            if intent == Intent::Check {
+                let aside = aside(path);
+                fs::rename(path, &aside)?;
+                file.before.stale = Some(aside);
+            } else {
+                fs::remove_file(path)?;
+            }
+        }
+        let socket = bind_unix(path, mode)?;
+        file.identity = identity(path).ok_or(io::ErrorKind::NotFound)?;
+        Ok((socket, file))
+    }
+
+    pub(super) fn identity(&self) -> Identity {
+        self.identity
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if identity(&self.path) == Some(self.identity) {
+            // Left behind, it would be stale, and replaced by the next server.
+            let _ = fs::remove_file(&self.path);
+        }
+        if let Some(aside) = &self.before.stale {
+            let kept = renameat_with(CWD, aside, CWD, &self.path, RenameFlags::NOREPLACE);
+            if kept.is_err() {
+                // Another server has its socket there by now, and would have replaced this file.
+                let _ = fs::remove_file(aside);
+            }
+        }
+        if let Some(dir) = &self.before.made {
+            // Only if it is empty, as it was when we made it.
+            let _ = fs::remove_dir(dir);
+        }
+    }
+}
+
+/// A name beside the path that no other process uses.
+fn aside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.check", std::process::id()));
+    path.with_file_name(name)
+}
+
+/// Which file is there now.
+pub(super) fn identity(path: &Path) -> Option<Identity> {
+    let found = path.symlink_metadata().ok()?;
+    Some((found.dev(), found.ino()))
+}
