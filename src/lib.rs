@@ -12,7 +12,7 @@
 //! 1. [`reactor`]: the loop. It waits, and the socket is readable.
 //! 2. [`buf`]: the byte comes to rest in a [`ReadBuf`](buf::ReadBuf).
 //! 3. [`wire`]: a decoder says *frame*, *not yet* or *never*.
-//! 4. [`service`]: somebody knows what it means, and has a [`Turn`](turn::Turn) to answer in.
+//! 4. [`service`]: what the frame means is decided, and answered through a [`Turn`](turn::Turn).
 //! 5. [`turn`]: the answer waits in the connection's lane of the outbox,
 //! 6. [`reactor`]: and leaves at the end of the turn.
 //!
@@ -22,7 +22,8 @@
 //! feature `cli`, `load` (the load generator, with a loop of its own) and `cli` (one file per
 //! subcommand).
 //!
-//! [`guide::reading`] is a guided tour of ten minutes, for people who know sockets from Python.
+//! [`guide`] has a page for each of the three, and [`guide::reading`], a tour of the loop in ten minutes for people
+//! who know sockets from Python. ARCHITECTURE.md has the files in reading order.
 //!
 //! # The walk of a byte
 //!
@@ -41,7 +42,7 @@
 //!
 //! let mut client = TcpStream::connect(address)?;
 //! client.write_all(b"x")?;
-//! reactor.turn()?; // wait, note, serve, wake, flush, reap
+//! reactor.turn()?; // wait, dispatch, serve, wake, flush, reap
 //! let mut byte = [0];
 //! client.read_exact(&mut byte)?;
 //! assert_eq!(&byte, b"x");

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use onepoll::config::Limits;
+use onepoll::service::SERVICES;
 use serde_json::Value;
 
 use constant::{constant, for_each_source};
@@ -135,6 +136,53 @@ fn what_is_fixed_is_the_codes_too() {
     for line in read("src/config/limits.rs").lines() {
         if let Some((name, _)) = constant(line) {
             assert!(written.contains_key(&name), "{name} is not in serve.md");
+        }
+    }
+}
+
+#[test]
+fn every_option_of_a_service_is_written_down() {
+    let mut written = BTreeSet::new();
+    let mut service = String::new();
+    for row in rows(
+        &read("src/guide/serve.md"),
+        "| service | option | default |",
+    ) {
+        if !row[0].is_empty() {
+            service = bare(&row[0]);
+        }
+        written.insert((service.clone(), bare(&row[1])));
+    }
+    let mut taken = BTreeSet::from([
+        // One of those that every endpoint has, and that means something here only.
+        ("command".to_owned(), "auth".to_owned()),
+    ]);
+    for row in SERVICES {
+        for key in row.transports().into_iter().flat_map(|over| row.keys(over)) {
+            taken.insert((row.name.to_owned(), (*key).to_owned()));
+        }
+    }
+    assert_eq!(written, taken);
+}
+
+#[test]
+fn every_flag_is_written_down() {
+    let modes = ["conn", "echo", "udp", "fanout", "hold", "exec", "compare"];
+    let of_modes = modes.map(|mode| ("src/guide/bench.md", format!("bench {mode}")));
+    let others = ["serve", "check"].map(|command| ("src/guide/serve.md", command.to_owned()));
+    for (page, command) in of_modes.into_iter().chain(others) {
+        let help = said(&shell(&format!("onepoll {command} --help")));
+        let page = read(page);
+        let flags: Vec<&str> = help
+            .lines()
+            .filter_map(|line| line.trim_start().split_once("--"))
+            .filter(|(before, _)| before.is_empty() || before.starts_with('-'))
+            .map(|(_, flag)| flag.split([' ', '[', '.']).next().unwrap())
+            .filter(|flag| !["help", "version", "verbose", "quiet"].contains(flag))
+            .collect();
+        assert!(flags.len() > 1, "{help}");
+        for flag in flags {
+            assert!(page.contains(&format!("--{flag}")), "{command} --{flag}");
         }
     }
 }
