@@ -7,11 +7,14 @@
 //! column is of one version and is compared with that only.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
+mod support;
+
 use std::fs;
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use onepoll::socket::*;
+
+use support::program::{run, skip, skipped};
 
 /// The page with the table.
 const PAGE: &str = include_str!("../src/socket/mod.rs");
@@ -44,15 +47,16 @@ fn ours_is_as_the_table_says() {
 #[test]
 fn cpython_is_as_the_table_says() {
     let ask = "import sys; print('%d.%d' % sys.version_info[:2]); print(sys.executable)";
-    let said = match Command::new("python3").args(["-c", ask]).output() {
-        Ok(output) if output.status.success() => String::from_utf8(output.stdout).unwrap(),
-        _ => return skip("python3 is missing", true),
-    };
+    if skipped("python3") {
+        return;
+    }
+    let said = run(Command::new("python3").args(["-c", ask]), "");
     // Its own path: `python3` may be a script that looks for it.
-    let (version, path) = said.trim_end().split_once('\n').unwrap();
+    let (version, path) = said.exits(0).out.trim_end().split_once('\n').unwrap();
     if version != VERSION {
-        let why = format!("the table has the calls of Python {VERSION}, here is {version}");
-        return skip(&why, false);
+        // Another version is no failure.
+        println!("skipped: the table has the calls of Python {VERSION}, here is {version}");
+        return;
     }
     if let Some(seen) = trace(&mut Command::new("strace"), path, &["-I", "-c", PYTHON]) {
         compare(&seen, &table(1));
@@ -89,44 +93,26 @@ fn compare(seen: &[Row], table: &[Row]) {
     );
 }
 
-/// Says why something is not tested; where all is required, and this `must` be there, fails.
-fn skip(why: &str, must: bool) {
-    let required = std::env::var("ONEPOLL_TEST_REQUIRE_ALL").is_ok_and(|all| all == "1");
-    assert!(!(required && must), "{why}");
-    // Not `eprintln!`, whose lines the test runner keeps to itself.
-    let _ = writeln!(std::io::stderr(), "skipped: {why}");
-}
-
 /// Runs a script under strace; `None`: skipped.
 fn trace(strace: &mut Command, program: &str, arguments: &[&str]) -> Option<Vec<Row>> {
-    let probe = Command::new("strace")
-        .args(["-o", "/dev/null", "true"])
-        .output();
-    let refused = match probe {
-        Ok(output) if output.status.success() => None,
-        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-        Err(error) => Some(error.to_string()),
-    };
-    if let Some(why) = refused {
-        skip(&format!("strace cannot trace here: {why}"), true);
+    if skipped("strace") {
+        return None;
+    }
+    let probe = run(Command::new("strace").args(["-o", "/dev/null", "true"]), "");
+    if probe.code != Some(0) {
+        skip(&format!("strace cannot trace here: {}", probe.err));
         return None;
     }
     let directory = tempfile::tempdir().unwrap();
     // A file for each thread: no line is cut in two by another's.
-    let output = strace
-        .args(["-ff", "-s", "200", "-e", "signal=none", "-e", CALLS, "-o"])
-        .arg(directory.path().join("thread"))
-        .arg(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr) + String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}");
+    strace.args(["-ff", "-s", "200", "-e", "signal=none", "-e", CALLS, "-o"]);
+    strace.arg(directory.path().join("thread"));
+    let said = run(strace.arg(program).args(arguments), "");
+    said.exits(0);
     let files = fs::read_dir(directory.path()).unwrap();
     let mut texts = files.map(|file| fs::read_to_string(file.unwrap().path()).unwrap());
     let text = texts.find(|text| text.contains(MARK));
-    Some(steps(&text.unwrap_or_else(|| panic!("no marks: {said}"))))
+    Some(steps(&text.unwrap_or_else(|| panic!("no marks: {said:?}"))))
 }
 
 /// The calls between the marks.

@@ -1,36 +1,33 @@
 //! The laboratory, run as its users run it: every experiment, and what each of them observes.
 
 use std::collections::BTreeSet;
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-fn lab(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_onepoll"))
-        .arg("lab")
-        .args(args)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
+use crate::support::program::{self, Group, RUN_MAX, Said, command, onepoll, skipped};
+
+fn lab(args: &[&str]) -> Said {
+    onepoll(&[&["lab"], args].concat())
 }
 
-fn objects(output: &Output) -> Vec<Value> {
-    let text = String::from_utf8(output.stdout.clone()).unwrap();
-    text.lines()
+fn objects(said: &Said) -> Vec<Value> {
+    let lines = said.out.lines();
+    lines
         .map(|line| serde_json::from_str(line).unwrap())
         .collect()
 }
 
 /// What an experiment observed in one run that went as described.
 fn observed(name: &str) -> Value {
-    let output = lab(&[name, "--json"]);
-    let runs = objects(&output);
+    let said = lab(&[name, "--json"]);
+    let runs = objects(&said);
     let [run] = &runs[..] else {
         panic!("{name}: {runs:?}")
     };
     assert_eq!(run["ok"], json!(true), "{run:#}");
-    assert!(output.status.success());
+    said.exits(0);
     assert_eq!(run["experiment"], json!(name));
     let claims = run["claims"].as_object().unwrap();
     assert!(claims.values().all(|held| *held == json!(true)));
@@ -230,9 +227,9 @@ fn every_experiment_has_a_test_here() {
 
 #[test]
 fn without_a_name_they_are_listed_with_a_line_each() {
-    let output = lab(&[]);
-    assert!(output.status.success());
-    let text = String::from_utf8(output.stdout).unwrap();
+    let said = lab(&[]);
+    said.exits(0);
+    let text = said.out;
     let names: BTreeSet<&str> = text
         .lines()
         .take_while(|line| !line.is_empty())
@@ -256,18 +253,16 @@ fn a_slip_of_the_finger_is_told_the_nearest_name() {
     ] {
         // Nothing runs when one of several is unknown.
         let output = lab(&["half-close", typed]);
-        assert_eq!(output.status.code(), Some(2));
-        assert_eq!(output.stdout, b"");
-        let text = String::from_utf8(output.stderr).unwrap();
-        assert_eq!(text, format!("onepoll: {said}\n"));
+        assert_eq!(output.exits(2).out, "");
+        assert_eq!(output.err, format!("onepoll: {said}\n"));
     }
 }
 
 #[test]
 fn the_text_says_what_is_done_and_seen_and_why_and_what_next() {
-    let output = lab(&["half-close", "edge-trigger"]);
-    assert!(output.status.success());
-    let text = String::from_utf8(output.stdout).unwrap();
+    let said = lab(&["half-close", "edge-trigger"]);
+    said.exits(0);
+    let text = said.out;
     for part in [
         "half-close: ",
         "\n  the wrong way: ",
@@ -284,34 +279,33 @@ fn the_text_says_what_is_done_and_seen_and_why_and_what_next() {
 
 #[test]
 fn each_step_waits_for_enter() {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_onepoll"))
-        .args(["lab", "half-close", "--step"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut keys = child.stdin.take().unwrap();
-    let mut text = child.stdout.take().unwrap();
+    let mut lab = command(&["lab", "half-close", "--step"]);
+    let mut group = Group::spawn(lab.stdin(Stdio::piped()).stdout(Stdio::piped())).unwrap();
+    let mut keys = group.0.stdin.take().unwrap();
+    let text = group.0.stdout.as_mut().unwrap();
     let mut seen = String::new();
     // Before the first key nothing but the first line has been done.
     while !seen.ends_with("[Enter] ") {
         let mut byte = [0];
-        std::io::Read::read_exact(&mut text, &mut byte).unwrap();
+        text.read_exact(&mut byte).unwrap();
         seen.push(byte[0].into());
     }
     assert!(seen.contains("client.send(b'hello')") && !seen.contains("shutdown"));
     keys.write_all(b"\n\n").unwrap();
     // The end of input is no reason to stop.
     drop(keys);
-    std::io::Read::read_to_string(&mut text, &mut seen).unwrap();
-    assert!(seen.contains("b'HELLO'") && seen.contains("  why\n"));
-    assert!(child.wait().unwrap().success());
+    let said = group.said(RUN_MAX);
+    let rest = &said.exits(0).out;
+    assert!(
+        rest.contains("b'HELLO'") && rest.contains("  why\n"),
+        "{rest}"
+    );
 }
 
 #[test]
 fn repetitions_are_counted() {
-    let output = lab(&["sticky", "udp-65507", "--repeat", "3"]);
-    let text = String::from_utf8(output.stdout).unwrap();
+    let said = lab(&["sticky", "udp-65507", "--repeat", "3"]);
+    let text = said.out;
     assert_eq!(
         text,
         "sticky               3 of 3 as described\nudp-65507            3 of 3 as described\n"
@@ -324,13 +318,13 @@ fn repetitions_are_counted() {
 #[test]
 fn together_they_leave_nothing_behind() {
     // One process for all of them: limits are restored, descriptors closed, or the last would fail.
-    let output = lab(&["emfile", "all", "emfile", "--json"]);
-    let runs = objects(&output);
+    let said = lab(&["emfile", "all", "emfile", "--json"]);
+    let runs = objects(&said);
     assert_eq!(runs.len(), 23);
     for run in runs {
         assert_eq!(run["ok"], json!(true), "{run:#}");
     }
-    assert!(output.status.success());
+    said.exits(0);
 }
 
 #[test]
@@ -388,7 +382,9 @@ json.dump(results, sys.stdout)
 
 #[test]
 fn python_prints_the_same() {
-    let required = std::env::var_os("ONEPOLL_TEST_REQUIRE_ALL").is_some_and(|v| v == "1");
+    if skipped("python3") {
+        return;
+    }
     for (name, ends, new_pair_each_way) in [
         ("sticky", ["a", "b"], false),
         ("half-close", ["client", "conn"], true),
@@ -409,26 +405,10 @@ fn python_prints_the_same() {
                 ours.push(step["result"].clone());
             }
         }
-        let python = Command::new("python3")
-            .args(["-c", REPLAY, ends[0], ends[1]])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn();
-        let mut python = match python {
-            Ok(python) => python,
-            Err(error) if required => panic!("python3: {error}"),
-            Err(error) => return eprintln!("skipped: python3: {error}"),
-        };
-        let script = Value::Array(lines).to_string();
-        python
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(script.as_bytes())
-            .unwrap();
-        let output = python.wait_with_output().unwrap();
-        assert!(output.status.success(), "{name}");
-        let theirs: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let mut python = Command::new("python3");
+        python.args(["-c", REPLAY, ends[0], ends[1]]);
+        let said = program::run(&mut python, &Value::Array(lines).to_string());
+        let theirs = said.exits(0).json();
         assert_eq!(theirs, Value::Array(ours), "{name}");
     }
 }

@@ -5,16 +5,10 @@
 //! unless `ONEPOLL_TEST_REQUIRE_ALL=1`. By hand: `python3 tests/python/test_streams.py -v`.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
+use std::process::Command;
 
-/// No file may take longer; on an idle machine none takes a tenth of it.
-const DEADLINE: Duration = Duration::from_secs(120);
+use crate::support::program::{run, skipped};
 
 /// The files, one test each.
 const FILES: [&str; 7] = [
@@ -79,69 +73,17 @@ fn every_file_has_its_test() {
 
 /// Runs one file to its end, or ends it.
 fn passes(file: &str) {
+    if skipped("python3") {
+        return;
+    }
     let mut python = Command::new("python3");
-    python
-        // A group of its own: whatever it starts can be ended with it.
-        .process_group(0)
-        .args(["-B", file])
-        .current_dir(directory())
-        .env("ONEPOLL_BIN", env!("CARGO_BIN_EXE_onepoll"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = match python.spawn() {
-        Ok(child) => Group(child),
-        Err(error) if std::env::var("ONEPOLL_TEST_REQUIRE_ALL").as_deref() == Ok("1") => {
-            panic!("python3 cannot be run: {error}");
-        }
-        Err(error) => {
-            // Not `eprintln!`, whose lines the test runner keeps to itself.
-            let _ = writeln!(std::io::stderr(), "{file} skipped: python3: {error}");
-            return;
-        }
-    };
-    let (tell, told) = mpsc::channel();
-    read_to_end(child.0.stdout.take(), tell.clone());
-    read_to_end(child.0.stderr.take(), tell);
-    // Both streams end when the last process that holds them does.
-    let said: Result<Vec<String>, _> = (0..2).map(|_| told.recv_timeout(DEADLINE)).collect();
-    let Ok(said) = said else {
-        panic!("{file} did not end within {DEADLINE:?}");
-    };
-    let said = said.concat();
-    let status = child.0.wait().unwrap();
-    assert!(status.success(), "{file}: {status}\n{said}");
-    println!("{said}");
+    python.args(["-B", file]).current_dir(directory());
+    python.env("ONEPOLL_BIN", env!("CARGO_BIN_EXE_onepoll"));
+    let said = run(&mut python, "");
+    said.exits(0);
+    println!("{}{}", said.out, said.err);
 }
 
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python")
-}
-
-fn read_to_end(stream: Option<impl Read + Send + 'static>, tell: mpsc::Sender<String>) {
-    let mut stream = stream.expect("it was asked for as a pipe");
-    thread::spawn(move || {
-        let mut said = Vec::new();
-        let _ = stream.read_to_end(&mut said);
-        let _ = tell.send(String::from_utf8_lossy(&said).into_owned());
-    });
-}
-
-/// A process and those it started; ended when the test is.
-struct Group(Child);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Ok(Some(_)) = self.0.try_wait() {
-            return;
-        }
-        // It was not waited for yet, so its id, which is its group's, is still its own.
-        let group = i32::try_from(self.0.id())
-            .ok()
-            .and_then(rustix::process::Pid::from_raw);
-        if let Some(group) = group {
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
-        let _ = self.0.wait();
-    }
 }

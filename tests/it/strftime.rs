@@ -7,13 +7,13 @@
 use std::collections::hash_map::RandomState;
 use std::fmt::Write as _;
 use std::hash::BuildHasher;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
-use std::thread;
+use std::process::Command;
 
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned, civil};
 use onepoll::wire::{STRFTIME_BYTES_MAX, StrftimeError, strftime};
+
+use crate::support::program::{run, skipped};
 
 /// Zones with daylight saving on either side of the year, odd offsets, old local mean times, and
 /// rules without a name.
@@ -302,37 +302,20 @@ for line in sys.stdin:
 "#;
 
 fn agrees_with_cpython(zone: &str, asked: &[(i64, String)]) {
-    let python = Command::new("python3")
-        .args(["-c", SCRIPT])
-        .env("LC_ALL", "C")
-        .env("TZ", zone)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn();
-    let mut python = match python {
-        Ok(python) => python,
-        Err(error) => {
-            let required = std::env::var("ONEPOLL_TEST_REQUIRE_ALL").is_ok_and(|all| all == "1");
-            assert!(!required, "python3 is required and cannot be run: {error}");
-            // Not `println!`, whose lines the test runner keeps to itself.
-            let _ = writeln!(
-                std::io::stderr(),
-                "strftime skipped: python3 cannot be run: {error}"
-            );
-            return;
-        }
-    };
+    if skipped("python3") {
+        return;
+    }
     let mut lines = String::new();
     for (at, format) in asked {
         writeln!(lines, "{at} {}", hex(format.as_bytes())).unwrap();
     }
-    // From a thread of its own: two full pipes would wait for each other.
-    let mut stdin = python.stdin.take().unwrap();
-    let asking = thread::spawn(move || stdin.write_all(lines.as_bytes()));
-    let said = python.wait_with_output().unwrap();
-    asking.join().unwrap().unwrap();
-    assert!(said.status.success());
-    let said = String::from_utf8(said.stdout).unwrap();
+    let mut python = Command::new("python3");
+    python
+        .args(["-c", SCRIPT])
+        .env("LC_ALL", "C")
+        .env("TZ", zone);
+    let said = run(&mut python, &lines);
+    let said = &said.exits(0).out;
 
     assert_eq!(said.lines().count(), asked.len());
     let mut zoned_at = (i64::MIN, leap_day());

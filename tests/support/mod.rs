@@ -5,9 +5,7 @@
 
 pub(crate) mod peer;
 pub(crate) mod process;
-#[cfg(feature = "cli")]
 pub(crate) mod program;
-#[cfg(feature = "cli")]
 pub(crate) mod script;
 pub(crate) mod server;
 

@@ -10,8 +10,10 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 
-use super::DEADLINE;
 use super::process::ended;
+
+/// No program that a test runs takes longer; on an idle machine none takes a tenth of it.
+pub(crate) const RUN_MAX: Duration = Duration::from_secs(120);
 
 /// How a program ended, and what it said.
 #[derive(Debug)]
@@ -36,21 +38,37 @@ impl Said {
         self
     }
 
+    /// That it exited with this code, and said this.
+    #[track_caller]
+    pub(crate) fn is(&self, code: i32, out: &str, err: &str) {
+        self.exits(code);
+        assert_eq!((self.out.as_str(), self.err.as_str()), (out, err));
+    }
+
     /// That it refused what it was asked for as wrong usage, and said why.
     #[track_caller]
     pub(crate) fn refuses(&self, why: &str) {
-        self.exits(2);
+        self.fails(2, why);
+    }
+
+    /// That it exited with this code and without a result, and said why.
+    #[track_caller]
+    pub(crate) fn fails(&self, code: i32, why: &str) {
+        self.exits(code);
+        assert_eq!(self.out, "");
         assert!(self.err.contains(why), "{} does not say {why}", self.err);
     }
 }
 
 /// Runs `onepoll` with these arguments.
+#[cfg(feature = "cli")]
 #[track_caller]
 pub(crate) fn onepoll(args: &[&str]) -> Said {
     run(&mut command(args), "")
 }
 
 /// Runs `onepoll bench` with the words of a line, which stand one space apart.
+#[cfg(feature = "cli")]
 #[track_caller]
 pub(crate) fn bench(line: impl AsRef<str>) -> Said {
     let words: Vec<&str> = line.as_ref().split(' ').collect();
@@ -58,6 +76,7 @@ pub(crate) fn bench(line: impl AsRef<str>) -> Said {
 }
 
 /// `onepoll` with these arguments, and without a configuration of this user's.
+#[cfg(feature = "cli")]
 pub(crate) fn command(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_onepoll"));
     command.args(args).env_remove("ONEPOLL_CONFIG");
@@ -71,10 +90,13 @@ pub(crate) fn run(command: &mut Command, input: &str) -> Said {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut group = Group::spawn(command).unwrap();
     let mut stdin = group.0.stdin.take().expect("it was asked for");
-    // It may end without having read it.
-    let _ = stdin.write_all(input.as_bytes());
-    drop(stdin);
-    group.said(DEADLINE)
+    let input = input.to_owned();
+    // From a thread of its own: two full pipes would wait for each other.
+    thread::spawn(move || {
+        // It may end without having read it.
+        let _ = stdin.write_all(input.as_bytes());
+    });
+    group.said(RUN_MAX)
 }
 
 /// A process and those it started, in a group of their own; killed when this is dropped.

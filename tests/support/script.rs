@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs, UdpSocket};
 use std::os::fd::AsFd;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
@@ -31,6 +31,8 @@ pub(crate) enum Reply {
     Bytes(Vec<u8>),
     /// They are said in two parts, the first a little longer: less than an answer comes, or more than one.
     Halves(Vec<u8>),
+    /// They are said byte by byte.
+    Drip(Vec<u8>),
     /// They are said when this time has passed.
     After(Duration, Vec<u8>),
     /// They are said, and then the connection is closed.
@@ -138,6 +140,7 @@ pub(crate) fn converse(
                 let (head, tail) = bytes.split_at((bytes.len() / 2 + 1).min(bytes.len()));
                 stream.write_all(head).and_then(|()| stream.write_all(tail))
             }
+            Reply::Drip(bytes) => bytes.iter().try_for_each(|&byte| stream.write_all(&[byte])),
             Reply::After(time, bytes) => {
                 pause(time);
                 stream.write_all(&bytes)
@@ -196,9 +199,10 @@ pub(crate) fn conversations(script: impl Fn(usize, Peer) + Clone + Send + 'stati
 
 /// Answers each datagram with what `script` makes of it, given how many came before.
 pub(crate) fn datagrams(
+    at: impl ToSocketAddrs,
     mut script: impl FnMut(usize, &[u8]) -> Vec<Vec<u8>> + Send + 'static,
 ) -> SocketAddr {
-    let socket = UdpSocket::bind(ANY).unwrap();
+    let socket = UdpSocket::bind(at).unwrap();
     let address = socket.local_addr().unwrap();
     thread::spawn(move || {
         let mut datagram = vec![0; 1 << 16];

@@ -8,9 +8,9 @@ use std::time::Duration;
 use onepoll::load::{Amount, Mode, Model, Plan, Report};
 
 use super::{counted, failed, open, run};
-use crate::support::DEADLINE;
 use crate::support::program::bench;
 use crate::support::script::{conversations, datagrams};
+use crate::support::{ANY, DEADLINE};
 
 fn plan(endpoint: String, count: u64) -> Plan {
     let mut plan = super::plan(endpoint, Mode::Udp, 1, count);
@@ -33,7 +33,7 @@ fn fates(report: &Report) -> [u64; 7] {
 
 #[test]
 fn a_good_datagram_server_loses_nothing() {
-    let address = datagrams(|_, datagram| vec![datagram.to_ascii_uppercase()]);
+    let address = datagrams(ANY, |_, datagram| vec![datagram.to_ascii_uppercase()]);
     for (size, window, model) in [
         (1, 1, Model::Closed),
         (7, 5, Model::Closed),
@@ -54,7 +54,7 @@ fn a_good_datagram_server_loses_nothing() {
 #[test]
 fn lost_doubled_overtaken_and_false_datagrams_are_told_apart_exactly() {
     let mut held = None;
-    let address = datagrams(move |number, datagram| {
+    let address = datagrams(ANY, move |number, datagram| {
         let mut answer = datagram.to_vec();
         match number % 10 {
             0 => vec![],
@@ -88,7 +88,7 @@ fn lost_doubled_overtaken_and_false_datagrams_are_told_apart_exactly() {
 #[test]
 fn an_answer_after_its_time_is_late_and_not_an_answer() {
     let mut held = None;
-    let address = datagrams(move |number, datagram| match number {
+    let address = datagrams(ANY, move |number, datagram| match number {
         0 => {
             held = Some(datagram.to_vec());
             vec![]

@@ -5,15 +5,9 @@
 //! its tests print why and pass, unless `ONEPOLL_TEST_REQUIRE_ALL=1`.
 
 use std::fmt::Write as _;
-use std::io::{Read, Write as _};
-use std::net::TcpListener;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::LazyLock;
-use std::sync::mpsc;
-use std::thread;
-use std::time::Duration;
 
 use onepoll::load::comparison::{Comparison, Contest};
 use onepoll::load::histogram::Latencies;
@@ -23,11 +17,11 @@ use onepoll::load::report::{Generator, Held, Hidden, Intended, Report};
 use onepoll::load::series::Second;
 use onepoll::load::stopwatch::CpuTime;
 use onepoll::load::tally::{Errors, Tally};
-use onepoll::load::{Arrivals, Close, Mode, Plan};
+use onepoll::load::{Arrivals, Mode, Plan};
 
-const CONN: Mode = Mode::Conn {
-    close: Close::ClientRst,
-};
+use super::RST as CONN;
+use crate::support::program::{self, Said, onepoll, skipped};
+use crate::support::script::echo;
 
 /// A run of so many seconds that saw nothing.
 fn empty(mode: Mode, seconds: f64) -> Report {
@@ -614,19 +608,10 @@ fn a_terminal_sees_percentiles_and_seconds() {
     assert_eq!(terminal::report(&empty(CONN, 1.0), 80), "");
 }
 
-fn bench(arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_onepoll"))
-        .args(["bench", "conn"])
-        .args(arguments)
-        .args(["--count", "3", "--connections", "1"])
-        .output()
-        .unwrap();
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    (
-        output.status.code().unwrap(),
-        text(&output.stdout),
-        text(&output.stderr),
-    )
+/// Three requests of a run that leaves a page, or does not.
+fn bench(arguments: &[&str]) -> Said {
+    let begin = &["bench", "conn", "--count", "3", "--connections", "1"][..];
+    onepoll(&[begin, arguments].concat())
 }
 
 #[test]
@@ -634,47 +619,38 @@ fn a_file_that_cannot_be_written_is_said_before_the_run() {
     // A run would fail, too, and with another code.
     let nobody = "127.0.0.1:9";
     for file in ["/nowhere/at/all.html", "/"] {
-        let (code, out, wrong) = bench(&[nobody, "--html", file]);
-        assert_eq!((code, out.as_str()), (2, ""), "{wrong}");
+        let said = bench(&[nobody, "--html", file]);
+        assert_eq!(said.exits(2).out, "");
         let why = format!("onepoll: --html {file}: cannot be written: ");
-        assert!(wrong.starts_with(&why), "{wrong}");
+        assert!(said.err.starts_with(&why), "{}", said.err);
     }
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("x.html");
-    let (code, _, _) = bench(&[nobody, "--size", "0", "--html", file.to_str().unwrap()]);
-    assert_eq!((code, file.exists()), (2, false));
+    let refused = [nobody, "--size", "0", "--html", file.to_str().unwrap()];
+    bench(&refused).exits(2);
+    assert!(!file.exists());
     std::fs::write(&file, "kept").unwrap();
-    bench(&[nobody, "--size", "0", "--html", file.to_str().unwrap()]);
+    bench(&refused).exits(2);
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "kept");
 }
 
 #[test]
 fn a_run_leaves_a_page_and_shows_a_picture_unless_told_not_to() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut message = [0; 64];
-            let mut stream = stream.unwrap();
-            let _ = stream.read_exact(&mut message);
-            let _ = stream.write_all(&message);
-            let _ = stream.read(&mut message);
-        }
-    });
+    let address = echo().to_string();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("x.html");
     // What was longer leaves nothing behind.
     std::fs::write(&file, "x".repeat(1 << 20)).unwrap();
-    let (code, out, wrong) = bench(&[&address, "--html", file.to_str().unwrap()]);
-    assert_eq!(code, 0, "{wrong}");
+    let said = bench(&[&address, "--html", file.to_str().unwrap()]);
+    let out = &said.exits(0).out;
     assert!(out.contains("log scale") && out.contains('█'), "{out}");
-    let said = format!("onepoll: the charts are in {}\n", file.display());
-    assert_eq!(wrong, said);
+    let where_it_is = format!("onepoll: the charts are in {}\n", file.display());
+    assert_eq!(said.err, where_it_is);
     pieces(std::fs::read_to_string(&file).unwrap().as_str());
     for less in ["--json", "-q"] {
-        let (code, out, wrong) = bench(&[&address, less]);
-        assert_eq!((code, wrong.as_str()), (0, ""));
-        assert!(!out.contains('█'), "{out}");
+        let said = bench(&[&address, less]);
+        assert_eq!(said.exits(0).err, "");
+        assert!(!said.out.contains('█'), "{}", said.out);
     }
 }
 
@@ -745,15 +721,14 @@ fn folder() -> PathBuf {
     folder
 }
 
-/// A browser that never came to an end would take the test with it.
-const DEADLINE: Duration = Duration::from_secs(60);
-
 /// The page as a browser has it, and what it complained about; none without one.
 fn browse(page: &Path) -> Option<String> {
+    if skipped("chromium") {
+        return None;
+    }
     let profile = tempfile::tempdir().unwrap();
     let mut chromium = Command::new("chromium");
     chromium
-        .process_group(0)
         .args([
             "--headless",
             "--no-sandbox",
@@ -768,57 +743,7 @@ fn browse(page: &Path) -> Option<String> {
         ])
         .arg(format!("--user-data-dir={}", profile.path().display()))
         .arg("--window-size=1200,1000")
-        .arg(format!("file://{}", page.display()))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    let mut child = match chromium.spawn() {
-        Ok(child) => Group(child),
-        Err(error) if std::env::var("ONEPOLL_TEST_REQUIRE_ALL").as_deref() == Ok("1") => {
-            panic!("chromium cannot be run: {error}");
-        }
-        Err(error) => {
-            // Not `eprintln!`, whose lines the test runner keeps to itself.
-            let _ = writeln!(
-                std::io::stderr(),
-                "the browser's test skipped: chromium: {error}"
-            );
-            return None;
-        }
-    };
-    let (tell, told) = mpsc::channel();
-    read_to_end(child.0.stdout.take(), tell.clone());
-    read_to_end(child.0.stderr.take(), tell);
-    let said: Result<Vec<String>, _> = (0..2).map(|_| told.recv_timeout(DEADLINE)).collect();
-    let said = said.unwrap_or_else(|_| panic!("chromium did not end within {DEADLINE:?}"));
-    let _ = child.0.wait();
-    Some(said.concat())
-}
-
-fn read_to_end(stream: Option<impl Read + Send + 'static>, tell: mpsc::Sender<String>) {
-    let mut stream = stream.expect("it was asked for as a pipe");
-    thread::spawn(move || {
-        let mut said = Vec::new();
-        let _ = stream.read_to_end(&mut said);
-        let _ = tell.send(String::from_utf8_lossy(&said).into_owned());
-    });
-}
-
-/// A process and those it started; ended when the test is.
-struct Group(Child);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Ok(Some(_)) = self.0.try_wait() {
-            return;
-        }
-        // It was not waited for yet, so its id, which is its group's, is still its own.
-        let group = i32::try_from(self.0.id())
-            .ok()
-            .and_then(rustix::process::Pid::from_raw);
-        if let Some(group) = group {
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-        }
-        let _ = self.0.wait();
-    }
+        .arg(format!("file://{}", page.display()));
+    let said = program::run(&mut chromium, "");
+    Some(said.out + &said.err)
 }
