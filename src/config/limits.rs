@@ -91,6 +91,10 @@ pub struct Limits {
     /// Frames served per connection and turn (256): 64K of the shortest frames would be thousands;
     /// memcached serves 20, but a budget of 32 cost chat 38 %.
     pub frames_per_turn: u32,
+    /// Deliveries per listener and turn (250,000): a line in a room of 8,000 is as many, and 8,000 members who
+    /// all say one stopped everybody else for six seconds. The rest of the listener's connections wait for
+    /// the next turn, when those of other listeners have been served.
+    pub deliveries_per_turn: u32,
     /// Datagrams taken per socket and turn (64): streams beside a flood keep their turn.
     pub datagrams_per_turn: u32,
     /// Timers that go off per turn (256): 20,000 deadlines in one millisecond do not stop the loop.
@@ -144,6 +148,7 @@ impl Default for Limits {
             accepts_per_turn: 64,
             read_per_turn: 64 << 10,
             frames_per_turn: 256,
+            deliveries_per_turn: 250_000,
             datagrams_per_turn: 64,
             timers_per_turn: 256,
             out_pause: 256 << 10,
@@ -181,6 +186,7 @@ impl Limits {
             ("connections", self.connections.unwrap_or(1)),
             ("accepts-per-turn", self.accepts_per_turn),
             ("frames-per-turn", self.frames_per_turn),
+            ("deliveries-per-turn", self.deliveries_per_turn),
             ("datagrams-per-turn", self.datagrams_per_turn),
             ("timers-per-turn", self.timers_per_turn),
             ("commands", self.commands),

@@ -108,6 +108,10 @@ impl<O: Os> Reactor<O> {
             let mut turn = Turn::new(self.now, id, &mut self.outbox);
             self.services[service.0].closed(&mut turn, &why);
             self.end_rests();
+            // What a room is told of thousands who leave at once is told over several turns.
+            if self.outbox.deliveries() > self.limits.deliveries_per_turn {
+                break;
+            }
         }
         // What `closed` asked for its own connection is void; what it told others leaves next turn.
         self.carry_out();

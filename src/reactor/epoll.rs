@@ -28,8 +28,13 @@ use super::token::{Source, Token};
 use crate::service::Peer;
 use crate::turn::{Exit, Job, Moment, Severity};
 
-/// How many events one wait may bring.
+/// How many events one poll may bring.
 const EVENTS_MAX: usize = 1024;
+
+/// How many polls one wait may take, while each brings as many events as it may. The kernel hands events
+/// on in the order in which they came: after one poll of eight thousand events, whoever came last would
+/// wait for eight turns.
+const POLLS_MAX: usize = 16;
 
 /// Everything at once and once and for all: what is registered is never registered again.
 /// `PRIORITY` too, or urgent data would strand what follows it.
@@ -197,8 +202,21 @@ impl Epoll {
         }
     }
 
-    /// Hands on what the last poll saw.
-    fn trace(&self, seen: &mut Vec<Seen>) {
+    /// Hands on what the last poll saw, and what it had no room for.
+    fn hand_on(&mut self, seen: &mut Vec<Seen>) -> io::Result<()> {
+        for _ in 1..POLLS_MAX {
+            let had = seen.len();
+            self.hand_on_events(seen);
+            if seen.len() - had < EVENTS_MAX {
+                return Ok(());
+            }
+            self.poll_once(Some(Duration::ZERO))?;
+        }
+        self.hand_on_events(seen);
+        Ok(())
+    }
+
+    fn hand_on_events(&self, seen: &mut Vec<Seen>) {
         seen.extend(self.events.iter().map(|event| Seen {
             token: Token::from_u64(event.token().0 as u64),
             readiness: Readiness {
@@ -249,7 +267,7 @@ impl Os for Epoll {
         if !any {
             self.poll_once(timeout)?;
         }
-        self.trace(seen);
+        self.hand_on(seen)?;
         let mut awake = asleep;
         if timeout != Some(Duration::ZERO) {
             awake = clock(self.began);
@@ -258,7 +276,7 @@ impl Os for Epoll {
             // the clock was (fault A17).
             if until.is_some_and(|until| until <= awake) {
                 self.poll_once(Some(Duration::ZERO))?;
-                self.trace(seen);
+                self.hand_on(seen)?;
             }
         }
         Ok(Woke { asleep, awake })

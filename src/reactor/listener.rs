@@ -66,6 +66,8 @@ pub(super) struct Listener<L> {
     /// No descriptors or no memory: rests until then, or until a connection closes.
     rests_until: Option<Moment>,
     pub(super) connections: usize,
+    /// Its connections have said as much in this turn as they may: the others wait for the next.
+    spent: bool,
 }
 
 /// The listener that a connection came through.
@@ -92,6 +94,7 @@ impl<O: Os> Reactor<O> {
             pending: true,
             rests_until: None,
             connections: 0,
+            spent: false,
         });
         Ok(())
     }
@@ -114,6 +117,31 @@ impl<O: Os> Reactor<O> {
     /// When the first rest ends.
     pub(super) fn rest_ends(&self) -> Option<Moment> {
         self.listeners.iter().filter_map(|l| l.rests_until).min()
+    }
+
+    /// A turn begins: every listener has all its deliveries.
+    pub(super) fn begin_deliveries(&mut self) {
+        self.outbox.take_deliveries();
+        if std::mem::take(&mut self.any_spent) {
+            self.listeners.iter_mut().for_each(|l| l.spent = false);
+        }
+    }
+
+    /// The deliveries of this turn are used up by what this connection said last. Its listener is taken
+    /// to have used them: one line of a big room is thousands, an echo is one.
+    #[cold]
+    pub(super) fn mark_spent(&mut self, id: ConnId) {
+        self.outbox.take_deliveries();
+        if let Some(conn) = self.conns.get(id.slot as usize).filter(|c| c.is(id)) {
+            self.listeners[usize::from(conn.listener)].spent = true;
+            self.any_spent = true;
+        }
+    }
+
+    /// Whether a connection waits for the next turn, since its listener has spent its deliveries.
+    pub(super) fn is_spent(&self, id: ConnId) -> bool {
+        let conn = self.conns.get(id.slot as usize).filter(|c| c.is(id));
+        conn.is_some_and(|conn| listener_of(&self.listeners, conn).spent)
     }
 
     /// A connection was closed, so a descriptor is free.

@@ -100,6 +100,10 @@ pub struct Reactor<O: Os> {
 
     /// Connections with something to read, in the order in which they are served.
     ready: Vec<ConnId>,
+    /// Connections whose listener has spent its deliveries: they are served first in the next turn.
+    put_off: Vec<ConnId>,
+    /// Whether some listener has.
+    any_spent: bool,
     /// Connections the poll does not watch yet.
     fresh: Vec<ConnId>,
     /// Connections that were closed in this turn.
@@ -142,6 +146,8 @@ impl<O: Os> Reactor<O> {
             reply_limiter: ReplyLimiter::new(client_ports()),
             children: Children::new(limits.read_per_turn),
             ready: Vec::new(),
+            put_off: Vec::new(),
+            any_spent: false,
             fresh: Vec::new(),
             dead: Vec::new(),
             generation: 0,
@@ -259,15 +265,25 @@ impl<O: Os> Reactor<O> {
     }
 
     fn serve(&mut self) {
+        self.begin_deliveries();
         self.accept_all();
         let mut ready = std::mem::take(&mut self.ready);
         for id in ready.drain(..) {
+            if self.any_spent && self.is_spent(id) {
+                self.put_off.push(id);
+                continue;
+            }
             self.serve_one(id);
+            if self.outbox.deliveries() > self.limits.deliveries_per_turn {
+                self.mark_spent(id);
+            }
             if self.outbox.arena_bytes() > ARENA_BYTES_MAX {
                 self.deliver_all();
             }
         }
         // Connections queued again during this pass wait for the next turn.
+        // Those put off come first.
+        ready.append(&mut self.put_off);
         ready.append(&mut self.ready);
         self.ready = ready;
         self.serve_datagrams();

@@ -62,7 +62,9 @@ impl<O: Os> Reactor<O> {
         for id in self.ids() {
             self.close_now(id.slot, Closed::Stopping);
         }
-        self.reap();
+        while !self.dead.is_empty() {
+            self.reap();
+        }
     }
 
     fn ids(&self) -> Vec<ConnId> {

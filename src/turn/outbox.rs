@@ -95,6 +95,8 @@ pub(crate) struct Outbox {
     effects: VecDeque<(ConnId, Effect)>,
     /// Bytes said to anybody so far, once for each.
     said_in_all: u64,
+    /// What was said since this was last [taken](Outbox::take_deliveries), once for each connection.
+    deliveries: u32,
     /// Wall time in this turn.
     wall: SystemTime,
 }
@@ -108,6 +110,7 @@ impl Default for Outbox {
             sent: VecDeque::new(),
             effects: VecDeque::new(),
             said_in_all: 0,
+            deliveries: 0,
             wall: SystemTime::UNIX_EPOCH,
         }
     }
@@ -188,6 +191,8 @@ impl Outbox {
             len: u32::try_from(len).expect("a frame is far below 4 GiB"),
         };
         for id in ids {
+            // A connection that is gone costs a look all the same.
+            self.deliveries = self.deliveries.saturating_add(1);
             let Some(lane) = self
                 .lanes
                 .get_mut(id.slot as usize)
@@ -372,6 +377,16 @@ impl Outbox {
     /// Counts bytes that are offered from where they lie, and were never in the arena.
     pub(crate) fn lent(&mut self, bytes: usize) {
         self.said_in_all += bytes as u64;
+    }
+
+    /// How much was said since this was last taken, in deliveries: one for each connection it was said to.
+    pub(crate) fn deliveries(&self) -> u32 {
+        self.deliveries
+    }
+
+    /// Starts counting deliveries again.
+    pub(crate) fn take_deliveries(&mut self) {
+        self.deliveries = 0;
     }
 
     /// For the invariants: bytes said to anybody so far, once for each.

@@ -232,6 +232,7 @@ fn limits(random: &mut Random) -> Limits {
         accepts_per_turn: 1 + random.below(4) as u32,
         read_per_turn,
         frames_per_turn: 1 + random.size(64) as u32,
+        deliveries_per_turn: 1 + random.size(1 << 10) as u32,
         datagrams_per_turn: 1 + random.below(8) as u32,
         timers_per_turn: 1 + random.below(4) as u32,
         out_pause,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use onepoll::buf::ReadBuf;
 use onepoll::config::Limits;
 use onepoll::reactor::{Readiness, Seen, Signal, Source, Token};
-use onepoll::service::{Discard, Echo, Service};
+use onepoll::service::{Chat, Discard, Echo, Service, chat};
 use onepoll::turn::{ChildEvent, ConnId, Fault, Job, Moment, Output, Turn};
 use rustix::io::Errno;
 
@@ -172,6 +172,68 @@ fn fault_a7_a_greedy_sender_gets_one_helping_a_turn() {
     assert_eq!(play.counters().bytes_in, 2 * 65_536 + 6);
     play.run();
     assert_eq!(play.counters().bytes_in, (1 << 20) + 6);
+}
+
+#[test]
+fn fault_a7_a_room_in_which_everybody_speaks_leaves_other_listeners_their_turn() {
+    const MEMBERS: usize = 40;
+    let limits = Limits {
+        deliveries_per_turn: 100,
+        ..Limits::default()
+    };
+    let mut play = Play::directed_with(limits, 64);
+    let room = play.open(Chat::new(&chat::Options::default(), 1 << 16));
+    let echo = play.open(Echo);
+    let members: Vec<_> = (0..MEMBERS).map(|_| play.dial(room)).collect();
+    let stranger = play.dial(echo);
+    play.run();
+    for &member in &members {
+        play.hears(member);
+        play.say(member, b"hi\n");
+    }
+    play.say(stranger, b"please");
+    play.turn();
+    assert_eq!(play.hears(stranger), b"please", "not behind the whole room");
+    // Three lines to 39 others are more than 100 deliveries: the rest comes in later turns.
+    assert_eq!(
+        play.hears(members[0])
+            .iter()
+            .filter(|&&b| b == b'\n')
+            .count(),
+        2
+    );
+    let turns = play.counters().turns;
+    play.run();
+    assert!(play.counters().turns - turns >= MEMBERS as u64 / 3 - 1);
+    for (n, &member) in members.iter().enumerate().skip(1) {
+        let heard = String::from_utf8(play.hears(member)).unwrap();
+        let others = (1..=MEMBERS).filter(|guest| *guest != n + 1);
+        let right: String = others.map(|guest| format!("guest-{guest}: hi\n")).collect();
+        assert_eq!(heard, right);
+    }
+}
+
+#[test]
+fn fault_a7_a_room_that_many_leave_at_once_is_told_over_several_turns() {
+    let limits = Limits {
+        deliveries_per_turn: 100,
+        ..Limits::default()
+    };
+    let mut play = Play::directed_with(limits, 64);
+    let room = play.open(Chat::new(&chat::Options::default(), 1 << 16));
+    let members: Vec<_> = (0..40).map(|_| play.dial(room)).collect();
+    play.run();
+    play.hears(members[0]);
+    for &member in &members[1..] {
+        play.reset(member);
+    }
+    play.turn();
+    let left = play.counters().connections;
+    assert!((30..40).contains(&left), "{left} are here");
+    play.run();
+    assert_eq!(play.counters().connections, 1);
+    let heard = String::from_utf8(play.hears(members[0])).unwrap();
+    assert_eq!(heard.matches(" left\n").count(), 39, "{heard}");
 }
 
 #[test]
