@@ -18,7 +18,7 @@ use super::process::Usage;
 use super::schedule::Arrivals;
 use super::source::SOURCES_MAX;
 use super::udp;
-use crate::config::{check_private_socket, command_sockets, nearest};
+use crate::config::{Transport, check_private_socket, command_sockets, nearest};
 use crate::wire::HmacKey;
 
 /// Everything a run is told.
@@ -456,10 +456,19 @@ impl Endpoint {
     }
 }
 
+/// Without any service: a transport and an address, or `http://`.
 impl FromStr for Endpoint {
     type Err = PlanError;
 
     fn from_str(text: &str) -> Result<Self, PlanError> {
+        Self::of_service(text, &[])
+    }
+}
+
+impl Endpoint {
+    /// Reads a URL, whose scheme may also be one of these services: each has a name, and a transport
+    /// that goes without saying.
+    pub fn of_service(text: &str, services: &[(&str, Transport)]) -> Result<Self, PlanError> {
         let malformed = || PlanError::Endpoint(text.to_owned());
         let (scheme, rest) = text.split_once("://").unwrap_or(("tcp", text));
         // A service or a transport, or both: only the transport matters here.
@@ -467,11 +476,12 @@ impl FromStr for Endpoint {
             Some((service, transport)) => (service, Some(transport)),
             None => (scheme, None),
         };
-        let usual = SCHEMES.iter().find(|(known, _)| *known == name);
+        let schemes: Vec<(&str, Transport)> = [&SCHEMES, services].concat();
+        let usual = schemes.iter().find(|(known, _)| *known == name);
         let Some((_, usual)) = usual else {
-            return Err(PlanError::Scheme(name.to_owned(), meant(name)));
+            return Err(PlanError::Scheme(name.to_owned(), meant(name, &schemes)));
         };
-        let transport = transport.unwrap_or(usual);
+        let transport = transport.unwrap_or(usual.name());
         // The options of a URL of `serve` have no meaning for a client.
         let address = rest.split_once('?').map_or(rest, |(address, _)| address);
         let with_port;
@@ -514,29 +524,19 @@ impl FromStr for Endpoint {
     }
 }
 
-/// What may stand before `://`, and what it is served over where that is not said.
-const SCHEMES: [(&str, &str); 16] = [
-    ("tcp", "tcp"),
-    ("udp", "udp"),
-    ("unix", "unix"),
-    ("http", "tcp"),
-    ("https", "tcp"),
-    ("echo", "tcp"),
-    ("discard", "tcp"),
-    ("upper", "tcp"),
-    ("greeting", "tcp"),
-    ("chat", "tcp"),
-    ("command", "tcp"),
-    ("file", "tcp"),
-    ("time", "udp"),
-    ("ipmsg", "udp"),
-    ("unixgram", "unixgram"),
-    ("fd", "fd"),
+/// What may stand before `://` besides services.
+const SCHEMES: [(&str, Transport); 6] = [
+    ("tcp", Transport::Tcp),
+    ("udp", Transport::Udp),
+    ("unix", Transport::Unix),
+    ("http", Transport::Tcp),
+    ("https", Transport::Tcp),
+    ("fd", Transport::Fd),
 ];
 
 /// What was probably meant by an unknown scheme.
-fn meant(name: &str) -> String {
-    let known = SCHEMES.map(|(name, _)| name);
+fn meant(name: &str, schemes: &[(&str, Transport)]) -> String {
+    let known: Vec<&str> = schemes.iter().map(|(name, _)| *name).collect();
     match nearest(name, &known) {
         Some(near) => format!(": perhaps `{near}` was meant"),
         None => format!(": write one of {}", known.join(", ")),
@@ -607,6 +607,13 @@ mod tests {
 
     #[test]
     fn endpoints_as_they_are_typed() {
+        let services = [
+            ("echo", Transport::Tcp),
+            ("upper", Transport::Tcp),
+            ("chat", Transport::Tcp),
+            ("time", Transport::Udp),
+        ];
+        let read = |text: &str| Endpoint::of_service(text, &services);
         let tcp = |address: &str| Ok(Endpoint::Tcp(address.to_owned()));
         let unix = |path: &str| Ok(Endpoint::Unix(PathBuf::from(path)));
         for (text, meant) in [
@@ -625,7 +632,7 @@ mod tests {
             ("unix:///run/echo.sock", unix("/run/echo.sock")),
             ("echo+unix:///run/echo.sock", unix("/run/echo.sock")),
         ] {
-            assert_eq!(text.parse(), meant, "{text}");
+            assert_eq!(read(text), meant, "{text}");
         }
         for text in [
             "",
@@ -642,22 +649,34 @@ mod tests {
             "/run/x:1",
         ] {
             assert_eq!(
-                text.parse::<Endpoint>(),
+                read(text),
                 Err(PlanError::Endpoint(text.to_owned())),
                 "{text}"
             );
         }
-        for text in ["echo+udp://[::1]:9000", "udp://[::1]:9000"] {
+        for text in [
+            "echo+udp://[::1]:9000",
+            "udp://[::1]:9000",
+            "time://[::1]:9000",
+        ] {
             let udp = Endpoint::Udp("[::1]:9000".to_owned());
-            assert_eq!(text.parse(), Ok(udp), "{text}");
+            assert_eq!(read(text), Ok(udp), "{text}");
         }
         for text in ["echo+unixgram:///x", "chat+fd://3"] {
             assert_eq!(
-                text.parse::<Endpoint>(),
+                read(text),
                 Err(PlanError::Transport(text.to_owned())),
                 "{text}"
             );
         }
+        for text in ["gopher://h:1", "tmie://h:1"] {
+            let Err(PlanError::Scheme(_, meant)) = read(text) else {
+                panic!("{text} was understood");
+            };
+            assert!(meant.contains("time"), "{meant}");
+        }
+        // Nobody said which services there are.
+        assert!("echo://h:1".parse::<Endpoint>().is_err());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use super::request::RequestArgs;
 use crate::config::{nearest, percent_decode};
 use crate::endpoint;
 use crate::load::Endpoint;
+use crate::service::SERVICES;
 use crate::wire::Escaped;
 
 /// A server, its name in the result, and the options for it alone.
@@ -40,9 +41,8 @@ impl FromStr for NamedTarget {
             }
             _ => (None, text),
         };
-        let endpoint: Endpoint = url
-            .parse()
-            .map_err(|wrong: crate::load::PlanError| wrong.to_string())?;
+        let services = SERVICES.map(|row| (row.name, row.usual));
+        let endpoint = Endpoint::of_service(url, &services).map_err(|wrong| wrong.to_string())?;
         let (address, query) = url.split_once('?').unwrap_or((url, ""));
         let known = RequestArgs::names();
         let (mut args, mut said, mut rest) = (Vec::new(), Vec::new(), Vec::new());
