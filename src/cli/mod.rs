@@ -8,6 +8,7 @@
 pub mod bench;
 pub mod check;
 pub mod exec;
+mod help;
 pub mod lab;
 mod logging;
 mod secret;

@@ -9,7 +9,7 @@ use rustix::process::geteuid;
 use serde_json::json;
 
 use super::verdict::Verdict;
-use super::{Failure, Outcome, Sources, complain, log_level, logging, print};
+use super::{Failure, Outcome, Sources, complain, help, log_level, logging, print};
 use crate::config::{Address, Limits, descriptor_limit, parse_duration, raise_descriptor_limit};
 use crate::endpoint::{Attempt, Bound, Intent, Opening, SocketFile};
 use crate::reactor::{
@@ -19,6 +19,7 @@ use crate::service::Setting;
 
 /// The server; without endpoints and file: the default table
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = help::of_serve())]
 pub struct Args {
     #[command(flatten)]
     sources: Sources,

@@ -8,6 +8,7 @@
 mod constant;
 mod page;
 mod run;
+mod services;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

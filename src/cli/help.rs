@@ -1,0 +1,130 @@
+//! What `serve --help` says below its own options: from the table, and from the defaults in the code.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::config::{Limits, Transport};
+use crate::service::{Row, SERVICES};
+
+/// The options that do not depend on the service, and what they do.
+const COMMON: [(&str, &str); 6] = [
+    (
+        "idle-timeout=DURATION",
+        "close what says nothing for this long (off)",
+    ),
+    (
+        "max-connections=COUNT",
+        "of this endpoint (what the total allows)",
+    ),
+    (
+        "open=true",
+        "serve off loopback without a secret; never command",
+    ),
+    (
+        "auth=none",
+        "let everybody on this machine in; command over TCP asks for it",
+    ),
+    ("mode=OCTAL", "of a Unix socket's file (0600)"),
+    ("any-user=true", "serve other users over a Unix socket"),
+];
+
+const SIGNALS: &str = "\
+Signals:
+  SIGTERM, SIGINT  stop listening, finish what is owed, end; a second one ends at once
+  SIGUSR1          print the counters to standard error";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  stopped as asked
+  1  cannot bind, resolve or adopt what was asked for; nothing was served
+  2  wrong usage or configuration; nothing was served";
+
+/// Services, common options, limits, signals and exit codes.
+pub(super) fn of_serve() -> String {
+    let mut text = String::from("Services (SERVICE://ADDRESS goes over the first transport):\n");
+    for row in SERVICES {
+        let over: Vec<&str> = row.transports().iter().map(|over| over.name()).collect();
+        line(
+            &mut text,
+            row.name,
+            10,
+            &format!("{:21}{}", over.join(" "), row.summary),
+        );
+        let keys = keys(row);
+        if !keys.is_empty() {
+            line(&mut text, "", 10, &format!("  {}", keys.join(", ")));
+        }
+    }
+    text.push_str("\nOptions of every endpoint (ADDRESS?OPTION=VALUE&OPTION=VALUE):\n");
+    for (option, what) in COMMON {
+        line(&mut text, option, 24, what);
+    }
+    text.push_str("\nLimits, and their defaults ([limits] in the file of --config):\n");
+    for (name, default) in limits() {
+        line(&mut text, &name, 24, &default);
+    }
+    format!("{text}\n{SIGNALS}\n\n{EXIT_CODES}")
+}
+
+fn line(text: &mut String, name: &str, width: usize, what: &str) {
+    let _ = writeln!(text, "  {name:width$}{what}");
+}
+
+/// The options of a service, whatever it goes over.
+fn keys(row: &Row) -> Vec<&'static str> {
+    let mut keys = Vec::new();
+    for over in Transport::ALL {
+        for key in row.keys(over) {
+            if !keys.contains(key) {
+                keys.push(*key);
+            }
+        }
+    }
+    keys
+}
+
+/// Each limit and its default, as a file has them.
+fn limits() -> Vec<(String, String)> {
+    let Ok(Value::Object(limits)) = serde_json::to_value(Limits::default()) else {
+        return Vec::new();
+    };
+    let text = |value: Value| match value {
+        Value::Null => "what the descriptor limit leaves".to_owned(),
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
+    limits
+        .into_iter()
+        .map(|(name, value)| (name, text(value)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::keys_of;
+    use crate::endpoint::Common;
+
+    #[test]
+    fn every_common_option_is_told() {
+        let told = COMMON.map(|(option, _)| option.split('=').next().unwrap_or_default());
+        assert_eq!(told, *keys_of::<Common>());
+    }
+
+    #[test]
+    fn every_service_and_every_limit_is_told_in_lines_that_fit() {
+        let text = of_serve();
+        for row in SERVICES {
+            assert!(text.contains(&format!("\n  {} ", row.name)), "{text}");
+            for key in keys(row) {
+                assert!(text.contains(key), "{key}");
+            }
+        }
+        for limit in keys_of::<Limits>() {
+            assert!(text.contains(&format!("\n  {limit} ")), "{limit}: {text}");
+        }
+        let widest = text.lines().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(100), "{widest:?}");
+    }
+}
