@@ -189,9 +189,9 @@ fn place(at: SocketAddr) -> HostPort {
 }
 
 fn find(name: &str) -> Result<&'static Row, Trouble> {
-    let row = SERVICES.into_iter().find(|row| row.name == name);
+    let row = SERVICES.iter().copied().find(|row| row.name == name);
     row.ok_or_else(|| {
-        let known = SERVICES.map(|row| row.name);
+        let known: Vec<&str> = SERVICES.iter().map(|row| row.name).collect();
         Trouble::of(
             "service",
             format!(

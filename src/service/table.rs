@@ -1,19 +1,18 @@
 use super::row::Row;
-use super::{chargen, chat, command, daytime, discard, echo, greeting, sntp, time, time868, upper};
 
 /// Every service, in the order in which messages and help list them.
-pub static SERVICES: [&Row; 11] = [
-    &echo::ROW,
-    &discard::ROW,
-    &upper::ROW,
-    &greeting::ROW,
-    &chat::ROW,
-    &command::ROW,
-    &time::ROW,
-    &daytime::ROW,
-    &time868::ROW,
-    &chargen::ROW,
-    &sntp::ROW,
+pub static SERVICES: &[&Row] = &[
+    &super::echo::ROW,
+    &super::discard::ROW,
+    &super::upper::ROW,
+    &super::greeting::ROW,
+    &super::chat::ROW,
+    &super::command::ROW,
+    &super::time::ROW,
+    &super::daytime::ROW,
+    &super::time868::ROW,
+    &super::chargen::ROW,
+    &super::sntp::ROW,
 ];
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ impl FromStr for NamedTarget {
             }
             _ => (None, text),
         };
-        let services = SERVICES.map(|row| (row.name, row.usual));
+        let services: Vec<_> = SERVICES.iter().map(|row| (row.name, row.usual)).collect();
         let endpoint = Endpoint::of_service(url, &services).map_err(|wrong| wrong.to_string())?;
         let (address, query) = url.split_once('?').unwrap_or((url, ""));
         let known = RequestArgs::names();

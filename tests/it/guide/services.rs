@@ -11,7 +11,8 @@ use super::page::{bare, read, rows};
 fn the_readme_has_every_service_with_its_transports_and_options() {
     let table = rows(&read("README.md"), "| service | over |");
     let names: Vec<String> = table.iter().map(|row| bare(&row[0])).collect();
-    assert_eq!(names, SERVICES.map(|row| row.name));
+    let declared: Vec<&str> = SERVICES.iter().map(|row| row.name).collect();
+    assert_eq!(names, declared);
     for (written, row) in table.iter().zip(SERVICES) {
         let over: Vec<&str> = row.transports().iter().map(|over| over.name()).collect();
         assert_eq!(written[1], over.join(", "), "{}", row.name);
