@@ -66,10 +66,10 @@ struct Child<O: Os> {
 enum End {
     /// It has not.
     Running,
-    /// The poll said that it has, and nobody looked yet.
+    /// The poll said that it has; how it ended was not asked yet.
     Told,
-    /// The leader of the group has exited, and whoever else was asked to end may still remove a
-    /// temporary file: until its output is at its end, or the grace that the service gives.
+    /// The leader of the group has exited, and other processes of it that were asked to end may still
+    /// remove a temporary file: until its output is at its end, or the grace that the service gives.
     Cleaning(Exit),
     /// It has exited, and its group is killed.
     Over(Exit),
@@ -86,7 +86,7 @@ impl<O: Os> Child<O> {
     }
 
     /// Kills what is left of the group. Only then is the leader reaped, or its number, and with it
-    /// the group's, could already be somebody else's.
+    /// the group's, could already be another process's.
     fn finish(&mut self, os: &mut O, exit: Exit) {
         os.kill(&self.process, Severity::Force);
         self.end = End::Over(exit);
@@ -236,7 +236,7 @@ impl<O: Os> Reactor<O> {
                     .watch_process(&process, Token::of(Source::ChildExit(id)))
             });
         if let Err(error) = watched {
-            // It runs already, and nobody would hear of it: it must not go on.
+            // It runs already, and without the poll nothing would be heard of it: it must not go on.
             self.os.kill(&process, Severity::Force);
             self.os.reap(process);
             return Err(error);
@@ -270,7 +270,7 @@ impl<O: Os> Reactor<O> {
         }
     }
 
-    /// Passes on what commands write and how they end; one helping each.
+    /// Passes on what commands write and how they end; one budget each.
     pub(super) fn serve_children(&mut self) {
         if self.children.running.is_empty() && self.children.waiting.is_empty() {
             return;
@@ -295,7 +295,7 @@ impl<O: Os> Reactor<O> {
         }
     }
 
-    /// The leader of the group has ended: so does everybody else in it.
+    /// The leader of the group has ended: so does the rest of it.
     fn note_exit(&mut self, slot: usize) {
         let child = &mut self.children.running[slot];
         if child.end != End::Told {
@@ -306,7 +306,7 @@ impl<O: Os> Reactor<O> {
             Ok(Some(exit)) => child.finish(&mut self.os, exit),
             Ok(None) => child.end = End::Running,
             Err(error) => {
-                // Nobody can say how it ended or will end, so it must not go on.
+                // There is no way to learn how it ended or will end, so it must not go on.
                 self.recorder.spawn_failed(&error);
                 child.finish(&mut self.os, Exit::Signal(0));
             }

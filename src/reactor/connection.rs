@@ -26,7 +26,7 @@ pub(super) struct Connection<S> {
     pub(super) queued: bool,
     /// What has come and is not a whole frame, while there is something.
     pub(super) carry: Option<Box<ReadBuf>>,
-    /// Whether the service has not seen all of the carry, because its share or its wish ended first.
+    /// Whether the service has not seen all of the carry: its budget was spent, or it held the input.
     pub(super) unserved: bool,
     pub(super) incoming: Incoming,
     /// Whether a write was short: the socket is full, and an edge will tell when it is not.
@@ -99,7 +99,7 @@ impl<S> Connection<S> {
             queued: false,
             carry: None,
             unserved: false,
-            // Nobody asked the poll yet: whatever came with the connection is found by reading.
+            // The poll does not watch it yet: what came with the connection is found by reading.
             incoming: Incoming::Perhaps,
             full: false,
             behind: false,

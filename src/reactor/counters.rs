@@ -24,7 +24,7 @@ pub struct Counters {
     pub bytes_out: u64,
     /// Bytes that were owed to connections when they ended.
     pub bytes_dropped: u64,
-    /// Helpings: times it was a connection's turn to be read.
+    /// Budgets given out: times it was a connection's turn to be read.
     pub budgets: u64,
     /// Turns of the loop.
     pub turns: u64,
@@ -75,7 +75,7 @@ pub struct Refused {
     pub other_user: u64,
 }
 
-/// Connections ended, by reason; see [`Closed`].
+/// Connections ended, by reason; see [`Closed`](crate::turn::Closed).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[expect(
     missing_docs,

@@ -11,9 +11,9 @@ use crate::turn::Moment;
 /// A datagram endpoint: its socket, and what answers.
 #[derive(Debug, Clone)]
 pub struct DatagramOptions {
-    /// How it is called in the log: the endpoint as the user wrote it.
+    /// Its name in the log: the endpoint as the user wrote it.
     pub name: String,
-    /// Who answers.
+    /// The service that answers.
     pub service: DatagramsId,
     /// Ports of this process's own sockets: answering one of them would be talking to oneself.
     pub own_ports: Vec<u16>,

@@ -83,7 +83,7 @@ impl<O: Os> Reactor<O> {
         };
         conn.stage = Stage::Dead { why };
         conn.carry = None;
-        // From here on letters to it go nowhere, also those that others still write in this turn.
+        // From here on what is sent to it goes nowhere, also what other connections still send in this turn.
         self.recorder.dropped(self.outbox.shut(slot));
         self.dead.push(slot);
     }

@@ -382,7 +382,7 @@ impl Os for Epoll {
                 })
             }
             Err(error) => {
-                // Nobody could wait for it, so it must not go on.
+                // There is no way to wait for it, so it must not go on.
                 let _ = kill_process_group(pid, rustix::process::Signal::KILL);
                 let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
                 Err(error.into())
@@ -437,7 +437,7 @@ impl Os for Epoll {
     }
 }
 
-/// A child: its descriptor, which is nobody else's ever, and the number of its process group.
+/// A child: its descriptor, which never becomes another process's, and the number of its group.
 #[derive(Debug)]
 pub struct Process {
     pidfd: OwnedFd,

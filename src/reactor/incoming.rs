@@ -22,11 +22,11 @@ pub(super) enum Incoming {
     /// There may be something, and a short read proves nothing: a FIN, or the mark of urgent
     /// data, may be what made it short.
     Beyond,
-    /// The peer hung up: what it said before can be read, but nobody waits for an answer.
+    /// The peer hung up: what it sent before can be read, but it will read no answer.
     Last,
     /// The end was read.
     End,
-    /// The end was read, and nobody waits for an answer.
+    /// The end was read, and the peer will read no answer.
     Gone,
 }
 
@@ -41,7 +41,7 @@ impl Incoming {
         matches!(self, Incoming::End | Incoming::Gone)
     }
 
-    /// Whether nobody waits for an answer.
+    /// Whether the peer hung up, and will read no answer.
     pub(super) fn peer_gone(self) -> bool {
         matches!(self, Incoming::Last | Incoming::Gone)
     }

@@ -10,7 +10,7 @@ use crate::service::Backlog;
 use crate::turn::{ConnId, Fate, Moment};
 
 impl<O: Os> Reactor<O> {
-    /// Says which invariant does not hold, and of whom.
+    /// Says which invariant does not hold, and of which connection.
     pub fn check(&self) -> Result<(), String> {
         let (lanes, _) = self.outbox.count();
         // I1: one lane per connection that is not closed, and back.
@@ -29,7 +29,7 @@ impl<O: Os> Reactor<O> {
             self.check_connection(slot as u32, conn)
                 .map_err(|broken| format!("connection {slot}: {broken}: {conn:?}"))?;
         }
-        // I3, I10: one place on the ready queue, so one helping a turn.
+        // I3, I10: one place on the ready queue, so one budget a turn.
         let mut queued: Vec<u64> = self
             .ready
             .iter()
@@ -44,11 +44,11 @@ impl<O: Os> Reactor<O> {
         if counters.connections_opened - counters.connections_closed != self.conns.len() as u64 {
             return Err("I7: connections opened less closed are not those that are here".into());
         }
-        let by_door: usize = self.listeners.iter().map(|l| l.connections).sum();
-        if by_door != self.conns.len() {
-            return Err(format!("I7: the doors count {by_door} connections"));
+        let by_listener: usize = self.listeners.iter().map(|l| l.connections).sum();
+        if by_listener != self.conns.len() {
+            return Err(format!("I7: the listeners count {by_listener} connections"));
         }
-        // I5: what was said was sent, is owed, or was dropped with somebody who went.
+        // I5: what was said was sent, is owed, or was dropped with its connection.
         let (said, (_, owed)) = (self.outbox.said_in_all(), self.outbox.count());
         let (sent, dropped) = (counters.bytes_out, counters.bytes_dropped);
         if said != sent + owed as u64 + dropped {
@@ -71,7 +71,7 @@ impl<O: Os> Reactor<O> {
         self.wakes.check()
     }
 
-    /// Who is here and where they stand, for tests that ask which states were visited.
+    /// The connections and the state of each, for tests that ask which states were visited.
     pub fn standings(&self) -> impl Iterator<Item = (ConnId, &'static str)> {
         self.conns.iter().map(|(slot, conn)| {
             let id = conn.id(slot as u32);
@@ -126,7 +126,9 @@ impl<O: Os> Reactor<O> {
             Input::Waiting if conn.unserved => err("I3: waits with bytes the service has not seen"),
             Input::Waiting if conn.incoming.has_ended() => err("I3: waits after the end"),
             Input::Queued if !self.is_queued(slot, conn) => err("I3: queued in no queue"),
-            Input::Paused(Pause::Held) if !self.outbox.is_held(slot) => err("I3: held by nobody"),
+            Input::Paused(Pause::Held) if !self.outbox.is_held(slot) => {
+                err("I3: paused as held, and not held")
+            }
             Input::Paused(Pause::Owed)
                 if owed <= self.limits.out_resume && owed < self.limits.out_pause && !listed =>
             {
@@ -138,7 +140,7 @@ impl<O: Os> Reactor<O> {
         }?;
         // The writing half: what is owed has an edge to wait for, or a place on the list.
         if owed > 0 && !conn.full && !listed {
-            return err("I3: owed something and nobody will send it");
+            return err("I3: owed something, and nothing will send it");
         }
         if fate == Fate::Open && self.outbox.is_unheard(slot) && !listed {
             return err("I3: its service waits to hear that nothing is owed");
@@ -149,7 +151,7 @@ impl<O: Os> Reactor<O> {
         if !matches!(conn.stage, Stage::Open { begun: 0 }) && !deadline {
             return err("I4: in the middle of a frame without a deadline");
         }
-        // I6: nobody is owed, and nobody's input kept, beyond the limits and one helping.
+        // I6: no connection is owed, and no input kept, beyond the limits and one budget.
         let backlog = listener_of(&self.listeners, conn).manner.backlog;
         let limits = &self.limits;
         match backlog {

@@ -12,26 +12,26 @@ use crate::config::limits::EMFILE_RETRY;
 use crate::service::{Manner, Peer};
 use crate::turn::{ConnId, Moment};
 
-/// What a listener serves, and to whom.
+/// What a listener serves, and to which peers.
 #[derive(Debug, Clone)]
 pub struct ListenerOptions {
-    /// How it is called in the log: the endpoint as the user wrote it.
+    /// Its name in the log: the endpoint as the user wrote it.
     pub name: String,
-    /// Who serves those who come in.
+    /// The service of its connections.
     pub service: ServiceId,
-    /// Connections at once through this options; more are refused.
+    /// Connections at once through this listener; more are refused.
     pub connections_max: usize,
     /// A connection that is silent for this long is closed.
     pub idle: Option<Duration>,
-    /// Only this user may come in (Unix sockets).
+    /// Only this user may connect (Unix sockets).
     pub only_uid: Option<u32>,
 }
 
 impl ListenerOptions {
-    /// A options to this service with nothing but the service's own limits.
+    /// Options for this service, with no limits.
     pub fn to(service: ServiceId) -> ListenerOptions {
         ListenerOptions {
-            name: "options".into(),
+            name: "listener".into(),
             service,
             connections_max: usize::MAX,
             idle: None,
@@ -39,10 +39,10 @@ impl ListenerOptions {
         }
     }
 
-    /// Whether this peer is a user who may come in.
+    /// Whether this peer is a user who may connect.
     ///
-    /// Whom the kernel does not name may not: a process outside our PID namespace, on a socket that
-    /// was mounted into a container, has credentials without a process id, and any user.
+    /// A peer that the kernel does not name may not: a process outside our PID namespace, on a socket
+    /// that was mounted into a container, has credentials without a process id, and any user.
     fn admits(&self, peer: &Peer) -> bool {
         match (self.only_uid, peer) {
             (None, _) => true,
@@ -61,7 +61,7 @@ pub(super) struct Listener<L> {
     pub(super) options: ListenerOptions,
     /// Its service's.
     pub(super) manner: Manner,
-    /// Somebody may be waiting: remembered until `accept` says otherwise.
+    /// A connection may be waiting: remembered until `accept`, or a look, says otherwise.
     pending: bool,
     /// No descriptors or no memory: rests until then, or until a connection closes.
     rests_until: Option<Moment>,
@@ -80,7 +80,7 @@ pub(super) fn listener_of<'a, L, S>(
 }
 
 impl<O: Os> Reactor<O> {
-    /// Opens a options: those who come in through `socket` are served from the next turn on.
+    /// Serves the connections that come through `socket` from the next turn on.
     pub fn listen(&mut self, socket: O::Listener, options: ListenerOptions) -> io::Result<()> {
         let n = u16::try_from(self.listeners.len()).map_err(|_| io::ErrorKind::QuotaExceeded)?;
         self.os
@@ -100,14 +100,14 @@ impl<O: Os> Reactor<O> {
     }
 
     pub(super) fn dispatch_listener(&mut self, listener: u32) {
-        // Whoever else holds the socket (who started us may) keeps it in the poll when we close it:
-        // a knock at a options that is closed would be answered by nobody, over and over.
+        // A socket that another process holds, too (the one that started us may), stays in the poll when
+        // we close it: an event of a listener that is closed must not keep the loop awake.
         if let Some(listener) = self.listeners.get_mut(listener as usize) {
             listener.pending = listener.socket.is_some();
         }
     }
 
-    /// Somebody may be waiting at a options that does not rest.
+    /// Whether a connection may be waiting at a listener that does not rest.
     pub(super) fn has_pending_accepts(&self) -> bool {
         self.listeners
             .iter()
@@ -149,7 +149,7 @@ impl<O: Os> Reactor<O> {
         self.listeners.iter_mut().for_each(|l| l.rests_until = None);
     }
 
-    /// Lets in who knocks, `accepts-per-turn` a options at most.
+    /// Accepts the connections that wait, `accepts-per-turn` a listener at most.
     pub(super) fn accept_all(&mut self) {
         for n in 0..self.listeners.len() {
             if self.listeners[n]
@@ -167,8 +167,8 @@ impl<O: Os> Reactor<O> {
                     break;
                 };
                 // Most edges tell of one connection. A failed `accept` costs 4 µs, since the kernel makes a
-                // socket before it looks who waits, and this look 0.35. Before every further one it would
-                // only cost: where two have come, there is a crowd.
+                // socket before it looks at the queue, and this look 0.35. Before every further one it would
+                // only cost: where two wait, there are often more.
                 if nth == 1 && !self.os.has_pending(socket) {
                     listener.pending = false;
                     break;
@@ -180,9 +180,9 @@ impl<O: Os> Reactor<O> {
                     }
                     Err(error) => {
                         self.recorder.accept_failed(&listener.options.name, &error);
-                        // Whoever queues already sends no second edge, so `pending` stays. An
-                        // error that concerned one connection only is over; anything else may
-                        // come again at once, and must not spin.
+                        // No second edge tells of those that wait already, so `pending` stays. An
+                        // error that concerned one connection only is over; any other may come
+                        // again at once, and must not keep the loop spinning.
                         if !concerns_one_connection(&error) {
                             listener.rests_until = Some(self.now.after(EMFILE_RETRY));
                         }
@@ -192,7 +192,7 @@ impl<O: Os> Reactor<O> {
         }
     }
 
-    /// One connection comes in, or is told why not.
+    /// One connection is accepted, or told why it is not.
     fn admit(&mut self, n: usize, stream: O::Stream, peer: Peer) {
         let Listener {
             options,
@@ -210,7 +210,7 @@ impl<O: Os> Reactor<O> {
             let mut words = Vec::new();
             self.services[options.service.0].refusal(refusal.words(), &mut words);
             if !words.is_empty() {
-                // Whoever is refused before it was heard gets one try, not a buffer.
+                // The reason gets one write, not a buffer.
                 let _ = self.os.write(&stream, &words);
             }
             self.os.close(stream);
@@ -228,8 +228,8 @@ impl<O: Os> Reactor<O> {
             slot,
             generation: self.generation,
         };
-        let door_number = u16::try_from(n).expect("`listen` counts doors in 16 bits");
-        entry.insert(Connection::new(stream, id.generation, peer, door_number));
+        let listener = u16::try_from(n).expect("`listen` counts listeners in 16 bits");
+        entry.insert(Connection::new(stream, id.generation, peer, listener));
         self.outbox.open(id);
         self.recorder
             .opened(id, &self.listeners[n].options.name, &peer);
@@ -239,7 +239,7 @@ impl<O: Os> Reactor<O> {
         self.ask_service(id, |service, turn| service.open(turn, &peer));
     }
 
-    /// Nobody comes in any more.
+    /// Accepts no more connections.
     pub(super) fn close_listeners(&mut self) {
         for listener in &mut self.listeners {
             if let Some(socket) = listener.socket.take() {
@@ -281,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_private_door_is_closed_to_whom_the_kernel_does_not_name() {
+    fn a_private_listener_refuses_a_peer_that_the_kernel_does_not_name() {
         let private = ListenerOptions {
             only_uid: Some(1000),
             ..ListenerOptions::to(ServiceId(0))

@@ -361,7 +361,7 @@ impl<O: Os> Reactor<O> {
             self.recorder.trace(|| TraceEvent::Rests(id, next));
         }
         if conn.incoming.peer_gone() && next != Input::Queued && standing.is_open() {
-            // All that it sent was read, or never will be, and nobody will read what it is owed.
+            // All that it sent was read, or never will be, and it will read nothing of what it is owed.
             return self.close_now(slot, Closed::Gone(io::ErrorKind::BrokenPipe));
         }
         self.set_deadline(slot, &standing, After::Turn);

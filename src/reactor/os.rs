@@ -41,7 +41,7 @@ pub trait Os: Debug {
     /// Watches for a child's end.
     fn watch_process(&mut self, process: &Self::Process, token: Token) -> io::Result<()>;
 
-    /// The next connection that waits, and who it is.
+    /// The next connection that waits, and its peer.
     fn accept(&mut self, listener: &Self::Listener) -> io::Result<(Self::Stream, Peer)>;
     /// Whether a connection waits to be accepted. `false` is a proof, as `WouldBlock` is: an edge will
     /// tell of the next one.
@@ -75,7 +75,7 @@ pub trait Os: Debug {
     fn read_pipe(&mut self, pipe: &Self::Pipe, into: &mut [u8]) -> io::Result<usize>;
     /// Signals a child's whole process group.
     fn kill(&mut self, process: &Self::Process, severity: Severity);
-    /// How the child ended, if it has. It stays a zombie, so that its number is nobody else's.
+    /// How the child ended, if it has. It stays a zombie, so that its number is not another process's.
     fn ended(&mut self, process: &Self::Process) -> io::Result<Option<Exit>>;
     /// Lets go of a child that has ended.
     fn reap(&mut self, process: Self::Process);
@@ -145,7 +145,7 @@ pub struct Readiness {
     pub writable: bool,
     /// The peer has ended its input: a short read does not mean that nothing follows.
     pub read_closed: bool,
-    /// The peer hung up: both halves are shut down, and nobody will read an answer.
+    /// The peer hung up: both halves are shut down, and it will read no answer.
     pub hung_up: bool,
     /// Urgent data is on its way: a short read ends at its mark, not where the data ends.
     pub urgent: bool,

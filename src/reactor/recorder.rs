@@ -12,14 +12,14 @@ use crate::turn::{Closed, ConnId, Fault, Moment};
 /// Log lines of one kind that one second may bring; the rest are counted and told as one line.
 const LINES_PER_SECOND: u32 = 20;
 
-/// What happened, for logs and for those who ask: the one place where the loop's events become
+/// What happened, for the log and for the counters: the one place where the loop's events become
 /// lines and numbers.
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
     pub(super) counters: Counters,
     throttle: Throttle,
     now: Moment,
-    /// Who tells the story of each turn, if anybody listens.
+    /// Writes what happens in each turn, if that was asked for.
     tracer: Option<Box<Tracer>>,
 }
 
@@ -42,7 +42,7 @@ impl Refusal {
 }
 
 impl Recorder {
-    /// From now on the story of each turn is told to `out`.
+    /// From now on what happens in each turn is written to `out`.
     pub(super) fn trace_to(&mut self, out: Box<dyn io::Write>) {
         self.tracer = Some(Box::new(Tracer::new(out)));
     }
@@ -99,15 +99,15 @@ impl Recorder {
         }
     }
 
-    pub(super) fn opened(&mut self, id: ConnId, door: &str, peer: &Peer) {
+    pub(super) fn opened(&mut self, id: ConnId, endpoint: &str, peer: &Peer) {
         self.counters.connections_opened += 1;
-        self.trace(|| TraceEvent::Accepted(id, door, peer.to_string()));
+        self.trace(|| TraceEvent::Accepted(id, endpoint, peer.to_string()));
         if log_enabled!(Level::Debug) {
-            debug!(slot = id.slot, generation = id.generation, door, peer:%; "connected");
+            debug!(slot = id.slot, generation = id.generation, endpoint, peer:%; "connected");
         }
     }
 
-    pub(super) fn closed(&mut self, id: ConnId, door: &str, peer: &Peer, why: Closed) {
+    pub(super) fn closed(&mut self, id: ConnId, endpoint: &str, peer: &Peer, why: Closed) {
         self.counters.connections_closed += 1;
         self.trace(|| TraceEvent::Freed(id, why));
         let by = &mut self.counters.closed;
@@ -130,19 +130,19 @@ impl Recorder {
             return;
         }
         if ordinary {
-            debug!(slot = id.slot, generation = id.generation, door, peer:%, why:%; "closed");
+            debug!(slot = id.slot, generation = id.generation, endpoint, peer:%, why:%; "closed");
         } else if self.throttle.allows(Kind::Closed) {
-            info!(door, peer:%, why:%; "closed");
+            info!(endpoint, peer:%, why:%; "closed");
         }
     }
 
-    pub(super) fn faulted(&mut self, door: &str, peer: &Peer, fault: &Fault) {
+    pub(super) fn faulted(&mut self, endpoint: &str, peer: &Peer, fault: &Fault) {
         if self.throttle.allows(Kind::Fault) {
-            info!(door, peer:%, fault:%; "refused to go on");
+            info!(endpoint, peer:%, fault:%; "refused to go on");
         }
     }
 
-    pub(super) fn refused(&mut self, refusal: Refusal, door: &str, peer: &Peer) {
+    pub(super) fn refused(&mut self, refusal: Refusal, endpoint: &str, peer: &Peer) {
         let refused = &mut self.counters.refused;
         *match refusal {
             Refusal::Full => &mut refused.full,
@@ -150,14 +150,14 @@ impl Recorder {
             Refusal::OtherUser => &mut refused.other_user,
         } += 1;
         if self.throttle.allows(Kind::Refused) {
-            warn!(door, peer:%, why = refusal.words(); "refused a connection");
+            warn!(endpoint, peer:%, why = refusal.words(); "refused a connection");
         }
     }
 
-    pub(super) fn accept_failed(&mut self, door: &str, error: &io::Error) {
+    pub(super) fn accept_failed(&mut self, endpoint: &str, error: &io::Error) {
         self.counters.accepts_failed += 1;
         if self.throttle.allows(Kind::Accept) {
-            warn!(door, error:%; "could not accept a connection");
+            warn!(endpoint, error:%; "could not accept a connection");
         }
     }
 
@@ -183,24 +183,24 @@ impl Recorder {
         self.counters.datagrams_out += 1;
     }
 
-    pub(super) fn unanswerable(&mut self, door: &str, from: SocketAddr) {
+    pub(super) fn unanswerable(&mut self, endpoint: &str, from: SocketAddr) {
         self.counters.datagrams_unanswerable += 1;
         if self.throttle.allows(Kind::Datagram) {
-            info!(door, from:%; "did not answer a datagram whose source must not be answered");
+            info!(endpoint, from:%; "did not answer a datagram whose source must not be answered");
         }
     }
 
-    pub(super) fn receive_failed(&mut self, door: &str, error: &io::Error) {
+    pub(super) fn receive_failed(&mut self, endpoint: &str, error: &io::Error) {
         self.counters.datagrams_failed += 1;
         if self.throttle.allows(Kind::Datagram) {
-            info!(door, error:%; "could not receive a datagram");
+            info!(endpoint, error:%; "could not receive a datagram");
         }
     }
 
-    pub(super) fn send_failed(&mut self, door: &str, to: SocketAddr, error: &io::Error) {
+    pub(super) fn send_failed(&mut self, endpoint: &str, to: SocketAddr, error: &io::Error) {
         self.counters.datagrams_failed += 1;
         if self.throttle.allows(Kind::Datagram) {
-            info!(door, to:%, error:%; "could not send a datagram");
+            info!(endpoint, to:%, error:%; "could not send a datagram");
         }
     }
 

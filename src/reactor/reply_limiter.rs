@@ -18,7 +18,7 @@ const CLIENT_PORTS: RangeInclusive<u16> = 32_768..=60_999;
 /// How many answers each source of datagrams got in this second, in a table of fixed size.
 ///
 /// Two servers that answer each other never stop on their own, and one datagram with a forged source is
-/// enough to set them talking (CVE-2024-2169); and whoever forges a victim's address has us send it our
+/// enough to set them talking (CVE-2024-2169); and an attacker who forges a victim's address has us send it our
 /// answers. So the answers to one network have a rate, and all answers together have one (faults E5, E8).
 ///
 /// On loopback a client, such as a load generator, has no rate: its port is one of those that the kernel
@@ -26,7 +26,7 @@ const CLIENT_PORTS: RangeInclusive<u16> = 32_768..=60_999;
 /// the rate of a network: a single answer that is not given ends the talk.
 #[derive(Debug)]
 pub(super) struct ReplyLimiter {
-    /// Seeded, so that nobody can choose whose budget to use up.
+    /// Seeded, so that an attacker cannot choose whose budget to use up.
     hasher: RandomState,
     client_ports: RangeInclusive<u16>,
     /// By place: the answers to one source.

@@ -37,7 +37,7 @@ impl Standing {
         self.is_open() && self.backlog == Backlog::Disconnect && self.owed > limits.chat_soft
     }
 
-    /// Whether it is owed more than anybody is kept for.
+    /// Whether it is owed more than any member may be.
     pub(super) fn is_too_slow(&self, limits: &Limits) -> bool {
         self.is_open() && self.backlog == Backlog::Disconnect && self.owed > limits.chat_hard
     }

@@ -8,7 +8,7 @@ use crate::turn::{Closed, ConnId, Moment};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stopping {
     No,
-    /// Nobody new is let in; whoever is here may finish until then.
+    /// No connection is accepted any more; those that are open may finish until then.
     Draining(Moment),
     /// At once.
     Now,
@@ -28,8 +28,8 @@ impl<O: Os> Reactor<O> {
         }
     }
 
-    /// Stops: lets nobody new in, and gives whoever is here `drain-timeout` to
-    /// finish. Asked again, stops at once.
+    /// Stops: accepts no more connections, and gives those that are open `drain-timeout` to finish.
+    /// Asked again, stops at once.
     pub fn stop(&mut self) {
         if self.stopping != Stopping::No {
             self.stopping = Stopping::Now;
@@ -56,7 +56,7 @@ impl<O: Os> Reactor<O> {
         }
     }
 
-    /// Lets go of whatever is left: no connection, child or socket outlives the loop.
+    /// Closes and kills what is left: no connection, child or socket outlives the loop.
     pub(super) fn abandon(&mut self) {
         self.kill_all();
         for id in self.ids() {

@@ -8,7 +8,7 @@ use crate::turn::ConnId;
 /// ```
 ///
 /// A generation comes again after half a thousand million connections; for an event to be taken
-/// for somebody else's, it would have to wait in one batch for all of that time.
+/// for another connection's, it would have to wait in one batch for all of that time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Token(u64);
 
@@ -29,7 +29,7 @@ pub enum Source {
     ChildExit(ConnId),
     /// Signals have come.
     Signals,
-    /// Somebody holds a handle and called.
+    /// A [`Handle`](super::Handle) was used.
     Caller,
 }
 

@@ -1,8 +1,8 @@
-//! The story of a turn, as text that a person can follow.
+//! What happens in a turn, as text that a person can follow.
 //!
-//! Does not know why the loop does what it does; it is told each event, once, by the recorder, and
-//! puts it into words. Off, it is not there: the recorder looks at an empty `Option` per event, and
-//! nothing is formatted.
+//! Does not know why the loop does what it does; the recorder hands it each event, once, and it puts
+//! that into words. When tracing is off, the recorder looks at an empty `Option` per event, and nothing
+//! is formatted.
 
 use std::fmt::{self, Write as _};
 use std::io;
@@ -20,7 +20,7 @@ pub(super) enum TraceEvent<'a> {
     Woke { slept: Duration, events: usize },
     /// The poll saw this.
     Saw(Source, Readiness),
-    /// Somebody was let in.
+    /// A connection was accepted.
     Accepted(ConnId, &'a str, String),
     /// A read, of what there was room for.
     Read {
@@ -29,7 +29,7 @@ pub(super) enum TraceEvent<'a> {
         room: usize,
         verdict: Verdict,
     },
-    /// A service was given its turn.
+    /// A service had its turn.
     Served {
         id: ConnId,
         frames: u32,
@@ -38,7 +38,7 @@ pub(super) enum TraceEvent<'a> {
     },
     /// A write: the bytes that the socket took, of those it was offered.
     Wrote { id: ConnId, n: usize, of: usize },
-    /// What the reading half does until its next helping.
+    /// What the reading half does until its next budget.
     Rests(ConnId, Input),
     /// The poll watches it from now on.
     Watched(ConnId),
@@ -50,7 +50,7 @@ pub(super) enum TraceEvent<'a> {
     Expired(ConnId),
     /// A connection was freed.
     Freed(ConnId, Closed),
-    /// An event or an id was about somebody who is gone.
+    /// An event or an id was about a connection that is gone.
     Stale,
 }
 
@@ -67,7 +67,7 @@ pub(super) enum Verdict {
     End,
 }
 
-/// Tells the story of each turn in which something happened.
+/// Writes a text for each turn in which something happened.
 pub(super) struct Tracer {
     out: Box<dyn io::Write>,
     turn: u64,
@@ -103,7 +103,7 @@ impl Tracer {
     /// Hands the turn's lines on, in one write.
     pub(super) fn end_turn(&mut self) {
         if self.worth_telling {
-            // The tracer's listener may be gone; the loop goes on.
+            // The reader of the text may be gone; the loop goes on.
             let _ = self.out.write_all(self.text.as_bytes());
         }
         self.worth_telling = false;
@@ -127,12 +127,12 @@ impl fmt::Display for TraceEvent<'_> {
                 write!(f, "slept {slept:.1?}, and the poll returned {events}")
             }
             TraceEvent::Saw(source, readiness) => {
-                write!(f, "  saw    {}: {}", Who(*source), Ready(*readiness))
+                write!(f, "  saw    {}: {}", Name(*source), Ready(*readiness))
             }
-            TraceEvent::Accepted(id, door, peer) => {
+            TraceEvent::Accepted(id, endpoint, peer) => {
                 write!(
                     f,
-                    "  accept {}: {peer} came in at {door}; not watched yet, so read first",
+                    "  accept {}: {peer} connected to {endpoint}; not watched yet, so read first",
                     Conn(*id)
                 )
             }
@@ -195,7 +195,7 @@ impl fmt::Display for TraceEvent<'_> {
             TraceEvent::Freed(id, why) => write!(f, "  free   {}: {why}", Conn(*id)),
             TraceEvent::Stale => write!(
                 f,
-                "  stale  an event or a letter was for somebody who is gone: ignored"
+                "  stale  an event was about a connection that is gone: ignored"
             ),
         }
     }
@@ -209,9 +209,9 @@ impl fmt::Display for Conn {
     }
 }
 
-struct Who(Source);
+struct Name(Source);
 
-impl fmt::Display for Who {
+impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Source::Connection(id) => Conn(id).fmt(f),

@@ -54,12 +54,12 @@ pub enum Fault {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// Letters are taken and delivered.
+    /// What is sent to it is delivered.
     Open,
-    /// What is owed leaves; then the connection ends for this reason. `linger`: input that
-    /// nobody read may be on its way, so the end must not become a reset.
+    /// What is owed leaves; then the connection ends for this reason. `linger`: unread
+    /// input may be on its way, so the end must not become a reset.
     Leaving { why: Closed, linger: bool },
-    /// Everything was sent and writing is shut down: letters go nowhere from here on. One that
-    /// was written would fail, and its failure would cut short the end of the connection.
+    /// Everything was sent and writing is shut down: what is sent from here on goes nowhere. A write
+    /// would fail, and its failure would cut short the end of the connection.
     Left,
 }

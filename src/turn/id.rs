@@ -1,6 +1,6 @@
 /// One connection, and never another: slots are used again, generations are not.
 ///
-/// A stale id is silence, not somebody else.
+/// A stale id is silence, not another connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnId {
     /// The key in the slab of connections.

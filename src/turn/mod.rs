@@ -29,13 +29,13 @@ pub use self::outbox::{ARENA_BYTES_MAX, REPLY_AT_ONCE_BYTES};
 
 /// One service's turn of the loop: all it may do, and all it can reach.
 ///
-/// Nothing here waits and nothing fails. Letters leave at the end of the turn; letters to
-/// somebody who is gone go nowhere.
+/// Nothing here waits and nothing fails. What is sent leaves at the end of the turn; what is sent to a
+/// connection that is gone goes nowhere.
 #[derive(Debug)]
 pub struct Turn<'a> {
     /// The loop's clock, read once a turn.
     pub now: Moment,
-    /// Whose turn it is.
+    /// The connection whose turn it is.
     pub id: ConnId,
     outbox: &'a mut Outbox,
 }
@@ -55,7 +55,7 @@ impl<'a> Turn<'a> {
     /// A large answer leaves from where it lies, without a copy.
     pub fn reply_all(&mut self, input: &mut ReadBuf) {
         let small = input.len() < REPLY_AT_ONCE_BYTES;
-        // What is already owed goes first, so only a lane without mail can lend.
+        // What is already owed goes first, so only an empty lane can lend.
         if small || self.owed() > 0 {
             self.outbox
                 .say([self.id], |out| out.extend_from_slice(input.unread()));
@@ -70,7 +70,7 @@ impl<'a> Turn<'a> {
         self.outbox.say([to], |out| frame.encode(out));
     }
 
-    /// Writes the same to many: it is in memory once, whoever many they are.
+    /// Writes the same to many: it is in memory once, however many they are.
     pub fn send_all<E: Encode + ?Sized>(
         &mut self,
         to: impl IntoIterator<Item = ConnId>,
@@ -118,7 +118,7 @@ impl<'a> Turn<'a> {
         self.leave(Closed::Done, false);
     }
 
-    /// As [`close`](Turn::close), when the peer may be sending something that nobody will read:
+    /// As [`close`](Turn::close), when the peer may be sending something that will not be read:
     /// writing is shut down first and a bounded amount of input discarded, or the kernel's reset
     /// would destroy our last words on their way.
     pub fn close_lingering(&mut self) {

@@ -14,7 +14,7 @@ pub const REPLY_AT_ONCE_BYTES: usize = 4096;
 /// What was said to one connection and has not left.
 #[derive(Debug)]
 struct Lane {
-    /// 0: nobody is here.
+    /// 0: no connection has this slot.
     generation: u32,
     flags: Flags,
     fate: Fate,
@@ -70,7 +70,7 @@ impl Stretch {
 }
 
 impl Lane {
-    const NOBODY: Lane = Lane {
+    const FREE: Lane = Lane {
         generation: 0,
         flags: Flags::NONE,
         fate: Fate::Open,
@@ -93,7 +93,7 @@ pub(crate) struct Outbox {
     /// Connections whose service will hear that all they were owed has left.
     sent: VecDeque<ConnId>,
     effects: VecDeque<(ConnId, Effect)>,
-    /// Bytes said to anybody so far, once for each.
+    /// Bytes said so far, once for each connection that they were said to.
     said_in_all: u64,
     /// What was said since this was last [taken](Outbox::take_deliveries), once for each connection.
     deliveries: u32,
@@ -127,26 +127,26 @@ impl Outbox {
         self.wall = wall;
     }
 
-    /// A connection moves in.
+    /// A connection gets a lane.
     pub(crate) fn open(&mut self, id: ConnId) {
         let slot = id.slot as usize;
         while self.lanes.len() <= slot {
-            self.lanes.push(Lane::NOBODY);
+            self.lanes.push(Lane::FREE);
         }
-        debug_assert_eq!(self.lanes[slot].generation, 0, "a lane has one owner");
+        debug_assert_eq!(self.lanes[slot].generation, 0, "a lane has one connection");
         self.lanes[slot] = Lane {
             generation: id.generation,
-            ..Lane::NOBODY
+            ..Lane::FREE
         };
     }
 
-    /// A connection moves out; what it was owed is dropped. Returns how many bytes that were.
+    /// A connection's lane is free; what it was owed is dropped. Returns how many bytes that were.
     pub(crate) fn shut(&mut self, slot: u32) -> usize {
         let lane = &mut self.lanes[slot as usize];
         let dropped = lane.owed();
-        // The slot may still be on the list; `take_dirty` drops it there, since nobody is here.
+        // The slot may still be on the list; `take_dirty` drops it there, since no connection has it.
         let was_dirty = lane.flags.has(Flags::DIRTY);
-        *lane = Lane::NOBODY;
+        *lane = Lane::FREE;
         if was_dirty {
             lane.flags.set(Flags::DIRTY);
         }
@@ -228,7 +228,7 @@ impl Outbox {
         }
     }
 
-    /// Who has mail or leaves; they are off the list then.
+    /// The lanes with something to send or a wish to leave; they are off the list then.
     pub(crate) fn take_dirty(&mut self, into: &mut Vec<u32>) {
         std::mem::swap(&mut self.dirty, into);
         into.retain(|&slot| {
@@ -238,7 +238,7 @@ impl Outbox {
         });
     }
 
-    /// Whether anybody has mail or leaves.
+    /// Whether a lane has something to send, or a wish to leave.
     pub(crate) fn has_dirty(&self) -> bool {
         !self.dirty.is_empty()
     }
@@ -315,10 +315,14 @@ impl Outbox {
         self.mark_dirty(slot);
     }
 
-    /// The connection has left, all but its farewell: letters to it go nowhere.
+    /// Writing is shut down: what is sent to this connection from here on goes nowhere.
     pub(crate) fn mark_left(&mut self, slot: u32) {
         let lane = &mut self.lanes[slot as usize];
-        debug_assert_eq!(lane.owed(), 0, "who is owed something has not left");
+        debug_assert_eq!(
+            lane.owed(),
+            0,
+            "a connection that is owed something has not left"
+        );
         lane.fate = Fate::Left;
     }
 
@@ -389,7 +393,7 @@ impl Outbox {
         self.deliveries = 0;
     }
 
-    /// For the invariants: bytes said to anybody so far, once for each.
+    /// For the invariants: bytes said so far, once for each connection that they were said to.
     pub(crate) fn said_in_all(&self) -> u64 {
         self.said_in_all
     }
@@ -410,7 +414,7 @@ impl Outbox {
     }
 
     /// Empties the arena. Every lane must have been delivered: a stretch that is still referred to
-    /// would become somebody else's words (a bug that one simulated seed in 3,500 found).
+    /// would become another connection's bytes (a bug that one simulated seed in 3,500 found).
     pub(crate) fn trim(&mut self) {
         debug_assert!(
             self.lanes.iter().all(|lane| lane.said.len == 0),
@@ -428,7 +432,7 @@ impl Outbox {
         self.effects.pop_front()
     }
 
-    /// For the invariants: lanes somebody owns, and bytes that are owed in all.
+    /// For the invariants: lanes in use, and bytes that are owed in all.
     pub(crate) fn count(&self) -> (usize, usize) {
         let open = self.lanes.iter().filter(|lane| lane.generation != 0);
         open.fold((0, 0), |(n, owed), lane| (n + 1, owed + lane.owed()))
@@ -459,14 +463,14 @@ mod tests {
     }
 
     #[test]
-    fn fault_a10_a_letter_to_somebody_gone_goes_to_nobody_else() {
+    fn fault_a10_what_is_sent_to_a_connection_that_is_gone_goes_to_no_other() {
         let mut outbox = Outbox::default();
         outbox.open(id(0, 1));
         outbox.shut(0);
         outbox.open(id(0, 2));
         outbox.say([id(0, 1)], |out| out.extend_from_slice(b"for the first"));
         assert_eq!(outbox.owed(0), 0);
-        outbox.say([id(7, 1)], |out| out.extend_from_slice(b"for nobody"));
+        outbox.say([id(7, 1)], |out| out.extend_from_slice(b"for none"));
         assert!(!outbox.has_dirty());
     }
 
@@ -520,7 +524,7 @@ mod tests {
     }
 
     #[test]
-    fn fault_b16_a_letter_to_somebody_who_has_left_goes_nowhere() {
+    fn fault_b16_what_is_sent_to_a_connection_that_has_left_goes_nowhere() {
         let mut outbox = Outbox::default();
         outbox.open(id(0, 1));
         outbox.leave(0, Closed::Done, true);
@@ -532,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asked_is_told_once_and_nobody_else() {
+    fn a_connection_that_asked_is_told_once_and_no_other() {
         let mut outbox = Outbox::default();
         (0..2).for_each(|slot| outbox.open(id(slot, slot + 1)));
         let (asks, silent) = (id(0, 1), id(1, 2));
