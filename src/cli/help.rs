@@ -8,7 +8,7 @@ use crate::config::{Limits, Transport};
 use crate::service::{Row, SERVICES};
 
 /// The options that do not depend on the service, and what they do.
-const COMMON: [(&str, &str); 6] = [
+const COMMON: [(&str, &str); 8] = [
     (
         "idle-timeout=DURATION",
         "close what says nothing for this long (off)",
@@ -16,6 +16,14 @@ const COMMON: [(&str, &str); 6] = [
     (
         "max-connections=COUNT",
         "of this endpoint (what the total allows)",
+    ),
+    (
+        "keepalive=DURATION",
+        "ask a silent TCP peer whether it is still there (2m), or off",
+    ),
+    (
+        "user-timeout=DURATION",
+        "end TCP whose peer acknowledges nothing for this long (off)",
     ),
     (
         "open=true",

@@ -17,7 +17,7 @@ use super::socket_file::{Intent, SocketFile, identity};
 use super::unserved::Unserved;
 use super::{Endpoint, place};
 use crate::config::{Address, Host, HostPort, Transport, UnixAddress, command_socket};
-use crate::reactor::{begin_to_listen, bind_abstract, bind_tcp, open_udp};
+use crate::reactor::{Keepalive, begin_to_listen, bind_abstract, bind_tcp, open_udp};
 
 /// A socket that was bound, and the endpoint as it came to be: with the port that the system chose.
 #[derive(Debug)]
@@ -36,10 +36,19 @@ impl Bound {
     /// From here on it is served: connections may wait to be accepted, and no call on it waits.
     pub fn begin(&self) -> io::Result<()> {
         fcntl_setfl(&self.socket, fcntl_getfl(&self.socket)? | OFlags::NONBLOCK)?;
-        match self.endpoint.address.transport() {
-            Transport::Udp => Ok(()),
-            _ => begin_to_listen(&self.socket),
+        if self.endpoint.address.transport() == Transport::Udp {
+            return Ok(());
         }
+        // Of the stream sockets only TCP's have an address with a port.
+        if self.at.is_some() {
+            let common = self.endpoint.common();
+            Keepalive {
+                idle: common.keepalive,
+                user_timeout: common.user_timeout,
+            }
+            .set(&self.socket)?;
+        }
+        begin_to_listen(&self.socket)
     }
 
     /// The port of a datagram socket.

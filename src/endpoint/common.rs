@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Transport, Trouble, with};
+use crate::config::limits::{KEEPALIVE, KEEPALIVE_MAX, USER_TIMEOUT_MAX};
+use crate::config::{Transport, Trouble, format_duration, with};
 use crate::service::Row;
 
 /// Options that do not depend on the service.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Common {
     /// A connection that says nothing for this long is closed; absent (`off`): never.
@@ -16,6 +17,13 @@ pub struct Common {
     pub idle_timeout: Option<Duration>,
     /// Connections this endpoint takes at once; absent: what the total allows.
     pub max_connections: Option<u32>,
+    /// Silence after which a TCP peer is asked whether it is still there; absent (`off`): never.
+    #[serde(with = "with::some_time_or_off")]
+    pub keepalive: Option<Duration>,
+    /// How long what was sent to a TCP peer may stay without an acknowledgement; absent (`off`):
+    /// as long as the kernel has it.
+    #[serde(with = "with::some_time_or_off")]
+    pub user_timeout: Option<Duration>,
     /// Serve off loopback without a secret.
     pub open: bool,
     /// How a connection proves who it is; absent: not said, which `command` over TCP refuses.
@@ -25,6 +33,21 @@ pub struct Common {
     pub mode: Option<u32>,
     /// Whether a Unix socket serves other users of this machine too.
     pub any_user: bool,
+}
+
+impl Default for Common {
+    fn default() -> Common {
+        Common {
+            idle_timeout: None,
+            max_connections: None,
+            keepalive: Some(KEEPALIVE),
+            user_timeout: None,
+            open: false,
+            auth: None,
+            mode: None,
+            any_user: false,
+        }
+    }
 }
 
 impl Common {
@@ -37,8 +60,13 @@ impl Common {
             Transport::Fd => row.stream.is_some(),
         };
         match option {
-            "idle-timeout" | "max-connections" | "auth" if !has_connections => {
+            "idle-timeout" | "max-connections" | "auth" | "keepalive" | "user-timeout"
+                if !has_connections =>
+            {
                 Err("datagrams have no connection that it could concern".into())
+            }
+            "keepalive" | "user-timeout" if over == Transport::Unix => {
+                Err("the kernel tells at once when the peer of a Unix socket is gone".into())
             }
             "open" if over == Transport::Unix => Err(
                 "it is about addresses off loopback; a Unix socket has `mode` and `any-user`"
@@ -61,6 +89,21 @@ impl Common {
                 "max-connections",
                 "an endpoint that takes 0 connections serves nobody",
             ));
+        }
+        for (option, time, most) in [
+            ("keepalive", self.keepalive, KEEPALIVE_MAX),
+            ("user-timeout", self.user_timeout, USER_TIMEOUT_MAX),
+        ] {
+            if let Some(time) = time.filter(|time| *time > most) {
+                return Err(Trouble::with(
+                    option,
+                    format!(
+                        "{} is more than the kernel takes, {}; `off` for never",
+                        format_duration(time),
+                        format_duration(most)
+                    ),
+                ));
+            }
         }
         Ok(())
     }

@@ -432,7 +432,7 @@ mod tests {
     fn every_option_is_read() {
         let url = "command://localhost:0?framing=decimal&ack=recv_ready&output=stderr-or-stdout\
              &encoding=gbk&settle=never&timeout=1m30s&max-output=64K&idle-timeout=5s\
-             &max-connections=7&open=on&auth=none";
+             &max-connections=7&open=on&auth=none&keepalive=1m&user-timeout=90s";
         assert_eq!(
             options::<command::Options>(url),
             (command::Options {
@@ -450,6 +450,8 @@ mod tests {
             Common {
                 idle_timeout: Some(Duration::from_secs(5)),
                 max_connections: Some(7),
+                keepalive: Some(Duration::from_secs(60)),
+                user_timeout: Some(Duration::from_secs(90)),
                 open: true,
                 auth: Some(Auth::None),
                 mode: None,
@@ -476,7 +478,7 @@ mod tests {
     }
 
     /// What is wrong, and a piece of the sentence that must say so.
-    const REFUSALS: [(&str, &str); 68] = [
+    const REFUSALS: [(&str, &str); 73] = [
         ("", "SERVICE://ADDRESS"),
         ("127.0.0.1:9000", "SERVICE://ADDRESS"),
         ("echo:127.0.0.1:9000", "SERVICE://ADDRESS"),
@@ -596,6 +598,17 @@ mod tests {
             "is not a whole number up to 4294967295",
         ),
         ("echo://127.0.0.1:1?max-connections=0", "serves nobody"),
+        ("echo+unix:///a?keepalive=5s", "the peer of a Unix socket"),
+        ("time://127.0.0.1:1?keepalive=off", "have no connection"),
+        ("echo://127.0.0.1:1?keepalive=0", "`off` for none"),
+        (
+            "echo://127.0.0.1:1?keepalive=10h",
+            "10h is more than the kernel takes, 32767s; `off` for never",
+        ),
+        (
+            "echo://127.0.0.1:1?user-timeout=1000h",
+            "more than the kernel takes",
+        ),
         ("echo://127.0.0.1:1?mode=0600", "only a Unix socket"),
         ("echo://127.0.0.1:1?any-user=true", "only a Unix socket"),
         ("echo+unix:///a?open=true", "has `mode` and `any-user`"),
@@ -787,7 +800,15 @@ mod tests {
                     }
                     let stream = over != Transport::Udp && row.stream.is_some();
                     let is_unix = over == Transport::Unix;
+                    let tcp = stream && !is_unix;
+                    let some_time = Duration::from_millis(u64::from(number / 200) + 1);
                     let common = Common {
+                        keepalive: if tcp {
+                            other.then_some(some_time)
+                        } else {
+                            Common::default().keepalive
+                        },
+                        user_timeout: (tcp && flag).then_some(some_time),
                         idle_timeout: (stream && flag).then(|| Duration::from_nanos(number.into())),
                         max_connections: (stream && other).then_some(number),
                         open: !is_unix && flag,

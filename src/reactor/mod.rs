@@ -15,6 +15,7 @@ mod ending;
 mod epoll;
 mod incoming;
 mod invariants;
+mod keepalive;
 mod listener;
 mod os;
 mod patience;
@@ -56,6 +57,7 @@ pub use self::counters::{ClosedBy, Counters, Refused};
 pub use self::datagram::DatagramOptions;
 pub use self::datagram_socket::DatagramSocket;
 pub use self::epoll::{Epoll, Handle};
+pub use self::keepalive::Keepalive;
 pub use self::listener::ListenerOptions;
 pub use self::os::{Os, Readiness, Received, Seen, Signal, Spawned, Woke};
 pub use self::socket::{

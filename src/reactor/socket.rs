@@ -15,6 +15,8 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
 };
 
+use super::keepalive::Keepalive;
+
 /// How many connections may wait to be accepted. The kernel takes `net.core.somaxconn` (4096) at
 /// most; with the 128 that are usual, bursts of connects were seen to stall for a second.
 pub const LISTEN_BACKLOG: i32 = 4096;
@@ -25,9 +27,11 @@ const DATAGRAM_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 
-/// A listening TCP socket. `[::]` is dual-stack: it hears IPv4 too.
+/// A listening TCP socket. `[::]` is dual-stack: it hears IPv4 too. What is accepted there has the
+/// [`Keepalive`] that is ours by default.
 pub fn listen_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
     let fd = bind_tcp(address)?;
+    Keepalive::default().set(&fd)?;
     begin_to_listen(&fd)?;
     Ok(fd)
 }

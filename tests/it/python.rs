@@ -11,11 +11,12 @@ use std::process::Command;
 use crate::support::program::{run, skipped};
 
 /// The files, one test each.
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "test_chat.py",
     "test_command.py",
     "test_datagrams.py",
     "test_faults.py",
+    "test_keepalive.py",
     "test_life.py",
     "test_process.py",
     "test_streams.py",
@@ -49,6 +50,11 @@ fn fault_h_start_and_stop() {
 #[test]
 fn fault_f15_to_f17_what_a_command_inherits() {
     passes("test_process.py");
+}
+
+#[test]
+fn fault_b18_a_peer_that_is_gone() {
+    passes("test_keepalive.py");
 }
 
 #[test]
