@@ -1,32 +1,48 @@
 //! `onepoll exec`: runs commands on a server.
 
-use std::io::{self, BufRead, IsTerminal};
+use std::io::{self, BufRead, ErrorKind, IsTerminal, Read};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, SeekFrom, fstat, seek};
+use rustix::stdio::stdin;
 
 use super::streams::{input, is_reader_gone, say};
 use super::terminal::safe_to_show;
-use super::{Failure, Outcome, complain, print_bytes};
+use super::{Failure, Outcome, complain, is_quiet, print_bytes};
 use crate::client::{ClientError, Exec, ExecOutput, Framing, ServerAddress};
-use crate::config::parse_duration;
+use crate::config::{command_socket, command_sockets, parse_duration};
 
-/// The client gave up waiting, as `timeout` says it.
+/// Time ran out, ours or the server's, as `timeout` says it.
 const EXIT_TIMEOUT: u8 = 124;
-/// There was no connection, or no longer, as `ssh` says it.
+/// There was no connection, or no longer, or no whole answer on it, as `ssh` says it.
 const EXIT_CONNECTION: u8 = 255;
+/// The longest line of standard input that is asked: what a server takes as a request.
+const LINE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Runs a command on a server; its output and its exit code come back
 ///
-/// Exits with the command's own code, with 124 when no whole answer came in time, with 255 when the
-/// connection failed. Without a command it reads command lines from standard input.
+/// Prints what the command wrote to its standard output, then what it wrote to its standard error (the
+/// server may be told otherwise: `output=stderr-or-stdout`), both to standard output and when it has
+/// ended; what the server or exec itself has to say goes to standard error.
+///
+/// Exits with the command's own code (128 + N for signal N); with 124 when its time ran out, exec's or
+/// the server's, and the message says whose; with 255 when it was not run to its end for another reason:
+/// no connection or a broken one, a busy server, a command that cannot be started, an output that was cut.
+///
+/// Without a command it reads command lines from standard input, and runs them one after another; the
+/// exit code is the last one's. With a command, standard input is not read: commands have none.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// HOST:PORT, [::1]:PORT, unix:///PATH or a path; without one, your private socket of `onepoll serve`
+    #[arg(value_parser = parse_address)]
     address: Option<ServerAddress>,
-    /// How the server marks the end of an output; only json brings the exit code
+    /// How the server marks the end of an output; only json brings the exit code, and tells a refusal from
+    /// an output
     #[arg(long, value_enum, default_value_t = FramingArg::Json)]
     framing: FramingArg,
     /// How long one command may take in all: `500ms`, `5s`, `1m`
@@ -46,23 +62,111 @@ enum FramingArg {
     Json,
 }
 
+/// Where no address is, a command was meant.
+fn parse_address(text: &str) -> Result<ServerAddress, String> {
+    text.parse().map_err(|wrong| {
+        let quoted = text.replace('\'', r"'\''");
+        format!("{wrong}; a command stands behind `--`: onepoll exec -- '{quoted}'")
+    })
+}
+
 /// Runs one command, or those that standard input holds.
 pub fn run(args: Args) -> Outcome {
     let command = args.command.join(" ");
     if !args.command.is_empty() && command.trim().is_empty() {
         return Err(Failure::Usage("the command is empty".to_owned()));
     }
-    match converse(&args, &command) {
+    let address = args.address.clone().unwrap_or_else(ServerAddress::private);
+    let outcome = converse(&args, &address, &command);
+    if !args.command.is_empty() && !is_quiet() && may_have_input() {
+        complain("standard input was not read: a command was given, and commands have no input");
+    }
+    match outcome {
         Ok(code) => Ok(ExitCode::from(code)),
         Err(ExecError::Client(ClientError::Request(why))) => Err(Failure::Usage(why.to_owned())),
         Err(ExecError::Client(error)) => {
-            complain(&error);
+            complain(format_args!("{error}{}", way_out(&error, &address)));
             Ok(ExitCode::from(match error {
                 ClientError::Timeout { .. } => EXIT_TIMEOUT,
                 _ => EXIT_CONNECTION,
             }))
         }
         Err(ExecError::Local(failure)) => Err(failure),
+    }
+}
+
+/// What to do about it, to be said behind it.
+fn way_out(error: &ClientError, address: &ServerAddress) -> String {
+    match (error, address) {
+        (ClientError::Timeout { .. }, _) => {
+            "; this is the limit of exec itself, --timeout raises it".to_owned()
+        }
+        (ClientError::Connect { cause, .. }, ServerAddress::Unix(path))
+            if matches!(
+                cause.kind(),
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused
+            ) =>
+        {
+            no_server_at(path)
+        }
+        (ClientError::Connect { cause, .. }, ServerAddress::Host(_))
+            if cause.kind() == ErrorKind::ConnectionRefused =>
+        {
+            "; no server listens on that port".to_owned()
+        }
+        (ClientError::Untrusted { .. }, _) => {
+            "; find out whose it is, or name the address of a server that you trust".to_owned()
+        }
+        (ClientError::NotCommands { .. }, _) => format!(
+            "; name a `command` endpoint, such as the one of `onepoll serve`, unix://{}",
+            command_socket().display()
+        ),
+        (ClientError::Unasked { .. }, _) => {
+            "; it may be another service, or want a secret, and exec has none to give".to_owned()
+        }
+        (ClientError::Wire { .. }, _) => {
+            "; is it a `command` endpoint, and is --framing the one that it was given?".to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
+/// How to have a server there, and where one could be instead.
+fn no_server_at(path: &Path) -> String {
+    let places = command_sockets();
+    if !places.iter().any(|place| place == path) {
+        return format!(
+            "; `onepoll serve command+unix://{}` starts a server there",
+            path.display()
+        );
+    }
+    let mut text = "; `onepoll serve` starts a server there".to_owned();
+    for other in places.iter().filter(|place| *place != path) {
+        let there = match other.symlink_metadata() {
+            Ok(_) => "there is one at",
+            Err(_) => "the other place, where none is, is",
+        };
+        text.push_str(&format!("; {there} unix://{}", other.display()));
+    }
+    text
+}
+
+/// Whether somebody may expect that standard input is read: a file or a pipe that is not at its end.
+fn may_have_input() -> bool {
+    let Ok(found) = fstat(stdin()) else {
+        return false;
+    };
+    match FileType::from_raw_mode(found.st_mode) {
+        FileType::RegularFile => seek(stdin(), SeekFrom::Current(0))
+            .is_ok_and(|at| u64::try_from(found.st_size).is_ok_and(|size| at < size)),
+        FileType::Fifo => {
+            let input = stdin();
+            let mut there = [PollFd::new(&input, PollFlags::IN)];
+            let asked = poll(&mut there, Some(&Timespec::default()));
+            let seen = there[0].revents();
+            asked.is_ok() && (seen.contains(PollFlags::IN) || !seen.contains(PollFlags::HUP))
+        }
+        _ => false,
     }
 }
 
@@ -84,15 +188,15 @@ impl From<Failure> for ExecError {
     }
 }
 
-fn converse(args: &Args, command: &str) -> Result<u8, ExecError> {
-    let address = args.address.clone().unwrap_or_else(ServerAddress::private);
+fn converse(args: &Args, address: &ServerAddress, command: &str) -> Result<u8, ExecError> {
     let framing = match args.framing {
         FramingArg::I32 => Framing::I32,
         FramingArg::Json => Framing::Json,
     };
-    let mut exec = Exec::connect(&address, framing, args.timeout)?;
+    let mut exec = Exec::connect(address, framing, args.timeout)?;
     if !args.command.is_empty() {
-        return show(&exec.run(command, args.timeout)?, args.raw).map_err(ExecError::from);
+        let output = exec.run(command, args.timeout)?;
+        return show(&output, address, args.raw).map_err(ExecError::from);
     }
     let prompt = io::stdin().is_terminal();
     let mut last = 0;
@@ -103,7 +207,10 @@ fn converse(args: &Args, command: &str) -> Result<u8, ExecError> {
             say(&format!("{address}> "));
         }
         line.clear();
-        let read = lines.read_until(b'\n', &mut line);
+        let read = lines
+            .by_ref()
+            .take(LINE_BYTES_MAX + 1)
+            .read_until(b'\n', &mut line);
         let read = read.context("standard input cannot be read");
         if read.map_err(Failure::from)? == 0 {
             if prompt {
@@ -111,13 +218,16 @@ fn converse(args: &Args, command: &str) -> Result<u8, ExecError> {
             }
             return Ok(last);
         }
+        if line.len() as u64 > LINE_BYTES_MAX {
+            return Err(ClientError::Request("a command line has at most 65536 bytes").into());
+        }
         let Ok(command) = std::str::from_utf8(&line) else {
             return Err(ClientError::Request("a command must be UTF-8").into());
         };
         let command = command.trim_end_matches(['\n', '\r']);
         // The server ignores an empty request, so no answer would come.
         if !command.trim().is_empty() {
-            last = show(&exec.run(command, args.timeout)?, args.raw)?;
+            last = show(&exec.run(command, args.timeout)?, address, args.raw)?;
             if is_reader_gone() {
                 return Ok(last);
             }
@@ -125,17 +235,28 @@ fn converse(args: &Args, command: &str) -> Result<u8, ExecError> {
     }
 }
 
-/// Prints an output as it is, disarmed on a terminal; returns the exit code to pass on.
-fn show(output: &ExecOutput, raw: bool) -> Result<u8, Failure> {
+/// Prints an output as it is, disarmed on a terminal, and says why it is not a whole one; returns the
+/// exit code to pass on.
+fn show(output: &ExecOutput, address: &ServerAddress, raw: bool) -> Result<u8, Failure> {
     if io::stdout().is_terminal() && !raw {
         print_bytes(&safe_to_show(&output.bytes))?;
     } else {
         print_bytes(&output.bytes)?;
     }
-    Ok(match output.exit {
-        // A shell shows the low eight bits of larger codes; none of them may become a success.
-        Some(code) => u8::try_from(code).unwrap_or(1),
-        None if output.refusal.is_some() => 1,
-        None => 0,
-    })
+    if let Some(reason) = &output.refusal {
+        let (whose, code) = if output.timed_out() {
+            (
+                "; this is the limit of the server, its option `timeout`",
+                EXIT_TIMEOUT,
+            )
+        } else {
+            ("", EXIT_CONNECTION)
+        };
+        complain(format_args!("{address}: {reason}{whose}"));
+        return Ok(code);
+    }
+    // A shell shows the low eight bits of larger codes; none of them may become a success.
+    Ok(output
+        .exit
+        .map_or(0, |code| u8::try_from(code).unwrap_or(1)))
 }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use crate::config::{UNIX_PATH_BYTES_MAX, command_socket};
+
 /// A host and port, or the path of a Unix socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerAddress {
@@ -15,15 +17,13 @@ pub enum ServerAddress {
 
 /// Not an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0:?} is no address: write HOST:PORT, [::1]:PORT, unix:///PATH, or a path with a slash in it"
-)]
+#[error("{0}")]
 pub struct AddressError(String);
 
 impl ServerAddress {
     /// The private Unix socket where `onepoll serve` runs commands for its own user.
     pub fn private() -> Self {
-        Self::Unix(crate::config::command_socket())
+        Self::Unix(command_socket())
     }
 }
 
@@ -31,7 +31,11 @@ impl FromStr for ServerAddress {
     type Err = AddressError;
 
     fn from_str(text: &str) -> Result<Self, AddressError> {
-        let malformed = || AddressError(text.to_owned());
+        let malformed = || {
+            AddressError(format!(
+                "{text:?} is no address: write HOST:PORT, [::1]:PORT, unix:///PATH, or a path with a slash in it"
+            ))
+        };
         // An endpoint of `serve` is an address too: its service and options mean nothing to a client.
         let (scheme, rest) = text.split_once("://").unwrap_or(("", text));
         let rest = match scheme {
@@ -40,10 +44,12 @@ impl FromStr for ServerAddress {
         };
         let is_unix = scheme == "unix" || scheme.ends_with("+unix");
         if is_unix || scheme.is_empty() && rest.contains('/') {
-            return if rest.is_empty() {
-                Err(malformed())
-            } else {
-                Ok(Self::Unix(PathBuf::from(rest)))
+            return match rest.len() {
+                0 => Err(malformed()),
+                1..=UNIX_PATH_BYTES_MAX => Ok(Self::Unix(PathBuf::from(rest))),
+                bytes => Err(AddressError(format!(
+                    "the path of {bytes} bytes is longer than the {UNIX_PATH_BYTES_MAX} that a Unix socket's address holds; a relative path may be shorter"
+                ))),
             };
         }
         let (host, port) = rest.rsplit_once(':').ok_or_else(malformed)?;

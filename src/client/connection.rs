@@ -14,9 +14,13 @@ use super::deadline::{RequestDeadline, is_patience};
 use super::{ClientError, ServerAddress};
 use crate::config::{check_private_socket, command_sockets};
 use crate::socket::{AF_INET, AF_INET6, Exception, IPPROTO_TCP, SOCK_STREAM, Socket, TCP_NODELAY};
+use crate::wire::Escaped;
 
 /// How much is read at once.
 const READ_BYTES: usize = 64 * 1024;
+
+/// How much is shown of what came unasked.
+const SHOWN_BYTES: usize = 40;
 
 /// A connected socket, and the bytes received on it that were not taken yet.
 #[derive(Debug)]
@@ -36,13 +40,13 @@ impl ClientConnection {
         let named = address.to_string();
         let socket = match address {
             ServerAddress::Host(host) => connect_tcp(host, deadline)?,
-            ServerAddress::Unix(path) => connect_checked(path, deadline).map_err(|source| {
+            ServerAddress::Unix(path) => connect_checked(path, deadline).map_err(|cause| {
                 let address = named.clone();
-                match source.kind() {
-                    io::ErrorKind::PermissionDenied if source.raw_os_error().is_none() => {
-                        ClientError::Untrusted { address, source }
+                match cause.kind() {
+                    io::ErrorKind::PermissionDenied if cause.raw_os_error().is_none() => {
+                        ClientError::Untrusted { address, cause }
                     }
-                    _ => ClientError::Connect { address, source },
+                    _ => ClientError::Connect { address, cause },
                 }
             })?,
         };
@@ -90,10 +94,23 @@ impl ClientConnection {
                 Err(error) => return Err(self.broken(error.into())),
             }
         }
+        let shown = &self.unread[..self.unread.len().min(SHOWN_BYTES)];
         Err(ClientError::Unasked {
             address: self.address.clone(),
             bytes: self.unread.len(),
+            shown: Escaped(shown).to_string(),
         })
+    }
+
+    /// Reads what has come, without waiting; the end and errors are for others to find.
+    pub(super) fn gather(&mut self) {
+        while self.unread.len() < READ_BYTES {
+            let ready = self.socket.setblocking(false);
+            match ready.and_then(|()| self.socket.recv_into(&mut self.incoming)) {
+                Ok(0) | Err(_) => break,
+                Ok(n) => self.unread.extend_from_slice(&self.incoming[..n]),
+            }
+        }
     }
 
     /// Sends all of `bytes`.
@@ -145,18 +162,18 @@ impl ClientConnection {
         }
     }
 
-    fn broken(&self, source: io::Error) -> ClientError {
+    fn broken(&self, cause: io::Error) -> ClientError {
         ClientError::Broken {
             address: self.address.clone(),
-            source,
+            cause,
         }
     }
 }
 
 fn connect_tcp(host: &str, deadline: &RequestDeadline) -> Result<Socket, ClientError> {
-    let resolve = |source| ClientError::Resolve {
+    let resolve = |cause| ClientError::Resolve {
         address: host.to_owned(),
-        source,
+        cause,
     };
     let late = || ClientError::Timeout {
         address: host.to_owned(),
@@ -187,7 +204,7 @@ fn connect_tcp(host: &str, deadline: &RequestDeadline) -> Result<Socket, ClientE
     match failure {
         Some(error) if error.exception() != Exception::TimeoutError => Err(ClientError::Connect {
             address: host.to_owned(),
-            source: error.into(),
+            cause: error.into(),
         }),
         _ => Err(late()),
     }

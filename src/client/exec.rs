@@ -5,7 +5,9 @@ use std::time::Duration;
 use super::connection::ClientConnection;
 use super::deadline::RequestDeadline;
 use super::{ClientError, ServerAddress};
-use crate::wire::{CommandHeader, Decode, JsonHeader, Length, WireError, md5_hex};
+use crate::wire::{
+    CommandHeader, Decode, Escaped, JsonHeader, Length, TIMEOUT_REASON, WireError, md5_hex,
+};
 
 /// The most that is collected of one output: 64 times what a server sends unless told otherwise.
 pub const OUTPUT_BYTES_MAX: usize = 64 << 20;
@@ -22,12 +24,20 @@ pub enum Framing {
 /// What a command wrote, whole and verified as far as the framing allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecOutput {
-    /// What it wrote.
+    /// What it wrote. With [`Framing::I32`] a refusal is here, as a line `onepoll: reason`.
     pub bytes: Vec<u8>,
     /// Its exit code, where the framing tells and the command had one.
     pub exit: Option<i32>,
-    /// Why it was not run, or not to its end.
+    /// Why it was not run, or not to its end, where the framing tells.
     pub refusal: Option<String>,
+}
+
+impl ExecOutput {
+    /// Whether the server ended it because its time had run out.
+    pub fn timed_out(&self) -> bool {
+        let reason = self.refusal.as_deref();
+        reason.is_some_and(|reason| reason.starts_with(TIMEOUT_REASON))
+    }
 }
 
 /// A connection to a command server. After an error it must not be used again, and refuses to be.
@@ -68,16 +78,75 @@ impl Exec {
                 "the connection was given up in the middle of an answer",
             ));
         };
-        line.check_silent()?;
         let deadline = RequestDeadline::after(timeout);
-        line.send(format!("{command}\n").as_bytes(), &deadline)?;
+        let request = format!("{command}\n");
+        let asked = line.check_silent();
+        let asked = asked.and_then(|()| line.send(request.as_bytes(), &deadline));
+        asked.map_err(|error| said_why(&mut line, self.framing, error))?;
         let output = match self.framing {
-            Framing::I32 => receive_sized(&mut line, &deadline)?,
-            Framing::Json => receive_described(&mut line, &deadline)?,
+            Framing::I32 => receive_sized(&mut line, &deadline),
+            Framing::Json => receive_described(&mut line, &deadline),
         };
+        let output = output.map_err(|error| no_command_server(&line, &request, error))?;
         // Only a whole answer gives the connection back.
         self.line = Some(line);
         Ok(output)
+    }
+}
+
+/// Why the server turned the connection down, if it said so before it was asked: it is full, it is
+/// stopping, the client was silent for too long.
+fn said_why(line: &mut ClientConnection, framing: Framing, error: ClientError) -> ClientError {
+    line.gather();
+    let unread = line.unread();
+    let reason = match framing {
+        Framing::Json => match JsonHeader::<CommandHeader>::new().decode(unread) {
+            Ok(Some((header, _))) => header.error,
+            _ => None,
+        },
+        Framing::I32 => match Length::new("output", OUTPUT_BYTES_MAX).decode(unread) {
+            Ok(Some((len, taken))) => unread[taken..].get(..len).and_then(notice),
+            _ => None,
+        },
+    };
+    match reason {
+        Some(reason) => ClientError::Refused {
+            address: line.address().to_owned(),
+            reason,
+        },
+        None => error,
+    }
+}
+
+/// The reason in the one line that a server of ours has to say: `onepoll: reason`.
+fn notice(output: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(output).ok()?;
+    let reason = text.strip_prefix("onepoll: ")?.strip_suffix('\n')?;
+    (!reason.contains('\n')).then(|| reason.to_owned())
+}
+
+/// What was asked instead of a command server, where what it said in answer tells.
+fn no_command_server(line: &ClientConnection, request: &str, error: ClientError) -> ClientError {
+    /// How much of it is shown.
+    const SHOWN_BYTES: usize = 40;
+    let unread = line.unread();
+    let begins_as = |other: &[u8]| {
+        !unread.is_empty() && (unread.starts_with(other) || other.starts_with(unread))
+    };
+    let is_garbled = matches!(error, ClientError::Wire { .. });
+    let what = if begins_as(request.as_bytes()) {
+        "it sends back what it is sent, as an echo server does".to_owned()
+    } else if begins_as(request.to_ascii_uppercase().as_bytes()) {
+        "it sends back what it is sent in capitals, as `upper` does".to_owned()
+    } else if is_garbled && unread.len() > 4 && unread[..4].iter().all(u8::is_ascii_graphic) {
+        let shown = &unread[..unread.len().min(SHOWN_BYTES)];
+        format!("it sends text, {:?}", Escaped(shown))
+    } else {
+        return error;
+    };
+    ClientError::NotCommands {
+        address: line.address().to_owned(),
+        what,
     }
 }
 
@@ -105,18 +174,18 @@ fn receive_described(
         Ok(len) if len <= OUTPUT_BYTES_MAX => len,
         _ => {
             let max = u64::try_from(OUTPUT_BYTES_MAX).unwrap_or(u64::MAX);
-            let source = WireError::TooLong {
+            let cause = WireError::TooLong {
                 what: "output",
                 len: header.data_size,
                 max,
             };
             return Err(ClientError::Wire {
                 address: line.address().to_owned(),
-                source,
+                cause,
             });
         }
     };
-    let bytes = body(line, len, deadline)?;
+    let mut bytes = body(line, len, deadline)?;
     let damaged = |detail| ClientError::Damaged {
         address: line.address().to_owned(),
         detail,
@@ -133,10 +202,18 @@ fn receive_described(
             "the MD5 of its {len} bytes is {md5}, not the one announced"
         )));
     }
+    let cut = header.cut.map(|max| format!("output cut at {max} bytes"));
+    let refusal = header.error.or(cut);
+    if let Some(reason) = &refusal {
+        // What the server has to say is told apart from what the command said.
+        let last = format!("onepoll: {reason}\n");
+        let len = bytes.strip_suffix(last.as_bytes()).map_or(len, <[u8]>::len);
+        bytes.truncate(len);
+    }
     Ok(ExecOutput {
         bytes,
         exit: header.exit,
-        refusal: header.error,
+        refusal,
     })
 }
 
@@ -151,9 +228,9 @@ where
 {
     loop {
         let step = decoder.decode(line.unread());
-        let invalid = |source| ClientError::Wire {
+        let invalid = |cause| ClientError::Wire {
             address: line.address().to_owned(),
-            source,
+            cause,
         };
         if let Some((frame, taken)) = step.map_err(invalid)? {
             line.take(taken);

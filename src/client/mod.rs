@@ -20,31 +20,34 @@ pub use time::{TimeAnswer, ask_time};
 use crate::wire::WireError;
 
 /// Why there is no answer.
+///
+/// Its text is the whole sentence, the cause at its end: so no cause is a [`source`](std::error::Error::source)
+/// besides, and whoever prints the chain does not print it twice.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The host has no address.
-    #[error("cannot resolve {address}: {source}")]
+    #[error("cannot resolve {address}: {cause}")]
     Resolve {
         /// As it was given.
         address: String,
         /// What the resolver said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// Nothing listens there, or the listener does not take the connection.
-    #[error("cannot connect to {address}: {source}")]
+    #[error("cannot connect to {address}: {cause}")]
     Connect {
         /// The address that was dialled.
         address: String,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// Where a server of this user's own should be, something is that another user may have made.
-    #[error("{address} is not trusted, and nothing was sent: {source}")]
+    #[error("{address} is not trusted, and nothing was sent: {cause}")]
     Untrusted {
         /// Where it is.
         address: String,
         /// What is wrong with it.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The deadline passed.
     #[error("{address}: no whole answer within {}: {progress}", Millis(*.after))]
@@ -65,30 +68,48 @@ pub enum ClientError {
         progress: String,
     },
     /// The connection failed under the request or the answer.
-    #[error("{address}: {source}")]
+    #[error("{address}: {cause}")]
     Broken {
         /// The server at the other end.
         address: String,
         /// What the system said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// Something came before anything was asked; the next answer could not be told from it.
     #[error(
-        "{address} sent {bytes} bytes that nobody asked for, so its next answer could not be told from them"
+        "{address} sent {bytes} bytes that nobody asked for (\"{shown}\"), so its next answer could not be told from them"
     )]
     Unasked {
-        /// Who.
+        /// The server that sent them.
         address: String,
         /// How many, at the least.
         bytes: usize,
+        /// How they begin, escaped.
+        shown: String,
+    },
+    /// The server turned the connection down.
+    #[error("{address}: {reason}")]
+    Refused {
+        /// The server.
+        address: String,
+        /// In its own words.
+        reason: String,
+    },
+    /// Another service listens there.
+    #[error("{address} is no command server: {what}")]
+    NotCommands {
+        /// The server that was asked.
+        address: String,
+        /// How that shows.
+        what: String,
     },
     /// What came is no answer.
-    #[error("{address} sent no valid answer: {source}")]
+    #[error("{address} sent no valid answer: {cause}")]
     Wire {
         /// The server that sent it.
         address: String,
         /// What was wrong with it.
-        source: WireError,
+        cause: WireError,
     },
     /// The bytes of an answer are not those that its header describes.
     #[error("{address}: the answer is damaged: {detail}")]

@@ -41,9 +41,9 @@ pub fn ask_time(
             "a time server is asked over UDP: write HOST:PORT",
         ));
     };
-    let resolve = |source| ClientError::Resolve {
+    let resolve = |cause| ClientError::Resolve {
         address: host.clone(),
-        source,
+        cause,
     };
     let deadline = RequestDeadline::after(timeout);
     let mut peers: Vec<SocketAddr> = host.to_socket_addrs().map_err(resolve)?.collect();
@@ -78,18 +78,18 @@ pub fn ask_time(
             Err(_) if peers.len() > 1 => {
                 peers.remove(next % peers.len());
             }
-            Err(source) if source.kind() == ErrorKind::ConnectionRefused => {
-                let source =
-                    io::Error::new(source.kind(), "refused: nothing listens on that UDP port");
+            Err(cause) if cause.kind() == ErrorKind::ConnectionRefused => {
+                let cause =
+                    io::Error::new(cause.kind(), "refused: nothing listens on that UDP port");
                 return Err(ClientError::Connect {
                     address: format!("udp {peer}"),
-                    source,
+                    cause,
                 });
             }
-            Err(source) => {
+            Err(cause) => {
                 return Err(ClientError::Broken {
                     address: format!("udp {peer}"),
-                    source,
+                    cause,
                 });
             }
         }

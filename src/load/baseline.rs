@@ -20,7 +20,7 @@ pub struct Baseline {
 pub enum BaselineError {
     /// Not what `--json` prints.
     #[error("it is no result of `onepoll bench … --json`: {0}")]
-    Format(#[from] serde_json::Error),
+    Format(serde_json::Error),
     /// Another version of the format, whose fields may mean something else.
     #[error("it has schema {0}, and this is schema {SCHEMA}: measure the baseline again")]
     Schema(u32),
@@ -61,6 +61,12 @@ pub enum BaselineError {
         /// As it is.
         now: String,
     },
+}
+
+impl From<serde_json::Error> for BaselineError {
+    fn from(cause: serde_json::Error) -> Self {
+        Self::Format(cause)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]

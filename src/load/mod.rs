@@ -76,18 +76,29 @@ pub use source::SourceRange;
 pub use udp::DatagramCounts;
 
 /// Why a run could not be made at all; what goes wrong during one is counted in its [`Report`].
+///
+/// Its text is the whole sentence, the cause at its end, and no cause is a
+/// [`source`](std::error::Error::source) besides: printed with its chain, it says nothing twice.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The plan contradicts itself or exceeds a limit.
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// The endpoint's host has no address.
-    #[error("cannot resolve {endpoint}: {source}")]
+    #[error("cannot resolve {endpoint}: {cause}")]
     Resolve {
         /// The endpoint as it was given.
         endpoint: String,
         /// What the resolver said.
-        source: io::Error,
+        cause: io::Error,
+    },
+    /// No socket can be made that asks the endpoint.
+    #[error("cannot ask {endpoint}: {cause}")]
+    Socket {
+        /// The endpoint as it was given.
+        endpoint: String,
+        /// What the system said.
+        cause: io::Error,
     },
     /// Where a server of this user's own should be, something is that another user may have made.
     #[error("{0}, so it is not asked")]
@@ -97,7 +108,13 @@ pub enum LoadError {
     Interrupted,
     /// The poll itself failed; nothing can go on.
     #[error("the poll failed: {0}")]
-    Poll(#[from] io::Error),
+    Poll(io::Error),
+}
+
+impl From<io::Error> for LoadError {
+    fn from(cause: io::Error) -> Self {
+        Self::Poll(cause)
+    }
 }
 
 /// Carries out `plan` on this thread; comes back when it is done, at the latest one timeout after

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -18,7 +18,9 @@ use super::process::Usage;
 use super::schedule::Arrivals;
 use super::source::SOURCES_MAX;
 use super::udp;
-use crate::config::{Transport, check_private_socket, command_sockets, nearest};
+use crate::config::{
+    Transport, UNIX_PATH_BYTES_MAX, check_private_socket, command_sockets, nearest,
+};
 use crate::wire::HmacKey;
 
 /// Everything a run is told.
@@ -201,6 +203,11 @@ pub enum PlanError {
         "{0:?} is no endpoint: write tcp://HOST:PORT, HOST:PORT, echo://HOST:PORT, http://HOST/PATH, unix:///PATH or echo+unix:///PATH"
     )]
     Endpoint(String),
+    /// A path that no Unix socket can have.
+    #[error(
+        "the path of {0} bytes is longer than the {UNIX_PATH_BYTES_MAX} that a Unix socket's address holds; a relative path may be shorter"
+    )]
+    Path(usize),
     /// Nothing that is known.
     #[error("there is no {0}://{1}")]
     Scheme(String, String),
@@ -518,6 +525,7 @@ impl Endpoint {
                 }
             }
             "unix" if address.is_empty() => Err(malformed()),
+            "unix" if address.len() > UNIX_PATH_BYTES_MAX => Err(PlanError::Path(address.len())),
             "unix" => Ok(Self::Unix(PathBuf::from(address))),
             _ => Err(PlanError::Transport(text.to_owned())),
         }
@@ -534,12 +542,19 @@ const SCHEMES: [(&str, Transport); 6] = [
     ("fd", Transport::Fd),
 ];
 
+/// Of these, what is known and cannot be asked: a list of schemes leaves them out.
+const UNSPOKEN: [&str; 2] = ["https", "fd"];
+
 /// What was probably meant by an unknown scheme.
 fn meant(name: &str, schemes: &[(&str, Transport)]) -> String {
     let known: Vec<&str> = schemes.iter().map(|(name, _)| *name).collect();
     match nearest(name, &known) {
         Some(near) => format!(": perhaps `{near}` was meant"),
-        None => format!(": write one of {}", known.join(", ")),
+        None => {
+            let spoken = known.into_iter().filter(|name| !UNSPOKEN.contains(name));
+            let spoken: Vec<_> = spoken.collect();
+            format!(": write one of {}", spoken.join(", "))
+        }
     }
 }
 
@@ -565,8 +580,9 @@ pub enum TargetAddress {
 }
 
 impl Endpoint {
-    /// Looks the host up. Of several addresses the first that takes a connection is meant, which costs
-    /// the server one connection that says nothing; a single address is not tried.
+    /// Looks the host up. Of several addresses the first is meant at which somebody listens, as with every
+    /// client of ours: that costs the server one connection that says nothing, or one empty datagram. A
+    /// single address is not tried.
     fn resolve(&self, timeout: Duration) -> Result<TargetAddress, LoadError> {
         let host = match self {
             Endpoint::Unix(path) => {
@@ -581,23 +597,51 @@ impl Endpoint {
             }
             Endpoint::Tcp(host) | Endpoint::Udp(host) => host,
         };
-        let failed = |source| LoadError::Resolve {
+        let failed = |cause| LoadError::Resolve {
             endpoint: self.to_string(),
-            source,
+            cause,
         };
         let addresses: Vec<_> = host.to_socket_addrs().map_err(failed)?.collect();
         let none = || failed(io::Error::new(ErrorKind::NotFound, "no address"));
         let first = *addresses.first().ok_or_else(none)?;
-        if matches!(self, Endpoint::Udp(_)) {
-            return Ok(TargetAddress::Udp(first));
-        }
-        if addresses.len() == 1 {
-            return Ok(TargetAddress::Tcp(first));
-        }
-        let answers = |address: &SocketAddr| TcpStream::connect_timeout(address, timeout).is_ok();
-        Ok(TargetAddress::Tcp(
-            addresses.into_iter().find(answers).unwrap_or(first),
-        ))
+        let is_udp = matches!(self, Endpoint::Udp(_));
+        let answers = |address: &SocketAddr| {
+            if is_udp {
+                takes_datagrams(*address, timeout)
+            } else {
+                TcpStream::connect_timeout(address, timeout).is_ok()
+            }
+        };
+        let chosen = match addresses.len() {
+            1 => first,
+            _ => addresses.into_iter().find(answers).unwrap_or(first),
+        };
+        Ok(if is_udp {
+            TargetAddress::Udp(chosen)
+        } else {
+            TargetAddress::Tcp(chosen)
+        })
+    }
+}
+
+/// Whether nothing says that nobody listens there. Silence is no such thing: a datagram may be lost, and
+/// some services never answer.
+fn takes_datagrams(address: SocketAddr, timeout: Duration) -> bool {
+    /// As long as a client waits for its first answer.
+    const SILENCE: Duration = Duration::from_millis(250);
+    let any: IpAddr = match address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let asked = UdpSocket::bind((any, 0)).and_then(|socket| {
+        socket.set_read_timeout(Some(timeout.clamp(Duration::from_millis(1), SILENCE)))?;
+        socket.connect(address)?;
+        socket.send(&[])?;
+        socket.recv(&mut [0])
+    });
+    match asked {
+        Ok(_) => true,
+        Err(error) => matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
     }
 }
 

@@ -111,7 +111,10 @@ impl<'p> Udp<'p> {
             SocketAddr::V6(_) => (AddressFamily::INET6, Ipv6Addr::UNSPECIFIED.into()),
         };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let io = |errno: Errno| LoadError::Poll(errno.into());
+        let io = |errno: Errno| LoadError::Socket {
+            endpoint: plan.endpoint.to_string(),
+            cause: errno.into(),
+        };
         let socket = socket_with(family, SocketType::DGRAM, flags, None).map_err(io)?;
         let source = plan.sources.first().copied();
         bind(&socket, &source.unwrap_or(SocketAddr::new(any, 0))).map_err(io)?;

@@ -5,7 +5,7 @@
 //!
 //! | what | of a command |
 //! | --- | --- |
-//! | program, arguments | `/bin/sh -c LINE` |
+//! | program, arguments | `/bin/sh -c -- LINE` |
 //! | environment | `PATH` of our choice and the names of [`ENVIRONMENT`] (fault F15) |
 //! | descriptors | 0 is `/dev/null`, 1 and 2 are pipes; every other one is close-on-exec (fault F16) |
 //! | soft limit on descriptors | as the server's was when it was started: programs that use select(2) break above 1024 |
@@ -104,7 +104,8 @@ impl Spawner {
             actions.add_dup2(ours.as_raw_fd(), its)?;
         }
         let lowered = self.soft_descriptors.map(Lowered::to).transpose()?;
-        let arguments = [SHELL, c"-c", &line];
+        // Without `--` a line that begins with `-` would be an option of the shell's.
+        let arguments = [SHELL, c"-c", c"--", &line];
         let pid = spawn_by_path(
             SHELL,
             &actions,

@@ -16,7 +16,7 @@ pub(crate) enum Effect {
 /// A command to run: a line for the shell, with pipes for its output and nothing for its input.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Job {
-    /// What `/bin/sh -c` is given.
+    /// What `/bin/sh -c --` is given.
     pub line: Vec<u8>,
 }
 

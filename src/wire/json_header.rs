@@ -22,6 +22,9 @@ pub const HEADER_BYTES_MAX: usize = 4 * 1024;
 /// [`HEADER_BYTES_MAX`] for the other fields.
 pub const ERROR_BYTES_MAX: usize = HEADER_BYTES_MAX / 8;
 
+/// How the reason begins when the time of a command was over; how much it had follows.
+pub const TIMEOUT_REASON: &str = "timeout after ";
+
 /// Takes a JSON header off the front as a `T`.
 ///
 /// # Errors
@@ -111,9 +114,14 @@ pub struct CommandHeader {
     /// out of time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<i32>,
-    /// Why the command was refused, when it was. The output then is the one line that says so.
+    /// Why the command was refused, when it was. The output then is the one line that says so. The
+    /// reason of a command whose time was over begins with [`TIMEOUT_REASON`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// After how many bytes the output was cut and the command killed, if it was. The last line of the
+    /// output then says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<u64>,
 }
 
 impl CommandHeader {
@@ -130,6 +138,7 @@ impl CommandHeader {
             md5: md5_hex(output),
             exit,
             error: error.map(|text| text[..text.floor_char_boundary(ERROR_BYTES_MAX)].to_owned()),
+            cut: None,
         }
     }
 }

@@ -31,7 +31,9 @@ pub use challenge::{
 pub use decimal::{Decimal, DecimalLength};
 pub use digest::{Md5, md5_hex};
 pub use http_request::is_http_request;
-pub use json_header::{CommandHeader, ERROR_BYTES_MAX, HEADER_BYTES_MAX, JsonHeader};
+pub use json_header::{
+    CommandHeader, ERROR_BYTES_MAX, HEADER_BYTES_MAX, JsonHeader, TIMEOUT_REASON,
+};
 pub use line::{LINE_BYTES_MAX, Line};
 pub use ntp::{NTP_BYTES, Ntp, NtpPacket, NtpTime};
 pub use prefixed::{FRAME_BYTES_MAX, Framed, LENGTH_BYTES, Length, Prefix, Prefixed};

@@ -126,7 +126,7 @@ fn exec_passes_output_and_exit_code_on() {
     let exec = |words: &[&str]| onepoll(&[&["exec", &address, "--"], words].concat());
     exec(&["say", "hello", "egg"]).is(0, "hello egg\n", "");
     exec(&["fail with this"]).is(7, "with this\n", "");
-    exec(&["refuse"]).is(1, "onepoll: busy\n", "");
+    exec(&["refuse"]).is(255, "", &format!("onepoll: {address}: busy\n"));
     exec(&["big"]).is(0, &"x".repeat(300_000), "");
 }
 

@@ -12,6 +12,8 @@ pub(super) struct Answer {
     pub(super) exit: Option<i32>,
     /// Why it was refused, if it was. Only C4 carries it.
     pub(super) error: Option<String>,
+    /// After how many bytes it was cut, if it was. Only C4 carries it.
+    pub(super) cut: Option<usize>,
 }
 
 impl Answer {
@@ -21,6 +23,7 @@ impl Answer {
             output: notice(reason),
             exit: None,
             error: Some(reason.to_owned()),
+            cut: None,
         }
     }
 
@@ -63,6 +66,7 @@ impl Encode for InFrame<'_> {
                 output,
                 exit,
                 error,
+                cut,
             },
         ) = self;
         match framing {
@@ -71,7 +75,9 @@ impl Encode for InFrame<'_> {
                 .expect("what is collected stays below the largest i32")
                 .encode(out),
             CommandFraming::Json => {
-                CommandHeader::new(output, *exit, error.as_deref()).encode(out);
+                let mut header = CommandHeader::new(output, *exit, error.as_deref());
+                header.cut = cut.and_then(|bytes| u64::try_from(bytes).ok());
+                header.encode(out);
                 out.extend_from_slice(output);
             }
         }

@@ -7,6 +7,7 @@ use super::terms::Terms;
 use crate::config::format_duration;
 use crate::config::limits::COMMAND_KILL_GRACE;
 use crate::turn::{Exit, Moment, Output, Severity, Turn};
+use crate::wire::TIMEOUT_REASON;
 
 /// One command, from its request to its end.
 #[derive(Debug)]
@@ -133,7 +134,10 @@ impl Execution {
         let reason = match self.verdict {
             Verdict::Fine => None,
             Verdict::Cut => Some(format!("output cut at {} bytes", terms.max_output)),
-            Verdict::Timeout => Some(format!("timeout after {}", format_duration(terms.timeout))),
+            Verdict::Timeout => Some(format!(
+                "{TIMEOUT_REASON}{}",
+                format_duration(terms.timeout)
+            )),
         };
         // A timeout is a refusal: an output of one line. Only C1 has told some of it already.
         if self.verdict != Verdict::Timeout || terms.streams() {
@@ -151,6 +155,7 @@ impl Execution {
             output,
             exit: Some(exit).filter(|_| !refused),
             error: reason.filter(|_| refused),
+            cut: (self.verdict == Verdict::Cut).then_some(terms.max_output),
         }
     }
 

@@ -527,6 +527,7 @@ fn fault_f1_c4_says_how_a_cut_command_ended() {
     shell.says(b"yes\n").runs("yes").out(b"y\ny\n").dies(9);
     let (header, output) = shell.hears_json();
     assert_eq!((header.exit, header.error), (Some(137), None));
+    assert_eq!(header.cut, Some(2));
     assert_eq!(output, b"y\nonepoll: output cut at 2 bytes\n");
 }
 

@@ -1,6 +1,8 @@
 //! Reports from the field: what failed in use, each mended with its class; the tests bear the promise.
 
 mod answers;
+mod exec;
+mod messages;
 mod streams;
 mod trust;
 
