@@ -6,6 +6,7 @@ use rustix::io::Errno;
 use super::connection::Connection;
 use super::os::Os;
 use super::recorder::Refusal;
+use super::socket::LISTEN_BACKLOG;
 use super::token::{GENERATION_MAX, Source, Token};
 use super::{Reactor, ServiceId};
 use crate::config::limits::EMFILE_RETRY;
@@ -66,6 +67,8 @@ pub(super) struct Listener<L> {
     /// No descriptors or no memory: rests until then, or until a connection closes.
     rests_until: Option<Moment>,
     pub(super) connections: usize,
+    /// The server is stopping: closed when its queue is empty, or after so many more connections.
+    closes_after: Option<u32>,
     /// Its connections have said as much in this turn as they may: the others wait for the next.
     spent: bool,
 }
@@ -94,6 +97,7 @@ impl<O: Os> Reactor<O> {
             pending: true,
             rests_until: None,
             connections: 0,
+            closes_after: None,
             spent: false,
         });
         Ok(())
@@ -174,7 +178,13 @@ impl<O: Os> Reactor<O> {
                     break;
                 }
                 match self.os.accept(socket) {
-                    Ok((stream, peer)) => self.admit(n, stream, peer),
+                    Ok((stream, peer)) => {
+                        if let Some(left) = &mut listener.closes_after {
+                            *left -= 1;
+                            listener.pending = *left > 0;
+                        }
+                        self.admit(n, stream, peer);
+                    }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         listener.pending = false;
                     }
@@ -189,6 +199,7 @@ impl<O: Os> Reactor<O> {
                     }
                 }
             }
+            self.close_if_drained(n);
         }
     }
 
@@ -239,15 +250,30 @@ impl<O: Os> Reactor<O> {
         self.ask_service(id, |service, turn| service.open(turn, &peer));
     }
 
-    /// Accepts no more connections.
-    pub(super) fn close_listeners(&mut self) {
+    /// From here on only what is in the accept queues comes in, and no more than a queue can hold:
+    /// connections that go on coming do not keep a listener open.
+    pub(super) fn drain_listeners(&mut self) {
         for listener in &mut self.listeners {
-            if let Some(socket) = listener.socket.take() {
-                self.os.close_listener(socket);
-            }
-            listener.pending = false;
+            listener.closes_after = Some(LISTEN_BACKLOG.unsigned_abs());
+            listener.pending = listener.socket.is_some();
+        }
+    }
+
+    /// Closes a listener that drains when nothing is left in its queue.
+    fn close_if_drained(&mut self, n: usize) {
+        let listener = &mut self.listeners[n];
+        if listener.closes_after.is_some()
+            && !listener.pending
+            && let Some(socket) = listener.socket.take()
+        {
+            self.os.close_listener(socket);
             listener.rests_until = None;
         }
+    }
+
+    /// Whether some listener is not closed yet.
+    pub(super) fn has_listeners(&self) -> bool {
+        self.listeners.iter().any(|l| l.socket.is_some())
     }
 }
 

@@ -422,6 +422,7 @@ impl<O: Os> Reactor<O> {
 
     fn wake(&mut self) {
         // After the input that came before them.
+        self.stop_fresh();
         if std::mem::take(&mut self.called) {
             self.handle_signals();
         }

@@ -8,7 +8,7 @@ use crate::turn::{Closed, ConnId, Moment};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stopping {
     No,
-    /// No connection is accepted any more; those that are open may finish until then.
+    /// Listeners close when they have accepted what is in their queues; connections may finish until then.
     Draining(Moment),
     /// At once.
     Now,
@@ -28,15 +28,19 @@ impl<O: Os> Reactor<O> {
         }
     }
 
-    /// Stops: accepts no more connections, and gives those that are open `drain-timeout` to finish.
-    /// Asked again, stops at once.
+    /// Stops: closes the listeners, and gives connections `drain-timeout` to finish. Asked again, stops
+    /// at once.
+    ///
+    /// A connection that is in an accept queue was made in time, and its client may have sent a request:
+    /// it is accepted and served, then asked to finish as the others are. Closing the listener would reset
+    /// it.
     pub fn stop(&mut self) {
         if self.stopping != Stopping::No {
             self.stopping = Stopping::Now;
             return;
         }
         self.stopping = Stopping::Draining(self.now.after(self.limits.drain_timeout));
-        self.close_listeners();
+        self.drain_listeners();
         let ids = self.ids();
         log::info!(connections = ids.len(); "stopping");
         for id in ids {
@@ -47,12 +51,26 @@ impl<O: Os> Reactor<O> {
         }
     }
 
+    /// Asks connections that came in while the server drains to finish, now that they were read once.
+    pub(super) fn stop_fresh(&mut self) {
+        if self.stopping == Stopping::No {
+            return;
+        }
+        let fresh = std::mem::take(&mut self.fresh);
+        for &id in &fresh {
+            self.ask_service(id, |service, turn| service.stopping(turn));
+        }
+        self.fresh = fresh;
+    }
+
     /// Whether there is nothing left to do.
     pub fn is_stopped(&self) -> bool {
         match self.stopping {
             Stopping::No => false,
             Stopping::Now => true,
-            Stopping::Draining(until) => self.conns.is_empty() || self.now >= until,
+            Stopping::Draining(until) => {
+                self.conns.is_empty() && !self.has_listeners() || self.now >= until
+            }
         }
     }
 

@@ -552,6 +552,24 @@ class Stop(Case):
         self.assertTrue(data.startswith(heard), "what came back is not what was sent")
         server.ends(0)
 
+    def test_fault_h1_what_waits_to_be_accepted_is_served(self):
+        urls = ["upper://127.0.0.1:0", "command://127.0.0.1:0?framing=i32&auth=none"]
+        path = os.path.join(self.directory(), "echo.sock")
+        server = self.serve(*urls, "echo+unix://" + path)
+        asked = {"upper": b"ONE\n", "command": b"\x04\0\0\0one\n"}
+        with server.suspended():
+            peers = []
+            for _ in range(100):
+                peers += [(dial(server.at("upper")).say(b"one\n"), asked["upper"])]
+                peers += [(dial(path).say(b"one\n"), b"one\n")]
+            for _ in range(8):
+                peers += [(dial(server.at("command")).say(b"echo one\n"), asked["command"])]
+            server.terminate()
+        for peer, answer in peers:
+            peer.hears(answer).ended()
+            peer.close()
+        server.ends(0)
+
     def test_fault_h1_the_drain_has_an_end(self):
         server = self.serve(
             "command://127.0.0.1:0?framing=raw&auth=none",

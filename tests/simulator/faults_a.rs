@@ -640,6 +640,53 @@ fn a_connection_paused_while_it_is_queued_has_one_helping_a_turn() {
 }
 
 #[test]
+fn fault_h1_a_drain_serves_what_is_in_the_accept_queue() {
+    let limits = Limits {
+        accepts_per_turn: 8,
+        ..Limits::default()
+    };
+    let mut play = Play::directed_with(limits, 1000);
+    let (echo, lines) = (play.open(Echo), play.open(Lines));
+    play.run();
+    let links: Vec<usize> = (0..300)
+        .map(|n| play.dial(if n % 2 == 0 { echo } else { lines }))
+        .collect();
+    links.iter().for_each(|&link| play.say(link, b"asked\n"));
+    play.os.net(|net| net.signal(Signal::Stop));
+    play.run();
+    for &link in &links {
+        assert!(!play.hears(link).is_empty());
+        assert_eq!(
+            play.finds(link),
+            Found::End,
+            "and then the end, not a reset"
+        );
+    }
+    // The listeners are closed.
+    play.dial(echo);
+    play.run();
+    assert_eq!(play.counters().connections_opened, 300);
+    links.iter().for_each(|&link| play.shut(link));
+    play.run();
+    assert!(play.reactor.is_stopped());
+}
+
+#[test]
+fn fault_h1_connections_that_go_on_coming_do_not_keep_a_listener_open() {
+    let mut play = Play::directed_with(Limits::default(), 10_000);
+    let echo = play.open(Echo);
+    play.run();
+    play.os.net(|net| net.signal(Signal::Stop));
+    for _ in 0..200 {
+        for _ in 0..64 {
+            play.dial(echo);
+        }
+        play.turn();
+    }
+    assert!(play.counters().connections_opened <= 4096 + 64);
+}
+
+#[test]
 fn nobody_knocks_at_a_closed_door() {
     let mut play = Play::directed();
     let lines = play.open(Lines);
