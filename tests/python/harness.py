@@ -707,5 +707,5 @@ def read_to_the_end(link, deadline=DEADLINE):
 def main():
     done = unittest.main(verbosity=2 if "-v" in sys.argv else 1, warnings="error", exit=False)
     for test, why in done.result.skipped:
-        print("%s skipped: %s" % (test.id(), why), file=sys.stderr)
+        print("skipped: %s: %s" % (test.id(), why), file=sys.stderr)
     sys.exit(not done.result.wasSuccessful())
