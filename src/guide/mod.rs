@@ -7,7 +7,7 @@
 //! | page | for |
 //! | --- | --- |
 //! | [`serve`] | the server: endpoints, the TOML file, signals, exit codes, every limit |
-//! | [`bench`] | the instrument: modes, flags, closed and open, comparing servers |
+//! | [`bench`](mod@bench) | the instrument: modes, flags, closed and open, comparing servers |
 //! | [`window`] | the experiments in an order, pictures, exercises, each mode in Python, a glossary |
 //! | [`reading`] | one byte through the loop, and six questions |
 //! | [`performance`] | figures, each with its command |
