@@ -1,87 +1,48 @@
 //! Several servers in one call, an earlier result as a baseline, thresholds, and the highest rate that
-//! holds: against servers that take as long as their script says.
+//! holds: against servers that keep to a script.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
-use std::process::{Command, Output};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::thread;
+use std::fmt;
+use std::ops::ControlFlow;
+use std::process::Command;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
-use serde_json::Value;
+use onepoll::load::search::find_rate;
+use onepoll::load::{Arrivals, Mode};
+use serde_json::{Value, json};
 
-/// An echo of 64 bytes that takes `time` for each answer, and one connection at a time when it `is_single`.
-/// Each first request of a connection is told with the server's letter.
-fn server(time: Duration, is_single: bool, letter: char, told: &Sender<char>) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let told = told.clone();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            let told = told.clone();
-            let mut serve = move || {
-                let (_keep, never) = mpsc::channel::<()>();
-                let mut message = [0; 64];
-                let mut is_first = true;
-                while stream.read_exact(&mut message).is_ok() {
-                    if std::mem::take(&mut is_first) {
-                        let _ = told.send(letter);
-                    }
-                    let waited = never.recv_timeout(time);
-                    assert_eq!(waited, Err(RecvTimeoutError::Timeout));
-                    if stream.write_all(&message).is_err() {
-                        return;
-                    }
-                }
-            };
-            if is_single {
-                serve()
-            } else {
-                drop(thread::spawn(serve))
-            }
+use super::plan;
+use crate::support::peer::Nobody;
+use crate::support::program::{bench, command, run};
+use crate::support::script::{Reply, Request, Scripted, echo, replies};
+
+/// An echo of 64 bytes that takes `time` for each answer. The first request of each connection is told
+/// with the server's letter.
+fn server_of(time: Duration, letter: char, tell: &Sender<char>) -> Scripted {
+    let tell = tell.clone();
+    replies(Request::Bytes(64), move |_, number, message| {
+        if number == 0 {
+            let _ = tell.send(letter);
         }
-    });
-    address
+        Reply::After(time, message.to_vec())
+    })
 }
 
-fn quick_and_slow() -> (String, String, mpsc::Receiver<char>) {
+fn quick_and_slow() -> (Scripted, Scripted, Receiver<char>) {
     let (tell, told) = mpsc::channel();
-    let quick = server(Duration::from_millis(2), false, 'q', &tell);
-    let slow = server(Duration::from_millis(40), false, 's', &tell);
-    (quick.to_string(), slow.to_string(), told)
-}
-
-fn bench(args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_onepoll"));
-    command.arg("bench").args(args).output().unwrap()
-}
-
-#[track_caller]
-fn json(output: &Output) -> Value {
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    serde_json::from_slice(&output.stdout).unwrap_or_else(|wrong| panic!("{wrong}: {complaint}"))
-}
-
-#[track_caller]
-fn exits(args: &[&str], code: i32, why: &str) {
-    let output = bench(args);
-    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(code), "{args:?}: {complaint}");
-    assert!(complaint.contains(why), "{args:?}: {complaint}");
+    let quick = server_of(Duration::from_millis(2), 'q', &tell);
+    let slow = server_of(Duration::from_millis(40), 's', &tell);
+    (quick, slow, told)
 }
 
 #[test]
 fn servers_are_asked_in_turn_and_compared_round_by_round() {
     let (quick, slow, told) = quick_and_slow();
-    let (quick, slow) = (format!("quick={quick}"), format!("slow={slow}"));
-    let output = bench(&[
-        "echo", &quick, &slow, "--rounds", "6", "-n", "10", "-c", "1", "--json",
-    ]);
-    assert!(output.status.success(), "{output:?}");
+    let servers = format!("quick={quick} slow={slow}");
+    let said = bench(format!("echo {servers} --rounds 6 -n 10 -c 1 --json"));
+    let json = said.exits(0).json();
     let order: String = told.try_iter().collect();
     assert_eq!(order, "qs".repeat(6));
-    let json = json(&output);
     assert_eq!((&json["schema"], &json["rounds"]), (&3.into(), &6.into()));
     let contest = &json["contests"][0];
     assert_eq!(contest["mode"], "echo");
@@ -106,29 +67,12 @@ fn servers_are_asked_in_turn_and_compared_round_by_round() {
 #[test]
 fn a_call_may_have_several_modes_and_say_what_each_server_is_asked() {
     let (quick, slow, _told) = quick_and_slow();
-    let one = format!(
-        "{quick}?size=64&close=client-fin&pid={}",
-        std::process::id()
-    );
+    let pid = std::process::id();
+    let one = format!("{quick}?size=64&close=client-fin&pid={pid}");
     let other = format!("{slow}?size=64&expect=64");
-    let output = bench(&[
-        "compare",
-        &one,
-        &other,
-        "--mode",
-        "echo,conn",
-        "--rounds",
-        "1",
-        "-n",
-        "4",
-        "-c",
-        "2",
-        "--size",
-        "9",
-        "--json",
-    ]);
-    assert!(output.status.success(), "{output:?}");
-    let json = json(&output);
+    let line =
+        format!("compare {one} {other} --mode echo,conn --rounds 1 -n 4 -c 2 --size 9 --json");
+    let json = bench(line).exits(0).json();
     let [echo, conn] = [&json["contests"][0], &json["contests"][1]];
     assert_eq!(
         (&echo["mode"], &conn["mode"]),
@@ -142,19 +86,8 @@ fn a_call_may_have_several_modes_and_say_what_each_server_is_asked() {
     assert_eq!(report(echo, 1)["server"], Value::Null);
     assert_eq!(report(echo, 0)["server"]["pids"][0], std::process::id());
 
-    let text = String::from_utf8(
-        bench(&[
-            "echo",
-            &one.replace("&close=client-fin", ""),
-            &other,
-            "--rounds",
-            "2",
-            "-n",
-            "4",
-        ])
-        .stdout,
-    )
-    .unwrap();
+    let one = one.replace("&close=client-fin", "");
+    let text = bench(format!("echo {one} {other} --rounds 2 -n 4")).out;
     assert!(
         text.starts_with("bench echo: 2 servers in turn, 2 rounds"),
         "{text}"
@@ -168,49 +101,27 @@ fn a_call_may_have_several_modes_and_say_what_each_server_is_asked() {
 #[test]
 fn a_threshold_that_is_missed_has_an_exit_code_of_its_own() {
     let (quick, slow, _told) = quick_and_slow();
-    let few = ["-n", "6", "-c", "1"];
-    let with = |args: &[&'static str]| [args, &few].concat();
-    let call = |more: &[&'static str], endpoints: &[&str]| {
-        let mut args = vec!["echo"];
-        args.extend(endpoints);
-        args.extend(with(more));
-        bench(&args).status.code()
+    let nobody = Nobody::new();
+    let few = "-n 6 -c 1";
+    let one = |server: &dyn fmt::Display, require: &str, code| {
+        bench(format!("echo {server} {few} --require {require}")).exits(code);
     };
-    assert_eq!(
-        call(&["--require", "rate>1,errors<1,p99<60s"], &[&quick]),
-        Some(0)
-    );
-    assert_eq!(call(&["--require", "rate>100M"], &[&quick]), Some(3));
-    assert_eq!(call(&["--require", "p50<1ms"], &[&slow]), Some(3));
-    let both = [quick.as_str(), slow.as_str()];
-    assert_eq!(
-        call(&["--rounds", "2", "--require", "ratio<1"], &both),
-        Some(0)
-    );
-    assert_eq!(
-        call(&["--rounds", "2", "--require", "ratio>=1"], &both),
-        Some(3)
-    );
+    one(&quick, "rate>1,errors<1,p99<60s", 0);
+    one(&quick, "rate>100M", 3);
+    one(&slow, "p50<1ms", 3);
     // What failed is 1, unless what was required says more.
-    let nobody = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .to_string();
-    assert_eq!(call(&["--rounds", "2"], &[&quick, &nobody]), Some(1));
-    assert_eq!(call(&["--require", "errors<1"], &[&nobody]), Some(3));
-    assert_eq!(call(&["--require", "p99<60s"], &[&nobody]), Some(3));
+    one(&nobody, "errors<1", 3);
+    one(&nobody, "p99<60s", 3);
+    let both = format!("echo {quick} {slow} --rounds 2 {few}");
+    bench(format!("{both} --require ratio<1")).exits(0);
+    bench(format!("{both} --require ratio>=1")).exits(3);
+    bench(format!("echo {quick} {nobody} --rounds 2 {few}")).exits(1);
     // There is nothing to divide by, and so no ratio that would hold.
-    let dead_first = [nobody.as_str(), quick.as_str()];
-    assert_eq!(
-        call(&["--rounds", "2", "--require", "ratio>0.1"], &dead_first),
-        Some(3)
-    );
-    exits(
-        &["echo", &slow, "-n", "2", "-c", "1", "--require", "p50<1ms"],
-        3,
-        "p50<1ms does not hold, it is 4",
-    );
+    let dead_first = format!("echo {nobody} {quick} --rounds 2 {few}");
+    bench(format!("{dead_first} --require ratio>0.1")).exits(3);
+    let said = bench(format!("echo {slow} -n 2 -c 1 --require p50<1ms"));
+    let why = "p50<1ms does not hold, it is ";
+    assert!(said.exits(3).err.contains(why), "{}", said.err);
 }
 
 #[test]
@@ -219,258 +130,209 @@ fn a_baseline_is_compared_by_more_than_chance() {
     let file = folder.path().join("before.json");
     let path = file.to_str().unwrap();
     let (quick, slow, _told) = quick_and_slow();
-    let measure = |endpoint: &str, rounds: &str| {
-        bench(&[
-            "echo",
-            &format!("it={endpoint}"),
-            "--rounds",
-            rounds,
-            "-n",
-            "6",
-            "-c",
-            "1",
-            "--json",
-        ])
+    let measured = |server: &Scripted, rounds: u32| {
+        let said = bench(format!(
+            "echo it={server} --rounds {rounds} -n 6 -c 1 --json"
+        ));
+        std::fs::write(&file, &said.exits(0).out).unwrap();
     };
-    let against = |endpoint: &str, more: &[&str]| {
-        let it = format!("it={endpoint}");
-        let mut args = vec![
-            "echo",
-            &it,
-            "--rounds",
-            "4",
-            "-n",
-            "6",
-            "-c",
-            "1",
-            "--baseline",
-            path,
-        ];
-        args.extend(more);
-        bench(&args)
+    let against = |server: &Scripted, more: &str| {
+        bench(format!(
+            "echo it={server} --rounds 4 -n 6 -c 1 --baseline {path}{more}"
+        ))
     };
-    std::fs::write(&file, measure(&quick, "4").stdout).unwrap();
+    measured(&quick, 4);
     // Complete separation of four and four: 2 of 70 orders.
-    let output = against(&slow, &[]);
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert_eq!(output.status.code(), Some(3), "{text}");
+    let text = against(&slow, "").exits(3).out.clone();
     assert!(text.contains("WORSE (chance alone: 0.029)"), "{text}");
-    let output = against(&slow, &["--json"]);
-    assert_eq!(json(&output)["changes"][0]["verdict"], "worse");
+    let json = against(&slow, " --json").json();
+    assert_eq!(json["changes"][0]["verdict"], "worse");
     // Twenty times slower is within a tolerance of 99 %.
-    assert_eq!(
-        against(&slow, &["--tolerance", "99"]).status.code(),
-        Some(0)
-    );
-    assert_eq!(
-        against(&slow, &["--tolerance", "99", "--require", "ratio>=0.9"])
-            .status
-            .code(),
-        Some(3)
-    );
+    against(&slow, " --tolerance 99").exits(0);
+    against(&slow, " --tolerance 99 --require ratio>=0.9").exits(3);
 
-    std::fs::write(&file, measure(&slow, "4").stdout).unwrap();
-    let output = against(&quick, &[]);
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert_eq!(output.status.code(), Some(0), "{text}");
+    measured(&slow, 4);
+    let text = against(&quick, "").exits(0).out.clone();
     assert!(text.contains("BETTER"), "{text}");
 
     // With three rounds no difference could be told: that is said before anybody waits for it.
-    std::fs::write(&file, measure(&quick, "3").stdout).unwrap();
-    let it = format!("it={slow}");
-    let three = [
-        "echo",
-        &it,
-        "--rounds",
-        "3",
-        "-n",
-        "6",
-        "-c",
-        "1",
-        "--baseline",
-        path,
-    ];
-    exits(&three, 2, "3 rounds before and 3 now are too few");
-    std::fs::write(&file, measure(&quick, "4").stdout).unwrap();
+    measured(&quick, 3);
+    bench(format!(
+        "echo it={slow} --rounds 3 -n 6 -c 1 --baseline {path}"
+    ))
+    .refuses("3 rounds before and 3 now are too few");
+    measured(&quick, 4);
 
     // What is not comparable is refused, what can be before anything is measured.
-    for (args, why) in [
+    for (line, why) in [
         (
-            &[
-                "echo",
-                &it,
-                "--rounds",
-                "4",
-                "-n",
-                "6",
-                "-c",
-                "2",
-                "--baseline",
-                path,
-            ][..],
+            format!("echo it={slow} --rounds 4 -n 6 -c 2 --baseline {path}"),
             "as many connections as 1, and now it is 2",
         ),
         (
-            &["conn", &it, "-n", "6", "--baseline", path],
+            format!("conn it={slow} -n 6 --baseline {path}"),
             "it has no conn of it, but echo of it",
         ),
         (
-            &["echo", &slow, "-n", "6", "--baseline", path],
+            format!("echo {slow} -n 6 --baseline {path}"),
             "no echo of tcp://127.0.0.1:",
         ),
         (
-            &["echo", &it, "--baseline", "/nonexistent"],
+            format!("echo it={slow} --baseline /nonexistent"),
             "/nonexistent: No such file",
         ),
-        (&["echo", &it, "--baseline", file!()], "it is no result of"),
+        (
+            format!("echo it={slow} --baseline {}", file!()),
+            "it is no result of",
+        ),
     ] {
-        exits(args, 2, why);
+        bench(line).refuses(why);
     }
 }
 
 #[test]
 fn the_highest_rate_that_holds_is_found() {
-    // One at a time, 1 ms each, on a connection that stays: less than 1,000 a second.
-    let (tell, _told) = mpsc::channel();
-    let address = server(Duration::from_millis(1), true, 'x', &tell).to_string();
-    let find = |objective: &str, more: &[&str]| {
-        let mut args = vec!["echo", &address, "-c", "1", "-d", "200ms", "--warmup", "0s"];
-        args.extend(["--arrivals", "constant", "--find-rate", objective]);
-        args.extend(more);
-        bench(&args)
-    };
-    let output = find("p50<150ms", &["--json"]);
-    let found = json(&output);
-    assert_eq!(output.status.code(), Some(0), "{found}");
-    let rate = found["rate_per_s"].as_f64().unwrap();
-    // Two of a hundred may be late, and who is in flight.
-    assert!(rate <= 1_100.0, "{found}");
-    assert!(found["failed_per_s"].as_f64().unwrap() > rate, "{found}");
-    let broken = |probe: &Value| !probe["broken"].as_array().unwrap().is_empty();
+    // No probe fails but the two in which an answer is false: the second rate, which is retried once.
+    let server = replies(Request::Bytes(64), |connection, _, message| {
+        let mut answer = message.to_vec();
+        answer[63] ^= u8::from([2, 3].contains(&connection));
+        answer
+    });
+    let plan = plan(server, Mode::Echo, 1, 20);
+    let objectives = ["p50<60s".parse().unwrap()];
+    let mut goes_on = |_| ControlFlow::Continue(());
+    let found = find_rate(&plan, Arrivals::Constant, &objectives, &mut goes_on).unwrap();
+    let found = serde_json::to_value(found).unwrap();
+    let number = |of: &Value| of.as_f64().unwrap();
     let probes = found["probes"].as_array().unwrap();
-    assert!(probes.iter().any(broken), "{found}");
+    let rates: Vec<f64> = probes
+        .iter()
+        .map(|probe| number(&probe["rate_per_s"]))
+        .collect();
+    let broken: Vec<&Value> = probes.iter().map(|probe| &probe["broken"]).collect();
+    // Twice the first rate fails, and then half of what lies between, in ratio, always holds.
+    assert_eq!(rates[1], rates[2], "{found}");
+    assert!((rates[1] / rates[0] - 2.0).abs() < 0.01, "{found}");
+    assert!(rates[3..].is_sorted(), "{found}");
+    for (at, broken) in broken.into_iter().enumerate() {
+        let expected = if at == 1 || at == 2 {
+            json!(["p50<60s", "no errors", "no backlog"])
+        } else {
+            json!([])
+        };
+        assert_eq!(*broken, expected, "{at} {found}");
+    }
+    // The last is a confirmation.
+    let rate = number(&found["rate_per_s"]);
+    assert_eq!(rates[rates.len() - 2..], [rate, rate], "{found}");
+    let failed = number(&found["failed_per_s"]);
+    assert_eq!(failed, rates[1], "{found}");
+    assert!((1.0..1.06).contains(&(failed / rate)), "{found}");
     assert_eq!(found["report"]["schedule"]["rate_per_s"], rate);
+}
+
+#[test]
+fn whether_any_rate_holds_is_in_the_exit_code() {
+    let find = "-d 200ms --warmup 0s -c 1 --arrivals constant --find-rate";
+    let said = bench(format!("echo {} {find} p50<60s --json", echo()));
+    let found = said.exits(0).json();
+    assert_eq!(
+        found["report"]["schedule"]["rate_per_s"],
+        found["rate_per_s"]
+    );
 
     // Nothing holds where each answer takes longer than it may.
-    let output = find("p50<900us", &[]);
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert_eq!(output.status.code(), Some(3), "{text}");
+    let (tell, _told) = mpsc::channel();
+    let slow = server_of(Duration::from_millis(1), 'x', &tell);
+    let said = bench(format!("echo {slow} {find} p50<900us"));
+    let text = &said.exits(3).out;
     assert!(text.contains("no rate holds down to 500 /s"), "{text}");
     assert!(text.contains("not: p50<900us"), "{text}");
 }
 
 #[test]
 fn what_a_run_will_lack_is_said_before_it_starts() {
-    let (quick, ..) = quick_and_slow();
     // The descriptor limit of this very process, lowered by the shell for the one it becomes.
-    let output = Command::new("sh")
-        .args([
-            "-c",
-            "ulimit -n 64; exec \"$0\" bench hold \"$1\" -c 100 -d 10ms",
-        ])
-        .args([env!("CARGO_BIN_EXE_onepoll"), &quick])
-        .output()
-        .unwrap();
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        complaint.contains("will fail: 100 connections need 116 descriptors, the limit is 64"),
-        "{complaint}"
-    );
-    assert!(complaint.contains("use `-c 48`"), "{complaint}");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("without a descriptor"), "{text}");
-    assert_eq!(output.status.code(), Some(1), "{text}");
+    let bench = command(&[
+        "bench",
+        "hold",
+        &echo().to_string(),
+        "-c",
+        "100",
+        "-d",
+        "10ms",
+    ]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -n 64; exec \"$0\" \"$@\""]);
+    let said = run(shell.arg(bench.get_program()).args(bench.get_args()), "");
+    said.exits(1);
+    for part in [
+        "will fail: 100 connections need 116 descriptors, the limit is 64",
+        "use `-c 48`",
+    ] {
+        assert!(said.err.contains(part), "{}", said.err);
+    }
+    assert!(said.out.contains("without a descriptor"), "{}", said.out);
 }
 
 #[test]
 fn wrong_usage_says_what_would_be_right() {
-    for (args, why) in [
+    for (line, why) in [
         (
-            &["conn", "127.0.0.1:9?pipeline=3"][..],
+            "conn 127.0.0.1:9?pipeline=3",
             "`pipeline` has no effect in `bench conn`",
         ),
+        ("conn 127.0.0.1:9?payloat=3", "perhaps `payload` was meant"),
+        ("conn", "ENDPOINT"),
         (
-            &["conn", "127.0.0.1:9?payloat=3"],
-            "perhaps `payload` was meant",
-        ),
-        (&["conn"], "ENDPOINT"),
-        (
-            &["conn", "127.0.0.1:9", "--rounds", "0"],
+            "conn 127.0.0.1:9 --rounds 0",
             "--rounds must be between 1 and 100",
         ),
+        ("conn 127.0.0.1:9 --require p99<5", "not a duration"),
         (
-            &["conn", "127.0.0.1:9", "--require", "p99<5"],
-            "not a duration",
-        ),
-        (
-            &["conn", "127.0.0.1:9", "--require", "speed>5"],
+            "conn 127.0.0.1:9 --require speed>5",
             "there is no figure \"speed\"",
         ),
         (
-            &["conn", "127.0.0.1:9", "--require", "ratio>1"],
+            "conn 127.0.0.1:9 --require ratio>1",
             "needs several endpoints, or a --baseline",
         ),
-        (&["conn", "127.0.0.1:9", "--tolerance", "5"], "--baseline"),
+        ("conn 127.0.0.1:9 --tolerance 5", "--baseline"),
         (
-            &["conn", "127.0.0.1:9", "127.0.0.1:9?size=5"],
+            "conn 127.0.0.1:9 127.0.0.1:9?size=5",
             "is given twice: name each",
         ),
         (
-            &["exec", "127.0.0.1:9", "--payload", "x"],
+            "exec 127.0.0.1:9 --payload x",
             "--payload has no effect in `bench exec`",
         ),
         (
-            &["udp", "127.0.0.1:9", "--expect", "5"],
+            "udp 127.0.0.1:9 --expect 5",
             "--expect has no effect in `bench udp`",
         ),
+        ("conn 127.0.0.1:9 --find-rate ratio>1", "there is no ratio"),
         (
-            &["conn", "127.0.0.1:9", "--find-rate", "ratio>1"],
-            "there is no ratio",
-        ),
-        (
-            &["conn", "a\x1b[2Jb=127.0.0.1:9"],
+            "conn a\x1b[2Jb=127.0.0.1:9",
             r"a\x1b[2Jb=127.0.0.1:9 has characters",
         ),
+        ("hold 127.0.0.1:9 --baseline x", "has no rate to compare"),
+        ("conn 127.0.0.1:9 -d 0", "the time to measure"),
         (
-            &["hold", "127.0.0.1:9", "--baseline", "x"],
-            "has no rate to compare",
-        ),
-        (&["conn", "127.0.0.1:9", "-d", "0"], "the time to measure"),
-        (
-            &["conn", "time://127.0.0.1:9"],
+            "conn time://127.0.0.1:9",
             "`bench conn` cannot ask udp://127.0.0.1:9",
         ),
-        (&["conn", "ehco://127.0.0.1:9"], "perhaps `echo` was meant"),
+        ("conn ehco://127.0.0.1:9", "perhaps `echo` was meant"),
         (
-            &[
-                "conn",
-                "127.0.0.1:9",
-                "127.0.0.1:8",
-                "--find-rate",
-                "p99<5ms",
-            ],
+            "conn 127.0.0.1:9 127.0.0.1:8 --find-rate p99<5ms",
             "takes one mode and one endpoint",
         ),
         (
-            &[
-                "conn",
-                "127.0.0.1:9",
-                "--find-rate",
-                "p99<5ms",
-                "--rate",
-                "5",
-            ],
+            "conn 127.0.0.1:9 --find-rate p99<5ms --rate 5",
             "cannot be used with",
         ),
-        (
-            &["compare", "127.0.0.1:9", "--mode", "walk"],
-            "invalid value 'walk'",
-        ),
-        (
-            &["compare", "unix:///x", "--mode", "udp"],
-            "cannot ask unix:///x",
-        ),
+        ("compare 127.0.0.1:9 --mode walk", "invalid value 'walk'"),
+        ("compare unix:///x --mode udp", "cannot ask unix:///x"),
     ] {
-        exits(args, 2, why);
+        bench(line).refuses(why);
     }
 }
