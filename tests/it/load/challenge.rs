@@ -14,7 +14,7 @@ use std::time::Duration;
 use onepoll::load::{Amount, Arrivals, Close, Mode, Model, Plan};
 use onepoll::wire::{Digest, HmacKey, Secret};
 
-use super::{RST, counted, failed, plan, run};
+use super::{NONE_AFTER, RST, counted, failed, plan, run};
 use crate::support::DEADLINE;
 use crate::support::program::{Said, onepoll, skipped};
 
@@ -66,7 +66,6 @@ impl Challenger {
     fn plan(&self, mode: Mode, secret: &[u8], digest: Digest) -> Plan {
         let mut plan = plan(format!("127.0.0.1:{}", self.port), mode, 3, 12);
         plan.hmac_key = Some(HmacKey::new(&Secret::new(secret.to_vec()).unwrap(), digest));
-        plan.timeout = DEADLINE;
         plan
     }
 }
@@ -164,7 +163,7 @@ fn a1_without_a_whole_challenge_nothing_is_said() {
             return;
         };
         let mut plan = server.plan(mode, SECRET, Digest::Sha256);
-        (plan.timeout, plan.amount) = (Duration::from_millis(150), Amount::Count(3));
+        (plan.timeout, plan.amount) = (NONE_AFTER, Amount::Count(3));
         let report = run(&plan);
         failed(&report, &[("timeout", 3)]);
         assert!(server.said.try_recv().is_err(), "{manner}");

@@ -12,21 +12,19 @@ use onepoll::wire::{Digest, HmacKey, Secret};
 use rustix::net::sockopt::set_socket_linger;
 use sha2::{Digest as _, Sha256};
 
-use super::{failed, open, run};
+use super::{LOST_AFTER, counted, failed, open, run};
+use crate::support::ANY;
 use crate::support::peer::{Nobody, Peer};
 use crate::support::program::{bench, onepoll};
 use crate::support::script::pause;
 use crate::support::server::Served;
-use crate::support::{ANY, DEADLINE};
 
 const MEMBERS: usize = 5;
 const MS: f64 = 1_000.0;
 
 fn plan(endpoint: impl fmt::Display, lines: u64) -> Plan {
     let mode = Mode::Fanout { any_prefix: false };
-    let mut plan = super::plan(endpoint, mode, MEMBERS, lines);
-    plan.timeout = DEADLINE;
-    plan
+    super::plan(endpoint, mode, MEMBERS, lines)
 }
 
 /// What a member is told of one line.
@@ -206,7 +204,7 @@ fn it_can_be_told_how_long_instead_of_how_much() {
     let mut plan = plan(broadcaster(good), 1);
     (plan.amount, plan.pipeline) = (Amount::For(Duration::from_millis(200)), 4);
     let report = run(&plan);
-    assert!((0.2..0.3).contains(&report.elapsed_s), "{report}");
+    assert!(report.elapsed_s >= 0.2, "{report}");
     let (seen, requests) = (report.deliveries.unwrap(), report.requests);
     assert_eq!(seen.lines, requests.answered + requests.late, "{report}");
     assert!(requests.late <= 4 && !report.has_errors(), "{report}");
@@ -251,21 +249,23 @@ fn every_tenth_line_that_one_member_does_not_get_is_lost() {
         }
         Told::Bytes(line.to_vec())
     });
-    for (pipeline, model) in [(1, Model::Closed), (64, Model::Closed), (1, open(1_000.0))] {
-        let mut plan = plan(address, 100);
+    for (lines, pipeline, model) in [
+        (20, 1, Model::Closed),
+        (100, 64, Model::Closed),
+        (100, 1, open(1_000.0)),
+    ] {
+        let mut plan = plan(address, lines);
         (plan.pipeline, plan.model) = (pipeline, model);
-        plan.timeout = Duration::from_millis(300);
+        plan.timeout = LOST_AFTER;
         let report = run(&plan);
-        // Lines 1 to 100, after a probe.
-        assert_eq!(
-            counts(&report),
-            [100, 500, 490, 10, 0, 0, 0, 0, 0, 0],
-            "{report}"
-        );
-        assert_eq!(report.requests.answered, 90, "{report}");
-        assert_eq!(report.requests.unanswered, 10, "{report}");
-        assert_eq!(report.latency_us.count, 90, "{report}");
-        failed(&report, &[("timeout", 10)]);
+        // Of the lines behind a probe.
+        let lost = lines / 10;
+        let heard = 5 * lines - lost;
+        let fates = [lines, 5 * lines, heard, lost, 0, 0, 0, 0, 0, 0];
+        assert_eq!(counts(&report), fates, "{report}");
+        counted(&report, lines - lost, &[("timeout", lost)]);
+        assert_eq!(report.requests.unanswered, lost, "{report}");
+        assert_eq!(report.latency_us.count, lines - lost, "{report}");
     }
 }
 
@@ -287,8 +287,7 @@ fn doubled_overtaken_and_false_lines_are_told_apart() {
         Told::Bytes(bytes)
     });
     let mut plan = plan(address, 50);
-    plan.pipeline = 50;
-    plan.timeout = Duration::from_millis(300);
+    (plan.pipeline, plan.timeout) = (50, LOST_AFTER);
     let report = run(&plan);
     assert_eq!(
         counts(&report),
@@ -350,10 +349,12 @@ fn a1_to_a3_a_room_that_asks_who_is_there_is_measured_too() {
     );
     assert_eq!(report.phases_us.connect.count, 6, "{report}");
     plan.hmac_key = Some(hmac_key(b"another, and as long"));
-    plan.timeout = Duration::from_secs(2);
     let report = run(&plan);
     assert_eq!(report.connections.held, 0, "{report}");
-    failed(&report, &[("not_admitted", 6)]);
+    // The run is over with its last member; whether the sender is refused before that is chance.
+    let refused = report.errors.not_admitted;
+    assert!((5..=6).contains(&refused), "{report}");
+    failed(&report, &[("not_admitted", refused)]);
 }
 
 #[test]
@@ -369,8 +370,8 @@ fn a_line_after_its_time_is_late() {
         })
     });
     let mut plan = plan(address, 40);
-    plan.model = open(50.0);
-    plan.timeout = Duration::from_millis(250);
+    // Line 30 comes almost a second and a half after line 1.
+    (plan.model, plan.timeout) = (open(20.0), LOST_AFTER);
     let report = run(&plan);
     assert_eq!(
         counts(&report),
@@ -429,10 +430,10 @@ fn what_is_slow_to_one_member_is_slow_to_the_last_alone() {
         let report = run(&plan);
         is_flawless(&report, 10, MEMBERS as u64);
         let seen = report.deliveries.unwrap();
-        assert!(report.latency_us.p50 >= 50.0 * MS * 0.999, "{report}");
-        assert!(report.latency_us.p50 < 90.0 * MS, "{report}");
-        assert!(seen.first_us.p50 < 25.0 * MS, "{report}");
-        assert!(seen.median_us.p50 < 25.0 * MS, "{report}");
+        let last_us = report.latency_us.p50;
+        assert!(last_us >= 50.0 * MS * 0.999, "{report}");
+        assert!(seen.first_us.p50 < last_us, "{report}");
+        assert!(seen.median_us.p50 < last_us, "{report}");
     }
 }
 
@@ -484,7 +485,7 @@ fn where_nobody_answers_it_ends_at_the_timeout() {
     })
     .to_string();
     let mut plan = plan(&silent, 20);
-    plan.timeout = Duration::from_millis(200);
+    plan.timeout = LOST_AFTER;
     let report = run(&plan);
     failed(&report, &[("timeout", 5)]);
     assert_eq!(counts(&report), [0, 0, 0, 0, 0, 0, 0, 0, 0, 5], "{report}");
@@ -500,7 +501,7 @@ fn where_nobody_answers_it_ends_at_the_timeout() {
         _ => Told::Bytes(Vec::new()),
     });
     plan.endpoint = mute.to_string().parse().unwrap();
-    plan.pipeline = 4;
+    plan.pipeline = 20;
     let report = run(&plan);
     assert_eq!(
         counts(&report),
@@ -534,7 +535,7 @@ fn a_speaker_that_is_thrown_out_ends_the_run() {
         }
     });
     let mut plan = plan(address, 100);
-    plan.timeout = Duration::from_millis(300);
+    plan.timeout = LOST_AFTER;
     let report = run(&plan);
     assert_eq!(report.requests.answered, 10, "{report}");
     let ended = report.errors.short_answer + report.errors.reset;
@@ -565,8 +566,8 @@ fn other_broadcasters_want_a_hello_and_put_a_time_before_a_line() {
     plan.mode = Mode::Fanout { any_prefix: true };
     is_flawless(&run(&plan), 80, 5);
     plan.mode = Mode::Fanout { any_prefix: false };
-    plan.timeout = Duration::from_millis(100);
-    plan.amount = Amount::Count(2);
+    plan.timeout = LOST_AFTER;
+    (plan.amount, plan.pipeline) = (Amount::Count(2), 2);
     let report = run(&plan);
     assert_eq!(
         counts(&report),

@@ -16,6 +16,13 @@ use std::time::Duration;
 
 use onepoll::load::{self, Amount, Arrivals, Close, Mode, Model, Plan, Report};
 
+use crate::support::DEADLINE;
+
+/// After this long an answer counts as lost where one is, and the others are to come in time.
+const LOST_AFTER: Duration = Duration::from_secs(1);
+/// The same where no answer comes at all.
+const NONE_AFTER: Duration = Duration::from_millis(100);
+
 /// A new connection for each request, reset when its answer has come.
 const RST: Mode = Mode::Conn {
     close: Close::ClientRst,
@@ -27,7 +34,7 @@ fn plan(endpoint: impl fmt::Display, mode: Mode, connections: usize, count: u64)
     plan.connections = connections;
     plan.amount = Amount::Count(count);
     plan.warmup = Duration::ZERO;
-    plan.timeout = Duration::from_millis(300);
+    plan.timeout = DEADLINE;
     plan
 }
 

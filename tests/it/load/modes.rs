@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use onepoll::load::{Amount, Mode, Model, Plan, Report};
 
-use super::{counted, failed, open, run};
+use super::{LOST_AFTER, NONE_AFTER, counted, failed, open, run};
 use crate::support::program::bench;
 use crate::support::script::{conversations, datagrams};
 use crate::support::{ANY, DEADLINE};
 
 fn plan(endpoint: String, count: u64) -> Plan {
     let mut plan = super::plan(endpoint, Mode::Udp, 1, count);
-    plan.timeout = Duration::from_millis(200);
+    plan.timeout = LOST_AFTER;
     plan
 }
 
@@ -93,12 +93,12 @@ fn an_answer_after_its_time_is_late_and_not_an_answer() {
             held = Some(datagram.to_vec());
             vec![]
         }
-        // Half a second after the first.
+        // Later than it may be after the first.
         50 => vec![held.take().unwrap(), datagram.to_vec()],
         _ => vec![datagram.to_vec()],
     });
     let mut plan = plan(format!("udp://{address}"), 60);
-    plan.model = open(100.0);
+    plan.model = open(40.0);
     let report = run(&plan);
     assert_eq!(fates(&report), [60, 1, 0, 0, 1, 0, 0], "{report}");
     assert_eq!(report.requests.answered, 59, "{report}");
@@ -111,7 +111,7 @@ fn where_nobody_listens_every_datagram_is_lost_and_the_kernel_says_why() {
         .local_addr()
         .unwrap();
     let mut plan = plan(format!("udp://{nobody}"), 20);
-    plan.pipeline = 20;
+    (plan.pipeline, plan.timeout) = (20, NONE_AFTER);
     let report = run(&plan);
     counted(&report, 0, &[("timeout", 20)]);
     assert!(report.datagrams.unwrap().refused > 0, "{report}");
@@ -126,7 +126,7 @@ fn idle_connections_are_held_and_those_that_are_not_have_a_reason() {
         _ => drop(peer.says("welcome\n").rest()),
     });
     let mut plan = super::plan(server, Mode::Hold, 80, 1);
-    plan.amount = Amount::For(Duration::from_millis(200));
+    plan.amount = Amount::For(Duration::from_secs(1));
     plan.pids = vec![std::process::id()];
     let report = run(&plan);
     assert_eq!(

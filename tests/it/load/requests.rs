@@ -8,8 +8,7 @@ use std::time::Duration;
 use onepoll::load::{Amount, Arrivals, Close, Expect, Mode, Model, Plan, SourceRange};
 use serde_json::Value;
 
-use super::{RST, counted, failed, open, plan, run};
-use crate::support::DEADLINE;
+use super::{NONE_AFTER, RST, counted, failed, open, plan, run};
 use crate::support::peer::Nobody;
 use crate::support::program::bench;
 use crate::support::script::{Reply, Request, Scripted, converse, echo, replies};
@@ -61,12 +60,10 @@ fn messages_of_any_size_and_depth_come_back() {
     ] {
         let mut plan = plan(&server, Mode::Echo, 3, 100);
         (plan.size, plan.pipeline) = (size, pipeline);
-        plan.timeout = DEADLINE;
         counted(&run(&plan), 100, &[]);
     }
     let mut plan = plan(&server, RST, 3, 20);
     plan.size = 300_000;
-    plan.timeout = DEADLINE;
     counted(&run(&plan), 20, &[]);
 }
 
@@ -83,8 +80,7 @@ fn a_unix_socket_is_asked_too_even_with_a_short_queue() {
         }
     });
     for mode in [RST, Mode::Echo] {
-        let mut plan = plan(format!("echo+unix://{}", path.display()), mode, 8, 50);
-        plan.timeout = DEADLINE;
+        let plan = plan(format!("echo+unix://{}", path.display()), mode, 8, 50);
         counted(&run(&plan), 50, &[]);
     }
 }
@@ -140,10 +136,12 @@ fn another_message_of_the_right_length_is_wrong() {
 fn fault_b22_a_silent_server_ends_the_run_with_an_error_each() {
     // Three bytes of the answer, then nothing.
     let server = replies(MESSAGE, |_, _, message| message[..3].to_vec());
-    counted(&run(&plan(&server, RST, 5, 10)), 0, &[("timeout", 10)]);
+    let mut some = plan(&server, RST, 5, 10);
+    some.timeout = NONE_AFTER;
+    counted(&run(&some), 0, &[("timeout", 10)]);
 
     let mut timed = plan(&server, Mode::Echo, 5, 1);
-    timed.amount = Amount::For(Duration::from_millis(50));
+    (timed.amount, timed.timeout) = (Amount::For(NONE_AFTER / 2), NONE_AFTER);
     counted(&run(&timed), 0, &[("timeout", 5)]);
 }
 
@@ -189,7 +187,6 @@ fn each_connection_asks_as_often_as_it_is_told() {
             for (connections, count, each) in [(1, 1, 1), (1, 10, 3), (5, 40, 7), (20, 3, 100)] {
                 let mut plan = plan(&server, mode, connections, count);
                 (plan.model, plan.requests_per_connection) = (model, each);
-                plan.timeout = DEADLINE;
                 let report = run(&plan);
                 counted(&report, count, &[]);
                 assert_eq!(report.requests.asked, count, "{report}");
@@ -244,7 +241,9 @@ fn a_connection_that_fails_at_any_of_its_requests_fails_once() {
         for at in [0, 1, 4] {
             let mut plan = plan(asked_often(at, fault), RST, 3, 9);
             plan.requests_per_connection = 5;
-            plan.timeout = Duration::from_millis(100);
+            if kind == "timeout" {
+                plan.timeout = NONE_AFTER;
+            }
             let report = run(&plan);
             assert_eq!(report.requests.asked, 9, "{at} {report}");
             assert_eq!(report.requests.unanswered, 9, "{at} {report}");
