@@ -110,27 +110,46 @@ class Set(Case):
 
 CLIENT = """
 import socket, sys
-links = [socket.create_connection(("127.0.0.1", int(port))) for port in sys.argv[1:]]
+links = [socket.create_connection(("127.0.0.1", int(port))) for port in sys.argv[2:]]
 for link in links:
-    link.sendall(b"x")
+    link.sendall(sys.argv[1].encode())
     assert link.recv(1) == b"x"
 print("connected", flush=True)
 sys.stdin.read()
 """
 
 
+class Living(Case):
+    def test_fault_b18_a_living_peer_that_does_not_read_is_not_taken_for_gone(self):
+        # The second's user timeout is the clock: longer than the first takes to be given up.
+        server = self.serve(
+            "echo://127.0.0.1:0?keepalive=1s", "echo://127.0.0.1:0?keepalive=1s&user-timeout=5s"
+        )
+        for nth in range(2):
+            peer = self.dial(server.at("echo", nth=nth), rcvbuf=4096)
+            peer.link.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    peer.link.send(bytes(1 << 16))
+        until(lambda: server.counters()["connections"] < 2, "no user timeout")
+        counters = server.counters()
+        self.assertEqual((counters["connections"], counters["closed"]["gone"]), (1, 1))
+
+
 class Gone(Case):
-    def test_fault_b18_a_peer_that_is_gone_without_a_word_is_noticed(self):
-        # A network of its own, whose only address is taken away: neither FIN nor reset can come.
+    """A network of its own, whose only address is taken away: neither FIN nor reset can come."""
+
+    def isolated(self, *urls):
         through = ("unshare", "-r", "-n", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
         needs(self, [*through, "true"])
-        server = self.serve(
-            "echo://127.0.0.1:0?keepalive=1s", "echo://127.0.0.1:0?keepalive=off", through=through
-        )
+        return self.serve(*urls, through=through)
+
+    def connects(self, server, service, says):
+        """A client of each endpoint that has got an `x`; returns what takes the address away."""
         inside = ("nsenter", "-t", str(server.pid), "-U", "--preserve-credentials", "-n")
-        ports = [str(server.at("echo", nth=nth)[1]) for nth in range(2)]
+        ports = [str(server.at(service, nth=nth)[1]) for nth in range(len(server.bound))]
         client = subprocess.Popen(
-            [*inside, sys.executable, "-c", CLIENT, *ports],
+            [*inside, sys.executable, "-c", CLIENT, says, *ports],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -138,11 +157,30 @@ class Gone(Case):
         self.addCleanup(client.kill)
         self.assertEqual(client.stdout.readline(), b"connected\n")
         away = [*inside, "ip", "address", "delete", "127.0.0.1/8", "dev", "lo"]
-        subprocess.run(away, check=True, timeout=DEADLINE)
+        return lambda: subprocess.run(away, check=True, timeout=DEADLINE)
+
+    def one_of_two_is_gone(self, server):
         until(lambda: server.counters()["connections"] < 2, "nobody notices")
-        # The one that does not ask believes in its peer, and would for ever.
         counters = server.counters()
         self.assertEqual((counters["connections"], counters["closed"]["gone"]), (1, 1))
+
+    def test_fault_b18_a_peer_that_is_gone_without_a_word_is_noticed(self):
+        server = self.isolated("echo://127.0.0.1:0?keepalive=1s", "echo://127.0.0.1:0?keepalive=off")
+        take_away = self.connects(server, "echo", "x")
+        take_away()
+        # The one that does not ask believes in its peer, and would for ever.
+        self.one_of_two_is_gone(server)
+
+    def test_fault_b18_what_is_owed_to_a_peer_that_is_gone_is_given_up_at_the_user_timeout(self):
+        # While bytes are on their way the kernel asks no questions, but sends them again.
+        flag = os.path.join(self.directory(), "go")
+        says = "printf x; while ! test -e %s; do sleep 0.02; done; echo late\n" % flag
+        url = "command://127.0.0.1:0?framing=raw&auth=none&keepalive=1s"
+        server = self.isolated(url + "&user-timeout=2s", url)
+        take_away = self.connects(server, "command", says)
+        take_away()
+        open(flag, "w").close()
+        self.one_of_two_is_gone(server)
 
 
 if __name__ == "__main__":
