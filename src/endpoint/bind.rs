@@ -100,7 +100,7 @@ pub(super) fn bind(
         Address::Tcp(name) | Address::Udp(name) => addresses(endpoint, name, &planned.at, others),
         Address::Unix(UnixAddress::Path(path)) => {
             let is_rival = |other: &&Bound| {
-                let file = other.file.as_ref().map(SocketFile::identity);
+                let file = other.file.as_ref().and_then(SocketFile::identity);
                 file.is_some() && file == identity(path)
             };
             if let Some(rival) = others.iter().find(is_rival) {

@@ -8,6 +8,7 @@
 mod bind;
 mod common;
 mod default;
+mod dir_lock;
 mod exposure;
 #[cfg(feature = "cli")]
 mod file;

@@ -6,8 +6,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags, fstat, open, renameat_with};
 
+use super::dir_lock::DirLock;
 use crate::config::make_private_dir;
 use crate::reactor::{bind_unix, is_stale};
 
@@ -25,11 +26,12 @@ pub enum Intent {
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
-    identity: Identity,
+    /// The file itself, once it is bound: as long as we hold it, no other gets its inode.
+    held: Option<OwnedFd>,
     before: Before,
 }
 
-/// Device and inode: what another server has put there since is not ours.
+/// Device and inode: which file it is, while it is held.
 pub(super) type Identity = (u64, u64);
 
 /// What was there, as far as it is put back.
@@ -54,7 +56,7 @@ impl SocketFile {
         // Dropped on the way out, it undoes what was done so far.
         let mut file = SocketFile {
             path: path.into(),
-            identity: (0, 0),
+            held: None,
             before: Before::default(),
         };
         if let Some(dir) = path.parent().filter(|_| is_private) {
@@ -62,6 +64,7 @@ impl SocketFile {
             make_private_dir(dir)?;
             file.before.made = (!was_there && intent == Intent::Check).then(|| dir.into());
         }
+        let _until_bound = DirLock::around(path)?;
         if is_stale(path)? {
             if intent == Intent::Check {
                 let aside = aside(path);
@@ -72,29 +75,43 @@ impl SocketFile {
             }
         }
         let socket = bind_unix(path, mode)?;
-        file.identity = identity(path).ok_or(io::ErrorKind::NotFound)?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        file.held = Some(open(path, flags, Mode::empty())?);
         Ok((socket, file))
     }
 
-    pub(super) fn identity(&self) -> Identity {
-        self.identity
+    /// Which file it is. What another server has put at the path since is another.
+    pub(super) fn identity(&self) -> Option<Identity> {
+        let found = fstat(self.held.as_ref()?).ok()?;
+        Some((found.st_dev, found.st_ino))
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if identity(&self.path) == Some(self.identity) {
-            // Left behind, it would be stale, and replaced by the next server.
-            let _ = fs::remove_file(&self.path);
+        if let Some(ours) = self.identity() {
+            // A server that starts now waits for the lock, or finds the file gone.
+            let lock = DirLock::around(&self.path);
+            if lock.is_ok() && identity(&self.path) == Some(ours) {
+                // Left behind, it would be stale, and replaced by the next server.
+                let _ = fs::remove_file(&self.path);
+            }
         }
-        if let Some(aside) = &self.before.stale {
-            let kept = renameat_with(CWD, aside, CWD, &self.path, RenameFlags::NOREPLACE);
+        self.before.restore(&self.path);
+    }
+}
+
+impl Before {
+    /// Puts back what a check found.
+    fn restore(&self, path: &Path) {
+        if let Some(aside) = &self.stale {
+            let kept = renameat_with(CWD, aside, CWD, path, RenameFlags::NOREPLACE);
             if kept.is_err() {
                 // Another server has its socket there by now, and would have replaced this file.
                 let _ = fs::remove_file(aside);
             }
         }
-        if let Some(dir) = &self.before.made {
+        if let Some(dir) = &self.made {
             // Only if it is empty, as it was when we made it.
             let _ = fs::remove_dir(dir);
         }

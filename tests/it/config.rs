@@ -267,7 +267,7 @@ fn an_inherited_descriptor_is_asked_what_it_is() {
     let flags = rustix::fs::fcntl_getfl(&listener).unwrap();
     assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK), "{flags:?}");
     assert_eq!(ask("chat+fd://0").code, Some(2));
-    assert!(ask("time+fd://0").err.contains("`time` is for datagrams"));
+    assert!(ask("sntp+fd://0").err.contains("`sntp` is for datagrams"));
     let said = check(&["echo+fd://77"]);
     assert_eq!(said.code, Some(1));
     assert!(

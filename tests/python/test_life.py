@@ -325,6 +325,38 @@ class Start(Case):
         dial(path).say(b"x").hears(b"x").close()
         server.stop()
 
+    def test_a_server_that_drains_leaves_the_file_of_its_successor(self):
+        path = os.path.join(self.directory(), "echo.sock")
+        first = self.serve("echo+unix://" + path)
+        slow = dial(path, rcvbuf=4096)
+        slow.link.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                slow.link.send(b"x" * 65536)  # an echo that is owed more than the kernel holds
+        first.terminate()
+        until(lambda: refuses_connections(path), "the first server does not stop listening")
+        second = self.serve("echo+unix://" + path)
+        slow.reset()
+        first.ends(0)
+        dial(path).say(b"x").hears(b"x").close()
+        second.stop()
+        self.assertFalse(os.path.exists(path))
+
+    def test_of_two_servers_that_start_at_once_on_one_socket_file_one_refuses(self):
+        path = os.path.join(self.directory(), "echo.sock")
+        for _ in range(20):
+            start = [BINARY, "serve", "echo+unix://" + path]
+            pair = [subprocess.Popen(start, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+            ready = [p for p in pair if any(line.endswith("ready\n") for line in p.stderr)]
+            self.assertEqual(len(ready), 1)
+            dial(path).say(b"x").hears(b"x").close()
+            for process in ready:
+                process.terminate()
+            codes = sorted(process.wait(DEADLINE) for process in pair)
+            self.assertEqual(codes, [0, 1])
+            for process in pair:
+                process.stderr.close()
+
     def test_a_live_socket_file_is_an_error_and_lives_on(self):
         path = os.path.join(self.directory(), "echo.sock")
         server = self.serve("echo+unix://" + path)
