@@ -142,6 +142,30 @@ fn what_is_fixed_is_the_codes_too() {
 }
 
 #[test]
+fn the_loop_is_quoted_as_it_is() {
+    let code = read("src/reactor/mod.rs");
+    let lines: BTreeSet<&str> = code.lines().map(str::trim).collect();
+    let map = blocks(&read("ARCHITECTURE.md"));
+    let quoted = map.iter().find(|block| block.language == "rust").unwrap();
+    for line in &quoted.lines {
+        assert!(lines.contains(line.trim()), "{line}");
+    }
+    let tour = read("src/guide/reading.md");
+    let steps: Vec<&str> = tour
+        .lines()
+        .filter_map(|line| line.strip_prefix("self."))
+        .collect();
+    assert_eq!(steps.len(), 6);
+    for step in steps {
+        let (call, _) = step.split_once(';').unwrap();
+        assert!(
+            code.contains(&format!("        self.{call}; // ")),
+            "{call}"
+        );
+    }
+}
+
+#[test]
 fn every_option_of_a_service_is_written_down() {
     let mut written = BTreeSet::new();
     let mut service = String::new();
