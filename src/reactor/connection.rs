@@ -2,7 +2,6 @@ use std::io;
 
 use super::incoming::Incoming;
 use super::os::{Os, Readiness};
-use super::trace::{TraceEvent, Verdict};
 use crate::buf::ReadBuf;
 use crate::service::Peer;
 use crate::turn::{Closed, ConnId, Outbox};
@@ -170,22 +169,6 @@ impl<S> Connection<S> {
         self.carry
             .as_ref()
             .is_some_and(|carry| carry.len() > CARRY_COPIED_MAX)
-    }
-
-    /// What the last read of `n` bytes taught, for the tracer.
-    pub(super) fn trace_read(&self, id: ConnId, n: usize, room: usize) -> TraceEvent<'static> {
-        let verdict = match n {
-            0 if self.incoming.has_ended() => Verdict::End,
-            0 => Verdict::WouldBlock,
-            _ if self.incoming.may_have_more() => Verdict::More,
-            _ => Verdict::Short,
-        };
-        TraceEvent::Read {
-            id,
-            n,
-            room,
-            verdict,
-        }
     }
 
     /// The socket fills the read buffer, unless there is nothing to read or the service has not seen

@@ -1,12 +1,16 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
+use super::Reactor;
 use super::os::{Os, Received};
 use super::token::{Source, Token};
-use super::{DatagramsId, Reactor};
 use crate::config::limits::{DATAGRAM_FAILURES_IN_A_ROW_MAX, EMFILE_RETRY};
 use crate::service::DatagramTurn;
 use crate::turn::Moment;
+
+/// A datagram service that was added to the reactor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DatagramsId(pub(super) usize);
 
 /// A datagram endpoint: its socket, and what answers.
 #[derive(Debug, Clone)]

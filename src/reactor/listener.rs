@@ -3,15 +3,19 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use super::Reactor;
 use super::connection::Connection;
 use super::os::Os;
 use super::recorder::Refusal;
 use super::socket::LISTEN_BACKLOG;
 use super::token::{GENERATION_MAX, Source, Token};
-use super::{Reactor, ServiceId};
 use crate::config::limits::EMFILE_RETRY;
 use crate::service::{Manner, Peer};
 use crate::turn::{ConnId, Moment};
+
+/// A stream service that was added to the reactor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServiceId(pub(super) usize);
 
 /// What a listener serves, and to which peers.
 #[derive(Debug, Clone)]

@@ -44,7 +44,7 @@ use self::reply_limiter::{ReplyLimiter, client_ports};
 use self::standing::{After, Standing, next_input};
 use self::stopping::Stopping;
 use self::timer::Timers;
-use self::trace::TraceEvent;
+use self::trace::{TraceEvent, Verdict};
 use crate::buf::ReadBuf;
 use crate::config::Limits;
 use crate::config::limits::DATAGRAM_BYTES_MAX;
@@ -54,11 +54,11 @@ use crate::turn::{
 };
 
 pub use self::counters::{ClosedBy, Counters, Refused};
-pub use self::datagram::DatagramOptions;
+pub use self::datagram::{DatagramOptions, DatagramsId};
 pub use self::datagram_socket::DatagramSocket;
 pub use self::epoll::{Epoll, Handle};
 pub use self::keepalive::Keepalive;
-pub use self::listener::ListenerOptions;
+pub use self::listener::{ListenerOptions, ServiceId};
 pub use self::os::{Os, Readiness, Received, Seen, Signal, Spawned, Woke};
 pub use self::socket::{
     LISTEN_BACKLOG, begin_to_listen, bind_abstract, bind_tcp, bind_unix, is_stale, listen_tcp,
@@ -66,14 +66,6 @@ pub use self::socket::{
 };
 pub use self::token::{Source, Token};
 pub use crate::adopt::{close_on_exec, inherited};
-
-/// A stream service that was added to the reactor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ServiceId(usize);
-
-/// A datagram service that was added to the reactor.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DatagramsId(usize);
 
 /// One thread, one poll, and all that is served by them.
 pub struct Reactor<O: Os> {
@@ -313,7 +305,12 @@ impl<O: Os> Reactor<O> {
         let read = conn.fill(&mut self.os, &mut input, room);
         let got = input.len() - had;
         self.recorder.served(got);
-        self.recorder.trace(|| conn.trace_read(id, got, room));
+        self.recorder.trace(|| TraceEvent::Read {
+            id,
+            n: got,
+            room,
+            verdict: Verdict::of(got, conn.incoming),
+        });
 
         // The service parses what is there and says what it has to say.
         let service = service_of(&mut self.services, &self.listeners, conn);

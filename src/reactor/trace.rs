@@ -9,6 +9,7 @@ use std::io;
 use std::time::Duration;
 
 use super::connection::{Input, Pause};
+use super::incoming::Incoming;
 use super::os::Readiness;
 use super::token::Source;
 use crate::turn::{Closed, ConnId, Moment};
@@ -65,6 +66,18 @@ pub(super) enum Verdict {
     More,
     /// The peer will send nothing more.
     End,
+}
+
+impl Verdict {
+    /// What a read of `n` bytes taught that left the reading half so.
+    pub(super) fn of(n: usize, incoming: Incoming) -> Verdict {
+        match n {
+            0 if incoming.has_ended() => Verdict::End,
+            0 => Verdict::WouldBlock,
+            _ if incoming.may_have_more() => Verdict::More,
+            _ => Verdict::Short,
+        }
+    }
 }
 
 /// Writes a text for each turn in which something happened.
