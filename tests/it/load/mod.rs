@@ -14,7 +14,8 @@ mod truth;
 use std::fmt;
 use std::time::Duration;
 
-use onepoll::load::{self, Amount, Arrivals, Close, Mode, Model, Plan, Report};
+use onepoll::load::{self, Amount, Arrivals, Close, Endpoint, Mode, Model, Plan, Report};
+use onepoll::service::SERVICES;
 
 use crate::support::DEADLINE;
 
@@ -30,7 +31,9 @@ const RST: Mode = Mode::Conn {
 
 /// So many requests, from the first on.
 fn plan(endpoint: impl fmt::Display, mode: Mode, connections: usize, count: u64) -> Plan {
-    let mut plan = Plan::new(endpoint.to_string().parse().unwrap(), mode);
+    let services: Vec<_> = SERVICES.iter().map(|row| (row.name, row.usual)).collect();
+    let endpoint = Endpoint::of_service(&endpoint.to_string(), &services).unwrap();
+    let mut plan = Plan::new(endpoint, mode);
     plan.connections = connections;
     plan.amount = Amount::Count(count);
     plan.warmup = Duration::ZERO;
