@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::text::{PercentEncoded, one_of, quoted};
 
@@ -245,14 +245,6 @@ impl UnixAddress {
             ));
         }
         Ok(address)
-    }
-
-    /// The path, if it has one.
-    pub fn path(&self) -> Option<&Path> {
-        match self {
-            Self::Path(path) => Some(path),
-            Self::Abstract(_) => None,
-        }
     }
 }
 

@@ -1,0 +1,499 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+use serde::de::DeserializeOwned;
+
+use super::*;
+use crate::config::limits::{CHAT_HISTORY_LINES_MAX, COMMAND_OUTPUT_BYTES_MAX};
+use crate::config::{Settle, UnixAddress};
+use crate::service::command::{CommandFraming, CommandOutput, Encoding};
+use crate::service::greeting::GreetingFraming;
+use crate::service::{chat, command, greeting, upper};
+
+fn endpoint(url: &str) -> Endpoint {
+    url.parse().unwrap_or_else(|wrong| panic!("{wrong}"))
+}
+
+fn refusal(url: &str) -> String {
+    match url.parse::<Endpoint>() {
+        Ok(endpoint) => panic!("{url} was taken for {endpoint}"),
+        Err(wrong) => wrong.to_string(),
+    }
+}
+
+fn options<T: DeserializeOwned>(url: &str) -> T {
+    let endpoint = endpoint(url);
+    endpoint
+        .options
+        .read()
+        .unwrap_or_else(|wrong| panic!("{wrong}"))
+}
+
+fn tcp(host: &str, port: u16) -> Address {
+    let host = host
+        .parse()
+        .map_or_else(|_| Host::Name(host.into()), Host::Ip);
+    Address::Tcp(HostPort { host, port })
+}
+
+#[test]
+fn the_examples_of_the_manual_are_understood() {
+    let echo = endpoint("echo://127.0.0.1:9000");
+    assert_eq!(
+        (echo.row.name, echo.address),
+        ("echo", tcp("127.0.0.1", 9000))
+    );
+    assert_eq!(
+        endpoint("echo+udp://[::1]:9000").address,
+        Address::Udp(HostPort {
+            host: Host::Ip([0, 0, 0, 0, 0, 0, 0, 1].into()),
+            port: 9000
+        })
+    );
+    assert_eq!(
+        endpoint("echo+unix:///run/onepoll/echo.sock").address,
+        Address::Unix(UnixAddress::Path("/run/onepoll/echo.sock".into()))
+    );
+    assert_eq!(
+        options::<greeting::Options>("greeting://127.0.0.1:8898?greeting=hello&reply=hi"),
+        greeting::Options {
+            greeting: vec!["hello".into()],
+            reply: Some("hi".into()),
+            ..greeting::Options::default()
+        }
+    );
+    assert_eq!(
+        options::<upper::Options>("upper://127.0.0.1:9999?once=true&strip=true"),
+        upper::Options {
+            once: true,
+            strip: true,
+            ..upper::Options::default()
+        }
+    );
+    assert_eq!(endpoint("chat+fd://3").address, Address::Fd(3));
+    assert_eq!(
+        endpoint("time://localhost:0").address.transport(),
+        Transport::Udp
+    );
+    assert_eq!(
+        endpoint("echo+unix://@hidden").address,
+        Address::Unix(UnixAddress::Abstract("hidden".into()))
+    );
+}
+
+#[test]
+fn every_option_is_read() {
+    let url = "command://localhost:0?framing=decimal&ack=recv_ready&output=stderr-or-stdout\
+         &encoding=gbk&settle=never&timeout=1m30s&max-output=64K&idle-timeout=5s\
+         &max-connections=7&open=on&auth=none&keepalive=1m&user-timeout=90s";
+    assert_eq!(
+        options::<command::Options>(url),
+        (command::Options {
+            framing: CommandFraming::Decimal,
+            ack: Some("recv_ready".into()),
+            output: CommandOutput::StderrOrStdout,
+            encoding: Encoding::Gbk,
+            settle: Settle::Never,
+            timeout: Some(Duration::from_secs(90)),
+            max_output: Some(65536),
+        })
+    );
+    assert_eq!(
+        endpoint(url).common,
+        Common {
+            idle_timeout: Some(Duration::from_secs(5)),
+            max_connections: Some(7),
+            keepalive: Some(Duration::from_secs(60)),
+            user_timeout: Some(Duration::from_secs(90)),
+            open: true,
+            auth: Some(Auth::None),
+            mode: None,
+            any_user: false,
+        }
+    );
+    let url = "chat+unix:///a?flood=on&history=50&mode=0660&any-user=true&idle-timeout=off";
+    let chat::Options { flood, history } = options(url);
+    assert_eq!((flood, history), (true, 50));
+    let chat = endpoint(url);
+    assert_eq!(chat.common.mode, Some(0o660));
+    assert!(chat.common.any_user);
+    let url =
+        "greeting://h:1?greeting=a%20b%26&greeting=%E4%BD%A0&framing=i32&wait=true&settle=0&reply=";
+    assert_eq!(
+        options::<greeting::Options>(url),
+        (greeting::Options {
+            greeting: vec!["a b&".into(), "你".into()],
+            framing: GreetingFraming::I32,
+            reply: Some(String::new()),
+            wait: true,
+            settle: Settle::After(Duration::ZERO),
+        })
+    );
+}
+
+/// What is wrong, and a piece of the sentence that must say so.
+const REFUSALS: [(&str, &str); 73] = [
+    ("", "SERVICE://ADDRESS"),
+    ("127.0.0.1:9000", "SERVICE://ADDRESS"),
+    ("echo:127.0.0.1:9000", "SERVICE://ADDRESS"),
+    (
+        "ehco://127.0.0.1:1",
+        "perhaps `echo` was meant (known: echo, discard,",
+    ),
+    (
+        "gopher://127.0.0.1:70",
+        "there is no service `gopher` (known:",
+    ),
+    ("://127.0.0.1:70", "there is no service"),
+    ("file://127.0.0.1:1?root=/srv", "there is no service `file`"),
+    (
+        "echo+upd://127.0.0.1:1",
+        "no transport `upd`, perhaps `udp` was meant",
+    ),
+    ("echo+unixgram:///a", "there is no transport `unixgram`"),
+    (
+        "chat+udp://127.0.0.1:1",
+        "`chat` is not served over udp (it is over: tcp, unix, fd)",
+    ),
+    (
+        "sntp+tcp://127.0.0.1:1",
+        "`sntp` is not served over tcp (it is over: udp, fd)",
+    ),
+    ("echo+://127.0.0.1:1", "there is no transport ``"),
+    ("echo://", "the address is missing; write HOST:PORT"),
+    ("echo://?open=true", "the address is missing"),
+    ("echo+unix://", "the address is missing; write a path"),
+    ("echo://127.0.0.1", "has no port"),
+    ("echo://127.0.0.1:", "has no port"),
+    ("echo://[::1]", "has no port"),
+    ("echo://:9000", "has no host"),
+    (
+        "echo://127.0.0.1:65536",
+        "`65536` is not a port from 0 to 65535",
+    ),
+    ("echo://127.0.0.1:-1", "is not a port"),
+    ("echo://127.0.0.1:+1", "is not a port"),
+    ("echo://127.0.0.1:http", "is not a port"),
+    ("echo://127.0.0.1:9000/", "`9000/` is not a port"),
+    ("echo://::1:9000", "stands in brackets"),
+    ("echo://[::1:9000", "`[` without its `]`"),
+    ("echo://[127.0.0.1]:9000", "is not an IPv6 address"),
+    (
+        "echo://256.1.1.1:9000",
+        "neither an address nor a host name",
+    ),
+    ("echo://127.1:9000", "neither an address nor a host name"),
+    ("echo://me@host:9000", "neither an address nor a host name"),
+    ("echo://a b:9000", "neither an address nor a host name"),
+    ("echo+unix://run/echo.sock", "three slashes"),
+    ("echo+unix:///run/", "names a directory"),
+    ("echo+unix:///a%00b", "no NUL byte"),
+    ("echo+unix://@", "lacks the name"),
+    ("chat+fd://three", "is not the number of a descriptor"),
+    ("chat+fd://-1", "is not the number of a descriptor"),
+    ("chat+fd://1", "is where results or messages are printed"),
+    ("echo://127.0.0.1:1?", "write OPTION=VALUE"),
+    (
+        "echo://127.0.0.1:1?open",
+        "`open` is not an option; write OPTION=VALUE",
+    ),
+    ("echo://127.0.0.1:1?open=true&", "write OPTION=VALUE"),
+    (
+        "echo://127.0.0.1:1?opne=true",
+        "has no option `opne`, perhaps `open` was meant",
+    ),
+    (
+        "echo://127.0.0.1:1?colour=red",
+        "`echo` has no option `colour` (known: idle-timeout,",
+    ),
+    (
+        "echo://127.0.0.1:1?once=true",
+        "`once` belongs to upper, not to `echo`",
+    ),
+    (
+        "upper://127.0.0.1:1?framing=raw",
+        "belongs to greeting or command, not to `upper`",
+    ),
+    (
+        "upper://127.0.0.1:1?strip=true",
+        "option `strip`: it needs `once=true`",
+    ),
+    (
+        "upper+udp://127.0.0.1:1?once=true",
+        "`upper` takes it over tcp or unix, not over udp",
+    ),
+    (
+        "time://127.0.0.1:1?idle-timeout=5s",
+        "datagrams have no connection",
+    ),
+    (
+        "sntp+fd://3?max-connections=5",
+        "datagrams have no connection",
+    ),
+    (
+        "echo://127.0.0.1:1?open=true&open=true",
+        "option `open`: given 2 times",
+    ),
+    (
+        "greeting://127.0.0.1:1?reply=a&reply=b",
+        "option `reply`: given 2 times",
+    ),
+    (
+        "echo://127.0.0.1:1?open=yes",
+        "`yes` is neither true (or on) nor false (or off)",
+    ),
+    (
+        "echo://127.0.0.1:1?idle-timeout=60",
+        "option `idle-timeout`: `60` is not a duration",
+    ),
+    ("echo://127.0.0.1:1?idle-timeout=0", "`off` for none"),
+    (
+        "echo://127.0.0.1:1?max-connections=-1",
+        "is not a whole number up to 4294967295",
+    ),
+    ("echo://127.0.0.1:1?max-connections=0", "serves nobody"),
+    ("echo+unix:///a?keepalive=5s", "the peer of a Unix socket"),
+    ("time://127.0.0.1:1?keepalive=off", "have no connection"),
+    ("echo://127.0.0.1:1?keepalive=0", "`off` for none"),
+    (
+        "echo://127.0.0.1:1?keepalive=10h",
+        "10h is more than the kernel takes, 32767s; `off` for never",
+    ),
+    (
+        "echo://127.0.0.1:1?user-timeout=1000h",
+        "more than the kernel takes",
+    ),
+    ("echo://127.0.0.1:1?mode=0600", "only a Unix socket"),
+    ("echo://127.0.0.1:1?any-user=true", "only a Unix socket"),
+    ("echo+unix:///a?open=true", "has `mode` and `any-user`"),
+    ("echo+unix:///a?mode=0888", "is not a file mode in octal"),
+    (
+        "command://127.0.0.1:1?framing=stream",
+        "`stream` is not raw, decimal, i32 or json",
+    ),
+    (
+        "command://127.0.0.1:1?framing=i23",
+        "`i23` is not raw, decimal, i32 or json, perhaps `i32` was meant",
+    ),
+    (
+        "command://127.0.0.1:1?auth=hmac",
+        "option `auth`: `hmac` is not none",
+    ),
+    (
+        "echo://127.0.0.1:1?secret-file=/a",
+        "`echo` has no option `secret-file` (known:",
+    ),
+    ("command://127.0.0.1:1?ack=x", "only `framing=decimal`"),
+    ("command://127.0.0.1:1?max-output=2G", "above 2147483647"),
+    ("chat://127.0.0.1:1?history=1025", "above 1024 lines"),
+    (
+        "greeting://127.0.0.1:1?greeting=%zz",
+        "`%` that no two hexadecimal digits follow",
+    ),
+];
+
+#[test]
+fn each_refusal_says_where_what_and_what_would_be_right() {
+    for (url, piece) in REFUSALS {
+        let said = refusal(url);
+        assert!(
+            said.contains(piece),
+            "{url}\n  said: {said}\n  not:  {piece}"
+        );
+        assert!(said.starts_with(&format!("endpoint `{url}`: ")), "{said}");
+        assert!(!said.contains('\n'), "{said}");
+    }
+}
+
+#[test]
+fn a_unix_path_may_fill_its_address_and_no_more() {
+    let path = |len: usize| format!("echo+unix:///{}", "x".repeat(len - 1));
+    assert!(path(107).parse::<Endpoint>().is_ok());
+    assert!(refusal(&path(108)).contains("longer than the 107"));
+}
+
+#[test]
+fn control_characters_of_an_endpoint_do_not_reach_the_terminal() {
+    let said = refusal("ech\u{1b}[31mo://127.0.0.1:1?\n");
+    assert!(!said.chars().any(char::is_control), "{said:?}");
+    assert!(refusal(&"x".repeat(1 << 20)).len() < 2000);
+    for value in [
+        "echo://127.0.0.1:1?idle-timeout=%1b[2J",
+        "command+unix:///a?max-output=%1b[2J",
+        "echo+unix:///a?mode=%1b[2J",
+        "echo://127.0.0.1:1?open=%1b[2J",
+        "command+unix:///a?framing=%1b[2J",
+        "echo://127.0.0.1%1b[2J:1",
+        "echo+unix://%1b[2J",
+        "echo+fd://%1b[2J",
+    ] {
+        let said = refusal(value);
+        assert!(!said.chars().any(char::is_control), "{said:?}");
+    }
+}
+
+#[test]
+fn a_canonical_url_leaves_out_what_goes_without_saying() {
+    for (written, canonical) in [
+        (
+            "echo+tcp://127.0.0.1:9000?open=false",
+            "echo://127.0.0.1:9000",
+        ),
+        ("time+udp://[0::1]:0009", "time://[::1]:9"),
+        (
+            "command://h:1?timeout=60000ms&framing=json",
+            "command://h:1?timeout=1m",
+        ),
+        (
+            "upper://h:1?settle=0s&once=on",
+            "upper://h:1?once=true&settle=0",
+        ),
+        ("chat://h:1?flood=true", "chat://h:1?flood=on"),
+        ("echo+unix://./a%20b", "echo+unix://./a%20b"),
+        ("echo://[fe80::1%25eth0]:7", "echo://[fe80::1%25eth0]:7"),
+    ] {
+        assert_eq!(endpoint(written).to_string(), canonical);
+    }
+}
+
+/// A service's name, and options that it takes over streams.
+fn a_service() -> impl Strategy<Value = (&'static str, Written)> {
+    let settle = prop_oneof![
+        Just(Settle::Never),
+        any::<u64>().prop_map(|nanos| Settle::After(Duration::from_nanos(nanos))),
+    ];
+    let some_time = || proptest::option::of((1..u64::MAX).prop_map(Duration::from_nanos));
+    let upper = (any::<bool>(), any::<bool>(), settle.clone()).prop_map(|(once, strip, settle)| {
+        upper::Options {
+            once,
+            strip: strip && once,
+            settle,
+        }
+    });
+    let greeting = (
+        proptest::collection::vec(".*", 0..3),
+        prop_oneof![Just(GreetingFraming::Raw), Just(GreetingFraming::I32)],
+        proptest::option::of(".*"),
+        any::<bool>(),
+        settle.clone(),
+    )
+        .prop_map(
+            |(greeting, framing, reply, wait, settle)| greeting::Options {
+                greeting,
+                framing,
+                reply,
+                wait,
+                settle,
+            },
+        );
+    let chat = (any::<bool>(), 0..=CHAT_HISTORY_LINES_MAX)
+        .prop_map(|(flood, history)| chat::Options { flood, history });
+    let command = (
+        proptest::option::of(".+"),
+        any::<bool>(),
+        settle,
+        some_time(),
+        proptest::option::of(0..=COMMAND_OUTPUT_BYTES_MAX),
+    )
+        .prop_map(|(ack, gbk, settle, timeout, max_output)| command::Options {
+            framing: match ack {
+                Some(_) => CommandFraming::Decimal,
+                None => CommandFraming::Raw,
+            },
+            ack,
+            output: CommandOutput::StderrOrStdout,
+            encoding: if gbk { Encoding::Gbk } else { Encoding::Utf8 },
+            settle,
+            timeout,
+            max_output,
+        });
+    prop_oneof![
+        prop_oneof![Just("echo"), Just("discard"), Just("time")]
+            .prop_map(|name| (name, Written::default())),
+        upper.prop_map(|options| ("upper", Written::of(&options))),
+        greeting.prop_map(|options| ("greeting", Written::of(&options))),
+        chat.prop_map(|options| ("chat", Written::of(&options))),
+        command.prop_map(|options| ("command", Written::of(&options))),
+    ]
+}
+
+fn an_endpoint() -> impl Strategy<Value = Endpoint> {
+    let host = prop_oneof![
+        any::<std::net::IpAddr>().prop_map(Host::Ip),
+        "[a-z][a-z0-9-]{0,9}(\\.[a-z]{2})?".prop_map(Host::Name),
+        Just(Host::Name("fe80::1%eth0".into())),
+    ];
+    let unix = prop_oneof![
+        "/[^\u{0}/]{1,20}x".prop_map(|path| UnixAddress::Path(path.into())),
+        "[^\u{0}]{1,20}".prop_map(UnixAddress::Abstract),
+    ];
+    let unix = unix.prop_filter("a directory", |at| !at.to_string().ends_with(['/', '.']));
+    (
+        a_service(),
+        host,
+        unix,
+        any::<u16>(),
+        0..4usize,
+        any::<(bool, bool)>(),
+        1..u32::MAX,
+    )
+        .prop_map(
+            |((name, mut written), host, unix, port, transport, (flag, other), number)| {
+                let row = find(name).unwrap();
+                let over = row.transports()[transport % row.transports().len()];
+                let at = HostPort { host, port };
+                let address = match over {
+                    Transport::Tcp => Address::Tcp(at),
+                    Transport::Udp => Address::Udp(at),
+                    Transport::Unix => Address::Unix(unix),
+                    Transport::Fd => Address::Fd(i32::from(port) + 3),
+                };
+                if over == Transport::Udp {
+                    written = Written::default();
+                }
+                let stream = over != Transport::Udp && row.stream.is_some();
+                let is_unix = over == Transport::Unix;
+                let tcp = stream && !is_unix;
+                let some_time = Duration::from_millis(u64::from(number / 200) + 1);
+                let common = Common {
+                    keepalive: if tcp {
+                        other.then_some(some_time)
+                    } else {
+                        Common::default().keepalive
+                    },
+                    user_timeout: (tcp && flag).then_some(some_time),
+                    idle_timeout: (stream && flag).then(|| Duration::from_nanos(number.into())),
+                    max_connections: (stream && other).then_some(number),
+                    open: !is_unix && flag,
+                    auth: (stream && flag).then_some(Auth::None),
+                    mode: (is_unix && other).then_some(number & 0o777),
+                    any_user: is_unix && flag,
+                };
+                for (name, value) in Written::of(&common).pairs() {
+                    written.push(name, value.as_str().into());
+                }
+                Endpoint::read(row, address, over, written)
+                    .unwrap_or_else(|wrong| panic!("{wrong}"))
+            },
+        )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn display_and_parse_are_inverse(endpoint in an_endpoint()) {
+        let url = endpoint.to_string();
+        prop_assert_eq!(url.parse::<Endpoint>(), Ok(endpoint), "{}", url);
+    }
+
+    #[test]
+    fn any_text_is_an_endpoint_or_one_sentence(
+        text in "(echo|upper|time|command)?(\\+(tcp|unix|fd))?(://)?.{0,30}(\\?.{0,30})?",
+    ) {
+        match text.parse::<Endpoint>() {
+            Ok(endpoint) => prop_assert_eq!(endpoint.to_string().parse(), Ok(endpoint)),
+            Err(wrong) => prop_assert!(!wrong.to_string().contains('\n')),
+        }
+    }
+}
