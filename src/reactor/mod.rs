@@ -39,9 +39,10 @@ use self::child::Children;
 use self::connection::{Connection, Input, Pause, Stage};
 use self::datagram::Datagram;
 use self::listener::{Listener, listener_of};
+use self::patience::set_deadline;
 use self::recorder::Recorder;
 use self::reply_limiter::{ReplyLimiter, client_ports};
-use self::standing::{After, Standing, next_input};
+use self::standing::{After, Standing, depends_on_sending, next_input};
 use self::stopping::Stopping;
 use self::timer::Timers;
 use self::trace::{TraceEvent, Verdict};
@@ -348,7 +349,7 @@ impl<O: Os> Reactor<O> {
         let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| c.is_open()) else {
             return;
         };
-        let standing = standing_of(&self.outbox, &self.listeners, conn, slot);
+        let standing = Standing::of(conn, slot, &self.listeners, &self.outbox);
         let next = next_input(conn, &standing, &self.limits);
         if next == Input::Paused(Pause::Held) {
             // What is unread is offered when the service takes input again, though nothing new came.
@@ -363,7 +364,16 @@ impl<O: Os> Reactor<O> {
             // All that it sent was read, or never will be, and it will read nothing of what it is owed.
             return self.close_now(slot, Closed::Gone(io::ErrorKind::BrokenPipe));
         }
-        self.set_deadline(slot, &standing, After::Turn);
+        let limits = &self.limits;
+        set_deadline(
+            &mut self.deadlines,
+            slot,
+            conn,
+            &standing,
+            limits,
+            self.now,
+            After::Turn,
+        );
         if next == Input::Queued {
             self.enqueue(slot);
         }
@@ -493,28 +503,22 @@ impl<O: Os> Reactor<O> {
         let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| !c.is_dead()) else {
             return;
         };
-        let id = conn.id(slot);
-        let owed = self.outbox.owed(slot);
         let os = &mut self.os;
         let sent = match self.outbox.deliver(slot, |bytes| conn.write(os, bytes)) {
             Ok(sent) => sent,
             Err(error) => return self.close_now(slot, Closed::Gone(error.kind())),
         };
-        if owed > 0 {
-            self.recorder.wrote(id, sent, owed);
+        let (fate, _, left) = self.outbox.standing(slot);
+        if sent + left > 0 {
+            self.recorder.wrote(conn.id(slot), sent, sent + left);
         }
-        let owed = self.outbox.owed(slot);
-        if owed == 0
-            && let Fate::Leaving { why, linger } = self.outbox.fate(slot)
-        {
-            return self.finish(slot, why, linger);
+        match fate {
+            Fate::Leaving { why, linger } if left == 0 => self.finish(slot, why, linger),
+            // All of it left, and nothing depended on that: nearly every time.
+            Fate::Open if left == 0 && !depends_on_sending(conn) => {}
+            _ if sent > 0 => self.check_backlog(slot, After::Sent),
+            _ => self.check_backlog(slot, After::Stalled),
         }
-        let after = if sent > 0 {
-            After::Sent
-        } else {
-            After::Stalled
-        };
-        self.check_backlog(slot, owed, after);
     }
 
     fn has_work(&self) -> bool {
@@ -586,25 +590,6 @@ fn service_of<'a, L, S>(
     conn: &Connection<S>,
 ) -> &'a mut dyn Service {
     &mut *services[listener_of(listeners, conn).options.service.0]
-}
-
-/// How things stand with a connection.
-#[inline]
-fn standing_of<L, S>(
-    outbox: &Outbox,
-    listeners: &[Listener<L>],
-    conn: &Connection<S>,
-    slot: u32,
-) -> Standing {
-    let listener = listener_of(listeners, conn);
-    let (fate, is_held, owed) = outbox.standing(slot);
-    Standing {
-        fate,
-        is_held,
-        owed,
-        backlog: listener.manner.backlog,
-        idle: listener.options.idle,
-    }
 }
 
 impl<O: Os> fmt::Debug for Reactor<O> {

@@ -2,26 +2,22 @@
 
 use std::time::Duration;
 
-use super::connection::{Input, Stage};
+use super::Reactor;
+use super::connection::{Connection, Input, Stage};
 use super::os::Os;
-use super::standing::{
-    After, Deadline, Standing, deadline, depends_on_sending, frame_ends, next_input,
-};
+use super::standing::{After, Deadline, Standing, deadline, frame_ends, next_input};
+use super::timer::Timers;
 use super::trace::TraceEvent;
-use super::{Reactor, standing_of};
-use crate::turn::Closed;
+use crate::config::Limits;
+use crate::turn::{Closed, Moment};
 
 impl<O: Os> Reactor<O> {
-    /// Looks whether a connection keeps up with what it is owed, after a write that left it owed so
-    /// many bytes.
-    pub(super) fn check_backlog(&mut self, slot: u32, owed: usize, after: After) {
+    /// Looks whether a connection keeps up with what it is owed, after a write.
+    pub(super) fn check_backlog(&mut self, slot: u32, after: After) {
         let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| c.is_open()) else {
             return;
         };
-        if owed == 0 && !depends_on_sending(conn) {
-            return;
-        }
-        let standing = standing_of(&self.outbox, &self.listeners, conn, slot);
+        let standing = Standing::of(conn, slot, &self.listeners, &self.outbox);
         if standing.is_too_slow(&self.limits) {
             return self.close_now(slot, Closed::TooSlow);
         }
@@ -30,20 +26,19 @@ impl<O: Os> Reactor<O> {
         conn.input = next;
         // One that caught up is waited for as it was before it fell behind.
         let caught_up = was_behind && !conn.behind && standing.is_open();
-        self.set_deadline(slot, &standing, if caught_up { After::Turn } else { after });
+        let after = if caught_up { After::Turn } else { after };
+        let limits = &self.limits;
+        set_deadline(
+            &mut self.deadlines,
+            slot,
+            conn,
+            &standing,
+            limits,
+            self.now,
+            after,
+        );
         if next == Input::Queued {
             self.enqueue(slot);
-        }
-    }
-
-    /// Sets the deadline that fits what the connection is in the middle of.
-    pub(super) fn set_deadline(&mut self, slot: u32, standing: &Standing, after: After) {
-        let conn = &mut self.conns[slot as usize];
-        let was = self.deadlines.due(slot);
-        let Deadline { due, begun } = deadline(conn, standing, &self.limits, self.now, was, after);
-        conn.stage = Stage::Open { begun };
-        if due != was {
-            self.deadlines.set(slot, due);
         }
     }
 
@@ -54,7 +49,7 @@ impl<O: Os> Reactor<O> {
         };
         let id = conn.id(slot);
         self.recorder.trace(|| TraceEvent::Expired(id));
-        let standing = standing_of(&self.outbox, &self.listeners, conn, slot);
+        let standing = Standing::of(conn, slot, &self.listeners, &self.outbox);
         match conn.stage {
             Stage::Dead { .. } => {}
             Stage::Lingering { why, .. } => self.close_now(slot, why),
@@ -80,6 +75,25 @@ impl<O: Os> Reactor<O> {
     fn give_up(&mut self, slot: u32, why: Closed) {
         self.outbox.leave(slot, why, true);
         self.settle(slot);
+    }
+}
+
+/// Sets the deadline that fits what an open connection is in the middle of.
+#[inline]
+pub(super) fn set_deadline<S>(
+    deadlines: &mut Timers,
+    slot: u32,
+    conn: &mut Connection<S>,
+    standing: &Standing,
+    limits: &Limits,
+    now: Moment,
+    after: After,
+) {
+    let was = deadlines.due(slot);
+    let Deadline { due, begun } = deadline(conn, standing, limits, now, was, after);
+    conn.stage = Stage::Open { begun };
+    if due != was {
+        deadlines.set(slot, due);
     }
 }
 

@@ -7,10 +7,11 @@
 use std::time::Duration;
 
 use super::connection::{Connection, Input, Pause, Stage};
+use super::listener::{Listener, listener_of};
 use crate::config::Limits;
 use crate::config::limits::{LEAVING, PROGRESS_BYTES_PER_SECOND_MIN, PROGRESS_GRACE};
 use crate::service::Backlog;
-use crate::turn::{Fate, Moment};
+use crate::turn::{Fate, Moment, Outbox};
 
 /// How things stand on the other side of a connection: what it is owed, what its service asked
 /// for, what its endpoint allows.
@@ -27,6 +28,25 @@ pub(super) struct Standing {
 }
 
 impl Standing {
+    /// How things stand with the connection of this slot.
+    #[inline]
+    pub(super) fn of<L, S>(
+        conn: &Connection<S>,
+        slot: u32,
+        listeners: &[Listener<L>],
+        outbox: &Outbox,
+    ) -> Standing {
+        let listener = listener_of(listeners, conn);
+        let (fate, is_held, owed) = outbox.standing(slot);
+        Standing {
+            fate,
+            is_held,
+            owed,
+            backlog: listener.manner.backlog,
+            idle: listener.options.idle,
+        }
+    }
+
     pub(super) fn is_open(&self) -> bool {
         self.fate == Fate::Open
     }
