@@ -255,7 +255,7 @@ impl<O: Os> Reactor<O> {
         if conn.learn(readiness) && conn.input == Input::Waiting {
             self.enqueue(id.slot);
         } else if readiness.hung_up {
-            self.settle(id.slot);
+            self.after_turn(id.slot);
         }
     }
 
@@ -341,11 +341,11 @@ impl<O: Os> Reactor<O> {
         if self.outbox.said(slot) >= REPLY_AT_ONCE_BYTES {
             self.deliver(slot);
         }
-        self.settle(slot);
+        self.after_turn(slot);
     }
 
     /// Decides what the reading half does until its next budget, and how long it is waited for.
-    fn settle(&mut self, slot: u32) {
+    fn after_turn(&mut self, slot: u32) {
         let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| c.is_open()) else {
             return;
         };
@@ -395,7 +395,7 @@ impl<O: Os> Reactor<O> {
     }
 
     /// Takes input of a connection again, beginning with what is unread. What comes of it is decided
-    /// when its turn is settled.
+    /// after its turn.
     fn resume(&mut self, slot: u32) {
         if let Some(conn) = self.conns.get_mut(slot as usize) {
             conn.unserved |= conn.carry.is_some() && conn.input != Input::Ended;
@@ -424,7 +424,7 @@ impl<O: Os> Reactor<O> {
         let service = service_of(&mut self.services, &self.listeners, conn);
         ask(service, &mut Turn::new(self.now, id, &mut self.outbox));
         self.carry_out();
-        self.settle(id.slot);
+        self.after_turn(id.slot);
     }
 
     fn wake(&mut self) {

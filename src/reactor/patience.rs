@@ -74,7 +74,7 @@ impl<O: Os> Reactor<O> {
     /// Waits no longer: what is owed leaves, then the connection ends for this reason.
     fn give_up(&mut self, slot: u32, why: Closed) {
         self.outbox.leave(slot, why, true);
-        self.settle(slot);
+        self.after_turn(slot);
     }
 }
 

@@ -46,7 +46,7 @@ impl<O: Os> Reactor<O> {
         for id in ids {
             self.ask_service(id, |service, turn| service.stopping(turn));
             if self.is_live(id) {
-                self.settle(id.slot);
+                self.after_turn(id.slot);
             }
         }
     }
