@@ -8,8 +8,8 @@ use onepoll::config::Limits;
 
 use crate::coverage::Coverage;
 use crate::faults::Faults;
-use crate::guests::{DOORS, Doors};
 use crate::kernel::{Due, MILLI, SECOND, SimOs};
+use crate::listeners::{LISTENERS, Listeners};
 use crate::play::Play;
 use crate::random::Random;
 
@@ -20,7 +20,7 @@ const SEEDS_BY_DEFAULT: u64 = if cfg!(debug_assertions) {
     20_000
 };
 
-/// Time within which everybody is served or sent home once nothing goes wrong any more.
+/// Time within which every client is served or disconnected once nothing goes wrong any more.
 const PATIENCE: u64 = 60 * SECOND;
 
 const TURNS_MAX: u64 = 2_000_000;
@@ -64,7 +64,7 @@ fn seeds() {
     COVERAGE.with_borrow(|coverage| println!("{coverage}"));
 }
 
-/// One seed, from the first turn to the last guest.
+/// One seed, from the first turn to the last client.
 fn run(seed: u64) {
     let mut random = Random::new(seed);
     let os = SimOs::new(Random::new(random.next()));
@@ -81,13 +81,13 @@ fn run(seed: u64) {
             Faults::swarm(&mut random)
         };
         net.turn_costs = true;
-        net.bounds.accepts = DOORS * u64::from(limits.accepts_per_turn);
+        net.bounds.accepts = LISTENERS * u64::from(limits.accepts_per_turn);
         net.bounds.read_bytes = limits.read_per_turn;
         net.bounds.datagrams = u64::from(limits.datagrams_per_turn);
         // A command that cannot be started has another answer; see faults_f.rs.
         net.faults.spawn = 0;
         if random.once_in(8) {
-            // The end of time is near, and nobody notices.
+            // The end of time is near, and nothing differs.
             net.now = u64::MAX - (3_600 + random.below(100)) * SECOND;
         }
         if random.once_in(6) {
@@ -102,18 +102,18 @@ fn run(seed: u64) {
         }
     });
     let mut play = Play::new(os, limits.clone(), connections_max);
-    let doors = Doors::open(&mut play, &mut random, &limits);
+    let listeners = Listeners::open(&mut play, &mut random, &limits);
     for number in 0..random.some(8) {
         let wait = random.size(calm_after as usize) as u64;
-        play.os.invite(doors.guest(&mut random, number), wait);
+        play.os.invite(listeners.client(&mut random, number), wait);
     }
-    // To look where everybody stands costs more than the turn itself.
+    // To look at the state of every connection costs more than the turn itself.
     let watched = seed.is_multiple_of(16);
     COVERAGE.with_borrow_mut(Coverage::begin);
     perform(&mut play, calm_after, watched);
 }
 
-/// Turns until everybody has gone home.
+/// Turns until every client has gone home.
 fn perform(play: &mut Play, calm_after: u64, watched: bool) {
     let began = play.os.net(|net| net.now);
     let deadline = began + calm_after + PATIENCE;
@@ -142,7 +142,7 @@ fn perform(play: &mut Play, calm_after: u64, watched: bool) {
         }
         assert!(
             !rests,
-            "the loop sleeps for ever, and somebody waits: {counters:?} {}",
+            "the loop sleeps for ever, and a client waits: {counters:?} {}",
             sketch(play)
         );
         assert!(
@@ -205,14 +205,14 @@ fn settle_accounts(play: &mut Play) {
             counters.connections_opened + refused.full + refused.listener_full,
             net.links.iter().filter(|link| link.accepted).count() as u64,
         );
-        for mail in &net.mails {
+        for socket in &net.datagrams {
             // Answers are what was asked, in order, and some may be lost.
-            let mut posted = mail.posted.iter();
-            for answer in &mail.outbox {
+            let mut posted = socket.posted.iter();
+            for answer in &socket.outbox {
                 assert!(answer.1.port() >= 1024, "E8");
                 assert!(
                     posted.any(|asked| asked == answer),
-                    "an answer nobody asked for"
+                    "an answer to no question"
                 );
             }
         }

@@ -3,10 +3,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use crate::kernel::{Client, Found, MICRO, MILLI, Net, SECOND};
 use crate::random::Random;
 
-/// Somebody who says something and knows what must be heard.
+/// A client that says something and knows what must be heard.
 #[derive(Debug)]
 pub(crate) struct Talker {
-    pub(crate) door: usize,
+    pub(crate) listener: usize,
     pub(crate) says: Vec<u8>,
     /// What must come back for all of it.
     pub(crate) hears: Vec<u8>,
@@ -18,7 +18,7 @@ pub(crate) struct Talker {
     pub(crate) finale: Finale,
     /// A started frame must end within some time here.
     pub(crate) framed: bool,
-    /// Whoever is silent for so long is sent home here.
+    /// A client that is silent for so long is disconnected here.
     pub(crate) idle: Option<u64>,
     pub(crate) manners: Manners,
     pub(crate) progress: Progress,
@@ -82,7 +82,7 @@ pub(crate) struct Progress {
 impl Client for Talker {
     fn step(&mut self, net: &mut Net) -> Option<u64> {
         let Some(link) = self.progress.link else {
-            self.progress.link = net.connect(self.door, self.says.len());
+            self.progress.link = net.connect(self.listener, self.says.len());
             return match self.progress.link {
                 Some(_) => Some(self.rest(net)),
                 None => self.go_home(),
@@ -175,7 +175,7 @@ impl Talker {
         };
         match net.client_read(link, most) {
             Found::Nothing => false,
-            // Refused at the door, with a word of its own.
+            // Refused when it connected, with a word of its own.
             Found::Bytes(_) if net.links[link].closed && !net.links[link].tried => false,
             Found::Bytes(bytes) => {
                 let from = self.progress.heard;
@@ -217,7 +217,7 @@ impl Talker {
 
     fn sketch(&self, net: &Net, link: usize) -> String {
         let Talker {
-            door,
+            listener,
             finale,
             manners,
             progress,
@@ -226,7 +226,7 @@ impl Talker {
         } = self;
         let link = net.links[link].sketch();
         format!(
-            "door {door} {finale:?} {manners:?} {progress:?} idle {idle:?} now {} {link}",
+            "listener {listener} {finale:?} {manners:?} {progress:?} idle {idle:?} now {} {link}",
             net.now
         )
     }
@@ -242,10 +242,10 @@ impl Talker {
         let idle = self
             .idle
             .is_some_and(|idle| end.saturating_sub(times.read) >= idle);
-        // Whoever goes on speaking after the server's end gets a reset for it.
+        // A client that goes on speaking after the server's end gets a reset for it.
         let heard_all = self.progress.heard == self.hears.len();
         let spoke_on = self.server_ends && (heard_all || self.may_miss && self.progress.said > 0);
-        // Refused at the door: nothing was read.
+        // Refused when it connected: nothing was read.
         let refused = link.closed && !link.tried;
         link.excused || net.stop_sent || lingered || stuck || slow || idle || spoke_on || refused
     }
@@ -254,7 +254,7 @@ impl Talker {
 /// One of a crowd: says numbered lines, and hears those of others whole and in order.
 #[derive(Debug)]
 pub(crate) struct Member {
-    pub(crate) door: usize,
+    pub(crate) listener: usize,
     pub(crate) number: usize,
     pub(crate) lines: usize,
     pub(crate) manners: Manners,
@@ -279,7 +279,7 @@ impl Client for Member {
     fn step(&mut self, net: &mut Net) -> Option<u64> {
         let progress = &mut self.progress;
         let Some(link) = progress.link else {
-            progress.link = net.connect(self.door, 1 << 14);
+            progress.link = net.connect(self.listener, 1 << 14);
             progress.home = progress.link.is_none();
             return progress.link.map(|_| MICRO);
         };
@@ -350,13 +350,13 @@ impl Member {
             if line.starts_with("* ") {
                 continue;
             }
-            // The chat tells who it was, the crowd does not.
+            // The chat says which member it was, the crowd does not.
             let said = line
                 .split_once(": ")
                 .map_or(line.as_ref(), |(_, said)| said);
             let mut words = said.trim_end_matches('\n').split(' ');
             let mut number = || words.next().and_then(|word| word.parse::<usize>().ok());
-            let (Some(who), Some(n)) = (number(), number()) else {
+            let (Some(member), Some(n)) = (number(), number()) else {
                 panic!("heard half a line: {line:?}");
             };
             assert!(
@@ -365,15 +365,15 @@ impl Member {
                     .is_some_and(|pad| pad.bytes().all(|b| b == b'x')),
                 "{line:?}"
             );
-            assert!(who != self.number, "heard itself");
-            if progress.last.len() <= who {
-                progress.last.resize(who + 1, 0);
+            assert!(member != self.number, "heard itself");
+            if progress.last.len() <= member {
+                progress.last.resize(member + 1, 0);
             }
             assert!(
-                n == progress.last[who] + 1 || progress.last[who] == 0,
+                n == progress.last[member] + 1 || progress.last[member] == 0,
                 "a gap without a reason: {line:?}"
             );
-            progress.last[who] = n;
+            progress.last[member] = n;
         }
     }
 }
@@ -381,7 +381,7 @@ impl Member {
 /// Sends datagrams.
 #[derive(Debug)]
 pub(crate) struct Poster {
-    pub(crate) mail: usize,
+    pub(crate) socket: usize,
     pub(crate) port: u16,
     pub(crate) left: usize,
 }
@@ -395,7 +395,7 @@ impl Client for Poster {
         let len = net.random.size(2000);
         let bytes: Vec<u8> = (0..len).map(|_| net.random.next() as u8).collect();
         net.post(
-            self.mail,
+            self.socket,
             &bytes,
             SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)),
         );

@@ -80,7 +80,7 @@ impl Coverage {
             .map(|(end, _)| end)
             .collect();
         self.closed = closed;
-        // Where two reasons rose in one turn, nobody can say whose was which.
+        // Where two reasons rose in one turn, there is no telling which was whose.
         if let [end] = rose[..] {
             for state in standing
                 .iter()

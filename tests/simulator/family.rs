@@ -30,7 +30,7 @@ pub(crate) enum Step {
     Say(Output, Vec<u8>),
     /// Closes an output and goes on.
     Shut(Output),
-    /// Starts a grandchild that holds both pipes and is not of the group: nobody kills it.
+    /// Starts a grandchild that holds both pipes and is not of the group: nothing kills it.
     Escape,
     /// Starts a grandchild that holds both pipes.
     Fork,
@@ -44,9 +44,9 @@ pub(crate) struct Pipe {
     pub(crate) bytes: VecDeque<u8>,
     /// The leader holds it.
     pub(crate) leader: bool,
-    /// Somebody of its group does.
+    /// Another process of its group does.
     pub(crate) group: bool,
-    /// Somebody does who left the group.
+    /// A process that left the group does.
     pub(crate) escaped: bool,
     /// The server has closed its end.
     pub(crate) closed: bool,
@@ -91,7 +91,7 @@ impl Child {
     }
 }
 
-/// What a command of this line does: the line decides, so that whoever sends it knows the answer.
+/// What a command of this line does: the line decides, so that the client that sends it knows the answer.
 pub(crate) fn steps_of(line: &[u8]) -> Steps {
     let number = line
         .iter()
@@ -118,7 +118,7 @@ pub(crate) fn steps_of(line: &[u8]) -> Steps {
     steps
 }
 
-/// What becomes of a command that nobody disturbs.
+/// What becomes of a command that is left alone.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) out: Vec<u8>,

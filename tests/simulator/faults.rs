@@ -26,7 +26,7 @@ pub(crate) struct Faults {
     pub(crate) watch: u8,
     /// An event about nothing.
     pub(crate) spurious: u8,
-    /// An event of a socket that was closed, but that somebody else still holds.
+    /// An event of a socket that was closed, but that another process still holds.
     pub(crate) ghost: u8,
     /// Events come in another order.
     pub(crate) shuffle: u8,

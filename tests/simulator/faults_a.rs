@@ -36,7 +36,7 @@ fn rests_without_descriptors(error: Errno) {
     play.run();
     let accepts = play.counters().accepts_failed;
     assert_eq!(accepts, 1, "it is not asked over and over");
-    // Those who are here are served meanwhile.
+    // Open connections are served meanwhile.
     play.say(first, b"here");
     play.run();
     assert_eq!(play.hears(first), b"here");
@@ -154,7 +154,7 @@ fn fault_a5_a_flood_over_the_limit_is_closed_at_once() {
 }
 
 #[test]
-fn fault_a7_a_greedy_sender_gets_one_helping_a_turn() {
+fn fault_a7_a_greedy_sender_gets_one_budget_a_turn() {
     let mut play = Play::directed();
     let (discard, echo) = (play.open(Discard), play.open(Echo));
     let greedy = play.dial(discard);
@@ -298,7 +298,7 @@ struct Delegates {
 impl Service for Delegates {
     fn input(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
         let first = *self.first.get_or_insert(t.id);
-        // Also to somebody who is gone by then.
+        // Also to a member that is gone by then.
         t.send(first, input.unread());
         t.spawn(Job {
             line: input.unread().to_vec(),
@@ -342,7 +342,7 @@ fn fault_a10_stale_token() {
     play.run();
     let after = play.counters();
     assert_eq!(after.stale, before.stale + 1, "counted");
-    assert_eq!(after.connections, 1, "and about nobody else");
+    assert_eq!(after.connections, 1, "and about no other");
     play.say(second, b"still here");
     play.run();
     assert_eq!(play.hears(second), b"still here");
@@ -354,7 +354,7 @@ fn fault_a10_no_slot_is_used_again_within_a_batch() {
     let echo = play.open(Echo);
     let first = play.dial(echo);
     play.run();
-    // In one batch: it is reset, somebody else knocks, and it is told of once more.
+    // In one batch: it is reset, another client connects, and it is told of once more.
     play.reset(first);
     let second = play.dial(echo);
     let token = Token::of(Source::Connection(ConnId {
@@ -368,7 +368,7 @@ fn fault_a10_no_slot_is_used_again_within_a_batch() {
         })
     });
     play.turn();
-    // An event about somebody who is dead and not yet freed is about nobody else, and not stale.
+    // An event about a connection that is dead and not yet freed is about no other, and not stale.
     assert_eq!(
         play.counters().stale,
         0,
@@ -382,9 +382,9 @@ fn fault_a10_no_slot_is_used_again_within_a_batch() {
 }
 
 #[test]
-fn fault_a10_a_letter_for_somebody_gone_reaches_nobody_else() {
+fn fault_a10_what_is_sent_to_a_connection_that_is_gone_reaches_no_other() {
     let mut play = Play::directed();
-    let door = play.open(Delegates::default());
+    let listener = play.open(Delegates::default());
     play.os.net(|net| {
         for (wait, word) in [(1000, &b"one"[..]), (0, b"two")] {
             let said = Step::Say(Output::Out, word.to_vec());
@@ -392,12 +392,12 @@ fn fault_a10_a_letter_for_somebody_gone_reaches_nobody_else() {
                 .push_back(Steps::from([(wait, said), (0, Step::Exit(0))]));
         }
     });
-    let first = play.dial(door);
+    let first = play.dial(listener);
     play.say(first, b"one");
     play.run();
     play.reset(first);
     play.run();
-    let second = play.dial(door);
+    let second = play.dial(listener);
     play.say(second, b"two");
     play.run();
     assert_eq!(
@@ -418,7 +418,7 @@ fn fault_a11_spurious() {
         slot: 0,
         generation: 1,
     }));
-    let knock = Token::of(Source::Listener(0));
+    let listens = Token::of(Source::Listener(0));
     for _ in 0..100 {
         play.os.net(|net| {
             let mut all = readable();
@@ -428,7 +428,7 @@ fn fault_a11_spurious() {
                 readiness: all,
             });
             net.inject.push(Seen {
-                token: knock,
+                token: listens,
                 readiness: readable(),
             });
         });
@@ -495,10 +495,10 @@ fn fault_a13_half_close_after_the_request() {
 #[test]
 fn fault_a14_half_close_with_no_request() {
     let mut play = Play::directed();
-    for door in [play.open(Echo), play.open(Discard), play.open(Lines)] {
-        let link = play.dial(door);
+    for listener in [play.open(Echo), play.open(Discard), play.open(Lines)] {
+        let link = play.dial(listener);
         play.shut(link);
-        let watched = play.dial(door);
+        let watched = play.dial(listener);
         play.run();
         play.shut(watched);
         play.run();
@@ -513,7 +513,9 @@ fn fault_a15_extreme_time() {
     for before_the_end in [1, 35, 100_000] {
         let mut play = Play::directed();
         let (echo, lines) = (
-            play.open_with(Echo, |door| door.idle = Some(Duration::from_secs(5))),
+            play.open_with(Echo, |listener| {
+                listener.idle = Some(Duration::from_secs(5))
+            }),
             play.open(Lines),
         );
         play.os.net(|net| {
@@ -531,7 +533,7 @@ fn fault_a15_extreme_time() {
         let now = Moment::from_nanos(play.os.net(|net| net.now));
         assert!(
             now < Moment::NEVER,
-            "nobody waited for a deadline beyond the end"
+            "nothing waited for a deadline beyond the end"
         );
     }
 }
@@ -557,7 +559,7 @@ fn fault_a18_eintr() {
 #[test]
 fn fault_a19_signals_during_timeouts() {
     let mut play = Play::directed();
-    let lines = play.open_with(Lines, |door| door.idle = Some(MILLI));
+    let lines = play.open_with(Lines, |listener| listener.idle = Some(MILLI));
     let links: Vec<usize> = (0..500).map(|_| play.dial(lines)).collect();
     links.iter().for_each(|&link| play.say(link, b"part"));
     play.run();
@@ -594,7 +596,9 @@ fn fault_a20_full() {
 #[test]
 fn fault_a21_twenty_thousand_deadlines_in_one_millisecond() {
     let mut play = Play::directed_with(Limits::default(), 30_000);
-    let echo = play.open_with(Echo, |door| door.idle = Some(Duration::from_secs(1)));
+    let echo = play.open_with(Echo, |listener| {
+        listener.idle = Some(Duration::from_secs(1))
+    });
     for _ in 0..20_000 {
         play.dial(echo);
     }
@@ -604,7 +608,7 @@ fn fault_a21_twenty_thousand_deadlines_in_one_millisecond() {
     let mut left = 20_000;
     while left > 0 {
         play.turn();
-        // Whoever is idle is owed nothing: it is told of the end, and lingers.
+        // A connection that is idle is owed nothing: it is told of the end, and lingers.
         let open = play.os.net(|net| {
             net.links
                 .iter()
@@ -619,7 +623,7 @@ fn fault_a21_twenty_thousand_deadlines_in_one_millisecond() {
 }
 
 #[test]
-fn a_connection_paused_while_it_is_queued_has_one_helping_a_turn() {
+fn a_connection_paused_while_it_is_queued_has_one_budget_a_turn() {
     let limits = Limits {
         read_per_turn: 8,
         out_pause: 8,
@@ -687,7 +691,7 @@ fn fault_h1_connections_that_go_on_coming_do_not_keep_a_listener_open() {
 }
 
 #[test]
-fn nobody_knocks_at_a_closed_door() {
+fn an_event_of_a_closed_listener_wakes_nothing() {
     let mut play = Play::directed();
     let lines = play.open(Lines);
     let link = play.dial_with(lines, 100, 4);
@@ -695,7 +699,7 @@ fn nobody_knocks_at_a_closed_door() {
     play.run();
     play.os.net(|net| net.signal(Signal::Stop));
     play.run();
-    // Somebody else holds the listener, and somebody connects to it.
+    // Another process holds the listener, and a client connects to it.
     let token = Token::of(Source::Listener(0));
     play.os.net(|net| {
         net.inject.push(Seen {
@@ -707,6 +711,6 @@ fn nobody_knocks_at_a_closed_door() {
     assert_eq!(
         play.counters().connections,
         1,
-        "it rests, and whoever is here is served"
+        "it rests, and open connections are served"
     );
 }

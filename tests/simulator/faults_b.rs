@@ -75,8 +75,8 @@ fn fault_b14_rst_at_every_byte() {
                 play.open(Lines),
                 play.open(Crowd::default()),
             );
-            for door in [echo, lines, crowd] {
-                let link = play.dial(door);
+            for listener in [echo, lines, crowd] {
+                let link = play.dial(listener);
                 play.say(link, &TRANSCRIPT[..at]);
                 if pause {
                     play.run();
@@ -85,7 +85,7 @@ fn fault_b14_rst_at_every_byte() {
                 play.pass(Duration::from_secs(1));
                 assert!(
                     play.is_empty(),
-                    "door {door}, byte {at}: {:?}",
+                    "listener {listener}, byte {at}: {:?}",
                     play.counters()
                 );
             }
@@ -173,8 +173,8 @@ fn fault_b16_what_is_discarded_is_bounded() {
 #[test]
 fn fault_b16_letters_do_not_cut_the_farewell_short() {
     let mut play = Play::directed();
-    let crowd = play.open_with(Crowd::default(), |door| {
-        door.idle = Some(Duration::from_secs(1))
+    let crowd = play.open_with(Crowd::default(), |listener| {
+        listener.idle = Some(Duration::from_secs(1))
     });
     let leaves = play.dial(crowd);
     play.run();
@@ -193,7 +193,7 @@ fn fault_b16_letters_do_not_cut_the_farewell_short() {
 }
 
 #[test]
-fn fault_b17_writing_to_somebody_who_closed() {
+fn fault_b17_writing_to_a_peer_that_closed() {
     let mut play = Play::directed();
     let crowd = play.open(Crowd::default());
     let (gone, speaker) = (play.dial(crowd), play.dial(crowd));
@@ -336,13 +336,13 @@ impl Service for Ponders {
 #[test]
 fn fault_b14_a_reset_after_the_end_of_input_is_heard() {
     let mut play = Play::directed();
-    let door = play.open(Ponders);
-    let link = play.dial(door);
+    let listener = play.open(Ponders);
+    let link = play.dial(listener);
     play.say(link, b"question");
     play.shut(link);
     play.run();
     assert_eq!(play.counters().connections, 1, "an answer is owed");
     play.reset(link);
     play.run();
-    assert!(play.is_empty(), "nobody is left to answer");
+    assert!(play.is_empty(), "no client is left to answer");
 }

@@ -14,10 +14,10 @@ fn asker() -> SocketAddr {
 }
 
 /// What was answered, in order.
-fn answers(play: &Play, mail: usize) -> Vec<Vec<u8>> {
+fn answers(play: &Play, socket: usize) -> Vec<Vec<u8>> {
     let out = play
         .os
-        .net(|net| std::mem::take(&mut net.mails[mail].outbox));
+        .net(|net| std::mem::take(&mut net.datagrams[socket].outbox));
     out.into_iter().map(|(bytes, _)| bytes).collect()
 }
 
@@ -28,16 +28,16 @@ fn fault_e10_what_the_budget_leaves_needs_no_edge() {
     let mut play = Play::directed_with(limits, 10);
     play.os
         .net(|net| net.bounds.datagrams = u64::from(Limits::default().datagrams_per_turn));
-    let mail = play.answer(Echo);
+    let socket = play.answer(Echo);
     play.run();
     for n in 0..many {
         play.os
-            .net(|net| net.post(mail, n.to_string().as_bytes(), asker()));
+            .net(|net| net.post(socket, n.to_string().as_bytes(), asker()));
     }
     // Nothing more comes: there is no other edge.
     play.run();
     let all: Vec<Vec<u8>> = (0..many).map(|n| n.to_string().into_bytes()).collect();
-    assert_eq!(answers(&play, mail), all);
+    assert_eq!(answers(&play, socket), all);
 }
 
 #[test]
@@ -51,13 +51,14 @@ fn fault_e3_e11_an_answer_that_cannot_be_sent_is_dropped_and_counted() {
         Errno::INVAL,
     ];
     let mut play = Play::directed();
-    let mail = play.answer(Echo);
-    play.os.net(|net| net.mails[mail].next_sends.extend(errors));
+    let socket = play.answer(Echo);
+    play.os
+        .net(|net| net.datagrams[socket].next_sends.extend(errors));
     for n in 0..=errors.len() {
-        play.os.net(|net| net.post(mail, &[n as u8], asker()));
+        play.os.net(|net| net.post(socket, &[n as u8], asker()));
     }
     play.pass(Duration::from_secs(1));
-    assert_eq!(answers(&play, mail), [[errors.len() as u8]]);
+    assert_eq!(answers(&play, socket), [[errors.len() as u8]]);
     let counters = play.counters();
     assert_eq!(counters.datagrams_failed, errors.len() as u64);
     assert_eq!((counters.datagrams_out, counters.owed), (1, 0));
@@ -66,22 +67,22 @@ fn fault_e3_e11_an_answer_that_cannot_be_sent_is_dropped_and_counted() {
 #[test]
 fn fault_e3_a_receive_that_goes_on_failing_does_not_keep_the_loop_awake() {
     let mut play = Play::directed();
-    let mail = play.answer(Echo);
+    let socket = play.answer(Echo);
     play.run();
     let failing = std::iter::repeat_n(Errno::IO, 1000);
     play.os
-        .net(|net| net.mails[mail].next_receives.extend(failing));
-    play.os.net(|net| net.post(mail, b"asked", asker()));
+        .net(|net| net.datagrams[socket].next_receives.extend(failing));
+    play.os.net(|net| net.post(socket, b"asked", asker()));
     let turns = play.counters().turns;
     // 16 failures, then a rest of 100 ms: 1,000 take 62 rests.
     play.pass(Duration::from_secs(3));
-    assert!(answers(&play, mail).is_empty());
+    assert!(answers(&play, socket).is_empty());
     assert!(
         play.counters().turns - turns <= 2 * 31,
         "{:?}",
         play.counters()
     );
     play.pass(Duration::from_secs(10));
-    assert_eq!(answers(&play, mail), [b"asked"]);
+    assert_eq!(answers(&play, socket), [b"asked"]);
     assert_eq!(play.counters().datagrams_failed, 1000);
 }

@@ -16,14 +16,14 @@ fn say(output: Output, bytes: &[u8]) -> (u64, Step) {
 
 fn runs(limits: Limits, children: &[&[(u64, Step)]]) -> (Play, usize) {
     let mut play = Play::directed_with(limits, 100);
-    let door = play.open(Runs);
+    let listener = play.open(Runs);
     play.os.net(|net| {
         let steps = children
             .iter()
             .map(|steps| steps.iter().cloned().collect::<Steps>());
         net.next_children.extend(steps);
     });
-    (play, door)
+    (play, listener)
 }
 
 #[test]
@@ -35,8 +35,8 @@ fn fault_f3_a_grandchild_that_holds_the_pipe_is_not_waited_for() {
             say(Output::Out, b"hi\n"),
             (0, Step::Exit(3)),
         ];
-        let (mut play, door) = runs(Limits::default(), &[&steps]);
-        let link = play.dial(door);
+        let (mut play, listener) = runs(Limits::default(), &[&steps]);
+        let link = play.dial(listener);
         play.say(link, b"command\n");
         play.pass(Duration::from_millis(200));
         assert_eq!(play.hears(link), b"hi\n=3\n");
@@ -55,8 +55,8 @@ fn fault_f8_a_command_that_closes_its_output_is_not_over() {
         (0, Step::Shut(Output::Err)),
         (5 * MILLI, Step::Exit(0)),
     ];
-    let (mut play, door) = runs(Limits::default(), &[&steps]);
-    let link = play.dial(door);
+    let (mut play, listener) = runs(Limits::default(), &[&steps]);
+    let link = play.dial(listener);
     play.say(link, b"command\n");
     play.run();
     assert_eq!(play.hears(link), b"early");
@@ -67,8 +67,8 @@ fn fault_f8_a_command_that_closes_its_output_is_not_over() {
 #[test]
 fn fault_f9_gone_in_the_middle_of_a_command() {
     let steps = [say(Output::Out, b"begun"), (10_000 * MILLI, Step::Exit(0))];
-    let (mut play, door) = runs(Limits::default(), &[&steps, &steps]);
-    let (gone, ended) = (play.dial(door), play.dial(door));
+    let (mut play, listener) = runs(Limits::default(), &[&steps, &steps]);
+    let (gone, ended) = (play.dial(listener), play.dial(listener));
     play.say(gone, b"command\n");
     play.say(ended, b"command\n");
     play.shut(ended);
@@ -85,9 +85,9 @@ fn fault_f9_gone_in_the_middle_of_a_command() {
 
 #[test]
 fn fault_f12_a_command_that_cannot_be_started() {
-    let (mut play, door) = runs(Limits::default(), &[]);
+    let (mut play, listener) = runs(Limits::default(), &[]);
     play.os.net(|net| net.faults.spawn = 255);
-    let link = play.dial(door);
+    let link = play.dial(listener);
     play.say(link, b"command\n");
     play.run();
     assert_eq!(play.hears(link), b"failed\n");
@@ -105,8 +105,8 @@ fn fault_f19_more_commands_than_may_run() {
         ..Limits::default()
     };
     let steps = [say(Output::Out, b"ran"), (MILLI, Step::Exit(0))];
-    let (mut play, door) = runs(limits, &[&steps[..]; 5]);
-    let links: Vec<usize> = (0..9).map(|_| play.dial(door)).collect();
+    let (mut play, listener) = runs(limits, &[&steps[..]; 5]);
+    let links: Vec<usize> = (0..9).map(|_| play.dial(listener)).collect();
     links.iter().for_each(|&link| play.say(link, b"command\n"));
     play.run();
     let counters = play.counters();
@@ -124,8 +124,8 @@ fn fault_f19_more_commands_than_may_run() {
 #[test]
 fn a_command_that_says_more_than_its_client_reads_waits_in_its_pipe() {
     let steps = [say(Output::Out, &vec![b'y'; 2_000_000]), (0, Step::Exit(0))];
-    let (mut play, door) = runs(Limits::default(), &[&steps]);
-    let link = play.dial_with(door, 100, 10_000);
+    let (mut play, listener) = runs(Limits::default(), &[&steps]);
+    let link = play.dial_with(listener, 100, 10_000);
     play.say(link, b"command\n");
     play.pass(Duration::from_secs(1));
     assert!(play.counters().owed < 256 * 1024 + 64 * 1024 + 1);

@@ -32,10 +32,10 @@ pub(crate) const SECOND: u64 = 1_000_000_000;
 pub(crate) const WALL: Duration = Duration::from_secs(1_700_000_000);
 
 /// Turns in a row that may do nothing the kernel hears of: frames that were read together are served
-/// a few a turn, and what is said to somebody who is full is only kept.
+/// a few a turn, and what is said to a connection that is full is only kept.
 const SPINS_MAX: u32 = 1_000;
 
-/// Everything outside the loop: the kernel, and those who live behind it.
+/// Everything outside the loop: the kernel, and the clients behind it.
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) net: Net,
@@ -44,7 +44,7 @@ pub(crate) struct World {
     lazy: Vec<u32>,
 }
 
-/// Somebody at the other end, who does one thing at a time.
+/// A client at the other end, which does one thing at a time.
 pub(crate) trait Client: std::fmt::Debug {
     /// Does one thing, and says how long it rests then; `None`: it has gone home.
     fn step(&mut self, net: &mut Net) -> Option<u64>;
@@ -64,8 +64,8 @@ pub(crate) struct Net {
     pub(crate) horizon: u64,
     pub(crate) rests: bool,
     pub(crate) links: Vec<Link>,
-    pub(crate) doors: Vec<Backlog>,
-    pub(crate) mails: Vec<Mail>,
+    pub(crate) listeners: Vec<Backlog>,
+    pub(crate) datagrams: Vec<DatagramQueue>,
     pub(crate) children: Vec<Child>,
     /// What the next commands do, in directed tests; without, their lines decide.
     pub(crate) next_children: VecDeque<Steps>,
@@ -79,7 +79,7 @@ pub(crate) struct Net {
     pub(crate) next_accepts: VecDeque<Errno>,
     /// What the next writes may take, in directed tests.
     pub(crate) next_writes: VecDeque<usize>,
-    /// Events that nobody owes, in directed tests.
+    /// Events for which there is no reason, in directed tests.
     pub(crate) inject: Vec<Seen>,
     ready: VecDeque<Thing>,
     agenda: BinaryHeap<Reverse<(u64, u64, Due)>>,
@@ -129,7 +129,7 @@ pub(crate) struct Total {
     pub(crate) walls: u64,
 }
 
-/// A listening socket and those who wait there.
+/// A listening socket and the connections that wait there.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
     pub(crate) waiting: VecDeque<usize>,
@@ -139,7 +139,7 @@ pub(crate) struct Backlog {
 
 /// A datagram socket.
 #[derive(Debug, Default)]
-pub(crate) struct Mail {
+pub(crate) struct DatagramQueue {
     pub(crate) inbox: VecDeque<(Vec<u8>, SocketAddr)>,
     pub(crate) outbox: VecDeque<(Vec<u8>, SocketAddr)>,
     /// What the next sends fail with, in directed tests.
@@ -154,8 +154,8 @@ pub(crate) struct Mail {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Thing {
     Link(usize),
-    ListenerOptions(usize),
-    Mail(usize),
+    Listener(usize),
+    Datagram(usize),
     Pipe(usize, Output),
     Exit(usize),
     Signals,
@@ -190,8 +190,8 @@ impl Net {
             horizon: u64::MAX,
             rests: false,
             links: Vec::new(),
-            doors: Vec::new(),
-            mails: Vec::new(),
+            listeners: Vec::new(),
+            datagrams: Vec::new(),
             children: Vec::new(),
             next_children: VecDeque::new(),
             signals: Vec::new(),
@@ -267,15 +267,15 @@ impl Net {
     fn watch_of(&mut self, thing: Thing) -> Option<&mut Watch> {
         Some(match thing {
             Thing::Link(link) => &mut self.links[link].watch,
-            Thing::ListenerOptions(door) => &mut self.doors[door].watch,
-            Thing::Mail(mail) => &mut self.mails[mail].watch,
+            Thing::Listener(listener) => &mut self.listeners[listener].watch,
+            Thing::Datagram(socket) => &mut self.datagrams[socket].watch,
             Thing::Pipe(child, output) => &mut self.children[child].pipe(output).watch,
             Thing::Exit(child) => &mut self.children[child].watch,
             Thing::Signals => return None,
         })
     }
 
-    /// Something changed: whoever watches will be told, once.
+    /// Something changed: the poll will tell so, once.
     fn wake(&mut self, thing: Thing) {
         if let Some(watch) = self.watch_of(thing) {
             if watch.token.is_none() || watch.listed {
@@ -314,8 +314,8 @@ impl Net {
         };
         match thing {
             Thing::Link(link) => self.links[link].readiness(self.now),
-            Thing::ListenerOptions(door) => readable(!self.doors[door].waiting.is_empty()),
-            Thing::Mail(mail) => readable(!self.mails[mail].inbox.is_empty()),
+            Thing::Listener(listener) => readable(!self.listeners[listener].waiting.is_empty()),
+            Thing::Datagram(socket) => readable(!self.datagrams[socket].inbox.is_empty()),
             Thing::Pipe(child, output) => {
                 let pipe = self.children[child].pipe(output);
                 let (some, over) = (!pipe.bytes.is_empty(), !pipe.is_held());
@@ -366,7 +366,7 @@ impl Net {
         self.told.extend_from_slice(&seen[before..]);
     }
 
-    /// Events about nothing, and about nobody.
+    /// Events without a reason, and about sources that are gone.
     fn haunt(&mut self, seen: &mut Vec<Seen>) {
         let some = |random: &mut Random| Readiness {
             readable: random.once_in(2),
@@ -376,9 +376,15 @@ impl Net {
         };
         if self.random.chance(self.faults.spurious) {
             let watched = self.links.iter().filter_map(|link| link.watch.token);
-            let doors = self.doors.iter().filter_map(|door| door.watch.token);
-            let mails = self.mails.iter().filter_map(|mail| mail.watch.token);
-            let all: Vec<Token> = watched.chain(doors).chain(mails).collect();
+            let listeners = self
+                .listeners
+                .iter()
+                .filter_map(|listener| listener.watch.token);
+            let sockets = self
+                .datagrams
+                .iter()
+                .filter_map(|socket| socket.watch.token);
+            let all: Vec<Token> = watched.chain(listeners).chain(sockets).collect();
             if !all.is_empty() {
                 let token = self.random.pick(&all);
                 let readiness = some(&mut self.random);
@@ -421,9 +427,9 @@ impl Net {
 
     // The clients' side.
 
-    /// Somebody connects who will say so much, which must fit in some hundred pieces.
-    pub(crate) fn connect(&mut self, door: usize, says: usize) -> Option<usize> {
-        if self.doors[door].closed {
+    /// A client connects that will say so much, which must fit in some hundred pieces.
+    pub(crate) fn connect(&mut self, listener: usize, says: usize) -> Option<usize> {
+        if self.listeners[listener].closed {
             return None;
         }
         let least = says / 128;
@@ -438,16 +444,21 @@ impl Net {
                 64 + self.random.size(1 << 17),
             )
         };
-        let link = self.connect_with(door, up, down);
+        let link = self.connect_with(listener, up, down);
         self.links[link].local = self.random.once_in(4);
         Some(link)
     }
 
-    pub(crate) fn connect_with(&mut self, door: usize, up_max: usize, down_max: usize) -> usize {
+    pub(crate) fn connect_with(
+        &mut self,
+        listener: usize,
+        up_max: usize,
+        down_max: usize,
+    ) -> usize {
         let link = self.links.len();
         self.links.push(Link::new(up_max, down_max));
-        self.doors[door].waiting.push_back(link);
-        self.wake(Thing::ListenerOptions(door));
+        self.listeners[listener].waiting.push_back(link);
+        self.wake(Thing::Listener(listener));
         link
     }
 
@@ -530,10 +541,12 @@ impl Net {
         }
     }
 
-    pub(crate) fn post(&mut self, mail: usize, bytes: &[u8], from: SocketAddr) {
-        self.mails[mail].inbox.push_back((bytes.to_vec(), from));
-        self.mails[mail].posted.push((bytes.to_vec(), from));
-        self.wake(Thing::Mail(mail));
+    pub(crate) fn post(&mut self, socket: usize, bytes: &[u8], from: SocketAddr) {
+        self.datagrams[socket]
+            .inbox
+            .push_back((bytes.to_vec(), from));
+        self.datagrams[socket].posted.push((bytes.to_vec(), from));
+        self.wake(Thing::Datagram(socket));
     }
 
     // The children's side.
@@ -636,7 +649,7 @@ pub(crate) struct SimPipe {
 
 impl Drop for SimPipe {
     fn drop(&mut self) {
-        // In a test that is panicking the world may be in use; then nobody looks any more.
+        // In a test that is panicking the world may be in use; then there is no look.
         if let Ok(mut world) = self.world.try_borrow_mut() {
             let pipe = world.net.children[self.child].pipe(self.output);
             pipe.closed = true;
@@ -661,15 +674,15 @@ impl SimOs {
 
     pub(crate) fn listener(&self) -> SimListener {
         self.net(|net| {
-            net.doors.push(Backlog::default());
-            SimListener(net.doors.len() - 1)
+            net.listeners.push(Backlog::default());
+            SimListener(net.listeners.len() - 1)
         })
     }
 
     pub(crate) fn datagram(&self) -> SimDatagram {
         self.net(|net| {
-            net.mails.push(Mail::default());
-            SimDatagram(net.mails.len() - 1)
+            net.datagrams.push(DatagramQueue::default());
+            SimDatagram(net.datagrams.len() - 1)
         })
     }
 
@@ -681,7 +694,7 @@ impl SimOs {
         world.net.plan(wait, Due::Client(number));
     }
 
-    /// A call: who is interrupted, by chance.
+    /// A call, which may be interrupted, by chance.
     fn call<T>(&self, work: impl FnOnce(&mut Net) -> io::Result<T>) -> io::Result<T> {
         self.net(|net| {
             net.work.calls += 1;
@@ -700,7 +713,7 @@ impl World {
                     let Some(wait) = self.clients[k].step(&mut self.net) else {
                         continue;
                     };
-                    // Whoever waits for something looks less and less often, or most of the work
+                    // A client that waits for something looks less and less often, or most of the work
                     // of a seed is clients looking.
                     let lazy = &mut self.lazy[k];
                     *lazy = if self.net.doings == before {
@@ -778,11 +791,11 @@ impl Os for SimOs {
     }
 
     fn watch_listener(&mut self, listener: &SimListener, token: Token) -> io::Result<()> {
-        self.net(|net| net.watch(Thing::ListenerOptions(listener.0), token))
+        self.net(|net| net.watch(Thing::Listener(listener.0), token))
     }
 
     fn watch_datagram(&mut self, socket: &SimDatagram, token: Token) -> io::Result<()> {
-        self.net(|net| net.watch(Thing::Mail(socket.0), token))
+        self.net(|net| net.watch(Thing::Datagram(socket.0), token))
     }
 
     fn watch(&mut self, stream: &SimStream, token: Token) -> io::Result<()> {
@@ -801,7 +814,7 @@ impl Os for SimOs {
         self.call(|net| {
             net.work.accepts += 1;
             net.total.accepts += 1;
-            // The kernel looks for a descriptor before it looks who waits.
+            // The kernel looks for a descriptor before it looks at the queue.
             if net.random.chance(net.faults.no_descriptors) {
                 let wait = 1 + net.random.below(SECOND);
                 net.no_descriptors_until = net.now.saturating_add(wait);
@@ -816,8 +829,8 @@ impl Os for SimOs {
                 let lack = [Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
                 return Err(net.random.pick(&lack).into());
             }
-            let door = &mut net.doors[listener.0];
-            let Some(&k) = door.waiting.front() else {
+            let queue = &mut net.listeners[listener.0];
+            let Some(&k) = queue.waiting.front() else {
                 return Err(Errno::AGAIN.into());
             };
             if net.random.chance(net.faults.accept_one) {
@@ -831,7 +844,7 @@ impl Os for SimOs {
                 ];
                 let error = net.random.pick(&errors);
                 if error != Errno::INTR {
-                    net.doors[listener.0].waiting.pop_front();
+                    net.listeners[listener.0].waiting.pop_front();
                     let link = &mut net.links[k];
                     link.excused = true;
                     link.closed = true;
@@ -839,7 +852,7 @@ impl Os for SimOs {
                 }
                 return Err(error.into());
             }
-            net.doors[listener.0].waiting.pop_front();
+            net.listeners[listener.0].waiting.pop_front();
             let link = &mut net.links[k];
             link.accepted = true;
             link.times.accepted = net.now;
@@ -859,17 +872,17 @@ impl Os for SimOs {
     fn has_pending(&mut self, listener: &SimListener) -> bool {
         self.net(|net| {
             net.total.looks += 1;
-            !net.doors[listener.0].waiting.is_empty()
+            !net.listeners[listener.0].waiting.is_empty()
         })
     }
 
     fn close_listener(&mut self, listener: SimListener) {
         self.net(|net| {
-            let door = &mut net.doors[listener.0];
-            door.closed = true;
-            // Whoever else holds the socket (who started us may) still causes events.
-            net.ghosts.extend(door.watch.token.take());
-            for k in std::mem::take(&mut door.waiting) {
+            let queue = &mut net.listeners[listener.0];
+            queue.closed = true;
+            // Another process that holds the socket (the one that started us may) still causes events.
+            net.ghosts.extend(queue.watch.token.take());
+            for k in std::mem::take(&mut queue.waiting) {
                 net.links[k].excused = true;
                 net.links[k].closed = true;
                 net.links[k].reset_by_server();
@@ -891,15 +904,17 @@ impl Os for SimOs {
                 return Err(Errno::BADF.into());
             }
             link.tried = true;
-            link.helping = match link.helping {
+            link.budget = match link.budget {
                 (last, n) if last == turn => (turn, n + 1),
                 _ => (turn, 1),
             };
-            let budgets = link.helping.1;
+            let budgets = link.budget.1;
             let found = link.readable();
             if budgets > bounds.budgets || into.len() > bounds.read_bytes {
                 let (n, room) = (budgets, into.len());
-                net.accuse(|| format!("I10: helping {n} of {room} bytes for one guest in a turn"));
+                net.accuse(|| {
+                    format!("I10: budget {n} of {room} bytes for one connection in a turn")
+                });
             }
             let found = match found {
                 Ok(0) => return Ok(0),
@@ -1024,14 +1039,14 @@ impl Os for SimOs {
 
     fn receive(&mut self, socket: &mut SimDatagram, into: &mut [u8]) -> io::Result<Received> {
         self.call(|net| {
-            if let Some(error) = net.mails[socket.0].next_receives.pop_front() {
+            if let Some(error) = net.datagrams[socket.0].next_receives.pop_front() {
                 return Err(error.into());
             }
             if net.random.chance(net.faults.receive) {
                 let errors = [Errno::INTR, Errno::CONNREFUSED];
                 return Err(net.random.pick(&errors).into());
             }
-            let Some((bytes, from)) = net.mails[socket.0].inbox.pop_front() else {
+            let Some((bytes, from)) = net.datagrams[socket.0].inbox.pop_front() else {
                 return Err(Errno::AGAIN.into());
             };
             net.work.datagrams += 1;
@@ -1053,7 +1068,7 @@ impl Os for SimOs {
         _asked: Option<IpAddr>,
     ) -> io::Result<()> {
         self.call(|net| {
-            if let Some(error) = net.mails[socket.0].next_sends.pop_front() {
+            if let Some(error) = net.datagrams[socket.0].next_sends.pop_front() {
                 return Err(error.into());
             }
             if net.random.chance(net.faults.send) {
@@ -1066,7 +1081,9 @@ impl Os for SimOs {
                 ];
                 return Err(net.random.pick(&errors).into());
             }
-            net.mails[socket.0].outbox.push_back((bytes.to_vec(), to));
+            net.datagrams[socket.0]
+                .outbox
+                .push_back((bytes.to_vec(), to));
             Ok(())
         })
     }

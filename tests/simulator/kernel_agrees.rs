@@ -62,7 +62,7 @@ impl<O: Os, E: End> Script<O, E> {
     /// Everything the poll tells within a moment, by source: what came twice is told once, since
     /// how often it comes is a matter of chance.
     fn events(&mut self) -> (bool, Readiness) {
-        let (mut door, mut guest) = (false, Readiness::default());
+        let (mut pending, mut conn) = (false, Readiness::default());
         loop {
             let mut seen = Vec::new();
             let until = self.now.after(MOMENT);
@@ -73,33 +73,33 @@ impl<O: Os, E: End> Script<O, E> {
             for one in seen {
                 let is = one.readiness;
                 match one.token.source() {
-                    Source::Listener(_) => door |= is.readable,
+                    Source::Listener(_) => pending |= is.readable,
                     _ => {
-                        guest = Readiness {
-                            readable: guest.readable | is.readable,
-                            writable: guest.writable | is.writable,
-                            read_closed: guest.read_closed | is.read_closed,
-                            hung_up: guest.hung_up | is.hung_up,
-                            urgent: guest.urgent | is.urgent,
-                            error: guest.error | is.error,
+                        conn = Readiness {
+                            readable: conn.readable | is.readable,
+                            writable: conn.writable | is.writable,
+                            read_closed: conn.read_closed | is.read_closed,
+                            hung_up: conn.hung_up | is.hung_up,
+                            urgent: conn.urgent | is.urgent,
+                            error: conn.error | is.error,
                         }
                     }
                 }
             }
         }
-        (door, guest)
+        (pending, conn)
     }
 
     fn look(&mut self) {
-        let (door, guest) = self.events();
+        let (pending, conn) = self.events();
         let flags = [
-            (door, "knock"),
-            (guest.readable, "readable"),
-            (guest.writable, "writable"),
-            (guest.read_closed, "read_closed"),
-            (guest.hung_up, "hung_up"),
-            (guest.urgent, "urgent"),
-            (guest.error, "error"),
+            (pending, "pending"),
+            (conn.readable, "readable"),
+            (conn.writable, "writable"),
+            (conn.read_closed, "read_closed"),
+            (conn.hung_up, "hung_up"),
+            (conn.urgent, "urgent"),
+            (conn.error, "error"),
         ];
         let set: Vec<&str> = flags
             .iter()
@@ -133,7 +133,7 @@ impl<O: Os, E: End> Script<O, E> {
             .unwrap();
     }
 
-    /// A guest who is here and watched, with nothing to tell.
+    /// A connection that is accepted and watched, with nothing to tell.
     fn welcome(&mut self) {
         self.end.dial();
         self.look();
@@ -451,7 +451,7 @@ agrees! {
         s.read(100);
     }
 
-    writing_to_somebody_who_closed(s) {
+    writing_to_a_peer_that_closed(s) {
         s.welcome();
         s.end.close();
         s.look();
@@ -538,7 +538,7 @@ agrees! {
         s.look();
     }
 
-    knocks(s) {
+    connections_that_wait(s) {
         s.pending();
         s.accept();
         s.look();
@@ -557,7 +557,7 @@ agrees! {
         s.pending();
         s.accept();
         s.look();
-        // That nobody waits is known from here on, and an edge tells of the next.
+        // That none waits is known from here on, and an edge tells of the next.
         s.end.dial();
         s.look();
         s.pending();

@@ -32,7 +32,7 @@ pub(crate) struct Link {
     pub(crate) reset: bool,
     /// What the next call is told, once.
     pub(crate) error: Option<Errno>,
-    /// Somebody tried to write and there was no room, so that room is worth an edge.
+    /// A write found no room, so that room is worth an edge.
     pub(crate) no_space: bool,
     /// The kernel is short of memory until then: there is no room, whatever the pipe says.
     pub(crate) squeezed_until: u64,
@@ -50,7 +50,7 @@ pub(crate) struct Link {
     /// The server has read from it, or tried.
     pub(crate) tried: bool,
     /// The turn in which it was last read, and how often.
-    pub(crate) helping: (u64, u32),
+    pub(crate) budget: (u64, u32),
     /// When it was accepted, when the server last read something, last wrote something, shut down
     /// its output, and closed.
     pub(crate) times: Times,
@@ -88,12 +88,12 @@ impl Link {
             client_reset: false,
             excused: false,
             tried: false,
-            helping: (0, 0),
+            budget: (0, 0),
             times: Times::default(),
         }
     }
 
-    /// For whoever reads about a failure: everything but the bytes.
+    /// For the reader of a failure: everything but the bytes.
     pub(crate) fn sketch(&self) -> String {
         let Link {
             up,
@@ -151,7 +151,7 @@ impl Link {
     /// What a read would return at once: how many bytes, or nothing yet, or the end.
     pub(crate) fn readable(&mut self) -> io::Result<usize> {
         if self.mark == Some(0) {
-            // The urgent byte is read by those who ask for it, and skipped by everybody else.
+            // The urgent byte is read by a call that asks for it, and skipped by every other.
             self.mark = None;
         }
         match self.up.len().min(self.mark.unwrap_or(usize::MAX)) {

@@ -7,7 +7,7 @@ use onepoll::service::{Datagrams, Service};
 use crate::kernel::{Found, SimOs};
 use crate::random::Random;
 
-/// A loop, the world around it, and somebody who looks after every turn.
+/// A loop, the world around it, and a look at everything after every turn.
 #[derive(Debug)]
 pub(crate) struct Play {
     pub(crate) reactor: Reactor<SimOs>,
@@ -39,7 +39,7 @@ impl Play {
         Play::new(os, limits, connections_max)
     }
 
-    /// Opens a door to a service, and says which.
+    /// Opens a listener of a service, and says which.
     pub(crate) fn open(&mut self, service: impl Service + 'static) -> usize {
         self.open_with(service, |_| {})
     }
@@ -51,35 +51,35 @@ impl Play {
     ) -> usize {
         let name = format!("{service:?}");
         let service = self.reactor.add(Box::new(service));
-        let mut door = ListenerOptions {
+        let mut listener = ListenerOptions {
             name,
             service,
             connections_max: usize::MAX,
             idle: None,
             only_uid: None,
         };
-        change(&mut door);
+        change(&mut listener);
         let socket = self.os.listener();
         let number = socket.0;
         self.reactor
-            .listen(socket, door)
+            .listen(socket, listener)
             .expect("watching a listener does not fail here");
         number
     }
 
-    /// Opens a mailbox to a datagram service, and says which.
+    /// Opens a socket of a datagram service, and says which.
     pub(crate) fn answer(&mut self, service: impl Datagrams + 'static) -> usize {
         let name = format!("{service:?}");
         let service = self.reactor.add_datagrams(Box::new(service));
         let socket = self.os.datagram();
         let number = socket.0;
-        let mailbox = DatagramOptions {
+        let options = DatagramOptions {
             name,
             service,
             own_ports: vec![],
         };
         self.reactor
-            .answer(socket, mailbox)
+            .answer(socket, options)
             .expect("watching a socket does not fail here");
         number
     }
@@ -127,12 +127,13 @@ impl Play {
 /// A directed script's other end: it does what it is told, when it is told.
 impl Play {
     /// Connects, with pipes of a mebibyte.
-    pub(crate) fn dial(&self, door: usize) -> usize {
-        self.dial_with(door, 1 << 20, 1 << 20)
+    pub(crate) fn dial(&self, listener: usize) -> usize {
+        self.dial_with(listener, 1 << 20, 1 << 20)
     }
 
-    pub(crate) fn dial_with(&self, door: usize, up_max: usize, down_max: usize) -> usize {
-        self.os.net(|net| net.connect_with(door, up_max, down_max))
+    pub(crate) fn dial_with(&self, listener: usize, up_max: usize, down_max: usize) -> usize {
+        self.os
+            .net(|net| net.connect_with(listener, up_max, down_max))
     }
 
     /// Writes all of it, which must fit.
@@ -163,7 +164,7 @@ impl Play {
         self.os.net(|net| net.client_read(link, 1 << 20))
     }
 
-    /// Nobody is here, and nothing is left of those who were.
+    /// There is no connection, and nothing is left of those that were.
     pub(crate) fn is_empty(&self) -> bool {
         let counters = self.counters();
         let left = counters.connections + counters.timers + counters.owed + counters.children;

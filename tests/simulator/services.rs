@@ -1,6 +1,6 @@
 //! Services that exist for the sake of states that echo and discard never reach.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use onepoll::buf::ReadBuf;
@@ -16,7 +16,7 @@ use crate::family::{outcome_of, steps_of};
 pub(crate) struct Lines;
 
 impl Lines {
-    /// What a client who says all this and ends hears, and whether the service ends first.
+    /// What a client that says all this and ends hears, and whether the service ends first.
     pub(crate) fn answers(said: &[u8]) -> (Vec<u8>, bool) {
         let mut heard = Vec::new();
         let mut lines: Vec<&[u8]> = said.split(|&b| b == b'\n').collect();
@@ -101,7 +101,7 @@ impl Service for Lines {
     }
 }
 
-/// Says every line to everybody else, and lets go of whoever does not keep up.
+/// Says every line to every other member, and disconnects a member that does not keep up.
 #[derive(Debug, Default)]
 pub(crate) struct Crowd {
     members: BTreeSet<ConnId>,
@@ -130,7 +130,7 @@ impl Service for Crowd {
 
     fn closed(&mut self, t: &mut Turn<'_>, _why: &Closed) {
         self.members.remove(&t.id);
-        // Those who are left hear of it, also after the flush.
+        // The others hear of it, also after the flush.
         let others = self.members.iter().copied();
         t.send_all(others, &b"* gone\n"[..]);
     }
@@ -144,12 +144,77 @@ impl Service for Crowd {
     }
 }
 
+/// Says each byte that it is sent many times over: the next when the last ones have left.
+#[derive(Debug, Default)]
+pub(crate) struct Produces {
+    asked: BTreeMap<ConnId, Asked>,
+}
+
+/// What one connection asked for and was not sent.
+#[derive(Debug, Default)]
+struct Asked {
+    bytes: VecDeque<u8>,
+    /// It will be told when the last ones have left.
+    waits: bool,
+    ended: bool,
+}
+
+impl Produces {
+    /// How often it says a byte.
+    const TIMES: usize = 300;
+
+    /// What a client that says all this hears.
+    pub(crate) fn answers(said: &[u8]) -> Vec<u8> {
+        let times = |&byte| std::iter::repeat_n(byte, Produces::TIMES);
+        said.iter().flat_map(times).collect()
+    }
+
+    fn go_on(&mut self, t: &mut Turn<'_>) {
+        let asked = self.asked.entry(t.id).or_default();
+        if asked.waits {
+            return;
+        }
+        if let Some(byte) = asked.bytes.pop_front() {
+            asked.waits = true;
+            t.reply(&[byte; Produces::TIMES][..]);
+            t.tell_when_sent();
+        } else if asked.ended {
+            t.close();
+        }
+    }
+}
+
+impl Service for Produces {
+    fn input(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
+        let asked = self.asked.entry(t.id).or_default();
+        asked.bytes.extend(input.unread());
+        input.consume(input.len());
+        self.go_on(t);
+        Ok(())
+    }
+
+    fn drained(&mut self, t: &mut Turn<'_>) {
+        self.asked.entry(t.id).or_default().waits = false;
+        self.go_on(t);
+    }
+
+    fn eof(&mut self, t: &mut Turn<'_>, _rest: &mut ReadBuf) -> Result<(), Fault> {
+        self.asked.entry(t.id).or_default().ended = true;
+        self.go_on(t);
+        Ok(())
+    }
+
+    fn closed(&mut self, t: &mut Turn<'_>, _why: &Closed) {
+        self.asked.remove(&t.id);
+    }
+}
+
 /// Runs each line as a command: what it says comes as it is, then how it ended.
 #[derive(Debug)]
 pub(crate) struct Runs;
 
 impl Runs {
-    /// What a client who sends these lines hears.
+    /// What a client that sends these lines hears.
     pub(crate) fn answers(lines: &[u8]) -> Vec<u8> {
         let mut heard = Vec::new();
         for line in lines.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {

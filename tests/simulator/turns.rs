@@ -61,8 +61,8 @@ fn a_producer_hears_when_what_it_said_has_left() {
     // In pieces that leave in the first write, and in pieces that leave in many.
     for (piece, pipe) in [(100, 1 << 20), (5000, 1 << 20), (5000, 999)] {
         let mut play = Play::directed();
-        let door = play.open(Produces::pieces(30, piece));
-        let link = play.dial_with(door, 1000, pipe);
+        let listener = play.open(Produces::pieces(30, piece));
+        let link = play.dial_with(listener, 1000, pipe);
         play.say(link, b"go");
         let mut heard = Vec::new();
         for _ in 0..30 * piece / pipe.min(piece) + 30 {
@@ -93,8 +93,8 @@ fn a_producer_is_told_once_also_when_it_said_nothing() {
         }
     }
     let mut play = Play::directed();
-    let door = play.open(Asks::default());
-    let link = play.dial(door);
+    let listener = play.open(Asks::default());
+    let link = play.dial(listener);
     play.say(link, b"?");
     play.run();
     assert_eq!(play.hears(link), [1]);
@@ -121,8 +121,8 @@ fn producers_take_turns_so_that_what_they_say_in_one_is_bounded() {
         }
     }
     let mut play = Play::directed();
-    let door = play.open(Each);
-    let links: Vec<usize> = (0..100).map(|_| play.dial(door)).collect();
+    let listener = play.open(Each);
+    let links: Vec<usize> = (0..100).map(|_| play.dial(listener)).collect();
     play.run();
     for &link in &links {
         play.say(link, b"go");
@@ -167,8 +167,8 @@ impl Service for Clock {
 #[test]
 fn the_wall_clock_is_read_once_a_turn_for_those_that_tell_the_time() {
     let mut play = Play::directed();
-    let door = play.open(Clock(true));
-    let links = [play.dial(door), play.dial(door)];
+    let listener = play.open(Clock(true));
+    let links = [play.dial(listener), play.dial(listener)];
     for later in [0, 7] {
         play.pass(Duration::from_secs(later));
         let (walls, turns) = play.os.net(|net| (net.total.walls, net.turn));
@@ -186,9 +186,9 @@ fn the_wall_clock_is_read_once_a_turn_for_those_that_tell_the_time() {
 #[test]
 fn the_wall_clock_is_not_read_for_nothing() {
     let mut play = Play::directed();
-    let doors = [play.open(Echo), play.open(Clock(false))];
-    for door in doors {
-        let link = play.dial(door);
+    let listeners = [play.open(Echo), play.open(Clock(false))];
+    for listener in listeners {
+        let link = play.dial(listener);
         play.say(link, b"?");
         play.run();
     }

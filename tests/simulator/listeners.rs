@@ -11,11 +11,11 @@ use crate::family::{outcome_of, steps_of};
 use crate::kernel::{Client, MILLI, SECOND};
 use crate::play::Play;
 use crate::random::Random;
-use crate::services::{Crowd, Lines, Runs};
+use crate::services::{Crowd, Lines, Produces, Runs};
 
-/// Every service that a seed has, and where it is found.
+/// Every service that a seed has, and its listener.
 #[derive(Debug)]
-pub(crate) struct Doors {
+pub(crate) struct Listeners {
     echo: usize,
     idle: Option<u64>,
     discard: usize,
@@ -24,19 +24,20 @@ pub(crate) struct Doors {
     lines: usize,
     crowd: usize,
     chat: usize,
+    produces: usize,
     runs: usize,
     raw: usize,
     framed: usize,
-    mail: usize,
+    socket: usize,
 }
 
 /// How many listeners there are.
-pub(crate) const DOORS: u64 = 10;
+pub(crate) const LISTENERS: u64 = 11;
 
 const GREETING: &str = "hello, and welcome; there is nothing more to hear";
 
-impl Doors {
-    pub(crate) fn open(play: &mut Play, random: &mut Random, limits: &Limits) -> Doors {
+impl Listeners {
+    pub(crate) fn open(play: &mut Play, random: &mut Random, limits: &Limits) -> Listeners {
         let idle = random
             .once_in(4)
             .then(|| MILLI + random.size(2 * SECOND as usize) as u64);
@@ -55,11 +56,11 @@ impl Doors {
             history: random.below(4) as u32,
         };
         let one_at_a_time = random.once_in(8);
-        Doors {
-            echo: play.open_with(Echo, |door| {
-                door.idle = idle.map(Duration::from_nanos);
+        Listeners {
+            echo: play.open_with(Echo, |listener| {
+                listener.idle = idle.map(Duration::from_nanos);
                 if one_at_a_time {
-                    door.connections_max = 1;
+                    listener.connections_max = 1;
                 }
             }),
             idle,
@@ -69,16 +70,17 @@ impl Doors {
             lines: play.open(Lines),
             crowd: play.open(Crowd::default()),
             chat: play.open(Chat::new(&chat, limits.frame)),
+            produces: play.open(Produces::default()),
             runs: play.open(Runs),
             raw: play.open(Command::new(&command(CommandFraming::Raw), limits)),
             framed: play.open(Command::new(&command(CommandFraming::I32), limits)),
-            mail: play.answer(Echo),
+            socket: play.answer(Echo),
         }
     }
 
-    /// Somebody, and where they go.
-    pub(crate) fn guest(&self, random: &mut Random, number: usize) -> Box<dyn Client> {
-        match random.below(16) {
+    /// A client, and where it connects.
+    pub(crate) fn client(&self, random: &mut Random, number: usize) -> Box<dyn Client> {
+        match random.below(17) {
             0..=3 => Box::new(self.echoes(random)),
             4 => Box::new(self.discards(random)),
             5 => Box::new(self.uppers(random)),
@@ -89,8 +91,9 @@ impl Doors {
             11 => Box::new(self.commands(random, true)),
             12 => Box::new(member(random, self.crowd, number)),
             13 | 14 => Box::new(member(random, self.chat, number)),
+            15 => Box::new(self.has_produced(random)),
             _ => Box::new(Poster {
-                mail: self.mail,
+                socket: self.socket,
                 port: random.pick(&[7, 5000, 5001]),
                 left: random.size(100),
             }),
@@ -155,6 +158,13 @@ impl Doors {
         }
     }
 
+    /// Says a little, and hears much more.
+    fn has_produced(&self, random: &mut Random) -> Talker {
+        let says: Vec<u8> = (0..random.size(100)).map(|_| random.next() as u8).collect();
+        let hears = Produces::answers(&says);
+        talker(random, self.produces, says, hears)
+    }
+
     fn runs(&self, random: &mut Random) -> Talker {
         let says = commands(random);
         let hears = Runs::answers(&says);
@@ -176,17 +186,17 @@ impl Doors {
             }
             hears.extend(all);
         }
-        let door = if framed { self.framed } else { self.raw };
+        let listener = if framed { self.framed } else { self.raw };
         Talker {
             framed: true,
-            ..talker(random, door, says, hears)
+            ..talker(random, listener, says, hears)
         }
     }
 }
 
-fn member(random: &mut Random, door: usize, number: usize) -> Member {
+fn member(random: &mut Random, listener: usize, number: usize) -> Member {
     Member {
-        door,
+        listener,
         number,
         lines: random.size(30),
         manners: Manners::of(random, 1 << 14),
@@ -194,9 +204,9 @@ fn member(random: &mut Random, door: usize, number: usize) -> Member {
     }
 }
 
-fn talker(random: &mut Random, door: usize, says: Vec<u8>, hears: Vec<u8>) -> Talker {
+fn talker(random: &mut Random, listener: usize, says: Vec<u8>, hears: Vec<u8>) -> Talker {
     Talker {
-        door,
+        listener,
         server_ends: false,
         may_miss: false,
         finale: finale(random, says.len()),
