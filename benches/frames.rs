@@ -56,7 +56,7 @@ fn main() -> io::Result<()> {
     let (mut utf8_out, mut utf8_floor) = (Vec::new(), Vec::new());
     let (mut control_out, mut control_floor) = (Vec::new(), Vec::new());
     let mut stage = Stage::new(Echo);
-    let guest = stage.enters();
+    let client = stage.enters();
     let mut copy = Vec::new();
 
     let rows = [
@@ -136,8 +136,8 @@ fn main() -> io::Result<()> {
             name: "echo on stage, 1 KiB",
             bytes: plain.len(),
             ours: Box::new(|| {
-                stage.says(guest, &plain);
-                usize::from(black_box(stage.hears(guest)).len() == plain.len())
+                stage.says(client, &plain);
+                usize::from(black_box(stage.hears(client)).len() == plain.len())
             }),
             floor_name: "copy",
             floor: Box::new(|| copied(&plain, &mut copy)),

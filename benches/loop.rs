@@ -239,7 +239,7 @@ fn measure(kind: Kind, ask: &Ask, options: &Options) -> io::Result<Figure> {
     })
 }
 
-/// Who asks, ready to do so more than once.
+/// A client, ready to ask more than once.
 enum Asker {
     Stream(Box<Plan>),
     Datagrams(SocketAddr, usize),

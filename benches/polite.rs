@@ -3,13 +3,13 @@
 //!     cargo bench --bench polite [-- --rounds 5 --seconds 1 --only onepoll]
 //!
 //! Twenty polite clients each send 64 B on a schedule and are timed from the moment they meant to,
-//! so an answer that is late delays nobody's clock. Then the same beside one client that writes as
+//! so an answer that is late delays no other client's clock. Then the same beside one client that writes as
 //! fast as it can and takes every answer, 500 that say a byte a second, and 500 that said 64 KiB
 //! and never read. The aim: at most twice as long, also for the slowest in a thousand.
 //!
-//! For comparison, the floor without a budget: what serves whoever is readable until nothing is
+//! For comparison, the floor without a budget: what serves each readable connection until nothing is
 //! left. All clients are one thread, on a processor of its own, that polls and never sleeps: a
-//! guest's own wake-up is not the server's lateness. Where other programs want the processors too,
+//! client's own wake-up is not the server's lateness. Where other programs want the processors too,
 //! the tails are theirs: the figures beside them say how much.
 
 mod common;
@@ -183,7 +183,7 @@ fn ask(server: &Server, slow: usize, greedy: bool, time: Duration) -> io::Result
             greedy.step()?;
         }
     }
-    // Who still waits has waited so long at least: leaving them out would flatter a stall.
+    // A client that still waits has waited so long at least: leaving them out would flatter a stall.
     let now = watch.nanos();
     for client in polite
         .iter()
@@ -242,7 +242,7 @@ impl Polite {
     }
 }
 
-/// Those who say little or never listen; each says a byte a second.
+/// Clients that say little or never listen; each says a byte a second.
 struct Slow {
     streams: Vec<TcpStream>,
     next: u64,

@@ -24,7 +24,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use common::addresses::Addresses;
 use common::figures::Median;
-use common::floor::{Floor, Helping};
+use common::floor::{Budget, Floor};
 use common::options::Options;
 use common::ours;
 use common::server::pin;
@@ -110,7 +110,7 @@ struct Bare(Floor, Addresses);
 
 impl Bare {
     fn open() -> io::Result<Bare> {
-        Floor::open(Helping::Short).map(|(floor, at)| Bare(floor, at))
+        Floor::open(Budget::Short).map(|(floor, at)| Bare(floor, at))
     }
 }
 
@@ -160,7 +160,7 @@ impl Loop for Whole {
 struct Room<L> {
     server: L,
     clients: Vec<TcpStream>,
-    /// Whose turn it is to speak.
+    /// The client whose turn it is to speak.
     next: usize,
 }
 

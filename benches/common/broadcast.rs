@@ -2,7 +2,7 @@
 //! each.
 //!
 //! No names, no rooms, no history, no limits: bytes are passed on as they came, whole lines or not.
-//! Who is behind keeps what is missing; nobody is held back or let go.
+//! A member that is behind keeps what is missing; none is held back or disconnected.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -52,7 +52,7 @@ pub(crate) fn run(tell: impl FnOnce(Addresses)) -> io::Result<()> {
         buf: vec![0; READ_BYTES],
     };
     let mut events: Vec<Event> = Vec::with_capacity(EVENTS_MAX);
-    // Who spoke in this turn, and what: one entry for each read.
+    // The members that spoke in this turn, and what: one entry for each read.
     let (mut said, mut spoke) = (Vec::new(), Vec::new());
     loop {
         events.clear();
@@ -133,8 +133,8 @@ impl Room {
         for member in &mut self.members {
             let (mut from, own) = (0, member.fd.as_raw_fd());
             let mut begins = 0;
-            for &(who, until) in spoke {
-                if who == own {
+            for &(speaker, until) in spoke {
+                if speaker == own {
                     // A connection that is broken comes again as an event.
                     let _ = member.send(&said[from..begins]);
                     from = until;

@@ -1,7 +1,7 @@
 //! A peer: calloop, a loop of callbacks on smol's poller, as compositors use it.
 //!
 //! Each source has a closure of its own, boxed and reference-counted, and what it needs is handed
-//! to it: the price of a loop whose guests do not know each other. Edge-triggered, as the others.
+//! to it: the price of a loop whose sources do not know each other. Edge-triggered, as the others.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -32,10 +32,10 @@ pub(crate) fn run(tell: impl FnOnce(Addresses)) -> io::Result<()> {
         handle: event_loop.handle(),
         buf: vec![0; READ_BYTES],
     };
-    let knocks = Generic::new(listener, Interest::READ, Mode::Level);
+    let arrivals = Generic::new(listener, Interest::READ, Mode::Level);
     let inserted = shared
         .handle
-        .insert_source(knocks, |_, listener, shared: &mut Shared| {
+        .insert_source(arrivals, |_, listener, shared: &mut Shared| {
             while let Ok((stream, _)) = listener.accept() {
                 stream.set_nonblocking(true)?;
                 watch(stream, shared)?;

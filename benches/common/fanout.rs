@@ -1,4 +1,4 @@
-//! One who speaks, and many who count what they hear.
+//! One member that speaks, and many that count what they hear.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -14,7 +14,7 @@ use super::udp::Seen;
 /// A bench that waits longer has failed.
 const PATIENCE: Duration = Duration::from_secs(10);
 const LINE_BYTES: usize = 64;
-/// How the speaker finds out what is put before its lines, and that everybody is here.
+/// How the speaker finds out what is put before its lines, and that all are here.
 const FIRST: &[u8] = b"first\n";
 const READ_BYTES: usize = 256 * 1024;
 const EVENTS_MAX: usize = 512;
@@ -41,7 +41,7 @@ struct Member {
 }
 
 impl Crowd {
-    /// Everybody connects; comes back when each has heard the first line.
+    /// All connect; comes back when each has heard the first line.
     pub(crate) fn enter(to: SocketAddr, members: usize) -> io::Result<Crowd> {
         let connect = || {
             let stream = TcpStream::connect(to)?;
@@ -51,7 +51,7 @@ impl Crowd {
             Ok::<_, io::Error>(stream)
         };
         let streams: Vec<_> = (0..members).map(|_| connect()).collect::<Result<_, _>>()?;
-        // Comes last, so its first line is read when everybody was let in.
+        // Comes last, so its first line is read when all were accepted.
         let mut speaker = connect()?;
         speaker.write_all(FIRST)?;
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
@@ -89,7 +89,7 @@ impl Crowd {
         let per_line = self.line * self.members.len();
         while missing > 0 || watch.nanos() < until {
             let room = window - usize::div_ceil(missing, per_line);
-            // Half a window at a time: who speaks for each line that was heard measures itself.
+            // Half a window at a time: a speaker that waits for each line to be heard measures itself.
             if room * 2 >= window && watch.nanos() < until {
                 self.speaker.write_all(&said[..room * LINE_BYTES])?;
                 missing += room * per_line;

@@ -22,10 +22,10 @@ const READ_BYTES: usize = 64 * 1024;
 
 /// How much of a connection is read at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Helping {
+pub(crate) enum Budget {
     /// Until a read is short.
     Short,
-    /// Until there is nothing more, whoever waits meanwhile: what most epoll programs do.
+    /// Until there is nothing more, however long others wait: what most epoll programs do.
     Everything,
 }
 
@@ -44,12 +44,12 @@ pub(crate) struct Floor {
     conns: Vec<Option<Conn>>,
     buf: Vec<u8>,
     events: Vec<Event>,
-    helping: Helping,
+    budget: Budget,
 }
 
 /// Serves until the process ends.
-pub(crate) fn run(helping: Helping, tell: impl FnOnce(Addresses)) -> io::Result<()> {
-    let (mut floor, addresses) = Floor::open(helping)?;
+pub(crate) fn run(budget: Budget, tell: impl FnOnce(Addresses)) -> io::Result<()> {
+    let (mut floor, addresses) = Floor::open(budget)?;
     tell(addresses);
     loop {
         floor.turn()?;
@@ -62,7 +62,7 @@ fn token(fd: &OwnedFd) -> EventData {
 
 impl Floor {
     /// Listens, and says where.
-    pub(crate) fn open(helping: Helping) -> io::Result<(Floor, Addresses)> {
+    pub(crate) fn open(budget: Budget) -> io::Result<(Floor, Addresses)> {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         // The same sockets as ours, backlog and TCP_NODELAY included: what is compared is the loop.
         let listener = onepoll::reactor::listen_tcp(any)?;
@@ -82,12 +82,12 @@ impl Floor {
             conns: Vec::new(),
             buf: vec![0; READ_BYTES],
             events: Vec::with_capacity(EVENTS_MAX),
-            helping,
+            budget,
         };
         Ok((floor, addresses))
     }
 
-    /// Waits, and serves whoever is ready.
+    /// Waits, and serves the connections that are ready.
     pub(crate) fn turn(&mut self) -> io::Result<()> {
         let mut events = std::mem::take(&mut self.events);
         events.clear();
@@ -167,7 +167,7 @@ impl Floor {
             }
             readable = n == READ_BYTES
                 || flags.contains(EventFlags::RDHUP)
-                || self.helping == Helping::Everything;
+                || self.budget == Budget::Everything;
         }
         Some(())
     }

@@ -21,7 +21,7 @@ pub(crate) fn run(tell: impl FnOnce(Addresses)) -> io::Result<()> {
     reactor.run()
 }
 
-/// A room of people, who may say as much as they like.
+/// A chat whose members may say as much as they like.
 pub(crate) fn run_chat(tell: impl FnOnce(Addresses)) -> io::Result<()> {
     let limits = Limits::default();
     let chat = Chat::new(&chat::Options::default(), limits.frame);
@@ -41,12 +41,12 @@ pub(crate) fn open(epoll: Epoll) -> io::Result<(Reactor<Epoll>, Addresses)> {
     let datagrams = open_udp(ANY)?;
     let datagram = SocketAddr::try_from(getsockname(&datagrams)?)?;
     let service = reactor.add_datagrams(Box::new(Echo));
-    let mailbox = DatagramOptions {
+    let options = DatagramOptions {
         name: "echo+udp".into(),
         service,
         own_ports: vec![datagram.port()],
     };
-    reactor.answer(DatagramSocket::new(datagrams)?, mailbox)?;
+    reactor.answer(DatagramSocket::new(datagrams)?, options)?;
     let addresses = Addresses {
         stream,
         datagram: Some(datagram),
@@ -67,13 +67,13 @@ fn reactor(epoll: Epoll) -> Reactor<Epoll> {
 fn listen(reactor: &mut Reactor<Epoll>, service: Box<dyn Service>) -> io::Result<SocketAddr> {
     let listener = listen_tcp(ANY)?;
     let address = SocketAddr::try_from(getsockname(&listener)?)?;
-    let door = ListenerOptions {
+    let options = ListenerOptions {
         name: "bench".into(),
         service: reactor.add(service),
         connections_max: usize::MAX,
         idle: None,
         only_uid: None,
     };
-    reactor.listen(listener, door)?;
+    reactor.listen(listener, options)?;
     Ok(address)
 }

@@ -12,15 +12,15 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::addresses::Addresses;
-use super::floor::Helping;
+use super::floor::Budget;
 use super::{broadcast, calloop, floor, mio, ours, threads};
 
-/// Who serves.
+/// Which server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// The least that is possible.
     Floor,
-    /// The same without an end to a helping.
+    /// The same without an end to a budget.
     Greedy,
     /// The reactor.
     Ours,
@@ -150,7 +150,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // An id is its child's until it was waited for, so this meets nobody else.
+        // An id is its child's until it was waited for, so this is no other process.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -174,8 +174,8 @@ pub(crate) fn serve_if_asked() -> io::Result<bool> {
         None => println!("{}", at.stream),
     };
     match kind {
-        Kind::Floor => floor::run(Helping::Short, tell),
-        Kind::Greedy => floor::run(Helping::Everything, tell),
+        Kind::Floor => floor::run(Budget::Short, tell),
+        Kind::Greedy => floor::run(Budget::Everything, tell),
         Kind::Ours => ours::run(tell),
         Kind::Mio => mio::run(tell),
         Kind::Calloop => calloop::run(tell),

@@ -30,7 +30,7 @@ pub(crate) fn ask(to: SocketAddr, window: usize, time: Duration) -> io::Result<S
     socket.set_read_timeout(Some(LOST))?;
     let (watch, cpu) = (Stopwatch::start(), CpuTime::now());
     let until = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    let mut letter = [b'x'; BYTES];
+    let mut datagram = [b'x'; BYTES];
     let mut answer = [0; BYTES + 1];
     let (mut number, mut seen) = (
         0u64,
@@ -43,8 +43,8 @@ pub(crate) fn ask(to: SocketAddr, window: usize, time: Duration) -> io::Result<S
     );
     let mut send = |socket: &UdpSocket| {
         number += 1;
-        letter[..8].copy_from_slice(&number.to_be_bytes());
-        socket.send(&letter)
+        datagram[..8].copy_from_slice(&number.to_be_bytes());
+        socket.send(&datagram)
     };
     for _ in 0..window {
         send(&socket)?;
