@@ -19,11 +19,11 @@ const COMMON: [(&str, &str); 8] = [
     ),
     (
         "keepalive=DURATION",
-        "ask a silent TCP peer whether it is still there (2m), or off",
+        "probe a TCP peer that was silent for so long (2m), or off",
     ),
     (
         "user-timeout=DURATION",
-        "end TCP whose peer acknowledges nothing for this long (off)",
+        "end TCP when nothing is acknowledged for this long (off)",
     ),
     (
         "open=true",

@@ -31,14 +31,14 @@ pub const CONNECTIONS_MAX_BY_DEFAULT: u64 = 1 << 20;
 /// 100 ms; polling at memcached's 10 ms costs CPU, nginx' 500 ms costs patience.
 pub const EMFILE_RETRY: Duration = Duration::from_millis(100);
 
-/// How long a TCP connection may hear nothing before the peer is asked whether it is still there.
-/// Half of the 4 min after which the least patient of the usual load balancers and NATs forget a
-/// connection, so that one question is answered before that; a connection that rests costs two
-/// packets in that time. The kernel's own 2 h is what RFC 1122 asks of those who did not choose.
+/// How long a TCP connection may hear nothing from its peer before the first keepalive probe. Half
+/// of the 4 min after which the least patient of the usual load balancers forget a connection, so
+/// that they see a probe before that; an idle connection costs two packets in that time. The
+/// kernel's 2 h are the least that RFC 1122 allows where no application chose.
 pub const KEEPALIVE: Duration = Duration::from_secs(120);
 
-/// How many such questions stay without an answer, a third of that time apart, before the
-/// connection ends: noticed after twice the time, as Redis does it.
+/// How many probes, a third of that time apart, stay without an answer before the connection ends:
+/// after twice the time, as in Redis.
 pub const KEEPALIVE_PROBES: u32 = 3;
 
 /// The longest that `keepalive` can be: the kernel's `MAX_TCP_KEEPIDLE`, some nine hours.

@@ -17,7 +17,7 @@ pub struct Common {
     pub idle_timeout: Option<Duration>,
     /// Connections this endpoint takes at once; absent: what the total allows.
     pub max_connections: Option<u32>,
-    /// Silence after which a TCP peer is asked whether it is still there; absent (`off`): never.
+    /// Silence after which TCP probes whether the peer is still there; absent (`off`): never.
     #[serde(with = "with::some_time_or_off")]
     pub keepalive: Option<Duration>,
     /// How long what was sent to a TCP peer may stay without an acknowledgement; absent (`off`):

@@ -13,20 +13,20 @@ use crate::config::limits::{KEEPALIVE, KEEPALIVE_PROBES};
 /// How a TCP connection notices that its peer is gone without a word: no FIN and no reset, since
 /// the machine lost its power, its network or its place behind a NAT (tcp(7), fault B18).
 ///
-/// A connection that hears nothing for `idle` asks the peer's kernel, and three more times at a
-/// third of it, whether the connection is still there; without an answer it ends after twice
-/// `idle`, with `ETIMEDOUT`. A living peer answers however little its program reads.
+/// After `idle` without a segment from the peer the kernel sends a probe, and two more at intervals
+/// of a third of `idle`. Without an answer the connection ends with `ETIMEDOUT`, after twice `idle`.
+/// The kernel of a living peer answers, however little its program reads.
 ///
-/// While bytes are on their way the kernel sends those again instead of asking, 15 times, which
-/// takes a quarter of an hour (`net.ipv4.tcp_retries2`). `user_timeout` shortens both.
+/// While bytes are unacknowledged there are no probes: the kernel sends the bytes again, 15 times,
+/// which takes a quarter of an hour (`net.ipv4.tcp_retries2`). `user_timeout` bounds that too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keepalive {
-    /// Silence before the first question; `None`: none is asked. In whole seconds, rounded up.
+    /// Silence before the first probe; `None`: no probes. In whole seconds, rounded up.
     pub idle: Option<Duration>,
-    /// How long bytes, or questions, may stay without an acknowledgement (RFC 5482); `None`: as
-    /// the kernel has it. In milliseconds, rounded up. It also resets the connection of a living
-    /// peer that reads nothing for so long while there is more to send, so it is off unless asked
-    /// for.
+    /// How long bytes or probes may stay unacknowledged (RFC 5482), however many probes that are;
+    /// `None`: as the kernel has it. In milliseconds, rounded up. It also resets the connection of
+    /// a living peer that reads nothing for so long while there is more to send, so it is off
+    /// unless asked for.
     pub user_timeout: Option<Duration>,
 }
 

@@ -1,4 +1,4 @@
-"""A TCP peer that is gone without a word: which sockets ask, how often, and what becomes of it.
+"""A TCP peer that is gone without a word: which sockets send probes, when, and what becomes of it.
 
 What the server's own sockets are set to is read from outside, from a duplicate (pidfd_getfd(2)).
 """
@@ -21,7 +21,7 @@ KEEPALIVE = ("SO_KEEPALIVE", "TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TC
 
 
 def settings(link):
-    """On or off, first question, interval (s), how many, user timeout (ms)."""
+    """On or off, first probe, interval (s), how many, user timeout (ms)."""
     level = {"SO_KEEPALIVE": socket.SOL_SOCKET}
     return tuple(
         link.getsockopt(level.get(name, socket.IPPROTO_TCP), getattr(socket, name))
@@ -62,7 +62,7 @@ class Set(Case):
         with link:
             return settings(link)
 
-    def test_fault_b18_what_is_accepted_asks_after_two_minutes_unless_told_otherwise(self):
+    def test_fault_b18_what_is_accepted_probes_after_two_minutes_unless_told_otherwise(self):
         server = self.serve(
             "echo://127.0.0.1:0",
             "echo://127.0.0.1:0?keepalive=9s",
@@ -76,7 +76,7 @@ class Set(Case):
         self.assertEqual(found[3], (1, 2, 1, 3, 60000))
         server.stop()
 
-    def test_fault_b18_an_inherited_socket_asks_too(self):
+    def test_fault_b18_an_inherited_socket_probes_too(self):
         # Whoever opened it may have set it otherwise; what the endpoint says counts.
         for options, expected in (
             ("", (1, 120, 40, 3, 0)),
@@ -168,11 +168,11 @@ class Gone(Case):
         server = self.isolated("echo://127.0.0.1:0?keepalive=1s", "echo://127.0.0.1:0?keepalive=off")
         take_away = self.connects(server, "echo", "x")
         take_away()
-        # The one that does not ask believes in its peer, and would for ever.
+        # Without probes the other takes its peer for present, and would for ever.
         self.one_of_two_is_gone(server)
 
     def test_fault_b18_what_is_owed_to_a_peer_that_is_gone_is_given_up_at_the_user_timeout(self):
-        # While bytes are on their way the kernel asks no questions, but sends them again.
+        # While bytes are on their way the kernel sends no probes, but the bytes again.
         flag = os.path.join(self.directory(), "go")
         says = "printf x; while ! test -e %s; do sleep 0.02; done; echo late\n" % flag
         url = "command://127.0.0.1:0?framing=raw&auth=none&keepalive=1s"
