@@ -14,14 +14,16 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use env_logger::{Builder, Target};
-use log::kv::{Error, Key, Value, VisitSource};
-use log::{LevelFilter, Record};
+use log::kv::{Error, Key, Value as KvValue, VisitSource};
+use log::{Level, LevelFilter, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use rustix::stdio::stderr;
+use serde_json::Value;
 
+use super::shown;
 use crate::endpoint::LogFormat;
 use crate::wire::Escaped;
 
@@ -38,27 +40,123 @@ static TORN: AtomicBool = AtomicBool::new(false);
 /// Standard error with a description of our own, where there can be one.
 static OWN: OnceLock<OwnedFd> = OnceLock::new();
 
-/// Sends log records of `level` and above to standard error. Call it once.
+/// How a record looks, once a server logs. Then everything on standard error does: with
+/// [`LogFormat::Json`] a program reads it, line by line.
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
+
+/// What the counters are logged for: their message is a JSON object. They are asked for by a signal, so
+/// they are printed at every level but `off`.
+const COUNTERS: &str = "onepoll::counters";
+
+/// Sends log records of `level` and above to standard error, and all that is said there besides. Call it
+/// once, and before anything is said.
 pub(super) fn begin(level: LevelFilter, format: LogFormat) {
-    if let Ok(own) = own_stderr() {
-        let _ = OWN.set(own);
+    let _ = FORMAT.set(format);
+    if format == LogFormat::Json {
+        std::panic::set_hook(Box::new(|panic| {
+            announce(Level::Error, &panic.to_string(), None)
+        }));
     }
-    let write = match format {
-        LogFormat::Text => write_text,
-        LogFormat::Json => write_json,
+    let counters = match level {
+        LevelFilter::Off => LevelFilter::Off,
+        level => level.max(LevelFilter::Info),
     };
     Builder::new()
         .filter_level(level)
+        .filter_module(COUNTERS, counters)
         .target(Target::Pipe(Box::new(Stderr)))
-        .format(move |out, record| {
-            let mut line = String::new();
-            write(&mut line, record);
-            let end = line.floor_char_boundary(LINE_BYTES_MAX - 1);
-            line.truncate(end);
-            line.push('\n');
-            out.write_all(line.as_bytes())
-        })
+        .format(move |out, record| out.write_all(line(format, record).as_bytes()))
         .init();
+}
+
+/// Takes a description of standard error that nobody shares, where there can be one. After the endpoints
+/// were opened: it takes a number that one of them may have been promised.
+pub(super) fn take_own_stderr() {
+    if let Ok(own) = own_stderr() {
+        let _ = OWN.set(own);
+    }
+}
+
+/// Whether a server logs: then whatever is said is a line among its records, and waits for nobody.
+pub(super) fn has_begun() -> bool {
+    FORMAT.get().is_some()
+}
+
+/// Says something that is no record, and is said at every level: as a line `onepoll: MESSAGE on ENDPOINT`,
+/// or as an object.
+pub(super) fn announce(level: Level, message: &str, endpoint: Option<&str>) {
+    let line = match FORMAT.get() {
+        Some(LogFormat::Json) => {
+            let mut fields = serde_json::Map::new();
+            if let Some(endpoint) = endpoint {
+                fields.insert("endpoint".into(), endpoint.into());
+            }
+            object(level, message, fields)
+        }
+        Some(LogFormat::Text) | None => match endpoint {
+            Some(endpoint) => format!("onepoll: {message} on {endpoint}\n"),
+            None => format!("onepoll: {}\n", shown(message)),
+        },
+    };
+    let _ = Stderr.write_all(line.as_bytes());
+}
+
+/// A record as a line.
+fn line(format: LogFormat, record: &Record<'_>) -> String {
+    match format {
+        LogFormat::Text => {
+            let mut line = String::new();
+            write_text(&mut line, record);
+            line.truncate(line.floor_char_boundary(LINE_BYTES_MAX - 1));
+            line.push('\n');
+            line
+        }
+        LogFormat::Json => {
+            let message = record.args().to_string();
+            if record.target() == COUNTERS
+                && let Ok(Value::Object(counters)) = serde_json::from_str(&message)
+            {
+                return object(record.level(), "counters", counters);
+            }
+            let mut pairs = Json(serde_json::Map::new());
+            let _ = record.key_values().visit(&mut pairs);
+            object(record.level(), &message, pairs.0)
+        }
+    }
+}
+
+/// One object, and the end of its line. Where it would be longer than a line, its longest texts are cut:
+/// half an object is none.
+fn object(level: Level, message: &str, fields: serde_json::Map<String, Value>) -> String {
+    let mut object = fields;
+    object.insert("time".into(), format!("{:.3}", now()).into());
+    object.insert("level".into(), level.as_str().into());
+    object.insert("message".into(), message.into());
+    for value in object.values_mut() {
+        if let Value::String(text) = value {
+            text.truncate(text.floor_char_boundary(LINE_BYTES_MAX));
+        }
+    }
+    let mut line = Value::Object(object.clone()).to_string();
+    while line.len() >= LINE_BYTES_MAX {
+        let texts = object.values_mut().filter_map(|value| match value {
+            Value::String(text) => Some(text),
+            _ => None,
+        });
+        let Some(longest) = texts
+            .max_by_key(|text| text.len())
+            .filter(|text| !text.is_empty())
+        else {
+            break;
+        };
+        // A byte of text is a byte of JSON or more.
+        let excess = line.len() + 1 - LINE_BYTES_MAX;
+        let kept = longest.len().saturating_sub(excess.div_ceil(6));
+        longest.truncate(longest.floor_char_boundary(kept));
+        line = Value::Object(object.clone()).to_string();
+    }
+    line.push('\n');
+    line
 }
 
 fn write_text(line: &mut String, record: &Record<'_>) {
@@ -74,21 +172,6 @@ fn write_text(line: &mut String, record: &Record<'_>) {
     let _ = record.key_values().visit(&mut pairs);
 }
 
-fn write_json(line: &mut String, record: &Record<'_>) {
-    let mut pairs = Json(serde_json::Map::new());
-    pairs
-        .0
-        .insert("time".into(), format!("{:.3}", now()).into());
-    pairs
-        .0
-        .insert("level".into(), record.level().as_str().into());
-    pairs
-        .0
-        .insert("message".into(), record.args().to_string().into());
-    let _ = record.key_values().visit(&mut pairs);
-    let _ = write!(line, "{}", serde_json::Value::Object(pairs.0));
-}
-
 #[expect(
     clippy::disallowed_methods,
     reason = "a record bears the wall time at which it was written"
@@ -102,7 +185,7 @@ fn now() -> jiff::Timestamp {
 struct Text<'a>(&'a mut String);
 
 impl<'kvs> VisitSource<'kvs> for Text<'_> {
-    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: KvValue<'kvs>) -> Result<(), Error> {
         let value = value.to_string();
         let _ = if value.contains(' ') || value.is_empty() {
             write!(self.0, " {key}={:?}", Escaped(value.as_bytes()))
@@ -113,10 +196,10 @@ impl<'kvs> VisitSource<'kvs> for Text<'_> {
     }
 }
 
-struct Json(serde_json::Map<String, serde_json::Value>);
+struct Json(serde_json::Map<String, Value>);
 
 impl<'kvs> VisitSource<'kvs> for Json {
-    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: KvValue<'kvs>) -> Result<(), Error> {
         let value = match (value.to_u64(), value.to_i64()) {
             (Some(number), _) => number.into(),
             (_, Some(number)) => number.into(),
@@ -129,7 +212,29 @@ impl<'kvs> VisitSource<'kvs> for Json {
 
 /// Standard error for text of more than a line, under the same rule: what does not fit is dropped.
 pub(super) fn tracer() -> Box<dyn Write> {
-    Box::new(Stderr)
+    match FORMAT.get() {
+        Some(LogFormat::Json) => Box::new(TracedAsObjects),
+        Some(LogFormat::Text) | None => Box::new(Stderr),
+    }
+}
+
+/// The text of a turn, an object for each of its lines.
+struct TracedAsObjects;
+
+impl Write for TracedAsObjects {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let lines = text.split(|byte| *byte == b'\n');
+        for line in lines.filter(|line| !line.is_empty()) {
+            let line = String::from_utf8_lossy(line);
+            let line = object(Level::Trace, &line, serde_json::Map::new());
+            write_if_it_fits(line.as_bytes());
+        }
+        Ok(text.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Standard error, when it has room.
@@ -157,7 +262,18 @@ fn write_if_it_fits(line: &[u8]) {
     }
     let dropped = DROPPED.swap(0, Ordering::Relaxed);
     if dropped > 0 {
-        write_now(format!("({dropped} lines were dropped here)\n").as_bytes());
+        write_now(
+            match FORMAT.get() {
+                Some(LogFormat::Json) => {
+                    let fields = [("dropped".to_owned(), dropped.into())]
+                        .into_iter()
+                        .collect();
+                    object(Level::Warn, "lines were dropped here", fields)
+                }
+                Some(LogFormat::Text) | None => format!("({dropped} lines were dropped here)\n"),
+            }
+            .as_bytes(),
+        );
     }
     if dropped == 0 || has_room() {
         write_now(line);
@@ -212,4 +328,23 @@ fn has_room() -> bool {
         tv_nsec: 0,
     };
     poll(&mut fds, Some(&at_once)).is_ok() && fds[0].revents().contains(PollFlags::OUT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_is_a_line_however_much_a_peer_wrote_into_it() {
+        for text in ["x", "\u{1b}", "\"", "ä"] {
+            let fields = [("peer".to_owned(), text.repeat(20_000).into())];
+            let fields = fields.into_iter().collect();
+            let line = object(Level::Info, &text.repeat(9_000), fields);
+            assert!(line.len() <= LINE_BYTES_MAX, "{}", line.len());
+            assert_eq!(line.matches('\n').count(), 1);
+            let object: Value = serde_json::from_str(&line).unwrap();
+            assert_eq!(object["level"], "INFO");
+            assert!(line.len() > LINE_BYTES_MAX / 2, "{}", line.len());
+        }
+    }
 }

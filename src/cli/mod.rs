@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicI8, Ordering};
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, Parser, Subcommand};
-use log::LevelFilter;
+use log::{Level, LevelFilter};
 
 pub use sources::{Configuration, Sources};
 pub use streams::{print, print_bytes};
@@ -187,6 +187,9 @@ fn moved(base: LevelFilter, step: i8) -> LevelFilter {
 ///
 /// What is wrong may quote a user, a peer or a path, so control characters are escaped.
 pub fn complain(problem: impl fmt::Display) {
+    if logging::has_begun() {
+        return logging::announce(Level::Error, &problem.to_string(), None);
+    }
     streams::say(&format!("onepoll: {}\n", shown(&problem.to_string())));
 }
 

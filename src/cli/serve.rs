@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::tz::TimeZone;
+use log::Level;
 use rustix::process::geteuid;
 use serde_json::json;
 
+use super::logging::announce;
 use super::verdict::Verdict;
-use super::{Failure, Outcome, Sources, complain, help, log_level, logging, print};
+use super::{Failure, Outcome, Sources, help, log_level, logging, print};
 use crate::config::{Address, Limits, descriptor_limit, parse_duration, raise_descriptor_limit};
 use crate::endpoint::{Attempt, Bound, Intent, Opening, SocketFile};
 use crate::reactor::{
@@ -39,7 +41,15 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: Args) -> Outcome {
-    let configuration = args.sources.read()?;
+    let file = args.sources.file();
+    // From here on whatever is said is said as the file has it, also what is wrong with the file.
+    let log = match &file {
+        Ok(file) => file.log.clone(),
+        Err(_) => args.sources.log_of_a_wrong_file(),
+    };
+    logging::begin(log_level(log.level), log.format);
+    let file = file?;
+    let configuration = args.sources.complete(file)?;
     // Before anything of our own is open: what we inherited must not reach commands.
     close_on_exec().context("cannot read the list of open descriptors")?;
     let (of_commands, nofile) = (descriptor_limit(), raise_descriptor_limit());
@@ -47,7 +57,7 @@ pub fn run(args: Args) -> Outcome {
     let mut opening = Opening::of(&configuration.endpoints, limits, nofile, Intent::Serve);
     let verdict = Verdict::of(&configuration, &opening);
     for problem in &verdict.skipped {
-        complain(format_args!("{problem}; skipped"));
+        announce(Level::Warn, &format!("{problem}; skipped"), None);
     }
     if let Some(failure) = verdict.failure() {
         return Err(failure);
@@ -55,7 +65,7 @@ pub fn run(args: Args) -> Outcome {
     opening.attempts.iter().for_each(remark);
     let connections_max = opening.connections_max?;
 
-    logging::begin(log_level(configuration.log.level), configuration.log.format);
+    logging::take_own_stderr();
     let epoll = Epoll::new()
         .and_then(|epoll| epoll.spin(args.spin.unwrap_or_default()).with_signals())
         .and_then(Epoll::as_init)
@@ -76,12 +86,12 @@ pub fn run(args: Args) -> Outcome {
     }
 
     for url in &urls {
-        complain(format_args!("listening on {url}"));
+        announce(Level::Info, "listening", Some(url));
     }
     if args.json {
         print(json!({ "listening": urls, "connections_max": connections_max }))?;
     }
-    complain("ready");
+    announce(Level::Info, "ready", None);
     if args.trace {
         reactor.trace_to(logging::tracer());
     }
@@ -93,10 +103,11 @@ pub fn run(args: Args) -> Outcome {
 fn remark(attempt: &Attempt) {
     let endpoint = &attempt.endpoint;
     if let Some(warning) = attempt.exposure.and_then(|exposure| exposure.warning) {
-        complain(format_args!("warning: {endpoint}: {warning}"));
+        let warning = format!("warning: {endpoint}: {warning}");
+        announce(Level::Warn, &warning, None);
     }
     if let Some(absent) = attempt.absence() {
-        complain(format_args!("{endpoint}: {absent}"));
+        announce(Level::Warn, &format!("{endpoint}: {absent}"), None);
     }
 }
 

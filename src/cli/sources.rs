@@ -1,10 +1,11 @@
 //! Where `serve` and `check` take their endpoints from: a file, the arguments, the default table.
 
+use std::fs;
 use std::path::PathBuf;
 
 use super::Failure;
 use crate::config::{Limits, command_socket};
-use crate::endpoint::{ConfigFile, Endpoint, Log, default_endpoints};
+use crate::endpoint::{ConfigFile, Endpoint, Log, LogFormat, default_endpoints};
 
 /// The arguments that say what is to be served.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -36,10 +37,36 @@ pub struct Configuration {
 impl Sources {
     /// Reads them all; the failure has a line for each argument that is wrong.
     pub fn read(&self) -> Result<Configuration, Failure> {
-        let file = match &self.config {
+        self.complete(self.file()?)
+    }
+
+    /// What the file says, if there is one.
+    pub(super) fn file(&self) -> Result<ConfigFile, Failure> {
+        Ok(match &self.config {
             Some(path) => ConfigFile::read(path)?,
             None => ConfigFile::default(),
+        })
+    }
+
+    /// How to log, as far as a file says so that something is wrong with.
+    pub(super) fn log_of_a_wrong_file(&self) -> Log {
+        let is_json = |path: &PathBuf| {
+            let text = fs::read_to_string(path).ok()?;
+            let file: toml::Table = text.parse().ok()?;
+            Some(file.get("log")?.get("format")?.as_str()? == "json")
         };
+        let is_json = self.config.as_ref().and_then(is_json);
+        Log {
+            format: match is_json {
+                Some(true) => LogFormat::Json,
+                _ => LogFormat::Text,
+            },
+            ..Log::default()
+        }
+    }
+
+    /// The file's, with what the arguments add.
+    pub(super) fn complete(&self, file: ConfigFile) -> Result<Configuration, Failure> {
         let mut endpoints = file.endpoints;
         let mut wrong = Vec::new();
         for url in &self.endpoints {

@@ -111,7 +111,7 @@ impl<O: Os> Reactor<O> {
 
     pub(super) fn report(&self) {
         match serde_json::to_string(&self.counters()) {
-            Ok(counters) => log::warn!(target: "onepoll::counters", "{counters}"),
+            Ok(counters) => log::info!(target: "onepoll::counters", "{counters}"),
             Err(error) => log::error!(error:%; "could not print the counters"),
         }
     }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod exec;
+mod logs;
 mod messages;
 mod streams;
 mod trust;
