@@ -357,7 +357,7 @@ fn the_guided_reading_quotes_lines_and_experiments_that_there_are() {
 
 /// Does what an experiment's lines of Python say, in CPython, and prints what comes of it.
 const REPLAY: &str = r"
-import json, signal, socket, struct, sys, time
+import fcntl, json, signal, socket, struct, sys, termios
 from socket import *
 names = sys.argv[1:]
 signal.alarm(20)  # whatever waits for ever
@@ -371,7 +371,9 @@ for python in json.load(sys.stdin):
     if python is None:
         here = pair()
         continue
-    time.sleep(0.02)  # on loopback, everything has arrived by then
+    for name in names:  # until all that was sent has arrived
+        while here[name].fileno() >= 0 and fcntl.ioctl(here[name], termios.TIOCOUTQ, bytes(4)) != bytes(4):
+            pass
     try:
         result = eval(python, here)
         results.append('' if result is None else repr(result))

@@ -1,18 +1,34 @@
 //! What the differential test cannot see: other threads, whole timeouts, and what is kept after them.
 
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use onepoll::socket::*;
+use rustix::process::Pid;
+use rustix::thread::gettid;
+
+use crate::support::DEADLINE;
+use crate::support::script::pause;
 
 #[expect(clippy::disallowed_methods, reason = "a stopwatch")]
 fn now() -> Instant {
     Instant::now()
 }
 
-#[expect(clippy::disallowed_methods, reason = "the other side is slow")]
-fn pause(millis: u64) {
-    thread::sleep(Duration::from_millis(millis));
+/// Waits until a thread of ours sleeps in the kernel.
+fn sleeps(thread: Pid) {
+    let stat = format!("/proc/self/task/{}/stat", thread.as_raw_nonzero());
+    let began = now();
+    loop {
+        let text = std::fs::read_to_string(&stat).unwrap();
+        let (_, after_name) = text.rsplit_once(") ").unwrap();
+        if after_name.starts_with('S') {
+            return;
+        }
+        assert!(began.elapsed() < DEADLINE, "it does not sleep: {text}");
+        thread::yield_now();
+    }
 }
 
 #[test]
@@ -22,7 +38,7 @@ fn sendall_has_one_timeout_however_often_the_peer_reads() {
     // Each piece is read long before a timeout of its own would end.
     let reader = thread::spawn(move || {
         while b.recv(4096).is_ok_and(|data| !data.is_empty()) {
-            pause(20);
+            pause(Duration::from_millis(20));
         }
     });
     let began = now();
@@ -53,8 +69,13 @@ fn a_socket_closed_while_another_thread_polls_is_ebadf() {
     let (a, b) = socketpair().unwrap();
     a.settimeout(5.0).unwrap();
     thread::scope(|scope| {
-        let waiting = scope.spawn(|| a.recv(1));
-        pause(50);
+        let (tell, told) = mpsc::channel();
+        let a = &a;
+        let waiting = scope.spawn(move || {
+            tell.send(gettid()).unwrap();
+            a.recv(1)
+        });
+        sleeps(told.recv_timeout(DEADLINE).unwrap());
         a.close();
         // Closing wakes nobody, in Python either; the byte does, and finds the socket closed.
         b.send(b"x").unwrap();
