@@ -579,7 +579,7 @@ fn other_broadcasters_want_a_hello_and_put_a_time_before_a_line() {
 #[test]
 fn our_own_chat_delivers_everything() {
     let server = Served::start("chat://127.0.0.1:0?flood=off&history=50");
-    let mut plan = plan(&server.endpoint, 2_000);
+    let mut plan = plan(server.address(), 2_000);
     (plan.connections, plan.pipeline) = (50, 32);
     // Twice: the second room begins with what was said in the first.
     for _ in 0..2 {

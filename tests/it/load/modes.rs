@@ -41,7 +41,7 @@ fn a_good_datagram_server_loses_nothing() {
         (64, 8, open(5_000.0)),
         (65_507, 1, Model::Closed),
     ] {
-        let mut plan = plan(format!("echo+udp://{address}"), 100);
+        let mut plan = plan(format!("udp://{address}"), 100);
         (plan.size, plan.pipeline, plan.model) = (size, window, model);
         plan.timeout = DEADLINE;
         let report = run(&plan);

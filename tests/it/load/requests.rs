@@ -80,7 +80,7 @@ fn a_unix_socket_is_asked_too_even_with_a_short_queue() {
         }
     });
     for mode in [RST, Mode::Echo] {
-        let plan = plan(format!("echo+unix://{}", path.display()), mode, 8, 50);
+        let plan = plan(format!("unix://{}", path.display()), mode, 8, 50);
         counted(&run(&plan), 50, &[]);
     }
 }
