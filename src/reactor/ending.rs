@@ -90,6 +90,9 @@ impl<O: Os> Reactor<O> {
 
     /// Frees connections that were closed; the only place that does.
     pub(super) fn reap(&mut self) {
+        if self.dead.is_empty() {
+            return;
+        }
         while let Some(slot) = self.dead.pop() {
             let conn = self.conns.remove(slot as usize);
             let Stage::Dead { why } = conn.stage else {
@@ -108,7 +111,7 @@ impl<O: Os> Reactor<O> {
             let mut turn = Turn::new(self.now, id, &mut self.outbox);
             self.services[service.0].closed(&mut turn, &why);
             self.end_rests();
-            // What a room is told of thousands who leave at once is told over several turns.
+            // What a room is told of thousands that leave at once is told over several turns.
             if self.outbox.deliveries() > self.limits.deliveries_per_turn {
                 break;
             }

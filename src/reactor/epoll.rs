@@ -32,7 +32,7 @@ use crate::turn::{Exit, Job, Moment, Severity};
 const EVENTS_MAX: usize = 1024;
 
 /// How many polls one wait may take, while each brings as many events as it may. The kernel hands events
-/// on in the order in which they came: after one poll of eight thousand events, whoever came last would
+/// on in the order in which they came: after one poll of eight thousand events, the last of them would
 /// wait for eight turns.
 const POLLS_MAX: usize = 16;
 

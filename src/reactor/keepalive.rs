@@ -78,7 +78,7 @@ mod tests {
     /// What an accepted socket has: on or off, the three times, and the user timeout.
     fn accepted(keepalive: Keepalive) -> (bool, Duration, Duration, u32, u32) {
         let listener = OwnedFd::from(TcpListener::bind("127.0.0.1:0").unwrap());
-        // As it may have been left by whoever opened it.
+        // As it may have been left by the process that opened it.
         set_socket_keepalive(&listener, true).unwrap();
         set_tcp_user_timeout(&listener, 77).unwrap();
         keepalive.set(&listener).unwrap();

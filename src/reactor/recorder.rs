@@ -49,9 +49,9 @@ impl Recorder {
 
     /// Tells the tracer, if there is one; otherwise nothing is even put together.
     #[inline]
-    pub(super) fn trace<'a>(&mut self, story: impl FnOnce() -> TraceEvent<'a>) {
+    pub(super) fn trace<'a>(&mut self, event: impl FnOnce() -> TraceEvent<'a>) {
         if let Some(tracer) = &mut self.tracer {
-            tracer.trace(self.now, &story());
+            tracer.trace(self.now, &event());
         }
     }
 

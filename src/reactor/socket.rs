@@ -78,7 +78,7 @@ pub fn open_udp(address: SocketAddr) -> io::Result<OwnedFd> {
 pub fn bind_unix(path: &Path, mode: u32) -> io::Result<OwnedFd> {
     let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
     bind(&fd, &SocketAddrUnix::new(path)?)?;
-    // Between bind and listen nobody can connect, so the mode is set in time.
+    // Between bind and listen no client can connect, so the mode is set in time.
     if let Err(wrong) = chmod(path, Mode::from_raw_mode(mode)) {
         let _ = unlink(path);
         return Err(wrong.into());

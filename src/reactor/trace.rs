@@ -100,8 +100,8 @@ impl Tracer {
         }
     }
 
-    pub(super) fn trace(&mut self, now: Moment, story: &TraceEvent<'_>) {
-        match story {
+    pub(super) fn trace(&mut self, now: Moment, event: &TraceEvent<'_>) {
+        match event {
             TraceEvent::Woke { .. } => {
                 self.end_turn();
                 self.turn += 1;
@@ -110,7 +110,7 @@ impl Tracer {
             }
             _ => self.worth_telling = true,
         }
-        let _ = writeln!(self.text, "{story}");
+        let _ = writeln!(self.text, "{event}");
     }
 
     /// Hands the turn's lines on, in one write.
