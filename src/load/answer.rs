@@ -3,10 +3,10 @@
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::expect::{Expect, Framing};
-use super::payload::Payload;
-use super::plan::Plan;
-use super::tally::FailureKind;
+use crate::load::expect::{Expect, Framing};
+use crate::load::payload::Payload;
+use crate::load::plan::Plan;
+use crate::load::tally::FailureKind;
 use crate::wire::{DecimalLength, Decode, DecodeSettled, JsonHeader, Length};
 
 /// The most that one output may have: what a client of ours would take.
@@ -19,7 +19,7 @@ const ACKNOWLEDGEMENT_OF_NOTHING: &[u8] = b"recv_ready\n";
 
 /// Judges the answers of one run.
 #[derive(Debug)]
-pub(super) enum Judge {
+pub(crate) enum Judge {
     /// What was sent, and not before it was.
     Echo,
     /// These bytes.
@@ -37,7 +37,7 @@ pub(super) enum Judge {
 }
 
 impl Judge {
-    pub(super) fn new(plan: &Plan) -> Self {
+    pub(crate) fn new(plan: &Plan) -> Self {
         match &plan.expect {
             Expect::Echo => Self::Echo,
             Expect::Exact(bytes) => Self::Exact(Payload::fixed(bytes, plan.pipeline), bytes.len()),
@@ -50,7 +50,7 @@ impl Judge {
     }
 
     /// How long an answer to `size` bytes is, where that is known.
-    pub(super) fn size(&self, size: usize) -> Option<usize> {
+    pub(crate) fn size(&self, size: usize) -> Option<usize> {
         match self {
             Self::Echo => Some(size),
             Self::Exact(_, size) | Self::Bytes(size) => Some(*size),
@@ -61,14 +61,14 @@ impl Judge {
 
 /// Finds the end of answers in a stream, however it is cut: looks at every byte once.
 #[derive(Debug)]
-pub(super) struct Delimiter {
+pub(crate) struct Delimiter {
     bytes: Vec<u8>,
     /// After a mismatch behind so many bytes, how many still match (Knuth, Morris and Pratt).
     fallback: Vec<usize>,
 }
 
 impl Delimiter {
-    pub(super) fn new(bytes: &[u8]) -> Self {
+    pub(crate) fn new(bytes: &[u8]) -> Self {
         let mut fallback = vec![0; bytes.len() + 1];
         let mut matched = 0;
         for at in 1..bytes.len() {
@@ -86,7 +86,7 @@ impl Delimiter {
 
     /// How often it ends in `bytes`, when `matched` of it had come before; and whether bytes follow
     /// the last.
-    pub(super) fn count(&self, matched: &mut usize, bytes: &[u8]) -> (usize, bool) {
+    pub(crate) fn count(&self, matched: &mut usize, bytes: &[u8]) -> (usize, bool) {
         if let [one] = self.bytes[..] {
             let count = memchr::memchr_iter(one, bytes).count();
             return (count, bytes.last().is_some_and(|last| *last != one));
@@ -109,7 +109,7 @@ impl Delimiter {
 
 /// The outputs of commands on one connection.
 #[derive(Debug, Default)]
-pub(super) struct Outputs {
+pub(crate) struct Outputs {
     /// Of a header that is not whole.
     carry: Vec<u8>,
     /// Bytes of the current output that are still to come.
@@ -130,7 +130,7 @@ struct Described {
 impl Outputs {
     /// How many outputs end in `bytes`; an error when it is no output, or the server turned the
     /// command down.
-    pub(super) fn count(
+    pub(crate) fn count(
         &mut self,
         framing: Framing,
         mut bytes: &[u8],
@@ -170,7 +170,7 @@ impl Outputs {
     }
 
     /// Takes what is to be said now, if anything is.
-    pub(super) fn acknowledgement(&mut self) -> Option<&'static [u8]> {
+    pub(crate) fn acknowledgement(&mut self) -> Option<&'static [u8]> {
         let is_owed = std::mem::take(&mut self.is_owed_a_word);
         is_owed.then_some(match self.left {
             0 => ACKNOWLEDGEMENT_OF_NOTHING,
@@ -178,7 +178,7 @@ impl Outputs {
         })
     }
 
-    pub(super) fn is_inside(&self) -> bool {
+    pub(crate) fn is_inside(&self) -> bool {
         self.is_in_output || !self.carry.is_empty()
     }
 }

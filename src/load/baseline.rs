@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::comparison::{Comparison, Contender};
-use super::figures::round;
-use super::plan::Plan;
-use super::report::{Report, SCHEMA};
-use super::statistic::{CONFIDENCE, ROUNDS_MAX, Spread, chance, least_chance};
+use crate::load::comparison::{Comparison, Contender};
+use crate::load::figures::round;
+use crate::load::plan::Plan;
+use crate::load::report::{Report, SCHEMA};
+use crate::load::statistic::{CONFIDENCE, ROUNDS_MAX, Spread, chance, least_chance};
 use crate::wire::Escaped;
 
 /// What `--json` of an earlier call said, as far as it is needed.

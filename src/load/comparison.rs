@@ -4,13 +4,13 @@ use std::ops::ControlFlow;
 
 use serde::Serialize;
 
-use super::LoadError;
-use super::objective::Metric;
-use super::plan::Plan;
-use super::progress::Progress;
-use super::report::{Report, SCHEMA};
-use super::statistic::Spread;
-use super::tally::Errors;
+use crate::load::LoadError;
+use crate::load::objective::Metric;
+use crate::load::plan::Plan;
+use crate::load::progress::Progress;
+use crate::load::report::{Report, SCHEMA};
+use crate::load::statistic::Spread;
+use crate::load::tally::Errors;
 
 /// One server, and what is asked of it.
 #[derive(Debug, Clone)]
@@ -115,7 +115,7 @@ impl Contest {
         'rounds: for round in 1..=rounds {
             for (entry, reports) in entries.iter().zip(&mut reports) {
                 let mut told = |progress| watcher(round, &entry.name, progress);
-                let report = super::run_watched(&entry.plan, &mut told)?;
+                let report = crate::load::run_watched(&entry.plan, &mut told)?;
                 if report.interrupted {
                     break 'rounds;
                 }

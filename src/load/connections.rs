@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 
 use mio::Token;
 
-use super::answer::Judge;
-use super::dial::Stream;
-use super::handshake::Handshake;
-use super::requests::Requests;
+use crate::load::answer::Judge;
+use crate::load::dial::Stream;
+use crate::load::handshake::Handshake;
+use crate::load::requests::Requests;
 
 /// Where a connection may be.
 ///
@@ -24,7 +24,7 @@ use super::requests::Requests;
 ///   '---------+--------------'   conn: and again; echo: a failed one is Gone
 /// ```
 #[derive(Debug)]
-pub(super) enum Slot {
+pub(crate) enum Slot {
     /// To be dialled as soon as there may be another request.
     Vacant,
     /// To be dialled again later. A request that is only delayed keeps its beginning.
@@ -37,33 +37,33 @@ pub(super) enum Slot {
 
 /// One connection.
 #[derive(Debug)]
-pub(super) struct LoadConnection {
-    pub(super) stream: Stream,
+pub(crate) struct LoadConnection {
+    pub(crate) stream: Stream,
     /// Whether the poll knows it.
-    pub(super) watched: bool,
-    pub(super) stage: ConnectionStage,
+    pub(crate) watched: bool,
+    pub(crate) stage: ConnectionStage,
     /// When dialling began, or was meant to.
-    pub(super) began: u64,
-    pub(super) stamps: Stamps,
+    pub(crate) began: u64,
+    pub(crate) stamps: Stamps,
     /// False while a proof was sent and not yet accepted; a close in this state counts as `NotAdmitted`.
-    pub(super) is_admitted: bool,
+    pub(crate) is_admitted: bool,
     /// `conn`: requests that follow the one in flight.
-    pub(super) more: usize,
-    pub(super) requests: Requests,
+    pub(crate) more: usize,
+    pub(crate) requests: Requests,
 }
 
 /// The times of a connection, in nanoseconds of the run; 0 for what has not happened yet.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Stamps {
-    pub(super) dialled: u64,
-    pub(super) connected: u64,
+pub(crate) struct Stamps {
+    pub(crate) dialled: u64,
+    pub(crate) connected: u64,
     /// The first byte of the oldest answer that is not whole.
-    pub(super) first_byte: u64,
-    pub(super) last_byte: u64,
+    pub(crate) first_byte: u64,
+    pub(crate) last_byte: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ConnectionStage {
+pub(crate) enum ConnectionStage {
     /// Not known to be connected.
     Dialling,
     /// Connected, and not yet known to the server.
@@ -79,7 +79,7 @@ pub(super) enum ConnectionStage {
 impl ConnectionStage {
     /// Whether nothing may be asked yet: such a connection counts as being dialled.
     #[inline]
-    pub(super) fn is_arriving(self) -> bool {
+    pub(crate) fn is_arriving(self) -> bool {
         matches!(
             self,
             ConnectionStage::Dialling | ConnectionStage::Proving(_)
@@ -92,7 +92,7 @@ const _: () = assert!(usize::BITS == 64, "a token must hold two halves of 32 bit
 
 /// A fixed number of slots; nothing is allocated once they stand.
 #[derive(Debug)]
-pub(super) struct Connections {
+pub(crate) struct Connections {
     slots: Box<[Slot]>,
     /// Counts the connections of each slot, so that an event for an earlier one is silence.
     generations: Box<[u32]>,
@@ -100,25 +100,25 @@ pub(super) struct Connections {
     began: Box<[u64]>,
     depth: usize,
     /// Slots to dial.
-    pub(super) vacant: VecDeque<usize>,
+    pub(crate) vacant: VecDeque<usize>,
     /// Slots to dial again, and when; all rest equally long, so the first is due first.
     backoff: VecDeque<(u64, usize)>,
     /// Open model: kept connections on which a request may begin, once for each.
-    pub(super) free: VecDeque<usize>,
+    pub(crate) free: VecDeque<usize>,
     /// Open model: since when there has been one, or a vacant slot.
     free_since: u64,
     /// Unwatched connections that await an answer, the oldest first.
-    pub(super) unpolled: VecDeque<usize>,
-    pub(super) dialling: usize,
-    pub(super) open: usize,
-    pub(super) open_max: usize,
+    pub(crate) unpolled: VecDeque<usize>,
+    pub(crate) dialling: usize,
+    pub(crate) open: usize,
+    pub(crate) open_max: usize,
     /// Requests in flight on all connections.
-    pub(super) outstanding: usize,
+    pub(crate) outstanding: usize,
 }
 
 impl Connections {
     /// `count` vacant slots with rings of `depth`.
-    pub(super) fn new(count: usize, depth: usize) -> Self {
+    pub(crate) fn new(count: usize, depth: usize) -> Self {
         Self {
             slots: (0..count).map(|_| Slot::Vacant).collect(),
             generations: vec![0; count].into_boxed_slice(),
@@ -137,12 +137,12 @@ impl Connections {
     }
 
     /// How many slots there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }
 
     #[inline]
-    pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut LoadConnection> {
+    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut LoadConnection> {
         match &mut self.slots[index] {
             Slot::Taken(conn) => Some(conn),
             _ => None,
@@ -150,24 +150,24 @@ impl Connections {
     }
 
     /// What the poll calls the connection in slot `index`.
-    pub(super) fn token(&self, index: usize) -> Token {
+    pub(crate) fn token(&self, index: usize) -> Token {
         Token((self.generations[index] as usize) << 32 | index)
     }
 
     /// The slot of an event, if its connection is still there.
     #[inline]
-    pub(super) fn index(&self, token: Token) -> Option<usize> {
+    pub(crate) fn index(&self, token: Token) -> Option<usize> {
         let (index, generation) = (token.0 & 0xffff_ffff, token.0 >> 32);
         (self.generations[index] as usize == generation).then_some(index)
     }
 
     /// A number that no two connections share soon.
-    pub(super) fn next_number(&self, index: usize) -> usize {
+    pub(crate) fn next_number(&self, index: usize) -> usize {
         index.wrapping_add(self.generations[index].wrapping_add(1) as usize)
     }
 
     /// A connection on the way.
-    pub(super) fn insert(
+    pub(crate) fn insert(
         &mut self,
         index: usize,
         stream: Stream,
@@ -193,7 +193,7 @@ impl Connections {
     }
 
     /// One of those on the way has arrived.
-    pub(super) fn connected(&mut self) {
+    pub(crate) fn connected(&mut self) {
         self.dialling -= 1;
         self.open += 1;
         self.open_max = self.open_max.max(self.open);
@@ -201,7 +201,7 @@ impl Connections {
 
     /// `count` more requests of `size` bytes on a connection, begun at `now`.
     #[inline]
-    pub(super) fn ask(
+    pub(crate) fn ask(
         &mut self,
         index: usize,
         (count, size): (usize, usize),
@@ -226,7 +226,7 @@ impl Connections {
 
     /// The oldest `count` requests are answered: hands out when they began, and how many then.
     #[inline]
-    pub(super) fn answered(
+    pub(crate) fn answered(
         &mut self,
         index: usize,
         count: usize,
@@ -256,7 +256,7 @@ impl Connections {
     }
 
     /// When the requests in flight on `index` began, the youngest first.
-    pub(super) fn in_flight(&self, index: usize) -> impl Iterator<Item = u64> {
+    pub(crate) fn in_flight(&self, index: usize) -> impl Iterator<Item = u64> {
         let ring = &self.began[index * self.depth..][..self.depth];
         let (flight, oldest) = match &self.slots[index] {
             Slot::Taken(conn) => (conn.requests.flight, conn.requests.oldest),
@@ -268,7 +268,7 @@ impl Connections {
     }
 
     /// Since when a connection owes something: an answer, an end, or to be connected.
-    pub(super) fn waiting_since(&self, index: usize) -> Option<u64> {
+    pub(crate) fn waiting_since(&self, index: usize) -> Option<u64> {
         let Slot::Taken(conn) = &self.slots[index] else {
             return None;
         };
@@ -283,7 +283,7 @@ impl Connections {
     }
 
     /// Closes a connection and takes it out of the sums; the only place where one ends.
-    pub(super) fn leave(&mut self, index: usize) {
+    pub(crate) fn leave(&mut self, index: usize) {
         let Slot::Taken(conn) = std::mem::replace(&mut self.slots[index], Slot::Gone) else {
             return;
         };
@@ -302,7 +302,7 @@ impl Connections {
 
     /// `count` more requests may begin on a kept connection.
     #[inline]
-    pub(super) fn free(&mut self, index: usize, count: usize, now: u64) {
+    pub(crate) fn free(&mut self, index: usize, count: usize, now: u64) {
         if self.free.is_empty() {
             self.free_since = now;
         }
@@ -312,12 +312,12 @@ impl Connections {
     /// A request has begun at `now` that was meant to at `began`: how much of that delay was not
     /// waiting for a connection.
     #[inline]
-    pub(super) fn lag(&self, began: u64, now: u64) -> u64 {
+    pub(crate) fn lag(&self, began: u64, now: u64) -> u64 {
         now.saturating_sub(began.max(self.free_since))
     }
 
     /// To be dialled again at once.
-    pub(super) fn vacate(&mut self, index: usize, now: u64) {
+    pub(crate) fn vacate(&mut self, index: usize, now: u64) {
         if self.vacant.is_empty() {
             self.free_since = now;
         }
@@ -326,18 +326,18 @@ impl Connections {
     }
 
     /// Not to be dialled again.
-    pub(super) fn abandon(&mut self, index: usize) {
+    pub(crate) fn abandon(&mut self, index: usize) {
         self.slots[index] = Slot::Gone;
     }
 
     /// To be dialled again at `until`; a request that is only delayed began at `began`.
-    pub(super) fn back_off(&mut self, index: usize, until: u64, began: Option<u64>) {
+    pub(crate) fn back_off(&mut self, index: usize, until: u64, began: Option<u64>) {
         self.slots[index] = Slot::Backoff { began };
         self.backoff.push_back((until, index));
     }
 
     /// When the request that was delayed on this slot began.
-    pub(super) fn delayed(&self, index: usize) -> Option<u64> {
+    pub(crate) fn delayed(&self, index: usize) -> Option<u64> {
         match &self.slots[index] {
             Slot::Backoff { began } => *began,
             _ => None,
@@ -345,7 +345,7 @@ impl Connections {
     }
 
     /// Connections whose backoff is over are to be dialled again.
-    pub(super) fn end_backoff(&mut self, now: u64) {
+    pub(crate) fn end_backoff(&mut self, now: u64) {
         while let Some((until, index)) = self.backoff.front().copied() {
             if until > now {
                 break;
@@ -361,12 +361,12 @@ impl Connections {
     }
 
     /// When the next backoff ends.
-    pub(super) fn next_backoff_end(&self) -> Option<u64> {
+    pub(crate) fn next_backoff_end(&self) -> Option<u64> {
         self.backoff.front().map(|(until, _)| *until)
     }
 
     /// Whether no connection is to be dialled, now or later.
-    pub(super) fn none_to_dial(&self) -> bool {
+    pub(crate) fn none_to_dial(&self) -> bool {
         self.vacant.is_empty() && self.backoff.is_empty()
     }
 }

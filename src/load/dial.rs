@@ -15,16 +15,16 @@ use rustix::net::{
     getsockname, send, socket_with, sockopt,
 };
 
-use super::plan::{Close, Mode, Plan, TargetAddress};
-use super::tally::FailureKind;
+use crate::load::plan::{Close, Mode, Plan, TargetAddress};
+use crate::load::tally::FailureKind;
 
 /// A message this long may leave in several segments, of which Nagle would hold back the last.
 const SEGMENT_BYTES: usize = 1024;
 /// A listener's queue is often 128 long, and what does not fit waits a second.
-pub(super) const DIALLING_MAX: usize = 100;
+pub(crate) const DIALLING_MAX: usize = 100;
 /// After a refusal, or without a port or descriptor, a connection is dialled again after this long: a run
 /// against a closed port counts errors and does not burn a processor.
-pub(super) const BACKOFF: Duration = Duration::from_millis(5);
+pub(crate) const BACKOFF: Duration = Duration::from_millis(5);
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 
 /// Opens connections, all in the same way.

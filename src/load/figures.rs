@@ -36,19 +36,19 @@ impl fmt::Display for Grouped {
 }
 
 /// The nearest whole number; what is below zero is zero.
-pub(super) fn whole(number: f64) -> u64 {
+pub(crate) fn whole(number: f64) -> u64 {
     // A float-to-int `as` saturates.
     number.round() as u64
 }
 
 /// To so many digits behind the point.
-pub(super) fn round(number: f64, digits: i32) -> f64 {
+pub(crate) fn round(number: f64, digits: i32) -> f64 {
     let scale = 10f64.powi(digits);
     (number * scale).round() / scale
 }
 
 /// One by the other.
-pub(super) fn ratio(part: u64, of: u64) -> f64 {
+pub(crate) fn ratio(part: u64, of: u64) -> f64 {
     part as f64 / of as f64
 }
 

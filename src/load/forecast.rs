@@ -9,10 +9,10 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
-use super::LoadError;
-use super::figures::Grouped;
-use super::plan::{Amount, Close, Mode, Model, Plan, TargetAddress};
 use crate::config::raise_descriptor_limit;
+use crate::load::LoadError;
+use crate::load::figures::Grouped;
+use crate::load::plan::{Amount, Close, Mode, Model, Plan, TargetAddress};
 
 /// What the generator has open beside its connections: standard streams, poll, timer, and files of /proc.
 const OTHER_DESCRIPTORS: u64 = 16;

@@ -6,8 +6,8 @@
 
 use rustix::io::Errno;
 
-use super::dial::{self, Stream};
-use super::tally::FailureKind;
+use crate::load::dial::{self, Stream};
+use crate::load::tally::FailureKind;
 use crate::wire::{CHALLENGE_BYTES, Challenge, HmacKey, Proof};
 
 /// How far it is. One challenge is answered, whatever comes later (fault D6).
@@ -16,7 +16,7 @@ use crate::wire::{CHALLENGE_BYTES, Challenge, HmacKey, Proof};
 /// Listening -> Proving
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Handshake {
+pub(crate) enum Handshake {
     /// So many bytes of the challenge have come.
     Listening(Challenge, usize),
     /// So many bytes of the proof have left.
@@ -25,12 +25,12 @@ pub(super) enum Handshake {
 
 impl Handshake {
     /// Nothing has come.
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self::Listening([0; CHALLENGE_BYTES], 0)
     }
 
     /// Goes on as far as the socket allows; says whether the proof has left.
-    pub(super) fn go_on(
+    pub(crate) fn go_on(
         &mut self,
         stream: &Stream,
         hmac_key: &HmacKey,

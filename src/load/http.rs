@@ -4,7 +4,7 @@
 
 use httparse::{EMPTY_HEADER, ParserConfig, Response, Status};
 
-use super::tally::FailureKind;
+use crate::load::tally::FailureKind;
 
 /// A head that is longer is no head.
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -14,7 +14,7 @@ const CHUNK_LINE_BYTES_MAX: usize = 4 << 10;
 
 /// The responses on one connection.
 #[derive(Debug, Default)]
-pub(super) struct Responses {
+pub(crate) struct Responses {
     part: Part,
     /// Of a head or a line that is not whole.
     carry: Vec<u8>,
@@ -39,7 +39,7 @@ enum Part {
 
 impl Responses {
     /// How many responses end in `bytes`; an error when they are none, or say no (400 and above).
-    pub(super) fn count(&mut self, mut bytes: &[u8]) -> Result<usize, FailureKind> {
+    pub(crate) fn count(&mut self, mut bytes: &[u8]) -> Result<usize, FailureKind> {
         let mut count = 0;
         loop {
             let taken = match self.part {
@@ -72,12 +72,12 @@ impl Responses {
     }
 
     /// Whether part of a response has come.
-    pub(super) fn is_inside(&self) -> bool {
+    pub(crate) fn is_inside(&self) -> bool {
         self.part != Part::Head || !self.carry.is_empty()
     }
 
     /// Whether the response lasts until the connection ends.
-    pub(super) fn last_until_the_end(&self) -> bool {
+    pub(crate) fn last_until_the_end(&self) -> bool {
         self.part == Part::Rest
     }
 

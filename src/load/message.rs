@@ -1,15 +1,15 @@
 //! Messages that begin with their number, so that whatever comes back is recognised.
 
-use super::payload::Payload;
+use crate::load::payload::Payload;
 
 /// Eight letters of five bits: a number that an upper-casing server leaves alone.
-pub(super) const NUMBER_BYTES: usize = 8;
+pub(crate) const NUMBER_BYTES: usize = 8;
 const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 /// In how many places of the payload messages begin, at most.
 const PLACES: u64 = 1 << 16;
 
 /// The message of a number: that, and a stretch of the payload.
-pub(super) fn write_message(out: &mut [u8], number: u64, payload: &Payload) {
+pub(crate) fn write_message(out: &mut [u8], number: u64, payload: &Payload) {
     // The remainder fits whatever it is cast to.
     let at = payload.start((number % PLACES) as usize);
     out.copy_from_slice(payload.stretch(at, out.len()));
@@ -21,7 +21,7 @@ pub(super) fn write_message(out: &mut [u8], number: u64, payload: &Payload) {
 }
 
 /// The number a message begins with.
-pub(super) fn number_of(message: &[u8]) -> Option<u64> {
+pub(crate) fn number_of(message: &[u8]) -> Option<u64> {
     let head = message.first_chunk::<NUMBER_BYTES>()?;
     head.iter().rev().try_fold(0, |number, letter| {
         let digit = LETTERS.iter().position(|one| one == letter)?;

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::figures::{Grouped, Micros, whole};
-use super::report::Report;
 use crate::config::parse_duration;
+use crate::load::figures::{Grouped, Micros, whole};
+use crate::load::report::Report;
 
 /// One condition on a figure.
 #[derive(Debug, Clone, PartialEq)]

@@ -10,17 +10,17 @@ use std::time::Duration;
 use rustix::process::geteuid;
 use serde::Serialize;
 
-use super::LoadError;
-use super::expect::{Expect, Framing};
-use super::fanout;
-use super::message::NUMBER_BYTES;
-use super::process::Usage;
-use super::schedule::Arrivals;
-use super::source::SOURCES_MAX;
-use super::udp;
 use crate::config::{
     Transport, UNIX_PATH_BYTES_MAX, check_private_socket, command_sockets, nearest,
 };
+use crate::load::LoadError;
+use crate::load::expect::{Expect, Framing};
+use crate::load::fanout;
+use crate::load::message::NUMBER_BYTES;
+use crate::load::process::Usage;
+use crate::load::schedule::Arrivals;
+use crate::load::source::SOURCES_MAX;
+use crate::load::udp;
 use crate::wire::HmacKey;
 
 /// Everything a run is told.
@@ -277,7 +277,7 @@ impl Plan {
     }
 
     /// The address of the server, looked up now if it was not yet.
-    pub(super) fn looked_up(&self) -> Result<TargetAddress, LoadError> {
+    pub(crate) fn looked_up(&self) -> Result<TargetAddress, LoadError> {
         match &self.target {
             Some(target) => Ok(target.clone()),
             None => self.endpoint.resolve(self.timeout),
@@ -410,7 +410,7 @@ impl Plan {
     }
 
     /// Whether all sources are of the family of `target`, which is not known before.
-    pub(super) fn check_sources(&self, target: &TargetAddress) -> Result<(), PlanError> {
+    pub(crate) fn check_sources(&self, target: &TargetAddress) -> Result<(), PlanError> {
         let (TargetAddress::Tcp(address) | TargetAddress::Udp(address)) = target else {
             return Ok(());
         };

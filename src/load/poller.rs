@@ -11,19 +11,19 @@ use rustix::time::{
     timerfd_settime,
 };
 
-use super::stopwatch::Stopwatch;
-use super::tally::nanos;
+use crate::load::stopwatch::Stopwatch;
+use crate::load::tally::nanos;
 
 /// How many events one wait reports.
 const EVENTS: usize = 1024;
 /// What the poll calls the timer; no slot has this number.
-pub(super) const TIMER: Token = Token(usize::MAX);
+pub(crate) const TIMER: Token = Token(usize::MAX);
 /// Sleeping and waking takes about this long: what is due sooner is awaited polling.
 const TOO_SHORT: u64 = 20_000;
 
 /// A poll of its own, and what it reported last.
 #[derive(Debug)]
-pub(super) struct Poller {
+pub(crate) struct Poller {
     poll: Poll,
     events: Events,
     watch: Stopwatch,
@@ -32,12 +32,12 @@ pub(super) struct Poller {
     /// How long to poll before sleeping.
     spin: u64,
     /// How long was polled in vain, in all.
-    pub(super) spun: u64,
+    pub(crate) spun: u64,
 }
 
 impl Poller {
     /// Watches nothing yet.
-    pub(super) fn new(watch: Stopwatch, spin: Duration, is_precise: bool) -> io::Result<Self> {
+    pub(crate) fn new(watch: Stopwatch, spin: Duration, is_precise: bool) -> io::Result<Self> {
         let poll = Poll::new()?;
         let timer = if is_precise {
             let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
@@ -61,7 +61,7 @@ impl Poller {
     }
 
     /// Watches a socket for everything, for good; what is there already is an event too.
-    pub(super) fn register(&self, socket: &impl AsFd, token: Token) -> io::Result<()> {
+    pub(crate) fn register(&self, socket: &impl AsFd, token: Token) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
         let fd = socket.as_fd().as_raw_fd();
         self.poll
@@ -70,7 +70,7 @@ impl Poller {
     }
 
     /// Waits until something happens, at most until `until`.
-    pub(super) fn wait(&mut self, now: u64, until: u64) -> io::Result<()> {
+    pub(crate) fn wait(&mut self, now: u64, until: u64) -> io::Result<()> {
         let mut last = now;
         // With nothing to wait for this is one look.
         while self.spin > 0 && last - now < self.spin && last < until {
@@ -114,12 +114,12 @@ impl Poller {
     }
 
     /// Takes out what happened, to be given back.
-    pub(super) fn take(&mut self) -> Events {
+    pub(crate) fn take(&mut self) -> Events {
         std::mem::replace(&mut self.events, Events::with_capacity(0))
     }
 
     /// Gives the events back, for the next wait.
-    pub(super) fn give_back(&mut self, events: Events) {
+    pub(crate) fn give_back(&mut self, events: Events) {
         self.events = events;
     }
 }

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::figures::{Grouped, Micros};
-use super::plan::{Amount, Plan};
-use super::tally::{Phase, Tally};
+use crate::load::figures::{Grouped, Micros};
+use crate::load::plan::{Amount, Plan};
+use crate::load::tally::{Phase, Tally};
 
 /// A look at a run while it goes on.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,7 +27,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub(super) fn of(plan: &Plan, tally: &Tally, phase: Phase, now: u64) -> Self {
+    pub(crate) fn of(plan: &Plan, tally: &Tally, phase: Phase, now: u64) -> Self {
         let measured = Duration::from_nanos(tally.measured(now));
         let sum = tally.latencies.summary();
         Self {

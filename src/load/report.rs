@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::fanout::Deliveries;
-use super::figures::{ratio, round, whole};
-use super::histogram::{Latencies, Quantile, Summary};
-use super::plan::{Amount, Close, Mode, Model, Plan};
-use super::process::{Server, Usage};
-use super::schedule::Arrivals;
-use super::series::Second;
-use super::stopwatch::CpuTime;
-use super::tally::{Errors, Tally, nanos};
-use super::udp::DatagramCounts;
+use crate::load::fanout::Deliveries;
+use crate::load::figures::{ratio, round, whole};
+use crate::load::histogram::{Latencies, Quantile, Summary};
+use crate::load::plan::{Amount, Close, Mode, Model, Plan};
+use crate::load::process::{Server, Usage};
+use crate::load::schedule::Arrivals;
+use crate::load::series::Second;
+use crate::load::stopwatch::CpuTime;
+use crate::load::tally::{Errors, Tally, nanos};
+use crate::load::udp::DatagramCounts;
 use crate::wire::{Digest, HmacKey};
 
 /// Changes when a field changes its meaning or goes; new ones may come without.
@@ -235,13 +235,13 @@ impl Generator {
 
     /// Whether its only processor was full, and the generator needed its share of it: other processes on a
     /// processor that the generator hardly uses do not hold it up.
-    pub(super) fn is_crowded(&self) -> bool {
+    pub(crate) fn is_crowded(&self) -> bool {
         let taken = self.processor_share.unwrap_or(0.0);
         taken >= LIMIT_SHARE && self.busy_share + self.queued_share >= CROWDED_SHARE
     }
 
     /// Whether it had time to spare.
-    pub(super) fn has_time(&self) -> bool {
+    pub(crate) fn has_time(&self) -> bool {
         self.busy_share + self.queued_share < LIMIT_SHARE
     }
 }
@@ -328,7 +328,7 @@ impl Report {
     }
 
     /// Of a run that has not begun: what is known of it then.
-    pub(super) fn before(plan: &Plan) -> Self {
+    pub(crate) fn before(plan: &Plan) -> Self {
         let held = Held {
             asked: plan.connections,
             held: 0,
@@ -340,7 +340,7 @@ impl Report {
 
     /// Adds what the server's process used: before the run, when measuring began, and now; `wall`
     /// nanoseconds were measured.
-    pub(super) fn join_server(
+    pub(crate) fn join_server(
         &mut self,
         usage: (Option<Usage>, Option<Usage>, Option<Usage>),
         wall: u64,
@@ -372,7 +372,7 @@ impl Report {
     }
 
     /// What may differ between the servers of a comparison: message, answer, and which side closes.
-    pub(super) fn terms(&self) -> String {
+    pub(crate) fn terms(&self) -> String {
         let mut terms = format!("{} B a message, answer: {}", self.size_bytes, self.expect);
         if self.pipeline > 1 {
             terms += &format!(", {} in flight", self.pipeline);
@@ -405,7 +405,7 @@ impl Report {
     }
 
     /// Whether the server's processes were to be watched.
-    pub(super) fn is_watched(&self) -> bool {
+    pub(crate) fn is_watched(&self) -> bool {
         !self.pids.is_empty()
     }
 

@@ -1,18 +1,18 @@
 //! What is owed on one connection, in both directions: counting and comparing, no sockets, no time.
 
-use super::answer::{Judge, Outputs};
-use super::expect::Framing;
-use super::http::Responses;
-use super::payload::Payload;
-use super::tally::FailureKind;
+use crate::load::answer::{Judge, Outputs};
+use crate::load::expect::Framing;
+use crate::load::http::Responses;
+use crate::load::payload::Payload;
+use crate::load::tally::FailureKind;
 
 /// The requests in flight on a connection. Their start times are in the slot's ring.
 #[derive(Debug, Default)]
-pub(super) struct Requests {
+pub(crate) struct Requests {
     /// Requests in flight.
-    pub(super) flight: usize,
+    pub(crate) flight: usize,
     /// Where in the ring the oldest of them is.
-    pub(super) oldest: usize,
+    pub(crate) oldest: usize,
     /// Bytes of them that were not yet written, and where in the payload they begin.
     unsent: usize,
     write_at: usize,
@@ -75,7 +75,7 @@ impl Within {
 
 impl Requests {
     /// No request yet, on a connection whose first byte is at `at` in the payload.
-    pub(super) fn new(at: usize, judge: &Judge) -> Self {
+    pub(crate) fn new(at: usize, judge: &Judge) -> Self {
         Self {
             write_at: at,
             read_at: match judge {
@@ -88,13 +88,13 @@ impl Requests {
     }
 
     /// The first message, before it is in flight.
-    pub(super) fn first<'p>(&self, payload: &'p Payload, size: usize) -> &'p [u8] {
+    pub(crate) fn first<'p>(&self, payload: &'p Payload, size: usize) -> &'p [u8] {
         payload.stretch(self.write_at, size)
     }
 
     /// Puts `count` more requests of `size` bytes in flight.
     #[inline]
-    pub(super) fn ask(&mut self, count: usize, size: usize, judge: &Judge) {
+    pub(crate) fn ask(&mut self, count: usize, size: usize, judge: &Judge) {
         self.flight += count;
         self.unsent += count * size;
         self.unread += count * judge.size(size).unwrap_or(0);
@@ -102,13 +102,13 @@ impl Requests {
 
     /// What is to be written now.
     #[inline]
-    pub(super) fn unsent<'p>(&self, payload: &'p Payload) -> &'p [u8] {
+    pub(crate) fn unsent<'p>(&self, payload: &'p Payload) -> &'p [u8] {
         payload.stretch(self.write_at, self.unsent)
     }
 
     /// Whether part of an answer has come.
     #[inline]
-    pub(super) fn is_inside(&self, size: usize, judge: &Judge) -> bool {
+    pub(crate) fn is_inside(&self, size: usize, judge: &Judge) -> bool {
         match judge.size(size) {
             Some(size) => !self.unread.is_multiple_of(size),
             None => self.within.is_inside(),
@@ -117,14 +117,14 @@ impl Requests {
 
     /// `n` bytes of it were.
     #[inline]
-    pub(super) fn sent(&mut self, n: usize, payload: &Payload) {
+    pub(crate) fn sent(&mut self, n: usize, payload: &Payload) {
         self.unsent -= n;
         self.write_at = payload.advance(self.write_at, n);
     }
 
     /// Takes what came; says how many requests are answered by it.
     #[inline]
-    pub(super) fn feed(
+    pub(crate) fn feed(
         &mut self,
         bytes: &[u8],
         payload: &Payload,
@@ -164,7 +164,7 @@ impl Requests {
     }
 
     /// Whether the end of the connection is the end of an answer, once part of it has come.
-    pub(super) fn may_end(&self, judge: &Judge) -> bool {
+    pub(crate) fn may_end(&self, judge: &Judge) -> bool {
         match &self.within {
             Within::Responses(responses) => responses.last_until_the_end(),
             _ => matches!(judge, Judge::Eof),
@@ -172,7 +172,7 @@ impl Requests {
     }
 
     /// What is to be said before the output can come (C2).
-    pub(super) fn acknowledgement(&mut self) -> Option<&'static [u8]> {
+    pub(crate) fn acknowledgement(&mut self) -> Option<&'static [u8]> {
         match &mut self.within {
             Within::Outputs(outputs) => outputs.acknowledgement(),
             _ => None,
@@ -180,7 +180,7 @@ impl Requests {
     }
 
     /// That was said. Says how many requests are answered by it: an empty output is whole then.
-    pub(super) fn acknowledged(&mut self, judge: &Judge) -> Result<usize, FailureKind> {
+    pub(crate) fn acknowledged(&mut self, judge: &Judge) -> Result<usize, FailureKind> {
         let answered = self.within.count(judge, b"")?;
         self.flight -= answered;
         Ok(answered)

@@ -5,14 +5,14 @@
 
 use std::ops::ControlFlow;
 
-use super::histogram::Latencies;
-use super::plan::{Mode, Plan};
-use super::process::Usage;
-use super::progress::Progress;
-use super::report::{Generator, Held, Report};
-use super::schedule::Schedule;
-use super::stopwatch::{CpuTime, Stopwatch};
-use super::tally::{Phase, Tally, nanos};
+use crate::load::histogram::Latencies;
+use crate::load::plan::{Mode, Plan};
+use crate::load::process::Usage;
+use crate::load::progress::Progress;
+use crate::load::report::{Generator, Held, Report};
+use crate::load::schedule::Schedule;
+use crate::load::stopwatch::{CpuTime, Stopwatch};
+use crate::load::tally::{Phase, Tally, nanos};
 
 /// How often it is said how far a run is.
 const TICK: u64 = 200_000_000;
@@ -22,13 +22,13 @@ const TICK: u64 = 200_000_000;
 pub type Watcher<'w> = &'w mut dyn FnMut(Progress) -> ControlFlow<()>;
 
 /// A run in progress.
-pub(super) struct Run<'p> {
-    pub(super) plan: &'p Plan,
-    pub(super) watch: Stopwatch,
-    pub(super) phase: Phase,
-    pub(super) tally: Tally,
+pub(crate) struct Run<'p> {
+    pub(crate) plan: &'p Plan,
+    pub(crate) watch: Stopwatch,
+    pub(crate) phase: Phase,
+    pub(crate) tally: Tally,
     /// In the open model.
-    pub(super) schedule: Option<Schedule>,
+    pub(crate) schedule: Option<Schedule>,
     watcher: Watcher<'p>,
     next_tick: u64,
     /// Whether the watcher has had enough.
@@ -55,7 +55,7 @@ impl std::fmt::Debug for Run<'_> {
 
 impl<'p> Run<'p> {
     /// Begins with connecting those that stay.
-    pub(super) fn connecting(plan: &'p Plan, watcher: Watcher<'p>) -> Self {
+    pub(crate) fn connecting(plan: &'p Plan, watcher: Watcher<'p>) -> Self {
         Self {
             plan,
             watch: Stopwatch::start(),
@@ -75,7 +75,7 @@ impl<'p> Run<'p> {
     }
 
     /// Begins with the warm-up: no connection is opened first.
-    pub(super) fn asking(plan: &'p Plan, watcher: Watcher<'p>) -> Self {
+    pub(crate) fn asking(plan: &'p Plan, watcher: Watcher<'p>) -> Self {
         let mut run = Self::connecting(plan, watcher);
         run.schedule = Schedule::of(plan.model, run.watch.nanos());
         run.phase = Phase::WarmUp {
@@ -86,7 +86,7 @@ impl<'p> Run<'p> {
 
     /// Goes on from warm-up to measuring to the end when it is time; `spun` nanoseconds were polled
     /// in vain since the run began.
-    pub(super) fn advance_phase(&mut self, now: u64, spun: u64) {
+    pub(crate) fn advance_phase(&mut self, now: u64, spun: u64) {
         if now >= self.next_tick {
             self.next_tick = now.saturating_add(TICK);
             let progress = Progress::of(self.plan, &self.tally, self.phase, now);
@@ -106,7 +106,7 @@ impl<'p> Run<'p> {
     }
 
     /// All are connected. Without a warm-up, measuring begins before the first request does.
-    pub(super) fn warm_up(&mut self, now: u64, spun: u64) {
+    pub(crate) fn warm_up(&mut self, now: u64, spun: u64) {
         if self.is_interrupted {
             return;
         }
@@ -129,14 +129,14 @@ impl<'p> Run<'p> {
     }
 
     /// A turn of the loop is over, and it goes to sleep: returns the time.
-    pub(super) fn turned(&mut self, woke: u64) -> u64 {
+    pub(crate) fn turned(&mut self, woke: u64) -> u64 {
         let now = self.watch.nanos();
         self.turns.record(now.saturating_sub(woke), 1);
         now
     }
 
     /// When the page is to be turned, as far as that depends on the clock.
-    pub(super) fn next_phase(&self) -> u64 {
+    pub(crate) fn next_phase(&self) -> u64 {
         match self.phase {
             Phase::WarmUp { until } => until,
             Phase::Measured => self.tally.until(),
@@ -145,7 +145,7 @@ impl<'p> Run<'p> {
     }
 
     /// Whether the open model will ask no more.
-    pub(super) fn schedule_is_done(&self) -> bool {
+    pub(crate) fn schedule_is_done(&self) -> bool {
         match &self.schedule {
             Some(schedule) => !self.tally.has_due(schedule.next()),
             None => true,
@@ -153,7 +153,7 @@ impl<'p> Run<'p> {
     }
 
     /// All that was seen.
-    pub(super) fn report(mut self, now: u64, spun: u64, held: Held) -> Report {
+    pub(crate) fn report(mut self, now: u64, spun: u64, held: Held) -> Report {
         let wall = now.saturating_sub(self.cpu_at);
         if let Some(schedule) = &mut self.schedule
             && !self.is_interrupted

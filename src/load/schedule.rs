@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::plan::Model;
+use crate::load::plan::Model;
 
 /// How the gaps between intended beginnings are distributed around their mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

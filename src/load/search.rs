@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::LoadError;
-use super::figures::round;
-use super::histogram::Summary;
-use super::objective::Objective;
-use super::plan::{Amount, Model, Plan, RATE_MAX};
-use super::report::{Report, SCHEMA};
-use super::run::Watcher;
-use super::schedule::Arrivals;
+use crate::load::LoadError;
+use crate::load::figures::round;
+use crate::load::histogram::Summary;
+use crate::load::objective::Objective;
+use crate::load::plan::{Amount, Model, Plan, RATE_MAX};
+use crate::load::report::{Report, SCHEMA};
+use crate::load::run::Watcher;
+use crate::load::schedule::Arrivals;
 
 /// When the answer is exact enough: the lowest rate that failed is at most this much above it.
 const PRECISION: f64 = 1.05;
@@ -147,7 +147,7 @@ impl Search<'_> {
         if let Amount::For(time) = plan.amount {
             plan.amount = Amount::For(time.min(Duration::from_secs(1)));
         }
-        let report = super::run_watched(&plan, self.watcher)?;
+        let report = crate::load::run_watched(&plan, self.watcher)?;
         if report.interrupted {
             Err(LoadError::Interrupted)
         } else {
@@ -169,7 +169,7 @@ impl Search<'_> {
             rate,
             arrivals: self.arrivals,
         };
-        let report = super::run_watched(&self.plan, self.watcher)?;
+        let report = crate::load::run_watched(&self.plan, self.watcher)?;
         if report.interrupted {
             return Err(LoadError::Interrupted);
         }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::histogram::Latencies;
+use crate::load::histogram::Latencies;
 
 const SECOND: u64 = 1_000_000_000;
 /// A day; what comes later is in the sums only.

@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use super::baseline::{Change, ChangeVerdict};
-use super::comparison::{Comparison, Contender, Contest};
-use super::figures::{Grouped, Micros, whole};
-use super::search::{Found, Probe};
-use super::statistic::Spread;
+use crate::load::baseline::{Change, ChangeVerdict};
+use crate::load::comparison::{Comparison, Contender, Contest};
+use crate::load::figures::{Grouped, Micros, whole};
+use crate::load::search::{Found, Probe};
+use crate::load::statistic::Spread;
 
 /// Longer names are cut.
 const NAME_CHARS_MAX: usize = 24;

@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use super::histogram::Latencies;
-use super::plan::{Amount, Mode, Model, Plan};
-use super::schedule::Schedule;
-use super::series::{Second, Series};
+use crate::load::histogram::Latencies;
+use crate::load::plan::{Amount, Mode, Model, Plan};
+use crate::load::schedule::Schedule;
+use crate::load::series::{Second, Series};
 
 /// Why a request or a connection failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use super::fanout::Deliveries;
-use super::figures::{Grouped, Micros, whole};
-use super::histogram::Summary;
-use super::report::Report;
+use crate::load::fanout::Deliveries;
+use crate::load::figures::{Grouped, Micros, whole};
+use crate::load::histogram::Summary;
+use crate::load::report::Report;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

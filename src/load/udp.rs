@@ -16,25 +16,25 @@ use rustix::net::{
 };
 use serde::Serialize;
 
-use super::LoadError;
-use super::dial;
-use super::message::{NUMBER_BYTES, number_of, write_message};
-use super::payload::Payload;
-use super::plan::{Model, Plan};
-use super::poller::Poller;
-use super::report::{Held, Report};
-use super::run::{Run, Watcher};
-use super::schedule::Schedule;
-use super::tally::{FailureKind, Phase, nanos};
+use crate::load::LoadError;
+use crate::load::dial;
+use crate::load::message::{NUMBER_BYTES, number_of, write_message};
+use crate::load::payload::Payload;
+use crate::load::plan::{Model, Plan};
+use crate::load::poller::Poller;
+use crate::load::report::{Held, Report};
+use crate::load::run::{Run, Watcher};
+use crate::load::schedule::Schedule;
+use crate::load::tally::{FailureKind, Phase, nanos};
 
 /// How many numbers back an answer is still recognised as a late or a double one, at the least.
 const REMEMBERED: usize = 1 << 16;
 /// And at the most: some 130 MB.
 const REMEMBERED_MAX: usize = 1 << 22;
 /// At most so many are in flight: half of what is remembered.
-pub(super) const WINDOW_MAX: usize = REMEMBERED / 2;
+pub(crate) const WINDOW_MAX: usize = REMEMBERED / 2;
 /// What a datagram holds at most over IPv4.
-pub(super) const SIZE_BYTES_MAX: usize = 65_507;
+pub(crate) const SIZE_BYTES_MAX: usize = 65_507;
 /// How many are sent or read before the other has its turn.
 const READS_PER_TURN: usize = 64;
 /// How often timeouts are checked.
@@ -79,7 +79,7 @@ struct SentRequest {
 
 /// A run with datagrams in progress.
 #[derive(Debug)]
-pub(super) struct Udp<'p> {
+pub(crate) struct Udp<'p> {
     run: Run<'p>,
     seen: DatagramCounts,
     payload: Payload,
@@ -100,7 +100,7 @@ pub(super) struct Udp<'p> {
 }
 
 impl<'p> Udp<'p> {
-    pub(super) fn new(
+    pub(crate) fn new(
         plan: &'p Plan,
         target: SocketAddr,
         watcher: Watcher<'p>,
@@ -148,7 +148,7 @@ impl<'p> Udp<'p> {
         })
     }
 
-    pub(super) fn run(mut self) -> Result<Report, LoadError> {
+    pub(crate) fn run(mut self) -> Result<Report, LoadError> {
         let mut now = self.run.watch.nanos();
         let mut woke = now;
         while !self.is_over() {

@@ -2,9 +2,9 @@
 
 use rustix::io::Errno;
 
-use super::{Driver, Step};
 use crate::load::connections::ConnectionStage;
 use crate::load::dial::{self, BACKOFF, DIALLING_MAX, Dialled};
+use crate::load::driver::{Driver, Step};
 use crate::load::handshake::Handshake;
 use crate::load::plan::{Mode, Model};
 use crate::load::requests::Requests;

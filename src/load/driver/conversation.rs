@@ -5,10 +5,10 @@ use std::io;
 use mio::event::Event;
 use rustix::io::Errno;
 
-use super::{Driver, READS_PER_TURN, Step};
 use crate::load::answer::Judge;
 use crate::load::connections::{ConnectionStage, LoadConnection};
 use crate::load::dial::{self, BACKOFF};
+use crate::load::driver::{Driver, READS_PER_TURN, Step};
 use crate::load::expect::Framing;
 use crate::load::plan::{Close, Mode, Model};
 use crate::load::poller::TIMER;

@@ -61,7 +61,7 @@ pub struct Driver<'p> {
 
 impl<'p> Driver<'p> {
     /// Gets everything ready that a run needs, so that it need not allocate later.
-    pub(super) fn new(
+    pub(crate) fn new(
         plan: &'p Plan,
         target: TargetAddress,
         watcher: Watcher<'p>,
@@ -88,7 +88,7 @@ impl<'p> Driver<'p> {
     }
 
     /// Runs to the end.
-    pub(super) fn run(mut self) -> Result<Report, LoadError> {
+    pub(crate) fn run(mut self) -> Result<Report, LoadError> {
         let mut now = self.run.watch.nanos();
         let mut woke = now;
         while !self.is_over() {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use mio::Token;
 use rustix::io::Errno;
 
-use super::room::MemberSlot;
-use super::{Fanout, RoomStage};
 use crate::load::dial::{self, BACKOFF, DIALLING_MAX, Dialled};
+use crate::load::fanout::room::MemberSlot;
+use crate::load::fanout::{Fanout, RoomStage};
 use crate::load::handshake::Handshake;
 use crate::load::schedule::Schedule;
 use crate::load::tally::{FailureKind, nanos};

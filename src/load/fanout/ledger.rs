@@ -3,8 +3,8 @@
 //! It does not know bytes. Each line in flight has one count, whatever the number of members: only at the
 //! first, the median and the last delivery more is done than adding one.
 
-use super::deliveries::Deliveries;
-use super::line_matcher::{LineMatcher, Received};
+use crate::load::fanout::deliveries::Deliveries;
+use crate::load::fanout::line_matcher::{LineMatcher, Received};
 use crate::load::figures::round;
 use crate::load::histogram::Latencies;
 use crate::load::run::Run;
@@ -49,7 +49,7 @@ impl LineInFlight {
 
 /// All lines of a run, those in flight one by one.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     lines: Box<[LineInFlight]>,
     /// The line that counts first: those before it were probes.
     first: u64,
@@ -79,7 +79,7 @@ struct Counts {
 
 impl Ledger {
     /// For as many lines in flight as there are `slots`, a power of two.
-    pub(super) fn new(slots: u64) -> Self {
+    pub(crate) fn new(slots: u64) -> Self {
         Self {
             lines: (0..slots).map(|_| LineInFlight::default()).collect(),
             first: u64::MAX,
@@ -93,27 +93,27 @@ impl Ledger {
     }
 
     /// The lines from `first` on count.
-    pub(super) fn open(&mut self, first: u64) {
+    pub(crate) fn open(&mut self, first: u64) {
         (self.first, self.oldest, self.next) = (first, first, first);
     }
 
     /// How many lines have neither reached all members nor been given up.
-    pub(super) fn in_flight(&self) -> usize {
+    pub(crate) fn in_flight(&self) -> usize {
         self.in_flight
     }
 
     /// How many more there are places for.
-    pub(super) fn places(&self) -> u64 {
+    pub(crate) fn places(&self) -> u64 {
         self.lines.len() as u64 - (self.next - self.oldest)
     }
 
     /// When the oldest line in flight was sent.
-    pub(super) fn waiting_since(&self) -> Option<u64> {
+    pub(crate) fn waiting_since(&self) -> Option<u64> {
         (self.in_flight > 0).then(|| self.lines[self.slot(self.oldest)].sent)
     }
 
     /// The next line is sent to so many members, at least one; it was meant to begin at `began`.
-    pub(super) fn begin(&mut self, members: u32, began: u64, now: u64) {
+    pub(crate) fn begin(&mut self, members: u32, began: u64, now: u64) {
         let slot = self.slot(self.next);
         self.lines[slot] = LineInFlight {
             began,
@@ -130,7 +130,7 @@ impl Ledger {
 
     /// What one member received.
     #[inline]
-    pub(super) fn feed(&mut self, received: Received, now: u64, run: &mut Run<'_>) {
+    pub(crate) fn feed(&mut self, received: Received, now: u64, run: &mut Run<'_>) {
         match received {
             Received::InTurn { from, count } => {
                 self.deliver(from.max(self.first), from + count, now, run);
@@ -229,7 +229,7 @@ impl Ledger {
 
     /// Lines that did not reach all members within the timeout are lost to the others; they were sent in
     /// order, so the oldest come first.
-    pub(super) fn give_up(&mut self, now: u64, run: &mut Run<'_>) {
+    pub(crate) fn give_up(&mut self, now: u64, run: &mut Run<'_>) {
         let timeout = nanos(run.plan.timeout);
         while self.oldest < self.next {
             let slot = self.slot(self.oldest);
@@ -249,7 +249,7 @@ impl Ledger {
     }
 
     /// A connection of a member failed: what it lacks it will never receive.
-    pub(super) fn lose(&mut self, matcher: &LineMatcher, now: u64, run: &mut Run<'_>) {
+    pub(crate) fn lose(&mut self, matcher: &LineMatcher, now: u64, run: &mut Run<'_>) {
         self.seen.gone += 1;
         for number in self.oldest..self.next {
             let slot = self.slot(number);
@@ -268,7 +268,7 @@ impl Ledger {
     }
 
     /// All that was seen; `lines_per_s` is known elsewhere.
-    pub(super) fn deliveries(&self, lines_per_s: f64) -> Deliveries {
+    pub(crate) fn deliveries(&self, lines_per_s: f64) -> Deliveries {
         let seen = self.seen;
         Deliveries {
             lines: seen.lines,

@@ -5,7 +5,7 @@
 //! bytes of the line that is due have come says it all. Where it differs, it is read line by line until
 //! it agrees again.
 
-use super::lines::{Lines, Meaning, WINDOW_MAX};
+use crate::load::fanout::lines::{Lines, Meaning, WINDOW_MAX};
 
 /// Of the lines that were passed over, so many of the last ones are remembered: as many as can be in
 /// flight.
@@ -13,7 +13,7 @@ const MISSING_MAX: usize = WINDOW_MAX;
 
 /// What came of some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Received {
+pub(crate) enum Received {
     /// So many lines from this number on, in order; those before the first, if it was not due, are
     /// missing.
     InTurn { from: u64, count: u64 },
@@ -29,11 +29,11 @@ pub(super) enum Received {
 
 /// A line without an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct LineTooLong;
+pub(crate) struct LineTooLong;
 
 /// One member's place in the stream.
 #[derive(Debug)]
-pub(super) struct LineMatcher {
+pub(crate) struct LineMatcher {
     /// The line that is due: one more than the highest that was received.
     due: u64,
     /// How many bytes of it have come; 0 while `half` holds something.
@@ -48,7 +48,7 @@ pub(super) struct LineMatcher {
 impl LineMatcher {
     /// Of one that comes when `due` is said next, or before: what it does not hear of the beginning is
     /// not missing.
-    pub(super) fn new(due: u64) -> Self {
+    pub(crate) fn new(due: u64) -> Self {
         Self {
             due,
             part: 0,
@@ -59,18 +59,18 @@ impl LineMatcher {
     }
 
     /// Whether line `number` was not received, be it that it is yet to come.
-    pub(super) fn lacks(&self, number: u64) -> bool {
+    pub(crate) fn lacks(&self, number: u64) -> bool {
         number >= self.due || self.missing.binary_search(&number).is_ok()
     }
 
     /// Whether no line was received yet.
-    pub(super) fn is_new(&self) -> bool {
+    pub(crate) fn is_new(&self) -> bool {
         !self.has_received
     }
 
     /// Hears some more bytes.
     #[inline]
-    pub(super) fn feed(
+    pub(crate) fn feed(
         &mut self,
         mut bytes: &[u8],
         lines: &mut Lines,

@@ -9,7 +9,7 @@ use crate::load::payload::Payload;
 use crate::load::plan::IN_FLIGHT_BYTES_MAX;
 
 /// How many lines are in flight at most, however many are due.
-pub(in crate::load) const WINDOW_MAX: usize = 1 << 16;
+pub(crate) const WINDOW_MAX: usize = 1 << 16;
 /// A name, a time and a room fit several times.
 const PREFIX_BYTES_MAX: usize = 1024;
 /// As long as a line of our own chat may be.
@@ -19,7 +19,7 @@ const GARBLED_MAX: usize = 64;
 
 /// What a line is, of those that a member hears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Meaning {
+pub(crate) enum Meaning {
     /// The one of this number, every byte of it.
     Line(u64),
     /// One of ours once, with other bytes now.
@@ -30,7 +30,7 @@ pub(super) enum Meaning {
 
 /// All lines of a run; what lies in memory are the last ones.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     payload: Payload,
     size: usize,
     /// The first line of the run, and the one that will be said next.
@@ -59,7 +59,7 @@ struct Frame {
 impl Lines {
     /// Lines of `size` bytes, up to `window` of them in flight, of which the first has the number
     /// `first`; with `any_prefix` what the server puts before a line may change from line to line.
-    pub(super) fn new(size: usize, window: usize, first: u64, any_prefix: bool) -> Self {
+    pub(crate) fn new(size: usize, window: usize, first: u64, any_prefix: bool) -> Self {
         // Twice as many, so that most of what is said at once lies in one piece.
         let slots = (2 * window).next_power_of_two();
         Self {
@@ -76,22 +76,22 @@ impl Lines {
     }
 
     /// How many lines of `size` bytes may be in flight in the open model.
-    pub(super) fn window_of(size: usize) -> usize {
+    pub(crate) fn window_of(size: usize) -> usize {
         (IN_FLIGHT_BYTES_MAX / (size + PREFIX_BYTES_MAX)).clamp(1, WINDOW_MAX)
     }
 
     /// How many lines lie in memory.
-    pub(super) fn slots(&self) -> u64 {
+    pub(crate) fn slots(&self) -> u64 {
         self.slots
     }
 
     /// The number of the line that will be said next.
-    pub(super) fn next(&self) -> u64 {
+    pub(crate) fn next(&self) -> u64 {
         self.next
     }
 
     /// One more line, in the place of the oldest; returns its number.
-    pub(super) fn add(&mut self) -> u64 {
+    pub(crate) fn add(&mut self) -> u64 {
         let number = self.next;
         self.next += 1;
         let slot = slot(number, self.slots);
@@ -106,14 +106,14 @@ impl Lines {
     }
 
     /// What is to be sent from byte `part` of line `number` on, as far as it is one slice.
-    pub(super) fn outgoing(&self, number: u64, part: usize) -> &[u8] {
+    pub(crate) fn outgoing(&self, number: u64, part: usize) -> &[u8] {
         stretch(&self.outgoing, self.size + 1, (number, part), self)
     }
 
     /// What is to be received from byte `part` of line `number` on, as far as it is one slice; nothing
     /// where that is not known, or was said too long ago.
     #[inline]
-    pub(super) fn due(&self, number: u64, part: usize) -> &[u8] {
+    pub(crate) fn due(&self, number: u64, part: usize) -> &[u8] {
         match &self.frame {
             Some(frame) => stretch(&frame.incoming, frame.len, (number, part), self),
             None => &[],
@@ -122,17 +122,17 @@ impl Lines {
 
     /// Bytes of a line as it is received.
     #[inline]
-    pub(super) fn due_bytes(&self) -> usize {
+    pub(crate) fn due_bytes(&self) -> usize {
         self.frame.as_ref().map_or(1, |frame| frame.len)
     }
 
     /// What is longer is no line of a chat, ours or not.
-    pub(super) fn line_bytes_max(&self) -> usize {
+    pub(crate) fn line_bytes_max(&self) -> usize {
         NOTICE_BYTES_MAX.max(self.size + PREFIX_BYTES_MAX)
     }
 
     /// The first `part` bytes of line `number` as it is received, however long ago it was said.
-    pub(super) fn recall(&mut self, number: u64, part: usize, out: &mut Vec<u8>) {
+    pub(crate) fn recall(&mut self, number: u64, part: usize, out: &mut Vec<u8>) {
         let Some(frame) = &self.frame else { return };
         write_message(&mut self.scratch, number, &self.payload);
         let line = frame.prefix.iter().chain(&self.scratch).chain(frame.ending);
@@ -140,7 +140,7 @@ impl Lines {
     }
 
     /// What `line` is, without its LF, where `due` is the number that should come.
-    pub(super) fn understand(&mut self, line: &[u8], due: u64) -> Meaning {
+    pub(crate) fn understand(&mut self, line: &[u8], due: u64) -> Meaning {
         let (line, ending) = match line.strip_suffix(b"\r") {
             Some(line) => (line, &b"\r\n"[..]),
             None => (line, &b"\n"[..]),

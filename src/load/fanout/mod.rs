@@ -26,21 +26,21 @@ use std::hash::{BuildHasher, RandomState};
 use mio::event::Event;
 use rustix::io::Errno;
 
-use self::joining::Probing;
-use self::ledger::Ledger;
-use self::lines::Lines;
-use self::room::{MemberSlot, Members};
-use self::sender::Sender;
-use super::LoadError;
-use super::dial::{self, Dialer};
-use super::plan::{Mode, Model, Plan, TargetAddress};
-use super::poller::{Poller, TIMER};
-use super::report::{Held, Report};
-use super::run::{Run, Watcher};
-use super::tally::{FailureKind, Phase, nanos};
+use crate::load::LoadError;
+use crate::load::dial::{self, Dialer};
+use crate::load::fanout::joining::Probing;
+use crate::load::fanout::ledger::Ledger;
+use crate::load::fanout::lines::Lines;
+use crate::load::fanout::room::{MemberSlot, Members};
+use crate::load::fanout::sender::Sender;
+use crate::load::plan::{Mode, Model, Plan, TargetAddress};
+use crate::load::poller::{Poller, TIMER};
+use crate::load::report::{Held, Report};
+use crate::load::run::{Run, Watcher};
+use crate::load::tally::{FailureKind, Phase, nanos};
 
-pub use self::deliveries::Deliveries;
-pub(super) use self::lines::WINDOW_MAX;
+pub use crate::load::fanout::deliveries::Deliveries;
+pub(super) use crate::load::fanout::lines::WINDOW_MAX;
 
 /// One read takes at most this much.
 const READ_BYTES: usize = 256 * 1024;
@@ -61,7 +61,7 @@ enum RoomStage {
 
 /// A fan-out in progress.
 #[derive(Debug)]
-pub(super) struct Fanout<'p> {
+pub(crate) struct Fanout<'p> {
     run: Run<'p>,
     stage: RoomStage,
     dialer: Dialer,
@@ -119,7 +119,7 @@ impl<'p> Fanout<'p> {
     }
 
     /// Runs to the end.
-    pub(super) fn run(mut self) -> Result<Report, LoadError> {
+    pub(crate) fn run(mut self) -> Result<Report, LoadError> {
         let mut now = self.run.watch.nanos();
         let mut woke = now;
         while !self.is_over() {

@@ -1,7 +1,7 @@
 //! The connections of a fan-out: a slot for each member, and the last one for the sender.
 
-use super::line_matcher::LineMatcher;
 use crate::load::dial::Stream;
+use crate::load::fanout::line_matcher::LineMatcher;
 use crate::load::handshake::Handshake;
 
 /// Where a connection may be; one that failed is not replaced.
@@ -11,7 +11,7 @@ use crate::load::handshake::Handshake;
 ///       `---------`-------------^
 /// ```
 #[derive(Debug)]
-pub(super) enum MemberSlot {
+pub(crate) enum MemberSlot {
     /// To be dialled.
     Vacant,
     /// Not known to be connected, or still answering the challenge of the server.
@@ -28,30 +28,30 @@ pub(super) enum MemberSlot {
 
 /// One connection.
 #[derive(Debug)]
-pub(super) struct Member {
-    pub(super) stream: Stream,
+pub(crate) struct Member {
+    pub(crate) stream: Stream,
     /// Whether its budget was spent, so that it is read again before anything else happens.
-    pub(super) is_unread: bool,
+    pub(crate) is_unread: bool,
     /// How many bytes of the hello were sent.
-    pub(super) hello_sent: usize,
+    pub(crate) hello_sent: usize,
     /// The sender's is not used: whether a server sends it its own lines back is left to the server.
-    pub(super) matcher: LineMatcher,
+    pub(crate) matcher: LineMatcher,
 }
 
 /// All slots, and the sums over them.
 #[derive(Debug)]
-pub(super) struct Members {
+pub(crate) struct Members {
     slots: Box<[MemberSlot]>,
     /// Those from here on are vacant: they are dialled one after the other, the sender last.
     vacant: usize,
-    pub(super) dialling: usize,
+    pub(crate) dialling: usize,
     /// Members that are connected.
-    pub(super) members: usize,
+    pub(crate) members: usize,
 }
 
 impl Members {
     /// For so many members and a sender.
-    pub(super) fn new(members: usize) -> Self {
+    pub(crate) fn new(members: usize) -> Self {
         Self {
             slots: (0..=members).map(|_| MemberSlot::Vacant).collect(),
             vacant: 0,
@@ -61,35 +61,35 @@ impl Members {
     }
 
     /// The slot of the sender.
-    pub(super) fn sender(&self) -> usize {
+    pub(crate) fn sender(&self) -> usize {
         self.slots.len() - 1
     }
 
     /// The slots of the members.
-    pub(super) fn listeners(&self) -> usize {
+    pub(crate) fn listeners(&self) -> usize {
         self.slots.len() - 1
     }
 
     /// All slots.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.slots.len()
     }
 
     /// The next slot to dial for.
-    pub(super) fn vacant(&self) -> Option<usize> {
+    pub(crate) fn vacant(&self) -> Option<usize> {
         (self.vacant < self.slots.len()).then_some(self.vacant)
     }
 
-    pub(super) fn slot(&self, index: usize) -> &MemberSlot {
+    pub(crate) fn slot(&self, index: usize) -> &MemberSlot {
         &self.slots[index]
     }
 
-    pub(super) fn slot_mut(&mut self, index: usize) -> &mut MemberSlot {
+    pub(crate) fn slot_mut(&mut self, index: usize) -> &mut MemberSlot {
         &mut self.slots[index]
     }
 
     #[inline]
-    pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut Member> {
+    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut Member> {
         match self.slots.get_mut(index) {
             Some(MemberSlot::Taken(conn)) => Some(conn),
             _ => None,
@@ -97,12 +97,12 @@ impl Members {
     }
 
     /// Whether the sender is connected.
-    pub(super) fn has_sender(&self) -> bool {
+    pub(crate) fn has_sender(&self) -> bool {
         matches!(self.slots[self.sender()], MemberSlot::Taken(_))
     }
 
     /// The vacant slot's connection is on the way.
-    pub(super) fn dial(&mut self, stream: Stream, since: u64) {
+    pub(crate) fn dial(&mut self, stream: Stream, since: u64) {
         self.slots[self.vacant] = MemberSlot::Dialling {
             stream,
             since,
@@ -113,7 +113,7 @@ impl Members {
     }
 
     /// One on the way has arrived, before line `due` is said.
-    pub(super) fn arrive(&mut self, index: usize, due: u64) {
+    pub(crate) fn arrive(&mut self, index: usize, due: u64) {
         let MemberSlot::Dialling { stream, .. } =
             std::mem::replace(&mut self.slots[index], MemberSlot::Gone)
         else {
@@ -131,7 +131,7 @@ impl Members {
 
     /// Closes a connection and takes it out of the sums; hands out what it has received, if it was a
     /// member. The only place where one ends.
-    pub(super) fn leave(&mut self, index: usize) -> Option<LineMatcher> {
+    pub(crate) fn leave(&mut self, index: usize) -> Option<LineMatcher> {
         match std::mem::replace(&mut self.slots[index], MemberSlot::Gone) {
             MemberSlot::Vacant => self.vacant += 1,
             MemberSlot::Dialling { .. } => self.dialling -= 1,

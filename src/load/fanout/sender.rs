@@ -2,9 +2,9 @@
 
 use rustix::io::Errno;
 
-use super::lines::Lines;
-use super::{Fanout, RoomStage};
 use crate::load::dial;
+use crate::load::fanout::lines::Lines;
+use crate::load::fanout::{Fanout, RoomStage};
 use crate::load::plan::Model;
 use crate::load::tally::{FailureKind, nanos};
 

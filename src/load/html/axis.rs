@@ -1,8 +1,8 @@
 //! Where a chart's figures go, and the lines and numbers they are read by.
 
-use super::label::columns;
-use super::markup::{At, Markup};
-use super::scale::Scale;
+use crate::load::html::label::columns;
+use crate::load::html::markup::{At, Markup};
+use crate::load::html::scale::Scale;
 
 /// How wide charts are drawn: for a window and for a phone, by the classes that the style knows.
 pub(super) const WIDTHS: [(&str, f64); 2] = [("wide", 900.0), ("narrow", 360.0)];
@@ -49,7 +49,7 @@ pub(super) fn chart(
     inside: impl FnOnce(&mut Markup),
 ) {
     let view = format!("0 0 {} {}", At(width), At(height));
-    let with: super::markup::Attributes<'_> = &[
+    let with: crate::load::html::markup::Attributes<'_> = &[
         ("xmlns", &"http://www.w3.org/2000/svg"),
         ("class", &class),
         ("viewBox", &view),

@@ -1,11 +1,11 @@
 //! Rates beside each other, and how far the rounds lie apart.
 
-use super::axis::{self, BELOW, COLUMN, LINE, Plot, room};
-use super::label::{self, shorten};
-use super::line_chart::contender;
-use super::markup::{At, Markup};
-use super::scale::Scale;
 use crate::load::comparison::{Contender, Contest};
+use crate::load::html::axis::{self, BELOW, COLUMN, LINE, Plot, room};
+use crate::load::html::label::{self, shorten};
+use crate::load::html::line_chart::contender;
+use crate::load::html::markup::{At, Markup};
+use crate::load::html::scale::Scale;
 use crate::load::statistic::Spread;
 
 /// The height of a bar, and of a row with the name above it.
@@ -104,7 +104,7 @@ impl Bar {
         // However little it is, it is seen, unless it is nothing.
         let least = if rate.median > 0.0 { 1.0 } else { 0.0 };
         let long = (plot.x(scale, rate.median) - plot.left).max(least);
-        let with: super::markup::Attributes<'_> = &[
+        let with: crate::load::html::markup::Attributes<'_> = &[
             ("class", &"bar"),
             ("x", &At(plot.left)),
             ("y", &At(y)),

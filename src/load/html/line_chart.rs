@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use super::axis::{self, BELOW, COLUMN, LINE, Plot, room};
-use super::label::shorten;
-use super::markup::{At, Markup};
-use super::scale::Scale;
 use crate::load::comparison::{Contender, Contest};
+use crate::load::html::axis::{self, BELOW, COLUMN, LINE, Plot, room};
+use crate::load::html::label::shorten;
+use crate::load::html::markup::{At, Markup};
+use crate::load::html::scale::Scale;
 
 /// A name may take so much of the width.
 const NAME_SHARE: f64 = 0.24;
@@ -102,7 +102,7 @@ impl LineChart {
             for point in &line.points {
                 let (x, y) = self.at(plot, point);
                 let class = if point.is_marked { "hit mark" } else { "hit" };
-                let with: super::markup::Attributes<'_> = &[
+                let with: crate::load::html::markup::Attributes<'_> = &[
                     ("class", &class),
                     ("cx", &At(x)),
                     ("cy", &At(y)),

@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write};
 
-use super::label::harmless;
+use crate::load::html::label::harmless;
 
 /// Names and values of a tag's attributes.
 pub(super) type Attributes<'a> = &'a [(&'a str, &'a dyn Display)];

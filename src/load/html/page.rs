@@ -1,14 +1,14 @@
 //! One HTML file with everything in it.
 
-use super::axis::WIDTHS;
-use super::bars::Bars;
-use super::line_chart::{LineChart, contender};
-use super::markup::Markup;
-use super::percentiles::percentiles;
-use super::rate::{SECONDS_MIN, rates};
-use super::sentences;
-use super::table::table;
 use crate::load::comparison::{Comparison, Contest};
+use crate::load::html::axis::WIDTHS;
+use crate::load::html::bars::Bars;
+use crate::load::html::line_chart::{LineChart, contender};
+use crate::load::html::markup::Markup;
+use crate::load::html::percentiles::percentiles;
+use crate::load::html::rate::{SECONDS_MIN, rates};
+use crate::load::html::sentences;
+use crate::load::html::table::table;
 
 const STYLE: &str = include_str!("style.css");
 /// It could fetch nothing and run nothing if it wanted to.

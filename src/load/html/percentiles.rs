@@ -1,9 +1,9 @@
 //! Latency by percentile, the slowest as wide as the others.
 
-use super::line_chart::{Curve, LineChart, Point};
-use super::scale::{Scale, last_share};
 use crate::load::comparison::{Contender, Contest};
 use crate::load::figures::Micros;
+use crate::load::html::line_chart::{Curve, LineChart, Point};
+use crate::load::html::scale::{Scale, last_share};
 
 /// Of the typical round of each contender that answered; none if none did.
 pub(super) fn percentiles(contest: &Contest) -> Option<LineChart> {

@@ -1,10 +1,10 @@
 //! Answers second by second.
 
-use super::label;
-use super::line_chart::{Curve, LineChart, Point};
-use super::scale::Scale;
 use crate::load::comparison::{Contender, Contest};
 use crate::load::figures::Micros;
+use crate::load::html::label;
+use crate::load::html::line_chart::{Curve, LineChart, Point};
+use crate::load::html::scale::Scale;
 use crate::load::report::Report;
 use crate::load::series::Second;
 

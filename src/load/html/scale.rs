@@ -1,6 +1,6 @@
 //! From a figure to its place on an axis, and which places get a number.
 
-use super::label;
+use crate::load::html::label;
 
 /// An axis may say so much; more is noise.
 const TICKS_MAX: usize = 7;

@@ -1,11 +1,11 @@
 //! Every figure, with its unit.
 
-use super::line_chart::contender;
-use super::markup::Markup;
-use super::sentences;
 use crate::load::comparison::{Contender, Contest};
 use crate::load::figures::{Grouped, Micros, whole};
 use crate::load::histogram::Summary;
+use crate::load::html::line_chart::contender;
+use crate::load::html::markup::Markup;
+use crate::load::html::sentences;
 use crate::load::report::Report;
 
 /// A name, and the figure of one contender's typical round, where it has one.
@@ -149,7 +149,8 @@ fn group(page: &mut Markup, name: &str, contest: &Contest, mut rows: Vec<Row>) {
     page.element("tbody", &[], |page| {
         page.element("tr", &[("class", &"group")], |page| {
             let span = contest.contenders.len() + 1;
-            let with: super::markup::Attributes<'_> = &[("scope", &"rowgroup"), ("colspan", &span)];
+            let with: crate::load::html::markup::Attributes<'_> =
+                &[("scope", &"rowgroup"), ("colspan", &span)];
             page.element("th", with, |page| page.line("span", &[], name));
         });
         for (name, cells) in rows {
