@@ -12,7 +12,7 @@ use std::io;
 
 use jiff::Zoned;
 use onepoll::buf::ReadBuf;
-use onepoll::load::stopwatch::Stopwatch;
+use onepoll::load::measure::clock::Stopwatch;
 use onepoll::service::Echo;
 use onepoll::service::rehearsal::Stage;
 use onepoll::wire::{Decode, Encode, Framed, Line, Prefixed, Request, neutralise, strftime};

@@ -18,8 +18,8 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use onepoll::load::histogram::{Latencies, Summary};
-use onepoll::load::stopwatch::Stopwatch;
+use onepoll::load::measure::clock::Stopwatch;
+use onepoll::load::measure::histogram::{Latencies, Summary};
 use rustix::net::{RecvFlags, recv, sockopt};
 
 use common::figures::Median;

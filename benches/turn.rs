@@ -18,7 +18,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use onepoll::load::stopwatch::Stopwatch;
+use onepoll::load::measure::clock::Stopwatch;
 use onepoll::reactor::{Epoll, Handle, Reactor};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 

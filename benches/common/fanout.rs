@@ -4,7 +4,8 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use onepoll::load::stopwatch::{CpuTime, Stopwatch};
+use onepoll::load::measure::clock::Stopwatch;
+use onepoll::load::measure::cpu::CpuTime;
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};

@@ -4,7 +4,8 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use onepoll::load::stopwatch::{CpuTime, Stopwatch};
+use onepoll::load::measure::clock::Stopwatch;
+use onepoll::load::measure::cpu::CpuTime;
 
 /// After so long without an answer, the window is taken for lost and filled again.
 const LOST: Duration = Duration::from_millis(50);

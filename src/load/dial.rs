@@ -15,8 +15,8 @@ use rustix::net::{
     getsockname, send, socket_with, sockopt,
 };
 
+use crate::load::measure::failures::FailureKind;
 use crate::load::plan::{Close, Mode, Plan, TargetAddress};
-use crate::load::tally::FailureKind;
 
 /// A message this long may leave in several segments, of which Nagle would hold back the last.
 const SEGMENT_BYTES: usize = 1024;

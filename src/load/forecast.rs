@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 
 use crate::config::raise_descriptor_limit;
 use crate::load::LoadError;
-use crate::load::figures::Grouped;
+use crate::load::measure::figures::Grouped;
 use crate::load::plan::{Amount, Close, Mode, Model, Plan, TargetAddress};
 
 /// What the generator has open beside its connections: standard streams, poll, timer, and files of /proc.

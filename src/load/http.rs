@@ -4,7 +4,7 @@
 
 use httparse::{EMPTY_HEADER, ParserConfig, Response, Status};
 
-use crate::load::tally::FailureKind;
+use crate::load::measure::failures::FailureKind;
 
 /// A head that is longer is no head.
 const HEAD_BYTES_MAX: usize = 16 << 10;

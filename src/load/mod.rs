@@ -11,12 +11,11 @@
 //! - [`source`]: local addresses. [`dial`]: opening one connection, and why that failed.
 //! - `handshake`: the proof where the server sends a challenge.
 //! - `answer`, `http`: what counts as one. `requests`: those in flight on one connection. `connections`: all connections, and their states.
-//! - `poller`: the only place that sleeps. [`stopwatch`]: the one look at the clock.
+//! - `poller`: the only place that sleeps. [`measure`]: clock, histogram, failures and what else can be counted.
 //! - [`driver`]: the loop for connections. `udp`: the one for datagrams. `fanout`: the one for one sender
 //!   and many receivers.
-//! - [`tally`]: what happened, counted. [`histogram`]: latencies. [`series`]: second by second.
-//! - [`process`]: what the server's processes used. [`progress`]: how far a run is.
-//! - [`report`]: what a run saw, as JSON; `text`: the same as it is printed, with [`figures`].
+//! - [`tally`]: what happened, counted. [`progress`]: how far a run is.
+//! - [`report`]: what a run saw, as JSON; `text`: the same as it is printed.
 //! - [`comparison`]: several runs beside each other, [`statistic`]: what they say together, [`baseline`]: and
 //!   beside an earlier result. `table`: as these are printed. [`html`]: runs to be looked at.
 //! - [`search`]: the highest rate at which an [objective](mod@objective) holds.
@@ -32,28 +31,24 @@ pub mod dial;
 pub mod driver;
 pub mod expect;
 mod fanout;
-pub mod figures;
 pub mod forecast;
 mod handshake;
-pub mod histogram;
 pub mod html;
 mod http;
+pub mod measure;
 mod message;
 pub mod objective;
 pub mod payload;
 pub mod plan;
 mod poller;
-pub mod process;
 pub mod progress;
 pub mod report;
 mod requests;
 mod run;
 pub mod schedule;
 pub mod search;
-pub mod series;
 pub mod source;
 pub mod statistic;
-pub mod stopwatch;
 mod table;
 pub mod tally;
 mod text;

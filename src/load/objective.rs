@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::config::parse_duration;
-use crate::load::figures::{Grouped, Micros, whole};
+use crate::load::measure::figures::{Grouped, Micros, whole};
 use crate::load::report::Report;
 
 /// One condition on a figure.

@@ -16,8 +16,8 @@ use crate::config::{
 use crate::load::LoadError;
 use crate::load::expect::{Expect, Framing};
 use crate::load::fanout;
+use crate::load::measure::process::Usage;
 use crate::load::message::NUMBER_BYTES;
-use crate::load::process::Usage;
 use crate::load::schedule::Arrivals;
 use crate::load::source::SOURCES_MAX;
 use crate::load::udp;

@@ -11,8 +11,8 @@ use rustix::time::{
     timerfd_settime,
 };
 
-use crate::load::stopwatch::Stopwatch;
-use crate::load::tally::nanos;
+use crate::load::measure::clock::Stopwatch;
+use crate::load::measure::clock::nanos;
 
 /// How many events one wait reports.
 const EVENTS: usize = 1024;

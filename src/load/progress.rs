@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::load::figures::{Grouped, Micros};
+use crate::load::measure::figures::{Grouped, Micros};
 use crate::load::plan::{Amount, Plan};
 use crate::load::tally::{Phase, Tally};
 

@@ -5,14 +5,16 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::load::fanout::Deliveries;
-use crate::load::figures::{ratio, round, whole};
-use crate::load::histogram::{Latencies, Quantile, Summary};
+use crate::load::measure::clock::nanos;
+use crate::load::measure::cpu::CpuTime;
+use crate::load::measure::failures::Errors;
+use crate::load::measure::figures::{ratio, round, whole};
+use crate::load::measure::histogram::{Latencies, Quantile, Summary};
+use crate::load::measure::process::{Server, Usage};
+use crate::load::measure::series::Second;
 use crate::load::plan::{Amount, Close, Mode, Model, Plan};
-use crate::load::process::{Server, Usage};
 use crate::load::schedule::Arrivals;
-use crate::load::series::Second;
-use crate::load::stopwatch::CpuTime;
-use crate::load::tally::{Errors, Tally, nanos};
+use crate::load::tally::Tally;
 use crate::load::udp::DatagramCounts;
 use crate::wire::{Digest, HmacKey};
 

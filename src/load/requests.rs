@@ -3,8 +3,8 @@
 use crate::load::answer::{Judge, Outputs};
 use crate::load::expect::Framing;
 use crate::load::http::Responses;
+use crate::load::measure::failures::FailureKind;
 use crate::load::payload::Payload;
-use crate::load::tally::FailureKind;
 
 /// The requests in flight on a connection. Their start times are in the slot's ring.
 #[derive(Debug, Default)]

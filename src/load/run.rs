@@ -5,14 +5,16 @@
 
 use std::ops::ControlFlow;
 
-use crate::load::histogram::Latencies;
+use crate::load::measure::clock::Stopwatch;
+use crate::load::measure::clock::nanos;
+use crate::load::measure::cpu::CpuTime;
+use crate::load::measure::histogram::Latencies;
+use crate::load::measure::process::Usage;
 use crate::load::plan::{Mode, Plan};
-use crate::load::process::Usage;
 use crate::load::progress::Progress;
 use crate::load::report::{Generator, Held, Report};
 use crate::load::schedule::Schedule;
-use crate::load::stopwatch::{CpuTime, Stopwatch};
-use crate::load::tally::{Phase, Tally, nanos};
+use crate::load::tally::{Phase, Tally};
 
 /// How often it is said how far a run is.
 const TICK: u64 = 200_000_000;

@@ -10,8 +10,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::load::LoadError;
-use crate::load::figures::round;
-use crate::load::histogram::Summary;
+use crate::load::measure::figures::round;
+use crate::load::measure::histogram::Summary;
 use crate::load::objective::Objective;
 use crate::load::plan::{Amount, Model, Plan, RATE_MAX};
 use crate::load::report::{Report, SCHEMA};

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::load::baseline::{Change, ChangeVerdict};
 use crate::load::comparison::{Comparison, Contender, Contest};
-use crate::load::figures::{Grouped, Micros, whole};
+use crate::load::measure::figures::{Grouped, Micros, whole};
 use crate::load::search::{Found, Probe};
 use crate::load::statistic::Spread;
 

@@ -1,140 +1,11 @@
 //! What happened, counted.
 
-use serde::Serialize;
-
-use crate::load::histogram::Latencies;
+use crate::load::measure::clock::nanos;
+use crate::load::measure::failures::{Errors, FailureKind};
+use crate::load::measure::histogram::Latencies;
+use crate::load::measure::series::{Second, Series};
 use crate::load::plan::{Amount, Mode, Model, Plan};
 use crate::load::schedule::Schedule;
-use crate::load::series::{Second, Series};
-
-/// Why a request or a connection failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FailureKind {
-    /// Nothing listens there.
-    Refused,
-    /// Closed right after our proof, before any answer: wrong secret. In [`Mode::Hold`], where there is no
-    /// answer, that cannot be told.
-    NotAdmitted,
-    /// The server reset the connection.
-    Reset,
-    /// The answer was not complete in time.
-    Timeout,
-    /// No local port was left, or a local address is not ours.
-    NoPort,
-    /// No file descriptor was left.
-    NoDescriptor,
-    /// The server hung up before the whole answer.
-    ShortAnswer,
-    /// A byte was not the one that was sent, or one too many.
-    WrongAnswer,
-    /// The server said no: to a command, or to its end; or a status of HTTP from 400 on.
-    TurnedDown,
-    /// A line that a member of a chat had heard already.
-    Duplicate,
-    /// A line that a member of a chat heard after a later one.
-    Reordered,
-    /// The connection was to itself: nothing listens there (fault B21).
-    SelfConnect,
-    /// Anything else; the first is kept in words.
-    Other,
-}
-
-/// Errors by kind.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Errors {
-    /// All of them.
-    pub total: u64,
-    /// See [`FailureKind::Refused`].
-    pub refused: u64,
-    /// See [`FailureKind::NotAdmitted`].
-    pub not_admitted: u64,
-    /// See [`FailureKind::Reset`].
-    pub reset: u64,
-    /// See [`FailureKind::Timeout`].
-    pub timeout: u64,
-    /// See [`FailureKind::NoPort`].
-    pub no_port: u64,
-    /// See [`FailureKind::NoDescriptor`].
-    pub no_descriptor: u64,
-    /// See [`FailureKind::ShortAnswer`].
-    pub short_answer: u64,
-    /// See [`FailureKind::WrongAnswer`].
-    pub wrong_answer: u64,
-    /// See [`FailureKind::TurnedDown`].
-    pub turned_down: u64,
-    /// See [`FailureKind::Duplicate`].
-    pub duplicate: u64,
-    /// See [`FailureKind::Reordered`].
-    pub reordered: u64,
-    /// See [`FailureKind::SelfConnect`].
-    pub self_connect: u64,
-    /// See [`FailureKind::Other`].
-    pub other: u64,
-}
-
-impl Errors {
-    /// Counts one.
-    pub fn count(&mut self, kind: FailureKind) {
-        self.total += 1;
-        *match kind {
-            FailureKind::Refused => &mut self.refused,
-            FailureKind::NotAdmitted => &mut self.not_admitted,
-            FailureKind::Reset => &mut self.reset,
-            FailureKind::Timeout => &mut self.timeout,
-            FailureKind::NoPort => &mut self.no_port,
-            FailureKind::NoDescriptor => &mut self.no_descriptor,
-            FailureKind::ShortAnswer => &mut self.short_answer,
-            FailureKind::WrongAnswer => &mut self.wrong_answer,
-            FailureKind::TurnedDown => &mut self.turned_down,
-            FailureKind::Duplicate => &mut self.duplicate,
-            FailureKind::Reordered => &mut self.reordered,
-            FailureKind::SelfConnect => &mut self.self_connect,
-            FailureKind::Other => &mut self.other,
-        } += 1;
-    }
-
-    /// All of both.
-    #[must_use]
-    pub fn and(self, other: &Self) -> Self {
-        Self {
-            total: self.total + other.total,
-            refused: self.refused + other.refused,
-            reset: self.reset + other.reset,
-            timeout: self.timeout + other.timeout,
-            no_port: self.no_port + other.no_port,
-            no_descriptor: self.no_descriptor + other.no_descriptor,
-            short_answer: self.short_answer + other.short_answer,
-            wrong_answer: self.wrong_answer + other.wrong_answer,
-            turned_down: self.turned_down + other.turned_down,
-            not_admitted: self.not_admitted + other.not_admitted,
-            duplicate: self.duplicate + other.duplicate,
-            reordered: self.reordered + other.reordered,
-            self_connect: self.self_connect + other.self_connect,
-            other: self.other + other.other,
-        }
-    }
-
-    /// Number and name of each kind that occurred.
-    pub fn by_kind(&self) -> impl Iterator<Item = (u64, &'static str)> {
-        [
-            (self.refused, "refused"),
-            (self.not_admitted, "not admitted"),
-            (self.reset, "reset"),
-            (self.timeout, "timed out"),
-            (self.no_port, "without a local port"),
-            (self.no_descriptor, "without a descriptor"),
-            (self.short_answer, "short answers"),
-            (self.wrong_answer, "wrong answers"),
-            (self.turned_down, "turned down"),
-            (self.duplicate, "received twice"),
-            (self.reordered, "received out of order"),
-            (self.self_connect, "connected to themselves"),
-            (self.other, "other"),
-        ]
-        .into_iter()
-        .filter(|(count, _)| *count > 0)
-    }
-}
 
 /// How far a run is.
 ///
@@ -443,9 +314,4 @@ impl Tally {
     pub fn series(&mut self, elapsed: u64) -> Vec<Second> {
         std::mem::take(&mut self.series).end(self.since.saturating_add(elapsed))
     }
-}
-
-/// A duration as the stopwatch counts.
-pub fn nanos(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

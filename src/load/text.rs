@@ -3,8 +3,8 @@
 use std::fmt;
 
 use crate::load::fanout::Deliveries;
-use crate::load::figures::{Grouped, Micros, whole};
-use crate::load::histogram::Summary;
+use crate::load::measure::figures::{Grouped, Micros, whole};
+use crate::load::measure::histogram::Summary;
 use crate::load::report::Report;
 
 impl fmt::Display for Report {

@@ -18,6 +18,8 @@ use serde::Serialize;
 
 use crate::load::LoadError;
 use crate::load::dial;
+use crate::load::measure::clock::nanos;
+use crate::load::measure::failures::FailureKind;
 use crate::load::message::{NUMBER_BYTES, number_of, write_message};
 use crate::load::payload::Payload;
 use crate::load::plan::{Model, Plan};
@@ -25,7 +27,7 @@ use crate::load::poller::Poller;
 use crate::load::report::{Held, Report};
 use crate::load::run::{Run, Watcher};
 use crate::load::schedule::Schedule;
-use crate::load::tally::{FailureKind, Phase, nanos};
+use crate::load::tally::Phase;
 
 /// How many numbers back an answer is still recognised as a late or a double one, at the least.
 const REMEMBERED: usize = 1 << 16;

@@ -6,10 +6,11 @@ use crate::load::connections::ConnectionStage;
 use crate::load::dial::{self, BACKOFF, DIALLING_MAX, Dialled};
 use crate::load::driver::{Driver, Step};
 use crate::load::handshake::Handshake;
+use crate::load::measure::clock::nanos;
+use crate::load::measure::failures::FailureKind;
 use crate::load::plan::{Mode, Model};
 use crate::load::requests::Requests;
 use crate::load::schedule::Schedule;
-use crate::load::tally::{FailureKind, nanos};
 
 /// Requests of the open model that are begun before answers are looked at.
 const BEGUN_PER_TURN: usize = 256;

@@ -10,9 +10,11 @@ use crate::load::connections::{ConnectionStage, LoadConnection};
 use crate::load::dial::{self, BACKOFF};
 use crate::load::driver::{Driver, READS_PER_TURN, Step};
 use crate::load::expect::Framing;
+use crate::load::measure::clock::nanos;
+use crate::load::measure::failures::FailureKind;
 use crate::load::plan::{Close, Mode, Model};
 use crate::load::poller::TIMER;
-use crate::load::tally::{FailureKind, Phase, nanos};
+use crate::load::tally::Phase;
 
 impl Driver<'_> {
     /// Puts `count` more requests on a connection, as far as there are any left.

@@ -19,12 +19,14 @@ use crate::load::LoadError;
 use crate::load::answer::Judge;
 use crate::load::connections::Connections;
 use crate::load::dial::Dialer;
+use crate::load::measure::clock::nanos;
+use crate::load::measure::failures::FailureKind;
 use crate::load::payload::Payload;
 use crate::load::plan::{Mode, Model, Plan, TargetAddress};
 use crate::load::poller::Poller;
 use crate::load::report::{Held, Report};
 use crate::load::run::{Run, Watcher};
-use crate::load::tally::{FailureKind, Phase, nanos};
+use crate::load::tally::Phase;
 
 /// One read takes at most this much; also what is read at once of a long answer.
 const READ_BYTES: usize = 256 * 1024;

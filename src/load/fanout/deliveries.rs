@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::load::histogram::Summary;
+use crate::load::measure::histogram::Summary;
 
 /// What became of lines and of their deliveries, one to each member: `expected` is `delivered` and `lost`
 /// together.

@@ -10,8 +10,9 @@ use crate::load::dial::{self, BACKOFF, DIALLING_MAX, Dialled};
 use crate::load::fanout::room::MemberSlot;
 use crate::load::fanout::{Fanout, RoomStage};
 use crate::load::handshake::Handshake;
+use crate::load::measure::clock::nanos;
+use crate::load::measure::failures::FailureKind;
 use crate::load::schedule::Schedule;
-use crate::load::tally::{FailureKind, nanos};
 
 /// After this long the sender sends another probe, then after twice as long: a server may take a while to
 /// let all members in, and does not say when.

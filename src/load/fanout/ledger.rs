@@ -5,10 +5,11 @@
 
 use crate::load::fanout::deliveries::Deliveries;
 use crate::load::fanout::line_matcher::{LineMatcher, Received};
-use crate::load::figures::round;
-use crate::load::histogram::Latencies;
+use crate::load::measure::clock::nanos;
+use crate::load::measure::failures::FailureKind;
+use crate::load::measure::figures::round;
+use crate::load::measure::histogram::Latencies;
 use crate::load::run::Run;
-use crate::load::tally::{FailureKind, nanos};
 
 /// A line in flight.
 #[derive(Debug, Clone, Copy, Default)]

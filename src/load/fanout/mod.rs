@@ -33,11 +33,13 @@ use crate::load::fanout::ledger::Ledger;
 use crate::load::fanout::lines::Lines;
 use crate::load::fanout::room::{MemberSlot, Members};
 use crate::load::fanout::sender::Sender;
+use crate::load::measure::clock::nanos;
+use crate::load::measure::failures::FailureKind;
 use crate::load::plan::{Mode, Model, Plan, TargetAddress};
 use crate::load::poller::{Poller, TIMER};
 use crate::load::report::{Held, Report};
 use crate::load::run::{Run, Watcher};
-use crate::load::tally::{FailureKind, Phase, nanos};
+use crate::load::tally::Phase;
 
 pub use crate::load::fanout::deliveries::Deliveries;
 pub(super) use crate::load::fanout::lines::WINDOW_MAX;

@@ -5,8 +5,9 @@ use rustix::io::Errno;
 use crate::load::dial;
 use crate::load::fanout::lines::Lines;
 use crate::load::fanout::{Fanout, RoomStage};
+use crate::load::measure::clock::nanos;
+use crate::load::measure::failures::FailureKind;
 use crate::load::plan::Model;
-use crate::load::tally::{FailureKind, nanos};
 
 /// How far the sender has come with the lines that began.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Text in a place that has only so much room, and numbers as charts write them.
 
-use crate::load::figures::{Grouped, whole};
+use crate::load::measure::figures::{Grouped, whole};
 use crate::wire::neutralise;
 
 /// `text` without anything that a terminal or a parser of XML would act on or refuse.

@@ -1,9 +1,9 @@
 //! Latency by percentile, the slowest as wide as the others.
 
 use crate::load::comparison::{Contender, Contest};
-use crate::load::figures::Micros;
 use crate::load::html::line_chart::{Curve, LineChart, Point};
 use crate::load::html::scale::{Scale, last_share};
+use crate::load::measure::figures::Micros;
 
 /// Of the typical round of each contender that answered; none if none did.
 pub(super) fn percentiles(contest: &Contest) -> Option<LineChart> {
@@ -36,7 +36,7 @@ pub(super) fn percentiles(contest: &Contest) -> Option<LineChart> {
 fn line(place: usize, contender: &Contender) -> Option<Curve> {
     let report = contender.typical()?;
     let last = last_share(report.latency_us.count);
-    let point = |quantile: &crate::load::histogram::Quantile| {
+    let point = |quantile: &crate::load::measure::histogram::Quantile| {
         let share = match quantile.share {
             1.0 => "all".to_owned(),
             share => percent(share),

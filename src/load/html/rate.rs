@@ -1,12 +1,12 @@
 //! Answers second by second.
 
 use crate::load::comparison::{Contender, Contest};
-use crate::load::figures::Micros;
 use crate::load::html::label;
 use crate::load::html::line_chart::{Curve, LineChart, Point};
 use crate::load::html::scale::Scale;
+use crate::load::measure::figures::Micros;
+use crate::load::measure::series::Second;
 use crate::load::report::Report;
-use crate::load::series::Second;
 
 /// Of fewer there is no course to see.
 pub(super) const SECONDS_MIN: usize = 3;

@@ -1,8 +1,8 @@
 //! What was measured, and the result, in sentences.
 
 use crate::load::comparison::{Contender, Contest, Ratios};
-use crate::load::figures::{Grouped, Micros, whole};
 use crate::load::html::label;
+use crate::load::measure::figures::{Grouped, Micros, whole};
 use crate::load::report::Report;
 use crate::load::statistic::Spread;
 

@@ -1,11 +1,11 @@
 //! Every figure, with its unit.
 
 use crate::load::comparison::{Contender, Contest};
-use crate::load::figures::{Grouped, Micros, whole};
-use crate::load::histogram::Summary;
 use crate::load::html::line_chart::contender;
 use crate::load::html::markup::Markup;
 use crate::load::html::sentences;
+use crate::load::measure::figures::{Grouped, Micros, whole};
+use crate::load::measure::histogram::Summary;
 use crate::load::report::Report;
 
 /// A name, and the figure of one contender's typical round, where it has one.

@@ -3,11 +3,11 @@
 use std::fmt::Write;
 
 use crate::load::comparison::{Comparison, Contender, Contest};
-use crate::load::figures::Micros;
 use crate::load::html::label::{self, columns, padded, shorten};
 use crate::load::html::rate::{SECONDS_MIN, whole_seconds};
 use crate::load::html::scale::Scale;
 use crate::load::html::sentences::factors;
+use crate::load::measure::figures::Micros;
 use crate::load::report::Report;
 
 /// The usual width of a terminal.

@@ -10,13 +10,14 @@ use std::process::Command;
 use std::sync::LazyLock;
 
 use onepoll::load::comparison::{Comparison, Contest};
-use onepoll::load::histogram::Latencies;
 use onepoll::load::html::{page, terminal};
-use onepoll::load::process::Server;
+use onepoll::load::measure::cpu::CpuTime;
+use onepoll::load::measure::failures::Errors;
+use onepoll::load::measure::histogram::Latencies;
+use onepoll::load::measure::process::Server;
+use onepoll::load::measure::series::Second;
 use onepoll::load::report::{Generator, Held, Hidden, Intended, Report};
-use onepoll::load::series::Second;
-use onepoll::load::stopwatch::CpuTime;
-use onepoll::load::tally::{Errors, Tally};
+use onepoll::load::tally::Tally;
 use onepoll::load::{Arrivals, Mode, Plan};
 
 use super::RST as CONN;

@@ -1,34 +1,9 @@
-//! The only place of this folder that looks at a clock.
+//! What the generator's thread used of its processor.
 
 use std::fs;
-use std::time::Instant;
 
 use rustix::param::clock_ticks_per_second;
 use rustix::time::{ClockId, clock_gettime};
-
-/// Nanoseconds since a run began.
-#[derive(Debug, Clone, Copy)]
-pub struct Stopwatch {
-    origin: Instant,
-}
-
-impl Stopwatch {
-    /// Starts at zero.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the load generator measures: its stopwatch is the one place that reads the clock"
-    )]
-    pub fn start() -> Self {
-        Self {
-            origin: Instant::now(),
-        }
-    }
-
-    /// Nanoseconds since the start; 584 years fit.
-    pub fn nanos(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-}
 
 /// What this thread has used and missed of a CPU, in nanoseconds since it began.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::load::histogram::Latencies;
+use crate::load::measure::histogram::Latencies;
 
 const SECOND: u64 = 1_000_000_000;
 /// A day; what comes later is in the sums only.

@@ -1,0 +1,79 @@
+//! The kinds of failures, and how many there were of each. A kind is one row of the table.
+
+use serde::{Deserialize, Serialize};
+
+/// From one row per kind: its documentation, its variant, its field (also the key in JSON), its name in
+/// sentences.
+macro_rules! kinds {
+    ($($(#[doc = $doc:literal])+ $kind:ident, $field:ident, $words:literal;)+) => {
+        /// Why a request or a connection failed.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum FailureKind {
+            $($(#[doc = $doc])+ $kind,)+
+        }
+
+        /// Failures by kind.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+        pub struct Errors {
+            /// All of them.
+            pub total: u64,
+            $(#[doc = concat!("See [`FailureKind::", stringify!($kind), "`].")] pub $field: u64,)+
+        }
+
+        impl Errors {
+            /// Counts one.
+            pub fn count(&mut self, kind: FailureKind) {
+                self.total += 1;
+                *match kind {
+                    $(FailureKind::$kind => &mut self.$field,)+
+                } += 1;
+            }
+
+            /// The sums of both.
+            #[must_use]
+            pub fn and(self, other: &Self) -> Self {
+                Self {
+                    total: self.total + other.total,
+                    $($field: self.$field + other.$field,)+
+                }
+            }
+
+            /// Number and name of each kind that occurred.
+            pub fn by_kind(&self) -> impl Iterator<Item = (u64, &'static str)> {
+                [$((self.$field, $words),)+]
+                    .into_iter()
+                    .filter(|(count, _)| *count > 0)
+            }
+        }
+    };
+}
+
+kinds! {
+    /// Nothing listens there.
+    Refused, refused, "refused";
+    /// Closed right after our proof, before any answer: wrong secret. In
+    /// [`Mode::Hold`](crate::load::Mode::Hold), where there is no answer, that cannot be told.
+    NotAdmitted, not_admitted, "not admitted";
+    /// The server reset the connection.
+    Reset, reset, "reset";
+    /// The answer was not complete in time.
+    Timeout, timeout, "timed out";
+    /// No local port was left, or a local address is not ours.
+    NoPort, no_port, "without a local port";
+    /// No file descriptor was left.
+    NoDescriptor, no_descriptor, "without a descriptor";
+    /// The server closed the connection before the whole answer.
+    ShortAnswer, short_answer, "short answers";
+    /// A byte was not the one that was sent, or one too many.
+    WrongAnswer, wrong_answer, "wrong answers";
+    /// The server refused: a command, or its end; or a status of HTTP from 400 on.
+    TurnedDown, turned_down, "turned down";
+    /// A line that a member of a chat had received already.
+    Duplicate, duplicate, "received twice";
+    /// A line that a member of a chat received after a later one.
+    Reordered, reordered, "received out of order";
+    /// The connection was to itself: nothing listens there (fault B21).
+    SelfConnect, self_connect, "connected to themselves";
+    /// Anything else; the first is kept in words.
+    Other, other, "other";
+}
