@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use mio::Token;
 
 use crate::load::answer::Judge;
-use crate::load::dial::Stream;
-use crate::load::handshake::Handshake;
+use crate::load::net::dial::Stream;
+use crate::load::net::handshake::Handshake;
 use crate::load::requests::Requests;
 
 /// Where a connection may be.

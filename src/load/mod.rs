@@ -8,10 +8,9 @@
 //! - `run`: what all kinds of runs share: phase, tally, clock.
 //! - [`schedule`]: when requests are meant to begin, in the open model.
 //! - [`payload`]: the bytes that are sent and must come back. `message`: one that begins with its number.
-//! - [`source`]: local addresses. [`dial`]: opening one connection, and why that failed.
-//! - `handshake`: the proof where the server sends a challenge.
+//! - [`source`]: local addresses. [`net`]: opening connections, and waiting for events.
 //! - `answer`, `http`: what counts as one. `requests`: those in flight on one connection. `connections`: all connections, and their states.
-//! - `poller`: the only place that sleeps. [`measure`]: clock, histogram, failures and what else can be counted.
+//! - [`measure`]: clock, histogram, failures and what else can be counted.
 //! - [`driver`]: the loop for connections. `udp`: the one for datagrams. `fanout`: the one for one sender
 //!   and many receivers.
 //! - [`tally`]: what happened, counted. [`progress`]: how far a run is.
@@ -27,20 +26,18 @@ mod answer;
 pub mod baseline;
 pub mod comparison;
 mod connections;
-pub mod dial;
 pub mod driver;
 pub mod expect;
 mod fanout;
 pub mod forecast;
-mod handshake;
 pub mod html;
 mod http;
 pub mod measure;
 mod message;
+pub mod net;
 pub mod objective;
 pub mod payload;
 pub mod plan;
-mod poller;
 pub mod progress;
 pub mod report;
 mod requests;

@@ -17,13 +17,13 @@ use rustix::net::{
 use serde::Serialize;
 
 use crate::load::LoadError;
-use crate::load::dial;
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::FailureKind;
 use crate::load::message::{NUMBER_BYTES, number_of, write_message};
+use crate::load::net::dial;
+use crate::load::net::poller::Poller;
 use crate::load::payload::Payload;
 use crate::load::plan::{Model, Plan};
-use crate::load::poller::Poller;
 use crate::load::report::{Held, Report};
 use crate::load::run::{Run, Watcher};
 use crate::load::schedule::Schedule;

@@ -3,11 +3,11 @@
 use rustix::io::Errno;
 
 use crate::load::connections::ConnectionStage;
-use crate::load::dial::{self, BACKOFF, DIALLING_MAX, Dialled};
 use crate::load::driver::{Driver, Step};
-use crate::load::handshake::Handshake;
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::FailureKind;
+use crate::load::net::dial::{self, BACKOFF, DIALLING_MAX, Dialled};
+use crate::load::net::handshake::Handshake;
 use crate::load::plan::{Mode, Model};
 use crate::load::requests::Requests;
 use crate::load::schedule::Schedule;

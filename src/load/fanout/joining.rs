@@ -6,12 +6,12 @@ use std::time::Duration;
 use mio::Token;
 use rustix::io::Errno;
 
-use crate::load::dial::{self, BACKOFF, DIALLING_MAX, Dialled};
 use crate::load::fanout::room::MemberSlot;
 use crate::load::fanout::{Fanout, RoomStage};
-use crate::load::handshake::Handshake;
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::FailureKind;
+use crate::load::net::dial::{self, BACKOFF, DIALLING_MAX, Dialled};
+use crate::load::net::handshake::Handshake;
 use crate::load::schedule::Schedule;
 
 /// After this long the sender sends another probe, then after twice as long: a server may take a while to

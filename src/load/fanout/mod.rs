@@ -27,7 +27,6 @@ use mio::event::Event;
 use rustix::io::Errno;
 
 use crate::load::LoadError;
-use crate::load::dial::{self, Dialer};
 use crate::load::fanout::joining::Probing;
 use crate::load::fanout::ledger::Ledger;
 use crate::load::fanout::lines::Lines;
@@ -35,8 +34,9 @@ use crate::load::fanout::room::{MemberSlot, Members};
 use crate::load::fanout::sender::Sender;
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::FailureKind;
+use crate::load::net::dial::{self, Dialer};
+use crate::load::net::poller::{Poller, TIMER};
 use crate::load::plan::{Mode, Model, Plan, TargetAddress};
-use crate::load::poller::{Poller, TIMER};
 use crate::load::report::{Held, Report};
 use crate::load::run::{Run, Watcher};
 use crate::load::tally::Phase;

@@ -1,8 +1,8 @@
 //! The connections of a fan-out: a slot for each member, and the last one for the sender.
 
-use crate::load::dial::Stream;
 use crate::load::fanout::line_matcher::LineMatcher;
-use crate::load::handshake::Handshake;
+use crate::load::net::dial::Stream;
+use crate::load::net::handshake::Handshake;
 
 /// Where a connection may be; one that failed is not replaced.
 ///

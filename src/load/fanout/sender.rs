@@ -2,11 +2,11 @@
 
 use rustix::io::Errno;
 
-use crate::load::dial;
 use crate::load::fanout::lines::Lines;
 use crate::load::fanout::{Fanout, RoomStage};
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::FailureKind;
+use crate::load::net::dial;
 use crate::load::plan::Model;
 
 /// How far the sender has come with the lines that began.

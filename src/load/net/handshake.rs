@@ -6,8 +6,8 @@
 
 use rustix::io::Errno;
 
-use crate::load::dial::{self, Stream};
 use crate::load::measure::failures::FailureKind;
+use crate::load::net::dial::{self, Stream};
 use crate::wire::{CHALLENGE_BYTES, Challenge, HmacKey, Proof};
 
 /// How far it is. One challenge is answered, whatever comes later (fault D6).
