@@ -3,10 +3,10 @@
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::load::expect::{Expect, Framing};
 use crate::load::measure::failures::FailureKind;
 use crate::load::payload::Payload;
 use crate::load::plan::Plan;
+use crate::load::plan::expect::{Expect, Framing};
 use crate::wire::{DecimalLength, Decode, DecodeSettled, JsonHeader, Length};
 
 /// The most that one output may have: what a client of ours would take.

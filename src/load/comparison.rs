@@ -4,10 +4,10 @@ use std::ops::ControlFlow;
 
 use serde::Serialize;
 
-use crate::load::LoadError;
 use crate::load::measure::failures::Errors;
 use crate::load::objective::Metric;
 use crate::load::plan::Plan;
+use crate::load::plan::error::LoadError;
 use crate::load::progress::Progress;
 use crate::load::report::{Report, SCHEMA};
 use crate::load::statistic::Spread;

@@ -10,9 +10,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
 use crate::config::raise_descriptor_limit;
-use crate::load::LoadError;
 use crate::load::measure::figures::Grouped;
-use crate::load::plan::{Amount, Close, Mode, Model, Plan, TargetAddress};
+use crate::load::plan::Plan;
+use crate::load::plan::error::LoadError;
+use crate::load::plan::mode::{Amount, Close, Mode, Model};
+use crate::load::plan::target::TargetAddress;
 
 /// What the generator has open beside its connections: standard streams, poll, timer, and files of /proc.
 const OTHER_DESCRIPTORS: u64 = 16;

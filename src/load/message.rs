@@ -1,9 +1,8 @@
 //! Messages that begin with their number, so that whatever comes back is recognised.
 
 use crate::load::payload::Payload;
+use crate::load::plan::limits::NUMBER_BYTES;
 
-/// Eight letters of five bits: a number that an upper-casing server leaves alone.
-pub(crate) const NUMBER_BYTES: usize = 8;
 const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 /// In how many places of the payload messages begin, at most.
 const PLACES: u64 = 1 << 16;

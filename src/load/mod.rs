@@ -27,7 +27,6 @@ pub mod baseline;
 pub mod comparison;
 mod connections;
 pub mod driver;
-pub mod expect;
 mod fanout;
 pub mod forecast;
 pub mod html;
@@ -44,70 +43,28 @@ mod requests;
 mod run;
 pub mod schedule;
 pub mod search;
-pub mod source;
 pub mod statistic;
 mod table;
 pub mod tally;
 mod text;
 mod udp;
 
-use std::io;
 use std::ops::ControlFlow;
 
 use crate::config::raise_descriptor_limit;
-use plan::TargetAddress;
+use plan::target::TargetAddress;
 
-pub use expect::{Expect, Framing};
 pub use fanout::Deliveries;
-pub use plan::{Amount, Close, Endpoint, Mode, Model, Plan, PlanError};
+pub use plan::Plan;
+pub use plan::error::{LoadError, PlanError};
+pub use plan::expect::{Expect, Framing};
+pub use plan::mode::{Amount, Arrivals, Close, Mode, Model};
+pub use plan::source::SourceRange;
+pub use plan::target::Endpoint;
 pub use progress::Progress;
 pub use report::Report;
 pub use run::Watcher;
-pub use schedule::Arrivals;
-pub use source::SourceRange;
 pub use udp::DatagramCounts;
-
-/// Why a run could not be made at all; what goes wrong during one is counted in its [`Report`].
-///
-/// Its text is the whole sentence, the cause at its end, and no cause is a
-/// [`source`](std::error::Error::source) besides: printed with its chain, it says nothing twice.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// The plan contradicts itself or exceeds a limit.
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    /// The endpoint's host has no address.
-    #[error("cannot resolve {endpoint}: {cause}")]
-    Resolve {
-        /// The endpoint as it was given.
-        endpoint: String,
-        /// What the resolver said.
-        cause: io::Error,
-    },
-    /// No socket can be made that asks the endpoint.
-    #[error("cannot ask {endpoint}: {cause}")]
-    Socket {
-        /// The endpoint as it was given.
-        endpoint: String,
-        /// What the system said.
-        cause: io::Error,
-    },
-    /// Where a server of this user's own should be, something is that another user may have made.
-    #[error("{0}, so it is not asked")]
-    Untrusted(io::Error),
-    /// The watcher stopped the run.
-    #[error("interrupted before anything was found")]
-    Interrupted,
-    /// The poll itself failed; nothing can go on.
-    #[error("the poll failed: {0}")]
-    Poll(io::Error),
-}
-
-impl From<io::Error> for LoadError {
-    fn from(cause: io::Error) -> Self {
-        Self::Poll(cause)
-    }
-}
 
 /// Carries out `plan` on this thread; comes back when it is done, at the latest one timeout after
 /// its time was over.

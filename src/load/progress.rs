@@ -4,7 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::load::measure::figures::{Grouped, Micros};
-use crate::load::plan::{Amount, Plan};
+use crate::load::plan::Plan;
+use crate::load::plan::mode::Amount;
 use crate::load::tally::{Phase, Tally};
 
 /// A look at a run while it goes on.

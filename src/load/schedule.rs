@@ -1,32 +1,6 @@
 //! When requests are meant to begin, whatever the server does: the open model.
 
-use std::fmt;
-
-use serde::Serialize;
-
-use crate::load::plan::Model;
-
-/// How the gaps between intended beginnings are distributed around their mean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Arrivals {
-    /// All gaps are equal.
-    Constant,
-    /// Any gap from nothing to twice the mean is equally likely.
-    Uniform,
-    /// Exponential gaps: each arrival knows nothing of the others, as users do.
-    Poisson,
-}
-
-impl fmt::Display for Arrivals {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Arrivals::Constant => "constant",
-            Arrivals::Uniform => "uniform",
-            Arrivals::Poisson => "poisson",
-        })
-    }
-}
+use crate::load::plan::mode::{Arrivals, Model};
 
 /// One intended beginning after the other. A late one is not skipped and delays no other, so nothing
 /// need be stored of those that wait: they are simply not yet taken.

@@ -9,14 +9,16 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::load::LoadError;
 use crate::load::measure::figures::round;
 use crate::load::measure::histogram::Summary;
 use crate::load::objective::Objective;
-use crate::load::plan::{Amount, Model, Plan, RATE_MAX};
+use crate::load::plan::Plan;
+use crate::load::plan::error::LoadError;
+use crate::load::plan::limits::RATE_MAX;
+use crate::load::plan::mode::Arrivals;
+use crate::load::plan::mode::{Amount, Model};
 use crate::load::report::{Report, SCHEMA};
 use crate::load::run::Watcher;
-use crate::load::schedule::Arrivals;
 
 /// When the answer is exact enough: the lowest rate that failed is at most this much above it.
 const PRECISION: f64 = 1.05;

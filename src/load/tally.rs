@@ -4,7 +4,8 @@ use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::{Errors, FailureKind};
 use crate::load::measure::histogram::Latencies;
 use crate::load::measure::series::{Second, Series};
-use crate::load::plan::{Amount, Mode, Model, Plan};
+use crate::load::plan::Plan;
+use crate::load::plan::mode::{Amount, Mode, Model};
 use crate::load::schedule::Schedule;
 
 /// How far a run is.

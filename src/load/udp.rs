@@ -16,27 +16,25 @@ use rustix::net::{
 };
 use serde::Serialize;
 
-use crate::load::LoadError;
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::FailureKind;
-use crate::load::message::{NUMBER_BYTES, number_of, write_message};
+use crate::load::message::{number_of, write_message};
 use crate::load::net::dial;
 use crate::load::net::poller::Poller;
 use crate::load::payload::Payload;
-use crate::load::plan::{Model, Plan};
+use crate::load::plan::Plan;
+use crate::load::plan::error::LoadError;
+use crate::load::plan::limits::{DATAGRAM_BYTES_MAX, DATAGRAMS_MAX, NUMBER_BYTES};
+use crate::load::plan::mode::Model;
 use crate::load::report::{Held, Report};
 use crate::load::run::{Run, Watcher};
 use crate::load::schedule::Schedule;
 use crate::load::tally::Phase;
 
 /// How many numbers back an answer is still recognised as a late or a double one, at the least.
-const REMEMBERED: usize = 1 << 16;
+const REMEMBERED: usize = 2 * DATAGRAMS_MAX;
 /// And at the most: some 130 MB.
 const REMEMBERED_MAX: usize = 1 << 22;
-/// At most so many are in flight: half of what is remembered.
-pub(crate) const WINDOW_MAX: usize = REMEMBERED / 2;
-/// What a datagram holds at most over IPv4.
-pub(crate) const SIZE_BYTES_MAX: usize = 65_507;
 /// How many are sent or read before the other has its turn.
 const READS_PER_TURN: usize = 64;
 /// How often timeouts are checked.
@@ -139,7 +137,7 @@ impl<'p> Udp<'p> {
             socket,
             poller,
             outgoing: vec![0; plan.size].into_boxed_slice(),
-            incoming: vec![0; SIZE_BYTES_MAX + 1].into_boxed_slice(),
+            incoming: vec![0; DATAGRAM_BYTES_MAX + 1].into_boxed_slice(),
             requests: vec![unused; remembered(plan)].into_boxed_slice(),
             next: 0,
             oldest: 0,

@@ -5,7 +5,7 @@ use std::io::Read;
 
 use crate::cli::Failure;
 use crate::load::Expect;
-use crate::load::plan::SIZE_BYTES_MAX;
+use crate::load::plan::limits::SIZE_BYTES_MAX;
 
 /// Text as it is typed, or the contents of a file.
 pub(super) fn bytes_of(text: &str) -> Result<Vec<u8>, Failure> {

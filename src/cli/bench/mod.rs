@@ -37,8 +37,9 @@ use crate::load::comparison::{Comparison, Contest, Entrant};
 use crate::load::forecast::forecast_of;
 use crate::load::html::terminal::{self, COLUMNS};
 use crate::load::objective::{Metric, Objective};
+use crate::load::plan::error::LoadError;
 use crate::load::search::find_rate;
-use crate::load::{self, LoadError};
+use crate::load::{self};
 
 /// Measures servers: sends requests, checks every byte of the answers, reports rates and latencies
 ///

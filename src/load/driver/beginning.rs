@@ -8,7 +8,7 @@ use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::FailureKind;
 use crate::load::net::dial::{self, BACKOFF, DIALLING_MAX, Dialled};
 use crate::load::net::handshake::Handshake;
-use crate::load::plan::{Mode, Model};
+use crate::load::plan::mode::{Mode, Model};
 use crate::load::requests::Requests;
 use crate::load::schedule::Schedule;
 

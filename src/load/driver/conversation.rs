@@ -8,12 +8,12 @@ use rustix::io::Errno;
 use crate::load::answer::Judge;
 use crate::load::connections::{ConnectionStage, LoadConnection};
 use crate::load::driver::{Driver, READS_PER_TURN, Step};
-use crate::load::expect::Framing;
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::FailureKind;
 use crate::load::net::dial::{self, BACKOFF};
 use crate::load::net::poller::TIMER;
-use crate::load::plan::{Close, Mode, Model};
+use crate::load::plan::expect::Framing;
+use crate::load::plan::mode::{Close, Mode, Model};
 use crate::load::tally::Phase;
 
 impl Driver<'_> {

@@ -298,7 +298,9 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::plan::{Amount, Endpoint, Mode, Plan};
+    use crate::load::plan::Plan;
+    use crate::load::plan::mode::{Amount, Mode};
+    use crate::load::plan::target::Endpoint;
 
     /// A run of ten lines in which everything counts, to be told what is received.
     fn with(test: impl FnOnce(&mut Ledger, &mut Run<'_>)) {

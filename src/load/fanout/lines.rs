@@ -4,12 +4,11 @@
 //! name), which is the same for all members and learned from the first line that is received. From then on
 //! what is in flight lies in memory as it must arrive, so that a matcher compares it where it lies.
 
-use crate::load::message::{NUMBER_BYTES, number_of, write_message};
+use crate::load::message::{number_of, write_message};
 use crate::load::payload::Payload;
-use crate::load::plan::IN_FLIGHT_BYTES_MAX;
+use crate::load::plan::limits::NUMBER_BYTES;
+use crate::load::plan::limits::{IN_FLIGHT_BYTES_MAX, LINES_MAX};
 
-/// How many lines are in flight at most, however many are due.
-pub(crate) const WINDOW_MAX: usize = 1 << 16;
 /// A name, a time and a room fit several times.
 const PREFIX_BYTES_MAX: usize = 1024;
 /// As long as a line of our own chat may be.
@@ -77,7 +76,7 @@ impl Lines {
 
     /// How many lines of `size` bytes may be in flight in the open model.
     pub(crate) fn window_of(size: usize) -> usize {
-        (IN_FLIGHT_BYTES_MAX / (size + PREFIX_BYTES_MAX)).clamp(1, WINDOW_MAX)
+        (IN_FLIGHT_BYTES_MAX / (size + PREFIX_BYTES_MAX)).clamp(1, LINES_MAX)
     }
 
     /// How many lines lie in memory.

@@ -26,7 +26,6 @@ use std::hash::{BuildHasher, RandomState};
 use mio::event::Event;
 use rustix::io::Errno;
 
-use crate::load::LoadError;
 use crate::load::fanout::joining::Probing;
 use crate::load::fanout::ledger::Ledger;
 use crate::load::fanout::lines::Lines;
@@ -36,13 +35,15 @@ use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::FailureKind;
 use crate::load::net::dial::{self, Dialer};
 use crate::load::net::poller::{Poller, TIMER};
-use crate::load::plan::{Mode, Model, Plan, TargetAddress};
+use crate::load::plan::Plan;
+use crate::load::plan::error::LoadError;
+use crate::load::plan::mode::{Mode, Model};
+use crate::load::plan::target::TargetAddress;
 use crate::load::report::{Held, Report};
 use crate::load::run::{Run, Watcher};
 use crate::load::tally::Phase;
 
 pub use crate::load::fanout::deliveries::Deliveries;
-pub(super) use crate::load::fanout::lines::WINDOW_MAX;
 
 /// One read takes at most this much.
 const READ_BYTES: usize = 256 * 1024;

@@ -7,7 +7,7 @@ use crate::load::fanout::{Fanout, RoomStage};
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::FailureKind;
 use crate::load::net::dial;
-use crate::load::plan::Model;
+use crate::load::plan::mode::Model;
 
 /// How far the sender has come with the lines that began.
 #[derive(Debug)]

@@ -16,7 +16,9 @@ use rustix::net::{
 };
 
 use crate::load::measure::failures::FailureKind;
-use crate::load::plan::{Close, Mode, Plan, TargetAddress};
+use crate::load::plan::Plan;
+use crate::load::plan::mode::{Close, Mode};
+use crate::load::plan::target::TargetAddress;
 
 /// A message this long may leave in several segments, of which Nagle would hold back the last.
 const SEGMENT_BYTES: usize = 1024;
@@ -201,7 +203,7 @@ mod tests {
     use nix::sys::socket::getsockopt;
 
     use super::*;
-    use crate::load::plan::Endpoint;
+    use crate::load::plan::target::Endpoint;
 
     #[test]
     fn a_source_without_a_port_gets_it_when_it_connects() {

@@ -3,9 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-/// All of `127.0.x.y`, good for far more connections to one destination than there are descriptors; a
-/// range that was mistyped is not to fill memory.
-pub const SOURCES_MAX: usize = 1 << 16;
+use super::limits::SOURCES_MAX;
 
 /// One address, or all from one to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,0 +1,293 @@
+//! What a run is told.
+//!
+//! - [`Plan`], and whether it can be carried out. [`mode`]: what a request is, and what makes it begin.
+//! - [`target`]: the server. [`source`]: local addresses. [`expect`]: what counts as an answer.
+//! - [`limits`]: every bound. [`error`]: why a run cannot be made.
+
+pub mod error;
+pub mod expect;
+pub mod limits;
+pub mod mode;
+pub mod source;
+pub mod target;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use self::error::{LoadError, PlanError};
+use self::expect::{Expect, Framing};
+use self::limits::{
+    CONNECTIONS_MAX, DATAGRAM_BYTES_MAX, DATAGRAMS_MAX, IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX,
+    LINES_MAX, NUMBER_BYTES, PIPELINE_MAX, RATE_MAX, REQUESTS_MAX, SIZE_BYTES_MAX, SOURCES_MAX,
+};
+use self::mode::{Amount, Mode, Model};
+use self::target::{Endpoint, TargetAddress};
+use crate::load::measure::process::Usage;
+use crate::wire::HmacKey;
+
+/// Everything a run is told.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The server, as it was given.
+    pub endpoint: Endpoint,
+    /// Its address, if it was looked up already.
+    pub target: Option<TargetAddress>,
+    /// What one request is.
+    pub mode: Mode,
+    /// What makes a request begin.
+    pub model: Model,
+    /// How many connections are open at once; in the open model of [`Mode::Conn`], at the most. In
+    /// [`Mode::Fanout`] how many members receive; one more sends.
+    pub connections: usize,
+    /// How many requests a connection has in flight; 1 in [`Mode::Conn`]. In [`Mode::Fanout`] how many
+    /// lines are in flight: sent, and not yet received by every member.
+    pub pipeline: usize,
+    /// How many requests a connection of [`Mode::Conn`] makes, one after the other, before it is
+    /// closed; 1 in the other modes, whose connections stay. What is counted, timed and limited by
+    /// the timeout is the connection, with all of them.
+    pub requests_per_connection: usize,
+    /// How many bytes a message has; a line of [`Mode::Fanout`], its end not counted.
+    pub size: usize,
+    /// The message itself, `size` bytes; none for one that differs from its neighbours.
+    pub text: Option<Vec<u8>>,
+    /// What every connection of [`Mode::Fanout`] sends first, to be let in.
+    pub hello: Vec<u8>,
+    /// What counts as the answer.
+    pub expect: Expect,
+    /// What each connection proves itself with before it asks, to a server that begins with a
+    /// challenge; the time that takes counts into being connected.
+    pub hmac_key: Option<HmacKey>,
+    /// When it is enough.
+    pub amount: Amount,
+    /// How long to ask before anything is counted.
+    pub warmup: Duration,
+    /// How long one request may take in all, from dialling or sending to the last byte.
+    pub timeout: Duration,
+    /// How long to poll before sleeping; zero sleeps at once.
+    pub spin: Duration,
+    /// Local addresses to dial from, in turn; none leaves the choice to the kernel.
+    pub sources: Vec<SocketAddr>,
+    /// The server's processes, if they are to be watched.
+    pub pids: Vec<u32>,
+}
+
+impl Plan {
+    /// A run with the defaults of the command line: one second after 200 ms, 64 bytes, 50 at once.
+    pub fn new(endpoint: Endpoint, mode: Mode) -> Self {
+        Self {
+            endpoint,
+            target: None,
+            mode,
+            model: Model::Closed,
+            connections: 50,
+            pipeline: 1,
+            requests_per_connection: 1,
+            size: 64,
+            text: None,
+            hello: Vec::new(),
+            expect: Expect::Echo,
+            hmac_key: None,
+            amount: Amount::For(Duration::from_secs(1)),
+            warmup: Duration::from_millis(200),
+            timeout: Duration::from_secs(5),
+            spin: Duration::ZERO,
+            sources: Vec::new(),
+            pids: Vec::new(),
+        }
+    }
+
+    /// Looks up the server, once for all runs of this plan.
+    pub fn look_up(&mut self) -> Result<TargetAddress, LoadError> {
+        let target = self.looked_up()?;
+        self.target = Some(target.clone());
+        Ok(target)
+    }
+
+    /// The address of the server, looked up now if it was not yet.
+    pub(crate) fn looked_up(&self) -> Result<TargetAddress, LoadError> {
+        match &self.target {
+            Some(target) => Ok(target.clone()),
+            None => self.endpoint.resolve(self.timeout),
+        }
+    }
+
+    /// Whether it can be carried out as far as that is known beforehand.
+    pub fn check(&self) -> Result<(), PlanError> {
+        bounds(
+            "the number of connections",
+            self.connections,
+            CONNECTIONS_MAX,
+        )?;
+        bounds("the pipeline's depth", self.pipeline, PIPELINE_MAX)?;
+        bounds("the size of a message", self.size, SIZE_BYTES_MAX)?;
+        bounds(
+            "the bytes in flight of a connection",
+            self.pipeline.saturating_mul(self.size),
+            IN_FLIGHT_BYTES_MAX,
+        )?;
+        bounds(
+            "all that is in flight",
+            self.connections.saturating_mul(self.pipeline),
+            IN_FLIGHT_MAX,
+        )?;
+        bounds("the size of a hello", self.hello.len() + 1, SIZE_BYTES_MAX)?;
+        if let Some(text) = &self.text {
+            bounds("the size of a message", text.len(), SIZE_BYTES_MAX)?;
+            debug_assert_eq!(text.len(), self.size, "a text has its own size");
+        }
+        if matches!(self.mode, Mode::Conn { .. } | Mode::Hold) {
+            bounds("the pipeline's depth in this mode", self.pipeline, 1)?;
+        }
+        let requests = self.requests_per_connection;
+        if self.mode.keeps() {
+            bounds("the requests of a connection in this mode", requests, 1)?;
+        }
+        bounds("the requests of a connection", requests, REQUESTS_MAX)?;
+        if self.expect == Expect::Eof && requests > 1 {
+            return Err(PlanError::AfterTheEnd(requests));
+        }
+        if (self.mode == Mode::Udp) != matches!(self.endpoint, Endpoint::Udp(_)) {
+            let endpoint = self.endpoint.to_string();
+            return Err(PlanError::Mode(self.mode.name(), endpoint));
+        }
+        if self.mode == Mode::Udp {
+            bounds("the size of a datagram", self.size, DATAGRAM_BYTES_MAX)?;
+            bounds("the window", self.pipeline, DATAGRAMS_MAX)?;
+            if self.hmac_key.is_some() {
+                return Err(PlanError::HmacKey);
+            }
+        }
+        if matches!(self.mode, Mode::Fanout { .. }) {
+            if self.size < NUMBER_BYTES {
+                return Err(PlanError::Bounds {
+                    what: "the size of a line",
+                    min: NUMBER_BYTES as u64,
+                    max: SIZE_BYTES_MAX as u64,
+                    given: self.size as u64,
+                });
+            }
+            bounds("the lines in flight", self.pipeline, LINES_MAX)?;
+        }
+        if let Some(pid) = self.pids.iter().find(|pid| Usage::of(&[**pid]).is_none()) {
+            return Err(PlanError::Pid(*pid));
+        }
+        match &self.expect {
+            Expect::Exact(bytes) => bounds("the size of an answer", bytes.len(), SIZE_BYTES_MAX)?,
+            Expect::Bytes(bytes) => bounds("the size of an answer", *bytes, SIZE_BYTES_MAX)?,
+            Expect::Until(bytes) => bounds("the size of a delimiter", bytes.len(), SIZE_BYTES_MAX)?,
+            Expect::Echo | Expect::Eof | Expect::Http | Expect::Framed(_) => {}
+        }
+        let fits = match (&self.expect, self.mode) {
+            (Expect::Eof, mode) => !mode.keeps(),
+            (Expect::Framed(Framing::Decimal), mode) => mode == Mode::Exec,
+            (_, Mode::Udp | Mode::Fanout { .. }) => {
+                self.expect == Expect::Echo && self.text.is_none()
+            }
+            _ => true,
+        };
+        if !fits {
+            let expect = self.expect.to_string();
+            return Err(PlanError::Expect(expect, self.mode.name()));
+        }
+        if self.expect == Expect::Framed(Framing::Decimal) {
+            // Another request behind it would be taken for the acknowledgement.
+            bounds(
+                "the pipeline's depth where lengths are acknowledged",
+                self.pipeline,
+                1,
+            )?;
+        }
+        if let Expect::Exact(bytes) = &self.expect {
+            bounds(
+                "the bytes of answers in flight of a connection",
+                self.pipeline.saturating_mul(bytes.len()),
+                IN_FLIGHT_BYTES_MAX,
+            )?;
+        }
+        if let Model::Open { rate, .. } = self.model
+            && !(rate > 0.0 && rate <= RATE_MAX)
+        {
+            return Err(PlanError::Rate(rate.to_string()));
+        }
+        if self.amount == Amount::For(Duration::ZERO) {
+            return Err(PlanError::Bounds {
+                what: "the time to measure in nanoseconds",
+                min: 1,
+                max: u64::MAX,
+                given: 0,
+            });
+        }
+        if self.timeout.is_zero() {
+            return Err(PlanError::Bounds {
+                what: "the timeout in milliseconds",
+                min: 1,
+                max: u64::MAX,
+                given: 0,
+            });
+        }
+        if let (Endpoint::Unix(_), Some(source)) = (&self.endpoint, self.sources.first()) {
+            return Err(PlanError::Source(*source, self.endpoint.to_string()));
+        }
+        let sources = self.sources.len().max(1);
+        bounds("the number of local addresses", sources, SOURCES_MAX)?;
+        if self.mode == Mode::Udp {
+            bounds("the number of local addresses of one socket", sources, 1)?;
+        }
+        Ok(())
+    }
+
+    /// Whether all sources are of the family of `target`, which is not known before.
+    pub(crate) fn check_sources(&self, target: &TargetAddress) -> Result<(), PlanError> {
+        let (TargetAddress::Tcp(address) | TargetAddress::Udp(address)) = target else {
+            return Ok(());
+        };
+        match self
+            .sources
+            .iter()
+            .find(|source| source.is_ipv4() != address.is_ipv4())
+        {
+            None => Ok(()),
+            Some(source) => {
+                let endpoint = format!("{}, which is {}", self.endpoint, address.ip());
+                Err(PlanError::Source(*source, endpoint))
+            }
+        }
+    }
+}
+
+fn bounds(what: &'static str, given: usize, max: usize) -> Result<(), PlanError> {
+    if (1..=max).contains(&given) {
+        return Ok(());
+    }
+    let wide = |n| u64::try_from(n).unwrap_or(u64::MAX);
+    Err(PlanError::Bounds {
+        what,
+        min: 1,
+        max: wide(max),
+        given: wide(given),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_says_which_number_is_wrong() {
+        let mut plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo);
+        assert_eq!(plan.check(), Ok(()));
+        plan.size = 0;
+        assert!(
+            plan.check()
+                .unwrap_err()
+                .to_string()
+                .starts_with("the size of a message must be between 1 and")
+        );
+        plan.size = SIZE_BYTES_MAX;
+        plan.pipeline = 1000;
+        assert!(plan.check().unwrap_err().to_string().contains("in flight"));
+        plan.pipeline = 1;
+        plan.sources = vec!["127.0.0.2:0".parse().unwrap()];
+        assert!(plan.check().unwrap_err().to_string().contains("--source"));
+    }
+}

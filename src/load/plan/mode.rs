@@ -1,0 +1,130 @@
+//! What one request is, what makes it begin, and when the run ends.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// What one request is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Connect, send a message, await the whole of it back, as often as
+    /// [`Plan::requests_per_connection`] says, close.
+    Conn {
+        /// Which side closes, and how.
+        close: Close,
+    },
+    /// Send a message on a connection that stays, await the whole of it back.
+    Echo,
+    /// Send a command line on a connection that stays, await its output.
+    Exec,
+    /// Connect and say nothing: how many connections are held, and at what price.
+    Hold,
+    /// A datagram each; `pipeline` of them in flight.
+    Udp,
+    /// One member of a chat sends, all others receive: a request is a line, which is answered when every
+    /// member has it.
+    Fanout {
+        /// Whether what the server puts before a line may differ from line to line, as a time does;
+        /// else it must be what it was before the first.
+        any_prefix: bool,
+    },
+}
+
+impl Mode {
+    /// As it is called on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Conn { .. } => "conn",
+            Mode::Echo => "echo",
+            Mode::Exec => "exec",
+            Mode::Hold => "hold",
+            Mode::Udp => "udp",
+            Mode::Fanout { .. } => "fanout",
+        }
+    }
+
+    /// Whether connections outlive a request.
+    pub fn keeps(self) -> bool {
+        !matches!(self, Mode::Conn { .. })
+    }
+}
+
+/// What makes a request begin.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Model {
+    /// The answer to the request before it: a stalled server gets fewer requests, and the waiting of those
+    /// that would have come meanwhile is not seen.
+    Closed,
+    /// Its time: latency counts from when it was meant to begin, whatever kept it.
+    Open {
+        /// How many a second.
+        rate: f64,
+        /// How regularly.
+        arrivals: Arrivals,
+    },
+}
+
+impl Model {
+    /// As it is called in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Model::Closed => "closed",
+            Model::Open { .. } => "open",
+        }
+    }
+}
+
+/// Which side ends a connection, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Close {
+    /// The client resets it: no `TIME_WAIT` anywhere, so ports last. On a Unix socket, which knows no
+    /// reset, a plain close.
+    ClientRst,
+    /// The client closes: its port then waits a minute in `TIME_WAIT`.
+    ClientFin,
+    /// The server closes after its answer, and the client waits for that.
+    Server,
+}
+
+impl fmt::Display for Close {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Close::ClientRst => "client-rst",
+            Close::ClientFin => "client-fin",
+            Close::Server => "server",
+        })
+    }
+}
+
+/// When it is enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Amount {
+    /// After this long.
+    For(Duration),
+    /// After this many requests.
+    Count(u64),
+}
+
+/// How the gaps between intended beginnings are distributed around their mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arrivals {
+    /// All gaps are equal.
+    Constant,
+    /// Any gap from nothing to twice the mean is equally likely.
+    Uniform,
+    /// Exponential gaps: each arrival knows nothing of the others, as users do.
+    Poisson,
+}
+
+impl fmt::Display for Arrivals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Arrivals::Constant => "constant",
+            Arrivals::Uniform => "uniform",
+            Arrivals::Poisson => "poisson",
+        })
+    }
+}
