@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 
 use mio::Token;
 
-use crate::load::answer::Judge;
+use crate::load::exchange::judge::Judge;
+use crate::load::exchange::requests::Requests;
 use crate::load::net::dial::Stream;
 use crate::load::net::handshake::Handshake;
-use crate::load::requests::Requests;
 
 /// Where a connection may be.
 ///

@@ -7,9 +7,9 @@
 //! - [`forecast`]: the resources that a run needs, and what this machine has.
 //! - `run`: what all kinds of runs share: phase, tally, clock.
 //! - [`schedule`]: when requests are meant to begin, in the open model.
-//! - [`payload`]: the bytes that are sent and must come back. `message`: one that begins with its number.
+//! - [`exchange`]: the bytes that are sent, and what counts as an answer.
 //! - [`source`]: local addresses. [`net`]: opening connections, and waiting for events.
-//! - `answer`, `http`: what counts as one. `requests`: those in flight on one connection. `connections`: all connections, and their states.
+//! - `connections`: all connections, and their states.
 //! - [`measure`]: clock, histogram, failures and what else can be counted.
 //! - [`driver`]: the loop for connections. `udp`: the one for datagrams. `fanout`: the one for one sender
 //!   and many receivers.
@@ -22,24 +22,20 @@
 //! The model is *closed*, where each request waits for the answer before it, or *open*, where each request
 //! has its time and latency counts from then.
 
-mod answer;
 pub mod baseline;
 pub mod comparison;
 mod connections;
 pub mod driver;
+pub mod exchange;
 mod fanout;
 pub mod forecast;
 pub mod html;
-mod http;
 pub mod measure;
-mod message;
 pub mod net;
 pub mod objective;
-pub mod payload;
 pub mod plan;
 pub mod progress;
 pub mod report;
-mod requests;
 mod run;
 pub mod schedule;
 pub mod search;

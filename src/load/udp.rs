@@ -16,12 +16,12 @@ use rustix::net::{
 };
 use serde::Serialize;
 
+use crate::load::exchange::payload::Payload;
+use crate::load::exchange::payload::{number_of, write_message};
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::FailureKind;
-use crate::load::message::{number_of, write_message};
 use crate::load::net::dial;
 use crate::load::net::poller::Poller;
-use crate::load::payload::Payload;
 use crate::load::plan::Plan;
 use crate::load::plan::error::LoadError;
 use crate::load::plan::limits::{DATAGRAM_BYTES_MAX, DATAGRAMS_MAX, NUMBER_BYTES};

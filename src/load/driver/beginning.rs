@@ -4,12 +4,12 @@ use rustix::io::Errno;
 
 use crate::load::connections::ConnectionStage;
 use crate::load::driver::{Driver, Step};
+use crate::load::exchange::requests::Requests;
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::FailureKind;
 use crate::load::net::dial::{self, BACKOFF, DIALLING_MAX, Dialled};
 use crate::load::net::handshake::Handshake;
 use crate::load::plan::mode::{Mode, Model};
-use crate::load::requests::Requests;
 use crate::load::schedule::Schedule;
 
 /// Requests of the open model that are begun before answers are looked at.

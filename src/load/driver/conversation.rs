@@ -5,9 +5,9 @@ use std::io;
 use mio::event::Event;
 use rustix::io::Errno;
 
-use crate::load::answer::Judge;
 use crate::load::connections::{ConnectionStage, LoadConnection};
 use crate::load::driver::{Driver, READS_PER_TURN, Step};
+use crate::load::exchange::judge::Judge;
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::FailureKind;
 use crate::load::net::dial::{self, BACKOFF};

@@ -15,13 +15,13 @@ use std::time::Duration;
 use mio::Token;
 use rustix::io::Errno;
 
-use crate::load::answer::Judge;
 use crate::load::connections::Connections;
+use crate::load::exchange::judge::Judge;
+use crate::load::exchange::payload::Payload;
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::FailureKind;
 use crate::load::net::dial::Dialer;
 use crate::load::net::poller::Poller;
-use crate::load::payload::Payload;
 use crate::load::plan::Plan;
 use crate::load::plan::error::LoadError;
 use crate::load::plan::mode::{Mode, Model};

@@ -3,8 +3,8 @@
 //! It does not know bytes. Each line in flight has one count, whatever the number of members: only at the
 //! first, the median and the last delivery more is done than adding one.
 
+use crate::load::exchange::line_matcher::{LineMatcher, Received};
 use crate::load::fanout::deliveries::Deliveries;
-use crate::load::fanout::line_matcher::{LineMatcher, Received};
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::FailureKind;
 use crate::load::measure::figures::round;

@@ -4,7 +4,6 @@
 //! All it knows of the chat's protocol: a line that one member sends comes to every other member as a
 //! line, with something before it. In reading order:
 //!
-//! - `lines`: what is sent, and what must be received. `line_matcher`: what one member receives.
 //! - `ledger`: which members received which line. `deliveries`: the sums.
 //! - `room`: the connections. `joining`: how they are made. `sender`: how lines leave.
 //!
@@ -16,8 +15,6 @@
 mod deliveries;
 mod joining;
 mod ledger;
-mod line_matcher;
-mod lines;
 mod room;
 mod sender;
 
@@ -26,9 +23,9 @@ use std::hash::{BuildHasher, RandomState};
 use mio::event::Event;
 use rustix::io::Errno;
 
+use crate::load::exchange::lines::Lines;
 use crate::load::fanout::joining::Probing;
 use crate::load::fanout::ledger::Ledger;
-use crate::load::fanout::lines::Lines;
 use crate::load::fanout::room::{MemberSlot, Members};
 use crate::load::fanout::sender::Sender;
 use crate::load::measure::clock::nanos;

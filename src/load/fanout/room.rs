@@ -1,6 +1,6 @@
 //! The connections of a fan-out: a slot for each member, and the last one for the sender.
 
-use crate::load::fanout::line_matcher::LineMatcher;
+use crate::load::exchange::line_matcher::LineMatcher;
 use crate::load::net::dial::Stream;
 use crate::load::net::handshake::Handshake;
 

@@ -2,7 +2,7 @@
 
 use rustix::io::Errno;
 
-use crate::load::fanout::lines::Lines;
+use crate::load::exchange::lines::Lines;
 use crate::load::fanout::{Fanout, RoomStage};
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::FailureKind;

@@ -5,7 +5,7 @@
 //! bytes of the line that is due have come says it all. Where it differs, it is read line by line until
 //! it agrees again.
 
-use crate::load::fanout::lines::{Lines, Meaning};
+use crate::load::exchange::lines::{Lines, Meaning};
 use crate::load::plan::limits::LINES_MAX;
 
 /// Of the lines that were passed over, so many of the last ones are remembered: as many as can be in

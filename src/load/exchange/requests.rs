@@ -1,9 +1,10 @@
 //! What is owed on one connection, in both directions: counting and comparing, no sockets, no time.
 
-use crate::load::answer::{Judge, Outputs};
-use crate::load::http::Responses;
+use crate::load::exchange::http::Responses;
+use crate::load::exchange::judge::Judge;
+use crate::load::exchange::outputs::Outputs;
+use crate::load::exchange::payload::Payload;
 use crate::load::measure::failures::FailureKind;
-use crate::load::payload::Payload;
 use crate::load::plan::expect::Framing;
 
 /// The requests in flight on a connection. Their start times are in the slot's ring.

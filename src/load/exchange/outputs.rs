@@ -1,12 +1,10 @@
-//! What counts as the answer to a request, and where it ends.
+//! Outputs of commands: where each ends in its frame (C2 to C4).
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::load::measure::failures::FailureKind;
-use crate::load::payload::Payload;
-use crate::load::plan::Plan;
-use crate::load::plan::expect::{Expect, Framing};
+use crate::load::plan::expect::Framing;
 use crate::wire::{DecimalLength, Decode, DecodeSettled, JsonHeader, Length};
 
 /// The most that one output may have: what a client of ours would take.
@@ -16,96 +14,6 @@ const OUTPUT_BYTES_MAX: usize = 64 << 20;
 /// tell this word from the next request, so there it is a line.
 const ACKNOWLEDGEMENT: &[u8] = b"recv_ready";
 const ACKNOWLEDGEMENT_OF_NOTHING: &[u8] = b"recv_ready\n";
-
-/// Judges the answers of one run.
-#[derive(Debug)]
-pub(crate) enum Judge {
-    /// What was sent, and not before it was.
-    Echo,
-    /// These bytes.
-    Exact(Payload, usize),
-    /// So many, whatever they are.
-    Bytes(usize),
-    /// Anything up to these bytes.
-    Until(Delimiter),
-    /// Anything, until the server ends the connection.
-    Eof,
-    /// A response of HTTP.
-    Http,
-    /// An output of a command, in a frame.
-    Framed(Framing),
-}
-
-impl Judge {
-    pub(crate) fn new(plan: &Plan) -> Self {
-        match &plan.expect {
-            Expect::Echo => Self::Echo,
-            Expect::Exact(bytes) => Self::Exact(Payload::fixed(bytes, plan.pipeline), bytes.len()),
-            Expect::Bytes(bytes) => Self::Bytes(*bytes),
-            Expect::Until(bytes) => Self::Until(Delimiter::new(bytes)),
-            Expect::Eof => Self::Eof,
-            Expect::Http => Self::Http,
-            Expect::Framed(framing) => Self::Framed(*framing),
-        }
-    }
-
-    /// How long an answer to `size` bytes is, where that is known.
-    pub(crate) fn size(&self, size: usize) -> Option<usize> {
-        match self {
-            Self::Echo => Some(size),
-            Self::Exact(_, size) | Self::Bytes(size) => Some(*size),
-            Self::Until(_) | Self::Eof | Self::Http | Self::Framed(_) => None,
-        }
-    }
-}
-
-/// Finds the end of answers in a stream, however it is cut: looks at every byte once.
-#[derive(Debug)]
-pub(crate) struct Delimiter {
-    bytes: Vec<u8>,
-    /// After a mismatch behind so many bytes, how many still match (Knuth, Morris and Pratt).
-    fallback: Vec<usize>,
-}
-
-impl Delimiter {
-    pub(crate) fn new(bytes: &[u8]) -> Self {
-        let mut fallback = vec![0; bytes.len() + 1];
-        let mut matched = 0;
-        for at in 1..bytes.len() {
-            while matched > 0 && bytes[at] != bytes[matched] {
-                matched = fallback[matched];
-            }
-            matched += usize::from(bytes[at] == bytes[matched]);
-            fallback[at + 1] = matched;
-        }
-        Self {
-            bytes: bytes.to_vec(),
-            fallback,
-        }
-    }
-
-    /// How often it ends in `bytes`, when `matched` of it had come before; and whether bytes follow
-    /// the last.
-    pub(crate) fn count(&self, matched: &mut usize, bytes: &[u8]) -> (usize, bool) {
-        if let [one] = self.bytes[..] {
-            let count = memchr::memchr_iter(one, bytes).count();
-            return (count, bytes.last().is_some_and(|last| *last != one));
-        }
-        let (mut count, mut rest) = (0, false);
-        for byte in bytes {
-            while *matched > 0 && *byte != self.bytes[*matched] {
-                *matched = self.fallback[*matched];
-            }
-            *matched += usize::from(*byte == self.bytes[*matched]);
-            rest = true;
-            if *matched == self.bytes.len() {
-                (*matched, rest) = (0, false);
-                count += 1;
-            }
-        }
-        (count, rest)
-    }
-}
 
 /// The outputs of commands on one connection.
 #[derive(Debug, Default)]
@@ -217,26 +125,6 @@ fn header(framing: Framing, unread: &[u8]) -> Result<Option<(usize, usize)>, Fai
 mod tests {
     use super::*;
     use crate::wire::{CommandHeader, Encode};
-
-    #[test]
-    fn a_delimiter_is_found_however_it_was_cut() {
-        for (delimiter, text, ends) in [
-            (&b"\n"[..], &b"a\nbb\n\nc"[..], 3),
-            (b"\r\n\r\n", b"x\r\n\r\r\n\r\ny\r\n\r\n", 2),
-            (b"aab", b"aaabaab", 2),
-            (b"aa", b"aaaaa", 2),
-        ] {
-            let delimiter = Delimiter::new(delimiter);
-            for cut in 1..=text.len() {
-                let mut matched = 0;
-                let count: usize = text
-                    .chunks(cut)
-                    .map(|part| delimiter.count(&mut matched, part).0)
-                    .sum();
-                assert_eq!(count, ends, "{cut}");
-            }
-        }
-    }
 
     #[test]
     fn outputs_are_counted_however_they_were_cut() {
