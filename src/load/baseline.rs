@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::load::comparison::{Comparison, Contender};
 use crate::load::measure::figures::round;
 use crate::load::plan::Plan;
-use crate::load::report::{Report, SCHEMA};
+use crate::load::run::report::{Report, SCHEMA};
 use crate::load::statistic::{CONFIDENCE, ROUNDS_MAX, Spread, chance, least_chance};
 use crate::wire::Escaped;
 

@@ -8,8 +8,8 @@ use crate::load::measure::failures::Errors;
 use crate::load::objective::Metric;
 use crate::load::plan::Plan;
 use crate::load::plan::error::LoadError;
-use crate::load::progress::Progress;
-use crate::load::report::{Report, SCHEMA};
+use crate::load::run::progress::Progress;
+use crate::load::run::report::{Report, SCHEMA};
 use crate::load::statistic::Spread;
 
 /// One server, and what is asked of it.

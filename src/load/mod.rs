@@ -5,16 +5,14 @@
 //!
 //! - [`plan`]: what a run is told. [`expect`]: what counts as an answer.
 //! - [`forecast`]: the resources that a run needs, and what this machine has.
-//! - `run`: what all kinds of runs share: phase, tally, clock.
-//! - [`schedule`]: when requests are meant to begin, in the open model.
+//! - [`run`]: what all kinds of runs share, and the [report](run::report) that is made of one.
 //! - [`exchange`]: the bytes that are sent, and what counts as an answer.
 //! - [`source`]: local addresses. [`net`]: opening connections, and waiting for events.
 //! - `connections`: all connections, and their states.
 //! - [`measure`]: clock, histogram, failures and what else can be counted.
 //! - [`driver`]: the loop for connections. `udp`: the one for datagrams. `fanout`: the one for one sender
 //!   and many receivers.
-//! - [`tally`]: what happened, counted. [`progress`]: how far a run is.
-//! - [`report`]: what a run saw, as JSON; `text`: the same as it is printed.
+//! - `text`: a report as it is printed.
 //! - [`comparison`]: several runs beside each other, [`statistic`]: what they say together, [`baseline`]: and
 //!   beside an earlier result. `table`: as these are printed. [`html`]: runs to be looked at.
 //! - [`search`]: the highest rate at which an [objective](mod@objective) holds.
@@ -34,14 +32,10 @@ pub mod measure;
 pub mod net;
 pub mod objective;
 pub mod plan;
-pub mod progress;
-pub mod report;
-mod run;
-pub mod schedule;
+pub mod run;
 pub mod search;
 pub mod statistic;
 mod table;
-pub mod tally;
 mod text;
 mod udp;
 
@@ -50,17 +44,16 @@ use std::ops::ControlFlow;
 use crate::config::raise_descriptor_limit;
 use plan::target::TargetAddress;
 
-pub use fanout::Deliveries;
 pub use plan::Plan;
 pub use plan::error::{LoadError, PlanError};
 pub use plan::expect::{Expect, Framing};
 pub use plan::mode::{Amount, Arrivals, Close, Mode, Model};
 pub use plan::source::SourceRange;
 pub use plan::target::Endpoint;
-pub use progress::Progress;
-pub use report::Report;
 pub use run::Watcher;
-pub use udp::DatagramCounts;
+pub use run::outcome::{DatagramCounts, Deliveries};
+pub use run::progress::Progress;
+pub use run::report::Report;
 
 /// Carries out `plan` on this thread; comes back when it is done, at the latest one timeout after
 /// its time was over.

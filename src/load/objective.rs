@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::config::parse_duration;
 use crate::load::measure::figures::{Grouped, Micros, whole};
-use crate::load::report::Report;
+use crate::load::run::report::Report;
 
 /// One condition on a figure.
 #[derive(Debug, Clone, PartialEq)]

@@ -17,8 +17,8 @@ use crate::load::plan::error::LoadError;
 use crate::load::plan::limits::RATE_MAX;
 use crate::load::plan::mode::Arrivals;
 use crate::load::plan::mode::{Amount, Model};
-use crate::load::report::{Report, SCHEMA};
 use crate::load::run::Watcher;
+use crate::load::run::report::{Report, SCHEMA};
 
 /// When the answer is exact enough: the lowest rate that failed is at most this much above it.
 const PRECISION: f64 = 1.05;

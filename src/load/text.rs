@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use crate::load::fanout::Deliveries;
 use crate::load::measure::figures::{Grouped, Micros, whole};
 use crate::load::measure::histogram::Summary;
-use crate::load::report::Report;
+use crate::load::run::outcome::Deliveries;
+use crate::load::run::report::Report;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

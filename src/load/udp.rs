@@ -14,7 +14,6 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, connect, recv, send,
     socket_with,
 };
-use serde::Serialize;
 
 use crate::load::exchange::payload::Payload;
 use crate::load::exchange::payload::{number_of, write_message};
@@ -26,10 +25,11 @@ use crate::load::plan::Plan;
 use crate::load::plan::error::LoadError;
 use crate::load::plan::limits::{DATAGRAM_BYTES_MAX, DATAGRAMS_MAX, NUMBER_BYTES};
 use crate::load::plan::mode::Model;
-use crate::load::report::{Held, Report};
+use crate::load::run::outcome::DatagramCounts;
+use crate::load::run::report::{Held, Report};
+use crate::load::run::schedule::Schedule;
+use crate::load::run::tally::Phase;
 use crate::load::run::{Run, Watcher};
-use crate::load::schedule::Schedule;
-use crate::load::tally::Phase;
 
 /// How many numbers back an answer is still recognised as a late or a double one, at the least.
 const REMEMBERED: usize = 2 * DATAGRAMS_MAX;
@@ -39,27 +39,6 @@ const REMEMBERED_MAX: usize = 1 << 22;
 const READS_PER_TURN: usize = 64;
 /// How often timeouts are checked.
 const LOOK: Duration = Duration::from_millis(1);
-
-/// What became of datagrams, those of the warm-up included.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct DatagramCounts {
-    /// Requests that left.
-    pub sent: u64,
-    /// Requests that were not answered in time.
-    pub lost: u64,
-    /// Answers to what was answered already.
-    pub duplicates: u64,
-    /// Answers that came after the answer to a later request.
-    pub reordered: u64,
-    /// Answers to what had been given up as lost.
-    pub late: u64,
-    /// Answers to nothing that was asked, or with a wrong byte.
-    pub wrong: u64,
-    /// How often the kernel reported that nothing listens there.
-    pub refused: u64,
-    /// Whether requests carry a number; without, `duplicates` and `reordered` cannot be told.
-    pub numbered: bool,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RequestState {

@@ -10,7 +10,7 @@ use crate::load::measure::failures::FailureKind;
 use crate::load::net::dial::{self, BACKOFF, DIALLING_MAX, Dialled};
 use crate::load::net::handshake::Handshake;
 use crate::load::plan::mode::{Mode, Model};
-use crate::load::schedule::Schedule;
+use crate::load::run::schedule::Schedule;
 
 /// Requests of the open model that are begun before answers are looked at.
 const BEGUN_PER_TURN: usize = 256;

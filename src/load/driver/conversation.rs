@@ -14,7 +14,7 @@ use crate::load::net::dial::{self, BACKOFF};
 use crate::load::net::poller::TIMER;
 use crate::load::plan::expect::Framing;
 use crate::load::plan::mode::{Close, Mode, Model};
-use crate::load::tally::Phase;
+use crate::load::run::tally::Phase;
 
 impl Driver<'_> {
     /// Puts `count` more requests on a connection, as far as there are any left.

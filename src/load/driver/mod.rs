@@ -26,9 +26,9 @@ use crate::load::plan::Plan;
 use crate::load::plan::error::LoadError;
 use crate::load::plan::mode::{Mode, Model};
 use crate::load::plan::target::TargetAddress;
-use crate::load::report::{Held, Report};
+use crate::load::run::report::{Held, Report};
+use crate::load::run::tally::Phase;
 use crate::load::run::{Run, Watcher};
-use crate::load::tally::Phase;
 
 /// One read takes at most this much; also what is read at once of a long answer.
 const READ_BYTES: usize = 256 * 1024;

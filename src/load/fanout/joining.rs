@@ -12,7 +12,7 @@ use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::FailureKind;
 use crate::load::net::dial::{self, BACKOFF, DIALLING_MAX, Dialled};
 use crate::load::net::handshake::Handshake;
-use crate::load::schedule::Schedule;
+use crate::load::run::schedule::Schedule;
 
 /// After this long the sender sends another probe, then after twice as long: a server may take a while to
 /// let all members in, and does not say when.

@@ -4,12 +4,12 @@
 //! first, the median and the last delivery more is done than adding one.
 
 use crate::load::exchange::line_matcher::{LineMatcher, Received};
-use crate::load::fanout::deliveries::Deliveries;
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::FailureKind;
 use crate::load::measure::figures::round;
 use crate::load::measure::histogram::Latencies;
 use crate::load::run::Run;
+use crate::load::run::outcome::Deliveries;
 
 /// A line in flight.
 #[derive(Debug, Clone, Copy, Default)]

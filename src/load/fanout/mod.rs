@@ -4,7 +4,7 @@
 //! All it knows of the chat's protocol: a line that one member sends comes to every other member as a
 //! line, with something before it. In reading order:
 //!
-//! - `ledger`: which members received which line. `deliveries`: the sums.
+//! - `ledger`: which members received which line.
 //! - `room`: the connections. `joining`: how they are made. `sender`: how lines leave.
 //!
 //! Before anything is measured, the sender sends probes until every member has received one, so that a
@@ -12,7 +12,6 @@
 //! follows one that every member has, with `pipeline` of them in flight, or *open*, where each line has
 //! its time.
 
-mod deliveries;
 mod joining;
 mod ledger;
 mod room;
@@ -36,11 +35,9 @@ use crate::load::plan::Plan;
 use crate::load::plan::error::LoadError;
 use crate::load::plan::mode::{Mode, Model};
 use crate::load::plan::target::TargetAddress;
-use crate::load::report::{Held, Report};
+use crate::load::run::report::{Held, Report};
+use crate::load::run::tally::Phase;
 use crate::load::run::{Run, Watcher};
-use crate::load::tally::Phase;
-
-pub use crate::load::fanout::deliveries::Deliveries;
 
 /// One read takes at most this much.
 const READ_BYTES: usize = 256 * 1024;

@@ -6,7 +6,8 @@ use crate::load::html::bars::Bars;
 use crate::load::html::line_chart::{LineChart, contender};
 use crate::load::html::markup::Markup;
 use crate::load::html::percentiles::percentiles;
-use crate::load::html::rate::{SECONDS_MIN, rates};
+use crate::load::html::rate::rates;
+use crate::load::html::scale::SECONDS_MIN;
 use crate::load::html::sentences;
 use crate::load::html::table::table;
 

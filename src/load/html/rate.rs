@@ -3,13 +3,10 @@
 use crate::load::comparison::{Contender, Contest};
 use crate::load::html::label;
 use crate::load::html::line_chart::{Curve, LineChart, Point};
-use crate::load::html::scale::Scale;
+use crate::load::html::scale::{SECONDS_MIN, Scale};
 use crate::load::measure::figures::Micros;
 use crate::load::measure::series::Second;
-use crate::load::report::Report;
 
-/// Of fewer there is no course to see.
-pub(super) const SECONDS_MIN: usize = 3;
 /// More would be nearer to each other than pixels.
 const GROUPS_MAX: usize = 300;
 
@@ -20,7 +17,7 @@ pub(super) fn rates(contest: &Contest) -> Option<LineChart> {
     let longest = contest
         .contenders
         .iter()
-        .filter_map(|contender| Some(whole_seconds(contender.typical()?).len()));
+        .filter_map(|contender| Some(contender.typical()?.whole_seconds().len()));
     points().next()?;
     let most = points().map(|point| point.y).fold(0.0, f64::max);
     Some(LineChart {
@@ -35,16 +32,8 @@ pub(super) fn rates(contest: &Contest) -> Option<LineChart> {
     })
 }
 
-/// The seconds of a run that were measured from their beginning to their end: a part of one would
-/// look like a drop.
-pub(super) fn whole_seconds(report: &Report) -> &[Second] {
-    // A run of 3 s may end a few nanoseconds early.
-    let whole = (report.elapsed_s + 1e-3).floor() as usize;
-    &report.seconds[..whole.min(report.seconds.len())]
-}
-
 fn line(place: usize, contender: &Contender) -> Option<Curve> {
-    let seconds = whole_seconds(contender.typical()?);
+    let seconds = contender.typical()?.whole_seconds();
     let points = || {
         let size = seconds.len().div_ceil(GROUPS_MAX);
         let all: Vec<_> = seconds.iter().enumerate().collect();

@@ -2,6 +2,9 @@
 
 use crate::load::html::label;
 
+/// With fewer seconds there is no rate over time to see.
+pub(super) const SECONDS_MIN: usize = 3;
+
 /// An axis may say so much; more is noise.
 const TICKS_MAX: usize = 7;
 

@@ -3,7 +3,7 @@
 use crate::load::comparison::{Contender, Contest, Ratios};
 use crate::load::html::label;
 use crate::load::measure::figures::{Grouped, Micros, whole};
-use crate::load::report::Report;
+use crate::load::run::report::Report;
 use crate::load::statistic::Spread;
 
 /// What a contest is about.

@@ -6,7 +6,7 @@ use crate::load::html::markup::Markup;
 use crate::load::html::sentences;
 use crate::load::measure::figures::{Grouped, Micros, whole};
 use crate::load::measure::histogram::Summary;
-use crate::load::report::Report;
+use crate::load::run::report::Report;
 
 /// A name, and the figure of one contender's typical round, where it has one.
 type Row = (String, Vec<Option<String>>);

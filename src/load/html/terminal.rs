@@ -4,11 +4,10 @@ use std::fmt::Write;
 
 use crate::load::comparison::{Comparison, Contender, Contest};
 use crate::load::html::label::{self, columns, padded, shorten};
-use crate::load::html::rate::{SECONDS_MIN, whole_seconds};
-use crate::load::html::scale::Scale;
+use crate::load::html::scale::{SECONDS_MIN, Scale};
 use crate::load::html::sentences::factors;
 use crate::load::measure::figures::Micros;
-use crate::load::report::Report;
+use crate::load::run::report::Report;
 
 /// The usual width of a terminal.
 pub const COLUMNS: usize = 80;
@@ -65,7 +64,7 @@ fn latencies(text: &mut String, report: &Report, width: usize) {
 }
 
 fn rates(text: &mut String, report: &Report, width: usize) {
-    let seconds = whole_seconds(report);
+    let seconds = report.whole_seconds();
     if seconds.len() < SECONDS_MIN {
         return;
     }

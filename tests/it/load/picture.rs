@@ -16,8 +16,9 @@ use onepoll::load::measure::failures::Errors;
 use onepoll::load::measure::histogram::Latencies;
 use onepoll::load::measure::process::Server;
 use onepoll::load::measure::series::Second;
-use onepoll::load::report::{Generator, Held, Hidden, Intended, Report};
-use onepoll::load::tally::Tally;
+use onepoll::load::run::generator::Generator;
+use onepoll::load::run::report::{Held, Hidden, Intended, Report};
+use onepoll::load::run::tally::Tally;
 use onepoll::load::{Arrivals, Mode, Plan};
 
 use super::RST as CONN;

@@ -6,7 +6,7 @@ use crate::load::measure::histogram::Latencies;
 use crate::load::measure::series::{Second, Series};
 use crate::load::plan::Plan;
 use crate::load::plan::mode::{Amount, Mode, Model};
-use crate::load::schedule::Schedule;
+use crate::load::run::schedule::Schedule;
 
 /// How far a run is.
 ///

@@ -1,4 +1,4 @@
-//! Deliveries of lines to members, as a report has them.
+//! What became of datagrams, and of the deliveries of lines, as a report has it.
 
 use serde::Serialize;
 
@@ -39,4 +39,25 @@ pub struct Deliveries {
     pub first_us: Summary,
     /// Until half of the members had it.
     pub median_us: Summary,
+}
+
+/// What became of datagrams, those of the warm-up included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct DatagramCounts {
+    /// Requests that left.
+    pub sent: u64,
+    /// Requests that were not answered in time.
+    pub lost: u64,
+    /// Answers to what was answered already.
+    pub duplicates: u64,
+    /// Answers that came after the answer to a later request.
+    pub reordered: u64,
+    /// Answers to what had been given up as lost.
+    pub late: u64,
+    /// Answers to nothing that was asked, or with a wrong byte.
+    pub wrong: u64,
+    /// How often the kernel reported that nothing listens there.
+    pub refused: u64,
+    /// Whether requests carry a number; without, `duplicates` and `reordered` cannot be told.
+    pub numbered: bool,
 }

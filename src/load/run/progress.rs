@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::load::measure::figures::{Grouped, Micros};
 use crate::load::plan::Plan;
 use crate::load::plan::mode::Amount;
-use crate::load::tally::{Phase, Tally};
+use crate::load::run::tally::{Phase, Tally};
 
 /// A look at a run while it goes on.
 #[derive(Debug, Clone, Copy, PartialEq)]

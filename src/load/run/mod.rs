@@ -1,7 +1,17 @@
 //! What all kinds of runs share: the phase, the tally, and what the generator and the server used.
 //!
 //! It does not know sockets. A loop asks it for the phase, tells it how long its turns took, and calls
-//! [`Run::report`] at the end.
+//! `Run::report` at the end.
+//!
+//! - [`schedule`]: when requests are meant to begin, in the open model. [`tally`]: what happened, counted.
+//! - [`report`]: all that a run saw, with [`outcome`] and [`generator`]. [`progress`]: a look at it before.
+
+pub mod generator;
+pub mod outcome;
+pub mod progress;
+pub mod report;
+pub mod schedule;
+pub mod tally;
 
 use std::ops::ControlFlow;
 
@@ -12,10 +22,11 @@ use crate::load::measure::histogram::Latencies;
 use crate::load::measure::process::Usage;
 use crate::load::plan::Plan;
 use crate::load::plan::mode::Mode;
-use crate::load::progress::Progress;
-use crate::load::report::{Generator, Held, Report};
-use crate::load::schedule::Schedule;
-use crate::load::tally::{Phase, Tally};
+use crate::load::run::generator::Generator;
+use crate::load::run::progress::Progress;
+use crate::load::run::report::{Held, Report};
+use crate::load::run::schedule::Schedule;
+use crate::load::run::tally::{Phase, Tally};
 
 /// How often it is said how far a run is.
 const TICK: u64 = 200_000_000;

@@ -1,0 +1,145 @@
+//! How busy the generator was, and whether it was the limit.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::load::measure::clock::nanos;
+use crate::load::measure::cpu::CpuTime;
+use crate::load::measure::figures::{ratio, round};
+use crate::load::measure::histogram::{Latencies, Summary};
+
+/// A generator that has less of its time to spare measured itself.
+const LIMIT_SHARE: f64 = 0.9;
+/// A generator that was on its processor, or waiting for it, for less of the time found it free enough.
+const CROWDED_SHARE: f64 = 0.2;
+/// The kernel tells idle time so coarsely.
+const IDLE_TICK: Duration = Duration::from_millis(10);
+/// A schedule that 1 % of many requests (10 % of a few) missed by this much, with a connection free,
+/// was not kept.
+const LAG_US: f64 = 1_000.0;
+const MANY: u64 = 1_000;
+
+/// How busy the generator was while measuring; shares of one processor.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Generator {
+    /// Time on a processor.
+    pub cpu_share: f64,
+    /// That, less polling in vain (`--spin`).
+    pub busy_share: f64,
+    /// Time ready to run while something else had the processor.
+    pub queued_share: f64,
+    /// How busy the only processor was that it may use, with all processes on it; none where it may use
+    /// several. A server on the same processor is asked less the more it does: both wait for each
+    /// other in turn, and neither is seen to.
+    pub processor_share: Option<f64>,
+    /// How long its turns took, from waking to the next wait: what came meanwhile was seen late.
+    pub turn_us: Summary,
+    /// Open model: how long after its time a request began although a connection was free.
+    pub lag_us: Summary,
+    /// Whether it or its only processor had no time to spare, or it missed its schedule: then the
+    /// figures are its own rather than the server's.
+    pub was_the_limit: bool,
+}
+
+impl Generator {
+    /// From nanoseconds of processor, of the clock on the wall, and of polling in vain.
+    pub fn new(cpu: CpuTime, wall: u64, spun: u64, turns: &Latencies, lag: &Latencies) -> Self {
+        let share = |nanos: u64| {
+            if wall == 0 {
+                0.0
+            } else {
+                ratio(nanos, wall).min(1.0)
+            }
+        };
+        let busy = share(cpu.used.saturating_sub(spun));
+        let queued = share(cpu.queued);
+        let lag_us = lag.summary();
+        // Of a few hundred, 1 % is one that the machine kept.
+        let missed = match lag_us.count {
+            MANY.. => lag_us.p99,
+            _ => lag_us.p90,
+        };
+        // In doubt there was time: a tick that was not over is counted as idle.
+        let spare = |idle: u64| share(idle.saturating_add(nanos(IDLE_TICK)).saturating_add(spun));
+        let taken = cpu.idle.map(|idle| round(1.0 - spare(idle), 3));
+        let mut generator = Self {
+            turn_us: turns.summary(),
+            lag_us,
+            cpu_share: round(share(cpu.used), 3),
+            busy_share: round(busy, 3),
+            queued_share: round(queued, 3),
+            processor_share: taken,
+            was_the_limit: false,
+        };
+        generator.was_the_limit =
+            !generator.has_time() || generator.is_crowded() || missed >= LAG_US;
+        generator
+    }
+
+    /// Whether its only processor was full, and the generator needed its share of it: other processes on a
+    /// processor that the generator hardly uses do not hold it up.
+    pub(crate) fn is_crowded(&self) -> bool {
+        let taken = self.processor_share.unwrap_or(0.0);
+        taken >= LIMIT_SHARE && self.busy_share + self.queued_share >= CROWDED_SHARE
+    }
+
+    /// Whether it had time to spare.
+    pub(crate) fn has_time(&self) -> bool {
+        self.busy_share + self.queued_share < LIMIT_SHARE
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generator_that_waited_for_its_processor_was_the_limit() {
+        let wall = 1_000_000_000;
+        let used = |used, queued| CpuTime {
+            used,
+            queued,
+            idle: None,
+        };
+        let none = Latencies::new();
+        let limit = |cpu, spun| Generator::new(cpu, wall, spun, &none, &none).was_the_limit;
+        assert!(limit(used(wall, 0), 0));
+        assert!(limit(used(wall / 2, wall / 2), 0));
+        assert!(!limit(used(wall / 2, 0), 0));
+        assert!(!limit(used(wall, 0), wall / 2));
+        let mut late = Latencies::new();
+        late.record(2_000_000, 1);
+        assert!(Generator::new(used(0, 0), wall, 0, &none, &late).was_the_limit);
+    }
+
+    #[test]
+    fn a_generator_whose_only_processor_the_server_needed_too_was_the_limit() {
+        let none = Latencies::new();
+        let limit = |used, idle, wall, spun| {
+            let cpu = CpuTime {
+                used,
+                queued: 0,
+                idle,
+            };
+            Generator::new(cpu, wall, spun, &none, &none).was_the_limit
+        };
+        let (wall, ms) = (1_000_000_000, 1_000_000);
+        assert!(limit(wall / 2, Some(0), wall, 0));
+        assert!(limit(wall / 2, Some(80 * ms), wall, 0));
+        assert!(!limit(wall / 2, Some(100 * ms), wall, 0));
+        // Others filled it, and made way.
+        let polite = CpuTime {
+            used: wall / 50,
+            queued: wall / 50,
+            idle: Some(0),
+        };
+        assert!(!Generator::new(polite, wall, 0, &none, &none).was_the_limit);
+        // It may use another one, or that is not known.
+        assert!(!limit(wall / 2, None, wall, 0));
+        // The time was too short to tell an idle processor from a busy one.
+        assert!(!limit(ms, Some(0), 50 * ms, 0));
+        // It polls in vain, and so its processor is never idle.
+        assert!(!limit(wall, Some(0), wall, wall / 2));
+    }
+}
