@@ -8,10 +8,8 @@
 //! - [`run`]: what all kinds of runs share, and the [report](run::report) that is made of one.
 //! - [`exchange`]: the bytes that are sent, and what counts as an answer.
 //! - [`source`]: local addresses. [`net`]: opening connections, and waiting for events.
-//! - `connections`: all connections, and their states.
 //! - [`measure`]: clock, histogram, failures and what else can be counted.
-//! - [`driver`]: the loop for connections. `udp`: the one for datagrams. `fanout`: the one for one sender
-//!   and many receivers.
+//! - `drive`: the loop, and the three kinds of traffic that it drives.
 //! - `text`: a report as it is printed.
 //! - [`comparison`]: several runs beside each other, [`statistic`]: what they say together, [`baseline`]: and
 //!   beside an earlier result. `table`: as these are printed. [`html`]: runs to be looked at.
@@ -22,10 +20,8 @@
 
 pub mod baseline;
 pub mod comparison;
-mod connections;
-pub mod driver;
+mod drive;
 pub mod exchange;
-mod fanout;
 pub mod forecast;
 pub mod html;
 pub mod measure;
@@ -37,13 +33,8 @@ pub mod search;
 pub mod statistic;
 mod table;
 mod text;
-mod udp;
 
-use std::ops::ControlFlow;
-
-use crate::config::raise_descriptor_limit;
-use plan::target::TargetAddress;
-
+pub use drive::{run, run_watched};
 pub use plan::Plan;
 pub use plan::error::{LoadError, PlanError};
 pub use plan::expect::{Expect, Framing};
@@ -54,29 +45,3 @@ pub use run::Watcher;
 pub use run::outcome::{DatagramCounts, Deliveries};
 pub use run::progress::Progress;
 pub use run::report::Report;
-
-/// Carries out `plan` on this thread; comes back when it is done, at the latest one timeout after
-/// its time was over.
-pub fn run(plan: &Plan) -> Result<Report, LoadError> {
-    run_watched(plan, &mut |_| ControlFlow::Continue(()))
-}
-
-/// The same, and says five times a second to `watcher` how far it is. What `watcher` takes is in
-/// the latencies, so it must not wait; when it says so, measuring ends, and the report is of what was seen so far.
-pub fn run_watched(plan: &Plan, watcher: Watcher<'_>) -> Result<Report, LoadError> {
-    plan.check()?;
-    raise_descriptor_limit();
-    let target = plan.looked_up()?;
-    plan.check_sources(&target)?;
-    match target {
-        TargetAddress::Udp(address) => udp::Udp::new(plan, address, watcher)?.run(),
-        TargetAddress::Tcp(_) | TargetAddress::Unix(_)
-            if matches!(plan.mode, Mode::Fanout { .. }) =>
-        {
-            fanout::Fanout::new(plan, &target, watcher)?.run()
-        }
-        TargetAddress::Tcp(_) | TargetAddress::Unix(_) => {
-            driver::Driver::new(plan, target, watcher)?.run()
-        }
-    }
-}

@@ -1,0 +1,602 @@
+//! One member of a chat sends, the others receive: how many lines reach them a second, and how long it
+//! takes until the first, the median and the last of them has a line.
+//!
+//! All it knows of the chat's protocol: a line that one member sends comes to every other member as a
+//! line, with something before it. In reading order:
+//!
+//! - `ledger`: which members received which line.
+//! - `room`: the connections. `joining`: how they are made. `sender`: how lines leave.
+//!
+//! Before anything is measured, the sender sends probes until every member has received one, so that a
+//! member that is slow to join is not taken for one that loses lines. The model is *closed*, where a line
+//! follows one that every member has, with `pipeline` of them in flight, or *open*, where each line has
+//! its time.
+
+use crate::load::drive::ledger::Ledger;
+use crate::load::drive::members::{MemberSlot, Members};
+use crate::load::exchange::lines::Lines;
+use crate::load::measure::clock::nanos;
+use crate::load::measure::failures::FailureKind;
+use crate::load::net::dial::{self, BACKOFF, DIALLING_MAX, Dialer, Dialled};
+use crate::load::net::handshake::Handshake;
+use crate::load::net::poller::{Poller, TIMER};
+use crate::load::plan::Plan;
+use crate::load::plan::error::LoadError;
+use crate::load::plan::mode::{Mode, Model};
+use crate::load::plan::target::TargetAddress;
+use crate::load::run::report::{Held, Report};
+use crate::load::run::schedule::Schedule;
+use crate::load::run::tally::Phase;
+use crate::load::run::{Run, Watcher};
+use mio::Token;
+use mio::event::Event;
+use rustix::io::Errno;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::time::Duration;
+
+/// One read takes at most this much.
+const READ_BYTES: usize = 256 * 1024;
+/// Reads of one member before the others have their turn: a server that never stops sending must not
+/// stop the loop.
+const READS_PER_TURN: usize = 16;
+
+/// How far the members are.
+#[derive(Debug)]
+enum RoomStage {
+    /// On the way.
+    Dialling,
+    /// Connected; the sender sends probes.
+    Probing(Probing),
+    /// In the room.
+    Talking,
+}
+
+/// A fan-out in progress.
+#[derive(Debug)]
+pub(crate) struct Fanout<'p> {
+    run: Run<'p>,
+    stage: RoomStage,
+    dialer: Dialer,
+    poller: Poller,
+    incoming: Box<[u8]>,
+    room: Members,
+    lines: Lines,
+    sender: Sender,
+    ledger: Ledger,
+    /// Slots whose budget is spent, and that have more to be read.
+    unread: Vec<usize>,
+    /// Since when a listener's queue has been full, and until when it is left alone.
+    delayed_since: Option<u64>,
+    rests_until: u64,
+    next_look: u64,
+    /// Open model: whether there was no place for a line that was due, and since when there is one.
+    was_full: bool,
+    room_since: u64,
+}
+
+impl<'p> Fanout<'p> {
+    /// Gets everything ready that a run needs, so that it need not allocate later.
+    pub(super) fn new(
+        plan: &'p Plan,
+        target: &TargetAddress,
+        watcher: Watcher<'p>,
+    ) -> Result<Self, LoadError> {
+        let run = Run::connecting(plan, watcher);
+        let (is_open, window) = match plan.model {
+            Model::Closed => (false, plan.pipeline),
+            Model::Open { .. } => (true, Lines::window_of(plan.size)),
+        };
+        // A number of its own for each run: what the server tells of an earlier one, or of one beside
+        // it, is not ours. What is left of the numbers lasts for days.
+        let first = RandomState::new().hash_one(plan.size) >> 25;
+        let any_prefix = matches!(plan.mode, Mode::Fanout { any_prefix: true });
+        let lines = Lines::new(plan.size, window, first, any_prefix);
+        Ok(Self {
+            stage: RoomStage::Dialling,
+            dialer: Dialer::new(plan, target)?,
+            poller: Poller::new(run.watch, plan.spin, is_open)?,
+            incoming: vec![0; READ_BYTES].into_boxed_slice(),
+            room: Members::new(plan.connections),
+            sender: Sender::new(first),
+            ledger: Ledger::new(lines.slots()),
+            lines,
+            unread: Vec::new(),
+            delayed_since: None,
+            rests_until: 0,
+            next_look: 0,
+            was_full: false,
+            room_since: 0,
+            run,
+        })
+    }
+
+    /// Runs to the end.
+    pub(crate) fn run(mut self) -> Result<Report, LoadError> {
+        let mut now = self.run.watch.nanos();
+        let mut woke = now;
+        while !self.is_over() {
+            self.run.advance_phase(now, self.poller.spun); // warm-up, measuring, the end
+            self.expire(now); // lines and connection attempts that took too long
+            self.dial(now); // connections that are to be opened
+            self.join(now); // whether all members receive
+            self.begin_lines(); // the lines that are due
+            let asleep = self.run.turned(woke);
+            let until = self.next_event(asleep);
+            self.poller.wait(asleep, until)?; // the only place that sleeps
+            woke = self.run.watch.nanos();
+            self.dispatch(); // connections that became readable or writable
+            now = self.run.watch.nanos(); // what began before this belongs to the phase before
+        }
+        Ok(self.report(now))
+    }
+
+    fn is_over(&self) -> bool {
+        let nobody_waits = self.ledger.in_flight() == 0;
+        let nobody_hears = self.room.members == 0;
+        let nobody_speaks = !self.room.has_sender() && nobody_waits;
+        match (&self.stage, self.run.phase) {
+            (RoomStage::Dialling, _) => false,
+            (_, Phase::Draining) if nobody_waits && self.run.schedule_is_done() => true,
+            _ => nobody_hears || nobody_speaks,
+        }
+    }
+
+    /// When the loop has something to do, even if nothing is received.
+    fn next_event(&self, now: u64) -> u64 {
+        // The phase that has just begun may be the last.
+        if !self.unread.is_empty() || self.is_over() {
+            return now;
+        }
+        let timeout = nanos(self.run.plan.timeout);
+        let joining = match &self.stage {
+            RoomStage::Dialling if self.room.dialling > 0 => self.next_look,
+            RoomStage::Dialling => self.rests_until,
+            RoomStage::Probing(probing) => probing.next_event(timeout),
+            RoomStage::Talking => u64::MAX,
+        };
+        let lost = self.ledger.waiting_since();
+        let lost = lost.map_or(u64::MAX, |since| since.saturating_add(timeout));
+        let due = match &self.run.schedule {
+            Some(schedule) if self.room.has_sender() => {
+                // Without a place, the next thing is that it is too late.
+                let wait = if self.places() > 0 { 0 } else { timeout };
+                let is_due =
+                    self.run.phase != Phase::Draining || self.run.tally.has_due(schedule.next());
+                if is_due {
+                    schedule.next().saturating_add(wait)
+                } else {
+                    u64::MAX
+                }
+            }
+            _ => u64::MAX,
+        };
+        let page = self.run.next_phase();
+        page.min(joining).min(lost).min(due).max(now)
+    }
+
+    fn dispatch(&mut self) {
+        for index in std::mem::take(&mut self.unread) {
+            if let Some(conn) = self.room.get_mut(index) {
+                conn.is_unread = false;
+            }
+            self.read(index, true);
+        }
+        let events = self.poller.take();
+        for event in &events {
+            if event.token() != TIMER {
+                self.serve(event.token().0, event);
+            }
+        }
+        self.poller.give_back(events);
+    }
+
+    /// No slot is taken twice, so an event for a closed connection finds an empty slot.
+    #[inline]
+    fn serve(&mut self, index: usize, event: &Event) {
+        if let MemberSlot::Dialling { .. } = self.room.slot(index) {
+            self.complete_connect(index);
+        }
+        if event.is_writable() {
+            if index == self.room.sender() {
+                self.flush();
+            }
+            self.send_hello(index);
+        }
+        if event.is_readable() || event.is_error() || event.is_priority() {
+            let to_the_end = event.is_read_closed() || event.is_error() || event.is_priority();
+            self.read(index, to_the_end);
+        }
+    }
+
+    /// Reads what is there, and hears it; `to_the_end` when a short read proves nothing.
+    #[inline]
+    fn read(&mut self, index: usize, to_the_end: bool) {
+        for _ in 0..READS_PER_TURN {
+            let is_sender = index == self.room.sender();
+            let Some(conn) = self.room.get_mut(index) else {
+                return;
+            };
+            let n = match conn.stream.read(&mut self.incoming) {
+                Ok(0) => return self.fail(index, FailureKind::ShortAnswer, None),
+                Ok(n) => n,
+                Err(Errno::AGAIN) => return,
+                Err(errno) => return self.fail(index, dial::kind(errno), Some(errno)),
+            };
+            if !is_sender {
+                // One look at the clock for all that came at once.
+                let now = self.run.watch.nanos();
+                let (ledger, run) = (&mut self.ledger, &mut self.run);
+                let received =
+                    conn.matcher
+                        .feed(&self.incoming[..n], &mut self.lines, &mut |received| {
+                            ledger.feed(received, now, run);
+                        });
+                if received.is_err() {
+                    return self.fail(index, FailureKind::WrongAnswer, None);
+                }
+            }
+            if n < self.incoming.len() && !to_the_end {
+                return;
+            }
+        }
+        if let Some(conn) = self.room.get_mut(index)
+            && !std::mem::replace(&mut conn.is_unread, true)
+        {
+            self.unread.push(index);
+        }
+    }
+
+    fn report(self, now: u64) -> Report {
+        let held = Held {
+            asked: self.run.plan.connections,
+            held: self.room.members,
+        };
+        let mut report = self.run.report(now, self.poller.spun, held);
+        let lines_per_s = report.requests.answered as f64 / report.elapsed_s.max(1e-6);
+        report.deliveries = Some(self.ledger.deliveries(lines_per_s));
+        report
+    }
+}
+
+/// After this long the sender sends another probe, then after twice as long: a server may take a while to
+/// let all members in, and does not say when.
+const PROBE_AFTER: Duration = Duration::from_millis(100);
+/// The longest time between two probes.
+const PROBE_AFTER_MAX: Duration = Duration::from_secs(1);
+/// Timeouts of connecting members are checked at most, and at least, this often.
+const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
+
+/// Probes: lines that find out which members receive.
+#[derive(Debug)]
+struct Probing {
+    since: u64,
+    /// The last of them.
+    last: Option<u64>,
+    /// The first slot that is not known to have received it.
+    unserved: usize,
+    next: u64,
+    pause: u64,
+}
+
+impl Probing {
+    fn new(now: u64) -> Self {
+        Self {
+            since: now,
+            last: None,
+            unserved: 0,
+            next: now,
+            pause: nanos(PROBE_AFTER),
+        }
+    }
+
+    /// When something is to be done about it.
+    fn next_event(&self, timeout: u64) -> u64 {
+        self.next.min(self.since.saturating_add(timeout))
+    }
+}
+
+impl Fanout<'_> {
+    /// Ends lines and connection attempts that took longer than the timeout.
+    fn expire(&mut self, now: u64) {
+        self.ledger.give_up(now, &mut self.run);
+        if self.room.dialling == 0 || now < self.next_look {
+            return;
+        }
+        let timeout = nanos(self.run.plan.timeout);
+        self.next_look = now + (timeout / 8).clamp(nanos(LOOK.0), nanos(LOOK.1));
+        for index in 0..self.room.len() {
+            match self.room.slot(index) {
+                MemberSlot::Dialling { since, .. } if now.saturating_sub(*since) >= timeout => {
+                    self.fail(index, FailureKind::Timeout, None);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Dials for vacant slots, as far as a listener's queue may be able to take it.
+    fn dial(&mut self, now: u64) {
+        while self.room.dialling < DIALLING_MAX
+            && self.rests_until <= now
+            && let Some(index) = self.room.vacant()
+        {
+            match self.dialer.dial() {
+                Ok(Dialled::Begun(stream)) => {
+                    let shown = self.poller.register(&stream, Token(index));
+                    let now = self.run.watch.nanos();
+                    self.room.dial(stream, now);
+                    self.delayed_since = None;
+                    if let Err(error) = shown {
+                        self.fail(index, FailureKind::Other, Errno::from_io_error(&error));
+                    }
+                }
+                Ok(Dialled::Later) => {
+                    let since = *self.delayed_since.get_or_insert(now);
+                    if now - since < nanos(self.run.plan.timeout) {
+                        self.rests_until = now + nanos(BACKOFF);
+                    } else {
+                        self.fail(index, FailureKind::Timeout, None);
+                    }
+                }
+                Err(errno) => self.fail(index, dial::kind(errno), Some(errno)),
+            }
+        }
+    }
+
+    /// One on the way may have arrived.
+    fn complete_connect(&mut self, index: usize) {
+        let MemberSlot::Dialling {
+            stream,
+            since,
+            proving,
+        } = self.room.slot_mut(index)
+        else {
+            return;
+        };
+        let since = *since;
+        let arrived = match (stream.is_connected(), &self.run.plan.hmac_key) {
+            (Ok(true), _) if self.dialer.met_itself(stream) => {
+                Err((FailureKind::SelfConnect, None))
+            }
+            (Ok(true), Some(hmac_key)) => proving
+                .get_or_insert(Handshake::new())
+                .go_on(stream, hmac_key),
+            (Ok(is_connected), _) => Ok(is_connected),
+            (Err(errno), _) => Err((dial::kind(errno), Some(errno))),
+        };
+        match arrived {
+            Ok(true) => {
+                let took = self.run.watch.nanos().saturating_sub(since);
+                self.run.tally.breakdown.connect.record(took, 1);
+                self.room.arrive(index, self.lines.next());
+            }
+            Ok(false) => {}
+            Err((kind, errno)) => self.fail(index, kind, errno),
+        }
+    }
+
+    /// Sends the hello, or the rest of it; whether that is done.
+    fn send_hello(&mut self, index: usize) -> bool {
+        let hello = &self.run.plan.hello;
+        let Some(conn) = self.room.get_mut(index) else {
+            return false;
+        };
+        while conn.hello_sent < hello.len() {
+            match conn.stream.write(&hello[conn.hello_sent..]) {
+                Ok(n) => conn.hello_sent += n,
+                Err(Errno::AGAIN) => return false,
+                Err(errno) => {
+                    self.fail(index, dial::kind(errno), Some(errno));
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    /// From dialling over probing to the measured lines.
+    fn join(&mut self, now: u64) {
+        if matches!(self.stage, RoomStage::Dialling)
+            && self.room.vacant().is_none()
+            && self.room.dialling == 0
+        {
+            self.stage = RoomStage::Probing(Probing::new(now));
+        }
+        let RoomStage::Probing(probing) = &mut self.stage else {
+            return;
+        };
+        // A member whose connection failed meanwhile is not waited for.
+        let hears = |slot: &MemberSlot, last| match slot {
+            MemberSlot::Taken(conn) => !conn.matcher.lacks(last),
+            _ => true,
+        };
+        while probing.unserved < self.room.listeners()
+            && let Some(last) = probing.last
+            && hears(self.room.slot(probing.unserved), last)
+        {
+            probing.unserved += 1;
+        }
+        if probing.unserved == self.room.listeners() {
+            return self.begin();
+        }
+        if now.saturating_sub(probing.since) >= nanos(self.run.plan.timeout) {
+            for index in 0..self.room.listeners() {
+                let is_deaf = |slot: &MemberSlot| matches!(slot, MemberSlot::Taken(conn) if conn.matcher.is_new());
+                if is_deaf(self.room.slot(index)) {
+                    self.fail(index, FailureKind::Timeout, None);
+                }
+            }
+            return self.begin();
+        }
+        if now >= probing.next && self.sender.is_done(&self.lines) {
+            probing.last = Some(self.lines.add());
+            probing.unserved = 0;
+            probing.next = now + probing.pause;
+            probing.pause = (2 * probing.pause).min(nanos(PROBE_AFTER_MAX));
+            self.flush();
+        }
+    }
+
+    /// All members receive: the lines from now on are measured.
+    fn begin(&mut self) {
+        let now = self.run.watch.nanos();
+        self.stage = RoomStage::Talking;
+        self.ledger.open(self.lines.next());
+        self.run.schedule = Schedule::of(self.run.plan.model, now);
+        self.run.warm_up(now, self.poller.spun);
+    }
+
+    /// A connection that cannot go on.
+    fn fail(&mut self, index: usize, kind: FailureKind, errno: Option<Errno>) {
+        let now = self.run.watch.nanos();
+        let must_prove = self.run.plan.hmac_key.is_some();
+        // Closed after the proof and before the first line: not admitted.
+        let kind = match (kind, &self.stage, self.room.get_mut(index)) {
+            (
+                FailureKind::ShortAnswer | FailureKind::Reset,
+                RoomStage::Dialling | RoomStage::Probing(_),
+                Some(conn),
+            ) if must_prove && conn.matcher.is_new() => FailureKind::NotAdmitted,
+            _ => kind,
+        };
+        if kind == FailureKind::Other && self.run.tally.other.is_none() {
+            self.run.tally.other = errno.map(|errno| io::Error::from(errno).to_string());
+        }
+        self.run.tally.failed(self.run.phase, kind, now, now);
+        if let Some(matcher) = self.room.leave(index) {
+            self.ledger.lose(&matcher, now, &mut self.run);
+        }
+    }
+}
+
+/// How far the sender has come with the lines that began.
+#[derive(Debug)]
+struct Sender {
+    /// The line that is being sent, and how many bytes of it were.
+    line: u64,
+    part: usize,
+}
+
+impl Sender {
+    /// Begins with this line.
+    fn new(line: u64) -> Self {
+        Self { line, part: 0 }
+    }
+
+    /// Whether nothing is left to be sent.
+    fn is_done(&self, lines: &Lines) -> bool {
+        self.line == lines.next()
+    }
+}
+
+impl Fanout<'_> {
+    /// Begins the lines that are due, and sends them in one write.
+    fn begin_lines(&mut self) {
+        if !matches!(self.stage, RoomStage::Talking)
+            || !self.room.has_sender()
+            || self.room.members == 0
+        {
+            return;
+        }
+        if self.run.schedule.is_some() {
+            self.begin_due();
+        } else {
+            let count = self.run.tally.take(self.run.phase, self.places());
+            if count > 0 {
+                let now = self.run.watch.nanos();
+                (0..count).for_each(|_| self.begin_one(now, now));
+            }
+        }
+        self.flush();
+    }
+
+    /// Begins the lines whose time has come, as far as there is a place for them.
+    fn begin_due(&mut self) {
+        let Some(mut schedule) = self.run.schedule.take() else {
+            return;
+        };
+        let timeout = nanos(self.run.plan.timeout);
+        if self.was_full && self.places() > 0 {
+            (self.was_full, self.room_since) = (false, self.run.watch.nanos());
+        }
+        loop {
+            let now = self.run.watch.nanos();
+            let began = schedule.next();
+            if began > now {
+                break;
+            }
+            let is_too_late = now - began >= timeout;
+            if !is_too_late && self.places() == 0 {
+                self.was_full = true;
+                break;
+            }
+            if !self.run.tally.take_due(self.run.phase, began) {
+                break;
+            }
+            schedule.advance();
+            if is_too_late {
+                // It was never said: there was no place for it in all that time.
+                let tally = &mut self.run.tally;
+                tally.lost(began, now);
+                tally.failed(self.run.phase, FailureKind::Timeout, began, now);
+                continue;
+            }
+            if self.run.tally.counts(began, now) {
+                let lag = now.saturating_sub(began.max(self.room_since));
+                self.run.tally.lag.record(lag, 1);
+            }
+            self.begin_one(began, now);
+        }
+        self.run.schedule = Some(schedule);
+    }
+
+    /// How many more lines there may be in flight. A line keeps its place until every member has it or it
+    /// is given up, and until it has left.
+    fn places(&self) -> usize {
+        let unsent = self.lines.next() - self.sender.line;
+        let free = self.ledger.places().min(self.lines.slots() - unsent);
+        let free = usize::try_from(free).unwrap_or(usize::MAX);
+        match self.run.plan.model {
+            Model::Closed => free.min(
+                self.run
+                    .plan
+                    .pipeline
+                    .saturating_sub(self.ledger.in_flight()),
+            ),
+            Model::Open { .. } => free,
+        }
+    }
+
+    fn begin_one(&mut self, began: u64, now: u64) {
+        self.lines.add();
+        let members = u32::try_from(self.room.members).unwrap_or(u32::MAX);
+        self.ledger.begin(members, began, now);
+    }
+
+    /// Sends what is not sent yet, as far as the socket takes it.
+    fn flush(&mut self) {
+        let index = self.room.sender();
+        if self.sender.is_done(&self.lines) || !self.send_hello(index) {
+            return;
+        }
+        loop {
+            let unsent = self.lines.outgoing(self.sender.line, self.sender.part);
+            let Some(sender) = self.room.get_mut(index) else {
+                return;
+            };
+            if unsent.is_empty() {
+                return;
+            }
+            match sender.stream.write(unsent) {
+                Ok(n) => {
+                    let (all, len) = (self.sender.part + n, self.run.plan.size + 1);
+                    self.sender.line += (all / len) as u64;
+                    self.sender.part = all % len;
+                }
+                Err(Errno::AGAIN) => return,
+                Err(errno) => return self.fail(index, dial::kind(errno), Some(errno)),
+            }
+        }
+    }
+}

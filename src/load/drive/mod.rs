@@ -1,0 +1,47 @@
+//! Making a run: which kind of traffic, and the loop of each.
+//!
+//! - `requests`: on connections. `datagrams`: over UDP. `fanout`: of one sender to many receivers.
+//! - `connections`, `members`: all connections of a run, and their states. `ledger`: lines in flight.
+
+mod connections;
+mod datagrams;
+mod fanout;
+mod ledger;
+mod members;
+mod requests;
+
+use std::ops::ControlFlow;
+
+use crate::config::raise_descriptor_limit;
+use crate::load::plan::Plan;
+use crate::load::plan::error::LoadError;
+use crate::load::plan::mode::Mode;
+use crate::load::plan::target::TargetAddress;
+use crate::load::run::Watcher;
+use crate::load::run::report::Report;
+
+/// Carries out `plan` on this thread; comes back when it is done, at the latest one timeout after
+/// its time was over.
+pub fn run(plan: &Plan) -> Result<Report, LoadError> {
+    run_watched(plan, &mut |_| ControlFlow::Continue(()))
+}
+
+/// The same, and says five times a second to `watcher` how far it is. What `watcher` takes is in
+/// the latencies, so it must not wait; when it says so, measuring ends, and the report is of what was seen so far.
+pub fn run_watched(plan: &Plan, watcher: Watcher<'_>) -> Result<Report, LoadError> {
+    plan.check()?;
+    raise_descriptor_limit();
+    let target = plan.looked_up()?;
+    plan.check_sources(&target)?;
+    match target {
+        TargetAddress::Udp(address) => datagrams::Udp::new(plan, address, watcher)?.run(),
+        TargetAddress::Tcp(_) | TargetAddress::Unix(_)
+            if matches!(plan.mode, Mode::Fanout { .. }) =>
+        {
+            fanout::Fanout::new(plan, &target, watcher)?.run()
+        }
+        TargetAddress::Tcp(_) | TargetAddress::Unix(_) => {
+            requests::Driver::new(plan, target, watcher)?.run()
+        }
+    }
+}
