@@ -19,8 +19,8 @@
 //! Beside that way stand [`config`] (plain values, and how people write them), [`endpoint`] (what is
 //! served where, and for whom), [`socket`] (Python's
 //! socket module, for study), [`client`] (blocking, with one deadline per operation) and, with the
-//! feature `cli`, `load` (the load generator, with a loop of its own) and `cli` (one file per
-//! subcommand).
+//! feature `cli`, `load` (the load generator, with a loop of its own), `bench` (what is made of its runs)
+//! and `cli` (one file per subcommand).
 //!
 //! [`guide`] has a page for each of the three, and [`guide::reading`], a tour of the loop in ten minutes for people
 //! who know sockets from Python. ARCHITECTURE.md has the files in reading order.
@@ -58,6 +58,8 @@
 compile_error!("onepoll needs 64-bit Linux: edge-triggered epoll, pidfd, accept4, SO_PEERCRED");
 
 mod adopt;
+#[cfg(feature = "cli")]
+pub mod bench;
 pub mod buf;
 #[cfg(feature = "cli")]
 pub mod cli;

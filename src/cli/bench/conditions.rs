@@ -6,10 +6,10 @@ use std::time::Duration;
 use clap::ValueEnum;
 
 use super::request::RequestTerms;
+use crate::bench::study::objective::Objective;
+use crate::bench::study::statistic::ROUNDS_MAX;
 use crate::cli::Failure;
 use crate::config::parse_duration;
-use crate::load::objective::Objective;
-use crate::load::statistic::ROUNDS_MAX;
 use crate::load::{Amount, Arrivals, Endpoint, Mode, Model, Plan, SourceRange};
 
 /// The warm-up of a run by duration.

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
+use crate::bench::show::html;
+use crate::bench::study::comparison::Comparison;
 use crate::cli::{Failure, complain, is_quiet};
-use crate::load::comparison::Comparison;
-use crate::load::html;
 
 /// A file that can be written; what was there stays until there is something better.
 #[derive(Debug)]

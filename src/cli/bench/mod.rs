@@ -32,13 +32,13 @@ use self::request::{
 use self::target::NamedTarget;
 use self::verdict::Ending;
 use super::{Failure, Outcome, complain, is_quiet, print};
-use crate::load::baseline::{Baseline, Change};
-use crate::load::comparison::{Comparison, Contest, Entrant};
-use crate::load::forecast::forecast_of;
-use crate::load::html::terminal::{self, COLUMNS};
-use crate::load::objective::{Metric, Objective};
+use crate::bench::show::terminal::{self, COLUMNS};
+use crate::bench::study::baseline::{Baseline, BaselineError, Change};
+use crate::bench::study::comparison::{Comparison, Contest, Entrant};
+use crate::bench::study::forecast::forecast_of;
+use crate::bench::study::objective::{Metric, Objective};
+use crate::bench::study::search::find_rate;
 use crate::load::plan::error::LoadError;
-use crate::load::search::find_rate;
 use crate::load::{self};
 
 /// Measures servers: sends requests, checks every byte of the answers, reports rates and latencies
@@ -454,7 +454,7 @@ impl Call {
         Ok(Some(baseline))
     }
 
-    fn no_baseline(&self, wrong: &load::baseline::BaselineError) -> Failure {
+    fn no_baseline(&self, wrong: &BaselineError) -> Failure {
         let path = self
             .conditions
             .baseline

@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
+use crate::bench::study::baseline::{Change, ChangeVerdict};
+use crate::bench::study::comparison::{Comparison, Contender};
+use crate::bench::study::objective::{Metric, Objective};
+use crate::bench::study::statistic::Spread;
 use crate::cli::complain;
 use crate::load::Report;
-use crate::load::baseline::{Change, ChangeVerdict};
-use crate::load::comparison::{Comparison, Contender};
-use crate::load::objective::{Metric, Objective};
-use crate::load::statistic::Spread;
 
 /// A threshold was missed.
 pub(super) const MISSED: u8 = 3;

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
-use onepoll::load::search::find_rate;
+use onepoll::bench::study::search::find_rate;
 use onepoll::load::{Arrivals, Mode};
 use serde_json::{Value, json};
 

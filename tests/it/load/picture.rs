@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-use onepoll::load::comparison::{Comparison, Contest};
-use onepoll::load::html::{page, terminal};
+use onepoll::bench::show::html::page;
+use onepoll::bench::show::terminal;
+use onepoll::bench::study::comparison::{Comparison, Contest};
 use onepoll::load::measure::cpu::CpuTime;
 use onepoll::load::measure::failures::Errors;
 use onepoll::load::measure::histogram::Latencies;

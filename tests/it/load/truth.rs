@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use onepoll::bench::study::objective::Objective;
 use onepoll::load::measure::clock::Stopwatch;
-use onepoll::load::objective::Objective;
 use onepoll::load::{Amount, Arrivals, Mode, Model, Plan, Report};
 
 use super::{NONE_AFTER, RST, counted, open, run};

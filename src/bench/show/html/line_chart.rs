@@ -2,11 +2,11 @@
 
 use std::fmt::Write;
 
-use crate::load::comparison::{Contender, Contest};
-use crate::load::html::axis::{self, BELOW, COLUMN, LINE, Plot, room};
-use crate::load::html::label::shorten;
-use crate::load::html::markup::{At, Markup};
-use crate::load::html::scale::Scale;
+use crate::bench::show::html::axis::{self, BELOW, COLUMN, LINE, Plot, room};
+use crate::bench::show::html::markup::{At, Markup};
+use crate::bench::show::label::shorten;
+use crate::bench::show::scale::Scale;
+use crate::bench::study::comparison::{Contender, Contest};
 
 /// A name may take so much of the width.
 const NAME_SHARE: f64 = 0.24;
@@ -102,7 +102,7 @@ impl LineChart {
             for point in &line.points {
                 let (x, y) = self.at(plot, point);
                 let class = if point.is_marked { "hit mark" } else { "hit" };
-                let with: crate::load::html::markup::Attributes<'_> = &[
+                let with: crate::bench::show::html::markup::Attributes<'_> = &[
                     ("class", &class),
                     ("cx", &At(x)),
                     ("cy", &At(y)),

@@ -1,9 +1,9 @@
 //! Every figure, with its unit.
 
-use crate::load::comparison::{Contender, Contest};
-use crate::load::html::line_chart::contender;
-use crate::load::html::markup::Markup;
-use crate::load::html::sentences;
+use crate::bench::show::html::line_chart::contender;
+use crate::bench::show::html::markup::Markup;
+use crate::bench::show::sentences;
+use crate::bench::study::comparison::{Contender, Contest};
 use crate::load::measure::figures::{Grouped, Micros, whole};
 use crate::load::measure::histogram::Summary;
 use crate::load::run::report::Report;
@@ -149,7 +149,7 @@ fn group(page: &mut Markup, name: &str, contest: &Contest, mut rows: Vec<Row>) {
     page.element("tbody", &[], |page| {
         page.element("tr", &[("class", &"group")], |page| {
             let span = contest.contenders.len() + 1;
-            let with: crate::load::html::markup::Attributes<'_> =
+            let with: crate::bench::show::html::markup::Attributes<'_> =
                 &[("scope", &"rowgroup"), ("colspan", &span)];
             page.element("th", with, |page| page.line("span", &[], name));
         });

@@ -1,12 +1,12 @@
 //! Rates beside each other, and how far the rounds lie apart.
 
-use crate::load::comparison::{Contender, Contest};
-use crate::load::html::axis::{self, BELOW, COLUMN, LINE, Plot, room};
-use crate::load::html::label::{self, shorten};
-use crate::load::html::line_chart::contender;
-use crate::load::html::markup::{At, Markup};
-use crate::load::html::scale::Scale;
-use crate::load::statistic::Spread;
+use crate::bench::show::html::axis::{self, BELOW, COLUMN, LINE, Plot, room};
+use crate::bench::show::html::line_chart::contender;
+use crate::bench::show::html::markup::{At, Markup};
+use crate::bench::show::label::{self, shorten};
+use crate::bench::show::scale::Scale;
+use crate::bench::study::comparison::{Contender, Contest};
+use crate::bench::study::statistic::Spread;
 
 /// The height of a bar, and of a row with the name above it.
 const BAR: f64 = 14.0;
@@ -104,7 +104,7 @@ impl Bar {
         // However little it is, it is seen, unless it is nothing.
         let least = if rate.median > 0.0 { 1.0 } else { 0.0 };
         let long = (plot.x(scale, rate.median) - plot.left).max(least);
-        let with: crate::load::html::markup::Attributes<'_> = &[
+        let with: crate::bench::show::html::markup::Attributes<'_> = &[
             ("class", &"bar"),
             ("x", &At(plot.left)),
             ("y", &At(y)),

@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use crate::load::comparison::{Comparison, Contender, Contest};
-use crate::load::html::label::{self, columns, padded, shorten};
-use crate::load::html::scale::{SECONDS_MIN, Scale};
-use crate::load::html::sentences::factors;
+use crate::bench::show::label::{self, columns, padded, shorten};
+use crate::bench::show::scale::{SECONDS_MIN, Scale};
+use crate::bench::show::sentences::factors;
+use crate::bench::study::comparison::{Comparison, Contender, Contest};
 use crate::load::measure::figures::Micros;
 use crate::load::run::report::Report;
 

@@ -1,6 +1,6 @@
 //! From a figure to its place on an axis, and which places get a number.
 
-use crate::load::html::label;
+use crate::bench::show::label;
 
 /// With fewer seconds there is no rate over time to see.
 pub(super) const SECONDS_MIN: usize = 3;

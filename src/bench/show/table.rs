@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use crate::load::baseline::{Change, ChangeVerdict};
-use crate::load::comparison::{Comparison, Contender, Contest};
+use crate::bench::study::baseline::{Change, ChangeVerdict};
+use crate::bench::study::comparison::{Comparison, Contender, Contest};
+use crate::bench::study::search::{Found, Probe};
+use crate::bench::study::statistic::Spread;
 use crate::load::measure::figures::{Grouped, Micros, whole};
-use crate::load::search::{Found, Probe};
-use crate::load::statistic::Spread;
 
 /// Longer names are cut.
 const NAME_CHARS_MAX: usize = 24;

@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Write};
 
-use crate::load::html::label::harmless;
+use crate::bench::show::label::harmless;
 
 /// Names and values of a tag's attributes.
 pub(super) type Attributes<'a> = &'a [(&'a str, &'a dyn Display)];

@@ -1,8 +1,8 @@
 //! Where a chart's figures go, and the lines and numbers they are read by.
 
-use crate::load::html::label::columns;
-use crate::load::html::markup::{At, Markup};
-use crate::load::html::scale::Scale;
+use crate::bench::show::html::markup::{At, Markup};
+use crate::bench::show::label::columns;
+use crate::bench::show::scale::Scale;
 
 /// How wide charts are drawn: for a window and for a phone, by the classes that the style knows.
 pub(super) const WIDTHS: [(&str, f64); 2] = [("wide", 900.0), ("narrow", 360.0)];
@@ -49,7 +49,7 @@ pub(super) fn chart(
     inside: impl FnOnce(&mut Markup),
 ) {
     let view = format!("0 0 {} {}", At(width), At(height));
-    let with: crate::load::html::markup::Attributes<'_> = &[
+    let with: crate::bench::show::html::markup::Attributes<'_> = &[
         ("xmlns", &"http://www.w3.org/2000/svg"),
         ("class", &class),
         ("viewBox", &view),

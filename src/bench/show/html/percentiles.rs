@@ -1,8 +1,8 @@
 //! Latency by percentile, the slowest as wide as the others.
 
-use crate::load::comparison::{Contender, Contest};
-use crate::load::html::line_chart::{Curve, LineChart, Point};
-use crate::load::html::scale::{Scale, last_share};
+use crate::bench::show::html::line_chart::{Curve, LineChart, Point};
+use crate::bench::show::scale::{Scale, last_share};
+use crate::bench::study::comparison::{Contender, Contest};
 use crate::load::measure::figures::Micros;
 
 /// Of the typical round of each contender that answered; none if none did.

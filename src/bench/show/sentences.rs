@@ -1,10 +1,10 @@
 //! What was measured, and the result, in sentences.
 
-use crate::load::comparison::{Contender, Contest, Ratios};
-use crate::load::html::label;
+use crate::bench::show::label;
+use crate::bench::study::comparison::{Contender, Contest, Ratios};
+use crate::bench::study::statistic::Spread;
 use crate::load::measure::figures::{Grouped, Micros, whole};
 use crate::load::run::report::Report;
-use crate::load::statistic::Spread;
 
 /// What a contest is about.
 pub(super) fn subject(mode: &str) -> String {

@@ -1,15 +1,15 @@
 //! One HTML file with everything in it.
 
-use crate::load::comparison::{Comparison, Contest};
-use crate::load::html::axis::WIDTHS;
-use crate::load::html::bars::Bars;
-use crate::load::html::line_chart::{LineChart, contender};
-use crate::load::html::markup::Markup;
-use crate::load::html::percentiles::percentiles;
-use crate::load::html::rate::rates;
-use crate::load::html::scale::SECONDS_MIN;
-use crate::load::html::sentences;
-use crate::load::html::table::table;
+use crate::bench::show::html::axis::WIDTHS;
+use crate::bench::show::html::bars::Bars;
+use crate::bench::show::html::figures::table;
+use crate::bench::show::html::line_chart::{LineChart, contender};
+use crate::bench::show::html::markup::Markup;
+use crate::bench::show::html::percentiles::percentiles;
+use crate::bench::show::html::rate::rates;
+use crate::bench::show::scale::SECONDS_MIN;
+use crate::bench::show::sentences;
+use crate::bench::study::comparison::{Comparison, Contest};
 
 const STYLE: &str = include_str!("style.css");
 /// It could fetch nothing and run nothing if it wanted to.

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::bench::study::objective::Objective;
 use crate::load::measure::figures::round;
 use crate::load::measure::histogram::Summary;
-use crate::load::objective::Objective;
 use crate::load::plan::Plan;
 use crate::load::plan::error::LoadError;
 use crate::load::plan::limits::RATE_MAX;

@@ -1,9 +1,9 @@
 //! Answers second by second.
 
-use crate::load::comparison::{Contender, Contest};
-use crate::load::html::label;
-use crate::load::html::line_chart::{Curve, LineChart, Point};
-use crate::load::html::scale::{SECONDS_MIN, Scale};
+use crate::bench::show::html::line_chart::{Curve, LineChart, Point};
+use crate::bench::show::label;
+use crate::bench::show::scale::{SECONDS_MIN, Scale};
+use crate::bench::study::comparison::{Contender, Contest};
 use crate::load::measure::figures::Micros;
 use crate::load::measure::series::Second;
 

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::load::comparison::{Comparison, Contender};
+use crate::bench::study::comparison::{Comparison, Contender};
+use crate::bench::study::statistic::{CONFIDENCE, ROUNDS_MAX, Spread, chance, least_chance};
 use crate::load::measure::figures::round;
 use crate::load::plan::Plan;
 use crate::load::run::report::{Report, SCHEMA};
-use crate::load::statistic::{CONFIDENCE, ROUNDS_MAX, Spread, chance, least_chance};
 use crate::wire::Escaped;
 
 /// What `--json` of an earlier call said, as far as it is needed.

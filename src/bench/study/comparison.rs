@@ -4,13 +4,13 @@ use std::ops::ControlFlow;
 
 use serde::Serialize;
 
+use crate::bench::study::objective::Metric;
+use crate::bench::study::statistic::Spread;
 use crate::load::measure::failures::Errors;
-use crate::load::objective::Metric;
 use crate::load::plan::Plan;
 use crate::load::plan::error::LoadError;
 use crate::load::run::progress::Progress;
 use crate::load::run::report::{Report, SCHEMA};
-use crate::load::statistic::Spread;
 
 /// One server, and what is asked of it.
 #[derive(Debug, Clone)]
