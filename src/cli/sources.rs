@@ -1,11 +1,15 @@
 //! Where `serve` and `check` take their endpoints from: a file, the arguments, the default table.
 
 use std::fs;
+use std::io::Read;
 use std::path::PathBuf;
 
 use super::Failure;
 use crate::config::{Limits, command_socket};
 use crate::endpoint::{ConfigFile, Endpoint, Log, LogFormat, default_endpoints};
+
+/// As much of a wrong file is looked at: one that is larger is no configuration.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The arguments that say what is to be served.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -51,7 +55,13 @@ impl Sources {
     /// How to log, as far as a file says so that something is wrong with.
     pub(super) fn log_of_a_wrong_file(&self) -> Log {
         let is_json = |path: &PathBuf| {
-            let text = fs::read_to_string(path).ok()?;
+            // A second look is for what can be looked at twice, and has an end.
+            if !fs::metadata(path).ok()?.is_file() {
+                return None;
+            }
+            let mut text = String::new();
+            let mut file = fs::File::open(path).ok()?.take(FILE_BYTES_MAX);
+            file.read_to_string(&mut text).ok()?;
             let file: toml::Table = text.parse().ok()?;
             Some(file.get("log")?.get("format")?.as_str()? == "json")
         };

@@ -16,6 +16,9 @@ use super::timeout::{SharedTimeout, Timeout};
 /// For how much memory is taken before it is known how much has come.
 pub(super) const PIECE_BYTES: usize = 64 * 1024;
 
+/// So much room that nothing came into is not worth giving back.
+const SPARE_BYTES_MAX: usize = 4096;
+
 /// Shared by a [`Socket`](super::Socket) and its files, as Python objects share it: the last to be closed
 /// closes the descriptor.
 #[derive(Debug)]
@@ -188,7 +191,8 @@ impl Core {
             let (_, _, from) = net::recvfrom(fd, spare_capacity(&mut data), flags)?;
             Ok(from)
         })?;
-        if most > PIECE_BYTES {
+        // A caller who keeps a few bytes is not to keep the room for many.
+        if data.capacity() > SPARE_BYTES_MAX && data.len() < data.capacity() / 2 {
             data.shrink_to_fit();
         }
         Ok((data, from))

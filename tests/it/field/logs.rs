@@ -168,6 +168,13 @@ fn what_keeps_a_server_from_starting_is_json_too() {
 }
 
 #[test]
+fn a_configuration_without_an_end_is_refused_and_not_read_again() {
+    let said = run(&mut onepoll(["serve", "--config", "/dev/zero"]));
+    assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said:?}");
+    assert!(said.err.contains("/dev/zero"), "{said:?}");
+}
+
+#[test]
 fn what_is_skipped_of_the_default_table_is_a_warning() {
     let (dir, file) = configured(JSON);
     // Its private directory cannot be made, so its command socket is skipped.
