@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::program::{self, Group, RUN_MAX, Said, command, onepoll, skipped};
+use crate::support::program::{self, Group, RUN_MAX, Said, command, onepoll, skip, skipped};
 
 fn lab(args: &[&str]) -> Said {
     onepoll(&[&["lab"], args].concat())
@@ -353,6 +353,143 @@ fn the_guided_reading_quotes_lines_and_experiments_that_there_are() {
         }
     }
     assert!(quotes > 12, "{quotes}");
+}
+
+/// What depends on the machine or on its load: its name is compared, not its value.
+const VARIES: [&str; 7] = [
+    "waited_ms",
+    "quick_one_waited_ms",
+    "the_second_waited_ms",
+    "lost",
+    "heard_of_30000_after_a_reset",
+    "lines",
+    "lines_quick_one_heard",
+];
+
+/// The lines `[key: value]` of a text, as JSON writes values, and without those that vary.
+fn observations(text: &str) -> Vec<String> {
+    let lines = text.lines().filter_map(|line| {
+        let (key, value) = line
+            .trim()
+            .strip_prefix('[')?
+            .strip_suffix(']')?
+            .split_once(": ")?;
+        let value = value.replace(' ', "").to_lowercase();
+        let value = if VARIES.contains(&key) { "…" } else { &value };
+        Some(format!("[{key}: {value}]"))
+    });
+    lines.collect()
+}
+
+fn names() -> Vec<String> {
+    let listed = objects(&lab(&["--json"]));
+    let name = |one: &Value| one["experiment"].as_str().unwrap().to_owned();
+    listed.iter().map(name).collect()
+}
+
+#[test]
+fn the_script_of_an_experiment_observes_the_same_in_cpython() {
+    if skipped("python3") {
+        return;
+    }
+    for name in names() {
+        let script = lab(&[&name, "--python"]);
+        let mut python = Command::new("python3");
+        // What it asserts is what the experiment claims.
+        let theirs = program::run(python.arg("-"), &script.exits(0).out);
+        assert_eq!(theirs.exits(0).err, "", "{name}");
+        let ours = lab(&[&name]);
+        let (theirs, ours) = (observations(&theirs.out), observations(&ours.exits(0).out));
+        assert_eq!(theirs, ours, "{name}");
+    }
+}
+
+#[test]
+fn a_script_has_every_line_and_every_claim_of_its_experiment() {
+    for name in names() {
+        let script = lab(&[&name, "--python"]).exits(0).out.clone();
+        let lines: BTreeSet<&str> = script.lines().map(str::trim).collect();
+        let run = &objects(&lab(&[&name, "--json"]))[0];
+        for step in run["steps"].as_array().unwrap() {
+            if let Some(made) = step["made"].as_str() {
+                assert!(lines.contains(made), "{name}: {made}\n{script}");
+            }
+            for part in ["python", "what", "claim"] {
+                if let Some(text) = step[part].as_str() {
+                    assert!(script.contains(text), "{name}: {text}\n{script}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_experiment_shows_how_its_sockets_were_made_before_its_first_step() {
+    for name in names() {
+        let run = &objects(&lab(&[&name, "--json"]))[0];
+        let steps = run["steps"].as_array().unwrap();
+        let first = steps.iter().position(|step| step["python"].is_string());
+        let before = &steps[..first.unwrap()];
+        let makes = |what: &str| {
+            let mut made = before.iter().filter_map(|step| step["made"].as_str());
+            made.any(|line| line.contains(what))
+        };
+        let listens = makes("server = create_server(") || makes("server.bind(");
+        let datagrams = makes(" = socket(AF_INET, SOCK_DGRAM)") && makes(".bind(");
+        assert!(listens || datagrams, "{name}: {before:?}");
+    }
+}
+
+#[test]
+fn one_script_is_printed_at_a_time() {
+    let said = lab(&["stiky", "--python"]);
+    said.is(
+        2,
+        "",
+        "onepoll: there is no experiment \"stiky\"; did you mean sticky?\n",
+    );
+    for names in [&[][..], &["all"], &["sticky", "nagle"]] {
+        let said = lab(&[names, &["--python"]].concat());
+        said.is(
+            2,
+            "",
+            "onepoll: --python prints one script: name one experiment, such as `onepoll lab sticky --python`\n",
+        );
+    }
+    lab(&["sticky", "--python", "--json"]).refuses("--json");
+}
+
+#[test]
+fn strace_shows_the_calls_that_an_experiment_says_it_shows() {
+    if skipped("strace") {
+        return;
+    }
+    let mut hints = 0;
+    for name in names() {
+        let run = &objects(&lab(&[&name, "--json"]))[0];
+        let next = run["next"].as_str().unwrap();
+        for hint in next.split('`').filter(|part| part.starts_with("strace ")) {
+            let words: Vec<&str> = hint.split(' ').collect();
+            let at = words.iter().position(|word| *word == "-e");
+            let calls = words[at.unwrap_or_else(|| panic!("{hint} names no call")) + 1];
+            let ours = words.iter().position(|word| *word == "onepoll").unwrap();
+            let mut strace = Command::new("strace");
+            strace.args(&words[1..ours]);
+            strace.arg(env!("CARGO_BIN_EXE_onepoll"));
+            strace.args(&words[ours + 1..]);
+            let said = program::run(&mut strace, "");
+            if said.code != Some(0) && said.err.contains("Operation not permitted") {
+                skip("strace may not trace here");
+                return;
+            }
+            said.exits(0);
+            for call in calls.split(',') {
+                assert!(said.err.contains(call), "{hint}: {}", said.err);
+            }
+            hints += 1;
+        }
+    }
+    assert!(hints >= 2, "{hints}");
 }
 
 /// Does what an experiment's lines of Python say, in CPython, and prints what comes of it.

@@ -1,13 +1,14 @@
 //! Restarting a server.
 
-use super::apparatus::connected;
+use super::apparatus::{connected, stream};
 use super::notebook::{Done, Experiment, Notebook};
-use crate::socket::{AF_INET, Address, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, Socket, SocketError};
+use crate::socket::{Address, SO_REUSEADDR, SOL_SOCKET, Socket, SocketError};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "address-in-use",
     title: "98 after a restart: the port is kept by connections that are over",
     run,
+    python: include_str!("python/address_in_use.py"),
     why: "The side that closes first keeps the connection for a minute (TIME_WAIT), in case its last packets \
           come late. If that was the server, its port counts as used, and a new server cannot have it, unless \
           both the old and the new server set SO_REUSEADDR before bind: the connections of the old one carry \
@@ -20,64 +21,58 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
 fn run(note: &mut Notebook) -> Done {
     note.wrong("bind, as the first example of a book has it");
     let port = serve_and_stop(note, false)?;
-    let code = note
-        .step("server.bind(port)", || bind(&port, false).map(drop))
-        .err();
-    let in_use = code.and_then(|raised| raised.errno()) == Some(98);
-    note.expect("in use, though no process has it", in_use)?;
-    let code = note
-        .step("the same, now with SO_REUSEADDR", || {
-            bind(&port, true).map(drop)
-        })
-        .err();
-    let too_late = code.and_then(|raised| raised.errno()) == Some(98);
-    note.saw("flag_on_the_new_server_only", if too_late { 98 } else { 0 });
+    let again = stream(note, "again")?;
+    let code = errno(note.step("again.bind(port)", || again.bind(&port)));
+    note.expect("in use, though no process has it", code == 98)?;
+    allow_reuse(note, "again", &again)?;
+    let code = errno(note.step("again.bind(port)", || again.bind(&port)));
+    note.saw("flag_on_the_new_server_only", code);
     note.expect(
         "too late: the old server's connections are without it",
-        too_late,
+        code == 98,
     )?;
 
     note.right("SO_REUSEADDR before every bind");
     let port = serve_and_stop(note, true)?;
-    let bound = note.step("server.bind(port), with SO_REUSEADDR", || {
-        bind(&port, true).map(drop)
-    });
-    note.saw("flag_on_both", if bound.is_ok() { 0 } else { 98 });
-    note.expect("bound", bound.is_ok())?;
+    let again = stream(note, "again")?;
+    allow_reuse(note, "again", &again)?;
+    let code = errno(note.step("again.bind(port)", || again.bind(&port)));
+    note.saw("flag_on_both", code);
+    note.expect("bound", code == 0)?;
 
-    let one = bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>()?.into(), true)?;
-    note.step("one.listen()", || one.listen(1))?;
-    let port = one.getsockname()?;
-    let other = note
-        .step("other.bind(the same), with SO_REUSEADDR", || {
-            bind(&port, true).map(drop)
-        })
-        .err();
-    let refused = other.and_then(|raised| raised.errno()) == Some(98);
-    note.expect("not while another one listens there", refused)
+    note.step("again.listen(1)", || again.listen(1))?;
+    let other = stream(note, "other")?;
+    allow_reuse(note, "other", &other)?;
+    let code = errno(note.step("other.bind(port)", || other.bind(&port)));
+    note.expect("not while another one listens there", code == 98)
 }
 
 /// A server that served one client, hung up first, and stopped: where it was.
 fn serve_and_stop(note: &mut Notebook, reuse: bool) -> anyhow::Result<Address> {
-    let server = bind(
-        &"127.0.0.1:0".parse::<std::net::SocketAddr>()?.into(),
-        reuse,
-    )?;
-    server.listen(1)?;
-    let port = server.getsockname()?;
-    let (client, conn) = connected(&server)?;
-    let with = if reuse { "with" } else { "without" };
-    note.step(
-        format!("conn.close(); server.close(), {with} the flag"),
-        || conn.close(),
-    );
-    client.recv(1)?;
+    let server = stream(note, "server")?;
+    if reuse {
+        allow_reuse(note, "server", &server)?;
+    }
+    note.make("server.bind(('127.0.0.1', 0))", || {
+        server.bind(("127.0.0.1", 0))
+    })?;
+    note.make("server.listen(1)", || server.listen(1))?;
+    let port = note.make("port = server.getsockname()", || server.getsockname())?;
+    let (client, conn) = connected(note, &server, ["client", "conn"])?;
+    note.step("conn.close()", || conn.close());
+    note.step("client.recv(1)", || client.recv(1))?;
+    note.step("client.close()", || client.close());
+    note.step("server.close()", || server.close());
     Ok(port)
 }
 
-fn bind(port: &Address, reuse: bool) -> Result<Socket, SocketError> {
-    let s = Socket::new(AF_INET, SOCK_STREAM)?;
-    s.setsockopt(SOL_SOCKET, SO_REUSEADDR, reuse)?;
-    s.bind(port)?;
-    Ok(s)
+fn allow_reuse(note: &mut Notebook, name: &str, socket: &Socket) -> Result<(), SocketError> {
+    note.make(
+        format!("{name}.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)"),
+        || socket.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1),
+    )
+}
+
+fn errno(bound: Result<(), SocketError>) -> i32 {
+    bound.err().and_then(|raised| raised.errno()).unwrap_or(0)
 }

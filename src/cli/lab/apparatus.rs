@@ -7,7 +7,7 @@ use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::notebook::Shown;
+use super::notebook::{Notebook, Shown};
 use crate::socket::*;
 
 pub(super) use epoll::EventFlags;
@@ -19,41 +19,92 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) const A_WHILE: Duration = Duration::from_millis(20);
 
 /// A server that listens on a port of its own.
-pub(super) fn server() -> Result<Socket, SocketError> {
-    impatient(create_server(("127.0.0.1", 0))?)
+pub(super) fn server(note: &mut Notebook) -> Result<Socket, SocketError> {
+    note.make("server = create_server(('127.0.0.1', 0))", || {
+        impatient(create_server(("127.0.0.1", 0))?)
+    })
 }
 
-/// The two ends of a TCP connection over loopback: the one that connected, the one that accepted.
-pub(super) fn tcp_pair() -> Result<(Socket, Socket), SocketError> {
-    connected(&server()?)
+/// The two ends of a TCP connection over loopback, under these names: the one that connected, the one that
+/// accepted.
+pub(super) fn tcp_pair(
+    note: &mut Notebook,
+    names: [&str; 2],
+) -> Result<(Socket, Socket), SocketError> {
+    let server = server(note)?;
+    connected(note, &server, names)
 }
 
 /// The same, with little room on the way from the first to the second: each end's queue for it has about
 /// so many bytes.
-pub(super) fn narrow_pair(to_send: i32, unread: i32) -> Result<(Socket, Socket), SocketError> {
-    let server = server()?;
-    server.setsockopt(SOL_SOCKET, SO_RCVBUF, unread)?;
-    let (from, to) = connected(&server)?;
-    from.setsockopt(SOL_SOCKET, SO_SNDBUF, to_send)?;
+pub(super) fn narrow_pair(
+    note: &mut Notebook,
+    names: [&str; 2],
+    to_send: i32,
+    unread: i32,
+) -> Result<(Socket, Socket), SocketError> {
+    let server = server(note)?;
+    note.make(
+        format!("server.setsockopt(SOL_SOCKET, SO_RCVBUF, {unread})"),
+        || server.setsockopt(SOL_SOCKET, SO_RCVBUF, unread),
+    )?;
+    let (from, to) = connected(note, &server, names)?;
+    note.make(
+        format!("{}.setsockopt(SOL_SOCKET, SO_SNDBUF, {to_send})", names[0]),
+        || from.setsockopt(SOL_SOCKET, SO_SNDBUF, to_send),
+    )?;
     Ok((from, to))
 }
 
-/// A client of this server, and the server's end of it.
-pub(super) fn connected(server: &Socket) -> Result<(Socket, Socket), SocketError> {
-    let client = impatient(Socket::new(AF_INET, SOCK_STREAM)?)?;
-    client.connect(server.getsockname()?)?;
-    let (conn, _) = server.accept()?;
+/// A client of this server, and the server's end of it, under these names.
+pub(super) fn connected(
+    note: &mut Notebook,
+    server: &Socket,
+    [connects, accepted]: [&str; 2],
+) -> Result<(Socket, Socket), SocketError> {
+    let client = impatient(stream(note, connects)?)?;
+    note.make(format!("{connects}.connect(server.getsockname())"), || {
+        client.connect(server.getsockname()?)
+    })?;
+    let (conn, _) = note.make(format!("{accepted}, _ = server.accept()"), || {
+        server.accept()
+    })?;
     Ok((client, impatient(conn)?))
 }
 
-/// Two UDP sockets, each bound to a port of its own.
-pub(super) fn udp_pair() -> Result<(Socket, Socket), SocketError> {
-    let bound = || {
-        let socket = Socket::new(AF_INET, SOCK_DGRAM)?;
-        socket.bind(("127.0.0.1", 0))?;
+/// A TCP socket that is not connected yet, under this name.
+pub(super) fn stream(note: &mut Notebook, name: &str) -> Result<Socket, SocketError> {
+    note.make(format!("{name} = socket(AF_INET, SOCK_STREAM)"), || {
+        Socket::new(AF_INET, SOCK_STREAM)
+    })
+}
+
+/// Two UDP sockets under these names, each bound to a port of its own.
+pub(super) fn udp_pair(
+    note: &mut Notebook,
+    [one, other]: [&str; 2],
+) -> Result<(Socket, Socket), SocketError> {
+    let mut bound = |name: &str| {
+        let socket = note.make(format!("{name} = socket(AF_INET, SOCK_DGRAM)"), || {
+            Socket::new(AF_INET, SOCK_DGRAM)
+        })?;
+        note.make(format!("{name}.bind(('127.0.0.1', 0))"), || {
+            socket.bind(("127.0.0.1", 0))
+        })?;
         impatient(socket)
     };
-    Ok((bound()?, bound()?))
+    Ok((bound(one)?, bound(other)?))
+}
+
+/// `setblocking(False)`, where that belongs to how a socket is made.
+pub(super) fn non_blocking(
+    note: &mut Notebook,
+    name: &str,
+    socket: &Socket,
+) -> Result<(), SocketError> {
+    note.make(format!("{name}.setblocking(False)"), || {
+        socket.setblocking(false)
+    })
 }
 
 /// No experiment hangs, not even in blocking mode.
@@ -168,9 +219,11 @@ pub(super) struct PythonEpoll(OwnedFd);
 pub(super) struct SeenEvents(pub(super) Vec<(u64, EventFlags)>);
 
 impl PythonEpoll {
-    /// `select.epoll()`.
-    pub(super) fn new() -> Result<Self, SocketError> {
-        Ok(Self(epoll::create(epoll::CreateFlags::CLOEXEC)?))
+    /// `select.epoll()`, under this name.
+    pub(super) fn new(note: &mut Notebook, name: &str) -> Result<Self, SocketError> {
+        note.make(format!("{name} = epoll()"), || {
+            Ok(Self(epoll::create(epoll::CreateFlags::CLOEXEC)?))
+        })
     }
 
     /// `ep.register(socket, flags)`, with a number of our own choosing: the token.

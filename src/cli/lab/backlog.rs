@@ -1,6 +1,8 @@
 //! Connections that wait to be accepted.
 
-use super::apparatus::{A_WHILE, LabClock, server, will_be_writable, writable};
+use super::apparatus::{
+    A_WHILE, LabClock, non_blocking, server, stream, will_be_writable, writable,
+};
 use super::notebook::{Done, Experiment, Notebook};
 use crate::socket::{AF_INET, Exception, SOCK_STREAM, Socket, SocketError};
 
@@ -8,6 +10,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "backlog",
     title: "a client is connected before the server accepts; when the queue is full it waits a second",
     run,
+    python: include_str!("python/backlog.py"),
     why: "The kernel answers a caller by itself and keeps the connection in a queue until accept takes it: \
           connected does not mean that a server has seen you. listen(n) lets n + 1 wait. Beyond that the \
           call is not refused, it is ignored; the client's kernel calls again after a second, then two, \
@@ -22,10 +25,13 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
 
 fn run(note: &mut Notebook) -> Done {
     note.wrong("a queue for one");
-    let server = Socket::new(AF_INET, SOCK_STREAM)?;
-    server.bind(("127.0.0.1", 0))?;
+    let server = stream(note, "server")?;
+    note.make("server.bind(('127.0.0.1', 0))", || {
+        server.bind(("127.0.0.1", 0))
+    })?;
     note.step("server.listen(0)", || server.listen(0))?;
-    let (first, second) = (dial(&server)?, dial(&server)?);
+    let first = dial(note, "first", &server)?;
+    let second = dial(note, "second", &server)?;
     let in_time = note.step("the first connects", || will_be_writable(&first))?;
     let too = note.step("the second connects within 20 ms", || {
         writable(&second, A_WHILE)
@@ -48,10 +54,14 @@ fn run(note: &mut Notebook) -> Done {
     )?;
 
     note.right("a queue for a burst");
-    let server = self::server()?;
-    let burst = (0..100)
-        .map(|_| dial(&server))
-        .collect::<Result<Vec<_>, _>>()?;
+    let server = self::server(note)?;
+    let mut burst = vec![dial(note, "s", &server)?];
+    for _ in 1..100 {
+        let s = Socket::new(AF_INET, SOCK_STREAM)?;
+        s.setblocking(false)?;
+        s.connect_ex(server.getsockname()?)?;
+        burst.push(s);
+    }
     let connected = burst
         .iter()
         .filter(|s| will_be_writable(s) == Ok(true))
@@ -64,9 +74,11 @@ fn run(note: &mut Notebook) -> Done {
 }
 
 /// Begins to connect.
-fn dial(server: &Socket) -> Result<Socket, SocketError> {
-    let s = Socket::new(AF_INET, SOCK_STREAM)?;
-    s.setblocking(false)?;
-    s.connect_ex(server.getsockname()?)?;
+fn dial(note: &mut Notebook, name: &str, server: &Socket) -> Result<Socket, SocketError> {
+    let s = stream(note, name)?;
+    non_blocking(note, name, &s)?;
+    note.make(format!("{name}.connect_ex(server.getsockname())"), || {
+        s.connect_ex(server.getsockname()?)
+    })?;
     Ok(s)
 }

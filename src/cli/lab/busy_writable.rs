@@ -1,18 +1,19 @@
 //! Interest in writing, while there is nothing to write.
 
-use super::apparatus::{A_WHILE, EventFlags, PythonEpoll, drain, narrow_pair};
+use super::apparatus::{A_WHILE, EventFlags, PythonEpoll, drain, narrow_pair, non_blocking};
 use super::notebook::{Done, Experiment, Notebook};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "busy-writable",
     title: "a socket is nearly always writable: a poll that asks for that never sleeps",
     run,
+    python: include_str!("python/busy_writable.py"),
     why: "Readable is news; writable is the normal state. A level-triggered poll that is asked for EPOLLOUT \
           returns at once, again and again, while there is nothing to write: a whole core for nothing, and \
           every answer is right. Ask for it only while something is left to send; or register both once, \
           edge-triggered, and be told when a full socket has room again.",
-    next: "`strace -c onepoll lab busy-writable` counts the epoll_waits. `onepoll lab partial-write`: what \
-           fills a socket.",
+    next: "`strace -c -e epoll_pwait onepoll lab busy-writable` counts the wake-ups. `onepoll lab \
+           partial-write`: what fills a socket.",
     ours: &[
         (
             "src/reactor/epoll.rs",
@@ -23,11 +24,11 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
 };
 
 fn run(note: &mut Notebook) -> Done {
-    let (a, b) = narrow_pair(65536, 65536)?;
-    a.setblocking(false)?;
+    let (a, b) = narrow_pair(note, ["a", "b"], 65536, 65536)?;
+    non_blocking(note, "a", &a)?;
 
     note.wrong("EPOLLOUT, level-triggered, from the first day on");
-    let ep = PythonEpoll::new()?;
+    let ep = PythonEpoll::new(note, "ep")?;
     let level = EventFlags::IN | EventFlags::OUT;
     note.step("ep.register(a, EPOLLIN | EPOLLOUT)", || {
         ep.register(&a, 1, level)
@@ -47,9 +48,11 @@ fn run(note: &mut Notebook) -> Done {
     )?;
 
     note.right("both, edge-triggered, once and for all");
-    let ep = PythonEpoll::new()?;
+    let ep = PythonEpoll::new(note, "ep")?;
     let edge = level | EventFlags::ET;
-    note.step("ep.register(a, ... | EPOLLET)", || ep.register(&a, 1, edge))?;
+    note.step("ep.register(a, EPOLLIN | EPOLLOUT | EPOLLET)", || {
+        ep.register(&a, 1, edge)
+    })?;
     let first = note.step("ep.poll()", || ep.poll_patiently())?;
     let second = note.step("ep.poll(0.02)", || ep.poll(A_WHILE))?;
     note.saw("wake_ups_edge", first.0.len() + second.0.len());

@@ -1,13 +1,14 @@
 //! Connecting without waiting.
 
-use super::apparatus::{server, will_be_writable};
+use super::apparatus::{non_blocking, server, stream, will_be_writable};
 use super::notebook::{Done, Experiment, Notebook};
-use crate::socket::{AF_INET, SO_ERROR, SOCK_STREAM, SOL_SOCKET, Socket, SocketError};
+use crate::socket::{SO_ERROR, SOL_SOCKET, Socket, SocketError};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "connect-ex",
     title: "115 is not a failure, and writable is not a success",
     run,
+    python: include_str!("python/connect_ex.py"),
     why: "A connection takes a journey there and back, and a non-blocking socket does not wait for it: \
           connect says EINPROGRESS (115) and goes on by itself. When it is over, however it ended, the \
           socket is writable. How it ended is in SO_ERROR, which forgets when it is asked: 0, or the \
@@ -21,15 +22,17 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
 };
 
 fn run(note: &mut Notebook) -> Done {
-    let server = server()?;
-    let there = server.getsockname()?;
+    let server = server(note)?;
+    let there = note.make("there = server.getsockname()", || server.getsockname())?;
     // Bound and not listening: no other process can take the port, and nothing answers there.
-    let silent = Socket::new(AF_INET, SOCK_STREAM)?;
-    silent.bind(("127.0.0.1", 0))?;
-    let nowhere = silent.getsockname()?;
+    let silent = stream(note, "silent")?;
+    note.make("silent.bind(('127.0.0.1', 0))", || {
+        silent.bind(("127.0.0.1", 0))
+    })?;
+    let nowhere = note.make("nowhere = silent.getsockname()", || silent.getsockname())?;
 
     note.wrong("it is writable, so it is connected");
-    let s = non_blocking()?;
+    let s = non_blocking_stream(note)?;
     let code = note.step("s.connect_ex(nowhere)", || s.connect_ex(&nowhere))?;
     let writable = note.step("select([], [s], []) finds it writable", || {
         will_be_writable(&s)
@@ -42,14 +45,14 @@ fn run(note: &mut Notebook) -> Done {
     )?;
 
     note.right("writable, then ask SO_ERROR");
-    let s = non_blocking()?;
+    let s = non_blocking_stream(note)?;
     note.step("s.connect_ex(nowhere)", || s.connect_ex(&nowhere))?;
     will_be_writable(&s)?;
     let code = note.step("s.getsockopt(SOL_SOCKET, SO_ERROR)", || error_of(&s))?;
     note.saw("refused", code);
     note.expect("111: refused", code == 111)?;
 
-    let s = non_blocking()?;
+    let s = non_blocking_stream(note)?;
     let begun = note.step("s.connect_ex(there)", || s.connect_ex(&there))?;
     will_be_writable(&s)?;
     let code = note.step("s.getsockopt(SOL_SOCKET, SO_ERROR)", || error_of(&s))?;
@@ -61,16 +64,14 @@ fn run(note: &mut Notebook) -> Done {
         (begun, code, again, once_more) == (115, 0, 0, 106),
     )?;
 
-    let s = Socket::new(AF_INET, SOCK_STREAM)?;
-    let code = note.step("socket().connect_ex(nowhere), blocking", || {
-        s.connect_ex(&nowhere)
-    })?;
+    let s = stream(note, "s")?;
+    let code = note.step("s.connect_ex(nowhere)", || s.connect_ex(&nowhere))?;
     note.expect("a blocking connect returns the error itself", code == 111)
 }
 
-fn non_blocking() -> Result<Socket, SocketError> {
-    let s = Socket::new(AF_INET, SOCK_STREAM)?;
-    s.setblocking(false)?;
+fn non_blocking_stream(note: &mut Notebook) -> Result<Socket, SocketError> {
+    let s = stream(note, "s")?;
+    non_blocking(note, "s", &s)?;
     Ok(s)
 }
 

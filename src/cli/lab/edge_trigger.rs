@@ -1,12 +1,13 @@
 //! Why edge-triggering needs draining.
 
-use super::apparatus::{A_WHILE, EventFlags, PythonEpoll, arrived, tcp_pair};
+use super::apparatus::{A_WHILE, EventFlags, PythonEpoll, arrived, non_blocking, tcp_pair};
 use super::notebook::{Done, Experiment, Notebook};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "edge-trigger",
     title: "one recv per edge hangs; until it would block does not",
     run,
+    python: include_str!("python/edge_trigger.py"),
     why: "An edge tells that something came, not that something is there. A server that leaves \
           bytes behind and goes back to poll waits for an edge that only new bytes bring; if the peer is \
           waiting for an answer, no edge will ever come. So remember that a socket is readable until it has said \
@@ -27,10 +28,10 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
 };
 
 fn run(note: &mut Notebook) -> Done {
-    let (a, b) = tcp_pair()?;
-    let ep = PythonEpoll::new()?;
+    let (a, b) = tcp_pair(note, ["a", "b"])?;
+    let ep = PythonEpoll::new(note, "ep")?;
     let edges = EventFlags::IN | EventFlags::ET;
-    b.setblocking(false)?;
+    non_blocking(note, "b", &b)?;
     note.step("ep.register(b, EPOLLIN | EPOLLET)", || {
         ep.register(&b, 1, edges)
     })?;

@@ -1,13 +1,15 @@
 //! No descriptor is left for the next client.
 
-use super::apparatus::{A_WHILE, EventFlags, NoDescriptors, PythonEpoll, server, will_be_readable};
+use super::apparatus::{
+    A_WHILE, EventFlags, NoDescriptors, PythonEpoll, non_blocking, server, stream, will_be_readable,
+};
 use super::notebook::{Done, Experiment, Notebook};
-use crate::socket::{AF_INET, SOCK_STREAM, Socket};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "emfile",
     title: "accept fails with 24, and the client stays in the queue",
     run,
+    python: include_str!("python/emfile.py"),
     why: "accept needs a descriptor for the new connection. Without one it fails, and the client stays where \
           it was: an edge-triggered poll has reported it already and says nothing more, so the client waits for \
           ever; a level-triggered poll reports it at once again, and again. So remember that a client is \
@@ -27,16 +29,21 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
 };
 
 fn run(note: &mut Notebook) -> Done {
-    let server = server()?;
-    server.setblocking(false)?;
-    let (edges, levels) = (PythonEpoll::new()?, PythonEpoll::new()?);
+    let server = server(note)?;
+    non_blocking(note, "server", &server)?;
+    let (edges, levels) = (
+        PythonEpoll::new(note, "ep")?,
+        PythonEpoll::new(note, "levels")?,
+    );
     let edge = EventFlags::IN | EventFlags::ET;
     note.step("ep.register(server, EPOLLIN | EPOLLET)", || {
         edges.register(&server, 1, edge)
     })?;
-    levels.register(&server, 1, EventFlags::IN)?;
-    let client = Socket::new(AF_INET, SOCK_STREAM)?;
-    note.step("client.connect(...)", || {
+    note.step("levels.register(server, EPOLLIN)", || {
+        levels.register(&server, 1, EventFlags::IN)
+    })?;
+    let client = stream(note, "client")?;
+    note.step("client.connect(server.getsockname())", || {
         client.connect(server.getsockname()?)
     })?;
     will_be_readable(&server)?;

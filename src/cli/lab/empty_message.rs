@@ -7,6 +7,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "empty-message",
     title: "over TCP an empty send is nothing; over UDP it is a datagram",
     run,
+    python: include_str!("python/empty_message.py"),
     why: "A stream is its bytes, and no bytes are no part of it: send(b'') returns 0 and nothing leaves. That \
           leaves b'' free to mean the end of a stream. A datagram has a header, so an empty one is \
           something: it arrives, with its sender's address, and is not an end: a UDP server that stops \
@@ -24,7 +25,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
 
 fn run(note: &mut Notebook) -> Done {
     note.wrong("an empty message over TCP, just so");
-    let (a, b) = tcp_pair()?;
+    let (a, b) = tcp_pair(note, ["a", "b"])?;
     note.step("a.send(b'')", || a.send(b""))?;
     let came = note.step("select([b], [], [], 0.02) finds it readable", || {
         readable(&b, A_WHILE)
@@ -38,8 +39,8 @@ fn run(note: &mut Notebook) -> Done {
     let length = note.step("b.recv(4)", || b.recv(4))?;
     note.expect("a message of no bytes has a length", length == [0; 4])?;
 
-    let (c, d) = udp_pair()?;
-    let there = d.getsockname()?;
+    let (c, d) = udp_pair(note, ["c", "d"])?;
+    let there = note.make("there = d.getsockname()", || d.getsockname())?;
     note.step("c.sendto(b'', there)", || c.sendto(b"", &there))?;
     note.step("c.sendto(b'next', there)", || c.sendto(b"next", &there))?;
     let (empty, from) = d.recvfrom(1024)?;

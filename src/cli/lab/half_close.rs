@@ -8,6 +8,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "half-close",
     title: "b'' means that the peer has said everything, not that it is gone",
     run,
+    python: include_str!("python/half_close.py"),
     why: "A connection is two streams, and shutdown(SHUT_WR) ends one of them. `printf question | nc` \
           does it: it has asked, and waits. The server's recv returns b'' for the end of what the client \
           says; what the client is owed can still be delivered. A client is gone when its connection was \
@@ -22,7 +23,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
 
 fn run(note: &mut Notebook) -> Done {
     note.wrong("b'' is taken for a client that is gone");
-    let (client, conn) = tcp_pair()?;
+    let (client, conn) = tcp_pair(note, ["client", "conn"])?;
     note.step("client.send(b'hello')", || client.send(b"hello"))?;
     note.step("client.shutdown(SHUT_WR)", || client.shutdown(SHUT_WR))?;
     let request = note.step("conn.recv(1024)", || conn.recv(1024))?;
@@ -40,7 +41,7 @@ fn run(note: &mut Notebook) -> Done {
     )?;
 
     note.right("what is owed is delivered, then our side ends too");
-    let (client, conn) = tcp_pair()?;
+    let (client, conn) = tcp_pair(note, ["client", "conn"])?;
     note.step("client.send(b'hello')", || client.send(b"hello"))?;
     note.step("client.shutdown(SHUT_WR)", || client.shutdown(SHUT_WR))?;
     let request = note.step("conn.recv(1024)", || conn.recv(1024))?;

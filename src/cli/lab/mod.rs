@@ -77,6 +77,9 @@ pub struct Args {
     /// Print one JSON object for each run: the steps, the observations, what was claimed of them
     #[arg(long)]
     json: bool,
+    /// Print it as a script of plain Python, standard library only, and run nothing
+    #[arg(long, conflicts_with_all = ["json", "repeat", "step"])]
+    python: bool,
     /// Run each so many times, and print how many went as described
     #[arg(long, value_name = "TIMES", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
@@ -84,10 +87,19 @@ pub struct Args {
 
 /// Lists them, or runs those that were named; 1 when one of them did not go as described.
 pub fn run(args: Args) -> Outcome {
-    if args.names.is_empty() {
+    if args.names.is_empty() && !args.python {
         return list(args.json);
     }
     let chosen = choose(&args.names)?;
+    if args.python {
+        return match chosen[..] {
+            [one] => script(one),
+            _ => Err(Failure::Usage(
+                "--python prints one script: name one experiment, such as `onepoll lab sticky --python`"
+                    .to_owned(),
+            )),
+        };
+    }
     let pace = match (args.json || args.repeat > 1, args.step) {
         (true, _) => Narration::Silent,
         (false, false) => Narration::Telling,
@@ -125,6 +137,17 @@ fn exit_code(all_held: bool) -> ExitCode {
     }
 }
 
+/// The experiment in plain Python, after a word on what it is.
+fn script(of: &Experiment) -> Outcome {
+    let (name, title, python) = (of.name, of.title, of.python);
+    let why = format!("The same as `onepoll lab {name}`, which says why it is so.");
+    print(format_args!(
+        "#!/usr/bin/env python3\n# {name}: {title}\n# {why} For Linux, Python 3.10 or later.\n{}",
+        python.trim_end()
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn list(json: bool) -> Outcome {
     for Experiment { name, title, .. } in &EXPERIMENTS {
         if json {
@@ -134,7 +157,9 @@ fn list(json: bool) -> Outcome {
         }
     }
     if !json {
-        print("\nonepoll lab NAME... runs them, `all` runs all; --step waits before each step")?;
+        print(
+            "\nonepoll lab NAME... runs them, `all` runs all; --step waits before each step, --python prints a script",
+        )?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -8,6 +8,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "nagle",
     title: "Nagle holds back a second small send; sticking is something else",
     run,
+    python: include_str!("python/nagle.py"),
     why: "Nagle: while something small is on its way and not acknowledged, the next small send waits. The \
           receiver delays its acknowledgement by 40 ms, in the hope that an answer will carry it: the two \
           wait for each other. TCP_NODELAY ends that, and so does one send for both. Sticking is the \
@@ -32,7 +33,7 @@ fn run(note: &mut Notebook) -> Done {
 
     note.wrong("TCP_NODELAY is taken for a cure of sticking");
     for nodelay in [0, 1] {
-        let (a, b) = tcp_pair()?;
+        let (a, b) = tcp_pair(note, ["a", "b"])?;
         let python = format!("a.setsockopt(IPPROTO_TCP, TCP_NODELAY, {nodelay})");
         note.step(python, || a.setsockopt(IPPROTO_TCP, TCP_NODELAY, nodelay))?;
         note.step("a.send(b'sbzz'); a.send(b'sbzz')", || {
@@ -53,15 +54,20 @@ fn run(note: &mut Notebook) -> Done {
 fn two_sends(note: &mut Notebook, nodelay: i32, awaited: &[u8]) -> anyhow::Result<(Vec<u8>, u64)> {
     let mut tries = 1;
     loop {
-        let (a, b) = tcp_pair()?;
-        b.setsockopt(IPPROTO_TCP, TCP_QUICKACK, 0)?;
+        let (a, b) = tcp_pair(note, ["a", "b"])?;
+        note.make("b.setsockopt(IPPROTO_TCP, TCP_QUICKACK, 0)", || {
+            b.setsockopt(IPPROTO_TCP, TCP_QUICKACK, 0)
+        })?;
         let python = format!("a.setsockopt(IPPROTO_TCP, TCP_NODELAY, {nodelay})");
         note.step(python, || a.setsockopt(IPPROTO_TCP, TCP_NODELAY, nodelay))?;
-        let peeked = note.step("a.send(b'head'); a.send(b'body'); b.peek", || {
-            a.send(b"head")?;
-            a.send(b"body")?;
-            b.recv_with(1024, MSG_PEEK)
-        })?;
+        let peeked = note.step(
+            "a.send(b'head'); a.send(b'body'); b.recv(1024, MSG_PEEK)",
+            || {
+                a.send(b"head")?;
+                a.send(b"body")?;
+                b.recv_with(1024, MSG_PEEK)
+            },
+        )?;
         let watch = LabClock::start();
         arrived(&b, 8)?;
         if peeked == awaited || tries == 20 {

@@ -21,6 +21,8 @@ pub(super) struct Experiment {
     pub(super) title: &'static str,
     /// Does it, and notes what is seen.
     pub(super) run: fn(&mut Notebook) -> Done,
+    /// The same in plain Python; its tests hold it to what this one notes.
+    pub(super) python: &'static str,
     /// Why it is so.
     pub(super) why: &'static str,
     /// What to try next.
@@ -56,6 +58,8 @@ pub(super) struct Notebook {
 enum Entry {
     /// From here on: the wrong way, the right way.
     Way(&'static str, &'static str),
+    /// How something was made that the steps need, as Python writes it.
+    Made(String),
     /// What was done, as Python writes it, and what came of it.
     Step(String, String),
     /// What was counted or measured.
@@ -95,6 +99,13 @@ impl Notebook {
     /// Begins the right way of doing it.
     pub(super) fn right(&mut self, what: &'static str) {
         self.add(Entry::Way("right", what));
+    }
+
+    /// Makes something that the steps need, and notes the line of Python that makes it. Nothing waits
+    /// here: the steps are what there is to see.
+    pub(super) fn make<T>(&mut self, python: impl Into<String>, act: impl FnOnce() -> T) -> T {
+        self.add(Entry::Made(python.into()));
+        act()
     }
 
     /// Does something, and notes it as the line of Python that it is.
@@ -222,6 +233,7 @@ impl Entry {
     fn as_text(&self) -> String {
         match self {
             Self::Way(way, what) => format!("\n  the {way} way: {what}\n"),
+            Self::Made(python) => format!("    {python}\n"),
             Self::Step(python, result) if result.is_empty() => format!("    {python}\n"),
             Self::Step(python, result) => format!("    {python:RESULT_COLUMN$}  {result}\n"),
             Self::Saw(what, value) => format!("    [{what}: {value}]\n"),
@@ -233,6 +245,7 @@ impl Entry {
     fn as_json(&self) -> Value {
         match self {
             Self::Way(way, what) => json!({ "way": way, "what": what }),
+            Self::Made(python) => json!({ "made": python }),
             Self::Step(python, result) => json!({ "python": python, "result": result }),
             Self::Saw(what, value) => json!({ "observed": what, "value": value }),
             Self::Claim(claim, holds) => json!({ "claim": claim, "holds": holds }),

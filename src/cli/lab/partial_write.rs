@@ -1,12 +1,13 @@
 //! send may take less than it was given.
 
-use super::apparatus::{drain, hear_out, narrow_pair, will_be_writable, writable};
+use super::apparatus::{drain, hear_out, narrow_pair, non_blocking, will_be_writable, writable};
 use super::notebook::{Done, Experiment, Notebook};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "partial-write",
     title: "send takes what fits and says how much; the rest is the caller's",
     run,
+    python: include_str!("python/partial_write.py"),
     why: "Between the two ends are two buffers of the kernel. When they are full, a non-blocking send takes \
           what fits, perhaps nothing, and says so: the number it returns is all that it says. Code that \
           ignores the number loses bytes, silently, and only when the reader is slow. Keep the rest, wait until \
@@ -26,7 +27,7 @@ fn run(note: &mut Notebook) -> Done {
     let data = vec![b'x'; 1_000_000];
 
     note.wrong("what send returns is ignored");
-    let (a, b) = narrow_pair(65536, 65536)?;
+    let (a, b) = narrow_pair(note, ["a", "b"], 65536, 65536)?;
     note.step("a.setblocking(False)", || a.setblocking(false))?;
     let taken = note.step("a.send(b'x' * 1000000)", || a.send(&data))?;
     note.step("a.close()", || a.close());
@@ -39,8 +40,8 @@ fn run(note: &mut Notebook) -> Done {
     )?;
 
     note.right("the rest is kept, and sent when there is room");
-    let (a, b) = narrow_pair(65536, 65536)?;
-    a.setblocking(false)?;
+    let (a, b) = narrow_pair(note, ["a", "b"], 65536, 65536)?;
+    non_blocking(note, "a", &a)?;
     let (mut rest, mut received) = (&data[..], 0);
     let mut sends = 0;
     while !rest.is_empty() {

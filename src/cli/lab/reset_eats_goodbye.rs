@@ -8,6 +8,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "reset-eats-goodbye",
     title: "closing with unread input resets the connection, and with it what was just said",
     run,
+    python: include_str!("python/reset_eats_goodbye.py"),
     why: "close with unread input sends a reset instead of an end: the peer shall know that it was not \
           heard. A reset does not wait its turn. What still lies in the sender's queue is thrown away; \
           what the receiver's kernel already holds Linux does hand out, but a client that is still \
@@ -31,7 +32,7 @@ static GOODBYE: [u8; 30_000] = [b'!'; 30_000];
 
 fn run(note: &mut Notebook) -> Done {
     note.wrong("say goodbye and close, with input unread");
-    let (client, conn) = tcp_pair()?;
+    let (client, conn) = tcp_pair(note, ["client", "conn"])?;
     note.step("client.send(b'a long request')", || {
         client.send(b"a long request")
     })?;
@@ -47,7 +48,7 @@ fn run(note: &mut Notebook) -> Done {
     )?;
 
     // The accepting end plays the client: to TCP both ends are alike.
-    let (conn, client) = narrow_pair(1 << 17, 4096)?;
+    let (conn, client) = narrow_pair(note, ["conn", "client"], 131_072, 4096)?;
     note.step("client.send(b'a long request')", || {
         client.send(b"a long request")
     })?;
@@ -65,7 +66,7 @@ fn run(note: &mut Notebook) -> Done {
     )?;
 
     note.right("say it, end our side, discard what still comes, close when the peer has ended");
-    let (conn, client) = narrow_pair(1 << 17, 4096)?;
+    let (conn, client) = narrow_pair(note, ["conn", "client"], 131_072, 4096)?;
     note.step("client.send(b'a long request')", || {
         client.send(b"a long request")
     })?;

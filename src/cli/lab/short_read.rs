@@ -1,6 +1,8 @@
 //! Why a short read may stand for BlockingIOError, and when it lies.
 
-use super::apparatus::{A_WHILE, EventFlags, PythonEpoll, arrived, tcp_pair, was_ended};
+use super::apparatus::{
+    A_WHILE, EventFlags, PythonEpoll, arrived, non_blocking, tcp_pair, was_ended,
+};
 use super::notebook::{Done, Experiment, Notebook};
 use crate::socket::{SHUT_WR, Socket};
 
@@ -8,6 +10,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "short-read",
     title: "fewer bytes than asked for: nothing is left, unless the peer has ended",
     run,
+    python: include_str!("python/short_read.py"),
     why: "recv returns fewer bytes than it was asked for only when the queue is empty, so asking once more \
           just to be refused can be saved: one system call of two for each message. What comes after that \
           moment brings an edge of its own. But an end is no byte: it comes in the same edge as the last \
@@ -66,10 +69,10 @@ fn run(note: &mut Notebook) -> Done {
 }
 
 fn watched(note: &mut Notebook) -> anyhow::Result<(PythonEpoll, Socket, Socket)> {
-    let (a, b) = tcp_pair()?;
-    b.setblocking(false)?;
-    let ep = PythonEpoll::new()?;
-    note.step("ep.register(b, IN | RDHUP | ET)", || {
+    let (a, b) = tcp_pair(note, ["a", "b"])?;
+    non_blocking(note, "b", &b)?;
+    let ep = PythonEpoll::new(note, "ep")?;
+    note.step("ep.register(b, EPOLLIN | EPOLLRDHUP | EPOLLET)", || {
         ep.register(&b, 1, EDGES)
     })?;
     Ok((ep, a, b))

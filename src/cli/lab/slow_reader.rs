@@ -1,6 +1,6 @@
 //! One client that does not read, among many that do.
 
-use super::apparatus::{LabClock, drain, hear_out, narrow_pair, readable, tcp_pair};
+use super::apparatus::{LabClock, drain, hear_out, narrow_pair, non_blocking, readable, tcp_pair};
 use super::notebook::{Done, Experiment, Notebook};
 use crate::socket::{Exception, Socket};
 
@@ -8,6 +8,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "slow-reader",
     title: "a server that waits for one slow reader makes all others wait",
     run,
+    python: include_str!("python/slow_reader.py"),
     why: "A chat sends each line to every member. sendall to a member that does not read waits, and no other \
           member gets anything meanwhile: one slow reader stops the room. So the server waits for none: what a \
           socket does not take is kept in a lane of its own. The lane needs a limit, or a slow reader costs all \
@@ -33,8 +34,8 @@ const LANE_BYTES_MAX: usize = 1 << 20;
 
 fn run(note: &mut Notebook) -> Done {
     note.wrong("sendall, to one after the other");
-    let (to_slow, _slow) = narrow_pair(65536, 4096)?;
-    let (to_quick, quick) = tcp_pair()?;
+    let (to_slow, _slow) = narrow_pair(note, ["to_slow", "slow"], 65536, 4096)?;
+    let (to_quick, quick) = tcp_pair(note, ["to_quick", "quick"])?;
     note.step("to_slow.settimeout(0.2)", || to_slow.settimeout(0.2))?;
     let watch = LabClock::start();
     let raised = note.step("to_slow.sendall(b'x' * 1000000)", || {
@@ -50,11 +51,11 @@ fn run(note: &mut Notebook) -> Done {
     )?;
 
     note.right("send what fits, keep the rest up to a limit, close beyond it");
-    let (to_slow, slow) = narrow_pair(65536, 4096)?;
-    let (to_quick, quick) = tcp_pair()?;
+    let (to_slow, slow) = narrow_pair(note, ["to_slow", "slow"], 65536, 4096)?;
+    let (to_quick, quick) = tcp_pair(note, ["to_quick", "quick"])?;
+    non_blocking(note, "to_slow", &to_slow)?;
     let mut lane = Vec::new();
     let (mut lines, mut heard) = (0, 0);
-    to_slow.setblocking(false)?;
     while lane.len() <= LANE_BYTES_MAX {
         lane.extend_from_slice(&LINE);
         deliver(&to_slow, &mut lane)?;

@@ -8,6 +8,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "stale-token",
     title: "an event outlives its connection, and hits the connection that has its place now",
     run,
+    python: include_str!("python/stale_token.py"),
     why: "poll returns many events at once, each with a token: a place in a table. Handling the first may \
           close the connection of the second and accept another one, which gets the free place; the second \
           event then hits the wrong connection. The kernel cannot help: it reported both before. So a token \
@@ -41,13 +42,17 @@ fn run(note: &mut Notebook) -> Done {
 /// Anna kicks bert while bert says good-bye; carla comes in, and gets bert's place.
 fn kick_and_replace(note: &mut Notebook, generations: bool) -> anyhow::Result<bool> {
     let token = |place: u64, generation: u64| place | generation << 32;
-    let (server, ep) = (server()?, PythonEpoll::new()?);
+    let (server, ep) = (server(note)?, PythonEpoll::new(note, "ep")?);
     let flags = EventFlags::IN | EventFlags::RDHUP;
-    let (anna, annas) = connected(&server)?;
-    let (bert, berts) = connected(&server)?;
-    ep.register(&annas, token(0, 1), flags)?;
-    ep.register(&berts, token(1, 1), flags)?;
-    let mut table: [(u64, Option<Socket>); 2] = [(1, Some(annas)), (1, Some(berts))];
+    let (anna, annas) = connected(note, &server, ["anna", "annas"])?;
+    let (bert, berts) = connected(note, &server, ["bert", "berts"])?;
+    for (name, end, place) in [("annas", &annas, 0), ("berts", &berts, 1)] {
+        let python = format!("ep.register({name}, EPOLLIN | EPOLLRDHUP)");
+        note.make(python, || ep.register(end, token(place, 1), flags))?;
+    }
+    let mut table: [(u64, Option<Socket>); 2] = note.make("table = [annas, berts]", || {
+        [(1, Some(annas)), (1, Some(berts))]
+    });
 
     note.step("anna.send(b'kick bert')", || anna.send(b"kick bert"))?;
     note.step("bert.close()", || bert.close());
@@ -62,11 +67,11 @@ fn kick_and_replace(note: &mut Notebook, generations: bool) -> anyhow::Result<bo
     });
 
     note.step("table[1].close(), as anna asked", || table[1].1 = None);
-    let (carla, carlas) = connected(&server)?;
-    ep.register(&carlas, token(1, 2), flags)?;
-    note.step("table[1] = server.accept(): carla", || {
-        table[1] = (2, Some(carlas))
-    });
+    let (carla, carlas) = connected(note, &server, ["carla", "carlas"])?;
+    note.make("ep.register(carlas, EPOLLIN | EPOLLRDHUP)", || {
+        ep.register(&carlas, token(1, 2), flags)
+    })?;
+    note.step("table[1] = carlas", || table[1] = (2, Some(carlas)));
 
     for (token, flags) in seen.0 {
         let (place, generation) = (token & 1, token >> 32);
@@ -81,6 +86,8 @@ fn kick_and_replace(note: &mut Notebook, generations: bool) -> anyhow::Result<bo
             });
         }
     }
-    let heard = note.step("carla.recv(1)", || carla.recv_with(1, MSG_DONTWAIT));
+    let heard = note.step("carla.recv(1, MSG_DONTWAIT)", || {
+        carla.recv_with(1, MSG_DONTWAIT)
+    });
     Ok(heard.is_err_and(|raised| raised.errno() == Some(11)))
 }

@@ -1,12 +1,13 @@
 //! One greedy peer and one polite one.
 
-use super::apparatus::{arrived, tcp_pair};
+use super::apparatus::{arrived, non_blocking, tcp_pair};
 use super::notebook::{Done, Experiment, Notebook};
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "starvation",
     title: "reading one socket until it would block can take for ever",
     run,
+    python: include_str!("python/starvation.py"),
     why: "Draining ends when the socket is empty, and a peer that sends as fast as we read never lets it be. \
           All others wait for as long as it likes: no error, no load average that tells, just silence. So \
           each connection has a budget a turn, and one that has more to read goes to the end of a list. The \
@@ -48,12 +49,12 @@ fn run(note: &mut Notebook) -> Done {
 
 /// How often the greedy one is read before the polite one is heard.
 fn reads_before_polite(note: &mut Notebook, budget: usize) -> anyhow::Result<usize> {
-    let (greedy, from_greedy) = tcp_pair()?;
-    let (polite, from_polite) = tcp_pair()?;
+    let (greedy, from_greedy) = tcp_pair(note, ["greedy", "from_greedy"])?;
+    let (polite, from_polite) = tcp_pair(note, ["polite", "from_polite"])?;
+    non_blocking(note, "from_greedy", &from_greedy)?;
     note.step("greedy.send(b'x' * 4096)", || greedy.send(&[b'x'; 4096]))?;
     note.step("polite.send(b'?')", || polite.send(b"?"))?;
     arrived(&from_polite, 1)?;
-    from_greedy.setblocking(false)?;
 
     let mut reads = 0;
     let mut in_this_turn = 0;
@@ -67,13 +68,13 @@ fn reads_before_polite(note: &mut Notebook, budget: usize) -> anyhow::Result<usi
             break;
         }
         if reads == READS_MAX {
-            note.step("conn.recv(4096) until it would block", || {
+            note.step("from_greedy.recv(4096) until it would block", || {
                 format!("still going, {reads} calls")
             });
             return Ok(reads);
         }
     }
-    let heard = note.step("one budget of greedy's; polite's recv", || {
+    let heard = note.step("one from_greedy.recv(4096); from_polite.recv(10)", || {
         from_polite.recv(10)
     })?;
     anyhow::ensure!(heard == b"?");

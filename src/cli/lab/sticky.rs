@@ -8,6 +8,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "sticky",
     title: "three sends come out of one recv, and one send of two",
     run,
+    python: include_str!("python/sticky.py"),
     why: "TCP carries a stream of bytes and keeps no record of where one send ended. recv returns what \
           has come by now, at most as much as was asked for: the reader was late, so three sends were \
           one. What belongs together only the bytes themselves can say, with a length or a newline.",
@@ -21,7 +22,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
 };
 
 fn run(note: &mut Notebook) -> Done {
-    let (a, b) = tcp_pair()?;
+    let (a, b) = tcp_pair(note, ["a", "b"])?;
 
     note.wrong("one recv for one send");
     for _ in 0..3 {
@@ -52,7 +53,7 @@ fn run(note: &mut Notebook) -> Done {
     )?;
 
     note.right("a length before each message: struct.pack('i', len(m)) + m");
-    b.setblocking(true)?;
+    note.make("b.setblocking(True)", || b.setblocking(true))?;
     let said: [&[u8]; 4] = [b"sbzz", b"hello", b"egg", b"hello egg"];
     for message in said {
         let mut framed = Vec::new();
@@ -60,7 +61,7 @@ fn run(note: &mut Notebook) -> Done {
         let python = format!("a.sendall(b'{}')", framed.escape_ascii());
         note.step(python, || a.sendall(&framed))?;
     }
-    let mut f = b.makefile("rb")?;
+    let mut f = note.make("f = b.makefile('rb')", || b.makefile("rb"))?;
     let mut heard = Vec::new();
     for _ in said {
         let length = f.read(Some(4))?.unwrap_or_default();

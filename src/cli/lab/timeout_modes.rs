@@ -2,22 +2,23 @@
 
 use rustix::fs::{OFlags, fcntl_getfl};
 
-use super::apparatus::{LabClock, server};
+use super::apparatus::{LabClock, server, stream};
 use super::notebook::{Done, Experiment, Notebook};
-use crate::socket::{AF_INET, Exception, SOCK_STREAM, Socket};
+use crate::socket::Exception;
 
 pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "timeout-modes",
     title: "blocking, with a timeout, non-blocking: and what settimeout is made of",
     run,
+    python: include_str!("python/timeout_modes.py"),
     why: "There are three modes but only one switch in the kernel, O_NONBLOCK. With a timeout the \
           descriptor does not block at all: poll waits before each call, for as long as is left, and \
           then the call is made; if poll was late, that is TimeoutError, which has no errno because the \
           kernel did not refuse anything. A timeout belongs to one socket object: an accepted one begins \
           in the default mode, whatever the listener's is.",
     next: "settimeout(5) and a peer that sends a byte every 4 seconds: each recv is in time, the message \
-           never. A deadline for all of it is yours to keep; sendall does it. `strace -e poll,recvfrom \
-           onepoll lab timeout-modes`.",
+           never. A deadline for all of it is yours to keep; sendall does it. `strace -e ppoll,recvfrom \
+           onepoll lab timeout-modes`: Linux calls it ppoll.",
     ours: &[
         (
             "src/socket/core.rs",
@@ -31,14 +32,16 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
 };
 
 fn run(note: &mut Notebook) -> Done {
-    let server = server()?;
-    let client = Socket::new(AF_INET, SOCK_STREAM)?;
+    let server = server(note)?;
+    let client = stream(note, "client")?;
 
     note.wrong("a timeout on the listener is for the sockets that it accepts");
     note.step("server.settimeout(0.05)", || server.settimeout(0.05))?;
-    client.connect(server.getsockname()?)?;
-    let (conn, _) = server.accept()?;
-    let inherited = note.step("server.accept()[0].gettimeout()", || conn.gettimeout());
+    note.make("client.connect(server.getsockname())", || {
+        client.connect(server.getsockname()?)
+    })?;
+    let (conn, _) = note.make("conn, _ = server.accept()", || server.accept())?;
+    let inherited = note.step("conn.gettimeout()", || conn.gettimeout());
     note.expect(
         "the accepted socket would wait for ever",
         inherited.is_none(),

@@ -8,6 +8,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "udp-lost",
     title: "every sendto succeeds, and most datagrams are lost, on loopback too",
     run,
+    python: include_str!("python/udp_lost.py"),
     why: "sendto hands a datagram to the network and that is all it promises. A receiver whose queue is full \
           drops what comes, and neither side is told: no cable was needed for that. TCP would have made \
           the sender wait. A program that needs every datagram numbers them, has them acknowledged and sends \
@@ -26,8 +27,9 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
 const DATAGRAMS: usize = 100;
 
 fn run(note: &mut Notebook) -> Done {
-    let (a, b) = udp_pair()?;
+    let (a, b) = udp_pair(note, ["a", "b"])?;
     let (here, there) = (a.getsockname()?, b.getsockname()?);
+    note.make("here, there = a.getsockname(), b.getsockname()", || ());
     note.step("b.setsockopt(SOL_SOCKET, SO_RCVBUF, 8192)", || {
         b.setsockopt(SOL_SOCKET, SO_RCVBUF, 8192)
     })?;
@@ -36,14 +38,14 @@ fn run(note: &mut Notebook) -> Done {
     let sent = (0..DATAGRAMS)
         .filter(|_| a.sendto(&[b'x'; 100], &there).is_ok())
         .count();
-    note.step("a.sendto(b'x' * 100, b), 100 times", || {
+    note.step("a.sendto(b'x' * 100, there), 100 times", || {
         format!("{sent} succeed")
     });
     let mut received = 0;
     while b.recv_with(1024, MSG_DONTWAIT).is_ok() {
         received += 1;
     }
-    note.step("b.recv(1024), until nothing is left", || {
+    note.step("b.recv(1024, MSG_DONTWAIT), until nothing is left", || {
         format!("{received} datagrams")
     });
     note.saw("lost", sent - received);

@@ -8,6 +8,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     name: "would-block",
     title: "BlockingIOError means not now; asking again at once burns a core",
     run,
+    python: include_str!("python/would_block.py"),
     why: "Non-blocking does not mean that a call is fast, it means that it never waits: what cannot be done \
           now is refused with EAGAIN (11), and nothing else has happened. When to ask again, the kernel \
           knows: poll sleeps until there is something, for as many sockets as one likes.",
@@ -20,7 +21,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
 };
 
 fn run(note: &mut Notebook) -> Done {
-    let (a, b) = tcp_pair()?;
+    let (a, b) = tcp_pair(note, ["a", "b"])?;
     note.step("b.setblocking(False)", || b.setblocking(false))?;
 
     note.wrong("ask again until something has come");
