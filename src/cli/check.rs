@@ -99,7 +99,7 @@ fn as_json(configuration: &Configuration, opening: &Opening, verdict: &Verdict) 
             None => "serve",
             Some(Unserved::Refused(_)) => "refuse",
             Some(Unserved::Failed(_)) if configuration.is_default_table => "skip",
-            Some(Unserved::Failed(_)) => "fail",
+            Some(Unserved::Failed(_) | Unserved::NotPrivate(_)) => "fail",
         };
         let options: Vec<Value> = endpoint
             .options()

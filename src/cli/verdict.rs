@@ -28,7 +28,9 @@ impl Verdict {
                 Unserved::Failed(wrong) if configuration.is_default_table => {
                     verdict.skipped.push(wrong.to_string());
                 }
-                Unserved::Failed(wrong) => verdict.problems.push(wrong.to_string()),
+                Unserved::Failed(wrong) | Unserved::NotPrivate(wrong) => {
+                    verdict.problems.push(wrong.to_string());
+                }
             }
         }
         if let Err(wrong) = &opening.connections_max {

@@ -7,16 +7,20 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::net::getsockname;
+use rustix::process::geteuid;
 
 use super::plan::Planned;
 use super::socket_file::{Intent, SocketFile, identity};
 use super::unserved::Unserved;
 use super::{Endpoint, place};
-use crate::config::{Address, Host, HostPort, Transport, UnixAddress, command_socket};
+use crate::config::{
+    Address, Host, HostPort, Transport, UnixAddress, check_private_dir, command_socket,
+};
 use crate::reactor::{Keepalive, begin_to_listen, bind_abstract, bind_tcp, open_udp};
 
 /// A socket that was bound, and the endpoint as it came to be: with the port that the system chose.
@@ -108,8 +112,16 @@ pub(super) fn bind(
             }
             let mode = endpoint.common.mode.unwrap_or(0o600);
             let is_private = *path == command_socket();
-            let (socket, file) = SocketFile::bind(path, mode, is_private, intent)
-                .map_err(|error| failed(endpoint, &path.display(), &error))?;
+            let bound = SocketFile::bind(path, mode, is_private, intent);
+            let (socket, file) = bound.map_err(|error| {
+                let unserved = failed(endpoint, &path.display(), &error);
+                match unserved {
+                    Unserved::Failed(wrong) if is_private && is_hijacked(path) => {
+                        Unserved::NotPrivate(wrong)
+                    }
+                    unserved => unserved,
+                }
+            })?;
             one(Bound {
                 file: Some(file),
                 ..Bound::of(endpoint, socket)
@@ -191,6 +203,13 @@ fn addresses(
         Some((at, error)) if bound.is_empty() => Err(failed(endpoint, &at, &error)),
         _ => Ok(Sockets { bound, absent }),
     }
+}
+
+/// Whether the directory of our private socket is there, and not ours alone.
+fn is_hijacked(path: &Path) -> bool {
+    let dir = path.parent().unwrap_or(Path::new("/"));
+    let checked = check_private_dir(dir, geteuid().as_raw());
+    checked.is_err_and(|wrong| wrong.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// Whether the machine has no such address, or none of that family at all.

@@ -14,6 +14,10 @@ pub enum Unserved {
     /// It cannot be, here and now: exit code 1.
     #[error(transparent)]
     Failed(ConfigError),
+    /// The directory of our private socket is somebody else's, or open to others: exit code 1, and not
+    /// passed over in the default table, since clients would find another server there.
+    #[error(transparent)]
+    NotPrivate(ConfigError),
 }
 
 impl Unserved {

@@ -252,6 +252,28 @@ fn a_unix_socket_that_cannot_be_made_is_not_blamed_on_a_port() {
 }
 
 #[test]
+fn the_default_table_is_not_served_without_its_private_directory() {
+    let runtime_dir = tempfile::tempdir().unwrap();
+    let dir = runtime_dir.path().join("onepoll");
+    fs::create_dir(&dir).unwrap();
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+    for subcommand in ["serve", "check"] {
+        let mut command = onepoll(runtime_dir.path());
+        let said = Said::from(command.arg(subcommand).output().unwrap());
+        assert_eq!(said.code, Some(1), "{}", said.err);
+        let reason = said
+            .err
+            .lines()
+            .find(|line| line.contains("is not private"));
+        assert!(
+            reason.is_some_and(|line| !line.contains("skipped")),
+            "{}",
+            said.err
+        );
+    }
+}
+
+#[test]
 fn an_inherited_descriptor_is_asked_what_it_is() {
     let listener = TcpListener::bind("0.0.0.0:0").unwrap();
     let ask = |url: &str| {
