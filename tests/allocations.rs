@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use onepoll::config::{Limits, raise_descriptor_limit};
 use onepoll::reactor::{DatagramOptions, DatagramSocket, ListenerOptions, listen_tcp, open_udp};
-use onepoll::service::Echo;
+use onepoll::service::{Chat, Echo, Service, chat};
 use rustix::net::getsockname;
 
 use counting::Tally;
@@ -195,4 +195,76 @@ fn a_connection_at_rest_owns_little() {
             "{slack} B at {many} connections"
         );
     }
+}
+
+/// What may stay when a crowd has gone: some tables of `KEPT_PLACES` and buffers of `KEPT_BYTES`.
+const STAYS_BYTES_MAX: i64 = 512 << 10;
+
+#[test]
+fn what_a_crowd_needed_is_given_back() {
+    let crowd =
+        3000.min(usize::try_from(raise_descriptor_limit().saturating_sub(256) / 4).unwrap());
+    let tally = Tally::new();
+    let idle = Some(Duration::from_secs(3600));
+    let running = Running::start(Limits::default(), move |reactor| {
+        tally.count_this_thread();
+        let chat = Chat::new(&chat::Options::default(), Limits::default().frame);
+        let services: [Box<dyn Service>; 2] = [Box::new(Echo), Box::new(chat)];
+        services.map(|service| {
+            let listener = listen_tcp(ANY).unwrap();
+            let place: SocketAddr = getsockname(&listener).unwrap().try_into().unwrap();
+            let service = reactor.add(service);
+            let options = ListenerOptions {
+                idle,
+                ..ListenerOptions::to(service)
+            };
+            reactor.listen(listener, options).unwrap();
+            place
+        })
+    });
+    let [echo_place, chat_place] = running.place;
+    let dial_and_reset = |place| {
+        let peer = dial(place);
+        peer.will_reset();
+        peer
+    };
+    // The first of each costs what the loop needs once.
+    let mut stays = [echo_place, chat_place].map(dial_and_reset);
+    echo(&mut stays[..1], &[b'x'; 64]);
+    stays[1].line();
+    let before = tally.live();
+
+    // A room in which everybody is announced, echoes, an answer that is not read, half a line each.
+    let mut members: Vec<Peer> = (0..crowd).map(|_| dial_and_reset(chat_place)).collect();
+    let mut askers: Vec<Peer> = (0..crowd).map(|_| dial_and_reset(echo_place)).collect();
+    echo(&mut askers, &[b'x'; 4096]);
+    for member in &mut members[..4] {
+        member.says([b'y'; 1000]);
+        member.says(b"\n");
+    }
+    for member in &mut members[4..] {
+        member.says(b"half a line");
+    }
+    echo(&mut stays[..1], b"x");
+    let at_most = tally.live();
+    assert!(
+        at_most - before > 4 * STAYS_BYTES_MAX,
+        "{}",
+        at_most - before
+    );
+    drop((members, askers));
+
+    // Each echo is a turn, after which the loop rests; the resets of the crowd come in some of them.
+    let mut after_an_echo = || {
+        echo(&mut stays[..1], b"x");
+        tally.live() - before
+    };
+    let stayed = (0..10_000)
+        .map(|_| after_an_echo())
+        .find(|stayed| *stayed <= STAYS_BYTES_MAX)
+        .expect("what the crowd needed is given back");
+    println!(
+        "{crowd} members and as many askers took {} B; {stayed} B stayed",
+        at_most - before
+    );
 }

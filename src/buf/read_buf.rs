@@ -182,6 +182,13 @@ impl ReadBuf {
         self.end += bytes.len();
     }
 
+    /// Gives storage of more than `bytes` back, if nothing is in it.
+    pub(crate) fn give_back(&mut self, bytes: usize) {
+        if self.is_empty() && self.lent().is_empty() && self.storage.capacity() > bytes {
+            *self = ReadBuf::default();
+        }
+    }
+
     /// Forgets every byte and keeps the storage.
     pub(crate) fn clear(&mut self) {
         (self.lent, self.start, self.end) = (0, 0, 0);

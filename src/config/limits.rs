@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::error::{ConfigError, Trouble};
-use super::text::with;
+use super::text::{format_size, with};
 
 /// A burst is over when nothing came for this long: longer than a segment takes on a local
 /// network, shorter than a person notices.
@@ -90,6 +90,17 @@ pub const DATAGRAM_ANSWERS_PER_SECOND_IN_ALL_MAX: u32 = 20_000;
 /// news of answers that could not be delivered (ICMP) comes one by one, and what goes on failing would
 /// keep the loop awake.
 pub const DATAGRAM_FAILURES_IN_A_ROW_MAX: u32 = 16;
+
+/// Places for connections, timers and events that stay allocated when the connections have gone: a crowd
+/// of a thousand that comes again finds them.
+pub const KEPT_PLACES: usize = 1024;
+
+/// Bytes that each of the loop's shared buffers keeps when it comes to rest.
+pub const KEPT_BYTES: usize = 64 << 10;
+
+/// The most that `read-per-turn` can ask for. Two buffers of that size are there whoever connects, and
+/// the first byte waits until one is zeroed; the kernel's own receive buffers end at 6 MiB.
+pub const READ_PER_TURN_BYTES_MAX: usize = 4 << 20;
 
 /// What a user may set in `[limits]`; the defaults are the table's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -238,11 +249,16 @@ impl Limits {
         below(("chat-soft", self.chat_soft), ("chat-hard", self.chat_hard))?;
         // A line that fits the frame limit must fit a member's queue, or it would drop the room.
         below(("frame", self.frame), ("chat-soft", self.chat_soft))?;
-        // There is a buffer of that size, whoever connects.
-        below(
-            ("read-per-turn", self.read_per_turn),
-            ("largest i32", COMMAND_OUTPUT_BYTES_MAX),
-        )?;
+        if self.read_per_turn > READ_PER_TURN_BYTES_MAX {
+            return Err(Trouble::of(
+                "read-per-turn",
+                format!(
+                    "limit `read-per-turn` of {} is above {}: a buffer of that size is there whoever connects",
+                    format_size(self.read_per_turn as u64),
+                    format_size(READ_PER_TURN_BYTES_MAX as u64)
+                ),
+            ));
+        }
         below(
             ("command-output", self.command_output),
             ("largest i32", COMMAND_OUTPUT_BYTES_MAX),
@@ -349,7 +365,7 @@ mod tests {
         assert!(wrong(|l| l.accepts_per_turn = 0).contains("`accepts-per-turn`: 0"));
         assert!(wrong(|l| l.connections = Some(0)).contains("`connections`: 0"));
         assert!(wrong(|l| l.command_output = usize::MAX).contains("largest i32"));
-        assert!(wrong(|l| l.read_per_turn = usize::MAX).contains("largest i32"));
+        assert!(wrong(|l| l.read_per_turn = (4 << 20) + 1).contains("above 4M"));
         assert!(wrong(|l| l.turn_abort = Some(Duration::from_millis(1))).contains("turn-abort"));
     }
 }

@@ -93,6 +93,7 @@ impl<O: Os> Reactor<O> {
         if self.dead.is_empty() {
             return;
         }
+        self.has_reaped = true;
         while let Some(slot) = self.dead.pop() {
             let conn = self.conns.remove(slot as usize);
             let Stage::Dead { why } = conn.stage else {

@@ -13,6 +13,7 @@ mod datagram;
 mod datagram_socket;
 mod ending;
 mod epoll;
+mod give_back;
 mod incoming;
 mod invariants;
 mod keepalive;
@@ -103,6 +104,8 @@ pub struct Reactor<O: Os> {
     fresh: Vec<ConnId>,
     /// Connections that were closed in this turn.
     dead: Vec<u32>,
+    /// Whether connections were freed since memory was last given back.
+    has_reaped: bool,
     /// The last connection's generation.
     generation: u32,
 
@@ -145,6 +148,7 @@ impl<O: Os> Reactor<O> {
             any_spent: false,
             fresh: Vec::new(),
             dead: Vec::new(),
+            has_reaped: false,
             generation: 0,
             called: false,
             stopping: Stopping::No,
@@ -201,6 +205,7 @@ impl<O: Os> Reactor<O> {
         let until = if self.has_work() {
             Some(self.now)
         } else {
+            self.give_back();
             self.next_deadline()
         };
         let Woke { asleep, awake } = self.os.wait(&mut self.seen, until)?;

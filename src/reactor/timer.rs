@@ -1,4 +1,5 @@
 use crate::turn::Moment;
+use crate::turn::column::{give_back, give_back_end, is_oversized};
 
 /// A moment per slot, and a heap of slots with at most one entry each.
 ///
@@ -87,6 +88,17 @@ impl Timers {
         None
     }
 
+    /// Gives back the places of slots without a timer.
+    pub(super) fn give_back(&mut self) {
+        if is_oversized(self.heap.capacity(), self.set) {
+            self.forget_cancelled();
+        }
+        give_back_end(&mut self.place, |place| *place == NOWHERE);
+        self.due.truncate(self.place.len());
+        give_back(&mut self.due);
+        give_back(&mut self.heap);
+    }
+
     /// How many timers are set.
     pub(super) fn len(&self) -> usize {
         self.set
@@ -100,6 +112,19 @@ impl Timers {
             .enumerate()
             .filter(|(_, due)| **due != Moment::NEVER);
         set.map(|(slot, _)| slot)
+    }
+
+    /// Takes the entries of cancelled timers out of the heap, where they are until they come to the top:
+    /// for an idle timeout of hours, that is hours.
+    fn forget_cancelled(&mut self) {
+        let entries = std::mem::take(&mut self.heap);
+        for (at, slot) in entries {
+            self.place[slot as usize] = NOWHERE;
+            if self.due[slot as usize] != Moment::NEVER {
+                self.heap.push((at, slot));
+                self.rise(self.heap.len() - 1);
+            }
+        }
     }
 
     /// Moves the first entry to `due`, or out of the heap if that is never.
@@ -219,6 +244,9 @@ mod tests {
                 let due = if wait == 49 { Moment::NEVER } else { at(now + wait) };
                 timers.set(slot, due);
                 list[slot as usize] = due;
+                if slot == 0 {
+                    timers.forget_cancelled();
+                }
                 prop_assert!(timers.check().is_ok(), "{:?}", timers.check());
                 now += wait / 4;
                 let mut fired = Vec::new();

@@ -1,4 +1,5 @@
 use crate::turn::ConnId;
+use crate::turn::column::{give_back_end, is_oversized};
 
 /// What a service remembers of each of its connections: a column over the reactor's slab, so
 /// that one key opens both.
@@ -52,9 +53,11 @@ impl<T> Sessions<T> {
     pub fn remove(&mut self, id: ConnId) -> Option<T> {
         self.get(id)?;
         self.live -= 1;
-        self.column[id.slot as usize]
-            .take()
-            .map(|(_, session)| session)
+        let taken = self.column[id.slot as usize].take();
+        if is_oversized(self.column.capacity(), self.live) {
+            give_back_end(&mut self.column, Option::is_none);
+        }
+        taken.map(|(_, session)| session)
     }
 
     /// How many connections have a session.

@@ -6,6 +6,7 @@
 //! nowhere, and to no other connection.
 
 mod child;
+pub(crate) mod column;
 mod effect;
 mod ending;
 mod id;

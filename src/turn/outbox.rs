@@ -1,8 +1,10 @@
 use std::collections::VecDeque;
 use std::time::SystemTime;
 
+use super::column::{give_back, give_back_end};
 use super::{Closed, ConnId, Effect, Fate};
 use crate::buf::WriteBuf;
+use crate::config::limits::{KEPT_BYTES, KEPT_PLACES};
 
 /// How much may be said before it is sent within the turn: bounds the arena.
 pub const ARENA_BYTES_MAX: usize = 1024 * 1024;
@@ -422,6 +424,17 @@ impl Outbox {
         );
         self.arena.clear();
         self.arena.shrink_to(ARENA_BYTES_MAX);
+    }
+
+    /// Gives back what lanes of connections that have gone, and large turns, needed.
+    pub(crate) fn give_back(&mut self) {
+        give_back_end(&mut self.lanes, |lane| {
+            lane.generation == 0 && !lane.flags.has(Flags::DIRTY)
+        });
+        give_back(&mut self.dirty);
+        self.arena.shrink_to(KEPT_BYTES);
+        self.sent.shrink_to(KEPT_PLACES);
+        self.effects.shrink_to(KEPT_PLACES);
     }
 
     pub(crate) fn ask(&mut self, id: ConnId, effect: Effect) {

@@ -36,8 +36,9 @@ use self::notice::{ALOUD, Notice, Words};
 use self::room::{RoomKey, Rooms};
 use super::{Backlog, Checked, Manner, OverStreams, Peer, Row, Service, Sessions};
 use crate::buf::ReadBuf;
-use crate::config::limits::CHAT_HISTORY_LINES_MAX;
+use crate::config::limits::{CHAT_HISTORY_LINES_MAX, KEPT_PLACES};
 use crate::config::{Transport, Trouble, with};
+use crate::turn::column::{give_back, is_oversized};
 use crate::turn::{Closed, ConnId, Fault, Turn};
 use crate::wire::{Encode, is_http_request};
 
@@ -274,6 +275,7 @@ impl Chat {
     fn stand_up(&mut self, key: RoomKey, seat: usize) {
         let room = &mut self.rooms[key];
         room.members.swap_remove(seat);
+        give_back(&mut room.members);
         if let Some(moved) = room
             .members
             .get(seat)
@@ -315,6 +317,9 @@ impl Chat {
     fn forget(&mut self, id: ConnId) -> Option<Member> {
         let member = self.members.remove(id)?;
         self.names.remove(&member.name.key());
+        if is_oversized(self.names.capacity(), self.names.len()) {
+            self.names.shrink_to(KEPT_PLACES);
+        }
         self.stand_up(member.room, member.seat);
         Some(member)
     }
