@@ -4,10 +4,9 @@
 //! It does not measure and does not forbid: where something is short, the user is told what, and what
 //! would help; then the run does what it can.
 
-use std::fmt;
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::{fmt, fs};
 
 use crate::config::raise_descriptor_limit;
 use crate::load::measure::figures::Grouped;

@@ -15,8 +15,7 @@ use crate::load::measure::histogram::Summary;
 use crate::load::plan::Plan;
 use crate::load::plan::error::LoadError;
 use crate::load::plan::limits::RATE_MAX;
-use crate::load::plan::mode::Arrivals;
-use crate::load::plan::mode::{Amount, Model};
+use crate::load::plan::mode::{Amount, Arrivals, Model};
 use crate::load::run::Watcher;
 use crate::load::run::report::{Report, SCHEMA};
 

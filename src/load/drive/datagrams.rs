@@ -15,8 +15,7 @@ use rustix::net::{
     socket_with,
 };
 
-use crate::load::exchange::payload::Payload;
-use crate::load::exchange::payload::{number_of, write_message};
+use crate::load::exchange::payload::{Payload, number_of, write_message};
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::FailureKind;
 use crate::load::net::dial;

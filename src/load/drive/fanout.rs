@@ -12,6 +12,14 @@
 //! follows one that every member has, with `pipeline` of them in flight, or *open*, where each line has
 //! its time.
 
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::time::Duration;
+
+use mio::Token;
+use mio::event::Event;
+use rustix::io::Errno;
+
 use crate::load::drive::ledger::Ledger;
 use crate::load::drive::members::{MemberSlot, Members};
 use crate::load::exchange::lines::Lines;
@@ -28,12 +36,6 @@ use crate::load::run::report::{Held, Report};
 use crate::load::run::schedule::Schedule;
 use crate::load::run::tally::Phase;
 use crate::load::run::{Run, Watcher};
-use mio::Token;
-use mio::event::Event;
-use rustix::io::Errno;
-use std::hash::{BuildHasher, RandomState};
-use std::io;
-use std::time::Duration;
 
 /// One read takes at most this much.
 const READ_BYTES: usize = 256 * 1024;

@@ -7,6 +7,13 @@
 //! not watched at first: with many in flight, the answer of the oldest is usually there by the time
 //! the others have been sent, and one read takes it. Only a connection that has to wait is registered with the poll.
 
+use std::io;
+use std::time::Duration;
+
+use mio::Token;
+use mio::event::Event;
+use rustix::io::Errno;
+
 use crate::load::drive::connections::{ConnectionStage, Connections, LoadConnection};
 use crate::load::exchange::judge::Judge;
 use crate::load::exchange::payload::Payload;
@@ -25,11 +32,6 @@ use crate::load::run::report::{Held, Report};
 use crate::load::run::schedule::Schedule;
 use crate::load::run::tally::Phase;
 use crate::load::run::{Run, Watcher};
-use mio::Token;
-use mio::event::Event;
-use rustix::io::Errno;
-use std::io;
-use std::time::Duration;
 
 /// One read takes at most this much; also what is read at once of a long answer.
 const READ_BYTES: usize = 256 * 1024;

@@ -4,10 +4,8 @@
 //! name), which is the same for all members and learned from the first line that is received. From then on
 //! what is in flight lies in memory as it must arrive, so that a matcher compares it where it lies.
 
-use crate::load::exchange::payload::Payload;
-use crate::load::exchange::payload::{number_of, write_message};
-use crate::load::plan::limits::NUMBER_BYTES;
-use crate::load::plan::limits::{IN_FLIGHT_BYTES_MAX, LINES_MAX};
+use crate::load::exchange::payload::{Payload, number_of, write_message};
+use crate::load::plan::limits::{IN_FLIGHT_BYTES_MAX, LINES_MAX, NUMBER_BYTES};
 
 /// A name, a time and a room fit several times.
 const PREFIX_BYTES_MAX: usize = 1024;

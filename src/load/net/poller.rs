@@ -11,8 +11,7 @@ use rustix::time::{
     timerfd_settime,
 };
 
-use crate::load::measure::clock::Stopwatch;
-use crate::load::measure::clock::nanos;
+use crate::load::measure::clock::{Stopwatch, nanos};
 
 /// How many events one wait reports.
 const EVENTS: usize = 1024;

@@ -15,8 +15,7 @@ pub mod tally;
 
 use std::ops::ControlFlow;
 
-use crate::load::measure::clock::Stopwatch;
-use crate::load::measure::clock::nanos;
+use crate::load::measure::clock::{Stopwatch, nanos};
 use crate::load::measure::cpu::CpuTime;
 use crate::load::measure::histogram::Latencies;
 use crate::load::measure::process::Usage;

@@ -12,10 +12,8 @@ use crate::load::measure::histogram::{Latencies, Quantile, Summary};
 use crate::load::measure::process::{Server, Usage};
 use crate::load::measure::series::Second;
 use crate::load::plan::Plan;
-use crate::load::plan::mode::Arrivals;
-use crate::load::plan::mode::{Amount, Close, Mode, Model};
-use crate::load::run::outcome::DatagramCounts;
-use crate::load::run::outcome::Deliveries;
+use crate::load::plan::mode::{Amount, Arrivals, Close, Mode, Model};
+use crate::load::run::outcome::{DatagramCounts, Deliveries};
 use crate::load::run::tally::Tally;
 use crate::wire::{Digest, HmacKey};
 
