@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::ValueEnum;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, SeekFrom, fstat, seek};
 use rustix::stdio::stdin;
@@ -14,7 +13,7 @@ use rustix::stdio::stdin;
 use super::streams::{input, is_reader_gone, say};
 use super::terminal::safe_to_show;
 use super::{Failure, Outcome, complain, is_quiet, print_bytes};
-use crate::client::{ClientError, Exec, ExecOutput, Framing, ServerAddress};
+use crate::client::{ClientError, Exec, ExecFraming, ExecOutput, ServerAddress};
 use crate::config::{command_socket, command_sockets, parse_duration};
 
 /// Time ran out, ours or the server's, as `timeout` says it.
@@ -43,8 +42,8 @@ pub struct Args {
     address: Option<ServerAddress>,
     /// How the server marks the end of an output; only json brings the exit code, and tells a refusal from
     /// an output
-    #[arg(long, value_enum, default_value_t = FramingArg::Json)]
-    framing: FramingArg,
+    #[arg(long, value_enum, default_value_t = ExecFraming::Json)]
+    framing: ExecFraming,
     /// How long one command may take in all: `500ms`, `5s`, `1m`
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
     timeout: Duration,
@@ -54,12 +53,6 @@ pub struct Args {
     /// The command, its words joined by spaces, as ssh does
     #[arg(last = true)]
     command: Vec<String>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum FramingArg {
-    I32,
-    Json,
 }
 
 /// Where no address is, a command was meant.
@@ -189,11 +182,7 @@ impl From<Failure> for ExecError {
 }
 
 fn converse(args: &Args, address: &ServerAddress, command: &str) -> Result<u8, ExecError> {
-    let framing = match args.framing {
-        FramingArg::I32 => Framing::I32,
-        FramingArg::Json => Framing::Json,
-    };
-    let mut exec = Exec::connect(address, framing, args.timeout)?;
+    let mut exec = Exec::connect(address, args.framing, args.timeout)?;
     if !args.command.is_empty() {
         let output = exec.run(command, args.timeout)?;
         return show(&output, address, args.raw).map_err(ExecError::from);

@@ -12,9 +12,11 @@ use crate::wire::{
 /// The most that is collected of one output: 64 times what a server sends unless told otherwise.
 pub const OUTPUT_BYTES_MAX: usize = 64 << 20;
 
-/// How a server says where an output ends.
+/// How a server marks the end of an output, of the [framings](crate::wire::CommandFraming) that a client can
+/// follow without a guess.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Framing {
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum ExecFraming {
     /// C3: its length before it. The exit code is not told.
     I32,
     /// C4: a JSON header before it, with length, MD5 and exit code.
@@ -24,7 +26,7 @@ pub enum Framing {
 /// What a command wrote, whole and verified as far as the framing allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecOutput {
-    /// What it wrote. With [`Framing::I32`] a refusal is here, as a line `onepoll: reason`.
+    /// What it wrote. With [`ExecFraming::I32`] a refusal is here, as a line `onepoll: reason`.
     pub bytes: Vec<u8>,
     /// Its exit code, where the framing tells and the command had one.
     pub exit: Option<i32>,
@@ -44,14 +46,14 @@ impl ExecOutput {
 #[derive(Debug)]
 pub struct Exec {
     line: Option<ClientConnection>,
-    framing: Framing,
+    framing: ExecFraming,
 }
 
 impl Exec {
     /// Connects within `timeout`.
     pub fn connect(
         address: &ServerAddress,
-        framing: Framing,
+        framing: ExecFraming,
         timeout: Duration,
     ) -> Result<Self, ClientError> {
         let line = ClientConnection::connect(address, &RequestDeadline::after(timeout))?;
@@ -84,8 +86,8 @@ impl Exec {
         let asked = asked.and_then(|()| line.send(request.as_bytes(), &deadline));
         asked.map_err(|error| said_why(&mut line, self.framing, error))?;
         let output = match self.framing {
-            Framing::I32 => receive_sized(&mut line, &deadline),
-            Framing::Json => receive_described(&mut line, &deadline),
+            ExecFraming::I32 => receive_sized(&mut line, &deadline),
+            ExecFraming::Json => receive_described(&mut line, &deadline),
         };
         let output = output.map_err(|error| no_command_server(&line, &request, error))?;
         // Only a whole answer gives the connection back.
@@ -96,15 +98,15 @@ impl Exec {
 
 /// Why the server turned the connection down, if it said so before it was asked: it is full, it is
 /// stopping, the client was silent for too long.
-fn said_why(line: &mut ClientConnection, framing: Framing, error: ClientError) -> ClientError {
+fn said_why(line: &mut ClientConnection, framing: ExecFraming, error: ClientError) -> ClientError {
     line.gather();
     let unread = line.unread();
     let reason = match framing {
-        Framing::Json => match JsonHeader::<CommandHeader>::new().decode(unread) {
+        ExecFraming::Json => match JsonHeader::<CommandHeader>::new().decode(unread) {
             Ok(Some((header, _))) => header.error,
             _ => None,
         },
-        Framing::I32 => match Length::new("output", OUTPUT_BYTES_MAX).decode(unread) {
+        ExecFraming::I32 => match Length::new("output", OUTPUT_BYTES_MAX).decode(unread) {
             Ok(Some((len, taken))) => unread[taken..].get(..len).and_then(notice),
             _ => None,
         },

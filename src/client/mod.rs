@@ -14,7 +14,7 @@ use std::io;
 use std::time::Duration;
 
 pub use address::{AddressError, ServerAddress};
-pub use exec::{Exec, ExecOutput, Framing, OUTPUT_BYTES_MAX};
+pub use exec::{Exec, ExecFraming, ExecOutput, OUTPUT_BYTES_MAX};
 pub use time::{TimeAnswer, ask_time};
 
 use crate::wire::WireError;

@@ -12,6 +12,7 @@ mod burst;
 mod challenge;
 mod decimal;
 mod digest;
+mod framing;
 mod http_request;
 mod json_header;
 mod line;
@@ -30,6 +31,7 @@ pub use challenge::{
 };
 pub use decimal::{Decimal, DecimalLength};
 pub use digest::{Md5, md5_hex};
+pub use framing::CommandFraming;
 pub use http_request::is_http_request;
 pub use json_header::{
     CommandHeader, ERROR_BYTES_MAX, HEADER_BYTES_MAX, JsonHeader, TIMEOUT_REASON,

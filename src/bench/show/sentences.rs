@@ -4,29 +4,29 @@ use crate::bench::show::label;
 use crate::bench::study::comparison::{Contender, Contest, Ratios};
 use crate::bench::study::statistic::Spread;
 use crate::load::measure::figures::{Grouped, Micros, whole};
+use crate::load::plan::mode::ModeName;
 use crate::load::run::report::Report;
 
 /// What a contest is about.
-pub(super) fn subject(mode: &str) -> String {
+pub(super) fn subject(mode: ModeName) -> &'static str {
     match mode {
-        "conn" => "Connections a second".to_owned(),
-        "echo" => "Messages a second, on connections that stay".to_owned(),
-        "exec" => "Commands a second".to_owned(),
-        "udp" => "Datagrams a second".to_owned(),
-        "hold" => "Idle connections".to_owned(),
-        "fanout" => "Deliveries a second: lines of one sender, to each member".to_owned(),
-        other => format!("Answers a second: {other}"),
+        ModeName::Conn => "Connections a second",
+        ModeName::Echo => "Messages a second, on connections that stay",
+        ModeName::Exec => "Commands a second",
+        ModeName::Udp => "Datagrams a second",
+        ModeName::Hold => "Idle connections",
+        ModeName::Fanout => "Deliveries a second: lines of one sender, to each member",
     }
 }
 
-fn noun(mode: &str) -> &'static str {
+fn noun(mode: ModeName) -> &'static str {
     match mode {
-        "conn" => "connections",
-        "echo" => "messages",
-        "exec" => "commands",
-        "udp" => "datagrams",
-        "fanout" => "deliveries",
-        _ => "answers",
+        ModeName::Conn => "connections",
+        ModeName::Echo => "messages",
+        ModeName::Exec => "commands",
+        ModeName::Udp => "datagrams",
+        ModeName::Fanout => "deliveries",
+        ModeName::Hold => "answers",
     }
 }
 
@@ -41,9 +41,9 @@ pub(super) fn setup(contest: &Contest, rounds: usize) -> Vec<String> {
     let terms = contest.terms();
     let is_one = terms.len() < 2;
     let how = match report.mode {
-        "hold" => format!("{connections}, idle"),
-        "udp" => format!("{in_flight} datagrams in flight, {size} B each"),
-        "fanout" => format!(
+        ModeName::Hold => format!("{connections}, idle"),
+        ModeName::Udp => format!("{in_flight} datagrams in flight, {size} B each"),
+        ModeName::Fanout => format!(
             "{connections} that receive and one that sends, {in_flight} lines of {size} B in flight"
         ),
         _ if !is_one => format!("{connections} at once"),
@@ -85,7 +85,7 @@ pub(super) fn setup(contest: &Contest, rounds: usize) -> Vec<String> {
 
 fn model(report: &Report) -> Option<String> {
     match report.schedule {
-        _ if report.mode == "hold" => None,
+        _ if report.mode == ModeName::Hold => None,
         Some(schedule) => Some(format!(
             "Open model: {} requests a second, {} arrivals; latency counts from when each was meant to begin.",
             label::rate(schedule.rate_per_s),
@@ -104,7 +104,7 @@ pub(super) fn headline(contest: &Contest, rounds: usize) -> Vec<String> {
         return vec!["No server was measured.".to_owned()];
     };
     let alone = || contest.contenders.iter().map(|one| absolute(one, rounds));
-    if others.is_empty() || contest.mode == "hold" {
+    if others.is_empty() || contest.mode == ModeName::Hold {
         return alone().collect();
     }
     let compared = others.iter().map(|one| match &one.ratios {
@@ -130,7 +130,7 @@ fn absolute(contender: &Contender, rounds: usize) -> String {
     let (Some(report), Some(figures)) = (contender.typical(), contender.figures) else {
         return format!("{name}: no round could be made.");
     };
-    if report.mode == "hold" {
+    if report.mode == ModeName::Hold {
         return format!(
             "{name} held {} of {} connections.",
             Grouped(report.connections.held as u64),
@@ -173,7 +173,7 @@ fn answered(contender: &Contender) -> bool {
 }
 
 /// One contender by another.
-fn relative(name: &str, first: &str, mode: &str, ratios: &Ratios) -> String {
+fn relative(name: &str, first: &str, mode: ModeName, ratios: &Ratios) -> String {
     let (rate, noun) = (&ratios.rate, noun(mode));
     let times = format!("{} times as many {noun} a second", factors(rate));
     let mut text = if rate.excludes_one() {

@@ -7,6 +7,7 @@ use crate::bench::study::comparison::{Comparison, Contender, Contest};
 use crate::bench::study::search::{Found, Probe};
 use crate::bench::study::statistic::Spread;
 use crate::load::measure::figures::{Grouped, Micros, whole};
+use crate::load::plan::mode::ModeName;
 
 /// Longer names are cut.
 const NAME_CHARS_MAX: usize = 24;
@@ -40,7 +41,7 @@ impl Contest {
             Grouped(report.connections.asked as u64),
             report.model
         )?;
-        if self.mode == "hold" {
+        if self.mode == ModeName::Hold {
             return self.fmt_held(f);
         }
         let terms = self.terms();

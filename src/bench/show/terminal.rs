@@ -7,6 +7,7 @@ use crate::bench::show::scale::{SECONDS_MIN, Scale};
 use crate::bench::show::sentences::factors;
 use crate::bench::study::comparison::{Comparison, Contender, Contest};
 use crate::load::measure::figures::Micros;
+use crate::load::plan::mode::ModeName;
 use crate::load::run::report::Report;
 
 /// The usual width of a terminal.
@@ -104,7 +105,7 @@ fn rates(text: &mut String, report: &Report, width: usize) {
 
 fn contenders(text: &mut String, contest: &Contest, rounds: usize, width: usize) {
     // `hold` has no rate.
-    if contest.mode == "hold" {
+    if contest.mode == ModeName::Hold {
         return;
     }
     let rate = |one: &Contender| Some(one.figures?.rate_per_s);

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::load::measure::figures::{Grouped, Micros, whole};
 use crate::load::measure::histogram::Summary;
+use crate::load::plan::mode::ModeName;
 use crate::load::run::outcome::Deliveries;
 use crate::load::run::report::Report;
 
@@ -15,7 +16,7 @@ impl fmt::Display for Report {
             latency_us: l,
             ..
         } = self;
-        if self.mode == "hold" {
+        if self.mode == ModeName::Hold {
             return self.fmt_hold(f);
         }
         if let Some(deliveries) = &self.deliveries {
@@ -359,7 +360,7 @@ impl Report {
             )?;
         }
         let ended = self.errors.short_answer + self.errors.reset;
-        if self.expect == "http" && self.mode == "echo" && ended > 0 {
+        if self.expect == "http" && self.mode == ModeName::Echo && ended > 0 {
             writeln!(
                 f,
                 "             the server closed connections that were to stay open: nginx does so after keepalive_requests (1,000)"

@@ -6,6 +6,7 @@ use crate::bench::study::comparison::{Comparison, Contender};
 use crate::bench::study::statistic::{CONFIDENCE, ROUNDS_MAX, Spread, chance, least_chance};
 use crate::load::measure::figures::round;
 use crate::load::plan::Plan;
+use crate::load::plan::mode::ModeName;
 use crate::load::run::report::{Report, SCHEMA};
 use crate::wire::Escaped;
 
@@ -31,7 +32,7 @@ pub enum BaselineError {
     #[error("it has no {mode} of {name}, but {there}")]
     Missing {
         /// The mode that is measured now.
-        mode: String,
+        mode: ModeName,
         /// The server that is measured now.
         name: String,
         /// What the file has.
@@ -51,7 +52,7 @@ pub enum BaselineError {
     #[error("its {mode} of {name} was measured with {what} {before}, and now it is {now}")]
     Setting {
         /// Which mode.
-        mode: String,
+        mode: ModeName,
         /// Which server.
         name: String,
         /// What differs.
@@ -78,7 +79,7 @@ struct Earlier {
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 struct EarlierContest {
-    mode: String,
+    mode: ModeName,
     contenders: Vec<EarlierContender>,
 }
 
@@ -90,7 +91,7 @@ struct EarlierContender {
 
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 struct EarlierReport {
-    mode: String,
+    mode: ModeName,
     endpoint: String,
     #[serde(flatten)]
     setting: Setting,
@@ -157,7 +158,7 @@ impl Setting {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Change {
     /// In which mode.
-    pub mode: &'static str,
+    pub mode: ModeName,
     /// Which server.
     pub name: String,
     /// Of which figure: `rate` in the closed model; `p99` in the open one, where the rate is given.
@@ -209,7 +210,7 @@ impl Baseline {
         let report: EarlierReport = serde_json::from_str(text)?;
         Ok(Self {
             contests: vec![EarlierContest {
-                mode: report.mode.clone(),
+                mode: report.mode,
                 contenders: vec![EarlierContender {
                     name: report.endpoint.clone(),
                     reports: vec![report],
@@ -221,7 +222,7 @@ impl Baseline {
     /// Whether it has what is about to be measured in so many rounds, by mode and name, and measured it so.
     pub fn has(
         &self,
-        mode: &str,
+        mode: ModeName,
         name: &str,
         plan: &Plan,
         now: usize,
@@ -238,7 +239,7 @@ impl Baseline {
         for ((what, before), (_, now)) in parts {
             if before != now {
                 return Err(BaselineError::Setting {
-                    mode: mode.to_owned(),
+                    mode,
                     name: name.to_owned(),
                     what,
                     before: Escaped(before.as_bytes()).to_string(),
@@ -263,20 +264,20 @@ impl Baseline {
         changes
     }
 
-    fn find(&self, mode: &str, name: &str) -> Result<&EarlierContender, BaselineError> {
+    fn find(&self, mode: ModeName, name: &str) -> Result<&EarlierContender, BaselineError> {
         let all = || {
             self.contests.iter().flat_map(|contest| {
                 contest
                     .contenders
                     .iter()
-                    .map(move |one| (&contest.mode, one))
+                    .map(move |one| (contest.mode, one))
             })
         };
         all()
             .find(|(known, contender)| *known == mode && contender.name == name)
             .map(|(_, contender)| contender)
             .ok_or_else(|| BaselineError::Missing {
-                mode: mode.to_owned(),
+                mode,
                 name: name.to_owned(),
                 there: all()
                     .map(|(mode, one)| format!("{mode} of {}", one.name))
@@ -288,7 +289,7 @@ impl Baseline {
 }
 
 impl EarlierContender {
-    fn change(&self, mode: &'static str, now: &Contender, tolerance: f64) -> Option<Change> {
+    fn change(&self, mode: ModeName, now: &Contender, tolerance: f64) -> Option<Change> {
         let is_open = self.reports.first()?.setting.schedule.is_some();
         // Where the rate is given, how long it took says more; a round without an answer took for ever.
         let figure = |rate: f64, count: u64, p99: f64| match (is_open, count) {

@@ -9,6 +9,7 @@ use crate::bench::study::statistic::Spread;
 use crate::load::measure::failures::Errors;
 use crate::load::plan::Plan;
 use crate::load::plan::error::LoadError;
+use crate::load::plan::mode::ModeName;
 use crate::load::run::progress::Progress;
 use crate::load::run::report::{Report, SCHEMA};
 
@@ -35,8 +36,8 @@ pub struct Comparison {
 /// All servers in one mode.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Contest {
-    /// `conn`, `echo` …
-    pub mode: &'static str,
+    /// The mode.
+    pub mode: ModeName,
     /// The first is what the others are compared with.
     pub contenders: Vec<Contender>,
 }
@@ -106,7 +107,7 @@ impl Contest {
     /// Asks all of `entries` in turn, so many rounds; `watcher` is told the round (from 1), the name, and
     /// how far that run is, and says whether to go on. A run that was interrupted is left out, and the last.
     pub fn hold(
-        mode: &'static str,
+        mode: ModeName,
         entries: &[Entrant],
         rounds: usize,
         watcher: &mut dyn FnMut(usize, &str, Progress) -> ControlFlow<()>,
@@ -127,7 +128,7 @@ impl Contest {
     }
 
     /// Of what each contender's rounds saw: names and reports, in the order they were asked.
-    pub fn of(mode: &'static str, contenders: Vec<(String, Vec<Report>)>) -> Self {
+    pub fn of(mode: ModeName, contenders: Vec<(String, Vec<Report>)>) -> Self {
         let first = contenders.first().map_or(&[][..], |(_, reports)| reports);
         let ratios: Vec<_> = contenders
             .iter()

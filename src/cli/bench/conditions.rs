@@ -3,8 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::ValueEnum;
-
 use super::request::RequestTerms;
 use crate::bench::study::objective::Objective;
 use crate::bench::study::statistic::ROUNDS_MAX;
@@ -28,7 +26,7 @@ pub(super) struct Conditions {
     rate: Option<f64>,
     /// How regularly the requests of --rate come [default: poisson]
     #[arg(long, value_enum)]
-    arrivals: Option<ArrivalsArg>,
+    arrivals: Option<Arrivals>,
     /// Searches for the highest rate, in the open model, at which all these objectives hold: `p99<5ms`,
     /// `p99.9<20ms,errors<1`. No error and no backlog are required too
     #[arg(long, value_name = "OBJECTIVE,…", value_delimiter = ',', conflicts_with_all = ["rate", "count", "rounds"])]
@@ -88,21 +86,10 @@ pub(super) struct Conditions {
     pub(super) json: bool,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum ArrivalsArg {
-    Constant,
-    Uniform,
-    Poisson,
-}
-
 impl Conditions {
     /// How regularly requests come in the open model.
     pub(super) fn arrivals(&self) -> Arrivals {
-        match self.arrivals {
-            Some(ArrivalsArg::Constant) => Arrivals::Constant,
-            Some(ArrivalsArg::Uniform) => Arrivals::Uniform,
-            Some(ArrivalsArg::Poisson) | None => Arrivals::Poisson,
-        }
+        self.arrivals.unwrap_or(Arrivals::Poisson)
     }
 
     /// What contradicts itself.

@@ -3,13 +3,13 @@
 
 use std::path::PathBuf;
 
-use clap::{CommandFactory, Parser, ValueEnum};
+use clap::{CommandFactory, Parser};
 
 use super::literal::{answer, bytes_of, command_line, size};
 use crate::cli::Failure;
 use crate::cli::secret::read_secret;
-use crate::load::{Close, Expect, Framing, Mode};
-use crate::wire::{Digest, HmacKey};
+use crate::load::{Close, Expect, Mode, ModeName};
+use crate::wire::{CommandFraming, Digest, HmacKey};
 
 /// Every option of a request, in all modes; those that are not given have defaults.
 #[derive(Debug, Clone, Default, Parser)]
@@ -54,7 +54,7 @@ pub(super) struct MessageArgs {
     pub(super) secret_file: Option<PathBuf>,
     /// With which digest the challenge is answered [default: sha256]
     #[arg(long, value_enum)]
-    pub(super) digest: Option<DigestArg>,
+    pub(super) digest: Option<Digest>,
 }
 
 /// In `conn`.
@@ -64,7 +64,7 @@ pub(super) struct ConnArgs {
     /// Which side closes, and how: `client-rst` resets the connection, `client-fin` leaves its port in
     /// `TIME_WAIT`, `server` waits for the server to close [default: client-rst]
     #[arg(long, value_enum)]
-    pub(super) close: Option<CloseArg>,
+    pub(super) close: Option<Close>,
     /// Requests on a connection, one after the other, before it is closed [default: 1]. Counts and latencies
     /// are still those of connections: --count, --rate and --timeout are for all its requests together
     #[arg(long, value_name = "COUNT")]
@@ -90,7 +90,7 @@ pub(super) struct ExecArgs {
     pub(super) command: Option<String>,
     /// How the server marks the end of an output; `raw` does not, so --expect must say it [default: json]
     #[arg(long, value_enum)]
-    pub(super) framing: Option<FramingArg>,
+    pub(super) framing: Option<CommandFraming>,
 }
 
 /// In `udp`.
@@ -129,52 +129,6 @@ impl MessageArgs {
                 *is_said && !modes.iter().any(|mode| heeding.contains(mode))
             })
             .map(|(name, ..)| name)
-    }
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum CloseArg {
-    ClientRst,
-    ClientFin,
-    Server,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum FramingArg {
-    Raw,
-    Decimal,
-    I32,
-    Json,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(super) enum DigestArg {
-    Sha256,
-    Md5,
-}
-
-/// The name of a mode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum ModeName {
-    Conn,
-    Echo,
-    Udp,
-    Fanout,
-    Hold,
-    Exec,
-}
-
-impl ModeName {
-    /// As it is typed.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Conn => "conn",
-            Self::Echo => "echo",
-            Self::Udp => "udp",
-            Self::Fanout => "fanout",
-            Self::Hold => "hold",
-            Self::Exec => "exec",
-        }
     }
 }
 
@@ -256,17 +210,13 @@ impl RequestArgs {
         };
         let expect = self.message.expect.as_deref();
         let expect = match mode {
-            ModeName::Exec => output(self.exec.framing.unwrap_or(FramingArg::Json), expect)?,
+            ModeName::Exec => output(self.exec.framing.unwrap_or(CommandFraming::Json), expect)?,
             _ => answer(expect.unwrap_or("echo"))?,
         };
         Ok(RequestTerms {
             mode: match mode {
                 ModeName::Conn => Mode::Conn {
-                    close: match self.conn.close {
-                        Some(CloseArg::ClientRst) | None => Close::ClientRst,
-                        Some(CloseArg::ClientFin) => Close::ClientFin,
-                        Some(CloseArg::Server) => Close::Server,
-                    },
+                    close: self.conn.close.unwrap_or(Close::ClientRst),
                 },
                 ModeName::Echo => Mode::Echo,
                 ModeName::Udp => Mode::Udp,
@@ -310,35 +260,25 @@ impl RequestArgs {
                 }
             };
         };
-        let digest = match self.message.digest {
-            Some(DigestArg::Md5) => Digest::Md5,
-            Some(DigestArg::Sha256) | None => Digest::Sha256,
-        };
+        let digest = self.message.digest.unwrap_or_default();
         Ok(Some(HmacKey::new(&read_secret(path)?, digest)))
     }
 }
 
 /// What counts as the output of a command.
-fn output(framing: FramingArg, expect: Option<&str>) -> Result<Expect, Failure> {
-    let framing = match (framing, expect) {
-        (FramingArg::Raw, expect) => {
-            return match expect.map(answer).transpose()? {
+fn output(framing: CommandFraming, expect: Option<&str>) -> Result<Expect, Failure> {
+    match (framing, expect) {
+        (CommandFraming::Raw, expect) => match expect.map(answer).transpose()? {
                 None | Some(Expect::Echo | Expect::Eof | Expect::Http) => Err(Failure::Usage(
                     "--framing raw: an output has no end of its own there, so say what it is: --expect until=DELIMITER, a number of bytes or exact=@FILE"
                         .to_owned(),
                 )),
                 Some(expect) => Ok(expect),
-            };
-        }
-        (_, Some(_)) => {
-            return Err(Failure::Usage(
-                "--expect goes with --framing raw: the other framings say where an output ends"
-                    .to_owned(),
-            ));
-        }
-        (FramingArg::Decimal, None) => Framing::Decimal,
-        (FramingArg::I32, None) => Framing::I32,
-        (FramingArg::Json, None) => Framing::Json,
-    };
-    Ok(Expect::Framed(framing))
+        },
+        (_, Some(_)) => Err(Failure::Usage(
+            "--expect goes with --framing raw: the other framings say where an output ends"
+                .to_owned(),
+        )),
+        (framing, None) => Ok(Expect::Framed(framing)),
+    }
 }

@@ -7,7 +7,7 @@ use crate::bench::study::comparison::{Comparison, Contender};
 use crate::bench::study::objective::{Metric, Objective};
 use crate::bench::study::statistic::Spread;
 use crate::cli::complain;
-use crate::load::Report;
+use crate::load::{ModeName, Report};
 
 /// A threshold was missed.
 pub(super) const MISSED: u8 = 3;
@@ -95,7 +95,7 @@ impl Ending {
 
 /// To the baseline where there is one, else to the first contender; none where there is nothing to divide
 /// by, which holds nothing.
-fn ratio(contender: &Contender, changes: &[Change], mode: &str) -> Option<f64> {
+fn ratio(contender: &Contender, changes: &[Change], mode: ModeName) -> Option<f64> {
     if changes.is_empty() {
         return contender.ratios.map(|ratios| ratios.rate.median);
     }

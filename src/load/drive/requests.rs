@@ -25,13 +25,13 @@ use crate::load::net::handshake::Handshake;
 use crate::load::net::poller::{Poller, TIMER};
 use crate::load::plan::Plan;
 use crate::load::plan::error::LoadError;
-use crate::load::plan::expect::Framing;
 use crate::load::plan::mode::{Close, Mode, Model};
 use crate::load::plan::target::TargetAddress;
 use crate::load::run::report::{Held, Report};
 use crate::load::run::schedule::Schedule;
 use crate::load::run::tally::Phase;
 use crate::load::run::{Run, Watcher};
+use crate::wire::CommandFraming;
 
 /// One read takes at most this much; also what is read at once of a long answer.
 const READ_BYTES: usize = 256 * 1024;
@@ -598,7 +598,7 @@ impl Driver<'_> {
             }
             match outcome {
                 Err(kind) => return Step::Failed(kind, None),
-                Ok(0) if matches!(self.judge, Judge::Framed(Framing::Decimal)) => {
+                Ok(0) if matches!(self.judge, Judge::Framed(CommandFraming::Decimal)) => {
                     if let Step::Failed(kind, errno) = self.acknowledge(index) {
                         return Step::Failed(kind, errno);
                     }

@@ -3,7 +3,8 @@
 use super::delimiter::Delimiter;
 use super::payload::Payload;
 use crate::load::plan::Plan;
-use crate::load::plan::expect::{Expect, Framing};
+use crate::load::plan::expect::Expect;
+use crate::wire::CommandFraming;
 
 /// Judges the answers of one run.
 #[derive(Debug)]
@@ -21,7 +22,7 @@ pub(crate) enum Judge {
     /// A response of HTTP.
     Http,
     /// An output of a command, in a frame.
-    Framed(Framing),
+    Framed(CommandFraming),
 }
 
 impl Judge {

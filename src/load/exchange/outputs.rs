@@ -4,8 +4,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use crate::load::measure::failures::FailureKind;
-use crate::load::plan::expect::Framing;
-use crate::wire::{DecimalLength, Decode, DecodeSettled, JsonHeader, Length};
+use crate::wire::{CommandFraming, DecimalLength, Decode, DecodeSettled, JsonHeader, Length};
 
 /// The most that one output may have: what a client of ours would take.
 const OUTPUT_BYTES_MAX: usize = 64 << 20;
@@ -40,7 +39,7 @@ impl Outputs {
     /// command down.
     pub(crate) fn count(
         &mut self,
-        framing: Framing,
+        framing: CommandFraming,
         mut bytes: &[u8],
     ) -> Result<usize, FailureKind> {
         let mut count = 0;
@@ -73,7 +72,7 @@ impl Outputs {
             bytes = &bytes[taken - had..];
             self.carry.clear();
             (self.left, self.is_in_output) = (len, true);
-            self.is_owed_a_word = framing == Framing::Decimal;
+            self.is_owed_a_word = framing == CommandFraming::Decimal;
         }
     }
 
@@ -92,18 +91,20 @@ impl Outputs {
 }
 
 /// The length of the output behind a header, and the header's own.
-fn header(framing: Framing, unread: &[u8]) -> Result<Option<(usize, usize)>, FailureKind> {
+fn header(framing: CommandFraming, unread: &[u8]) -> Result<Option<(usize, usize)>, FailureKind> {
     let wrong = |_| FailureKind::WrongAnswer;
     match framing {
-        Framing::Decimal => {
+        CommandFraming::Decimal => {
             let max = OUTPUT_BYTES_MAX as u64;
             let settled = DecimalLength::new(max).settled(unread).map_err(wrong)?;
             Ok(settled.and_then(|(len, taken)| Some((usize::try_from(len).ok()?, taken))))
         }
-        Framing::I32 => Length::new("output", OUTPUT_BYTES_MAX)
+        // A plan with this framing is refused: it has no end.
+        CommandFraming::Raw => Err(FailureKind::WrongAnswer),
+        CommandFraming::I32 => Length::new("output", OUTPUT_BYTES_MAX)
             .decode(unread)
             .map_err(wrong),
-        Framing::Json => {
+        CommandFraming::Json => {
             let decoded = JsonHeader::<Described>::new()
                 .decode(unread)
                 .map_err(wrong)?;
@@ -136,7 +137,7 @@ mod tests {
             sized.extend_from_slice(&i32::try_from(output.len()).unwrap().to_le_bytes());
             sized.extend_from_slice(output);
         }
-        for (framing, stream) in [(Framing::Json, json), (Framing::I32, sized)] {
+        for (framing, stream) in [(CommandFraming::Json, json), (CommandFraming::I32, sized)] {
             for cut in 1..=stream.len() {
                 let mut outputs = Outputs::default();
                 let count: usize = stream
@@ -152,9 +153,9 @@ mod tests {
         }
         let mut refusal = Vec::new();
         CommandHeader::new(b"", None, Some("busy")).encode(&mut refusal);
-        let refused = Outputs::default().count(Framing::Json, &refusal);
+        let refused = Outputs::default().count(CommandFraming::Json, &refusal);
         assert_eq!(refused, Err(FailureKind::TurnedDown));
-        let negative = Outputs::default().count(Framing::I32, &(-1_i32).to_le_bytes());
+        let negative = Outputs::default().count(CommandFraming::I32, &(-1_i32).to_le_bytes());
         assert_eq!(negative, Err(FailureKind::WrongAnswer));
     }
 }

@@ -5,7 +5,7 @@ use crate::load::exchange::judge::Judge;
 use crate::load::exchange::outputs::Outputs;
 use crate::load::exchange::payload::Payload;
 use crate::load::measure::failures::FailureKind;
-use crate::load::plan::expect::Framing;
+use crate::wire::CommandFraming;
 
 /// The requests in flight on a connection. Their start times are in the slot's ring.
 #[derive(Debug, Default)]
@@ -148,7 +148,7 @@ impl Requests {
                 return Err(FailureKind::WrongAnswer);
             }
             // An acknowledgement would land inside the request.
-            Judge::Framed(Framing::Decimal) if self.unsent > 0 => {
+            Judge::Framed(CommandFraming::Decimal) if self.unsent > 0 => {
                 return Err(FailureKind::WrongAnswer);
             }
             Judge::Until(_) | Judge::Framed(_) | Judge::Http => self.within.count(judge, bytes)?,

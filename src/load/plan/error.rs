@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::limits::RATE_MAX;
+use super::mode::ModeName;
 use crate::config::UNIX_PATH_BYTES_MAX;
 
 /// Why a run could not be made at all; what goes wrong during one is counted in its [`Report`](crate::load::Report).
@@ -68,7 +69,7 @@ pub enum PlanError {
     AfterTheEnd(usize),
     /// An answer that this mode cannot await.
     #[error("--expect {0} does not go with `bench {1}`")]
-    Expect(String, &'static str),
+    Expect(String, ModeName),
     /// A secret, and nothing that a challenge could come on.
     #[error("--secret-file: a challenge comes on a connection, and `bench udp` has none")]
     HmacKey,
@@ -96,7 +97,7 @@ pub enum PlanError {
     Transport(String),
     /// Datagrams for a mode of streams, or the other way round.
     #[error("`bench {0}` cannot ask {1}")]
-    Mode(&'static str, String),
+    Mode(ModeName, String),
     /// No such process, or no permission to read it.
     #[error("--pid {0}: there is no such process, or not one we may look at")]
     Pid(u32),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::wire::CommandFraming;
+
 /// What counts as the answer to a request.
 ///
 /// Only an echo tells every answer from its neighbours. Where all answers are alike, a second one that
@@ -16,12 +18,15 @@ pub enum Expect {
     Bytes(usize),
     /// Anything up to these bytes, them included.
     Until(Vec<u8>),
-    /// At least one byte, until the server ends the connection; in [`Mode::Conn`](super::Mode::Conn) only.
+    /// At least one byte, until the server ends the connection; in [`Mode::Conn`](super::mode::Mode::Conn) only.
     Eof,
     /// A response of HTTP/1.1 (RFC 9112) with a status below 400, to any request but HEAD.
     Http,
-    /// The output of a command.
-    Framed(Framing),
+    /// The output of a command, in any framing but [`CommandFraming::Raw`], which has no end. A refusal looks
+    /// like an output, but in [`CommandFraming::Json`]. [`CommandFraming::Decimal`] goes with
+    /// [`Mode::Exec`](super::mode::Mode::Exec) only, one request at a time: what one read returns is taken for
+    /// the whole length, as every client of it must guess.
+    Framed(CommandFraming),
 }
 
 impl fmt::Display for Expect {
@@ -33,22 +38,7 @@ impl fmt::Display for Expect {
             Expect::Until(bytes) => write!(f, "until={}", bytes.escape_ascii()),
             Expect::Eof => f.write_str("eof"),
             Expect::Http => f.write_str("http"),
-            Expect::Framed(Framing::Decimal) => f.write_str("output after decimal"),
-            Expect::Framed(Framing::I32) => f.write_str("output after i32"),
-            Expect::Framed(Framing::Json) => f.write_str("output after json"),
+            Expect::Framed(framing) => write!(f, "output after {framing}"),
         }
     }
-}
-
-/// How a server says where an output ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Framing {
-    /// C2: its length in decimal digits, and then a wait for our acknowledgement. In
-    /// [`Mode::Exec`](super::Mode::Exec) only, one request at a time. What one read returns is taken
-    /// for the whole length, as every client of it must guess; a refusal looks like an output.
-    Decimal,
-    /// C3: its length before it. A refusal looks like an output.
-    I32,
-    /// C4: a JSON header before it, which also tells a refusal.
-    Json,
 }

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use self::error::{LoadError, PlanError};
-use self::expect::{Expect, Framing};
+use self::expect::Expect;
 use self::limits::{
     CONNECTIONS_MAX, DATAGRAM_BYTES_MAX, DATAGRAMS_MAX, IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX,
     LINES_MAX, NUMBER_BYTES, PIPELINE_MAX, RATE_MAX, REQUESTS_MAX, SIZE_BYTES_MAX, SOURCES_MAX,
@@ -23,7 +23,7 @@ use self::limits::{
 use self::mode::{Amount, Mode, Model};
 use self::target::{Endpoint, TargetAddress};
 use crate::load::measure::process::Usage;
-use crate::wire::HmacKey;
+use crate::wire::{CommandFraming, HmacKey};
 
 /// Everything a run is told.
 #[derive(Debug, Clone)]
@@ -179,7 +179,8 @@ impl Plan {
         }
         let fits = match (&self.expect, self.mode) {
             (Expect::Eof, mode) => !mode.keeps(),
-            (Expect::Framed(Framing::Decimal), mode) => mode == Mode::Exec,
+            (Expect::Framed(CommandFraming::Raw), _) => false,
+            (Expect::Framed(CommandFraming::Decimal), mode) => mode == Mode::Exec,
             (_, Mode::Udp | Mode::Fanout { .. }) => {
                 self.expect == Expect::Echo && self.text.is_none()
             }
@@ -189,7 +190,7 @@ impl Plan {
             let expect = self.expect.to_string();
             return Err(PlanError::Expect(expect, self.mode.name()));
         }
-        if self.expect == Expect::Framed(Framing::Decimal) {
+        if self.expect == Expect::Framed(CommandFraming::Decimal) {
             // Another request behind it would be taken for the acknowledgement.
             bounds(
                 "the pipeline's depth where lengths are acknowledged",

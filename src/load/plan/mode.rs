@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 
 /// What one request is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,21 +33,52 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// As it is called on the command line.
-    pub fn name(self) -> &'static str {
+    /// Its name.
+    pub fn name(self) -> ModeName {
         match self {
-            Mode::Conn { .. } => "conn",
-            Mode::Echo => "echo",
-            Mode::Exec => "exec",
-            Mode::Hold => "hold",
-            Mode::Udp => "udp",
-            Mode::Fanout { .. } => "fanout",
+            Mode::Conn { .. } => ModeName::Conn,
+            Mode::Echo => ModeName::Echo,
+            Mode::Exec => ModeName::Exec,
+            Mode::Hold => ModeName::Hold,
+            Mode::Udp => ModeName::Udp,
+            Mode::Fanout { .. } => ModeName::Fanout,
         }
     }
 
     /// Whether connections outlive a request.
     pub fn keeps(self) -> bool {
         !matches!(self, Mode::Conn { .. })
+    }
+}
+
+/// The name of a mode, as it is typed and as reports have it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModeName {
+    /// A connection per request.
+    Conn,
+    /// Requests on connections that stay open.
+    Echo,
+    /// Datagrams.
+    Udp,
+    /// Lines of one sender to many members of a chat.
+    Fanout,
+    /// Idle connections.
+    Hold,
+    /// Commands.
+    Exec,
+}
+
+impl fmt::Display for ModeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Conn => "conn",
+            Self::Echo => "echo",
+            Self::Udp => "udp",
+            Self::Fanout => "fanout",
+            Self::Hold => "hold",
+            Self::Exec => "exec",
+        })
     }
 }
 
@@ -76,7 +108,7 @@ impl Model {
 }
 
 /// Which side ends a connection, and how.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Close {
     /// The client resets it: no `TIME_WAIT` anywhere, so ports last. On a Unix socket, which knows no
@@ -108,7 +140,7 @@ pub enum Amount {
 }
 
 /// How the gaps between intended beginnings are distributed around their mean.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Arrivals {
     /// All gaps are equal.

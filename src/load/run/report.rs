@@ -12,7 +12,7 @@ use crate::load::measure::histogram::{Latencies, Quantile, Summary};
 use crate::load::measure::process::{Server, Usage};
 use crate::load::measure::series::Second;
 use crate::load::plan::Plan;
-use crate::load::plan::mode::{Amount, Arrivals, Close, Mode, Model};
+use crate::load::plan::mode::{Amount, Arrivals, Close, Mode, ModeName, Model};
 use crate::load::run::outcome::{DatagramCounts, Deliveries};
 use crate::load::run::tally::Tally;
 use crate::wire::{Digest, HmacKey};
@@ -27,8 +27,8 @@ const STALL: Duration = Duration::from_millis(50);
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: u32,
-    /// `conn`, `echo`, `exec`, `udp`, `hold` or `fanout`.
-    pub mode: &'static str,
+    /// What a request was.
+    pub mode: ModeName,
     /// The server, as it was given.
     pub endpoint: String,
     /// `closed`: each request waits for the answer before it, so a stalled server gets fewer requests, and
@@ -283,12 +283,11 @@ impl Report {
                 .then(|| round(per(answered, cpu) * 1e9, 1)),
             memory_before_bytes: before.memory,
             memory_after_bytes: after.memory,
-            memory_per_connection_bytes: (self.mode == "hold" && self.connections.held > 0).then(
-                || {
+            memory_per_connection_bytes: (self.mode == ModeName::Hold && self.connections.held > 0)
+                .then(|| {
                     let more = after.memory.saturating_sub(before.memory);
                     round(ratio(more, self.connections.held as u64), 1)
-                },
-            ),
+                }),
         });
     }
 

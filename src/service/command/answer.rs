@@ -1,5 +1,5 @@
-use super::options::CommandFraming;
 use crate::turn::Turn;
+use crate::wire::CommandFraming;
 use crate::wire::{CommandHeader, Decimal, Encode, Framed};
 
 /// What a client is told about one command, before it is framed.

@@ -40,7 +40,8 @@ use crate::config::{Limits, Settle, Transport};
 use crate::turn::{ChildEvent, Closed, Fault, Job, Severity, Turn};
 use crate::wire::is_http_request;
 
-pub use self::options::{CommandFraming, CommandOutput, Encoding, Options};
+pub use self::options::{CommandOutput, Encoding, Options};
+pub use crate::wire::CommandFraming;
 
 /// Its row in the table.
 pub const ROW: Row = Row {

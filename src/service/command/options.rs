@@ -1,3 +1,4 @@
+use crate::wire::CommandFraming;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -52,21 +53,6 @@ impl Checked for Options {
     fn class(&self) -> Class {
         Class::Commands
     }
-}
-
-/// How a command's answer is framed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum CommandFraming {
-    /// Output as it comes (C1).
-    Raw,
-    /// A decimal length, an acknowledgement, the output (C2).
-    Decimal,
-    /// An `i32` length, the output (C3).
-    I32,
-    /// An `i32` length, a JSON header, the output (C4).
-    #[default]
-    Json,
 }
 
 /// Which of a command's outputs is the answer.

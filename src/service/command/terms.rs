@@ -1,8 +1,9 @@
 use std::time::Duration;
 
-use super::options::{CommandFraming, CommandOutput, Encoding, Options};
+use super::options::{CommandOutput, Encoding, Options};
 use crate::config::limits::COMMAND_OUTPUT_BYTES_MAX;
 use crate::config::{Limits, Settle};
+use crate::wire::CommandFraming;
 
 /// What is kept free below the largest `i32` for the line that says that output was cut.
 const NOTICE_BYTES_MAX: usize = 256;

@@ -5,18 +5,18 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::mpsc;
 use std::thread;
 
-use onepoll::client::{ClientError, Exec, Framing};
+use onepoll::client::{ClientError, Exec, ExecFraming};
 use onepoll::wire::{CommandHeader, Encode};
 
 use super::PATIENCE;
 
-const FRAMINGS: [Framing; 2] = [Framing::I32, Framing::Json];
+const FRAMINGS: [ExecFraming; 2] = [ExecFraming::I32, ExecFraming::Json];
 
-fn answer(framing: Framing, output: &[u8]) -> Vec<u8> {
+fn answer(framing: ExecFraming, output: &[u8]) -> Vec<u8> {
     let mut answer = Vec::new();
     match framing {
-        Framing::Json => CommandHeader::new(output, Some(0), None).encode(&mut answer),
-        Framing::I32 => {
+        ExecFraming::Json => CommandHeader::new(output, Some(0), None).encode(&mut answer),
+        ExecFraming::I32 => {
             answer.extend_from_slice(&i32::try_from(output.len()).unwrap().to_le_bytes());
         }
     }
@@ -25,7 +25,7 @@ fn answer(framing: Framing, output: &[u8]) -> Vec<u8> {
 }
 
 /// A client, and the server's end of its connection.
-fn connected(framing: Framing) -> (Exec, BufReader<UnixStream>) {
+fn connected(framing: ExecFraming) -> (Exec, BufReader<UnixStream>) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("c.sock");
     let listener = UnixListener::bind(&path).unwrap();

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use onepoll::config::Limits;
-use onepoll::load::{Expect, Framing, Mode, Plan, Report};
+use onepoll::load::{Expect, Mode, Plan, Report};
 use onepoll::service::Command;
 use onepoll::service::command::{CommandFraming, Options};
 use onepoll::wire::{CommandHeader, Encode};
@@ -38,7 +38,7 @@ fn asking(at: impl fmt::Display, mode: Mode, text: &str, expect: Expect, count: 
     plan
 }
 
-fn framed(framing: Framing) -> Expect {
+fn framed(framing: CommandFraming) -> Expect {
     Expect::Framed(framing)
 }
 
@@ -97,16 +97,34 @@ fn outputs_of_commands_are_counted_and_refusals_are_told_apart() {
         answer.extend_from_slice(&output);
         answer
     });
-    let report = run(&json, Mode::Exec, "true\n", framed(Framing::Json), 30);
+    let report = run(
+        &json,
+        Mode::Exec,
+        "true\n",
+        framed(CommandFraming::Json),
+        30,
+    );
     counted(&report, 30, &[]);
-    let report = run(&json, Mode::Exec, "true\n", framed(Framing::Json), 40);
+    let report = run(
+        &json,
+        Mode::Exec,
+        "true\n",
+        framed(CommandFraming::Json),
+        40,
+    );
     counted(&report, 30, &[("turned_down", 1)]);
 
     let sized = lines(|_, number, _| match number {
         20 => (-1_i32).to_le_bytes().to_vec(),
         _ => b"\x03\0\0\0abc".to_vec(),
     });
-    let report = run(&sized, Mode::Exec, "true\n", framed(Framing::I32), 40);
+    let report = run(
+        &sized,
+        Mode::Exec,
+        "true\n",
+        framed(CommandFraming::I32),
+        40,
+    );
     counted(&report, 20, &[("wrong_answer", 1)]);
 }
 
@@ -143,7 +161,7 @@ fn c2_a_length_is_acknowledged_before_its_output() {
         1 => ("0", "", true),
         _ => ("11", "hello again", true),
     });
-    let decimal = framed(Framing::Decimal);
+    let decimal = framed(CommandFraming::Decimal);
     let report = run(server, Mode::Exec, "ls\n", decimal.clone(), 60);
     counted(&report, 60, &[]);
     assert_eq!(report.phases_us.last_byte.count, 60, "{report}");
@@ -211,37 +229,37 @@ fn our_own_server_is_asked_in_every_framing() {
         (
             CommandFraming::Decimal,
             None,
-            Expect::Framed(Framing::Decimal),
+            Expect::Framed(CommandFraming::Decimal),
             "echo hi\n",
         ),
         (
             CommandFraming::Decimal,
             None,
-            Expect::Framed(Framing::Decimal),
+            Expect::Framed(CommandFraming::Decimal),
             "true\n",
         ),
         (
             CommandFraming::Decimal,
             Some("recv_ready"),
-            Expect::Framed(Framing::Decimal),
+            Expect::Framed(CommandFraming::Decimal),
             "echo hi\n",
         ),
         (
             CommandFraming::Decimal,
             Some("recv_ready"),
-            Expect::Framed(Framing::Decimal),
+            Expect::Framed(CommandFraming::Decimal),
             "true\n",
         ),
         (
             CommandFraming::I32,
             None,
-            Expect::Framed(Framing::I32),
+            Expect::Framed(CommandFraming::I32),
             "true\n",
         ),
         (
             CommandFraming::Json,
             None,
-            Expect::Framed(Framing::Json),
+            Expect::Framed(CommandFraming::Json),
             "echo hi\n",
         ),
     ] {

@@ -20,7 +20,7 @@ use onepoll::load::measure::series::Second;
 use onepoll::load::run::generator::Generator;
 use onepoll::load::run::report::{Held, Hidden, Intended, Report};
 use onepoll::load::run::tally::Tally;
-use onepoll::load::{Arrivals, Mode, Plan};
+use onepoll::load::{Arrivals, Mode, ModeName, Plan};
 
 use super::RST as CONN;
 use crate::support::program::{self, Said, onepoll, skipped};
@@ -224,7 +224,7 @@ fn paint() -> Vec<(&'static str, Comparison)> {
             "compared",
             Comparison::of(vec![
                 Contest::of(
-                    "conn",
+                    ModeName::Conn,
                     vec![
                         named("onepoll", rounds(&watched, 1.0, 7)),
                         named("nginx", rounds(&slower, 1.15, 7)),
@@ -232,7 +232,7 @@ fn paint() -> Vec<(&'static str, Comparison)> {
                     ],
                 ),
                 Contest::of(
-                    "echo",
+                    ModeName::Echo,
                     vec![
                         named(
                             "onepoll",
@@ -249,7 +249,7 @@ fn paint() -> Vec<(&'static str, Comparison)> {
         (
             "few",
             Comparison::of(vec![Contest::of(
-                "conn",
+                ModeName::Conn,
                 vec![
                     named("onepoll", rounds(&good, 1.0, 3)),
                     named("slower", rounds(&slower, 1.0, 3)),
@@ -258,10 +258,19 @@ fn paint() -> Vec<(&'static str, Comparison)> {
                 ],
             )]),
         ),
-        ("eight", Comparison::of(vec![Contest::of("conn", eight)])),
-        ("alike", Comparison::of(vec![Contest::of("echo", alike)])),
+        (
+            "eight",
+            Comparison::of(vec![Contest::of(ModeName::Conn, eight)]),
+        ),
+        (
+            "alike",
+            Comparison::of(vec![Contest::of(ModeName::Echo, alike)]),
+        ),
         ("nothing", Comparison::of(vec![])),
-        ("nobody", Comparison::of(vec![Contest::of("conn", vec![])])),
+        (
+            "nobody",
+            Comparison::of(vec![Contest::of(ModeName::Conn, vec![])]),
+        ),
         ("hostile", hostile(&good)),
     ]
 }
@@ -284,7 +293,7 @@ fn hostile(good: &Report) -> Comparison {
             vec![report],
         ),
     ];
-    Comparison::of(vec![Contest::of("conn", contenders)])
+    Comparison::of(vec![Contest::of(ModeName::Conn, contenders)])
 }
 
 /// A tag or a text of a page.

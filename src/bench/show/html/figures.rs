@@ -6,6 +6,7 @@ use crate::bench::show::sentences;
 use crate::bench::study::comparison::{Contender, Contest};
 use crate::load::measure::figures::{Grouped, Micros, whole};
 use crate::load::measure::histogram::Summary;
+use crate::load::plan::mode::ModeName;
 use crate::load::run::report::Report;
 
 /// A name, and the figure of one contender's typical round, where it has one.
@@ -237,7 +238,7 @@ fn some(number: u64) -> Option<String> {
 
 /// `hold` sends no requests.
 fn asking(report: &Report, number: u64) -> Option<String> {
-    (report.mode != "hold").then(|| Grouped(number).to_string())
+    (report.mode != ModeName::Hold).then(|| Grouped(number).to_string())
 }
 
 fn more_than_none(number: u64) -> Option<String> {

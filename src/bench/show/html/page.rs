@@ -10,6 +10,7 @@ use crate::bench::show::html::rate::rates;
 use crate::bench::show::scale::SECONDS_MIN;
 use crate::bench::show::sentences;
 use crate::bench::study::comparison::{Comparison, Contest};
+use crate::load::plan::mode::ModeName;
 
 const STYLE: &str = include_str!("style.css");
 /// It could fetch nothing and run nothing if it wanted to.
@@ -109,8 +110,8 @@ fn section(page: &mut Markup, contest: &Contest, rounds: usize) {
         );
         figure(page, "Latency by percentile", &why, draw(&lines));
     }
-    let nothing =
-        contest.mode == "hold" || contest.contenders.iter().all(|one| one.reports.is_empty());
+    let nothing = contest.mode == ModeName::Hold
+        || contest.contenders.iter().all(|one| one.reports.is_empty());
     if let Some(lines) = rates(contest) {
         let marked = lines
             .lines

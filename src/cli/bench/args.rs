@@ -1,0 +1,206 @@
+//! The arguments of `bench`.
+
+use clap::{CommandFactory, Subcommand};
+
+use super::conditions::Conditions;
+use super::request::{
+    ConnArgs, DepthArgs, ExecArgs, FanoutArgs, MessageArgs, RequestArgs, UdpArgs,
+};
+use super::target::NamedTarget;
+use crate::load::ModeName;
+
+/// Measures servers: sends requests, checks every byte of the answers, reports rates and latencies
+///
+/// An ENDPOINT is a URL, of any server: `tcp://HOST:PORT`, `HOST:PORT`, `echo://HOST:PORT`,
+/// `unix:///PATH`, `udp://HOST:PORT`. Several are measured in turn and compared. `NAME=URL` gives one a name
+/// in the result; options behind the URL are for that server alone:
+/// `old=tcp://HOST:7?payload=hi%0A&expect=3`. An http:// URL is requested with GET.
+///
+/// Ctrl-C stops measuring and prints the result so far; a second Ctrl-C ends the program at once.
+///
+/// Exit codes: 0 done, 1 a run or a request failed, 2 wrong usage, 3 a requirement does not hold, 130
+/// interrupted.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    mode: ModeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum ModeArgs {
+    /// A connection per request: connect, send, receive the whole answer, close
+    ///
+    /// The latency is that of the whole cycle, including the close. Unless --expect says otherwise, the
+    /// server must send back what it received; capital letters are sent, so `upper` passes too.
+    Conn {
+        #[command(flatten)]
+        conn: ConnArgs,
+        #[command(flatten)]
+        common: CommonArgs,
+    },
+    /// Connections that stay open: send, receive the whole answer, send again
+    Echo {
+        #[command(flatten)]
+        depth: DepthArgs,
+        #[command(flatten)]
+        common: CommonArgs,
+    },
+    /// Commands a second: send a command line on a connection that stays open, receive its whole output
+    Exec {
+        #[command(flatten)]
+        exec: ExecArgs,
+        #[command(flatten)]
+        common: CommonArgs,
+    },
+    /// Datagrams: send one, receive the same; counts those that were lost, duplicated or reordered
+    ///
+    /// A datagram of 8 bytes or more begins with its number. One without an answer within --timeout is lost.
+    Udp {
+        #[command(flatten)]
+        udp: UdpArgs,
+        #[command(flatten)]
+        common: CommonArgs,
+    },
+    /// One sender to many members of a chat: deliveries a second, and how long it takes until the first,
+    /// the median and the last member has a line
+    ///
+    /// The chat must send each line to every other member, and may put a name before it. Before measuring,
+    /// the sender waits until all members receive its lines. The rate counts deliveries: one for each line
+    /// and member. A delivery that takes longer than --timeout is lost. The chat of `onepoll serve` limits
+    /// how fast a member may send if it was started with `flood=on`.
+    Fanout {
+        #[command(flatten)]
+        depth: DepthArgs,
+        #[command(flatten)]
+        fanout: FanoutArgs,
+        #[command(flatten)]
+        common: CommonArgs,
+    },
+    /// Idle connections: how many are held, why not more, and (with --pid) how much memory each costs
+    Hold {
+        #[command(flatten)]
+        common: CommonArgs,
+    },
+    /// Several modes, one after the other, for all servers
+    Compare {
+        /// Which modes
+        #[arg(
+            long,
+            value_enum,
+            value_name = "MODE,…",
+            value_delimiter = ',',
+            default_value = "conn,echo"
+        )]
+        mode: Vec<ModeName>,
+        #[command(flatten)]
+        conn: ConnArgs,
+        #[command(flatten)]
+        depth: DepthArgs,
+        #[command(flatten)]
+        exec: ExecArgs,
+        #[command(flatten)]
+        udp: UdpArgs,
+        #[command(flatten)]
+        fanout: FanoutArgs,
+        #[command(flatten)]
+        common: CommonArgs,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct CommonArgs {
+    /// [NAME=]URL, such as echo://127.0.0.1:9000, HOST:PORT or unix:///PATH
+    #[arg(value_name = "ENDPOINT", required = true)]
+    pub(super) targets: Vec<NamedTarget>,
+    #[command(flatten)]
+    message: MessageArgs,
+    #[command(flatten)]
+    pub(super) conditions: Conditions,
+}
+
+impl Args {
+    /// The modes, what is common to them, and the request, whatever mode was typed.
+    pub(super) fn parts(self) -> (Vec<ModeName>, CommonArgs, RequestArgs) {
+        let (modes, common, mut request) = match self.mode {
+            ModeArgs::Conn { conn, common } => {
+                let request = RequestArgs {
+                    conn,
+                    ..RequestArgs::default()
+                };
+                (vec![ModeName::Conn], common, request)
+            }
+            ModeArgs::Echo { depth, common } => {
+                let request = RequestArgs {
+                    depth,
+                    ..RequestArgs::default()
+                };
+                (vec![ModeName::Echo], common, request)
+            }
+            ModeArgs::Exec { exec, common } => {
+                let request = RequestArgs {
+                    exec,
+                    ..RequestArgs::default()
+                };
+                (vec![ModeName::Exec], common, request)
+            }
+            ModeArgs::Udp { udp, common } => {
+                let request = RequestArgs {
+                    udp,
+                    ..RequestArgs::default()
+                };
+                (vec![ModeName::Udp], common, request)
+            }
+            ModeArgs::Fanout {
+                depth,
+                fanout,
+                common,
+            } => {
+                let request = RequestArgs {
+                    depth,
+                    fanout,
+                    ..RequestArgs::default()
+                };
+                (vec![ModeName::Fanout], common, request)
+            }
+            ModeArgs::Hold { common } => (vec![ModeName::Hold], common, RequestArgs::default()),
+            ModeArgs::Compare {
+                mode,
+                conn,
+                depth,
+                exec,
+                udp,
+                fanout,
+                common,
+            } => {
+                let request = RequestArgs {
+                    conn,
+                    depth,
+                    exec,
+                    udp,
+                    fanout,
+                    ..RequestArgs::default()
+                };
+                (mode, common, request)
+            }
+        };
+        request.message = common.message.clone();
+        (modes, common, request)
+    }
+}
+
+/// Whether `mode` has this option.
+pub(super) fn takes(mode: ModeName, option: &str) -> bool {
+    Modes::command()
+        .find_subcommand(mode.to_string())
+        .is_some_and(|mode| {
+            mode.get_arguments()
+                .any(|arg| arg.get_long() == Some(option))
+        })
+}
+
+/// The modes with their flags, to be asked which mode takes which.
+#[derive(Debug, clap::Parser)]
+struct Modes {
+    #[command(subcommand)]
+    _mode: ModeArgs,
+}
