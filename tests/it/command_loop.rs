@@ -90,6 +90,15 @@ impl Server {
         Server::new(options(framing), Limits::default())
     }
 
+    /// Where a command may take so many milliseconds.
+    fn timed(framing: CommandFraming, ms: u64) -> Server {
+        let options = Options {
+            timeout: Some(Duration::from_millis(ms)),
+            ..options(framing)
+        };
+        Server::new(options, Limits::default())
+    }
+
     fn dial(&self) -> Peer {
         self.running.dial()
     }
@@ -307,13 +316,7 @@ fn fault_f1_whoever_does_not_read_keeps_no_place() {
 
 #[test]
 fn fault_f2_what_ignores_the_request_to_end_is_killed() {
-    let server = Server::new(
-        Options {
-            timeout: Some(Duration::from_millis(500)),
-            ..options(CommandFraming::Raw)
-        },
-        Limits::default(),
-    );
+    let server = Server::timed(CommandFraming::Raw, 500);
     let mut guest = server.dial();
     guest.says("trap '' TERM; sleep 1000 & echo $$; echo $!; wait; wait; sleep 1000\n");
     let group = [guest.pid(), guest.pid()];
@@ -324,13 +327,7 @@ fn fault_f2_what_ignores_the_request_to_end_is_killed() {
 
 #[test]
 fn fault_f2_what_can_clean_up_may() {
-    let server = Server::new(
-        Options {
-            timeout: Some(Duration::from_millis(500)),
-            ..options(CommandFraming::Raw)
-        },
-        Limits::default(),
-    );
+    let server = Server::timed(CommandFraming::Raw, 500);
     let mut guest = server.dial();
     guest.says("trap 'echo cleaned up; exit' TERM; while :; do sleep 0.01; done\n");
     let heard = String::from_utf8(guest.ends().rest()).unwrap();
@@ -341,13 +338,7 @@ fn fault_f2_what_can_clean_up_may() {
 
 #[test]
 fn fault_f2_whoever_is_left_of_the_group_may_clean_up_too() {
-    let server = Server::new(
-        Options {
-            timeout: Some(Duration::from_millis(500)),
-            ..options(CommandFraming::Raw)
-        },
-        Limits::default(),
-    );
+    let server = Server::timed(CommandFraming::Raw, 500);
     let mut guest = server.dial();
     // The outer shell ends at once, the inner one when it is done.
     guest.says(
@@ -491,13 +482,7 @@ fn fault_f10_how_it_ended_is_told_exactly() {
 
 #[test]
 fn fault_f10_what_stops_itself_is_killed_at_the_limit() {
-    let server = Server::new(
-        Options {
-            timeout: Some(Duration::from_millis(200)),
-            ..options(CommandFraming::Json)
-        },
-        Limits::default(),
-    );
+    let server = Server::timed(CommandFraming::Json, 200);
     let mut guest = server.dial();
     guest.says("kill -STOP $$\n");
     let (header, output) = guest.json();

@@ -7,39 +7,23 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::support::program::{self, Said, finish};
+
 /// The binary, with a runtime directory of its own so that no server of this user is in its way.
 fn onepoll(runtime_dir: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_onepoll"));
+    let mut command = program::command(&[]);
+    command.env("XDG_RUNTIME_DIR", runtime_dir);
+    command.stdin(Stdio::null());
     command
-        .env("XDG_RUNTIME_DIR", runtime_dir)
-        .stdin(Stdio::null());
-    command
-}
-
-struct Said {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-impl From<Output> for Said {
-    fn from(output: Output) -> Self {
-        let text = |bytes| String::from_utf8(bytes).expect("we print UTF-8");
-        Self {
-            code: output.status.code(),
-            out: text(output.stdout),
-            err: text(output.stderr),
-        }
-    }
 }
 
 fn say(args: &[&str]) -> Said {
     let runtime_dir = tempfile::tempdir().unwrap();
-    Said::from(onepoll(runtime_dir.path()).args(args).output().unwrap())
+    finish(onepoll(runtime_dir.path()).args(args))
 }
 
 fn check(endpoints: &[&str]) -> Said {
@@ -48,7 +32,7 @@ fn check(endpoints: &[&str]) -> Said {
 
 fn check_json(endpoints: &[&str]) -> (Said, Value) {
     let said = say(&[&["check", "--json"], endpoints].concat());
-    let json = serde_json::from_str(&said.out).unwrap_or_else(|e| panic!("{e}: {}", said.out));
+    let json = said.json();
     (said, json)
 }
 
@@ -237,12 +221,7 @@ fn a_unix_socket_that_cannot_be_made_is_not_blamed_on_a_port() {
     fs::create_dir(&dir).unwrap();
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
     let url = format!("command+unix://{}/command.sock", dir.display());
-    let said = Said::from(
-        onepoll(runtime_dir.path())
-            .args(["serve", &url])
-            .output()
-            .unwrap(),
-    );
+    let said = finish(onepoll(runtime_dir.path()).args(["serve", &url]));
     assert_eq!(said.code, Some(1), "{}", said.err);
     assert!(
         said.err.contains("is not private") && !said.err.contains("1024"),
@@ -259,7 +238,7 @@ fn the_default_table_is_not_served_without_its_private_directory() {
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
     for subcommand in ["serve", "check"] {
         let mut command = onepoll(runtime_dir.path());
-        let said = Said::from(command.arg(subcommand).output().unwrap());
+        let said = finish(command.arg(subcommand));
         assert_eq!(said.code, Some(1), "{}", said.err);
         let reason = said
             .err
@@ -280,7 +259,7 @@ fn an_inherited_descriptor_is_asked_what_it_is() {
         let runtime_dir = tempfile::tempdir().unwrap();
         let stdin = Stdio::from(OwnedFd::from(listener.try_clone().unwrap()));
         let mut command = onepoll(runtime_dir.path());
-        Said::from(command.args(["check", url]).stdin(stdin).output().unwrap())
+        finish(command.args(["check", url]).stdin(stdin))
     };
     let said = ask("chat+fd://0?open=true");
     assert_eq!(said.code, Some(0), "{}", said.err);
@@ -311,7 +290,7 @@ fn both(endpoints: &[&str], stdin: impl Fn() -> Stdio) -> Said {
             .args(endpoints)
             .env("XDG_RUNTIME_DIR", runtime_dir.path())
             .stdin(stdin());
-        Said::from(command.output().unwrap())
+        finish(&mut command)
     });
     assert_eq!(check.code, serve.code, "{endpoints:?}: {}", serve.err);
     assert_eq!(check.err, serve.err, "{endpoints:?}");
@@ -452,14 +431,7 @@ fn check_leaves_no_trace() {
     );
     let ask = || {
         let mut command = onepoll(dir.path());
-        Said::from(
-            command
-                .arg("check")
-                .args(&urls)
-                .arg(&private)
-                .output()
-                .unwrap(),
-        )
+        finish(command.arg("check").args(&urls).arg(&private))
     };
     // A child that another test is just starting has a copy of the listener until it execs.
     let said = (0..100).map(|_| ask()).find(|said| said.code == Some(0));

@@ -16,7 +16,7 @@ use super::process::ended;
 pub(crate) const RUN_MAX: Duration = Duration::from_secs(120);
 
 /// How a program ended, and what it said.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Said {
     pub(crate) code: Option<i32>,
     pub(crate) out: String,
@@ -86,9 +86,11 @@ pub(crate) fn command(args: &[&str]) -> Command {
 /// Runs a program to its end, with this input.
 #[track_caller]
 pub(crate) fn run(command: &mut Command, input: &str) -> Said {
-    command.stdin(Stdio::piped());
+    if input.is_empty() {
+        return finish(command.stdin(Stdio::null()));
+    }
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut group = Group::spawn(command).unwrap();
+    let mut group = Group::spawn(command.stdin(Stdio::piped())).unwrap();
     let mut stdin = group.0.stdin.take().expect("it was asked for");
     let input = input.to_owned();
     // From a thread of its own: two full pipes would wait for each other.
@@ -97,6 +99,13 @@ pub(crate) fn run(command: &mut Command, input: &str) -> Said {
         let _ = stdin.write_all(input.as_bytes());
     });
     group.said(RUN_MAX)
+}
+
+/// Runs a program to its end, with the standard input that it was given.
+#[track_caller]
+pub(crate) fn finish(command: &mut Command) -> Said {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    Group::spawn(command).unwrap().said(RUN_MAX)
 }
 
 /// A process and those it started, in a group of their own; killed when this is dropped.
@@ -126,8 +135,9 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         if let Ok(None) = self.0.try_wait() {
-            // It was not waited for yet, so its id, which is its group's, is still its own.
+            // It was not waited for yet, so its id, which is its group's if it has one, is still its own.
             let _ = kill_process_group(Pid::from_child(&self.0), Signal::KILL);
+            let _ = self.0.kill();
             let _ = self.0.wait();
         }
     }

@@ -119,7 +119,7 @@ pub(crate) fn listen(reactor: &mut Reactor<Epoll>, service: Box<dyn Service>) ->
 #[derive(Debug)]
 pub(crate) struct Served {
     child: Child,
-    /// Where it listens, as it says itself.
+    /// Where it listens first, as it says itself.
     pub(crate) endpoint: String,
 }
 
@@ -148,7 +148,9 @@ impl Served {
         });
         let mut said = String::new();
         while let Ok(line) = told.recv_timeout(DEADLINE) {
-            if let Some((_, endpoint)) = line.split_once("listening on ") {
+            if let Some((_, endpoint)) = line.split_once("listening on ")
+                && served.endpoint.is_empty()
+            {
                 served.endpoint = endpoint.trim().to_owned();
             }
             if line.ends_with("ready") {

@@ -6,11 +6,12 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use rustix::process::geteuid;
 
 use super::{Said, onepoll, run};
+use crate::support::server::Served;
 
 /// Users that no machine has; a home of their own under /tmp is theirs for as long as a test runs.
 const VICTIM: u32 = 1_900_000_101;
@@ -48,33 +49,10 @@ impl Drop for Dir {
 }
 
 /// A command server of this user, which takes commands from everybody.
-struct Rogue(Child);
-
-impl Rogue {
-    fn new(uid: u32, path: &Path) -> Self {
-        let url = format!(
-            "command+unix://{}?mode=0666&any-user=true&auth=none",
-            path.display()
-        );
-        let mut command = onepoll(["serve", &url]);
-        command.uid(uid).gid(uid).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut said = std::io::BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        while !line.ends_with("ready\n") {
-            line.clear();
-            let n = std::io::BufRead::read_line(&mut said, &mut line).unwrap();
-            assert!(n > 0, "the rogue server did not begin");
-        }
-        Self(child)
-    }
-}
-
-impl Drop for Rogue {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+fn rogue(uid: u32, path: &Path) -> Served {
+    let path = path.display();
+    let url = format!("command+unix://{path}?mode=0666&any-user=true&auth=none");
+    Served::by(onepoll(["serve", &url]).uid(uid).gid(uid)).unwrap()
 }
 
 /// `onepoll exec` without an address, as this user.
@@ -104,7 +82,7 @@ fn a_directory_that_another_user_made_first_is_not_trusted() {
     let place = PathBuf::from(format!("/tmp/onepoll-{VICTIM}"));
     let dir = Dir::new(place, OTHER, 0o755);
     let path = dir.0.join("command.sock");
-    let _rogue = Rogue::new(OTHER, &path);
+    let _rogue = rogue(OTHER, &path);
     let why = format!("belongs to user {OTHER}, not {VICTIM}");
     refused(&run(&mut exec(VICTIM, None)), &why);
     // Named in full it is the same place, whether a runtime directory is set or not.
@@ -132,7 +110,7 @@ fn a_runtime_directory_of_another_user_is_not_trusted() {
     let base = tempfile::tempdir().unwrap();
     fs::set_permissions(base.path(), Permissions::from_mode(0o755)).unwrap();
     let dir = Dir::new(base.path().join("onepoll"), OTHER, 0o755);
-    let _rogue = Rogue::new(OTHER, &dir.0.join("command.sock"));
+    let _rogue = rogue(OTHER, &dir.0.join("command.sock"));
     // Root, as with `sudo -E`, has no more reason to trust it.
     for uid in [VICTIM, 0] {
         let said = run(&mut exec(uid, Some(base.path())));
@@ -150,7 +128,7 @@ fn a_socket_that_another_user_listens_on_is_not_trusted() {
     fs::set_permissions(base.path(), Permissions::from_mode(0o755)).unwrap();
     let dir = Dir::new(base.path().join("onepoll"), OTHER, 0o755);
     let path = dir.0.join("command.sock");
-    let _rogue = Rogue::new(OTHER, &path);
+    let _rogue = rogue(OTHER, &path);
     for (place, mode) in [(&path, 0o600), (&dir.0, 0o700)] {
         chown(place, Some(VICTIM), Some(VICTIM)).unwrap();
         fs::set_permissions(place, Permissions::from_mode(mode)).unwrap();
@@ -192,7 +170,7 @@ fn a_server_of_ones_own_is_trusted() {
     fs::set_permissions(base.path(), Permissions::from_mode(0o755)).unwrap();
     let dir = Dir::new(runtime.0.join("onepoll"), VICTIM, 0o700);
     let path = dir.0.join("command.sock");
-    let _server = Rogue::new(VICTIM, &path);
+    let _server = rogue(VICTIM, &path);
     fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
     let said = run(&mut exec(VICTIM, Some(&runtime.0)));
     assert_eq!(

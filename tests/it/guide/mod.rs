@@ -19,12 +19,14 @@ use onepoll::config::Limits;
 use onepoll::service::SERVICES;
 use serde_json::Value;
 
+use crate::support::program::skipped;
+
 use constant::{constant, for_each_source};
 use page::{
     anchors, bare, blocks, commands, definition, documents, named_experiments, prose, read, rows,
     targets,
 };
-use run::{Server, agrees, arguments, bounded, elsewhere, is_there, said, shell};
+use run::{Server, agrees, arguments, bounded, elsewhere, said, shell};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const ONEPOLL: &str = env!("CARGO_BIN_EXE_onepoll");
@@ -288,7 +290,7 @@ fn what_stands_below_a_command_is_what_it_prints() {
                 let needs = ["nc", "python3"]
                     .into_iter()
                     .find(|name| command.split(' ').any(|word| word == *name));
-                if needs.is_some_and(|name| !is_there(name)) {
+                if needs.is_some_and(skipped) {
                     continue;
                 }
                 let printed = server.shell(&command);
@@ -344,7 +346,7 @@ fn the_experiments_have_one_order() {
 
 #[test]
 fn every_program_in_python_prints_what_is_shown() {
-    if !is_there("python3") {
+    if skipped("python3") {
         return;
     }
     let mut programs = 0;

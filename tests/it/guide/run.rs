@@ -1,7 +1,7 @@
 //! Lines of a page, run: by a shell that finds `onepoll`, beside a server of their own.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
@@ -113,27 +113,6 @@ pub(super) fn elsewhere(text: &str, folder: &Path) -> String {
         out.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()));
     }
     out.replace("/run/", &format!("{}/", folder.display()))
-}
-
-/// Whether a program can be run; where it must be, it is an error that it cannot.
-pub(super) fn is_there(program: &str) -> bool {
-    let missing = match Command::new(program)
-        .arg("-h")
-        .stdin(Stdio::null())
-        .output()
-    {
-        Err(error) => error.to_string(),
-        // Another netcat knows no `-N`.
-        Ok(output) if program == "nc" && !said(&output).contains("OpenBSD") => {
-            "it is not that of OpenBSD".to_owned()
-        }
-        Ok(_) => return true,
-    };
-    let required = std::env::var("ONEPOLL_TEST_REQUIRE_ALL").as_deref() == Ok("1");
-    assert!(!required, "{program} cannot be run: {missing}");
-    // Not `eprintln!`, whose lines the test runner keeps to itself.
-    let _ = writeln!(std::io::stderr(), "skipped: {program}: {missing}");
-    false
 }
 
 /// The default table, at other ports; what a page says of one is asked of the other.
