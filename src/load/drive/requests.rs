@@ -137,8 +137,10 @@ impl<'p> Driver<'p> {
             && self.connections.dialling == 0
             && self.connections.none_to_dial()
         {
+            // One time for both: of a schedule that began later, the last requests would be left out.
+            self.run.schedule = Schedule::of(self.run.plan.model, now);
             self.run.warm_up(now, self.poller.spun);
-            self.start_all();
+            self.start_all(now);
         }
         self.run.advance_phase(now, self.poller.spun);
     }
@@ -211,7 +213,7 @@ const BEGUN_PER_TURN: usize = 256;
 
 impl Driver<'_> {
     /// All are connected: the first requests of the kept connections.
-    fn start_all(&mut self) {
+    fn start_all(&mut self, now: u64) {
         if self.run.plan.mode == Mode::Hold {
             for index in 0..self.connections.len() {
                 if let Some(conn) = self.connections.get_mut(index) {
@@ -220,9 +222,7 @@ impl Driver<'_> {
             }
             return;
         }
-        if let Model::Open { rate, arrivals } = self.run.plan.model {
-            let now = self.run.watch.nanos();
-            self.run.schedule = Some(Schedule::new(arrivals, rate, now));
+        if let Model::Open { .. } = self.run.plan.model {
             for index in 0..self.connections.len() {
                 if let Some(conn) = self.connections.get_mut(index) {
                     conn.stage = ConnectionStage::Active;

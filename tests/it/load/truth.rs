@@ -255,6 +255,16 @@ fn an_answer_counts_for_the_rate_of_the_time_in_which_it_comes() {
 }
 
 #[test]
+fn a_schedule_begins_when_measuring_does() {
+    let server = server(|_, at| at);
+    for _ in 0..5 {
+        let time = Amount::For(Duration::from_millis(20));
+        let report = run(&plan(&server, Mode::Echo, open(50_000.0), 2, time));
+        assert_eq!(report.requests.asked, 1_000, "{report}");
+    }
+}
+
+#[test]
 fn so_many_requests_take_as_many_gaps() {
     let server = server(|_, at| at);
     for count in [1, 2, 5] {
