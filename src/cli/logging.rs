@@ -17,13 +17,13 @@ use env_logger::{Builder, Target};
 use log::kv::{Error, Key, Value as KvValue, VisitSource};
 use log::{Level, LevelFilter, Record};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use rustix::stdio::stderr;
 use serde_json::Value;
 
 use super::shown;
+use super::streams::own;
 use crate::endpoint::LogFormat;
 use crate::wire::Escaped;
 
@@ -72,7 +72,7 @@ pub(super) fn begin(level: LevelFilter, format: LogFormat) {
 /// Takes a description of standard error that nobody shares, where there can be one. After the endpoints
 /// were opened: it takes a number that one of them may have been promised.
 pub(super) fn take_own_stderr() {
-    if let Ok(own) = own_stderr() {
+    if let Ok(own) = own(stderr()) {
         let _ = OWN.set(own);
     }
 }
@@ -307,18 +307,6 @@ fn write_now(line: &[u8]) {
         }
         Err(_) => {}
     }
-}
-
-/// Opens a pipe or a terminal anew, for a description that does not block and that nobody shares.
-/// Not a file: a description of its own would write from the beginning. A socket cannot be opened,
-/// and needs no such thing, since a single `send` can be told not to wait.
-fn own_stderr() -> io::Result<OwnedFd> {
-    let kind = FileType::from_raw_mode(fstat(stderr())?.st_mode);
-    if !matches!(kind, FileType::Fifo | FileType::CharacterDevice) {
-        return Err(io::ErrorKind::Unsupported.into());
-    }
-    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    Ok(open("/proc/self/fd/2", flags, Mode::empty())?)
 }
 
 fn has_room() -> bool {

@@ -10,8 +10,9 @@ use rustix::process::geteuid;
 use serde_json::json;
 
 use super::logging::announce;
+use super::streams::print_in_passing;
 use super::verdict::Verdict;
-use super::{Failure, Outcome, Sources, help, log_level, logging, print};
+use super::{Failure, Outcome, Sources, help, log_level, logging};
 use crate::config::{Address, Limits, descriptor_limit, parse_duration, raise_descriptor_limit};
 use crate::endpoint::{Attempt, Bound, Intent, Opening, SocketFile};
 use crate::reactor::{
@@ -89,7 +90,7 @@ pub fn run(args: Args) -> Outcome {
         announce(Level::Info, "listening", Some(url));
     }
     if args.json {
-        print(json!({ "listening": urls, "connections_max": connections_max }))?;
+        print_in_passing(json!({ "listening": urls, "connections_max": connections_max }))?;
     }
     announce(Level::Info, "ready", None);
     if args.trace {

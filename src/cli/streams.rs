@@ -11,11 +11,12 @@
 
 use std::fmt;
 use std::io::{self, BufReader, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, Mode, OFlags, fstat, open};
 use rustix::io::Errno;
 use rustix::stdio::{stderr, stdin, stdout};
 
@@ -45,6 +46,60 @@ pub fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
             .context("standard output cannot be written")
             .into()),
     }
+}
+
+/// Prints a line of the result of a command that goes on working: it does not wait for a reader that has
+/// stopped. A standard output that has had no room for a second is one that cannot be written.
+pub(super) fn print_in_passing(line: impl fmt::Display) -> Result<(), Failure> {
+    let Ok(own) = own(stdout()) else {
+        // A file or a device takes what it takes at once.
+        return print(line);
+    };
+    let line = format!("{line}\n");
+    let mut rest = line.as_bytes();
+    while !rest.is_empty() {
+        match rustix::io::write(&own, rest) {
+            Ok(n) => rest = &rest[n..],
+            Err(Errno::INTR) => {}
+            Err(Errno::PIPE) => return Ok(()),
+            Err(Errno::AGAIN) if has_room_within(&own, A_SECOND) => {}
+            Err(Errno::AGAIN) => {
+                return Err(anyhow::anyhow!(
+                    "standard output cannot be written: it is full, and its reader has taken nothing for a second"
+                )
+                .into());
+            }
+            Err(errno) => {
+                return Err(anyhow::Error::new(io::Error::from(errno))
+                    .context("standard output cannot be written")
+                    .into());
+            }
+        }
+    }
+    Ok(())
+}
+
+const A_SECOND: Timespec = Timespec {
+    tv_sec: 1,
+    tv_nsec: 0,
+};
+
+fn has_room_within(fd: &OwnedFd, wait: Timespec) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::OUT)];
+    matches!(poll(&mut fds, Some(&wait)), Ok(1..) | Err(Errno::INTR))
+}
+
+/// Opens the pipe or terminal behind a standard stream anew, for a description that does not block and is
+/// ours alone. Not a file: a description of its own would write from the beginning. A socket cannot be
+/// opened, and needs no such thing, since a single `send` can be told not to wait.
+pub(super) fn own(stream: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let kind = FileType::from_raw_mode(fstat(stream)?.st_mode);
+    if !matches!(kind, FileType::Fifo | FileType::CharacterDevice) {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let path = format!("/proc/self/fd/{}", stream.as_raw_fd());
+    Ok(open(path, flags, Mode::empty())?)
 }
 
 /// Whether what is printed from now on is read by nobody, so that making more of it is in vain.

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
@@ -231,10 +231,20 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 }
 
 fn in_the_way(endpoint: &Endpoint, at: &dyn fmt::Display, rival: &Bound) -> Unserved {
+    let rivals = [endpoint.address(), rival.endpoint.address()];
+    let hears_both = rivals.iter().any(|address| match address {
+        Address::Tcp(at) | Address::Udp(at) => at.host == Host::Ip(Ipv6Addr::UNSPECIFIED.into()),
+        _ => false,
+    });
+    let hint = if hears_both {
+        " ([::] is dual stack: it serves IPv4 too)"
+    } else {
+        ""
+    };
     Unserved::refused(
         endpoint,
         format_args!(
-            "cannot bind {at}: `{}` has that place already; each endpoint needs one of its own",
+            "cannot bind {at}: `{}` has that place already{hint}; each endpoint needs one of its own",
             rival.endpoint
         ),
     )

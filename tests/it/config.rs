@@ -328,6 +328,8 @@ fn endpoints_in_each_others_way_are_refused_and_the_rival_is_named() {
             "{}",
             said.err
         );
+        let dual_stack = one.contains("[::]") || other.contains("[::]");
+        assert_eq!(said.err.contains("dual stack"), dual_stack, "{}", said.err);
     }
 }
 

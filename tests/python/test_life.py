@@ -471,6 +471,31 @@ class Streams(Case):
                 peer.say(b"%d" % n).hears(b"%d" % n)
         server.stop()
 
+    def test_fault_c12_a_full_pipe_does_not_block_the_start(self):
+        for stream in ("stdout", "stderr"):
+            reader, writer = os.pipe()
+            self.addCleanup(os.close, reader)
+            os.set_blocking(writer, False)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    os.write(writer, b"x" * 4096)
+            os.set_blocking(writer, True)
+            path = os.path.join(self.directory(), "echo.sock")
+            others = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+            process = subprocess.Popen(
+                [BINARY, "serve", "--json", "echo+unix://" + path], **{**others, stream: writer}
+            )
+            os.close(writer)
+            self.addCleanup(process.kill)
+            if stream == "stdout":
+                # A result that cannot be written is an error.
+                self.assertEqual(process.wait(DEADLINE), 1)
+                continue
+            until(lambda: os.path.exists(path) and not refuses_connections(path), "no start")
+            dial(path).say(b"x").hears(b"x").close()
+            process.terminate()
+            self.assertEqual(process.wait(DEADLINE), 0)
+
     def test_fault_c12_a_log_that_may_not_grow(self):
         directory = self.directory()
         with open(directory + "/log", "wb") as log:
