@@ -27,8 +27,8 @@ pub(crate) fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
     // SAFETY: borrowed for this call only, to learn whether it is open at all; fcntl(2) on a
     // number that is not answers EBADF and touches nothing.
     fcntl_getfd(unsafe { BorrowedFd::borrow_raw(fd) })?;
-    // SAFETY: it is open, and no value of ours owns it: a number is adopted once, after whoever
-    // opened it gave it away (`endpoint` refuses a number named twice; `Socket::from_fileno` asks
+    // SAFETY: it is open, and no value of ours owns it: a number is adopted once, after the code or
+    // process that opened it gave it away (`endpoint` refuses a number named twice; `Socket::from_fileno` asks
     // it of its caller, as Python does).
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

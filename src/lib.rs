@@ -12,13 +12,12 @@
 //! 1. [`reactor`]: the loop. It waits, and the socket is readable.
 //! 2. [`buf`]: the byte comes to rest in a [`ReadBuf`](buf::ReadBuf).
 //! 3. [`wire`]: a decoder says *frame*, *not yet* or *never*.
-//! 4. [`service`]: what the frame means is decided, and answered through a [`Turn`](turn::Turn).
-//! 5. [`turn`]: the answer waits in the connection's lane of the outbox,
-//! 6. [`reactor`]: and leaves at the end of the turn.
+//! 4. [`service`]: it decides what the frame means, and answers through a [`Turn`](turn::Turn).
+//! 5. [`turn`]: the answer waits in the connection's lane of the outbox.
+//! 6. [`reactor`]: at the end of the turn the lane is flushed to the socket.
 //!
 //! Beside that way stand [`config`] (plain values, and how people write them), [`endpoint`] (what is
-//! served where, and for whom), [`socket`] (Python's
-//! socket module, for study), [`client`] (blocking, with one deadline per operation) and, with the
+//! served where, and for which clients), [`socket`] (Python's socket module, for study), [`client`] (blocking, with one deadline per operation) and, with the
 //! feature `cli`, `load` (the load generator, with a loop of its own), `bench` (what is made of its runs)
 //! and `cli` (one file per subcommand).
 //!
@@ -51,8 +50,8 @@
 //!
 //! # The platform
 //!
-//! 64-bit Linux. What only Linux has lives in `reactor/epoll.rs`, `reactor/socket.rs`, `socket/`
-//! and `adopt.rs`, the one audited file of `unsafe`.
+//! 64-bit Linux. What only Linux has lives below the loop's seam (`reactor/epoll.rs` and the files that it
+//! calls), in `socket/` and in `adopt.rs`, the one audited file of `unsafe`.
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("onepoll needs 64-bit Linux: edge-triggered epoll, pidfd, accept4, SO_PEERCRED");

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Each folder, and whom it may import.
+/// Each folder, and what it may import.
 const ROOMS: &[(&str, &[&str])] = &[
     // Pages of Markdown.
     ("guide", &[]),
@@ -13,7 +13,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("buf", &["wire"]),
     ("turn", &["config", "wire", "buf"]),
     ("service", &["config", "wire", "buf", "turn"]),
-    // `adopt.rs` is the one file of `unsafe`; it imports nobody.
+    // `adopt.rs` is the one file of `unsafe`; it imports no folder.
     (
         "reactor",
         &["adopt", "config", "wire", "buf", "turn", "service"],
@@ -72,7 +72,7 @@ fn only_the_reactor_and_the_load_generator_see_mio() {
 }
 
 #[test]
-fn what_adopts_descriptors_imports_nobody() {
+fn what_adopts_descriptors_imports_nothing() {
     let text = fs::read_to_string("src/adopt.rs").unwrap();
     assert_eq!(text.lines().flat_map(crate_paths).next(), None);
 }

@@ -30,7 +30,7 @@ const LINE_BYTES_MAX: u64 = 64 * 1024;
 /// ended; what the server or exec itself has to say goes to standard error.
 ///
 /// Exits with the command's own code (128 + N for signal N); with 124 when its time ran out, exec's or
-/// the server's, and the message says whose; with 255 when it was not run to its end for another reason:
+/// the server's, which the message says; with 255 when it was not run to its end for another reason:
 /// no connection or a broken one, a busy server, a command that cannot be started, an output that was cut.
 ///
 /// Without a command it reads command lines from standard input, and runs them one after another; the
@@ -233,7 +233,7 @@ fn show(output: &ExecOutput, address: &ServerAddress, raw: bool) -> Result<u8, F
         print_bytes(&output.bytes)?;
     }
     if let Some(reason) = &output.refusal {
-        let (whose, code) = if output.timed_out() {
+        let (hint, code) = if output.timed_out() {
             (
                 "; this is the limit of the server, its option `timeout`",
                 EXIT_TIMEOUT,
@@ -241,7 +241,7 @@ fn show(output: &ExecOutput, address: &ServerAddress, raw: bool) -> Result<u8, F
         } else {
             ("", EXIT_CONNECTION)
         };
-        complain(format_args!("{address}: {reason}{whose}"));
+        complain(format_args!("{address}: {reason}{hint}"));
         return Ok(code);
     }
     // A shell shows the low eight bits of larger codes; none of them may become a success.

@@ -1,9 +1,9 @@
 //! Where log records go: standard error, one line each, and never at the price of the loop.
 //!
 //! A reader of standard error that has stopped (a full pipe, a terminal on hold) would block a
-//! plain write, and with it everybody who is served. So the line is written only when the poll
+//! plain write, and with it every connection. So the line is written only when the poll
 //! says that it fits, and is dropped and counted otherwise. The descriptor itself stays as it is:
-//! its blocking mode belongs to everybody who shares it. So a pipe or a terminal is opened anew for
+//! its blocking mode belongs to all processes that share it. So a pipe or a terminal is opened anew for
 //! us: between the poll and the write others may fill it, and a terminal with little room is
 //! writable to a poll and blocks a line.
 

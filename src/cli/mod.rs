@@ -31,7 +31,7 @@ use log::{Level, LevelFilter};
 pub use sources::{Configuration, Sources};
 pub use streams::{print, print_bytes};
 
-/// The exit code of who was interrupted: 128 and the number of SIGINT.
+/// The exit code after an interrupt: 128 and the number of SIGINT.
 const INTERRUPTED: u8 = 130;
 
 /// How a subcommand ends when it does not end well.

@@ -1,8 +1,8 @@
-//! The standard streams of a command that somebody waits for: results go out here, and nowhere else.
+//! The standard streams of a subcommand with a result: results go out here, and nowhere else.
 //!
 //! Knows nothing of what is printed. The descriptors are inherited, and so is their blocking mode:
-//! whoever started us may have made them non-blocking, and may do so at any time, since it belongs to
-//! everybody who shares them (`O_NONBLOCK` in fcntl(2)). So `EAGAIN` means "not yet", in all three.
+//! the process that started us may have made them non-blocking, and may do so at any time, since the mode
+//! belongs to all that share them (`O_NONBLOCK` in fcntl(2)). So `EAGAIN` means "not yet", in all three.
 //!
 //! A result that cannot be written is an error with its cause. A reader that has gone away (`| head`)
 //! wanted no more: that is no failure, nothing is said, and the exit code is that of the work, as if
@@ -147,7 +147,7 @@ fn write_all(to: BorrowedFd<'_>, mut bytes: &[u8]) -> Result<(), Errno> {
 }
 
 /// Waits where `errno` only means "not yet", for as long as it takes: what was asked for has a deadline
-/// of its own, and who reads a result may take their time.
+/// of its own, and the reader of a result may take its time.
 fn wait_out(errno: Errno, fd: impl AsFd, flags: PollFlags) -> Result<(), Errno> {
     match errno {
         Errno::INTR => Ok(()),

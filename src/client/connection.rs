@@ -212,7 +212,7 @@ fn connect_tcp(host: &str, deadline: &RequestDeadline) -> Result<Socket, ClientE
 
 /// Where a server of this user's own is looked for, whatever answers is believed, and may be asked to run
 /// anything: so it is checked as the server checks its clients. Before connecting, the directory and the
-/// socket: another user may have made them first, `/tmp/onepoll-UID` above all. After it, who listens,
+/// socket: another user may have made them first, `/tmp/onepoll-UID` above all. After it, the user that listens,
 /// since a path may lead elsewhere by now. A place that somebody named is theirs to judge.
 fn connect_checked(path: &Path, deadline: &RequestDeadline) -> io::Result<Socket> {
     if !command_sockets().iter().any(|place| place == path) {

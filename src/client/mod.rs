@@ -22,7 +22,7 @@ use crate::wire::WireError;
 /// Why there is no answer.
 ///
 /// Its text is the whole sentence, the cause at its end: so no cause is a [`source`](std::error::Error::source)
-/// besides, and whoever prints the chain does not print it twice.
+/// besides, and a caller that prints the chain does not print it twice.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// The host has no address.

@@ -15,7 +15,7 @@ pub enum Transport {
     Udp,
     /// A Unix stream listener.
     Unix,
-    /// A socket that whoever started us opened already.
+    /// A socket that the process that started us opened already.
     Fd,
 }
 

@@ -1,6 +1,6 @@
 //! The limits of the server: their names, their defaults, and why they are that.
 //!
-//! Knows no connection; whoever has one counts. What one format or one service limits (a line, a
+//! Knows no connection; counting is for the code that has them. What one format or one service limits (a line, a
 //! header, a room) stands there. A constant is what nobody needs to change, a field of [`Limits`]
 //! what a `[limits]` table may. Sizes are bytes. Limits of what is not built yet (authentication,
 //! penalties per source, the budget of all buffers together) are absent.
@@ -91,14 +91,14 @@ pub const DATAGRAM_ANSWERS_PER_SECOND_IN_ALL_MAX: u32 = 20_000;
 /// keep the loop awake.
 pub const DATAGRAM_FAILURES_IN_A_ROW_MAX: u32 = 16;
 
-/// Places for connections, timers and events that stay allocated when the connections have gone: a crowd
-/// of a thousand that comes again finds them.
+/// Places for connections, timers and events that stay allocated when the connections have gone: a
+/// thousand that come again find them.
 pub const KEPT_PLACES: usize = 1024;
 
 /// Bytes that each of the loop's shared buffers keeps when it comes to rest.
 pub const KEPT_BYTES: usize = 64 << 10;
 
-/// The most that `read-per-turn` can ask for. Two buffers of that size are there whoever connects, and
+/// The most that `read-per-turn` can ask for. Two buffers of that size are there from the start, and
 /// the first byte waits until one is zeroed; the kernel's own receive buffers end at 6 MiB.
 pub const READ_PER_TURN_BYTES_MAX: usize = 4 << 20;
 
@@ -127,7 +127,7 @@ pub struct Limits {
     /// Timers that go off per turn (256): 20,000 deadlines in one millisecond do not stop the loop.
     pub timers_per_turn: u32,
     /// Unsent bytes at which echo's input, or a raw command's pipe, is no longer read (256K):
-    /// who asks faster than it reads waits for itself.
+    /// a client that asks faster than it reads waits for itself.
     #[serde(with = "with::size")]
     pub out_pause: usize,
     /// Unsent bytes at which it is read again (64K): far enough below to not flap.
@@ -253,7 +253,7 @@ impl Limits {
             return Err(Trouble::of(
                 "read-per-turn",
                 format!(
-                    "limit `read-per-turn` of {} is above {}: a buffer of that size is there whoever connects",
+                    "limit `read-per-turn` of {} is above {}: a buffer of that size is there from the start",
                     format_size(self.read_per_turn as u64),
                     format_size(READ_PER_TURN_BYTES_MAX as u64)
                 ),

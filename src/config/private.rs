@@ -66,8 +66,8 @@ pub fn check_private_dir(dir: &Path, uid: u32) -> io::Result<()> {
 }
 
 /// Whether nobody but `uid` can have made the socket at `path`, and nobody else can reach it: its
-/// directory as [`check_private_dir`] has it, and its own owner and mode. Who made the socket is not who
-/// listens: a client asks the kernel for that once it is connected (`SO_PEERCRED`).
+/// directory as [`check_private_dir`] has it, and its own owner and mode. The user that made the socket need
+/// not be the one that listens: a client asks the kernel for that once it is connected (`SO_PEERCRED`).
 pub fn check_private_socket(path: &Path, uid: u32) -> io::Result<()> {
     check_private_dir(path.parent().unwrap_or(Path::new("/")), uid)?;
     let found = path.symlink_metadata()?;

@@ -241,8 +241,8 @@ fn read_transport(row: &Row, name: &str, option: &str) -> Result<Transport, Trou
     Err(Trouble::of(option, problem))
 }
 
-/// Whether this service takes this option over this transport; else whose it is, and which there
-/// are.
+/// Whether this service takes this option over this transport; else which services take it, and which
+/// options there are.
 fn known(row: &Row, over: Transport, option: &str) -> Result<(), Trouble> {
     let wrong = |problem: String| Err(Trouble::with(option, problem));
     let common = keys_of::<Common>();
@@ -273,9 +273,9 @@ fn known(row: &Row, over: Transport, option: &str) -> Result<(), Trouble> {
         let mut over = Transport::ALL.into_iter();
         over.any(|over| row.keys(over).contains(&option))
     };
-    let whose: Vec<&str> = SERVICES.iter().filter(takes).map(|row| row.name).collect();
+    let takers: Vec<&str> = SERVICES.iter().filter(takes).map(|row| row.name).collect();
     let all: Vec<&str> = keys.iter().chain(common).copied().collect();
-    if whose.is_empty() {
+    if takers.is_empty() {
         Err(Trouble::unknown(
             &format!("`{}`", row.name),
             "option",
@@ -287,7 +287,7 @@ fn known(row: &Row, over: Transport, option: &str) -> Result<(), Trouble> {
             option,
             format!(
                 "option `{option}` belongs to {}, not to `{}` (which takes: {})",
-                one_of(&whose),
+                one_of(&takers),
                 row.name,
                 all.join(", ")
             ),

@@ -1,4 +1,4 @@
-//! Commands: how they are started, heard and ended.
+//! Commands: how they are started, read and ended.
 //!
 //! A command's path, from the client that asked for it and back:
 //!
@@ -6,9 +6,10 @@
 //! 1  service/command/mod.rs   a client's line becomes a `Job`, and `Turn::spawn` asks for it
 //! 2  turn/effect.rs           it waits in the outbox as an `Effect::Spawn` until the service's turn ends
 //! 3  reactor/mod.rs           `carry_out` hands it to `Reactor::spawn`, here: it starts, waits, or is refused
-//! 4  reactor/spawn.rs         `Os::spawn` starts `/bin/sh -c`, with two pipes and a pidfd, which the poll watches
+//! 4  reactor/epoll.rs         `Os::spawn` has spawn.rs start `/bin/sh -c` with two pipes, and opens a pidfd; the poll watches all three
 //! 5  reactor/mod.rs           the poll sees a pipe or the pidfd: `dispatch_child` and `serve_children`, here, read it
 //! 6  turn/child.rs            what it wrote and how it ended come back as `ChildEvent`s to `Service::child`
+//! 7  service/command/answer.rs  the output, streamed or collected (execution.rs), is framed and sent, as any answer is
 //! ```
 //!
 //! Knows jobs, children and their pipes. Does not know what a command is to a client: a *command* is
@@ -178,7 +179,7 @@ impl<O: Os> Reactor<O> {
     }
 
     /// Whether a command's connection keeps up with what it writes. If not, the command waits in
-    /// its pipe, and delivering what is owed is what wakes it.
+    /// its pipe, and flushing what it is owed is what wakes it.
     ///
     /// What is left in the pipe of one that has exited is taken at once: it is bounded, and else a
     /// peer that does not read would keep one of the few places for commands as long as it likes.
@@ -236,7 +237,7 @@ impl<O: Os> Reactor<O> {
                     .watch_process(&process, Token::of(Source::ChildExit(id)))
             });
         if let Err(error) = watched {
-            // It runs already, and without the poll nothing would be heard of it: it must not go on.
+            // It runs already, and without the poll nothing would be known of it: it must not go on.
             self.os.kill(&process, Severity::Force);
             self.os.reap(process);
             return Err(error);
@@ -277,12 +278,12 @@ impl<O: Os> Reactor<O> {
         }
         let slots: Vec<usize> = self.children.running.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
-            self.note_exit(slot);
-            self.hear(slot, Output::Out);
-            self.hear(slot, Output::Err);
-            self.bury(slot);
+            self.learn_exit(slot);
+            self.read_output(slot, Output::Out);
+            self.read_output(slot, Output::Err);
+            self.report_end(slot);
             if self.outbox.arena_bytes() > ARENA_BYTES_MAX {
-                self.deliver_all();
+                self.flush_dirty();
             }
         }
         while self.children.running.len() < self.limits.commands as usize {
@@ -296,7 +297,7 @@ impl<O: Os> Reactor<O> {
     }
 
     /// The leader of the group has ended: so does the rest of it.
-    fn note_exit(&mut self, slot: usize) {
+    fn learn_exit(&mut self, slot: usize) {
         let child = &mut self.children.running[slot];
         if child.end != End::Told {
             return;
@@ -314,7 +315,7 @@ impl<O: Os> Reactor<O> {
     }
 
     /// Reads once from one of its outputs.
-    fn hear(&mut self, slot: usize, which: Output) {
+    fn read_output(&mut self, slot: usize, which: Output) {
         let child = &self.children.running[slot];
         let room = which == Output::Err || self.has_room(child);
         let child = &mut self.children.running[slot];
@@ -355,7 +356,7 @@ impl<O: Os> Reactor<O> {
     }
 
     /// Says how it ended, when everything it wrote has been told.
-    fn bury(&mut self, slot: usize) {
+    fn report_end(&mut self, slot: usize) {
         let child = &mut self.children.running[slot];
         let (End::Cleaning(exit) | End::Over(exit)) = child.end else {
             return;

@@ -78,7 +78,7 @@ pub(super) enum Input {
 /// Why a connection is not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Pause {
-    /// It asks faster than it reads; delivering what it is owed wakes it.
+    /// It asks faster than it reads; flushing what it is owed wakes it.
     Owed,
     /// Its service asked; [`resume`](crate::turn::Turn::resume) wakes it.
     Held,

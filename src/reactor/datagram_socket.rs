@@ -14,7 +14,7 @@ use super::os::Received;
 
 /// A UDP socket that answers from the address that was asked.
 ///
-/// One that is bound to a wildcard address hears at every address of the machine, and the kernel would
+/// One that is bound to a wildcard address receives at every address of the machine, and the kernel would
 /// choose which of them an answer leaves from: a connected client, and most firewalls, take only an
 /// answer that comes from where they sent the question. So such a socket has the kernel tell where each
 /// datagram was sent to (IP_PKTINFO, ip(7); IPV6_RECVPKTINFO, RFC 3542). Others are spared that.
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
     use crate::reactor::open_udp;
 
-    /// What a client that is connected to `asked` hears from a server bound to `bound`.
+    /// What a client that is connected to `asked` receives from a server bound to `bound`.
     fn answer_from(bound: &str, asked: &str) -> io::Result<Option<IpAddr>> {
         let mut server = DatagramSocket::new(open_udp(bound.parse().unwrap())?)?;
         let port = SocketAddr::try_from(getsockname(&server.fd)?)?.port();

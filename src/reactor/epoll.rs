@@ -62,7 +62,7 @@ struct Calls {
 }
 
 /// What [`Epoll::with_signals`] handles.
-const HEARD: [UnixSignal; 6] = [
+const HANDLED: [UnixSignal; 6] = [
     UnixSignal::SIGTERM,
     UnixSignal::SIGINT,
     UnixSignal::SIGHUP,
@@ -139,7 +139,7 @@ impl Epoll {
     /// would end the process when the log is a file that may not grow (fault C12).
     ///
     /// None of these stays blocked in this thread, as the process that started us may have left it:
-    /// a blocked SIGTERM would never be heard.
+    /// a blocked SIGTERM would never come.
     pub fn with_signals(mut self) -> io::Result<Epoll> {
         for signal in [SIGCHLD, SIGXFSZ] {
             signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
@@ -150,7 +150,7 @@ impl Epoll {
             .registry()
             .register(&mut signals, token, Interest::READABLE)?;
         self.signals = Some(signals);
-        HEARD.into_iter().collect::<SigSet>().thread_unblock()?;
+        HANDLED.into_iter().collect::<SigSet>().thread_unblock()?;
         Ok(self)
     }
 

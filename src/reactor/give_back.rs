@@ -1,4 +1,4 @@
-//! What stays of a crowd: named limits, and the rest is given back.
+//! What the loop keeps when its connections have gone: up to named limits; the rest is given back.
 
 use slab::Slab;
 

@@ -142,8 +142,8 @@ impl<O: Os> Reactor<O> {
         if owed > 0 && !conn.full && !listed {
             return err("I3: owed something, and nothing will send it");
         }
-        if fate == Fate::Open && self.outbox.is_unheard(slot) && !listed {
-            return err("I3: its service waits to hear that nothing is owed");
+        if fate == Fate::Open && self.outbox.awaits_sent(slot) && !listed {
+            return err("I3: its service was not told that nothing is owed");
         }
         if fate != Fate::Open && !deadline && !listed {
             return err("I4: leaves without a deadline");

@@ -129,7 +129,7 @@ impl<O: Os> Reactor<O> {
 
     /// A turn begins: every listener has all its deliveries.
     pub(super) fn begin_deliveries(&mut self) {
-        self.outbox.take_deliveries();
+        self.outbox.reset_deliveries();
         if std::mem::take(&mut self.any_spent) {
             self.listeners.iter_mut().for_each(|l| l.spent = false);
         }
@@ -139,7 +139,7 @@ impl<O: Os> Reactor<O> {
     /// to have used them: one line of a big room is thousands, an echo is one.
     #[cold]
     pub(super) fn mark_spent(&mut self, id: ConnId) {
-        self.outbox.take_deliveries();
+        self.outbox.reset_deliveries();
         if let Some(conn) = self.conns.get(id.slot as usize).filter(|c| c.is(id)) {
             self.listeners[usize::from(conn.listener)].spent = true;
             self.any_spent = true;

@@ -1,7 +1,7 @@
 //! The loop.
 //!
 //! This folder is the only one that sees the poll. It knows listeners, connections, the one clock and
-//! whose turn it is. It does not know formats, nicknames or commands.
+//! the order in which connections are served. It does not know formats, nicknames or commands.
 //!
 //! Start at [`Reactor::turn`]: six lines, each of which says what only it may do. Then
 //! `Reactor::serve_one`, the walk of a byte.
@@ -96,9 +96,10 @@ pub struct Reactor<O: Os> {
 
     /// Connections with something to read, in the order in which they are served.
     ready: Vec<ConnId>,
-    /// Connections whose listener has spent its deliveries: they are served first in the next turn.
+    /// Connections of a listener that has spent its deliveries (a delivery: one message to one
+    /// connection): they are served first in the next turn.
     put_off: Vec<ConnId>,
-    /// Whether some listener has.
+    /// Whether some listener has spent them.
     any_spent: bool,
     /// Connections the poll does not watch yet.
     fresh: Vec<ConnId>,
@@ -260,6 +261,7 @@ impl<O: Os> Reactor<O> {
         if conn.learn(readiness) && conn.input == Input::Waiting {
             self.enqueue(id.slot);
         } else if readiness.hung_up {
+            // Nobody is left to read what it is owed: the connection ends, also while it is paused.
             self.after_turn(id.slot);
         }
     }
@@ -278,7 +280,7 @@ impl<O: Os> Reactor<O> {
                 self.mark_spent(id);
             }
             if self.outbox.arena_bytes() > ARENA_BYTES_MAX {
-                self.deliver_all();
+                self.flush_dirty();
             }
         }
         // Connections queued again during this pass wait for the next turn.
@@ -344,7 +346,7 @@ impl<O: Os> Reactor<O> {
         }
         self.carry_out();
         if self.outbox.said(slot) >= REPLY_AT_ONCE_BYTES {
-            self.deliver(slot);
+            self.flush_one(slot);
         }
         self.after_turn(slot);
     }
@@ -457,7 +459,7 @@ impl<O: Os> Reactor<O> {
     }
 
     fn flush(&mut self) {
-        self.deliver_all();
+        self.flush_dirty();
         let mut fresh = std::mem::take(&mut self.fresh);
         for id in fresh.drain(..) {
             let Some(conn) = self
@@ -480,11 +482,11 @@ impl<O: Os> Reactor<O> {
         self.fresh = fresh;
     }
 
-    fn deliver_all(&mut self) {
+    fn flush_dirty(&mut self) {
         let mut slots = std::mem::take(&mut self.slots);
         self.outbox.take_dirty(&mut slots);
         for slot in slots.drain(..) {
-            self.deliver(slot);
+            self.flush_one(slot);
         }
         self.slots = slots;
         self.outbox.trim();
@@ -492,7 +494,7 @@ impl<O: Os> Reactor<O> {
     }
 
     /// Tells services that what they said has left. What they say then leaves in the next turn; if they
-    /// were told before all lanes are delivered, a producer would keep the arena from ever being empty.
+    /// were told before all lanes are flushed, a producer would keep the arena from ever being empty.
     ///
     /// When the arena is full, the rest are told in the next turn.
     fn tell_sent(&mut self) {
@@ -503,13 +505,13 @@ impl<O: Os> Reactor<O> {
         }
     }
 
-    /// Write buffer -> socket, once.
-    fn deliver(&mut self, slot: u32) {
+    /// A lane of the outbox -> its socket, in one write.
+    fn flush_one(&mut self, slot: u32) {
         let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| !c.is_dead()) else {
             return;
         };
         let os = &mut self.os;
-        let sent = match self.outbox.deliver(slot, |bytes| conn.write(os, bytes)) {
+        let sent = match self.outbox.flush(slot, |bytes| conn.write(os, bytes)) {
             Ok(sent) => sent,
             Err(error) => return self.close_now(slot, Closed::Gone(error.kind())),
         };

@@ -91,14 +91,14 @@ pub struct Received {
     pub n: usize,
     /// Where an answer goes.
     pub from: SocketAddr,
-    /// The address of ours that it was sent to, if the socket hears at more than one.
+    /// The address of ours that it was sent to, if the socket is bound to more than one.
     pub asked: Option<IpAddr>,
 }
 
 /// When the loop slept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Woke {
-    /// When it came to rest: its last turn ended then.
+    /// When it began to wait: its last turn ended then.
     pub asleep: Moment,
     /// When it woke: the time of the next turn.
     pub awake: Moment,
@@ -126,12 +126,12 @@ pub enum Signal {
     Report,
 }
 
-/// Something that became so.
+/// One event of the poll: which source, and what it became ready for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
-    /// Of what.
+    /// The source, as it was registered.
     pub token: Token,
-    /// What.
+    /// What it became ready for.
     pub readiness: Readiness,
 }
 

@@ -27,7 +27,7 @@ const DATAGRAM_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 
-/// A listening TCP socket. `[::]` is dual-stack: it hears IPv4 too. What is accepted there has the
+/// A listening TCP socket. `[::]` is dual-stack: it takes IPv4 too. What is accepted there has the
 /// [`Keepalive`] that is ours by default.
 pub fn listen_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
     let fd = bind_tcp(address)?;

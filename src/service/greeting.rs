@@ -21,9 +21,9 @@ pub const ROW: Row = Row {
     datagrams: None,
 };
 
-/// Greets whoever connects; then hangs up, or waits for one burst and perhaps replies to it (T4).
+/// Greets each client that connects; then hangs up, or waits for one burst and perhaps replies to it (T4).
 ///
-/// Each greeting is one frame of its own. Framed by length, whoever reads gets them apart; `raw`,
+/// Each greeting is one frame of its own. Framed by length, a reader gets them apart; `raw`,
 /// nobody does: they leave in one write, and would stick in the peer's buffer if they left in many,
 /// since TCP keeps no boundaries. The reply is framed as the greetings are.
 ///

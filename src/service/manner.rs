@@ -20,7 +20,7 @@ impl Manner {
     };
 }
 
-/// Whose fault it is when a connection is owed too much.
+/// What is done about a connection that is owed too much: whose fault it is decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backlog {
     /// Its own: it asks faster than it reads, so it is no longer read.

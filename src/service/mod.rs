@@ -1,6 +1,6 @@
 //! What bytes mean.
 //!
-//! A service knows its guests, its [`Turn`] and its frames. It does not know sockets, the poll,
+//! A service knows its connections, its [`Turn`] and its frames. It does not know sockets, the poll,
 //! the clock, threads or other services. It never waits, and it leaves half a frame where it was.
 
 mod chargen;
@@ -49,7 +49,7 @@ use crate::wire::Encode;
 
 /// What bytes on a stream mean. One value serves every connection of its listeners.
 pub trait Service: Debug {
-    /// Somebody connected.
+    /// A client connected.
     fn open(&mut self, _t: &mut Turn<'_>, _peer: &Peer) {}
 
     /// Bytes have come, or the service asked to be offered what is unread.
@@ -82,7 +82,7 @@ pub trait Service: Debug {
         }
     }
 
-    /// The connection is gone; letters to it go nowhere, letters to others are delivered.
+    /// The connection is gone: what is sent to it goes nowhere, what is sent to others is delivered.
     fn closed(&mut self, _t: &mut Turn<'_>, _why: &Closed) {}
 
     /// The server is stopping. By default the connection ends when what it is owed has left; a
@@ -91,7 +91,7 @@ pub trait Service: Debug {
         t.close_lingering();
     }
 
-    /// What a client is told that cannot be served, in the service's own form.
+    /// Appends what a client that cannot be served is told, in the service's own format.
     fn refusal(&self, _reason: &str, _out: &mut Vec<u8>) {}
 
     /// What the loop has to know of the service besides. It asks once, when a listener opens.
@@ -124,7 +124,7 @@ pub struct DatagramTurn<'a> {
     pub now: Moment,
     /// Wall time, for display.
     pub wall: SystemTime,
-    /// Who sent the datagram.
+    /// The sender of the datagram, to which an answer goes.
     pub from: SocketAddr,
     out: &'a mut Vec<u8>,
     answered: bool,

@@ -137,7 +137,7 @@ impl<S: Service> Stage<S> {
         std::mem::take(&mut self.guest(id).heard)
     }
 
-    /// Lets time pass, and wakes whoever asked to be woken.
+    /// Lets time pass, and wakes the service for each connection for which it asked to be woken.
     pub fn waits(&mut self, time: Duration) {
         self.now = self.now.after(time);
         loop {
@@ -272,7 +272,7 @@ impl<S: Service> Stage<S> {
     fn collect(&mut self) {
         for (id, guest) in &mut self.guests {
             while self.outbox.owed(id.slot) > 0 {
-                let took = self.outbox.deliver(id.slot, |bytes| {
+                let took = self.outbox.flush(id.slot, |bytes| {
                     guest.heard.extend_from_slice(bytes);
                     Ok(bytes.len())
                 });

@@ -102,8 +102,8 @@ pub trait Schema: Sync {
     /// Their names.
     fn keys(&self) -> &'static [&'static str];
 
-    /// Reads and checks them; gives them back without what is at its default, and whom the service
-    /// may be open to with them.
+    /// Reads and checks them; gives them back without what is at its default, and which clients
+    /// the service may be open to with them.
     fn read(&self, written: &Written) -> Result<(Written, Class), Trouble>;
 }
 

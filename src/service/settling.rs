@@ -19,11 +19,11 @@ use crate::wire::{Decode, DecodeSettled, WireError};
 /// reasons to be woken asks for them after it took a frame, and knows which of the two it is
 /// waiting for: an answer it is working on, or a request.
 ///
-/// A connection that is not in the very moment between its wake and its next helping costs nothing.
+/// A connection that is not in the very moment between its wake and its next budget costs nothing.
 #[derive(Debug)]
 pub struct Settling {
     settle: config::Settle,
-    /// Whose silence is over and who was not offered its bytes since.
+    /// Connections that were silent long enough and were not offered their bytes since.
     settled: Vec<ConnId>,
 }
 

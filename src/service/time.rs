@@ -13,7 +13,7 @@ use crate::config::{Settle, Transport};
 use crate::turn::{Closed, Fault, Turn};
 use crate::wire::{Burst, STRFTIME_BYTES_MAX, StrftimeError, strftime};
 
-/// How much longer than the question an answer may be off loopback: whoever forges a sender's
+/// How much longer than the question an answer may be off loopback: a forger of a sender's
 /// address gains less than the headers of the datagram cost (faults E5, E6).
 pub const TIME_GROWTH_BYTES_MAX: usize = 64;
 

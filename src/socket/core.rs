@@ -191,7 +191,7 @@ impl Core {
             let (_, _, from) = net::recvfrom(fd, spare_capacity(&mut data), flags)?;
             Ok(from)
         })?;
-        // A caller who keeps a few bytes is not to keep the room for many.
+        // A caller that keeps a few bytes must not keep the room for many.
         if data.capacity() > SPARE_BYTES_MAX && data.len() < data.capacity() / 2 {
             data.shrink_to_fit();
         }

@@ -876,7 +876,7 @@ impl Socket {
                     break;
                 }
                 let more = self.core.receive(piece, flags | RecvFlags::DONTWAIT);
-                // Once: who sends faster than this reads must not keep it here.
+                // Once: a sender faster than this reads must not keep it here.
                 more.map(|(more, _)| (more, usize::MAX))
             };
             let Ok((more, piece)) = more else { break };

@@ -1,6 +1,6 @@
 use crate::config::limits::KEPT_PLACES;
 
-/// Gives back what a table has beyond its entries, once a crowd has gone: a table that is less than a
+/// Gives back what a table has beyond its entries, once many have gone: a table that is less than a
 /// quarter full, and larger than [`KEPT_PLACES`]. Growing doubles, so this is paid for by growing.
 pub(crate) fn give_back<T>(table: &mut Vec<T>) {
     if is_oversized(table.capacity(), table.len()) {

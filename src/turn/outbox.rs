@@ -36,9 +36,9 @@ impl Flags {
     const DIRTY: Flags = Flags(1);
     /// Its service asked not to be given input for now.
     const HELD: Flags = Flags(1 << 1);
-    /// Its service asked to hear when all that is owed has left.
+    /// Its service asked to be told when all that is owed has left.
     const ASKED: Flags = Flags(1 << 2);
-    /// All that was owed has left, and the slot is on the list of lanes whose service will hear so.
+    /// All that was owed has left, and the slot is on the list of lanes whose service is told so.
     const SENT: Flags = Flags(1 << 3);
 
     fn has(self, flag: Flags) -> bool {
@@ -92,12 +92,12 @@ pub(crate) struct Outbox {
     arena: Vec<u8>,
     /// Slots with something to send or a wish to leave.
     dirty: Vec<u32>,
-    /// Connections whose service will hear that all they were owed has left.
+    /// Connections whose service is to be told that all they were owed has left.
     sent: VecDeque<ConnId>,
     effects: VecDeque<(ConnId, Effect)>,
     /// Bytes said so far, once for each connection that they were said to.
     said_in_all: u64,
-    /// What was said since this was last [taken](Outbox::take_deliveries), once for each connection.
+    /// What was said since this was last [reset](Outbox::reset_deliveries), once for each connection.
     deliveries: u32,
     /// Wall time in this turn.
     wall: SystemTime,
@@ -274,16 +274,16 @@ impl Outbox {
         self.lanes[slot as usize].flags.has(Flags::HELD)
     }
 
-    /// Its service hears when all that the connection is owed has left.
+    /// Its service is told when all that the connection is owed has left.
     pub(crate) fn tell_when_sent(&mut self, id: ConnId) {
         if self.has(id) {
             self.lanes[id.slot as usize].flags.set(Flags::ASKED);
-            // Also when nothing is owed: the end of the turn is when it hears so.
+            // Also when nothing is owed: at the end of the turn it is told so.
             self.mark_dirty(id.slot);
         }
     }
 
-    /// The next connection whose service is to hear that all it was owed has left.
+    /// The next connection whose service is to be told that all it was owed has left.
     pub(crate) fn next_sent(&mut self) -> Option<ConnId> {
         while let Some(id) = self.sent.pop_front() {
             if self.has(id) {
@@ -297,13 +297,13 @@ impl Outbox {
         None
     }
 
-    /// Whether some service is to hear that all that a connection was owed has left.
+    /// Whether some service is to be told that all that a connection was owed has left.
     pub(crate) fn has_sent(&self) -> bool {
         !self.sent.is_empty()
     }
 
-    /// For the invariants: whether its service waits to hear of this, though nothing is owed.
-    pub(crate) fn is_unheard(&self, slot: u32) -> bool {
+    /// For the invariants: whether its service asked to be told when nothing is owed, and nothing is.
+    pub(crate) fn awaits_sent(&self, slot: u32) -> bool {
         let lane = &self.lanes[slot as usize];
         lane.owed() == 0 && lane.flags.has(Flags::ASKED)
     }
@@ -330,7 +330,7 @@ impl Outbox {
 
     /// Offers what a connection is owed to `write`; what it does not take is kept for it.
     /// Returns how many bytes it took.
-    pub(crate) fn deliver(
+    pub(crate) fn flush(
         &mut self,
         slot: u32,
         write: impl FnOnce(&[u8]) -> std::io::Result<usize>,
@@ -365,7 +365,7 @@ impl Outbox {
         Ok(n)
     }
 
-    /// All that the connection was owed has left: its service hears so, unless it has no more to
+    /// All that the connection was owed has left: its service is told so, unless it has no more to
     /// say.
     #[cold]
     fn mark_sent(&mut self, slot: u32) {
@@ -385,13 +385,13 @@ impl Outbox {
         self.said_in_all += bytes as u64;
     }
 
-    /// How much was said since this was last taken, in deliveries: one for each connection it was said to.
+    /// How much was said since this was last reset, in deliveries: one for each connection it was said to.
     pub(crate) fn deliveries(&self) -> u32 {
         self.deliveries
     }
 
     /// Starts counting deliveries again.
-    pub(crate) fn take_deliveries(&mut self) {
+    pub(crate) fn reset_deliveries(&mut self) {
         self.deliveries = 0;
     }
 
@@ -415,7 +415,7 @@ impl Outbox {
         self.arena.len()
     }
 
-    /// Empties the arena. Every lane must have been delivered: a stretch that is still referred to
+    /// Empties the arena. Every lane must have been flushed: a stretch that is still referred to
     /// would become another connection's bytes (a bug that one simulated seed in 3,500 found).
     pub(crate) fn trim(&mut self) {
         debug_assert!(
@@ -465,7 +465,7 @@ mod tests {
         let mut got = Vec::new();
         while outbox.owed(slot) > 0 {
             outbox
-                .deliver(slot, |bytes| {
+                .flush(slot, |bytes| {
                     let n = bytes.len().min(at_most);
                     got.extend_from_slice(&bytes[..n]);
                     Ok(n)
@@ -506,7 +506,7 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.open(id(0, 1));
         outbox.say([id(0, 1)], |out| out.extend_from_slice(b"first "));
-        assert_eq!(outbox.deliver(0, |_| Ok(2)).unwrap(), 2);
+        assert_eq!(outbox.flush(0, |_| Ok(2)).unwrap(), 2);
         outbox.trim();
         outbox.say([id(0, 1)], |out| out.extend_from_slice(b"second"));
         assert_eq!(all(&mut outbox, 0, 4), b"rst second");

@@ -192,7 +192,7 @@ impl Writer<'_> {
             Some(b'%') if !c.width => b"%",
             _ => c.text,
         };
-        // And it copies as it copies names: `%^q` becomes `%^Q`. Months heed `#` before they mind
+        // And it copies as it copies names: `%^q` becomes `%^Q`. Months obey `#` before they mind
         // their modifier: `%#Eb` becomes `%#EB`. With a width that is our own doing, and literal
         // means literal.
         let month = matches!(c.directive, Some(b'b' | b'B' | b'h'));

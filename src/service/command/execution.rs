@@ -100,7 +100,7 @@ impl Execution {
             self.streamed = encoded.last().copied().or(self.streamed);
             return t.reply(&*encoded);
         }
-        // After the limit the rest is dropped: the command is about to hear of it.
+        // After the limit the rest is dropped: the command is about to be killed for it.
         let room = terms.max_output - self.out.len() - self.err.len();
         let taken = bytes.len().min(room);
         let collected = match which {

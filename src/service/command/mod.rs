@@ -2,7 +2,7 @@
 //! (C1 to C4).
 //!
 //! Does not know processes, pipes or signals: it asks for a command and is told what becomes of
-//! it. Nor does it know how many run: whoever runs them says "busy". Time is what it is told.
+//! it. Nor does it know how many run: the loop, which runs them, says "busy". Time is what it is told.
 //!
 //! What the tutorials leave open, and what is done here:
 //!
