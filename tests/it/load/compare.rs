@@ -30,7 +30,7 @@ fn server_of(time: Duration, letter: char, tell: &Sender<char>) -> Scripted {
 
 fn quick_and_slow() -> (Scripted, Scripted, Receiver<char>) {
     let (tell, told) = mpsc::channel();
-    let quick = server_of(Duration::from_millis(2), 'q', &tell);
+    let quick = server_of(Duration::ZERO, 'q', &tell);
     let slow = server_of(Duration::from_millis(40), 's', &tell);
     (quick, slow, told)
 }
@@ -129,65 +129,83 @@ fn a_baseline_is_compared_by_more_than_chance() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("before.json");
     let path = file.to_str().unwrap();
-    let (quick, slow, _told) = quick_and_slow();
-    let measured = |server: &Scripted, rounds: u32| {
+    let server = echo();
+    let measured = |rounds: u32| {
         let said = bench(format!(
             "echo it={server} --rounds {rounds} -n 6 -c 1 --json"
         ));
-        std::fs::write(&file, &said.exits(0).out).unwrap();
+        said.exits(0).json()
     };
-    let against = |server: &Scripted, more: &str| {
+    let before = |json: &Value| std::fs::write(&file, json.to_string()).unwrap();
+    let now = |more: &str| {
         bench(format!(
             "echo it={server} --rounds 4 -n 6 -c 1 --baseline {path}{more}"
         ))
     };
-    measured(&quick, 4);
-    // Complete separation of four and four: 2 of 70 orders.
-    let text = against(&slow, "").exits(3).out.clone();
+    let four = measured(4);
+    // A thousand times as fast: complete separation of four and four, 2 of 70 orders.
+    before(&times_as_fast(&four, 1_000.0));
+    let text = now("").exits(3).out.clone();
     assert!(text.contains("WORSE (chance alone: 0.029)"), "{text}");
-    let json = against(&slow, " --json").json();
+    let json = now(" --json").json();
     assert_eq!(json["changes"][0]["verdict"], "worse");
-    // Twenty times slower is within a tolerance of 99 %.
-    against(&slow, " --tolerance 99").exits(0);
-    against(&slow, " --tolerance 99 --require ratio>=0.9").exits(3);
+    // What is within a tolerance is no worse, and is required all the same.
+    before(&times_as_fast(&four, 20.0));
+    now(" --tolerance 99.9").exits(0);
+    now(" --tolerance 99.9 --require ratio>=0.9").exits(3);
 
-    measured(&slow, 4);
-    let text = against(&quick, "").exits(0).out.clone();
+    before(&times_as_fast(&four, 0.001));
+    let text = now("").exits(0).out.clone();
     assert!(text.contains("BETTER"), "{text}");
 
     // With three rounds no difference could be told: that is said before anybody waits for it.
-    measured(&quick, 3);
+    before(&measured(3));
     bench(format!(
-        "echo it={slow} --rounds 3 -n 6 -c 1 --baseline {path}"
+        "echo it={server} --rounds 3 -n 6 -c 1 --baseline {path}"
     ))
     .refuses("3 rounds before and 3 now are too few");
-    measured(&quick, 4);
+    before(&four);
 
     // What is not comparable is refused, what can be before anything is measured.
     for (line, why) in [
         (
-            format!("echo it={slow} --rounds 4 -n 6 -c 2 --baseline {path}"),
+            format!("echo it={server} --rounds 4 -n 6 -c 2 --baseline {path}"),
             "as many connections as 1, and now it is 2",
         ),
         (
-            format!("conn it={slow} -n 6 --baseline {path}"),
+            format!("conn it={server} -n 6 --baseline {path}"),
             "it has no conn of it, but echo of it",
         ),
         (
-            format!("echo {slow} -n 6 --baseline {path}"),
+            format!("echo {server} -n 6 --baseline {path}"),
             "no echo of tcp://127.0.0.1:",
         ),
         (
-            format!("echo it={slow} --baseline /nonexistent"),
+            format!("echo it={server} --baseline /nonexistent"),
             "/nonexistent: No such file",
         ),
         (
-            format!("echo it={slow} --baseline {}", file!()),
+            format!("echo it={server} --baseline {}", file!()),
             "it is no result of",
         ),
     ] {
         bench(line).refuses(why);
     }
+}
+
+/// The same comparison as a server so many times as fast would have had it.
+fn times_as_fast(json: &Value, times: f64) -> Value {
+    let mut json = json.clone();
+    for report in json["contests"][0]["contenders"][0]["reports"]
+        .as_array_mut()
+        .unwrap()
+    {
+        for (figures, factor) in [("/rate_per_s", times), ("/latency_us/p99", 1.0 / times)] {
+            let figure = report.pointer_mut(figures).unwrap();
+            *figure = json!(figure.as_f64().unwrap() * factor);
+        }
+    }
+    json
 }
 
 #[test]
