@@ -7,6 +7,9 @@
 //! fast as it can and takes every answer, 500 that say a byte a second, and 500 that said 64 KiB
 //! and never read. The aim: at most twice as long, also for the slowest in a thousand.
 //!
+//! Then the same beside a room of 4,000 members who all say a line at once: 16 million deliveries, which
+//! are another listener's, and must not stop this one.
+//!
 //! For comparison, the floor without a budget: what serves each readable connection until nothing is
 //! left. All clients are one thread, on a processor of its own, that polls and never sleeps: a
 //! client's own wake-up is not the server's lateness. Where other programs want the processors too,
@@ -27,6 +30,9 @@ use common::options::Options;
 use common::server::{Kind, Server, pin, serve_if_asked};
 
 const SERVERS: [Kind; 2] = [Kind::Ours, Kind::Greedy];
+const MEMBERS: usize = 4000;
+/// Members who say their line between two looks at the polite clients.
+const SPEAKERS_AT_ONCE: usize = 16;
 const POLITE: usize = 20;
 /// Between two messages of a polite client.
 const PERIOD: Duration = Duration::from_millis(2);
@@ -67,23 +73,42 @@ fn main() -> io::Result<()> {
     for _ in 0..options.rounds {
         for (at, &kind) in kinds.iter().enumerate() {
             let server = Server::start(kind)?;
-            let unloaded = ask(&server, 0, false, options.time)?;
-            let loaded = ask(&server, slow, true, options.time)?;
+            let unloaded = ask(&server, Load::none(), options.time)?;
+            let loaded = ask(
+                &server,
+                Load::greedy_and(slow, server.at.stream)?,
+                options.time,
+            )?;
             rounds[at].push([unloaded, loaded]);
         }
     }
     for (kind, rounds) in kinds.iter().zip(&rounds) {
-        report(kind.name(), rounds);
+        let greed = Median::of(rounds.iter().map(|[_, loaded]| loaded.greed));
+        println!(
+            "{}: the greedy client got {:.2} GB/s",
+            kind.name(),
+            greed.middle / 1e9
+        );
+        report(rounds);
     }
+    if !options.wants(Kind::EchoAndRoom.name()) {
+        return Ok(());
+    }
+    let members = if options.is_test { 20 } else { MEMBERS };
+    let mut rounds = Vec::new();
+    for _ in 0..options.rounds {
+        let server = Server::start(Kind::EchoAndRoom)?;
+        let unloaded = ask(&server, Load::none(), options.time)?;
+        let room = server.at.room.ok_or(io::ErrorKind::InvalidData)?;
+        let loaded = ask(&server, Load::room(members, room)?, options.time)?;
+        rounds.push([unloaded, loaded]);
+    }
+    println!("onepoll, beside a room of {members} who all say a line at once");
+    report(&rounds);
     Ok(())
 }
 
-fn report(name: &str, rounds: &[[Seen; 2]]) {
-    let greed = Median::of(rounds.iter().map(|[_, loaded]| loaded.greed));
-    println!(
-        "{name}: the greedy client got {:.2} GB/s",
-        greed.middle / 1e9
-    );
+fn report(rounds: &[[Seen; 2]]) {
     let share = |of: fn(&Seen) -> f64| {
         Median::of(rounds.iter().flatten().map(|seen| of(seen) * 100.0)).middle
     };
@@ -141,14 +166,50 @@ struct Polite {
     void: bool,
 }
 
-fn ask(server: &Server, slow: usize, greedy: bool, time: Duration) -> io::Result<Seen> {
+/// What the polite clients are beside.
+#[derive(Default)]
+struct Load {
+    slow: Option<Slow>,
+    greedy: Option<Greedy>,
+    room: Option<Room>,
+}
+
+impl Load {
+    fn none() -> Load {
+        Load::default()
+    }
+
+    fn greedy_and(slow: usize, at: SocketAddr) -> io::Result<Load> {
+        Ok(Load {
+            slow: Some(Slow::connect(at, slow)?),
+            greedy: Some(Greedy::connect(at)?),
+            room: None,
+        })
+    }
+
+    fn room(members: usize, at: SocketAddr) -> io::Result<Load> {
+        Ok(Load {
+            room: Some(Room::connect(at, members)?),
+            ..Load::default()
+        })
+    }
+
+    fn step(&mut self, now: u64) -> io::Result<()> {
+        if let Some(slow) = &mut self.slow {
+            slow.step(now)?;
+        }
+        if let Some(room) = &mut self.room {
+            room.step()?;
+        }
+        match &mut self.greedy {
+            Some(greedy) => greedy.step(),
+            None => Ok(()),
+        }
+    }
+}
+
+fn ask(server: &Server, mut load: Load, time: Duration) -> io::Result<Seen> {
     let at = server.at.stream;
-    let mut slow = Slow::connect(at, slow)?;
-    let mut greedy = if greedy {
-        Some(Greedy::connect(at)?)
-    } else {
-        None
-    };
     let watch = Stopwatch::start();
     let until = nanos(time);
     let mut polite = Vec::new();
@@ -178,10 +239,7 @@ fn ask(server: &Server, slow: usize, greedy: bool, time: Duration) -> io::Result
         for client in &mut polite {
             client.step(&watch, &mut latencies)?;
         }
-        slow.step(now)?;
-        if let Some(greedy) = &mut greedy {
-            greedy.step()?;
-        }
+        load.step(now)?;
     }
     // A client that still waits has waited so long at least: leaving them out would flatter a stall.
     let now = watch.nanos();
@@ -192,7 +250,7 @@ fn ask(server: &Server, slow: usize, greedy: bool, time: Duration) -> io::Result
         latencies.record(now - client.intended, 1);
     }
     let queued = server.queued()? - queued;
-    let got = greedy.map_or(0, |greedy| greedy.got);
+    let got = load.greedy.map_or(0, |greedy| greedy.got);
     let (summary, time) = (latencies.summary(), (now - began) as f64);
     Ok(Seen {
         latencies: summary,
@@ -311,6 +369,34 @@ impl Greedy {
             Err(error) => {
                 would_block(Err(error.into()))?;
             }
+        }
+        Ok(())
+    }
+}
+
+/// Members of a chat. Each says one line; what it is sent stays in the kernel.
+struct Room {
+    members: Vec<TcpStream>,
+    spoke: usize,
+}
+
+impl Room {
+    fn connect(at: SocketAddr, count: usize) -> io::Result<Room> {
+        let mut members = Vec::new();
+        for _ in 0..count {
+            let member = connect(at)?;
+            // Room for every line, so that nobody is behind.
+            sockopt::set_socket_recv_buffer_size(&member, 1 << 20)?;
+            members.push(member);
+        }
+        Ok(Room { members, spoke: 0 })
+    }
+
+    fn step(&mut self) -> io::Result<()> {
+        let rest = &mut self.members[self.spoke..];
+        for member in rest.iter_mut().take(SPEAKERS_AT_ONCE) {
+            would_block(member.write(b"hi\n"))?;
+            self.spoke += 1;
         }
         Ok(())
     }

@@ -38,10 +38,9 @@ struct Room {
 pub(crate) fn run(tell: impl FnOnce(Addresses)) -> io::Result<()> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let listener = onepoll::reactor::listen_tcp(any)?;
-    tell(Addresses {
-        stream: SocketAddr::try_from(getsockname(&listener)?)?,
-        datagram: None,
-    });
+    tell(Addresses::tcp(SocketAddr::try_from(getsockname(
+        &listener,
+    )?)?));
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
     epoll::add(&epoll, &listener, token(&listener), EventFlags::IN)?;
     let mut room = Room {

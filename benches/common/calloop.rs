@@ -22,10 +22,7 @@ struct Shared {
 pub(crate) fn run(tell: impl FnOnce(Addresses)) -> io::Result<()> {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let listener = TcpListener::from(onepoll::reactor::listen_tcp(any)?);
-    tell(Addresses {
-        stream: listener.local_addr()?,
-        datagram: None,
-    });
+    tell(Addresses::tcp(listener.local_addr()?));
     let mut event_loop: EventLoop<'static, Shared> =
         EventLoop::try_new().map_err(io::Error::other)?;
     let mut shared = Shared {

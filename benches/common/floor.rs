@@ -67,10 +67,8 @@ impl Floor {
         // The same sockets as ours, backlog and TCP_NODELAY included: what is compared is the loop.
         let listener = onepoll::reactor::listen_tcp(any)?;
         let datagrams = onepoll::reactor::open_udp(any)?;
-        let addresses = Addresses {
-            stream: SocketAddr::try_from(getsockname(&listener)?)?,
-            datagram: Some(SocketAddr::try_from(getsockname(&datagrams)?)?),
-        };
+        let addresses = Addresses::tcp(SocketAddr::try_from(getsockname(&listener)?)?)
+            .and_udp(SocketAddr::try_from(getsockname(&datagrams)?)?);
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, &listener, token(&listener), EventFlags::IN)?;
         let readable = EventFlags::IN | EventFlags::ET;

@@ -33,10 +33,7 @@ pub(crate) fn run(tell: impl FnOnce(Addresses)) -> io::Result<()> {
     let (registry, readable) = (poll.registry(), Interest::READABLE);
     registry.register(&mut listener, LISTENER, readable)?;
     registry.register(&mut datagrams, DATAGRAMS, readable)?;
-    tell(Addresses {
-        stream: listener.local_addr()?,
-        datagram: Some(datagrams.local_addr()?),
-    });
+    tell(Addresses::tcp(listener.local_addr()?).and_udp(datagrams.local_addr()?));
     let mut conns: Slab<Conn> = Slab::new();
     let mut events = Events::with_capacity(EVENTS_MAX);
     let mut buf = vec![0; READ_BYTES];

@@ -27,10 +27,16 @@ pub(crate) fn run_chat(tell: impl FnOnce(Addresses)) -> io::Result<()> {
     let chat = Chat::new(&chat::Options::default(), limits.frame);
     let mut reactor = reactor(Epoll::new()?.with_signals()?);
     let stream = listen(&mut reactor, Box::new(chat))?;
-    tell(Addresses {
-        stream,
-        datagram: None,
-    });
+    tell(Addresses::tcp(stream));
+    reactor.run()
+}
+
+/// An echo, and a chat beside.
+pub(crate) fn run_echo_and_room(tell: impl FnOnce(Addresses)) -> io::Result<()> {
+    let (mut reactor, echo) = open(Epoll::new()?.with_signals()?)?;
+    let chat = Chat::new(&chat::Options::default(), Limits::default().frame);
+    let room = listen(&mut reactor, Box::new(chat))?;
+    tell(echo.and_room(room));
     reactor.run()
 }
 
@@ -47,10 +53,7 @@ pub(crate) fn open(epoll: Epoll) -> io::Result<(Reactor<Epoll>, Addresses)> {
         own_ports: vec![datagram.port()],
     };
     reactor.answer(DatagramSocket::new(datagrams)?, options)?;
-    let addresses = Addresses {
-        stream,
-        datagram: Some(datagram),
-    };
+    let addresses = Addresses::tcp(stream).and_udp(datagram);
     Ok((reactor, addresses))
 }
 

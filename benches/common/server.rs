@@ -34,10 +34,12 @@ pub(crate) enum Kind {
     Broadcast,
     /// The reactor with the chat service.
     Chat,
+    /// The reactor with an echo and a chat.
+    EchoAndRoom,
 }
 
 impl Kind {
-    const ALL: [Kind; 8] = [
+    const ALL: [Kind; 9] = [
         Kind::Floor,
         Kind::Greedy,
         Kind::Ours,
@@ -46,6 +48,7 @@ impl Kind {
         Kind::Threads,
         Kind::Broadcast,
         Kind::Chat,
+        Kind::EchoAndRoom,
     ];
 
     /// As it is called on the command line and in tables.
@@ -59,6 +62,7 @@ impl Kind {
             Kind::Threads => "threads",
             Kind::Broadcast => "floor of fan-out",
             Kind::Chat => "onepoll chat",
+            Kind::EchoAndRoom => "onepoll echo and chat",
         }
     }
 }
@@ -101,10 +105,7 @@ impl Server {
             child,
             stdin,
             stdout: BufReader::new(stdout),
-            at: Addresses {
-                stream: somewhere,
-                datagram: None,
-            },
+            at: Addresses::tcp(somewhere),
         };
         // From here on it is dropped, and so ended, on every path.
         server.at = server.hear_addresses()?;
@@ -131,12 +132,7 @@ impl Server {
 
     fn hear_addresses(&mut self) -> io::Result<Addresses> {
         let line = self.hear()?;
-        let mut addresses = line.split(' ').map(str::parse);
-        let mut next = || addresses.next().transpose().map_err(io::Error::other);
-        Ok(Addresses {
-            stream: next()?.ok_or(io::ErrorKind::InvalidData)?,
-            datagram: next()?,
-        })
+        Addresses::read(&line).ok_or(io::ErrorKind::InvalidData.into())
     }
 
     fn hear(&mut self) -> io::Result<String> {
@@ -169,10 +165,7 @@ pub(crate) fn serve_if_asked() -> io::Result<bool> {
     super::raise_descriptor_limit();
     pin(0);
     std::thread::spawn(heed_parent);
-    let tell = |at: Addresses| match at.datagram {
-        Some(datagram) => println!("{} {datagram}", at.stream),
-        None => println!("{}", at.stream),
-    };
+    let tell = |at: Addresses| println!("{}", at.line());
     match kind {
         Kind::Floor => floor::run(Budget::Short, tell),
         Kind::Greedy => floor::run(Budget::Everything, tell),
@@ -182,6 +175,7 @@ pub(crate) fn serve_if_asked() -> io::Result<bool> {
         Kind::Threads => threads::run(tell),
         Kind::Broadcast => broadcast::run(tell),
         Kind::Chat => ours::run_chat(tell),
+        Kind::EchoAndRoom => ours::run_echo_and_room(tell),
     }?;
     Ok(true)
 }

@@ -14,10 +14,7 @@ pub(crate) fn run(tell: impl FnOnce(Addresses)) -> io::Result<()> {
     let any = (Ipv4Addr::LOCALHOST, 0);
     let listener = TcpListener::bind(any)?;
     let datagrams = UdpSocket::bind(any)?;
-    tell(Addresses {
-        stream: listener.local_addr()?,
-        datagram: Some(datagrams.local_addr()?),
-    });
+    tell(Addresses::tcp(listener.local_addr()?).and_udp(datagrams.local_addr()?));
     thread::spawn(move || {
         let mut buf = vec![0; 64 * 1024];
         loop {
