@@ -309,11 +309,31 @@ impl Connections {
         self.free.extend(std::iter::repeat_n(index, count));
     }
 
-    /// A request has begun at `now` that was meant to at `began`: how much of that delay was not
-    /// waiting for a connection.
+    /// Open model: since when a request has been able to begin, by dialling or on a kept connection; none
+    /// while it cannot. Kept connections that failed meanwhile are passed over.
     #[inline]
-    pub(crate) fn lag(&self, began: u64, now: u64) -> u64 {
-        now.saturating_sub(began.max(self.free_since))
+    pub(crate) fn room_since(&mut self, is_dialled: bool) -> Option<u64> {
+        let has_room = if is_dialled {
+            !self.vacant.is_empty()
+        } else {
+            while let Some(index) = self.free.front()
+                && !matches!(self.slots[*index], Slot::Taken(_))
+            {
+                self.free.pop_front();
+            }
+            !self.free.is_empty()
+        };
+        has_room.then_some(self.free_since)
+    }
+
+    /// Takes the slot on which the next request begins.
+    #[inline]
+    pub(crate) fn take_room(&mut self, is_dialled: bool) -> Option<usize> {
+        if is_dialled {
+            self.vacant.pop_front()
+        } else {
+            self.free.pop_front()
+        }
     }
 
     /// To be dialled again at once.

@@ -8,13 +8,15 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use mio::Token;
+use mio::{Events, Token};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, connect, recv, send,
     socket_with,
 };
 
+use crate::load::drive::event_loop::Traffic;
+use crate::load::drive::pacer::{self, Room};
 use crate::load::exchange::payload::{Payload, number_of, write_message};
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::FailureKind;
@@ -26,7 +28,6 @@ use crate::load::plan::limits::{DATAGRAM_BYTES_MAX, DATAGRAMS_MAX, NUMBER_BYTES}
 use crate::load::plan::mode::Model;
 use crate::load::run::outcome::DatagramCounts;
 use crate::load::run::report::{Held, Report};
-use crate::load::run::schedule::Schedule;
 use crate::load::run::tally::Phase;
 use crate::load::run::{Run, Watcher};
 
@@ -35,7 +36,7 @@ const REMEMBERED: usize = 2 * DATAGRAMS_MAX;
 /// And at the most: some 130 MB.
 const REMEMBERED_MAX: usize = 1 << 22;
 /// How many are sent or read before the other has its turn.
-const READS_PER_TURN: usize = 64;
+const DATAGRAMS_PER_TURN: usize = 64;
 /// How often timeouts are checked.
 const LOOK: Duration = Duration::from_millis(1);
 
@@ -74,6 +75,11 @@ pub(crate) struct Udp<'p> {
     waiting: usize,
     /// Whether the socket's buffer was full at the last look.
     is_full: bool,
+    /// Whether sending, or reading, spent its budget.
+    may_send: bool,
+    may_read: bool,
+    /// Open model: places in the window.
+    room: Room,
     next_look: u64,
 }
 
@@ -122,83 +128,28 @@ impl<'p> Udp<'p> {
             highest: 0,
             waiting: 0,
             is_full: false,
+            may_send: false,
+            may_read: false,
+            room: Room::default(),
             next_look: 0,
         })
     }
 
-    pub(crate) fn run(mut self) -> Result<Report, LoadError> {
-        let mut now = self.run.watch.nanos();
-        let mut woke = now;
-        while !self.is_over() {
-            self.run.advance_phase(now, self.poller.spun);
-            self.give_up(now);
-            let may_read = self.receive();
-            let may_send = self.send();
-            let asleep = self.run.turned(woke);
-            let until = if may_send || may_read {
-                asleep
-            } else {
-                self.next_event(asleep)
-            };
-            self.poller.wait(asleep, until)?;
-            woke = self.run.watch.nanos();
-            self.is_full = false;
-            now = woke;
-        }
-        Ok(self.report(now))
-    }
-
-    fn is_over(&self) -> bool {
-        self.run.phase == Phase::Draining && self.waiting == 0 && self.run.schedule_is_done()
-    }
-
-    /// Requests without an answer in time are lost; they were sent in order, so the oldest come first.
-    fn give_up(&mut self, now: u64) {
-        if now < self.next_look {
-            return;
-        }
-        self.next_look = now + nanos(LOOK);
-        while self.oldest < self.next {
-            let request = &mut self.requests[self.slot(self.oldest)];
-            if request.state == RequestState::Waiting {
-                if now.saturating_sub(request.sent) < nanos(self.run.plan.timeout) {
-                    break;
-                }
-                request.state = RequestState::Lost;
-                let began = request.began;
-                self.waiting -= 1;
-                self.seen.lost += 1;
-                self.run.tally.lost(began, now);
-                self.run
-                    .tally
-                    .failed(self.run.phase, FailureKind::Timeout, began, now);
-            }
-            self.oldest += 1;
-        }
-    }
-
     /// Sends what is due; whether there is more that can be.
     fn send(&mut self) -> bool {
-        for _ in 0..READS_PER_TURN {
+        for _ in 0..DATAGRAMS_PER_TURN {
             let now = self.run.watch.nanos();
-            let began = self.run.schedule.as_ref().map_or(now, Schedule::next);
             // A slot is used again only when its request is over.
-            if self.is_full || !self.has_room() || began > now {
-                return false;
-            }
-            let is_one = match &self.run.schedule {
-                Some(_) => self.run.tally.take_due(self.run.phase, began),
-                None => self.run.tally.take(self.run.phase, 1) == 1,
+            let has_room = self.has_room();
+            let began = if self.run.schedule.is_some() {
+                let room_since = self.room.since(has_room, now);
+                pacer::next_due(&mut self.run, now, room_since)
+            } else {
+                (has_room && self.run.tally.take(self.run.phase, 1) == 1).then_some(now)
             };
-            if !is_one {
+            let Some(began) = began else {
                 return false;
-            }
-            if let Some(schedule) = &mut self.run.schedule {
-                schedule.advance();
-                if self.run.tally.counts(began, now) {
-                    self.run.tally.lag.record(now - began, 1);
-                }
-            }
+            };
             self.send_one(began, now);
         }
         true
@@ -214,7 +165,7 @@ impl<'p> Udp<'p> {
             Model::Closed => self.run.plan.pipeline,
             Model::Open { .. } => self.requests.len() / 2,
         };
-        self.waiting < room && self.next - self.oldest < self.requests.len() as u64
+        !self.is_full && self.waiting < room && self.next - self.oldest < self.requests.len() as u64
     }
 
     fn send_one(&mut self, began: u64, now: u64) {
@@ -242,16 +193,14 @@ impl<'p> Udp<'p> {
                 self.requests[self.slot(number)].state = RequestState::Unused;
                 self.waiting -= 1;
                 self.run.tally.lost(began, now);
-                self.run
-                    .tally
-                    .failed(self.run.phase, dial::kind(errno), began, now);
+                self.run.failed(dial::kind(errno), None, began, now);
             }
         }
     }
 
     /// Reads what is there; whether there may be more.
     fn receive(&mut self) -> bool {
-        for _ in 0..READS_PER_TURN {
+        for _ in 0..DATAGRAMS_PER_TURN {
             match recv(&self.socket, &mut *self.incoming, RecvFlags::empty()) {
                 Ok((n, _)) => self.take_answer(n),
                 Err(Errno::CONNREFUSED) => self.seen.refused += 1,
@@ -300,25 +249,71 @@ impl<'p> Udp<'p> {
 
     fn wrong(&mut self, now: u64) {
         self.seen.wrong += 1;
-        self.run
-            .tally
-            .failed(self.run.phase, FailureKind::WrongAnswer, now, now);
+        self.run.failed(FailureKind::WrongAnswer, None, now, now);
+    }
+}
+
+impl<'p> Traffic<'p> for Udp<'p> {
+    fn run(&mut self) -> &mut Run<'p> {
+        &mut self.run
+    }
+
+    fn poller(&mut self) -> &mut Poller {
+        &mut self.poller
+    }
+
+    /// Requests without an answer in time are lost; they were sent in order, so the oldest come first.
+    fn expire(&mut self, now: u64) {
+        if now < self.next_look {
+            return;
+        }
+        self.next_look = now + nanos(LOOK);
+        while self.oldest < self.next {
+            let request = &mut self.requests[self.slot(self.oldest)];
+            if request.state == RequestState::Waiting {
+                if now.saturating_sub(request.sent) < nanos(self.run.plan.timeout) {
+                    break;
+                }
+                request.state = RequestState::Lost;
+                let began = request.began;
+                self.waiting -= 1;
+                self.seen.lost += 1;
+                self.run.tally.lost(began, now);
+                self.run.failed(FailureKind::Timeout, None, began, now);
+            }
+            self.oldest += 1;
+        }
+    }
+
+    fn begin(&mut self, _now: u64) {
+        self.may_send = self.send();
+    }
+
+    /// Reads whether or not there was an event: an edge comes once, and a turn has its budget.
+    fn dispatch(&mut self, _events: &Events) {
+        self.may_read = self.receive();
+        self.is_full = false;
     }
 
     fn next_event(&self, now: u64) -> u64 {
-        let page = self.run.next_phase();
-        let due = match &self.run.schedule {
-            Some(schedule) if self.has_room() && !self.is_full => schedule.next(),
-            _ => u64::MAX,
-        };
-        let look = match self.waiting {
+        if self.may_send || self.may_read {
+            return now;
+        }
+        let due = pacer::next_event(&self.run, self.has_room());
+        let lost = match self.waiting {
             0 => u64::MAX,
             _ => self.requests[self.slot(self.oldest)]
                 .sent
                 .saturating_add(nanos(self.run.plan.timeout))
                 .max(self.next_look),
         };
-        page.min(due).min(look).max(now).min(now + 100_000_000)
+        let phase = self.run.next_phase();
+        // A socket that is full tells by an event when it is not; a refusal may tell nothing.
+        phase.min(due).min(lost).max(now).min(now + 100_000_000)
+    }
+
+    fn is_over(&self) -> bool {
+        self.run.phase == Phase::Draining && self.waiting == 0 && self.run.schedule_is_done()
     }
 
     fn report(self, now: u64) -> Report {

@@ -13,15 +13,16 @@
 //! its time.
 
 use std::hash::{BuildHasher, RandomState};
-use std::io;
 use std::time::Duration;
 
-use mio::Token;
 use mio::event::Event;
+use mio::{Events, Token};
 use rustix::io::Errno;
 
+use crate::load::drive::event_loop::{ExpiryCheck, READ_BYTES, READS_PER_TURN, Traffic};
 use crate::load::drive::ledger::Ledger;
 use crate::load::drive::members::{MemberSlot, Members};
+use crate::load::drive::pacer::{self, Room};
 use crate::load::exchange::lines::Lines;
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::FailureKind;
@@ -36,12 +37,6 @@ use crate::load::run::report::{Held, Report};
 use crate::load::run::schedule::Schedule;
 use crate::load::run::tally::Phase;
 use crate::load::run::{Run, Watcher};
-
-/// One read takes at most this much.
-const READ_BYTES: usize = 256 * 1024;
-/// Reads of one member before the others have their turn: a server that never stops sending must not
-/// stop the loop.
-const READS_PER_TURN: usize = 16;
 
 /// How far the members are.
 #[derive(Debug)]
@@ -71,10 +66,9 @@ pub(crate) struct Fanout<'p> {
     /// Since when a listener's queue has been full, and until when it is left alone.
     delayed_since: Option<u64>,
     rests_until: u64,
-    next_look: u64,
-    /// Open model: whether there was no place for a line that was due, and since when there is one.
-    was_full: bool,
-    room_since: u64,
+    expiry: ExpiryCheck,
+    /// Open model: places for lines.
+    places: Room,
 }
 
 impl<'p> Fanout<'p> {
@@ -106,45 +100,59 @@ impl<'p> Fanout<'p> {
             unread: Vec::new(),
             delayed_since: None,
             rests_until: 0,
-            next_look: 0,
-            was_full: false,
-            room_since: 0,
+            expiry: ExpiryCheck::default(),
+            places: Room::default(),
             run,
         })
     }
+}
 
-    /// Runs to the end.
-    pub(crate) fn run(mut self) -> Result<Report, LoadError> {
-        let mut now = self.run.watch.nanos();
-        let mut woke = now;
-        while !self.is_over() {
-            self.run.advance_phase(now, self.poller.spun); // warm-up, measuring, the end
-            self.expire(now); // lines and connection attempts that took too long
-            self.dial(now); // connections that are to be opened
-            self.join(now); // whether all members receive
-            self.begin_lines(); // the lines that are due
-            let asleep = self.run.turned(woke);
-            let until = self.next_event(asleep);
-            self.poller.wait(asleep, until)?; // the only place that sleeps
-            woke = self.run.watch.nanos();
-            self.dispatch(); // connections that became readable or writable
-            now = self.run.watch.nanos(); // what began before this belongs to the phase before
-        }
-        Ok(self.report(now))
+impl<'p> Traffic<'p> for Fanout<'p> {
+    fn run(&mut self) -> &mut Run<'p> {
+        &mut self.run
     }
 
-    fn is_over(&self) -> bool {
-        let nobody_waits = self.ledger.in_flight() == 0;
-        let nobody_hears = self.room.members == 0;
-        let nobody_speaks = !self.room.has_sender() && nobody_waits;
-        match (&self.stage, self.run.phase) {
-            (RoomStage::Dialling, _) => false,
-            (_, Phase::Draining) if nobody_waits && self.run.schedule_is_done() => true,
-            _ => nobody_hears || nobody_speaks,
+    fn poller(&mut self) -> &mut Poller {
+        &mut self.poller
+    }
+
+    /// Ends lines and connection attempts that took longer than the timeout.
+    fn expire(&mut self, now: u64) {
+        self.ledger.give_up(now, &mut self.run);
+        if self.room.dialling == 0 || !self.expiry.is_due(now, &self.run) {
+            return;
+        }
+        let timeout = nanos(self.run.plan.timeout);
+        for index in 0..self.room.len() {
+            match self.room.slot(index) {
+                MemberSlot::Dialling { since, .. } if now.saturating_sub(*since) >= timeout => {
+                    self.fail(index, FailureKind::Timeout, None);
+                }
+                _ => {}
+            }
         }
     }
 
-    /// When the loop has something to do, even if nothing is received.
+    fn begin(&mut self, now: u64) {
+        self.dial(now);
+        self.join(now);
+        self.begin_lines();
+    }
+
+    fn dispatch(&mut self, events: &Events) {
+        for index in std::mem::take(&mut self.unread) {
+            if let Some(conn) = self.room.get_mut(index) {
+                conn.is_unread = false;
+            }
+            self.read(index, true);
+        }
+        for event in events {
+            if event.token() != TIMER {
+                self.serve(event.token().0, event);
+            }
+        }
+    }
+
     fn next_event(&self, now: u64) -> u64 {
         // The phase that has just begun may be the last.
         if !self.unread.is_empty() || self.is_over() {
@@ -152,47 +160,46 @@ impl<'p> Fanout<'p> {
         }
         let timeout = nanos(self.run.plan.timeout);
         let joining = match &self.stage {
-            RoomStage::Dialling if self.room.dialling > 0 => self.next_look,
+            RoomStage::Dialling if self.room.dialling > 0 => self.expiry.next,
             RoomStage::Dialling => self.rests_until,
             RoomStage::Probing(probing) => probing.next_event(timeout),
             RoomStage::Talking => u64::MAX,
         };
         let lost = self.ledger.waiting_since();
         let lost = lost.map_or(u64::MAX, |since| since.saturating_add(timeout));
-        let due = match &self.run.schedule {
-            Some(schedule) if self.room.has_sender() => {
-                // Without a place, the next thing is that it is too late.
-                let wait = if self.places() > 0 { 0 } else { timeout };
-                let is_due =
-                    self.run.phase != Phase::Draining || self.run.tally.has_due(schedule.next());
-                if is_due {
-                    schedule.next().saturating_add(wait)
-                } else {
-                    u64::MAX
-                }
-            }
-            _ => u64::MAX,
+        let due = if self.room.has_sender() {
+            pacer::next_event(&self.run, self.places() > 0)
+        } else {
+            u64::MAX
         };
-        let page = self.run.next_phase();
-        page.min(joining).min(lost).min(due).max(now)
+        let phase = self.run.next_phase();
+        phase.min(joining).min(lost).min(due).max(now)
     }
 
-    fn dispatch(&mut self) {
-        for index in std::mem::take(&mut self.unread) {
-            if let Some(conn) = self.room.get_mut(index) {
-                conn.is_unread = false;
-            }
-            self.read(index, true);
+    fn is_over(&self) -> bool {
+        let none_waits = self.ledger.in_flight() == 0;
+        let none_receives = self.room.members == 0;
+        let none_sends = !self.room.has_sender() && none_waits;
+        match (&self.stage, self.run.phase) {
+            (RoomStage::Dialling, _) => false,
+            (_, Phase::Draining) if none_waits && self.run.schedule_is_done() => true,
+            _ => none_receives || none_sends,
         }
-        let events = self.poller.take();
-        for event in &events {
-            if event.token() != TIMER {
-                self.serve(event.token().0, event);
-            }
-        }
-        self.poller.give_back(events);
     }
 
+    fn report(self, now: u64) -> Report {
+        let held = Held {
+            asked: self.run.plan.connections,
+            held: self.room.members,
+        };
+        let mut report = self.run.report(now, self.poller.spun, held);
+        let lines_per_s = report.requests.answered as f64 / report.elapsed_s.max(1e-6);
+        report.deliveries = Some(self.ledger.deliveries(lines_per_s));
+        report
+    }
+}
+
+impl Fanout<'_> {
     /// No slot is taken twice, so an event for a closed connection finds an empty slot.
     #[inline]
     fn serve(&mut self, index: usize, event: &Event) {
@@ -248,17 +255,6 @@ impl<'p> Fanout<'p> {
             self.unread.push(index);
         }
     }
-
-    fn report(self, now: u64) -> Report {
-        let held = Held {
-            asked: self.run.plan.connections,
-            held: self.room.members,
-        };
-        let mut report = self.run.report(now, self.poller.spun, held);
-        let lines_per_s = report.requests.answered as f64 / report.elapsed_s.max(1e-6);
-        report.deliveries = Some(self.ledger.deliveries(lines_per_s));
-        report
-    }
 }
 
 /// After this long the sender sends another probe, then after twice as long: a server may take a while to
@@ -266,8 +262,6 @@ impl<'p> Fanout<'p> {
 const PROBE_AFTER: Duration = Duration::from_millis(100);
 /// The longest time between two probes.
 const PROBE_AFTER_MAX: Duration = Duration::from_secs(1);
-/// Timeouts of connecting members are checked at most, and at least, this often.
-const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
 /// Probes: lines that find out which members receive.
 #[derive(Debug)]
@@ -299,24 +293,6 @@ impl Probing {
 }
 
 impl Fanout<'_> {
-    /// Ends lines and connection attempts that took longer than the timeout.
-    fn expire(&mut self, now: u64) {
-        self.ledger.give_up(now, &mut self.run);
-        if self.room.dialling == 0 || now < self.next_look {
-            return;
-        }
-        let timeout = nanos(self.run.plan.timeout);
-        self.next_look = now + (timeout / 8).clamp(nanos(LOOK.0), nanos(LOOK.1));
-        for index in 0..self.room.len() {
-            match self.room.slot(index) {
-                MemberSlot::Dialling { since, .. } if now.saturating_sub(*since) >= timeout => {
-                    self.fail(index, FailureKind::Timeout, None);
-                }
-                _ => {}
-            }
-        }
-    }
-
     /// Dials for vacant slots, as far as a listener's queue may be able to take it.
     fn dial(&mut self, now: u64) {
         while self.room.dialling < DIALLING_MAX
@@ -462,10 +438,7 @@ impl Fanout<'_> {
             ) if must_prove && conn.matcher.is_new() => FailureKind::NotAdmitted,
             _ => kind,
         };
-        if kind == FailureKind::Other && self.run.tally.other.is_none() {
-            self.run.tally.other = errno.map(|errno| io::Error::from(errno).to_string());
-        }
-        self.run.tally.failed(self.run.phase, kind, now, now);
+        self.run.failed(kind, errno, now, now);
         if let Some(matcher) = self.room.leave(index) {
             self.ledger.lose(&matcher, now, &mut self.run);
         }
@@ -515,42 +488,15 @@ impl Fanout<'_> {
 
     /// Begins the lines whose time has come, as far as there is a place for them.
     fn begin_due(&mut self) {
-        let Some(mut schedule) = self.run.schedule.take() else {
-            return;
-        };
-        let timeout = nanos(self.run.plan.timeout);
-        if self.was_full && self.places() > 0 {
-            (self.was_full, self.room_since) = (false, self.run.watch.nanos());
-        }
         loop {
             let now = self.run.watch.nanos();
-            let began = schedule.next();
-            if began > now {
-                break;
-            }
-            let is_too_late = now - began >= timeout;
-            if !is_too_late && self.places() == 0 {
-                self.was_full = true;
-                break;
-            }
-            if !self.run.tally.take_due(self.run.phase, began) {
-                break;
-            }
-            schedule.advance();
-            if is_too_late {
-                // It was never said: there was no place for it in all that time.
-                let tally = &mut self.run.tally;
-                tally.lost(began, now);
-                tally.failed(self.run.phase, FailureKind::Timeout, began, now);
-                continue;
-            }
-            if self.run.tally.counts(began, now) {
-                let lag = now.saturating_sub(began.max(self.room_since));
-                self.run.tally.lag.record(lag, 1);
-            }
+            let has_room = self.places() > 0;
+            let room_since = self.places.since(has_room, now);
+            let Some(began) = pacer::next_due(&mut self.run, now, room_since) else {
+                return;
+            };
             self.begin_one(began, now);
         }
-        self.run.schedule = Some(schedule);
     }
 
     /// How many more lines there may be in flight. A line keeps its place until every member has it or it

@@ -189,7 +189,7 @@ impl Ledger {
                 FailureKind::WrongAnswer
             }
         };
-        run.tally.failed(run.phase, kind, now, now);
+        run.failed(kind, None, now, now);
     }
 
     /// A count at which something happens.

@@ -1,17 +1,21 @@
 //! Making a run: which kind of traffic, and the loop of each.
 //!
+//! - `event_loop`: the loop. `pacer`: when requests of the open model begin.
 //! - `requests`: on connections. `datagrams`: over UDP. `fanout`: of one sender to many receivers.
 //! - `connections`, `members`: all connections of a run, and their states. `ledger`: lines in flight.
 
 mod connections;
 mod datagrams;
+mod event_loop;
 mod fanout;
 mod ledger;
 mod members;
+mod pacer;
 mod requests;
 
 use std::ops::ControlFlow;
 
+use self::event_loop::drive;
 use crate::config::raise_descriptor_limit;
 use crate::load::plan::Plan;
 use crate::load::plan::error::LoadError;
@@ -34,14 +38,14 @@ pub fn run_watched(plan: &Plan, watcher: Watcher<'_>) -> Result<Report, LoadErro
     let target = plan.looked_up()?;
     plan.check_sources(&target)?;
     match target {
-        TargetAddress::Udp(address) => datagrams::Udp::new(plan, address, watcher)?.run(),
+        TargetAddress::Udp(address) => drive(datagrams::Udp::new(plan, address, watcher)?),
         TargetAddress::Tcp(_) | TargetAddress::Unix(_)
             if matches!(plan.mode, Mode::Fanout { .. }) =>
         {
-            fanout::Fanout::new(plan, &target, watcher)?.run()
+            drive(fanout::Fanout::new(plan, &target, watcher)?)
         }
         TargetAddress::Tcp(_) | TargetAddress::Unix(_) => {
-            requests::Driver::new(plan, target, watcher)?.run()
+            drive(requests::Driver::new(plan, target, watcher)?)
         }
     }
 }

@@ -7,14 +7,13 @@
 //! not watched at first: with many in flight, the answer of the oldest is usually there by the time
 //! the others have been sent, and one read takes it. Only a connection that has to wait is registered with the poll.
 
-use std::io;
-use std::time::Duration;
-
-use mio::Token;
 use mio::event::Event;
+use mio::{Events, Token};
 use rustix::io::Errno;
 
 use crate::load::drive::connections::{ConnectionStage, Connections, LoadConnection};
+use crate::load::drive::event_loop::{ExpiryCheck, READ_BYTES, READS_PER_TURN, Traffic};
+use crate::load::drive::pacer;
 use crate::load::exchange::judge::Judge;
 use crate::load::exchange::payload::Payload;
 use crate::load::exchange::requests::Requests;
@@ -32,13 +31,6 @@ use crate::load::run::schedule::Schedule;
 use crate::load::run::tally::Phase;
 use crate::load::run::{Run, Watcher};
 use crate::wire::CommandFraming;
-
-/// One read takes at most this much; also what is read at once of a long answer.
-const READ_BYTES: usize = 256 * 1024;
-/// Reads of one connection before the others have their turn, and the clock is looked at.
-const READS_PER_TURN: usize = 16;
-/// Deadlines are looked at this often at most, and at least.
-const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
 /// What became of reading or writing once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +55,7 @@ pub(super) struct Driver<'p> {
     connections: Connections,
     /// Connections whose budget is spent, and that may have more to be read: no edge will come for that.
     unread: Vec<Token>,
-    next_look: u64,
+    expiry: ExpiryCheck,
 }
 
 impl<'p> Driver<'p> {
@@ -89,70 +81,51 @@ impl<'p> Driver<'p> {
             incoming: vec![0; READ_BYTES].into_boxed_slice(),
             connections: Connections::new(plan.connections, plan.pipeline),
             unread: Vec::new(),
-            next_look: 0,
+            expiry: ExpiryCheck::default(),
             run,
         })
     }
 
-    /// Runs to the end.
-    pub(crate) fn run(mut self) -> Result<Report, LoadError> {
-        let mut now = self.run.watch.nanos();
-        let mut woke = now;
-        while !self.is_over() {
-            self.advance_phase(now); // warm-up, measuring, the end
-            self.expire(now); // timeouts, and backoffs that end
-            self.dial(); // connections that are to be opened
-            self.begin_due(); // requests whose time has come
-            self.try_unpolled(); // whether unpolled connections have their answer already
-            let asleep = self.run.turned(woke);
-            self.wait(asleep)?; // the only place that sleeps
-            woke = self.run.watch.nanos();
-            self.dispatch(); // connections that became readable or writable
-            now = self.run.watch.nanos(); // what began before this belongs to the phase before
-        }
-        Ok(self.report(now))
-    }
-
-    fn is_over(&self) -> bool {
-        match self.run.phase {
-            Phase::Connecting => false,
-            // A kept connection that failed is not replaced: without any the run is over.
-            Phase::WarmUp { .. } | Phase::Measured => {
-                self.run.plan.mode.keeps() && self.connections.open == 0
-            }
-            Phase::Draining => {
-                let nobody_waits = self.connections.outstanding + self.connections.dialling == 0;
-                if self.run.schedule.is_none() {
-                    return nobody_waits && self.connections.none_to_dial();
-                }
-                let nobody_can = self.run.plan.mode.keeps() && self.connections.open == 0;
-                let schedule_is_done = nobody_can || self.run.schedule_is_done();
-                nobody_waits && schedule_is_done && self.connections.next_backoff_end().is_none()
-            }
-        }
-    }
-
-    fn advance_phase(&mut self, now: u64) {
+    /// The first requests of kept connections, once all are connected.
+    fn start_if_connected(&mut self, now: u64) {
         if self.run.phase == Phase::Connecting
             && self.connections.dialling == 0
             && self.connections.none_to_dial()
         {
             // One time for both: of a schedule that began later, the last requests would be left out.
             self.run.schedule = Schedule::of(self.run.plan.model, now);
+            // One time for both: of a schedule that began later, the last requests would be left out.
+            self.run.schedule = Schedule::of(self.run.plan.model, now);
             self.run.warm_up(now, self.poller.spun);
             self.start_all(now);
         }
-        self.run.advance_phase(now, self.poller.spun);
+    }
+
+    /// Whether there is room for a request of the open model.
+    fn has_room(&self) -> bool {
+        match self.run.plan.mode {
+            Mode::Conn { .. } => !self.connections.vacant.is_empty(),
+            _ => !self.connections.free.is_empty(),
+        }
+    }
+}
+
+impl<'p> Traffic<'p> for Driver<'p> {
+    fn run(&mut self) -> &mut Run<'p> {
+        &mut self.run
+    }
+
+    fn poller(&mut self) -> &mut Poller {
+        &mut self.poller
     }
 
     /// Ends connections that took longer than the timeout, and backoffs that are over.
     fn expire(&mut self, now: u64) {
         self.connections.end_backoff(now);
-        if now < self.next_look {
+        if !self.expiry.is_due(now, &self.run) {
             return;
         }
         let timeout = nanos(self.run.plan.timeout);
-        self.next_look = now + (timeout / 8).clamp(nanos(LOOK.0), nanos(LOOK.1));
         for index in 0..self.connections.len() {
             match self.connections.waiting_since(index) {
                 Some(since) if now.saturating_sub(since) >= timeout => {
@@ -163,37 +136,63 @@ impl<'p> Driver<'p> {
         }
     }
 
-    fn wait(&mut self, now: u64) -> Result<(), LoadError> {
+    fn begin(&mut self, now: u64) {
+        self.start_if_connected(now);
+        self.dial();
+        self.begin_due();
+        self.try_unpolled();
+    }
+
+    fn dispatch(&mut self, events: &Events) {
+        for token in std::mem::take(&mut self.unread) {
+            if let Some(index) = self.connections.index(token) {
+                let step = self.read(index, true);
+                self.settle(index, step);
+            }
+        }
+        for event in events {
+            if event.token() == TIMER {
+                continue;
+            }
+            if let Some(index) = self.connections.index(event.token()) {
+                let step = self.serve(index, event);
+                self.settle(index, step);
+            }
+        }
+    }
+
+    fn next_event(&self, now: u64) -> u64 {
         let must_go_on = !self.unread.is_empty()
             || !self.connections.unpolled.is_empty()
             || !self.connections.vacant.is_empty()
                 && self.may_dial()
                 && !self.keeps_time_by_dialling();
-        let until = if must_go_on {
-            now
-        } else {
-            self.next_event(now)
-        };
-        Ok(self.poller.wait(now, until)?)
+        if must_go_on {
+            return now;
+        }
+        let backoff = self.connections.next_backoff_end().unwrap_or(u64::MAX);
+        let due = pacer::next_event(&self.run, self.has_room());
+        let phase = self.run.next_phase();
+        self.expiry.next.min(phase).min(backoff).min(due).max(now)
     }
 
-    /// When the loop has something to do next, even without an event.
-    fn next_event(&self, now: u64) -> u64 {
-        let page = self.run.next_phase();
-        let rested = self.connections.next_backoff_end().unwrap_or(u64::MAX);
-        let due = match &self.run.schedule {
-            Some(schedule)
-                if self.run.phase != Phase::Draining || self.run.tally.has_due(schedule.next()) =>
-            {
-                let has_room = match self.run.plan.mode {
-                    Mode::Conn { .. } => !self.connections.vacant.is_empty(),
-                    _ => !self.connections.free.is_empty(),
-                };
-                if has_room { schedule.next() } else { u64::MAX }
+    fn is_over(&self) -> bool {
+        match self.run.phase {
+            Phase::Connecting => false,
+            // A kept connection that failed is not replaced: without any the run is over.
+            Phase::WarmUp { .. } | Phase::Measured => {
+                self.run.plan.mode.keeps() && self.connections.open == 0
             }
-            _ => u64::MAX,
-        };
-        self.next_look.min(page).min(rested).min(due).max(now)
+            Phase::Draining => {
+                let none_waits = self.connections.outstanding + self.connections.dialling == 0;
+                if self.run.schedule.is_none() {
+                    return none_waits && self.connections.none_to_dial();
+                }
+                let none_can = self.run.plan.mode.keeps() && self.connections.open == 0;
+                let schedule_is_done = none_can || self.run.schedule_is_done();
+                none_waits && schedule_is_done && self.connections.next_backoff_end().is_none()
+            }
+        }
     }
 
     fn report(self, now: u64) -> Report {
@@ -212,7 +211,7 @@ impl<'p> Driver<'p> {
 const BEGUN_PER_TURN: usize = 256;
 
 impl Driver<'_> {
-    /// All are connected: the first requests of the kept connections.
+    /// All are connected, as of `now`: the first requests of the kept connections.
     fn start_all(&mut self, now: u64) {
         if self.run.plan.mode == Mode::Hold {
             for index in 0..self.connections.len() {
@@ -244,73 +243,27 @@ impl Driver<'_> {
 
     /// Begins what is due, as far as there are connections for it.
     fn begin_due(&mut self) {
-        let Some(mut schedule) = self.run.schedule.take() else {
+        if self.run.schedule.is_none() {
             return;
-        };
-        let timeout = nanos(self.run.plan.timeout);
-        let mut begun = 0;
-        while begun < BEGUN_PER_TURN {
+        }
+        let is_dialled = !self.run.plan.mode.keeps();
+        for _ in 0..BEGUN_PER_TURN {
             let now = self.run.watch.nanos();
-            let began = schedule.next();
-            if began > now {
-                break;
-            }
-            let is_too_late = now - began >= timeout;
-            let index = match self.run.plan.mode {
-                _ if is_too_late => None,
-                Mode::Conn { .. } => self.connections.vacant.pop_front(),
-                _ => self.free_connection(),
+            let room_since = self.connections.room_since(is_dialled);
+            let Some(began) = pacer::next_due(&mut self.run, now, room_since) else {
+                return;
             };
-            if !is_too_late && index.is_none() || !self.run.tally.take_due(self.run.phase, began) {
-                if let Some(index) = index {
-                    self.give_back(index);
-                }
-                break;
-            }
-            schedule.advance();
-            let Some(index) = index else {
-                // It never began: no connection was free in all that time. Counting it costs nothing, so it
-                // takes no share of the budget: there may be any number of these, and no event for them.
-                self.run.tally.lost(began, now);
-                self.run
-                    .tally
-                    .failed(self.run.phase, FailureKind::Timeout, began, now);
-                continue;
+            let Some(index) = self.connections.take_room(is_dialled) else {
+                return;
             };
-            begun += 1;
-            if self.run.tally.counts(began, now) {
-                self.run
-                    .tally
-                    .lag
-                    .record(self.connections.lag(began, now), 1);
+            if is_dialled {
+                self.dial_for(index, began, now);
+            } else {
+                self.connections
+                    .ask(index, (1, self.run.plan.size), &self.judge, began);
+                let step = self.write(index);
+                self.settle(index, step);
             }
-            match self.run.plan.mode {
-                Mode::Conn { .. } => self.dial_for(index, began, now),
-                _ => {
-                    self.connections
-                        .ask(index, (1, self.run.plan.size), &self.judge, began);
-                    let step = self.write(index);
-                    self.settle(index, step);
-                }
-            }
-        }
-        self.run.schedule = Some(schedule);
-    }
-
-    /// A kept connection on which a request may begin; those that failed meanwhile are passed over.
-    fn free_connection(&mut self) -> Option<usize> {
-        loop {
-            let index = self.connections.free.pop_front()?;
-            if self.connections.get_mut(index).is_some() {
-                return Some(index);
-            }
-        }
-    }
-
-    fn give_back(&mut self, index: usize) {
-        match self.run.plan.mode {
-            Mode::Conn { .. } => self.connections.vacant.push_front(index),
-            _ => self.connections.free.push_front(index),
         }
     }
 
@@ -765,13 +718,10 @@ impl Driver<'_> {
     }
 
     fn count_failure(&mut self, kind: FailureKind, errno: Option<Errno>, began: u64, now: u64) {
-        if kind == FailureKind::Other && self.run.tally.other.is_none() {
-            self.run.tally.other = errno.map(|errno| io::Error::from(errno).to_string());
-        }
         if !self.run.plan.mode.keeps() {
             self.run.tally.lost(began, now);
         }
-        self.run.tally.failed(self.run.phase, kind, began, now);
+        self.run.failed(kind, errno, began, now);
     }
 
     /// `conn` goes on with the next request; `echo` goes on without this connection.
@@ -801,26 +751,6 @@ impl Driver<'_> {
                 self.connections.back_off(index, now + nanos(BACKOFF), None);
             }
         }
-    }
-
-    fn dispatch(&mut self) {
-        for token in std::mem::take(&mut self.unread) {
-            if let Some(index) = self.connections.index(token) {
-                let step = self.read(index, true);
-                self.settle(index, step);
-            }
-        }
-        let events = self.poller.take();
-        for event in &events {
-            if event.token() == TIMER {
-                continue;
-            }
-            if let Some(index) = self.connections.index(event.token()) {
-                let step = self.serve(index, event);
-                self.settle(index, step);
-            }
-        }
-        self.poller.give_back(events);
     }
 
     #[inline]

@@ -13,10 +13,14 @@ pub mod report;
 pub mod schedule;
 pub mod tally;
 
+use std::io;
 use std::ops::ControlFlow;
+
+use rustix::io::Errno;
 
 use crate::load::measure::clock::{Stopwatch, nanos};
 use crate::load::measure::cpu::CpuTime;
+use crate::load::measure::failures::FailureKind;
 use crate::load::measure::histogram::Latencies;
 use crate::load::measure::process::Usage;
 use crate::load::plan::Plan;
@@ -139,6 +143,15 @@ impl<'p> Run<'p> {
         self.cpu = CpuTime::now();
         self.cpu_at = now;
         self.spun_before = spun;
+    }
+
+    /// Counts a failed request or connection; `began` is when the request did. The first error of no named
+    /// kind is kept in words.
+    pub(crate) fn failed(&mut self, kind: FailureKind, errno: Option<Errno>, began: u64, now: u64) {
+        if kind == FailureKind::Other && self.tally.other.is_none() {
+            self.tally.other = errno.map(|errno| io::Error::from(errno).to_string());
+        }
+        self.tally.failed(self.phase, kind, began, now);
     }
 
     /// A turn of the loop is over, and it goes to sleep: returns the time.

@@ -1,0 +1,130 @@
+//! When requests of the open model begin: one rule for all kinds of traffic.
+
+use crate::load::measure::clock::nanos;
+use crate::load::measure::failures::FailureKind;
+use crate::load::run::Run;
+use crate::load::run::tally::Phase;
+
+/// The next request that begins now: when it was meant to; none if none is due, or there is no room.
+///
+/// `room_since` says since when there has been room for a request, a free connection or a place in the
+/// window; none while there is not. Requests that found no room within the timeout never begin: they are
+/// counted as lost, not sent late without a word. The delay of the others is the generator's own as far as
+/// there was room.
+#[inline]
+pub(super) fn next_due(run: &mut Run<'_>, now: u64, room_since: Option<u64>) -> Option<u64> {
+    let timeout = nanos(run.plan.timeout);
+    loop {
+        let began = run.schedule.as_ref()?.next();
+        if began > now {
+            return None;
+        }
+        let is_too_late = now - began >= timeout;
+        if !is_too_late && room_since.is_none() || !run.tally.take_due(run.phase, began) {
+            return None;
+        }
+        if let Some(schedule) = &mut run.schedule {
+            schedule.advance();
+        }
+        if is_too_late {
+            run.tally.lost(began, now);
+            run.failed(FailureKind::Timeout, None, began, now);
+            continue;
+        }
+        if run.tally.counts(began, now) {
+            let could_begin = began.max(room_since.unwrap_or(began));
+            run.tally.lag.record(now.saturating_sub(could_begin), 1);
+        }
+        return Some(began);
+    }
+}
+
+/// When the schedule has something to be done next: its next request, or without room that it is too late.
+pub(super) fn next_event(run: &Run<'_>, has_room: bool) -> u64 {
+    match &run.schedule {
+        Some(schedule) if run.phase != Phase::Draining || run.tally.has_due(schedule.next()) => {
+            let wait = if has_room { 0 } else { nanos(run.plan.timeout) };
+            schedule.next().saturating_add(wait)
+        }
+        _ => u64::MAX,
+    }
+}
+
+/// Since when there has been room, where nothing tells when there is again.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    is_full: bool,
+    since: u64,
+}
+
+impl Room {
+    /// As of `now`.
+    pub(super) fn since(&mut self, has_room: bool, now: u64) -> Option<u64> {
+        if !has_room {
+            self.is_full = true;
+            return None;
+        }
+        if std::mem::take(&mut self.is_full) {
+            self.since = now;
+        }
+        Some(self.since)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::load::plan::Plan;
+    use crate::load::plan::mode::{Amount, Arrivals, Mode, Model};
+    use crate::load::plan::target::Endpoint;
+    use crate::load::run::schedule::Schedule;
+
+    /// Ten requests, one every 100 ns from 0 on, with a timeout of 250 ns.
+    fn with(test: impl FnOnce(&mut Run<'_>)) {
+        let mut plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo);
+        plan.model = Model::Open {
+            rate: 1e7,
+            arrivals: Arrivals::Constant,
+        };
+        (plan.amount, plan.warmup) = (Amount::Count(10), Duration::ZERO);
+        plan.timeout = Duration::from_nanos(250);
+        let mut watcher = |_| ControlFlow::Continue(());
+        let mut run = Run::connecting(&plan, &mut watcher);
+        run.schedule = Schedule::of(plan.model, 0);
+        run.warm_up(0, 0);
+        test(&mut run);
+    }
+
+    #[test]
+    fn a_request_begins_at_its_time_or_when_there_is_room() {
+        with(|run| {
+            assert_eq!(next_due(run, 0, Some(0)), Some(0));
+            assert_eq!(next_due(run, 99, Some(0)), None);
+            assert_eq!(next_event(run, true), 100);
+            // No room: it waits, and its delay is not the generator's.
+            assert_eq!(next_due(run, 150, None), None);
+            assert_eq!(next_event(run, false), 350);
+            assert_eq!(next_due(run, 200, Some(190)), Some(100));
+            assert_eq!(run.tally.lag.summary().count, 2);
+            assert_eq!(run.tally.lag.summary().max, 0.0);
+            assert_eq!((run.tally.asked, run.tally.errors.total), (2, 0));
+        });
+    }
+
+    #[test]
+    fn a_request_that_found_no_room_in_time_is_counted_and_never_begins() {
+        with(|run| {
+            // Those of 0, 100 and 200 are too late at 450; that of 300 is not.
+            assert_eq!(next_due(run, 450, Some(450)), Some(300));
+            assert_eq!((run.tally.unanswered, run.tally.errors.timeout), (3, 3));
+            assert_eq!(run.tally.asked, 4);
+            // So are all others, with nobody to send them.
+            assert_eq!(next_due(run, 10_000, None), None);
+            assert_eq!((run.tally.unanswered, run.tally.errors.timeout), (9, 9));
+            assert_eq!(next_event(run, true), 1_000);
+        });
+    }
+}
