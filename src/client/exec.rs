@@ -6,7 +6,8 @@ use super::connection::ClientConnection;
 use super::deadline::RequestDeadline;
 use super::{ClientError, ServerAddress};
 use crate::wire::{
-    CommandHeader, Decode, Escaped, JsonHeader, Length, TIMEOUT_REASON, WireError, md5_hex,
+    CommandHeader, Decode, Escaped, HEADER_BYTES_MAX, JsonHeader, Length, TIMEOUT_REASON,
+    WireError, md5_hex,
 };
 
 /// The most that is collected of one output: 64 times what a server sends unless told otherwise.
@@ -171,7 +172,7 @@ fn receive_described(
     line: &mut ClientConnection,
     deadline: &RequestDeadline,
 ) -> Result<ExecOutput, ClientError> {
-    let header: CommandHeader = decode(line, &mut JsonHeader::new(), deadline)?;
+    let header = decode(line, &mut EarlyHeader(JsonHeader::new()), deadline)?;
     let len = match usize::try_from(header.data_size) {
         Ok(len) if len <= OUTPUT_BYTES_MAX => len,
         _ => {
@@ -217,6 +218,26 @@ fn receive_described(
         exit: header.exit,
         refusal,
     })
+}
+
+/// C4's header, refused as soon as three of the four bytes of its length say that it is too long. An echo
+/// server answers `ls` with three bytes and no fourth: without this, it would be found out at the deadline.
+struct EarlyHeader(JsonHeader<CommandHeader>);
+
+impl Decode for EarlyHeader {
+    type Frame<'b> = CommandHeader;
+
+    fn decode(&mut self, unread: &[u8]) -> Result<Option<(CommandHeader, usize)>, WireError> {
+        let max = HEADER_BYTES_MAX as u64;
+        match *unread {
+            [first, second, third] if u64::from(third) << 16 > max => Err(WireError::TooLong {
+                what: "header",
+                len: u32::from_le_bytes([first, second, third, 0]).into(),
+                max,
+            }),
+            _ => self.0.decode(unread),
+        }
+    }
 }
 
 /// Reads until `decoder` has a frame that owns what it says.
