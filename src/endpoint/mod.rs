@@ -274,6 +274,8 @@ fn known(row: &Row, over: Transport, option: &str) -> Result<(), Trouble> {
         over.any(|over| row.keys(over).contains(&option))
     };
     let takers: Vec<&str> = SERVICES.iter().filter(takes).map(|row| row.name).collect();
+    let common = common.iter();
+    let common = common.filter(|option| Common::applies(option, over, row).is_ok());
     let all: Vec<&str> = keys.iter().chain(common).copied().collect();
     if takers.is_empty() {
         Err(Trouble::unknown(
