@@ -171,9 +171,9 @@ mod tests {
     #[test]
     fn t4_three_greetings_unframed_then_the_server_closes() {
         let mut stage = stage(&greets(&["sbzz", "sbzz", "sbzz"]));
-        let guest = stage.enters();
-        assert_eq!(stage.hears(guest), b"sbzzsbzzsbzz");
-        assert!(stage.is_leaving(guest));
+        let client = stage.enters();
+        assert_eq!(stage.hears(client), b"sbzzsbzzsbzz");
+        assert!(stage.is_leaving(client));
     }
 
     #[test]
@@ -182,9 +182,9 @@ mod tests {
             framing: GreetingFraming::I32,
             ..greets(&["hello", ""])
         });
-        let guest = stage.enters();
-        assert_eq!(stage.hears(guest), b"\x05\0\0\0hello\0\0\0\0");
-        assert!(stage.is_leaving(guest));
+        let client = stage.enters();
+        assert_eq!(stage.hears(client), b"\x05\0\0\0hello\0\0\0\0");
+        assert!(stage.is_leaving(client));
     }
 
     #[test]
@@ -193,17 +193,17 @@ mod tests {
             wait: true,
             ..greets(&["hello"])
         });
-        let guest = stage.enters();
-        assert_eq!(stage.hears(guest), b"hello");
-        assert!(!stage.is_leaving(guest));
+        let client = stage.enters();
+        assert_eq!(stage.hears(client), b"hello");
+        assert!(!stage.is_leaving(client));
         for byte in b"thanks" {
-            stage.says(guest, &[*byte]);
+            stage.says(client, &[*byte]);
             stage.waits(19 * MS);
-            assert!(!stage.is_leaving(guest));
+            assert!(!stage.is_leaving(client));
         }
         stage.waits(MS);
-        assert_eq!(stage.hears(guest), b"");
-        assert!(stage.is_leaving(guest));
+        assert_eq!(stage.hears(client), b"");
+        assert!(stage.is_leaving(client));
     }
 
     #[test]
@@ -214,17 +214,17 @@ mod tests {
         };
         for ending in ["newline", "silence", "half-close"] {
             let mut stage = stage(&options);
-            let guest = stage.enters();
-            stage.says(guest, b"hel");
-            stage.says(guest, b"lo");
-            assert_eq!(stage.hears(guest), b"", "{ending}");
+            let client = stage.enters();
+            stage.says(client, b"hel");
+            stage.says(client, b"lo");
+            assert_eq!(stage.hears(client), b"", "{ending}");
             match ending {
-                "newline" => stage.says(guest, b"\nand more\n"),
+                "newline" => stage.says(client, b"\nand more\n"),
                 "silence" => stage.waits(20 * MS),
-                _ => stage.ends(guest),
+                _ => stage.ends(client),
             }
-            assert_eq!(stage.hears(guest), b"hi", "{ending}");
-            assert!(stage.is_leaving(guest), "{ending}");
+            assert_eq!(stage.hears(client), b"hi", "{ending}");
+            assert!(stage.is_leaving(client), "{ending}");
         }
     }
 
@@ -235,9 +235,9 @@ mod tests {
             reply: Some("hi".into()),
             ..Options::default()
         });
-        let guest = stage.enters();
-        stage.says(guest, b"hello\n");
-        assert_eq!(stage.hears(guest), b"\x02\0\0\0hi");
+        let client = stage.enters();
+        stage.says(client, b"hello\n");
+        assert_eq!(stage.hears(client), b"\x02\0\0\0hi");
     }
 
     #[test]
@@ -246,10 +246,10 @@ mod tests {
             reply: Some("hi".into()),
             ..greets(&["hello"])
         });
-        let guest = stage.enters();
-        stage.ends(guest);
-        assert_eq!(stage.hears(guest), b"hello");
-        assert!(stage.is_leaving(guest));
+        let client = stage.enters();
+        stage.ends(client);
+        assert_eq!(stage.hears(client), b"hello");
+        assert!(stage.is_leaving(client));
     }
 
     #[test]
@@ -259,11 +259,11 @@ mod tests {
             settle: Settle::Never,
             ..greets(&["hello"])
         });
-        let guest = stage.enters();
+        let client = stage.enters();
         for _ in 0..17 {
-            stage.says(guest, &b"x".repeat(4096));
+            stage.says(client, &b"x".repeat(4096));
         }
-        assert!(stage.fault(guest).is_some());
-        assert!(stage.is_leaving(guest));
+        assert!(stage.fault(client).is_some());
+        assert!(stage.is_leaving(client));
     }
 }

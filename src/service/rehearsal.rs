@@ -4,9 +4,9 @@
 //! use onepoll::service::{Echo, rehearsal::Stage};
 //!
 //! let mut stage = Stage::new(Echo);
-//! let guest = stage.enters();
-//! stage.says(guest, b"hello");
-//! assert_eq!(stage.hears(guest), b"hello");
+//! let client = stage.enters();
+//! stage.says(client, b"hello");
+//! assert_eq!(stage.hears(client), b"hello");
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,22 +20,22 @@ use crate::turn::{
     Turn,
 };
 
-/// Frames a helping, as the reactor gives by default.
+/// Frames in a budget, as the reactor gives by default.
 const FRAMES: u32 = 256;
 
-/// A service, its guests, and a clock that moves when it is told to.
+/// A service, its clients, and a clock that moves when it is told to.
 #[derive(Debug)]
 pub struct Stage<S> {
     /// The service.
     pub service: S,
     now: Moment,
     outbox: Outbox,
-    guests: BTreeMap<ConnId, Guest>,
+    clients: BTreeMap<ConnId, Client>,
     generation: u32,
 }
 
 #[derive(Debug, Default)]
-struct Guest {
+struct Client {
     input: ReadBuf,
     wake: Option<Moment>,
     job: Option<Job>,
@@ -45,25 +45,25 @@ struct Guest {
     heard: Vec<u8>,
 }
 
-/// How far a guest's input has come to its end.
+/// How far a client's input has come to its end.
 #[derive(Debug, Default, PartialEq, Eq)]
 enum Ended {
     #[default]
     No,
-    /// The guest ended it; the service was not told yet.
+    /// The client ended it; the service was not told yet.
     Said,
     /// The service was told.
     Told,
 }
 
 impl<S: Service> Stage<S> {
-    /// An empty house.
+    /// A stage with no client yet.
     pub fn new(service: S) -> Stage<S> {
         Stage {
             service,
             now: Moment::START.after(Duration::from_secs(1)),
             outbox: Outbox::default(),
-            guests: BTreeMap::new(),
+            clients: BTreeMap::new(),
             generation: 0,
         }
     }
@@ -71,15 +71,15 @@ impl<S: Service> Stage<S> {
     /// Somebody connects.
     pub fn enters(&mut self) -> ConnId {
         self.generation += 1;
-        let taken: BTreeSet<u32> = self.guests.keys().map(|id| id.slot).collect();
+        let taken: BTreeSet<u32> = self.clients.keys().map(|id| id.slot).collect();
         let slot = (0..)
             .find(|slot| !taken.contains(slot))
-            .expect("there are more slots than guests");
+            .expect("there are more slots than clients");
         let id = ConnId {
             slot,
             generation: self.generation,
         };
-        self.guests.insert(id, Guest::default());
+        self.clients.insert(id, Client::default());
         self.outbox.open(id);
         let port = 1024 + (self.generation % 60_000) as u16;
         self.turn(id, |service, t| {
@@ -93,9 +93,9 @@ impl<S: Service> Stage<S> {
         self.outbox.set_wall(wall);
     }
 
-    /// A guest sends bytes, which come in one piece.
+    /// A client sends bytes, which come in one piece.
     pub fn says(&mut self, id: ConnId, bytes: &[u8]) {
-        self.guest(id).input.push(bytes);
+        self.client(id).input.push(bytes);
         self.offer(id);
     }
 
@@ -107,61 +107,62 @@ impl<S: Service> Stage<S> {
         });
     }
 
-    /// A guest ends its input (a half-close).
+    /// A client ends its input (a half-close).
     pub fn ends(&mut self, id: ConnId) {
-        self.guest(id).ended = Ended::Said;
+        self.client(id).ended = Ended::Said;
         self.offer(id);
     }
 
-    /// A guest is gone: a reset, or the end of a connection that was closed.
+    /// A client is gone: a reset, or the end of a connection that was closed.
     pub fn leaves(&mut self, id: ConnId) {
         self.loses(id, Closed::Gone(std::io::ErrorKind::ConnectionReset));
     }
 
-    /// A guest is gone for this reason.
+    /// A client is gone for this reason.
     pub fn loses(&mut self, id: ConnId, why: Closed) {
         self.collect();
-        self.guests.remove(&id);
+        self.clients.remove(&id);
         self.outbox.shut(id.slot);
         let mut turn = Turn::new(self.now, id, &mut self.outbox);
         self.service.closed(&mut turn, &why);
         self.carry_out();
     }
 
-    /// What a guest was sent since it was last asked.
+    /// What a client was sent since it was last asked.
     ///
     /// Then the service is told that it has left, if it [asked](Turn::tell_when_sent) for that; what
     /// it says to that is heard the next time.
     pub fn hears(&mut self, id: ConnId) -> Vec<u8> {
         self.collect();
-        std::mem::take(&mut self.guest(id).heard)
+        std::mem::take(&mut self.client(id).heard)
     }
 
     /// Lets time pass, and wakes the service for each connection for which it asked to be woken.
     pub fn waits(&mut self, time: Duration) {
         self.now = self.now.after(time);
         loop {
-            let due = |(_, guest): &(&ConnId, &Guest)| guest.wake.is_some_and(|at| at <= self.now);
-            let Some(id) = self.guests.iter().find(due).map(|(&id, _)| id) else {
+            let due =
+                |(_, client): &(&ConnId, &Client)| client.wake.is_some_and(|at| at <= self.now);
+            let Some(id) = self.clients.iter().find(due).map(|(&id, _)| id) else {
                 return;
             };
-            self.guest(id).wake = None;
+            self.client(id).wake = None;
             self.turn(id, |service, t| service.wake(t));
         }
     }
 
     /// The server is told to stop.
     pub fn stops(&mut self) {
-        let ids: Vec<ConnId> = self.guests.keys().copied().collect();
+        let ids: Vec<ConnId> = self.clients.keys().copied().collect();
         for id in ids {
             self.turn(id, |service, t| service.stopping(t));
         }
     }
 
-    /// When the service wants to be woken for this guest.
+    /// When the service wants to be woken for this client.
     pub fn wakes_in(&mut self, id: ConnId) -> Option<Duration> {
         let now = self.now;
-        self.guest(id).wake.map(|at| at.since(now))
+        self.client(id).wake.map(|at| at.since(now))
     }
 
     /// Whether the connection ends when what it is owed has left, and whether it lingers then.
@@ -171,22 +172,22 @@ impl<S: Service> Stage<S> {
 
     /// What the service refused to go on with.
     pub fn fault(&mut self, id: ConnId) -> Option<Fault> {
-        self.guest(id).fault.clone()
+        self.client(id).fault.clone()
     }
 
     /// What nobody has parsed yet.
     pub fn unread(&mut self, id: ConnId) -> Vec<u8> {
-        self.guest(id).input.unread().to_vec()
+        self.client(id).input.unread().to_vec()
     }
 
-    /// The command that the service started for this guest.
+    /// The command that the service started for this client.
     pub fn job(&mut self, id: ConnId) -> Option<Job> {
-        self.guest(id).job.take()
+        self.client(id).job.take()
     }
 
     /// How hard the service ended the command since it was last asked.
     pub fn killed(&mut self, id: ConnId) -> Option<Severity> {
-        self.guest(id).killed.take()
+        self.client(id).killed.take()
     }
 
     /// The command writes.
@@ -206,8 +207,8 @@ impl<S: Service> Stage<S> {
         self.turn(id, |service, t| service.child(t, event));
     }
 
-    fn guest(&mut self, id: ConnId) -> &mut Guest {
-        self.guests.get_mut(&id).expect("the guest is on stage")
+    fn client(&mut self, id: ConnId) -> &mut Client {
+        self.clients.get_mut(&id).expect("the client is on stage")
     }
 
     fn turn(&mut self, id: ConnId, act: impl FnOnce(&mut S, &mut Turn<'_>)) {
@@ -221,30 +222,30 @@ impl<S: Service> Stage<S> {
         loop {
             let is_open = self.outbox.fate(id.slot) == Fate::Open;
             let is_held = self.outbox.is_held(id.slot);
-            let guest = self.guests.get_mut(&id).expect("the guest is on stage");
-            if !is_open || is_held || guest.ended == Ended::Told {
+            let client = self.clients.get_mut(&id).expect("the client is on stage");
+            if !is_open || is_held || client.ended == Ended::Told {
                 return;
             }
-            guest.input.begin_budget(FRAMES);
+            client.input.begin_budget(FRAMES);
             let mut turn = Turn::new(self.now, id, &mut self.outbox);
             let mut outcome = Ok(());
-            if !guest.input.is_empty() {
-                outcome = self.service.input(&mut turn, &mut guest.input);
+            if !client.input.is_empty() {
+                outcome = self.service.input(&mut turn, &mut client.input);
             }
-            let again = guest.input.is_budget_spent() && !guest.input.is_empty();
+            let again = client.input.is_budget_spent() && !client.input.is_empty();
             let open = outcome.is_ok() && !turn.is_held() && !turn.is_leaving();
-            if guest.ended == Ended::Said && open && !again {
-                guest.ended = Ended::Told;
-                guest.input.begin_budget(FRAMES);
-                outcome = self.service.eof(&mut turn, &mut guest.input);
+            if client.ended == Ended::Said && open && !again {
+                client.ended = Ended::Told;
+                client.input.begin_budget(FRAMES);
+                outcome = self.service.eof(&mut turn, &mut client.input);
             }
-            let lent = guest.input.lent().to_vec();
-            guest.input.repay();
+            let lent = client.input.lent().to_vec();
+            client.input.repay();
             if !lent.is_empty() {
                 self.outbox.say([id], |out| out.extend_from_slice(&lent));
             }
             if let Err(fault) = outcome {
-                guest.fault = Some(fault);
+                client.fault = Some(fault);
                 self.outbox.leave(id.slot, Closed::Refused, true);
             }
             self.carry_out();
@@ -256,24 +257,24 @@ impl<S: Service> Stage<S> {
 
     fn carry_out(&mut self) {
         while let Some((id, effect)) = self.outbox.next_effect() {
-            let Some(guest) = self.guests.get_mut(&id) else {
+            let Some(client) = self.clients.get_mut(&id) else {
                 continue;
             };
             match effect {
-                Effect::Wake(at) => guest.wake = Some(at).filter(|&at| at != Moment::NEVER),
+                Effect::Wake(at) => client.wake = Some(at).filter(|&at| at != Moment::NEVER),
                 Effect::Resume => self.offer(id),
-                Effect::Spawn(job) => guest.job = Some(*job),
-                Effect::Kill(severity) => guest.killed = Some(severity),
+                Effect::Spawn(job) => client.job = Some(*job),
+                Effect::Kill(severity) => client.killed = Some(severity),
             }
         }
     }
 
     /// Delivers everything that was said, and tells those services that wait for that.
     fn collect(&mut self) {
-        for (id, guest) in &mut self.guests {
+        for (id, client) in &mut self.clients {
             while self.outbox.owed(id.slot) > 0 {
                 let took = self.outbox.flush(id.slot, |bytes| {
-                    guest.heard.extend_from_slice(bytes);
+                    client.heard.extend_from_slice(bytes);
                     Ok(bytes.len())
                 });
                 took.expect("a stage takes every byte");
@@ -315,13 +316,13 @@ mod tests {
     #[test]
     fn a_service_hears_what_has_left_and_sees_the_wall_clock() {
         let mut stage = Stage::new(Counts(0));
-        let guest = stage.enters();
+        let client = stage.enters();
         for (seconds, told) in [(7, 1), (9, 2)] {
             stage.set_wall(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-            stage.says(guest, b"?");
-            assert_eq!(stage.hears(guest), [seconds as u8]);
-            assert_eq!(stage.hears(guest), [told]);
-            assert_eq!(stage.hears(guest), b"");
+            stage.says(client, b"?");
+            assert_eq!(stage.hears(client), [seconds as u8]);
+            assert_eq!(stage.hears(client), [told]);
+            assert_eq!(stage.hears(client), b"");
         }
     }
 }

@@ -158,53 +158,53 @@ mod tests {
     #[test]
     fn each_byte_begins_the_silence_anew() {
         let mut stage = Brackets::stage(config::Settle::After(20 * MS));
-        let guest = stage.enters();
+        let client = stage.enters();
         for byte in b"date" {
-            stage.says(guest, &[*byte]);
+            stage.says(client, &[*byte]);
             stage.waits(19 * MS);
-            assert_eq!(stage.hears(guest), b"");
+            assert_eq!(stage.hears(client), b"");
         }
         stage.waits(MS);
-        assert_eq!(stage.hears(guest), b"[date]");
-        assert_eq!(stage.wakes_in(guest), None);
+        assert_eq!(stage.hears(client), b"[date]");
+        assert_eq!(stage.wakes_in(client), None);
     }
 
     #[test]
     fn what_settled_does_not_settle_what_comes_later() {
         let mut stage = Brackets::stage(config::Settle::After(20 * MS));
-        let guest = stage.enters();
-        stage.says(guest, b"one");
+        let client = stage.enters();
+        stage.says(client, b"one");
         stage.waits(20 * MS);
-        stage.says(guest, b"two");
-        assert_eq!(stage.hears(guest), b"[one]");
-        assert_eq!(stage.wakes_in(guest), Some(20 * MS));
+        stage.says(client, b"two");
+        assert_eq!(stage.hears(client), b"[one]");
+        assert_eq!(stage.wakes_in(client), Some(20 * MS));
         // The newline came in time: the wake that was asked for is void.
-        stage.says(guest, b"\n");
-        assert_eq!(stage.wakes_in(guest), None);
-        stage.says(guest, b"three");
-        assert_eq!(stage.hears(guest), b"[two]");
-        stage.says(guest, b"\nfour");
+        stage.says(client, b"\n");
+        assert_eq!(stage.wakes_in(client), None);
+        stage.says(client, b"three");
+        assert_eq!(stage.hears(client), b"[two]");
+        stage.says(client, b"\nfour");
         stage.waits(20 * MS);
-        assert_eq!(stage.hears(guest), b"[three][four]");
+        assert_eq!(stage.hears(client), b"[three][four]");
         assert!(stage.service.0.settled.is_empty());
     }
 
     #[test]
     fn zero_is_what_one_read_returned_and_never_waits_for_a_newline() {
         let mut stage = Brackets::stage(config::Settle::After(Duration::ZERO));
-        let guest = stage.enters();
-        stage.says(guest, b"one\ntw");
-        stage.says(guest, b"o\n");
-        assert_eq!(stage.hears(guest), b"[one][tw][o]");
-        assert_eq!(stage.wakes_in(guest), None);
+        let client = stage.enters();
+        stage.says(client, b"one\ntw");
+        stage.says(client, b"o\n");
+        assert_eq!(stage.hears(client), b"[one][tw][o]");
+        assert_eq!(stage.wakes_in(client), None);
 
         let mut stage = Brackets::stage(config::Settle::Never);
-        let guest = stage.enters();
-        stage.says(guest, b"one");
+        let client = stage.enters();
+        stage.says(client, b"one");
         stage.waits(1_000_000 * MS);
-        assert_eq!(stage.hears(guest), b"");
-        stage.says(guest, b"\n");
-        assert_eq!(stage.hears(guest), b"[one]");
+        assert_eq!(stage.hears(client), b"");
+        stage.says(client, b"\n");
+        assert_eq!(stage.hears(client), b"[one]");
     }
 
     #[test]
@@ -222,12 +222,12 @@ mod tests {
     #[test]
     fn fault_b3_a_share_that_ends_in_the_middle_leaves_the_rest_for_the_next_one() {
         let mut stage = Brackets::stage(config::Settle::After(20 * MS));
-        let guest = stage.enters();
-        stage.says(guest, &b"a\n".repeat(256));
-        stage.says(guest, &[&b"a\n".repeat(300)[..], b"b"].concat());
+        let client = stage.enters();
+        stage.says(client, &b"a\n".repeat(256));
+        stage.says(client, &[&b"a\n".repeat(300)[..], b"b"].concat());
         stage.waits(20 * MS);
         assert_eq!(
-            stage.hears(guest),
+            stage.hears(client),
             [&b"[a]".repeat(556)[..], b"[b]"].concat()
         );
     }

@@ -167,80 +167,80 @@ mod tests {
         let text = "hello\negg grüße 你好 \0\x7f".as_bytes();
         let upper = "HELLO\nEGG GRüßE 你好 \0\x7f".as_bytes();
         let mut stage = stage(Options::default());
-        let guest = stage.enters();
-        stage.says(guest, text);
-        assert_eq!(stage.hears(guest), upper);
+        let client = stage.enters();
+        stage.says(client, text);
+        assert_eq!(stage.hears(client), upper);
         for byte in text {
-            stage.says(guest, &[*byte]);
+            stage.says(client, &[*byte]);
         }
-        stage.says(guest, &[text, text].concat());
-        assert_eq!(stage.hears(guest), [upper, upper, upper].concat());
-        stage.says(guest, b"last");
-        stage.ends(guest);
-        assert_eq!(stage.hears(guest), b"LAST");
-        assert!(stage.is_leaving(guest));
+        stage.says(client, &[text, text].concat());
+        assert_eq!(stage.hears(client), [upper, upper, upper].concat());
+        stage.says(client, b"last");
+        stage.ends(client);
+        assert_eq!(stage.hears(client), b"LAST");
+        assert!(stage.is_leaving(client));
     }
 
     #[test]
     fn t2_a_large_piece_is_changed_where_it_lies() {
         let mut stage = stage(Options::default());
-        let guest = stage.enters();
-        stage.says(guest, &b"x".repeat(65_536));
-        assert_eq!(stage.hears(guest), b"X".repeat(65_536));
+        let client = stage.enters();
+        stage.says(client, &b"x".repeat(65_536));
+        assert_eq!(stage.hears(client), b"X".repeat(65_536));
     }
 
     #[test]
     fn t3_a_newline_ends_the_burst_and_the_answer_is_stripped() {
         let mut stage = twenty();
-        let guest = stage.enters();
-        stage.says(guest, b"\x0b two\nlines \r\n");
-        assert_eq!(stage.hears(guest), b"TWO\nLINES");
-        assert!(stage.is_leaving(guest));
-        assert_eq!(stage.wakes_in(guest), None);
+        let client = stage.enters();
+        stage.says(client, b"\x0b two\nlines \r\n");
+        assert_eq!(stage.hears(client), b"TWO\nLINES");
+        assert!(stage.is_leaving(client));
+        assert_eq!(stage.wakes_in(client), None);
     }
 
     #[test]
     fn t3_silence_ends_the_burst() {
         let mut stage = twenty();
-        let guest = stage.enters();
+        let client = stage.enters();
         for byte in b" hello" {
-            stage.says(guest, &[*byte]);
+            stage.says(client, &[*byte]);
             stage.waits(19 * MS);
         }
-        assert_eq!(stage.hears(guest), b"");
+        assert_eq!(stage.hears(client), b"");
         stage.waits(MS);
-        assert_eq!(stage.hears(guest), b"HELLO");
-        assert!(stage.is_leaving(guest));
+        assert_eq!(stage.hears(client), b"HELLO");
+        assert!(stage.is_leaving(client));
     }
 
     #[test]
     fn t3_a_half_close_ends_the_burst() {
         let mut stage = once(Settle::Never);
-        let guest = stage.enters();
-        stage.says(guest, b"hello");
+        let client = stage.enters();
+        stage.says(client, b"hello");
         stage.waits(1_000_000 * MS);
-        assert_eq!(stage.hears(guest), b"");
-        stage.ends(guest);
-        assert_eq!(stage.hears(guest), b"HELLO");
-        assert!(stage.is_leaving(guest));
+        assert_eq!(stage.hears(client), b"");
+        stage.ends(client);
+        assert_eq!(stage.hears(client), b"HELLO");
+        assert!(stage.is_leaving(client));
     }
 
     #[test]
     fn t3_without_settle_a_burst_is_what_one_read_returned() {
         let mut stage = once(Settle::After(Duration::ZERO));
-        let guest = stage.enters();
-        stage.says(guest, b"he");
-        assert_eq!(stage.hears(guest), b"HE");
-        assert!(stage.is_leaving(guest));
+        let client = stage.enters();
+        stage.says(client, b"he");
+        assert_eq!(stage.hears(client), b"HE");
+        assert!(stage.is_leaving(client));
     }
 
     #[test]
     fn t3_white_space_alone_is_a_burst_and_its_answer_is_empty() {
         let mut stage = twenty();
-        let guest = stage.enters();
-        stage.says(guest, b" \n");
-        assert_eq!(stage.hears(guest), b"");
-        assert!(stage.is_leaving(guest));
+        let client = stage.enters();
+        stage.says(client, b" \n");
+        assert_eq!(stage.hears(client), b"");
+        assert!(stage.is_leaving(client));
     }
 
     #[test]
@@ -253,10 +253,10 @@ mod tests {
             },
         ] {
             let mut stage = stage(options);
-            let guest = stage.enters();
-            stage.ends(guest);
-            assert_eq!(stage.hears(guest), b"");
-            assert!(stage.is_leaving(guest));
+            let client = stage.enters();
+            stage.ends(client);
+            assert_eq!(stage.hears(client), b"");
+            assert!(stage.is_leaving(client));
         }
     }
 
@@ -267,16 +267,16 @@ mod tests {
             (wire::BURST_BYTES_MAX + 1, false),
         ] {
             let mut stage = twenty();
-            let guest = stage.enters();
-            stage.says(guest, &b"x".repeat(len));
+            let client = stage.enters();
+            stage.says(client, &b"x".repeat(len));
             stage.waits(20 * MS);
-            assert_eq!(stage.hears(guest).len(), if fits { len } else { 0 });
+            assert_eq!(stage.hears(client).len(), if fits { len } else { 0 });
             let too_long = matches!(
-                stage.fault(guest),
+                stage.fault(client),
                 Some(Fault::Wire(WireError::TooLong { .. }))
             );
             assert_eq!(too_long, !fits);
-            assert!(stage.is_leaving(guest));
+            assert!(stage.is_leaving(client));
         }
     }
 

@@ -64,13 +64,13 @@ pub const ROW: Row = Row {
 ///
 /// let options = Options { framing: CommandFraming::I32, ..Options::default() };
 /// let mut stage = Stage::new(Command::new(&options, &Limits::default()));
-/// let guest = stage.enters();
-/// stage.says(guest, b"echo hi\n");
-/// assert_eq!(stage.job(guest).unwrap().line, b"echo hi");
-/// stage.cannot(guest, ChildEvent::Started);
-/// stage.writes(guest, Output::Out, b"hi\n");
-/// stage.exits(guest, Exit::Code(0));
-/// assert_eq!(stage.hears(guest), b"\x03\0\0\0hi\n");
+/// let client = stage.enters();
+/// stage.says(client, b"echo hi\n");
+/// assert_eq!(stage.job(client).unwrap().line, b"echo hi");
+/// stage.cannot(client, ChildEvent::Started);
+/// stage.writes(client, Output::Out, b"hi\n");
+/// stage.exits(client, Exit::Code(0));
+/// assert_eq!(stage.hears(client), b"\x03\0\0\0hi\n");
 /// ```
 #[derive(Debug)]
 pub struct Command {

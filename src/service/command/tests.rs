@@ -12,14 +12,14 @@ const SECOND: Duration = Duration::from_secs(1);
 /// A stage with a command service, and a shell that does what the script says.
 struct Shell {
     stage: Stage<Command>,
-    guest: ConnId,
+    client: ConnId,
 }
 
 impl Shell {
     fn new(options: &Options) -> Shell {
         let mut stage = Stage::new(Command::new(options, &Limits::default()));
-        let guest = stage.enters();
-        Shell { stage, guest }
+        let client = stage.enters();
+        Shell { stage, client }
     }
 
     fn framed(framing: CommandFraming) -> Shell {
@@ -27,12 +27,12 @@ impl Shell {
     }
 
     fn says(&mut self, bytes: &[u8]) -> &mut Shell {
-        self.stage.says(self.guest, bytes);
+        self.stage.says(self.client, bytes);
         self
     }
 
     fn ends(&mut self) -> &mut Shell {
-        self.stage.ends(self.guest);
+        self.stage.ends(self.client);
         self
     }
 
@@ -43,49 +43,52 @@ impl Shell {
 
     /// The service asked for this command, and it starts.
     fn runs(&mut self, line: &str) -> &mut Shell {
-        let job = self.stage.job(self.guest).expect("a command was asked for");
+        let job = self
+            .stage
+            .job(self.client)
+            .expect("a command was asked for");
         assert_eq!(String::from_utf8_lossy(&job.line), line);
         self.tell(ChildEvent::Started)
     }
 
     fn runs_nothing(&mut self) -> &mut Shell {
-        assert_eq!(self.stage.job(self.guest), None);
+        assert_eq!(self.stage.job(self.client), None);
         self
     }
 
     fn tell(&mut self, event: ChildEvent<'_>) -> &mut Shell {
-        self.stage.cannot(self.guest, event);
+        self.stage.cannot(self.client, event);
         self
     }
 
     fn out(&mut self, bytes: &[u8]) -> &mut Shell {
-        self.stage.writes(self.guest, Output::Out, bytes);
+        self.stage.writes(self.client, Output::Out, bytes);
         self
     }
 
     fn err(&mut self, bytes: &[u8]) -> &mut Shell {
-        self.stage.writes(self.guest, Output::Err, bytes);
+        self.stage.writes(self.client, Output::Err, bytes);
         self
     }
 
     fn exits(&mut self, code: i32) -> &mut Shell {
-        self.stage.exits(self.guest, Exit::Code(code));
+        self.stage.exits(self.client, Exit::Code(code));
         self
     }
 
     fn dies(&mut self, signal: i32) -> &mut Shell {
-        self.stage.exits(self.guest, Exit::Signal(signal));
+        self.stage.exits(self.client, Exit::Signal(signal));
         self
     }
 
     fn is_killed(&mut self, severity: impl Into<Option<Severity>>) -> &mut Shell {
-        assert_eq!(self.stage.killed(self.guest), severity.into());
+        assert_eq!(self.stage.killed(self.client), severity.into());
         self
     }
 
     #[track_caller]
     fn hears(&mut self, expected: &[u8]) -> &mut Shell {
-        let heard = self.stage.hears(self.guest);
+        let heard = self.stage.hears(self.client);
         assert_eq!(
             heard.escape_ascii().to_string(),
             expected.escape_ascii().to_string()
@@ -94,7 +97,7 @@ impl Shell {
     }
 
     fn hears_json(&mut self) -> (CommandHeader, Vec<u8>) {
-        let heard = self.stage.hears(self.guest);
+        let heard = self.stage.hears(self.client);
         let (header, taken) = JsonHeader::<CommandHeader>::new()
             .decode(&heard)
             .unwrap()
@@ -108,12 +111,12 @@ impl Shell {
     }
 
     fn stays(&mut self) -> &mut Shell {
-        assert!(!self.stage.is_leaving(self.guest));
+        assert!(!self.stage.is_leaving(self.client));
         self
     }
 
     fn leaves(&mut self) -> &mut Shell {
-        assert!(self.stage.is_leaving(self.guest));
+        assert!(self.stage.is_leaving(self.client));
         self
     }
 }
@@ -565,7 +568,7 @@ fn fault_f2_a_command_that_takes_too_long_is_asked_and_then_forced() {
         (None, Some("timeout after 1m".into()))
     );
     assert_eq!(output, b"onepoll: timeout after 1m\n");
-    assert_eq!(shell.stage.wakes_in(shell.guest), None);
+    assert_eq!(shell.stage.wakes_in(shell.client), None);
     shell.says(b"ls\n").runs("ls").stays();
 }
 
@@ -684,7 +687,7 @@ fn fault_b9_a_request_above_the_limit_ends_the_connection_with_a_reason() {
         .hears(&i32_of(words))
         .leaves();
     assert!(matches!(
-        shell.stage.fault(shell.guest),
+        shell.stage.fault(shell.client),
         Some(Fault::Wire(_))
     ));
     // Nobody could tell the length from what would follow it.
@@ -755,10 +758,10 @@ fn stopping_finishes_the_command_in_progress_and_starts_no_other() {
 fn fault_a10_a_session_is_not_inherited_with_the_slot() {
     let mut shell = Shell::framed(CommandFraming::I32);
     shell.says(b"one\n").runs("one").out(b"secret");
-    let old = shell.guest;
+    let old = shell.client;
     shell.stage.leaves(old);
-    shell.guest = shell.stage.enters();
-    assert_eq!(shell.guest.slot, old.slot);
+    shell.client = shell.stage.enters();
+    assert_eq!(shell.client.slot, old.slot);
     assert_eq!(shell.stage.service.sessions.len(), 1);
     shell
         .says(b"two\n")
