@@ -16,7 +16,7 @@ use super::{Failure, Outcome, Sources, help, log_level, logging};
 use crate::config::{Address, Limits, descriptor_limit, parse_duration, raise_descriptor_limit};
 use crate::endpoint::{Attempt, Bound, Intent, Opening, SocketFile};
 use crate::reactor::{
-    DatagramOptions, DatagramSocket, Epoll, ListenerOptions, Reactor, close_on_exec,
+    DatagramOptions, DatagramSocket, Epoll, ListenerOptions, Reactor, TracedBytes, close_on_exec,
 };
 use crate::service::Setting;
 
@@ -31,13 +31,23 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     spin: Option<Duration>,
 
-    /// Tell on standard error, as text, what each turn of the loop did
-    #[arg(long)]
-    trace: bool,
+    /// Tell on standard error, as text, what each turn of the loop did: the system calls, and the first 32
+    /// bytes of what they moved; those of commands only with `=bytes`
+    #[arg(long, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "calls")]
+    trace: Option<Traced>,
 
     /// When ready, print one JSON object with the endpoints to standard output
     #[arg(long)]
     json: bool,
+}
+
+/// What a trace shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Traced {
+    /// The calls, and no byte of commands
+    Calls,
+    /// Bytes of commands too
+    Bytes,
 }
 
 /// Runs it.
@@ -93,8 +103,12 @@ pub fn run(args: Args) -> Outcome {
         print_in_passing(json!({ "listening": urls, "connections_max": connections_max }))?;
     }
     announce(Level::Info, "ready", None);
-    if args.trace {
-        reactor.trace_to(logging::tracer());
+    if let Some(traced) = args.trace {
+        let shown = match traced {
+            Traced::Calls => TracedBytes::Public,
+            Traced::Bytes => TracedBytes::All,
+        };
+        reactor.trace_to(logging::tracer(), shown);
     }
     reactor.run().context("the poll failed")?;
     Ok(ExitCode::SUCCESS)

@@ -23,6 +23,7 @@ use slab::Slab;
 use super::Reactor;
 use super::os::{Os, Spawned};
 use super::token::{GENERATION_MAX, Source, Token};
+use super::trace::TraceEvent;
 use crate::turn::{ARENA_BYTES_MAX, ChildEvent, ConnId, Exit, Job, Output, Severity};
 
 /// What is read from a pipe after the command's exit, at most: the most that a pipe can hold
@@ -338,6 +339,8 @@ impl<O: Os> Reactor<O> {
                     }
                 }
                 let output = std::mem::take(&mut self.children.output);
+                self.recorder
+                    .trace(|| TraceEvent::Heard(owner, which, &output[..n]));
                 self.ask_service(owner, |service, turn| {
                     service.child(turn, ChildEvent::Wrote(which, &output[..n]));
                 });

@@ -172,17 +172,17 @@ impl<S> Connection<S> {
     }
 
     /// The socket fills the read buffer, unless there is nothing to read or the service has not seen
-    /// all that was.
+    /// all that was: then it is not asked, and there is no number.
     pub(super) fn fill<O: Os<Stream = S>>(
         &mut self,
         os: &mut O,
         into: &mut ReadBuf,
         room: usize,
-    ) -> io::Result<usize> {
+    ) -> io::Result<Option<usize>> {
         if self.incoming.may_have_more() && !self.unserved {
-            self.read(os, into, room)
+            self.read(os, into, room).map(Some)
         } else {
-            Ok(0)
+            Ok(None)
         }
     }
 
@@ -210,19 +210,19 @@ impl<S> Connection<S> {
 
     /// Writes what its service answered with from where it lies in the read buffer; what the socket
     /// does not take is kept in its lane. Says how many bytes it took.
-    pub(super) fn write_lent<O: Os<Stream = S>>(
+    pub(super) fn write_lent(
         &mut self,
-        os: &mut O,
         outbox: &mut Outbox,
         slot: u32,
         input: &mut ReadBuf,
+        write: impl FnOnce(&mut Connection<S>, &[u8]) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let lent = input.lent();
         if lent.is_empty() {
             return Ok(0);
         }
         outbox.lent(lent.len());
-        let written = self.write(os, lent);
+        let written = write(self, lent);
         if let Ok(n) = written
             && n < lent.len()
         {

@@ -91,26 +91,26 @@ impl<O: Os> Reactor<O> {
             let mut budget = self.limits.datagrams_per_turn;
             while *ready && rests_until.is_none() && budget > 0 {
                 budget -= 1;
-                let Received { n, from, asked } =
-                    match self.os.receive(socket, &mut self.datagram_buf) {
-                        Ok(received) => received,
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                            *ready = false;
-                            break;
+                let received = match self.os.receive(socket, &mut self.datagram_buf) {
+                    Ok(received) => received,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        *ready = false;
+                        break;
+                    }
+                    // An earlier answer could not be delivered (ICMP); the socket lives.
+                    Err(error) => {
+                        self.recorder.receive_failed(&options.name, &error);
+                        *failures += 1;
+                        if *failures >= DATAGRAM_FAILURES_IN_A_ROW_MAX {
+                            *failures = 0;
+                            *rests_until = Some(self.now.after(EMFILE_RETRY));
                         }
-                        // An earlier answer could not be delivered (ICMP); the socket lives.
-                        Err(error) => {
-                            self.recorder.receive_failed(&options.name, &error);
-                            *failures += 1;
-                            if *failures >= DATAGRAM_FAILURES_IN_A_ROW_MAX {
-                                *failures = 0;
-                                *rests_until = Some(self.now.after(EMFILE_RETRY));
-                            }
-                            continue;
-                        }
-                    };
+                        continue;
+                    }
+                };
                 *failures = 0;
-                self.recorder.received();
+                let Received { n, from, asked } = received;
+                self.recorder.received(&received, &self.datagram_buf[..n]);
                 let answerable = is_answerable(from, &options.own_ports, |port| {
                     service.may_answer_port(port)
                 }) && self.reply_limiter.may_answer(self.now, from);
@@ -124,7 +124,7 @@ impl<O: Os> Reactor<O> {
                     continue;
                 };
                 match self.os.send(socket, answer, from, asked) {
-                    Ok(()) => self.recorder.answered(),
+                    Ok(()) => self.recorder.answered(&received, answer),
                     Err(error) => self.recorder.send_failed(&options.name, from, &error),
                 }
             }

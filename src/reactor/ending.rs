@@ -4,7 +4,7 @@ use super::Reactor;
 use super::connection::{Input, Stage};
 use super::listener::listener_of;
 use super::os::Os;
-use super::trace::TraceEvent;
+use super::trace::{TraceEvent, Verdict};
 use crate::config::limits::{LINGER, LINGER_BYTES_MAX};
 use crate::turn::{Closed, Fault, Turn};
 
@@ -60,7 +60,18 @@ impl<O: Os> Reactor<O> {
         };
         conn.input = Input::Waiting;
         self.input.clear();
-        let result = conn.read(&mut self.os, &mut self.input, self.limits.read_per_turn);
+        let room = self.limits.read_per_turn;
+        let result = conn.read(&mut self.os, &mut self.input, room);
+        let (id, got) = (conn.id(slot), self.input.unread());
+        self.recorder.trace(|| TraceEvent::Read {
+            id,
+            moved: listener_of(&self.listeners, conn).moved(got),
+            room,
+            verdict: match &result {
+                Ok(n) => Verdict::of(*n, conn.incoming),
+                Err(error) => Verdict::Failed(error.kind()),
+            },
+        });
         let discarded = discarded.saturating_add(self.input.len() as u32);
         self.input.clear();
         conn.stage = Stage::Lingering { why, discarded };

@@ -9,6 +9,7 @@ use super::os::Os;
 use super::recorder::Refusal;
 use super::socket::LISTEN_BACKLOG;
 use super::token::{GENERATION_MAX, Source, Token};
+use super::trace::{ACCEPT, LOOK, Moved, TraceEvent};
 use crate::config::limits::EMFILE_RETRY;
 use crate::service::{Manner, Peer};
 use crate::turn::{ConnId, Moment};
@@ -75,6 +76,16 @@ pub(super) struct Listener<L> {
     closes_after: Option<u32>,
     /// Its connections have said as much in this turn as they may: the others wait for the next.
     spent: bool,
+}
+
+impl<L> Listener<L> {
+    /// Bytes that one of its connections read or wrote, for a trace.
+    pub(super) fn moved<'a>(&self, bytes: &'a [u8]) -> Moved<'a> {
+        Moved {
+            bytes,
+            is_private: self.manner.is_private,
+        }
+    }
 }
 
 /// The listener that a connection came through.
@@ -179,6 +190,7 @@ impl<O: Os> Reactor<O> {
                 // only cost: where two wait, there are often more.
                 if nth == 1 && !self.os.has_pending(socket) {
                     listener.pending = false;
+                    self.recorder.trace(|| TraceEvent::NoneWaits(n, LOOK));
                     break;
                 }
                 match self.os.accept(socket) {
@@ -191,6 +203,7 @@ impl<O: Os> Reactor<O> {
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         listener.pending = false;
+                        self.recorder.trace(|| TraceEvent::NoneWaits(n, ACCEPT));
                     }
                     Err(error) => {
                         self.recorder.accept_failed(&listener.options.name, &error);

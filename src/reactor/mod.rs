@@ -30,6 +30,7 @@ mod strays;
 mod timer;
 mod token;
 mod trace;
+mod traced_write;
 
 use std::fmt;
 use std::io;
@@ -47,6 +48,7 @@ use self::standing::{After, Standing, depends_on_sending, next_input};
 use self::stopping::Stopping;
 use self::timer::Timers;
 use self::trace::{TraceEvent, Verdict};
+use self::traced_write::write;
 use crate::buf::ReadBuf;
 use crate::config::Limits;
 use crate::config::limits::DATAGRAM_BYTES_MAX;
@@ -67,6 +69,7 @@ pub use self::socket::{
     open_udp,
 };
 pub use self::token::{Source, Token};
+pub use self::trace::TracedBytes;
 pub use crate::adopt::{close_on_exec, inherited};
 
 /// One thread, one poll, and all that is served by them.
@@ -162,9 +165,10 @@ impl<O: Os> Reactor<O> {
         }
     }
 
-    /// Writes what happens in each turn to `out`, as text that a person can follow.
-    pub fn trace_to(&mut self, out: Box<dyn io::Write>) {
-        self.recorder.trace_to(out);
+    /// Writes what happens in each turn to `out`, as text that a person can follow: the system calls, the
+    /// first 32 bytes of what they moved, and what the loop decides.
+    pub fn trace_to(&mut self, out: Box<dyn io::Write>, shown: TracedBytes) {
+        self.recorder.trace_to(out, shown);
     }
 
     /// Adds a service; [`listen`](Reactor::listen) gives it listeners.
@@ -313,11 +317,19 @@ impl<O: Os> Reactor<O> {
         let read = conn.fill(&mut self.os, &mut input, room);
         let got = input.len() - had;
         self.recorder.served(got);
-        self.recorder.trace(|| TraceEvent::Read {
-            id,
-            n: got,
-            room,
-            verdict: Verdict::of(got, conn.incoming),
+        let listeners = &self.listeners;
+        self.recorder.trace(|| {
+            let verdict = match &read {
+                Ok(None) => return None,
+                Ok(Some(_)) => Verdict::of(got, conn.incoming),
+                Err(error) => Verdict::Failed(error.kind()),
+            };
+            Some(TraceEvent::Read {
+                id,
+                moved: listener_of(listeners, conn).moved(&input.unread()[had..]),
+                room,
+                verdict,
+            })
         });
 
         // The service parses what is there and says what it has to say.
@@ -333,8 +345,11 @@ impl<O: Os> Reactor<O> {
 
         // A large answer leaves at once, from where it lies; half a frame stays where it is.
         let lent = input.lent().len();
-        let write = conn.write_lent(&mut self.os, &mut self.outbox, slot, &mut input);
-        self.recorder.lent(id, &write, lent);
+        let (os, recorder) = (&mut self.os, &mut self.recorder);
+        let write = conn.write_lent(&mut self.outbox, slot, &mut input, |conn, bytes| {
+            write(conn, slot, os, bytes, recorder, listeners)
+        });
+        self.recorder.lent(&write, lent);
         conn.keep_input(input, &mut self.input, own);
 
         // What follows: the end, what the service asked for besides, and what is read next.
@@ -510,15 +525,14 @@ impl<O: Os> Reactor<O> {
         let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| !c.is_dead()) else {
             return;
         };
-        let os = &mut self.os;
-        let sent = match self.outbox.flush(slot, |bytes| conn.write(os, bytes)) {
+        let (os, recorder, listeners) = (&mut self.os, &mut self.recorder, &self.listeners);
+        let write = |bytes: &[u8]| write(conn, slot, os, bytes, recorder, listeners);
+        let sent = match self.outbox.flush(slot, write) {
             Ok(sent) => sent,
             Err(error) => return self.close_now(slot, Closed::Gone(error.kind())),
         };
         let (fate, _, left) = self.outbox.standing(slot);
-        if sent + left > 0 {
-            self.recorder.wrote(conn.id(slot), sent, sent + left);
-        }
+        self.recorder.wrote(sent);
         match fate {
             Fate::Leaving { why, linger } if left == 0 => self.finish(slot, why, linger),
             // All of it left, and nothing depended on that: nearly every time.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use log::{Level, debug, info, log_enabled, warn};
 
 use super::counters::Counters;
-use super::trace::{TraceEvent, Tracer};
+use super::os::Received;
+use super::trace::{TraceEvent, TracedBytes, Tracer};
 use crate::service::Peer;
 use crate::turn::{Closed, ConnId, Fault, Moment};
 
@@ -43,15 +44,23 @@ impl Refusal {
 
 impl Recorder {
     /// From now on what happens in each turn is written to `out`.
-    pub(super) fn trace_to(&mut self, out: Box<dyn io::Write>) {
-        self.tracer = Some(Box::new(Tracer::new(out)));
+    pub(super) fn trace_to(&mut self, out: Box<dyn io::Write>, shown: TracedBytes) {
+        self.tracer = Some(Box::new(Tracer::new(out, shown)));
+    }
+
+    /// Whether there is a tracer.
+    #[inline]
+    pub(super) fn is_tracing(&self) -> bool {
+        self.tracer.is_some()
     }
 
     /// Tells the tracer, if there is one; otherwise nothing is even put together.
     #[inline]
-    pub(super) fn trace<'a>(&mut self, event: impl FnOnce() -> TraceEvent<'a>) {
-        if let Some(tracer) = &mut self.tracer {
-            tracer.trace(self.now, &event());
+    pub(super) fn trace<'a, E: Into<Option<TraceEvent<'a>>>>(&mut self, event: impl FnOnce() -> E) {
+        if let Some(tracer) = &mut self.tracer
+            && let Some(event) = event().into()
+        {
+            tracer.trace(self.now, &event);
         }
     }
 
@@ -62,16 +71,15 @@ impl Recorder {
         }
     }
 
-    pub(super) fn wrote(&mut self, id: ConnId, n: usize, of: usize) {
+    pub(super) fn wrote(&mut self, n: usize) {
         self.counters.bytes_out += n as u64;
-        self.trace(|| TraceEvent::Wrote { id, n, of });
     }
 
     /// An answer was written from where it lay, in one write that took `written` bytes of `of`.
-    pub(super) fn lent(&mut self, id: ConnId, written: &io::Result<usize>, of: usize) {
+    pub(super) fn lent(&mut self, written: &io::Result<usize>, of: usize) {
         match written {
             _ if of == 0 => {}
-            Ok(n) => self.wrote(id, *n, of),
+            Ok(n) => self.wrote(*n),
             Err(_) => self.dropped(of),
         }
     }
@@ -149,6 +157,7 @@ impl Recorder {
             Refusal::ListenerFull => &mut refused.listener_full,
             Refusal::OtherUser => &mut refused.other_user,
         } += 1;
+        self.trace(|| TraceEvent::TurnedAway(endpoint, refusal.words()));
         if self.throttle.allows(Kind::Refused) {
             warn!(endpoint, peer:%, why = refusal.words(); "refused a connection");
         }
@@ -175,12 +184,16 @@ impl Recorder {
         self.trace(|| TraceEvent::Stale);
     }
 
-    pub(super) fn received(&mut self) {
+    pub(super) fn received(&mut self, received: &Received, bytes: &[u8]) {
         self.counters.datagrams_in += 1;
+        let Received { from, asked, .. } = *received;
+        self.trace(|| TraceEvent::Received(from, asked.is_some(), bytes));
     }
 
-    pub(super) fn answered(&mut self) {
+    pub(super) fn answered(&mut self, received: &Received, answer: &[u8]) {
         self.counters.datagrams_out += 1;
+        let Received { from, asked, .. } = *received;
+        self.trace(|| TraceEvent::Answered(from, asked.is_some(), answer));
     }
 
     pub(super) fn unanswerable(&mut self, endpoint: &str, from: SocketAddr) {

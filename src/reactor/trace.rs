@@ -1,4 +1,5 @@
-//! What happens in a turn, as text that a person can follow.
+//! What happens in a turn, as text that a person can follow: the system calls under the names that
+//! strace(1) shows, with the first bytes of what they moved, and between them what the loop decided.
 //!
 //! Does not know why the loop does what it does; the recorder hands it each event, once, and it puts
 //! that into words. When tracing is off, the recorder looks at an empty `Option` per event, and nothing
@@ -6,13 +7,34 @@
 
 use std::fmt::{self, Write as _};
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::connection::{Input, Pause};
 use super::incoming::Incoming;
 use super::os::Readiness;
 use super::token::Source;
-use crate::turn::{Closed, ConnId, Moment};
+use crate::turn::{Closed, ConnId, Moment, Output};
+use crate::wire::Escaped;
+
+/// How many bytes of a read or a write are shown, at most.
+const SHOWN_BYTES_MAX: usize = 32;
+
+/// Which bytes a trace shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TracedBytes {
+    /// Those of services that do not call them [private](crate::service::Manner::is_private).
+    Public,
+    /// Those of every service: what commands are asked for, and what they write.
+    All,
+}
+
+/// Bytes that a system call moved.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Moved<'a> {
+    pub(super) bytes: &'a [u8],
+    pub(super) is_private: bool,
+}
 
 /// Something that happened in a turn.
 #[derive(Debug)]
@@ -23,10 +45,14 @@ pub(super) enum TraceEvent<'a> {
     Saw(Source, Readiness),
     /// A connection was accepted.
     Accepted(ConnId, &'a str, String),
+    /// No connection waits at this listener, says this call.
+    NoneWaits(usize, &'static str),
+    /// A connection was accepted, and closed, for this reason.
+    TurnedAway(&'a str, &'static str),
     /// A read, of what there was room for.
     Read {
         id: ConnId,
-        n: usize,
+        moved: Moved<'a>,
         room: usize,
         verdict: Verdict,
     },
@@ -37,8 +63,13 @@ pub(super) enum TraceEvent<'a> {
         unread: usize,
         says: usize,
     },
-    /// A write: the bytes that the socket took, of those it was offered.
-    Wrote { id: ConnId, n: usize, of: usize },
+    /// A write: the bytes that the socket took, of those it was offered, or why it failed.
+    Wrote {
+        id: ConnId,
+        moved: Moved<'a>,
+        of: usize,
+        failed: Option<io::ErrorKind>,
+    },
     /// What the reading half does until its next budget.
     Rests(ConnId, Input),
     /// The poll watches it from now on.
@@ -49,6 +80,12 @@ pub(super) enum TraceEvent<'a> {
     Woken(ConnId),
     /// The loop's own deadline for a connection.
     Expired(ConnId),
+    /// A datagram came; whether the kernel told at which address of ours.
+    Received(SocketAddr, bool, &'a [u8]),
+    /// A datagram was answered; whether from an address that was chosen.
+    Answered(SocketAddr, bool, &'a [u8]),
+    /// A command wrote: a read of its output.
+    Heard(ConnId, Output, &'a [u8]),
     /// A connection was freed.
     Freed(ConnId, Closed),
     /// An event or an id was about a connection that is gone.
@@ -66,6 +103,8 @@ pub(super) enum Verdict {
     More,
     /// The peer will send nothing more.
     End,
+    /// The connection is broken.
+    Failed(io::ErrorKind),
 }
 
 impl Verdict {
@@ -83,6 +122,7 @@ impl Verdict {
 /// Writes a text for each turn in which something happened.
 pub(super) struct Tracer {
     out: Box<dyn io::Write>,
+    shown: TracedBytes,
     turn: u64,
     /// This turn's lines.
     text: String,
@@ -91,9 +131,10 @@ pub(super) struct Tracer {
 }
 
 impl Tracer {
-    pub(super) fn new(out: Box<dyn io::Write>) -> Tracer {
+    pub(super) fn new(out: Box<dyn io::Write>, shown: TracedBytes) -> Tracer {
         Tracer {
             out,
+            shown,
             turn: 0,
             text: String::new(),
             worth_telling: false,
@@ -110,7 +151,7 @@ impl Tracer {
             }
             _ => self.worth_telling = true,
         }
-        let _ = writeln!(self.text, "{event}");
+        let _ = writeln!(self.text, "{}", Told(event, self.shown));
     }
 
     /// Hands the turn's lines on, in one write.
@@ -130,38 +171,74 @@ impl fmt::Debug for Tracer {
     }
 }
 
-impl fmt::Display for TraceEvent<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// The system call that takes a connection out of the queue.
+pub(super) const ACCEPT: &str = "accept4";
+/// That which only looks whether there is one.
+pub(super) const LOOK: &str = "ppoll";
+
+impl TraceEvent<'_> {
+    /// The system call, as strace shows it; a verb where there is none.
+    fn name(&self) -> &'static str {
         match self {
-            TraceEvent::Woke { slept, events: 0 } => {
-                write!(f, "slept {slept:.1?}, and nothing was seen")
-            }
+            TraceEvent::Woke { .. } => "epoll_wait",
+            TraceEvent::Saw(..) => "saw",
+            TraceEvent::Accepted(..) => ACCEPT,
+            TraceEvent::NoneWaits(_, call) => call,
+            TraceEvent::Read { .. } | TraceEvent::Received(_, false, _) => "recvfrom",
+            TraceEvent::Served { .. } => "serve",
+            TraceEvent::Wrote { .. } | TraceEvent::Answered(_, false, _) => "sendto",
+            TraceEvent::Received(_, true, _) => "recvmsg",
+            TraceEvent::Answered(_, true, _) => "sendmsg",
+            TraceEvent::Rests(..) => "rest",
+            TraceEvent::Watched(_) => "epoll_ctl",
+            TraceEvent::Lingers(_) => "shutdown",
+            TraceEvent::Woken(_) | TraceEvent::Expired(_) => "wake",
+            TraceEvent::Heard(..) => "read",
+            TraceEvent::TurnedAway(..) | TraceEvent::Freed(..) => "close",
+            TraceEvent::Stale => "stale",
+        }
+    }
+}
+
+/// An event in words, with the bytes that may be shown.
+struct Told<'e, 'a>(&'e TraceEvent<'a>, TracedBytes);
+
+impl fmt::Display for Told<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Told(event, shown) = *self;
+        let name = event.name();
+        match event {
+            // It ends the line that the turn has begun.
+            TraceEvent::Woke { .. } => write!(f, "{name} ")?,
+            _ => write!(f, "  {name:9} ")?,
+        }
+        match event {
             TraceEvent::Woke { slept, events } => {
-                write!(f, "slept {slept:.1?}, and the poll returned {events}")
+                write!(f, "slept {slept:.1?} and returned {events}")
             }
             TraceEvent::Saw(source, readiness) => {
-                write!(f, "  saw    {}: {}", Name(*source), Ready(*readiness))
+                write!(f, "{}: {}", Name(*source), Ready(*readiness))
             }
-            TraceEvent::Accepted(id, endpoint, peer) => {
-                write!(
-                    f,
-                    "  accept {}: {peer} connected to {endpoint}; not watched yet, so read first",
-                    Conn(*id)
-                )
+            TraceEvent::Accepted(id, endpoint, peer) => write!(
+                f,
+                "{}: {peer} connected to {endpoint}; not watched yet, so read first",
+                Conn(*id)
+            ),
+            TraceEvent::NoneWaits(listener, call) => {
+                let eagain = if *call == ACCEPT { "EAGAIN: " } else { "" };
+                write!(f, "listener {listener}: {eagain}no connection waits")
+            }
+            TraceEvent::TurnedAway(endpoint, why) => {
+                write!(f, "a connection to {endpoint} that was accepted: {why}")
             }
             TraceEvent::Read {
                 id,
-                n,
+                moved,
                 room,
                 verdict,
             } => {
-                let learnt = match verdict {
-                    Verdict::WouldBlock => "WouldBlock: nothing is there, wait for an edge",
-                    Verdict::Short => "short, so the socket is drained",
-                    Verdict::More => "there may be more",
-                    Verdict::End => "the end: the peer will send nothing more",
-                };
-                write!(f, "  read   {}: {n} of {room} bytes; {learnt}", Conn(*id))
+                let (id, n, bytes) = (Conn(*id), moved.bytes.len(), Shown(*moved, shown));
+                write!(f, "{id}: {n} of {room} bytes{bytes}; {verdict}")
             }
             TraceEvent::Served {
                 id,
@@ -169,7 +246,7 @@ impl fmt::Display for TraceEvent<'_> {
                 unread,
                 says,
             } => {
-                write!(f, "  serve  {}: ", Conn(*id))?;
+                write!(f, "{}: ", Conn(*id))?;
                 match frames {
                     0 => write!(f, "took what there was")?,
                     1 => write!(f, "1 frame")?,
@@ -177,39 +254,94 @@ impl fmt::Display for TraceEvent<'_> {
                 }
                 write!(f, ", {unread} bytes unread, owed {says} bytes now")
             }
-            TraceEvent::Wrote { id, n, of } if n == of => {
-                write!(f, "  write  {}: {n} bytes, all", Conn(*id))
+            TraceEvent::Wrote {
+                id,
+                moved,
+                of,
+                failed,
+            } => {
+                let (id, n, bytes) = (Conn(*id), moved.bytes.len(), Shown(*moved, shown));
+                match failed {
+                    Some(why) => write!(f, "{id}: {why}"),
+                    None if n == *of => write!(f, "{id}: {n} bytes, all{bytes}"),
+                    None => write!(
+                        f,
+                        "{id}: {n} of {of} bytes{bytes}; the socket is full, wait for an edge"
+                    ),
+                }
             }
-            TraceEvent::Wrote { id, n, of } => {
-                write!(
-                    f,
-                    "  write  {}: {n} of {of} bytes; the socket is full, wait for an edge",
-                    Conn(*id)
-                )
+            TraceEvent::Rests(id, input) => write!(f, "{}: {}", Conn(*id), Rest(*input)),
+            TraceEvent::Watched(id) => {
+                write!(f, "{}: registered, once and for everything", Conn(*id))
             }
-            TraceEvent::Rests(id, input) => write!(f, "  rest   {}: {}", Conn(*id), Rest(*input)),
-            TraceEvent::Watched(id) => write!(
-                f,
-                "  watch  {}: registered, once and for everything",
-                Conn(*id)
-            ),
             TraceEvent::Lingers(id) => write!(
                 f,
-                "  linger {}: writing is shut down; what still comes is discarded, or a reset would \
-                 destroy our last words",
+                "{}: writing has ended; what still comes is discarded, or a reset would destroy our last \
+                 words",
                 Conn(*id)
             ),
-            TraceEvent::Woken(id) => write!(
-                f,
-                "  wake   {}: its service asked to be woken now",
-                Conn(*id)
-            ),
-            TraceEvent::Expired(id) => write!(f, "  wake   {}: its deadline has come", Conn(*id)),
-            TraceEvent::Freed(id, why) => write!(f, "  free   {}: {why}", Conn(*id)),
-            TraceEvent::Stale => write!(
-                f,
-                "  stale  an event was about a connection that is gone: ignored"
-            ),
+            TraceEvent::Woken(id) => write!(f, "{}: its service asked to be woken now", Conn(*id)),
+            TraceEvent::Expired(id) => write!(f, "{}: its deadline has come", Conn(*id)),
+            TraceEvent::Received(from, _, bytes) => {
+                let shown = Shown::of_datagram(bytes);
+                write!(f, "a datagram of {from}: {} bytes{shown}", bytes.len())
+            }
+            TraceEvent::Answered(to, _, bytes) => {
+                let shown = Shown::of_datagram(bytes);
+                write!(f, "an answer to {to}: {} bytes{shown}", bytes.len())
+            }
+            TraceEvent::Heard(owner, which, bytes) => {
+                let which = match which {
+                    Output::Out => "standard output",
+                    Output::Err => "standard error",
+                };
+                let is_private = true;
+                let shown = Shown(Moved { bytes, is_private }, shown);
+                let (owner, n) = (Conn(*owner), bytes.len());
+                write!(f, "{which} of the command of {owner}: {n} bytes{shown}")
+            }
+            TraceEvent::Freed(id, why) => write!(f, "{}: {why}", Conn(*id)),
+            TraceEvent::Stale => {
+                f.write_str("an event was about a connection that is gone: ignored")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Verdict::WouldBlock => f.write_str("EAGAIN: nothing is there, wait for an edge"),
+            Verdict::Short => f.write_str("short, so the socket is drained"),
+            Verdict::More => f.write_str("there may be more"),
+            Verdict::End => f.write_str("the end: the peer will send nothing more"),
+            Verdict::Failed(why) => why.fmt(f),
+        }
+    }
+}
+
+/// The first of the bytes, unless they are for nobody else.
+struct Shown<'a>(Moved<'a>, TracedBytes);
+
+impl Shown<'_> {
+    /// No datagram service has anything private.
+    fn of_datagram(bytes: &[u8]) -> Shown<'_> {
+        let is_private = false;
+        Shown(Moved { bytes, is_private }, TracedBytes::Public)
+    }
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shown(Moved { bytes, is_private }, shown) = *self;
+        match bytes {
+            [] => Ok(()),
+            _ if is_private && shown == TracedBytes::Public => f.write_str(", not shown"),
+            _ => {
+                let head = &bytes[..bytes.len().min(SHOWN_BYTES_MAX)];
+                let dots = if head.len() < bytes.len() { "…" } else { "" };
+                write!(f, " {:?}{dots}", Escaped(head))
+            }
         }
     }
 }

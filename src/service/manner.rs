@@ -9,6 +9,10 @@ pub struct Manner {
     /// Whether it calls [`Turn::wall`](crate::turn::Turn::wall), for which the loop then looks at the
     /// wall clock once a turn.
     pub tells_time: bool,
+    /// Whether what its clients and it say to each other is for nobody else: a trace counts such bytes, and
+    /// shows none of them. A service that asks its clients for a proof of who they are says so as well, since
+    /// nothing may be shown of a client that has not given it.
+    pub is_private: bool,
 }
 
 impl Manner {
@@ -17,6 +21,7 @@ impl Manner {
         backlog: Backlog::Pause,
         reads_after_reset: false,
         tells_time: false,
+        is_private: false,
     };
 }
 

@@ -18,7 +18,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
         ("src/reactor/connection.rs", "self.full = n < bytes.len();"),
         (
             "src/reactor/mod.rs",
-            "let sent = match self.outbox.flush(slot, |bytes| conn.write(os, bytes)) {",
+            "let sent = match self.outbox.flush(slot, write) {",
         ),
     ],
 };

@@ -34,7 +34,7 @@ use self::answer::Answer;
 use self::execution::Execution;
 use self::session::{Last, Phase, Session};
 use self::terms::Terms;
-use super::{OverStreams, Peer, Row, Service, Sessions, Settling};
+use super::{Manner, OverStreams, Peer, Row, Service, Sessions, Settling};
 use crate::buf::ReadBuf;
 use crate::config::{Limits, Settle, Transport};
 use crate::turn::{ChildEvent, Closed, Fault, Job, Severity, Turn};
@@ -226,6 +226,14 @@ impl Service for Command {
                 session.answer(&self.terms, t, answer);
             }
             Phase::Running(_) | Phase::Parked(..) => {}
+        }
+    }
+
+    fn manner(&self) -> Manner {
+        Manner {
+            // Command lines have passwords in them, and their output has more.
+            is_private: true,
+            ..Manner::ANSWERS
         }
     }
 

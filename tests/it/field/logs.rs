@@ -32,7 +32,7 @@ fn object(line: &str) -> Value {
 }
 
 /// A server whose log is read by a program.
-struct Logged {
+pub(super) struct Logged {
     child: Child,
     lines: Receiver<String>,
 }
@@ -43,7 +43,7 @@ impl Logged {
         Self::of(command.args(args))
     }
 
-    fn of(command: &mut Command) -> Self {
+    pub(super) fn of(command: &mut Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let err = BufReader::new(child.stderr.take().unwrap());
         let (tell, lines) = mpsc::channel();
@@ -52,7 +52,7 @@ impl Logged {
     }
 
     /// The next line; `None` at the end.
-    fn line(&self) -> Option<String> {
+    pub(super) fn line(&self) -> Option<String> {
         match self.lines.recv_timeout(PATIENCE) {
             Ok(line) => Some(line),
             Err(RecvTimeoutError::Disconnected) => None,
@@ -73,7 +73,11 @@ impl Logged {
         }
     }
 
-    fn kill(&self, signal: Signal) {
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(super) fn kill(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 

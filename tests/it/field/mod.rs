@@ -5,6 +5,7 @@ mod exec;
 mod logs;
 mod messages;
 mod streams;
+mod trace;
 mod trust;
 
 use std::ffi::OsStr;
