@@ -143,9 +143,11 @@ fn a_message_on_a_kept_connection_takes_one_receive_and_one_send() {
     assert!(of("recvfrom").abs_diff(MANY - FEW) <= 1, "{counts:?}");
     assert_eq!(of("sendto"), MANY - FEW, "{counts:?}");
     // No look for signals, nor for connections, without an event.
-    for other in ["read", "write", "accept4", "ppoll"] {
+    for other in ["read", "write", "ppoll"] {
         assert_eq!(of(other), 0, "{other}: {counts:?}");
     }
+    // The look of the first turn finds nothing, or the connection if that came before: in one run, not in the other.
+    assert!(of("accept4") <= 1, "{counts:?}");
     assert_eq!(of("epoll_ctl"), 0, "{counts:?}");
     assert_eq!(of("close"), 0, "{counts:?}");
     // The two runs differ by a few waits that strace itself interrupts.
