@@ -24,7 +24,7 @@ pub use drive::{run, run_watched};
 pub use plan::Plan;
 pub use plan::error::{LoadError, PlanError};
 pub use plan::expect::Expect;
-pub use plan::mode::{Amount, Arrivals, Close, Mode, ModeName, Model};
+pub use plan::mode::{Amount, Arrivals, Close, Mode, ModeName, Model, ModelName};
 pub use plan::source::SourceRange;
 pub use plan::target::Endpoint;
 pub use run::Watcher;

@@ -1,5 +1,6 @@
 //! An earlier result, and whether the present one differs from it by more than chance.
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::bench::study::comparison::{Comparison, Contender};
@@ -10,11 +11,9 @@ use crate::load::plan::mode::ModeName;
 use crate::load::run::report::{Report, SCHEMA};
 use crate::wire::Escaped;
 
-/// What `--json` of an earlier call said, as far as it is needed.
+/// An earlier comparison, read back from what `--json` printed.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Baseline {
-    contests: Vec<EarlierContest>,
-}
+pub struct Baseline(Comparison);
 
 /// Why a file is no baseline for this call.
 #[derive(Debug, thiserror::Error)]
@@ -70,88 +69,39 @@ impl From<serde_json::Error> for BaselineError {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-struct Earlier {
+/// What tells the two kinds of results apart.
+#[derive(Debug, Deserialize)]
+struct Head {
     schema: u32,
-    #[serde(default)]
-    contests: Vec<EarlierContest>,
+    contests: Option<IgnoredAny>,
 }
 
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-struct EarlierContest {
-    mode: ModeName,
-    contenders: Vec<EarlierContender>,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-struct EarlierContender {
-    name: String,
-    reports: Vec<EarlierReport>,
-}
-
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-struct EarlierReport {
-    mode: ModeName,
-    endpoint: String,
-    #[serde(flatten)]
-    setting: Setting,
-    rate_per_s: f64,
-    latency_us: EarlierLatency,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-struct EarlierLatency {
-    count: u64,
-    p99: f64,
-}
-
-/// What must be alike for two results to be comparable.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-struct Setting {
-    model: String,
-    schedule: Option<serde_json::Value>,
-    connections: Asked,
-    pipeline: u64,
-    size_bytes: u64,
-    expect: String,
-    close: Option<String>,
-    requests_per_connection: Option<u64>,
-    digest: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-struct Asked {
-    asked: u64,
-}
-
-impl Setting {
-    /// As a report of `plan` will have it.
-    fn of(plan: &Plan) -> Result<Self, serde_json::Error> {
-        let report = Report::before(plan);
-        serde_json::from_value(serde_json::to_value(report)?)
+/// Each thing that must be alike for two results to be comparable, by its name.
+fn setting(report: &Report) -> [(&'static str, String); 9] {
+    fn or_none(value: Option<impl ToString>) -> String {
+        value.map_or_else(|| "none".to_owned(), |value| value.to_string())
     }
-
-    /// Each thing that must be alike, by its name.
-    fn parts(&self) -> [(&'static str, String); 9] {
-        let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
-        [
-            ("the model", self.model.clone()),
-            (
-                "the schedule",
-                or_none(self.schedule.as_ref().map(ToString::to_string)),
-            ),
-            ("as many connections as", self.connections.asked.to_string()),
-            ("a pipeline of", self.pipeline.to_string()),
-            ("bytes of a message:", self.size_bytes.to_string()),
-            ("the answer", self.expect.clone()),
-            ("close", or_none(self.close.clone())),
-            (
-                "requests on a connection:",
-                or_none(self.requests_per_connection.map(|count| count.to_string())),
-            ),
-            ("the digest", or_none(self.digest.clone())),
-        ]
-    }
+    let schedule = report.schedule.map(|schedule| {
+        let (rate, arrivals) = (schedule.rate_per_s, schedule.arrivals);
+        format!("{rate} requests a second, {arrivals}")
+    });
+    [
+        ("the model", report.model.to_string()),
+        ("the schedule", or_none(schedule)),
+        (
+            "as many connections as",
+            report.connections.asked.to_string(),
+        ),
+        ("a pipeline of", report.pipeline.to_string()),
+        ("bytes of a message:", report.size_bytes.to_string()),
+        ("the answer", report.expect.clone()),
+        ("close", or_none(report.close)),
+        (
+            "requests on a connection:",
+            or_none(report.requests_per_connection),
+        ),
+        ("the digest", or_none(report.digest)),
+    ]
 }
 
 /// How one server does beside its earlier self.
@@ -192,31 +142,21 @@ pub enum ChangeVerdict {
 impl Baseline {
     /// Reads what `--json` printed: of one run, or of rounds of them.
     pub fn parse(text: &str) -> Result<Self, BaselineError> {
-        let earlier: Earlier = serde_json::from_str(text)?;
-        if earlier.schema != SCHEMA {
-            return Err(BaselineError::Schema(earlier.schema));
+        let head: Head = serde_json::from_str(text)?;
+        if head.schema != SCHEMA {
+            return Err(BaselineError::Schema(head.schema));
         }
+        if head.contests.is_none() {
+            let report: Report = serde_json::from_str(text)?;
+            let name = report.endpoint.clone();
+            return Ok(Self(Comparison::of_one(&name, report)));
+        }
+        let earlier: Comparison = serde_json::from_str(text)?;
         let contenders = earlier.contests.iter().flat_map(|one| &one.contenders);
-        if let Some(many) = contenders.map(|one| one.reports.len()).max()
-            && many > ROUNDS_MAX
-        {
-            return Err(BaselineError::Rounds(many));
+        match contenders.map(|one| one.reports.len()).max() {
+            Some(many) if many > ROUNDS_MAX => Err(BaselineError::Rounds(many)),
+            _ => Ok(Self(earlier)),
         }
-        if !earlier.contests.is_empty() {
-            return Ok(Self {
-                contests: earlier.contests,
-            });
-        }
-        let report: EarlierReport = serde_json::from_str(text)?;
-        Ok(Self {
-            contests: vec![EarlierContest {
-                mode: report.mode,
-                contenders: vec![EarlierContender {
-                    name: report.endpoint.clone(),
-                    reports: vec![report],
-                }],
-            }],
-        })
     }
 
     /// Whether it has what is about to be measured in so many rounds, by mode and name, and measured it so.
@@ -232,10 +172,11 @@ impl Baseline {
         if least_chance(before, now) > 1.0 - CONFIDENCE {
             return Err(BaselineError::TooFew { before, now });
         }
-        let setting = Setting::of(plan)?;
-        let reports = contender.reports.iter();
-        let parts =
-            reports.flat_map(|report| report.setting.parts().into_iter().zip(setting.parts()));
+        let present = setting(&Report::before(plan));
+        let parts = contender
+            .reports
+            .iter()
+            .flat_map(|report| setting(report).into_iter().zip(present.clone()));
         for ((what, before), (_, now)) in parts {
             if before != now {
                 return Err(BaselineError::Setting {
@@ -257,16 +198,17 @@ impl Baseline {
             for contender in &contest.contenders {
                 let before = self.find(contest.mode, &contender.name).ok();
                 changes.extend(
-                    before.and_then(|before| before.change(contest.mode, contender, tolerance)),
+                    before
+                        .and_then(|before| Change::of(contest.mode, before, contender, tolerance)),
                 );
             }
         }
         changes
     }
 
-    fn find(&self, mode: ModeName, name: &str) -> Result<&EarlierContender, BaselineError> {
+    fn find(&self, mode: ModeName, name: &str) -> Result<&Contender, BaselineError> {
         let all = || {
-            self.contests.iter().flat_map(|contest| {
+            self.0.contests.iter().flat_map(|contest| {
                 contest
                     .contenders
                     .iter()
@@ -288,28 +230,23 @@ impl Baseline {
     }
 }
 
-impl EarlierContender {
-    fn change(&self, mode: ModeName, now: &Contender, tolerance: f64) -> Option<Change> {
-        let is_open = self.reports.first()?.setting.schedule.is_some();
+impl Change {
+    fn of(mode: ModeName, earlier: &Contender, now: &Contender, tolerance: f64) -> Option<Self> {
+        let is_open = earlier.reports.first()?.schedule.is_some();
         // Where the rate is given, how long it took says more; a round without an answer took for ever.
-        let figure = |rate: f64, count: u64, p99: f64| match (is_open, count) {
-            (false, _) => rate,
+        let figure = |report: &Report| match (is_open, report.latency_us.count) {
+            (false, _) => report.rate_per_s,
             (true, 0) => f64::INFINITY,
-            (true, _) => p99,
+            (true, _) => report.latency_us.p99,
         };
-        let before = self.reports.iter();
-        let earlier: Vec<f64> = before
-            .map(|one| figure(one.rate_per_s, one.latency_us.count, one.latency_us.p99))
-            .collect();
-        let present = now.reports.iter();
-        let later: Vec<f64> = present
-            .map(|one| figure(one.rate_per_s, one.latency_us.count, one.latency_us.p99))
-            .collect();
+        let figures = |one: &Contender| one.reports.iter().map(figure).collect::<Vec<f64>>();
+        let (earlier, later) = (figures(earlier), figures(now));
         let before = Spread::of(earlier.iter().copied())?;
         let is = Spread::of(later.iter().copied())?;
         let chance = chance(&earlier, &later);
         let rounds = (earlier.len(), later.len());
-        Some(Change {
+        let medians = (before.median, is.median);
+        Some(Self {
             mode,
             name: now.name.clone(),
             metric: if is_open { "p99" } else { "rate" },
@@ -317,13 +254,7 @@ impl EarlierContender {
             now: is,
             ratio: round(is.median / before.median, 4),
             chance: round(chance, 4),
-            verdict: ChangeVerdict::of(
-                (before.median, is.median),
-                chance,
-                tolerance,
-                rounds,
-                is_open,
-            ),
+            verdict: ChangeVerdict::of(medians, chance, tolerance, rounds, is_open),
         })
     }
 }

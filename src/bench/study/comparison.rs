@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::bench::study::objective::Metric;
 use crate::bench::study::statistic::Spread;
@@ -23,7 +23,7 @@ pub struct Entrant {
 }
 
 /// Servers asked in turn, A B A B …, so that what the machine does meanwhile hurts all of them.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// [`SCHEMA`].
     pub schema: u32,
@@ -34,7 +34,7 @@ pub struct Comparison {
 }
 
 /// All servers in one mode.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Contest {
     /// The mode.
     pub mode: ModeName,
@@ -43,7 +43,7 @@ pub struct Contest {
 }
 
 /// One server in one mode.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Contender {
     /// As it was called, or its endpoint.
     pub name: String,
@@ -56,7 +56,7 @@ pub struct Contender {
 }
 
 /// What several rounds saw.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
     /// Answers a second.
     pub rate_per_s: Spread,
@@ -73,7 +73,7 @@ pub struct Figures {
 }
 
 /// One server's figures by another's, round by round.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Ratios {
     /// Above 1: answers more a second.
     pub rate: Spread,

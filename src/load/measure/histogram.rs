@@ -1,7 +1,7 @@
 //! Latencies, kept to three significant digits in constant space.
 
 use hdrhistogram::Histogram;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The longest latency told apart: what takes longer is counted as this long.
 const NANOS_MAX: u64 = 3_600 * 1_000_000_000;
@@ -77,7 +77,7 @@ impl Latencies {
 }
 
 /// One point of a distribution.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Quantile {
     /// This share of all, from 0 to 1 …
     pub share: f64,
@@ -86,7 +86,7 @@ pub struct Quantile {
 }
 
 /// Percentiles in microseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// How many latencies these are the figures of; all others are 0 when this is.
     pub count: u64,

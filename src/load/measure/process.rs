@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// So many processes are looked at; a server that forks for each connection has one for each.
 const PROCESSES_MAX: usize = 4_096;
@@ -108,7 +108,7 @@ fn number(text: &str, name: &str) -> Option<u64> {
 }
 
 /// What the server's processes used in a run.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Server {
     /// Which processes; their children count too.
     pub pids: Vec<u32>,

@@ -1,6 +1,6 @@
 //! What happened in each second of a run.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::load::measure::histogram::Latencies;
 
@@ -9,7 +9,7 @@ const SECOND: u64 = 1_000_000_000;
 const SECONDS_MAX: usize = 86_400;
 
 /// One second of a run; the last may be shorter.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Second {
     /// Whole and right answers that came in it.
     pub answered: u64,

@@ -98,12 +98,31 @@ pub enum Model {
 }
 
 impl Model {
-    /// As it is called in reports.
-    pub fn name(self) -> &'static str {
+    /// Its name.
+    pub fn name(self) -> ModelName {
         match self {
-            Model::Closed => "closed",
-            Model::Open { .. } => "open",
+            Model::Closed => ModelName::Closed,
+            Model::Open { .. } => ModelName::Open,
         }
+    }
+}
+
+/// The name of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ModelName {
+    /// Each request waits for the answer before it.
+    Closed,
+    /// Each request has its time.
+    Open,
+}
+
+impl fmt::Display for ModelName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+        })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::load::measure::clock::nanos;
 use crate::load::measure::cpu::CpuTime;
@@ -21,7 +21,7 @@ const LAG_US: f64 = 1_000.0;
 const MANY: u64 = 1_000;
 
 /// How busy the generator was while measuring; shares of one processor.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Generator {
     /// Time on a processor.
     pub cpu_share: f64,

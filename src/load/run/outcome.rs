@@ -1,6 +1,6 @@
 //! What became of datagrams, and of the deliveries of lines, as a report has it.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::load::measure::histogram::Summary;
 
@@ -9,7 +9,7 @@ use crate::load::measure::histogram::Summary;
 ///
 /// Lines of the warm-up are included. Probes (lines sent before that, until all members receive them) are
 /// not, but what went wrong with them is.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Deliveries {
     /// Lines that were sent.
     pub lines: u64,
@@ -42,7 +42,7 @@ pub struct Deliveries {
 }
 
 /// What became of datagrams, those of the warm-up included.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DatagramCounts {
     /// Requests that left.
     pub sent: u64,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::generator::Generator;
 use crate::load::measure::cpu::CpuTime;
@@ -12,7 +12,7 @@ use crate::load::measure::histogram::{Latencies, Quantile, Summary};
 use crate::load::measure::process::{Server, Usage};
 use crate::load::measure::series::Second;
 use crate::load::plan::Plan;
-use crate::load::plan::mode::{Amount, Arrivals, Close, Mode, ModeName, Model};
+use crate::load::plan::mode::{Amount, Arrivals, Close, Mode, ModeName, Model, ModelName};
 use crate::load::run::outcome::{DatagramCounts, Deliveries};
 use crate::load::run::tally::Tally;
 use crate::wire::{Digest, HmacKey};
@@ -23,7 +23,7 @@ pub const SCHEMA: u32 = 3;
 const STALL: Duration = Duration::from_millis(50);
 
 /// What a run saw.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// [`SCHEMA`].
     pub schema: u32,
@@ -34,7 +34,7 @@ pub struct Report {
     /// `closed`: each request waits for the answer before it, so a stalled server gets fewer requests, and
     /// the waiting of those that would have come meanwhile is not seen.
     /// `open`: each request has its time, and its latency counts from then.
-    pub model: &'static str,
+    pub model: ModelName,
     /// What the open model was to keep.
     pub schedule: Option<Intended>,
     /// How many connections were wanted and had.
@@ -99,7 +99,7 @@ pub struct Report {
 }
 
 /// What an open model was to keep.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Intended {
     /// Requests a second.
     pub rate_per_s: f64,
@@ -108,7 +108,7 @@ pub struct Intended {
 }
 
 /// What a closed model cannot show: the requests that would have come while no answer did.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Hidden {
     /// The longest time without any answer, in microseconds.
     pub stall_us: f64,
@@ -130,7 +130,7 @@ impl Hidden {
 }
 
 /// The figures of each phase, in microseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PhaseSummaries {
     /// From dialling to being connected, including the proof where the server sends a challenge.
     pub connect: Summary,
@@ -144,7 +144,7 @@ pub struct PhaseSummaries {
 }
 
 /// Connections wanted and had.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
     /// How many were to be open at once.
     pub asked: usize,
@@ -153,7 +153,7 @@ pub struct Held {
 }
 
 /// Requests and answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RequestCounts {
     /// Begun while measuring.
     pub asked: u64,

@@ -20,7 +20,7 @@ use onepoll::load::measure::series::Second;
 use onepoll::load::run::generator::Generator;
 use onepoll::load::run::report::{Held, Hidden, Intended, Report};
 use onepoll::load::run::tally::Tally;
-use onepoll::load::{Arrivals, Mode, ModeName, Plan};
+use onepoll::load::{Arrivals, Mode, ModeName, ModelName, Plan};
 
 use super::RST as CONN;
 use crate::support::program::{self, Said, onepoll, skipped};
@@ -172,7 +172,7 @@ fn paint() -> Vec<(&'static str, Comparison)> {
     };
 
     let mut open = run(CONN, 30.0, 2_000.0, 300_000.0, 4.0);
-    open.model = "open";
+    open.model = ModelName::Open;
     open.schedule = Some(Intended {
         rate_per_s: 2_000.0,
         arrivals: Arrivals::Poisson,
