@@ -1,7 +1,7 @@
 //! `onepoll exec`: runs commands on a server.
 
 use std::io::{self, BufRead, ErrorKind, IsTerminal, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -134,12 +134,20 @@ fn no_server_at(path: &Path) -> String {
         );
     }
     let mut text = "; `onepoll serve` starts a server there".to_owned();
-    for other in places.iter().filter(|place| *place != path) {
-        let there = match other.symlink_metadata() {
-            Ok(_) => "there is one at",
-            Err(_) => "the other place, where none is, is",
-        };
-        text.push_str(&format!("; {there} unix://{}", other.display()));
+    let others = places.iter().filter(|place| *place != path);
+    let (there, missing): (Vec<_>, Vec<_>) =
+        others.partition(|place| place.symlink_metadata().is_ok());
+    let list = |places: Vec<&PathBuf>| {
+        let urls = places
+            .iter()
+            .map(|place| format!("unix://{}", place.display()));
+        urls.collect::<Vec<_>>().join(" or ")
+    };
+    if !there.is_empty() {
+        text.push_str(&format!("; there is one at {}", list(there)));
+    }
+    if !missing.is_empty() {
+        text.push_str(&format!("; there is none at {} either", list(missing)));
     }
     text
 }

@@ -99,7 +99,7 @@ impl<S: Service> Stage<S> {
         self.offer(id);
     }
 
-    /// Gives the service one helping of input that the caller keeps.
+    /// Gives the service one budget of input that the caller keeps.
     #[cfg(test)]
     pub(crate) fn offers(&mut self, id: ConnId, input: &mut ReadBuf) {
         self.turn(id, |service, t| {
@@ -217,7 +217,7 @@ impl<S: Service> Stage<S> {
         self.carry_out();
     }
 
-    /// Gives the service what is unread, as the reactor would: one helping after the other.
+    /// Gives the service what is unread, as the reactor would: one budget after the other.
     fn offer(&mut self, id: ConnId) {
         loop {
             let is_open = self.outbox.fate(id.slot) == Fate::Open;

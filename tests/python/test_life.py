@@ -539,7 +539,7 @@ class Streams(Case):
 
 
 class Watchdog(Case):
-    # A helping that really takes long is not to be had from outside, so these call everything long.
+    # A budget that really takes long is not to be had from outside, so these call everything long.
 
     def test_fault_a22_a_turn_that_takes_long_is_told(self):
         server = self.serve("echo://127.0.0.1:0", config='[limits]\nturn-warn = "1ns"\n')

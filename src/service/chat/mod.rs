@@ -78,7 +78,7 @@ pub const ROW: Row = Row {
 #[derive(Debug)]
 pub struct Chat {
     line_bytes_max: usize,
-    /// Whether who says too much too fast is held back.
+    /// Whether a member that says too much too fast is held back.
     flood: bool,
     members: Sessions<Member>,
     /// Who is called what, whatever the case.
@@ -271,7 +271,7 @@ impl Chat {
         room.members.push(t.id);
     }
 
-    /// Frees a seat; whoever sat in the last one sits there then.
+    /// Frees a seat; the member of the last one sits there then.
     fn stand_up(&mut self, key: RoomKey, seat: usize) {
         let room = &mut self.rooms[key];
         room.members.swap_remove(seat);

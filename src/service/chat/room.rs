@@ -16,7 +16,7 @@ const LOBBY: &[u8] = b"lobby";
 /// Where people hear each other.
 #[derive(Debug)]
 pub(super) struct Room {
-    /// As whoever came first wrote it.
+    /// As the first member wrote it.
     pub(super) name: Name,
     /// In no order. A member knows its seat, so coming and going cost the same however many sit.
     pub(super) members: Vec<ConnId>,

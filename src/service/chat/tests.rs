@@ -664,14 +664,14 @@ fn fault_a7_a_line_that_many_hear_of_is_not_one_of_many_small_ones() {
         .flat_map(|n| format!("/nick n{n}\n").into_bytes())
         .collect();
     input.push(&renames);
-    let mut helpings = 0;
+    let mut budgets = 0;
     while !input.is_empty() {
         input.begin_budget(256);
         stage.offers(greedy, &mut input);
-        helpings += 1;
+        budgets += 1;
     }
-    // Some four renames, of 499 letters each, in a helping of 256 frames.
-    assert!((20..40).contains(&helpings), "{helpings}");
+    // Some four renames, of 499 letters each, in a budget of 256 frames.
+    assert!((20..40).contains(&budgets), "{budgets}");
     assert!(stage.hears_text(ids[499]).ends_with("* n98 is now n99\n"));
     assert_eq!(stage.hears_text(greedy).lines().count(), 100);
     check(&stage);
