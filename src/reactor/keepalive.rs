@@ -57,7 +57,9 @@ impl Keepalive {
         set_socket_keepalive(listener, self.idle.is_some())?;
         if let Some(idle) = self.idle {
             set_tcp_keepidle(listener, idle)?;
-            set_tcp_keepintvl(listener, idle / KEEPALIVE_PROBES)?;
+            // Rounded up as well, but not from nothing, which a third of a nanosecond is here.
+            let interval = (idle / KEEPALIVE_PROBES).max(Duration::from_nanos(1));
+            set_tcp_keepintvl(listener, interval)?;
             set_tcp_keepcnt(listener, KEEPALIVE_PROBES)?;
         }
         Ok(())
@@ -104,11 +106,13 @@ mod tests {
             accepted(Keepalive::default()),
             (true, seconds(120), seconds(40), 3, 0)
         );
-        let hasty = Keepalive {
-            idle: Some(Duration::from_millis(1)),
-            user_timeout: Some(Duration::from_micros(1500)),
-        };
-        assert_eq!(accepted(hasty), (true, seconds(1), seconds(1), 3, 2));
+        for idle in [Duration::from_millis(1), Duration::from_nanos(1)] {
+            let hasty = Keepalive {
+                idle: Some(idle),
+                user_timeout: Some(Duration::from_micros(1500)),
+            };
+            assert_eq!(accepted(hasty), (true, seconds(1), seconds(1), 3, 2));
+        }
         let off = Keepalive {
             idle: None,
             ..Keepalive::default()
