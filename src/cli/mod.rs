@@ -28,6 +28,8 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, Parser, Subcommand};
 use log::{Level, LevelFilter};
 
+use crate::wire::acts_on_a_terminal;
+
 pub use sources::{Configuration, Sources};
 pub use streams::{print, print_bytes};
 
@@ -185,7 +187,7 @@ fn moved(base: LevelFilter, step: i8) -> LevelFilter {
 
 /// Says on standard error what is wrong, as `onepoll: …`; a closed standard error is no reason to stop.
 ///
-/// What is wrong may quote a user, a peer or a path, so control characters are escaped.
+/// What is wrong may quote a user, a peer or a path, so what acts on a terminal is escaped.
 pub fn complain(problem: impl fmt::Display) {
     if logging::has_begun() {
         return logging::announce(Level::Error, &problem.to_string(), None);
@@ -193,11 +195,11 @@ pub fn complain(problem: impl fmt::Display) {
     streams::say(&format!("onepoll: {}\n", shown(&problem.to_string())));
 }
 
-/// The text on as many lines as it has, with no other control character in it.
+/// The text on as many lines as it has, with nothing else in it that acts on a terminal.
 fn shown(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        if c.is_control() && c != '\n' {
+        if c != '\n' && acts_on_a_terminal(c) {
             shown.extend(c.escape_default());
         } else {
             shown.push(c);
@@ -218,8 +220,8 @@ mod tests {
     #[test]
     fn a_message_does_not_act_on_the_terminal() {
         assert_eq!(
-            shown("two\nlines \u{1b}[2J 你好\u{9b}1m"),
-            "two\nlines \\u{1b}[2J 你好\\u{9b}1m"
+            shown("two\nlines \u{1b}[2J 你好\u{9b}1m a\u{202e}b"),
+            "two\nlines \\u{1b}[2J 你好\\u{9b}1m a\\u{202e}b"
         );
     }
 

@@ -42,6 +42,8 @@ pub use prefixed::{FRAME_BYTES_MAX, Framed, LENGTH_BYTES, Length, Prefix, Prefix
 pub use since_1900::Since1900;
 pub use strftime::{STRFTIME_BYTES_MAX, StrftimeError, strftime};
 pub use telnet::Telnet;
+#[cfg(feature = "cli")]
+pub(crate) use text::acts_on_a_terminal;
 pub use text::{Escaped, neutralise};
 
 use thiserror::Error;

@@ -123,12 +123,17 @@ fn neutralise_text(text: &str, out: &mut Vec<u8>) {
     }
 }
 
+/// Whether a terminal would do something with it, or show what is around it otherwise than it is.
+pub(crate) fn acts_on_a_terminal(c: char) -> bool {
+    c.is_control() || ends_line(c) || reorders(c)
+}
+
 fn must_neutralise(c: char) -> bool {
-    (c.is_control() && c != '\t') || ends_line(c) || reorders(c)
+    c != '\t' && acts_on_a_terminal(c)
 }
 
 fn must_escape(c: char) -> bool {
-    c == '\\' || c.is_control() || ends_line(c) || reorders(c) || hides(c)
+    c == '\\' || acts_on_a_terminal(c) || hides(c)
 }
 
 /// Line and paragraph separator.
