@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use super::terminal::safe_to_show;
 use super::{Failure, Outcome, print_bytes};
-use crate::client::{ClientError, ServerAddress, ask_time};
+use crate::client::{AddressError, ClientError, ServerAddress, ask_time};
 use crate::config::parse_duration;
 
 /// Asks a time server over UDP, again when a datagram is lost
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// HOST:PORT or [::1]:PORT
+    #[arg(value_parser = parse_address)]
     address: ServerAddress,
     /// A strftime format; without one the server chooses: %Y-%m-%d %x
     #[arg(default_value = "", hide_default_value = true)]
@@ -23,6 +24,16 @@ pub struct Args {
     /// Prints the answer and how it came as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// An address, unless it says that it is asked otherwise than over UDP.
+fn parse_address(text: &str) -> Result<ServerAddress, String> {
+    let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
+    if scheme == "tcp" || scheme.ends_with("+tcp") {
+        return Err("a time server is asked over UDP: write HOST:PORT".to_owned());
+    }
+    text.parse()
+        .map_err(|wrong: AddressError| wrong.to_string())
 }
 
 /// Asks, and prints the answer.

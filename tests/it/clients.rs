@@ -76,6 +76,21 @@ fn the_time_command_prints_the_answer() {
         (&json["schema"], &json["answer"], &json["tries"]),
         (&1.into(), &"".into(), &1.into())
     );
+}
+
+#[test]
+fn an_address_over_which_time_does_not_ask_is_refused() {
+    let address = datagrams(ANY, |_, format| vec![format.to_vec()]).to_string();
+    for scheme in ["time", "udp", "time+udp"] {
+        let address = format!("{scheme}://{address}");
+        onepoll(&["time", &address, "%Y"]).is(0, "%Y\n", "");
+    }
+    for scheme in ["tcp", "time+tcp"] {
+        let address = format!("{scheme}://{address}");
+        let refused = onepoll(&["time", &address, "%Y"]);
+        refused.exits(2);
+        assert!(refused.err.contains("asked over UDP"), "{refused:?}");
+    }
     onepoll(&["time", "unix:///x"]).exits(2);
 }
 
