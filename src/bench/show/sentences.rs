@@ -1,6 +1,6 @@
 //! What was measured, and the result, in sentences.
 
-use crate::bench::show::label;
+use crate::bench::show::{label, phrases};
 use crate::bench::study::comparison::{Contender, Contest, Ratios};
 use crate::bench::study::statistic::Spread;
 use crate::load::measure::figures::{Grouped, Micros, whole};
@@ -84,17 +84,13 @@ pub(super) fn setup(contest: &Contest, rounds: usize) -> Vec<String> {
 }
 
 fn model(report: &Report) -> Option<String> {
+    let (_, rule) = phrases::model(report);
     match report.schedule {
         _ if report.mode == ModeName::Hold => None,
-        Some(schedule) => Some(format!(
-            "Open model: {} requests a second, {} arrivals; latency counts from when each was meant to begin.",
-            label::rate(schedule.rate_per_s),
-            schedule.arrivals
+        Some(_) => Some(format!("Open model: {rule}.")),
+        None => Some(format!(
+            "Closed model: {rule}; waiting behind a stall is only partly seen."
         )),
-        None => Some(
-            "Closed model: each request waits for the answer before it; waiting behind a stall is only partly seen."
-                .to_owned(),
-        ),
     }
 }
 
@@ -228,14 +224,8 @@ fn notices_of(contender: &Contender) -> Vec<String> {
             .iter()
             .filter(|report| report.generator.was_the_limit)
     };
-    if limited().count() > 0 {
-        let why = if limited().any(|report| !report.generator.has_time()) {
-            "it had no processor time to spare: the server may do more"
-        } else if limited().any(|report| report.generator.is_crowded()) {
-            "other processes used the rest of its only processor: the server may do more"
-        } else {
-            "it missed its schedule: these latencies are partly its own"
-        };
+    let why = limited().find_map(|report| phrases::limit(&report.generator));
+    if let Some(why) = why {
         let when = if rounds > 1 {
             format!(" in {} of {rounds} rounds", limited().count())
         } else {
@@ -245,12 +235,15 @@ fn notices_of(contender: &Contender) -> Vec<String> {
             "{name}: the generator was the limit{when}, since {why}."
         ));
     }
-    let hidden = contender.reports.iter().filter_map(|report| report.hidden);
-    if let Some(worst) = hidden.max_by(|a, b| a.stall_us.total_cmp(&b.stall_us)) {
+    let hidden = contender
+        .reports
+        .iter()
+        .filter_map(|report| Some((report.mode, report.hidden?)));
+    if let Some((mode, worst)) = hidden.max_by(|(_, a), (_, b)| a.stall_us.total_cmp(&b.stall_us)) {
         notices.push(format!(
-            "{name}: no answer came for {}. The closed model hides what that means: some {} requests would have come meanwhile and are in no percentile; --rate shows them.",
+            "{name}: no answer came for {}. The closed model hides what that means: {}.",
             Micros(worst.stall_us),
-            Grouped(worst.not_asked)
+            phrases::missed(&worst, mode)
         ));
     }
     notices.extend(errors(contender));
@@ -260,10 +253,6 @@ fn notices_of(contender: &Contender) -> Vec<String> {
 /// All failures of all rounds, by kind.
 fn errors(contender: &Contender) -> Option<String> {
     let errors = contender.figures?.errors;
-    let kinds: Vec<_> = errors
-        .by_kind()
-        .map(|(count, kind)| format!("{} {kind}", Grouped(count)))
-        .collect();
     let other = contender
         .reports
         .iter()
@@ -276,7 +265,7 @@ fn errors(contender: &Contender) -> Option<String> {
             "{}: {}: {}.{other}",
             contender.name,
             count(errors.total, "error"),
-            kinds.join(", ")
+            phrases::kinds(&errors)
         )
     })
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::bench::show::label::shorten;
+use crate::bench::show::phrases;
 use crate::bench::study::baseline::{Change, ChangeVerdict};
 use crate::bench::study::comparison::{Comparison, Contender, Contest};
 use crate::bench::study::search::{Found, Probe};
@@ -9,8 +11,8 @@ use crate::bench::study::statistic::Spread;
 use crate::load::measure::figures::{Grouped, Micros, whole};
 use crate::load::plan::mode::ModeName;
 
-/// Longer names are cut.
-const NAME_CHARS_MAX: usize = 24;
+/// Longer names are shortened in the middle.
+const NAME_COLUMNS_MAX: usize = 24;
 
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -230,23 +232,13 @@ impl Contender {
         let Some(figures) = self.figures.filter(|figures| figures.errors.total > 0) else {
             return Ok(());
         };
-        let kinds: Vec<_> = figures
-            .errors
-            .by_kind()
-            .map(|(count, name)| format!("{} {name}", Grouped(count)))
-            .collect();
-        writeln!(f, "  errors of {}: {}", short(&self.name), kinds.join(", "))
+        let kinds = phrases::kinds(&figures.errors);
+        writeln!(f, "  errors of {}: {kinds}", short(&self.name))
     }
 }
 
 fn short(name: &str) -> String {
-    match name.char_indices().nth(NAME_CHARS_MAX) {
-        None => name.to_owned(),
-        Some(_) => {
-            let kept: String = name.chars().take(NAME_CHARS_MAX - 1).collect();
-            format!("{kept}…")
-        }
-    }
+    shorten(name, NAME_COLUMNS_MAX)
 }
 
 /// A dash where there was no answer, since 0 µs would be wrong.

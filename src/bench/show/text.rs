@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::bench::show::phrases;
 use crate::load::measure::figures::{Grouped, Micros, whole};
 use crate::load::measure::histogram::Summary;
 use crate::load::plan::mode::ModeName;
@@ -51,23 +52,7 @@ impl fmt::Display for Report {
             writeln!(f, "  answer     {}", self.expect)?;
         }
         self.fmt_digest(f)?;
-        match (&self.schedule, &self.hidden) {
-            (Some(schedule), _) => writeln!(
-                f,
-                "  model      open: {} requests a second, {} arrivals; latency counts from when each was meant to begin",
-                schedule.rate_per_s, schedule.arrivals
-            )?,
-            (None, None) => writeln!(
-                f,
-                "  model      closed: each request waits for the answer before it; waiting behind a stall is only partly seen"
-            )?,
-            (None, Some(hidden)) => writeln!(
-                f,
-                "  model      closed: each request waits for the answer before it, which HIDES a stall of {}: some {} requests\n             would have come meanwhile and are in no percentile; `--rate` shows them",
-                Micros(hidden.stall_us),
-                Grouped(hidden.not_asked)
-            )?,
-        }
+        self.fmt_model(f)?;
         let rate = Grouped(whole(self.rate_per_s));
         let unit = match self.several() {
             None => {
@@ -159,6 +144,11 @@ impl Report {
         Some(requests as u64)
     }
 
+    fn fmt_model(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (model, rule) = phrases::model(self);
+        writeln!(f, "  model      {model}: {rule}{}", phrases::stall(self))
+    }
+
     fn fmt_digest(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.digest {
             Some(digest) => writeln!(
@@ -179,18 +169,10 @@ impl Report {
             self.elapsed_s
         )?;
         write!(f, "  held       {} of {}", Grouped(held), Grouped(asked))?;
-        for (at, (count, name)) in self.errors.by_kind().enumerate() {
-            let name = if name == "short answers" {
-                "hung up"
-            } else {
-                name
-            };
-            write!(
-                f,
-                "{} {} {name}",
-                if at == 0 { ", because" } else { "," },
-                Grouped(count)
-            )?;
+        if self.errors.total > 0 {
+            // Here a connection owes no answer: one that ended was closed by the server.
+            let kinds = phrases::kinds(&self.errors).replace("short answers", "hung up");
+            write!(f, ", because {kinds}")?;
         }
         writeln!(f)?;
         self.fmt_digest(f)?;
@@ -208,25 +190,7 @@ impl Report {
             Grouped(self.connections.asked as u64),
             self.size_bytes
         )?;
-        match (&self.schedule, &self.hidden) {
-            (Some(schedule), _) => writeln!(
-                f,
-                "  model      open: {} lines a second, {} arrivals; latency counts from when each was meant to begin",
-                schedule.rate_per_s, schedule.arrivals
-            )?,
-            (None, None) => writeln!(
-                f,
-                "  model      closed: {} in flight, the next when every member has one; waiting behind a stall is only partly seen",
-                Grouped(self.pipeline as u64)
-            )?,
-            (None, Some(hidden)) => writeln!(
-                f,
-                "  model      closed: {} in flight, the next when every member has one, which HIDES a stall of {}: some {} lines\n             would have been sent meanwhile and are in no percentile; `--rate` shows them",
-                Grouped(self.pipeline as u64),
-                Micros(hidden.stall_us),
-                Grouped(hidden.not_asked)
-            )?,
-        }
+        self.fmt_model(f)?;
         writeln!(
             f,
             "  rate       {} deliveries /s, {} lines /s   ({} lines that every member received in {:.3} s, after {:.3} s of warm-up)",
@@ -329,13 +293,8 @@ impl Report {
         for (errors, when) in [(&self.warmup_errors, " during warm-up"), (&self.errors, "")] {
             if errors.total > 0 || when.is_empty() {
                 write!(f, "  errors     {}{when}", Grouped(errors.total))?;
-                for (at, (count, name)) in errors.by_kind().enumerate() {
-                    write!(
-                        f,
-                        "{} {} {name}",
-                        if at == 0 { ":" } else { "," },
-                        Grouped(count)
-                    )?;
+                if errors.total > 0 {
+                    write!(f, ": {}", phrases::kinds(errors))?;
                 }
                 writeln!(f)?;
             }
@@ -373,21 +332,14 @@ impl Report {
         let generator = &self.generator;
         write!(
             f,
-            "  generator  {:.0} % of one processor, {:.0} % waiting for it{}",
+            "  generator  {:.0} % of one processor, {:.0} % waiting for it",
             generator.busy_share * 100.0,
-            generator.queued_share * 100.0,
-            match generator.was_the_limit {
-                false => "",
-                _ if !generator.has_time() && generator.queued_share > generator.busy_share =>
-                    ": other processes used its processor, so these figures describe the machine as much as the server",
-                _ if !generator.has_time() =>
-                    ": the generator was the limit, the server may do more",
-                _ if generator.is_crowded() =>
-                    ": the generator was the limit, since other processes used the rest of its only processor; the server may do more",
-                _ =>
-                    ": the generator was the limit, since it missed its schedule (see \"sent late\")",
-            }
-        )
+            generator.queued_share * 100.0
+        )?;
+        match phrases::limit(generator) {
+            Some(why) => write!(f, "; the generator was the limit, since {why}"),
+            None => Ok(()),
+        }
     }
 }
 
