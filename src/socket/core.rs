@@ -9,7 +9,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::{self, RecvFlags, SendFlags, SocketAddrAny};
 
-use super::deadline::Deadline;
+use super::deadline::CallDeadline;
 use super::error::SocketError;
 use super::timeout::{SharedTimeout, Timeout};
 
@@ -134,7 +134,7 @@ impl Core {
         timeout: Timeout,
         mut call: impl FnMut(&OwnedFd) -> Result<T, Errno>,
     ) -> Result<T, Stop> {
-        let deadline = timeout.duration().and_then(Deadline::after);
+        let deadline = timeout.duration().and_then(CallDeadline::after);
         let mut left = timeout.duration();
         loop {
             // A connection is waited for in blocking mode too: it is under way by itself.
@@ -232,7 +232,7 @@ impl Life {
 
 /// What is left of `before`, recomputed; a timeout that no clock can count does not pass.
 fn still_left(
-    deadline: Option<Deadline>,
+    deadline: Option<CallDeadline>,
     before: Option<Duration>,
 ) -> Result<Option<Duration>, Stop> {
     match deadline {

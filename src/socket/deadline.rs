@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 /// The end of one operation, however many system calls it takes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Deadline(Instant);
+pub(super) struct CallDeadline(Instant);
 
-impl Deadline {
+impl CallDeadline {
     /// `after` from now; none when that is later than any clock can say.
     #[expect(
         clippy::disallowed_methods,

@@ -12,7 +12,7 @@ use rustix::net::{
 use super::address::{Address, IntoAddress};
 use super::constants::{Family, Kind, SHUT_RD, SHUT_RDWR, SHUT_WR, SOCK_STREAM};
 use super::core::{Core, PIECE_BYTES, Stop, Want};
-use super::deadline::Deadline;
+use super::deadline::CallDeadline;
 use super::error::{Exception, SocketError};
 use super::file::SocketFile;
 use super::option::{self, OptionValue};
@@ -621,7 +621,7 @@ impl Socket {
     /// `s.sendall(data, flags)`.
     pub fn sendall_with(&self, data: &[u8], flags: u32) -> Result<(), SocketError> {
         let mut timeout = self.core.timeout();
-        let deadline = timeout.duration().and_then(Deadline::after);
+        let deadline = timeout.duration().and_then(CallDeadline::after);
         let mut sent = 0;
         // Once at least: an empty datagram is a datagram.
         loop {

@@ -16,7 +16,7 @@ use rustix::net::{
 };
 
 use crate::load::drive::event_loop::Traffic;
-use crate::load::drive::pacer::{self, Room};
+use crate::load::drive::pacer::{self, WindowRoom};
 use crate::load::exchange::payload::{Payload, number_of, write_message};
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::FailureKind;
@@ -79,7 +79,7 @@ pub(crate) struct Udp<'p> {
     may_send: bool,
     may_read: bool,
     /// Open model: places in the window.
-    room: Room,
+    room: WindowRoom,
     next_look: u64,
 }
 
@@ -130,7 +130,7 @@ impl<'p> Udp<'p> {
             is_full: false,
             may_send: false,
             may_read: false,
-            room: Room::default(),
+            room: WindowRoom::default(),
             next_look: 0,
         })
     }

@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use crate::load::drive::event_loop::{ExpiryCheck, READ_BYTES, READS_PER_TURN, Traffic};
 use crate::load::drive::ledger::Ledger;
 use crate::load::drive::members::{MemberSlot, Members};
-use crate::load::drive::pacer::{self, Room};
+use crate::load::drive::pacer::{self, WindowRoom};
 use crate::load::exchange::lines::Lines;
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::FailureKind;
@@ -68,7 +68,7 @@ pub(crate) struct Fanout<'p> {
     rests_until: u64,
     expiry: ExpiryCheck,
     /// Open model: places for lines.
-    places: Room,
+    places: WindowRoom,
 }
 
 impl<'p> Fanout<'p> {
@@ -101,7 +101,7 @@ impl<'p> Fanout<'p> {
             delayed_since: None,
             rests_until: 0,
             expiry: ExpiryCheck::default(),
-            places: Room::default(),
+            places: WindowRoom::default(),
             run,
         })
     }

@@ -3,7 +3,7 @@
 //! It does not know bytes. Each line in flight has one count, whatever the number of members: only at the
 //! first, the median and the last delivery more is done than adding one.
 
-use crate::load::exchange::line_matcher::{LineMatcher, Received};
+use crate::load::exchange::line_matcher::{LineMatcher, ReceivedLine};
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::FailureKind;
 use crate::load::measure::figures::round;
@@ -58,14 +58,14 @@ pub(crate) struct Ledger {
     oldest: u64,
     next: u64,
     in_flight: usize,
-    seen: Counts,
+    seen: DeliveryCounts,
     to_first: Latencies,
     to_median: Latencies,
 }
 
 /// See [`Deliveries`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Counts {
+struct DeliveryCounts {
     lines: u64,
     expected: u64,
     delivered: u64,
@@ -87,7 +87,7 @@ impl Ledger {
             oldest: 0,
             next: 0,
             in_flight: 0,
-            seen: Counts::default(),
+            seen: DeliveryCounts::default(),
             to_first: Latencies::new(),
             to_median: Latencies::new(),
         }
@@ -131,9 +131,9 @@ impl Ledger {
 
     /// What one member received.
     #[inline]
-    pub(crate) fn feed(&mut self, received: Received, now: u64, run: &mut Run<'_>) {
+    pub(crate) fn feed(&mut self, received: ReceivedLine, now: u64, run: &mut Run<'_>) {
         match received {
-            Received::InTurn { from, count } => {
+            ReceivedLine::InTurn { from, count } => {
                 self.deliver(from.max(self.first), from + count, now, run);
             }
             received => self.note(received, now, run),
@@ -162,14 +162,14 @@ impl Ledger {
     }
 
     #[cold]
-    fn note(&mut self, received: Received, now: u64, run: &mut Run<'_>) {
+    fn note(&mut self, received: ReceivedLine, now: u64, run: &mut Run<'_>) {
         let kind = match received {
-            Received::InTurn { .. } => return,
-            Received::Notice => {
+            ReceivedLine::InTurn { .. } => return,
+            ReceivedLine::Notice => {
                 self.seen.notices += 1;
                 return;
             }
-            Received::Overtaken(number) => {
+            ReceivedLine::Overtaken(number) => {
                 if number >= self.first {
                     let is_late = number < self.oldest;
                     self.deliver(number, number + 1, now, run);
@@ -180,11 +180,11 @@ impl Ledger {
                 self.seen.reordered += 1;
                 FailureKind::Reordered
             }
-            Received::Duplicate => {
+            ReceivedLine::Duplicate => {
                 self.seen.duplicates += 1;
                 FailureKind::Duplicate
             }
-            Received::Wrong => {
+            ReceivedLine::Wrong => {
                 self.seen.wrong += 1;
                 FailureKind::WrongAnswer
             }
@@ -316,8 +316,8 @@ mod tests {
         test(&mut ledger, &mut run);
     }
 
-    fn in_turn(from: u64, count: u64) -> Received {
-        Received::InTurn { from, count }
+    fn in_turn(from: u64, count: u64) -> ReceivedLine {
+        ReceivedLine::InTurn { from, count }
     }
 
     #[test]
@@ -373,7 +373,7 @@ mod tests {
             assert_eq!(ledger.in_flight(), 1);
             ledger.give_up(1_000, run);
             assert_eq!((ledger.in_flight(), ledger.places()), (0, 16));
-            ledger.feed(Received::Overtaken(100), 1_100, run);
+            ledger.feed(ReceivedLine::Overtaken(100), 1_100, run);
             let seen = ledger.seen;
             assert_eq!((seen.expected, seen.delivered, seen.lost), (4, 3, 1));
             assert_eq!((seen.late, seen.reordered), (1, 0));
@@ -386,7 +386,7 @@ mod tests {
         with(|ledger, run| {
             ledger.begin(1, 0, 0);
             ledger.feed(in_turn(98, 3), 5, run);
-            ledger.feed(Received::Overtaken(97), 5, run);
+            ledger.feed(ReceivedLine::Overtaken(97), 5, run);
             let seen = ledger.seen;
             assert_eq!((seen.delivered, seen.late, seen.reordered), (1, 0, 1));
         });

@@ -21,14 +21,14 @@ pub(crate) enum MemberSlot {
         proving: Option<Handshake>,
     },
     /// Connected.
-    Taken(Member),
+    Taken(MemberConnection),
     /// It failed.
     Gone,
 }
 
 /// One connection.
 #[derive(Debug)]
-pub(crate) struct Member {
+pub(crate) struct MemberConnection {
     pub(crate) stream: Stream,
     /// Whether its budget was spent, so that it is read again before anything else happens.
     pub(crate) is_unread: bool,
@@ -89,7 +89,7 @@ impl Members {
     }
 
     #[inline]
-    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut Member> {
+    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut MemberConnection> {
         match self.slots.get_mut(index) {
             Some(MemberSlot::Taken(conn)) => Some(conn),
             _ => None,
@@ -119,7 +119,7 @@ impl Members {
         else {
             return;
         };
-        self.slots[index] = MemberSlot::Taken(Member {
+        self.slots[index] = MemberSlot::Taken(MemberConnection {
             stream,
             is_unread: false,
             hello_sent: 0,

@@ -52,12 +52,12 @@ pub(super) fn next_event(run: &Run<'_>, has_room: bool) -> u64 {
 
 /// Since when there has been room, where nothing tells when there is again.
 #[derive(Debug, Default)]
-pub(super) struct Room {
+pub(super) struct WindowRoom {
     is_full: bool,
     since: u64,
 }
 
-impl Room {
+impl WindowRoom {
     /// As of `now`.
     pub(super) fn since(&mut self, has_room: bool, now: u64) -> Option<u64> {
         if !has_room {

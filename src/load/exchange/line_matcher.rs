@@ -14,7 +14,7 @@ const MISSING_MAX: usize = LINES_MAX;
 
 /// What came of some bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Received {
+pub(crate) enum ReceivedLine {
     /// So many lines from this number on, in order; those before the first, if it was not due, are
     /// missing.
     InTurn { from: u64, count: u64 },
@@ -75,7 +75,7 @@ impl LineMatcher {
         &mut self,
         mut bytes: &[u8],
         lines: &mut Lines,
-        tell: &mut impl FnMut(Received),
+        tell: &mut impl FnMut(ReceivedLine),
     ) -> Result<(), LineTooLong> {
         loop {
             if self.half.is_empty() {
@@ -94,7 +94,7 @@ impl LineMatcher {
         &mut self,
         mut bytes: &'b [u8],
         lines: &Lines,
-        tell: &mut impl FnMut(Received),
+        tell: &mut impl FnMut(ReceivedLine),
     ) -> &'b [u8] {
         loop {
             let due = lines.due(self.due, self.part);
@@ -115,12 +115,12 @@ impl LineMatcher {
     }
 
     #[inline]
-    fn advance(&mut self, bytes: usize, lines: &Lines, tell: &mut impl FnMut(Received)) {
+    fn advance(&mut self, bytes: usize, lines: &Lines, tell: &mut impl FnMut(ReceivedLine)) {
         let (len, all) = (lines.due_bytes(), self.part + bytes);
         let count = (all / len) as u64;
         self.part = all % len;
         if count > 0 {
-            tell(Received::InTurn {
+            tell(ReceivedLine::InTurn {
                 from: self.due,
                 count,
             });
@@ -135,7 +135,7 @@ impl LineMatcher {
         &mut self,
         bytes: &'b [u8],
         lines: &mut Lines,
-        tell: &mut impl FnMut(Received),
+        tell: &mut impl FnMut(ReceivedLine),
     ) -> Result<&'b [u8], LineTooLong> {
         if self.part > 0 {
             lines.recall(self.due, self.part, &mut self.half);
@@ -162,14 +162,14 @@ impl LineMatcher {
         };
         tell(match meaning {
             Meaning::Line(number) => self.place(number),
-            Meaning::Wrong => Received::Wrong,
-            Meaning::Notice => Received::Notice,
+            Meaning::Wrong => ReceivedLine::Wrong,
+            Meaning::Notice => ReceivedLine::Notice,
         });
         Ok(rest)
     }
 
     /// Where a line that was not known to be due belongs.
-    fn place(&mut self, number: u64) -> Received {
+    fn place(&mut self, number: u64) -> ReceivedLine {
         if number >= self.due {
             if self.has_received {
                 let remembered = number.saturating_sub(MISSING_MAX as u64);
@@ -179,7 +179,7 @@ impl LineMatcher {
             }
             self.has_received = true;
             self.due = number + 1;
-            return Received::InTurn {
+            return ReceivedLine::InTurn {
                 from: number,
                 count: 1,
             };
@@ -187,9 +187,9 @@ impl LineMatcher {
         match self.missing.binary_search(&number) {
             Ok(at) => {
                 self.missing.remove(at);
-                Received::Overtaken(number)
+                ReceivedLine::Overtaken(number)
             }
-            Err(_) => Received::Duplicate,
+            Err(_) => ReceivedLine::Duplicate,
         }
     }
 }
@@ -229,14 +229,14 @@ mod tests {
     fn received<'p>(
         lines: &mut Lines,
         pieces: impl IntoIterator<Item = &'p [u8]>,
-    ) -> Vec<Received> {
+    ) -> Vec<ReceivedLine> {
         let mut matcher = LineMatcher::new(FIRST);
-        let mut told: Vec<Received> = Vec::new();
+        let mut told: Vec<ReceivedLine> = Vec::new();
         for piece in pieces {
             let outcome = matcher.feed(piece, lines, &mut |received| {
                 if let (
-                    Some(Received::InTurn { from, count }),
-                    Received::InTurn {
+                    Some(ReceivedLine::InTurn { from, count }),
+                    ReceivedLine::InTurn {
                         from: next,
                         count: more,
                     },
@@ -253,8 +253,8 @@ mod tests {
         told
     }
 
-    fn run(from: u64, count: u64) -> Received {
-        Received::InTurn {
+    fn run(from: u64, count: u64) -> ReceivedLine {
+        ReceivedLine::InTurn {
             from: FIRST + from,
             count,
         }
@@ -263,7 +263,7 @@ mod tests {
     /// Whole, byte by byte, and split at every point, by lines that know nothing and by lines that
     /// have learned what is around a line.
     #[track_caller]
-    fn arrives_as(said: u64, stream: &[u8], expected: &[Received]) {
+    fn arrives_as(said: u64, stream: &[u8], expected: &[ReceivedLine]) {
         let knows_nothing = || sent(said);
         let has_learned = || {
             let mut lines = sent(said);
@@ -306,14 +306,14 @@ mod tests {
         ]
         .concat();
         let told = [
-            Received::Notice,
-            Received::Notice,
+            ReceivedLine::Notice,
+            ReceivedLine::Notice,
             run(0, 1),
-            Received::Notice,
-            Received::Notice,
-            Received::Notice,
+            ReceivedLine::Notice,
+            ReceivedLine::Notice,
+            ReceivedLine::Notice,
             run(1, 2),
-            Received::Notice,
+            ReceivedLine::Notice,
         ];
         arrives_as(3, &stream, &told);
     }
@@ -325,13 +325,13 @@ mod tests {
             &arriving([0, 1, 1, 2, 5, 3, 3, 6, 0], "\n"),
             &[
                 run(0, 2),
-                Received::Duplicate,
+                ReceivedLine::Duplicate,
                 run(2, 1),
                 run(5, 1),
-                Received::Overtaken(FIRST + 3),
-                Received::Duplicate,
+                ReceivedLine::Overtaken(FIRST + 3),
+                ReceivedLine::Duplicate,
                 run(6, 1),
-                Received::Duplicate,
+                ReceivedLine::Duplicate,
             ],
         );
         let mut matcher = LineMatcher::new(FIRST);
@@ -359,7 +359,7 @@ mod tests {
                 let told = received(&mut lines, [&stream[..]]);
                 assert_eq!(
                     told,
-                    [run(0, 1), Received::Wrong, run(2, 1)],
+                    [run(0, 1), ReceivedLine::Wrong, run(2, 1)],
                     "{place} {other}"
                 );
             }
@@ -372,11 +372,19 @@ mod tests {
         let mut short = line(1, "\n");
         short.remove(20);
         let mut long = line(1, "!\n");
-        arrives_as(3, &stream(&short), &[run(0, 1), Received::Wrong, run(2, 1)]);
-        arrives_as(3, &stream(&long), &[run(0, 1), Received::Wrong, run(2, 1)]);
+        arrives_as(
+            3,
+            &stream(&short),
+            &[run(0, 1), ReceivedLine::Wrong, run(2, 1)],
+        );
+        arrives_as(
+            3,
+            &stream(&long),
+            &[run(0, 1), ReceivedLine::Wrong, run(2, 1)],
+        );
         // Its end is missing, and the next one follows: both are lost.
         long = line(1, "");
-        arrives_as(3, &stream(&long), &[run(0, 1), Received::Wrong]);
+        arrives_as(3, &stream(&long), &[run(0, 1), ReceivedLine::Wrong]);
     }
 
     #[test]
@@ -384,7 +392,7 @@ mod tests {
         arrives_as(
             2,
             &arriving([0, 1, 2], "\n"),
-            &[run(0, 2), Received::Notice],
+            &[run(0, 2), ReceivedLine::Notice],
         );
         // Nor does what lies in memory from long ago vouch for a duplicate.
         let mut lines = sent(1);
@@ -396,7 +404,7 @@ mod tests {
         });
         let all = arriving((0..slots).chain([0]), "\n");
         told = received(&mut lines, [&all[..]]);
-        assert_eq!(told, [run(0, slots), Received::Duplicate]);
+        assert_eq!(told, [run(0, slots), ReceivedLine::Duplicate]);
     }
 
     #[test]
@@ -426,7 +434,7 @@ mod tests {
         let mut strict = sent(2);
         assert_eq!(
             received(&mut strict, [&stream[..]]),
-            [run(0, 1), Received::Wrong]
+            [run(0, 1), ReceivedLine::Wrong]
         );
         let mut lenient = Lines::new(SIZE, 64, FIRST, true);
         lenient.add();

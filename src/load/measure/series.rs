@@ -10,7 +10,7 @@ const SECONDS_MAX: usize = 86_400;
 
 /// One second of a run; the last may be shorter.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Second {
+pub struct SecondSeen {
     /// Whole and right answers that came in it.
     pub answered: u64,
     /// What failed in it.
@@ -26,7 +26,7 @@ pub struct Second {
 /// The seconds so far, and the one that is being counted.
 #[derive(Debug)]
 pub struct Series {
-    seconds: Vec<Second>,
+    seconds: Vec<SecondSeen>,
     current: Latencies,
     errors: u64,
     /// When the current one is over.
@@ -68,7 +68,7 @@ impl Series {
     }
 
     /// Everything until `end`.
-    pub fn end(mut self, end: u64) -> Vec<Second> {
+    pub fn end(mut self, end: u64) -> Vec<SecondSeen> {
         if self.until == u64::MAX {
             return self.seconds;
         }
@@ -89,7 +89,7 @@ impl Series {
     fn close(&mut self) {
         let sum = self.current.summary();
         if self.seconds.len() < SECONDS_MAX {
-            self.seconds.push(Second {
+            self.seconds.push(SecondSeen {
                 answered: sum.count,
                 errors: self.errors,
                 p50_us: sum.p50,

@@ -1,8 +1,8 @@
 //! Opening one connection, and why that failed.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 use std::time::Duration;
 use std::{fs, io};
 
@@ -140,12 +140,14 @@ fn bind_to(fd: &OwnedFd, source: &SocketAddr) -> Result<(), Errno> {
 
 /// Whether the kernel picks `port` by itself; without an answer, it might.
 fn is_ephemeral(port: u16) -> bool {
-    let range = fs::read_to_string(Path::new("/proc/sys/net/ipv4/ip_local_port_range"));
-    let bounds = range.ok().and_then(|range| {
-        let mut ports = range.split_ascii_whitespace().map(str::parse::<u16>);
-        Some(ports.next()?.ok()?..=ports.next()?.ok()?)
-    });
-    bounds.is_none_or(|ports| ports.contains(&port))
+    port_range().is_none_or(|ports| ports.contains(&port))
+}
+
+/// The ports that the kernel chooses from (`net.ipv4.ip_local_port_range`), if it tells.
+pub fn port_range() -> Option<RangeInclusive<u16>> {
+    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let mut ports = text.split_ascii_whitespace().map(str::parse::<u16>);
+    Some(ports.next()?.ok()?..=ports.next()?.ok()?)
 }
 
 /// One connection, TCP or Unix: on both, bytes go the same way. Never blocks; closes when dropped.

@@ -10,7 +10,7 @@ use crate::load::measure::failures::Errors;
 use crate::load::measure::figures::{ratio, round, whole};
 use crate::load::measure::histogram::{Latencies, Quantile, Summary};
 use crate::load::measure::process::{Server, Usage};
-use crate::load::measure::series::Second;
+use crate::load::measure::series::SecondSeen;
 use crate::load::plan::Plan;
 use crate::load::plan::mode::{Amount, Arrivals, Close, Mode, ModeName, Model, ModelName};
 use crate::load::run::outcome::{DatagramCounts, Deliveries};
@@ -80,7 +80,7 @@ pub struct Report {
     /// What that consists of.
     pub phases_us: PhaseSummaries,
     /// What happened in each second.
-    pub seconds: Vec<Second>,
+    pub seconds: Vec<SecondSeen>,
     /// Failures: in `conn` of requests, in `echo` of connections; in `fanout` of connections, lines that some
     /// member did not receive in time, and deliveries that are wrong, doubled or out of order.
     pub errors: Errors,
@@ -312,7 +312,7 @@ impl Report {
 
     /// The seconds of a run that were measured from their beginning to their end: a part of one would
     /// look like a drop.
-    pub(crate) fn whole_seconds(&self) -> &[Second] {
+    pub(crate) fn whole_seconds(&self) -> &[SecondSeen] {
         // A run of 3 s may end a few nanoseconds early.
         let whole = (self.elapsed_s + 1e-3).floor() as usize;
         &self.seconds[..whole.min(self.seconds.len())]

@@ -3,7 +3,7 @@
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::{Errors, FailureKind};
 use crate::load::measure::histogram::Latencies;
-use crate::load::measure::series::{Second, Series};
+use crate::load::measure::series::{SecondSeen, Series};
 use crate::load::plan::Plan;
 use crate::load::plan::mode::{Amount, Mode, Model};
 use crate::load::run::schedule::Schedule;
@@ -312,7 +312,7 @@ impl Tally {
     }
 
     /// What happened in each second.
-    pub fn series(&mut self, elapsed: u64) -> Vec<Second> {
+    pub fn series(&mut self, elapsed: u64) -> Vec<SecondSeen> {
         std::mem::take(&mut self.series).end(self.since.saturating_add(elapsed))
     }
 }

@@ -16,7 +16,7 @@ use onepoll::load::measure::cpu::CpuTime;
 use onepoll::load::measure::failures::Errors;
 use onepoll::load::measure::histogram::Latencies;
 use onepoll::load::measure::process::Server;
-use onepoll::load::measure::series::Second;
+use onepoll::load::measure::series::SecondSeen;
 use onepoll::load::run::generator::Generator;
 use onepoll::load::run::report::{Held, Hidden, Intended, Report};
 use onepoll::load::run::tally::Tally;
@@ -82,7 +82,7 @@ fn run(mode: Mode, seconds: f64, rate: f64, nanos: f64, tail: f64) -> Report {
         .map(|at| {
             let whole = (seconds - at as f64).min(1.0);
             let waves = 1.0 + 0.06 * ((at as f64 * 1.7 + rate).sin());
-            Second {
+            SecondSeen {
                 answered: (rate * whole * waves) as u64,
                 errors: 0,
                 p50_us: report.latency_us.p50,
@@ -152,7 +152,7 @@ fn paint() -> Vec<(&'static str, Comparison)> {
     };
     silent.other_error = Some("No route to host (os error 113)".to_owned());
     silent.seconds = vec![
-        Second {
+        SecondSeen {
             answered: 0,
             errors: 160,
             p50_us: 0.0,

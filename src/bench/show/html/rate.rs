@@ -5,7 +5,7 @@ use crate::bench::show::label;
 use crate::bench::show::scale::{SECONDS_MIN, Scale};
 use crate::bench::study::comparison::{Contender, Contest};
 use crate::load::measure::figures::Micros;
-use crate::load::measure::series::Second;
+use crate::load::measure::series::SecondSeen;
 
 /// More would be nearer to each other than pixels.
 const GROUPS_MAX: usize = 300;
@@ -50,7 +50,7 @@ fn line(place: usize, contender: &Contender) -> Option<Curve> {
 }
 
 /// The least and the greatest of a group, in their order: a mean would hide both.
-fn ends<'s>(group: &[(usize, &'s Second)]) -> Vec<(usize, &'s Second)> {
+fn ends<'s>(group: &[(usize, &'s SecondSeen)]) -> Vec<(usize, &'s SecondSeen)> {
     let least = group.iter().min_by_key(|(_, second)| second.answered);
     let most = group.iter().max_by_key(|(_, second)| second.answered);
     let mut ends: Vec<_> = least.into_iter().chain(most).copied().collect();
@@ -59,7 +59,7 @@ fn ends<'s>(group: &[(usize, &'s Second)]) -> Vec<(usize, &'s Second)> {
     ends
 }
 
-fn point(name: &str, at: usize, second: &Second) -> Point {
+fn point(name: &str, at: usize, second: &SecondSeen) -> Point {
     let mut says = format!(
         "{name}, second {}: {} answers",
         at + 1,
