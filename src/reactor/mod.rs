@@ -30,7 +30,7 @@ mod strays;
 mod timer;
 mod token;
 mod trace;
-mod traced_write;
+mod traced_io;
 
 use std::fmt;
 use std::io;
@@ -47,8 +47,8 @@ use self::reply_limiter::{ReplyLimiter, client_ports};
 use self::standing::{After, Standing, depends_on_sending, next_input};
 use self::stopping::Stopping;
 use self::timer::Timers;
-use self::trace::{TraceEvent, Verdict};
-use self::traced_write::write;
+use self::trace::TraceEvent;
+use self::traced_io::{read_event, write};
 use crate::buf::ReadBuf;
 use crate::config::Limits;
 use crate::config::limits::DATAGRAM_BYTES_MAX;
@@ -318,19 +318,8 @@ impl<O: Os> Reactor<O> {
         let got = input.len() - had;
         self.recorder.served(got);
         let listeners = &self.listeners;
-        self.recorder.trace(|| {
-            let verdict = match &read {
-                Ok(None) => return None,
-                Ok(Some(_)) => Verdict::of(got, conn.incoming),
-                Err(error) => Verdict::Failed(error.kind()),
-            };
-            Some(TraceEvent::Read {
-                id,
-                moved: listener_of(listeners, conn).moved(&input.unread()[had..]),
-                room,
-                verdict,
-            })
-        });
+        self.recorder
+            .trace(|| read_event(conn, id, &read, &input.unread()[had..], room, listeners));
 
         // The service parses what is there and says what it has to say.
         let service = service_of(&mut self.services, &self.listeners, conn);

@@ -1,4 +1,4 @@
-//! A write to a connection, and the line of a trace that tells of it.
+//! What a connection reads and writes, and the lines of a trace that tell of it.
 
 use std::io;
 
@@ -6,7 +6,30 @@ use super::connection::Connection;
 use super::listener::{Listener, listener_of};
 use super::os::Os;
 use super::recorder::Recorder;
-use super::trace::TraceEvent;
+use super::trace::{TraceEvent, Verdict};
+use crate::turn::ConnId;
+
+/// What a trace tells of a read that brought `new` and was given `room`; nothing if there was no read.
+pub(super) fn read_event<'a, L, S>(
+    conn: &Connection<S>,
+    id: ConnId,
+    read: &io::Result<Option<usize>>,
+    new: &'a [u8],
+    room: usize,
+    listeners: &[Listener<L>],
+) -> Option<TraceEvent<'a>> {
+    let verdict = match read {
+        Ok(None) => return None,
+        Ok(Some(_)) => Verdict::of(new.len(), conn.incoming),
+        Err(error) => Verdict::Failed(error.kind()),
+    };
+    Some(TraceEvent::Read {
+        id,
+        moved: listener_of(listeners, conn).moved(new),
+        room,
+        verdict,
+    })
+}
 
 /// Writes once, as [`Connection::write`] does, and traces it if that was asked for.
 #[inline]
