@@ -20,7 +20,6 @@ use crate::load::drive::pacer::{self, WindowRoom};
 use crate::load::exchange::payload::{Payload, number_of, write_message};
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::FailureKind;
-use crate::load::net::dial;
 use crate::load::net::poller::Poller;
 use crate::load::plan::Plan;
 use crate::load::plan::error::LoadError;
@@ -193,7 +192,7 @@ impl<'p> Udp<'p> {
                 self.requests[self.slot(number)].state = RequestState::Unused;
                 self.waiting -= 1;
                 self.run.tally.lost(began, now);
-                self.run.failed(dial::kind(errno), None, began, now);
+                self.run.failed(errno, began, now);
             }
         }
     }
@@ -249,7 +248,7 @@ impl<'p> Udp<'p> {
 
     fn wrong(&mut self, now: u64) {
         self.seen.wrong += 1;
-        self.run.failed(FailureKind::WrongAnswer, None, now, now);
+        self.run.failed(FailureKind::WrongAnswer, now, now);
     }
 }
 
@@ -279,7 +278,7 @@ impl<'p> Traffic<'p> for Udp<'p> {
                 self.waiting -= 1;
                 self.seen.lost += 1;
                 self.run.tally.lost(began, now);
-                self.run.failed(FailureKind::Timeout, None, began, now);
+                self.run.failed(FailureKind::Timeout, began, now);
             }
             self.oldest += 1;
         }

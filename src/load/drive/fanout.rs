@@ -25,8 +25,8 @@ use crate::load::drive::members::{MemberSlot, Members};
 use crate::load::drive::pacer::{self, WindowRoom};
 use crate::load::exchange::lines::Lines;
 use crate::load::measure::clock::nanos;
-use crate::load::measure::failures::FailureKind;
-use crate::load::net::dial::{self, BACKOFF, DIALLING_MAX, Dialer, Dialled};
+use crate::load::measure::failures::{Failure, FailureKind};
+use crate::load::net::dial::{BACKOFF, DIALLING_MAX, Dialer, Dialled};
 use crate::load::net::handshake::Handshake;
 use crate::load::net::poller::{Poller, TIMER};
 use crate::load::plan::Plan;
@@ -126,7 +126,7 @@ impl<'p> Traffic<'p> for Fanout<'p> {
         for index in 0..self.room.len() {
             match self.room.slot(index) {
                 MemberSlot::Dialling { since, .. } if now.saturating_sub(*since) >= timeout => {
-                    self.fail(index, FailureKind::Timeout, None);
+                    self.fail(index, FailureKind::Timeout);
                 }
                 _ => {}
             }
@@ -227,10 +227,10 @@ impl Fanout<'_> {
                 return;
             };
             let n = match conn.stream.read(&mut self.incoming) {
-                Ok(0) => return self.fail(index, FailureKind::ShortAnswer, None),
+                Ok(0) => return self.fail(index, FailureKind::ShortAnswer),
                 Ok(n) => n,
                 Err(Errno::AGAIN) => return,
-                Err(errno) => return self.fail(index, dial::kind(errno), Some(errno)),
+                Err(errno) => return self.fail(index, errno),
             };
             if !is_sender {
                 // One look at the clock for all that came at once.
@@ -242,7 +242,7 @@ impl Fanout<'_> {
                             ledger.feed(received, now, run);
                         });
                 if received.is_err() {
-                    return self.fail(index, FailureKind::WrongAnswer, None);
+                    return self.fail(index, FailureKind::WrongAnswer);
                 }
             }
             if n < self.incoming.len() && !to_the_end {
@@ -306,7 +306,13 @@ impl Fanout<'_> {
                     self.room.dial(stream, now);
                     self.delayed_since = None;
                     if let Err(error) = shown {
-                        self.fail(index, FailureKind::Other, Errno::from_io_error(&error));
+                        self.fail(
+                            index,
+                            Failure {
+                                kind: FailureKind::Other,
+                                errno: Errno::from_io_error(&error),
+                            },
+                        );
                     }
                 }
                 Ok(Dialled::Later) => {
@@ -314,10 +320,10 @@ impl Fanout<'_> {
                     if now - since < nanos(self.run.plan.timeout) {
                         self.rests_until = now + nanos(BACKOFF);
                     } else {
-                        self.fail(index, FailureKind::Timeout, None);
+                        self.fail(index, FailureKind::Timeout);
                     }
                 }
-                Err(errno) => self.fail(index, dial::kind(errno), Some(errno)),
+                Err(errno) => self.fail(index, errno),
             }
         }
     }
@@ -334,14 +340,12 @@ impl Fanout<'_> {
         };
         let since = *since;
         let arrived = match (stream.is_connected(), &self.run.plan.hmac_key) {
-            (Ok(true), _) if self.dialer.met_itself(stream) => {
-                Err((FailureKind::SelfConnect, None))
-            }
+            (Ok(true), _) if self.dialer.met_itself(stream) => Err(FailureKind::SelfConnect.into()),
             (Ok(true), Some(hmac_key)) => proving
                 .get_or_insert(Handshake::new())
                 .go_on(stream, hmac_key),
             (Ok(is_connected), _) => Ok(is_connected),
-            (Err(errno), _) => Err((dial::kind(errno), Some(errno))),
+            (Err(errno), _) => Err(errno.into()),
         };
         match arrived {
             Ok(true) => {
@@ -350,7 +354,7 @@ impl Fanout<'_> {
                 self.room.arrive(index, self.lines.next());
             }
             Ok(false) => {}
-            Err((kind, errno)) => self.fail(index, kind, errno),
+            Err(failure) => self.fail(index, failure),
         }
     }
 
@@ -365,7 +369,7 @@ impl Fanout<'_> {
                 Ok(n) => conn.hello_sent += n,
                 Err(Errno::AGAIN) => return false,
                 Err(errno) => {
-                    self.fail(index, dial::kind(errno), Some(errno));
+                    self.fail(index, errno);
                     return false;
                 }
             }
@@ -402,7 +406,7 @@ impl Fanout<'_> {
             for index in 0..self.room.listeners() {
                 let is_deaf = |slot: &MemberSlot| matches!(slot, MemberSlot::Taken(conn) if conn.matcher.is_new());
                 if is_deaf(self.room.slot(index)) {
-                    self.fail(index, FailureKind::Timeout, None);
+                    self.fail(index, FailureKind::Timeout);
                 }
             }
             return self.begin();
@@ -426,19 +430,22 @@ impl Fanout<'_> {
     }
 
     /// A connection that cannot go on.
-    fn fail(&mut self, index: usize, kind: FailureKind, errno: Option<Errno>) {
+    fn fail(&mut self, index: usize, failure: impl Into<Failure>) {
+        let mut failure = failure.into();
         let now = self.run.watch.nanos();
         let must_prove = self.run.plan.hmac_key.is_some();
         // Closed after the proof and before the first line: not admitted.
-        let kind = match (kind, &self.stage, self.room.get_mut(index)) {
-            (
-                FailureKind::ShortAnswer | FailureKind::Reset,
-                RoomStage::Dialling | RoomStage::Probing(_),
-                Some(conn),
-            ) if must_prove && conn.matcher.is_new() => FailureKind::NotAdmitted,
-            _ => kind,
-        };
-        self.run.failed(kind, errno, now, now);
+        if must_prove
+            && matches!(failure.kind, FailureKind::ShortAnswer | FailureKind::Reset)
+            && matches!(self.stage, RoomStage::Dialling | RoomStage::Probing(_))
+            && self
+                .room
+                .get_mut(index)
+                .is_some_and(|conn| conn.matcher.is_new())
+        {
+            failure.kind = FailureKind::NotAdmitted;
+        }
+        self.run.failed(failure, now, now);
         if let Some(matcher) = self.room.leave(index) {
             self.ledger.lose(&matcher, now, &mut self.run);
         }
@@ -543,7 +550,7 @@ impl Fanout<'_> {
                     self.sender.part = all % len;
                 }
                 Err(Errno::AGAIN) => return,
-                Err(errno) => return self.fail(index, dial::kind(errno), Some(errno)),
+                Err(errno) => return self.fail(index, errno),
             }
         }
     }

@@ -189,7 +189,7 @@ impl Ledger {
                 FailureKind::WrongAnswer
             }
         };
-        run.failed(kind, None, now, now);
+        run.failed(kind, now, now);
     }
 
     /// A count at which something happens.

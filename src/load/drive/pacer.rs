@@ -28,7 +28,7 @@ pub(super) fn next_due(run: &mut Run<'_>, now: u64, room_since: Option<u64>) -> 
         }
         if is_too_late {
             run.tally.lost(began, now);
-            run.failed(FailureKind::Timeout, None, began, now);
+            run.failed(FailureKind::Timeout, began, now);
             continue;
         }
         if run.tally.counts(began, now) {

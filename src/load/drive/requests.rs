@@ -18,8 +18,8 @@ use crate::load::exchange::judge::Judge;
 use crate::load::exchange::payload::Payload;
 use crate::load::exchange::requests::Requests;
 use crate::load::measure::clock::nanos;
-use crate::load::measure::failures::FailureKind;
-use crate::load::net::dial::{self, BACKOFF, DIALLING_MAX, Dialer, Dialled};
+use crate::load::measure::failures::{Failure, FailureKind};
+use crate::load::net::dial::{BACKOFF, DIALLING_MAX, Dialer, Dialled};
 use crate::load::net::handshake::Handshake;
 use crate::load::net::poller::{Poller, TIMER};
 use crate::load::plan::Plan;
@@ -40,7 +40,7 @@ enum Step {
     /// One request of `conn` is over and well.
     Done,
     /// The connection failed.
-    Failed(FailureKind, Option<Errno>),
+    Failed(Failure),
 }
 
 /// A run over connections in progress.
@@ -129,7 +129,7 @@ impl<'p> Traffic<'p> for Driver<'p> {
         for index in 0..self.connections.len() {
             match self.connections.waiting_since(index) {
                 Some(since) if now.saturating_sub(since) >= timeout => {
-                    self.settle(index, Step::Failed(FailureKind::Timeout, None));
+                    self.settle(index, Step::Failed(FailureKind::Timeout.into()));
                 }
                 _ => {}
             }
@@ -321,13 +321,13 @@ impl Driver<'_> {
                     .back_off(index, now + nanos(BACKOFF), Some(began));
             }
             Ok(Dialled::Later) => {
-                self.count_failure(FailureKind::Timeout, None, began, now);
+                self.count_failure(FailureKind::Timeout.into(), began, now);
                 return self.after_failure(index, FailureKind::Timeout, now);
             }
             Err(errno) => {
-                let kind = dial::kind(errno);
-                self.count_failure(kind, Some(errno), began, now);
-                return self.after_failure(index, kind, now);
+                let failure = Failure::from(errno);
+                self.count_failure(failure, began, now);
+                return self.after_failure(index, failure.kind, now);
             }
         };
         let at = self.payload.start(self.connections.next_number(index));
@@ -356,7 +356,7 @@ impl Driver<'_> {
             .write(conn.requests.first(&self.payload, self.run.plan.size))
         {
             Ok(_) if self.dialer.met_itself(&conn.stream) => {
-                Step::Failed(FailureKind::SelfConnect, None)
+                Step::Failed(FailureKind::SelfConnect.into())
             }
             Ok(n) => {
                 conn.stage = ConnectionStage::Active;
@@ -371,7 +371,7 @@ impl Driver<'_> {
                 Step::Wait
             }
             Err(Errno::AGAIN) => Step::Wait,
-            Err(errno) => Step::Failed(dial::kind(errno), Some(errno)),
+            Err(errno) => Step::Failed(errno.into()),
         }
     }
 
@@ -384,8 +384,11 @@ impl Driver<'_> {
         match self.poller.register(&conn.stream, token) {
             Ok(()) => conn.watched = true,
             Err(error) => {
-                let errno = Errno::from_io_error(&error);
-                self.settle(index, Step::Failed(FailureKind::Other, errno));
+                let failure = Failure {
+                    kind: FailureKind::Other,
+                    errno: Errno::from_io_error(&error),
+                };
+                self.settle(index, Step::Failed(failure));
             }
         }
     }
@@ -425,12 +428,12 @@ impl Driver<'_> {
         if conn.stage == ConnectionStage::Dialling {
             match conn.stream.is_connected() {
                 Ok(true) if self.dialer.met_itself(&conn.stream) => {
-                    return Step::Failed(FailureKind::SelfConnect, None);
+                    return Step::Failed(FailureKind::SelfConnect.into());
                 }
                 Ok(true) if must_prove => conn.stage = ConnectionStage::Proving(Handshake::new()),
                 Ok(true) => self.set_ready(index),
                 Ok(false) => {}
-                Err(errno) => return Step::Failed(dial::kind(errno), Some(errno)),
+                Err(errno) => return Step::Failed(errno.into()),
             }
         }
         if must_prove {
@@ -464,7 +467,7 @@ impl Driver<'_> {
         match handshake.go_on(&conn.stream, hmac_key) {
             Ok(true) => {}
             Ok(false) => return Step::Wait,
-            Err((kind, errno)) => return Step::Failed(kind, errno),
+            Err(failure) => return Step::Failed(failure),
         }
         // Where nothing is asked, a server that refuses and one that tires of us look alike.
         conn.is_admitted = self.run.plan.mode == Mode::Hold;
@@ -502,7 +505,7 @@ impl Driver<'_> {
                 Step::Wait
             }
             Err(Errno::AGAIN) => Step::Wait,
-            Err(errno) => Step::Failed(dial::kind(errno), Some(errno)),
+            Err(errno) => Step::Failed(errno.into()),
         }
     }
 
@@ -527,10 +530,10 @@ impl Driver<'_> {
                     conn.stage = ConnectionStage::Leaving;
                     return Step::Done;
                 }
-                Ok(0) => return Step::Failed(FailureKind::ShortAnswer, None),
+                Ok(0) => return Step::Failed(FailureKind::ShortAnswer.into()),
                 Ok(n) => n,
                 Err(Errno::AGAIN) => return Step::Wait,
-                Err(errno) => return Step::Failed(dial::kind(errno), Some(errno)),
+                Err(errno) => return Step::Failed(errno.into()),
             };
             if self.run.plan.mode == Mode::Hold {
                 // `hold` discards what the server sends.
@@ -550,10 +553,10 @@ impl Driver<'_> {
                 conn.is_admitted = true;
             }
             match outcome {
-                Err(kind) => return Step::Failed(kind, None),
+                Err(kind) => return Step::Failed(kind.into()),
                 Ok(0) if matches!(self.judge, Judge::Framed(CommandFraming::Decimal)) => {
-                    if let Step::Failed(kind, errno) = self.acknowledge(index) {
-                        return Step::Failed(kind, errno);
+                    if let Step::Failed(failure) = self.acknowledge(index) {
+                        return Step::Failed(failure);
                     }
                 }
                 Ok(0) => {}
@@ -576,8 +579,8 @@ impl Driver<'_> {
                         continue;
                     }
                     _ => {
-                        if let Step::Failed(kind, errno) = self.answered(index, answered) {
-                            return Step::Failed(kind, errno);
+                        if let Step::Failed(failure) = self.answered(index, answered) {
+                            return Step::Failed(failure);
                         }
                     }
                 },
@@ -612,11 +615,11 @@ impl Driver<'_> {
             Ok(n) if n == word.len() => match conn.requests.acknowledged(&self.judge) {
                 Ok(0) => Step::Wait,
                 Ok(answered) => self.answered(index, answered),
-                Err(kind) => Step::Failed(kind, None),
+                Err(kind) => Step::Failed(kind.into()),
             },
             // A server that read the request has room for ten bytes; if not, it is not acknowledging.
-            Ok(_) | Err(Errno::AGAIN) => Step::Failed(FailureKind::WrongAnswer, None),
-            Err(errno) => Step::Failed(dial::kind(errno), Some(errno)),
+            Ok(_) | Err(Errno::AGAIN) => Step::Failed(FailureKind::WrongAnswer.into()),
+            Err(errno) => Step::Failed(errno.into()),
         }
     }
 
@@ -691,18 +694,17 @@ impl Driver<'_> {
                     self.dial_one(index, now);
                 }
             }
-            Step::Failed(kind, errno) => {
+            Step::Failed(mut failure) => {
                 let now = self.run.watch.nanos();
                 let Some(conn) = self.connections.get_mut(index) else {
                     return;
                 };
                 let began = conn.began;
-                let kind = match kind {
-                    FailureKind::ShortAnswer | FailureKind::Reset if !conn.is_admitted => {
-                        FailureKind::NotAdmitted
-                    }
-                    kind => kind,
-                };
+                if !conn.is_admitted
+                    && matches!(failure.kind, FailureKind::ShortAnswer | FailureKind::Reset)
+                {
+                    failure.kind = FailureKind::NotAdmitted;
+                }
                 let mut last = began;
                 if self.run.plan.mode.keeps() {
                     for began in self.connections.in_flight(index) {
@@ -710,18 +712,18 @@ impl Driver<'_> {
                         last = began;
                     }
                 }
-                self.count_failure(kind, errno, last, now);
+                self.count_failure(failure, last, now);
                 self.connections.leave(index);
-                self.after_failure(index, kind, now);
+                self.after_failure(index, failure.kind, now);
             }
         }
     }
 
-    fn count_failure(&mut self, kind: FailureKind, errno: Option<Errno>, began: u64, now: u64) {
+    fn count_failure(&mut self, failure: Failure, began: u64, now: u64) {
         if !self.run.plan.mode.keeps() {
             self.run.tally.lost(began, now);
         }
-        self.run.failed(kind, errno, began, now);
+        self.run.failed(failure, began, now);
     }
 
     /// `conn` goes on with the next request; `echo` goes on without this connection.

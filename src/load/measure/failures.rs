@@ -1,5 +1,6 @@
 //! The kinds of failures, and how many there were of each. A kind is one row of the table.
 
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 /// From one row per kind: its documentation, its variant, its field (also the key in JSON), its name in
@@ -76,4 +77,37 @@ kinds! {
     SelfConnect, self_connect, "connected to themselves";
     /// Anything else; the first is kept in words.
     Other, other, "other";
+}
+
+/// One failure, and what the kernel said of it, if it did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure {
+    /// Its kind.
+    pub kind: FailureKind,
+    /// The error of the system call that failed.
+    pub errno: Option<Errno>,
+}
+
+impl From<FailureKind> for Failure {
+    fn from(kind: FailureKind) -> Self {
+        Self { kind, errno: None }
+    }
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Self {
+        let kind = match errno {
+            Errno::CONNREFUSED => FailureKind::Refused,
+            Errno::CONNRESET | Errno::PIPE | Errno::CONNABORTED => FailureKind::Reset,
+            Errno::TIMEDOUT => FailureKind::Timeout,
+            // "In use" is a port that was asked for, or all of them where the kernel picks before it connects.
+            Errno::ADDRNOTAVAIL | Errno::ADDRINUSE => FailureKind::NoPort,
+            Errno::MFILE | Errno::NFILE => FailureKind::NoDescriptor,
+            _ => FailureKind::Other,
+        };
+        Self {
+            kind,
+            errno: Some(errno),
+        }
+    }
 }

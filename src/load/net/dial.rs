@@ -14,7 +14,6 @@ use rustix::net::{
     getsockname, send, socket_with, sockopt,
 };
 
-use crate::load::measure::failures::FailureKind;
 use crate::load::plan::Plan;
 use crate::load::plan::mode::{Close, Mode};
 use crate::load::plan::target::TargetAddress;
@@ -181,19 +180,6 @@ impl Stream {
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
-    }
-}
-
-/// Which kind of error `errno` is.
-pub fn kind(errno: Errno) -> FailureKind {
-    match errno {
-        Errno::CONNREFUSED => FailureKind::Refused,
-        Errno::CONNRESET | Errno::PIPE | Errno::CONNABORTED => FailureKind::Reset,
-        Errno::TIMEDOUT => FailureKind::Timeout,
-        // "In use" is a port that was asked for, or all of them where the kernel picks before it connects.
-        Errno::ADDRNOTAVAIL | Errno::ADDRINUSE => FailureKind::NoPort,
-        Errno::MFILE | Errno::NFILE => FailureKind::NoDescriptor,
-        _ => FailureKind::Other,
     }
 }
 

@@ -6,8 +6,8 @@
 
 use rustix::io::Errno;
 
-use crate::load::measure::failures::FailureKind;
-use crate::load::net::dial::{self, Stream};
+use crate::load::measure::failures::{Failure, FailureKind};
+use crate::load::net::dial::Stream;
 use crate::wire::{CHALLENGE_BYTES, Challenge, HmacKey, Proof};
 
 /// How far it is. One challenge is answered, whatever comes later (fault D6).
@@ -30,28 +30,23 @@ impl Handshake {
     }
 
     /// Goes on as far as the socket allows; says whether the proof has left.
-    pub(crate) fn go_on(
-        &mut self,
-        stream: &Stream,
-        hmac_key: &HmacKey,
-    ) -> Result<bool, (FailureKind, Option<Errno>)> {
-        let failed = |errno| (dial::kind(errno), Some(errno));
+    pub(crate) fn go_on(&mut self, stream: &Stream, hmac_key: &HmacKey) -> Result<bool, Failure> {
         loop {
             match self {
                 Self::Listening(challenge, have) if *have == challenge.len() => {
                     *self = Self::Proving(hmac_key.prove(challenge), 0);
                 }
                 Self::Listening(challenge, have) => match stream.read(&mut challenge[*have..]) {
-                    Ok(0) => return Err((FailureKind::ShortAnswer, None)),
+                    Ok(0) => return Err(FailureKind::ShortAnswer.into()),
                     Ok(n) => *have += n,
                     Err(Errno::AGAIN) => return Ok(false),
-                    Err(errno) => return Err(failed(errno)),
+                    Err(errno) => return Err(errno.into()),
                 },
                 Self::Proving(proof, sent) if *sent == proof.as_ref().len() => return Ok(true),
                 Self::Proving(proof, sent) => match stream.write(&proof.as_ref()[*sent..]) {
                     Ok(n) => *sent += n,
                     Err(Errno::AGAIN) => return Ok(false),
-                    Err(errno) => return Err(failed(errno)),
+                    Err(errno) => return Err(errno.into()),
                 },
             }
         }

@@ -16,11 +16,9 @@ pub mod tally;
 use std::io;
 use std::ops::ControlFlow;
 
-use rustix::io::Errno;
-
 use crate::load::measure::clock::{Stopwatch, nanos};
 use crate::load::measure::cpu::CpuTime;
-use crate::load::measure::failures::FailureKind;
+use crate::load::measure::failures::{Failure, FailureKind};
 use crate::load::measure::histogram::Latencies;
 use crate::load::measure::process::Usage;
 use crate::load::plan::Plan;
@@ -147,7 +145,8 @@ impl<'p> Run<'p> {
 
     /// Counts a failed request or connection; `began` is when the request did. The first error of no named
     /// kind is kept in words.
-    pub(crate) fn failed(&mut self, kind: FailureKind, errno: Option<Errno>, began: u64, now: u64) {
+    pub(crate) fn failed(&mut self, failure: impl Into<Failure>, began: u64, now: u64) {
+        let Failure { kind, errno } = failure.into();
         if kind == FailureKind::Other && self.tally.other.is_none() {
             self.tally.other = errno.map(|errno| io::Error::from(errno).to_string());
         }
