@@ -2,10 +2,8 @@
 //! takes until the first, the median and the last of them has a line.
 //!
 //! All it knows of the chat's protocol: a line that one member sends comes to every other member as a
-//! line, with something before it. In reading order:
-//!
-//! - `ledger`: which members received which line.
-//! - `room`: the connections. `joining`: how they are made. `sender`: how lines leave.
+//! line, with something before it. The connections are in `members`; which member received which line is in
+//! `ledger`.
 //!
 //! Before anything is measured, the sender sends probes until every member has received one, so that a
 //! member that is slow to join is not taken for one that loses lines. The model is *closed*, where a line

@@ -1,11 +1,12 @@
-//! The loop of the load generator: one thread, one poll, nothing allocated per request.
+//! Requests on connections: nothing is allocated per request.
 //!
 //! It does not know what a server is for: a message goes out, and what the judge takes for its answer
 //! comes back.
 //!
 //! A kept connection is watched once, for good. A connection of `conn` lives for one answer, so it is
 //! not watched at first: with many in flight, the answer of the oldest is usually there by the time
-//! the others have been sent, and one read takes it. Only a connection that has to wait is registered with the poll.
+//! the others have been sent, and one read takes it. Only a connection that has to wait is registered with
+//! the poll.
 
 use mio::event::Event;
 use mio::{Events, Token};

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// Connect, send a message, await the whole of it back, as often as
-    /// [`Plan::requests_per_connection`] says, close.
+    /// [`Plan::requests_per_connection`](super::Plan::requests_per_connection) says, close.
     Conn {
         /// Which side closes, and how.
         close: Close,
