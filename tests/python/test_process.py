@@ -40,13 +40,14 @@ os.execv(sys.argv[3], sys.argv[3:])
 """
 """A terminal, descriptors, ignored and blocked signals, a soft limit, and no working directory."""
 
+# The shell reads its own status: while it starts a program, which could read it, it has all signals blocked.
 TELL = """
 echo descriptors $(ulimit -Sn) $(ulimit -Hn)
 echo umask $(umask)
 echo nice $(nice)
 echo directory $(pwd)
 echo open $(ls /proc/self/fd)
-grep -E 'Sig(Blk|Ign|Pnd|Cgt)|ShdPnd' /proc/$$/status
+while read -r line; do case $line in Sig[BIPC]*|ShdPnd*) echo $line;; esac; done </proc/$$/status
 echo stat $(cat /proc/$$/stat)
 echo environment $(env | cut -d= -f1 | sort)
 echo input $(readlink /proc/$$/fd/0)
