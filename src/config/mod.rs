@@ -4,6 +4,7 @@
 //! says where it stands, what is wrong and what would be right.
 
 mod address;
+mod client_ports;
 mod descriptors;
 mod error;
 pub mod limits;
@@ -24,6 +25,7 @@ pub use settle::Settle;
 pub use text::{format_duration, format_size, parse_duration, parse_size};
 pub use written::{Value, Written, keys_of};
 
+pub(crate) use client_ports::{CLIENT_PORTS_DEFAULT, client_ports};
 pub(crate) use error::meant;
 #[cfg(feature = "cli")]
 pub(crate) use text::nearest;

@@ -43,15 +43,15 @@ use self::datagram::Datagram;
 use self::listener::{Listener, listener_of};
 use self::patience::set_deadline;
 use self::recorder::Recorder;
-use self::reply_limiter::{ReplyLimiter, client_ports};
+use self::reply_limiter::ReplyLimiter;
 use self::standing::{After, Standing, depends_on_sending, next_input};
 use self::stopping::Stopping;
 use self::timer::Timers;
 use self::trace::TraceEvent;
 use self::traced_io::{read_event, write};
 use crate::buf::ReadBuf;
-use crate::config::Limits;
 use crate::config::limits::DATAGRAM_BYTES_MAX;
+use crate::config::{CLIENT_PORTS_DEFAULT, Limits, client_ports};
 use crate::service::{Datagrams, Service};
 use crate::turn::{
     ARENA_BYTES_MAX, Closed, ConnId, Effect, Fate, Fault, Moment, Outbox, REPLY_AT_ONCE_BYTES, Turn,
@@ -145,7 +145,7 @@ impl<O: Os> Reactor<O> {
             listeners: Vec::new(),
             answerers: Vec::new(),
             datagrams: Vec::new(),
-            reply_limiter: ReplyLimiter::new(client_ports()),
+            reply_limiter: ReplyLimiter::new(client_ports().unwrap_or(CLIENT_PORTS_DEFAULT)),
             children: Children::new(limits.read_per_turn),
             ready: Vec::new(),
             put_off: Vec::new(),

@@ -1,5 +1,4 @@
 use std::collections::hash_map::RandomState;
-use std::fs;
 use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -11,9 +10,6 @@ use crate::turn::Moment;
 
 /// How many sources are told apart: two that fall on one place share its budget.
 const PLACES: usize = 1024;
-
-/// Where clients have their ports unless the machine says otherwise (ip(7), `ip_local_port_range`).
-const CLIENT_PORTS: RangeInclusive<u16> = 32_768..=60_999;
 
 /// How many answers each source of datagrams got in this second, in a table of fixed size.
 ///
@@ -68,17 +64,6 @@ impl ReplyLimiter {
     }
 }
 
-/// The ports that this machine gives to clients.
-pub(super) fn client_ports() -> RangeInclusive<u16> {
-    fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")
-        .ok()
-        .and_then(|text| {
-            let mut ports = text.split_whitespace().map(str::parse);
-            Some(ports.next()?.ok()?..=ports.next()?.ok()?)
-        })
-        .unwrap_or(CLIENT_PORTS)
-}
-
 /// What one customer of a network operator can have many addresses of: an IPv4 /24, an IPv6 /64.
 fn network(ip: IpAddr) -> IpAddr {
     match ip {
@@ -117,11 +102,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::config::CLIENT_PORTS_DEFAULT;
 
     const MAX: usize = DATAGRAM_ANSWERS_PER_SECOND_MAX as usize;
 
     fn limiter() -> ReplyLimiter {
-        ReplyLimiter::new(CLIENT_PORTS)
+        ReplyLimiter::new(CLIENT_PORTS_DEFAULT)
     }
 
     fn second(n: u64) -> Moment {
@@ -180,15 +166,5 @@ mod tests {
             .flat_map(|a| (0..=9).map(move |b| (Ipv4Addr::new(198, 18 + b, a, 1), 5000).into()));
         let given = answered(&mut limiter, second(5), everywhere, 100);
         assert_eq!(given, DATAGRAM_ANSWERS_PER_SECOND_IN_ALL_MAX as usize);
-    }
-
-    #[test]
-    fn this_machine_says_which_ports_its_clients_have() {
-        let ports = client_ports();
-        let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        assert!(
-            ports.contains(&client.local_addr().unwrap().port()),
-            "{ports:?}"
-        );
     }
 }

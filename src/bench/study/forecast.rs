@@ -4,13 +4,15 @@
 //! It does not measure and does not forbid: where something is short, the user is told what, and what
 //! would help; then the run does what it can.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::{fmt, fs};
 
-use crate::config::raise_descriptor_limit;
+use procfs::net::TcpState;
+use procfs::process::{LimitValue, Process};
+
+use crate::config::{CLIENT_PORTS_DEFAULT, client_ports, raise_descriptor_limit};
 use crate::load::measure::figures::Grouped;
-use crate::load::net::dial::port_range;
 use crate::load::plan::Plan;
 use crate::load::plan::error::LoadError;
 use crate::load::plan::mode::{Amount, Close, Mode, Model};
@@ -269,18 +271,12 @@ fn more_sources(target: &SocketAddr, count: u64) -> String {
 impl Resources {
     /// As they are now, for a run of `plan` to `target` in a process with a limit of `descriptors`.
     pub fn of_this_machine(plan: &Plan, target: &TargetAddress, descriptors: u64) -> Self {
-        let ports = port_range().unwrap_or(32_768..=60_999);
+        let ports = client_ports().unwrap_or(CLIENT_PORTS_DEFAULT);
         Self {
             reserved: count_ports(&read("/proc/sys/net/ipv4/ip_local_reserved_ports"), &ports),
             ports,
             waiting: match target {
-                TargetAddress::Tcp(address) => {
-                    let table = match address.ip().to_canonical() {
-                        IpAddr::V4(_) => "/proc/net/tcp",
-                        IpAddr::V6(_) => "/proc/net/tcp6",
-                    };
-                    waiting_for(&read(table), address)
-                }
+                TargetAddress::Tcp(address) => waiting_for(address),
                 TargetAddress::Unix(_) | TargetAddress::Udp(_) => 0,
             },
             reuse: match read("/proc/sys/net/ipv4/tcp_tw_reuse").trim() {
@@ -294,7 +290,7 @@ impl Resources {
             server_descriptors: plan
                 .pids
                 .iter()
-                .filter_map(|pid| soft_limit(&read(&format!("/proc/{pid}/limits"))))
+                .filter_map(|&pid| descriptor_limit_of(pid))
                 .max(),
         }
     }
@@ -320,47 +316,33 @@ fn count_ports(text: &str, within: &RangeInclusive<u16>) -> u64 {
     ports.sum()
 }
 
-/// The soft limit on descriptors in /proc/PID/limits.
-fn soft_limit(limits: &str) -> Option<u64> {
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_ascii_whitespace().next()?.parse().ok()
+/// The soft limit on descriptors of a process; none where there is no such process, or no limit.
+fn descriptor_limit_of(pid: u32) -> Option<u64> {
+    let process = Process::new(pid.try_into().ok()?).ok()?;
+    match process.limits().ok()?.max_open_files.soft_limit {
+        LimitValue::Value(limit) => Some(limit),
+        LimitValue::Unlimited => None,
+    }
 }
 
-/// How many connections to `target` wait in `TIME_WAIT`, by proc_net_tcp: `sl local remote state …`,
-/// addresses in hexadecimal words of the machine's order.
-fn waiting_for(table: &str, target: &SocketAddr) -> u64 {
-    let waiting = table.lines().skip(1).filter(|line| {
-        let mut fields = line.split_ascii_whitespace().skip(2);
-        let (remote, state) = (fields.next(), fields.next());
-        state == Some("06") && remote.and_then(address_of) == Some(*target)
+/// How many connections to `target` wait in `TIME_WAIT`.
+fn waiting_for(target: &SocketAddr) -> u64 {
+    let connections = match target.ip().to_canonical() {
+        IpAddr::V4(_) => procfs::net::tcp(),
+        IpAddr::V6(_) => procfs::net::tcp6(),
+    };
+    let connections = connections.unwrap_or_default();
+    let waiting = connections.iter().filter(|connection| {
+        connection.state == TcpState::TimeWait && connection.remote_address == *target
     });
     waiting.count() as u64
 }
 
-fn address_of(text: &str) -> Option<SocketAddr> {
-    let (ip, port) = text.split_once(':')?;
-    let port = u16::from_str_radix(port, 16).ok()?;
-    let word = |at: usize| {
-        let word = u32::from_str_radix(ip.get(at * 8..at * 8 + 8)?, 16).ok()?;
-        Some(word.to_ne_bytes())
-    };
-    let ip: IpAddr = match ip.len() {
-        8 => Ipv4Addr::from(word(0)?).into(),
-        _ => {
-            let mut bytes = [0; 16];
-            for at in 0..4 {
-                bytes[at * 4..at * 4 + 4].copy_from_slice(&word(at)?);
-            }
-            Ipv6Addr::from(bytes).into()
-        }
-    };
-    Some(SocketAddr::new(ip, port))
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::net::{Ipv6Addr, Shutdown, TcpListener, TcpStream};
+    use std::process::{Command, Stdio};
     use std::time::Duration;
 
     use super::*;
@@ -544,20 +526,63 @@ mod tests {
 
     #[test]
     fn what_the_kernel_tells_is_read() {
-        assert!(port_range().is_some_and(|ports| !ports.is_empty()));
         assert_eq!(count_ports("8080,9148-9150\n", &(1..=65_535)), 4);
         assert_eq!(
             count_ports("1024-32767,60000-65535\n", &(32_768..=60_999)),
             1_000
         );
         assert_eq!(count_ports("\n", &(1..=65_535)), 0);
-        let limits = "Limit                     Soft Limit           Hard Limit\nMax open files            1024                 4096                 files\n";
-        assert_eq!(soft_limit(limits), Some(1_024));
-        let table = "  sl  local_address rem_address   st\n   0: 0100007F:8000 0100007F:2328 06 x\n   1: 0100007F:8001 0100007F:2328 01 x\n   2: 0100007F:8002 0100007F:2329 06 x\n";
-        assert_eq!(waiting_for(table, &"127.0.0.1:9000".parse().unwrap()), 1);
-        let loopback = "00000000000000000000000001000000:2328";
-        assert_eq!(address_of(loopback), Some("[::1]:9000".parse().unwrap()));
-        assert_eq!(address_of("x"), None);
+    }
+
+    #[test]
+    fn connections_that_wait_are_counted_by_target() {
+        // An IPv4 address of its own: on `::1`, connections of others to an earlier owner of the port may
+        // begin to wait meanwhile.
+        let [high, low] = (std::process::id() as u16).to_be_bytes();
+        let own = IpAddr::from([127, 77, high, low.clamp(1, 254)]);
+        for (ip, is_exact) in [(own, true), (IpAddr::from(Ipv6Addr::LOCALHOST), false)] {
+            let listener = TcpListener::bind((ip, 0)).unwrap();
+            let target = listener.local_addr().unwrap();
+            let pair = || {
+                let client = TcpStream::connect(target).unwrap();
+                let (server, _) = listener.accept().unwrap();
+                for end in [&client, &server] {
+                    end.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+                }
+                (client, server)
+            };
+            // Those that are open do not wait.
+            let _open = [pair(), pair()];
+            for _ in 0..3 {
+                let (mut client, mut server) = pair();
+                client.shutdown(Shutdown::Write).unwrap();
+                assert_eq!(server.read(&mut [0]).unwrap(), 0);
+                drop(server);
+                assert_eq!(client.read(&mut [0]).unwrap(), 0);
+            }
+            let waiting = waiting_for(&target);
+            assert!(
+                waiting == 3 || waiting > 3 && !is_exact,
+                "{target}: {waiting}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_limit_of_a_process_is_its_own() {
+        let mut child = Command::new("sh")
+            .args(["-c", "ulimit -S -n 77; echo; read line"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+        let limit = descriptor_limit_of(child.id());
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert_eq!(limit, Some(77));
+        assert_eq!(descriptor_limit_of(child.id()), None);
+        assert_eq!(descriptor_limit_of(u32::MAX), None);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! What the server's processes used, as the kernel tells it: by pid, with all their threads and children.
 
 use std::collections::BTreeSet;
-use std::fs;
 
+use procfs::process::Process;
 use serde::{Deserialize, Serialize};
 
 /// So many processes are looked at; a server that forks for each connection has one for each.
@@ -42,69 +42,37 @@ impl Usage {
     }
 
     fn add(&mut self, pid: u32, children: &mut Vec<u32>) -> Option<()> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let mut threads = 0;
+        let process = Process::new(pid.try_into().ok()?).ok()?;
+        let stat = process.stat().ok()?;
         // A process that has ended and was not yet waited for has no memory.
-        self.memory += match kibibytes(&format!("/proc/{pid}/smaps_rollup"), "Pss:") {
-            Some(kibibytes) => kibibytes * 1024,
-            None if is_zombie(&stat) => 0,
+        self.memory += match share_of_memory(&process) {
+            Some(bytes) => bytes,
+            None if stat.state == 'Z' => 0,
             None => return None,
         };
-        for task in fs::read_dir(format!("/proc/{pid}/task")).ok()?.flatten() {
-            let task = task.path();
-            // A thread may end between being listed and being read.
-            let schedule = fs::read_to_string(task.join("schedstat")).unwrap_or_default();
-            let on_cpu = schedule.split_ascii_whitespace().next();
-            threads += on_cpu
-                .and_then(|word| word.parse::<u64>().ok())
+        let mut threads = 0;
+        // A thread may end between being listed and being read.
+        for task in process.tasks().ok()?.flatten() {
+            threads += task.schedstat().map_or(0, |times| times.sum_exec_runtime);
+            let status = task.status().ok();
+            self.sleeps += status
+                .and_then(|status| status.voluntary_ctxt_switches)
                 .unwrap_or(0);
-            let status = fs::read_to_string(task.join("status")).unwrap_or_default();
-            self.sleeps += number(&status, "voluntary_ctxt_switches:").unwrap_or(0);
-            let listed = fs::read_to_string(task.join("children")).unwrap_or_default();
-            children.extend(
-                listed
-                    .split_ascii_whitespace()
-                    .filter_map(|pid| pid.parse::<u32>().ok()),
-            );
+            children.extend(task.children().unwrap_or_default());
         }
-        let [own, ended] = times(&stat).unwrap_or_default();
+        let tick = 1_000_000_000 / procfs::ticks_per_second().max(1);
+        let own = (stat.utime + stat.stime) * tick;
+        let ended = u64::try_from(stat.cutime + stat.cstime).unwrap_or(0) * tick;
         // Threads are told exactly while they live; the sum with those that have ended, to a clock tick.
         self.cpu += threads.max(own) + ended;
         Some(())
     }
 }
 
-fn is_zombie(stat: &str) -> bool {
-    stat.rsplit_once(')')
-        .is_some_and(|(_, rest)| rest.trim_start().starts_with('Z'))
-}
-
-/// Nanoseconds on a processor of all threads of a process, and of its children that have ended and were
-/// waited for: fields 14 to 17 of proc_pid_stat(5), counted from behind the name, which may hold anything.
-fn times(stat: &str) -> Option<[u64; 2]> {
-    let tick = 1_000_000_000 / rustix::param::clock_ticks_per_second().max(1);
-    let fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
-    let ticks: Vec<u64> = fields
-        .take(4)
-        .map_while(|field| field.parse().ok())
-        .collect();
-    match ticks[..] {
-        [user, system, children_user, children_system] => Some([
-            (user + system) * tick,
-            (children_user + children_system) * tick,
-        ]),
-        _ => None,
-    }
-}
-
-fn kibibytes(path: &str, name: &str) -> Option<u64> {
-    number(&fs::read_to_string(path).ok()?, name)
-}
-
-/// The number behind `name` at the beginning of a line.
-fn number(text: &str, name: &str) -> Option<u64> {
-    let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
-    rest.split_ascii_whitespace().next()?.parse().ok()
+/// Bytes that a process maps, those shared with others divided by their number.
+fn share_of_memory(process: &Process) -> Option<u64> {
+    let rollup = process.smaps_rollup().ok()?.memory_map_rollup;
+    rollup.0.first()?.extension.map.get("Pss").copied()
 }
 
 /// What the server's processes used in a run.
@@ -128,6 +96,12 @@ pub struct Server {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+
+    use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+
     use super::*;
 
     #[test]
@@ -135,37 +109,59 @@ mod tests {
         let own = std::process::id();
         let usage = Usage::of(&[own]).unwrap();
         assert!(usage.memory > 100_000 && usage.cpu > 0, "{usage:?}");
-        // Named twice, it counts once.
-        let twice = Usage::of(&[own, own]).unwrap();
-        assert!(twice.memory < usage.memory * 3 / 2, "{twice:?} {usage:?}");
         assert_eq!(Usage::of(&[u32::MAX]), None);
         assert_eq!(Usage::of(&[own, u32::MAX]), None);
         assert_eq!(Usage::of(&[]), None);
     }
 
     #[test]
-    fn times_are_behind_any_name() {
-        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 98 12 0 0 3 4 50 60 20 0 1 0 9 8 7";
-        let tick = 1_000_000_000 / rustix::param::clock_ticks_per_second();
-        assert_eq!(times(stat), Some([7 * tick, 110 * tick]));
-        assert_eq!(times("7 (x) S 1"), None);
+    fn a_process_counts_once_whatever_its_name() {
+        // Another end of the name, another state, and another number; then some 50 ms of a processor.
+        let script = "printf 'a) Z 7 (b' > /proc/$$/comm
+            i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done; echo; read line";
+        let mut child = Command::new("sh")
+            .args(["-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdout.take().unwrap().read_exact(&mut [0]).unwrap();
+        let name = fs::read_to_string(format!("/proc/{}/comm", child.id())).unwrap();
+        let usage = Usage::of(&[child.id()]).unwrap();
+        let twice = Usage::of(&[child.id(), child.id()]).unwrap();
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert_eq!(name, "a) Z 7 (b\n");
+        assert!(usage.memory > 0, "{usage:?}");
+        // Named twice, it counts once.
+        assert!(twice.cpu < usage.cpu * 3 / 2, "{twice:?} {usage:?}");
+        assert_eq!(Usage::of(&[child.id()]), None);
+    }
+
+    #[test]
+    fn a_process_that_nobody_waited_for_has_no_memory() {
+        let mut child = Command::new("true").spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        waitid(
+            WaitId::Pid(pid),
+            WaitIdOptions::EXITED | WaitIdOptions::NOWAIT,
+        )
+        .unwrap();
+        let usage = Usage::of(&[child.id()]).unwrap();
+        assert_eq!(usage.memory, 0, "{usage:?}");
+        child.wait().unwrap();
     }
 
     #[test]
     fn what_ended_children_and_threads_used_counts() {
         let before = Usage::of(&[std::process::id()]).unwrap();
         let busy = "i=0; while [ $i -lt 60000 ]; do i=$((i+1)); done";
-        let status = std::process::Command::new("sh").args(["-c", busy]).status();
+        let status = Command::new("sh").args(["-c", busy]).status();
         assert!(status.unwrap().success());
         let after = Usage::of(&[std::process::id()]).unwrap();
         // Some 50 ms of a processor, however long that took.
         assert!(after.cpu - before.cpu >= 10_000_000, "{before:?} {after:?}");
-    }
-
-    #[test]
-    fn a_name_is_found_at_the_beginning_of_a_line_only() {
-        let status = "x\nnonvoluntary_ctxt_switches:\t7\nvoluntary_ctxt_switches:\t5\n";
-        assert_eq!(number(status, "voluntary_ctxt_switches:"), Some(5));
-        assert_eq!(number(status, "Pss:"), None);
+        // This thread slept until the shell had ended.
+        assert!(after.sleeps > 0, "{after:?}");
     }
 }

@@ -1,10 +1,9 @@
 //! Opening one connection, and why that failed.
 
+use std::io;
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
-use std::{fs, io};
 
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::IpBindAddressNoPort;
@@ -14,6 +13,7 @@ use rustix::net::{
     getsockname, send, socket_with, sockopt,
 };
 
+use crate::config::client_ports;
 use crate::load::plan::Plan;
 use crate::load::plan::mode::{Close, Mode};
 use crate::load::plan::target::TargetAddress;
@@ -74,7 +74,10 @@ impl Dialer {
                     },
             no_delay: is_tcp && (plan.mode.keeps() || plan.size > SEGMENT_BYTES),
             may_meet_itself: match target {
-                TargetAddress::Tcp(address) => is_ephemeral(address.port()),
+                // Without an answer, the kernel might pick any port.
+                TargetAddress::Tcp(address) => {
+                    client_ports().is_none_or(|ports| ports.contains(&address.port()))
+                }
                 TargetAddress::Unix(_) | TargetAddress::Udp(_) => false,
             },
         })
@@ -135,18 +138,6 @@ fn bind_to(fd: &OwnedFd, source: &SocketAddr) -> Result<(), Errno> {
         let _ = setsockopt(fd, IpBindAddressNoPort, &true);
     }
     bind(fd, source)
-}
-
-/// Whether the kernel picks `port` by itself; without an answer, it might.
-fn is_ephemeral(port: u16) -> bool {
-    port_range().is_none_or(|ports| ports.contains(&port))
-}
-
-/// The ports that the kernel chooses from (`net.ipv4.ip_local_port_range`), if it tells.
-pub fn port_range() -> Option<RangeInclusive<u16>> {
-    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
-    let mut ports = text.split_ascii_whitespace().map(str::parse::<u16>);
-    Some(ports.next()?.ok()?..=ports.next()?.ok()?)
 }
 
 /// One connection, TCP or Unix: on both, bytes go the same way. Never blocks; closes when dropped.
