@@ -248,7 +248,7 @@ fn what_a_crowd_needed_is_given_back() {
     echo(&mut stays[..1], b"x");
     let at_most = tally.live();
     assert!(
-        at_most - before > 4 * STAYS_BYTES_MAX,
+        at_most - before > 2 * STAYS_BYTES_MAX,
         "{}",
         at_most - before
     );
