@@ -42,9 +42,7 @@ pub fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
             READER_GONE.store(true, Ordering::Relaxed);
             Ok(())
         }
-        Err(errno) => Err(anyhow::Error::new(io::Error::from(errno))
-            .context("standard output cannot be written")
-            .into()),
+        Err(errno) => Err(unwritable(io::Error::from(errno))),
     }
 }
 
@@ -64,19 +62,20 @@ pub(super) fn print_in_passing(line: impl fmt::Display) -> Result<(), Failure> {
             Err(Errno::PIPE) => return Ok(()),
             Err(Errno::AGAIN) if has_room_within(&own, A_SECOND) => {}
             Err(Errno::AGAIN) => {
-                return Err(anyhow::anyhow!(
-                    "standard output cannot be written: it is full, and its reader has taken nothing for a second"
-                )
-                .into());
+                return Err(unwritable(io::Error::other(
+                    "it is full, and its reader has taken nothing for a second",
+                )));
             }
-            Err(errno) => {
-                return Err(anyhow::Error::new(io::Error::from(errno))
-                    .context("standard output cannot be written")
-                    .into());
-            }
+            Err(errno) => return Err(unwritable(io::Error::from(errno))),
         }
     }
     Ok(())
+}
+
+fn unwritable(cause: io::Error) -> Failure {
+    anyhow::Error::new(cause)
+        .context("standard output cannot be written")
+        .into()
 }
 
 const A_SECOND: Timespec = Timespec {
