@@ -9,7 +9,7 @@ use std::time::Duration;
 use onepoll::client::{ClientError, ServerAddress, ask_time};
 use onepoll::wire::{CommandHeader, Encode};
 
-use crate::support::peer::Nobody;
+use crate::support::peer::{Nobody, uninterrupted};
 use crate::support::program::{self, onepoll, run};
 use crate::support::script::{Reply, Request, converse, datagrams, replies};
 use crate::support::{ANY, DEADLINE};
@@ -36,7 +36,10 @@ fn fault_e15_a_late_answer_is_not_taken_for_a_later_question() {
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
     let answering = thread::spawn(move || {
         // The first question is answered only when the second has come, and wrongly.
-        let [first, second] = [(); 2].map(|()| socket.recv_from(&mut [0; 64]).unwrap().1);
+        let [first, second] = [(); 2].map(|()| {
+            let question = uninterrupted(|| socket.recv_from(&mut [0; 64]));
+            question.unwrap().1
+        });
         socket.send_to(b"late", first).unwrap();
         socket.send_to(b"right", second).unwrap();
     });

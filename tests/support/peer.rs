@@ -113,7 +113,7 @@ impl<S: Read + Write> Peer<S> {
                 return Some(String::from_utf8(line).unwrap());
             }
             let mut chunk = [0; 4096];
-            match self.stream.read(&mut chunk) {
+            match uninterrupted(|| self.stream.read(&mut chunk)) {
                 Ok(n @ 1..) => self.unread.extend_from_slice(&chunk[..n]),
                 Err(error) if is_timeout(&error) => panic!("nothing comes: {error}"),
                 _ => return None,
@@ -150,6 +150,17 @@ impl<S: AsFd> Peer<S> {
     /// Whenever it goes, the connection is reset.
     pub(crate) fn will_reset(&self) {
         set_socket_linger(&self.stream, Some(Duration::ZERO)).unwrap();
+    }
+}
+
+/// Calls again after a signal: the kernel does so for sockets that have no timeout only
+/// (signal(7)), and a command that ends sends SIGCHLD to any thread of this process.
+pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
 
-use super::peer::Peer;
+use super::peer::{Peer, uninterrupted};
 use super::{ANY, DEADLINE};
 
 /// What is one request.
@@ -125,7 +125,7 @@ pub(crate) fn converse(
         let length = loop {
             match request.length(&unread) {
                 Some(length) => break length,
-                None => match stream.read(&mut chunk) {
+                None => match uninterrupted(|| stream.read(&mut chunk)) {
                     Ok(n @ 1..) => unread.extend_from_slice(&chunk[..n]),
                     _ => return number,
                 },
