@@ -1,4 +1,6 @@
 //! One line on the terminal that says how far a run is, and is gone when it ends.
+//!
+//! Not indicatif's: its write waits for a terminal that was stopped with Ctrl-S, and the run would wait with it.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};

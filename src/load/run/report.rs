@@ -311,8 +311,11 @@ impl Report {
     }
 
     /// The seconds of a run that were measured from their beginning to their end: a part of one would
-    /// look like a drop.
+    /// look like a drop. None in `hold`, where nothing is asked and no answer comes.
     pub(crate) fn whole_seconds(&self) -> &[SecondSeen] {
+        if self.mode == ModeName::Hold {
+            return &[];
+        }
         // A run of 3 s may end a few nanoseconds early.
         let whole = (self.elapsed_s + 1e-3).floor() as usize;
         &self.seconds[..whole.min(self.seconds.len())]

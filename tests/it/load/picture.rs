@@ -49,6 +49,17 @@ fn empty(mode: Mode, seconds: f64) -> Report {
     report
 }
 
+/// A second without any latency to show.
+fn second(answered: u64, errors: u64) -> SecondSeen {
+    SecondSeen {
+        answered,
+        errors,
+        p50_us: 0.0,
+        p99_us: 0.0,
+        max_us: 0.0,
+    }
+}
+
 /// `count` latencies from `nanos` on: `tail` times as long for each tenth of what is left.
 fn latencies(count: u64, nanos: f64, tail: f64) -> Latencies {
     let mut latencies = Latencies::new();
@@ -83,11 +94,10 @@ fn run(mode: Mode, seconds: f64, rate: f64, nanos: f64, tail: f64) -> Report {
             let whole = (seconds - at as f64).min(1.0);
             let waves = 1.0 + 0.06 * ((at as f64 * 1.7 + rate).sin());
             SecondSeen {
-                answered: (rate * whole * waves) as u64,
-                errors: 0,
                 p50_us: report.latency_us.p50,
                 p99_us: report.latency_us.p99,
                 max_us: report.latency_us.max,
+                ..second((rate * whole * waves) as u64, 0)
             }
         })
         .collect();
@@ -151,16 +161,7 @@ fn paint() -> Vec<(&'static str, Comparison)> {
         ..Errors::default()
     };
     silent.other_error = Some("No route to host (os error 113)".to_owned());
-    silent.seconds = vec![
-        SecondSeen {
-            answered: 0,
-            errors: 160,
-            p50_us: 0.0,
-            p99_us: 0.0,
-            max_us: 0.0,
-        };
-        5
-    ];
+    silent.seconds = vec![second(0, 160); 5];
 
     let mut failing = good.clone();
     failing.seconds[6].errors = 40;
@@ -200,7 +201,8 @@ fn paint() -> Vec<(&'static str, Comparison)> {
         })
         .collect();
 
-    let mut hold = empty(Mode::Hold, 1.0);
+    let mut hold = empty(Mode::Hold, 5.0);
+    hold.seconds = vec![second(0, 0); 5];
     (hold.connections.asked, hold.connections.held) = (10_000, 9_800);
     hold.phases_us.connect = latencies(9_800, 80_000.0, 3.0).summary();
 
@@ -578,6 +580,15 @@ fn a_part_of_a_second_is_not_drawn() {
     let page = page(stalled);
     assert!(page.contains("second 8: ") && !page.contains("second 9: "));
     assert!(page.contains("second 4: 0 answers"));
+}
+
+#[test]
+fn idle_connections_have_no_rate_to_draw() {
+    let (_, hold) = gallery().iter().find(|(name, _)| *name == "hold").unwrap();
+    let page = page(hold);
+    assert!(!page.contains("<svg") && !page.contains("Rate over time"));
+    let report = &hold.contests[0].contenders[0].reports[0];
+    assert_eq!(terminal::report(report, 80), "");
 }
 
 #[test]
