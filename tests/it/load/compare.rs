@@ -143,16 +143,16 @@ fn a_baseline_is_compared_by_more_than_chance() {
         ))
     };
     let four = measured(4);
-    // A thousand times as fast: complete separation of four and four, 2 of 70 orders.
+    // A thousand times as fast, and no less: on a busy machine two measurements of the same server
+    // differ by a hundred. Complete separation of four and four, 2 of 70 orders.
     before(&times_as_fast(&four, 1_000.0));
     let text = now("").exits(3).out.clone();
     assert!(text.contains("WORSE (chance alone: 0.029)"), "{text}");
     let json = now(" --json").json();
     assert_eq!(json["changes"][0]["verdict"], "worse");
     // What is within a tolerance is no worse, and is required all the same.
-    before(&times_as_fast(&four, 20.0));
-    now(" --tolerance 99.9").exits(0);
-    now(" --tolerance 99.9 --require ratio>=0.9").exits(3);
+    now(" --tolerance 99.9999").exits(0);
+    now(" --tolerance 99.9999 --require ratio>=0.9").exits(3);
 
     before(&times_as_fast(&four, 0.001));
     let text = now("").exits(0).out.clone();
