@@ -35,11 +35,14 @@ const STREAMS: &[Kind] = &[
 ];
 const DATAGRAMS: &[Kind] = &[Kind::Floor, Kind::Ours, Kind::Mio, Kind::Threads];
 const ROOMS: &[Kind] = &[Kind::Broadcast, Kind::Chat];
+const ECHO: Mode = Mode::Echo { depth: 1 };
 const CONN: Mode = Mode::Conn {
     close: Close::ClientRst,
+    requests: 1,
 };
 const CONN_FIN: Mode = Mode::Conn {
     close: Close::ClientFin,
+    requests: 1,
 };
 
 /// One thing that is asked of all servers that offer it.
@@ -53,7 +56,6 @@ enum Ask {
     Stream {
         mode: Mode,
         connections: usize,
-        pipeline: usize,
         size: usize,
     },
     Datagrams {
@@ -75,11 +77,10 @@ impl Ask {
     }
 }
 
-const fn stream(mode: Mode, connections: usize, pipeline: usize, size: usize) -> Ask {
+const fn stream(mode: Mode, connections: usize, size: usize) -> Ask {
     Ask::Stream {
         mode,
         connections,
-        pipeline,
         size,
     }
 }
@@ -88,37 +89,37 @@ const TESTS: [Test; 10] = [
     Test {
         name: "echo1",
         what: "1 connection, 64 B",
-        ask: stream(Mode::Echo, 1, 1, 64),
+        ask: stream(ECHO, 1, 64),
     },
     Test {
         name: "echo50",
         what: "50 connections, 64 B",
-        ask: stream(Mode::Echo, 50, 1, 64),
+        ask: stream(ECHO, 50, 64),
     },
     Test {
         name: "echo1000",
         what: "1,000 connections, 64 B",
-        ask: stream(Mode::Echo, 1000, 1, 64),
+        ask: stream(ECHO, 1000, 64),
     },
     Test {
         name: "pipe16",
         what: "50 connections, 16 × 64 B in flight",
-        ask: stream(Mode::Echo, 50, 16, 64),
+        ask: stream(Mode::Echo { depth: 16 }, 50, 64),
     },
     Test {
         name: "echo16k",
         what: "50 connections, 16 KiB",
-        ask: stream(Mode::Echo, 50, 1, 16 * 1024),
+        ask: stream(ECHO, 50, 16 * 1024),
     },
     Test {
         name: "conn",
         what: "a connection per request, the client resets",
-        ask: stream(CONN, 64, 1, 64),
+        ask: stream(CONN, 64, 64),
     },
     Test {
         name: "fin",
         what: "a connection per request, the client closes",
-        ask: stream(CONN_FIN, 64, 1, 64),
+        ask: stream(CONN_FIN, 64, 64),
     },
     Test {
         name: "udp64",
@@ -255,28 +256,26 @@ impl Asker {
                 asked
             }
         };
-        Ok(match *ask {
+        Ok(match ask {
             Ask::Stream {
                 mode,
                 connections,
-                pipeline,
                 size,
             } => {
                 let endpoint = server.at.stream.to_string().parse();
-                let mut plan = Plan::new(endpoint.map_err(io::Error::other)?, mode);
-                plan.connections = at_once(connections);
-                plan.pipeline = pipeline;
-                plan.size = size;
+                let mut plan = Plan::new(endpoint.map_err(io::Error::other)?, mode.clone());
+                plan.connections = at_once(*connections);
+                plan.size = *size;
                 plan.warmup = Duration::ZERO;
                 Asker::Stream(Box::new(plan))
             }
             Ask::Datagrams { window } => {
                 let to = server.at.datagram.ok_or(io::ErrorKind::Unsupported)?;
-                Asker::Datagrams(to, at_once(window))
+                Asker::Datagrams(to, at_once(*window))
             }
             Ask::Lines { members, window } => {
-                let crowd = Crowd::enter(server.at.stream, at_once(members))?;
-                Asker::Lines(crowd, window)
+                let crowd = Crowd::enter(server.at.stream, at_once(*members))?;
+                Asker::Lines(crowd, *window)
             }
         })
     }

@@ -44,7 +44,7 @@ fn beside_a_server_that_takes_its_time_the_generator_was_not_the_limit() {
     let server = replies(Request::Bytes(64), |_, _, message| {
         Reply::After(Duration::from_millis(10), message.to_vec())
     });
-    let mut plan = Plan::new(server.to_string().parse().unwrap(), Mode::Echo);
+    let mut plan = Plan::new(server.to_string().parse().unwrap(), Mode::Echo { depth: 1 });
     plan.connections = 1;
     plan.amount = Amount::Count(20);
     let report = load::run(&plan).unwrap();

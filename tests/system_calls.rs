@@ -93,7 +93,8 @@ fn difference(work: impl Fn(SocketAddr, u64)) -> Option<Counts> {
 
 fn connections(close: Close) -> Option<(f64, Counts)> {
     let counts = difference(|at, count| {
-        let mut plan = Plan::new(at.to_string().parse().unwrap(), Mode::Conn { close });
+        let mode = Mode::Conn { close, requests: 1 };
+        let mut plan = Plan::new(at.to_string().parse().unwrap(), mode);
         plan.connections = AT_ONCE;
         plan.amount = Amount::Count(count);
         plan.warmup = Duration::ZERO;

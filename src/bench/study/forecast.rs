@@ -15,7 +15,7 @@ use crate::config::{CLIENT_PORTS_DEFAULT, client_ports, raise_descriptor_limit};
 use crate::load::measure::figures::Grouped;
 use crate::load::plan::Plan;
 use crate::load::plan::error::LoadError;
-use crate::load::plan::mode::{Amount, Close, Mode, Model};
+use crate::load::plan::mode::{Amount, Close, Mode, ModeName, Model};
 use crate::load::plan::target::TargetAddress;
 
 /// What the generator has open beside its connections: standard streams, poll, timer, and files of /proc.
@@ -100,7 +100,7 @@ pub fn forecast(plan: &Plan, target: &TargetAddress, resources: &Resources) -> V
 
 fn descriptors(plan: &Plan, resources: &Resources) -> Option<Shortage> {
     let wanted = at_once(plan) + OTHER_DESCRIPTORS;
-    (plan.mode != Mode::Udp && wanted > resources.descriptors).then(|| Shortage {
+    (plan.mode.name() != ModeName::Udp && wanted > resources.descriptors).then(|| Shortage {
         is_certain: true,
         what: format!(
             "{} connections need {} descriptors, the limit is {}",
@@ -117,7 +117,7 @@ fn descriptors(plan: &Plan, resources: &Resources) -> Option<Shortage> {
 
 fn server_descriptors(plan: &Plan, resources: &Resources) -> Option<Shortage> {
     let may = resources.server_descriptors?;
-    (plan.mode != Mode::Udp && at_once(plan) >= may).then(|| Shortage {
+    (plan.mode.name() != ModeName::Udp && at_once(plan) >= may).then(|| Shortage {
         is_certain: true,
         what: format!(
             "the server is to hold {} connections, the limit of its process is {} descriptors",
@@ -148,6 +148,7 @@ fn ports_at_once(plan: &Plan, target: &SocketAddr, resources: &Resources) -> Opt
 fn ports_in_turn(plan: &Plan, target: &SocketAddr, resources: &Resources) -> Option<Shortage> {
     let Mode::Conn {
         close: Close::ClientFin,
+        ..
     } = plan.mode
     else {
         return None;
@@ -216,7 +217,7 @@ fn ports_in_turn(plan: &Plan, target: &SocketAddr, resources: &Resources) -> Opt
 
 fn tracking(plan: &Plan, resources: &Resources) -> Option<Shortage> {
     let (used, max) = resources.tracked?;
-    let wanted = match (plan.mode, plan.amount) {
+    let wanted = match (&plan.mode, plan.amount) {
         // Each connection keeps its entry for a while after its end.
         (Mode::Conn { .. }, Amount::Count(count)) => count,
         _ => at_once(plan),
@@ -376,10 +377,15 @@ mod tests {
 
     const FIN: Mode = Mode::Conn {
         close: Close::ClientFin,
+        requests: 1,
     };
     const RST: Mode = Mode::Conn {
         close: Close::ClientRst,
+        requests: 1,
     };
+
+    const ECHO: Mode = Mode::Echo { depth: 1 };
+    const UDP: Mode = Mode::Udp { window: 64 };
 
     #[track_caller]
     fn says(shortages: &[Shortage], is_certain: bool, parts: &[&str]) {
@@ -395,14 +401,14 @@ mod tests {
 
     #[test]
     fn a_modest_run_has_no_shortage() {
-        for mode in [FIN, RST, Mode::Echo, Mode::Hold, Mode::Udp] {
+        for mode in [FIN, RST, ECHO, Mode::Hold, UDP] {
             assert_eq!(forecast(&plan(mode, 1_000), &near(), &resources()), []);
         }
     }
 
     #[test]
     fn descriptors_are_reckoned_on_both_sides() {
-        let shortages = forecast(&plan(Mode::Echo, 19_990), &near(), &resources());
+        let shortages = forecast(&plan(ECHO, 19_990), &near(), &resources());
         says(
             &shortages,
             true,
@@ -420,7 +426,7 @@ mod tests {
             true,
             &["the limit of its process is 1,024", "ulimit -n"],
         );
-        assert_eq!(forecast(&plan(Mode::Udp, 5_000), &near(), &resources), []);
+        assert_eq!(forecast(&plan(UDP, 5_000), &near(), &resources), []);
     }
 
     #[test]
@@ -512,9 +518,9 @@ mod tests {
     fn tracked_connections_have_a_table_of_their_own() {
         let mut resources = resources();
         resources.tracked = Some((60_000, 65_536));
-        assert_eq!(forecast(&plan(Mode::Echo, 5_000), &near(), &resources), []);
+        assert_eq!(forecast(&plan(ECHO, 5_000), &near(), &resources), []);
         says(
-            &forecast(&plan(Mode::Echo, 6_000), &near(), &resources),
+            &forecast(&plan(ECHO, 6_000), &near(), &resources),
             false,
             &[
                 "60,000 connections, at most 65,536",
@@ -587,7 +593,7 @@ mod tests {
 
     #[test]
     fn this_machine_has_resources() {
-        let plan = plan(Mode::Echo, 1);
+        let plan = plan(ECHO, 1);
         let resources = Resources::of_this_machine(&plan, &near(), 1_024);
         assert!(
             ports_of_each(&resources) > 0 && resources.descriptors == 1_024,

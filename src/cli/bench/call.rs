@@ -53,13 +53,12 @@ impl Call {
         for mode in &self.modes {
             let mut entries = Vec::with_capacity(self.targets.len());
             for target in &self.targets {
-                let ask = target.asked(&self.request);
-                let asked = ask.in_mode(*mode)?;
                 let endpoint = match mode {
                     ModeName::Udp => target.endpoint.clone().over_udp(),
                     _ => target.endpoint.clone(),
                 };
-                let plan = self.conditions.plan(endpoint, asked, ask.message.pid)?;
+                let mut plan = target.asked(&self.request)?.plan(endpoint, *mode)?;
+                self.conditions.apply(&mut plan)?;
                 plan.check()
                     .map_err(|wrong| Failure::Usage(wrong.to_string()))?;
                 entries.push(Entrant {

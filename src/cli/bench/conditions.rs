@@ -3,18 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::request::RequestTerms;
 use crate::bench::study::objective::Objective;
 use crate::bench::study::statistic::ROUNDS_MAX;
 use crate::cli::Failure;
 use crate::config::parse_duration;
-use crate::load::{Amount, Arrivals, Endpoint, Mode, Model, Plan, SourceRange};
+use crate::load::{Amount, Arrivals, Mode, Model, Plan, SourceRange};
 
-/// The warm-up of a run by duration.
-const WARMUP: Duration = Duration::from_millis(200);
-/// Where nothing else was said.
-const CONNECTIONS: usize = 50;
-const MEMBERS: usize = 100;
 /// Rounds of a comparison, where nothing else was said: enough for an interval of 95 %.
 const ROUNDS: usize = 7;
 
@@ -125,44 +119,27 @@ impl Conditions {
             .unwrap_or(if is_comparison { ROUNDS } else { 1 })
     }
 
-    /// The plan of a run.
-    pub(super) fn plan(
-        &self,
-        endpoint: Endpoint,
-        asked: RequestTerms,
-        pids: Vec<u32>,
-    ) -> Result<Plan, Failure> {
-        Ok(Plan {
-            endpoint,
-            target: None,
-            mode: asked.mode,
-            model: self.rate.map_or(Model::Closed, |rate| Model::Open {
-                rate,
-                arrivals: self.arrivals(),
-            }),
-            connections: self.connections.unwrap_or(match asked.mode {
-                Mode::Fanout { .. } => MEMBERS,
-                _ => CONNECTIONS,
-            }),
-            pipeline: asked.pipeline,
-            requests_per_connection: asked.requests,
-            size: asked.size,
-            text: asked.text,
-            hello: asked.hello,
-            expect: asked.expect,
-            hmac_key: asked.hmac_key,
-            amount: self.count.map_or(Amount::For(self.duration), Amount::Count),
-            warmup: match self.count {
-                // `hold` sends no requests, so there is nothing to warm up.
-                _ if asked.mode == Mode::Hold => Duration::ZERO,
-                Some(_) => self.warmup.unwrap_or(Duration::ZERO),
-                None => self.warmup.unwrap_or(WARMUP),
-            },
-            timeout: self.timeout,
-            spin: self.spin,
-            sources: SourceRange::all(&self.source)
-                .map_err(|wrong| Failure::Usage(wrong.to_string()))?,
-            pids,
-        })
+    /// `plan` under these conditions.
+    pub(super) fn apply(&self, plan: &mut Plan) -> Result<(), Failure> {
+        if let Some(rate) = self.rate {
+            let arrivals = self.arrivals();
+            plan.model = Model::Open { rate, arrivals };
+        }
+        if let Some(connections) = self.connections {
+            plan.connections = connections;
+        }
+        plan.amount = self.count.map_or(Amount::For(self.duration), Amount::Count);
+        plan.warmup = match self.warmup {
+            // `hold` sends no requests, so there is nothing to warm up.
+            _ if plan.mode == Mode::Hold => Duration::ZERO,
+            Some(warmup) => warmup,
+            None if self.count.is_some() => Duration::ZERO,
+            None => plan.warmup,
+        };
+        plan.timeout = self.timeout;
+        plan.spin = self.spin;
+        plan.sources =
+            SourceRange::all(&self.source).map_err(|wrong| Failure::Usage(wrong.to_string()))?;
+        Ok(())
     }
 }

@@ -8,7 +8,7 @@ use clap::{CommandFactory, Parser};
 use super::literal::{answer, bytes_of, command_line, size};
 use crate::cli::Failure;
 use crate::cli::secret::read_secret;
-use crate::load::{Close, Expect, Mode, ModeName};
+use crate::load::{Close, Endpoint, Expect, Mode, ModeName, Plan};
 use crate::wire::{CommandFraming, Digest, HmacKey};
 
 /// Every option of a request, in all modes; those that are not given have defaults.
@@ -132,20 +132,7 @@ impl MessageArgs {
     }
 }
 
-/// A request in one mode, with the defaults filled in.
-#[derive(Debug)]
-pub(super) struct RequestTerms {
-    pub(super) mode: Mode,
-    pub(super) pipeline: usize,
-    pub(super) requests: usize,
-    pub(super) hmac_key: Option<HmacKey>,
-    pub(super) size: usize,
-    pub(super) text: Option<Vec<u8>>,
-    pub(super) hello: Vec<u8>,
-    pub(super) expect: Expect,
-}
-
-const SIZE: usize = 64;
+/// Datagrams in flight, where nothing else was said.
 const WINDOW: usize = 64;
 
 impl RequestArgs {
@@ -156,96 +143,63 @@ impl RequestArgs {
         longs.map(str::to_owned).collect()
     }
 
-    /// What `self` says, and `other` where it says nothing.
-    pub(super) fn or(self, other: &Self) -> Self {
-        let other = other.clone();
-        let says_message = self.message.size.is_some() || self.message.payload.is_some();
-        let (size, payload) = if says_message {
-            (self.message.size, self.message.payload)
-        } else {
-            (other.message.size, other.message.payload)
-        };
-        Self {
-            message: MessageArgs {
-                size,
-                payload,
-                expect: self.message.expect.or(other.message.expect),
-                pid: if self.message.pid.is_empty() {
-                    other.message.pid
-                } else {
-                    self.message.pid
-                },
-                secret_file: self.message.secret_file.or(other.message.secret_file),
-                digest: self.message.digest.or(other.message.digest),
-            },
-            conn: ConnArgs {
-                close: self.conn.close.or(other.conn.close),
-                requests: self.conn.requests.or(other.conn.requests),
-            },
-            depth: DepthArgs {
-                pipeline: self.depth.pipeline.or(other.depth.pipeline),
-            },
-            exec: ExecArgs {
-                command: self.exec.command.or(other.exec.command),
-                framing: self.exec.framing.or(other.exec.framing),
-            },
-            udp: UdpArgs {
-                window: self.udp.window.or(other.udp.window),
-            },
-            fanout: FanoutArgs {
-                hello: self.fanout.hello.or(other.fanout.hello),
-                any_prefix: self.fanout.any_prefix.or(other.fanout.any_prefix),
-            },
+    /// What these options of a URL say, and `self` where they say nothing.
+    pub(super) fn with(&self, options: &[String]) -> Result<Self, String> {
+        let mut both = self.clone();
+        let own = Self::try_parse_from(options).map_err(|wrong| first_line(&wrong))?;
+        // The size and the text of a message are one thing.
+        if own.message.size.is_some() || own.message.payload.is_some() {
+            (both.message.size, both.message.payload) = (None, None);
         }
+        let updated = both.try_update_from(options);
+        updated.map_err(|wrong| first_line(&wrong))?;
+        Ok(both)
     }
 
-    /// As it is asked in `mode`.
-    pub(super) fn in_mode(&self, mode: ModeName) -> Result<RequestTerms, Failure> {
-        let text = match mode {
+    /// A run that asks `endpoint` for this in `mode`, under the usual conditions.
+    pub(super) fn plan(&self, endpoint: Endpoint, mode: ModeName) -> Result<Plan, Failure> {
+        let message = &self.message;
+        let expect = message.expect.as_deref();
+        let (text, expect) = match mode {
             ModeName::Exec => {
                 let command = self.exec.command.as_deref().unwrap_or("true");
-                Some(command_line(command)?)
+                let framing = self.exec.framing.unwrap_or(CommandFraming::Json);
+                (Some(command_line(command)?), output(framing, expect)?)
             }
-            _ => self.message.payload.as_deref().map(bytes_of).transpose()?,
+            _ => (
+                message.payload.as_deref().map(bytes_of).transpose()?,
+                answer(expect.unwrap_or("echo"))?,
+            ),
         };
-        let expect = self.message.expect.as_deref();
-        let expect = match mode {
-            ModeName::Exec => output(self.exec.framing.unwrap_or(CommandFraming::Json), expect)?,
-            _ => answer(expect.unwrap_or("echo"))?,
-        };
-        Ok(RequestTerms {
-            mode: match mode {
-                ModeName::Conn => Mode::Conn {
-                    close: self.conn.close.unwrap_or(Close::ClientRst),
-                },
-                ModeName::Echo => Mode::Echo,
-                ModeName::Udp => Mode::Udp,
-                ModeName::Fanout => Mode::Fanout {
-                    any_prefix: self.fanout.any_prefix.unwrap_or(false),
-                },
-                ModeName::Hold => Mode::Hold,
-                ModeName::Exec => Mode::Exec,
+        let mut plan = Plan::new(endpoint, self.mode(mode)?);
+        if let Some(size) = text.as_ref().map(Vec::len).or(message.size) {
+            plan.size = size;
+        }
+        plan.text = text;
+        plan.expect = expect;
+        plan.hmac_key = self.hmac_key()?;
+        plan.pids.clone_from(&message.pid);
+        Ok(plan)
+    }
+
+    fn mode(&self, name: ModeName) -> Result<Mode, Failure> {
+        let depth = self.depth.pipeline.unwrap_or(1);
+        Ok(match name {
+            ModeName::Conn => Mode::Conn {
+                close: self.conn.close.unwrap_or(Close::ClientRst),
+                requests: self.conn.requests.unwrap_or(1),
             },
-            pipeline: match mode {
-                ModeName::Echo | ModeName::Fanout => self.depth.pipeline.unwrap_or(1),
-                ModeName::Udp => self.udp.window.unwrap_or(WINDOW),
-                ModeName::Conn | ModeName::Hold | ModeName::Exec => 1,
+            ModeName::Echo => Mode::Echo { depth },
+            ModeName::Exec => Mode::Exec,
+            ModeName::Hold => Mode::Hold,
+            ModeName::Udp => Mode::Udp {
+                window: self.udp.window.unwrap_or(WINDOW),
             },
-            requests: match mode {
-                ModeName::Conn => self.conn.requests.unwrap_or(1),
-                _ => 1,
+            ModeName::Fanout => Mode::Fanout {
+                depth,
+                hello: bytes_of(self.fanout.hello.as_deref().unwrap_or_default())?,
+                any_prefix: self.fanout.any_prefix.unwrap_or(false),
             },
-            hmac_key: self.hmac_key()?,
-            size: match &text {
-                Some(text) => text.len(),
-                None => self.message.size.unwrap_or(SIZE),
-            },
-            text,
-            hello: match (mode, &self.fanout.hello) {
-                (ModeName::Fanout, Some(hello)) => bytes_of(hello)?,
-                _ => Vec::new(),
-            },
-            expect,
         })
     }
 
@@ -263,6 +217,13 @@ impl RequestArgs {
         let digest = self.message.digest.unwrap_or_default();
         Ok(Some(HmacKey::new(&read_secret(path)?, digest)))
     }
+}
+
+/// What clap says of a wrong option, without how the program is called.
+fn first_line(wrong: &clap::Error) -> String {
+    let text = wrong.to_string();
+    let first = text.lines().next().unwrap_or_default();
+    first.strip_prefix("error: ").unwrap_or(first).to_owned()
 }
 
 /// What counts as the output of a command.

@@ -2,21 +2,21 @@
 
 use std::str::FromStr;
 
-use clap::Parser;
-
 use super::request::RequestArgs;
+use crate::cli::Failure;
 use crate::config::{nearest, percent_decode};
 use crate::endpoint;
 use crate::load::Endpoint;
 use crate::service::SERVICES;
 use crate::wire::Escaped;
 
-/// A server, its name in the result, and the options for it alone.
+/// A server, and its name in the result.
 #[derive(Debug, Clone)]
 pub(super) struct NamedTarget {
     pub(super) name: String,
     pub(super) endpoint: Endpoint,
-    ask: RequestArgs,
+    /// The options for it alone, as flags.
+    options: Vec<String>,
     /// The request of an `http://` URL, as it would be typed for --payload.
     http: Option<String>,
     /// The options that its URL has for us.
@@ -45,13 +45,13 @@ impl FromStr for NamedTarget {
         let endpoint = Endpoint::of_service(url, &services).map_err(|wrong| wrong.to_string())?;
         let (address, query) = url.split_once('?').unwrap_or((url, ""));
         let known = RequestArgs::names();
-        let (mut args, mut said, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut options, mut said, mut rest) = (Vec::new(), Vec::new(), Vec::new());
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair
                 .split_once('=')
                 .ok_or_else(|| format!("{pair:?} in {url} is no option: write OPTION=VALUE"))?;
             if known.iter().any(|known| known == name) {
-                args.push(format!("--{name}={}", percent_decode(value)?));
+                options.push(format!("--{name}={}", percent_decode(value)?));
                 said.push(name.to_owned());
             } else {
                 rest.push(pair);
@@ -71,16 +71,12 @@ impl FromStr for NamedTarget {
                 None => format!("{wrong}; and `bench` knows {}", known.join(", ")),
             });
         }
-        let ask = RequestArgs::try_parse_from(args).map_err(|wrong| {
-            let text = wrong.to_string();
-            let first = text.lines().next().unwrap_or_default();
-            first.strip_prefix("error: ").unwrap_or(first).to_owned()
-        })?;
+        RequestArgs::default().with(&options)?;
         Ok(Self {
             http: address.strip_prefix("http://").map(request),
             name: name.map_or_else(|| endpoint.to_string(), str::to_owned),
             endpoint,
-            ask,
+            options,
             said,
         })
     }
@@ -88,20 +84,17 @@ impl FromStr for NamedTarget {
 
 impl NamedTarget {
     /// What is asked of it: what its URL says, and `flags` where that says nothing.
-    pub(super) fn asked(&self, flags: &RequestArgs) -> RequestArgs {
-        let mut ask = self.ask.clone();
+    pub(super) fn asked(&self, flags: &RequestArgs) -> Result<RequestArgs, Failure> {
+        let mut asked = flags.with(&self.options).map_err(Failure::Usage)?;
         if let Some(request) = &self.http {
-            let message = &mut ask.message;
-            let has_own = message.payload.is_some() || message.size.is_some();
+            let message = &mut asked.message;
             // A size for all is one for those that take any bytes.
-            if !has_own && flags.message.payload.is_none() {
-                message.payload = Some(request.clone());
+            if !self.said.iter().any(|option| option == "size") {
+                message.payload.get_or_insert_with(|| request.clone());
             }
-            if flags.message.expect.is_none() {
-                message.expect.get_or_insert("http".to_owned());
-            }
+            message.expect.get_or_insert_with(|| "http".to_owned());
         }
-        ask.or(flags)
+        Ok(asked)
     }
 }
 
@@ -118,6 +111,8 @@ fn request(address: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
 
     fn target(text: &str) -> NamedTarget {
@@ -130,13 +125,14 @@ mod tests {
         let one = target("nginx=http://127.0.0.1:8081?payload=GET%20/%0D%0A&expect=238&pid=1,2");
         assert_eq!(one.name, "nginx");
         assert_eq!(one.endpoint, Endpoint::Tcp("127.0.0.1:8081".to_owned()));
-        assert_eq!(one.ask.message.payload.as_deref(), Some("GET /\r\n"));
-        assert_eq!(one.ask.message.expect.as_deref(), Some("238"));
-        assert_eq!(one.ask.message.pid, [1, 2]);
+        let asked = |one: &NamedTarget| one.asked(&RequestArgs::default()).unwrap().message;
+        assert_eq!(asked(&one).payload.as_deref(), Some("GET /\r\n"));
+        assert_eq!(asked(&one).expect.as_deref(), Some("238"));
+        assert_eq!(asked(&one).pid, [1, 2]);
         assert_eq!(one.said, ["payload", "expect", "pid"]);
         let one = target("echo://127.0.0.1:9000?max-connections=5&expect=until=x");
         assert_eq!(one.name, "tcp://127.0.0.1:9000");
-        assert_eq!(one.ask.message.expect.as_deref(), Some("until=x"));
+        assert_eq!(asked(&one).expect.as_deref(), Some("until=x"));
         assert_eq!(target("127.0.0.1:9000").said, [""; 0]);
         assert_eq!(target("x=unix:///a=b").name, "x");
         assert_eq!(target("unix:///a=b").name, "unix:///a=b");
@@ -147,6 +143,7 @@ mod tests {
         let asked = |text: &str, flags: &[&str]| {
             let message = target(text)
                 .asked(&RequestArgs::try_parse_from(flags).unwrap())
+                .unwrap()
                 .message;
             (
                 message.payload.unwrap_or_default(),

@@ -161,7 +161,7 @@ impl<'p> Udp<'p> {
 
     fn has_room(&self) -> bool {
         let room = match self.run.plan.model {
-            Model::Closed => self.run.plan.pipeline,
+            Model::Closed => self.run.plan.mode.depth(),
             Model::Open { .. } => self.requests.len() / 2,
         };
         !self.is_full && self.waiting < room && self.next - self.oldest < self.requests.len() as u64

@@ -29,7 +29,7 @@ use crate::load::net::handshake::Handshake;
 use crate::load::net::poller::{Poller, TIMER};
 use crate::load::plan::Plan;
 use crate::load::plan::error::LoadError;
-use crate::load::plan::mode::{Mode, Model};
+use crate::load::plan::mode::Model;
 use crate::load::plan::target::TargetAddress;
 use crate::load::run::report::{Held, Report};
 use crate::load::run::schedule::Schedule;
@@ -57,6 +57,8 @@ pub(crate) struct Fanout<'p> {
     incoming: Box<[u8]>,
     room: Members,
     lines: Lines,
+    /// What every connection sends first.
+    hello: &'p [u8],
     sender: Sender,
     ledger: Ledger,
     /// Slots whose budget is spent, and that have more to be read.
@@ -73,18 +75,18 @@ impl<'p> Fanout<'p> {
     /// Gets everything ready that a run needs, so that it need not allocate later.
     pub(super) fn new(
         plan: &'p Plan,
+        (hello, any_prefix): (&'p [u8], bool),
         target: &TargetAddress,
         watcher: Watcher<'p>,
     ) -> Result<Self, LoadError> {
         let run = Run::connecting(plan, watcher);
         let (is_open, window) = match plan.model {
-            Model::Closed => (false, plan.pipeline),
+            Model::Closed => (false, plan.mode.depth()),
             Model::Open { .. } => (true, Lines::window_of(plan.size)),
         };
         // A number of its own for each run: what the server tells of an earlier one, or of one beside
         // it, is not ours. What is left of the numbers lasts for days.
         let first = RandomState::new().hash_one(plan.size) >> 25;
-        let any_prefix = matches!(plan.mode, Mode::Fanout { any_prefix: true });
         let lines = Lines::new(plan.size, window, first, any_prefix);
         Ok(Self {
             stage: RoomStage::Dialling,
@@ -92,6 +94,7 @@ impl<'p> Fanout<'p> {
             poller: Poller::new(run.watch, plan.spin, is_open)?,
             incoming: vec![0; READ_BYTES].into_boxed_slice(),
             room: Members::new(plan.connections),
+            hello,
             sender: Sender::new(first),
             ledger: Ledger::new(lines.slots()),
             lines,
@@ -358,7 +361,7 @@ impl Fanout<'_> {
 
     /// Sends the hello, or the rest of it; whether that is done.
     fn send_hello(&mut self, index: usize) -> bool {
-        let hello = &self.run.plan.hello;
+        let hello = self.hello;
         let Some(conn) = self.room.get_mut(index) else {
             return false;
         };
@@ -514,7 +517,8 @@ impl Fanout<'_> {
             Model::Closed => free.min(
                 self.run
                     .plan
-                    .pipeline
+                    .mode
+                    .depth()
                     .saturating_sub(self.ledger.in_flight()),
             ),
             Model::Open { .. } => free,

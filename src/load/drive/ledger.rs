@@ -305,7 +305,14 @@ mod tests {
     /// A run of ten lines in which everything counts, to be told what is received.
     fn with(test: impl FnOnce(&mut Ledger, &mut Run<'_>)) {
         let endpoint = Endpoint::Unix("/x".into());
-        let mut plan = Plan::new(endpoint, Mode::Fanout { any_prefix: false });
+        let mut plan = Plan::new(
+            endpoint,
+            Mode::Fanout {
+                depth: 1,
+                hello: Vec::new(),
+                any_prefix: false,
+            },
+        );
         (plan.amount, plan.warmup) = (Amount::Count(10), std::time::Duration::ZERO);
         plan.timeout = std::time::Duration::from_nanos(1_000);
         let mut watcher = |_| std::ops::ControlFlow::Continue(());

@@ -37,15 +37,19 @@ pub fn run_watched(plan: &Plan, watcher: Watcher<'_>) -> Result<Report, LoadErro
     raise_descriptor_limit();
     let target = plan.looked_up()?;
     plan.check_sources(&target)?;
-    match target {
-        TargetAddress::Udp(address) => drive(datagrams::Udp::new(plan, address, watcher)?),
-        TargetAddress::Tcp(_) | TargetAddress::Unix(_)
-            if matches!(plan.mode, Mode::Fanout { .. }) =>
-        {
-            drive(fanout::Fanout::new(plan, &target, watcher)?)
-        }
-        TargetAddress::Tcp(_) | TargetAddress::Unix(_) => {
-            drive(requests::Driver::new(plan, target, watcher)?)
-        }
+    match (&plan.mode, target) {
+        (_, TargetAddress::Udp(address)) => drive(datagrams::Udp::new(plan, address, watcher)?),
+        (
+            Mode::Fanout {
+                hello, any_prefix, ..
+            },
+            target,
+        ) => drive(fanout::Fanout::new(
+            plan,
+            (hello, *any_prefix),
+            &target,
+            watcher,
+        )?),
+        (_, target) => drive(requests::Driver::new(plan, target, watcher)?),
     }
 }

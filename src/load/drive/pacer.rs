@@ -84,7 +84,7 @@ mod tests {
 
     /// Ten requests, one every 100 ns from 0 on, with a timeout of 250 ns.
     fn with(test: impl FnOnce(&mut Run<'_>)) {
-        let mut plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo);
+        let mut plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
         plan.model = Model::Open {
             rate: 1e7,
             arrivals: Arrivals::Constant,

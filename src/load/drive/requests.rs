@@ -73,14 +73,14 @@ impl<'p> Driver<'p> {
         };
         Ok(Self {
             payload: match &plan.text {
-                Some(text) => Payload::fixed(text, plan.pipeline),
-                None => Payload::new(plan.size, plan.pipeline),
+                Some(text) => Payload::fixed(text, plan.mode.depth()),
+                None => Payload::new(plan.size, plan.mode.depth()),
             },
             judge: Judge::new(plan),
             dialer: Dialer::new(plan, &target)?,
             poller: Poller::new(run.watch, plan.spin, plan.model != Model::Closed)?,
             incoming: vec![0; READ_BYTES].into_boxed_slice(),
-            connections: Connections::new(plan.connections, plan.pipeline),
+            connections: Connections::new(plan.connections, plan.mode.depth()),
             unread: Vec::new(),
             expiry: ExpiryCheck::default(),
             run,
@@ -226,7 +226,8 @@ impl Driver<'_> {
             for index in 0..self.connections.len() {
                 if let Some(conn) = self.connections.get_mut(index) {
                     conn.stage = ConnectionStage::Active;
-                    self.connections.free(index, self.run.plan.pipeline, now);
+                    self.connections
+                        .free(index, self.run.plan.mode.depth(), now);
                 }
             }
             return;
@@ -235,7 +236,7 @@ impl Driver<'_> {
             if let Some(conn) = self.connections.get_mut(index) {
                 conn.stage = ConnectionStage::Active;
                 let now = self.run.watch.nanos();
-                self.ask(index, self.run.plan.pipeline, now);
+                self.ask(index, self.run.plan.mode.depth(), now);
                 let step = self.write(index);
                 self.settle(index, step);
             }
@@ -332,7 +333,7 @@ impl Driver<'_> {
             }
         };
         let at = self.payload.start(self.connections.next_number(index));
-        let more = self.run.plan.requests_per_connection - 1;
+        let more = self.run.plan.mode.messages() - 1;
         let requests = Requests::new(at, &self.judge);
         self.connections
             .insert(index, stream, (began, now), more, requests);
@@ -571,7 +572,7 @@ impl Driver<'_> {
                             step => return step,
                         }
                     }
-                    Mode::Conn { close } => {
+                    Mode::Conn { close, .. } => {
                         conn.stage = ConnectionStage::Leaving;
                         conn.stamps.last_byte = self.run.watch.nanos();
                         if close != Close::Server {

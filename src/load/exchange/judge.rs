@@ -29,7 +29,9 @@ impl Judge {
     pub(crate) fn new(plan: &Plan) -> Self {
         match &plan.expect {
             Expect::Echo => Self::Echo,
-            Expect::Exact(bytes) => Self::Exact(Payload::fixed(bytes, plan.pipeline), bytes.len()),
+            Expect::Exact(bytes) => {
+                Self::Exact(Payload::fixed(bytes, plan.mode.depth()), bytes.len())
+            }
             Expect::Bytes(bytes) => Self::Bytes(*bytes),
             Expect::Until(bytes) => Self::Until(Delimiter::new(bytes)),
             Expect::Eof => Self::Eof,

@@ -68,10 +68,13 @@ impl Dialer {
             sources: plan.sources.clone(),
             next_source: 0,
             reset_on_close: is_tcp
-                && plan.mode
-                    == Mode::Conn {
+                && matches!(
+                    plan.mode,
+                    Mode::Conn {
                         close: Close::ClientRst,
-                    },
+                        ..
+                    }
+                ),
             no_delay: is_tcp && (plan.mode.keeps() || plan.size > SEGMENT_BYTES),
             may_meet_itself: match target {
                 // Without an answer, the kernel might pick any port.
@@ -216,7 +219,7 @@ mod tests {
             .unwrap()
             .local_addr()
             .unwrap();
-        let mut plan = Plan::new(Endpoint::Tcp(free.to_string()), Mode::Echo);
+        let mut plan = Plan::new(Endpoint::Tcp(free.to_string()), Mode::Echo { depth: 1 });
         plan.sources = vec![free];
         let mut dialer = Dialer::new(&plan, &TargetAddress::Tcp(free)).unwrap();
         dialer.may_meet_itself = true;

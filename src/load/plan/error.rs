@@ -58,11 +58,11 @@ pub enum PlanError {
         /// Which number.
         what: &'static str,
         /// The least that makes sense.
-        min: u64,
+        min: usize,
         /// The limit.
-        max: u64,
+        max: usize,
         /// What was asked for.
-        given: u64,
+        given: usize,
     },
     /// Several answers, of which the first is to end its connection.
     #[error("--expect eof: the first answer ends its connection, so --requests must be 1, not {0}")]

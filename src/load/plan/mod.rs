@@ -18,7 +18,7 @@ use self::error::{LoadError, PlanError};
 use self::expect::Expect;
 use self::limits::{
     CONNECTIONS_MAX, DATAGRAM_BYTES_MAX, DATAGRAMS_MAX, IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX,
-    LINES_MAX, NUMBER_BYTES, PIPELINE_MAX, RATE_MAX, REQUESTS_MAX, SIZE_BYTES_MAX, SOURCES_MAX,
+    NUMBER_BYTES, PIPELINE_MAX, RATE_MAX, REQUESTS_MAX, SIZE_BYTES_MAX, SOURCES_MAX,
 };
 use self::mode::{Amount, Mode, Model};
 use self::target::{Endpoint, TargetAddress};
@@ -39,19 +39,10 @@ pub struct Plan {
     /// How many connections are open at once; in the open model of [`Mode::Conn`], at the most. In
     /// [`Mode::Fanout`] how many members receive; one more sends.
     pub connections: usize,
-    /// How many requests a connection has in flight; 1 in [`Mode::Conn`]. In [`Mode::Fanout`] how many
-    /// lines are in flight: sent, and not yet received by every member.
-    pub pipeline: usize,
-    /// How many requests a connection of [`Mode::Conn`] makes, one after the other, before it is
-    /// closed; 1 in the other modes, whose connections stay. What is counted, timed and limited by
-    /// the timeout is the connection, with all of them.
-    pub requests_per_connection: usize,
     /// How many bytes a message has; a line of [`Mode::Fanout`], its end not counted.
     pub size: usize,
     /// The message itself, `size` bytes; none for one that differs from its neighbours.
     pub text: Option<Vec<u8>>,
-    /// What every connection of [`Mode::Fanout`] sends first, to be let in.
-    pub hello: Vec<u8>,
     /// What counts as the answer.
     pub expect: Expect,
     /// What each connection proves itself with before it asks, to a server that begins with a
@@ -72,19 +63,20 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// A run with the defaults of the command line: one second after 200 ms, 64 bytes, 50 at once.
+    /// A run with the defaults of the command line: one second after 200 ms, 64 bytes, 50 connections or
+    /// 100 members.
     pub fn new(endpoint: Endpoint, mode: Mode) -> Self {
         Self {
             endpoint,
             target: None,
+            connections: match mode {
+                Mode::Fanout { .. } => 100,
+                _ => 50,
+            },
             mode,
             model: Model::Closed,
-            connections: 50,
-            pipeline: 1,
-            requests_per_connection: 1,
             size: 64,
             text: None,
-            hello: Vec::new(),
             expect: Expect::Echo,
             hmac_key: None,
             amount: Amount::For(Duration::from_secs(1)),
@@ -113,60 +105,56 @@ impl Plan {
 
     /// Whether it can be carried out as far as that is known beforehand.
     pub fn check(&self) -> Result<(), PlanError> {
+        let depth = self.mode.depth();
         bounds(
             "the number of connections",
             self.connections,
             CONNECTIONS_MAX,
         )?;
-        bounds("the pipeline's depth", self.pipeline, PIPELINE_MAX)?;
+        bounds("the pipeline's depth", depth, PIPELINE_MAX)?;
         bounds("the size of a message", self.size, SIZE_BYTES_MAX)?;
         bounds(
             "the bytes in flight of a connection",
-            self.pipeline.saturating_mul(self.size),
+            depth.saturating_mul(self.size),
             IN_FLIGHT_BYTES_MAX,
         )?;
         bounds(
             "all that is in flight",
-            self.connections.saturating_mul(self.pipeline),
+            self.connections.saturating_mul(depth),
             IN_FLIGHT_MAX,
         )?;
-        bounds("the size of a hello", self.hello.len() + 1, SIZE_BYTES_MAX)?;
         if let Some(text) = &self.text {
-            bounds("the size of a message", text.len(), SIZE_BYTES_MAX)?;
             debug_assert_eq!(text.len(), self.size, "a text has its own size");
         }
-        if matches!(self.mode, Mode::Conn { .. } | Mode::Hold) {
-            bounds("the pipeline's depth in this mode", self.pipeline, 1)?;
-        }
-        let requests = self.requests_per_connection;
-        if self.mode.keeps() {
-            bounds("the requests of a connection in this mode", requests, 1)?;
-        }
-        bounds("the requests of a connection", requests, REQUESTS_MAX)?;
-        if self.expect == Expect::Eof && requests > 1 {
-            return Err(PlanError::AfterTheEnd(requests));
-        }
-        if (self.mode == Mode::Udp) != matches!(self.endpoint, Endpoint::Udp(_)) {
+        let is_udp = matches!(self.mode, Mode::Udp { .. });
+        if is_udp != matches!(self.endpoint, Endpoint::Udp(_)) {
             let endpoint = self.endpoint.to_string();
             return Err(PlanError::Mode(self.mode.name(), endpoint));
         }
-        if self.mode == Mode::Udp {
-            bounds("the size of a datagram", self.size, DATAGRAM_BYTES_MAX)?;
-            bounds("the window", self.pipeline, DATAGRAMS_MAX)?;
-            if self.hmac_key.is_some() {
-                return Err(PlanError::HmacKey);
+        match &self.mode {
+            Mode::Conn { requests, .. } => {
+                bounds("the requests of a connection", *requests, REQUESTS_MAX)?;
+                if self.expect == Expect::Eof && *requests > 1 {
+                    return Err(PlanError::AfterTheEnd(*requests));
+                }
             }
-        }
-        if matches!(self.mode, Mode::Fanout { .. }) {
-            if self.size < NUMBER_BYTES {
-                return Err(PlanError::Bounds {
-                    what: "the size of a line",
-                    min: NUMBER_BYTES as u64,
-                    max: SIZE_BYTES_MAX as u64,
-                    given: self.size as u64,
-                });
+            Mode::Udp { window } => {
+                bounds("the size of a datagram", self.size, DATAGRAM_BYTES_MAX)?;
+                bounds("the window", *window, DATAGRAMS_MAX)?;
+                if self.hmac_key.is_some() {
+                    return Err(PlanError::HmacKey);
+                }
             }
-            bounds("the lines in flight", self.pipeline, LINES_MAX)?;
+            Mode::Fanout { hello, .. } => {
+                between(
+                    "the size of a line",
+                    self.size,
+                    NUMBER_BYTES,
+                    SIZE_BYTES_MAX,
+                )?;
+                bounds("the size of a hello", hello.len() + 1, SIZE_BYTES_MAX)?;
+            }
+            Mode::Echo { .. } | Mode::Exec | Mode::Hold => {}
         }
         if let Some(pid) = self.pids.iter().find(|pid| Usage::of(&[**pid]).is_none()) {
             return Err(PlanError::Pid(*pid));
@@ -177,11 +165,11 @@ impl Plan {
             Expect::Until(bytes) => bounds("the size of a delimiter", bytes.len(), SIZE_BYTES_MAX)?,
             Expect::Echo | Expect::Eof | Expect::Http | Expect::Framed(_) => {}
         }
-        let fits = match (&self.expect, self.mode) {
+        let fits = match (&self.expect, &self.mode) {
             (Expect::Eof, mode) => !mode.keeps(),
             (Expect::Framed(CommandFraming::Raw), _) => false,
-            (Expect::Framed(CommandFraming::Decimal), mode) => mode == Mode::Exec,
-            (_, Mode::Udp | Mode::Fanout { .. }) => {
+            (Expect::Framed(CommandFraming::Decimal), mode) => *mode == Mode::Exec,
+            (_, Mode::Udp { .. } | Mode::Fanout { .. }) => {
                 self.expect == Expect::Echo && self.text.is_none()
             }
             _ => true,
@@ -190,18 +178,10 @@ impl Plan {
             let expect = self.expect.to_string();
             return Err(PlanError::Expect(expect, self.mode.name()));
         }
-        if self.expect == Expect::Framed(CommandFraming::Decimal) {
-            // Another request behind it would be taken for the acknowledgement.
-            bounds(
-                "the pipeline's depth where lengths are acknowledged",
-                self.pipeline,
-                1,
-            )?;
-        }
         if let Expect::Exact(bytes) = &self.expect {
             bounds(
                 "the bytes of answers in flight of a connection",
-                self.pipeline.saturating_mul(bytes.len()),
+                depth.saturating_mul(bytes.len()),
                 IN_FLIGHT_BYTES_MAX,
             )?;
         }
@@ -210,28 +190,16 @@ impl Plan {
         {
             return Err(PlanError::Rate(rate.to_string()));
         }
-        if self.amount == Amount::For(Duration::ZERO) {
-            return Err(PlanError::Bounds {
-                what: "the time to measure in nanoseconds",
-                min: 1,
-                max: u64::MAX,
-                given: 0,
-            });
+        if let Amount::For(time) = self.amount {
+            lasts("the time to measure in nanoseconds", time)?;
         }
-        if self.timeout.is_zero() {
-            return Err(PlanError::Bounds {
-                what: "the timeout in milliseconds",
-                min: 1,
-                max: u64::MAX,
-                given: 0,
-            });
-        }
+        lasts("the timeout in milliseconds", self.timeout)?;
         if let (Endpoint::Unix(_), Some(source)) = (&self.endpoint, self.sources.first()) {
             return Err(PlanError::Source(*source, self.endpoint.to_string()));
         }
         let sources = self.sources.len().max(1);
         bounds("the number of local addresses", sources, SOURCES_MAX)?;
-        if self.mode == Mode::Udp {
+        if is_udp {
             bounds("the number of local addresses of one socket", sources, 1)?;
         }
         Ok(())
@@ -257,15 +225,23 @@ impl Plan {
 }
 
 fn bounds(what: &'static str, given: usize, max: usize) -> Result<(), PlanError> {
-    if (1..=max).contains(&given) {
+    between(what, given, 1, max)
+}
+
+fn lasts(what: &'static str, time: Duration) -> Result<(), PlanError> {
+    let nanos = usize::try_from(time.as_nanos()).unwrap_or(usize::MAX);
+    bounds(what, nanos, usize::MAX)
+}
+
+fn between(what: &'static str, given: usize, min: usize, max: usize) -> Result<(), PlanError> {
+    if (min..=max).contains(&given) {
         return Ok(());
     }
-    let wide = |n| u64::try_from(n).unwrap_or(u64::MAX);
     Err(PlanError::Bounds {
         what,
-        min: 1,
-        max: wide(max),
-        given: wide(given),
+        min,
+        max,
+        given,
     })
 }
 
@@ -275,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_plan_says_which_number_is_wrong() {
-        let mut plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo);
+        let mut plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
         assert_eq!(plan.check(), Ok(()));
         plan.size = 0;
         assert!(
@@ -285,9 +261,9 @@ mod tests {
                 .starts_with("the size of a message must be between 1 and")
         );
         plan.size = SIZE_BYTES_MAX;
-        plan.pipeline = 1000;
+        plan.mode = Mode::Echo { depth: 1000 };
         assert!(plan.check().unwrap_err().to_string().contains("in flight"));
-        plan.pipeline = 1;
+        plan.mode = Mode::Echo { depth: 1 };
         plan.sources = vec!["127.0.0.2:0".parse().unwrap()];
         assert!(plan.check().unwrap_err().to_string().contains("--source"));
     }

@@ -7,25 +7,38 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 /// What one request is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
-    /// Connect, send a message, await the whole of it back, as often as
-    /// [`Plan::requests_per_connection`](super::Plan::requests_per_connection) says, close.
+    /// Connect, send a message, await the whole of it back, close.
     Conn {
         /// Which side closes, and how.
         close: Close,
+        /// How many messages a connection sends, one after the other, before it is closed. What is
+        /// counted, timed and limited by the timeout is the connection, with all of them.
+        requests: usize,
     },
     /// Send a message on a connection that stays, await the whole of it back.
-    Echo,
+    Echo {
+        /// How many messages each connection has in flight.
+        depth: usize,
+    },
     /// Send a command line on a connection that stays, await its output.
     Exec,
     /// Connect and say nothing: how many connections are held, and at what price.
     Hold,
-    /// A datagram each; `pipeline` of them in flight.
-    Udp,
+    /// A datagram each.
+    Udp {
+        /// How many are in flight; without a limit in the open model.
+        window: usize,
+    },
     /// One member of a chat sends, all others receive: a request is a line, which is answered when every
     /// member has it.
     Fanout {
+        /// How many lines are in flight: sent, and not yet received by every member; without a limit in
+        /// the open model.
+        depth: usize,
+        /// What every connection sends first, to be let in.
+        hello: Vec<u8>,
         /// Whether what the server puts before a line may differ from line to line, as a time does;
         /// else it must be what it was before the first.
         any_prefix: bool,
@@ -34,20 +47,38 @@ pub enum Mode {
 
 impl Mode {
     /// Its name.
-    pub fn name(self) -> ModeName {
+    pub fn name(&self) -> ModeName {
         match self {
             Mode::Conn { .. } => ModeName::Conn,
-            Mode::Echo => ModeName::Echo,
+            Mode::Echo { .. } => ModeName::Echo,
             Mode::Exec => ModeName::Exec,
             Mode::Hold => ModeName::Hold,
-            Mode::Udp => ModeName::Udp,
+            Mode::Udp { .. } => ModeName::Udp,
             Mode::Fanout { .. } => ModeName::Fanout,
         }
     }
 
     /// Whether connections outlive a request.
-    pub fn keeps(self) -> bool {
+    pub fn keeps(&self) -> bool {
         !matches!(self, Mode::Conn { .. })
+    }
+
+    /// How many messages, datagrams or lines are in flight at once: on each connection, or in all where
+    /// only one socket sends.
+    pub fn depth(&self) -> usize {
+        match *self {
+            Mode::Echo { depth } | Mode::Fanout { depth, .. } => depth,
+            Mode::Udp { window } => window,
+            Mode::Conn { .. } | Mode::Exec | Mode::Hold => 1,
+        }
+    }
+
+    /// How many messages what is counted as one request consists of.
+    pub fn messages(&self) -> usize {
+        match *self {
+            Mode::Conn { requests, .. } => requests,
+            _ => 1,
+        }
     }
 }
 

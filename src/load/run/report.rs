@@ -182,8 +182,8 @@ impl Report {
         };
         let achieved = tally.achieved();
         let in_flight = match plan.mode {
-            Mode::Fanout { .. } => plan.pipeline,
-            _ => plan.connections.saturating_mul(plan.pipeline),
+            Mode::Fanout { depth, .. } => depth,
+            _ => plan.connections.saturating_mul(plan.mode.depth()),
         };
         Self {
             seconds: tally.series(elapsed),
@@ -210,15 +210,15 @@ impl Report {
             endpoint: plan.endpoint.to_string(),
             model: plan.model.name(),
             connections,
-            pipeline: plan.pipeline,
+            pipeline: plan.mode.depth(),
             size_bytes: plan.size,
             expect: plan.expect.to_string(),
             digest: plan.hmac_key.as_ref().map(HmacKey::digest),
             close: match plan.mode {
-                Mode::Conn { close } => Some(close),
+                Mode::Conn { close, .. } => Some(close),
                 _ => None,
             },
-            requests_per_connection: (!plan.mode.keeps()).then_some(plan.requests_per_connection),
+            requests_per_connection: (!plan.mode.keeps()).then(|| plan.mode.messages()),
             warmup_s: plan.warmup.as_secs_f64(),
             elapsed_s: round(Duration::from_nanos(elapsed).as_secs_f64(), 6),
             interrupted: false,
@@ -235,7 +235,7 @@ impl Report {
             },
             rate_per_s: per_s(achieved),
             achieved,
-            requests_per_s: round(per_s(achieved) * plan.requests_per_connection as f64, 1),
+            requests_per_s: round(per_s(achieved) * plan.mode.messages() as f64, 1),
             latency_us: tally.latencies.summary(),
             spectrum: tally.latencies.spectrum(),
             errors: tally.errors,

@@ -14,7 +14,7 @@ use std::time::Duration;
 use onepoll::load::{Amount, Arrivals, Close, Mode, Model, Plan};
 use onepoll::wire::{Digest, HmacKey, Secret};
 
-use super::{NONE_AFTER, RST, counted, failed, plan, run};
+use super::{ECHO, NONE_AFTER, RST, closing, counted, failed, plan, run};
 use crate::support::DEADLINE;
 use crate::support::program::{Said, onepoll, skipped};
 
@@ -105,16 +105,15 @@ fn a1_to_a3_the_right_secret_is_admitted() {
                 assert!(phases.connect.p50 < report.latency_us.max, "{report}");
             }
 
-            let mut plan = server.plan(Mode::Echo, SECRET, digest);
-            (plan.model, plan.pipeline) = (model, 2);
+            let mut plan = server.plan(Mode::Echo { depth: 2 }, SECRET, digest);
+            plan.model = model;
             let report = run(&plan);
             counted(&report, 12, &[]);
             assert_eq!(report.phases_us.connect.count, 3, "{report}");
             server.says("right", 3);
         }
-        let mut plan = server.plan(RST, SECRET, digest);
-        plan.requests_per_connection = 4;
-        counted(&run(&plan), 12, &[]);
+        let mode = closing(Close::ClientRst, 4);
+        counted(&run(&server.plan(mode, SECRET, digest)), 12, &[]);
         server.says("right", 12);
 
         let mut plan = server.plan(Mode::Hold, SECRET, digest);
@@ -137,7 +136,7 @@ fn a3_a_wrong_secret_is_not_admitted_and_told_from_a_short_answer() {
     assert!(report.to_string().contains("12 not admitted"), "{report}");
     server.says("wrong", 12);
 
-    let report = run(&server.plan(Mode::Echo, WRONG, Digest::Sha256));
+    let report = run(&server.plan(ECHO, WRONG, Digest::Sha256));
     failed(&report, &[("not_admitted", 3)]);
     assert_eq!(report.requests.answered, 0, "{report}");
     server.says("wrong", 3);
@@ -156,8 +155,8 @@ fn a1_without_a_whole_challenge_nothing_is_said() {
     for (manner, mode) in [
         ("silent", RST),
         ("short", RST),
-        ("silent", Mode::Echo),
-        ("short", Mode::Echo),
+        ("silent", ECHO),
+        ("short", ECHO),
     ] {
         let Some(server) = Challenger::start("sha256", manner) else {
             return;
@@ -180,8 +179,8 @@ fn what_is_glued_to_a_challenge_is_no_part_of_it() {
     let Some(server) = Challenger::start("sha256", "glued") else {
         return;
     };
-    for mode in [RST, Mode::Echo] {
-        let report = run(&server.plan(mode, SECRET, Digest::Sha256));
+    for mode in [RST, ECHO] {
+        let report = run(&server.plan(mode.clone(), SECRET, Digest::Sha256));
         let all = if mode == RST { 12 } else { 3 };
         failed(&report, &[("wrong_answer", all)]);
     }
@@ -192,13 +191,7 @@ fn fault_d6_one_challenge_is_answered_on_a_connection() {
     let Some(server) = Challenger::start("sha256", "twice") else {
         return;
     };
-    let mut plan = server.plan(
-        Mode::Conn {
-            close: Close::ClientFin,
-        },
-        SECRET,
-        Digest::Sha256,
-    );
+    let mut plan = server.plan(closing(Close::ClientFin, 1), SECRET, Digest::Sha256);
     plan.connections = 1;
     let report = run(&plan);
     failed(&report, &[("wrong_answer", 12)]);

@@ -8,10 +8,10 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
 use onepoll::bench::study::search::find_rate;
-use onepoll::load::{Arrivals, Mode};
+use onepoll::load::Arrivals;
 use serde_json::{Value, json};
 
-use super::plan;
+use super::{ECHO, plan};
 use crate::support::peer::Nobody;
 use crate::support::program::{bench, command, run};
 use crate::support::script::{Reply, Request, Scripted, echo, replies};
@@ -216,7 +216,7 @@ fn the_highest_rate_that_holds_is_found() {
         answer[63] ^= u8::from([2, 3].contains(&connection));
         answer
     });
-    let plan = plan(server, Mode::Echo, 1, 20);
+    let plan = plan(server, ECHO, 1, 20);
     let objectives = ["p50<60s".parse().unwrap()];
     let mut goes_on = |_| ControlFlow::Continue(());
     let found = find_rate(&plan, Arrivals::Constant, &objectives, &mut goes_on).unwrap();

@@ -23,8 +23,15 @@ const MEMBERS: usize = 5;
 const MS: f64 = 1_000.0;
 
 fn plan(endpoint: impl fmt::Display, lines: u64) -> Plan {
-    let mode = Mode::Fanout { any_prefix: false };
-    super::plan(endpoint, mode, MEMBERS, lines)
+    super::plan(endpoint, in_flight(1), MEMBERS, lines)
+}
+
+fn in_flight(depth: usize) -> Mode {
+    Mode::Fanout {
+        depth,
+        hello: Vec::new(),
+        any_prefix: false,
+    }
 }
 
 /// What a member is told of one line.
@@ -177,7 +184,7 @@ fn a_good_broadcaster_delivers_everything() {
         (8191, 64, open(4_000.0)),
     ] {
         let mut plan = plan(address, 300);
-        (plan.size, plan.pipeline, plan.model) = (size, pipeline, model);
+        (plan.size, plan.mode, plan.model) = (size, in_flight(pipeline), model);
         let report = run(&plan);
         is_flawless(&report, 300, MEMBERS as u64);
         // 1500 deliveries of 300 lines.
@@ -202,7 +209,7 @@ fn a_warm_up_is_not_measured() {
 #[test]
 fn it_can_be_told_how_long_instead_of_how_much() {
     let mut plan = plan(broadcaster(good), 1);
-    (plan.amount, plan.pipeline) = (Amount::For(Duration::from_millis(200)), 4);
+    (plan.amount, plan.mode) = (Amount::For(Duration::from_millis(200)), in_flight(4));
     let report = run(&plan);
     assert!(report.elapsed_s >= 0.2, "{report}");
     let (seen, requests) = (report.deliveries.unwrap(), report.requests);
@@ -229,7 +236,7 @@ fn crlf_notices_and_pieces_are_all_the_same() {
         Told::Bytes(bytes)
     });
     let mut plan = plan(address, 99);
-    plan.pipeline = 3;
+    plan.mode = in_flight(3);
     let report = run(&plan);
     is_flawless(&report, 99, 5);
     // Of a hundred lines, a probe among them, 34 follow a notice, for each member, and four members
@@ -255,7 +262,7 @@ fn every_tenth_line_that_one_member_does_not_get_is_lost() {
         (100, 1, open(1_000.0)),
     ] {
         let mut plan = plan(address, lines);
-        (plan.pipeline, plan.model) = (pipeline, model);
+        (plan.mode, plan.model) = (in_flight(pipeline), model);
         plan.timeout = LOST_AFTER;
         let report = run(&plan);
         // Of the lines behind a probe.
@@ -287,7 +294,7 @@ fn doubled_overtaken_and_false_lines_are_told_apart() {
         Told::Bytes(bytes)
     });
     let mut plan = plan(address, 50);
-    (plan.pipeline, plan.timeout) = (50, LOST_AFTER);
+    (plan.mode, plan.timeout) = (in_flight(50), LOST_AFTER);
     let report = run(&plan);
     assert_eq!(
         counts(&report),
@@ -317,7 +324,7 @@ fn who_hears_lines_in_another_order_hears_all_of_them() {
         })
     });
     let mut plan = plan(address, 40);
-    plan.pipeline = 2;
+    plan.mode = in_flight(2);
     let report = run(&plan);
     assert_eq!(
         counts(&report),
@@ -501,7 +508,7 @@ fn where_nobody_answers_it_ends_at_the_timeout() {
         _ => Told::Bytes(Vec::new()),
     });
     plan.endpoint = mute.to_string().parse().unwrap();
-    plan.pipeline = 20;
+    plan.mode = in_flight(20);
     let report = run(&plan);
     assert_eq!(
         counts(&report),
@@ -562,12 +569,16 @@ fn other_broadcasters_want_a_hello_and_put_a_time_before_a_line() {
         }
     });
     let mut plan = plan(address, 80);
-    plan.hello = b"SUBSCRIBE room\r\n".to_vec();
-    plan.mode = Mode::Fanout { any_prefix: true };
+    let mode = |depth, any_prefix| Mode::Fanout {
+        depth,
+        hello: b"SUBSCRIBE room\r\n".to_vec(),
+        any_prefix,
+    };
+    plan.mode = mode(1, true);
     is_flawless(&run(&plan), 80, 5);
-    plan.mode = Mode::Fanout { any_prefix: false };
+    plan.mode = mode(2, false);
     plan.timeout = LOST_AFTER;
-    (plan.amount, plan.pipeline) = (Amount::Count(2), 2);
+    plan.amount = Amount::Count(2);
     let report = run(&plan);
     assert_eq!(
         counts(&report),
@@ -580,7 +591,7 @@ fn other_broadcasters_want_a_hello_and_put_a_time_before_a_line() {
 fn our_own_chat_delivers_everything() {
     let server = Served::start("chat://127.0.0.1:0?flood=off&history=50");
     let mut plan = plan(server.address(), 2_000);
-    (plan.connections, plan.pipeline) = (50, 32);
+    (plan.connections, plan.mode) = (50, in_flight(32));
     // Twice: the second room begins with what was said in the first.
     for _ in 0..2 {
         let report = run(&plan);

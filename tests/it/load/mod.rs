@@ -25,9 +25,14 @@ const LOST_AFTER: Duration = Duration::from_secs(1);
 const NONE_AFTER: Duration = Duration::from_millis(100);
 
 /// A new connection for each request, reset when its answer has come.
-const RST: Mode = Mode::Conn {
-    close: Close::ClientRst,
-};
+const RST: Mode = closing(Close::ClientRst, 1);
+/// A request at a time on each connection.
+const ECHO: Mode = Mode::Echo { depth: 1 };
+
+/// So many requests on each connection, which is closed so.
+const fn closing(close: Close, requests: usize) -> Mode {
+    Mode::Conn { close, requests }
+}
 
 /// So many requests, from the first on.
 fn plan(endpoint: impl fmt::Display, mode: Mode, connections: usize, count: u64) -> Plan {

@@ -12,8 +12,8 @@ use crate::support::program::bench;
 use crate::support::script::{conversations, datagrams};
 use crate::support::{ANY, DEADLINE};
 
-fn plan(endpoint: String, count: u64) -> Plan {
-    let mut plan = super::plan(endpoint, Mode::Udp, 1, count);
+fn plan(endpoint: String, window: usize, count: u64) -> Plan {
+    let mut plan = super::plan(endpoint, Mode::Udp { window }, 1, count);
     plan.timeout = LOST_AFTER;
     plan
 }
@@ -41,8 +41,8 @@ fn a_good_datagram_server_loses_nothing() {
         (64, 8, open(5_000.0)),
         (65_507, 1, Model::Closed),
     ] {
-        let mut plan = plan(format!("udp://{address}"), 100);
-        (plan.size, plan.pipeline, plan.model) = (size, window, model);
+        let mut plan = plan(format!("udp://{address}"), window, 100);
+        (plan.size, plan.model) = (size, model);
         plan.timeout = DEADLINE;
         let report = run(&plan);
         assert_eq!(fates(&report), [100, 0, 0, 0, 0, 0, 0], "{report}");
@@ -75,7 +75,7 @@ fn lost_doubled_overtaken_and_false_datagrams_are_told_apart_exactly() {
             _ => vec![answer],
         }
     });
-    let mut plan = plan(format!("udp://{address}"), 200);
+    let mut plan = plan(format!("udp://{address}"), 1, 200);
     plan.model = open(4_000.0);
     let report = run(&plan);
     // Of each ten one is dropped and two are falsified, so three are never answered.
@@ -97,7 +97,7 @@ fn an_answer_after_its_time_is_late_and_not_an_answer() {
         50 => vec![held.take().unwrap(), datagram.to_vec()],
         _ => vec![datagram.to_vec()],
     });
-    let mut plan = plan(format!("udp://{address}"), 60);
+    let mut plan = plan(format!("udp://{address}"), 1, 60);
     plan.model = open(40.0);
     let report = run(&plan);
     assert_eq!(fates(&report), [60, 1, 0, 0, 1, 0, 0], "{report}");
@@ -110,8 +110,8 @@ fn where_nobody_listens_every_datagram_is_lost_and_the_kernel_says_why() {
         .unwrap()
         .local_addr()
         .unwrap();
-    let mut plan = plan(format!("udp://{nobody}"), 20);
-    (plan.pipeline, plan.timeout) = (20, NONE_AFTER);
+    let mut plan = plan(format!("udp://{nobody}"), 20, 20);
+    plan.timeout = NONE_AFTER;
     let report = run(&plan);
     counted(&report, 0, &[("timeout", 20)]);
     assert!(report.datagrams.unwrap().refused > 0, "{report}");

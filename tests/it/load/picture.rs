@@ -22,14 +22,14 @@ use onepoll::load::run::report::{Held, Hidden, Intended, Report};
 use onepoll::load::run::tally::Tally;
 use onepoll::load::{Arrivals, Mode, ModeName, ModelName, Plan};
 
-use super::RST as CONN;
+use super::{ECHO, RST as CONN};
 use crate::support::program::{self, Said, onepoll, skipped};
 use crate::support::script::echo;
 
 /// A run of so many seconds that saw nothing.
 fn empty(mode: Mode, seconds: f64) -> Report {
     let endpoint = match mode {
-        Mode::Udp => "udp://127.0.0.1:9100",
+        Mode::Udp { .. } => "udp://127.0.0.1:9100",
         _ => "tcp://127.0.0.1:9100",
     };
     let plan = Plan::new(endpoint.parse().unwrap(), mode);
@@ -141,7 +141,7 @@ fn paint() -> Vec<(&'static str, Comparison)> {
         memory_per_connection_bytes: None,
     });
 
-    let mut stalled = run(Mode::Echo, 8.4, 120_000.0, 210_000.0, 3.0);
+    let mut stalled = run(ECHO, 8.4, 120_000.0, 210_000.0, 3.0);
     for at in [3, 4] {
         stalled.seconds[at].answered = 0;
     }
@@ -196,7 +196,7 @@ fn paint() -> Vec<(&'static str, Comparison)> {
 
     let alike = (0..8)
         .map(|n| {
-            let report = run(Mode::Echo, 4.0, 90_000.0 + f64::from(n), 50_000.0, 2.0);
+            let report = run(ECHO, 4.0, 90_000.0 + f64::from(n), 50_000.0, 2.0);
             (format!("tcp://127.0.0.1:910{n}"), vec![report])
         })
         .collect();
@@ -209,7 +209,7 @@ fn paint() -> Vec<(&'static str, Comparison)> {
     let mut slower = run(CONN, 10.0, 60_000.0, 600_000.0, 3.4);
     slower.endpoint = "tcp://127.0.0.1:8080".to_owned();
 
-    let mut hour = run(Mode::Echo, 3_600.0, 50_000.0, 100_000.0, 2.0);
+    let mut hour = run(ECHO, 3_600.0, 50_000.0, 100_000.0, 2.0);
     hour.seconds[1_234].answered = 0;
 
     vec![
@@ -236,14 +236,8 @@ fn paint() -> Vec<(&'static str, Comparison)> {
                 Contest::of(
                     ModeName::Echo,
                     vec![
-                        named(
-                            "onepoll",
-                            rounds(&run(Mode::Echo, 10.0, 1e5, 4e5, 2.0), 1.0, 7),
-                        ),
-                        named(
-                            "nginx",
-                            rounds(&run(Mode::Echo, 10.0, 1e5, 4e5, 2.1), 1.0, 7),
-                        ),
+                        named("onepoll", rounds(&run(ECHO, 10.0, 1e5, 4e5, 2.0), 1.0, 7)),
+                        named("nginx", rounds(&run(ECHO, 10.0, 1e5, 4e5, 2.1), 1.0, 7)),
                     ],
                 ),
             ]),

@@ -8,17 +8,12 @@ use std::time::Duration;
 use onepoll::load::{Amount, Arrivals, Close, Expect, Mode, Model, Plan, SourceRange};
 use serde_json::Value;
 
-use super::{NONE_AFTER, RST, counted, failed, open, plan, run};
+use super::{ECHO, NONE_AFTER, RST, closing, counted, failed, open, plan, run};
 use crate::support::peer::Nobody;
 use crate::support::program::bench;
 use crate::support::script::{Reply, Request, Scripted, converse, echo, replies};
 
-const FIN: Mode = Mode::Conn {
-    close: Close::ClientFin,
-};
-const SERVER: Mode = Mode::Conn {
-    close: Close::Server,
-};
+const FIN: Mode = closing(Close::ClientFin, 1);
 
 /// A message as the load generator sends it where nothing else was asked for.
 const MESSAGE: Request = Request::Bytes(64);
@@ -33,14 +28,14 @@ fn false_one(message: &[u8]) -> Vec<u8> {
 #[test]
 fn every_request_of_a_good_server_is_counted_once() {
     let server = echo();
-    for mode in [RST, FIN, Mode::Echo] {
+    for mode in [RST, FIN, ECHO] {
         for (connections, count) in [(1, 1), (1, 20), (7, 200), (20, 3)] {
-            let report = run(&plan(&server, mode, connections, count));
+            let report = run(&plan(&server, mode.clone(), connections, count));
             counted(&report, count, &[]);
             assert_eq!(report.requests.asked, count, "{report}");
             assert_eq!(report.latency_us.count, count);
             assert!(report.rate_per_s > 0.0 && report.latency_us.p50 > 0.0);
-            if mode == Mode::Echo {
+            if mode == ECHO {
                 assert_eq!(report.connections.held, connections);
             }
         }
@@ -58,8 +53,8 @@ fn messages_of_any_size_and_depth_come_back() {
         (300_000, 1),
         (700_000, 3),
     ] {
-        let mut plan = plan(&server, Mode::Echo, 3, 100);
-        (plan.size, plan.pipeline) = (size, pipeline);
+        let mut plan = plan(&server, ECHO, 3, 100);
+        (plan.size, plan.mode) = (size, Mode::Echo { depth: pipeline });
         counted(&run(&plan), 100, &[]);
     }
     let mut plan = plan(&server, RST, 3, 20);
@@ -79,7 +74,7 @@ fn a_unix_socket_is_asked_too_even_with_a_short_queue() {
             thread::spawn(move || converse(stream.unwrap(), Request::Any, echo));
         }
     });
-    for mode in [RST, Mode::Echo] {
+    for mode in [RST, ECHO] {
         let plan = plan(format!("unix://{}", path.display()), mode, 8, 50);
         counted(&run(&plan), 50, &[]);
     }
@@ -88,7 +83,11 @@ fn a_unix_socket_is_asked_too_even_with_a_short_queue() {
 #[test]
 fn a_server_that_closes_is_awaited() {
     let server = replies(MESSAGE, |_, _, message| Reply::Last(message.to_vec()));
-    counted(&run(&plan(server, SERVER, 5, 50)), 50, &[]);
+    counted(
+        &run(&plan(server, closing(Close::Server, 1), 5, 50)),
+        50,
+        &[],
+    );
 }
 
 #[test]
@@ -127,7 +126,7 @@ fn another_message_of_the_right_length_is_wrong() {
             before
         }
     });
-    let report = run(&plan(server, Mode::Echo, 2, 10));
+    let report = run(&plan(server, ECHO, 2, 10));
     counted(&report, 2, &[("wrong_answer", 2)]);
     assert_eq!(report.connections.held, 0);
 }
@@ -140,7 +139,7 @@ fn fault_b22_a_silent_server_ends_the_run_with_an_error_each() {
     some.timeout = NONE_AFTER;
     counted(&run(&some), 0, &[("timeout", 10)]);
 
-    let mut timed = plan(&server, Mode::Echo, 5, 1);
+    let mut timed = plan(&server, ECHO, 5, 1);
     (timed.amount, timed.timeout) = (Amount::For(NONE_AFTER / 2), NONE_AFTER);
     counted(&run(&timed), 0, &[("timeout", 5)]);
 }
@@ -151,14 +150,14 @@ fn nobody_there_is_refused_and_counted() {
     let report = run(&plan(&nobody, RST, 4, 20));
     assert_eq!(report.requests.asked, 20, "{report}");
     failed(&report, &[("refused", 20)]);
-    let report = run(&plan(&nobody, Mode::Echo, 4, 20));
+    let report = run(&plan(&nobody, ECHO, 4, 20));
     assert_eq!(report.connections.held, 0, "{report}");
     failed(&report, &[("refused", 4)]);
 }
 
 #[test]
 fn the_warm_up_is_not_counted() {
-    let mut plan = plan(echo(), Mode::Echo, 2, 20);
+    let mut plan = plan(echo(), ECHO, 2, 20);
     plan.warmup = Duration::from_millis(30);
     let report = run(&plan);
     counted(&report, 20, &[]);
@@ -183,10 +182,10 @@ fn a_source_address_is_dialled_from() {
 fn each_connection_asks_as_often_as_it_is_told() {
     let server = replies(MESSAGE, |_, _, message| message.to_vec());
     for model in [Model::Closed, open(2_000.0)] {
-        for mode in [RST, FIN] {
+        for close in [Close::ClientRst, Close::ClientFin] {
             for (connections, count, each) in [(1, 1, 1), (1, 10, 3), (5, 40, 7), (20, 3, 100)] {
-                let mut plan = plan(&server, mode, connections, count);
-                (plan.model, plan.requests_per_connection) = (model, each);
+                let mut plan = plan(&server, closing(close, each), connections, count);
+                plan.model = model;
                 let report = run(&plan);
                 counted(&report, count, &[]);
                 assert_eq!(report.requests.asked, count, "{report}");
@@ -217,9 +216,7 @@ fn asked_often(at: usize, fault: fn(&[u8]) -> Reply) -> Scripted {
 #[test]
 fn a_server_that_closes_after_the_last_of_several_answers_is_awaited() {
     let server = asked_often(3, |message| Reply::Last(message.to_vec()));
-    let mut plan = plan(server, SERVER, 4, 40);
-    plan.requests_per_connection = 4;
-    let report = run(&plan);
+    let report = run(&plan(server, closing(Close::Server, 4), 4, 40));
     counted(&report, 40, &[]);
     assert!(report.phases_us.close.max > 0.0, "{report}");
 }
@@ -239,8 +236,8 @@ fn a_connection_that_fails_at_any_of_its_requests_fails_once() {
     ];
     for (fault, kind) in faults {
         for at in [0, 1, 4] {
-            let mut plan = plan(asked_often(at, fault), RST, 3, 9);
-            plan.requests_per_connection = 5;
+            let mode = closing(Close::ClientRst, 5);
+            let mut plan = plan(asked_often(at, fault), mode, 3, 9);
             if kind == "timeout" {
                 plan.timeout = NONE_AFTER;
             }
@@ -257,20 +254,18 @@ fn an_answer_that_ends_its_connection_is_the_only_one() {
     let mut plan = Plan::new("127.0.0.1:9".parse().unwrap(), RST);
     plan.expect = Expect::Eof;
     assert_eq!(plan.check(), Ok(()));
-    plan.requests_per_connection = 2;
+    plan.mode = closing(Close::ClientRst, 2);
     let said = plan.check().unwrap_err().to_string();
     assert!(said.contains("--requests must be 1, not 2"), "{said}");
-    plan.mode = Mode::Echo;
+    plan.mode = closing(Close::ClientRst, 0);
     plan.expect = Expect::Echo;
     let said = plan.check().unwrap_err().to_string();
     assert!(said.contains("requests of a connection"), "{said}");
-    (plan.mode, plan.requests_per_connection) = (RST, 0);
-    assert!(plan.check().is_err());
 }
 
 #[test]
 fn sources_are_dialled_from_in_turn() {
-    for mode in [RST, Mode::Echo] {
+    for mode in [RST, ECHO] {
         let server = echo();
         let mut plan = plan(&server, mode, 12, 12);
         let ranges = ["127.0.0.2-127.0.0.3", "127.0.0.40"].map(|range| range.parse().unwrap());
@@ -292,7 +287,7 @@ fn a_source_of_another_family_is_refused_before_anything_is_dialled() {
     let begins = "--source ::1 cannot be used with tcp://";
     assert!(said.starts_with(begins), "{said}");
     plan.endpoint = format!("udp://{server}").parse().unwrap();
-    plan.mode = Mode::Udp;
+    plan.mode = Mode::Udp { window: 1 };
     plan.sources = vec!["127.0.0.2:0".parse().unwrap(); 2];
     let said = plan.check().unwrap_err().to_string();
     assert!(said.contains("local addresses of one socket"), "{said}");

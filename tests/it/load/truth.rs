@@ -14,7 +14,7 @@ use onepoll::load::measure::clock::Stopwatch;
 use onepoll::load::run::report::Hidden;
 use onepoll::load::{Amount, Arrivals, Mode, Model, Plan, Report};
 
-use super::{NONE_AFTER, RST, counted, open, run};
+use super::{ECHO, NONE_AFTER, RST, counted, open, run};
 use crate::support::script::{Reply, Request, Scripted, replies};
 
 const MS: f64 = 1_000.0;
@@ -90,14 +90,14 @@ fn at_least(value: f64, least: f64, report: &Report) {
 #[test]
 fn a_constant_latency_is_every_percentile_in_both_models() {
     let server = server(constant);
-    for mode in [RST, Mode::Echo] {
+    for mode in [RST, ECHO] {
         for model in [
             Model::Closed,
             arriving(400.0, Arrivals::Constant),
             arriving(400.0, Arrivals::Uniform),
             arriving(400.0, Arrivals::Poisson),
         ] {
-            let report = measured(&plan(&server, mode, model, 20, Amount::Count(60)));
+            let report = measured(&plan(&server, mode.clone(), model, 20, Amount::Count(60)));
             counted(&report, 60, &[]);
             assert_eq!(report.requests.asked, 60, "{report}");
             let sum = report.latency_us;
@@ -123,7 +123,7 @@ fn one_slow_answer_in_a_hundred_is_seen_where_it_is() {
     for (mode, model) in [
         (RST, Model::Closed),
         (RST, arriving(2_000.0, Arrivals::Constant)),
-        (Mode::Echo, arriving(2_000.0, Arrivals::Poisson)),
+        (ECHO, arriving(2_000.0, Arrivals::Poisson)),
     ] {
         // A server each, since it counts the requests.
         let plan = plan(
@@ -147,13 +147,7 @@ fn one_slow_answer_in_a_hundred_is_seen_where_it_is() {
 #[test]
 fn the_open_model_shows_a_stall() {
     // 200 a second for 2.2 s, of which those of one second wait until its end.
-    let plan = plan(
-        &server(stall),
-        Mode::Echo,
-        open(200.0),
-        20,
-        Amount::Count(440),
-    );
+    let plan = plan(&server(stall), ECHO, open(200.0), 20, Amount::Count(440));
     let report = measured(&plan);
     counted(&report, 440, &[]);
     let sum = report.latency_us;
@@ -174,7 +168,7 @@ fn the_open_model_shows_a_stall() {
 #[test]
 fn the_closed_model_says_that_it_hides_a_stall() {
     let time = Amount::For(Duration::from_millis(2_200));
-    let plan = plan(&server(stall), Mode::Echo, Model::Closed, 2, time);
+    let plan = plan(&server(stall), ECHO, Model::Closed, 2, time);
     let report = measured(&plan);
     let sum = report.latency_us;
     at_least(sum.max, 990.0 * MS, &report);
@@ -192,9 +186,9 @@ fn the_closed_model_says_that_it_hides_a_stall() {
 fn requests_that_never_found_a_connection_are_counted_and_the_run_ends() {
     // Answers nobody for ever: 2 of 50 are sent, and all of them time out.
     let server = server(|_, at| at + 60_000_000_000);
-    for mode in [RST, Mode::Echo] {
+    for mode in [RST, ECHO] {
         let time = Amount::For(Duration::from_millis(50));
-        let mut plan = plan(&server, mode, open(1_000.0), 2, time);
+        let mut plan = plan(&server, mode.clone(), open(1_000.0), 2, time);
         plan.timeout = NONE_AFTER;
         let report = run(&plan);
         assert_eq!(report.requests.answered, 0, "{report}");
@@ -219,7 +213,7 @@ fn dies_after(messages: usize) -> Scripted {
 #[test]
 fn a_server_that_dies_is_not_as_fast_as_it_was_before() {
     let time = Amount::For(Duration::from_millis(500));
-    let report = run(&plan(&dies_after(10), Mode::Echo, Model::Closed, 2, time));
+    let report = run(&plan(&dies_after(10), ECHO, Model::Closed, 2, time));
     assert_eq!(report.requests.answered, 20, "{report}");
     assert_eq!(report.elapsed_s, 0.5, "{report}");
     assert_eq!(report.rate_per_s, 40.0, "{report}");
@@ -228,7 +222,7 @@ fn a_server_that_dies_is_not_as_fast_as_it_was_before() {
 #[test]
 fn a_request_that_no_connection_was_left_for_is_not_forgotten() {
     for amount in [Amount::Count(100), Amount::For(Duration::from_millis(200))] {
-        let report = run(&plan(&dies_after(10), Mode::Echo, open(500.0), 2, amount));
+        let report = run(&plan(&dies_after(10), ECHO, open(500.0), 2, amount));
         let requests = report.requests;
         assert_eq!((requests.asked, requests.answered), (100, 20), "{report}");
         assert_eq!(requests.unanswered, 80, "{report}");
@@ -244,7 +238,7 @@ fn a_request_that_no_connection_was_left_for_is_not_forgotten() {
 fn an_answer_counts_for_the_rate_of_the_time_in_which_it_comes() {
     let server = server(|_, at| at + 200_000_000);
     let time = Amount::For(Duration::from_millis(400));
-    let mut plan = plan(&server, Mode::Echo, open(200.0), 100, time);
+    let mut plan = plan(&server, ECHO, open(200.0), 100, time);
     plan.warmup = Duration::from_millis(300);
     let report = measured(&plan);
     // Half of those that were asked in this time are answered after it, and others come of those before.
@@ -262,7 +256,7 @@ fn a_schedule_begins_when_measuring_does() {
     let server = server(|_, at| at);
     for _ in 0..5 {
         let time = Amount::For(Duration::from_millis(20));
-        let report = run(&plan(&server, Mode::Echo, open(50_000.0), 2, time));
+        let report = run(&plan(&server, ECHO, open(50_000.0), 2, time));
         assert_eq!(report.requests.asked, 1_000, "{report}");
     }
 }
@@ -271,13 +265,7 @@ fn a_schedule_begins_when_measuring_does() {
 fn so_many_requests_take_as_many_gaps() {
     let server = server(|_, at| at);
     for count in [1, 2, 5] {
-        let report = measured(&plan(
-            &server,
-            Mode::Echo,
-            open(20.0),
-            2,
-            Amount::Count(count),
-        ));
+        let report = measured(&plan(&server, ECHO, open(20.0), 2, Amount::Count(count)));
         assert!(report.rate_per_s <= 20.01, "{report}");
     }
 }
