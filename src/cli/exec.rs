@@ -69,7 +69,10 @@ pub fn run(args: Args) -> Outcome {
     if !args.command.is_empty() && command.trim().is_empty() {
         return Err(Failure::Usage("the command is empty".to_owned()));
     }
-    let address = args.address.clone().unwrap_or_else(ServerAddress::private);
+    let address = args
+        .address
+        .clone()
+        .unwrap_or_else(|| ServerAddress::Unix(command_socket()));
     let outcome = converse(&args, &address, &command);
     if !args.command.is_empty() && !is_quiet() && may_have_input() {
         complain("standard input was not read: a command was given, and commands have no input");

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::terminal::safe_to_show;
 use super::{Failure, Outcome, print_bytes};
 use crate::client::{AddressError, ClientError, ServerAddress, ask_time};
-use crate::config::parse_duration;
+use crate::config::{ServerUrl, Transport, parse_duration};
 
 /// Asks a time server over UDP, again when a datagram is lost
 #[derive(Debug, clap::Args)]
@@ -28,8 +28,7 @@ pub struct Args {
 
 /// An address, unless it says that it is asked otherwise than over UDP.
 fn parse_address(text: &str) -> Result<ServerAddress, String> {
-    let scheme = text.split_once("://").map_or("", |(scheme, _)| scheme);
-    if scheme == "tcp" || scheme.ends_with("+tcp") {
+    if ServerUrl::of(text).transport() == Some(Transport::Tcp) {
         return Err("a time server is asked over UDP: write HOST:PORT".to_owned());
     }
     text.parse()

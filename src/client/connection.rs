@@ -12,7 +12,7 @@ use rustix::process::geteuid;
 
 use super::deadline::{RequestDeadline, is_patience};
 use super::{ClientError, ServerAddress};
-use crate::config::{check_private_socket, command_sockets};
+use crate::config::{HostPort, check_private_socket, command_sockets};
 use crate::socket::{AF_INET, AF_INET6, Exception, IPPROTO_TCP, SOCK_STREAM, Socket, TCP_NODELAY};
 use crate::wire::Escaped;
 
@@ -170,13 +170,13 @@ impl ClientConnection {
     }
 }
 
-fn connect_tcp(host: &str, deadline: &RequestDeadline) -> Result<Socket, ClientError> {
+fn connect_tcp(host: &HostPort, deadline: &RequestDeadline) -> Result<Socket, ClientError> {
     let resolve = |cause| ClientError::Resolve {
-        address: host.to_owned(),
+        address: host.to_string(),
         cause,
     };
     let late = || ClientError::Timeout {
-        address: host.to_owned(),
+        address: host.to_string(),
         after: deadline.given(),
         progress: "not connected".to_owned(),
     };
@@ -203,7 +203,7 @@ fn connect_tcp(host: &str, deadline: &RequestDeadline) -> Result<Socket, ClientE
     }
     match failure {
         Some(error) if error.exception() != Exception::TimeoutError => Err(ClientError::Connect {
-            address: host.to_owned(),
+            address: host.to_string(),
             cause: error.into(),
         }),
         _ => Err(late()),

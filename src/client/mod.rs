@@ -4,7 +4,6 @@
 //! deadline is said, never handed out as if it were the whole; a connection on which an answer was
 //! cut off is closed, since there is no telling where the next would begin (fault B22).
 
-mod address;
 mod connection;
 mod deadline;
 mod exec;
@@ -13,10 +12,10 @@ mod time;
 use std::io;
 use std::time::Duration;
 
-pub use address::{AddressError, ServerAddress};
 pub use exec::{Exec, ExecFraming, ExecOutput, OUTPUT_BYTES_MAX};
 pub use time::{TimeAnswer, ask_time};
 
+pub use crate::config::{AddressError, ServerAddress};
 use crate::wire::WireError;
 
 /// Why there is no answer.

@@ -42,7 +42,7 @@ pub fn ask_time(
         ));
     };
     let resolve = |cause| ClientError::Resolve {
-        address: host.clone(),
+        address: host.to_string(),
         cause,
     };
     let deadline = RequestDeadline::after(timeout);

@@ -1,8 +1,10 @@
-//! Where an endpoint listens, as it was written: nothing is resolved, opened or bound here.
+//! Where an endpoint listens, as it was written: nothing is opened or bound here.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::vec;
 
 use super::text::{PercentEncoded, one_of, quoted};
 
@@ -116,7 +118,7 @@ pub enum Host {
 }
 
 impl HostPort {
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
         let (host, port) = match text.strip_prefix('[') {
             Some(rest) => {
                 let (inside, after) = rest
@@ -190,6 +192,18 @@ fn plain_host(host: &str, whole: &str) -> Result<Host, String> {
         ));
     }
     Ok(Host::Name(host.into()))
+}
+
+/// All addresses of the host, in the resolver's order.
+impl ToSocketAddrs for HostPort {
+    type Iter = vec::IntoIter<SocketAddr>;
+
+    fn to_socket_addrs(&self) -> io::Result<Self::Iter> {
+        match &self.host {
+            Host::Ip(ip) => Ok(vec![SocketAddr::new(*ip, self.port)].into_iter()),
+            Host::Name(name) => (name.as_str(), self.port).to_socket_addrs(),
+        }
+    }
 }
 
 impl fmt::Display for HostPort {

@@ -9,6 +9,7 @@ mod descriptors;
 mod error;
 pub mod limits;
 mod private;
+mod server_url;
 mod settle;
 mod text;
 mod written;
@@ -21,6 +22,7 @@ pub use private::{
     check_private_dir, check_private_socket, command_socket, command_socket_of, command_sockets,
     make_private_dir,
 };
+pub use server_url::{AddressError, ServerAddress, ServerUrl};
 pub use settle::Settle;
 pub use text::{format_duration, format_size, parse_duration, parse_size};
 pub use written::{Value, Written, keys_of};

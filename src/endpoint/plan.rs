@@ -12,7 +12,7 @@ use super::Endpoint;
 use super::exposure::{Exposure, Reach, Reached, exposure};
 use super::inherited::Inherited;
 use super::unserved::Unserved;
-use crate::config::{Address, ConfigError, Host, HostPort, Limits};
+use crate::config::{Address, ConfigError, HostPort, Limits};
 
 /// An endpoint that may be served, and where.
 #[derive(Debug)]
@@ -77,10 +77,7 @@ pub(super) fn plan(
 /// An IPv4 address in an IPv6 dress (`::ffff:127.0.0.1`) is that IPv4 address: an IPv6 socket at it
 /// would hear nothing but IPv4, and could not be told from one that is in its way.
 fn resolve(name: &HostPort) -> io::Result<Vec<SocketAddr>> {
-    let mut at: Vec<SocketAddr> = match &name.host {
-        Host::Ip(ip) => vec![SocketAddr::new(*ip, name.port)],
-        Host::Name(host) => (host.as_str(), name.port).to_socket_addrs()?.collect(),
-    };
+    let mut at: Vec<SocketAddr> = name.to_socket_addrs()?.collect();
     for at in &mut at {
         if let Some(ip) = at
             .ip()

@@ -4,9 +4,10 @@ use std::str::FromStr;
 
 use super::request::RequestArgs;
 use crate::cli::Failure;
-use crate::config::{nearest, percent_decode};
+use crate::config::{ServerUrl, nearest, percent_decode};
 use crate::endpoint;
-use crate::load::Endpoint;
+use crate::load::plan::target::SCHEMES;
+use crate::load::{Endpoint, PlanError};
 use crate::service::SERVICES;
 use crate::wire::Escaped;
 
@@ -41,8 +42,7 @@ impl FromStr for NamedTarget {
             }
             _ => (None, text),
         };
-        let services: Vec<_> = SERVICES.iter().map(|row| (row.name, row.usual)).collect();
-        let endpoint = Endpoint::of_service(url, &services).map_err(|wrong| wrong.to_string())?;
+        let endpoint = endpoint(url)?;
         let (address, query) = url.split_once('?').unwrap_or((url, ""));
         let known = RequestArgs::names();
         let (mut options, mut said, mut rest) = (Vec::new(), Vec::new(), Vec::new());
@@ -98,6 +98,27 @@ impl NamedTarget {
     }
 }
 
+/// The server at `url`, whose scheme may also be a service.
+fn endpoint(url: &str) -> Result<Endpoint, String> {
+    let parts = ServerUrl::of(url);
+    let read = match SERVICES.iter().find(|row| row.name == parts.scheme) {
+        Some(row) => Endpoint::at(&parts, row.usual),
+        None => url.parse(),
+    };
+    read.map_err(|wrong| {
+        let PlanError::Scheme(scheme) = wrong else {
+            return wrong.to_string();
+        };
+        let services = SERVICES.iter().map(|row| row.name);
+        let known: Vec<_> = SCHEMES.into_iter().chain(services).collect();
+        let meant = match nearest(&scheme, &known) {
+            Some(near) => format!("perhaps `{near}` was meant"),
+            None => format!("write one of {}", known.join(", ")),
+        };
+        format!("there is no {scheme}://: {meant}")
+    })
+}
+
 /// GET, for what stands behind `http://`. A query of its own is written with `%3F`, since what stands behind
 /// a bare `?` is for us.
 fn request(address: &str) -> String {
@@ -124,7 +145,7 @@ mod tests {
     fn a_name_is_before_the_url_and_options_behind_it() {
         let one = target("nginx=http://127.0.0.1:8081?payload=GET%20/%0D%0A&expect=238&pid=1,2");
         assert_eq!(one.name, "nginx");
-        assert_eq!(one.endpoint, Endpoint::Tcp("127.0.0.1:8081".to_owned()));
+        assert_eq!(one.endpoint, "tcp://127.0.0.1:8081".parse().unwrap());
         let asked = |one: &NamedTarget| one.asked(&RequestArgs::default()).unwrap().message;
         assert_eq!(asked(&one).payload.as_deref(), Some("GET /\r\n"));
         assert_eq!(asked(&one).expect.as_deref(), Some("238"));
@@ -190,6 +211,11 @@ mod tests {
             ),
             ("a\u{202e}b=127.0.0.1:1", "a terminal would act on"),
             ("https://127.0.0.1", "does not speak TLS"),
+            (
+                "tmie://h:1",
+                "there is no tmie://: perhaps `time` was meant",
+            ),
+            ("gopher://h:1", "write one of tcp, udp, unix, http, echo"),
         ] {
             let wrong = text.parse::<NamedTarget>().unwrap_err();
             assert!(wrong.contains(why), "{text}: {wrong}");

@@ -184,7 +184,6 @@ mod tests {
     use nix::sys::socket::getsockopt;
 
     use super::*;
-    use crate::load::plan::target::Endpoint;
 
     #[test]
     fn a_source_without_a_port_gets_it_when_it_connects() {
@@ -219,7 +218,7 @@ mod tests {
             .unwrap()
             .local_addr()
             .unwrap();
-        let mut plan = Plan::new(Endpoint::Tcp(free.to_string()), Mode::Echo { depth: 1 });
+        let mut plan = Plan::new(free.to_string().parse().unwrap(), Mode::Echo { depth: 1 });
         plan.sources = vec![free];
         let mut dialer = Dialer::new(&plan, &TargetAddress::Tcp(free)).unwrap();
         dialer.may_meet_itself = true;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use super::limits::RATE_MAX;
 use super::mode::ModeName;
-use crate::config::UNIX_PATH_BYTES_MAX;
+use crate::config::AddressError;
 
 /// Why a run could not be made at all; what goes wrong during one is counted in its [`Report`](crate::load::Report).
 ///
@@ -81,20 +81,15 @@ pub enum PlanError {
         "{0:?} is no endpoint: write tcp://HOST:PORT, HOST:PORT, echo://HOST:PORT, http://HOST/PATH, unix:///PATH or echo+unix:///PATH"
     )]
     Endpoint(String),
-    /// A path that no Unix socket can have.
-    #[error(
-        "the path of {0} bytes is longer than the {UNIX_PATH_BYTES_MAX} that a Unix socket's address holds; a relative path may be shorter"
-    )]
-    Path(usize),
+    /// An endpoint that nobody can dial.
+    #[error(transparent)]
+    Address(AddressError),
     /// Nothing that is known.
-    #[error("there is no {0}://{1}")]
-    Scheme(String, String),
+    #[error("there is no {0}://: write tcp, udp, unix or http")]
+    Scheme(String),
     /// Something that is spoken through TLS.
     #[error("{0:?}: bench does not speak TLS; ask the server behind it, over http:// or tcp://")]
     Tls(String),
-    /// A transport that this mode does not speak yet.
-    #[error("{0:?}: bench speaks TCP, Unix stream sockets and UDP")]
-    Transport(String),
     /// Datagrams for a mode of streams, or the other way round.
     #[error("`bench {0}` cannot ask {1}")]
     Mode(ModeName, String),

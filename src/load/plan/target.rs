@@ -11,21 +11,39 @@ use rustix::process::geteuid;
 
 use super::error::{LoadError, PlanError};
 use crate::config::{
-    Transport, UNIX_PATH_BYTES_MAX, check_private_socket, command_sockets, nearest,
+    AddressError, HostPort, ServerAddress, ServerUrl, Transport, check_private_socket,
+    command_sockets,
 };
 
 /// A server, as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Endpoint {
     /// A host and a port over TCP.
-    Tcp(String),
+    Tcp(HostPort),
     /// A Unix stream socket.
     Unix(PathBuf),
     /// A host and a port over UDP.
-    Udp(String),
+    Udp(HostPort),
 }
 
+/// What may stand before `://` besides a service: no other scheme is known here.
+pub const SCHEMES: [&str; 4] = ["tcp", "udp", "unix", "http"];
+
 impl Endpoint {
+    /// The server at `url`, whose scheme means `usual` where it names no transport.
+    pub fn at(url: &ServerUrl<'_>, usual: Transport) -> Result<Self, PlanError> {
+        let transport = url.transport().unwrap_or(usual);
+        let address = url.address().map_err(|wrong| match wrong {
+            AddressError::Malformed(text) => PlanError::Endpoint(text),
+            wrong => PlanError::Address(wrong),
+        })?;
+        Ok(match address {
+            ServerAddress::Host(host) if transport == Transport::Udp => Self::Udp(host),
+            ServerAddress::Host(host) => Self::Tcp(host),
+            ServerAddress::Unix(path) => Self::Unix(path),
+        })
+    }
+
     /// Where only a host and a port were given, or a service, datagrams are meant.
     #[must_use]
     pub fn over_udp(self) -> Self {
@@ -41,93 +59,14 @@ impl FromStr for Endpoint {
     type Err = PlanError;
 
     fn from_str(text: &str) -> Result<Self, PlanError> {
-        Self::of_service(text, &[])
-    }
-}
-
-impl Endpoint {
-    /// Reads a URL, whose scheme may also be one of these services: each has a name, and a transport
-    /// that goes without saying.
-    pub fn of_service(text: &str, services: &[(&str, Transport)]) -> Result<Self, PlanError> {
-        let malformed = || PlanError::Endpoint(text.to_owned());
-        let (scheme, rest) = text.split_once("://").unwrap_or(("tcp", text));
-        // A service or a transport, or both: only the transport matters here.
-        let (name, transport) = match scheme.split_once('+') {
-            Some((service, transport)) => (service, Some(transport)),
-            None => (scheme, None),
-        };
-        let schemes: Vec<(&str, Transport)> = [&SCHEMES, services].concat();
-        let usual = schemes.iter().find(|(known, _)| *known == name);
-        let Some((_, usual)) = usual else {
-            return Err(PlanError::Scheme(name.to_owned(), meant(name, &schemes)));
-        };
-        let transport = transport.unwrap_or(usual.name());
-        // The options of a URL of `serve` have no meaning for a client.
-        let address = rest.split_once('?').map_or(rest, |(address, _)| address);
-        let with_port;
-        let address = match scheme {
+        let url = ServerUrl::of(text);
+        match url.scheme {
+            "" | "fd" => {}
             "https" => return Err(PlanError::Tls(text.to_owned())),
-            // The path is part of the request, which the caller writes; the port may be left out.
-            "http" => {
-                let host = address.split('/').next().unwrap_or_default();
-                let has_port = host
-                    .rsplit_once(':')
-                    .is_some_and(|(_, port)| !port.ends_with(']'));
-                with_port = if has_port {
-                    host.to_owned()
-                } else {
-                    format!("{host}:80")
-                };
-                &with_port
-            }
-            _ => address,
-        };
-        match transport {
-            "tcp" | "udp" => {
-                let address = address.strip_suffix('/').unwrap_or(address);
-                let (host, port) = address.rsplit_once(':').ok_or_else(malformed)?;
-                let bare_v6 = host.contains(':') && !(host.starts_with('[') && host.ends_with(']'));
-                match port.parse::<u16>() {
-                    Ok(port) if port > 0 && !host.is_empty() && !host.contains('/') && !bare_v6 => {
-                        Ok(match transport {
-                            "udp" => Self::Udp(address.to_owned()),
-                            _ => Self::Tcp(address.to_owned()),
-                        })
-                    }
-                    _ => Err(malformed()),
-                }
-            }
-            "unix" if address.is_empty() => Err(malformed()),
-            "unix" if address.len() > UNIX_PATH_BYTES_MAX => Err(PlanError::Path(address.len())),
-            "unix" => Ok(Self::Unix(PathBuf::from(address))),
-            _ => Err(PlanError::Transport(text.to_owned())),
+            scheme if SCHEMES.contains(&scheme) => {}
+            scheme => return Err(PlanError::Scheme(scheme.to_owned())),
         }
-    }
-}
-
-/// What may stand before `://` besides services.
-const SCHEMES: [(&str, Transport); 6] = [
-    ("tcp", Transport::Tcp),
-    ("udp", Transport::Udp),
-    ("unix", Transport::Unix),
-    ("http", Transport::Tcp),
-    ("https", Transport::Tcp),
-    ("fd", Transport::Fd),
-];
-
-/// Of these, what is known and cannot be asked: a list of schemes leaves them out.
-const UNSPOKEN: [&str; 2] = ["https", "fd"];
-
-/// What was probably meant by an unknown scheme.
-fn meant(name: &str, schemes: &[(&str, Transport)]) -> String {
-    let known: Vec<&str> = schemes.iter().map(|(name, _)| *name).collect();
-    match nearest(name, &known) {
-        Some(near) => format!(": perhaps `{near}` was meant"),
-        None => {
-            let spoken = known.into_iter().filter(|name| !UNSPOKEN.contains(name));
-            let spoken: Vec<_> = spoken.collect();
-            format!(": write one of {}", spoken.join(", "))
-        }
+        Self::at(&url, Transport::Tcp)
     }
 }
 
@@ -224,75 +163,39 @@ mod tests {
 
     #[test]
     fn endpoints_as_they_are_typed() {
-        let services = [
-            ("echo", Transport::Tcp),
-            ("upper", Transport::Tcp),
-            ("chat", Transport::Tcp),
-            ("time", Transport::Udp),
-        ];
-        let read = |text: &str| Endpoint::of_service(text, &services);
-        let tcp = |address: &str| Ok(Endpoint::Tcp(address.to_owned()));
-        let unix = |path: &str| Ok(Endpoint::Unix(PathBuf::from(path)));
         for (text, meant) in [
-            ("tcp://127.0.0.1:9000", tcp("127.0.0.1:9000")),
-            ("127.0.0.1:9000", tcp("127.0.0.1:9000")),
-            ("localhost:9000", tcp("localhost:9000")),
-            ("echo://127.0.0.1:9000", tcp("127.0.0.1:9000")),
-            ("echo+tcp://[::1]:9000/", tcp("[::1]:9000")),
-            (
-                "upper://127.0.0.1:9999?once=true&strip=true",
-                tcp("127.0.0.1:9999"),
-            ),
-            ("http://127.0.0.1:8080/a/b:c?pid=1", tcp("127.0.0.1:8080")),
-            ("http://localhost", tcp("localhost:80")),
-            ("http://[::1]/", tcp("[::1]:80")),
-            ("unix:///run/echo.sock", unix("/run/echo.sock")),
-            ("echo+unix:///run/echo.sock", unix("/run/echo.sock")),
+            ("tcp://127.0.0.1:9000", "tcp://127.0.0.1:9000"),
+            ("127.0.0.1:9000", "tcp://127.0.0.1:9000"),
+            ("http://localhost/a?pid=1", "tcp://localhost:80"),
+            ("udp://[::1]:9000", "udp://[::1]:9000"),
+            ("unix:///run/echo.sock", "unix:///run/echo.sock"),
         ] {
-            assert_eq!(read(text), meant, "{text}");
+            let read = text.parse().map(|endpoint: Endpoint| endpoint.to_string());
+            assert_eq!(read, Ok(meant.to_owned()), "{text}");
         }
-        for text in [
-            "",
-            "host",
-            "host:",
-            ":9000",
-            "host:0",
-            "host:65536",
-            "host:x",
-            "::1:9000",
-            "http://",
-            "http://host:x/",
-            "unix://",
-            "/run/x:1",
-        ] {
-            assert_eq!(
-                read(text),
-                Err(PlanError::Endpoint(text.to_owned())),
-                "{text}"
-            );
+        for text in ["", "host", "host:x", "/run/x:1", "unix://"] {
+            let malformed = Err(PlanError::Endpoint(text.to_owned()));
+            assert_eq!(text.parse::<Endpoint>(), malformed, "{text}");
         }
-        for text in [
-            "echo+udp://[::1]:9000",
-            "udp://[::1]:9000",
-            "time://[::1]:9000",
-        ] {
-            let udp = Endpoint::Udp("[::1]:9000".to_owned());
-            assert_eq!(read(text), Ok(udp), "{text}");
-        }
-        for text in ["echo+unixgram:///x", "chat+fd://3"] {
-            assert_eq!(
-                read(text),
-                Err(PlanError::Transport(text.to_owned())),
-                "{text}"
-            );
-        }
-        for text in ["gopher://h:1", "tmie://h:1"] {
-            let Err(PlanError::Scheme(_, meant)) = read(text) else {
-                panic!("{text} was understood");
-            };
-            assert!(meant.contains("time"), "{meant}");
-        }
+        let inherited = PlanError::Address(AddressError::Transport("fd://3".to_owned()));
+        assert_eq!("fd://3".parse::<Endpoint>(), Err(inherited));
         // Nobody said which services there are.
-        assert!("echo://h:1".parse::<Endpoint>().is_err());
+        for scheme in ["gopher", "echo"] {
+            let unknown = Err(PlanError::Scheme(scheme.to_owned()));
+            assert_eq!(format!("{scheme}://h:1").parse::<Endpoint>(), unknown);
+        }
+        for (text, usual, meant) in [
+            ("time://[::1]:9000", Transport::Udp, "udp://[::1]:9000"),
+            ("time+tcp://[::1]:9000", Transport::Udp, "tcp://[::1]:9000"),
+            ("echo+udp://[::1]:9000", Transport::Tcp, "udp://[::1]:9000"),
+            (
+                "echo+unix:///run/echo.sock",
+                Transport::Tcp,
+                "unix:///run/echo.sock",
+            ),
+        ] {
+            let read = Endpoint::at(&ServerUrl::of(text), usual);
+            assert_eq!(read.unwrap().to_string(), meant, "{text}");
+        }
     }
 }

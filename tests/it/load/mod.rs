@@ -14,6 +14,7 @@ mod truth;
 use std::fmt;
 use std::time::Duration;
 
+use onepoll::config::{ServerUrl, Transport};
 use onepoll::load::{self, Amount, Arrivals, Close, Endpoint, Mode, Model, Plan, Report};
 use onepoll::service::SERVICES;
 
@@ -36,8 +37,11 @@ const fn closing(close: Close, requests: usize) -> Mode {
 
 /// So many requests, from the first on.
 fn plan(endpoint: impl fmt::Display, mode: Mode, connections: usize, count: u64) -> Plan {
-    let services: Vec<_> = SERVICES.iter().map(|row| (row.name, row.usual)).collect();
-    let endpoint = Endpoint::of_service(&endpoint.to_string(), &services).unwrap();
+    let endpoint = endpoint.to_string();
+    let url = ServerUrl::of(&endpoint);
+    let service = SERVICES.iter().find(|row| row.name == url.scheme);
+    let usual = service.map_or(Transport::Tcp, |row| row.usual);
+    let endpoint = Endpoint::at(&url, usual).unwrap();
     let mut plan = Plan::new(endpoint, mode);
     plan.connections = connections;
     plan.amount = Amount::Count(count);
