@@ -119,18 +119,21 @@ impl Command {
                         Err(reason) => session.answer(terms, t, Answer::refusal(reason)),
                     },
                 },
-                Phase::Parked(_, until) => {
-                    let until = *until;
-                    let Some(is_due) = session.acknowledged(terms, settling, t, input)? else {
+                Phase::Parked(_) => {
+                    let acknowledged = session.acknowledged(terms, settling, t, input)?;
+                    let Phase::Parked(parked) = &mut session.phase else {
+                        break;
+                    };
+                    let Some(is_due) = acknowledged else {
                         // What is unread has a wake of its own, if silence completes it.
-                        if input.is_empty() || terms.settle == Settle::Never {
-                            t.wake_at(until);
+                        parked.begun = !input.is_empty() && terms.settle != Settle::Never;
+                        if !parked.begun {
+                            t.wake_at(parked.until);
                         }
                         break;
                     };
-                    let phase = std::mem::replace(&mut session.phase, Phase::Listening);
-                    if let (Phase::Parked(output, _), true) = (phase, is_due) {
-                        t.reply(&output[..]);
+                    if is_due {
+                        t.reply(&parked.output[..]);
                     }
                     session.next(t);
                 }
@@ -166,11 +169,11 @@ impl Service for Command {
         };
         match &mut session.phase {
             Phase::Running(run) => run.wake(t),
-            Phase::Parked(_, until) if *until <= t.now => {
+            Phase::Parked(parked) if !parked.begun && parked.until <= t.now => {
                 session.phase = Phase::Listening;
                 t.close_lingering();
             }
-            Phase::Parked(..) | Phase::Listening => self.settling.wake(t),
+            Phase::Parked(_) | Phase::Listening => self.settling.wake(t),
         }
     }
 
@@ -225,7 +228,7 @@ impl Service for Command {
                 let answer = Answer::refusal("the server is stopping");
                 session.answer(&self.terms, t, answer);
             }
-            Phase::Running(_) | Phase::Parked(..) => {}
+            Phase::Running(_) | Phase::Parked(_) => {}
         }
     }
 

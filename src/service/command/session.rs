@@ -34,9 +34,19 @@ pub(super) enum Phase {
     Listening,
     /// A command runs or waits to run; input is held.
     Running(Box<Execution>),
-    /// An output waits for its acknowledgement until a moment: without one it would stay in
-    /// memory as long as the client likes.
-    Parked(Vec<u8>, Moment),
+    /// An output waits for its acknowledgement: without a deadline it would stay in memory as long as
+    /// the client likes.
+    Parked(Parked),
+}
+
+/// An output that waits for its acknowledgement.
+#[derive(Debug)]
+pub(super) struct Parked {
+    pub(super) output: Vec<u8>,
+    pub(super) until: Moment,
+    /// Whether an acknowledgement has begun that silence completes: it came in time, whatever the time
+    /// is when it is complete.
+    pub(super) begun: bool,
 }
 
 /// Why the command in progress is the last of its connection.
@@ -95,7 +105,11 @@ impl Session {
         match answer.say(terms.framing, t) {
             Some(output) if self.last != Last::Ended => {
                 let until = t.now.after(PROGRESS_GRACE);
-                self.phase = Phase::Parked(output, until);
+                self.phase = Phase::Parked(Parked {
+                    output,
+                    until,
+                    begun: false,
+                });
                 t.wake_at(until);
                 listen(t);
             }

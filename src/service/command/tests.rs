@@ -121,6 +121,13 @@ impl Shell {
     }
 }
 
+const FRAMINGS: [CommandFraming; 4] = [
+    CommandFraming::Raw,
+    CommandFraming::Decimal,
+    CommandFraming::I32,
+    CommandFraming::Json,
+];
+
 fn options(framing: CommandFraming) -> Options {
     Options {
         framing,
@@ -290,6 +297,73 @@ fn c2_an_output_that_nobody_acknowledges_is_not_kept_for_ever() {
             .hears(b"3");
         shell.says(said).waits(30 * SECOND - MS).stays();
         shell.waits(MS).leaves().hears(b"");
+    }
+}
+
+#[test]
+fn c2_an_acknowledgement_that_began_in_time_counts() {
+    for word in [&b"True"[..], b"recv_ready"] {
+        let mut shell = Shell::framed(CommandFraming::Decimal);
+        shell.says(b"ls\n").runs("ls").out(b"abc").exits(0);
+        shell.hears(b"3").waits(30 * SECOND - MS).says(word);
+        // Its silence ends after the deadline, at which it was there.
+        shell.waits(19 * MS).stays().hears(b"");
+        shell.waits(MS).hears(b"abc").stays();
+        shell.says(b"pwd\n").runs("pwd");
+    }
+}
+
+#[test]
+fn c2_blank_lines_do_not_renew_the_time_for_an_acknowledgement() {
+    for settle in [
+        Settle::default(),
+        Settle::After(Duration::ZERO),
+        Settle::Never,
+    ] {
+        let mut shell = Shell::new(&Options {
+            settle,
+            ..options(CommandFraming::Decimal)
+        });
+        shell.says(b"ls\n").runs("ls").out(b"abc").exits(0);
+        shell.hears(b"3");
+        for _ in 0..29 {
+            shell.waits(SECOND).says(b"\n").stays();
+        }
+        shell.waits(SECOND - MS).stays().waits(MS).leaves();
+    }
+}
+
+#[test]
+fn c2_each_output_has_its_whole_time() {
+    let mut shell = Shell::framed(CommandFraming::Decimal);
+    for _ in 0..2 {
+        shell.says(b"ls\n").runs("ls").out(b"abc").exits(0);
+        shell.hears(b"3").waits(29 * SECOND).stays();
+        shell.says(b"ok\n").hears(b"abc");
+    }
+    // Acknowledged, it is waited for no longer.
+    shell.waits(100 * SECOND).stays();
+}
+
+/// The word leaves the front of bytes that the decoder of requests has searched.
+#[test]
+fn c2_a_request_behind_the_word_is_looked_for_from_its_beginning() {
+    for settle in [Settle::default(), Settle::Never] {
+        let mut shell = Shell::new(&Options {
+            ack: Some("recv_ready".into()),
+            settle,
+            ..options(CommandFraming::Decimal)
+        });
+        for (held_back, rest) in [(9, &b"ypwd\necho one\n"[..]), (4, b"_readypwd\necho one\n")] {
+            shell.says(b"ls\n").runs("ls").out(b"abc").exits(0);
+            shell.hears(b"3").says(&b"recv_ready"[..held_back]);
+            shell.hears(b"").says(rest).hears(b"abc");
+            shell.runs("pwd").exits(0).hears(b"0").says(b"");
+            shell.runs_nothing().stays();
+            // The next request is taken for what acknowledges, and it is not the word.
+            shell.runs_nothing().says(b"ls\n").runs("ls").exits(0);
+            shell.hears(b"0").says(b"recv_ready").hears(b"");
+        }
     }
 }
 
@@ -607,6 +681,88 @@ fn fault_f2_waiting_for_others_is_not_counted() {
 }
 
 #[test]
+fn fault_f2_what_a_command_writes_does_not_renew_its_time() {
+    for framing in FRAMINGS {
+        let mut shell = Shell::framed(framing);
+        shell.says(b"x\n").runs("x");
+        for _ in 0..59 {
+            shell
+                .waits(SECOND)
+                .out(b"on")
+                .err(b"and on")
+                .is_killed(None);
+        }
+        shell.waits(SECOND - MS).is_killed(None);
+        shell.waits(MS).is_killed(Severity::Ask);
+        // Nor does it renew the grace.
+        shell
+            .waits(SECOND - MS)
+            .out(b"on")
+            .err(b"on")
+            .is_killed(None);
+        shell.waits(MS).is_killed(Severity::Force);
+    }
+}
+
+#[test]
+fn fault_f2_each_command_of_a_connection_has_its_whole_time() {
+    for framing in [
+        CommandFraming::Raw,
+        CommandFraming::I32,
+        CommandFraming::Json,
+    ] {
+        let mut shell = Shell::framed(framing);
+        shell.says(b"one\ntwo\n").runs("one");
+        shell.waits(59 * SECOND).exits(0).runs("two");
+        shell.waits(60 * SECOND - MS).is_killed(None);
+        shell.waits(MS).is_killed(Severity::Ask).dies(15);
+        // Its grace was not over: nothing of it is left for the next.
+        shell.says(b"three\n").runs("three");
+        shell.waits(60 * SECOND - MS).is_killed(None);
+        shell.waits(MS).is_killed(Severity::Ask);
+    }
+}
+
+#[test]
+fn fault_f2_commands_of_several_connections_have_their_own_times_and_outputs() {
+    let mut stage = Stage::new(Command::new(
+        &options(CommandFraming::I32),
+        &Limits::default(),
+    ));
+    let clients = [(); 3].map(|()| stage.enters());
+    for (n, client) in clients.into_iter().enumerate() {
+        // Without a newline, all of them at once: one silence for each.
+        stage.says(client, format!("run {n}").as_bytes());
+    }
+    stage.waits(20 * MS);
+    for (n, client) in clients.into_iter().enumerate() {
+        let job = stage.job(client).expect("each has its silence");
+        assert_eq!(job.line, format!("run {n}").as_bytes());
+        stage.cannot(client, ChildEvent::Started);
+        stage.waits(10 * SECOND);
+    }
+    for (n, client) in clients.into_iter().enumerate() {
+        stage.writes(client, Output::Out, n.to_string().as_bytes());
+    }
+    // They began 10 s apart, the last 10 s ago.
+    stage.waits(30 * SECOND);
+    let killed = clients.map(|client| stage.killed(client));
+    assert_eq!(killed, [Some(Severity::Ask), None, None]);
+    stage.exits(clients[1], Exit::Code(0));
+    stage.waits(10 * SECOND);
+    let killed = clients.map(|client| stage.killed(client));
+    assert_eq!(killed, [Some(Severity::Force), None, None]);
+    stage.waits(10 * SECOND);
+    let killed = clients.map(|client| stage.killed(client));
+    assert_eq!(killed, [None, None, Some(Severity::Ask)]);
+    stage.exits(clients[0], Exit::Signal(9));
+    stage.exits(clients[2], Exit::Signal(15));
+    let timeout = i32_of(b"onepoll: timeout after 1m\n");
+    let heard = clients.map(|client| stage.hears(client));
+    assert_eq!(heard, [timeout.clone(), i32_of(b"1"), timeout]);
+}
+
+#[test]
 fn fault_f2_a_silence_that_was_awaited_does_not_wake_the_command() {
     let mut shell = Shell::framed(CommandFraming::I32);
     shell
@@ -697,6 +853,113 @@ fn fault_b9_a_request_above_the_limit_ends_the_connection_with_a_reason() {
     shell
         .says(&[&vec![b'#'; limit][..], b"\r\n"].concat())
         .runs(&"#".repeat(limit));
+}
+
+/// How a request comes to its end: what is said, and what happens then.
+type Ending = (Settle, &'static [u8], fn(&mut Shell));
+
+const ENDINGS: [Ending; 6] = [
+    (Settle::Never, b"\n", |_| {}),
+    (Settle::Never, b"\r\n", |_| {}),
+    (Settle::After(Duration::ZERO), b"", |_| {}),
+    (Settle::After(Duration::ZERO), b"\n", |_| {}),
+    (Settle::After(Duration::from_millis(20)), b"", |shell| {
+        shell.waits(20 * MS);
+    }),
+    (Settle::Never, b"", |shell| {
+        shell.ends();
+    }),
+];
+
+/// A shell that was told a request, for each framing, encoding and ending.
+fn however_it_ends(request: &[u8], mut see: impl FnMut(&mut Shell, CommandFraming)) {
+    for framing in FRAMINGS {
+        for encoding in [Encoding::Utf8, Encoding::Gbk] {
+            for (settle, end, then) in ENDINGS {
+                let mut shell = Shell::new(&Options {
+                    settle,
+                    encoding,
+                    ..options(framing)
+                });
+                shell.says(&[request, end].concat());
+                then(&mut shell);
+                see(&mut shell, framing);
+            }
+        }
+    }
+}
+
+#[test]
+fn fault_b8_a_request_has_one_limit_however_it_ends() {
+    let limit = Limits::default().frame;
+    let fits = "x".repeat(limit);
+    however_it_ends(fits.as_bytes(), |shell, _| {
+        shell.runs(&fits);
+    });
+    however_it_ends("x".repeat(limit + 1).as_bytes(), |shell, _| {
+        shell.runs_nothing().leaves();
+        let fault = shell.stage.fault(shell.client).unwrap();
+        assert!(matches!(fault, Fault::Wire(_)), "{fault:?}");
+    });
+}
+
+#[test]
+fn fault_f13_a_nul_byte_is_refused_however_the_request_ends() {
+    for request in [&b"ls\0"[..], b"\0ls", b"l\0s"] {
+        however_it_ends(request, |shell, framing| {
+            shell.runs_nothing();
+            let said = shell.stage.hears(shell.client);
+            let refusal = b"onepoll: the request contains a NUL byte\n";
+            match framing {
+                CommandFraming::Decimal => assert_eq!(said, b"41"),
+                _ => assert!(said.ends_with(refusal), "{}", said.escape_ascii()),
+            }
+        });
+    }
+}
+
+#[test]
+fn an_http_request_runs_nothing_however_it_ends() {
+    however_it_ends(b"POST /x HTTP/1.1", |shell, _| {
+        shell.runs_nothing().leaves();
+        let fault = shell.stage.fault(shell.client).unwrap();
+        assert!(matches!(fault, Fault::Refused(_)), "{fault:?}");
+    });
+}
+
+#[test]
+fn fault_f1_max_output_is_that_of_both_outputs_together_in_every_framing() {
+    for framing in FRAMINGS {
+        for output in [CommandOutput::Both, CommandOutput::StderrOrStdout] {
+            let mut shell = Shell::new(&Options {
+                output,
+                max_output: Some(8),
+                ..options(framing)
+            });
+            let streams = framing == CommandFraming::Raw && output == CommandOutput::Both;
+            shell.says(b"x\n").runs("x").out(b"1234").err(b"5678");
+            shell.is_killed(None);
+            if streams {
+                // Standard output is not collected, and there is room for more of the other.
+                shell.err(b"9012").is_killed(None).err(b"3");
+            } else {
+                shell.out(b"9");
+            }
+            shell.is_killed(Severity::Force).dies(9);
+            let said = shell.stage.hears(shell.client);
+            match framing {
+                CommandFraming::Decimal => {
+                    let text = String::from_utf8(said).unwrap();
+                    let len: usize = text.parse().unwrap();
+                    assert!((4..64).contains(&len), "{len}");
+                }
+                _ => {
+                    let cut = b"onepoll: output cut at 8 bytes\n";
+                    assert!(said.ends_with(cut), "{}", said.escape_ascii());
+                }
+            }
+        }
+    }
 }
 
 #[test]
