@@ -117,3 +117,398 @@ impl Attempt {
 fn is_among(at: SocketAddr, absent: &[SocketAddr]) -> bool {
     absent.iter().any(|absent| absent.ip() == at.ip())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::metadata;
+    use std::net::{TcpListener, UdpSocket};
+    use std::os::fd::IntoRawFd;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::net::{UnixDatagram, UnixListener};
+    use std::path::Path;
+
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, socket};
+
+    use super::*;
+    use crate::endpoint::Reach;
+
+    const NOFILE: u64 = 100_000;
+
+    /// What `serve` does, and what `check` does, with these endpoints; `DIR` is the directory.
+    fn open(urls: &[&str], dir: &Path, intent: Intent) -> Opening {
+        open_with(urls, dir, intent, &Limits::default(), NOFILE)
+    }
+
+    fn open_with(
+        urls: &[&str],
+        dir: &Path,
+        intent: Intent,
+        limits: &Limits,
+        nofile: u64,
+    ) -> Opening {
+        let dir = dir.to_str().unwrap();
+        let read = |url: &&str| url.replace("DIR", dir).parse().unwrap();
+        let endpoints: Vec<Endpoint> = urls.iter().map(read).collect();
+        Opening::of(&endpoints, limits, nofile, intent)
+    }
+
+    fn names_in(dir: &Path) -> usize {
+        std::fs::read_dir(dir).unwrap().count()
+    }
+
+    /// Endpoints that may not be served, and why not.
+    const REFUSED: [(&str, &str); 14] = [
+        ("echo://0.0.0.0:0", "`open=true`"),
+        ("echo://[::]:0", "`open=true`"),
+        ("chat://[::ffff:0.0.0.0]:0", "`open=true`"),
+        ("discard://192.0.2.1:0", "`open=true`"),
+        ("time://0.0.0.0:0", "`open=true`"),
+        ("echo+udp://[::]:0", "`open=true`"),
+        ("sntp://0.0.0.0:0", "`open=true`"),
+        ("daytime+udp://192.0.2.1:0", "`open=true`"),
+        ("command://127.0.0.1:0", "`auth=none`"),
+        ("command://localhost:0", "`auth=none`"),
+        ("command+unix://DIR/x.sock?any-user=true", "`auth=none`"),
+        ("command+unix://@onepoll-any?any-user=true", "`auth=none`"),
+        (
+            "command://0.0.0.0:0?auth=none&open=true",
+            "no option overrides",
+        ),
+        (
+            "command://[::ffff:192.0.2.1]:0?auth=none&open=true",
+            "no option overrides",
+        ),
+    ];
+
+    #[test]
+    fn fault_h6_what_is_refused_leaves_nothing_bound_whatever_stands_beside_it() {
+        for (refused, why) in REFUSED {
+            for intent in [Intent::Serve, Intent::Check] {
+                let good = [
+                    "echo://127.0.0.1:0",
+                    "chat+unix://DIR/a.sock",
+                    "time://127.0.0.1:0",
+                ];
+                for at in 0..=good.len() {
+                    let dir = tempfile::tempdir().unwrap();
+                    let mut urls = good.to_vec();
+                    urls.insert(at, refused);
+                    let opening = open(&urls, dir.path(), intent);
+                    assert_eq!(opening.bound.len(), 0, "{urls:?} {intent:?}");
+                    assert_eq!(names_in(dir.path()), 0, "{urls:?} {intent:?}");
+                    for (n, attempt) in opening.attempts.iter().enumerate() {
+                        match &attempt.unserved {
+                            Some(Unserved::Refused(said)) if n == at => {
+                                assert!(said.to_string().contains(why), "{said}");
+                                assert_eq!(attempt.exposure, None);
+                            }
+                            unserved => assert!(n != at && unserved.is_none(), "{attempt:?}"),
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn limits_that_do_not_fit_bind_nothing_whichever_endpoint_asks_for_too_much() {
+        let reserve = Limits::default().reserve(3);
+        let total = u32::try_from(NOFILE - reserve).unwrap();
+        let asks = |asked: u32, connections, intent| {
+            let dir = tempfile::tempdir().unwrap();
+            let big = format!("echo+unix://DIR/b.sock?max-connections={asked}");
+            let limits = Limits {
+                connections,
+                ..Limits::default()
+            };
+            let opened: Vec<usize> = (0..3)
+                .map(|at| {
+                    let mut urls = vec!["chat+unix://DIR/a.sock", "upper://127.0.0.1:0"];
+                    urls.insert(at, &big);
+                    let opening = open_with(&urls, dir.path(), intent, &limits, NOFILE);
+                    assert_eq!(opening.connections_max.is_err(), opening.bound.is_empty());
+                    opening.bound.len()
+                })
+                .collect();
+            assert_eq!(names_in(dir.path()), 0, "also the files are gone");
+            opened
+        };
+        for intent in [Intent::Serve, Intent::Check] {
+            assert_eq!(asks(total, None, intent), [3, 3, 3]);
+            assert_eq!(asks(total + 1, None, intent), [0, 0, 0]);
+            // An explicit total is the limit of each of them, and must fit itself.
+            assert_eq!(asks(50, Some(50), intent), [3, 3, 3]);
+            assert_eq!(asks(51, Some(50), intent), [0, 0, 0]);
+            assert_eq!(asks(1, Some(total), intent), [3, 3, 3]);
+            assert_eq!(asks(1, Some(total + 1), intent), [0, 0, 0]);
+        }
+    }
+
+    #[test]
+    fn limits_that_make_no_sense_bind_nothing() {
+        let limits = Limits {
+            commands: 0,
+            ..Limits::default()
+        };
+        for intent in [Intent::Serve, Intent::Check] {
+            let dir = tempfile::tempdir().unwrap();
+            let urls = ["echo+unix://DIR/a.sock"];
+            let opening = open_with(&urls, dir.path(), intent, &limits, NOFILE);
+            assert!(opening.connections_max.is_err() && opening.bound.is_empty());
+            assert_eq!(names_in(dir.path()), 0);
+        }
+    }
+
+    /// A socket that another process opened, given to the endpoint `SERVICE+fd://N?OPTIONS`.
+    fn inherit(socket: impl IntoRawFd, service: &str, options: &str) -> Opening {
+        let url = format!("{service}+fd://{}{options}", socket.into_raw_fd());
+        open(&[&url], Path::new("/"), Intent::Serve)
+    }
+
+    #[track_caller]
+    fn reaches(opening: &Opening, reach: Reach) {
+        let [attempt] = &opening.attempts[..] else {
+            panic!("one endpoint was asked for");
+        };
+        assert_eq!(attempt.unserved, None);
+        assert_eq!(attempt.exposure.map(|exposure| exposure.reach), Some(reach));
+        assert_eq!(opening.bound.len(), 1);
+    }
+
+    #[track_caller]
+    fn is_refused(opening: &Opening, why: &str) {
+        let unserved = opening.attempts[0]
+            .unserved
+            .as_ref()
+            .expect("it is refused");
+        assert!(unserved.to_string().contains(why), "{unserved}");
+        assert!(opening.bound.is_empty());
+    }
+
+    #[test]
+    fn an_inherited_tcp_socket_is_judged_where_it_listens() {
+        let tcp = |at: &str| TcpListener::bind(at).unwrap();
+        for service in ["echo", "chat", "upper", "greeting", "discard", "daytime"] {
+            reaches(&inherit(tcp("127.0.0.1:0"), service, ""), Reach::Loopback);
+            reaches(&inherit(tcp("127.7.7.7:0"), service, ""), Reach::Loopback);
+            is_refused(&inherit(tcp("0.0.0.0:0"), service, ""), "`open=true`");
+            reaches(
+                &inherit(tcp("0.0.0.0:0"), service, "?open=true"),
+                Reach::Open,
+            );
+        }
+        is_refused(&inherit(tcp("127.0.0.1:0"), "command", ""), "`auth=none`");
+        let options = "?open=true&auth=none";
+        is_refused(&inherit(tcp("0.0.0.0:0"), "command", options), "no option");
+        let told = inherit(tcp("127.0.0.1:0"), "command", "?auth=none");
+        reaches(&told, Reach::Loopback);
+        assert!(told.attempts[0].exposure.unwrap().warning.is_some());
+        // What is only for another kind of socket is refused for this one.
+        for option in ["?any-user=true", "?any-user=true&auth=none"] {
+            is_refused(&inherit(tcp("127.0.0.1:0"), "command", option), "any-user");
+        }
+    }
+
+    #[test]
+    fn an_inherited_udp_socket_is_judged_where_it_is_bound() {
+        let udp = |at: &str| UdpSocket::bind(at).unwrap();
+        for service in ["echo", "time", "upper", "sntp", "daytime"] {
+            reaches(&inherit(udp("127.0.0.1:0"), service, ""), Reach::Loopback);
+            is_refused(&inherit(udp("0.0.0.0:0"), service, ""), "`open=true`");
+            let told = inherit(udp("0.0.0.0:0"), service, "?open=true");
+            reaches(&told, Reach::Open);
+            // Its own port is known, so that it is never answered.
+            assert_ne!(told.bound[0].udp_port(), None);
+        }
+        is_refused(
+            &inherit(udp("127.0.0.1:0"), "command", "?auth=none"),
+            "datagram",
+        );
+        is_refused(&inherit(udp("127.0.0.1:0"), "chat", ""), "datagram");
+        for option in ["?idle-timeout=5s", "?max-connections=5", "?auth=none"] {
+            is_refused(
+                &inherit(udp("127.0.0.1:0"), "echo", option),
+                "have no connection",
+            );
+        }
+    }
+
+    #[test]
+    fn an_inherited_unix_socket_is_for_this_user_unless_told_otherwise() {
+        let dir = tempfile::tempdir().unwrap();
+        let unix = |name: &str| UnixListener::bind(dir.path().join(name)).unwrap();
+        for (name, service, options, reach) in [
+            ("a", "echo", "", Reach::SameUser),
+            ("b", "command", "", Reach::SameUser),
+            ("c", "chat", "?any-user=true", Reach::LocalUsers),
+            (
+                "d",
+                "command",
+                "?any-user=true&auth=none",
+                Reach::LocalUsers,
+            ),
+        ] {
+            reaches(&inherit(unix(name), service, options), reach);
+            // The file is the other process's, and stays.
+            assert!(dir.path().join(name).exists());
+        }
+        is_refused(
+            &inherit(unix("e"), "command", "?any-user=true"),
+            "`auth=none`",
+        );
+        is_refused(&inherit(unix("f"), "echo", "?keepalive=5s"), "keepalive");
+        let datagrams = UnixDatagram::bind(dir.path().join("g")).unwrap();
+        is_refused(
+            &inherit(datagrams, "echo", ""),
+            "neither a TCP, UDP nor Unix stream",
+        );
+        let silent = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+        is_refused(&inherit(silent, "echo", ""), "does not listen");
+    }
+
+    #[test]
+    fn one_descriptor_serves_one_endpoint() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let number = listener.into_raw_fd();
+        let [one, other] = ["echo", "chat"].map(|service| format!("{service}+fd://{number}"));
+        let urls = ["upper+unix://DIR/a.sock", &one, &other];
+        let opening = open(&urls, dir.path(), Intent::Serve);
+        assert!(opening.bound.is_empty());
+        let said = opening.attempts[2].unserved.as_ref().unwrap().to_string();
+        assert!(
+            said.contains(&format!("is that of `{one}` already")),
+            "{said}"
+        );
+        assert_eq!(names_in(dir.path()), 0);
+    }
+
+    #[test]
+    fn a_socket_file_has_the_mode_that_was_asked_for_and_is_private_if_none_was() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, options, mode) in [
+            ("a", "", 0o600),
+            ("b", "?any-user=true", 0o600),
+            ("c", "?mode=0660", 0o660),
+            ("d", "?mode=0666&any-user=true", 0o666),
+            ("e", "?mode=0000", 0),
+            ("f", "?mode=0777", 0o777),
+        ] {
+            let url = format!("echo+unix://DIR/{name}{options}");
+            let opening = open(&[&url], dir.path(), Intent::Serve);
+            assert_eq!(opening.bound.len(), 1);
+            let found = metadata(dir.path().join(name)).unwrap().mode();
+            assert_eq!(found & 0o7777, mode, "{url}");
+        }
+        assert_eq!(
+            names_in(dir.path()),
+            0,
+            "they are removed with their endpoints"
+        );
+    }
+
+    #[test]
+    fn a_socket_or_file_of_another_process_is_never_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let _stream = UnixListener::bind(path("stream")).unwrap();
+        let _datagram = UnixDatagram::bind(path("datagram")).unwrap();
+        let _packets = socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap();
+        rustix::net::bind(&_packets, &SocketAddrUnix::new(path("packets")).unwrap()).unwrap();
+        let _silent = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&_silent, &SocketAddrUnix::new(path("silent")).unwrap()).unwrap();
+        std::fs::write(path("file"), "mine").unwrap();
+        std::fs::create_dir(path("directory")).unwrap();
+        std::os::unix::fs::symlink(path("nowhere"), path("link")).unwrap();
+        std::os::unix::fs::symlink(path("stream"), path("to-stream")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, path("fifo"), 0o600.into()).unwrap();
+        let inode = |name: &str| path(name).symlink_metadata().unwrap().ino();
+        let names = [
+            "stream",
+            "datagram",
+            "packets",
+            "silent",
+            "file",
+            "directory",
+            "link",
+            "to-stream",
+            "fifo",
+        ];
+        let before = names.map(inode);
+        for intent in [Intent::Serve, Intent::Check] {
+            for name in names {
+                let url = format!("echo+unix://DIR/{name}");
+                let opening = open(&[&url], dir.path(), intent);
+                assert!(opening.bound.is_empty(), "{name} {intent:?}");
+                let unserved = opening.attempts[0].unserved.as_ref();
+                assert!(
+                    matches!(unserved, Some(Unserved::Failed(_))),
+                    "{unserved:?}"
+                );
+            }
+        }
+        assert_eq!(names.map(inode), before);
+        assert_eq!(names_in(dir.path()), names.len());
+        // The one that listened does still.
+        drop(std::os::unix::net::UnixStream::connect(path("stream")).unwrap());
+    }
+
+    #[test]
+    fn a_file_that_another_server_has_put_there_since_is_left_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.sock");
+        for intent in [Intent::Serve, Intent::Check] {
+            let opening = open(&["echo+unix://DIR/a.sock"], dir.path(), intent);
+            assert_eq!(opening.bound.len(), 1);
+            std::fs::remove_file(&path).unwrap();
+            let other = UnixListener::bind(&path).unwrap();
+            let inode = metadata(&path).unwrap().ino();
+            drop(opening);
+            assert_eq!(metadata(&path).unwrap().ino(), inode);
+            drop(other);
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_directory_that_another_process_has_locked_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = std::fs::File::open(dir.path()).unwrap();
+        lock.lock().unwrap();
+        std::thread::scope(|scope| {
+            let opens =
+                scope.spawn(|| open(&["echo+unix://DIR/a.sock"], dir.path(), Intent::Serve));
+            // As long as it is locked no file appears, however often one looks.
+            for _ in 0..200 {
+                assert_eq!(names_in(dir.path()), 0);
+                std::thread::yield_now();
+            }
+            lock.unlock().unwrap();
+            assert_eq!(opens.join().unwrap().bound.len(), 1);
+        });
+    }
+
+    #[test]
+    fn a_stale_file_is_replaced_by_serve_and_put_back_by_check() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.sock");
+        drop(UnixListener::bind(&path).unwrap());
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        let inode = metadata(&path).unwrap().ino();
+        let urls = ["echo+unix://DIR/a.sock"];
+        // A child that another test is just starting may have a copy of it until it execs.
+        let until_stale = |intent| {
+            let mut tries = (0..1000).map(|_| open(&urls, dir.path(), intent));
+            let found = tries.find(|opening| !opening.bound.is_empty());
+            found.expect("a stale file is no obstacle")
+        };
+        drop(until_stale(Intent::Check));
+        let found = metadata(&path).unwrap();
+        assert_eq!((found.ino(), found.mode() & 0o777), (inode, 0o640));
+        assert_eq!(names_in(dir.path()), 1);
+        let opening = until_stale(Intent::Serve);
+        assert_eq!(metadata(&path).unwrap().mode() & 0o777, 0o600);
+        drop(opening);
+        assert_eq!(names_in(dir.path()), 0);
+    }
+}

@@ -42,16 +42,9 @@ pub(super) fn plan(
                 let problem = format!("`{name}` cannot be resolved: {wrong}");
                 Unserved::failed(endpoint, problem)
             })?;
-            let mut widest = None;
-            for at in &at {
-                let one = judge(Reached::Inet(*at))?;
-                if one.reach == Reach::Open {
-                    widest = Some(one);
-                }
-                widest.get_or_insert(one);
-            }
-            let widest = widest.ok_or_else(|| Unserved::failed(endpoint, "it has no address"))?;
-            (at, widest)
+            let widest = widest(&at, |at| judge(Reached::Inet(at)))?;
+            let exposure = widest.ok_or_else(|| Unserved::failed(endpoint, "it has no address"))?;
+            (at, exposure)
         }
         Address::Unix(_) => (Vec::new(), judge(Reached::Unix)?),
         Address::Fd(number) => {
@@ -70,6 +63,22 @@ pub(super) fn plan(
         exposure,
         socket: None,
     })
+}
+
+/// Who can reach an endpoint by whichever of its addresses; none of them may be refused.
+fn widest(
+    all: &[SocketAddr],
+    judge: impl Fn(SocketAddr) -> Result<Exposure, Unserved>,
+) -> Result<Option<Exposure>, Unserved> {
+    let mut widest = None;
+    for at in all {
+        let one = judge(*at)?;
+        if one.reach == Reach::Open {
+            widest = Some(one);
+        }
+        widest.get_or_insert(one);
+    }
+    Ok(widest)
 }
 
 /// All addresses of a host and port, each once, in the resolver's order.
@@ -135,6 +144,29 @@ mod tests {
         assert!(!local.at.is_empty());
         assert!(local.at.iter().all(|at| at.ip().is_loopback()));
         assert_eq!(local.exposure.reach, Reach::Loopback);
+    }
+
+    #[test]
+    fn a_name_is_served_as_the_widest_of_its_addresses_allows() {
+        let judge = |url: &str, all: [&str; 3]| {
+            let endpoint: Endpoint = url.parse().unwrap();
+            let all = all.map(|at| at.parse().unwrap());
+            let widest = widest(&all, |at| {
+                exposure(&endpoint, Reached::Inet(at), false)
+                    .map_err(|refusal| Unserved::refused(&endpoint, refusal))
+            });
+            widest.map(|exposure| exposure.unwrap().reach)
+        };
+        let loopback = ["127.0.0.1:1", "[::1]:1", "127.0.0.2:1"];
+        assert_eq!(judge("echo://h:1", loopback), Ok(Reach::Loopback));
+        // Where the one is that is not loopback makes no difference.
+        for at in 0..3 {
+            let mut all = loopback;
+            all[at] = "192.0.2.1:1";
+            assert_eq!(judge("echo://h:1?open=true", all), Ok(Reach::Open));
+            assert!(judge("echo://h:1", all).is_err());
+            assert!(judge("command://h:1?auth=none&open=true", all).is_err());
+        }
     }
 
     #[test]
