@@ -253,6 +253,43 @@ mod tests {
     }
 
     #[test]
+    fn a_large_buffer_is_given_back_when_nothing_is_in_it() {
+        let mut buf = ReadBuf::default();
+        buf.push(&[0; 100_000]);
+        buf.give_back(1000);
+        assert_eq!(buf.len(), 100_000, "it holds something");
+        buf.lend();
+        buf.give_back(1000);
+        assert_eq!(buf.lent().len(), 100_000, "it lends something");
+        buf.repay();
+        buf.give_back(1_000_000);
+        assert!(buf.storage.capacity() >= 100_000, "it is not large");
+        buf.give_back(1000);
+        assert_eq!(buf.storage.capacity(), 0);
+    }
+
+    #[test]
+    fn bytes_that_are_taken_make_room_before_more_is_asked_for() {
+        let mut buf = ReadBuf::default();
+        for _ in 0..10_000 {
+            buf.fill(64, |room| Ok(room.len())).unwrap();
+            buf.consume(60);
+            let unread = buf.len();
+            buf.consume(unread.min(4));
+        }
+        assert!(buf.storage.len() <= 128, "grew to {}", buf.storage.len());
+        // What is unread is never forgotten for it.
+        let mut buf = filled(b"0123456789");
+        buf.consume(6);
+        buf.fill(8, |room| {
+            room[..2].copy_from_slice(b"ab");
+            Ok(2)
+        })
+        .unwrap();
+        assert_eq!(buf.unread(), b"6789ab");
+    }
+
+    #[test]
     fn fault_b20_offsets_start_over_when_everything_was_taken() {
         let mut buf = filled(b"abc");
         buf.consume(3);

@@ -43,6 +43,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_has_left_needs_no_memory_though_the_queue_is_never_empty() {
+        let mut buf = WriteBuf::default();
+        buf.tail().extend_from_slice(&[0; 1000]);
+        for _ in 0..100_000 {
+            buf.tail().extend_from_slice(&[0; 100]);
+            assert_eq!(buf.flush(|_| Ok(100)).unwrap(), 100);
+        }
+        assert_eq!(buf.len(), 1000);
+        assert!(buf.bytes.capacity() <= 8 * 1000, "{}", buf.bytes.capacity());
+    }
+
+    #[test]
+    fn a_long_queue_is_not_moved_with_every_write() {
+        let mut buf = WriteBuf::default();
+        buf.tail().extend_from_slice(&[0; 1 << 20]);
+        let first = buf.tail().as_ptr();
+        // Less has left than is left: nothing is worth moving.
+        for _ in 0..1000 {
+            assert_eq!(buf.flush(|_| Ok(100)).unwrap(), 100);
+            buf.tail();
+            assert_eq!(buf.bytes.len() - buf.sent, buf.len());
+        }
+        assert_eq!((buf.sent, buf.bytes.as_ptr()), (100_000, first));
+    }
+
+    #[test]
     fn fault_b19_short_writes_lose_and_repeat_nothing() {
         let mut buf = WriteBuf::default();
         let (mut said, mut sent) = (Vec::new(), Vec::new());

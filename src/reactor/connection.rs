@@ -265,6 +265,63 @@ mod tests {
 
     use super::*;
 
+    fn connection() -> Connection<()> {
+        Connection::new((), 1, Peer::Unknown, 0)
+    }
+
+    /// Reads these bytes, and leaves all but the first so many unread.
+    fn reads(conn: &mut Connection<()>, shared: &mut ReadBuf, bytes: &[u8], taken: usize) {
+        let own = conn.reads_into_its_own();
+        let mut input = conn.take_input(shared);
+        input.push(bytes);
+        input.consume(taken);
+        conn.keep_input(input, shared, own);
+    }
+
+    #[test]
+    fn a_connection_that_was_read_empty_owns_no_buffer() {
+        let (mut conn, mut shared) = (connection(), ReadBuf::default());
+        for len in [1, CARRY_COPIED_MAX, CARRY_COPIED_MAX + 1, 100_000] {
+            reads(&mut conn, &mut shared, &vec![0; len], 0);
+            assert_eq!(conn.carry.as_ref().map(|carry| carry.len()), Some(len));
+            reads(&mut conn, &mut shared, b"end", len + 3);
+            assert!(conn.carry.is_none(), "after {len} bytes");
+            reads(&mut conn, &mut shared, &vec![0; len], len);
+            assert!(conn.carry.is_none());
+        }
+    }
+
+    #[test]
+    fn fault_b1_a_long_frame_that_comes_byte_by_byte_is_not_copied_with_each() {
+        let (mut conn, mut shared) = (connection(), ReadBuf::default());
+        let lies = |conn: &Connection<()>| conn.carry.as_ref().unwrap().unread().as_ptr();
+        // Once it has read as much as this, its storage need not grow for a while.
+        reads(&mut conn, &mut shared, &[0; 50_000], 0);
+        reads(&mut conn, &mut shared, &[0; 20_000], 0);
+        reads(&mut conn, &mut shared, &[0; 20_000], 30_000);
+        reads(&mut conn, &mut shared, &[0], 0);
+        let first = lies(&conn);
+        for _ in 0..1000 {
+            reads(&mut conn, &mut shared, &[0], 0);
+            assert_eq!(lies(&conn), first);
+        }
+    }
+
+    #[test]
+    fn connections_share_a_buffer_and_none_of_what_is_in_it() {
+        let (mut one, mut other, mut shared) = (connection(), connection(), ReadBuf::default());
+        for (a, b) in [(10, 20), (5000, 20), (10, 6000), (7000, 8000)] {
+            reads(&mut one, &mut shared, &vec![1; a], 0);
+            reads(&mut other, &mut shared, &vec![2; b], 0);
+            reads(&mut one, &mut shared, &[1], 0);
+            reads(&mut other, &mut shared, &[2], 0);
+            for (conn, byte, len) in [(&mut one, 1, a + 1), (&mut other, 2, b + 1)] {
+                assert_eq!(conn.carry.as_ref().unwrap().unread(), vec![byte; len]);
+                reads(conn, &mut shared, b"", len);
+            }
+        }
+    }
+
     #[test]
     fn a_connection_at_rest_is_small() {
         assert!(

@@ -160,6 +160,68 @@ mod tests {
     }
 
     #[test]
+    fn fault_e5_who_is_not_answered_takes_nothing_from_others() {
+        let mut limiter = limiter();
+        let loud = at("192.0.2.1", 5000..=5000);
+        let in_all = DATAGRAM_ANSWERS_PER_SECOND_IN_ALL_MAX as usize;
+        assert_eq!(answered(&mut limiter, second(5), loud, 2 * in_all), MAX);
+        // Nor does what stays on this machine.
+        let client = at("127.0.0.1", 40_000..=40_000);
+        assert_eq!(answered(&mut limiter, second(5), client, in_all), in_all);
+        let server = at("127.0.0.1", 9000..=9000);
+        assert_eq!(answered(&mut limiter, second(5), server, in_all), MAX);
+        assert_eq!(limiter.in_all.answers as usize, MAX);
+    }
+
+    #[test]
+    fn fault_e8_a_source_that_goes_on_asking_is_answered_in_each_second_anew() {
+        let mut limiter = limiter();
+        let source = at("192.0.2.1", 9000..=9000);
+        // Asking without an answer does not put the next answer off, nor does a second that was skipped.
+        for n in [0, 1, 2, 3, 7] {
+            let given = answered(&mut limiter, second(n), source.clone(), 10 * MAX);
+            assert_eq!(given, MAX, "in second {n}");
+        }
+        // The end of a second is what counts, not a second since the first answer.
+        let late = second(8).after(Duration::from_millis(999));
+        assert_eq!(answered(&mut limiter, late, source.clone(), MAX), MAX);
+        assert_eq!(answered(&mut limiter, second(9), source, MAX), MAX);
+    }
+
+    #[test]
+    fn fault_e8_networks_and_servers_of_this_machine_do_not_share_a_rate() {
+        let mut limiter = limiter();
+        for ip in ["192.0.2.1", "192.0.3.1", "2001:db8::1", "2001:db8:0:1::1"] {
+            let source = at(ip, 5000..=5000);
+            // Two that fall on one of the places would share it: then the seed is to blame.
+            let given = answered(&mut limiter, second(5), source, 50);
+            assert_eq!(given, 50, "{ip}");
+        }
+        for port in [9000, 9001] {
+            let server = at("127.0.0.1", port..=port);
+            assert_eq!(answered(&mut limiter, second(5), server, 500), 500);
+        }
+        // However many sources there are, the table is as large as it was.
+        let everywhere = (0..100_000_u32).map(|n| (Ipv4Addr::from(n << 8), 5000).into());
+        answered(&mut limiter, second(6), everywhere, 1);
+        assert_eq!(limiter.places.len(), PLACES);
+    }
+
+    #[test]
+    fn fault_e8_nobody_can_choose_with_whom_a_place_is_shared() {
+        // The places of two limiters are not the same, or an attacker could look for a neighbour.
+        let (mut one, mut other) = (limiter(), limiter());
+        let place = |limiter: &mut ReplyLimiter, n: u32| {
+            let first = limiter.places.as_ptr();
+            let place: *const Second = limiter.place((Ipv4Addr::from(n << 8).into(), 0));
+            (place as usize - first as usize) / size_of::<Second>()
+        };
+        let same = (0..1000).filter(|&n| place(&mut one, n) == place(&mut other, n));
+        // One in a thousand is the same by chance; half of them never.
+        assert!(same.count() < 500);
+    }
+
+    #[test]
     fn fault_e5_all_sources_together_have_a_rate_too() {
         let mut limiter = limiter();
         let everywhere = (0..=255)

@@ -70,3 +70,48 @@ impl<T> Sessions<T> {
         self.live == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::limits::KEPT_PLACES;
+
+    fn id(slot: u32, generation: u32) -> ConnId {
+        ConnId { slot, generation }
+    }
+
+    #[test]
+    fn places_of_connections_that_have_gone_are_given_back() {
+        let many = 16 * u32::try_from(KEPT_PLACES).unwrap();
+        let mut sessions = Sessions::default();
+        (0..many).for_each(|slot| sessions.insert(id(slot, 1), [0_u64; 8]));
+        assert_eq!(sessions.len(), many as usize);
+        // One that stays at the front keeps nothing behind it.
+        (1..many)
+            .rev()
+            .for_each(|slot| assert!(sessions.remove(id(slot, 1)).is_some()));
+        assert_eq!(sessions.len(), 1);
+        assert!(
+            sessions.column.capacity() <= 2 * KEPT_PLACES,
+            "{}",
+            sessions.column.capacity()
+        );
+        assert!(sessions.get(id(0, 1)).is_some());
+    }
+
+    #[test]
+    fn a_key_of_another_generation_opens_and_removes_nothing() {
+        let mut sessions = Sessions::default();
+        sessions.insert(id(3, 7), "mine");
+        for other in [id(3, 6), id(3, 8), id(2, 7), id(4, 7)] {
+            assert_eq!(sessions.get(other), None);
+            assert_eq!(sessions.get_mut(other), None);
+            assert_eq!(sessions.remove(other), None);
+        }
+        assert_eq!(
+            (sessions.len(), sessions.remove(id(3, 7))),
+            (1, Some("mine"))
+        );
+        assert!(sessions.is_empty());
+    }
+}

@@ -517,6 +517,62 @@ mod tests {
     }
 
     #[test]
+    fn what_a_large_turn_needed_is_given_back() {
+        let mut outbox = Outbox::default();
+        let slots = 16 * u32::try_from(KEPT_PLACES).unwrap();
+        (0..slots).for_each(|slot| outbox.open(id(slot, 1)));
+        let all_of_them = (0..slots).map(|slot| id(slot, 1));
+        outbox.say(all_of_them.clone(), |out| {
+            out.resize(3 * ARENA_BYTES_MAX, 0)
+        });
+        for one in all_of_them {
+            outbox.tell_when_sent(one);
+            outbox.ask(one, Effect::Resume);
+            outbox.flush(one.slot, |bytes| Ok(bytes.len())).unwrap();
+        }
+        let mut listed = Vec::new();
+        outbox.take_dirty(&mut listed);
+        outbox.trim();
+        assert!(outbox.arena.capacity() <= ARENA_BYTES_MAX);
+        while outbox.next_sent().is_some() || outbox.next_effect().is_some() {}
+        (0..slots).for_each(|slot| _ = outbox.shut(slot));
+        outbox.give_back();
+        for (what, capacity) in [
+            ("lanes", outbox.lanes.capacity()),
+            ("dirty", outbox.dirty.capacity()),
+            ("sent", outbox.sent.capacity()),
+            ("effects", outbox.effects.capacity()),
+        ] {
+            assert!(capacity <= 2 * KEPT_PLACES, "{what}: {capacity}");
+        }
+        assert!(outbox.arena.capacity() <= KEPT_BYTES);
+    }
+
+    #[test]
+    fn what_many_are_told_is_in_memory_once() {
+        let mut outbox = Outbox::default();
+        (0..1000).for_each(|slot| outbox.open(id(slot, 1)));
+        outbox.say((0..1000).map(|slot| id(slot, 1)), |out| {
+            out.extend_from_slice(&[7; 1000]);
+        });
+        outbox.say((0..1000).map(|slot| id(slot, 1)), |out| {
+            out.extend_from_slice(&[8; 1000]);
+        });
+        assert_eq!(outbox.arena_bytes(), 2000);
+        assert!(outbox.lanes.iter().all(|lane| lane.kept.is_none()));
+        assert_eq!(outbox.owed(999), 2000);
+        // Only what a socket does not take is copied.
+        outbox.flush(3, |_| Ok(1500)).unwrap();
+        let kept: usize = outbox
+            .lanes
+            .iter()
+            .flat_map(|lane| &lane.kept)
+            .map(|kept| kept.len())
+            .sum();
+        assert_eq!(kept, 500);
+    }
+
+    #[test]
     fn the_first_reason_to_leave_counts() {
         let mut outbox = Outbox::default();
         outbox.open(id(0, 1));

@@ -88,6 +88,32 @@ mod tests {
     }
 
     #[test]
+    fn what_one_long_input_needed_is_given_back() {
+        for lines_max in [1, 1024] {
+            let mut history = History::new(lines_max);
+            // One input of many lines, and one line that is too long to be kept.
+            history.keep(&b"short\n".repeat(100_000));
+            assert!(history.bytes.capacity() <= HISTORY_BYTES_MAX, "{history:?}");
+            history.keep(&[&b"x".repeat(8 * HISTORY_BYTES_MAX)[..], b"\n"].concat());
+            assert!(history.bytes.capacity() <= HISTORY_BYTES_MAX);
+            history.keep(b"again\n");
+            assert!(history.bytes.capacity() <= HISTORY_BYTES_MAX);
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_told_whole_wherever_it_lies() {
+        // The bytes go round in their storage, so that the beginning is often behind the end.
+        let mut history = History::new(7);
+        for n in 0..100_000_u32 {
+            history.keep(format!("line {n}\n").as_bytes());
+        }
+        let expected: String = (99_993..100_000).map(|n| format!("line {n}\n")).collect();
+        assert_eq!(replayed(&history), expected.as_bytes());
+        assert_eq!(history.bytes(), expected.len());
+    }
+
+    #[test]
     fn bytes_are_bounded_as_lines_are() {
         let mut history = History::new(u32::MAX);
         let line = [&b"x".repeat(999)[..], b"\n"].concat();

@@ -273,6 +273,110 @@ fn t6_flood_holds_the_speaker_and_loses_nothing() {
 }
 
 #[test]
+fn t6_each_speaker_is_held_for_itself() {
+    let options = Options {
+        flood: true,
+        ..Options::default()
+    };
+    let (mut stage, ids) = crowd(&options, 3);
+    let lines: String = (0..25).map(|n| format!("{n}\n")).collect();
+    stage.says(ids[0], lines.as_bytes());
+    stage.waits(60 * MS);
+    stage.says(ids[1], lines.as_bytes());
+    assert_eq!(stage.wakes_in(ids[0]), Some(40 * MS));
+    assert_eq!(stage.wakes_in(ids[1]), Some(100 * MS));
+    stage.hears(ids[2]);
+    stage.waits(40 * MS);
+    assert_eq!(stage.hears_text(ids[2]), "guest-1: 20\n");
+    stage.waits(60 * MS);
+    assert_eq!(stage.hears_text(ids[2]), "guest-2: 20\n");
+    // One who leaves releases nobody else.
+    stage.leaves(ids[0]);
+    assert_eq!(stage.hears_text(ids[2]), "* guest-1 left\n");
+    assert_eq!(stage.wakes_in(ids[1]), Some(100 * MS));
+}
+
+#[test]
+fn t6_flood_is_not_forgiven_for_another_name_or_room_and_is_for_a_pause() {
+    let options = Options {
+        flood: true,
+        ..Options::default()
+    };
+    let (mut stage, ids) = crowd(&options, 1);
+    // Also commands, and empty lines, are lines.
+    stage.says(ids[0], &b"/who\n".repeat(16));
+    stage.says(ids[0], b"/nick eva\n/join away\n\nword\n");
+    assert_eq!(stage.wakes_in(ids[0]), None);
+    stage.says(ids[0], b"one too many\n");
+    assert_eq!(stage.wakes_in(ids[0]), Some(100 * MS));
+    stage.waits(100 * MS);
+    assert_eq!(stage.wakes_in(ids[0]), None);
+    // A pause earns as many lines as it is long, and never more than twenty.
+    for (pause, earned) in [(300, 3), (2000, 20), (60_000, 20)] {
+        stage.waits(pause * MS);
+        stage.says(ids[0], &b"word\n".repeat(earned));
+        assert_eq!(stage.wakes_in(ids[0]), None, "after {pause} ms");
+        stage.says(ids[0], b"word\n");
+        assert_eq!(stage.wakes_in(ids[0]), Some(100 * MS), "after {pause} ms");
+        stage.waits(100 * MS);
+    }
+}
+
+#[test]
+fn a_room_that_has_vanished_has_forgotten_what_was_said() {
+    let options = Options {
+        history: 10,
+        ..Options::default()
+    };
+    let (mut stage, ids) = crowd(&options, 2);
+    stage.says(ids[0], b"/join away\nsecret\n/join lobby\n");
+    stage.hears(ids[0]);
+    stage.says(ids[1], b"/join away\n");
+    assert!(
+        stage
+            .hears_text(ids[1])
+            .ends_with("* you are in away (1 here)\n")
+    );
+    // The lobby stays, also when nobody is in it.
+    stage.says(ids[0], b"kept\n/join away\n/join lobby\n");
+    let heard = stage.hears_text(ids[0]);
+    assert!(
+        heard.ends_with("* earlier lines: 1\nguest-1: kept\n"),
+        "{heard}"
+    );
+    check(&stage);
+}
+
+#[test]
+fn two_chats_have_nothing_in_common() {
+    let (mut one, ids) = room(2);
+    let (mut other, others) = room(2);
+    one.says(ids[0], b"/nick eva\n/join away\n");
+    other.says(others[0], b"/nick eva\n/rooms\n");
+    let heard = other.hears_text(others[0]);
+    assert_eq!(heard, "* you are now eva\n* rooms: lobby (2)\n");
+    assert_eq!(other.hears_text(others[1]), "* guest-1 is now eva\n");
+}
+
+#[test]
+fn what_a_crowd_needed_is_given_back() {
+    let (mut stage, ids) = room(2);
+    stage.says(ids[0], &b"word\n".repeat(100_000));
+    assert!(stage.service.said.capacity() <= SAID_BYTES_KEPT);
+    // What so many who have left would leave behind.
+    stage.service.names.reserve(16 * KEPT_PLACES);
+    stage.service.rooms[Rooms::LOBBY]
+        .members
+        .reserve(16 * KEPT_PLACES);
+    stage.leaves(ids[0]);
+    let names = stage.service.names.capacity();
+    assert!(names < 2 * KEPT_PLACES, "{names} names");
+    let seats = stage.service.rooms[Rooms::LOBBY].members.capacity();
+    assert!(seats < 2 * KEPT_PLACES, "{seats} seats");
+    check(&stage);
+}
+
+#[test]
 fn t6_a_refusal_is_a_notice() {
     let (stage, _) = room(0);
     let mut out = Vec::new();
@@ -308,6 +412,31 @@ fn an_http_request_line_is_hung_up_on() {
         "only a first line counts"
     );
     assert!(stage.fault(ids[0]).is_none());
+}
+
+#[test]
+fn an_http_request_line_is_hung_up_on_also_without_its_end() {
+    let (mut stage, ids) = room(2);
+    stage.says(ids[0], b"GET / HTTP/1.1");
+    stage.ends(ids[0]);
+    assert!(stage.fault(ids[0]).is_some());
+    assert_eq!(stage.hears_text(ids[1]), "* guest-1 left\n");
+}
+
+#[test]
+fn fault_b9_the_last_line_has_the_limit_of_the_others() {
+    for (len, is_heard) in [(LINE_BYTES_MAX, true), (LINE_BYTES_MAX + 1, false)] {
+        for end in [&b"\n"[..], b"\r\n", b"\r", b""] {
+            let (mut stage, ids) = room(2);
+            stage.says(ids[0], &[&b"x".repeat(len)[..], end].concat());
+            if !end.ends_with(b"\n") && stage.fault(ids[0]).is_none() {
+                stage.ends(ids[0]);
+            }
+            let heard = stage.hears(ids[1]).len();
+            assert_eq!(heard > LINE_BYTES_MAX, is_heard, "{len} bytes and {end:?}");
+            assert_eq!(stage.fault(ids[0]).is_none(), is_heard);
+        }
+    }
 }
 
 #[test]
