@@ -1,69 +1,80 @@
-//! All connections of a run: the state of each slot, the sums over them.
+//! All connections of a run: a slot for each, from dialling to the end, and the sums over them.
+//!
+//! It does not know what goes over a connection: that is the payload of its slot.
 
 use std::collections::VecDeque;
 
 use mio::Token;
+use rustix::io::Errno;
 
-use crate::load::exchange::judge::Judge;
-use crate::load::exchange::requests::Requests;
-use crate::load::net::dial::Stream;
+use crate::load::measure::clock::nanos;
+use crate::load::measure::failures::{Failure, FailureKind};
+use crate::load::net::dial::{BACKOFF, DIALLING_MAX, Dialer, Dialled, Stream};
 use crate::load::net::handshake::Handshake;
+use crate::load::net::poller::Poller;
+use crate::load::plan::error::LoadError;
+use crate::load::plan::mode::{Mode, Model};
+use crate::load::plan::target::TargetAddress;
+use crate::load::run::Run;
 
-/// Where a connection may be.
-///
-/// ```text
-///             +-------------- Backoff <- refused, no port …
-///             v                  ^
-/// Vacant -> Taken(Dialling) -----+
-///   ^         |       `-> Taken(Proving)    where the server sends a challenge; goes on as
-///   |         |                             the others do
-///   |         |`--------> Taken(Ready)      echo: waits for the others
-///   |         v              v
-///   |       Taken(Active) <-'
-///   |         |       `-> Taken(Leaving)    conn: the server is to close
-///   '---------+--------------'   conn: and again; echo: a failed one is Gone
-/// ```
-#[derive(Debug)]
-pub(crate) enum Slot {
-    /// To be dialled as soon as there may be another request.
-    Vacant,
-    /// To be dialled again later. A request that is only delayed keeps its beginning.
-    Backoff { began: Option<u64> },
-    /// A connection.
-    Taken(LoadConnection),
-    /// Not replaced.
-    Gone,
-}
+/// Reads of one connection before the others have their turn, and the clock is read again.
+pub(super) const READS_PER_TURN: usize = 16;
+/// One read takes at most this much; also what is read at once of a long answer.
+pub(super) const READ_BYTES: usize = 256 * 1024;
+/// Timeouts are checked this often at most, and at least.
+const CHECKED_EVERY: (u64, u64) = (1_000_000, 50_000_000);
 
 /// One connection.
 #[derive(Debug)]
-pub(crate) struct LoadConnection {
-    pub(crate) stream: Stream,
-    /// Whether the poll knows it.
-    pub(crate) watched: bool,
-    pub(crate) stage: ConnectionStage,
+pub(super) struct Connection<T> {
+    pub(super) stream: Stream,
+    pub(super) stage: ConnectionStage,
     /// When dialling began, or was meant to.
-    pub(crate) began: u64,
-    pub(crate) stamps: Stamps,
+    pub(super) began: u64,
+    pub(super) stamps: Stamps,
     /// False while a proof was sent and not yet accepted; a close in this state counts as `NotAdmitted`.
-    pub(crate) is_admitted: bool,
-    /// `conn`: requests that follow the one in flight.
-    pub(crate) more: usize,
-    pub(crate) requests: Requests,
+    pub(super) is_admitted: bool,
+    /// Whether the poll knows it.
+    pub(super) is_watched: bool,
+    /// Whether its budget was spent, so that it is read again before anything else happens.
+    is_unread: bool,
+    pub(super) payload: T,
+}
+
+impl<T> Connection<T> {
+    /// What its failure is, seen from how far it had come.
+    pub(super) fn explain(&self, mut failure: Failure) -> Failure {
+        if !self.is_admitted
+            && matches!(failure.kind, FailureKind::ShortAnswer | FailureKind::Reset)
+        {
+            failure.kind = FailureKind::NotAdmitted;
+        }
+        failure
+    }
 }
 
 /// The times of a connection, in nanoseconds of the run; 0 for what has not happened yet.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Stamps {
-    pub(crate) dialled: u64,
-    pub(crate) connected: u64,
+pub(super) struct Stamps {
+    pub(super) dialled: u64,
+    pub(super) connected: u64,
     /// The first byte of the oldest answer that is not whole.
-    pub(crate) first_byte: u64,
-    pub(crate) last_byte: u64,
+    pub(super) first_byte: u64,
+    pub(super) last_byte: u64,
 }
 
+/// Where a connection may be.
+///
+/// ```text
+/// vacant -> Dialling -> Proving    where the server sends a challenge; goes on as the others do
+///   ^  ^     |    |`--> Ready      a kept one: waits for the others
+///   |  |     |    v        |
+///   |  backoff  Active <---'
+///   |             |`--> Leaving    `conn`: the server is to close
+///   '-------------'--------'       `conn`: and again; a kept one that failed is not replaced
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ConnectionStage {
+pub(super) enum ConnectionStage {
     /// Not known to be connected.
     Dialling,
     /// Connected, and not yet known to the server.
@@ -79,7 +90,7 @@ pub(crate) enum ConnectionStage {
 impl ConnectionStage {
     /// Whether nothing may be asked yet: such a connection counts as being dialled.
     #[inline]
-    pub(crate) fn is_arriving(self) -> bool {
+    pub(super) fn is_arriving(self) -> bool {
         matches!(
             self,
             ConnectionStage::Dialling | ConnectionStage::Proving(_)
@@ -90,303 +101,338 @@ impl ConnectionStage {
 /// A token carries a slot and its generation.
 const _: () = assert!(usize::BITS == 64, "a token must hold two halves of 32 bits");
 
+/// A slot to dial for; and since when that has been meant to happen, if it is delayed.
+type VacantSlot = (usize, Option<u64>);
+
+/// A connection, and what came on it.
+type Received<'c, T> = (&'c mut Connection<T>, &'c [u8]);
+
 /// A fixed number of slots; nothing is allocated once they stand.
 #[derive(Debug)]
-pub(crate) struct Connections {
-    slots: Box<[Slot]>,
+pub(super) struct Connections<T> {
+    slots: Box<[Option<Connection<T>>]>,
     /// Counts the connections of each slot, so that an event for an earlier one is silence.
     generations: Box<[u32]>,
-    /// Start times of what is in flight: a ring of `depth` for each slot.
-    began: Box<[u64]>,
-    depth: usize,
-    /// Slots to dial.
-    pub(crate) vacant: VecDeque<usize>,
+    pub(super) dialer: Dialer,
+    pub(super) poller: Poller,
+    incoming: Box<[u8]>,
+    /// Whether connections outlive a request.
+    keeps: bool,
+    /// Whether the poll watches a connection from the beginning; else its first write tells whether it is
+    /// connected.
+    pub(super) watches_all: bool,
+    vacant: VecDeque<VacantSlot>,
     /// Slots to dial again, and when; all rest equally long, so the first is due first.
-    backoff: VecDeque<(u64, usize)>,
-    /// Open model: kept connections on which a request may begin, once for each.
-    pub(crate) free: VecDeque<usize>,
-    /// Open model: since when there has been one, or a vacant slot.
-    free_since: u64,
-    /// Unwatched connections that await an answer, the oldest first.
-    pub(crate) unpolled: VecDeque<usize>,
-    pub(crate) dialling: usize,
-    pub(crate) open: usize,
-    pub(crate) open_max: usize,
-    /// Requests in flight on all connections.
-    pub(crate) outstanding: usize,
+    backoff: VecDeque<(u64, VacantSlot)>,
+    /// Since when a listener's queue has been full for kept connections.
+    full_since: Option<u64>,
+    /// Connections whose budget is spent, and that may have more to be read: no edge will come for that.
+    unread: Vec<Token>,
+    /// When timeouts are checked next: a scan of all connections is not for every turn.
+    pub(super) next_check: u64,
+    /// How many are on the way, and connected; and how many were connected at most.
+    pub(super) dialling: usize,
+    pub(super) open: usize,
+    pub(super) open_max: usize,
 }
 
-impl Connections {
-    /// `count` vacant slots with rings of `depth`.
-    pub(crate) fn new(count: usize, depth: usize) -> Self {
-        Self {
-            slots: (0..count).map(|_| Slot::Vacant).collect(),
+impl<T> Connections<T> {
+    /// `count` vacant slots.
+    pub(super) fn new(
+        count: usize,
+        run: &Run<'_>,
+        target: &TargetAddress,
+    ) -> Result<Self, LoadError> {
+        let plan = run.plan;
+        let keeps = plan.mode.keeps();
+        Ok(Self {
+            slots: (0..count).map(|_| None).collect(),
             generations: vec![0; count].into_boxed_slice(),
-            began: vec![0; count * depth].into_boxed_slice(),
-            depth,
-            vacant: (0..count).collect(),
+            dialer: Dialer::new(plan, target)?,
+            poller: Poller::new(run.watch, plan.spin, plan.model != Model::Closed)?,
+            incoming: vec![0; READ_BYTES].into_boxed_slice(),
+            keeps,
+            watches_all: keeps || plan.hmac_key.is_some(),
+            vacant: (0..count).map(|index| (index, None)).collect(),
             backoff: VecDeque::with_capacity(count),
-            free: VecDeque::with_capacity(count * depth),
-            free_since: 0,
-            unpolled: VecDeque::with_capacity(count),
+            full_since: None,
+            unread: Vec::new(),
+            next_check: 0,
             dialling: 0,
             open: 0,
             open_max: 0,
-            outstanding: 0,
-        }
+        })
     }
 
     /// How many slots there are.
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
 
+    /// The connection in slot `index`, if there is one.
     #[inline]
-    pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut LoadConnection> {
-        match &mut self.slots[index] {
-            Slot::Taken(conn) => Some(conn),
-            _ => None,
-        }
+    pub(super) fn get(&self, index: usize) -> Option<&Connection<T>> {
+        self.slots[index].as_ref()
+    }
+
+    /// The same, to be changed.
+    #[inline]
+    pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut Connection<T>> {
+        self.slots[index].as_mut()
+    }
+
+    /// The slot of an event, if its connection is still there; none for the timer.
+    #[inline]
+    pub(super) fn index(&self, token: Token) -> Option<usize> {
+        let (index, generation) = (token.0 & 0xffff_ffff, token.0 >> 32);
+        let current = *self.generations.get(index)?;
+        (current as usize == generation).then_some(index)
     }
 
     /// What the poll calls the connection in slot `index`.
-    pub(crate) fn token(&self, index: usize) -> Token {
+    fn token(&self, index: usize) -> Token {
         Token((self.generations[index] as usize) << 32 | index)
     }
 
-    /// The slot of an event, if its connection is still there.
-    #[inline]
-    pub(crate) fn index(&self, token: Token) -> Option<usize> {
-        let (index, generation) = (token.0 & 0xffff_ffff, token.0 >> 32);
-        (self.generations[index] as usize == generation).then_some(index)
-    }
-
     /// A number that no two connections share soon.
-    pub(crate) fn next_number(&self, index: usize) -> usize {
+    pub(super) fn next_number(&self, index: usize) -> usize {
         index.wrapping_add(self.generations[index].wrapping_add(1) as usize)
     }
 
-    /// A connection on the way.
-    pub(crate) fn insert(
+    /// When there is something to be done next, even without an event: at once, a timeout, a backoff's end.
+    pub(super) fn next_event(&self) -> u64 {
+        if !self.unread.is_empty() || !self.vacant.is_empty() && self.may_dial() {
+            return 0;
+        }
+        let backoff = self.backoff.front().map_or(u64::MAX, |(until, _)| *until);
+        self.next_check.min(backoff)
+    }
+}
+
+/// Dialling.
+impl<T> Connections<T> {
+    /// Of kept connections so many are on the way as a listener's queue may be able to take, and none is
+    /// dialled while it is full.
+    fn may_dial(&self) -> bool {
+        !self.keeps || self.dialling < DIALLING_MAX && self.backoff.is_empty()
+    }
+
+    /// Takes the next slot to dial for.
+    pub(super) fn next_vacant(&mut self) -> Option<VacantSlot> {
+        if self.may_dial() {
+            self.vacant.pop_front()
+        } else {
+            None
+        }
+    }
+
+    /// Whether no connection is to be dialled, now or later.
+    pub(super) fn none_to_dial(&self) -> bool {
+        self.vacant.is_empty() && self.backoff.is_empty()
+    }
+
+    /// To be dialled again at once.
+    pub(super) fn vacate(&mut self, index: usize) {
+        self.vacant.push_back((index, None));
+    }
+
+    /// To be dialled again after a while; a request that is only delayed began at `began`.
+    pub(super) fn back_off(&mut self, index: usize, began: Option<u64>, now: u64) {
+        self.backoff
+            .push_back((now + nanos(BACKOFF), (index, began)));
+    }
+
+    /// Connections whose backoff is over are to be dialled again.
+    pub(super) fn end_backoff(&mut self, now: u64) {
+        while let Some((until, slot)) = self.backoff.front().copied()
+            && until <= now
+        {
+            self.backoff.pop_front();
+            // A request that was delayed goes before those that did not begin.
+            if slot.1.is_some() {
+                self.vacant.push_front(slot);
+            } else {
+                self.vacant.push_back(slot);
+            }
+        }
+    }
+
+    /// Dials for slot `index`, which was meant to happen at `began`; whether the connection is on the way,
+    /// and not delayed since the queue of the listener is full.
+    pub(super) fn dial(
         &mut self,
         index: usize,
-        stream: Stream,
-        (began, dialled): (u64, u64),
-        more: usize,
-        requests: Requests,
-    ) {
+        (began, now): (u64, u64),
+        payload: T,
+        run: &Run<'_>,
+    ) -> Result<bool, Failure> {
+        let Dialled::Begun(stream) = self.dialer.dial()? else {
+            // A kept connection waits as long as others get in.
+            let since = if self.keeps {
+                *self.full_since.get_or_insert(now)
+            } else {
+                began
+            };
+            if now.saturating_sub(since) >= nanos(run.plan.timeout) {
+                return Err(FailureKind::Timeout.into());
+            }
+            self.back_off(index, Some(began), now);
+            return Ok(false);
+        };
+        self.full_since = None;
         self.dialling += 1;
         self.generations[index] = self.generations[index].wrapping_add(1);
-        self.slots[index] = Slot::Taken(LoadConnection {
+        self.slots[index] = Some(Connection {
             stream,
-            watched: false,
             stage: ConnectionStage::Dialling,
             began,
             stamps: Stamps {
-                dialled,
+                dialled: now,
                 ..Stamps::default()
             },
             is_admitted: true,
-            more,
-            requests,
+            is_watched: false,
+            is_unread: false,
+            payload,
         });
+        if self.watches_all {
+            self.watch(index)?;
+        }
+        Ok(true)
+    }
+
+    /// Lets the poll watch a connection.
+    pub(super) fn watch(&mut self, index: usize) -> Result<(), Failure> {
+        let token = self.token(index);
+        let Some(conn) = &mut self.slots[index] else {
+            return Ok(());
+        };
+        conn.is_watched = true;
+        Ok(self.poller.register(&conn.stream, token)?)
+    }
+}
+
+/// From arriving to the end.
+impl<T> Connections<T> {
+    /// A connection on the way may have arrived: whether it is connected and, where the server sends a
+    /// challenge, the proof has left. A kept one is then `Ready`.
+    pub(super) fn arrive(&mut self, index: usize, run: &mut Run<'_>) -> Result<bool, Failure> {
+        let Some(conn) = &mut self.slots[index] else {
+            return Ok(false);
+        };
+        if conn.stage == ConnectionStage::Dialling {
+            if !conn.stream.is_connected()? {
+                return Ok(false);
+            }
+            self.dialer.check_peer(&conn.stream)?;
+        }
+        if let Some(hmac_key) = &run.plan.hmac_key {
+            if conn.stage == ConnectionStage::Dialling {
+                conn.stage = ConnectionStage::Proving(Handshake::new());
+            }
+            if let ConnectionStage::Proving(handshake) = &mut conn.stage
+                && !handshake.go_on(&conn.stream, hmac_key)?
+            {
+                return Ok(false);
+            }
+            // Whether the server accepts the proof shows in what it does next. Where nothing is asked, a
+            // server that refuses and one that tires of us look alike.
+            conn.is_admitted = run.plan.mode == Mode::Hold;
+        }
+        if self.keeps {
+            self.open(index, ConnectionStage::Ready, run);
+        }
+        Ok(true)
     }
 
     /// One of those on the way has arrived.
-    pub(crate) fn connected(&mut self) {
+    pub(super) fn open(&mut self, index: usize, stage: ConnectionStage, run: &mut Run<'_>) {
+        let Some(conn) = &mut self.slots[index] else {
+            return;
+        };
+        conn.stage = stage;
+        conn.stamps.connected = run.watch.nanos();
+        if self.keeps {
+            let took = conn.stamps.connected.saturating_sub(conn.stamps.dialled);
+            run.tally.breakdown.connect.record(took, 1);
+        }
         self.dialling -= 1;
         self.open += 1;
         self.open_max = self.open_max.max(self.open);
     }
 
-    /// `count` more requests of `size` bytes on a connection, begun at `now`.
+    /// Reads once: what came, no byte at the end; none if nothing is there now.
     #[inline]
-    pub(crate) fn ask(
+    pub(super) fn read(&mut self, index: usize) -> Result<Option<Received<'_, T>>, Errno> {
+        let Some(conn) = &mut self.slots[index] else {
+            return Ok(None);
+        };
+        let read = conn.stream.read(&mut self.incoming)?;
+        Ok(read.map(|n| (conn, &self.incoming[..n])))
+    }
+
+    /// Its budget is spent: the others come first, and then it again.
+    #[cold]
+    pub(super) fn read_on(&mut self, index: usize) {
+        let token = self.token(index);
+        if let Some(conn) = self.get_mut(index)
+            && !std::mem::replace(&mut conn.is_unread, true)
+        {
+            self.unread.push(token);
+        }
+    }
+
+    /// Takes out those whose budget was spent, to be read on.
+    pub(super) fn take_unread(&mut self) -> Vec<usize> {
+        let unread = std::mem::take(&mut self.unread).into_iter();
+        let unread: Vec<usize> = unread.filter_map(|token| self.index(token)).collect();
+        for index in &unread {
+            if let Some(conn) = self.get_mut(*index) {
+                conn.is_unread = false;
+            }
+        }
+        unread
+    }
+
+    /// Connections that have owed something for longer than the timeout, if it is time to look: an answer,
+    /// an end, or to be connected. When the oldest request on an active one began, `waiting_since` says.
+    pub(super) fn overdue(
         &mut self,
-        index: usize,
-        (count, size): (usize, usize),
-        judge: &Judge,
         now: u64,
-    ) {
-        let Slot::Taken(LoadConnection { requests, .. }) = &mut self.slots[index] else {
-            return;
-        };
-        let ring = &mut self.began[index * self.depth..][..self.depth];
-        let mut at = requests.oldest + requests.flight;
-        for _ in 0..count {
-            if at >= self.depth {
-                at -= self.depth;
-            }
-            ring[at] = now;
-            at += 1;
+        run: &Run<'_>,
+        waiting_since: impl Fn(usize, &T) -> Option<u64>,
+    ) -> Vec<usize> {
+        if now < self.next_check {
+            return Vec::new();
         }
-        requests.ask(count, size, judge);
-        self.outstanding += count;
-    }
-
-    /// The oldest `count` requests are answered: hands out when they began, and how many then.
-    #[inline]
-    pub(crate) fn answered(
-        &mut self,
-        index: usize,
-        count: usize,
-        mut began: impl FnMut(u64, usize),
-    ) {
-        let Slot::Taken(LoadConnection { requests, .. }) = &mut self.slots[index] else {
-            return;
+        let timeout = nanos(run.plan.timeout);
+        let (least, most) = CHECKED_EVERY;
+        // Eight times a timeout.
+        self.next_check = now + (timeout / 8).clamp(least, most);
+        let is_overdue = |index: &usize| {
+            let since = self.slots[*index]
+                .as_ref()
+                .and_then(|conn| match conn.stage {
+                    ConnectionStage::Ready => None,
+                    ConnectionStage::Active => waiting_since(*index, &conn.payload),
+                    ConnectionStage::Dialling
+                    | ConnectionStage::Proving(_)
+                    | ConnectionStage::Leaving => Some(conn.began),
+                });
+            since.is_some_and(|since| now.saturating_sub(since) >= timeout)
         };
-        // What was sent in one write and comes back in one read is counted in one go.
-        let ring = &self.began[index * self.depth..][..self.depth];
-        let mut left = count;
-        while left > 0 {
-            let start = ring[requests.oldest];
-            let mut run = 0;
-            while run < left && ring[requests.oldest] == start {
-                run += 1;
-                requests.oldest = if requests.oldest + 1 == self.depth {
-                    0
-                } else {
-                    requests.oldest + 1
-                };
-            }
-            left -= run;
-            began(start, run);
-        }
-        self.outstanding -= count;
+        (0..self.slots.len()).filter(is_overdue).collect()
     }
 
-    /// When the requests in flight on `index` began, the youngest first.
-    pub(crate) fn in_flight(&self, index: usize) -> impl Iterator<Item = u64> {
-        let ring = &self.began[index * self.depth..][..self.depth];
-        let (flight, oldest) = match &self.slots[index] {
-            Slot::Taken(conn) => (conn.requests.flight, conn.requests.oldest),
-            _ => (0, 0),
-        };
-        (0..flight)
-            .rev()
-            .map(move |place| ring[(oldest + place) % ring.len()])
-    }
-
-    /// Since when a connection owes something: an answer, an end, or to be connected.
-    pub(crate) fn waiting_since(&self, index: usize) -> Option<u64> {
-        let Slot::Taken(conn) = &self.slots[index] else {
-            return None;
-        };
-        match conn.stage {
-            ConnectionStage::Ready => None,
-            ConnectionStage::Active if conn.requests.flight == 0 => None,
-            ConnectionStage::Active => Some(self.began[index * self.depth + conn.requests.oldest]),
-            ConnectionStage::Dialling | ConnectionStage::Proving(_) | ConnectionStage::Leaving => {
-                Some(conn.began)
-            }
-        }
-    }
-
-    /// Closes a connection and takes it out of the sums; the only place where one ends.
-    pub(crate) fn leave(&mut self, index: usize) {
-        let Slot::Taken(conn) = std::mem::replace(&mut self.slots[index], Slot::Gone) else {
-            return;
-        };
-        match conn.stage {
-            ConnectionStage::Dialling | ConnectionStage::Proving(_) => self.dialling -= 1,
-            ConnectionStage::Ready | ConnectionStage::Active => self.open -= 1,
-            // `conn` still awaited the end of its last request.
-            ConnectionStage::Leaving => {
-                self.open -= 1;
-                self.outstanding -= 1;
-            }
-        }
-        self.outstanding -= conn.requests.flight;
-        drop(conn.stream);
-    }
-
-    /// `count` more requests may begin on a kept connection.
-    #[inline]
-    pub(crate) fn free(&mut self, index: usize, count: usize, now: u64) {
-        if self.free.is_empty() {
-            self.free_since = now;
-        }
-        self.free.extend(std::iter::repeat_n(index, count));
-    }
-
-    /// Open model: since when a request has been able to begin, by dialling or on a kept connection; none
-    /// while it cannot. Kept connections that failed meanwhile are passed over.
-    #[inline]
-    pub(crate) fn room_since(&mut self, is_dialled: bool) -> Option<u64> {
-        let has_room = if is_dialled {
-            !self.vacant.is_empty()
+    /// Takes a connection out of its slot and the sums; the only place where one ends. It closes when
+    /// what is returned is dropped.
+    pub(super) fn leave(&mut self, index: usize) -> Option<Connection<T>> {
+        let conn = self.slots[index].take()?;
+        if conn.stage.is_arriving() {
+            self.dialling -= 1;
         } else {
-            while let Some(index) = self.free.front()
-                && !matches!(self.slots[*index], Slot::Taken(_))
-            {
-                self.free.pop_front();
-            }
-            !self.free.is_empty()
-        };
-        has_room.then_some(self.free_since)
-    }
-
-    /// Takes the slot on which the next request begins.
-    #[inline]
-    pub(crate) fn take_room(&mut self, is_dialled: bool) -> Option<usize> {
-        if is_dialled {
-            self.vacant.pop_front()
-        } else {
-            self.free.pop_front()
+            self.open -= 1;
         }
-    }
-
-    /// To be dialled again at once.
-    pub(crate) fn vacate(&mut self, index: usize, now: u64) {
-        if self.vacant.is_empty() {
-            self.free_since = now;
-        }
-        self.slots[index] = Slot::Vacant;
-        self.vacant.push_back(index);
-    }
-
-    /// Not to be dialled again.
-    pub(crate) fn abandon(&mut self, index: usize) {
-        self.slots[index] = Slot::Gone;
-    }
-
-    /// To be dialled again at `until`; a request that is only delayed began at `began`.
-    pub(crate) fn back_off(&mut self, index: usize, until: u64, began: Option<u64>) {
-        self.slots[index] = Slot::Backoff { began };
-        self.backoff.push_back((until, index));
-    }
-
-    /// When the request that was delayed on this slot began.
-    pub(crate) fn delayed(&self, index: usize) -> Option<u64> {
-        match &self.slots[index] {
-            Slot::Backoff { began } => *began,
-            _ => None,
-        }
-    }
-
-    /// Connections whose backoff is over are to be dialled again.
-    pub(crate) fn end_backoff(&mut self, now: u64) {
-        while let Some((until, index)) = self.backoff.front().copied() {
-            if until > now {
-                break;
-            }
-            self.backoff.pop_front();
-            // A request that was delayed goes before those that did not begin.
-            if self.delayed(index).is_some() {
-                self.vacant.push_front(index);
-            } else {
-                self.vacant.push_back(index);
-            }
-        }
-    }
-
-    /// When the next backoff ends.
-    pub(crate) fn next_backoff_end(&self) -> Option<u64> {
-        self.backoff.front().map(|(until, _)| *until)
-    }
-
-    /// Whether no connection is to be dialled, now or later.
-    pub(crate) fn none_to_dial(&self) -> bool {
-        self.vacant.is_empty() && self.backoff.is_empty()
+        Some(conn)
     }
 }

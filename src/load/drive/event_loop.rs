@@ -3,17 +3,12 @@
 //! It does not know requests, datagrams or lines: traffic says what there is to do, and until when to wait.
 
 use mio::Events;
+use mio::event::Event;
 
-use crate::load::measure::clock::nanos;
 use crate::load::net::poller::Poller;
 use crate::load::plan::error::LoadError;
 use crate::load::run::Run;
 use crate::load::run::report::Report;
-
-/// One read takes at most this much; also what is read at once of a long answer.
-pub(super) const READ_BYTES: usize = 256 * 1024;
-/// Reads of one connection before the others have their turn, and the clock is read again.
-pub(super) const READS_PER_TURN: usize = 16;
 
 /// What the loop drives: requests on connections, datagrams, or the lines of a chat.
 pub(super) trait Traffic<'p> {
@@ -57,23 +52,10 @@ pub(super) fn drive<'p, T: Traffic<'p>>(mut traffic: T) -> Result<Report, LoadEr
     Ok(traffic.report(now))
 }
 
-/// Timeouts are checked this often at most, and at least.
-const CHECKED_EVERY: (u64, u64) = (1_000_000, 50_000_000);
-
-/// When timeouts are checked next: a scan of all connections is not for every turn.
-#[derive(Debug, Default)]
-pub(super) struct ExpiryCheck {
-    pub(super) next: u64,
-}
-
-impl ExpiryCheck {
-    /// Whether to check now: eight times a timeout.
-    pub(super) fn is_due(&mut self, now: u64, run: &Run<'_>) -> bool {
-        let is_due = now >= self.next;
-        if is_due {
-            let (least, most) = CHECKED_EVERY;
-            self.next = now + (nanos(run.plan.timeout) / 8).clamp(least, most);
-        }
-        is_due
-    }
+/// Whether an event asks for a read, and whether a short one proves nothing then.
+#[inline]
+pub(super) fn reads(event: &Event) -> Option<bool> {
+    let to_the_end = event.is_read_closed() || event.is_error() || event.is_priority();
+    let is_readable = event.is_readable() || event.is_error() || event.is_priority();
+    is_readable.then_some(to_the_end)
 }

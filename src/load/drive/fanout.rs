@@ -2,8 +2,7 @@
 //! takes until the first, the median and the last of them has a line.
 //!
 //! All it knows of the chat's protocol: a line that one member sends comes to every other member as a
-//! line, with something before it. The connections are in `members`; which member received which line is in
-//! `ledger`.
+//! line, with something before it. Which member received which line is in `ledger`.
 //!
 //! Before anything is measured, the sender sends probes until every member has received one, so that a
 //! member that is slow to join is not taken for one that loses lines. The model is *closed*, where a line
@@ -13,20 +12,18 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
+use mio::Events;
 use mio::event::Event;
-use mio::{Events, Token};
-use rustix::io::Errno;
 
-use crate::load::drive::event_loop::{ExpiryCheck, READ_BYTES, READS_PER_TURN, Traffic};
+use crate::load::drive::connections::{Connections, READ_BYTES, READS_PER_TURN};
+use crate::load::drive::event_loop::{Traffic, reads};
 use crate::load::drive::ledger::Ledger;
-use crate::load::drive::members::{MemberSlot, Members};
 use crate::load::drive::pacer::{self, WindowRoom};
+use crate::load::exchange::line_matcher::{LineMatcher, LineTooLong};
 use crate::load::exchange::lines::Lines;
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::{Failure, FailureKind};
-use crate::load::net::dial::{BACKOFF, DIALLING_MAX, Dialer, Dialled};
-use crate::load::net::handshake::Handshake;
-use crate::load::net::poller::{Poller, TIMER};
+use crate::load::net::poller::Poller;
 use crate::load::plan::Plan;
 use crate::load::plan::error::LoadError;
 use crate::load::plan::mode::Model;
@@ -47,26 +44,27 @@ enum RoomStage {
     Talking,
 }
 
+/// What goes over one connection.
+#[derive(Debug)]
+struct Member {
+    /// How many bytes of the hello were sent.
+    hello_sent: usize,
+    /// The sender's is not used: whether a server sends it its own lines back is left to the server.
+    matcher: LineMatcher,
+}
+
 /// A fan-out in progress.
 #[derive(Debug)]
 pub(crate) struct Fanout<'p> {
     run: Run<'p>,
     stage: RoomStage,
-    dialer: Dialer,
-    poller: Poller,
-    incoming: Box<[u8]>,
-    room: Members,
+    /// A slot for each member, and the last one for the sender.
+    connections: Connections<Member>,
     lines: Lines,
     /// What every connection sends first.
     hello: &'p [u8],
     sender: Sender,
     ledger: Ledger,
-    /// Slots whose budget is spent, and that have more to be read.
-    unread: Vec<usize>,
-    /// Since when a listener's queue has been full, and until when it is left alone.
-    delayed_since: Option<u64>,
-    rests_until: u64,
-    expiry: ExpiryCheck,
     /// Open model: places for lines.
     places: WindowRoom,
 }
@@ -80,9 +78,9 @@ impl<'p> Fanout<'p> {
         watcher: Watcher<'p>,
     ) -> Result<Self, LoadError> {
         let run = Run::connecting(plan, watcher);
-        let (is_open, window) = match plan.model {
-            Model::Closed => (false, plan.mode.depth()),
-            Model::Open { .. } => (true, Lines::window_of(plan.size)),
+        let window = match plan.model {
+            Model::Closed => plan.mode.depth(),
+            Model::Open { .. } => Lines::window_of(plan.size),
         };
         // A number of its own for each run: what the server tells of an earlier one, or of one beside
         // it, is not ours. What is left of the numbers lasts for days.
@@ -90,21 +88,29 @@ impl<'p> Fanout<'p> {
         let lines = Lines::new(plan.size, window, first, any_prefix);
         Ok(Self {
             stage: RoomStage::Dialling,
-            dialer: Dialer::new(plan, target)?,
-            poller: Poller::new(run.watch, plan.spin, is_open)?,
-            incoming: vec![0; READ_BYTES].into_boxed_slice(),
-            room: Members::new(plan.connections),
+            connections: Connections::new(plan.connections + 1, &run, target)?,
             hello,
             sender: Sender::new(first),
             ledger: Ledger::new(lines.slots()),
             lines,
-            unread: Vec::new(),
-            delayed_since: None,
-            rests_until: 0,
-            expiry: ExpiryCheck::default(),
             places: WindowRoom::default(),
             run,
         })
+    }
+
+    /// How many members there are to be, connected or not: also the slot of the sender.
+    fn sender(&self) -> usize {
+        self.connections.len() - 1
+    }
+
+    fn has_sender(&self) -> bool {
+        let conn = self.connections.get(self.sender());
+        conn.is_some_and(|conn| !conn.stage.is_arriving())
+    }
+
+    /// How many members are connected.
+    fn members(&self) -> usize {
+        self.connections.open - usize::from(self.has_sender())
     }
 }
 
@@ -114,61 +120,51 @@ impl<'p> Traffic<'p> for Fanout<'p> {
     }
 
     fn poller(&mut self) -> &mut Poller {
-        &mut self.poller
+        &mut self.connections.poller
     }
 
     /// Ends lines and connection attempts that took longer than the timeout.
     fn expire(&mut self, now: u64) {
         self.ledger.give_up(now, &mut self.run);
-        if self.room.dialling == 0 || !self.expiry.is_due(now, &self.run) {
-            return;
-        }
-        let timeout = nanos(self.run.plan.timeout);
-        for index in 0..self.room.len() {
-            match self.room.slot(index) {
-                MemberSlot::Dialling { since, .. } if now.saturating_sub(*since) >= timeout => {
-                    self.fail(index, FailureKind::Timeout);
-                }
-                _ => {}
-            }
+        self.connections.end_backoff(now);
+        for index in self.connections.overdue(now, &self.run, |_, _| None) {
+            self.fail(index, FailureKind::Timeout.into());
         }
     }
 
     fn begin(&mut self, now: u64) {
-        self.dial(now);
+        self.dial();
         self.join(now);
         self.begin_lines();
     }
 
     fn dispatch(&mut self, events: &Events) {
-        for index in std::mem::take(&mut self.unread) {
-            if let Some(conn) = self.room.get_mut(index) {
-                conn.is_unread = false;
-            }
-            self.read(index, true);
+        for index in self.connections.take_unread() {
+            let read = self.read(index, true);
+            self.settle(index, read);
         }
         for event in events {
-            if event.token() != TIMER {
-                self.serve(event.token().0, event);
+            if let Some(index) = self.connections.index(event.token()) {
+                let served = self.serve(index, event);
+                self.settle(index, served);
             }
         }
     }
 
     fn next_event(&self, now: u64) -> u64 {
         // The phase that has just begun may be the last.
-        if !self.unread.is_empty() || self.is_over() {
+        if self.is_over() {
             return now;
         }
         let timeout = nanos(self.run.plan.timeout);
         let joining = match &self.stage {
-            RoomStage::Dialling if self.room.dialling > 0 => self.expiry.next,
-            RoomStage::Dialling => self.rests_until,
             RoomStage::Probing(probing) => probing.next_event(timeout),
-            RoomStage::Talking => u64::MAX,
+            RoomStage::Dialling | RoomStage::Talking => u64::MAX,
         };
+        let joining = self.connections.next_event().min(joining);
         let lost = self.ledger.waiting_since();
         let lost = lost.map_or(u64::MAX, |since| since.saturating_add(timeout));
-        let due = if self.room.has_sender() {
+        let due = if self.has_sender() {
             pacer::next_event(&self.run, self.places() > 0)
         } else {
             u64::MAX
@@ -179,8 +175,8 @@ impl<'p> Traffic<'p> for Fanout<'p> {
 
     fn is_over(&self) -> bool {
         let none_waits = self.ledger.in_flight() == 0;
-        let none_receives = self.room.members == 0;
-        let none_sends = !self.room.has_sender() && none_waits;
+        let none_receives = self.members() == 0;
+        let none_sends = !self.has_sender() && none_waits;
         match (&self.stage, self.run.phase) {
             (RoomStage::Dialling, _) => false,
             (_, Phase::Draining) if none_waits && self.run.schedule_is_done() => true,
@@ -191,9 +187,9 @@ impl<'p> Traffic<'p> for Fanout<'p> {
     fn report(self, now: u64) -> Report {
         let held = Held {
             asked: self.run.plan.connections,
-            held: self.room.members,
+            held: self.members(),
         };
-        let mut report = self.run.report(now, self.poller.spun, held);
+        let mut report = self.run.report(now, self.connections.poller.spun, held);
         let lines_per_s = report.requests.answered as f64 / report.elapsed_s.max(1e-6);
         report.deliveries = Some(self.ledger.deliveries(lines_per_s));
         report
@@ -201,59 +197,74 @@ impl<'p> Traffic<'p> for Fanout<'p> {
 }
 
 impl Fanout<'_> {
-    /// No slot is taken twice, so an event for a closed connection finds an empty slot.
     #[inline]
-    fn serve(&mut self, index: usize, event: &Event) {
-        if let MemberSlot::Dialling { .. } = self.room.slot(index) {
-            self.complete_connect(index);
+    fn serve(&mut self, index: usize, event: &Event) -> Result<(), Failure> {
+        let Some(conn) = self.connections.get(index) else {
+            return Ok(());
+        };
+        if conn.stage.is_arriving() && !self.connections.arrive(index, &mut self.run)? {
+            return Ok(());
         }
         if event.is_writable() {
-            if index == self.room.sender() {
-                self.flush();
+            self.send_hello(index)?;
+            if index == self.sender() {
+                self.send_lines()?;
             }
-            self.send_hello(index);
         }
-        if event.is_readable() || event.is_error() || event.is_priority() {
-            let to_the_end = event.is_read_closed() || event.is_error() || event.is_priority();
-            self.read(index, to_the_end);
+        match reads(event) {
+            Some(to_the_end) => self.read(index, to_the_end),
+            None => Ok(()),
         }
     }
 
     /// Reads what is there, and hears it; `to_the_end` when a short read proves nothing.
     #[inline]
-    fn read(&mut self, index: usize, to_the_end: bool) {
+    fn read(&mut self, index: usize, to_the_end: bool) -> Result<(), Failure> {
+        let is_sender = index == self.sender();
         for _ in 0..READS_PER_TURN {
-            let is_sender = index == self.room.sender();
-            let Some(conn) = self.room.get_mut(index) else {
-                return;
+            let Some((conn, bytes)) = self.connections.read(index)? else {
+                return Ok(());
             };
-            let n = match conn.stream.read(&mut self.incoming) {
-                Ok(0) => return self.fail(index, FailureKind::ShortAnswer),
-                Ok(n) => n,
-                Err(Errno::AGAIN) => return,
-                Err(errno) => return self.fail(index, errno),
-            };
+            if bytes.is_empty() {
+                return Err(FailureKind::ShortAnswer.into());
+            }
+            let is_short = bytes.len() < READ_BYTES;
             if !is_sender {
                 // One look at the clock for all that came at once.
                 let now = self.run.watch.nanos();
                 let (ledger, run) = (&mut self.ledger, &mut self.run);
-                let received =
-                    conn.matcher
-                        .feed(&self.incoming[..n], &mut self.lines, &mut |received| {
-                            ledger.feed(received, now, run);
-                        });
-                if received.is_err() {
-                    return self.fail(index, FailureKind::WrongAnswer);
-                }
+                let matcher = &mut conn.payload.matcher;
+                matcher
+                    .feed(bytes, &mut self.lines, &mut |received| {
+                        ledger.feed(received, now, run);
+                    })
+                    .map_err(|LineTooLong| FailureKind::WrongAnswer)?;
+                conn.is_admitted |= !matcher.is_new();
             }
-            if n < self.incoming.len() && !to_the_end {
-                return;
+            if is_short && !to_the_end {
+                return Ok(());
             }
         }
-        if let Some(conn) = self.room.get_mut(index)
-            && !std::mem::replace(&mut conn.is_unread, true)
-        {
-            self.unread.push(index);
+        self.connections.read_on(index);
+        Ok(())
+    }
+
+    fn settle(&mut self, index: usize, step: Result<(), Failure>) {
+        if let Err(failure) = step {
+            self.fail(index, failure);
+        }
+    }
+
+    /// A connection that cannot go on, or could not be dialled.
+    #[cold]
+    fn fail(&mut self, index: usize, failure: Failure) {
+        let now = self.run.watch.nanos();
+        let Some(conn) = self.connections.leave(index) else {
+            return self.run.failed(failure, now, now);
+        };
+        self.run.failed(conn.explain(failure), now, now);
+        if index != self.sender() && !conn.stage.is_arriving() {
+            self.ledger.lose(&conn.payload.matcher, now, &mut self.run);
         }
     }
 }
@@ -294,120 +305,69 @@ impl Probing {
 }
 
 impl Fanout<'_> {
-    /// Dials for vacant slots, as far as a listener's queue may be able to take it.
-    fn dial(&mut self, now: u64) {
-        while self.room.dialling < DIALLING_MAX
-            && self.rests_until <= now
-            && let Some(index) = self.room.vacant()
-        {
-            match self.dialer.dial() {
-                Ok(Dialled::Begun(stream)) => {
-                    let shown = self.poller.register(&stream, Token(index));
-                    let now = self.run.watch.nanos();
-                    self.room.dial(stream, now);
-                    self.delayed_since = None;
-                    if let Err(error) = shown {
-                        self.fail(
-                            index,
-                            Failure {
-                                kind: FailureKind::Other,
-                                errno: Errno::from_io_error(&error),
-                            },
-                        );
-                    }
-                }
-                Ok(Dialled::Later) => {
-                    let since = *self.delayed_since.get_or_insert(now);
-                    if now - since < nanos(self.run.plan.timeout) {
-                        self.rests_until = now + nanos(BACKOFF);
-                    } else {
-                        self.fail(index, FailureKind::Timeout);
-                    }
-                }
-                Err(errno) => self.fail(index, errno),
-            }
-        }
-    }
-
-    /// One on the way may have arrived.
-    fn complete_connect(&mut self, index: usize) {
-        let MemberSlot::Dialling {
-            stream,
-            since,
-            proving,
-        } = self.room.slot_mut(index)
-        else {
-            return;
-        };
-        let since = *since;
-        let arrived = match (stream.is_connected(), &self.run.plan.hmac_key) {
-            (Ok(true), _) if self.dialer.met_itself(stream) => Err(FailureKind::SelfConnect.into()),
-            (Ok(true), Some(hmac_key)) => proving
-                .get_or_insert(Handshake::new())
-                .go_on(stream, hmac_key),
-            (Ok(is_connected), _) => Ok(is_connected),
-            (Err(errno), _) => Err(errno.into()),
-        };
-        match arrived {
-            Ok(true) => {
-                let took = self.run.watch.nanos().saturating_sub(since);
-                self.run.tally.breakdown.connect.record(took, 1);
-                self.room.arrive(index, self.lines.next());
-            }
-            Ok(false) => {}
-            Err(failure) => self.fail(index, failure),
+    /// Dials for vacant slots, as far as a listener's queue may be able to take it; for the sender last.
+    fn dial(&mut self) {
+        while let Some((index, delayed)) = self.connections.next_vacant() {
+            let now = self.run.watch.nanos();
+            let member = Member {
+                hello_sent: 0,
+                matcher: LineMatcher::new(self.lines.next()),
+            };
+            let began = delayed.unwrap_or(now);
+            let dialled = self
+                .connections
+                .dial(index, (began, now), member, &self.run);
+            self.settle(index, dialled.map(drop));
         }
     }
 
     /// Sends the hello, or the rest of it; whether that is done.
-    fn send_hello(&mut self, index: usize) -> bool {
+    fn send_hello(&mut self, index: usize) -> Result<bool, Failure> {
         let hello = self.hello;
-        let Some(conn) = self.room.get_mut(index) else {
-            return false;
+        let Some(conn) = self.connections.get_mut(index) else {
+            return Ok(false);
         };
-        while conn.hello_sent < hello.len() {
-            match conn.stream.write(&hello[conn.hello_sent..]) {
-                Ok(n) => conn.hello_sent += n,
-                Err(Errno::AGAIN) => return false,
-                Err(errno) => {
-                    self.fail(index, errno);
-                    return false;
-                }
+        while conn.payload.hello_sent < hello.len() {
+            match conn.stream.write(&hello[conn.payload.hello_sent..])? {
+                Some(n) => conn.payload.hello_sent += n,
+                None => return Ok(false),
             }
         }
-        true
+        Ok(true)
     }
 
     /// From dialling over probing to the measured lines.
     fn join(&mut self, now: u64) {
         if matches!(self.stage, RoomStage::Dialling)
-            && self.room.vacant().is_none()
-            && self.room.dialling == 0
+            && self.connections.none_to_dial()
+            && self.connections.dialling == 0
         {
+            // From now on nothing but lines can take too long.
+            self.connections.next_check = u64::MAX;
             self.stage = RoomStage::Probing(Probing::new(now));
         }
         let RoomStage::Probing(probing) = &mut self.stage else {
             return;
         };
+        let members = self.connections.len() - 1;
         // A member whose connection failed meanwhile is not waited for.
-        let hears = |slot: &MemberSlot, last| match slot {
-            MemberSlot::Taken(conn) => !conn.matcher.lacks(last),
-            _ => true,
-        };
-        while probing.unserved < self.room.listeners()
+        while probing.unserved < members
             && let Some(last) = probing.last
-            && hears(self.room.slot(probing.unserved), last)
+            && self
+                .connections
+                .get(probing.unserved)
+                .is_none_or(|conn| !conn.payload.matcher.lacks(last))
         {
             probing.unserved += 1;
         }
-        if probing.unserved == self.room.listeners() {
+        if probing.unserved == members {
             return self.begin();
         }
         if now.saturating_sub(probing.since) >= nanos(self.run.plan.timeout) {
-            for index in 0..self.room.listeners() {
-                let is_deaf = |slot: &MemberSlot| matches!(slot, MemberSlot::Taken(conn) if conn.matcher.is_new());
-                if is_deaf(self.room.slot(index)) {
-                    self.fail(index, FailureKind::Timeout);
+            for index in 0..members {
+                let conn = self.connections.get(index);
+                if conn.is_some_and(|conn| conn.payload.matcher.is_new()) {
+                    self.fail(index, FailureKind::Timeout.into());
                 }
             }
             return self.begin();
@@ -426,30 +386,12 @@ impl Fanout<'_> {
         let now = self.run.watch.nanos();
         self.stage = RoomStage::Talking;
         self.ledger.open(self.lines.next());
+        let sender = self.sender();
+        if let Some(sender) = self.connections.get_mut(sender) {
+            sender.is_admitted = true;
+        }
         self.run.schedule = Schedule::of(self.run.plan.model, now);
-        self.run.warm_up(now, self.poller.spun);
-    }
-
-    /// A connection that cannot go on.
-    fn fail(&mut self, index: usize, failure: impl Into<Failure>) {
-        let mut failure = failure.into();
-        let now = self.run.watch.nanos();
-        let must_prove = self.run.plan.hmac_key.is_some();
-        // Closed after the proof and before the first line: not admitted.
-        if must_prove
-            && matches!(failure.kind, FailureKind::ShortAnswer | FailureKind::Reset)
-            && matches!(self.stage, RoomStage::Dialling | RoomStage::Probing(_))
-            && self
-                .room
-                .get_mut(index)
-                .is_some_and(|conn| conn.matcher.is_new())
-        {
-            failure.kind = FailureKind::NotAdmitted;
-        }
-        self.run.failed(failure, now, now);
-        if let Some(matcher) = self.room.leave(index) {
-            self.ledger.lose(&matcher, now, &mut self.run);
-        }
+        self.run.warm_up(now, self.connections.poller.spun);
     }
 }
 
@@ -476,10 +418,7 @@ impl Sender {
 impl Fanout<'_> {
     /// Begins the lines that are due, and sends them in one write.
     fn begin_lines(&mut self) {
-        if !matches!(self.stage, RoomStage::Talking)
-            || !self.room.has_sender()
-            || self.room.members == 0
-        {
+        if !matches!(self.stage, RoomStage::Talking) || !self.has_sender() || self.members() == 0 {
             return;
         }
         if self.run.schedule.is_some() {
@@ -527,33 +466,35 @@ impl Fanout<'_> {
 
     fn begin_one(&mut self, began: u64, now: u64) {
         self.lines.add();
-        let members = u32::try_from(self.room.members).unwrap_or(u32::MAX);
+        let members = u32::try_from(self.members()).unwrap_or(u32::MAX);
         self.ledger.begin(members, began, now);
     }
 
-    /// Sends what is not sent yet, as far as the socket takes it.
     fn flush(&mut self) {
-        let index = self.room.sender();
-        if self.sender.is_done(&self.lines) || !self.send_hello(index) {
-            return;
+        let sent = self.send_lines();
+        self.settle(self.sender(), sent);
+    }
+
+    /// Sends what is not sent yet, as far as the socket takes it.
+    fn send_lines(&mut self) -> Result<(), Failure> {
+        let index = self.sender();
+        if self.sender.is_done(&self.lines) || !self.send_hello(index)? {
+            return Ok(());
         }
         loop {
             let unsent = self.lines.outgoing(self.sender.line, self.sender.part);
-            let Some(sender) = self.room.get_mut(index) else {
-                return;
+            let Some(sender) = self.connections.get(index) else {
+                return Ok(());
             };
             if unsent.is_empty() {
-                return;
+                return Ok(());
             }
-            match sender.stream.write(unsent) {
-                Ok(n) => {
-                    let (all, len) = (self.sender.part + n, self.run.plan.size + 1);
-                    self.sender.line += (all / len) as u64;
-                    self.sender.part = all % len;
-                }
-                Err(Errno::AGAIN) => return,
-                Err(errno) => return self.fail(index, errno),
-            }
+            let Some(n) = sender.stream.write(unsent)? else {
+                return Ok(());
+            };
+            let (all, len) = (self.sender.part + n, self.run.plan.size + 1);
+            self.sender.line += (all / len) as u64;
+            self.sender.part = all % len;
         }
     }
 }

@@ -2,16 +2,17 @@
 //!
 //! - `event_loop`: the loop. `pacer`: when requests of the open model begin.
 //! - `requests`: on connections. `datagrams`: over UDP. `fanout`: of one sender to many receivers.
-//! - `connections`, `members`: all connections of a run, and their states. `ledger`: lines in flight.
+//! - `connections`: all connections of a run, and their states. `start_times`, `ledger`: requests and lines in
+//!   flight.
 
 mod connections;
 mod datagrams;
 mod event_loop;
 mod fanout;
 mod ledger;
-mod members;
 mod pacer;
 mod requests;
+mod start_times;
 
 use std::ops::ControlFlow;
 
@@ -50,6 +51,6 @@ pub fn run_watched(plan: &Plan, watcher: Watcher<'_>) -> Result<Report, LoadErro
             &target,
             watcher,
         )?),
-        (_, target) => drive(requests::Driver::new(plan, target, watcher)?),
+        (_, target) => drive(requests::Driver::new(plan, &target, watcher)?),
     }
 }

@@ -4,6 +4,7 @@ use crate::load::exchange::http::Responses;
 use crate::load::exchange::judge::Judge;
 use crate::load::exchange::outputs::Outputs;
 use crate::load::exchange::payload::Payload;
+use crate::load::exchange::terms::Terms;
 use crate::load::measure::failures::FailureKind;
 use crate::wire::CommandFraming;
 
@@ -14,6 +15,8 @@ pub(crate) struct Requests {
     pub(crate) flight: usize,
     /// Where in the ring the oldest of them is.
     pub(crate) oldest: usize,
+    /// On a connection that lives for some: how many follow the one in flight.
+    pub(crate) more: usize,
     /// Bytes of them that were not yet written, and where in the payload they begin.
     unsent: usize,
     write_at: usize,
@@ -76,41 +79,41 @@ impl Within {
 
 impl Requests {
     /// No request yet, on a connection whose first byte is at `at` in the payload.
-    pub(crate) fn new(at: usize, judge: &Judge) -> Self {
+    pub(crate) fn new(at: usize, terms: &Terms) -> Self {
         Self {
             write_at: at,
-            read_at: match judge {
+            read_at: match terms.judge {
                 Judge::Echo => at,
                 _ => 0,
             },
-            within: Within::new(judge),
+            within: Within::new(&terms.judge),
             ..Self::default()
         }
     }
 
     /// The first message, before it is in flight.
-    pub(crate) fn first<'p>(&self, payload: &'p Payload, size: usize) -> &'p [u8] {
-        payload.stretch(self.write_at, size)
+    pub(crate) fn first<'t>(&self, terms: &'t Terms) -> &'t [u8] {
+        terms.payload.stretch(self.write_at, terms.size)
     }
 
-    /// Puts `count` more requests of `size` bytes in flight.
+    /// Puts `count` more requests in flight.
     #[inline]
-    pub(crate) fn ask(&mut self, count: usize, size: usize, judge: &Judge) {
+    pub(crate) fn ask(&mut self, count: usize, terms: &Terms) {
         self.flight += count;
-        self.unsent += count * size;
-        self.unread += count * judge.size(size).unwrap_or(0);
+        self.unsent += count * terms.size;
+        self.unread += count * terms.answer_bytes().unwrap_or(0);
     }
 
     /// What is to be written now.
     #[inline]
-    pub(crate) fn unsent<'p>(&self, payload: &'p Payload) -> &'p [u8] {
-        payload.stretch(self.write_at, self.unsent)
+    pub(crate) fn unsent<'t>(&self, terms: &'t Terms) -> &'t [u8] {
+        terms.payload.stretch(self.write_at, self.unsent)
     }
 
     /// Whether part of an answer has come.
     #[inline]
-    pub(crate) fn is_inside(&self, size: usize, judge: &Judge) -> bool {
-        match judge.size(size) {
+    pub(crate) fn is_inside(&self, terms: &Terms) -> bool {
+        match terms.answer_bytes() {
             Some(size) => !self.unread.is_multiple_of(size),
             None => self.within.is_inside(),
         }
@@ -118,26 +121,20 @@ impl Requests {
 
     /// `n` bytes of it were.
     #[inline]
-    pub(crate) fn sent(&mut self, n: usize, payload: &Payload) {
+    pub(crate) fn sent(&mut self, n: usize, terms: &Terms) {
         self.unsent -= n;
-        self.write_at = payload.advance(self.write_at, n);
+        self.write_at = terms.payload.advance(self.write_at, n);
     }
 
     /// Takes what came; says how many requests are answered by it.
     #[inline]
-    pub(crate) fn feed(
-        &mut self,
-        bytes: &[u8],
-        payload: &Payload,
-        size: usize,
-        judge: &Judge,
-    ) -> Result<usize, FailureKind> {
+    pub(crate) fn feed(&mut self, bytes: &[u8], terms: &Terms) -> Result<usize, FailureKind> {
         let n = bytes.len();
-        let answered = match judge {
+        let answered = match &terms.judge {
             // Unread counts what is unsent too: an answer that overtakes its request is no echo.
             Judge::Echo if n <= self.unread - self.unsent => {
-                self.compare(bytes, payload)?;
-                self.whole(n, size)
+                self.compare(bytes, &terms.payload)?;
+                self.whole(n, terms.size)
             }
             Judge::Exact(expected, size) if n <= self.unread => {
                 self.compare(bytes, expected)?;
@@ -151,10 +148,12 @@ impl Requests {
             Judge::Framed(CommandFraming::Decimal) if self.unsent > 0 => {
                 return Err(FailureKind::WrongAnswer);
             }
-            Judge::Until(_) | Judge::Framed(_) | Judge::Http => self.within.count(judge, bytes)?,
+            judge @ (Judge::Until(_) | Judge::Framed(_) | Judge::Http) => {
+                self.within.count(judge, bytes)?
+            }
             Judge::Eof => 0,
         };
-        let is_unasked = self.flight == answered && self.is_inside(size, judge);
+        let is_unasked = self.flight == answered && self.is_inside(terms);
         match self.flight.checked_sub(answered) {
             Some(left) if !is_unasked => {
                 self.flight = left;
@@ -165,10 +164,10 @@ impl Requests {
     }
 
     /// Whether the end of the connection is the end of an answer, once part of it has come.
-    pub(crate) fn may_end(&self, judge: &Judge) -> bool {
+    pub(crate) fn may_end(&self, terms: &Terms) -> bool {
         match &self.within {
             Within::Responses(responses) => responses.last_until_the_end(),
-            _ => matches!(judge, Judge::Eof),
+            _ => matches!(terms.judge, Judge::Eof),
         }
     }
 
@@ -181,8 +180,8 @@ impl Requests {
     }
 
     /// That was said. Says how many requests are answered by it: an empty output is whole then.
-    pub(crate) fn acknowledged(&mut self, judge: &Judge) -> Result<usize, FailureKind> {
-        let answered = self.within.count(judge, b"")?;
+    pub(crate) fn acknowledged(&mut self, terms: &Terms) -> Result<usize, FailureKind> {
+        let answered = self.within.count(&terms.judge, b"")?;
         self.flight -= answered;
         Ok(answered)
     }
@@ -208,36 +207,41 @@ impl Requests {
 mod tests {
     use super::*;
 
+    /// Messages of ten bytes, which come back.
+    fn echo() -> Terms {
+        Terms {
+            payload: Payload::new(10, 3),
+            size: 10,
+            judge: Judge::Echo,
+        }
+    }
+
     #[test]
     fn answers_count_however_they_were_cut() {
-        let payload = Payload::new(10, 3);
+        let terms = echo();
         for cut in 1..=30 {
-            let mut requests = Requests::new(8185, &Judge::Echo);
-            requests.ask(3, 10, &Judge::Echo);
-            let all = requests.unsent(&payload).to_vec();
-            requests.sent(30, &payload);
+            let mut requests = Requests::new(8185, &terms);
+            requests.ask(3, &terms);
+            let all = requests.unsent(&terms).to_vec();
+            requests.sent(30, &terms);
             let answered: usize = all
                 .chunks(cut)
-                .map(|part| requests.feed(part, &payload, 10, &Judge::Echo).unwrap())
+                .map(|part| requests.feed(part, &terms).unwrap())
                 .sum();
             assert_eq!((answered, requests.flight), (3, 0), "{cut}");
-            assert!(
-                requests
-                    .feed(&all[..1], &payload, 10, &Judge::Echo)
-                    .is_err()
-            );
+            assert!(requests.feed(&all[..1], &terms).is_err());
         }
     }
 
     #[test]
     fn an_answer_that_overtakes_its_request_is_wrong() {
-        let payload = Payload::new(10, 1);
-        let mut requests = Requests::new(0, &Judge::Echo);
-        requests.ask(1, 10, &Judge::Echo);
-        let all = requests.unsent(&payload).to_vec();
-        requests.sent(4, &payload);
+        let terms = echo();
+        let mut requests = Requests::new(0, &terms);
+        requests.ask(1, &terms);
+        let all = requests.unsent(&terms).to_vec();
+        requests.sent(4, &terms);
         assert_eq!(
-            requests.feed(&all[..5], &payload, 10, &Judge::Echo),
+            requests.feed(&all[..5], &terms),
             Err(FailureKind::WrongAnswer)
         );
     }

@@ -1,5 +1,7 @@
 //! The kinds of failures, and how many there were of each. A kind is one row of the table.
 
+use std::io;
+
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -86,6 +88,15 @@ pub struct Failure {
     pub kind: FailureKind,
     /// The error of the system call that failed.
     pub errno: Option<Errno>,
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match Errno::from_io_error(&error) {
+            Some(errno) => errno.into(),
+            None => FailureKind::Other.into(),
+        }
+    }
 }
 
 impl From<FailureKind> for Failure {

@@ -14,6 +14,7 @@ use rustix::net::{
 };
 
 use crate::config::client_ports;
+use crate::load::measure::failures::FailureKind;
 use crate::load::plan::Plan;
 use crate::load::plan::mode::{Close, Mode};
 use crate::load::plan::target::TargetAddress;
@@ -121,9 +122,17 @@ impl Dialer {
         }
     }
 
-    /// Whether `stream`, once connected, is connected to itself (fault B21): where nothing listens on a
+    /// Fails where `stream`, once connected, is connected to itself (fault B21): where nothing listens on a
     /// port of the ephemeral range, the kernel may pick that very port to dial from.
-    pub fn met_itself(&self, stream: &Stream) -> bool {
+    #[inline]
+    pub fn check_peer(&self, stream: &Stream) -> Result<(), FailureKind> {
+        if self.met_itself(stream) {
+            return Err(FailureKind::SelfConnect);
+        }
+        Ok(())
+    }
+
+    fn met_itself(&self, stream: &Stream) -> bool {
         self.may_meet_itself
             && match (getsockname(stream), getpeername(stream)) {
                 (Ok(own), Ok(peer)) => Some(own) == peer,
@@ -143,21 +152,31 @@ fn bind_to(fd: &OwnedFd, source: &SocketAddr) -> Result<(), Errno> {
     bind(fd, source)
 }
 
+/// What a system call did, if it did not have to wait for that.
+#[inline]
+fn at_once<T>(call: impl FnMut() -> Result<T, Errno>) -> Result<Option<T>, Errno> {
+    match rustix::io::retry_on_intr(call) {
+        Ok(done) => Ok(Some(done)),
+        Err(Errno::AGAIN) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// One connection, TCP or Unix: on both, bytes go the same way. Never blocks; closes when dropped.
 #[derive(Debug)]
 pub struct Stream(OwnedFd);
 
 impl Stream {
-    /// Reads once.
+    /// Reads once; none if nothing is there now.
     #[inline]
-    pub fn read(&self, into: &mut [u8]) -> Result<usize, Errno> {
-        rustix::io::retry_on_intr(|| rustix::io::read(&self.0, &mut *into))
+    pub fn read(&self, into: &mut [u8]) -> Result<Option<usize>, Errno> {
+        at_once(|| rustix::io::read(&self.0, &mut *into))
     }
 
-    /// Writes once.
+    /// Writes once; none if there is no room, or it is not connected yet.
     #[inline]
-    pub fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
-        rustix::io::retry_on_intr(|| send(&self.0, bytes, SendFlags::NOSIGNAL))
+    pub fn write(&self, bytes: &[u8]) -> Result<Option<usize>, Errno> {
+        at_once(|| send(&self.0, bytes, SendFlags::NOSIGNAL))
     }
 
     /// Whether dialling is over: connected, failed, or not yet.

@@ -4,8 +4,6 @@
 //! It does not know time, nor what comes after. Of what the server sends it takes the challenge and
 //! not a byte more.
 
-use rustix::io::Errno;
-
 use crate::load::measure::failures::{Failure, FailureKind};
 use crate::load::net::dial::Stream;
 use crate::wire::{CHALLENGE_BYTES, Challenge, HmacKey, Proof};
@@ -36,17 +34,15 @@ impl Handshake {
                 Self::Listening(challenge, have) if *have == challenge.len() => {
                     *self = Self::Proving(hmac_key.prove(challenge), 0);
                 }
-                Self::Listening(challenge, have) => match stream.read(&mut challenge[*have..]) {
-                    Ok(0) => return Err(FailureKind::ShortAnswer.into()),
-                    Ok(n) => *have += n,
-                    Err(Errno::AGAIN) => return Ok(false),
-                    Err(errno) => return Err(errno.into()),
+                Self::Listening(challenge, have) => match stream.read(&mut challenge[*have..])? {
+                    Some(0) => return Err(FailureKind::ShortAnswer.into()),
+                    Some(n) => *have += n,
+                    None => return Ok(false),
                 },
                 Self::Proving(proof, sent) if *sent == proof.as_ref().len() => return Ok(true),
-                Self::Proving(proof, sent) => match stream.write(&proof.as_ref()[*sent..]) {
-                    Ok(n) => *sent += n,
-                    Err(Errno::AGAIN) => return Ok(false),
-                    Err(errno) => return Err(errno.into()),
+                Self::Proving(proof, sent) => match stream.write(&proof.as_ref()[*sent..])? {
+                    Some(n) => *sent += n,
+                    None => return Ok(false),
                 },
             }
         }

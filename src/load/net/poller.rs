@@ -16,7 +16,7 @@ use crate::load::measure::clock::{Stopwatch, nanos};
 /// How many events one wait reports.
 const EVENTS: usize = 1024;
 /// What the poll calls the timer; no slot has this number.
-pub(crate) const TIMER: Token = Token(usize::MAX);
+const TIMER: Token = Token(usize::MAX);
 /// Sleeping and waking takes about this long: what is due sooner is awaited polling.
 const TOO_SHORT: u64 = 20_000;
 

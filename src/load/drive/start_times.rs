@@ -1,0 +1,82 @@
+//! When the requests in flight began: a ring for each slot.
+
+use crate::load::exchange::requests::Requests;
+
+/// Start times in nanoseconds of the run; nothing is allocated once they stand.
+#[derive(Debug)]
+pub(super) struct StartTimes {
+    /// A ring of `depth` for each slot.
+    rings: Box<[u64]>,
+    depth: usize,
+    /// Requests in flight on all connections.
+    pub(super) outstanding: usize,
+}
+
+impl StartTimes {
+    /// For `count` slots with up to `depth` requests in flight on each.
+    pub(super) fn new(count: usize, depth: usize) -> Self {
+        Self {
+            rings: vec![0; count * depth].into_boxed_slice(),
+            depth,
+            outstanding: 0,
+        }
+    }
+
+    /// `count` more requests begin at `now`, behind those in flight.
+    #[inline]
+    pub(super) fn begin(&mut self, index: usize, requests: &Requests, count: usize, now: u64) {
+        let ring = &mut self.rings[index * self.depth..][..self.depth];
+        let mut at = requests.oldest + requests.flight;
+        for _ in 0..count {
+            if at >= self.depth {
+                at -= self.depth;
+            }
+            ring[at] = now;
+            at += 1;
+        }
+        self.outstanding += count;
+    }
+
+    /// The oldest `count` requests are answered: hands out when they began, and how many then.
+    #[inline]
+    pub(super) fn answered(
+        &mut self,
+        index: usize,
+        requests: &mut Requests,
+        count: usize,
+        mut began: impl FnMut(u64, usize),
+    ) {
+        // What was sent in one write and comes back in one read is counted in one go.
+        let ring = &self.rings[index * self.depth..][..self.depth];
+        let mut left = count;
+        while left > 0 {
+            let start = ring[requests.oldest];
+            let mut run = 0;
+            while run < left && ring[requests.oldest] == start {
+                run += 1;
+                requests.oldest = if requests.oldest + 1 == self.depth {
+                    0
+                } else {
+                    requests.oldest + 1
+                };
+            }
+            left -= run;
+            began(start, run);
+        }
+        self.outstanding -= count;
+    }
+
+    /// When those in flight began, the youngest first.
+    pub(super) fn in_flight(&self, index: usize, requests: &Requests) -> impl Iterator<Item = u64> {
+        let ring = &self.rings[index * self.depth..][..self.depth];
+        let oldest = requests.oldest;
+        (0..requests.flight)
+            .rev()
+            .map(move |place| ring[(oldest + place) % ring.len()])
+    }
+
+    /// When the oldest of them began.
+    pub(super) fn oldest(&self, index: usize, requests: &Requests) -> Option<u64> {
+        (requests.flight > 0).then(|| self.rings[index * self.depth + requests.oldest])
+    }
+}

@@ -1,0 +1,34 @@
+//! What is asked, and what counts as the answer: the same for all requests of a run.
+
+use crate::load::exchange::judge::Judge;
+use crate::load::exchange::payload::Payload;
+use crate::load::plan::Plan;
+
+/// The terms of a run.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    pub(crate) payload: Payload,
+    /// How many bytes a message has.
+    pub(crate) size: usize,
+    pub(crate) judge: Judge,
+}
+
+impl Terms {
+    /// As the plan has them.
+    pub(crate) fn new(plan: &Plan) -> Self {
+        Self {
+            payload: match &plan.text {
+                Some(text) => Payload::fixed(text, plan.mode.depth()),
+                None => Payload::new(plan.size, plan.mode.depth()),
+            },
+            size: plan.size,
+            judge: Judge::new(plan),
+        }
+    }
+
+    /// How long an answer is, where that is known.
+    #[inline]
+    pub(crate) fn answer_bytes(&self) -> Option<usize> {
+        self.judge.size(self.size)
+    }
+}
