@@ -51,6 +51,11 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// What was asked for makes no sense.
+    pub fn usage(why: impl fmt::Display) -> Self {
+        Self::Usage(why.to_string())
+    }
+
     /// The exit code that goes with it.
     pub fn exit_code(&self) -> ExitCode {
         match self {

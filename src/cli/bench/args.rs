@@ -121,48 +121,33 @@ pub(super) struct CommonArgs {
 impl Args {
     /// The modes, what is common to them, and the request, whatever mode was typed.
     pub(super) fn parts(self) -> (Vec<ModeName>, CommonArgs, RequestArgs) {
-        let (modes, common, mut request) = match self.mode {
+        let mut request = RequestArgs::default();
+        let (modes, common) = match self.mode {
             ModeArgs::Conn { conn, common } => {
-                let request = RequestArgs {
-                    conn,
-                    ..RequestArgs::default()
-                };
-                (vec![ModeName::Conn], common, request)
+                request.conn = conn;
+                (vec![ModeName::Conn], common)
             }
             ModeArgs::Echo { depth, common } => {
-                let request = RequestArgs {
-                    depth,
-                    ..RequestArgs::default()
-                };
-                (vec![ModeName::Echo], common, request)
+                request.depth = depth;
+                (vec![ModeName::Echo], common)
             }
             ModeArgs::Exec { exec, common } => {
-                let request = RequestArgs {
-                    exec,
-                    ..RequestArgs::default()
-                };
-                (vec![ModeName::Exec], common, request)
+                request.exec = exec;
+                (vec![ModeName::Exec], common)
             }
             ModeArgs::Udp { udp, common } => {
-                let request = RequestArgs {
-                    udp,
-                    ..RequestArgs::default()
-                };
-                (vec![ModeName::Udp], common, request)
+                request.udp = udp;
+                (vec![ModeName::Udp], common)
             }
             ModeArgs::Fanout {
                 depth,
                 fanout,
                 common,
             } => {
-                let request = RequestArgs {
-                    depth,
-                    fanout,
-                    ..RequestArgs::default()
-                };
-                (vec![ModeName::Fanout], common, request)
+                (request.depth, request.fanout) = (depth, fanout);
+                (vec![ModeName::Fanout], common)
             }
-            ModeArgs::Hold { common } => (vec![ModeName::Hold], common, RequestArgs::default()),
+            ModeArgs::Hold { common } => (vec![ModeName::Hold], common),
             ModeArgs::Compare {
                 mode,
                 conn,
@@ -172,15 +157,9 @@ impl Args {
                 fanout,
                 common,
             } => {
-                let request = RequestArgs {
-                    conn,
-                    depth,
-                    exec,
-                    udp,
-                    fanout,
-                    ..RequestArgs::default()
-                };
-                (mode, common, request)
+                (request.conn, request.depth, request.exec) = (conn, depth, exec);
+                (request.udp, request.fanout) = (udp, fanout);
+                (mode, common)
             }
         };
         request.message = common.message.clone();

@@ -89,8 +89,7 @@ impl Conditions {
     /// What contradicts itself.
     pub(super) fn check(&self) -> Result<(), Failure> {
         if self.arrivals.is_some() && self.rate.is_none() && self.find_rate.is_empty() {
-            let why = "--arrivals needs --rate or --find-rate";
-            return Err(Failure::Usage(why.to_owned()));
+            return Err(Failure::usage("--arrivals needs --rate or --find-rate"));
         }
         if !(0.0..100.0).contains(&self.tolerance) {
             let why = format!(

@@ -51,8 +51,9 @@ fn unescaped(text: &str) -> Result<Vec<u8>, String> {
 /// A request of a command server.
 pub(super) fn command_line(command: &str) -> Result<Vec<u8>, Failure> {
     if command.trim().is_empty() || command.contains(['\n', '\r']) {
-        let why = "a command must be one line that is not empty: others are not answered";
-        return Err(Failure::Usage(why.to_owned()));
+        return Err(Failure::usage(
+            "a command must be one line that is not empty: others are not answered",
+        ));
     }
     Ok(format!("{command}\n").into_bytes())
 }

@@ -30,7 +30,7 @@ use self::progress_line::ProgressLine;
 use self::verdict::Ending;
 use super::{Failure, Outcome, complain, is_quiet, print};
 use crate::bench::show::terminal::{self, COLUMNS};
-use crate::bench::study::baseline::{Baseline, Change};
+use crate::bench::study::baseline::Change;
 use crate::bench::study::comparison::{Comparison, Contest, Entrant};
 use crate::bench::study::forecast::forecast_of;
 use crate::bench::study::search::find_rate;
@@ -39,26 +39,17 @@ use crate::load::plan::error::LoadError;
 
 /// Runs the load and prints the result.
 pub fn run(args: Args) -> Outcome {
-    let call = Call::of(args)?;
+    let mut call = Call::of(args)?;
     let interrupt = Interrupt::take().context("signals cannot be taken over")?;
-    let mut contests = call.entries()?;
-    let baseline = call.baseline(&contests)?;
-    let html = call
-        .conditions
-        .html
-        .clone()
-        .map(HtmlFile::open)
-        .transpose()?;
-    foresee(&mut contests)?;
-    match (contests.as_slice(), &baseline) {
-        ([(_, entries)], None) if entries.len() == 1 && call.rounds() == 1 => {
-            if call.conditions.find_rate.is_empty() {
-                measure(&call, &interrupt, &entries[0], html)
-            } else {
-                search(&call, &interrupt, &entries[0], html)
-            }
+    let html = call.conditions.html.clone();
+    let html = html.map(HtmlFile::open).transpose()?;
+    foresee(&mut call.contests)?;
+    match call.only() {
+        Some(entry) if call.conditions.find_rate.is_empty() => {
+            measure(&call.conditions, &interrupt, entry, html)
         }
-        _ => compare(&call, &interrupt, &contests, baseline.as_ref(), html),
+        Some(entry) => search(&call.conditions, &interrupt, entry, html),
+        None => compare(&call, &interrupt, html),
     }
 }
 
@@ -66,7 +57,7 @@ pub fn run(args: Args) -> Outcome {
 fn foresee(contests: &mut [Entries]) -> Result<(), Failure> {
     for (mode, entries) in contests {
         for entry in entries {
-            for shortage in forecast_of(&mut entry.plan).map_err(failure)? {
+            for shortage in forecast_of(&mut entry.plan)? {
                 complain(format_args!("bench {mode} {}: {shortage}", entry.name));
             }
         }
@@ -75,21 +66,17 @@ fn foresee(contests: &mut [Entries]) -> Result<(), Failure> {
 }
 
 /// One run.
-fn measure(call: &Call, interrupt: &Interrupt, entry: &Entrant, html: Option<HtmlFile>) -> Outcome {
-    let mut line = ProgressLine::new();
-    let mut watch = |progress| {
-        line.show(progress);
-        interrupt.flow()
-    };
-    let report = load::run_watched(&entry.plan, &mut watch).map_err(failure)?;
+fn measure(
+    conditions: &Conditions,
+    interrupt: &Interrupt,
+    entry: &Entrant,
+    html: Option<HtmlFile>,
+) -> Outcome {
+    let mut line = ProgressLine::new(interrupt);
+    let report = load::run_watched(&entry.plan, &mut |progress| line.show(progress))?;
     drop(line);
-    let shown = show(
-        &call.conditions,
-        &report,
-        &report,
-        &terminal::report(&report, COLUMNS),
-    );
-    let ending = Ending::of_run(&report, &call.conditions.require);
+    let shown = show(conditions, &report, &terminal::report(&report, COLUMNS));
+    let ending = Ending::of_run(&report, &conditions.require);
     if let Some(html) = html {
         html.write(&Comparison::of_one(&entry.name, report))?;
     }
@@ -98,17 +85,21 @@ fn measure(call: &Call, interrupt: &Interrupt, entry: &Entrant, html: Option<Htm
 }
 
 /// The highest rate that holds.
-fn search(call: &Call, interrupt: &Interrupt, entry: &Entrant, html: Option<HtmlFile>) -> Outcome {
-    let mut line = ProgressLine::new();
-    let objectives = &call.conditions.find_rate;
-    let arrivals = call.conditions.arrivals();
-    let mut watch = |progress| {
-        line.show(progress);
-        interrupt.flow()
-    };
-    let found = find_rate(&entry.plan, arrivals, objectives, &mut watch).map_err(failure)?;
+fn search(
+    conditions: &Conditions,
+    interrupt: &Interrupt,
+    entry: &Entrant,
+    html: Option<HtmlFile>,
+) -> Outcome {
+    let mut line = ProgressLine::new(interrupt);
+    let found = find_rate(
+        &entry.plan,
+        conditions.arrivals(),
+        &conditions.find_rate,
+        &mut |progress| line.show(progress),
+    )?;
     drop(line);
-    let shown = show(&call.conditions, &found, &found, "");
+    let shown = show(conditions, &found, "");
     let ending = Ending::of_search(found.rate_per_s.is_some());
     if let (Some(html), Some(report)) = (html, found.report) {
         html.write(&Comparison::of_one(&entry.name, report))?;
@@ -118,44 +109,40 @@ fn search(call: &Call, interrupt: &Interrupt, entry: &Entrant, html: Option<Html
 }
 
 /// All servers in turn, mode by mode.
-fn compare(
-    call: &Call,
-    interrupt: &Interrupt,
-    contests: &[Entries],
-    baseline: Option<&Baseline>,
-    html: Option<HtmlFile>,
-) -> Outcome {
-    let rounds = call.rounds();
-    let mut line = ProgressLine::new();
-    let mut held = Vec::with_capacity(contests.len());
-    for (mode, entries) in contests {
-        let mut told = |round: usize, name: &str, progress: load::Progress| {
-            line.show(format_args!(
-                "{mode} {round} of {rounds}, {name}: {progress}"
-            ));
-            interrupt.flow()
-        };
+fn compare(call: &Call, interrupt: &Interrupt, html: Option<HtmlFile>) -> Outcome {
+    let (rounds, conditions) = (call.rounds, &call.conditions);
+    let mut line = ProgressLine::new(interrupt);
+    let mut held = Vec::with_capacity(call.contests.len());
+    for (mode, entries) in &call.contests {
         if interrupt.came() {
             break;
         }
-        held.push(Contest::hold(*mode, entries, rounds, &mut told).map_err(failure)?);
+        let contest = Contest::hold(*mode, entries, rounds, &mut |round, name, progress| {
+            line.show(format_args!(
+                "{mode} {round} of {rounds}, {name}: {progress}"
+            ))
+        });
+        held.push(contest?);
     }
     drop(line);
     let comparison = Comparison::of(held);
-    let tolerance = call.conditions.tolerance / 100.0;
-    let changes = baseline.map(|baseline| baseline.changes(&comparison, tolerance));
-    let changes = changes.unwrap_or_default();
+    let tolerance = conditions.tolerance / 100.0;
+    let changes = call.baseline.as_ref();
+    let changes = changes.map(|baseline| baseline.changes(&comparison, tolerance));
     let result = With {
         comparison: &comparison,
-        changes: &changes,
+        changes: &changes.unwrap_or_default(),
     };
-    let picture = terminal::comparison(&comparison, COLUMNS);
-    let shown = show(&call.conditions, &result, &result, &picture);
+    let shown = show(
+        conditions,
+        &result,
+        &terminal::comparison(&comparison, COLUMNS),
+    );
     if let Some(html) = html {
         html.write(&comparison)?;
     }
     shown?;
-    let ending = Ending::of_comparison(&comparison, &call.conditions.require, &changes);
+    let ending = Ending::of_comparison(&comparison, &conditions.require, result.changes);
     Ok(interrupt.code_or(ending.code()))
 }
 
@@ -163,16 +150,14 @@ fn compare(
 /// still written: what was measured for minutes is not lost with the terminal.
 fn show(
     conditions: &Conditions,
-    result: &impl Serialize,
-    text: &impl fmt::Display,
+    result: &(impl Serialize + fmt::Display),
     picture: &str,
 ) -> Result<(), Failure> {
     if conditions.json {
-        return print(
-            serde_json::to_string(result).context("the result cannot be written as JSON")?,
-        );
+        let json = serde_json::to_string(result);
+        return print(json.context("the result cannot be written as JSON")?);
     }
-    print(text.to_string().trim_end())?;
+    print(result.to_string().trim_end())?;
     if picture.is_empty() || is_quiet() {
         return Ok(());
     }
@@ -198,10 +183,12 @@ impl fmt::Display for With<'_> {
     }
 }
 
-fn failure(error: LoadError) -> Failure {
-    match error {
-        LoadError::Plan(error) => Failure::Usage(error.to_string()),
-        LoadError::Interrupted => Failure::Interrupted,
-        error => Failure::Run(error.into()),
+impl From<LoadError> for Failure {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Plan(error) => Self::usage(error),
+            LoadError::Interrupted => Self::Interrupted,
+            error => Self::Run(error.into()),
+        }
     }
 }

@@ -205,17 +205,21 @@ impl RequestArgs {
 
     /// The key that answers the challenge of a server.
     fn hmac_key(&self) -> Result<Option<HmacKey>, Failure> {
-        let Some(path) = &self.message.secret_file else {
-            return match self.message.digest {
-                None => Ok(None),
-                Some(_) => {
-                    let why = "--digest says how a challenge is answered: --secret-file with what";
-                    Err(Failure::Usage(why.to_owned()))
-                }
-            };
-        };
-        let digest = self.message.digest.unwrap_or_default();
-        Ok(Some(HmacKey::new(&read_secret(path)?, digest)))
+        let MessageArgs {
+            secret_file,
+            digest,
+            ..
+        } = &self.message;
+        match secret_file {
+            Some(path) => {
+                let secret = read_secret(path)?;
+                Ok(Some(HmacKey::new(&secret, digest.unwrap_or_default())))
+            }
+            None if digest.is_some() => Err(Failure::usage(
+                "--digest says how a challenge is answered: --secret-file with what",
+            )),
+            None => Ok(None),
+        }
     }
 }
 
@@ -228,17 +232,16 @@ fn first_line(wrong: &clap::Error) -> String {
 
 /// What counts as the output of a command.
 fn output(framing: CommandFraming, expect: Option<&str>) -> Result<Expect, Failure> {
+    let expect = expect.map(answer).transpose()?;
     match (framing, expect) {
-        (CommandFraming::Raw, expect) => match expect.map(answer).transpose()? {
-                None | Some(Expect::Echo | Expect::Eof | Expect::Http) => Err(Failure::Usage(
-                    "--framing raw: an output has no end of its own there, so say what it is: --expect until=DELIMITER, a number of bytes or exact=@FILE"
-                        .to_owned(),
-                )),
-                Some(expect) => Ok(expect),
-        },
-        (_, Some(_)) => Err(Failure::Usage(
-            "--expect goes with --framing raw: the other framings say where an output ends"
-                .to_owned(),
+        (CommandFraming::Raw, None | Some(Expect::Echo | Expect::Eof | Expect::Http)) => {
+            Err(Failure::usage(
+                "--framing raw: an output has no end of its own there, so say what it is: --expect until=DELIMITER, a number of bytes or exact=@FILE",
+            ))
+        }
+        (CommandFraming::Raw, Some(expect)) => Ok(expect),
+        (_, Some(_)) => Err(Failure::usage(
+            "--expect goes with --framing raw: the other framings say where an output ends",
         )),
         (framing, None) => Ok(Expect::Framed(framing)),
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use serde::{Deserialize, Serialize};
 
 /// What one request is.
@@ -102,14 +103,7 @@ pub enum ModeName {
 
 impl fmt::Display for ModeName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Conn => "conn",
-            Self::Echo => "echo",
-            Self::Udp => "udp",
-            Self::Fanout => "fanout",
-            Self::Hold => "hold",
-            Self::Exec => "exec",
-        })
+        as_typed(self, f)
     }
 }
 
@@ -139,7 +133,7 @@ impl Model {
 }
 
 /// The name of a model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum ModelName {
     /// Each request waits for the answer before it.
@@ -150,10 +144,7 @@ pub enum ModelName {
 
 impl fmt::Display for ModelName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Closed => "closed",
-            Self::Open => "open",
-        })
+        as_typed(self, f)
     }
 }
 
@@ -172,11 +163,7 @@ pub enum Close {
 
 impl fmt::Display for Close {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Close::ClientRst => "client-rst",
-            Close::ClientFin => "client-fin",
-            Close::Server => "server",
-        })
+        as_typed(self, f)
     }
 }
 
@@ -203,10 +190,12 @@ pub enum Arrivals {
 
 impl fmt::Display for Arrivals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Arrivals::Constant => "constant",
-            Arrivals::Uniform => "uniform",
-            Arrivals::Poisson => "poisson",
-        })
+        as_typed(self, f)
     }
+}
+
+/// The word for `value` on the command line, which is the one in reports.
+fn as_typed(value: &impl ValueEnum, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let word = value.to_possible_value();
+    f.pad(word.as_ref().map_or("", PossibleValue::get_name))
 }

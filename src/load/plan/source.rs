@@ -5,13 +5,11 @@ use std::str::FromStr;
 
 use super::limits::SOURCES_MAX;
 
-/// One address, or all from one to another.
+/// One address, or all from one to another of its family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SourceRange {
-    /// Of IPv4.
-    V4(Ipv4Addr, Ipv4Addr),
-    /// Of IPv6.
-    V6(Ipv6Addr, Ipv6Addr),
+pub struct SourceRange {
+    first: IpAddr,
+    last: IpAddr,
 }
 
 /// Why a list of sources is none.
@@ -40,28 +38,26 @@ impl SourceRange {
         if count > SOURCES_MAX as u128 {
             return Err(SourceError::TooMany(count));
         }
-        let mut all = Vec::new();
-        for range in ranges {
-            match *range {
-                Self::V4(first, last) => {
-                    let addresses = u32::from(first)..=u32::from(last);
-                    all.extend(addresses.map(|bits| IpAddr::V4(bits.into())));
-                }
-                Self::V6(first, last) => {
-                    let addresses = u128::from(first)..=u128::from(last);
-                    all.extend(addresses.map(|bits| IpAddr::V6(bits.into())));
-                }
-            }
-        }
-        Ok(all.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect())
+        let all = ranges.iter().flat_map(|range| range.addresses());
+        Ok(all.map(|ip| SocketAddr::new(ip, 0)).collect())
     }
 
     fn len(self) -> u128 {
-        let (first, last) = match self {
-            Self::V4(first, last) => (u32::from(first).into(), u32::from(last).into()),
-            Self::V6(first, last) => (u128::from(first), u128::from(last)),
-        };
-        (last - first).saturating_add(1)
+        (bits(self.last) - bits(self.first)).saturating_add(1)
+    }
+
+    fn addresses(self) -> impl Iterator<Item = IpAddr> {
+        (bits(self.first)..=bits(self.last)).map(move |bits| match self.first {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::from_bits(bits as u32)),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::from_bits(bits)),
+        })
+    }
+}
+
+fn bits(ip: IpAddr) -> u128 {
+    match ip {
+        IpAddr::V4(ip) => ip.to_bits().into(),
+        IpAddr::V6(ip) => ip.to_bits(),
     }
 }
 
@@ -79,9 +75,7 @@ impl FromStr for SourceRange {
                 Err(SourceError::Families(text.to_owned()))
             }
             (first, last) if first > last => Err(SourceError::Backwards(text.to_owned())),
-            (IpAddr::V4(first), IpAddr::V4(last)) => Ok(Self::V4(first, last)),
-            (IpAddr::V6(first), IpAddr::V6(last)) => Ok(Self::V6(first, last)),
-            _ => Err(SourceError::Families(text.to_owned())),
+            (first, last) => Ok(Self { first, last }),
         }
     }
 }
