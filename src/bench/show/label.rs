@@ -1,5 +1,7 @@
 //! Text in a place that has only so much room, and numbers as charts write them.
 
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
 use crate::load::measure::figures::{Grouped, whole};
 use crate::wire::neutralise;
 
@@ -12,7 +14,7 @@ pub(super) fn harmless(text: &str) -> String {
 
 /// How many columns a terminal needs for `text`; close to it in a chart, too.
 pub(super) fn columns(text: &str) -> usize {
-    text.chars().map(width).sum()
+    text.width()
 }
 
 /// At most so many columns of `text`: its beginning and its end, since names differ there.
@@ -30,38 +32,14 @@ pub(super) fn shorten(text: &str, columns_max: usize) -> String {
     format!("{beginning}…{end}")
 }
 
-/// As many columns, with blanks at the end.
-pub(super) fn padded(text: &str, columns_wanted: usize) -> String {
-    let blanks = columns_wanted.saturating_sub(columns(text));
-    format!("{text}{}", " ".repeat(blanks))
-}
-
 fn fitting(chars: impl Iterator<Item = char>, columns_max: usize) -> String {
     let mut used = 0;
     chars
         .take_while(|&c| {
-            used += width(c);
+            used += c.width().unwrap_or(0);
             used <= columns_max
         })
         .collect()
-}
-
-/// Two columns for what terminals draw wide, none for what stands on the letter before. The blocks are
-/// coarse: a name that is an odd one out costs a column, nothing else.
-fn width(c: char) -> usize {
-    match c {
-        '\u{300}'..='\u{36f}' | '\u{200b}'..='\u{200d}' | '\u{fe00}'..='\u{fe0f}' => 0,
-        '\u{1100}'..='\u{115f}'
-        | '\u{2e80}'..='\u{a4cf}'
-        | '\u{ac00}'..='\u{d7a3}'
-        | '\u{f900}'..='\u{faff}'
-        | '\u{fe30}'..='\u{fe6f}'
-        | '\u{ff00}'..='\u{ff60}'
-        | '\u{ffe0}'..='\u{ffe6}'
-        | '\u{1f300}'..='\u{1faff}'
-        | '\u{20000}'..='\u{3fffd}' => 2,
-        _ => 1,
-    }
 }
 
 /// A latency in microseconds as an axis has it: 1, 2 or 5 of something.
@@ -119,7 +97,6 @@ mod tests {
             let short = shorten("a name with 你好 and more of it", most);
             assert!(columns(&short) <= most.max(1), "{short} {most}");
         }
-        assert_eq!(padded("你", 4), "你  ");
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! Reports and comparisons, to be read.
 //!
-//! - `text`: a report. `table`: comparisons. `sentences`: what was measured, and the result.
-//! - [`terminal`]: charts of characters. [`html`]: a page with charts of SVG.
-//! - `phrases`: what all of these say in the same words. `scale`: from a figure to a place. `label`: how much room text needs.
+//! - `rows`: every figure, once. `phrases`: what is said of reports. `sentences`: what is said of a comparison.
+//! - `text`: a report in lines. `table`: comparisons in columns. [`terminal`]: charts of characters. [`html`]: a page
+//!   with charts of SVG. All of these print those rows and phrases.
+//! - `scale`: from a figure to a place. `label`: how much room text needs, and numbers.
 
 pub mod html;
 mod label;
 mod phrases;
+mod rows;
 mod scale;
 mod sentences;
 mod table;

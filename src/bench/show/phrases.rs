@@ -1,68 +1,70 @@
-//! What is said of a report in text, in tables and on a page: each thing once, in the same words.
+//! What is said of reports in text, in tables and on a page: each thing once, in the same words.
 
-use crate::bench::show::label;
+use crate::bench::show::label::{harmless, rate};
+use crate::bench::study::statistic::Spread;
 use crate::load::measure::failures::Errors;
 use crate::load::measure::figures::{Grouped, Micros};
 use crate::load::plan::mode::ModeName;
 use crate::load::run::generator::Generator;
-use crate::load::run::report::{Hidden, Report};
+use crate::load::run::report::Report;
 
-/// How many failures of each kind: `3 refused, 2 timed out`.
-pub(super) fn kinds(errors: &Errors) -> String {
-    let kinds: Vec<_> = errors
-        .by_kind()
-        .map(|(count, kind)| format!("{} {kind}", Grouped(count)))
-        .collect();
-    kinds.join(", ")
-}
-
-/// The model, and what makes a request, or a line of a chat, begin in it.
-pub(super) fn model(report: &Report) -> (&'static str, String) {
-    let unit = unit(report.mode);
-    match &report.schedule {
-        Some(schedule) => (
-            "open",
-            format!(
-                "{} {unit} a second, {} arrivals; latency counts from when each was meant to begin",
-                label::rate(schedule.rate_per_s),
-                schedule.arrivals
-            ),
-        ),
-        None if report.mode == ModeName::Fanout => (
-            "closed",
-            format!(
-                "{} in flight, the next when every member has one",
-                Grouped(report.pipeline as u64)
-            ),
-        ),
-        None => (
-            "closed",
-            "each request waits for the answer before it".to_owned(),
-        ),
-    }
-}
-
-/// What the closed model did not see of a stall.
-pub(super) fn missed(hidden: &Hidden, mode: ModeName) -> String {
-    format!(
-        "some {} {} would have come meanwhile and are in no percentile; --rate shows them",
-        Grouped(hidden.not_asked),
-        unit(mode)
-    )
-}
-
-/// A stall that the closed model hides, or that it may.
-pub(super) fn stall(report: &Report) -> String {
-    match &report.hidden {
-        Some(hidden) => format!(
-            ", which HIDES a stall of {}:\n             {}",
-            Micros(hidden.stall_us),
-            missed(hidden, report.mode)
-        ),
-        None if report.schedule.is_none() => {
-            "; waiting behind a stall is only partly seen".to_owned()
+/// What was asked, and over how many connections.
+pub(super) fn request(report: &Report) -> String {
+    let connections = count(report.connections.asked as u64, "connection");
+    let (size, pipeline) = (Grouped(report.size_bytes as u64), report.pipeline as u64);
+    let mut text = match (report.mode, report.close, several(report)) {
+        (ModeName::Hold, ..) => {
+            return count(report.connections.asked as u64, "idle connection");
         }
-        None => String::new(),
+        (ModeName::Fanout, ..) => format!(
+            "one sender to {} members, lines of {size} B",
+            Grouped(report.connections.asked as u64)
+        ),
+        (ModeName::Udp, ..) => {
+            format!("{} in flight, {size} B each", count(pipeline, "datagram"))
+        }
+        (_, Some(close), None) => {
+            format!("{connections}, one message of {size} B each, close: {close}")
+        }
+        (_, Some(close), Some(several)) => format!(
+            "{connections}, {} messages of {size} B each, one after the other, close: {close}",
+            Grouped(several)
+        ),
+        (_, None, _) => format!(
+            "{connections}, {} in flight on each, {size} B a message",
+            Grouped(pipeline)
+        ),
+    };
+    if report.expect != "echo" {
+        text += &format!(", answer: {}", harmless(&report.expect));
+    }
+    if let Some(digest) = report.digest {
+        text += &format!(", proves itself with {digest} (part of \"connect\")");
+    }
+    text
+}
+
+/// How often each connection asks, where that is not once.
+pub(super) fn several(report: &Report) -> Option<u64> {
+    let requests = report.requests_per_connection.filter(|count| *count > 1)?;
+    Some(requests as u64)
+}
+
+/// What makes a request, or a line of a chat, begin, and what the latencies then say.
+pub(super) fn model(report: &Report) -> String {
+    const STALLS: &str = "waiting behind a stall is only partly seen";
+    match &report.schedule {
+        Some(schedule) => format!(
+            "{} {} a second, {} arrivals; latency counts from when each was meant to begin",
+            rate(schedule.rate_per_s),
+            unit(report.mode),
+            schedule.arrivals
+        ),
+        None if report.mode == ModeName::Fanout => format!(
+            "{} in flight, the next when every member has one; {STALLS}",
+            Grouped(report.pipeline as u64)
+        ),
+        None => format!("each request waits for the answer before it; {STALLS}"),
     }
 }
 
@@ -74,11 +76,59 @@ fn unit(mode: ModeName) -> &'static str {
     }
 }
 
-/// Why the generator was the limit, and what that means; none if it was not.
-pub(super) fn limit(generator: &Generator) -> Option<&'static str> {
-    let has_time = generator.has_time();
+/// How many failures of each kind: `3 refused, 2 timed out`.
+pub(super) fn kinds(mode: ModeName, errors: &Errors) -> String {
+    let kind = |(count, kind)| match (mode, kind) {
+        // These connections owe no answer.
+        (ModeName::Hold, "short answers") => format!("{} hung up", Grouped(count)),
+        _ => format!("{} {kind}", Grouped(count)),
+    };
+    errors.by_kind().map(kind).collect::<Vec<_>>().join(", ")
+}
+
+/// What a reader must know before believing the figures of a run, or of several rounds of it.
+pub(super) fn notices(reports: &[Report]) -> Vec<String> {
+    let limited = || {
+        reports
+            .iter()
+            .map(|one| &one.generator)
+            .filter(|one| one.was_the_limit)
+    };
+    let limit = limited().next().map(|first| {
+        let when = match reports.len() {
+            1 => String::new(),
+            rounds => format!(" in {} of {rounds} rounds", limited().count()),
+        };
+        format!("the generator was the limit{when}, since {}", limit(first))
+    });
+    let hidden = reports
+        .iter()
+        .filter_map(|one| Some((one.hidden?, one.mode)));
+    let worst = hidden.max_by(|(a, _), (b, _)| a.stall_us.total_cmp(&b.stall_us));
+    let stall = worst.map(|(hidden, mode)| {
+        format!(
+            "the closed model HIDES a stall of {}: some {} {} would have come meanwhile and are in no percentile; --rate shows them",
+            Micros(hidden.stall_us),
+            Grouped(hidden.not_asked),
+            unit(mode)
+        )
+    });
+    let other = reports.iter().find_map(|one| one.other_error.as_deref());
+    let other = other.map(|text| format!("the first of the other errors: {}", harmless(text)));
+    let hints = HINTS.iter().filter(|(_, is_so)| reports.iter().any(*is_so));
+    let hints = hints.map(|(hint, _)| (*hint).to_owned());
+    limit
+        .into_iter()
+        .chain(stall)
+        .chain(other)
+        .chain(hints)
+        .collect()
+}
+
+/// Why the generator was the limit, and what that means.
+fn limit(generator: &Generator) -> &'static str {
     let others = generator.queued_share > generator.busy_share;
-    generator.was_the_limit.then_some(match has_time {
+    match generator.has_time() {
         false if others => {
             "other processes used its processor: these figures describe the machine as much as the server"
         }
@@ -87,5 +137,50 @@ pub(super) fn limit(generator: &Generator) -> Option<&'static str> {
             "other processes used the rest of its only processor: the server may do more"
         }
         true => "it missed its schedule (\"sent late\"): these latencies are partly its own",
-    })
+    }
+}
+
+/// What to do about a failure, and when to say it.
+type Hint = (&'static str, fn(&Report) -> bool);
+
+const HINTS: &[Hint] = &[
+    (
+        "local ports ran out: use `--close client-rst`, or `--source 127.0.0.2-127.0.0.20`",
+        |report| report.errors.no_port + report.warmup_errors.no_port > 0,
+    ),
+    (
+        "descriptors ran out: raise the limit with `ulimit -n`, or use fewer connections (-c)",
+        |report| report.errors.no_descriptor + report.warmup_errors.no_descriptor > 0,
+    ),
+    (
+        "the server closed connections that were to stay open: nginx does so after keepalive_requests (1,000)",
+        |report| {
+            let ended = report.errors.short_answer + report.errors.reset;
+            report.expect == "http" && report.mode == ModeName::Echo && ended > 0
+        },
+    ),
+    (
+        "datagrams of this size have no room for a number: duplicates and order cannot be told",
+        |report| report.datagrams.is_some_and(|seen| !seen.numbered),
+    ),
+];
+
+/// The middle, and how far the rounds lie apart if they do.
+pub(super) fn apart(spread: &Spread, write: impl Fn(f64) -> String) -> String {
+    let median = write(spread.median);
+    if spread.low == spread.high {
+        return median;
+    }
+    format!("{median} ({} to {})", write(spread.low), write(spread.high))
+}
+
+/// A number of things.
+pub(super) fn count(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", Grouped(number))
+}
+
+/// How many failures, and of which kinds.
+pub(super) fn failed(mode: ModeName, errors: &Errors) -> String {
+    format!("{}: {}", count(errors.total, "error"), kinds(mode, errors))
 }

@@ -1,11 +1,10 @@
-//! What was measured, and the result, in sentences.
+//! What was measured in a comparison, and the result, in sentences.
 
-use crate::bench::show::{label, phrases};
+use crate::bench::show::label::{factor, plain, rate};
+use crate::bench::show::phrases::{self, apart, count, failed, model, request};
 use crate::bench::study::comparison::{Contender, Contest, Ratios};
-use crate::bench::study::statistic::Spread;
-use crate::load::measure::figures::{Grouped, Micros, whole};
+use crate::load::measure::figures::{Grouped, Micros};
 use crate::load::plan::mode::ModeName;
-use crate::load::run::report::Report;
 
 /// What a contest is about.
 pub(super) fn subject(mode: ModeName) -> &'static str {
@@ -30,68 +29,69 @@ fn noun(mode: ModeName) -> &'static str {
     }
 }
 
-/// How the servers were asked: the conditions of the first report, which are those of all in a contest.
+/// How the servers were asked, and how to read the figures.
 pub(super) fn setup(contest: &Contest, rounds: usize) -> Vec<String> {
     let Some(report) = contest.contenders.iter().find_map(Contender::typical) else {
-        return Vec::new();
+        return vec!["nothing was measured".to_owned()];
     };
-    let connections = count(report.connections.asked as u64, "connection");
-    let size = Grouped(report.size_bytes as u64);
-    let in_flight = Grouped(report.pipeline as u64);
-    let terms = contest.terms();
-    let is_one = terms.len() < 2;
-    let how = match report.mode {
-        ModeName::Hold => format!("{connections}, idle"),
-        ModeName::Udp => format!("{in_flight} datagrams in flight, {size} B each"),
-        ModeName::Fanout => format!(
-            "{connections} that receive and one that sends, {in_flight} lines of {size} B in flight"
-        ),
-        _ if !is_one => format!("{connections} at once"),
-        _ => match (report.close, report.requests_per_connection) {
-            (Some(close), None | Some(1)) => {
-                format!("{connections} at once, one message of {size} B on each, close: {close}")
-            }
-            (Some(close), Some(count)) => format!(
-                "{connections} at once, {count} messages of {size} B on each, close: {close}"
-            ),
-            (None, _) => {
-                format!("{connections}, {in_flight} in flight on each, {size} B a message")
-            }
-        },
+    let servers = match contest.contenders.len() {
+        1 => "one server".to_owned(),
+        count => format!("{count} servers in turn"),
     };
     let warmup = if report.warmup_s > 0.0 {
-        format!(" after {} s of warm-up", label::plain(report.warmup_s))
+        format!(" after {} s of warm-up", plain(report.warmup_s))
     } else {
         String::new()
     };
-    let turns = match (rounds, contest.contenders.len()) {
-        (0 | 1, _) => String::new(),
-        (rounds, 1) => format!(", in {rounds} rounds"),
-        (rounds, servers) => format!(", in {rounds} rounds of all {servers} in turn"),
-    };
     let mut sentences = vec![format!(
-        "{how}; measured for {} s{warmup}{turns}.",
-        label::plain(report.elapsed_s)
+        "{servers}, {} of {} s{warmup}",
+        count(rounds as u64, "round"),
+        plain(report.elapsed_s)
     )];
-    if !is_one {
-        let each = terms.iter();
-        sentences.extend(each.map(|(terms, names)| format!("{}: {terms}.", names.join(", "))));
-    } else if report.expect != "echo" {
-        sentences.push(format!("What counts as the answer: {}.", report.expect));
+    let requests = requests(contest);
+    match requests.as_slice() {
+        [(request, _)] => sentences.push(request.clone()),
+        several => sentences.extend(
+            several
+                .iter()
+                .map(|(request, names)| format!("{}: {request}", names.join(", "))),
+        ),
     }
-    sentences.extend(model(report));
+    if report.mode != ModeName::Hold {
+        sentences.push(format!("{} model: {}", report.model, model(report)));
+        sentences.extend(reading(contest, rounds));
+    }
     sentences
 }
 
-fn model(report: &Report) -> Option<String> {
-    let (_, rule) = phrases::model(report);
-    match report.schedule {
-        _ if report.mode == ModeName::Hold => None,
-        Some(_) => Some(format!("Open model: {rule}.")),
-        None => Some(format!(
-            "Closed model: {rule}; waiting behind a stall is only partly seen."
-        )),
+/// What was asked of the servers, with their names: several where not all were asked the same.
+fn requests(contest: &Contest) -> Vec<(String, Vec<&str>)> {
+    let mut all: Vec<(String, Vec<&str>)> = Vec::new();
+    for contender in &contest.contenders {
+        let Some(report) = contender.reports.first() else {
+            continue;
+        };
+        let request = request(report);
+        match all.iter_mut().find(|(known, _)| *known == request) {
+            Some((_, names)) => names.push(&contender.name),
+            None => all.push((request, vec![&contender.name])),
+        }
     }
+    all
+}
+
+/// What stands in brackets, and what ratios are of.
+fn reading(contest: &Contest, rounds: usize) -> Option<String> {
+    let mut figures = contest.contenders.iter().filter_map(|one| one.figures);
+    let certainty = match figures.any(|figures| figures.rate_per_s.is_interval) {
+        true => "an interval that holds the true median with 95 % confidence",
+        false => "the least and the greatest (an interval of 95 % takes six rounds)",
+    };
+    let ratios = match contest.contenders.len() {
+        1 => "",
+        _ => "; ratios to the first, round by round",
+    };
+    (rounds > 1).then(|| format!("medians, and in brackets {certainty}{ratios}"))
 }
 
 /// The result, for a reader of one sentence.
@@ -99,19 +99,14 @@ pub(super) fn headline(contest: &Contest, rounds: usize) -> Vec<String> {
     let Some((first, others)) = contest.contenders.split_first() else {
         return vec!["No server was measured.".to_owned()];
     };
-    let alone = || contest.contenders.iter().map(|one| absolute(one, rounds));
-    if others.is_empty() || contest.mode == ModeName::Hold {
-        return alone().collect();
-    }
-    let compared = others.iter().map(|one| match &one.ratios {
+    let mut sentences = vec![absolute(first)];
+    sentences.extend(others.iter().map(|one| match &one.ratios {
         Some(ratios) if answered(one) => relative(&one.name, &first.name, contest.mode, ratios),
-        _ => absolute(one, rounds),
-    });
-    let mut sentences = vec![absolute(first, rounds)];
-    sentences.extend(compared);
-    let answering = || others.iter().filter(|one| answered(one));
-    let ratios = || answering().filter_map(|one| one.ratios);
-    if ratios().next().is_some() && !ratios().any(|ratios| ratios.rate.is_interval) {
+        _ => absolute(one),
+    }));
+    let answering = others.iter().filter(|one| answered(one));
+    let mut ratios = answering.filter_map(|one| one.ratios).peekable();
+    if ratios.peek().is_some() && !ratios.any(|ratios| ratios.rate.is_interval) {
         sentences.push(format!(
             "{}: too few to tell a difference from chance, which takes six.",
             count(rounds as u64, "round")
@@ -121,167 +116,69 @@ pub(super) fn headline(contest: &Contest, rounds: usize) -> Vec<String> {
 }
 
 /// One contender for itself.
-fn absolute(contender: &Contender, rounds: usize) -> String {
+fn absolute(contender: &Contender) -> String {
     let name = &contender.name;
     let (Some(report), Some(figures)) = (contender.typical(), contender.figures) else {
         return format!("{name}: no round could be made.");
     };
     if report.mode == ModeName::Hold {
+        let (held, asked) = (
+            report.connections.held as u64,
+            report.connections.asked as u64,
+        );
         return format!(
             "{name} held {} of {} connections.",
-            Grouped(report.connections.held as u64),
-            Grouped(report.connections.asked as u64)
+            Grouped(held),
+            Grouped(asked)
         );
     }
-    if !answered(contender) {
+    let (Some(p50), Some(p99), true) = (figures.p50_us, figures.p99_us, answered(contender)) else {
         return format!("No answer came from {name}.");
-    }
-    let rate = figures.rate_per_s;
-    let mut text = format!(
-        "{name} answered {} {} a second",
-        label::rate(rate.median),
-        noun(report.mode)
-    );
-    if rounds > 1 {
-        text += &format!(
-            " ({} to {}, {})",
-            label::rate(rate.low),
-            label::rate(rate.high),
-            certainty(&rate, rounds)
-        );
-    }
-    // As the table has them: of several rounds the medians.
-    let middle = |spread: Option<Spread>| spread.map_or(0.0, |spread| spread.median);
+    };
     let longest = contender.reports.iter().map(|one| one.latency_us.max);
-    text + &format!(
-        ": half within {}, 99\u{a0}% within {}, the longest took {}.",
-        Micros(middle(figures.p50_us)),
-        Micros(middle(figures.p99_us)),
+    format!(
+        "{name} answered {} {} a second: half within {}, 99\u{a0}% within {}, the longest took {}.",
+        apart(&figures.rate_per_s, rate),
+        noun(report.mode),
+        Micros(p50.median),
+        Micros(p99.median),
         Micros(longest.fold(0.0, f64::max))
     )
 }
 
 /// Whether any round of it saw an answer.
 fn answered(contender: &Contender) -> bool {
-    contender
-        .figures
-        .is_some_and(|figures| figures.rate_per_s.high > 0.0)
+    let figures = contender.figures;
+    figures.is_some_and(|figures| figures.rate_per_s.high > 0.0)
 }
 
 /// One contender by another.
 fn relative(name: &str, first: &str, mode: ModeName, ratios: &Ratios) -> String {
-    let (rate, noun) = (&ratios.rate, noun(mode));
-    let times = format!("{} times as many {noun} a second", factors(rate));
-    let mut text = if rate.excludes_one() {
+    let (ratio, noun) = (&ratios.rate, noun(mode));
+    let times = format!("{} times as many {noun} a second", apart(ratio, factor));
+    let mut text = if ratio.excludes_one() {
         format!("{name} answers {times} as {first}")
-    } else if rate.is_interval {
+    } else if ratio.is_interval {
         format!("{name} and {first} cannot be told apart: {times}")
     } else {
         format!("{name} answered {times} as {first}")
     };
     if let Some(p99) = &ratios.p99 {
-        let times = factors(p99);
+        let times = apart(p99, factor);
         text += &format!("; its 99th percentile of latency is {times} times as long");
     }
     text + "."
 }
 
-/// A ratio, and how far the rounds lie apart if there were several.
-pub(super) fn factors(ratio: &Spread) -> String {
-    let of = label::factor;
-    if ratio.low == ratio.high {
-        return of(ratio.median);
-    }
-    format!(
-        "{} ({} to {})",
-        of(ratio.median),
-        of(ratio.low),
-        of(ratio.high)
-    )
-}
-
-/// What an interval, or a range, is.
-pub(super) fn certainty(spread: &Spread, rounds: usize) -> String {
-    if spread.is_interval {
-        format!("with 95 % confidence, of {rounds} rounds")
-    } else {
-        format!("the least and the greatest of {rounds} rounds")
-    }
-}
-
-/// What a reader must know before believing a figure.
+/// What a reader must know before believing a figure, and all failures, by server.
 pub(super) fn notices(contest: &Contest) -> Vec<String> {
-    contest.contenders.iter().flat_map(notices_of).collect()
-}
-
-fn notices_of(contender: &Contender) -> Vec<String> {
-    let name = &contender.name;
-    let mut notices = Vec::new();
-    let rounds = contender.reports.len();
-    let limited = || {
-        contender
-            .reports
-            .iter()
-            .filter(|report| report.generator.was_the_limit)
+    let of_one = |one: &Contender| {
+        let errors = one.figures.map(|figures| figures.errors);
+        let errors = errors.filter(|errors| errors.total > 0);
+        let errors = errors.map(|errors| failed(contest.mode, &errors));
+        let notices = errors.into_iter().chain(phrases::notices(&one.reports));
+        let named = |notice| format!("{}: {notice}", one.name);
+        notices.map(named).collect::<Vec<_>>()
     };
-    let why = limited().find_map(|report| phrases::limit(&report.generator));
-    if let Some(why) = why {
-        let when = if rounds > 1 {
-            format!(" in {} of {rounds} rounds", limited().count())
-        } else {
-            String::new()
-        };
-        notices.push(format!(
-            "{name}: the generator was the limit{when}, since {why}."
-        ));
-    }
-    let hidden = contender
-        .reports
-        .iter()
-        .filter_map(|report| Some((report.mode, report.hidden?)));
-    if let Some((mode, worst)) = hidden.max_by(|(_, a), (_, b)| a.stall_us.total_cmp(&b.stall_us)) {
-        notices.push(format!(
-            "{name}: no answer came for {}. The closed model hides what that means: {}.",
-            Micros(worst.stall_us),
-            phrases::missed(&worst, mode)
-        ));
-    }
-    notices.extend(errors(contender));
-    notices
-}
-
-/// All failures of all rounds, by kind.
-fn errors(contender: &Contender) -> Option<String> {
-    let errors = contender.figures?.errors;
-    let other = contender
-        .reports
-        .iter()
-        .find_map(|report| report.other_error.as_deref());
-    let other = other.map_or(String::new(), |text| {
-        format!(" The first of the others: {text}.")
-    });
-    (errors.total > 0).then(|| {
-        format!(
-            "{}: {}: {}.{other}",
-            contender.name,
-            count(errors.total, "error"),
-            phrases::kinds(&errors)
-        )
-    })
-}
-
-fn count(number: u64, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{} {noun}{plural}", Grouped(number))
-}
-
-/// A rate and how far its rounds lie apart.
-pub(super) fn spread(spread: &Spread) -> String {
-    let median = Grouped(whole(spread.median));
-    if spread.high > spread.low {
-        let (low, high) = (Grouped(whole(spread.low)), Grouped(whole(spread.high)));
-        format!("{median} ({low} to {high})")
-    } else {
-        median.to_string()
-    }
+    contest.contenders.iter().flat_map(of_one).collect()
 }

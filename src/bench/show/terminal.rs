@@ -2,9 +2,10 @@
 
 use std::fmt::Write;
 
-use crate::bench::show::label::{self, columns, padded, shorten};
+use crate::bench::show::label::{self, columns, shorten};
+use crate::bench::show::phrases::apart;
 use crate::bench::show::scale::{SECONDS_MIN, Scale};
-use crate::bench::show::sentences::factors;
+use crate::bench::show::table::table;
 use crate::bench::study::comparison::{Comparison, Contender, Contest};
 use crate::load::measure::figures::Micros;
 use crate::load::plan::mode::ModeName;
@@ -120,30 +121,22 @@ fn contenders(text: &mut String, contest: &Contest, rounds: usize, width: usize)
         format_args!("{}: answers a second, {rounds}", contest.mode),
     );
     let rates: Vec<_> = contest.contenders.iter().map(rate_in_words).collect();
+    let ratios: Vec<_> = contest.contenders.iter().map(ratio_in_words).collect();
     let wide = |texts: &[String]| texts.iter().map(|text| columns(text)).max().unwrap_or(0);
-    let digits = wide(&rates);
-    let words: Vec<_> = contest
-        .contenders
-        .iter()
-        .zip(&rates)
-        .map(|(one, rate)| format!("{rate:>digits$}{}", ratio_in_words(one)))
-        .collect();
-    let left = width.saturating_sub(wide(&words) + 6);
+    let left = width.saturating_sub(wide(&rates) + wide(&ratios) + 8);
     let names: Vec<_> = contest
         .contenders
         .iter()
         .map(|one| shorten(&one.name, (left / 2).min(width / 3)))
         .collect();
-    let widest = wide(&names);
-    let bars = left.saturating_sub(widest);
-    for ((one, name), words) in contest.contenders.iter().zip(&names).zip(&words) {
+    let bars = left.saturating_sub(wide(&names));
+    let bars = contest.contenders.iter().map(|one| {
         let share = rate(one).map_or(0.0, |rate| rate.median / most.max(f64::MIN_POSITIVE));
-        let bar = padded(&bar(share, bars), bars);
-        line(
-            text,
-            format_args!("  {}  {bar}  {words}", padded(name, widest)),
-        );
-    }
+        bar(share, bars)
+    });
+    let rows = names.into_iter().zip(bars).zip(rates).zip(ratios);
+    let rows = rows.map(|(((name, bar), rate), ratio)| vec![name, bar, rate, ratio]);
+    line(text, format_args!("{}", table(&[0, 1, 3], rows)));
 }
 
 fn rate_in_words(contender: &Contender) -> String {
@@ -156,7 +149,7 @@ fn rate_in_words(contender: &Contender) -> String {
 /// How many times the first contender's.
 fn ratio_in_words(contender: &Contender) -> String {
     contender.ratios.map_or_else(String::new, |ratios| {
-        format!("  × {}", factors(&ratios.rate))
+        format!("× {}", apart(&ratios.rate, label::factor))
     })
 }
 

@@ -157,24 +157,6 @@ impl Contest {
     }
 }
 
-impl Contest {
-    /// The requests, in words, with the servers that got them: several where not all got the same.
-    pub fn terms(&self) -> Vec<(String, Vec<&str>)> {
-        let mut all: Vec<(String, Vec<&str>)> = Vec::new();
-        for contender in &self.contenders {
-            let Some(report) = contender.reports.first() else {
-                continue;
-            };
-            let terms = report.terms();
-            match all.iter_mut().find(|(known, _)| *known == terms) {
-                Some((_, names)) => names.push(&contender.name),
-                None => all.push((terms, vec![&contender.name])),
-            }
-        }
-        all
-    }
-}
-
 impl Contender {
     /// The round in the middle: what is shown of it is typical.
     pub fn typical(&self) -> Option<&Report> {

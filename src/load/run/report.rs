@@ -291,25 +291,6 @@ impl Report {
         });
     }
 
-    /// What may differ between the servers of a comparison: message, answer, and which side closes.
-    pub(crate) fn terms(&self) -> String {
-        let mut terms = format!("{} B a message, answer: {}", self.size_bytes, self.expect);
-        if self.pipeline > 1 {
-            terms += &format!(", {} in flight", self.pipeline);
-        }
-        if let Some(close) = self.close {
-            terms += &format!(", close: {close}");
-        }
-        match self.requests_per_connection {
-            Some(requests) if requests > 1 => terms += &format!(" after {requests} messages"),
-            _ => {}
-        }
-        if let Some(digest) = self.digest {
-            terms += &format!(", proves itself with {digest}");
-        }
-        terms
-    }
-
     /// The seconds of a run that were measured from their beginning to their end: a part of one would
     /// look like a drop. None in `hold`, where nothing is asked and no answer comes.
     pub(crate) fn whole_seconds(&self) -> &[SecondSeen] {

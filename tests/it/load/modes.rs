@@ -136,7 +136,8 @@ fn idle_connections_are_held_and_those_that_are_not_have_a_reason() {
     );
     failed(&report, &[("reset", 20), ("short_answer", 20)]);
     let text = report.to_string();
-    assert!(text.contains("held       40 of 80, because"), "{text}");
+    assert!(text.contains("held       40 of 80 connections"), "{text}");
+    assert!(text.contains("errors     40: "), "{text}");
     assert!(text.contains("20 reset"), "{text}");
     assert!(text.contains("20 hung up"), "{text}");
     let server = report.server.unwrap();

@@ -557,7 +557,7 @@ fn words_say_how_sure_they_are() {
     says("eight", "1 round: too few to tell a difference from chance");
     says("silent", "No answer came from tcp://127.0.0.1:9100.");
     says("silent", "812 errors: 800 refused, 11 timed out, 1 other.");
-    says("stall", "The closed model hides what that means");
+    says("stall", "the closed model HIDES a stall of 2.100 s");
     says("open", "the generator was the limit, since");
     says(
         "open",

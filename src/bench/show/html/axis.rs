@@ -1,6 +1,6 @@
 //! Where a chart's figures go, and the lines and numbers they are read by.
 
-use crate::bench::show::html::markup::{At, Markup};
+use crate::bench::show::html::markup::{At, Attributes, Markup};
 use crate::bench::show::label::columns;
 use crate::bench::show::scale::Scale;
 
@@ -49,7 +49,7 @@ pub(super) fn chart(
     inside: impl FnOnce(&mut Markup),
 ) {
     let view = format!("0 0 {} {}", At(width), At(height));
-    let with: crate::bench::show::html::markup::Attributes<'_> = &[
+    let with: Attributes<'_> = &[
         ("xmlns", &"http://www.w3.org/2000/svg"),
         ("class", &class),
         ("viewBox", &view),

@@ -2,8 +2,9 @@
 
 use crate::bench::show::html::axis::{self, BELOW, COLUMN, LINE, Plot, room};
 use crate::bench::show::html::line_chart::contender;
-use crate::bench::show::html::markup::{At, Markup};
+use crate::bench::show::html::markup::{At, Attributes, Markup};
 use crate::bench::show::label::{self, shorten};
+use crate::bench::show::phrases::apart;
 use crate::bench::show::scale::Scale;
 use crate::bench::study::comparison::{Contender, Contest};
 use crate::bench::study::statistic::Spread;
@@ -104,7 +105,7 @@ impl Bar {
         // However little it is, it is seen, unless it is nothing.
         let least = if rate.median > 0.0 { 1.0 } else { 0.0 };
         let long = (plot.x(scale, rate.median) - plot.left).max(least);
-        let with: crate::bench::show::html::markup::Attributes<'_> = &[
+        let with: Attributes<'_> = &[
             ("class", &"bar"),
             ("x", &At(plot.left)),
             ("y", &At(y)),
@@ -133,20 +134,10 @@ impl Bar {
     fn says(&self) -> String {
         match self.rate {
             None => format!("{}: no round could be made", self.name),
-            Some(rate) if rate.high > rate.low => format!(
-                "{}: {} a second ({} to {}) {}",
-                self.name,
-                label::rate(rate.median),
-                label::rate(rate.low),
-                label::rate(rate.high),
-                self.ratio
-            ),
-            Some(rate) => format!(
-                "{}: {} a second {}",
-                self.name,
-                label::rate(rate.median),
-                self.ratio
-            ),
+            Some(rate) => {
+                let rate = apart(&rate, label::rate);
+                format!("{}: {rate} a second {}", self.name, self.ratio)
+            }
         }
     }
 }

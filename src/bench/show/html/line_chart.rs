@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::bench::show::html::axis::{self, BELOW, COLUMN, LINE, Plot, room};
-use crate::bench::show::html::markup::{At, Markup};
+use crate::bench::show::html::markup::{At, Attributes, Markup};
 use crate::bench::show::label::shorten;
 use crate::bench::show::scale::Scale;
 use crate::bench::study::comparison::{Contender, Contest};
@@ -102,7 +102,7 @@ impl LineChart {
             for point in &line.points {
                 let (x, y) = self.at(plot, point);
                 let class = if point.is_marked { "hit mark" } else { "hit" };
-                let with: crate::bench::show::html::markup::Attributes<'_> = &[
+                let with: Attributes<'_> = &[
                     ("class", &class),
                     ("cx", &At(x)),
                     ("cy", &At(y)),

@@ -4,7 +4,7 @@ use crate::bench::show::html::axis::WIDTHS;
 use crate::bench::show::html::bars::Bars;
 use crate::bench::show::html::figures::table;
 use crate::bench::show::html::line_chart::{LineChart, contender};
-use crate::bench::show::html::markup::Markup;
+use crate::bench::show::html::markup::{Attributes, Markup};
 use crate::bench::show::html::percentiles::percentiles;
 use crate::bench::show::html::rate::rates;
 use crate::bench::show::scale::SECONDS_MIN;
@@ -80,24 +80,22 @@ fn section(page: &mut Markup, contest: &Contest, rounds: usize) {
     for sentence in sentences::headline(contest, rounds) {
         page.line("p", &[("class", &"headline")], sentence);
     }
-    for sentence in sentences::notices(contest) {
-        page.line("p", &[("class", &"notice"), ("role", &"note")], sentence);
+    for notice in sentences::notices(contest) {
+        let with: Attributes<'_> = &[("class", &"notice"), ("role", &"note")];
+        page.line("p", with, notice + ".");
     }
-    page.line(
-        "p",
-        &[("class", &"setup")],
-        sentences::setup(contest, rounds).join(" "),
-    );
+    let setup = sentences::setup(contest, rounds).into_iter().map(capital);
+    let setup: Vec<_> = setup.map(|sentence| sentence + ".").collect();
+    page.line("p", &[("class", &"setup")], setup.join(" "));
     names(page, contest);
     if let Some(bars) = Bars::of(contest) {
-        figure(
-            page,
-            "Answers a second",
-            &whiskers(contest, rounds),
-            |page, class, width| {
-                bars.draw(page, class, width);
-            },
-        );
+        let whiskers = match rounds {
+            1 => "",
+            _ => "Medians; a whisker spans what stands in brackets.",
+        };
+        figure(page, "Answers a second", whiskers, |page, class, width| {
+            bars.draw(page, class, width);
+        });
     }
     let typical = if rounds > 1 {
         "Of the round with the middle rate. "
@@ -159,21 +157,11 @@ fn names(page: &mut Markup, contest: &Contest) {
     });
 }
 
-/// What a bar and its whisker stand for.
-fn whiskers(contest: &Contest, rounds: usize) -> String {
-    let figures = contest.contenders.iter().find_map(|one| one.figures);
-    let whisker = match figures {
-        Some(figures) if figures.rate_per_s.is_interval => {
-            "where the true one is with 95 % confidence"
-        }
-        Some(_) if rounds > 1 => {
-            "from the least to the greatest, since these are too few for an interval"
-        }
-        _ => return String::new(),
-    };
-    format!(
-        "The median of {rounds} rounds; a whisker is {whisker}. Ratios (×) are of the same round."
-    )
+/// As a sentence begins.
+fn capital(sentence: String) -> String {
+    let mut chars = sentence.chars();
+    let first = chars.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(chars).collect()
 }
 
 fn draw(lines: &LineChart) -> impl Fn(&mut Markup, &str, f64) {
