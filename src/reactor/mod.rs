@@ -27,6 +27,8 @@ mod spawn;
 mod standing;
 mod stopping;
 mod strays;
+#[cfg(test)]
+mod tests;
 mod timer;
 mod token;
 mod trace;
@@ -266,7 +268,7 @@ impl<O: Os> Reactor<O> {
             self.enqueue(id.slot);
         } else if readiness.hung_up {
             // Nobody is left to read what it is owed: the connection ends, also while it is paused.
-            self.after_turn(id.slot);
+            self.after_turn(id.slot, After::Turn);
         }
     }
 
@@ -352,11 +354,11 @@ impl<O: Os> Reactor<O> {
         if self.outbox.said(slot) >= REPLY_AT_ONCE_BYTES {
             self.flush_one(slot);
         }
-        self.after_turn(slot);
+        self.after_turn(slot, if got > 0 { After::Heard } else { After::Turn });
     }
 
     /// Decides what the reading half does until its next budget, and how long it is waited for.
-    fn after_turn(&mut self, slot: u32) {
+    fn after_turn(&mut self, slot: u32, after: After) {
         let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| c.is_open()) else {
             return;
         };
@@ -383,7 +385,7 @@ impl<O: Os> Reactor<O> {
             &standing,
             limits,
             self.now,
-            After::Turn,
+            after,
         );
         if next == Input::Queued {
             self.enqueue(slot);
@@ -435,7 +437,7 @@ impl<O: Os> Reactor<O> {
         let service = service_of(&mut self.services, &self.listeners, conn);
         ask(service, &mut Turn::new(self.now, id, &mut self.outbox));
         self.carry_out();
-        self.after_turn(id.slot);
+        self.after_turn(id.slot, After::Turn);
     }
 
     fn wake(&mut self) {

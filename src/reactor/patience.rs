@@ -26,7 +26,7 @@ impl<O: Os> Reactor<O> {
         conn.input = next;
         // One that caught up is waited for as it was before it fell behind.
         let caught_up = was_behind && !conn.behind && standing.is_open();
-        let after = if caught_up { After::Turn } else { after };
+        let after = if caught_up { After::Heard } else { after };
         let limits = &self.limits;
         set_deadline(
             &mut self.deadlines,
@@ -74,7 +74,7 @@ impl<O: Os> Reactor<O> {
     /// Waits no longer: what is owed leaves, then the connection ends for this reason.
     fn give_up(&mut self, slot: u32, why: Closed) {
         self.outbox.leave(slot, why, true);
-        self.after_turn(slot);
+        self.after_turn(slot, After::Turn);
     }
 }
 

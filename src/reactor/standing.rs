@@ -93,7 +93,9 @@ pub(super) fn depends_on_sending<S>(conn: &Connection<S>) -> bool {
 /// What has just happened to a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum After {
-    /// It was read, or its service had its turn.
+    /// It was read, and its peer had said something.
+    Heard,
+    /// Its service had its turn, for whatever else.
     Turn,
     /// Its socket took some of what it is owed.
     Sent,
@@ -112,8 +114,9 @@ pub(super) struct Deadline {
 
 /// Until when an open connection is waited for, which was `due` until now.
 ///
-/// Sending must not renew the deadline on silence, or a peer that only reads would never be idle;
-/// and a socket that takes nothing must not renew the deadline on progress of one that leaves.
+/// Sending must not renew the deadline on silence, nor must the turns of a service that sends more
+/// when that has left, or a peer that only reads would never be idle; and a socket that takes nothing
+/// must not renew the deadline on progress of one that leaves.
 #[inline]
 pub(super) fn deadline<S>(
     conn: &Connection<S>,
@@ -142,7 +145,7 @@ pub(super) fn deadline<S>(
         };
         return Deadline { due, begun };
     }
-    if after != After::Turn {
+    if matches!(after, After::Sent | After::Stalled) {
         return Deadline { due, begun };
     }
     let in_frame = conn.carry.is_some() && !conn.unserved;
@@ -159,11 +162,13 @@ pub(super) fn deadline<S>(
     // While its service is busy with it, or it is owed an answer after the end of its input, a peer
     // has nothing to say: its silence is patience.
     let is_silent_by_right = standing.is_held || conn.input == Input::Ended;
-    let idle = standing.idle.filter(|_| !is_silent_by_right);
-    Deadline {
-        due: idle.map_or(Moment::NEVER, |idle| now.after(idle)),
-        begun: 0,
-    }
+    let due = match standing.idle.filter(|_| !is_silent_by_right) {
+        None => Moment::NEVER,
+        // It was waited for, and has said nothing since.
+        Some(idle) if after == After::Turn && begun == 0 && due.is_within(now, idle) => due,
+        Some(idle) => now.after(idle),
+    };
+    Deadline { due, begun: 0 }
 }
 
 /// When a frame that began then, in seconds of the loop's clock, and has so many bytes by now, must
@@ -342,6 +347,22 @@ mod tests {
                 "heard: its silence begins anew",
                 quiet,
                 Some(7),
+                After::Heard,
+                Some(idle_s),
+                0,
+            ),
+            (
+                "its service had its turn: it is as silent as before",
+                quiet,
+                Some(7),
+                After::Turn,
+                Some(7),
+                0,
+            ),
+            (
+                "its service takes input again: its silence begins",
+                quiet,
+                never,
                 After::Turn,
                 Some(idle_s),
                 0,
@@ -408,7 +429,7 @@ mod tests {
                 "bytes that we did not look at are no frame",
                 unserved,
                 Some(7),
-                After::Turn,
+                After::Heard,
                 Some(idle_s),
                 0,
             ),
@@ -484,21 +505,28 @@ mod tests {
     fn in_every_state_a_deadline_is_set_where_there_must_be_one_and_renewed_only_by_the_peer() {
         for_all(|conn, standing, limits| {
             for (was, after) in dues().into_iter().flat_map(|due| {
-                [After::Turn, After::Sent, After::Stalled].map(|after| (due, after))
+                [After::Heard, After::Turn, After::Sent, After::Stalled].map(|after| (due, after))
             }) {
                 let then = deadline(conn, standing, limits, NOW, was, after);
                 let what = || format!("{was:?} {after:?} {conn:?} {standing:?} {then:?}");
                 if !standing.is_open() || conn.behind {
                     assert!(then.due < Moment::NEVER, "{}", what());
-                } else if after != After::Turn {
+                } else if matches!(after, After::Sent | After::Stalled) {
                     assert_eq!(then.due, was, "{}", what());
                 }
                 if after == After::Stalled && was <= NOW.after(limits.chat_soft_time) {
                     assert!(then.due <= was, "{}", what());
                 }
                 let in_frame = conn.carry.is_some() && !conn.unserved;
-                if standing.is_open() && !conn.behind && after == After::Turn {
+                if standing.is_open() && !conn.behind && matches!(after, After::Heard | After::Turn)
+                {
                     assert_eq!(then.begun != 0, in_frame, "{}", what());
+                }
+                let was_idle = conn.stage == Stage::Open { begun: 0 } && was <= NOW.after(IDLE);
+                if after == After::Turn && was_idle && standing.is_open() && !in_frame {
+                    // A turn of its service puts nothing off that is waited for already.
+                    let is_awaited = then.due < Moment::NEVER && !conn.behind;
+                    assert!(!is_awaited || then.due == was, "{}", what());
                 }
             }
         });

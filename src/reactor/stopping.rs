@@ -2,6 +2,7 @@
 
 use super::Reactor;
 use super::os::{Os, Signal};
+use super::standing::After;
 use crate::turn::{Closed, ConnId, Moment};
 
 /// Whether and how the server is on its way out.
@@ -46,7 +47,7 @@ impl<O: Os> Reactor<O> {
         for id in ids {
             self.ask_service(id, |service, turn| service.stopping(turn));
             if self.is_live(id) {
-                self.after_turn(id.slot);
+                self.after_turn(id.slot, After::Turn);
             }
         }
     }

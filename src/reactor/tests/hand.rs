@@ -1,0 +1,394 @@
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, SystemTime};
+
+use rustix::io::Errno;
+
+use crate::reactor::{Os, Readiness, Received, Seen, Signal, Spawned, Token, Woke};
+use crate::service::Peer;
+use crate::turn::{Exit, Job, Moment, Severity};
+
+/// The world under the loop, every part of which a test has in its hand: nothing happens by itself,
+/// and the clock stands until the loop waits. Events are edges, as epoll's are.
+#[derive(Debug, Default)]
+pub(super) struct Hand {
+    pub(super) now: Moment,
+    /// No wait is longer than to here.
+    pub(super) horizon: Moment,
+    /// What a clock on the wall shows, since the Unix epoch.
+    pub(super) wall: Duration,
+    seen: Vec<Seen>,
+    pub(super) listeners: Vec<Queue>,
+    pub(super) wires: Vec<Wire>,
+    pub(super) sockets: Vec<Mailbox>,
+    pub(super) commands: Vec<Shell>,
+    signals: Vec<Signal>,
+}
+
+/// A listener.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    token: Option<Token>,
+    waiting: VecDeque<(usize, Peer)>,
+    /// What `accept` fails with before it succeeds.
+    pub(super) errors: VecDeque<Errno>,
+    /// How often it was asked.
+    pub(super) accepts: usize,
+    pub(super) is_closed: bool,
+}
+
+/// A connection, from the client's side.
+#[derive(Debug)]
+pub(super) struct Wire {
+    token: Option<Token>,
+    said: VecDeque<u8>,
+    has_ended: bool,
+    is_reset: bool,
+    pub(super) heard: Vec<u8>,
+    /// How much more the socket takes.
+    room: usize,
+    pub(super) is_shut: bool,
+    pub(super) is_closed: bool,
+}
+
+/// A datagram socket.
+#[derive(Debug, Default)]
+pub(super) struct Mailbox {
+    token: Option<Token>,
+    letters: VecDeque<Result<(Vec<u8>, SocketAddr), Errno>>,
+    /// How often it was asked for one.
+    pub(super) receives: usize,
+    pub(super) sent: Vec<(Vec<u8>, SocketAddr)>,
+}
+
+/// A command that was started.
+#[derive(Debug)]
+pub(super) struct Shell {
+    tokens: [Option<Token>; 3],
+    pub(super) line: String,
+    pipes: [VecDeque<u8>; 2],
+    exit: Option<Exit>,
+    pub(super) killed: Vec<Severity>,
+    pub(super) is_reaped: bool,
+}
+
+impl Hand {
+    pub(super) fn listener(&mut self) -> usize {
+        self.listeners.push(Queue::default());
+        self.listeners.len() - 1
+    }
+
+    pub(super) fn socket(&mut self) -> usize {
+        self.sockets.push(Mailbox::default());
+        self.sockets.len() - 1
+    }
+
+    pub(super) fn dials(&mut self, listener: usize, peer: Peer) -> usize {
+        self.wires.push(Wire {
+            token: None,
+            said: VecDeque::new(),
+            has_ended: false,
+            is_reset: false,
+            heard: Vec::new(),
+            room: usize::MAX,
+            is_shut: false,
+            is_closed: false,
+        });
+        let wire = self.wires.len() - 1;
+        let queue = &mut self.listeners[listener];
+        queue.waiting.push_back((wire, peer));
+        let token = queue.token;
+        self.tells(token, READABLE);
+        wire
+    }
+
+    pub(super) fn says(&mut self, wire: usize, bytes: &[u8]) {
+        self.wires[wire].said.extend(bytes);
+        self.tells(self.wires[wire].token, READABLE);
+    }
+
+    pub(super) fn ends(&mut self, wire: usize) {
+        self.wires[wire].has_ended = true;
+        let readiness = Readiness {
+            read_closed: true,
+            ..READABLE
+        };
+        self.tells(self.wires[wire].token, readiness);
+    }
+
+    pub(super) fn resets(&mut self, wire: usize) {
+        self.wires[wire].is_reset = true;
+        let readiness = Readiness {
+            writable: true,
+            read_closed: true,
+            hung_up: true,
+            error: true,
+            ..READABLE
+        };
+        self.tells(self.wires[wire].token, readiness);
+    }
+
+    /// From now on the socket takes so many bytes, and then no more.
+    pub(super) fn takes(&mut self, wire: usize, room: usize) {
+        let was_full = self.wires[wire].room == 0;
+        self.wires[wire].room = room;
+        if was_full && room > 0 {
+            self.tells(self.wires[wire].token, WRITABLE);
+        }
+    }
+
+    /// An event that means nothing.
+    pub(super) fn stirs(&mut self, wire: usize) {
+        let readiness = Readiness {
+            writable: true,
+            ..READABLE
+        };
+        self.tells(self.wires[wire].token, readiness);
+    }
+
+    pub(super) fn writes_to(
+        &mut self,
+        socket: usize,
+        letter: Result<&[u8], Errno>,
+        from: SocketAddr,
+    ) {
+        let letter = letter.map(|bytes| (bytes.to_vec(), from));
+        self.sockets[socket].letters.push_back(letter);
+        self.tells(self.sockets[socket].token, READABLE);
+    }
+
+    pub(super) fn prints(&mut self, command: usize, bytes: &[u8]) {
+        self.commands[command].pipes[0].extend(bytes);
+        self.tells(self.commands[command].tokens[0], READABLE);
+    }
+
+    pub(super) fn exits(&mut self, command: usize, exit: Exit) {
+        self.commands[command].exit = Some(exit);
+        let tokens = self.commands[command].tokens;
+        tokens
+            .into_iter()
+            .for_each(|token| self.tells(token, READABLE));
+    }
+
+    pub(super) fn signal(&mut self, signal: Signal) {
+        self.signals.push(signal);
+        self.tells(Some(Token::of(crate::reactor::Source::Signals)), READABLE);
+    }
+
+    /// Whether the loop will see something when it looks next.
+    pub(super) fn has_seen(&self) -> bool {
+        !self.seen.is_empty()
+    }
+
+    fn tells(&mut self, token: Option<Token>, readiness: Readiness) {
+        self.seen
+            .extend(token.map(|token| Seen { token, readiness }));
+    }
+}
+
+const NOTHING: Readiness = Readiness {
+    readable: false,
+    writable: false,
+    read_closed: false,
+    hung_up: false,
+    urgent: false,
+    error: false,
+};
+
+const READABLE: Readiness = Readiness {
+    readable: true,
+    ..NOTHING
+};
+
+const WRITABLE: Readiness = Readiness {
+    writable: true,
+    ..NOTHING
+};
+
+impl Os for Hand {
+    type Listener = usize;
+    type Stream = usize;
+    type Datagram = usize;
+    /// A command, and which of its outputs.
+    type Pipe = (usize, usize);
+    type Process = usize;
+
+    fn wait(&mut self, seen: &mut Vec<Seen>, until: Option<Moment>) -> io::Result<Woke> {
+        let asleep = self.now;
+        if self.seen.is_empty() {
+            let until = until.unwrap_or(Moment::NEVER).min(self.horizon);
+            self.now = self.now.max(until);
+        }
+        seen.append(&mut self.seen);
+        Ok(Woke {
+            asleep,
+            awake: self.now,
+        })
+    }
+
+    fn wall(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + self.wall
+    }
+
+    fn watch_listener(&mut self, listener: &usize, token: Token) -> io::Result<()> {
+        self.listeners[*listener].token = Some(token);
+        Ok(())
+    }
+
+    fn watch_datagram(&mut self, socket: &usize, token: Token) -> io::Result<()> {
+        self.sockets[*socket].token = Some(token);
+        Ok(())
+    }
+
+    fn watch(&mut self, wire: &usize, token: Token) -> io::Result<()> {
+        let Wire {
+            said,
+            has_ended,
+            room,
+            ..
+        } = &self.wires[*wire];
+        let readiness = Readiness {
+            readable: !said.is_empty() || *has_ended,
+            read_closed: *has_ended,
+            writable: *room > 0,
+            ..NOTHING
+        };
+        self.wires[*wire].token = Some(token);
+        self.tells(Some(token), readiness);
+        Ok(())
+    }
+
+    fn watch_pipe(&mut self, (command, which): &(usize, usize), token: Token) -> io::Result<()> {
+        self.commands[*command].tokens[*which] = Some(token);
+        Ok(())
+    }
+
+    fn watch_process(&mut self, command: &usize, token: Token) -> io::Result<()> {
+        self.commands[*command].tokens[2] = Some(token);
+        Ok(())
+    }
+
+    fn accept(&mut self, listener: &usize) -> io::Result<(usize, Peer)> {
+        let queue = &mut self.listeners[*listener];
+        queue.accepts += 1;
+        if let Some(error) = queue.errors.pop_front() {
+            return Err(error.into());
+        }
+        queue
+            .waiting
+            .pop_front()
+            .ok_or(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn has_pending(&mut self, listener: &usize) -> bool {
+        !self.listeners[*listener].waiting.is_empty()
+    }
+
+    fn close_listener(&mut self, listener: usize) {
+        self.listeners[listener].is_closed = true;
+    }
+
+    fn read(&mut self, wire: &usize, into: &mut [u8]) -> io::Result<usize> {
+        let wire = &mut self.wires[*wire];
+        if wire.said.is_empty() {
+            return match (wire.is_reset, wire.has_ended) {
+                (true, _) => Err(io::ErrorKind::ConnectionReset.into()),
+                (_, true) => Ok(0),
+                _ => Err(io::ErrorKind::WouldBlock.into()),
+            };
+        }
+        io::Read::read(&mut wire.said, into)
+    }
+
+    fn write(&mut self, wire: &usize, bytes: &[u8]) -> io::Result<usize> {
+        let wire = &mut self.wires[*wire];
+        if wire.is_reset {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let n = bytes.len().min(wire.room);
+        wire.room -= if wire.room == usize::MAX { 0 } else { n };
+        wire.heard.extend_from_slice(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn shutdown(&mut self, wire: &usize) -> io::Result<()> {
+        self.wires[*wire].is_shut = true;
+        Ok(())
+    }
+
+    fn close(&mut self, wire: usize) {
+        let wire = &mut self.wires[wire];
+        (wire.token, wire.is_closed) = (None, true);
+    }
+
+    fn receive(&mut self, socket: &mut usize, into: &mut [u8]) -> io::Result<Received> {
+        let mailbox = &mut self.sockets[*socket];
+        mailbox.receives += 1;
+        let letter = mailbox.letters.pop_front();
+        let (bytes, from) = letter.ok_or(io::Error::from(io::ErrorKind::WouldBlock))??;
+        into[..bytes.len()].copy_from_slice(&bytes);
+        Ok(Received {
+            n: bytes.len(),
+            from,
+            asked: None,
+        })
+    }
+
+    fn send(
+        &mut self,
+        socket: &mut usize,
+        bytes: &[u8],
+        to: SocketAddr,
+        _asked: Option<IpAddr>,
+    ) -> io::Result<()> {
+        self.sockets[*socket].sent.push((bytes.to_vec(), to));
+        Ok(())
+    }
+
+    fn spawn(&mut self, job: &Job) -> io::Result<Spawned<Hand>> {
+        self.commands.push(Shell {
+            tokens: [None; 3],
+            line: String::from_utf8_lossy(&job.line).into_owned(),
+            pipes: Default::default(),
+            exit: None,
+            killed: Vec::new(),
+            is_reaped: false,
+        });
+        let process = self.commands.len() - 1;
+        Ok(Spawned {
+            out: (process, 0),
+            err: (process, 1),
+            process,
+        })
+    }
+
+    fn read_pipe(
+        &mut self,
+        (command, which): &(usize, usize),
+        into: &mut [u8],
+    ) -> io::Result<usize> {
+        let command = &mut self.commands[*command];
+        let pipe = &mut command.pipes[*which];
+        if pipe.is_empty() && command.exit.is_none() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        io::Read::read(pipe, into)
+    }
+
+    fn kill(&mut self, command: &usize, severity: Severity) {
+        self.commands[*command].killed.push(severity);
+    }
+
+    fn ended(&mut self, command: &usize) -> io::Result<Option<Exit>> {
+        Ok(self.commands[*command].exit)
+    }
+
+    fn reap(&mut self, command: usize) {
+        self.commands[command].is_reaped = true;
+    }
+
+    fn signals(&mut self, into: &mut Vec<Signal>) {
+        into.append(&mut self.signals);
+    }
+}

@@ -1,0 +1,364 @@
+use std::net::SocketAddr;
+
+use super::*;
+use crate::service::command::{CommandFraming, Options};
+use crate::service::{Chat, Command, Echo, chat};
+use crate::turn::{Exit, Severity};
+use crate::wire::LINE_BYTES_MAX;
+
+fn shell(limits: &Limits) -> Command {
+    let options = Options {
+        framing: CommandFraming::I32,
+        ..Options::default()
+    };
+    Command::new(&options, limits)
+}
+
+/// Two command services over one loop that runs two commands at a time.
+fn shells(queued: u32) -> (World, [usize; 2]) {
+    let limits = Limits {
+        commands: 2,
+        commands_queued: queued,
+        ..Limits::default()
+    };
+    let mut world = World::with(limits.clone());
+    let listeners = [(); 2].map(|()| world.serves(shell(&limits)));
+    (world, listeners)
+}
+
+/// The lines of the commands that were started, in that order.
+fn started(world: &World) -> Vec<&str> {
+    let commands = world.reactor.os.commands.iter();
+    commands.map(|command| command.line.as_str()).collect()
+}
+
+/// Clients of both services, each of whom asked for a command that is its own number.
+fn clients(world: &mut World, listeners: [usize; 2], count: usize) -> Vec<usize> {
+    let asks = |n: usize| {
+        let wire = world.dials(listeners[n % 2]);
+        world.says(wire, format!("{n}\n"));
+        wire
+    };
+    (0..count).map(asks).collect()
+}
+
+fn ends(world: &mut World, command: usize) {
+    world.os().prints(command, b"done");
+    world.os().exits(command, Exit::Code(0));
+    world.settles();
+}
+
+#[test]
+fn fault_f19_commands_of_several_endpoints_wait_in_one_line() {
+    let (mut world, listeners) = shells(64);
+    let wires = clients(&mut world, listeners, 6);
+    assert_eq!(started(&world), ["0", "1"]);
+    assert_eq!(world.reactor.counters().children_waiting, 4);
+    // They end in another order than they began.
+    for (command, begun) in [(1, 3), (0, 4), (3, 5), (2, 6)] {
+        ends(&mut world, command);
+        let expected: Vec<String> = (0..begun).map(|n: usize| n.to_string()).collect();
+        assert_eq!(started(&world), expected);
+        assert_eq!(world.hears(wires[command]), "\x04\0\0\0done");
+    }
+    assert_eq!(world.reactor.counters().children_waiting, 0);
+}
+
+#[test]
+fn fault_f9_of_those_who_wait_only_the_one_who_leaves_runs_nothing() {
+    for leaver in 2..6 {
+        let (mut world, listeners) = shells(64);
+        let wires = clients(&mut world, listeners, 6);
+        world.os().resets(wires[leaver]);
+        world.settles();
+        assert_eq!(world.reactor.counters().children_waiting, 3);
+        for command in 0..5 {
+            ends(&mut world, command);
+        }
+        let left = (0..6).filter(|&n| n != leaver);
+        let expected: Vec<String> = left.map(|n| n.to_string()).collect();
+        assert_eq!(started(&world), expected);
+    }
+}
+
+#[test]
+fn fault_f9_only_the_command_of_the_one_who_leaves_is_killed() {
+    for leaver in 0..2 {
+        let (mut world, listeners) = shells(64);
+        let wires = clients(&mut world, listeners, 3);
+        world.os().resets(wires[leaver]);
+        world.settles();
+        let killed = |world: &World, n: usize| world.reactor.os.commands[n].killed.clone();
+        assert_eq!(killed(&world, leaver), [Severity::Force]);
+        assert_eq!(killed(&world, 1 - leaver), []);
+        // Its place is free only when it has ended.
+        assert_eq!(started(&world).len(), 2);
+        world.os().exits(leaver, Exit::Signal(9));
+        world.settles();
+        assert_eq!(started(&world), ["0", "1", "2"]);
+        // What is left of its group is killed before its number can be another's.
+        assert_eq!(killed(&world, leaver), [Severity::Force; 2]);
+        assert!(world.os().commands[leaver].is_reaped);
+        ends(&mut world, 1 - leaver);
+        assert_eq!(world.hears(wires[1 - leaver]), "\x04\0\0\0done");
+    }
+}
+
+#[test]
+fn fault_f19_a_place_in_the_line_is_free_when_somebody_leaves_it() {
+    let (mut world, listeners) = shells(2);
+    let wires = clients(&mut world, listeners, 5);
+    let busy = "onepoll: busy: as many commands run and wait as may\n";
+    assert!(world.hears(wires[4]).ends_with(busy));
+    world.os().resets(wires[2]);
+    world.settles();
+    let late = clients(&mut world, listeners, 2);
+    assert_eq!(world.hears(late[0]), "", "it waits");
+    assert!(world.hears(late[1]).ends_with(busy));
+    assert_eq!(world.reactor.counters().commands_busy, 2);
+}
+
+#[test]
+fn fault_h1_a_drain_tells_those_who_wait_and_finishes_what_runs() {
+    let (mut world, listeners) = shells(64);
+    let wires = clients(&mut world, listeners, 4);
+    world.os().signal(crate::reactor::Signal::Stop);
+    world.settles();
+    for &waiting in &wires[2..] {
+        assert!(
+            world
+                .hears(waiting)
+                .ends_with("onepoll: the server is stopping\n")
+        );
+    }
+    for command in [1, 0] {
+        assert_eq!(world.os().commands[command].killed, []);
+        ends(&mut world, command);
+        assert_eq!(world.hears(wires[command]), "\x04\0\0\0done");
+    }
+    assert_eq!(started(&world).len(), 2);
+}
+
+#[test]
+fn fault_a5_each_listener_has_its_own_number_of_places_and_gets_them_back() {
+    let mut world = World::new();
+    let places = [2, 1, usize::MAX];
+    let listeners =
+        places.map(|places| world.serves_with(Echo, |listener| listener.connections_max = places));
+    let fill =
+        |world: &mut World| listeners.map(|listener| [(); 4].map(|()| world.dials(listener)));
+    let open = |world: &World, wires: &[[usize; 4]; 3]| {
+        wires.map(|wires| wires.iter().filter(|&&wire| world.is_open(wire)).count())
+    };
+    let wires = fill(&mut world);
+    assert_eq!(open(&world, &wires), [2, 1, 4]);
+    assert_eq!(world.reactor.counters().refused.listener_full, 5);
+    // One that was refused has taken no place, and one that ends gives its own back, to its listener.
+    world.os().ends(wires[0][0]);
+    world.settles();
+    let again = fill(&mut world);
+    assert_eq!(open(&world, &again), [1, 0, 4]);
+}
+
+#[test]
+fn fault_a20_the_total_is_that_of_all_listeners_together() {
+    let mut world = World {
+        reactor: Reactor::new(Hand::default(), Limits::default(), 3),
+    };
+    let listeners = [world.serves(Echo), world.serves(Echo)];
+    let wires: Vec<usize> = (0..6).map(|n| world.dials(listeners[n % 2])).collect();
+    let open: Vec<bool> = wires.iter().map(|&wire| world.is_open(wire)).collect();
+    assert_eq!(open, [true, true, true, false, false, false]);
+    world.os().ends(wires[1]);
+    world.settles();
+    let late = [world.dials(listeners[0]), world.dials(listeners[1])];
+    assert_eq!(late.map(|wire| world.is_open(wire)), [true, false]);
+    assert_eq!(world.reactor.counters().refused.full, 4);
+}
+
+#[test]
+fn each_listener_admits_its_own_user() {
+    let mut world = World::new();
+    let only = [Some(1), Some(2), None];
+    let listeners = only.map(|uid| world.serves_with(Echo, |listener| listener.only_uid = uid));
+    let admits = |world: &mut World, listener: usize, peer: Peer| {
+        let wire = world.dials_as(listener, peer);
+        world.is_open(wire)
+    };
+    for (uid, expected) in [
+        (1, [true, false, true]),
+        (2, [false, true, true]),
+        // Root too is another user.
+        (0, [false, false, true]),
+    ] {
+        let peer = Peer::Local { pid: 7, uid };
+        let admitted = listeners.map(|listener| admits(&mut world, listener, peer));
+        assert_eq!(admitted, expected, "user {uid}");
+    }
+    let admitted = listeners.map(|listener| admits(&mut world, listener, Peer::Unknown));
+    assert_eq!(admitted, [false, false, true]);
+    assert_eq!(world.reactor.counters().refused.other_user, 6);
+}
+
+#[test]
+fn fault_e8_each_socket_knows_all_ports_of_ours() {
+    let mut world = World::new();
+    let sockets = [(); 2].map(|()| world.answers(Echo, vec![9000, 9001]));
+    for socket in sockets {
+        for (from, is_answered) in [
+            ("127.0.0.1:9000", false),
+            ("127.0.0.1:9001", false),
+            ("[::1]:9001", false),
+            ("127.0.0.1:9002", true),
+            ("192.0.2.1:9000", true),
+            ("192.0.2.1:1023", false),
+        ] {
+            let from: SocketAddr = from.parse().unwrap();
+            world.os().writes_to(socket, Ok(b"?"), from);
+            world.settles();
+            let sent = std::mem::take(&mut world.os().sockets[socket].sent);
+            let expected = if is_answered {
+                vec![(b"?".to_vec(), from)]
+            } else {
+                vec![]
+            };
+            assert_eq!(sent, expected);
+        }
+    }
+    assert_eq!(world.reactor.counters().datagrams_unanswerable, 2 * 4);
+}
+
+#[test]
+fn fault_e9_one_socket_that_is_flooded_leaves_the_other_its_budget() {
+    let limits = Limits {
+        datagrams_per_turn: 4,
+        ..Limits::default()
+    };
+    let mut world = World::with(limits);
+    let (flooded, quiet) = (world.answers(Echo, vec![]), world.answers(Echo, vec![]));
+    let from: SocketAddr = "127.0.0.1:40000".parse().unwrap();
+    for _ in 0..1000 {
+        world.os().writes_to(flooded, Ok(b"flood"), from);
+    }
+    world.os().writes_to(quiet, Ok(b"?"), from);
+    world.reactor.turn().unwrap();
+    world.reactor.turn().unwrap();
+    let os = world.os();
+    assert_eq!(os.sockets[quiet].sent.len(), 1);
+    assert!(os.sockets[flooded].sent.len() <= 8);
+    world.settles();
+    assert_eq!(world.os().sockets[flooded].sent.len(), 1000);
+}
+
+#[test]
+fn fault_a6_a_flood_of_connects_leaves_those_who_are_here_their_turn() {
+    let mut world = World::new();
+    let listeners = [world.serves(Echo), world.serves(Echo)];
+    let here = world.dials(listeners[1]);
+    const FLOOD: u64 = 2000;
+    for _ in 0..FLOOD {
+        world.os().dials(listeners[0], CLIENT);
+    }
+    let late = world.os().dials(listeners[1], CLIENT);
+    world.os().says(late, b"late");
+    let budget = u64::from(Limits::default().accepts_per_turn);
+    let mut turns = 0;
+    while world.reactor.counters().connections_opened < FLOOD + 2 {
+        let before = world.reactor.counters().connections_opened;
+        world.os().says(here, b"?");
+        world.reactor.turn().unwrap();
+        let accepted = world.reactor.counters().connections_opened - before;
+        // One of them at the other listener, which the flood did not shut out.
+        assert!(
+            (1..=budget + 1).contains(&accepted),
+            "{accepted} in turn {turns}"
+        );
+        assert_eq!(world.hears(here), "?", "in turn {turns}");
+        turns += 1;
+        if turns == 2 {
+            assert_eq!(world.hears(late), "late");
+        }
+    }
+    assert_eq!(turns, FLOOD.div_ceil(budget));
+}
+
+#[test]
+fn fault_b12_what_each_silent_member_costs_is_bounded_and_not_shared() {
+    const MEMBERS: usize = 300;
+    let limits = Limits {
+        chat_soft: 8 << 10,
+        chat_hard: 32 << 10,
+        ..Limits::default()
+    };
+    let hard = limits.chat_hard as u64;
+    let mut world = World::with(limits);
+    let room = world.serves(Chat::new(&chat::Options::default(), LINE_BYTES_MAX));
+    let loud = world.dials(room);
+    let silent: Vec<usize> = (0..MEMBERS).map(|_| world.dials(room)).collect();
+    for &wire in &silent {
+        world.os().takes(wire, 0);
+    }
+    let line = format!("{}\n", "x".repeat(1000));
+    let mut most = 0;
+    for _ in 0..40 {
+        world.says(loud, &line);
+        most = most.max(world.reactor.counters().owed);
+    }
+    // A copy for each of them, up to the hard limit: nothing is shared, and there is no budget for all.
+    // With the limits of today, 4 MiB each, that is 1.2 GiB.
+    let all = MEMBERS as u64;
+    assert!(most > all * (hard - 2048) && most <= all * hard, "{most}");
+    // Beyond it they are let go, with all that they cost.
+    assert!(silent.iter().all(|&wire| !world.is_open(wire)));
+    assert_eq!(world.reactor.counters().closed.too_slow, all);
+    assert!(world.is_open(loud));
+    world.hears(loud);
+    assert_eq!(world.reactor.counters().owed, 0);
+}
+
+#[test]
+fn fault_c13_a_flood_of_refusals_is_not_a_flood_of_lines() {
+    const FLOOD: u64 = 2000;
+    let mut world = World::new();
+    let room = world.serves_with(Echo, |listener| listener.connections_max = 1);
+    world.passes(SECOND);
+    world.dials(room);
+    for _ in 0..FLOOD {
+        world.dials(room);
+    }
+    assert_eq!(world.reactor.counters().refused.listener_full, FLOOD);
+    // How many were left out is said when the second is over, and once.
+    assert_eq!(world.reactor.counters().lines_suppressed, 0);
+    world.passes(SECOND);
+    let suppressed = world.reactor.counters().lines_suppressed;
+    assert!((FLOOD - 100..FLOOD).contains(&suppressed), "{suppressed}");
+    world.passes(10 * SECOND);
+    world.dials(room);
+    assert_eq!(world.reactor.counters().lines_suppressed, suppressed);
+}
+
+/// Cannot read what it is sent.
+#[derive(Debug)]
+struct Panics;
+
+impl Service for Panics {
+    fn input(&mut self, _t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
+        panic!("{} bytes were too many", input.len());
+    }
+}
+
+/// Connections share a loop: after a panic nobody can vouch for the others, so it is not caught. In the
+/// binary it ends the process where it happens (`panic = "abort"`).
+#[test]
+fn fault_a23_a_panic_for_one_connection_ends_the_loop() {
+    let mut world = World::new();
+    let (panics, echo) = (world.serves(Panics), world.serves(Echo));
+    let (wire, other) = (world.dials(panics), world.dials(echo));
+    world.os().says(wire, b"12345");
+    world.os().says(other, b"hello");
+    let turn = std::panic::AssertUnwindSafe(|| world.reactor.turn());
+    let panic = std::panic::catch_unwind(turn).unwrap_err();
+    let said = panic.downcast_ref::<String>().unwrap();
+    assert_eq!(said, "5 bytes were too many");
+    assert!(include_str!("../../../Cargo.toml").contains("\npanic = \"abort\"\n"));
+}
