@@ -6,12 +6,13 @@ use std::os::unix::net::UnixListener;
 use std::thread;
 use std::time::Duration;
 
-use onepoll::client::{ClientError, ServerAddress, ask_time};
+use onepoll::client::{ClientError, Exec, ExecFraming, ServerAddress, ask_time};
+use onepoll::reactor::bind_unix;
 use onepoll::wire::{CommandHeader, Encode};
 
 use crate::support::peer::{Nobody, uninterrupted};
 use crate::support::program::{self, onepoll, run};
-use crate::support::script::{Reply, Request, converse, datagrams, replies};
+use crate::support::script::{Reply, Request, conversations, converse, datagrams, pause, replies};
 use crate::support::{ANY, DEADLINE};
 
 fn host(address: SocketAddr) -> ServerAddress {
@@ -170,6 +171,71 @@ fn fault_b22_exec_says_how_far_an_answer_came() {
         .fails(124, "within 100 ms: 4 of 5 bytes of output came");
     onepoll(&["exec", &address, "--", "half up"])
         .fails(255, "hung up: 2 of 3 bytes of output came");
+}
+
+/// An answer that comes, but a byte at a time: each in time, and all of them too late.
+#[test]
+fn fault_b22_one_deadline_is_for_the_whole_answer_however_many_reads_it_takes() {
+    for (json, framing) in [(false, ExecFraming::I32), (true, ExecFraming::Json)] {
+        let address = conversations(move |_, mut client| {
+            let line = client.line();
+            let Reply::Drip(answer) = command(line.as_bytes(), json) else {
+                panic!("it drips");
+            };
+            for byte in answer {
+                if client.may_say([byte]).is_err() {
+                    return;
+                }
+                pause(Duration::from_millis(10));
+            }
+        });
+        let mut exec = Exec::connect(&host(address), framing, DEADLINE).unwrap();
+        let words = format!("say {}", "x".repeat(300));
+        let error = exec.run(&words, Duration::from_millis(60)).unwrap_err();
+        assert!(matches!(error, ClientError::Timeout { .. }), "{error}");
+        // Its rest would be taken for the next answer.
+        let error = exec.run("say more", DEADLINE).unwrap_err();
+        assert!(matches!(error, ClientError::Request(_)), "{error}");
+    }
+}
+
+#[test]
+fn each_command_has_its_own_deadline_and_none_is_left_of_an_earlier_one() {
+    let address = command_server(true).parse().unwrap();
+    let mut exec = Exec::connect(&address, ExecFraming::Json, Duration::from_millis(500)).unwrap();
+    // Later than the connection had to be made.
+    pause(Duration::from_millis(520));
+    for _ in 0..2 {
+        assert_eq!(exec.run("say on", DEADLINE).unwrap().bytes, b"on\n");
+    }
+    // No time at all is no time, and not for ever.
+    for none in [Duration::ZERO, Duration::from_nanos(1)] {
+        let mut exec = Exec::connect(&address, ExecFraming::Json, DEADLINE).unwrap();
+        let error = exec.run("say on", none).unwrap_err();
+        assert!(matches!(error, ClientError::Timeout { .. }), "{error}");
+        let silent = UdpSocket::bind(ANY).unwrap().local_addr().unwrap();
+        let error = ask_time(&host(silent), b"", none).unwrap_err();
+        assert!(matches!(error, ClientError::Timeout { .. }), "{error}");
+        let error = Exec::connect(&address, ExecFraming::Json, none).unwrap_err();
+        assert!(matches!(error, ClientError::Timeout { .. }), "{error}");
+    }
+}
+
+/// A listener whose queue is full: connecting waits, and no longer than it may.
+#[test]
+fn connecting_to_a_server_that_does_not_accept_has_an_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("full.sock");
+    let listener = bind_unix(&path, 0o600).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let _waits = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let address = ServerAddress::Unix(path);
+    let timeout = Duration::from_millis(30);
+    let error = Exec::connect(&address, ExecFraming::Json, timeout).unwrap_err();
+    assert!(
+        error.to_string().contains("does not take connections"),
+        "{error}"
+    );
 }
 
 #[test]

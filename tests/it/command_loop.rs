@@ -597,6 +597,70 @@ fn fault_f17_signals_are_as_a_shell_has_them() {
     assert_eq!(masks[1] & 1 << (13 - 1), 0, "SIGPIPE is ignored: {answer}");
 }
 
+/// A command can do what the server can: it is never more, also through a program that is set-user-ID,
+/// where the server was started with `no_new_privs` (prctl(2)).
+#[test]
+fn fault_f20_a_command_has_the_privileges_of_the_server_and_no_others() {
+    let ours = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+    let server = Server::framed(CommandFraming::I32);
+    let mut guest = server.dial();
+    guest.says("grep -E '^(NoNewPrivs|Cap...|Uid|Gid|Groups|Seccomp):' /proc/self/status\n");
+    let theirs = guest.i32();
+    assert!(theirs.lines().count() >= 9, "{theirs}");
+    for line in theirs.lines() {
+        assert!(ours.lines().any(|our| our == line), "{line} is not ours");
+    }
+}
+
+/// A copy of the server's memory map would take as long as it is large, and the loop with it: the command
+/// is started in the server's own memory (`CLONE_VM | CLONE_VFORK`, clone(2)), and nothing else is forked.
+#[test]
+#[cfg(feature = "cli")]
+fn fault_f21_a_command_is_started_without_a_copy_of_the_server() {
+    use crate::support::program::{self, skipped};
+    use crate::support::server::Served;
+    if skipped("strace") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let log = dir.path().join("strace");
+    let path = dir.path().join("c.sock");
+    let endpoint = format!("command+unix://{}?framing=i32", path.display());
+    let mut command = std::process::Command::new("strace");
+    // Of the server alone: what a shell starts is its own affair.
+    command.args([
+        "-e",
+        "trace=clone,clone3,fork,vfork",
+        "-e",
+        "signal=none",
+        "-o",
+    ]);
+    command.arg(&log).arg(program::command(&[]).get_program());
+    let served = Served::by(command.args(["serve", &endpoint]));
+    let served = match served {
+        Ok(served) => served,
+        Err(said) if said.contains("ptrace") => return program::skip("no process may be traced"),
+        Err(said) => panic!("{said}"),
+    };
+    let mut guest = dial_unix(&path);
+    for _ in 0..3 {
+        guest.says("echo on\n");
+        assert_eq!(guest.i32(), "on\n");
+    }
+    drop(served);
+    let log = std::fs::read_to_string(log).unwrap();
+    let calls: Vec<&str> = log.lines().filter(|line| line.contains("= ")).collect();
+    let started: Vec<&&str> = calls
+        .iter()
+        .filter(|call| !call.contains("CLONE_THREAD"))
+        .collect();
+    assert_eq!(started.len(), 3, "{log}");
+    for call in started {
+        let shares = call.contains("CLONE_VM") && call.contains("CLONE_VFORK");
+        assert!(shares || call.starts_with("vfork("), "{call}");
+    }
+}
+
 #[test]
 fn fault_f19_of_a_hundred_sixteen_run_and_sixty_four_wait() {
     let server = Server::framed(CommandFraming::Raw);

@@ -607,31 +607,127 @@ fn c4_the_longest_error_still_fits_the_header() {
 
 #[test]
 fn c4_what_is_no_header_is_refused_and_says_why() {
-    let nested = format!("{{\"data_size\":1,\"x\":{}", "[".repeat(3000));
     for (json, said) in [
-        (nested.as_str(), ""),
         ("", "not an object"),
         ("[\"output\", 1, 1, \"\", 0, null]", "not an object"),
         ("{}", "missing field `data_size`"),
-        (
-            "{\"data_size\":1,\"data_size\":2}",
-            "duplicate field `data_size`",
-        ),
-        ("{\"data_size\":-1}", "`-1`"),
-        ("{\"data_size\":1.5}", "`1.5`"),
-        ("{\"data_size\":\"10\"}", "\"10\""),
-        ("{\"data_size\":true}", "`true`"),
-        ("{\"data_size\":1e400}", "out of range"),
-        ("{\"data_size\":18446744073709551616}", ""),
-        ("{\"data_size\":NaN}", "expected value"),
         ("{\"data_size\":1} {}", "trailing characters"),
     ] {
-        match JsonHeader::<CommandHeader>::new().decode(&json_frame(json)) {
-            Err(WireError::Malformed { what, detail }) => {
-                assert_eq!(what, "header");
-                assert!(detail.contains(said), "{json:.60}: {detail}");
+        no_header(json, said);
+    }
+}
+
+/// What is said of a frame with this JSON.
+fn no_header(json: &str, said: &str) {
+    match JsonHeader::<CommandHeader>::new().decode(&json_frame(json)) {
+        Err(WireError::Malformed { what, detail }) => {
+            assert_eq!(what, "header");
+            assert!(detail.contains(said), "{json:.60}: {detail}");
+            assert!(!detail.contains('\n'), "{detail}");
+        }
+        other => panic!("{json:.60}: {other:?}"),
+    }
+}
+
+#[test]
+fn fault_c3_json_that_is_nested_deep_is_refused_without_the_stack_for_it() {
+    // As deep as a header is long; a thread with a small stack has no room for a frame each.
+    let deep = ["[", "{\"x\":"].map(|open| {
+        let depth = (HEADER_BYTES_MAX - 30) / open.len();
+        format!("{{\"data_size\":1,\"x\":{}", open.repeat(depth))
+    });
+    let thread = std::thread::Builder::new().stack_size(256 << 10);
+    let looks = thread.spawn(move || {
+        deep.iter()
+            .for_each(|json| no_header(json, "line 1 column"));
+    });
+    looks.unwrap().join().unwrap();
+    // 100,000 levels are longer than any header.
+    let frame = json_frame(&"[".repeat(100_000));
+    let answer = JsonHeader::<CommandHeader>::new().decode(&frame);
+    assert!(
+        matches!(answer, Err(WireError::TooLong { .. })),
+        "{answer:?}"
+    );
+}
+
+#[test]
+fn fault_c5_keys_that_come_twice_are_refused() {
+    for (key, value) in [
+        ("filename", "\"a\""),
+        ("data_size", "1"),
+        ("total_size", "1"),
+        ("md5", "\"\""),
+        ("exit", "0"),
+        ("error", "\"a\""),
+        ("cut", "1"),
+    ] {
+        // Also if both say the same, and if they are written in different ways.
+        let (first, rest) = key.split_at(1);
+        let escaped = format!("\\u{:04x}{rest}", first.as_bytes()[0]);
+        for again in [key, &escaped] {
+            let json = format!("{{\"{key}\":{value},\"{again}\":{value},\"data_size\":1}}");
+            no_header(&json, &format!("duplicate field `{key}`"));
+        }
+    }
+}
+
+#[test]
+fn fault_c6_a_field_of_the_wrong_type_or_size_is_one_error_that_says_where() {
+    for (value, said) in [
+        ("-1", "`-1`"),
+        ("-0", "`-0.0`"),
+        ("-0.0", "`-0.0`"),
+        ("1.0", "`1.0`"),
+        ("1.5", "`1.5`"),
+        ("\"10\"", "\"10\""),
+        ("true", "`true`"),
+        ("null", "null"),
+        ("[1]", "sequence"),
+        ("{}", "map"),
+        ("1e400", "out of range"),
+        ("1e3", "`1000.0`"),
+        ("18446744073709551616", ""),
+        ("01", "invalid number"),
+        ("+1", "expected value"),
+        ("0x10", ""),
+    ] {
+        for field in ["data_size", "total_size", "cut"] {
+            if (field, value) == ("cut", "null") {
+                // As good as absent.
+                continue;
             }
-            other => panic!("{json:.60}: {other:?}"),
+            no_header(
+                &format!("{{\"data_size\":1,\"{field}\":{value}}}").replace(
+                    &format!("\"data_size\":1,\"data_size\":{value}"),
+                    &format!("\"data_size\":{value}"),
+                ),
+                said,
+            );
+        }
+    }
+    for exit in ["2147483648", "-2147483649", "-0", "1.5", "\"0\""] {
+        no_header(
+            &format!("{{\"data_size\":1,\"exit\":{exit}}}"),
+            "line 1 column",
+        );
+    }
+    // What a double cannot hold is told exactly, and so is the largest.
+    for size in [(1_u64 << 53) + 1, u64::MAX] {
+        let frame = json_frame(&format!("{{\"data_size\":{size}}}"));
+        let decoded = JsonHeader::<CommandHeader>::new().decode(&frame).unwrap();
+        assert_eq!(decoded.unwrap().0.data_size, size);
+    }
+}
+
+#[test]
+fn fault_c7_no_number_is_not_a_number() {
+    for value in ["NaN", "nan", "Infinity", "-Infinity", "inf", "-inf"] {
+        for field in ["total_size", "exit", "cut", "x"] {
+            no_header(
+                &format!("{{\"data_size\":1,\"{field}\":{value}}}"),
+                "line 1 column",
+            );
         }
     }
 }

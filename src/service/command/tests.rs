@@ -822,6 +822,70 @@ fn what_a_telnet_client_negotiates_is_refused_and_not_run() {
 }
 
 #[test]
+fn fault_f18_every_byte_passes_as_it_is() {
+    let every: Vec<u8> = (0..=255).rev().chain(0..=255).collect();
+    for framing in FRAMINGS {
+        let mut shell = Shell::framed(framing);
+        shell.says(b"x\n").runs("x");
+        // In pieces, also out of what Telnet or a terminal would take for its own.
+        every.chunks(7).for_each(|piece| _ = shell.out(piece));
+        shell.exits(0);
+        if framing == CommandFraming::Decimal {
+            shell.hears(b"512").says(b"ok\n");
+        }
+        let heard = shell.stage.hears(shell.client);
+        assert!(heard.ends_with(&every), "{framing:?}");
+    }
+}
+
+#[test]
+fn fault_c2_half_a_gbk_character_is_no_request_and_no_trouble_in_an_output() {
+    let word = [0xc4, 0xe3, 0xba, 0xc3];
+    for len in 0..=word.len() {
+        let mut shell = Shell::new(&Options {
+            encoding: Encoding::Gbk,
+            ..options(CommandFraming::I32)
+        });
+        let request = [b"echo ", &word[..len], b"\n"].concat();
+        shell.says(&request);
+        match len {
+            0 => shell.runs("echo "),
+            2 => shell.runs("echo 你"),
+            4 => shell.runs("echo 你好"),
+            _ => {
+                let reason = b"onepoll: the request is not GBK\n";
+                shell.runs_nothing().hears(&i32_of(reason)).stays();
+                continue;
+            }
+        };
+        // Cut wherever the limit is, in the middle of a character too.
+        let text = "你好".as_bytes();
+        shell.out(&text[..len]).exits(0);
+        let heard = shell.stage.hears(shell.client);
+        assert_eq!(heard[..4], i32_of(&heard[4..])[..4]);
+    }
+    for max_output in 1..12 {
+        let mut shell = Shell::new(&Options {
+            encoding: Encoding::Gbk,
+            max_output: Some(max_output),
+            ..options(CommandFraming::I32)
+        });
+        shell.says(b"x\n").runs("x").out("你好你好".as_bytes());
+        shell.is_killed(Severity::Force).dies(9);
+        let heard = shell.stage.hears(shell.client);
+        assert_eq!(heard[..4], i32_of(&heard[4..])[..4]);
+        // Whole characters are GBK, and what is left of a cut one passes as it was.
+        let whole = max_output / 3;
+        let expected: Vec<u8> = word.iter().copied().cycle().take(2 * whole).collect();
+        let rest = &"你好你好".as_bytes()[3 * whole..max_output];
+        assert!(
+            heard[4..].starts_with(&[&expected[..], rest].concat()),
+            "{max_output}"
+        );
+    }
+}
+
+#[test]
 fn fault_f19_busy_is_said_in_the_framing() {
     let mut shell = Shell::framed(CommandFraming::I32);
     shell.says(b"x\nls\n").tell(ChildEvent::Busy);

@@ -1,16 +1,18 @@
 //! A client checks the server that it finds by itself.
 
 use std::fs::{self, Permissions};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use rustix::process::geteuid;
 
 use super::{Said, onepoll, run};
+use crate::support::program::Group;
 use crate::support::server::Served;
 
 /// Users that no machine has; a home of their own under /tmp is theirs for as long as a test runs.
@@ -177,4 +179,49 @@ fn a_server_of_ones_own_is_trusted() {
         (said.code, said.out.as_str(), said.err.as_str()),
         (Some(0), "believed\n", "")
     );
+}
+
+/// `onepoll serve` with a socket on standard input, once it is ready.
+fn serves_inherited(listener: UnixListener, endpoint: &str) -> Group {
+    let mut command = onepoll(["serve", endpoint]);
+    command
+        .stdin(OwnedFd::from(listener))
+        .stderr(Stdio::piped());
+    let mut server = Group::spawn(&mut command).unwrap();
+    let said = BufReader::new(server.0.stderr.take().expect("it was asked for"));
+    let mut lines = said.lines().map_while(Result::ok);
+    assert!(
+        lines.any(|line| line.ends_with("ready")),
+        "it does not serve"
+    );
+    server
+}
+
+/// Whoever opened it, and whatever its file lets in: the mode of the file is not what keeps others out.
+#[test]
+fn an_inherited_unix_socket_serves_its_user_alone_unless_told_otherwise() {
+    if !is_root("another user at an inherited socket") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+    for (endpoint, is_let_in) in [
+        ("command+fd://0?framing=json", false),
+        ("command+fd://0?framing=json&any-user=true&auth=none", true),
+    ] {
+        let path = dir.path().join("c.sock");
+        let _ = fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
+        let _server = serves_inherited(listener, endpoint);
+        let exec = |uid: u32| {
+            let mut command = onepoll(["exec", path.to_str().unwrap(), "--", "echo", "ran"]);
+            run(command.uid(uid).gid(uid))
+        };
+        assert_eq!(exec(0).out, "ran\n", "root serves root");
+        let other = exec(OTHER);
+        assert_eq!(other.out == "ran\n", is_let_in, "{endpoint}: {other:?}");
+        let refusal = "this socket is another user's";
+        assert_eq!(other.err.contains(refusal), !is_let_in, "{other:?}");
+    }
 }
