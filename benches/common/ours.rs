@@ -50,7 +50,7 @@ pub(crate) fn open(epoll: Epoll) -> io::Result<(Reactor<Epoll>, Addresses)> {
     let options = DatagramOptions {
         name: "echo+udp".into(),
         service,
-        own_ports: vec![datagram.port()],
+        own: vec![datagram],
     };
     reactor.answer(DatagramSocket::new(datagrams)?, options)?;
     let addresses = Addresses::tcp(stream).and_udp(datagram);

@@ -1,5 +1,6 @@
 //! `onepoll serve`: binds what was asked for, and lets the loop serve it.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -88,12 +89,16 @@ pub fn run(args: Args) -> Outcome {
         .iter()
         .map(|b| b.endpoint.to_string())
         .collect();
-    let own_ports: Vec<u16> = opening.bound.iter().filter_map(Bound::udp_port).collect();
+    let own: Vec<SocketAddr> = opening
+        .bound
+        .iter()
+        .filter_map(Bound::datagram_address)
+        .collect();
     let files = opening.bound.iter_mut().filter_map(|b| b.file.take());
     let _until_the_end: Vec<SocketFile> = files.collect();
     let zone = TimeZone::system();
     for bound in opening.bound {
-        open(&mut reactor, bound, limits, &zone, &own_ports)?;
+        open(&mut reactor, bound, limits, &zone, &own)?;
     }
 
     for url in &urls {
@@ -132,7 +137,7 @@ fn open(
     bound: Bound,
     limits: &Limits,
     zone: &TimeZone,
-    own_ports: &[u16],
+    own: &[SocketAddr],
 ) -> Result<(), Failure> {
     let endpoint = &bound.endpoint;
     let name = endpoint.to_string();
@@ -149,7 +154,7 @@ fn open(
         let options = DatagramOptions {
             name: name.clone(),
             service: reactor.add_datagrams(endpoint.datagrams(&setting)?),
-            own_ports: own_ports.to_vec(),
+            own: own.to_vec(),
         };
         return Ok(DatagramSocket::new(bound.socket)
             .and_then(|socket| reactor.answer(socket, options))

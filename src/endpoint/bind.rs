@@ -55,12 +55,10 @@ impl Bound {
         begin_to_listen(&self.socket)
     }
 
-    /// The port of a datagram socket.
-    pub fn udp_port(&self) -> Option<u16> {
-        match &self.endpoint.address {
-            Address::Udp(at) => Some(at.port),
-            _ => None,
-        }
+    /// Where it is, if it is a datagram socket.
+    pub fn datagram_address(&self) -> Option<SocketAddr> {
+        let is_datagram = matches!(self.endpoint.address, Address::Udp(_));
+        self.at.filter(|_| is_datagram)
     }
 
     fn of(endpoint: &Endpoint, socket: OwnedFd) -> Bound {

@@ -1,5 +1,5 @@
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::Reactor;
 use super::os::{Os, Received};
@@ -19,8 +19,8 @@ pub struct DatagramOptions {
     pub name: String,
     /// The service that answers.
     pub service: DatagramsId,
-    /// Ports of this process's own sockets: answering one of them would be talking to oneself.
-    pub own_ports: Vec<u16>,
+    /// This process's own datagram sockets: answering one of them would be talking to oneself.
+    pub own: Vec<SocketAddr>,
 }
 
 #[derive(Debug)]
@@ -111,9 +111,9 @@ impl<O: Os> Reactor<O> {
                 *failures = 0;
                 let Received { n, from, asked } = received;
                 self.recorder.received(&received, &self.datagram_buf[..n]);
-                let answerable = is_answerable(from, &options.own_ports, |port| {
-                    service.may_answer_port(port)
-                }) && self.reply_limiter.may_answer(self.now, from);
+                let answerable =
+                    is_answerable(from, &options.own, |port| service.may_answer_port(port))
+                        && self.reply_limiter.may_answer(self.now, from);
                 if !answerable {
                     self.recorder.unanswerable(&options.name, from);
                     continue;
@@ -135,9 +135,12 @@ impl<O: Os> Reactor<O> {
 /// Whether an answer to this source can do harm: two servers that answer each other never stop
 /// (CVE-2024-2169), and no client has port 0, one of ours, an address that means many or none, or a
 /// well-known port, unless the service knows better (fault E8).
+///
+/// A port is ours on all of loopback, whichever of its addresses the datagram has as its source, but in
+/// its own family alone: the kernel may give a client on IPv4 the number of a port of ours on IPv6.
 fn is_answerable(
     from: SocketAddr,
-    own_ports: &[u16],
+    own: &[SocketAddr],
     may_answer_port: impl FnOnce(u16) -> bool,
 ) -> bool {
     let port = from.port();
@@ -146,9 +149,13 @@ fn is_answerable(
         IpAddr::V4(ip) => !ip.is_broadcast() && !ip.is_multicast() && !ip.is_unspecified(),
         IpAddr::V6(ip) => !ip.is_multicast() && !ip.is_unspecified(),
     };
+    let is_ours = |own: &SocketAddr| {
+        let is_dual_stack = own.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        own.port() == port && (own.is_ipv4() == ip.is_ipv4() || is_dual_stack)
+    };
     one && port != 0
         && (port >= 1024 || may_answer_port(port))
-        && !(own_ports.contains(&port) && ip.is_loopback())
+        && !(ip.is_loopback() && own.iter().any(is_ours))
 }
 
 #[cfg(test)]
@@ -166,27 +173,39 @@ mod tests {
             "0.0.0.0:5000",
             "[ff02::1]:5000",
             "[::]:5000",
+            "127.0.0.1:9004",
+            "127.0.0.2:9004",
+            "[::ffff:127.0.0.1]:9004",
+            "[::1]:9006",
             "127.0.0.1:9000",
-            "[::ffff:127.0.0.1]:9000",
             "[::1]:9000",
         ] {
             let source = source.parse().unwrap();
-            assert!(!is_answerable(source, &[9000], |_| false), "{source}");
+            assert!(!is_answerable(source, &own(), |_| false), "{source}");
         }
         for source in [
             "127.0.0.1:1024",
             "192.0.2.1:9000",
             "[::1]:5000",
             "[fe80::1]:5000",
+            // Ports of ours, in the other family.
+            "127.0.0.1:9006",
+            "[::1]:9004",
         ] {
             let source = source.parse().unwrap();
-            assert!(is_answerable(source, &[9000], |_| false), "{source}");
+            assert!(is_answerable(source, &own(), |_| false), "{source}");
         }
+    }
+
+    /// A socket of IPv4, one of IPv6, and one of both.
+    fn own() -> [SocketAddr; 3] {
+        ["127.0.0.1:9004", "[::1]:9006", "[::]:9000"].map(|at| at.parse().unwrap())
     }
 
     #[test]
     fn fault_e8_a_service_may_answer_a_well_known_port_and_nothing_else_that_is_forbidden() {
-        let ntp = |source: &str| is_answerable(source.parse().unwrap(), &[123], |port| port == 123);
+        let own = ["0.0.0.0:123".parse().unwrap()];
+        let ntp = |source: &str| is_answerable(source.parse().unwrap(), &own, |port| port == 123);
         assert!(ntp("192.0.2.1:123") && ntp("192.0.2.1:5000"));
         for source in [
             "192.0.2.1:7",

@@ -328,6 +328,14 @@ class Datagrams(Clocked):
         self.assertEqual(self.server.counters()["datagrams_unanswerable"], before + 1)
         self.call("echo", "udp4").say(b"on").hears(b"on")
 
+    def test_fault_e8_a_port_of_ours_on_the_other_protocol_is_a_clients(self):
+        # The kernel gives a client on IPv4 the number of any port that is free there.
+        if not ipv6_exists():
+            self.skipTest("this host has no IPv6")
+        own = self.addresses["time", "udp6"][1]
+        sender = self.dial(self.addresses["echo", "udp4"], source=("127.0.0.2", own))
+        sender.say(b"hello").hears(b"hello")
+
     def test_fault_e8_well_known_ports_are_not_answered(self):
         try:
             sender = self.dial(self.addresses["echo", "udp4"], source=("127.0.0.2", 7))

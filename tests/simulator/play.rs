@@ -76,7 +76,7 @@ impl Play {
         let options = DatagramOptions {
             name,
             service,
-            own_ports: vec![],
+            own: vec![],
         };
         self.reactor
             .answer(socket, options)
