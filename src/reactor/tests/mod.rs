@@ -7,7 +7,7 @@ mod deadlines;
 mod hand;
 mod several;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use self::hand::Hand;
@@ -56,13 +56,13 @@ impl World {
     }
 
     /// A datagram service, and its socket.
-    fn answers(&mut self, service: impl Datagrams + 'static, own_ports: Vec<u16>) -> usize {
+    fn answers(&mut self, service: impl Datagrams + 'static, own: Vec<SocketAddr>) -> usize {
         let service = self.reactor.add_datagrams(Box::new(service));
         let socket = self.reactor.os.socket();
         let options = DatagramOptions {
             name: "datagrams".into(),
             service,
-            own_ports,
+            own,
         };
         self.reactor.answer(socket, options).unwrap();
         socket

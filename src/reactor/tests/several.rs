@@ -203,7 +203,8 @@ fn each_listener_admits_its_own_user() {
 #[test]
 fn fault_e8_each_socket_knows_all_ports_of_ours() {
     let mut world = World::new();
-    let sockets = [(); 2].map(|()| world.answers(Echo, vec![9000, 9001]));
+    let own: [SocketAddr; 2] = ["127.0.0.1:9000", "[::]:9001"].map(|at| at.parse().unwrap());
+    let sockets = [(); 2].map(|()| world.answers(Echo, own.to_vec()));
     for socket in sockets {
         for (from, is_answered) in [
             ("127.0.0.1:9000", false),

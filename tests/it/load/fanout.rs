@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -52,15 +54,44 @@ fn good(_: usize, _: usize, line: &[u8]) -> Told {
     Told::Bytes(line.to_vec())
 }
 
+/// A chat that keeps to a script.
+struct Room {
+    address: SocketAddr,
+    /// How many lines it received in the last run, the probe among them.
+    received: Arc<AtomicU64>,
+}
+
+impl fmt::Display for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address.fmt(f)
+    }
+}
+
+impl Room {
+    /// A run in which line 1 of the script is the first that is measured. On a busy machine the probe
+    /// is repeated, and all lines have other numbers: then it is run again.
+    fn run(&self, plan: &Plan) -> Report {
+        for _ in 0..10 {
+            let report = run(plan);
+            if self.received.load(Ordering::SeqCst) == report.deliveries.unwrap().lines + 1 {
+                return report;
+            }
+        }
+        panic!("ten times the probe was repeated");
+    }
+}
+
 /// A chat that tells everybody else what somebody says, as its script has it.
-fn broadcaster(script: Script) -> SocketAddr {
+fn broadcaster(script: Script) -> Room {
     guarded(None, script)
 }
 
 /// The same, which lets in only who knows the secret, if there is one.
-fn guarded(secret: Option<&'static [u8]>, script: Script) -> SocketAddr {
+fn guarded(secret: Option<&'static [u8]>, script: Script) -> Room {
     let listener = TcpListener::bind(ANY).unwrap();
     let address = listener.local_addr().unwrap();
+    let received = Arc::<AtomicU64>::default();
+    let counted = Arc::clone(&received);
     thread::spawn(move || {
         // The speaker comes last; only it says anything.
         let mut members = Vec::new();
@@ -74,10 +105,12 @@ fn guarded(secret: Option<&'static [u8]>, script: Script) -> SocketAddr {
                 members.push(Some(stream));
                 continue;
             }
-            broadcast(BufReader::new(stream), std::mem::take(&mut members), script);
+            HELD.set(None);
+            let members = std::mem::take(&mut members);
+            broadcast(BufReader::new(stream), members, script, &counted);
         }
     });
-    address
+    Room { address, received }
 }
 
 /// Challenges whoever comes, and compares with an HMAC-SHA256 of its own (RFC 2104).
@@ -106,19 +139,15 @@ fn broadcast(
     mut speaker: BufReader<TcpStream>,
     mut members: Vec<Option<TcpStream>>,
     script: Script,
+    received: &AtomicU64,
 ) {
-    let (mut line, mut before) = (b"eva: ".to_vec(), Vec::new());
-    let mut number = 0;
-    loop {
+    let mut line = b"eva: ".to_vec();
+    for number in 0.. {
+        received.store(number as u64, Ordering::SeqCst);
         line.truncate(5);
         if speaker.read_until(b'\n', &mut line).unwrap_or(0) == 0 {
             return;
         }
-        // On a busy machine the probe is repeated, and still is the first line.
-        if !before.is_empty() && before != line {
-            number += 1;
-        }
-        before.clone_from(&line);
         for (index, member) in members.iter_mut().enumerate() {
             let Some(stream) = member else { continue };
             // Whoever listened may have gone.
@@ -175,7 +204,7 @@ fn is_flawless(report: &Report, lines: u64, members: u64) {
 
 #[test]
 fn a_good_broadcaster_delivers_everything() {
-    let address = broadcaster(good);
+    let room = broadcaster(good);
     for (size, pipeline, model) in [
         (8, 1, Model::Closed),
         (64, 7, Model::Closed),
@@ -183,9 +212,9 @@ fn a_good_broadcaster_delivers_everything() {
         (20_000, 16, Model::Closed),
         (8191, 64, open(4_000.0)),
     ] {
-        let mut plan = plan(address, 300);
+        let mut plan = plan(&room, 300);
         (plan.size, plan.mode, plan.model) = (size, in_flight(pipeline), model);
-        let report = run(&plan);
+        let report = room.run(&plan);
         is_flawless(&report, 300, MEMBERS as u64);
         // 1500 deliveries of 300 lines.
         let seen = report.deliveries.unwrap();
@@ -219,7 +248,7 @@ fn it_can_be_told_how_long_instead_of_how_much() {
 
 #[test]
 fn crlf_notices_and_pieces_are_all_the_same() {
-    let address = broadcaster(|member, number, line| {
+    let room = broadcaster(|member, number, line| {
         let text = line.strip_suffix(b"\n").unwrap();
         let mut bytes = match number % 3 {
             0 => b"* somebody came\r\n".to_vec(),
@@ -235,9 +264,9 @@ fn crlf_notices_and_pieces_are_all_the_same() {
         }
         Told::Bytes(bytes)
     });
-    let mut plan = plan(address, 99);
+    let mut plan = plan(&room, 99);
     plan.mode = in_flight(3);
-    let report = run(&plan);
+    let report = room.run(&plan);
     is_flawless(&report, 99, 5);
     // Of a hundred lines, a probe among them, 34 follow a notice, for each member, and four members
     // hear one behind each.
@@ -250,7 +279,7 @@ fn crlf_notices_and_pieces_are_all_the_same() {
 
 #[test]
 fn every_tenth_line_that_one_member_does_not_get_is_lost() {
-    let address = broadcaster(|member, number, line| {
+    let room = broadcaster(|member, number, line| {
         if member == 2 && number % 10 == 5 {
             return Told::Bytes(Vec::new());
         }
@@ -261,10 +290,10 @@ fn every_tenth_line_that_one_member_does_not_get_is_lost() {
         (100, 64, Model::Closed),
         (100, 1, open(1_000.0)),
     ] {
-        let mut plan = plan(address, lines);
+        let mut plan = plan(&room, lines);
         (plan.mode, plan.model) = (in_flight(pipeline), model);
         plan.timeout = LOST_AFTER;
-        let report = run(&plan);
+        let report = room.run(&plan);
         // Of the lines behind a probe.
         let lost = lines / 10;
         let heard = 5 * lines - lost;
@@ -278,7 +307,7 @@ fn every_tenth_line_that_one_member_does_not_get_is_lost() {
 
 #[test]
 fn doubled_overtaken_and_false_lines_are_told_apart() {
-    let address = broadcaster(|member, number, line| {
+    let room = broadcaster(|member, number, line| {
         let mut bytes = line.to_vec();
         match (member, number % 10) {
             (1, 3) => bytes.extend_from_slice(line),
@@ -293,9 +322,9 @@ fn doubled_overtaken_and_false_lines_are_told_apart() {
         }
         Told::Bytes(bytes)
     });
-    let mut plan = plan(address, 50);
+    let mut plan = plan(&room, 50);
     (plan.mode, plan.timeout) = (in_flight(50), LOST_AFTER);
-    let report = run(&plan);
+    let report = room.run(&plan);
     assert_eq!(
         counts(&report),
         [50, 250, 225, 25, 0, 5, 0, 20, 0, 0],
@@ -310,7 +339,7 @@ fn doubled_overtaken_and_false_lines_are_told_apart() {
 
 #[test]
 fn who_hears_lines_in_another_order_hears_all_of_them() {
-    let address = broadcaster(|member, number, line| {
+    let room = broadcaster(|member, number, line| {
         if member != 3 {
             return Told::Bytes(line.to_vec());
         }
@@ -323,9 +352,9 @@ fn who_hears_lines_in_another_order_hears_all_of_them() {
             Some(before) => Told::Bytes([line, &before].concat()),
         })
     });
-    let mut plan = plan(address, 40);
+    let mut plan = plan(&room, 40);
     plan.mode = in_flight(2);
-    let report = run(&plan);
+    let report = room.run(&plan);
     assert_eq!(
         counts(&report),
         [40, 200, 200, 0, 0, 0, 20, 0, 0, 0],
@@ -343,8 +372,8 @@ thread_local! {
 #[test]
 fn a1_to_a3_a_room_that_asks_who_is_there_is_measured_too() {
     const SECRET: &[u8] = b"sixteen bytes or more";
-    let address = guarded(Some(SECRET), good);
-    let mut plan = plan(address, 20);
+    let room = guarded(Some(SECRET), good);
+    let mut plan = plan(&room, 20);
     let hmac_key =
         |secret: &[u8]| HmacKey::new(&Secret::new(secret.to_vec()).unwrap(), Digest::Sha256);
     plan.hmac_key = Some(hmac_key(SECRET));
@@ -366,7 +395,7 @@ fn a1_to_a3_a_room_that_asks_who_is_there_is_measured_too() {
 
 #[test]
 fn a_line_after_its_time_is_late() {
-    let address = broadcaster(|member, number, line| {
+    let room = broadcaster(|member, number, line| {
         HELD.with_borrow_mut(|held| match (member, number) {
             (3, 1) => {
                 *held = Some(line.to_vec());
@@ -376,10 +405,10 @@ fn a_line_after_its_time_is_late() {
             _ => Told::Bytes(line.to_vec()),
         })
     });
-    let mut plan = plan(address, 40);
+    let mut plan = plan(&room, 40);
     // Line 30 comes almost a second and a half after line 1.
     (plan.model, plan.timeout) = (open(20.0), LOST_AFTER);
-    let report = run(&plan);
+    let report = room.run(&plan);
     assert_eq!(
         counts(&report),
         [40, 200, 199, 1, 1, 0, 0, 0, 0, 0],
@@ -415,7 +444,8 @@ fn a_member_that_goes_is_one_error_and_no_more_is_expected_of_it() {
         ),
     ] {
         // One line after the other: what member 1 lacks is line 20 alone, or nothing.
-        let report = run(&plan(broadcaster(script), 50));
+        let room = broadcaster(script);
+        let report = room.run(&plan(&room, 50));
         let seen = report.deliveries.unwrap();
         assert_eq!((seen.lines, seen.gone), (50, 1), "{report}");
         assert_eq!(seen.expected, seen.delivered + seen.lost, "{report}");
@@ -509,7 +539,7 @@ fn where_nobody_answers_it_ends_at_the_timeout() {
     });
     plan.endpoint = mute.to_string().parse().unwrap();
     plan.mode = in_flight(20);
-    let report = run(&plan);
+    let report = mute.run(&plan);
     assert_eq!(
         counts(&report),
         [20, 100, 0, 100, 0, 0, 0, 0, 0, 0],
