@@ -33,20 +33,20 @@ class Commands(Shared):
     endpoints = {
         # Byte by byte, a busy machine may pause longer than 20 ms; a newline needs no patience.
         "raw": "command?framing=raw&auth=none",
-        "raw-patient": "command?framing=raw&auth=none&settle=200ms",
+        "raw-patient": "command?framing=raw&auth=none&settle=600ms",
         "raw-never": "command?framing=raw&auth=none&settle=never",
         "raw-either": "command?framing=raw&auth=none&output=stderr-or-stdout",
         "decimal": "command?framing=decimal&auth=none",
-        "decimal-patient": "command?framing=decimal&auth=none&settle=200ms",
+        "decimal-patient": "command?framing=decimal&auth=none&settle=600ms",
         "decimal-word": "command?framing=decimal&auth=none&ack=recv_ready&settle=200ms",
         "i32": "command?framing=i32&auth=none",
-        "i32-patient": "command?framing=i32&auth=none&settle=200ms",
+        "i32-patient": "command?framing=i32&auth=none&settle=600ms",
         "i32-either": "command?framing=i32&auth=none&output=stderr-or-stdout",
         "i32-gbk": "command?framing=i32&auth=none&encoding=gbk",
         "i32-hasty": "command?framing=i32&auth=none&timeout=300ms",
         "i32-short": "command?framing=i32&auth=none&max-output=1000",
         "json": "command?framing=json&auth=none",
-        "json-patient": "command?framing=json&auth=none&settle=200ms",
+        "json-patient": "command?framing=json&auth=none&settle=600ms",
         "json-hasty": "command?framing=json&auth=none&timeout=300ms",
         "json-short": "command?framing=json&auth=none&max-output=1000",
     }
@@ -150,8 +150,9 @@ class Commands(Shared):
 
     @everywhere("decimal-word")
     def test_c2_any_other_word_drops_the_output(self, dial):
-        for word in (b"no\n", b"recv_read\n", b"True"):
-            peer = dial().say(b"printf abc\n").hears(b"3").say(word).silence(0.3)
+        # What has no newline is complete after the silence of `settle`, counted from when it is read.
+        for word, wait in ((b"no\n", 0.05), (b"recv_read\n", 0.05), (b"True", 1)):
+            peer = dial().say(b"printf abc\n").hears(b"3").say(word).silence(wait)
             peer.say(b"printf d\n").hears(b"1").say(b"recv_ready").hears(b"d")
 
     # C3, i32.

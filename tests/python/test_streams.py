@@ -35,12 +35,12 @@ class Streams(Clocked):
         "echo": "echo",
         "upper": "upper",
         "once": "upper?once=true&strip=true",
-        "once-patient": "upper?once=true&strip=true&settle=200ms",
+        "once-patient": "upper?once=true&strip=true&settle=600ms",
         "once-never": "upper?once=true&strip=true&settle=never",
         "once-bare": "upper?once=true",
         "hello": "greeting?greeting=hello&wait=true",
         "hi": "greeting?reply=hi",
-        "hi-patient": "greeting?reply=hi&settle=200ms",
+        "hi-patient": "greeting?reply=hi&settle=600ms",
         "sbzz": "greeting?greeting=sbzz&greeting=sbzz&greeting=sbzz",
         "framed": "greeting?greeting=hello&greeting=egg&framing=i32",
         "framed-reply": "greeting?greeting=hello&reply=hi&framing=i32",
@@ -48,7 +48,7 @@ class Streams(Clocked):
         "time868": "time868",
         "chargen": "chargen",
         "time": "time",
-        "time-patient": "time?settle=200ms",
+        "time-patient": "time?settle=600ms",
         "time-never": "time?settle=never",
     }
 
