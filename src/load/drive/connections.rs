@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::{Failure, FailureKind};
-use crate::load::net::dial::{BACKOFF, DIALLING_MAX, Dialer, Dialled, Stream};
+use crate::load::net::dial::{BACKOFF, DIALLING_MAX, Dialer, Stream};
 use crate::load::net::handshake::Handshake;
 use crate::load::net::poller::Poller;
 use crate::load::plan::error::LoadError;
@@ -266,7 +266,7 @@ impl<T> Connections<T> {
         payload: T,
         run: &Run<'_>,
     ) -> Result<bool, Failure> {
-        let Dialled::Begun(stream) = self.dialer.dial()? else {
+        let Some(stream) = self.dialer.dial()? else {
             // A kept connection waits as long as others get in.
             let since = if self.keeps {
                 *self.full_since.get_or_insert(now)

@@ -39,15 +39,16 @@ const DATAGRAMS_PER_TURN: usize = 64;
 /// How often timeouts are checked.
 const LOOK: Duration = Duration::from_millis(1);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum RequestState {
+    #[default]
     Unused,
     Waiting,
     Answered,
     Lost,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct SentRequest {
     number: u64,
     began: u64,
@@ -88,7 +89,7 @@ impl<'p> Udp<'p> {
         target: SocketAddr,
         watcher: Watcher<'p>,
     ) -> Result<Self, LoadError> {
-        let run = Run::asking(plan, watcher);
+        let run = Run::new(plan, watcher);
         let (family, any) = match target {
             SocketAddr::V4(_) => (AddressFamily::INET, Ipv4Addr::UNSPECIFIED.into()),
             SocketAddr::V6(_) => (AddressFamily::INET6, Ipv6Addr::UNSPECIFIED.into()),
@@ -104,12 +105,6 @@ impl<'p> Udp<'p> {
         connect(&socket, &target).map_err(io)?;
         let poller = Poller::new(run.watch, plan.spin, plan.model != Model::Closed)?;
         poller.register(&socket, Token(0))?;
-        let unused = SentRequest {
-            number: 0,
-            began: 0,
-            sent: 0,
-            state: RequestState::Unused,
-        };
         Ok(Self {
             run,
             seen: DatagramCounts {
@@ -121,7 +116,7 @@ impl<'p> Udp<'p> {
             poller,
             outgoing: vec![0; plan.size].into_boxed_slice(),
             incoming: vec![0; DATAGRAM_BYTES_MAX + 1].into_boxed_slice(),
-            requests: vec![unused; remembered(plan)].into_boxed_slice(),
+            requests: vec![SentRequest::default(); remembered(plan)].into_boxed_slice(),
             next: 0,
             oldest: 0,
             highest: 0,
@@ -191,8 +186,7 @@ impl<'p> Udp<'p> {
                 self.is_full = errno == Errno::AGAIN;
                 self.requests[self.slot(number)].state = RequestState::Unused;
                 self.waiting -= 1;
-                self.run.tally.lost(began, now);
-                self.run.failed(errno, began, now);
+                self.run.lost(errno, began, now);
             }
         }
     }
@@ -253,12 +247,8 @@ impl<'p> Udp<'p> {
 }
 
 impl<'p> Traffic<'p> for Udp<'p> {
-    fn run(&mut self) -> &mut Run<'p> {
-        &mut self.run
-    }
-
-    fn poller(&mut self) -> &mut Poller {
-        &mut self.poller
+    fn parts(&mut self) -> (&mut Run<'p>, &mut Poller) {
+        (&mut self.run, &mut self.poller)
     }
 
     /// Requests without an answer in time are lost; they were sent in order, so the oldest come first.
@@ -277,8 +267,7 @@ impl<'p> Traffic<'p> for Udp<'p> {
                 let began = request.began;
                 self.waiting -= 1;
                 self.seen.lost += 1;
-                self.run.tally.lost(began, now);
-                self.run.failed(FailureKind::Timeout, began, now);
+                self.run.lost(FailureKind::Timeout, began, now);
             }
             self.oldest += 1;
         }

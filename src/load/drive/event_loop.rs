@@ -5,17 +5,15 @@
 use mio::Events;
 use mio::event::Event;
 
-use crate::load::net::poller::Poller;
+use crate::load::net::poller::{EVENTS, Poller};
 use crate::load::plan::error::LoadError;
 use crate::load::run::Run;
 use crate::load::run::report::Report;
 
 /// What the loop drives: requests on connections, datagrams, or the lines of a chat.
 pub(super) trait Traffic<'p> {
-    /// The run it belongs to.
-    fn run(&mut self) -> &mut Run<'p>;
-    /// The poll that watches its sockets.
-    fn poller(&mut self) -> &mut Poller;
+    /// The run it belongs to, and the poll that watches its sockets.
+    fn parts(&mut self) -> (&mut Run<'p>, &mut Poller);
     /// Ends what took longer than the timeout.
     fn expire(&mut self, now: u64);
     /// Dials and sends, as far as there is room for it.
@@ -32,21 +30,20 @@ pub(super) trait Traffic<'p> {
 
 /// Runs to the end.
 pub(super) fn drive<'p, T: Traffic<'p>>(mut traffic: T) -> Result<Report, LoadError> {
-    let watch = traffic.run().watch;
+    let watch = traffic.parts().0.watch;
+    let mut events = Events::with_capacity(EVENTS);
     let mut now = watch.nanos();
     let mut woke = now;
     while !traffic.is_over() {
-        let spun = traffic.poller().spun;
-        traffic.run().advance_phase(now, spun); // warm-up, measuring, the end
+        let (run, poller) = traffic.parts();
+        run.advance_phase(now, poller.spun); // warm-up, measuring, the end
         traffic.expire(now); // what took too long
         traffic.begin(now); // connections and requests whose time has come
-        let asleep = traffic.run().turned(woke);
+        let asleep = traffic.parts().0.turned(woke);
         let until = traffic.next_event(asleep);
-        traffic.poller().wait(asleep, until)?; // the only place that sleeps
+        traffic.parts().1.wait(&mut events, asleep, until)?; // the only place that sleeps
         woke = watch.nanos();
-        let events = traffic.poller().take();
         traffic.dispatch(&events); // what became readable or writable
-        traffic.poller().give_back(events);
         now = watch.nanos(); // what began before this belongs to the phase before
     }
     Ok(traffic.report(now))

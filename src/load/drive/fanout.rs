@@ -77,7 +77,7 @@ impl<'p> Fanout<'p> {
         target: &TargetAddress,
         watcher: Watcher<'p>,
     ) -> Result<Self, LoadError> {
-        let run = Run::connecting(plan, watcher);
+        let run = Run::new(plan, watcher);
         let window = match plan.model {
             Model::Closed => plan.mode.depth(),
             Model::Open { .. } => Lines::window_of(plan.size),
@@ -115,12 +115,8 @@ impl<'p> Fanout<'p> {
 }
 
 impl<'p> Traffic<'p> for Fanout<'p> {
-    fn run(&mut self) -> &mut Run<'p> {
-        &mut self.run
-    }
-
-    fn poller(&mut self) -> &mut Poller {
-        &mut self.connections.poller
+    fn parts(&mut self) -> (&mut Run<'p>, &mut Poller) {
+        (&mut self.run, &mut self.connections.poller)
     }
 
     /// Ends lines and connection attempts that took longer than the timeout.
@@ -175,12 +171,10 @@ impl<'p> Traffic<'p> for Fanout<'p> {
 
     fn is_over(&self) -> bool {
         let none_waits = self.ledger.in_flight() == 0;
-        let none_receives = self.members() == 0;
-        let none_sends = !self.has_sender() && none_waits;
         match (&self.stage, self.run.phase) {
             (RoomStage::Dialling, _) => false,
             (_, Phase::Draining) if none_waits && self.run.schedule_is_done() => true,
-            _ => none_receives || none_sends,
+            _ => self.members() == 0 || none_waits && !self.has_sender(),
         }
     }
 
@@ -202,11 +196,14 @@ impl Fanout<'_> {
         let Some(conn) = self.connections.get(index) else {
             return Ok(());
         };
+        let is_greeted = conn.payload.hello_sent == self.hello.len();
         if conn.stage.is_arriving() && !self.connections.arrive(index, &mut self.run)? {
             return Ok(());
         }
         if event.is_writable() {
-            self.send_hello(index)?;
+            if !is_greeted {
+                self.send_hello(index)?;
+            }
             if index == self.sender() {
                 self.send_lines()?;
             }
@@ -233,13 +230,12 @@ impl Fanout<'_> {
                 // One look at the clock for all that came at once.
                 let now = self.run.watch.nanos();
                 let (ledger, run) = (&mut self.ledger, &mut self.run);
-                let matcher = &mut conn.payload.matcher;
-                matcher
+                conn.payload
+                    .matcher
                     .feed(bytes, &mut self.lines, &mut |received| {
                         ledger.feed(received, now, run);
                     })
                     .map_err(|LineTooLong| FailureKind::WrongAnswer)?;
-                conn.is_admitted |= !matcher.is_new();
             }
             if is_short && !to_the_end {
                 return Ok(());
@@ -259,9 +255,12 @@ impl Fanout<'_> {
     #[cold]
     fn fail(&mut self, index: usize, failure: Failure) {
         let now = self.run.watch.nanos();
-        let Some(conn) = self.connections.leave(index) else {
+        let Some(mut conn) = self.connections.leave(index) else {
             return self.run.failed(failure, now, now);
         };
+        // Where lines are measured, all were let in; before that, those that have received one.
+        let is_measured = matches!(self.stage, RoomStage::Talking);
+        conn.is_admitted |= is_measured || !conn.payload.matcher.is_new();
         self.run.failed(conn.explain(failure), now, now);
         if index != self.sender() && !conn.stage.is_arriving() {
             self.ledger.lose(&conn.payload.matcher, now, &mut self.run);
@@ -386,10 +385,6 @@ impl Fanout<'_> {
         let now = self.run.watch.nanos();
         self.stage = RoomStage::Talking;
         self.ledger.open(self.lines.next());
-        let sender = self.sender();
-        if let Some(sender) = self.connections.get_mut(sender) {
-            sender.is_admitted = true;
-        }
         self.run.schedule = Schedule::of(self.run.plan.model, now);
         self.run.warm_up(now, self.connections.poller.spun);
     }

@@ -58,24 +58,10 @@ pub(crate) struct Ledger {
     oldest: u64,
     next: u64,
     in_flight: usize,
-    seen: DeliveryCounts,
+    /// All but the rate and the latencies.
+    seen: Deliveries,
     to_first: Latencies,
     to_median: Latencies,
-}
-
-/// See [`Deliveries`].
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct DeliveryCounts {
-    lines: u64,
-    expected: u64,
-    delivered: u64,
-    lost: u64,
-    late: u64,
-    duplicates: u64,
-    reordered: u64,
-    wrong: u64,
-    notices: u64,
-    gone: u64,
 }
 
 impl Ledger {
@@ -87,7 +73,7 @@ impl Ledger {
             oldest: 0,
             next: 0,
             in_flight: 0,
-            seen: DeliveryCounts::default(),
+            seen: Deliveries::default(),
             to_first: Latencies::new(),
             to_median: Latencies::new(),
         }
@@ -242,9 +228,7 @@ impl Ledger {
             let (began, left) = (line.began, line.can() - line.received);
             self.in_flight -= 1;
             self.seen.lost += u64::from(left);
-            run.tally.lost(began, now);
-            run.tally
-                .failed(run.phase, FailureKind::Timeout, began, now);
+            run.lost(FailureKind::Timeout, began, now);
             self.pass_over();
         }
     }
@@ -270,21 +254,11 @@ impl Ledger {
 
     /// All that was seen; `lines_per_s` is known elsewhere.
     pub(crate) fn deliveries(&self, lines_per_s: f64) -> Deliveries {
-        let seen = self.seen;
         Deliveries {
-            lines: seen.lines,
-            expected: seen.expected,
-            delivered: seen.delivered,
-            lost: seen.lost,
-            late: seen.late,
-            duplicates: seen.duplicates,
-            reordered: seen.reordered,
-            wrong: seen.wrong,
-            notices: seen.notices,
-            gone: seen.gone,
             lines_per_s: round(lines_per_s, 1),
             first_us: self.to_first.summary(),
             median_us: self.to_median.summary(),
+            ..self.seen
         }
     }
 
@@ -316,7 +290,7 @@ mod tests {
         (plan.amount, plan.warmup) = (Amount::Count(10), std::time::Duration::ZERO);
         plan.timeout = std::time::Duration::from_nanos(1_000);
         let mut watcher = |_| std::ops::ControlFlow::Continue(());
-        let mut run = Run::connecting(&plan, &mut watcher);
+        let mut run = Run::new(&plan, &mut watcher);
         run.warm_up(0, 0);
         let mut ledger = Ledger::new(16);
         ledger.open(100);

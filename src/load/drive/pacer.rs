@@ -27,8 +27,7 @@ pub(super) fn next_due(run: &mut Run<'_>, now: u64, room_since: Option<u64>) -> 
             schedule.advance();
         }
         if is_too_late {
-            run.tally.lost(began, now);
-            run.failed(FailureKind::Timeout, began, now);
+            run.lost(FailureKind::Timeout, began, now);
             continue;
         }
         if run.tally.counts(began, now) {
@@ -92,7 +91,7 @@ mod tests {
         (plan.amount, plan.warmup) = (Amount::Count(10), Duration::ZERO);
         plan.timeout = Duration::from_nanos(250);
         let mut watcher = |_| ControlFlow::Continue(());
-        let mut run = Run::connecting(&plan, &mut watcher);
+        let mut run = Run::new(&plan, &mut watcher);
         run.schedule = Schedule::of(plan.model, 0);
         run.warm_up(0, 0);
         test(&mut run);

@@ -66,11 +66,7 @@ impl<'p> Driver<'p> {
         target: &TargetAddress,
         watcher: Watcher<'p>,
     ) -> Result<Self, LoadError> {
-        let run = if plan.mode.keeps() {
-            Run::connecting(plan, watcher)
-        } else {
-            Run::asking(plan, watcher)
-        };
+        let run = Run::new(plan, watcher);
         let mut driver = Self {
             terms: Terms::new(plan),
             connections: Connections::new(plan.connections, &run, target)?,
@@ -127,12 +123,8 @@ impl<'p> Driver<'p> {
 }
 
 impl<'p> Traffic<'p> for Driver<'p> {
-    fn run(&mut self) -> &mut Run<'p> {
-        &mut self.run
-    }
-
-    fn poller(&mut self) -> &mut Poller {
-        &mut self.connections.poller
+    fn parts(&mut self) -> (&mut Run<'p>, &mut Poller) {
+        (&mut self.run, &mut self.connections.poller)
     }
 
     /// Ends connections that took longer than the timeout, and backoffs that are over.

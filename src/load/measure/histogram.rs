@@ -86,7 +86,7 @@ pub struct Quantile {
 }
 
 /// Percentiles in microseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// How many latencies these are the figures of; all others are 0 when this is.
     pub count: u64,

@@ -9,8 +9,8 @@ use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, bind, connect, getpeername,
-    getsockname, send, socket_with, sockopt,
+    AddressFamily, SendFlags, SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, bind,
+    connect, getpeername, getsockname, send, socket_with, sockopt,
 };
 
 use crate::config::client_ports;
@@ -31,7 +31,7 @@ const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 /// Opens connections, all in the same way.
 #[derive(Debug)]
 pub struct Dialer {
-    target: PeerAddress,
+    target: SocketAddrAny,
     sources: Vec<SocketAddr>,
     next_source: usize,
     reset_on_close: bool,
@@ -39,33 +39,17 @@ pub struct Dialer {
     may_meet_itself: bool,
 }
 
-#[derive(Debug)]
-enum PeerAddress {
-    Tcp(SocketAddr),
-    Unix(SocketAddrUnix),
-}
-
-/// How far dialling came.
-#[derive(Debug)]
-pub enum Dialled {
-    /// Connected, or on the way: the first write will tell.
-    Begun(Stream),
-    /// The queue of a Unix listener is full, and the kernel does not tell when that changes.
-    Later,
-}
-
 impl Dialer {
     /// For the connections of one run.
     pub fn new(plan: &Plan, target: &TargetAddress) -> io::Result<Self> {
-        let is_tcp = matches!(target, TargetAddress::Tcp(_));
+        let (target, tcp_port): (SocketAddrAny, _) = match target {
+            TargetAddress::Tcp(address) => ((*address).into(), Some(address.port())),
+            TargetAddress::Unix(path) => (SocketAddrUnix::new(path.as_path())?.into(), None),
+            TargetAddress::Udp(_) => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        let is_tcp = tcp_port.is_some();
         Ok(Self {
-            target: match target {
-                TargetAddress::Tcp(address) => PeerAddress::Tcp(*address),
-                TargetAddress::Unix(path) => {
-                    PeerAddress::Unix(SocketAddrUnix::new(path.as_path())?)
-                }
-                TargetAddress::Udp(_) => return Err(io::ErrorKind::Unsupported.into()),
-            },
+            target,
             sources: plan.sources.clone(),
             next_source: 0,
             reset_on_close: is_tcp
@@ -77,34 +61,16 @@ impl Dialer {
                     }
                 ),
             no_delay: is_tcp && (plan.mode.keeps() || plan.size > SEGMENT_BYTES),
-            may_meet_itself: match target {
-                // Without an answer, the kernel might pick any port.
-                TargetAddress::Tcp(address) => {
-                    client_ports().is_none_or(|ports| ports.contains(&address.port()))
-                }
-                TargetAddress::Unix(_) | TargetAddress::Udp(_) => false,
-            },
+            // Without an answer, the kernel might pick any port.
+            may_meet_itself: tcp_port
+                .is_some_and(|port| client_ports().is_none_or(|ports| ports.contains(&port))),
         })
     }
 
-    /// Begins one connection; never waits.
-    pub fn dial(&mut self) -> Result<Dialled, Errno> {
-        let address = match &self.target {
-            PeerAddress::Tcp(address) => address,
-            PeerAddress::Unix(address) => {
-                let fd = socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
-                return match connect(&fd, address) {
-                    Ok(()) => Ok(Dialled::Begun(Stream(fd))),
-                    Err(Errno::AGAIN) => Ok(Dialled::Later),
-                    Err(errno) => Err(errno),
-                };
-            }
-        };
-        let family = if address.is_ipv4() {
-            AddressFamily::INET
-        } else {
-            AddressFamily::INET6
-        };
+    /// Begins one connection, and never waits: it is connected or on the way, and the first write will
+    /// tell. None while the queue of a Unix listener is full; the kernel does not tell when that changes.
+    pub fn dial(&mut self) -> Result<Option<Stream>, Errno> {
+        let family = self.target.address_family();
         let fd = socket_with(family, SocketType::STREAM, FLAGS, None)?;
         if let Some(source) = self.sources.get(self.next_source) {
             self.next_source = (self.next_source + 1) % self.sources.len();
@@ -116,8 +82,9 @@ impl Dialer {
         if self.no_delay {
             sockopt::set_tcp_nodelay(&fd, true)?;
         }
-        match connect(&fd, address) {
-            Ok(()) | Err(Errno::INPROGRESS) => Ok(Dialled::Begun(Stream(fd))),
+        match connect(&fd, &self.target) {
+            Ok(()) | Err(Errno::INPROGRESS) => Ok(Some(Stream(fd))),
+            Err(Errno::AGAIN) if family == AddressFamily::UNIX => Ok(None),
             Err(errno) => Err(errno),
         }
     }
@@ -241,7 +208,7 @@ mod tests {
         plan.sources = vec![free];
         let mut dialer = Dialer::new(&plan, &TargetAddress::Tcp(free)).unwrap();
         dialer.may_meet_itself = true;
-        let Ok(Dialled::Begun(stream)) = dialer.dial() else {
+        let Ok(Some(stream)) = dialer.dial() else {
             panic!("not dialled")
         };
         assert_eq!(stream.is_connected(), Ok(true));
@@ -252,7 +219,7 @@ mod tests {
         plan.sources.clear();
         let mut dialer = Dialer::new(&plan, &TargetAddress::Tcp(address)).unwrap();
         dialer.may_meet_itself = true;
-        let Ok(Dialled::Begun(stream)) = dialer.dial() else {
+        let Ok(Some(stream)) = dialer.dial() else {
             panic!("not dialled")
         };
         assert!(!dialer.met_itself(&stream));

@@ -14,17 +14,16 @@ use rustix::time::{
 use crate::load::measure::clock::{Stopwatch, nanos};
 
 /// How many events one wait reports.
-const EVENTS: usize = 1024;
+pub(crate) const EVENTS: usize = 1024;
 /// What the poll calls the timer; no slot has this number.
 const TIMER: Token = Token(usize::MAX);
 /// Sleeping and waking takes about this long: what is due sooner is awaited polling.
 const TOO_SHORT: u64 = 20_000;
 
-/// A poll of its own, and what it reported last.
+/// A poll of its own.
 #[derive(Debug)]
 pub(crate) struct Poller {
     poll: Poll,
-    events: Events,
     watch: Stopwatch,
     /// The poll's own timeout counts in milliseconds; a schedule needs better.
     timer: Option<OwnedFd>,
@@ -52,7 +51,6 @@ impl Poller {
         Ok(Self {
             poll,
             timer,
-            events: Events::with_capacity(EVENTS),
             watch,
             spin: nanos(spin),
             spun: 0,
@@ -69,12 +67,12 @@ impl Poller {
     }
 
     /// Waits until something happens, at most until `until`.
-    pub(crate) fn wait(&mut self, now: u64, until: u64) -> io::Result<()> {
+    pub(crate) fn wait(&mut self, events: &mut Events, now: u64, until: u64) -> io::Result<()> {
         let mut last = now;
         // With nothing to wait for this is one look.
         while self.spin > 0 && last - now < self.spin && last < until {
-            self.poll_for(Duration::ZERO)?;
-            if !self.events.is_empty() {
+            self.poll_for(events, Duration::ZERO)?;
+            if !events.is_empty() {
                 return Ok(());
             }
             let time = self.watch.nanos();
@@ -85,8 +83,8 @@ impl Poller {
         let left = until.saturating_sub(last);
         match &self.timer {
             Some(_) if (1..TOO_SHORT).contains(&left) => {
-                self.poll_for(Duration::ZERO)?;
-                if self.events.is_empty() {
+                self.poll_for(events, Duration::ZERO)?;
+                if events.is_empty() {
                     self.spun += self.watch.nanos() - last;
                 }
                 Ok(())
@@ -99,26 +97,16 @@ impl Poller {
                     it_value: time,
                 };
                 timerfd_settime(timer, TimerfdTimerFlags::empty(), &once)?;
-                self.poll_for(Duration::from_nanos(left))
+                self.poll_for(events, Duration::from_nanos(left))
             }
-            _ => self.poll_for(Duration::from_nanos(left)),
+            _ => self.poll_for(events, Duration::from_nanos(left)),
         }
     }
 
-    fn poll_for(&mut self, time: Duration) -> io::Result<()> {
-        match self.poll.poll(&mut self.events, Some(time)) {
+    fn poll_for(&mut self, events: &mut Events, time: Duration) -> io::Result<()> {
+        match self.poll.poll(events, Some(time)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => Err(error),
             _ => Ok(()),
         }
-    }
-
-    /// Takes out what happened, to be given back.
-    pub(crate) fn take(&mut self) -> Events {
-        std::mem::replace(&mut self.events, Events::with_capacity(0))
-    }
-
-    /// Gives the events back, for the next wait.
-    pub(crate) fn give_back(&mut self, events: Events) {
-        self.events = events;
     }
 }

@@ -69,14 +69,26 @@ impl std::fmt::Debug for Run<'_> {
 }
 
 impl<'p> Run<'p> {
-    /// Begins with connecting those that stay.
-    pub(crate) fn connecting(plan: &'p Plan, watcher: Watcher<'p>) -> Self {
+    /// Begins with connecting those that stay; where no connection is opened first, with the warm-up.
+    pub(crate) fn new(plan: &'p Plan, watcher: Watcher<'p>) -> Self {
+        let watch = Stopwatch::start();
+        let (phase, schedule) = match plan.mode {
+            Mode::Conn { .. } | Mode::Udp { .. } => (
+                Phase::WarmUp {
+                    until: nanos(plan.warmup),
+                },
+                Schedule::of(plan.model, watch.nanos()),
+            ),
+            Mode::Echo { .. } | Mode::Exec | Mode::Hold | Mode::Fanout { .. } => {
+                (Phase::Connecting, None)
+            }
+        };
         Self {
             plan,
-            watch: Stopwatch::start(),
-            phase: Phase::Connecting,
+            watch,
+            phase,
             tally: Tally::new(plan),
-            schedule: None,
+            schedule,
             watcher,
             next_tick: 0,
             is_interrupted: false,
@@ -87,16 +99,6 @@ impl<'p> Run<'p> {
             cpu_at: 0,
             spun_before: 0,
         }
-    }
-
-    /// Begins with the warm-up: no connection is opened first.
-    pub(crate) fn asking(plan: &'p Plan, watcher: Watcher<'p>) -> Self {
-        let mut run = Self::connecting(plan, watcher);
-        run.schedule = Schedule::of(plan.model, run.watch.nanos());
-        run.phase = Phase::WarmUp {
-            until: nanos(plan.warmup),
-        };
-        run
     }
 
     /// Goes on from warm-up to measuring to the end when it is time; `spun` nanoseconds were polled
@@ -141,6 +143,12 @@ impl<'p> Run<'p> {
         self.cpu = CpuTime::now();
         self.cpu_at = now;
         self.spun_before = spun;
+    }
+
+    /// Counts a request that failed, and that nobody will answer any more.
+    pub(crate) fn lost(&mut self, failure: impl Into<Failure>, began: u64, now: u64) {
+        self.tally.lost(began, now);
+        self.failed(failure, began, now);
     }
 
     /// Counts a failed request or connection; `began` is when the request did. The first error of no named

@@ -9,7 +9,7 @@ use crate::load::measure::histogram::Summary;
 ///
 /// Lines of the warm-up are included. Probes (lines sent before that, until all members receive them) are
 /// not, but what went wrong with them is.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Deliveries {
     /// Lines that were sent.
     pub lines: u64,
