@@ -17,8 +17,6 @@ use crate::load::plan::mode::{Mode, Model};
 use crate::load::plan::target::TargetAddress;
 use crate::load::run::Run;
 
-/// Reads of one connection before the others have their turn, and the clock is read again.
-pub(super) const READS_PER_TURN: usize = 16;
 /// One read takes at most this much; also what is read at once of a long answer.
 pub(super) const READ_BYTES: usize = 256 * 1024;
 /// Timeouts are checked this often at most, and at least.
@@ -190,7 +188,7 @@ impl<T> Connections<T> {
     }
 
     /// What the poll calls the connection in slot `index`.
-    fn token(&self, index: usize) -> Token {
+    pub(super) fn token(&self, index: usize) -> Token {
         Token((self.generations[index] as usize) << 32 | index)
     }
 

@@ -3,7 +3,6 @@
 //! It does not know requests, datagrams or lines: traffic says what there is to do, and until when to wait.
 
 use mio::Events;
-use mio::event::Event;
 
 use crate::load::net::poller::{EVENTS, Poller};
 use crate::load::plan::error::LoadError;
@@ -47,12 +46,4 @@ pub(super) fn drive<'p, T: Traffic<'p>>(mut traffic: T) -> Result<Report, LoadEr
         now = watch.nanos(); // what began before this belongs to the phase before
     }
     Ok(traffic.report(now))
-}
-
-/// Whether an event asks for a read, and whether a short one proves nothing then.
-#[inline]
-pub(super) fn reads(event: &Event) -> Option<bool> {
-    let to_the_end = event.is_read_closed() || event.is_error() || event.is_priority();
-    let is_readable = event.is_readable() || event.is_error() || event.is_priority();
-    is_readable.then_some(to_the_end)
 }

@@ -13,16 +13,18 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use mio::Events;
-use mio::event::Event;
+use rustix::io::Errno;
 
-use crate::load::drive::connections::{Connections, READ_BYTES, READS_PER_TURN};
-use crate::load::drive::event_loop::{Traffic, reads};
+use crate::load::drive::connections::{Connections, READ_BYTES};
+use crate::load::drive::event_loop::Traffic;
 use crate::load::drive::ledger::Ledger;
 use crate::load::drive::pacer::{self, WindowRoom};
+use crate::load::drive::streams::Streams;
 use crate::load::exchange::line_matcher::{LineMatcher, LineTooLong};
 use crate::load::exchange::lines::Lines;
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::{Failure, FailureKind};
+use crate::load::net::dial::Stream;
 use crate::load::net::poller::Poller;
 use crate::load::plan::Plan;
 use crate::load::plan::error::LoadError;
@@ -46,11 +48,25 @@ enum RoomStage {
 
 /// What goes over one connection.
 #[derive(Debug)]
-struct Member {
-    /// How many bytes of the hello were sent.
-    hello_sent: usize,
+pub(super) struct Member<'p> {
+    /// What is sent first, as far as it is unsent.
+    hello: &'p [u8],
     /// The sender's is not used: whether a server sends it its own lines back is left to the server.
     matcher: LineMatcher,
+}
+
+impl Member<'_> {
+    /// Whether the hello was sent; sends what is left of it.
+    #[inline]
+    fn is_greeted(&mut self, stream: &Stream) -> Result<bool, Errno> {
+        while !self.hello.is_empty() {
+            match stream.write(self.hello)? {
+                Some(n) => self.hello = &self.hello[n..],
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
 }
 
 /// A fan-out in progress.
@@ -59,7 +75,7 @@ pub(crate) struct Fanout<'p> {
     run: Run<'p>,
     stage: RoomStage,
     /// A slot for each member, and the last one for the sender.
-    connections: Connections<Member>,
+    connections: Connections<Member<'p>>,
     lines: Lines,
     /// What every connection sends first.
     hello: &'p [u8],
@@ -98,19 +114,14 @@ impl<'p> Fanout<'p> {
         })
     }
 
-    /// How many members there are to be, connected or not: also the slot of the sender.
-    fn sender(&self) -> usize {
-        self.connections.len() - 1
-    }
-
-    fn has_sender(&self) -> bool {
-        let conn = self.connections.get(self.sender());
-        conn.is_some_and(|conn| !conn.stage.is_arriving())
+    /// The slot behind those of the members.
+    fn sender_slot(&self) -> usize {
+        self.run.plan.connections
     }
 
     /// How many members are connected.
     fn members(&self) -> usize {
-        self.connections.open - usize::from(self.has_sender())
+        self.connections.open - usize::from(self.sender.is_connected)
     }
 }
 
@@ -135,16 +146,7 @@ impl<'p> Traffic<'p> for Fanout<'p> {
     }
 
     fn dispatch(&mut self, events: &Events) {
-        for index in self.connections.take_unread() {
-            let read = self.read(index, true);
-            self.settle(index, read);
-        }
-        for event in events {
-            if let Some(index) = self.connections.index(event.token()) {
-                let served = self.serve(index, event);
-                self.settle(index, served);
-            }
-        }
+        self.serve_all(events);
     }
 
     fn next_event(&self, now: u64) -> u64 {
@@ -160,7 +162,7 @@ impl<'p> Traffic<'p> for Fanout<'p> {
         let joining = self.connections.next_event().min(joining);
         let lost = self.ledger.waiting_since();
         let lost = lost.map_or(u64::MAX, |since| since.saturating_add(timeout));
-        let due = if self.has_sender() {
+        let due = if self.sender.is_connected {
             pacer::next_event(&self.run, self.places() > 0)
         } else {
             u64::MAX
@@ -174,7 +176,7 @@ impl<'p> Traffic<'p> for Fanout<'p> {
         match (&self.stage, self.run.phase) {
             (RoomStage::Dialling, _) => false,
             (_, Phase::Draining) if none_waits && self.run.schedule_is_done() => true,
-            _ => self.members() == 0 || none_waits && !self.has_sender(),
+            _ => self.members() == 0 || none_waits && !self.sender.is_connected,
         }
     }
 
@@ -190,65 +192,51 @@ impl<'p> Traffic<'p> for Fanout<'p> {
     }
 }
 
-impl Fanout<'_> {
-    #[inline]
-    fn serve(&mut self, index: usize, event: &Event) -> Result<(), Failure> {
-        let Some(conn) = self.connections.get(index) else {
-            return Ok(());
-        };
-        let is_greeted = conn.payload.hello_sent == self.hello.len();
-        if conn.stage.is_arriving() && !self.connections.arrive(index, &mut self.run)? {
-            return Ok(());
-        }
-        if event.is_writable() {
-            if !is_greeted {
-                self.send_hello(index)?;
-            }
-            if index == self.sender() {
-                self.send_lines()?;
-            }
-        }
-        match reads(event) {
-            Some(to_the_end) => self.read(index, to_the_end),
-            None => Ok(()),
-        }
+impl<'p> Streams for Fanout<'p> {
+    type Payload = Member<'p>;
+
+    fn connections(&mut self) -> &mut Connections<Member<'p>> {
+        &mut self.connections
     }
 
-    /// Reads what is there, and hears it; `to_the_end` when a short read proves nothing.
+    fn arrive(&mut self, index: usize) -> Result<bool, Failure> {
+        let has_arrived = self.connections.arrive(index, &mut self.run)?;
+        self.sender.is_connected |= has_arrived && index == self.sender_slot();
+        Ok(has_arrived)
+    }
+
     #[inline]
-    fn read(&mut self, index: usize, to_the_end: bool) -> Result<(), Failure> {
-        let is_sender = index == self.sender();
-        for _ in 0..READS_PER_TURN {
-            let Some((conn, bytes)) = self.connections.read(index)? else {
-                return Ok(());
-            };
-            if bytes.is_empty() {
-                return Err(FailureKind::ShortAnswer.into());
-            }
-            let is_short = bytes.len() < READ_BYTES;
-            if !is_sender {
-                // One look at the clock for all that came at once.
-                let now = self.run.watch.nanos();
-                let (ledger, run) = (&mut self.ledger, &mut self.run);
-                conn.payload
-                    .matcher
-                    .feed(bytes, &mut self.lines, &mut |received| {
-                        ledger.feed(received, now, run);
-                    })
-                    .map_err(|LineTooLong| FailureKind::WrongAnswer)?;
-            }
-            if is_short && !to_the_end {
-                return Ok(());
-            }
+    fn write(&mut self, index: usize) -> Result<(), Failure> {
+        if index == self.sender_slot() {
+            return self.send_lines();
         }
-        self.connections.read_on(index);
+        if let Some(conn) = self.connections.get_mut(index) {
+            conn.payload.is_greeted(&conn.stream)?;
+        }
         Ok(())
     }
 
-    fn settle(&mut self, index: usize, step: Result<(), Failure>) {
-        if let Err(failure) = step {
-            self.fail(index, failure);
+    /// Reads what is there, and hears it.
+    #[inline]
+    fn receive(&mut self, index: usize, to_the_end: bool) -> Result<bool, Failure> {
+        let is_sender = index == self.sender_slot();
+        let Some((conn, bytes)) = self.connections.read(index)? else {
+            return Ok(false);
+        };
+        if bytes.is_empty() {
+            return Err(FailureKind::ShortAnswer.into());
         }
+        if !is_sender {
+            // One look at the clock for all that came at once.
+            let now = self.run.watch.nanos();
+            let (ledger, run) = (&mut self.ledger, &mut self.run);
+            let mut tell = |received| ledger.feed(received, now, run);
+            let matcher = &mut conn.payload.matcher;
+            matcher
+                .feed(bytes, &mut self.lines, &mut tell)
+                .map_err(|LineTooLong| FailureKind::WrongAnswer)?;
+        }
+        Ok(bytes.len() == READ_BYTES || to_the_end)
     }
 
     /// A connection that cannot go on, or could not be dialled.
@@ -262,7 +250,9 @@ impl Fanout<'_> {
         let is_measured = matches!(self.stage, RoomStage::Talking);
         conn.is_admitted |= is_measured || !conn.payload.matcher.is_new();
         self.run.failed(conn.explain(failure), now, now);
-        if index != self.sender() && !conn.stage.is_arriving() {
+        if index == self.sender_slot() {
+            self.sender.is_connected = false;
+        } else if !conn.stage.is_arriving() {
             self.ledger.lose(&conn.payload.matcher, now, &mut self.run);
         }
     }
@@ -309,7 +299,7 @@ impl Fanout<'_> {
         while let Some((index, delayed)) = self.connections.next_vacant() {
             let now = self.run.watch.nanos();
             let member = Member {
-                hello_sent: 0,
+                hello: self.hello,
                 matcher: LineMatcher::new(self.lines.next()),
             };
             let began = delayed.unwrap_or(now);
@@ -318,21 +308,6 @@ impl Fanout<'_> {
                 .dial(index, (began, now), member, &self.run);
             self.settle(index, dialled.map(drop));
         }
-    }
-
-    /// Sends the hello, or the rest of it; whether that is done.
-    fn send_hello(&mut self, index: usize) -> Result<bool, Failure> {
-        let hello = self.hello;
-        let Some(conn) = self.connections.get_mut(index) else {
-            return Ok(false);
-        };
-        while conn.payload.hello_sent < hello.len() {
-            match conn.stream.write(&hello[conn.payload.hello_sent..])? {
-                Some(n) => conn.payload.hello_sent += n,
-                None => return Ok(false),
-            }
-        }
-        Ok(true)
     }
 
     /// From dialling over probing to the measured lines.
@@ -348,7 +323,7 @@ impl Fanout<'_> {
         let RoomStage::Probing(probing) = &mut self.stage else {
             return;
         };
-        let members = self.connections.len() - 1;
+        let members = self.run.plan.connections;
         // A member whose connection failed meanwhile is not waited for.
         while probing.unserved < members
             && let Some(last) = probing.last
@@ -393,6 +368,7 @@ impl Fanout<'_> {
 /// How far the sender has come with the lines that began.
 #[derive(Debug)]
 struct Sender {
+    is_connected: bool,
     /// The line that is being sent, and how many bytes of it were.
     line: u64,
     part: usize,
@@ -401,7 +377,11 @@ struct Sender {
 impl Sender {
     /// Begins with this line.
     fn new(line: u64) -> Self {
-        Self { line, part: 0 }
+        Self {
+            is_connected: false,
+            line,
+            part: 0,
+        }
     }
 
     /// Whether nothing is left to be sent.
@@ -413,7 +393,10 @@ impl Sender {
 impl Fanout<'_> {
     /// Begins the lines that are due, and sends them in one write.
     fn begin_lines(&mut self) {
-        if !matches!(self.stage, RoomStage::Talking) || !self.has_sender() || self.members() == 0 {
+        if !matches!(self.stage, RoomStage::Talking)
+            || !self.sender.is_connected
+            || self.members() == 0
+        {
             return;
         }
         if self.run.schedule.is_some() {
@@ -467,24 +450,24 @@ impl Fanout<'_> {
 
     fn flush(&mut self) {
         let sent = self.send_lines();
-        self.settle(self.sender(), sent);
+        self.settle(self.sender_slot(), sent);
     }
 
     /// Sends what is not sent yet, as far as the socket takes it.
     fn send_lines(&mut self) -> Result<(), Failure> {
-        let index = self.sender();
-        if self.sender.is_done(&self.lines) || !self.send_hello(index)? {
+        let index = self.sender_slot();
+        let Some(conn) = self.connections.get_mut(index) else {
+            return Ok(());
+        };
+        if !conn.payload.is_greeted(&conn.stream)? {
             return Ok(());
         }
         loop {
             let unsent = self.lines.outgoing(self.sender.line, self.sender.part);
-            let Some(sender) = self.connections.get(index) else {
-                return Ok(());
-            };
             if unsent.is_empty() {
                 return Ok(());
             }
-            let Some(n) = sender.stream.write(unsent)? else {
+            let Some(n) = conn.stream.write(unsent)? else {
                 return Ok(());
             };
             let (all, len) = (self.sender.part + n, self.run.plan.size + 1);

@@ -2,7 +2,7 @@
 //!
 //! - `event_loop`: the loop. `pacer`: when requests of the open model begin.
 //! - `requests`: on connections. `datagrams`: over UDP. `fanout`: of one sender to many receivers.
-//! - `connections`: all connections of a run, and their states. `start_times`, `ledger`: requests and lines in
+//! - `streams`, `connections`: traffic over connections; all of a run, and their states. `start_times`, `ledger`: requests and lines in
 //!   flight.
 
 mod connections;
@@ -13,6 +13,7 @@ mod ledger;
 mod pacer;
 mod requests;
 mod start_times;
+mod streams;
 
 use std::ops::ControlFlow;
 

@@ -11,14 +11,12 @@
 use std::collections::VecDeque;
 
 use mio::Events;
-use mio::event::Event;
 
-use crate::load::drive::connections::{
-    Connection, ConnectionStage, Connections, READ_BYTES, READS_PER_TURN,
-};
-use crate::load::drive::event_loop::{Traffic, reads};
+use crate::load::drive::connections::{Connection, ConnectionStage, Connections, READ_BYTES};
+use crate::load::drive::event_loop::Traffic;
 use crate::load::drive::pacer;
 use crate::load::drive::start_times::StartTimes;
+use crate::load::drive::streams::Streams;
 use crate::load::exchange::judge::Judge;
 use crate::load::exchange::requests::Requests;
 use crate::load::exchange::terms::Terms;
@@ -34,15 +32,6 @@ use crate::load::run::schedule::Schedule;
 use crate::load::run::tally::Phase;
 use crate::load::run::{Run, Watcher};
 use crate::wire::CommandFraming;
-
-/// What became of reading.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Step {
-    /// Nothing more can be done now.
-    Wait,
-    /// One request of `conn` is over and well.
-    Done,
-}
 
 /// A run over connections in progress.
 #[derive(Debug)]
@@ -117,7 +106,7 @@ impl<'p> Driver<'p> {
             }
             let now = self.run.watch.nanos();
             let asked = self.ask(index, plan.mode.depth(), now);
-            self.settle(index, asked.map(|()| Step::Wait));
+            self.settle(index, asked);
         }
     }
 }
@@ -133,7 +122,7 @@ impl<'p> Traffic<'p> for Driver<'p> {
         let times = &self.times;
         let waiting_since = |index, requests: &Requests| times.oldest(index, requests);
         for index in self.connections.overdue(now, &self.run, waiting_since) {
-            self.settle(index, Err(FailureKind::Timeout.into()));
+            self.fail(index, FailureKind::Timeout.into());
         }
     }
 
@@ -145,16 +134,7 @@ impl<'p> Traffic<'p> for Driver<'p> {
     }
 
     fn dispatch(&mut self, events: &Events) {
-        for index in self.connections.take_unread() {
-            let step = self.read(index, true);
-            self.settle(index, step);
-        }
-        for event in events {
-            if let Some(index) = self.connections.index(event.token()) {
-                let step = self.serve(index, event);
-                self.settle(index, step);
-            }
-        }
+        self.serve_all(events);
     }
 
     fn next_event(&self, now: u64) -> u64 {
@@ -189,6 +169,91 @@ impl<'p> Traffic<'p> for Driver<'p> {
             },
         };
         self.run.report(now, self.connections.poller.spun, held)
+    }
+}
+
+impl Streams for Driver<'_> {
+    type Payload = Requests;
+
+    fn connections(&mut self) -> &mut Connections<Requests> {
+        &mut self.connections
+    }
+
+    fn arrive(&mut self, index: usize) -> Result<bool, Failure> {
+        let has_arrived =
+            !self.connections.watches_all || self.connections.arrive(index, &mut self.run)?;
+        if has_arrived && !self.run.plan.mode.keeps() {
+            return self.write_first(index);
+        }
+        Ok(has_arrived)
+    }
+
+    /// Writes what is unsent, in one go.
+    #[inline]
+    fn write(&mut self, index: usize) -> Result<(), Failure> {
+        let Some(conn) = self.connections.get_mut(index) else {
+            return Ok(());
+        };
+        let unsent = conn.payload.unsent(&self.terms);
+        // Less than all means full; being writable again is an event.
+        if !unsent.is_empty()
+            && let Some(n) = conn.stream.write(unsent)?
+        {
+            conn.payload.sent(n, &self.terms);
+        }
+        Ok(())
+    }
+
+    /// Reads, and compares.
+    #[inline]
+    fn receive(&mut self, index: usize, to_the_end: bool) -> Result<bool, Failure> {
+        let Some((conn, bytes)) = self.connections.read(index)? else {
+            return Ok(false);
+        };
+        if bytes.is_empty() {
+            self.end(index)?;
+            return Ok(false);
+        }
+        let goes_on = bytes.len() == READ_BYTES || to_the_end;
+        let answered = match self.run.plan.mode {
+            // `hold` discards what the server sends.
+            Mode::Hold => Ok(0),
+            _ => conn.payload.feed(bytes, &self.terms),
+        };
+        if conn.stamps.first_byte == 0 {
+            conn.stamps.first_byte = self.run.watch.nanos();
+            conn.is_admitted = true;
+        }
+        match (answered?, &self.run.plan.mode) {
+            (0, _) if matches!(self.terms.judge, Judge::Framed(CommandFraming::Decimal)) => {
+                self.acknowledge(index)?;
+            }
+            (0, _) => {}
+            // In the sums and in the ring it is still the same request.
+            (_, Mode::Conn { .. }) if conn.payload.more > 0 => {
+                conn.payload.more -= 1;
+                conn.payload.ask(1, &self.terms);
+                self.write(index)?;
+            }
+            (_, Mode::Conn { close, .. }) => {
+                conn.stage = ConnectionStage::Leaving;
+                conn.stamps.last_byte = self.run.watch.nanos();
+                if *close == Close::Server {
+                    return Ok(true);
+                }
+                self.finish(index);
+                return Ok(false);
+            }
+            (count, _) => self.answered(index, count)?,
+        }
+        Ok(goes_on)
+    }
+
+    #[cold]
+    fn fail(&mut self, index: usize, failure: Failure) {
+        if let Some(conn) = self.connections.get(index) {
+            self.give_up(index, failure, conn.began);
+        }
     }
 }
 
@@ -229,11 +294,11 @@ impl Driver<'_> {
         {
             // On loopback the connection is there when `connect` returns, and the write says so.
             Ok(true) if !self.connections.watches_all => match self.write_first(index) {
-                Ok(()) => self.unpolled.push_back(index),
-                Err(failure) => self.fail(index, failure, began),
+                Ok(_) => self.unpolled.push_back(index),
+                Err(failure) => self.fail(index, failure),
             },
             Ok(_) => {}
-            Err(failure) => self.fail(index, failure, began),
+            Err(failure) => self.give_up(index, failure, began),
         }
     }
 
@@ -253,7 +318,7 @@ impl Driver<'_> {
             };
             if self.run.plan.mode.keeps() {
                 let asked = self.ask_taken(index, 1, began);
-                self.settle(index, asked.map(|()| Step::Wait));
+                self.settle(index, asked);
             } else {
                 self.dial_for(index, began, now);
             }
@@ -294,37 +359,30 @@ impl Driver<'_> {
             if conn.is_watched {
                 continue;
             }
-            let step = match conn.stage {
-                ConnectionStage::Dialling => Ok(Step::Wait),
+            let token = self.connections.token(index);
+            let tried = match conn.stage {
+                ConnectionStage::Dialling => Ok(()),
                 _ => self.read(index, false),
             };
-            let step = match step {
-                Ok(Step::Wait) => self.connections.watch(index).map(|()| Step::Wait),
-                step => step,
+            // If it is over already, there may be another one in its place.
+            let is_there = self.connections.index(token).is_some();
+            let tried = match tried {
+                Ok(()) if is_there => self.connections.watch(index),
+                tried => tried,
             };
-            self.settle(index, step);
+            self.settle(index, tried);
         }
-    }
-
-    /// A connection on the way may have arrived.
-    fn complete_connect(&mut self, index: usize) -> Result<(), Failure> {
-        let write_tells = !self.connections.watches_all;
-        let has_arrived = write_tells || self.connections.arrive(index, &mut self.run)?;
-        if has_arrived && !self.run.plan.mode.keeps() {
-            return self.write_first(index);
-        }
-        Ok(())
     }
 
     /// The first write of `conn`, which also tells whether it is connected. Where the server sends a
     /// challenge, the proof was sent before.
-    fn write_first(&mut self, index: usize) -> Result<(), Failure> {
+    fn write_first(&mut self, index: usize) -> Result<bool, Failure> {
         let Some(conn) = self.connections.get(index) else {
-            return Ok(());
+            return Ok(false);
         };
         let began = conn.began;
         let Some(n) = conn.stream.write(conn.payload.first(&self.terms))? else {
-            return Ok(());
+            return Ok(false);
         };
         self.connections.dialer.check_peer(&conn.stream)?;
         self.connections
@@ -334,33 +392,12 @@ impl Driver<'_> {
             conn.payload.ask(1, &self.terms);
             conn.payload.sent(n, &self.terms);
         }
-        Ok(())
+        Ok(true)
     }
 }
 
 /// Asking and being answered.
 impl Driver<'_> {
-    #[inline]
-    fn serve(&mut self, index: usize, event: &Event) -> Result<Step, Failure> {
-        let Some(conn) = self.connections.get(index) else {
-            return Ok(Step::Wait);
-        };
-        if conn.stage.is_arriving() {
-            self.complete_connect(index)?;
-            let conn = self.connections.get(index);
-            if conn.is_some_and(|conn| conn.stage.is_arriving()) {
-                return Ok(Step::Wait);
-            }
-        }
-        if event.is_writable() {
-            self.write(index)?;
-        }
-        match reads(event) {
-            Some(to_the_end) => self.read(index, to_the_end),
-            None => Ok(Step::Wait),
-        }
-    }
-
     /// Puts `count` more requests on a connection, as far as there are any left.
     #[inline]
     fn ask(&mut self, index: usize, count: usize, now: u64) -> Result<(), Failure> {
@@ -378,92 +415,27 @@ impl Driver<'_> {
         self.write(index)
     }
 
-    /// Writes what is unsent, in one go.
-    #[inline]
-    fn write(&mut self, index: usize) -> Result<(), Failure> {
+    /// The server has ended the connection: well where it was to, or where its end is that of the answer.
+    #[cold]
+    fn end(&mut self, index: usize) -> Result<(), Failure> {
         let Some(conn) = self.connections.get_mut(index) else {
             return Ok(());
         };
-        let unsent = conn.payload.unsent(&self.terms);
-        // Less than all means full; being writable again is an event.
-        if !unsent.is_empty()
-            && let Some(n) = conn.stream.write(unsent)?
-        {
-            conn.payload.sent(n, &self.terms);
-        }
-        Ok(())
-    }
-
-    /// Reads until there is no more, and compares; `to_the_end` when a short read proves nothing.
-    #[inline]
-    fn read(&mut self, index: usize, to_the_end: bool) -> Result<Step, Failure> {
-        for _ in 0..READS_PER_TURN {
-            let Some((conn, bytes)) = self.connections.read(index)? else {
-                return Ok(Step::Wait);
-            };
-            if bytes.is_empty() {
-                return self.end(index);
+        if conn.stage != ConnectionStage::Leaving {
+            let is_answer = conn.payload.may_end(&self.terms)
+                && conn.stamps.first_byte > 0
+                && !self.run.plan.mode.keeps()
+                && conn.payload.more == 0;
+            if !is_answer {
+                return Err(FailureKind::ShortAnswer.into());
             }
-            let is_short = bytes.len() < READ_BYTES;
-            let answered = match self.run.plan.mode {
-                // `hold` discards what the server sends.
-                Mode::Hold => Ok(0),
-                _ => conn.payload.feed(bytes, &self.terms),
-            };
-            if conn.stamps.first_byte == 0 {
-                conn.stamps.first_byte = self.run.watch.nanos();
-                conn.is_admitted = true;
-            }
-            match (answered?, &self.run.plan.mode) {
-                (0, _) if matches!(self.terms.judge, Judge::Framed(CommandFraming::Decimal)) => {
-                    self.acknowledge(index)?;
-                }
-                (0, _) => {}
-                // In the sums and in the ring it is still the same request.
-                (_, Mode::Conn { .. }) if conn.payload.more > 0 => {
-                    conn.payload.more -= 1;
-                    conn.payload.ask(1, &self.terms);
-                    self.write(index)?;
-                }
-                (_, Mode::Conn { close, .. }) => {
-                    conn.stage = ConnectionStage::Leaving;
-                    conn.stamps.last_byte = self.run.watch.nanos();
-                    if *close != Close::Server {
-                        return Ok(Step::Done);
-                    }
-                    continue;
-                }
-                (count, _) => self.answered(index, count)?,
-            }
-            if is_short && !to_the_end {
-                return Ok(Step::Wait);
-            }
-        }
-        self.connections.read_on(index);
-        Ok(Step::Wait)
-    }
-
-    /// The server has ended the connection: well where it was to, or where its end is that of the answer.
-    #[cold]
-    fn end(&mut self, index: usize) -> Result<Step, Failure> {
-        let Some(conn) = self.connections.get_mut(index) else {
-            return Ok(Step::Wait);
-        };
-        if conn.stage == ConnectionStage::Leaving {
-            return Ok(Step::Done);
-        }
-        if conn.payload.may_end(&self.terms)
-            && conn.stamps.first_byte > 0
-            && !self.run.plan.mode.keeps()
-            && conn.payload.more == 0
-        {
             conn.stamps.last_byte = self.run.watch.nanos();
             // Its one request is answered; `leave` takes the end of it out of the sums.
             conn.payload.flight = 0;
             conn.stage = ConnectionStage::Leaving;
-            return Ok(Step::Done);
         }
-        Err(FailureKind::ShortAnswer.into())
+        self.finish(index);
+        Ok(())
     }
 
     /// A length may have come, and the output behind it waits for our word (C2).
@@ -527,19 +499,6 @@ impl Driver<'_> {
 
 /// The end of a connection.
 impl Driver<'_> {
-    /// What follows from a step.
-    #[inline]
-    fn settle(&mut self, index: usize, step: Result<Step, Failure>) {
-        match step {
-            Ok(Step::Wait) => {}
-            Ok(Step::Done) => self.finish(index),
-            Err(failure) => {
-                let began = self.connections.get(index).map_or(0, |conn| conn.began);
-                self.fail(index, failure, began);
-            }
-        }
-    }
-
     /// A connection of `conn` is over and well: on with the next.
     fn finish(&mut self, index: usize) {
         let Some(Connection { began, stamps, .. }) = self.leave(index) else {
@@ -569,7 +528,7 @@ impl Driver<'_> {
     /// A connection failed, or could not be dialled, whose last request began at `began`. `conn` goes on with the next request;
     /// `echo` goes on without this connection.
     #[cold]
-    fn fail(&mut self, index: usize, mut failure: Failure, began: u64) {
+    fn give_up(&mut self, index: usize, mut failure: Failure, began: u64) {
         let now = self.run.watch.nanos();
         let keeps = self.run.plan.mode.keeps();
         let mut last = began;
