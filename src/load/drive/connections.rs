@@ -88,7 +88,7 @@ pub(super) enum ConnectionStage {
 impl ConnectionStage {
     /// Whether nothing may be asked yet: such a connection counts as being dialled.
     #[inline]
-    pub(super) fn is_arriving(self) -> bool {
+    pub(super) fn is_arriving(&self) -> bool {
         matches!(
             self,
             ConnectionStage::Dialling | ConnectionStage::Proving(_)

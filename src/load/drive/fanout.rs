@@ -140,7 +140,9 @@ impl<'p> Traffic<'p> for Fanout<'p> {
     }
 
     fn begin(&mut self, now: u64) {
-        self.dial();
+        if matches!(self.stage, RoomStage::Dialling) {
+            self.dial();
+        }
         self.join(now);
         self.begin_lines();
     }
@@ -207,11 +209,11 @@ impl<'p> Streams for Fanout<'p> {
 
     #[inline]
     fn write(&mut self, index: usize) -> Result<(), Failure> {
-        if index == self.sender_slot() {
+        let Some(conn) = self.connections.get_mut(index) else {
+            return Ok(());
+        };
+        if conn.payload.is_greeted(&conn.stream)? && index == self.sender_slot() {
             return self.send_lines();
-        }
-        if let Some(conn) = self.connections.get_mut(index) {
-            conn.payload.is_greeted(&conn.stream)?;
         }
         Ok(())
     }
@@ -455,16 +457,13 @@ impl Fanout<'_> {
 
     /// Sends what is not sent yet, as far as the socket takes it.
     fn send_lines(&mut self) -> Result<(), Failure> {
-        let index = self.sender_slot();
-        let Some(conn) = self.connections.get_mut(index) else {
-            return Ok(());
-        };
-        if !conn.payload.is_greeted(&conn.stream)? {
-            return Ok(());
-        }
-        loop {
+        while !self.sender.is_done(&self.lines) {
+            let index = self.sender_slot();
+            let Some(conn) = self.connections.get_mut(index) else {
+                return Ok(());
+            };
             let unsent = self.lines.outgoing(self.sender.line, self.sender.part);
-            if unsent.is_empty() {
+            if unsent.is_empty() || !conn.payload.is_greeted(&conn.stream)? {
                 return Ok(());
             }
             let Some(n) = conn.stream.write(unsent)? else {
@@ -474,5 +473,6 @@ impl Fanout<'_> {
             self.sender.line += (all / len) as u64;
             self.sender.part = all % len;
         }
+        Ok(())
     }
 }

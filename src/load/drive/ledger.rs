@@ -312,7 +312,7 @@ mod tests {
             assert_eq!((ledger.in_flight(), ledger.places()), (0, 16));
             let deliveries = ledger.deliveries(0.0);
             assert_eq!((deliveries.expected, deliveries.delivered), (5, 5));
-            assert_eq!((run.tally.answers, run.tally.achieved()), (1, 5));
+            assert_eq!((run.tally.requests.answered, run.tally.achieved()), (1, 5));
             assert_eq!(deliveries.first_us.max, 10.0);
             assert_eq!(deliveries.median_us.max, 20.0);
             assert_eq!(run.tally.latencies.summary().max, 30.0);
@@ -333,7 +333,10 @@ mod tests {
             let seen = ledger.seen;
             assert_eq!((seen.expected, seen.delivered, seen.lost), (6, 5, 1));
             assert_eq!((seen.gone, ledger.in_flight()), (1, 0));
-            assert_eq!((run.tally.answers, run.tally.unanswered), (1, 1));
+            assert_eq!(
+                (run.tally.requests.answered, run.tally.requests.unanswered),
+                (1, 1)
+            );
             // Where no member is left that could receive it, a line is over at once.
             ledger.begin(1, 8, 8);
             ledger.lose(&LineMatcher::new(102), 9, run);

@@ -109,7 +109,7 @@ mod tests {
             assert_eq!(next_due(run, 200, Some(190)), Some(100));
             assert_eq!(run.tally.lag.summary().count, 2);
             assert_eq!(run.tally.lag.summary().max, 0.0);
-            assert_eq!((run.tally.asked, run.tally.errors.total), (2, 0));
+            assert_eq!((run.tally.requests.asked, run.tally.errors.total), (2, 0));
         });
     }
 
@@ -118,11 +118,17 @@ mod tests {
         with(|run| {
             // Those of 0, 100 and 200 are too late at 450; that of 300 is not.
             assert_eq!(next_due(run, 450, Some(450)), Some(300));
-            assert_eq!((run.tally.unanswered, run.tally.errors.timeout), (3, 3));
-            assert_eq!(run.tally.asked, 4);
+            assert_eq!(
+                (run.tally.requests.unanswered, run.tally.errors.timeout),
+                (3, 3)
+            );
+            assert_eq!(run.tally.requests.asked, 4);
             // So are all others, with nobody to send them.
             assert_eq!(next_due(run, 10_000, None), None);
-            assert_eq!((run.tally.unanswered, run.tally.errors.timeout), (9, 9));
+            assert_eq!(
+                (run.tally.requests.unanswered, run.tally.errors.timeout),
+                (9, 9)
+            );
             assert_eq!(next_event(run, true), 1_000);
         });
     }

@@ -146,6 +146,7 @@ impl<'p> Run<'p> {
     }
 
     /// Counts a request that failed, and that nobody will answer any more.
+    #[cold]
     pub(crate) fn lost(&mut self, failure: impl Into<Failure>, began: u64, now: u64) {
         self.tally.lost(began, now);
         self.failed(failure, began, now);
@@ -153,6 +154,7 @@ impl<'p> Run<'p> {
 
     /// Counts a failed request or connection; `began` is when the request did. The first error of no named
     /// kind is kept in words.
+    #[cold]
     pub(crate) fn failed(&mut self, failure: impl Into<Failure>, began: u64, now: u64) {
         let Failure { kind, errno } = failure.into();
         if kind == FailureKind::Other && self.tally.other.is_none() {

@@ -1,8 +1,49 @@
-//! What became of datagrams, and of the deliveries of lines, as a report has it.
+//! What became of requests, of datagrams and of the deliveries of lines, as a report has it.
 
 use serde::{Deserialize, Serialize};
 
 use crate::load::measure::histogram::Summary;
+
+/// What a request's time consists of; what is missing to the whole is waiting for a connection.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Breakdown<T> {
+    /// From dialling to being connected, including the proof where the server sends a challenge.
+    pub connect: T,
+    /// From being connected (`conn`) or asking (`echo`) to the first byte of the answer; where a
+    /// connection of `conn` asks several times, of its first.
+    pub first_byte: T,
+    /// From there to the last byte of the answer, or of the last of them.
+    pub last_byte: T,
+    /// From the last byte to the end of the connection; in `echo` of nothing.
+    pub close: T,
+}
+
+impl<T> Breakdown<T> {
+    /// The same of each part.
+    pub fn map<U>(&self, of: impl Fn(&T) -> U) -> Breakdown<U> {
+        Breakdown {
+            connect: of(&self.connect),
+            first_byte: of(&self.first_byte),
+            last_byte: of(&self.last_byte),
+            close: of(&self.close),
+        }
+    }
+}
+
+/// Requests and answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestCounts {
+    /// Begun while measuring.
+    pub asked: u64,
+    /// Whole and right answers that came while measuring, whenever they were asked for: the rate is of these.
+    pub came: u64,
+    /// Whole and right answers while measuring.
+    pub answered: u64,
+    /// Whole and right answers after the end: in the latencies, not in the rate.
+    pub late: u64,
+    /// Requests whose connection failed before the answer.
+    pub unanswered: u64,
+}
 
 /// What became of lines and of their deliveries, one to each member: `expected` is `delivered` and `lost`
 /// together.

@@ -35,7 +35,7 @@ impl Progress {
             phase,
             measured,
             amount: plan.amount,
-            answers: tally.came,
+            answers: tally.requests.came,
             rate_per_s: if measured.is_zero() {
                 0.0
             } else {

@@ -13,7 +13,7 @@ use crate::load::measure::process::{Server, Usage};
 use crate::load::measure::series::SecondSeen;
 use crate::load::plan::Plan;
 use crate::load::plan::mode::{Amount, Arrivals, Close, Mode, ModeName, Model, ModelName};
-use crate::load::run::outcome::{DatagramCounts, Deliveries};
+use crate::load::run::outcome::{Breakdown, DatagramCounts, Deliveries, RequestCounts};
 use crate::load::run::tally::Tally;
 use crate::wire::{Digest, HmacKey};
 
@@ -78,7 +78,7 @@ pub struct Report {
     /// The whole distribution of these latencies, for a picture: denser towards the slowest.
     pub spectrum: Vec<Quantile>,
     /// What that consists of.
-    pub phases_us: PhaseSummaries,
+    pub phases_us: Breakdown<Summary>,
     /// What happened in each second.
     pub seconds: Vec<SecondSeen>,
     /// Failures: in `conn` of requests, in `echo` of connections; in `fanout` of connections, lines that some
@@ -129,20 +129,6 @@ impl Hidden {
     }
 }
 
-/// The figures of each phase, in microseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct PhaseSummaries {
-    /// From dialling to being connected, including the proof where the server sends a challenge.
-    pub connect: Summary,
-    /// From being connected (`conn`) or asking (`echo`) to the first byte of the answer; where a
-    /// connection of `conn` asks several times, of its first.
-    pub first_byte: Summary,
-    /// From there to the last byte of the answer, or of the last of them.
-    pub last_byte: Summary,
-    /// From the last byte to the end of the connection; in `echo` of nothing.
-    pub close: Summary,
-}
-
 /// Connections wanted and had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
@@ -150,21 +136,6 @@ pub struct Held {
     pub asked: usize,
     /// In `echo`, `hold` and `fanout`: how many were open at the end. In `conn`: how many were open at once at the most.
     pub held: usize,
-}
-
-/// Requests and answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RequestCounts {
-    /// Begun while measuring.
-    pub asked: u64,
-    /// Whole and right answers that came while measuring, whenever they were asked for: the rate is of these.
-    pub came: u64,
-    /// Whole and right answers while measuring.
-    pub answered: u64,
-    /// Whole and right answers after the end: in the latencies, not in the rate.
-    pub late: u64,
-    /// Requests whose connection failed before the answer.
-    pub unanswered: u64,
 }
 
 impl Report {
@@ -180,7 +151,7 @@ impl Report {
             0 => 0.0,
             _ => round(ratio(count, elapsed) * 1e9, 1),
         };
-        let achieved = tally.achieved();
+        let (counts, achieved) = (tally.requests, tally.achieved());
         let in_flight = match plan.mode {
             Mode::Fanout { depth, .. } => depth,
             _ => plan.connections.saturating_mul(plan.mode.depth()),
@@ -188,7 +159,7 @@ impl Report {
         Self {
             seconds: tally.series(elapsed),
             hidden: match plan.model {
-                Model::Closed => Hidden::of(&tally, per_s(tally.answers), in_flight),
+                Model::Closed => Hidden::of(&tally, per_s(counts.answered), in_flight),
                 Model::Open { .. } => None,
             },
             schedule: match plan.model {
@@ -198,12 +169,7 @@ impl Report {
                     arrivals,
                 }),
             },
-            phases_us: PhaseSummaries {
-                connect: tally.breakdown.connect.summary(),
-                first_byte: tally.breakdown.first_byte.summary(),
-                last_byte: tally.breakdown.last_byte.summary(),
-                close: tally.breakdown.close.summary(),
-            },
+            phases_us: tally.breakdown.map(Latencies::summary),
             schema: SCHEMA,
             pids: plan.pids.clone(),
             mode: plan.mode.name(),
@@ -224,14 +190,11 @@ impl Report {
             interrupted: false,
             requests: RequestCounts {
                 asked: match plan.amount {
-                    Amount::Count(_) => tally.asked,
+                    Amount::Count(_) => counts.asked,
                     // Answers of requests that began in the warm-up count towards the rate.
-                    Amount::For(_) => tally.answers + tally.late + tally.unanswered,
+                    Amount::For(_) => counts.answered + counts.late + counts.unanswered,
                 },
-                came: tally.came,
-                answered: tally.answers,
-                late: tally.late,
-                unanswered: tally.unanswered,
+                ..counts
             },
             rate_per_s: per_s(achieved),
             achieved,

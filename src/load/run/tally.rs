@@ -6,6 +6,7 @@ use crate::load::measure::histogram::Latencies;
 use crate::load::measure::series::{SecondSeen, Series};
 use crate::load::plan::Plan;
 use crate::load::plan::mode::{Amount, Mode, Model};
+use crate::load::run::outcome::{Breakdown, RequestCounts};
 use crate::load::run::schedule::Schedule;
 
 /// How far a run is.
@@ -29,20 +30,6 @@ pub enum Phase {
     Draining,
 }
 
-/// What a request's time consists of; what is missing to the whole is waiting for a connection.
-#[derive(Debug, Clone, Default)]
-pub struct Breakdown {
-    /// From dialling to being connected, including the proof where the server sends a challenge.
-    pub connect: Latencies,
-    /// From being connected (`conn`) or asking (`echo`) to the first byte of the answer; where a
-    /// connection of `conn` asks several times, of its first.
-    pub first_byte: Latencies,
-    /// From there to the last byte of the answer, or of the last of them.
-    pub last_byte: Latencies,
-    /// From the last byte to the end of the connection.
-    pub close: Latencies,
-}
-
 /// Decides what counts, and counts it. Times are nanoseconds of the run's stopwatch.
 ///
 /// With [`Amount::For`] an answer counts towards the rate when it *came* while measuring, whenever it was
@@ -63,23 +50,15 @@ pub struct Tally {
     left: u64,
     /// When the last request ended, well or not.
     last: u64,
-    /// Requests begun, of those that count.
-    pub asked: u64,
-    /// Whole and right answers that came while measuring: what the rate is of.
-    pub came: u64,
-    /// Whole and right answers that came while measuring, to what counts.
-    pub answers: u64,
+    /// Requests and answers.
+    pub requests: RequestCounts,
     /// In a fan-out, where an answer is a line that every member has: whole and right lines that members
     /// heard while measuring, one for each member.
     pub deliveries: Option<u64>,
-    /// Whole and right answers that came after the end.
-    pub late: u64,
-    /// Requests whose connection failed before the answer.
-    pub unanswered: u64,
     /// Of the answers, early and late, from beginning to end.
     pub latencies: Latencies,
     /// What these consist of.
-    pub breakdown: Breakdown,
+    pub breakdown: Breakdown<Latencies>,
     /// Open model: how long after its time a request began although a connection was free: the
     /// generator's own fault.
     pub lag: Latencies,
@@ -112,12 +91,8 @@ impl Tally {
                 Amount::Count(count) => count,
             },
             last: 0,
-            asked: 0,
-            came: 0,
-            answers: 0,
+            requests: RequestCounts::default(),
             deliveries: matches!(plan.mode, Mode::Fanout { .. }).then_some(0),
-            late: 0,
-            unanswered: 0,
             latencies: Latencies::new(),
             breakdown: Breakdown::default(),
             lag: Latencies::new(),
@@ -160,7 +135,7 @@ impl Tally {
             Phase::Measured => {
                 let count = count.min(usize::try_from(self.left).unwrap_or(usize::MAX));
                 self.left -= count as u64;
-                self.asked += count as u64;
+                self.requests.asked += count as u64;
                 count
             }
             Phase::Connecting | Phase::Draining => 0,
@@ -177,7 +152,7 @@ impl Tally {
                 let is_due = began < self.until && self.left > 0;
                 if is_due && began >= self.since {
                     self.left -= 1;
-                    self.asked += 1;
+                    self.requests.asked += 1;
                 }
                 is_due
             }
@@ -211,7 +186,7 @@ impl Tally {
             Amount::Count(_) => counts,
         };
         if has_come {
-            self.came += count;
+            self.requests.came += count;
             self.series.answered(now, nanos, count);
             self.longest_gap = self.longest_gap.max(now.saturating_sub(self.last_answer));
             self.last_answer = now;
@@ -221,9 +196,9 @@ impl Tally {
         }
         self.last = now;
         if now < self.until {
-            self.answers += count;
+            self.requests.answered += count;
         } else {
-            self.late += count;
+            self.requests.late += count;
         }
         self.latencies.record(nanos, count);
     }
@@ -240,13 +215,13 @@ impl Tally {
 
     /// What the rate is of: deliveries in a fan-out, else answers.
     pub fn achieved(&self) -> u64 {
-        self.deliveries.unwrap_or(self.came)
+        self.deliveries.unwrap_or(self.requests.came)
     }
 
     /// A request that will not be answered.
     pub fn lost(&mut self, began: u64, now: u64) {
         if self.counts(began, now) {
-            self.unanswered += 1;
+            self.requests.unanswered += 1;
         }
     }
 
@@ -281,7 +256,7 @@ impl Tally {
                 return;
             }
             if began >= self.since {
-                self.unanswered += 1;
+                self.requests.unanswered += 1;
             }
             schedule.advance();
         }
