@@ -67,6 +67,8 @@ pub(crate) struct Udp<'p> {
     outgoing: Box<[u8]>,
     incoming: Box<[u8]>,
     requests: Box<[SentRequest]>,
+    /// How many may be waiting.
+    window: usize,
     /// The number of the next request, and of the oldest that may be waiting.
     next: u64,
     oldest: u64,
@@ -105,6 +107,7 @@ impl<'p> Udp<'p> {
         connect(&socket, &target).map_err(io)?;
         let poller = Poller::new(run.watch, plan.spin, plan.model != Model::Closed)?;
         poller.register(&socket, Token(0))?;
+        let remembered = remembered(plan);
         Ok(Self {
             run,
             seen: DatagramCounts {
@@ -116,7 +119,11 @@ impl<'p> Udp<'p> {
             poller,
             outgoing: vec![0; plan.size].into_boxed_slice(),
             incoming: vec![0; DATAGRAM_BYTES_MAX + 1].into_boxed_slice(),
-            requests: vec![SentRequest::default(); remembered(plan)].into_boxed_slice(),
+            requests: vec![SentRequest::default(); remembered].into_boxed_slice(),
+            window: match plan.model {
+                Model::Closed => plan.mode.depth(),
+                Model::Open { .. } => remembered / 2,
+            },
             next: 0,
             oldest: 0,
             highest: 0,
@@ -155,11 +162,9 @@ impl<'p> Udp<'p> {
     }
 
     fn has_room(&self) -> bool {
-        let room = match self.run.plan.model {
-            Model::Closed => self.run.plan.mode.depth(),
-            Model::Open { .. } => self.requests.len() / 2,
-        };
-        !self.is_full && self.waiting < room && self.next - self.oldest < self.requests.len() as u64
+        !self.is_full
+            && self.waiting < self.window
+            && self.next - self.oldest < self.requests.len() as u64
     }
 
     fn send_one(&mut self, began: u64, now: u64) {

@@ -6,7 +6,7 @@
 //!
 //! Before anything is measured, the sender sends probes until every member has received one, so that a
 //! member that is slow to join is not taken for one that loses lines. The model is *closed*, where a line
-//! follows one that every member has, with `pipeline` of them in flight, or *open*, where each line has
+//! follows one that every member has, with `depth` of them in flight, or *open*, where each line has
 //! its time.
 
 use std::hash::{BuildHasher, RandomState};
@@ -106,7 +106,11 @@ impl<'p> Fanout<'p> {
             stage: RoomStage::Dialling,
             connections: Connections::new(plan.connections + 1, &run, target)?,
             hello,
-            sender: Sender::new(first),
+            sender: Sender {
+                is_connected: false,
+                line: first,
+                part: 0,
+            },
             ledger: Ledger::new(lines.slots()),
             lines,
             places: WindowRoom::default(),
@@ -158,7 +162,7 @@ impl<'p> Traffic<'p> for Fanout<'p> {
         }
         let timeout = nanos(self.run.plan.timeout);
         let joining = match &self.stage {
-            RoomStage::Probing(probing) => probing.next_event(timeout),
+            RoomStage::Probing(probing) => probing.next.min(probing.since.saturating_add(timeout)),
             RoomStage::Dialling | RoomStage::Talking => u64::MAX,
         };
         let joining = self.connections.next_event().min(joining);
@@ -278,23 +282,6 @@ struct Probing {
     pause: u64,
 }
 
-impl Probing {
-    fn new(now: u64) -> Self {
-        Self {
-            since: now,
-            last: None,
-            unserved: 0,
-            next: now,
-            pause: nanos(PROBE_AFTER),
-        }
-    }
-
-    /// When something is to be done about it.
-    fn next_event(&self, timeout: u64) -> u64 {
-        self.next.min(self.since.saturating_add(timeout))
-    }
-}
-
 impl Fanout<'_> {
     /// Dials for vacant slots, as far as a listener's queue may be able to take it; for the sender last.
     fn dial(&mut self) {
@@ -320,7 +307,13 @@ impl Fanout<'_> {
         {
             // From now on nothing but lines can take too long.
             self.connections.next_check = u64::MAX;
-            self.stage = RoomStage::Probing(Probing::new(now));
+            self.stage = RoomStage::Probing(Probing {
+                since: now,
+                last: None,
+                unserved: 0,
+                next: now,
+                pause: nanos(PROBE_AFTER),
+            });
         }
         let RoomStage::Probing(probing) = &mut self.stage else {
             return;
@@ -377,15 +370,6 @@ struct Sender {
 }
 
 impl Sender {
-    /// Begins with this line.
-    fn new(line: u64) -> Self {
-        Self {
-            is_connected: false,
-            line,
-            part: 0,
-        }
-    }
-
     /// Whether nothing is left to be sent.
     fn is_done(&self, lines: &Lines) -> bool {
         self.line == lines.next()
@@ -432,14 +416,9 @@ impl Fanout<'_> {
         let unsent = self.lines.next() - self.sender.line;
         let free = self.ledger.places().min(self.lines.slots() - unsent);
         let free = usize::try_from(free).unwrap_or(usize::MAX);
-        match self.run.plan.model {
-            Model::Closed => free.min(
-                self.run
-                    .plan
-                    .mode
-                    .depth()
-                    .saturating_sub(self.ledger.in_flight()),
-            ),
+        let plan = self.run.plan;
+        match plan.model {
+            Model::Closed => free.min(plan.mode.depth().saturating_sub(self.ledger.in_flight())),
             Model::Open { .. } => free,
         }
     }
