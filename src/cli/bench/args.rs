@@ -1,6 +1,6 @@
 //! The arguments of `bench`.
 
-use clap::{CommandFactory, Subcommand};
+use clap::{Command, Subcommand};
 
 use super::conditions::Conditions;
 use super::request::{
@@ -169,17 +169,10 @@ impl Args {
 
 /// Whether `mode` has this option.
 pub(super) fn takes(mode: ModeName, option: &str) -> bool {
-    Modes::command()
-        .find_subcommand(mode.to_string())
-        .is_some_and(|mode| {
-            mode.get_arguments()
-                .any(|arg| arg.get_long() == Some(option))
-        })
-}
-
-/// The modes with their flags, to be asked which mode takes which.
-#[derive(Debug, clap::Parser)]
-struct Modes {
-    #[command(subcommand)]
-    _mode: ModeArgs,
+    let modes = ModeArgs::augment_subcommands(Command::new("bench"));
+    let mode = modes.find_subcommand(mode.to_string());
+    mode.is_some_and(|mode| {
+        mode.get_arguments()
+            .any(|arg| arg.get_long() == Some(option))
+    })
 }

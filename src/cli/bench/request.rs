@@ -146,13 +146,17 @@ impl RequestArgs {
     /// What these options of a URL say, and `self` where they say nothing.
     pub(super) fn with(&self, options: &[String]) -> Result<Self, String> {
         let mut both = self.clone();
-        let own = Self::try_parse_from(options).map_err(|wrong| first_line(&wrong))?;
         // The size and the text of a message are one thing.
-        if own.message.size.is_some() || own.message.payload.is_some() {
+        let is_message =
+            |option: &String| option.starts_with("--size=") || option.starts_with("--payload=");
+        if options.iter().any(is_message) {
             (both.message.size, both.message.payload) = (None, None);
         }
-        let updated = both.try_update_from(options);
-        updated.map_err(|wrong| first_line(&wrong))?;
+        both.try_update_from(options).map_err(|wrong| {
+            let text = wrong.to_string();
+            let first = text.lines().next().unwrap_or_default();
+            first.strip_prefix("error: ").unwrap_or(first).to_owned()
+        })?;
         Ok(both)
     }
 
@@ -221,13 +225,6 @@ impl RequestArgs {
             None => Ok(None),
         }
     }
-}
-
-/// What clap says of a wrong option, without how the program is called.
-fn first_line(wrong: &clap::Error) -> String {
-    let text = wrong.to_string();
-    let first = text.lines().next().unwrap_or_default();
-    first.strip_prefix("error: ").unwrap_or(first).to_owned()
 }
 
 /// What counts as the output of a command.

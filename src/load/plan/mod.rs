@@ -126,65 +126,11 @@ impl Plan {
         if let Some(text) = &self.text {
             debug_assert_eq!(text.len(), self.size, "a text has its own size");
         }
-        let is_udp = matches!(self.mode, Mode::Udp { .. });
-        if is_udp != matches!(self.endpoint, Endpoint::Udp(_)) {
-            let endpoint = self.endpoint.to_string();
-            return Err(PlanError::Mode(self.mode.name(), endpoint));
-        }
-        match &self.mode {
-            Mode::Conn { requests, .. } => {
-                bounds("the requests of a connection", *requests, REQUESTS_MAX)?;
-                if self.expect == Expect::Eof && *requests > 1 {
-                    return Err(PlanError::AfterTheEnd(*requests));
-                }
-            }
-            Mode::Udp { window } => {
-                bounds("the size of a datagram", self.size, DATAGRAM_BYTES_MAX)?;
-                bounds("the window", *window, DATAGRAMS_MAX)?;
-                if self.hmac_key.is_some() {
-                    return Err(PlanError::HmacKey);
-                }
-            }
-            Mode::Fanout { hello, .. } => {
-                between(
-                    "the size of a line",
-                    self.size,
-                    NUMBER_BYTES,
-                    SIZE_BYTES_MAX,
-                )?;
-                bounds("the size of a hello", hello.len() + 1, SIZE_BYTES_MAX)?;
-            }
-            Mode::Echo { .. } | Mode::Exec | Mode::Hold => {}
-        }
+        self.check_mode()?;
         if let Some(pid) = self.pids.iter().find(|pid| Usage::of(&[**pid]).is_none()) {
             return Err(PlanError::Pid(*pid));
         }
-        match &self.expect {
-            Expect::Exact(bytes) => bounds("the size of an answer", bytes.len(), SIZE_BYTES_MAX)?,
-            Expect::Bytes(bytes) => bounds("the size of an answer", *bytes, SIZE_BYTES_MAX)?,
-            Expect::Until(bytes) => bounds("the size of a delimiter", bytes.len(), SIZE_BYTES_MAX)?,
-            Expect::Echo | Expect::Eof | Expect::Http | Expect::Framed(_) => {}
-        }
-        let fits = match (&self.expect, &self.mode) {
-            (Expect::Eof, mode) => !mode.keeps(),
-            (Expect::Framed(CommandFraming::Raw), _) => false,
-            (Expect::Framed(CommandFraming::Decimal), mode) => *mode == Mode::Exec,
-            (_, Mode::Udp { .. } | Mode::Fanout { .. }) => {
-                self.expect == Expect::Echo && self.text.is_none()
-            }
-            _ => true,
-        };
-        if !fits {
-            let expect = self.expect.to_string();
-            return Err(PlanError::Expect(expect, self.mode.name()));
-        }
-        if let Expect::Exact(bytes) = &self.expect {
-            bounds(
-                "the bytes of answers in flight of a connection",
-                depth.saturating_mul(bytes.len()),
-                IN_FLIGHT_BYTES_MAX,
-            )?;
-        }
+        self.check_answer()?;
         if let Model::Open { rate, .. } = self.model
             && !(rate > 0.0 && rate <= RATE_MAX)
         {
@@ -199,10 +145,73 @@ impl Plan {
         }
         let sources = self.sources.len().max(1);
         bounds("the number of local addresses", sources, SOURCES_MAX)?;
-        if is_udp {
+        if let Mode::Udp { .. } = self.mode {
             bounds("the number of local addresses of one socket", sources, 1)?;
         }
         Ok(())
+    }
+
+    /// What holds in one mode only.
+    fn check_mode(&self) -> Result<(), PlanError> {
+        let is_udp = matches!(self.mode, Mode::Udp { .. });
+        if is_udp != matches!(self.endpoint, Endpoint::Udp(_)) {
+            let endpoint = self.endpoint.to_string();
+            return Err(PlanError::Mode(self.mode.name(), endpoint));
+        }
+        match &self.mode {
+            Mode::Conn { requests, .. } => {
+                bounds("the requests of a connection", *requests, REQUESTS_MAX)?;
+                match self.expect {
+                    Expect::Eof if *requests > 1 => Err(PlanError::AfterTheEnd(*requests)),
+                    _ => Ok(()),
+                }
+            }
+            Mode::Udp { window } => {
+                bounds("the size of a datagram", self.size, DATAGRAM_BYTES_MAX)?;
+                bounds("the window", *window, DATAGRAMS_MAX)?;
+                match self.hmac_key {
+                    Some(_) => Err(PlanError::HmacKey),
+                    None => Ok(()),
+                }
+            }
+            Mode::Fanout { hello, .. } => {
+                let what = "the size of a line";
+                between(what, self.size, NUMBER_BYTES, SIZE_BYTES_MAX)?;
+                bounds("the size of a hello", hello.len() + 1, SIZE_BYTES_MAX)
+            }
+            Mode::Echo { .. } | Mode::Exec | Mode::Hold => Ok(()),
+        }
+    }
+
+    /// Whether the mode can await the answer.
+    fn check_answer(&self) -> Result<(), PlanError> {
+        match &self.expect {
+            Expect::Exact(bytes) => {
+                bounds("the size of an answer", bytes.len(), SIZE_BYTES_MAX)?;
+                bounds(
+                    "the bytes of answers in flight of a connection",
+                    self.mode.depth().saturating_mul(bytes.len()),
+                    IN_FLIGHT_BYTES_MAX,
+                )?;
+            }
+            Expect::Bytes(bytes) => bounds("the size of an answer", *bytes, SIZE_BYTES_MAX)?,
+            Expect::Until(bytes) => bounds("the size of a delimiter", bytes.len(), SIZE_BYTES_MAX)?,
+            Expect::Echo | Expect::Eof | Expect::Http | Expect::Framed(_) => {}
+        }
+        let fits = match (&self.expect, &self.mode) {
+            (Expect::Eof, mode) => !mode.keeps(),
+            (Expect::Framed(CommandFraming::Raw), _) => false,
+            (Expect::Framed(CommandFraming::Decimal), mode) => *mode == Mode::Exec,
+            (expect, Mode::Udp { .. } | Mode::Fanout { .. }) => {
+                *expect == Expect::Echo && self.text.is_none()
+            }
+            _ => true,
+        };
+        if fits {
+            return Ok(());
+        }
+        let expect = self.expect.to_string();
+        Err(PlanError::Expect(expect, self.mode.name()))
     }
 
     /// Whether all sources are of the family of `target`, which is not known before.
