@@ -271,11 +271,11 @@ mod tests {
     #[test]
     fn bytes_that_are_taken_make_room_before_more_is_asked_for() {
         let mut buf = ReadBuf::default();
+        buf.push(b"half");
         for _ in 0..10_000 {
+            // It is never empty.
             buf.fill(64, |room| Ok(room.len())).unwrap();
-            buf.consume(60);
-            let unread = buf.len();
-            buf.consume(unread.min(4));
+            buf.consume(64);
         }
         assert!(buf.storage.len() <= 128, "grew to {}", buf.storage.len());
         // What is unread is never forgotten for it.

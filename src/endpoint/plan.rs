@@ -197,6 +197,11 @@ mod tests {
             total(format!("echo://127.0.0.1:0?max-connections={left}")),
             Ok(left)
         );
+        // A listener for each address that a name has.
+        let mut several = planned("echo://127.0.0.1:0").unwrap();
+        several.at = vec!["127.0.0.1:1".parse().unwrap(); 5];
+        let fewer = connections_max(&[&several, &several], &Limits::default(), 1024);
+        assert_eq!(fewer, Ok(left + 1 - 10));
         let wrong = total(format!("echo://127.0.0.1:0?max-connections={}", left + 1));
         let said = wrong.unwrap_err().to_string();
         assert!(said.contains(&format!("more than the {left}")), "{said}");

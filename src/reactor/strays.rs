@@ -99,3 +99,26 @@ impl Strays {
         self.hidden = !self.commands.is_empty();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_was_reaped_is_forgotten_and_no_other() {
+        let pid = |n| Pid::from_raw(n).unwrap();
+        let mut strays = Strays::default();
+        for n in 1..=1000 {
+            strays.command_started(pid(n));
+            strays.command_started(pid(10_000 + n));
+            assert!(!strays.command_reaped(pid(n)));
+        }
+        assert_eq!(strays.commands.len(), 1000);
+        assert!(strays.commands.iter().all(|pid| pid.as_raw_pid() > 10_000));
+        // What was hidden behind a command is looked for once.
+        strays.hidden = true;
+        assert!(strays.command_reaped(pid(10_001)));
+        assert!(!strays.command_reaped(pid(10_002)));
+        assert_eq!(strays.commands.len(), 998);
+    }
+}

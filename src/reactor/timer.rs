@@ -209,6 +209,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::limits::KEPT_PLACES;
 
     fn at(nanos: u64) -> Moment {
         Moment::from_nanos(nanos)
@@ -223,6 +224,30 @@ mod tests {
         assert_eq!(timers.fire(at(20)), None);
         assert_eq!(timers.fire(at(30)), Some(3));
         assert_eq!(timers.fire(at(99)), None);
+    }
+
+    #[test]
+    fn places_of_timers_that_were_cancelled_are_given_back_long_before_they_are_due() {
+        let mut timers = Timers::default();
+        let many = 16 * KEPT_PLACES as u32;
+        let far = u64::MAX / 2;
+        (0..many).for_each(|slot| timers.set(slot, at(far + u64::from(slot))));
+        (1..many).for_each(|slot| timers.cancel(slot));
+        timers.give_back();
+        let capacities = [
+            timers.heap.capacity(),
+            timers.due.capacity(),
+            timers.place.capacity(),
+        ];
+        assert!(
+            capacities.iter().all(|&n| n <= 2 * KEPT_PLACES),
+            "{capacities:?}"
+        );
+        assert_eq!((timers.len(), timers.earliest()), (1, Some(at(far))));
+        timers.check().unwrap();
+        // A slot whose place was given back has a timer again.
+        timers.set(many - 1, at(5));
+        assert_eq!(timers.fire(at(5)), Some(many - 1));
     }
 
     #[test]

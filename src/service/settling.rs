@@ -190,6 +190,29 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_that_ends_between_its_silence_and_its_bytes_is_forgotten_alone() {
+        let ids = [1, 2].map(|generation| ConnId {
+            slot: generation,
+            generation,
+        });
+        let mut settling = Settling::new(config::Settle::After(20 * MS));
+        let mut outbox = crate::turn::Outbox::default();
+        for id in ids {
+            outbox.open(id);
+            settling.wake(&mut Turn::new(Moment::START, id, &mut outbox));
+            // Once more is no more.
+            settling.wake(&mut Turn::new(Moment::START, id, &mut outbox));
+        }
+        settling.forget(ids[0]);
+        assert_eq!(settling.settled, [ids[1]]);
+        let mut input = ReadBuf::default();
+        input.push(b"two");
+        let mut turn = Turn::new(Moment::START, ids[1], &mut outbox);
+        let frame = settling.next(&mut turn, &mut Request::default(), &mut input);
+        assert_eq!(frame, Ok(Some(&b"two"[..])));
+    }
+
+    #[test]
     fn zero_is_what_one_read_returned_and_never_waits_for_a_newline() {
         let mut stage = Brackets::stage(config::Settle::After(Duration::ZERO));
         let client = stage.enters();

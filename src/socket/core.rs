@@ -262,3 +262,24 @@ fn whole_millis(left: Duration) -> Timespec {
         tv_nsec: millis % 1000 * 1_000_000,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_as_long_as_it_was_asked_for_in_whole_milliseconds() {
+        let waits = |nanos| {
+            let wait = whole_millis(Duration::from_nanos(nanos));
+            (wait.tv_sec, wait.tv_nsec)
+        };
+        assert_eq!(waits(0), (0, 0));
+        for nanos in [1, 999_999, 1_000_000] {
+            assert_eq!(waits(nanos), (0, 1_000_000), "{nanos}");
+        }
+        assert_eq!(waits(1_000_001), (0, 2_000_000));
+        assert_eq!(waits(999_000_001), (1, 0));
+        assert_eq!(waits(1_000_000_001), (1, 1_000_000));
+        assert!(whole_millis(Duration::MAX).tv_sec > 0);
+    }
+}

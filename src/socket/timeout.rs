@@ -207,3 +207,35 @@ pub fn getdefaulttimeout() -> Option<f64> {
 pub(super) fn default_timeout() -> Timeout {
     DEFAULT.get()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_never_too_small_to_count() {
+        for seconds in [f64::MIN_POSITIVE, 1e-300, 1e-10, 1e-9] {
+            let least = Timeout::After(Duration::from_nanos(1));
+            assert_eq!(
+                Timeout::from_seconds(Some(seconds)).unwrap(),
+                least,
+                "{seconds}"
+            );
+        }
+        assert_eq!(
+            Timeout::from_seconds(Some(1.000_000_000_1)).unwrap(),
+            Timeout::After(Duration::from_nanos(1_000_000_001))
+        );
+        // What is nothing, whatever its sign, does not wait.
+        for seconds in [0.0, -0.0] {
+            assert_eq!(
+                Timeout::from_seconds(Some(seconds)).unwrap(),
+                Timeout::NonBlocking
+            );
+        }
+        let shared = SharedTimeout::new(Timeout::After(Duration::from_nanos(1)));
+        assert_eq!(shared.get(), Timeout::After(Duration::from_nanos(1)));
+        shared.set(Timeout::After(Duration::MAX));
+        assert!(matches!(shared.get(), Timeout::After(_)));
+    }
+}

@@ -9,7 +9,7 @@ use crate::config::limits::{
 };
 use crate::reactor::Signal;
 use crate::service::command::{CommandFraming, Options};
-use crate::service::{Chat, Command, Echo, SERVICES, Setting, Time, chat};
+use crate::service::{Chat, Command, Echo, SERVICES, Setting, Time, Upper, chat, upper};
 use crate::turn::{Exit, Moment, Severity};
 use crate::wire::LINE_BYTES_MAX;
 
@@ -131,6 +131,25 @@ fn fault_a17_what_comes_at_the_last_moment_is_in_time() {
     world.says(wire, "late?");
     assert_eq!(world.hears(wire), "late?");
     is_closed_in(&mut world, wire, IDLE);
+}
+
+#[test]
+fn fault_a17_what_comes_with_the_end_of_a_silence_belongs_to_the_burst() {
+    let once = upper::Options {
+        once: true,
+        ..upper::Options::default()
+    };
+    let mut world = World::new();
+    let upper = world.serves(Upper::new(&once));
+    let wire = world.dials(upper);
+    world.says(wire, "he");
+    world.passes(19 * MS);
+    // The silence is over, and the rest has come, when the loop looks again.
+    world.os().now = world.os().now.after(MS);
+    world.says(wire, "llo");
+    assert_eq!(world.hears(wire), "");
+    world.passes(20 * MS);
+    assert_eq!(world.hears(wire), "HELLO");
 }
 
 #[test]
@@ -327,8 +346,14 @@ fn fault_b16_what_a_refused_peer_goes_on_saying_does_not_renew_its_farewell() {
 
 #[test]
 fn fault_a1_a_rest_ends_by_itself_or_with_any_connection_that_closes() {
+    rests_and_goes_on(|one, other| (one, other));
+    rests_and_goes_on(|one, other| (other, one));
+}
+
+/// Which of two listeners it is that rests makes no difference.
+fn rests_and_goes_on(order: fn(usize, usize) -> (usize, usize)) {
     let mut world = World::new();
-    let (one, other) = (world.serves(Echo), world.serves(Echo));
+    let (one, other) = order(world.serves(Echo), world.serves(Echo));
     let wire = world.dials(other);
     let fails = |world: &mut World| {
         world.os().listeners[one].errors.extend([Errno::MFILE]);

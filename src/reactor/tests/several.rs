@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 
 use super::*;
+use crate::config::limits::KEPT_PLACES;
 use crate::service::command::{CommandFraming, Options};
 use crate::service::{Chat, Command, Echo, chat};
 use crate::turn::{Exit, Severity};
@@ -362,4 +363,75 @@ fn fault_a23_a_panic_for_one_connection_ends_the_loop() {
     let said = panic.downcast_ref::<String>().unwrap();
     assert_eq!(said, "5 bytes were too many");
     assert!(include_str!("../../../Cargo.toml").contains("\npanic = \"abort\"\n"));
+}
+
+#[test]
+fn what_a_crowd_of_connections_needed_is_given_back() {
+    let mut world = World::new();
+    let echo = world.serves_with(Echo, |listener| listener.idle = Some(1000 * SECOND));
+    let stays = world.dials(echo);
+    let crowd: Vec<usize> = (0..4 * KEPT_PLACES)
+        .map(|_| world.os().dials(echo, CLIENT))
+        .collect();
+    world.settles();
+    assert!(world.reactor.conns.capacity() > 4 * KEPT_PLACES);
+    for &wire in &crowd {
+        world.os().says(wire, b"bye");
+        world.os().ends(wire);
+    }
+    // It is given back when the loop comes to rest.
+    world.passes(MS);
+    world.passes(MS);
+    assert_eq!(world.reactor.conns.len(), 1);
+    let reactor = &world.reactor;
+    for (what, capacity) in [
+        ("conns", reactor.conns.capacity()),
+        ("ready", reactor.ready.capacity()),
+        ("fresh", reactor.fresh.capacity()),
+        ("dead", reactor.dead.capacity()),
+        ("slots", reactor.slots.capacity()),
+        ("seen", reactor.seen.capacity()),
+    ] {
+        assert!(capacity <= 2 * KEPT_PLACES, "{what}: {capacity}");
+    }
+    // Who stayed is served as before.
+    world.says(stays, "still here");
+    assert_eq!(world.hears(stays), "still here");
+}
+
+#[test]
+fn each_listener_has_its_own_way_with_those_who_do_not_read() {
+    for echo_first in [true, false] {
+        let limits = Limits {
+            chat_soft: 1000,
+            chat_hard: 2000,
+            out_pause: 5000,
+            out_resume: 1000,
+            ..Limits::default()
+        };
+        let mut world = World::with(limits);
+        let chat = || Chat::new(&chat::Options::default(), LINE_BYTES_MAX);
+        let (echo, room) = if echo_first {
+            (world.serves(Echo), world.serves(chat()))
+        } else {
+            let room = world.serves(chat());
+            (world.serves(Echo), room)
+        };
+        let (talker, member, loud) = (world.dials(echo), world.dials(room), world.dials(room));
+        for wire in [talker, member] {
+            world.os().takes(wire, 0);
+        }
+        let line = format!("{}\n", "x".repeat(999));
+        for _ in 0..10 {
+            world.says(talker, &line);
+            world.says(loud, &line);
+        }
+        // The room lets go of its member; echo waits until its client has read.
+        assert!(!world.is_open(member) && world.is_open(talker));
+        let owed = world.reactor.counters().owed;
+        assert!((5000..7000).contains(&owed), "{owed}");
+        world.os().takes(talker, usize::MAX);
+        world.settles();
+        assert_eq!(world.hears(talker).len(), 10 * 1000);
+    }
 }

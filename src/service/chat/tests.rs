@@ -361,7 +361,10 @@ fn two_chats_have_nothing_in_common() {
 #[test]
 fn what_a_crowd_needed_is_given_back() {
     let (mut stage, ids) = room(2);
-    stage.says(ids[0], &b"word\n".repeat(100_000));
+    stage.says(
+        ids[0],
+        &[&[b'x'; LINE_BYTES_MAX][..], b"\n"].concat().repeat(4),
+    );
     assert!(stage.service.said.capacity() <= SAID_BYTES_KEPT);
     // What so many who have left would leave behind.
     stage.service.names.reserve(16 * KEPT_PLACES);

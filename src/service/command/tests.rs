@@ -724,6 +724,21 @@ fn fault_f2_each_command_of_a_connection_has_its_whole_time() {
 }
 
 #[test]
+fn what_was_waited_for_with_a_command_is_no_silence_after_it() {
+    for framing in FRAMINGS {
+        let mut shell = Shell::framed(framing);
+        shell.says(b"x\n").runs("x").waits(10 * SECOND).exits(0);
+        if framing == CommandFraming::Decimal {
+            shell.says(b"ok\n");
+        }
+        assert_eq!(shell.stage.wakes_in(shell.client), None, "{framing:?}");
+        // Past the end of its time: half a word is still half a word.
+        shell.waits(60 * SECOND).says(b"ec").runs_nothing();
+        shell.waits(10 * MS).says(b"ho\n").runs("echo");
+    }
+}
+
+#[test]
 fn fault_f2_commands_of_several_connections_have_their_own_times_and_outputs() {
     let mut stage = Stage::new(Command::new(
         &options(CommandFraming::I32),
