@@ -1,6 +1,6 @@
 //! What runs say together.
 //!
-//! - [`forecast`]: the resources that a run needs, and what this machine has.
+//! - [`forecast`]: what a run will need of the [`resources`] that this machine has.
 //! - [`comparison`]: several runs beside each other; [`statistic`]: what they say together; [`baseline`]: beside
 //!   an earlier result.
 //! - [`search`]: the highest rate at which an [objective](mod@objective) holds.
@@ -9,5 +9,6 @@ pub mod baseline;
 pub mod comparison;
 pub mod forecast;
 pub mod objective;
+pub mod resources;
 pub mod search;
 pub mod statistic;
