@@ -152,8 +152,8 @@ impl Baseline {
             return Ok(Self(Comparison::of_one(&name, report)));
         }
         let earlier: Comparison = serde_json::from_str(text)?;
-        let contenders = earlier.contests.iter().flat_map(|one| &one.contenders);
-        match contenders.map(|one| one.reports.len()).max() {
+        let rounds = earlier.contenders().map(|(_, one)| one.reports.len());
+        match rounds.max() {
             Some(many) if many > ROUNDS_MAX => Err(BaselineError::Rounds(many)),
             _ => Ok(Self(earlier)),
         }
@@ -173,11 +173,8 @@ impl Baseline {
             return Err(BaselineError::TooFew { before, now });
         }
         let present = setting(&Report::before(plan));
-        let parts = contender
-            .reports
-            .iter()
-            .flat_map(|report| setting(report).into_iter().zip(present.clone()));
-        for ((what, before), (_, now)) in parts {
+        let earlier = contender.reports.iter().flat_map(setting);
+        for ((what, before), (_, now)) in earlier.zip(present.into_iter().cycle()) {
             if before != now {
                 return Err(BaselineError::Setting {
                     mode,
@@ -193,40 +190,27 @@ impl Baseline {
 
     /// What has changed for each server; a difference of less than `tolerance` (a share of 1) is none.
     pub fn changes(&self, now: &Comparison, tolerance: f64) -> Vec<Change> {
-        let mut changes = Vec::new();
-        for contest in &now.contests {
-            for contender in &contest.contenders {
-                let before = self.find(contest.mode, &contender.name).ok();
-                changes.extend(
-                    before
-                        .and_then(|before| Change::of(contest.mode, before, contender, tolerance)),
-                );
-            }
-        }
-        changes
+        let contenders = now.contenders().filter_map(|(mode, contender)| {
+            let before = self.find(mode, &contender.name).ok()?;
+            Change::of(mode, before, contender, tolerance)
+        });
+        contenders.collect()
     }
 
     fn find(&self, mode: ModeName, name: &str) -> Result<&Contender, BaselineError> {
-        let all = || {
-            self.0.contests.iter().flat_map(|contest| {
-                contest
-                    .contenders
-                    .iter()
-                    .map(move |one| (contest.mode, one))
-            })
-        };
-        all()
-            .find(|(known, contender)| *known == mode && contender.name == name)
-            .map(|(_, contender)| contender)
-            .ok_or_else(|| BaselineError::Missing {
+        let mut all = self.0.contenders();
+        let found = all.find(|(known, one)| *known == mode && one.name == name);
+        found.map(|(_, one)| one).ok_or_else(|| {
+            let all = self.0.contenders();
+            let there: Vec<_> = all
+                .map(|(mode, one)| format!("{mode} of {}", one.name))
+                .collect();
+            BaselineError::Missing {
                 mode,
                 name: name.to_owned(),
-                there: all()
-                    .map(|(mode, one)| format!("{mode} of {}", one.name))
-                    .map(|text| Escaped(text.as_bytes()).to_string())
-                    .collect::<Vec<_>>()
-                    .join(", "),
-            })
+                there: Escaped(there.join(", ").as_bytes()).to_string(),
+            }
+        })
     }
 }
 

@@ -93,13 +93,19 @@ impl Comparison {
             contests,
         }
     }
-}
 
-impl Comparison {
     /// Of one run, with nothing to compare it with.
     pub fn of_one(name: &str, report: Report) -> Self {
         let contest = Contest::of(report.mode, vec![(name.to_owned(), vec![report])]);
         Self::of(vec![contest])
+    }
+
+    /// All contenders, with their modes.
+    pub fn contenders(&self) -> impl Iterator<Item = (ModeName, &Contender)> {
+        self.contests.iter().flat_map(|contest| {
+            let contenders = contest.contenders.iter();
+            contenders.map(|contender| (contest.mode, contender))
+        })
     }
 }
 
@@ -112,9 +118,10 @@ impl Contest {
         rounds: usize,
         watcher: &mut dyn FnMut(usize, &str, Progress) -> ControlFlow<()>,
     ) -> Result<Self, LoadError> {
-        let mut reports: Vec<Vec<Report>> = entries.iter().map(|_| Vec::new()).collect();
+        let names = entries.iter().map(|entry| entry.name.clone());
+        let mut contenders: Vec<_> = names.map(|name| (name, Vec::new())).collect();
         'rounds: for round in 1..=rounds {
-            for (entry, reports) in entries.iter().zip(&mut reports) {
+            for (entry, (_, reports)) in entries.iter().zip(&mut contenders) {
                 let mut told = |progress| watcher(round, &entry.name, progress);
                 let report = crate::load::run_watched(&entry.plan, &mut told)?;
                 if report.interrupted {
@@ -123,36 +130,24 @@ impl Contest {
                 reports.push(report);
             }
         }
-        let names = entries.iter().map(|entry| entry.name.clone());
-        Ok(Self::of(mode, names.zip(reports).collect()))
+        Ok(Self::of(mode, contenders))
     }
 
     /// Of what each contender's rounds saw: names and reports, in the order they were asked.
     pub fn of(mode: ModeName, contenders: Vec<(String, Vec<Report>)>) -> Self {
-        let first = contenders.first().map_or(&[][..], |(_, reports)| reports);
-        let ratios: Vec<_> = contenders
-            .iter()
-            .enumerate()
-            .map(|(at, (_, reports))| {
-                if at == 0 {
-                    None
-                } else {
-                    Ratios::of(reports, first)
-                }
-            })
-            .collect();
+        let mut all: Vec<Contender> = Vec::with_capacity(contenders.len());
+        for (name, reports) in contenders {
+            let first = all.first();
+            all.push(Contender {
+                name,
+                figures: Figures::of(&reports),
+                ratios: first.and_then(|first| Ratios::of(&reports, &first.reports)),
+                reports,
+            });
+        }
         Self {
             mode,
-            contenders: contenders
-                .into_iter()
-                .zip(ratios)
-                .map(|((name, reports), ratios)| Contender {
-                    name,
-                    figures: Figures::of(&reports),
-                    ratios,
-                    reports,
-                })
-                .collect(),
+            contenders: all,
         }
     }
 }

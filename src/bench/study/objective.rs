@@ -99,8 +99,13 @@ impl Metric {
         }
     }
 
-    fn is_latency(self) -> bool {
-        !matches!(self, Self::Rate | Self::Errors | Self::Ratio)
+    /// A figure with its unit.
+    pub fn shown(self, figure: f64) -> String {
+        match self {
+            Self::Rate | Self::Errors => Grouped(whole(figure)).to_string(),
+            Self::Ratio => format!("{figure:.3}"),
+            _ => Micros(figure).to_string(),
+        }
     }
 }
 
@@ -113,17 +118,6 @@ impl Objective {
             Order::Above => figure > self.limit,
             Order::AtLeast => figure >= self.limit,
         })
-    }
-}
-
-impl Metric {
-    /// A figure with its unit.
-    pub fn shown(self, figure: f64) -> String {
-        match self {
-            _ if self.is_latency() => Micros(figure).to_string(),
-            Self::Ratio => format!("{figure:.3}"),
-            _ => Grouped(whole(figure)).to_string(),
-        }
     }
 }
 
@@ -145,25 +139,19 @@ impl FromStr for Objective {
         let compact: String = text.split_ascii_whitespace().collect();
         let at = compact.find(['<', '>']).ok_or_else(wrong)?;
         let (name, rest) = compact.split_at(at);
-        let metric = METRICS
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, metric)| *metric)
-            .ok_or_else(|| {
-                let names: Vec<_> = METRICS.iter().map(|(name, _)| *name).collect();
-                format!(
-                    "{text:?}: there is no figure {name:?}, but {}",
-                    names.join(", ")
-                )
-            })?;
-        let (order, value) = ORDERS
-            .iter()
-            .find_map(|(sign, order)| Some((*order, rest.strip_prefix(sign)?)))
+        let Some((_, metric)) = METRICS.into_iter().find(|(known, _)| *known == name) else {
+            let names = METRICS.map(|(name, _)| name).join(", ");
+            return Err(format!(
+                "{text:?}: there is no figure {name:?}, but {names}"
+            ));
+        };
+        let mut orders = ORDERS.into_iter();
+        let (value, order) = orders
+            .find_map(|(sign, order)| Some((rest.strip_prefix(sign)?, order)))
             .ok_or_else(wrong)?;
-        let limit = if metric.is_latency() {
-            latency_us(value).map_err(|why| format!("{text:?}: {why}"))?
-        } else {
-            number(value).ok_or_else(wrong)?
+        let limit = match metric {
+            Metric::Rate | Metric::Errors | Metric::Ratio => number(value).ok_or_else(wrong)?,
+            _ => latency_us(value).map_err(|why| format!("{text:?}: {why}"))?,
         };
         Ok(Self {
             metric,

@@ -74,106 +74,89 @@ pub fn find_rate(
     objectives: &[Objective],
     watcher: Watcher<'_>,
 ) -> Result<Found, LoadError> {
+    // Where requests are counted, a low rate only takes longer.
+    let least = match plan.amount {
+        Amount::For(time) => round(REQUESTS_MIN / time.as_secs_f64().max(1e-3), 1),
+        Amount::Count(_) => 0.1,
+    };
     let mut search = Search {
-        plan: plan.clone(),
-        arrivals,
+        plan,
         objectives,
         watcher,
         probes: Vec::new(),
     };
-    search.run()
+    // The rate of the closed model is near what the server can do at most.
+    let mut bounds = Bounds::around(search.closed_rate()?, least);
+    let mut best = None;
+    while search.probes.len() < PROBES_MAX
+        && let Some(rate) = bounds.next()
+    {
+        // A rate that fails once may have met a bad moment of the machine.
+        let mut held = search.probe(rate, arrivals)?;
+        if held.is_none() {
+            held = search.probe(rate, arrivals)?;
+        }
+        bounds.tell(rate, held.is_some());
+        best = held.or(best);
+    }
+    // The last that held, held once; it must hold again, or a little less must.
+    let mut rate = bounds.held;
+    while let Some(again) = rate
+        && search.probes.len() < PROBES_MAX + CONFIRMATIONS_MAX
+    {
+        best = search.probe(again, arrivals)?;
+        if best.is_some() {
+            break;
+        }
+        bounds.failed = Some(again);
+        rate = (again / PRECISION >= least).then_some(round(again / PRECISION, 1));
+    }
+    let mut failed = search.probes.iter();
+    Ok(Found {
+        schema: SCHEMA,
+        objectives: objectives.iter().map(Objective::to_string).collect(),
+        rate_per_s: best.as_ref().and(rate),
+        failed_per_s: bounds.failed,
+        least_per_s: least,
+        generator_was_the_limit: failed
+            .any(|probe| Some(probe.rate_per_s) == bounds.failed && probe.generator_was_the_limit),
+        probes: search.probes,
+        report: best,
+    })
 }
 
 struct Search<'s> {
-    plan: Plan,
-    arrivals: Arrivals,
+    plan: &'s Plan,
     objectives: &'s [Objective],
     watcher: Watcher<'s>,
     probes: Vec<Probe>,
 }
 
 impl Search<'_> {
-    fn run(&mut self) -> Result<Found, LoadError> {
-        // The rate of the closed model is near what the server can do at most.
-        let least = match self.plan.amount {
-            Amount::For(time) => round(REQUESTS_MIN / time.as_secs_f64().max(1e-3), 1),
-            Amount::Count(_) => 0.1,
-        };
-        let mut bounds = Bounds::around(self.closed_rate()?, least);
-        let mut best = None;
-        while self.probes.len() < PROBES_MAX
-            && let Some(rate) = bounds.next()
-        {
-            let held = match self.try_twice(rate)? {
-                (true, report) => {
-                    best = Some(report);
-                    true
-                }
-                (false, _) => false,
-            };
-            bounds.tell(rate, held);
-        }
-        // The last that held, held once; it must hold again, or a little less must.
-        let mut rate = bounds.held;
-        while let Some(again) = rate
-            && self.probes.len() < PROBES_MAX + CONFIRMATIONS_MAX
-        {
-            let (held, report) = self.probe(again)?;
-            if held {
-                best = Some(report);
-                break;
-            }
-            bounds.failed = Some(again);
-            rate = (again / PRECISION >= least).then_some(round(again / PRECISION, 1));
-            best = None;
-        }
-        let rate = best.as_ref().and(rate);
-        Ok(Found {
-            schema: SCHEMA,
-            objectives: self.objectives.iter().map(Objective::to_string).collect(),
-            rate_per_s: rate,
-            failed_per_s: bounds.failed,
-            least_per_s: least,
-            generator_was_the_limit: self.probes.iter().any(|probe| {
-                Some(probe.rate_per_s) == bounds.failed && probe.generator_was_the_limit
-            }),
-            probes: std::mem::take(&mut self.probes),
-            report: best,
-        })
-    }
-
     fn closed_rate(&mut self) -> Result<f64, LoadError> {
-        let mut plan = self.plan.clone();
-        plan.model = Model::Closed;
-        if let Amount::For(time) = plan.amount {
-            plan.amount = Amount::For(time.min(Duration::from_secs(1)));
-        }
-        let report = crate::load::run_watched(&plan, self.watcher)?;
-        if report.interrupted {
-            Err(LoadError::Interrupted)
-        } else {
-            Ok(report.answered_per_s())
-        }
-    }
-
-    /// A rate that fails once may have met a bad moment of the machine.
-    fn try_twice(&mut self, rate: f64) -> Result<(bool, Report), LoadError> {
-        let (held, report) = self.probe(rate)?;
-        if held {
-            return Ok((held, report));
-        }
-        self.probe(rate)
-    }
-
-    fn probe(&mut self, rate: f64) -> Result<(bool, Report), LoadError> {
-        self.plan.model = Model::Open {
-            rate,
-            arrivals: self.arrivals,
+        let amount = match self.plan.amount {
+            Amount::For(time) => Amount::For(time.min(Duration::from_secs(1))),
+            count => count,
         };
-        let report = crate::load::run_watched(&self.plan, self.watcher)?;
+        Ok(self.measure(Model::Closed, amount)?.answered_per_s())
+    }
+
+    fn measure(&mut self, model: Model, amount: Amount) -> Result<Report, LoadError> {
+        let plan = Plan {
+            model,
+            amount,
+            ..self.plan.clone()
+        };
+        let report = crate::load::run_watched(&plan, self.watcher)?;
         if report.interrupted {
             return Err(LoadError::Interrupted);
         }
+        Ok(report)
+    }
+
+    /// What one run at this rate saw, if all objectives held.
+    fn probe(&mut self, rate: f64, arrivals: Arrivals) -> Result<Option<Report>, LoadError> {
+        let report = self.measure(Model::Open { rate, arrivals }, self.plan.amount)?;
         let mut broken: Vec<String> = self
             .objectives
             .iter()
@@ -194,7 +177,7 @@ impl Search<'_> {
             broken,
             generator_was_the_limit: report.generator.was_the_limit,
         });
-        Ok((held, report))
+        Ok(held.then_some(report))
     }
 }
 

@@ -35,14 +35,10 @@ impl Spread {
         let n = values.len();
         let last = n.checked_sub(1)?;
         let cut = ends_to_cut(n);
-        let (low, high) = match cut {
-            Some(cut) => (values[cut], values[last - cut]),
-            None => (values[0], values[last]),
-        };
         Some(Self {
             median: f64::midpoint(values[last / 2], values[n / 2]),
-            low,
-            high,
+            low: values[cut.unwrap_or(0)],
+            high: values[last - cut.unwrap_or(0)],
             is_interval: cut.is_some(),
         })
     }
@@ -82,14 +78,9 @@ pub fn chance(one: &[f64], other: &[f64]) -> f64 {
         return 1.0;
     }
     // How many pairs the first set wins, doubled, so that a draw is one.
-    let wins: usize = one
-        .iter()
-        .flat_map(|a| other.iter().map(move |b| (a, b)))
-        .map(|(a, b)| match a.total_cmp(b) {
-            std::cmp::Ordering::Greater => 2,
-            std::cmp::Ordering::Equal => 1,
-            std::cmp::Ordering::Less => 0,
-        })
+    let pairs = one.iter().flat_map(|a| other.iter().map(move |b| (a, b)));
+    let wins: usize = pairs
+        .map(|(a, b)| usize::from(a > b) + usize::from(a >= b))
         .sum();
     let pairs = m * n;
     // The rarer side, rounded towards the middle.
@@ -111,21 +102,16 @@ pub fn least_chance(m: usize, n: usize) -> f64 {
 fn orders(m: usize, n: usize) -> Vec<f64> {
     // `ways[j]`: for as many of the first kind as were laid so far and `j` of the second.
     let mut ways: Vec<Vec<f64>> = vec![vec![1.0]; n + 1];
-    for i in 1..=m {
-        let mut next: Vec<Vec<f64>> = Vec::with_capacity(n + 1);
-        next.push(vec![1.0]);
+    for _ in 0..m {
         for j in 1..=n {
-            let mut sum = vec![0.0; i * j + 1];
-            // The greatest is one of the second kind, or one of the first, which beats `j`.
-            for (wins, count) in next[j - 1].iter().enumerate() {
-                sum[wins] += count;
+            // The greatest is one of the first kind, which beats `j`, or one of the second.
+            let mut sum = vec![0.0; j];
+            sum.append(&mut ways[j]);
+            for (sum, count) in sum.iter_mut().zip(&ways[j - 1]) {
+                *sum += count;
             }
-            for (wins, count) in ways[j].iter().enumerate() {
-                sum[wins + j] += count;
-            }
-            next.push(sum);
+            ways[j] = sum;
         }
-        ways = next;
     }
     ways.swap_remove(n)
 }
@@ -154,43 +140,34 @@ mod tests {
 
     #[test]
     fn the_test_of_mann_and_whitney_is_exact() {
-        let near = |a: f64, b: f64| (a - b).abs() < 1e-9;
+        let is = |one: &[f64], other: &[f64], expected: f64| {
+            let found = chance(one, other);
+            assert!(
+                (found - expected).abs() < 1e-9,
+                "{one:?} {other:?}: {found}"
+            );
+        };
         // Complete separation: 2 of all binomial(m + n, n) orders.
-        assert!(near(
-            chance(&[1.0, 2.0, 3.0, 4.0], &[5.0, 6.0, 7.0, 8.0]),
-            2.0 / 70.0
-        ));
-        assert!(near(chance(&[5.0, 6.0, 7.0], &[1.0, 2.0, 3.0]), 2.0 / 20.0));
+        is(&[1.0, 2.0, 3.0, 4.0], &[5.0, 6.0, 7.0, 8.0], 2.0 / 70.0);
+        is(&[5.0, 6.0, 7.0], &[1.0, 2.0, 3.0], 2.0 / 20.0);
         // One pair the other way: 4 of 70.
-        assert!(near(
-            chance(&[1.0, 2.0, 3.0, 5.0], &[4.0, 6.0, 7.0, 8.0]),
-            4.0 / 70.0
-        ));
+        is(&[1.0, 2.0, 3.0, 5.0], &[4.0, 6.0, 7.0, 8.0], 4.0 / 70.0);
         // Alike is as likely as can be.
-        assert!(near(chance(&[1.0, 2.0, 3.0], &[1.0, 2.0, 3.0]), 1.0));
-        assert!(near(chance(&[2.0; 5], &[2.0; 5]), 1.0));
-        assert!(near(chance(&[], &[1.0]), 1.0));
+        is(&[1.0, 2.0, 3.0], &[1.0, 2.0, 3.0], 1.0);
+        is(&[2.0; 5], &[2.0; 5], 1.0);
+        is(&[], &[1.0], 1.0);
         // Counted out over all 462 orders of five and six.
-        let p = chance(&[1.1, 2.2, 3.3, 4.4, 5.5], &[3.1, 4.1, 5.1, 6.1, 7.1, 8.1]);
-        assert!(near(p, 58.0 / 462.0), "{p}");
+        let six = [3.1, 4.1, 5.1, 6.1, 7.1, 8.1];
+        is(&[1.1, 2.2, 3.3, 4.4, 5.5], &six, 58.0 / 462.0);
     }
 
     #[test]
     fn the_least_chance_is_that_of_sets_that_do_not_overlap() {
-        for (m, n) in [
-            (1, 1),
-            (1, 9),
-            (3, 3),
-            (4, 4),
-            (7, 5),
-            (ROUNDS_MAX, ROUNDS_MAX),
-        ] {
+        let most = (ROUNDS_MAX, ROUNDS_MAX);
+        for (m, n) in [(1, 1), (1, 9), (3, 3), (4, 4), (7, 5), most] {
             let found = chance(&vec![0.0; m], &vec![1.0; n]);
-            let least = least_chance(m, n);
-            assert!(
-                (found - least).abs() <= 1e-9 * least,
-                "{m} {n}: {found} {least}"
-            );
+            let error = (found / least_chance(m, n) - 1.0).abs();
+            assert!(error <= 1e-9, "{m} {n}: {found}");
         }
     }
 
