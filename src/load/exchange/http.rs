@@ -2,7 +2,7 @@
 //!
 //! It does not know the request, so it cannot measure HEAD: the answer to that has a length and no body.
 
-use httparse::{EMPTY_HEADER, ParserConfig, Response, Status};
+use httparse::{EMPTY_HEADER, Header, Response, Status, parse_chunk_size, parse_headers};
 
 use crate::load::measure::failures::FailureKind;
 
@@ -33,7 +33,7 @@ enum Part {
     ChunkLine,
     /// So many bytes more of a chunk, its line end included.
     Chunk(u64),
-    /// Lines up to an empty one.
+    /// Fields up to an empty line.
     Trailer,
 }
 
@@ -65,7 +65,7 @@ impl Responses {
                 }
                 Part::Head => self.piece(bytes, HEAD_BYTES_MAX, head)?,
                 Part::ChunkLine => self.piece(bytes, CHUNK_LINE_BYTES_MAX, chunk_line)?,
-                Part::Trailer => self.piece(bytes, HEAD_BYTES_MAX, trailer_line)?,
+                Part::Trailer => self.piece(bytes, HEAD_BYTES_MAX, trailer)?,
             };
             bytes = &bytes[taken..];
         }
@@ -85,17 +85,18 @@ impl Responses {
     /// read where it lies.
     fn piece(&mut self, bytes: &[u8], max: usize, parse: Parse) -> Result<usize, FailureKind> {
         let had = self.carry.len();
-        let parsed = if had == 0 {
-            parse(bytes)?
+        let all = if had == 0 {
+            bytes
         } else {
             self.carry.extend_from_slice(bytes);
-            parse(&self.carry)?
+            &self.carry
         };
+        let parsed = parse(all)?;
+        // However it was cut, too long is too long.
+        if parsed.map_or(all.len(), |(taken, _)| taken) > max {
+            return Err(FailureKind::WrongAnswer);
+        }
         if let Some((taken, next)) = parsed {
-            // However it was cut, too long is too long.
-            if taken > max {
-                return Err(FailureKind::WrongAnswer);
-            }
             self.carry.clear();
             self.part = next;
             return Ok(taken - had);
@@ -103,25 +104,22 @@ impl Responses {
         if had == 0 {
             self.carry.extend_from_slice(bytes);
         }
-        match self.carry.len() {
-            len if len > max => Err(FailureKind::WrongAnswer),
-            _ => Ok(bytes.len()),
-        }
+        Ok(bytes.len())
     }
 }
 
 /// How long a piece is and what follows it, if it is whole.
-type Parse = fn(&[u8]) -> Result<Option<(usize, Part)>, FailureKind>;
+type Parsed = Result<Option<(usize, Part)>, FailureKind>;
+type Parse = fn(&[u8]) -> Parsed;
 
 fn taken(left: u64, bytes: &[u8]) -> usize {
     usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()))
 }
 
-fn head(bytes: &[u8]) -> Result<Option<(usize, Part)>, FailureKind> {
+fn head(bytes: &[u8]) -> Parsed {
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
     let mut response = Response::new(&mut headers);
-    let parsed = ParserConfig::default().parse_response(&mut response, bytes);
-    let Status::Complete(len) = parsed.map_err(|_| FailureKind::WrongAnswer)? else {
+    let Status::Complete(len) = response.parse(bytes).map_err(wrong)? else {
         return Ok(None);
     };
     let body = match response.code.unwrap_or(0) {
@@ -134,68 +132,60 @@ fn head(bytes: &[u8]) -> Result<Option<(usize, Part)>, FailureKind> {
     Ok(Some((len, body)))
 }
 
-fn body(headers: &[httparse::Header<'_>]) -> Result<Part, FailureKind> {
-    let named = |name: &str| {
-        let mut all = headers.iter();
-        all.find(|header| header.name.eq_ignore_ascii_case(name))
-            .map(|header| header.value)
+fn body(headers: &[Header<'_>]) -> Result<Part, FailureKind> {
+    let named = |name: &'static str| {
+        let found = headers
+            .iter()
+            .filter(|header| header.name.eq_ignore_ascii_case(name));
+        found.map(|header| header.value)
     };
     // Of several such lines the last one tells, as if they were one (RFC 9110, 5.3).
-    let coding = headers
-        .iter()
-        .rfind(|header| header.name.eq_ignore_ascii_case("transfer-encoding"))
-        .map(|header| header.value);
-    if let Some(coding) = coding {
-        let last = coding
-            .rsplit(|byte| *byte == b',')
-            .next()
-            .unwrap_or_default();
-        return Ok(if last.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+    if let Some(coding) = named("transfer-encoding").last() {
+        let last = coding.rsplit(|byte| *byte == b',').next();
+        let is_chunked =
+            last.is_some_and(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked"));
+        return Ok(if is_chunked {
             Part::ChunkLine
         } else {
             Part::Rest
         });
     }
-    match named("content-length") {
-        None => Ok(Part::Rest),
-        Some(digits) => number(digits, 10).map(Part::Body),
-    }
+    let Some(length) = named("content-length").next() else {
+        return Ok(Part::Rest);
+    };
+    // A sign is none of it, though `parse` would take one.
+    let is_plain = length.iter().all(u8::is_ascii_digit);
+    let length = std::str::from_utf8(length).ok().filter(|_| is_plain);
+    let length = length.and_then(|digits| digits.parse().ok());
+    length.map(Part::Body).ok_or(FailureKind::WrongAnswer)
 }
 
-fn chunk_line(bytes: &[u8]) -> Result<Option<(usize, Part)>, FailureKind> {
-    let Some(end) = memchr::memchr(b'\n', bytes) else {
+fn chunk_line(bytes: &[u8]) -> Parsed {
+    // A line without a digit would pass for the last chunk.
+    if !bytes.first().is_some_and(u8::is_ascii_hexdigit) {
+        return Err(FailureKind::WrongAnswer);
+    }
+    let Status::Complete((taken, len)) = parse_chunk_size(bytes).map_err(wrong)? else {
         return Ok(None);
     };
-    let line = &bytes[..end];
-    let digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
-    let next = match number(digits, 16)? {
+    let next = match len {
         0 => Part::Trailer,
         // Behind the data of a chunk there is a line end.
-        len => Part::Chunk(len.checked_add(2).ok_or(FailureKind::WrongAnswer)?),
+        _ => Part::Chunk(len.checked_add(2).ok_or(FailureKind::WrongAnswer)?),
     };
-    Ok(Some((end + 1, next)))
+    Ok(Some((taken, next)))
 }
 
-fn trailer_line(bytes: &[u8]) -> Result<Option<(usize, Part)>, FailureKind> {
-    let Some(end) = memchr::memchr(b'\n', bytes) else {
-        return Ok(None);
-    };
-    let next = if bytes[..end].trim_ascii().is_empty() {
-        Part::Body(0)
-    } else {
-        Part::Trailer
-    };
-    Ok(Some((end + 1, next)))
+fn trailer(bytes: &[u8]) -> Parsed {
+    let mut headers = [EMPTY_HEADER; HEADERS_MAX];
+    Ok(match parse_headers(bytes, &mut headers).map_err(wrong)? {
+        Status::Complete((taken, _)) => Some((taken, Part::Body(0))),
+        Status::Partial => None,
+    })
 }
 
-fn number(digits: &[u8], radix: u32) -> Result<u64, FailureKind> {
-    let digits = digits.trim_ascii();
-    let is_plain = digits.first().is_some_and(u8::is_ascii_hexdigit);
-    std::str::from_utf8(digits)
-        .ok()
-        .filter(|_| is_plain)
-        .and_then(|digits| u64::from_str_radix(digits, radix).ok())
-        .ok_or(FailureKind::WrongAnswer)
+fn wrong<E>(_: E) -> FailureKind {
+    FailureKind::WrongAnswer
 }
 
 #[cfg(test)]
@@ -239,51 +229,31 @@ mod tests {
 
     #[test]
     fn what_is_no_response_is_wrong_and_a_refusal_is_one() {
-        for (bytes, kind) in [
-            (&b"hello\r\n\r\n"[..], FailureKind::WrongAnswer),
-            (
-                b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
-                FailureKind::WrongAnswer,
-            ),
-            (
-                b"HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\n",
-                FailureKind::WrongAnswer,
-            ),
-            (
-                b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n",
-                FailureKind::WrongAnswer,
-            ),
-            (
-                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-                FailureKind::WrongAnswer,
-            ),
-            (
-                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n",
-                FailureKind::WrongAnswer,
-            ),
-            (
-                b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
-                FailureKind::TurnedDown,
-            ),
-            (b"HTTP/1.1 503 Busy\r\n\r\n", FailureKind::TurnedDown),
-        ] {
-            assert_eq!(
-                Responses::default().count(bytes),
-                Err(kind),
-                "{}",
-                bytes.escape_ascii()
-            );
+        let is = |bytes: &str, kind| {
+            let count = Responses::default().count(bytes.as_bytes());
+            assert_eq!(count, Err(kind), "{bytes}");
+        };
+        is("hello\r\n\r\n", FailureKind::WrongAnswer);
+        for length in ["-1", "+1", "99999999999999999999"] {
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+            is(&head, FailureKind::WrongAnswer);
         }
-        let endless = [
-            b"HTTP/1.1 200 OK\r\nX: ".as_slice(),
-            &[b'x'; HEAD_BYTES_MAX],
-        ]
-        .concat();
+        for line in ["zz", "ffffffffffffffff", "", "5 5", "5;x=y\r\r"] {
+            let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+            is(&format!("{head}{line}\r\n"), FailureKind::WrongAnswer);
+        }
+        for head in ["404 Not Found\r\nContent-Length: 0", "503 Busy"] {
+            is(&format!("HTTP/1.1 {head}\r\n\r\n"), FailureKind::TurnedDown);
+        }
+        let endless = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(HEAD_BYTES_MAX));
         let mut responses = Responses::default();
-        let answers: Result<Vec<_>, _> = endless
+        let mut answers = endless
+            .as_bytes()
             .chunks(1000)
-            .map(|part| responses.count(part))
-            .collect();
-        assert_eq!(answers, Err(FailureKind::WrongAnswer));
+            .map(|part| responses.count(part));
+        assert_eq!(
+            answers.find(Result::is_err),
+            Some(Err(FailureKind::WrongAnswer))
+        );
     }
 }

@@ -196,6 +196,7 @@ impl LineMatcher {
 
 #[cfg(test)]
 mod tests {
+    use super::ReceivedLine::{Duplicate, InTurn, Notice, Overtaken, Wrong};
     use super::*;
 
     const SIZE: usize = 24;
@@ -204,28 +205,32 @@ mod tests {
     /// So many lines, sent.
     fn sent(count: u64) -> Lines {
         let mut lines = Lines::new(SIZE, 64, FIRST, false);
-        (0..count).for_each(|_| {
-            lines.add();
-        });
+        send(&mut lines, count);
         lines
     }
 
-    fn text(number: u64) -> Vec<u8> {
-        let mut lines = Lines::new(SIZE, 64, number, false);
-        lines.add();
-        lines.outgoing(number, 0)[..SIZE].to_vec()
+    fn send(lines: &mut Lines, count: u64) {
+        (0..count).for_each(|_| _ = lines.add());
     }
 
     /// Line `number`, counted from the first, as a member hears it.
     fn line(number: u64, ending: &str) -> Vec<u8> {
-        [b"eva: ", &text(FIRST + number)[..], ending.as_bytes()].concat()
+        let mut lines = Lines::new(SIZE, 64, FIRST + number, false);
+        let text = lines.add();
+        let text = &lines.outgoing(text, 0)[..SIZE];
+        [b"eva: ", text, ending.as_bytes()].concat()
     }
 
     fn arriving(numbers: impl IntoIterator<Item = u64>, ending: &str) -> Vec<u8> {
         numbers.into_iter().flat_map(|n| line(n, ending)).collect()
     }
 
-    /// What is received of `pieces`, one after the other: runs in order are put together.
+    fn run(from: u64, count: u64) -> ReceivedLine {
+        let from = FIRST + from;
+        InTurn { from, count }
+    }
+
+    /// What a new member receives of `pieces`, one after the other: runs in order are put together.
     fn received<'p>(
         lines: &mut Lines,
         pieces: impl IntoIterator<Item = &'p [u8]>,
@@ -233,49 +238,36 @@ mod tests {
         let mut matcher = LineMatcher::new(FIRST);
         let mut told: Vec<ReceivedLine> = Vec::new();
         for piece in pieces {
-            let outcome = matcher.feed(piece, lines, &mut |received| {
-                if let (
-                    Some(ReceivedLine::InTurn { from, count }),
-                    ReceivedLine::InTurn {
-                        from: next,
-                        count: more,
-                    },
-                ) = (told.last_mut(), received)
+            let mut tell = |received| {
+                if let InTurn {
+                    from: next,
+                    count: more,
+                } = received
+                    && let Some(InTurn { from, count }) = told.last_mut()
                     && *from + *count == next
                 {
                     *count += more;
                 } else {
                     told.push(received);
                 }
-            });
-            assert_eq!(outcome, Ok(()));
+            };
+            assert_eq!(matcher.feed(piece, lines, &mut tell), Ok(()));
         }
         told
-    }
-
-    fn run(from: u64, count: u64) -> ReceivedLine {
-        ReceivedLine::InTurn {
-            from: FIRST + from,
-            count,
-        }
     }
 
     /// Whole, byte by byte, and split at every point, by lines that know nothing and by lines that
     /// have learned what is around a line.
     #[track_caller]
     fn arrives_as(said: u64, stream: &[u8], expected: &[ReceivedLine]) {
-        let knows_nothing = || sent(said);
-        let has_learned = || {
-            let mut lines = sent(said);
-            let ending = if stream.contains(&b'\r') {
-                "\r\n"
-            } else {
-                "\n"
+        let has_cr = stream.contains(&b'\r');
+        let first = line(0, if has_cr { "\r\n" } else { "\n" });
+        for known in [&b""[..], &first] {
+            let new = || {
+                let mut lines = sent(said);
+                received(&mut lines, [known]);
+                lines
             };
-            received(&mut lines, [&line(0, ending)[..]]);
-            lines
-        };
-        for new in [&knows_nothing as &dyn Fn() -> Lines, &has_learned] {
             assert_eq!(received(&mut new(), [stream]), expected, "whole");
             assert_eq!(received(&mut new(), stream.chunks(1)), expected, "bytes");
             for at in 0..=stream.len() {
@@ -290,9 +282,8 @@ mod tests {
         arrives_as(5, &arriving(0..5, "\n"), &[run(0, 5)]);
         arrives_as(5, &arriving(0..5, "\r\n"), &[run(0, 5)]);
         // Half a line is not received yet.
-        let mut half = arriving(0..2, "\n");
-        half.extend(&line(2, "\n")[..20]);
-        arrives_as(5, &half, &[run(0, 2)]);
+        let half = &arriving(0..3, "\n")[..2 * line(0, "\n").len() + 20];
+        arrives_as(5, half, &[run(0, 2)]);
     }
 
     #[test]
@@ -303,43 +294,32 @@ mod tests {
             b"* eve joined\neva: hi\nbob: ABABABAB\n",
             &arriving([1, 2], "\n"),
             b"* going\n",
-        ]
-        .concat();
-        let told = [
-            ReceivedLine::Notice,
-            ReceivedLine::Notice,
-            run(0, 1),
-            ReceivedLine::Notice,
-            ReceivedLine::Notice,
-            ReceivedLine::Notice,
-            run(1, 2),
-            ReceivedLine::Notice,
         ];
-        arrives_as(3, &stream, &told);
+        let (one, two) = (run(0, 1), run(1, 2));
+        let told = [Notice, Notice, one, Notice, Notice, Notice, two, Notice];
+        arrives_as(3, &stream.concat(), &told);
     }
 
     #[test]
     fn what_is_doubled_passed_over_or_overtaken_is_told_apart() {
-        arrives_as(
-            9,
-            &arriving([0, 1, 1, 2, 5, 3, 3, 6, 0], "\n"),
-            &[
-                run(0, 2),
-                ReceivedLine::Duplicate,
-                run(2, 1),
-                run(5, 1),
-                ReceivedLine::Overtaken(FIRST + 3),
-                ReceivedLine::Duplicate,
-                run(6, 1),
-                ReceivedLine::Duplicate,
-            ],
-        );
+        let stream = arriving([0, 1, 1, 2, 5, 3, 3, 6, 0], "\n");
+        let (third, last) = (Overtaken(FIRST + 3), run(6, 1));
+        let told = [
+            run(0, 2),
+            Duplicate,
+            run(2, 1),
+            run(5, 1),
+            third,
+            Duplicate,
+            last,
+            Duplicate,
+        ];
+        arrives_as(9, &stream, &told);
         let mut matcher = LineMatcher::new(FIRST);
         let mut lines = sent(9);
         assert!(matcher.is_new() && matcher.lacks(FIRST));
-        matcher
-            .feed(&arriving([2, 5], "\n"), &mut lines, &mut |_| {})
-            .unwrap();
+        let fed = matcher.feed(&arriving([2, 5], "\n"), &mut lines, &mut |_| {});
+        assert_eq!(fed, Ok(()));
         // What was said before it came is not missing.
         let lacks: Vec<_> = (0..9).filter(|n| matcher.lacks(FIRST + n)).collect();
         assert_eq!(lacks, [3, 4, 6, 7, 8]);
@@ -347,21 +327,15 @@ mod tests {
 
     #[test]
     fn every_wrong_byte_of_a_line_is_noticed() {
-        for place in 0..line(1, "\n").len() - 1 {
-            for other in [b'!', b'A', b'Z'] {
+        let len = line(0, "\n").len();
+        for place in 0..len - 1 {
+            for other in *b"!AZ" {
                 let mut stream = arriving(0..3, "\n");
-                let at = line(0, "\n").len() + place;
-                if stream[at] == other {
+                if std::mem::replace(&mut stream[len + place], other) == other {
                     continue;
                 }
-                stream[at] = other;
-                let mut lines = sent(3);
-                let told = received(&mut lines, [&stream[..]]);
-                assert_eq!(
-                    told,
-                    [run(0, 1), ReceivedLine::Wrong, run(2, 1)],
-                    "{place} {other}"
-                );
+                let told = received(&mut sent(3), [&stream[..]]);
+                assert_eq!(told, [run(0, 1), Wrong, run(2, 1)], "{place} {other}");
             }
         }
     }
@@ -371,40 +345,23 @@ mod tests {
         let stream = |middle: &[u8]| [&line(0, "\n")[..], middle, &line(2, "\n")].concat();
         let mut short = line(1, "\n");
         short.remove(20);
-        let mut long = line(1, "!\n");
-        arrives_as(
-            3,
-            &stream(&short),
-            &[run(0, 1), ReceivedLine::Wrong, run(2, 1)],
-        );
-        arrives_as(
-            3,
-            &stream(&long),
-            &[run(0, 1), ReceivedLine::Wrong, run(2, 1)],
-        );
+        for wrong in [short, line(1, "!\n")] {
+            arrives_as(3, &stream(&wrong), &[run(0, 1), Wrong, run(2, 1)]);
+        }
         // Its end is missing, and the next one follows: both are lost.
-        long = line(1, "");
-        arrives_as(3, &stream(&long), &[run(0, 1), ReceivedLine::Wrong]);
+        arrives_as(3, &stream(&line(1, "")), &[run(0, 1), Wrong]);
     }
 
     #[test]
     fn a_line_that_was_not_said_yet_is_not_ours() {
-        arrives_as(
-            2,
-            &arriving([0, 1, 2], "\n"),
-            &[run(0, 2), ReceivedLine::Notice],
-        );
+        arrives_as(2, &arriving([0, 1, 2], "\n"), &[run(0, 2), Notice]);
         // Nor does what lies in memory from long ago vouch for a duplicate.
         let mut lines = sent(1);
         let slots = lines.slots();
-        let mut told = received(&mut lines, [&line(0, "\n")[..]]);
-        assert_eq!(told, [run(0, 1)]);
-        (1..slots).for_each(|_| {
-            lines.add();
-        });
+        assert_eq!(received(&mut lines, [&line(0, "\n")[..]]), [run(0, 1)]);
+        send(&mut lines, slots - 1);
         let all = arriving((0..slots).chain([0]), "\n");
-        told = received(&mut lines, [&all[..]]);
-        assert_eq!(told, [run(0, slots), ReceivedLine::Duplicate]);
+        assert_eq!(received(&mut lines, [&all[..]]), [run(0, slots), Duplicate]);
     }
 
     #[test]
@@ -416,29 +373,22 @@ mod tests {
         let mut told = Vec::new();
         let stream = arriving([0, 1], "\n");
         let (one, other) = stream.split_at(stream.len() - 9);
-        matcher
-            .feed(one, &mut lines, &mut |received| told.push(received))
-            .unwrap();
-        (0..lines.slots()).for_each(|_| {
-            lines.add();
-        });
-        matcher
-            .feed(other, &mut lines, &mut |received| told.push(received))
-            .unwrap();
+        for piece in [one, other] {
+            let fed = matcher.feed(piece, &mut lines, &mut |received| told.push(received));
+            assert_eq!(fed, Ok(()));
+            let slots = lines.slots();
+            send(&mut lines, slots);
+        }
         assert_eq!(told, [run(0, 1), run(1, 1)]);
     }
 
     #[test]
     fn a_changing_prefix_is_wrong_unless_it_may_change() {
         let stream = [&line(0, "\n")[..], b"[2] ", &line(1, "\n")].concat();
-        let mut strict = sent(2);
-        assert_eq!(
-            received(&mut strict, [&stream[..]]),
-            [run(0, 1), ReceivedLine::Wrong]
-        );
+        let told = received(&mut sent(2), [&stream[..]]);
+        assert_eq!(told, [run(0, 1), Wrong]);
         let mut lenient = Lines::new(SIZE, 64, FIRST, true);
-        lenient.add();
-        lenient.add();
+        send(&mut lenient, 2);
         assert_eq!(received(&mut lenient, [&stream[..]]), [run(0, 2)]);
     }
 
@@ -447,12 +397,8 @@ mod tests {
         let mut lines = sent(1);
         let mut matcher = LineMatcher::new(FIRST);
         let some = vec![b'x'; lines.line_bytes_max() / 4];
-        for _ in 0..4 {
-            assert_eq!(matcher.feed(&some, &mut lines, &mut |_| {}), Ok(()));
+        for expected in [Ok(()), Ok(()), Ok(()), Ok(()), Err(LineTooLong)] {
+            assert_eq!(matcher.feed(&some, &mut lines, &mut |_| {}), expected);
         }
-        assert_eq!(
-            matcher.feed(&some, &mut lines, &mut |_| {}),
-            Err(LineTooLong)
-        );
     }
 }

@@ -36,21 +36,12 @@ pub(crate) struct Lines {
     /// How many lines lie in memory: a power of two.
     slots: u64,
     /// As they leave: text and LF.
-    outgoing: Box<[u8]>,
-    frame: Option<Frame>,
+    outgoing: Ring,
+    /// As they arrive, with what the server puts around a line, once that is known.
+    incoming: Option<Ring>,
     any_prefix: bool,
-    scratch: Box<[u8]>,
-}
-
-/// What the server puts around a line.
-#[derive(Debug)]
-struct Frame {
-    prefix: Vec<u8>,
-    ending: &'static [u8],
-    /// As lines arrive.
-    incoming: Box<[u8]>,
-    /// Bytes of one.
-    len: usize,
+    /// The text of one line.
+    text: Box<[u8]>,
 }
 
 impl Lines {
@@ -65,10 +56,10 @@ impl Lines {
             first,
             next: first,
             slots: slots as u64,
-            outgoing: vec![0; slots * (size + 1)].into_boxed_slice(),
-            frame: None,
+            outgoing: Ring::new(b"", size, b"\n", slots),
+            incoming: None,
             any_prefix,
-            scratch: vec![0; size].into_boxed_slice(),
+            text: vec![0; size].into_boxed_slice(),
         }
     }
 
@@ -91,28 +82,26 @@ impl Lines {
     pub(crate) fn add(&mut self) -> u64 {
         let number = self.next;
         self.next += 1;
-        let slot = slot(number, self.slots);
-        let outgoing = &mut self.outgoing[slot * (self.size + 1)..][..=self.size];
-        let (text, end) = outgoing.split_at_mut(self.size);
-        write_message(text, number, &self.payload);
-        end.copy_from_slice(b"\n");
-        if let Some(frame) = &mut self.frame {
-            frame.keep(slot, text);
+        let slot = self.slot(number);
+        write_message(&mut self.text, number, &self.payload);
+        self.outgoing.keep(slot, &self.text);
+        if let Some(incoming) = &mut self.incoming {
+            incoming.keep(slot, &self.text);
         }
         number
     }
 
     /// What is to be sent from byte `part` of line `number` on, as far as it is one slice.
     pub(crate) fn outgoing(&self, number: u64, part: usize) -> &[u8] {
-        stretch(&self.outgoing, self.size + 1, (number, part), self)
+        self.stretch(&self.outgoing, number, part)
     }
 
     /// What is to be received from byte `part` of line `number` on, as far as it is one slice; nothing
     /// where that is not known, or was said too long ago.
     #[inline]
     pub(crate) fn due(&self, number: u64, part: usize) -> &[u8] {
-        match &self.frame {
-            Some(frame) => stretch(&frame.incoming, frame.len, (number, part), self),
+        match &self.incoming {
+            Some(incoming) => self.stretch(incoming, number, part),
             None => &[],
         }
     }
@@ -120,7 +109,7 @@ impl Lines {
     /// Bytes of a line as it is received.
     #[inline]
     pub(crate) fn due_bytes(&self) -> usize {
-        self.frame.as_ref().map_or(1, |frame| frame.len)
+        self.incoming.as_ref().map_or(1, |incoming| incoming.len)
     }
 
     /// What is longer is no line of a chat, ours or not.
@@ -130,9 +119,11 @@ impl Lines {
 
     /// The first `part` bytes of line `number` as it is received, however long ago it was said.
     pub(crate) fn recall(&mut self, number: u64, part: usize, out: &mut Vec<u8>) {
-        let Some(frame) = &self.frame else { return };
-        write_message(&mut self.scratch, number, &self.payload);
-        let line = frame.prefix.iter().chain(&self.scratch).chain(frame.ending);
+        let Some(Ring { prefix, ending, .. }) = &self.incoming else {
+            return;
+        };
+        write_message(&mut self.text, number, &self.payload);
+        let line = prefix.iter().chain(&self.text).chain(*ending);
         out.extend(line.take(part));
     }
 
@@ -147,12 +138,12 @@ impl Lines {
         };
         let (prefix, text) = line.split_at(at);
         match self.was_sent(text) {
-            Some(number) if self.is_line(number, text) => match &self.frame {
+            Some(number) if self.is_line(number, text) => match &self.incoming {
                 None if prefix.len() <= PREFIX_BYTES_MAX => {
                     self.learn(prefix, ending);
                     Meaning::Line(number)
                 }
-                Some(frame) if self.any_prefix || frame.prefix == prefix => Meaning::Line(number),
+                Some(known) if self.any_prefix || known.prefix == prefix => Meaning::Line(number),
                 _ => Meaning::Wrong,
             },
             Some(_) => Meaning::Wrong,
@@ -164,12 +155,12 @@ impl Lines {
     /// the right length and agrees with one that is due in more than half of its bytes, and of its
     /// number: what another run said may well have the same bytes behind another number.
     fn wrong_or_notice(&mut self, line: &[u8], due: u64) -> Meaning {
-        let Some(frame) = &self.frame else {
+        let Some(Ring { prefix, .. }) = &self.incoming else {
             return Meaning::Notice;
         };
-        let Some(text) = line.strip_prefix(&frame.prefix[..]).or_else(|| {
-            let is_as_long = line.len() == frame.prefix.len() + self.size;
-            is_as_long.then(|| &line[frame.prefix.len()..])
+        let Some(text) = line.strip_prefix(&prefix[..]).or_else(|| {
+            let is_as_long = line.len() == prefix.len() + self.size;
+            is_as_long.then(|| &line[prefix.len()..])
         }) else {
             return Meaning::Notice;
         };
@@ -178,9 +169,9 @@ impl Lines {
         }
         if text.len() == self.size {
             for number in (due..self.next).take(GARBLED_MAX) {
-                write_message(&mut self.scratch, number, &self.payload);
+                write_message(&mut self.text, number, &self.payload);
                 let same = |upto: usize| {
-                    let pairs = self.scratch[..upto].iter().zip(text);
+                    let pairs = self.text[..upto].iter().zip(text);
                     pairs.filter(|(a, b)| a == b).count()
                 };
                 if same(self.size) > self.size / 2 && same(NUMBER_BYTES) > NUMBER_BYTES / 2 {
@@ -197,58 +188,66 @@ impl Lines {
     }
 
     fn is_line(&mut self, number: u64, text: &[u8]) -> bool {
-        write_message(&mut self.scratch, number, &self.payload);
-        *self.scratch == *text
+        write_message(&mut self.text, number, &self.payload);
+        *self.text == *text
     }
 
     fn learn(&mut self, prefix: &[u8], ending: &'static [u8]) {
-        let len = prefix.len() + self.size + ending.len();
-        let slots = self.outgoing.len() / (self.size + 1);
-        let mut frame = Frame {
-            prefix: prefix.to_vec(),
-            ending,
-            incoming: vec![0; slots * len].into_boxed_slice(),
-            len,
-        };
-        for (slot, outgoing) in self.outgoing.chunks_exact(self.size + 1).enumerate() {
-            frame.keep(slot, &outgoing[..self.size]);
+        let lines = self.outgoing.bytes.chunks_exact(self.outgoing.len);
+        let mut incoming = Ring::new(prefix, self.size, ending, lines.len());
+        for (slot, line) in lines.enumerate() {
+            incoming.keep(slot, &line[..self.size]);
         }
-        self.frame = Some(frame);
+        self.incoming = Some(incoming);
+    }
+
+    #[inline]
+    fn slot(&self, number: u64) -> usize {
+        // Below the number of slots, a power of two which fits.
+        (number & (self.slots - 1)) as usize
+    }
+
+    /// From a position to the end of what was said, or to where the ring begins anew. What was overwritten
+    /// and what is not said yet is not there: a slot that is stale would vouch for a line of long ago.
+    #[inline]
+    fn stretch<'s>(&self, ring: &'s Ring, number: u64, part: usize) -> &'s [u8] {
+        let age = self.next.saturating_sub(number);
+        if age == 0 || age > self.slots {
+            return &[];
+        }
+        let slot = self.slot(number);
+        let count = age.min(self.slots - slot as u64) as usize;
+        &ring.bytes[slot * ring.len + part..(slot + count) * ring.len]
     }
 }
 
-impl Frame {
+/// The last lines, one a slot, with what is around each.
+#[derive(Debug)]
+struct Ring {
+    prefix: Vec<u8>,
+    ending: &'static [u8],
+    bytes: Box<[u8]>,
+    /// Bytes of one line.
+    len: usize,
+}
+
+impl Ring {
+    fn new(prefix: &[u8], size: usize, ending: &'static [u8], slots: usize) -> Self {
+        let len = prefix.len() + size + ending.len();
+        Self {
+            prefix: prefix.to_vec(),
+            ending,
+            bytes: vec![0; slots * len].into_boxed_slice(),
+            len,
+        }
+    }
+
     fn keep(&mut self, slot: usize, text: &[u8]) {
-        let line = &mut self.incoming[slot * self.len..][..self.len];
+        let line = &mut self.bytes[slot * self.len..][..self.len];
         let (prefix, rest) = line.split_at_mut(self.prefix.len());
         let (middle, ending) = rest.split_at_mut(text.len());
         prefix.copy_from_slice(&self.prefix);
         middle.copy_from_slice(text);
         ending.copy_from_slice(self.ending);
     }
-}
-
-/// The slot of a line among a power of two.
-#[inline]
-fn slot(number: u64, slots: u64) -> usize {
-    // Below the number of slots, which fits.
-    (number & (slots - 1)) as usize
-}
-
-/// From a position to the end of what was said, or to where the ring begins anew. What was overwritten
-/// and what is not said yet is not there: a slot that is stale would vouch for a line of long ago.
-#[inline]
-fn stretch<'s>(
-    ring: &'s [u8],
-    len: usize,
-    (number, part): (u64, usize),
-    lines: &Lines,
-) -> &'s [u8] {
-    let age = lines.next.saturating_sub(number);
-    if age == 0 || age > lines.slots {
-        return &[];
-    }
-    let slot = slot(number, lines.slots);
-    let count = (age as usize).min(ring.len() / len - slot);
-    &ring[slot * len + part..(slot + count) * len]
 }
