@@ -20,7 +20,7 @@ pub struct Baseline(Comparison);
 pub enum BaselineError {
     /// Not what `--json` prints.
     #[error("it is no result of `onepoll bench … --json`: {0}")]
-    Format(serde_json::Error),
+    Format(#[from] serde_json::Error),
     /// Another version of the format, whose fields may mean something else.
     #[error("it has schema {0}, and this is schema {SCHEMA}: measure the baseline again")]
     Schema(u32),
@@ -28,12 +28,10 @@ pub enum BaselineError {
     #[error("it has {0} rounds of one server, and more than {ROUNDS_MAX} are not weighed")]
     Rounds(usize),
     /// It knows nothing of what is measured now.
-    #[error("it has no {mode} of {name}, but {there}")]
+    #[error("it has no {contender}, but {there}")]
     Missing {
-        /// The mode that is measured now.
-        mode: ModeName,
-        /// The server that is measured now.
-        name: String,
+        /// The mode and the server that are measured now.
+        contender: String,
         /// What the file has.
         there: String,
     },
@@ -48,12 +46,10 @@ pub enum BaselineError {
         now: usize,
     },
     /// It was measured in another way.
-    #[error("its {mode} of {name} was measured with {what} {before}, and now it is {now}")]
+    #[error("its {contender} was measured with {what} {before}, and now it is {now}")]
     Setting {
-        /// Which mode.
-        mode: ModeName,
-        /// Which server.
-        name: String,
+        /// Which mode and server.
+        contender: String,
         /// What differs.
         what: &'static str,
         /// As it was.
@@ -61,12 +57,6 @@ pub enum BaselineError {
         /// As it is.
         now: String,
     },
-}
-
-impl From<serde_json::Error> for BaselineError {
-    fn from(cause: serde_json::Error) -> Self {
-        Self::Format(cause)
-    }
 }
 
 /// What tells the two kinds of results apart.
@@ -177,8 +167,7 @@ impl Baseline {
         for ((what, before), (_, now)) in earlier.zip(present.into_iter().cycle()) {
             if before != now {
                 return Err(BaselineError::Setting {
-                    mode,
-                    name: name.to_owned(),
+                    contender: format!("{mode} of {name}"),
                     what,
                     before: Escaped(before.as_bytes()).to_string(),
                     now,
@@ -206,8 +195,7 @@ impl Baseline {
                 .map(|(mode, one)| format!("{mode} of {}", one.name))
                 .collect();
             BaselineError::Missing {
-                mode,
-                name: name.to_owned(),
+                contender: format!("{mode} of {name}"),
                 there: Escaped(there.join(", ").as_bytes()).to_string(),
             }
         })
@@ -225,10 +213,9 @@ impl Change {
         };
         let figures = |one: &Contender| one.reports.iter().map(figure).collect::<Vec<f64>>();
         let (earlier, later) = (figures(earlier), figures(now));
-        let before = Spread::of(earlier.iter().copied())?;
-        let is = Spread::of(later.iter().copied())?;
         let chance = chance(&earlier, &later);
         let rounds = (earlier.len(), later.len());
+        let (before, is) = (Spread::of(earlier)?, Spread::of(later)?);
         let medians = (before.median, is.median);
         Some(Self {
             mode,

@@ -237,7 +237,7 @@ mod tests {
             }
         }
 
-        fn to_elsewhere(&mut self) {
+        fn move_target_far_away(&mut self) {
             self.target = "192.0.2.1:9000";
             self.resources.reused_after_s = TIME_WAIT_S;
         }
@@ -300,7 +300,7 @@ mod tests {
         case.lacks_nothing();
         case.resources.reserved = 20_000;
         case.says("will fail … 4 sources have 8,232 each … 127.0.0.14");
-        case.to_elsewhere();
+        case.move_target_far_away();
         case.says("will fail … 13 local addresses, or widen");
     }
 
@@ -310,7 +310,7 @@ mod tests {
         case.plan.amount = Amount::Count(50_000);
         // On loopback a port in TIME_WAIT serves again after a second; elsewhere after a minute.
         case.lacks_nothing();
-        case.to_elsewhere();
+        case.move_target_far_away();
         case.says("may fail … TIME_WAIT for a minute … client-rst … 2 local addresses");
         case.plan.amount = Amount::Count(20_000);
         case.lacks_nothing();
@@ -329,7 +329,7 @@ mod tests {
         case.at_rate(400.0);
         case.lacks_nothing();
         // Below 470 a second a minute's worth of ports is enough, and one second uses few.
-        case.to_elsewhere();
+        case.move_target_far_away();
         case.lacks_nothing();
         case.at_rate(500.0);
         case.says("will fail … 470 a second");

@@ -12,15 +12,15 @@ use crate::load::run::report::Report;
 pub struct Objective {
     /// Which figure.
     pub metric: Metric,
-    /// How it is to lie.
+    /// On which side of the limit it must be.
     pub order: Order,
-    /// To what: microseconds for a latency.
+    /// The limit: microseconds for a latency.
     pub limit: f64,
     /// As it was written.
     text: String,
 }
 
-/// A figure that something can be asked of.
+/// A figure that an objective can be about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Metric {
     /// Answers a second.
@@ -43,7 +43,7 @@ pub enum Metric {
     Ratio,
 }
 
-/// How a figure is to lie to its limit.
+/// On which side of its limit a figure must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     /// `<`
@@ -77,13 +77,13 @@ const ORDERS: [(&str, Order); 4] = [
 ];
 
 impl Metric {
-    /// The figure of one run; none for a latency of nothing or of so many that were never answered, and for
-    /// what one run has not.
+    /// The figure of one run: none for a latency where nothing was answered, or where more was never
+    /// answered than the percentile leaves out; none for the ratio, which one run does not have.
     pub fn of(self, report: &Report) -> Option<f64> {
         let latency = report.latency_us;
         let never = report.requests.unanswered as f64;
         let lost = never / (latency.count as f64 + never);
-        // A request that was never answered took for ever: a share of them hides what is above it.
+        // A request that was never answered took for ever, so it is among the slowest.
         let us =
             |share: f64, figure: f64| (latency.count > 0 && lost <= 1.0 - share).then_some(figure);
         match self {
@@ -110,7 +110,7 @@ impl Metric {
 }
 
 impl Objective {
-    /// Whether a figure is as it is to be; one that is not there is not.
+    /// Whether a figure is on the right side of the limit; one that is not there is not.
     pub fn holds(&self, figure: Option<f64>) -> bool {
         figure.is_some_and(|figure| match self.order {
             Order::Below => figure < self.limit,

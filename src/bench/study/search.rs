@@ -215,7 +215,7 @@ impl Bounds {
     /// What to try next; nothing when the answer is exact enough.
     fn next(&self) -> Option<f64> {
         let next = match (self.held, self.failed) {
-            // Half of what can be done at most is a rate that most servers like.
+            // Half of what a server can do at most is a rate that most can keep.
             (None, None) => (self.start / 2.0).max(self.least),
             (Some(held), None) => held * 2.0,
             (None, Some(failed)) if failed > self.least => (failed / 4.0).max(self.least),

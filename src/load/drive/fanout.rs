@@ -20,7 +20,7 @@ use crate::load::drive::event_loop::Traffic;
 use crate::load::drive::ledger::Ledger;
 use crate::load::drive::pacer::{self, WindowRoom};
 use crate::load::drive::streams::Streams;
-use crate::load::exchange::line_matcher::{LineMatcher, LineTooLong};
+use crate::load::exchange::line_matcher::LineMatcher;
 use crate::load::exchange::lines::Lines;
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::{Failure, FailureKind};
@@ -238,9 +238,7 @@ impl<'p> Streams for Fanout<'p> {
             let (ledger, run) = (&mut self.ledger, &mut self.run);
             let mut tell = |received| ledger.feed(received, now, run);
             let matcher = &mut conn.payload.matcher;
-            matcher
-                .feed(bytes, &mut self.lines, &mut tell)
-                .map_err(|LineTooLong| FailureKind::WrongAnswer)?;
+            matcher.feed(bytes, &mut self.lines, &mut tell)?;
         }
         Ok(bytes.len() == READ_BYTES || to_the_end)
     }

@@ -25,8 +25,8 @@ impl Delimiter {
         }
     }
 
-    /// How often it ends in `bytes`, when `matched` of it had come before; and whether bytes follow
-    /// the last.
+    /// How many delimiters end in `bytes`, where `matched` bytes of one had come before; and whether bytes
+    /// follow the last.
     pub(crate) fn count(&self, matched: &mut usize, bytes: &[u8]) -> (usize, bool) {
         if let [one] = self.bytes[..] {
             let count = memchr::memchr_iter(one, bytes).count();
@@ -63,11 +63,9 @@ mod tests {
             let delimiter = Delimiter::new(delimiter);
             for cut in 1..=text.len() {
                 let mut matched = 0;
-                let count: usize = text
-                    .chunks(cut)
-                    .map(|part| delimiter.count(&mut matched, part).0)
-                    .sum();
-                assert_eq!(count, ends, "{cut}");
+                let parts = text.chunks(cut);
+                let counts = parts.map(|part| delimiter.count(&mut matched, part).0);
+                assert_eq!(counts.sum::<usize>(), ends, "{cut}");
             }
         }
     }

@@ -140,7 +140,7 @@ fn body(headers: &[Header<'_>]) -> Result<Part, FailureKind> {
         found.map(|header| header.value)
     };
     // Of several such lines the last one tells, as if they were one (RFC 9110, 5.3).
-    if let Some(coding) = named("transfer-encoding").last() {
+    if let Some(coding) = named("transfer-encoding").next_back() {
         let last = coding.rsplit(|byte| *byte == b',').next();
         let is_chunked =
             last.is_some_and(|last| last.trim_ascii().eq_ignore_ascii_case(b"chunked"));

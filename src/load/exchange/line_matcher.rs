@@ -1,4 +1,4 @@
-//! What one member hears: which lines, in which order, and what else.
+//! What one member receives: which lines, in which order, and what else.
 //!
 //! It does not know the other members, nor time. As long as a stream is what it should be, it is
 //! compared in one go with what is in flight, and nothing of it is kept, not even half a line: how many
@@ -6,13 +6,13 @@
 //! it agrees again.
 
 use crate::load::exchange::lines::{Lines, Meaning};
+use crate::load::measure::failures::FailureKind;
 use crate::load::plan::limits::LINES_MAX;
 
-/// Of the lines that were passed over, so many of the last ones are remembered: as many as can be in
-/// flight.
+/// So many of the missing lines are remembered, the last ones: as many as can be in flight.
 const MISSING_MAX: usize = LINES_MAX;
 
-/// What came of some bytes.
+/// What a member received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ReceivedLine {
     /// So many lines from this number on, in order; those before the first, if it was not due, are
@@ -27,10 +27,6 @@ pub(crate) enum ReceivedLine {
     /// A line that is not ours.
     Notice,
 }
-
-/// A line without an end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct LineTooLong;
 
 /// One member's place in the stream.
 #[derive(Debug)]
@@ -47,8 +43,8 @@ pub(crate) struct LineMatcher {
 }
 
 impl LineMatcher {
-    /// Of one that comes when `due` is said next, or before: what it does not hear of the beginning is
-    /// not missing.
+    /// For a member that joins when line `due` will be sent next. What was sent before the first line that
+    /// it receives is not missing.
     pub(crate) fn new(due: u64) -> Self {
         Self {
             due,
@@ -59,7 +55,7 @@ impl LineMatcher {
         }
     }
 
-    /// Whether line `number` was not received, be it that it is yet to come.
+    /// Whether line `number` was not received, or not yet.
     pub(crate) fn lacks(&self, number: u64) -> bool {
         number >= self.due || self.missing.binary_search(&number).is_ok()
     }
@@ -69,14 +65,15 @@ impl LineMatcher {
         !self.has_received
     }
 
-    /// Hears some more bytes.
+    /// Takes the bytes that came next, and tells the lines in them; an error when a line is too long to
+    /// be one.
     #[inline]
     pub(crate) fn feed(
         &mut self,
         mut bytes: &[u8],
         lines: &mut Lines,
         tell: &mut impl FnMut(ReceivedLine),
-    ) -> Result<(), LineTooLong> {
+    ) -> Result<(), FailureKind> {
         loop {
             if self.half.is_empty() {
                 bytes = self.follow(bytes, lines, tell);
@@ -136,7 +133,7 @@ impl LineMatcher {
         bytes: &'b [u8],
         lines: &mut Lines,
         tell: &mut impl FnMut(ReceivedLine),
-    ) -> Result<&'b [u8], LineTooLong> {
+    ) -> Result<&'b [u8], FailureKind> {
         if self.part > 0 {
             lines.recall(self.due, self.part, &mut self.half);
             self.part = 0;
@@ -146,7 +143,7 @@ impl LineMatcher {
             None => (bytes, None),
         };
         if self.half.len() + line.len() > lines.line_bytes_max() {
-            return Err(LineTooLong);
+            return Err(FailureKind::WrongAnswer);
         }
         let Some(rest) = rest else {
             self.half.extend_from_slice(line);
@@ -213,7 +210,7 @@ mod tests {
         (0..count).for_each(|_| _ = lines.add());
     }
 
-    /// Line `number`, counted from the first, as a member hears it.
+    /// Line `number`, counted from the first, as a member receives it.
     fn line(number: u64, ending: &str) -> Vec<u8> {
         let mut lines = Lines::new(SIZE, 64, FIRST + number, false);
         let text = lines.add();
@@ -259,12 +256,12 @@ mod tests {
     /// Whole, byte by byte, and split at every point, by lines that know nothing and by lines that
     /// have learned what is around a line.
     #[track_caller]
-    fn arrives_as(said: u64, stream: &[u8], expected: &[ReceivedLine]) {
+    fn arrives_as(count: u64, stream: &[u8], expected: &[ReceivedLine]) {
         let has_cr = stream.contains(&b'\r');
         let first = line(0, if has_cr { "\r\n" } else { "\n" });
         for known in [&b""[..], &first] {
             let new = || {
-                let mut lines = sent(said);
+                let mut lines = sent(count);
                 received(&mut lines, [known]);
                 lines
             };
@@ -278,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_in_order_are_heard_however_they_are_cut() {
+    fn lines_in_order_are_received_however_they_are_cut() {
         arrives_as(5, &arriving(0..5, "\n"), &[run(0, 5)]);
         arrives_as(5, &arriving(0..5, "\r\n"), &[run(0, 5)]);
         // Half a line is not received yet.
@@ -320,7 +317,7 @@ mod tests {
         assert!(matcher.is_new() && matcher.lacks(FIRST));
         let fed = matcher.feed(&arriving([2, 5], "\n"), &mut lines, &mut |_| {});
         assert_eq!(fed, Ok(()));
-        // What was said before it came is not missing.
+        // What was sent before it joined is not missing.
         let lacks: Vec<_> = (0..9).filter(|n| matcher.lacks(FIRST + n)).collect();
         assert_eq!(lacks, [3, 4, 6, 7, 8]);
     }
@@ -353,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_was_not_said_yet_is_not_ours() {
+    fn a_line_that_was_not_sent_yet_is_not_ours() {
         arrives_as(2, &arriving([0, 1, 2], "\n"), &[run(0, 2), Notice]);
         // Nor does what lies in memory from long ago vouch for a duplicate.
         let mut lines = sent(1);
@@ -397,8 +394,8 @@ mod tests {
         let mut lines = sent(1);
         let mut matcher = LineMatcher::new(FIRST);
         let some = vec![b'x'; lines.line_bytes_max() / 4];
-        for expected in [Ok(()), Ok(()), Ok(()), Ok(()), Err(LineTooLong)] {
-            assert_eq!(matcher.feed(&some, &mut lines, &mut |_| {}), expected);
-        }
+        let outcomes = [(); 5].map(|()| matcher.feed(&some, &mut lines, &mut |_| {}));
+        let too_long = Err(FailureKind::WrongAnswer);
+        assert_eq!(outcomes, [Ok(()), Ok(()), Ok(()), Ok(()), too_long]);
     }
 }

@@ -7,19 +7,19 @@
 use crate::load::exchange::payload::{Payload, number_of, write_message};
 use crate::load::plan::limits::{IN_FLIGHT_BYTES_MAX, LINES_MAX, NUMBER_BYTES};
 
-/// A name, a time and a room fit several times.
+/// What a server may put before a line: a name, a time and a room fit several times.
 const PREFIX_BYTES_MAX: usize = 1024;
-/// As long as a line of our own chat may be.
+/// What a line may have that is not ours: as much as one of our own chat.
 const NOTICE_BYTES_MAX: usize = 64 * 1024;
 /// Among so many of the lines that are due, a garbled one is looked for.
 const GARBLED_MAX: usize = 64;
 
-/// What a line is, of those that a member hears.
+/// What a received line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Meaning {
     /// The one of this number, every byte of it.
     Line(u64),
-    /// One of ours once, with other bytes now.
+    /// One that was sent, with other bytes.
     Wrong,
     /// Something else.
     Notice,
@@ -30,7 +30,7 @@ pub(crate) enum Meaning {
 pub(crate) struct Lines {
     payload: Payload,
     size: usize,
-    /// The first line of the run, and the one that will be said next.
+    /// The first line of the run, and the one that will be sent next.
     first: u64,
     next: u64,
     /// How many lines lie in memory: a power of two.
@@ -48,7 +48,7 @@ impl Lines {
     /// Lines of `size` bytes, up to `window` of them in flight, of which the first has the number
     /// `first`; with `any_prefix` what the server puts before a line may change from line to line.
     pub(crate) fn new(size: usize, window: usize, first: u64, any_prefix: bool) -> Self {
-        // Twice as many, so that most of what is said at once lies in one piece.
+        // Twice as many, so that most of what is sent at once lies in one piece.
         let slots = (2 * window).next_power_of_two();
         Self {
             payload: Payload::new(size, 1),
@@ -73,7 +73,7 @@ impl Lines {
         self.slots
     }
 
-    /// The number of the line that will be said next.
+    /// The number of the line that will be sent next.
     pub(crate) fn next(&self) -> u64 {
         self.next
     }
@@ -97,7 +97,7 @@ impl Lines {
     }
 
     /// What is to be received from byte `part` of line `number` on, as far as it is one slice; nothing
-    /// where that is not known, or was said too long ago.
+    /// where that is not known, or was sent too long ago.
     #[inline]
     pub(crate) fn due(&self, number: u64, part: usize) -> &[u8] {
         match &self.incoming {
@@ -112,12 +112,12 @@ impl Lines {
         self.incoming.as_ref().map_or(1, |incoming| incoming.len)
     }
 
-    /// What is longer is no line of a chat, ours or not.
+    /// Bytes of the longest line of a chat, ours or not.
     pub(crate) fn line_bytes_max(&self) -> usize {
         NOTICE_BYTES_MAX.max(self.size + PREFIX_BYTES_MAX)
     }
 
-    /// The first `part` bytes of line `number` as it is received, however long ago it was said.
+    /// The first `part` bytes of line `number` as it is received, however long ago it was sent.
     pub(crate) fn recall(&mut self, number: u64, part: usize, out: &mut Vec<u8>) {
         let Some(Ring { prefix, ending, .. }) = &self.incoming else {
             return;
@@ -153,7 +153,7 @@ impl Lines {
 
     /// A line is one of ours that went wrong if it has a number of ours where that belongs, or has
     /// the right length and agrees with one that is due in more than half of its bytes, and of its
-    /// number: what another run said may well have the same bytes behind another number.
+    /// number: what another run sent may well have the same bytes behind another number.
     fn wrong_or_notice(&mut self, line: &[u8], due: u64) -> Meaning {
         let Some(Ring { prefix, .. }) = &self.incoming else {
             return Meaning::Notice;
@@ -182,7 +182,7 @@ impl Lines {
         Meaning::Notice
     }
 
-    /// The number at the head of `text`, if a line of that number was said.
+    /// The number at the head of `text`, if a line of that number was sent.
     fn was_sent(&self, text: &[u8]) -> Option<u64> {
         number_of(text).filter(|number| (self.first..self.next).contains(number))
     }
@@ -207,8 +207,8 @@ impl Lines {
         (number & (self.slots - 1)) as usize
     }
 
-    /// From a position to the end of what was said, or to where the ring begins anew. What was overwritten
-    /// and what is not said yet is not there: a slot that is stale would vouch for a line of long ago.
+    /// From a position to the end of what was sent, or to where the ring begins anew. What was overwritten
+    /// and what is not sent yet is not there: a slot that is stale would vouch for a line of long ago.
     #[inline]
     fn stretch<'s>(&self, ring: &'s Ring, number: u64, part: usize) -> &'s [u8] {
         let age = self.next.saturating_sub(number);

@@ -9,7 +9,7 @@ use crate::wire::{CommandFraming, DecimalLength, Decode, DecodeSettled, JsonHead
 /// The most that one output may have: what a client of ours would take.
 const OUTPUT_BYTES_MAX: usize = 64 << 20;
 
-/// What the tutorials' clients say to a length (C2). Behind an empty output nothing comes that would
+/// What the tutorials' clients answer to a length (C2). Behind an empty output nothing comes that would
 /// tell this word from the next request, so there it is a line.
 const ACKNOWLEDGEMENT: &[u8] = b"recv_ready";
 const ACKNOWLEDGEMENT_OF_NOTHING: &[u8] = b"recv_ready\n";
@@ -17,13 +17,20 @@ const ACKNOWLEDGEMENT_OF_NOTHING: &[u8] = b"recv_ready\n";
 /// The outputs of commands on one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Outputs {
+    part: Part,
     /// Of a header that is not whole.
     carry: Vec<u8>,
-    /// Bytes of the current output that are still to come.
-    left: usize,
-    is_in_output: bool,
-    /// Whether a word is to be said before the output can come (C2).
-    is_owed_a_word: bool,
+}
+
+/// What comes next.
+#[derive(Debug, Default, Clone, Copy)]
+enum Part {
+    #[default]
+    Header,
+    /// An output of so many bytes, once it is acknowledged (C2).
+    Unacknowledged(usize),
+    /// So many bytes more of an output.
+    Output(usize),
 }
 
 /// The fields of C4's header that matter here; none of them is copied.
@@ -44,49 +51,50 @@ impl Outputs {
     ) -> Result<usize, FailureKind> {
         let mut count = 0;
         loop {
-            if self.is_owed_a_word {
+            match self.part {
+                Part::Output(left) if left <= bytes.len() => {
+                    bytes = &bytes[left..];
+                    count += 1;
+                    self.part = Part::Header;
+                }
+                _ if bytes.is_empty() => return Ok(count),
                 // A server that sends more than the length did not wait for our acknowledgement.
-                return match bytes {
-                    [] => Ok(count),
-                    _ => Err(FailureKind::WrongAnswer),
-                };
-            }
-            if self.is_in_output {
-                let n = self.left.min(bytes.len());
-                self.left -= n;
-                bytes = &bytes[n..];
-                if self.left > 0 {
+                Part::Unacknowledged(_) => return Err(FailureKind::WrongAnswer),
+                Part::Output(left) => {
+                    self.part = Part::Output(left - bytes.len());
                     return Ok(count);
                 }
-                self.is_in_output = false;
-                count += 1;
+                Part::Header => {
+                    let had = self.carry.len();
+                    self.carry.extend_from_slice(bytes);
+                    let Some((len, taken)) = header(framing, &self.carry)? else {
+                        return Ok(count);
+                    };
+                    bytes = &bytes[taken - had..];
+                    self.carry.clear();
+                    self.part = match framing {
+                        CommandFraming::Decimal => Part::Unacknowledged(len),
+                        _ => Part::Output(len),
+                    };
+                }
             }
-            if bytes.is_empty() {
-                return Ok(count);
-            }
-            let had = self.carry.len();
-            self.carry.extend_from_slice(bytes);
-            let Some((len, taken)) = header(framing, &self.carry)? else {
-                return Ok(count);
-            };
-            bytes = &bytes[taken - had..];
-            self.carry.clear();
-            (self.left, self.is_in_output) = (len, true);
-            self.is_owed_a_word = framing == CommandFraming::Decimal;
         }
     }
 
-    /// Takes what is to be said now, if anything is.
+    /// Takes the acknowledgement that is to be sent now, if one is.
     pub(crate) fn acknowledgement(&mut self) -> Option<&'static [u8]> {
-        let is_owed = std::mem::take(&mut self.is_owed_a_word);
-        is_owed.then_some(match self.left {
+        let Part::Unacknowledged(len) = self.part else {
+            return None;
+        };
+        self.part = Part::Output(len);
+        Some(match len {
             0 => ACKNOWLEDGEMENT_OF_NOTHING,
             _ => ACKNOWLEDGEMENT,
         })
     }
 
     pub(crate) fn is_inside(&self) -> bool {
-        self.is_in_output || !self.carry.is_empty()
+        !matches!(self.part, Part::Header) || !self.carry.is_empty()
     }
 }
 
@@ -125,30 +133,23 @@ fn header(framing: CommandFraming, unread: &[u8]) -> Result<Option<(usize, usize
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::{CommandHeader, Encode};
+    use crate::wire::{CommandHeader, Encode, Framed};
 
     #[test]
     fn outputs_are_counted_however_they_were_cut() {
-        let mut json = Vec::new();
-        let mut sized = Vec::new();
+        let (mut json, mut sized) = (Vec::new(), Vec::new());
         for output in [&b"hello\n"[..], b"", b"again"] {
             CommandHeader::new(output, Some(0), None).encode(&mut json);
-            json.extend_from_slice(output);
-            sized.extend_from_slice(&i32::try_from(output.len()).unwrap().to_le_bytes());
-            sized.extend_from_slice(output);
+            output.encode(&mut json);
+            Framed::new(output).unwrap().encode(&mut sized);
         }
         for (framing, stream) in [(CommandFraming::Json, json), (CommandFraming::I32, sized)] {
             for cut in 1..=stream.len() {
                 let mut outputs = Outputs::default();
-                let count: usize = stream
-                    .chunks(cut)
-                    .map(|part| outputs.count(framing, part).unwrap())
-                    .sum();
-                assert_eq!(
-                    (count, outputs.is_inside()),
-                    (3, false),
-                    "{framing:?} {cut}"
-                );
+                let parts = stream.chunks(cut);
+                let counts = parts.map(|part| outputs.count(framing, part).unwrap());
+                assert_eq!(counts.sum::<usize>(), 3, "{framing:?} {cut}");
+                assert!(!outputs.is_inside(), "{framing:?} {cut}");
             }
         }
         let mut refusal = Vec::new();

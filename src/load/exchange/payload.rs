@@ -25,11 +25,8 @@ impl Payload {
     /// For messages of `size` bytes, of which up to `in_flight` are read or written in one go.
     pub fn new(size: usize, in_flight: usize) -> Self {
         let [usual, other] = CYCLE_BYTES;
-        let cycle = if size.is_multiple_of(usual) {
-            other
-        } else {
-            usual
-        };
+        let is_multiple = size.is_multiple_of(usual);
+        let cycle = if is_multiple { other } else { usual };
         let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
         let mut bytes: Vec<u8> = (0..cycle)
             .map(|_| {
@@ -128,15 +125,9 @@ mod tests {
     fn neighbours_differ_and_capitals_stay() {
         for size in [16, 64, 8191, 8179, 16_384, 2 * 8191] {
             let payload = Payload::new(size, 1);
-            let next = payload.advance(0, size);
-            assert_ne!(
-                payload.stretch(0, size),
-                payload.stretch(next, size),
-                "{size}"
-            );
-            let mut upper = payload.bytes.clone();
-            upper.make_ascii_uppercase();
-            assert_eq!(upper, payload.bytes);
+            let [one, next] = [0, payload.advance(0, size)].map(|at| payload.stretch(at, size));
+            assert_ne!(one, next, "{size}");
+            assert_eq!(payload.bytes.to_ascii_uppercase(), payload.bytes);
         }
         let payload = Payload::new(64, 1);
         assert_ne!(payload.start(0), payload.start(1));

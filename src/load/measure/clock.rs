@@ -1,4 +1,4 @@
-//! The only place of this folder that reads a clock.
+//! The stopwatch of a run: the only place in `load` that reads the time.
 
 use std::time::{Duration, Instant};
 
@@ -22,11 +22,11 @@ impl Stopwatch {
 
     /// Nanoseconds since the start; 584 years fit.
     pub fn nanos(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        nanos(self.origin.elapsed())
     }
 }
 
-/// A duration as the stopwatch counts.
+/// A duration as the stopwatch counts: the greatest number there is for one that does not fit.
 pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

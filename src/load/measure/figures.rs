@@ -41,13 +41,13 @@ pub(crate) fn whole(number: f64) -> u64 {
     number.round() as u64
 }
 
-/// To so many digits behind the point.
+/// Rounded to so many decimals.
 pub(crate) fn round(number: f64, digits: i32) -> f64 {
     let scale = 10f64.powi(digits);
     (number * scale).round() / scale
 }
 
-/// One by the other.
+/// `part` divided by `of`.
 pub(crate) fn ratio(part: u64, of: u64) -> f64 {
     part as f64 / of as f64
 }
