@@ -176,7 +176,7 @@ impl RequestArgs {
             ),
         };
         let mut plan = Plan::new(endpoint, self.mode(mode)?);
-        if let Some(size) = text.as_ref().map(Vec::len).or(message.size) {
+        if let Some(size) = message.size {
             plan.size = size;
         }
         plan.text = text;

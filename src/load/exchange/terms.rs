@@ -21,7 +21,7 @@ impl Terms {
                 Some(text) => Payload::fixed(text, plan.mode.depth()),
                 None => Payload::new(plan.size, plan.mode.depth()),
             },
-            size: plan.size,
+            size: plan.message_bytes(),
             judge: Judge::new(plan),
         }
     }

@@ -60,7 +60,7 @@ impl Dialer {
                         ..
                     }
                 ),
-            no_delay: is_tcp && (plan.mode.keeps() || plan.size > SEGMENT_BYTES),
+            no_delay: is_tcp && (plan.mode.keeps() || plan.message_bytes() > SEGMENT_BYTES),
             // Without an answer, the kernel might pick any port.
             may_meet_itself: tcp_port
                 .is_some_and(|port| client_ports().is_none_or(|ports| ports.contains(&port))),

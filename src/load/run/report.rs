@@ -177,7 +177,7 @@ impl Report {
             model: plan.model.name(),
             connections,
             pipeline: plan.mode.depth(),
-            size_bytes: plan.size,
+            size_bytes: plan.message_bytes(),
             expect: plan.expect.to_string(),
             digest: plan.hmac_key.as_ref().map(HmacKey::digest),
             close: match plan.mode {

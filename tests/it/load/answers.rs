@@ -33,7 +33,6 @@ fn run(at: impl fmt::Display, mode: Mode, text: &str, expect: Expect, count: u64
 fn asking(at: impl fmt::Display, mode: Mode, text: &str, expect: Expect, count: u64) -> Plan {
     let mut plan = plan(at, mode, 1, count);
     plan.text = Some(text.into());
-    plan.size = text.len();
     plan.expect = expect;
     plan
 }
