@@ -382,6 +382,9 @@ impl<T> Connections<T> {
 
     /// Takes out those whose budget was spent, to be read on.
     pub(super) fn take_unread(&mut self) -> Vec<usize> {
+        if self.unread.is_empty() {
+            return Vec::new();
+        }
         let unread = std::mem::take(&mut self.unread).into_iter();
         let unread: Vec<usize> = unread.filter_map(|token| self.index(token)).collect();
         for index in &unread {

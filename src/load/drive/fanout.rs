@@ -81,6 +81,8 @@ pub(crate) struct Fanout<'p> {
     hello: &'p [u8],
     sender: Sender,
     ledger: Ledger,
+    /// How many lines the plan lets be in flight.
+    in_flight_max: usize,
     /// Open model: places for lines.
     places: WindowRoom,
 }
@@ -94,9 +96,9 @@ impl<'p> Fanout<'p> {
         watcher: Watcher<'p>,
     ) -> Result<Self, LoadError> {
         let run = Run::new(plan, watcher);
-        let window = match plan.model {
-            Model::Closed => plan.mode.depth(),
-            Model::Open { .. } => Lines::window_of(plan.size),
+        let (in_flight_max, window) = match plan.model {
+            Model::Closed => (plan.mode.depth(), plan.mode.depth()),
+            Model::Open { .. } => (usize::MAX, Lines::window_of(plan.size)),
         };
         // A number of its own for each run: what the server tells of an earlier one, or of one beside
         // it, is not ours. What is left of the numbers lasts for days.
@@ -112,6 +114,7 @@ impl<'p> Fanout<'p> {
                 part: 0,
             },
             ledger: Ledger::new(lines.slots()),
+            in_flight_max,
             lines,
             places: WindowRoom::default(),
             run,
@@ -137,9 +140,11 @@ impl<'p> Traffic<'p> for Fanout<'p> {
     /// Ends lines and connection attempts that took longer than the timeout.
     fn expire(&mut self, now: u64) {
         self.ledger.give_up(now, &mut self.run);
-        self.connections.end_backoff(now);
-        for index in self.connections.overdue(now, &self.run, |_, _| None) {
-            self.fail(index, FailureKind::Timeout.into());
+        if matches!(self.stage, RoomStage::Dialling) {
+            self.connections.end_backoff(now);
+            for index in self.connections.overdue(now, &self.run, |_, _| None) {
+                self.fail(index, FailureKind::Timeout.into());
+            }
         }
     }
 
@@ -414,11 +419,7 @@ impl Fanout<'_> {
         let unsent = self.lines.next() - self.sender.line;
         let free = self.ledger.places().min(self.lines.slots() - unsent);
         let free = usize::try_from(free).unwrap_or(usize::MAX);
-        let plan = self.run.plan;
-        match plan.model {
-            Model::Closed => free.min(plan.mode.depth().saturating_sub(self.ledger.in_flight())),
-            Model::Open { .. } => free,
-        }
+        free.min(self.in_flight_max.saturating_sub(self.ledger.in_flight()))
     }
 
     fn begin_one(&mut self, began: u64, now: u64) {

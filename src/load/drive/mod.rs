@@ -2,8 +2,8 @@
 //!
 //! - `event_loop`: the loop. `pacer`: when requests of the open model begin.
 //! - `requests`: on connections. `datagrams`: over UDP. `fanout`: of one sender to many receivers.
-//! - `streams`, `connections`: traffic over connections; all of a run, and their states. `start_times`, `ledger`: requests and lines in
-//!   flight.
+//! - `streams`: what traffic over connections has in common. `connections`: all of a run, and their states.
+//! - `start_times`: when the requests in flight began. `ledger`: the lines in flight.
 
 mod connections;
 mod datagrams;
