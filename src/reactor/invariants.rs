@@ -9,6 +9,47 @@ use crate::config::limits::PROGRESS_GRACE;
 use crate::service::Backlog;
 use crate::turn::{ConnId, Fate, Moment};
 
+/// A look at one connection at the end of a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// Which.
+    pub id: ConnId,
+    /// How it stands.
+    pub state: State,
+    /// Until when the loop waits for it.
+    pub due: Moment,
+}
+
+/// How a connection stands at the end of a turn: its stage, what its reading half waits for, and
+/// whether its lane is leaving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// For an edge, with nothing unread.
+    Waiting,
+    /// For the rest of a frame.
+    InFrame,
+    /// On the ready queue.
+    Queued,
+    /// Owed more than the soft limit, whatever its reading half does.
+    Behind,
+    /// Not read until it has taken some of what it is owed.
+    PausedOwed,
+    /// Not read until its service takes input again.
+    PausedHeld,
+    /// Not read any more; what it is owed leaves.
+    Leaving,
+    /// The end of its input was read, and its service has not said all.
+    AnswerDue,
+    /// The end of its input was read; what it is owed leaves.
+    Ended,
+    /// Our side has ended; what still comes is discarded.
+    Lingering,
+    /// The same, and there is something to discard.
+    LingeringQueued,
+    /// Closed, and not freed in its turn, which would have cost too much.
+    Dead,
+}
+
 impl<O: Os> Reactor<O> {
     /// Says which invariant does not hold, and of which connection.
     pub fn check(&self) -> Result<(), String> {
@@ -71,27 +112,34 @@ impl<O: Os> Reactor<O> {
         self.wakes.check()
     }
 
-    /// The connections and the state of each, for tests that ask which states were visited.
-    pub fn standings(&self) -> impl Iterator<Item = (ConnId, &'static str)> {
+    /// The connections, and how each stands, for tests that ask what has met which state.
+    pub fn looks(&self) -> impl Iterator<Item = Look> {
         self.conns.iter().map(|(slot, conn)| {
             let id = conn.id(slot as u32);
-            let standing = match (conn.stage, conn.input) {
-                (Stage::Dead { .. }, _) => "dead",
-                (Stage::Lingering { .. }, Input::Queued) => "lingering, queued",
-                (Stage::Lingering { .. }, _) => "lingering",
-                (Stage::Open { .. }, Input::Waiting) if conn.carry.is_some() => "in a frame",
-                (Stage::Open { .. }, Input::Waiting) => "waiting",
-                (Stage::Open { .. }, Input::Queued) => "queued",
-                (Stage::Open { .. }, Input::Paused(Pause::Owed)) => "paused, owed",
-                (Stage::Open { .. }, Input::Paused(Pause::Held)) => "paused, held",
-                (Stage::Open { .. }, Input::Paused(Pause::Leaving)) => "leaving",
-                (Stage::Open { .. }, Input::Ended) if self.outbox.fate(id.slot) == Fate::Open => {
-                    "ended, answer due"
-                }
-                (Stage::Open { .. }, Input::Ended) => "ended",
-            };
-            (id, standing)
+            Look {
+                id,
+                state: self.state(id.slot, conn),
+                due: self.deadlines.due(id.slot),
+            }
         })
+    }
+
+    fn state(&self, slot: u32, conn: &Connection<O::Stream>) -> State {
+        let is_open = self.outbox.fate(slot) == Fate::Open;
+        match (conn.stage, conn.input) {
+            (Stage::Dead { .. }, _) => State::Dead,
+            (Stage::Lingering { .. }, Input::Queued) => State::LingeringQueued,
+            (Stage::Lingering { .. }, _) => State::Lingering,
+            (Stage::Open { .. }, _) if conn.behind && is_open => State::Behind,
+            (Stage::Open { .. }, Input::Waiting) if conn.carry.is_some() => State::InFrame,
+            (Stage::Open { .. }, Input::Waiting) => State::Waiting,
+            (Stage::Open { .. }, Input::Queued) => State::Queued,
+            (Stage::Open { .. }, Input::Paused(Pause::Owed)) => State::PausedOwed,
+            (Stage::Open { .. }, Input::Paused(Pause::Held)) => State::PausedHeld,
+            (Stage::Open { .. }, Input::Paused(Pause::Leaving)) => State::Leaving,
+            (Stage::Open { .. }, Input::Ended) if is_open => State::AnswerDue,
+            (Stage::Open { .. }, Input::Ended) => State::Ended,
+        }
     }
 
     fn check_connection(&self, slot: u32, conn: &Connection<O::Stream>) -> Result<(), String> {

@@ -63,6 +63,7 @@ pub use self::counters::{ClosedBy, Counters, Refused};
 pub use self::datagram::{DatagramOptions, DatagramsId};
 pub use self::datagram_socket::DatagramSocket;
 pub use self::epoll::{Epoll, Handle};
+pub use self::invariants::{Look, State};
 pub use self::keepalive::Keepalive;
 pub use self::listener::{ListenerOptions, ServiceId};
 pub use self::os::{Os, Readiness, Received, Seen, Signal, Spawned, Woke};

@@ -1,16 +1,16 @@
 //! Seeds: each is a world with its own faults, limits, services and clients.
 
-use std::cell::{Cell, RefCell};
+use std::num::NonZero;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::time::Duration;
-
-use onepoll::config::Limits;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::available_parallelism;
 
 use crate::coverage::Coverage;
-use crate::faults::Faults;
-use crate::kernel::{Due, MILLI, SECOND, SimOs};
-use crate::listeners::{LISTENERS, Listeners};
+use crate::kernel::{Due, SECOND, SimOs};
+use crate::listeners::Listeners;
 use crate::play::Play;
+use crate::profile::Profile;
 use crate::random::Random;
 
 /// Seeds that `cargo test` tries unless told otherwise.
@@ -23,12 +23,7 @@ const SEEDS_BY_DEFAULT: u64 = if cfg!(debug_assertions) {
 /// Time within which every client is served or disconnected once nothing goes wrong any more.
 const PATIENCE: u64 = 60 * SECOND;
 
-const TURNS_MAX: u64 = 2_000_000;
-
-thread_local! {
-    static TURNS: Cell<u64> = const { Cell::new(0) };
-    static COVERAGE: RefCell<Coverage> = RefCell::default();
-}
+const TURNS_MAX: u64 = 200_000;
 
 #[test]
 fn seeds() {
@@ -38,7 +33,8 @@ fn seeds() {
             .map(|value| value.parse().expect("a number"))
     };
     if let Some(seed) = number("ONEPOLL_SIM_SEED") {
-        return run(seed);
+        run(seed, &mut Coverage::default());
+        return;
     }
     let (first, count) = (
         number("ONEPOLL_SIM_FROM").unwrap_or(1),
@@ -46,46 +42,73 @@ fn seeds() {
     );
     #[expect(clippy::disallowed_methods, reason = "for the rate that is printed")]
     let began = std::time::Instant::now();
-    for seed in first..first + count {
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| run(seed))) {
-            eprintln!(
-                "seed {seed} fails; again: ONEPOLL_SIM_SEED={seed} cargo test --test simulator seeds"
-            );
-            resume_unwind(panic);
-        }
-    }
+    let (coverage, turns) = run_all(first..first + count);
     let seconds = began.elapsed().as_secs_f64();
     println!(
-        "{count} seeds from {first}: {:.0} seeds/s, {} turns",
+        "{count} seeds from {first}: {:.0} seeds/s, {turns} turns",
         count as f64 / seconds,
-        TURNS.get()
     );
-    println!("states and what they met, in every sixteenth seed:");
-    COVERAGE.with_borrow(|coverage| println!("{coverage}"));
+    println!("what connections met, by how they stood when the turn began:");
+    println!("{coverage}");
+    let verdict = coverage.judge();
+    assert_eq!(verdict.wrong, [""; 0], "visited, and said to be impossible");
+    if count >= SEEDS_BY_DEFAULT {
+        let missed: Vec<_> = verdict.rarest.iter().filter(|pair| pair.0 == 0).collect();
+        assert!(missed.is_empty(), "possible, and never visited: {missed:?}");
+    }
+}
+
+/// Every seed, on as many threads as there are processors.
+fn run_all(seeds: Range<u64>) -> (Coverage, u64) {
+    let next = AtomicU64::new(seeds.start);
+    let some = || {
+        let (mut coverage, mut turns) = (Coverage::default(), 0);
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return (coverage, turns);
+            }
+            match catch_unwind(AssertUnwindSafe(|| run(seed, &mut coverage))) {
+                Ok(n) => turns += n,
+                Err(panic) => {
+                    eprintln!(
+                        "seed {seed} fails; again: ONEPOLL_SIM_SEED={seed} cargo test --test simulator seeds"
+                    );
+                    // The other threads need not go on.
+                    next.store(seeds.end, Ordering::Relaxed);
+                    resume_unwind(panic);
+                }
+            }
+        }
+    };
+    let threads = available_parallelism().map_or(1, NonZero::get);
+    let mut all = (Coverage::default(), 0);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(some)).collect();
+        for thread in threads {
+            let (coverage, turns) = thread.join().unwrap_or_else(|panic| resume_unwind(panic));
+            all.0.add(&coverage);
+            all.1 += turns;
+        }
+    });
+    all
 }
 
 /// One seed, from the first turn to the last client.
-fn run(seed: u64) {
+fn run(seed: u64, coverage: &mut Coverage) -> u64 {
+    let profile = Profile::of(seed);
     let mut random = Random::new(seed);
     let os = SimOs::new(Random::new(random.next()));
-    let limits = limits(&mut random);
+    let limits = profile.limits(&mut random);
     let crowded = random.once_in(4);
     let connections_max = if crowded { random.some(4) } else { 100 };
-    // Now and then long enough for a frame that never ends.
-    let at_most = if random.once_in(64) { 60 } else { 3 } * SECOND;
-    let calm_after = MILLI + random.size(at_most as usize) as u64;
+    let calm_after = profile.calm_after(&mut random);
+    let stops = profile.stops(&mut random, calm_after);
     os.net(|net| {
-        net.faults = if random.once_in(8) {
-            Faults::default()
-        } else {
-            Faults::swarm(&mut random)
-        };
+        net.faults = profile.faults(&mut random);
         net.turn_costs = true;
-        net.bounds.accepts = LISTENERS * u64::from(limits.accepts_per_turn);
         net.bounds.read_bytes = limits.read_per_turn;
         net.bounds.datagrams = u64::from(limits.datagrams_per_turn);
-        // A command that cannot be started has another answer; see faults_f.rs.
-        net.faults.spawn = 0;
         if random.once_in(8) {
             // The end of time is near, and nothing differs.
             net.now = u64::MAX - (3_600 + random.below(100)) * SECOND;
@@ -94,36 +117,33 @@ fn run(seed: u64) {
             net.descriptors_max = random.some(4);
         }
         net.plan(calm_after, Due::Calm);
-        if random.once_in(6) {
-            net.plan(random.below(calm_after), Due::Stop);
-            if random.once_in(4) {
-                net.plan(random.below(calm_after), Due::Stop);
-            }
+        for stop in stops.into_iter().flatten() {
+            net.plan(stop, Due::Stop);
         }
     });
     let mut play = Play::new(os, limits.clone(), connections_max);
-    let listeners = Listeners::open(&mut play, &mut random, &limits);
-    for number in 0..random.some(8) {
-        let wait = random.size(calm_after as usize) as u64;
+    let listeners = Listeners::open(&mut play, &mut random, profile, &limits);
+    play.os.net(|net| {
+        let listeners = net.listeners.len() as u64;
+        net.bounds.accepts = listeners * u64::from(limits.accepts_per_turn);
+    });
+    for number in 0..profile.clients(&mut random) {
+        let wait = profile.comes(&mut random, calm_after, stops[0]);
         play.os.invite(listeners.client(&mut random, number), wait);
     }
-    // To look at the state of every connection costs more than the turn itself.
-    let watched = seed.is_multiple_of(16);
-    COVERAGE.with_borrow_mut(Coverage::begin);
-    perform(&mut play, calm_after, watched);
+    coverage.begin();
+    perform(&mut play, calm_after, coverage)
 }
 
 /// Turns until every client has gone home.
-fn perform(play: &mut Play, calm_after: u64, watched: bool) {
+fn perform(play: &mut Play, calm_after: u64, coverage: &mut Coverage) -> u64 {
     let began = play.os.net(|net| net.now);
     let deadline = began + calm_after + PATIENCE;
     let mut turns = 0;
     loop {
         play.turn();
         turns += 1;
-        if watched {
-            COVERAGE.with_borrow_mut(|coverage| coverage.look(play));
-        }
+        coverage.look(play);
         let (rests, now) = play.os.net(|net| (net.rests, net.now));
         let home = play
             .os
@@ -152,15 +172,13 @@ fn perform(play: &mut Play, calm_after: u64, watched: bool) {
         );
         assert!(turns < TURNS_MAX, "no end: {counters:?}");
     }
-    TURNS.set(TURNS.get() + turns);
     if play.reactor.is_stopped() {
+        play.os.net(|net| net.gives_up = true);
         play.reactor.run().expect("it has stopped");
-        play.os.net(|net| net.told.clear());
-        if watched {
-            COVERAGE.with_borrow_mut(|coverage| coverage.look(play));
-        }
+        coverage.abandoned(play);
     }
     settle_accounts(play);
+    turns
 }
 
 fn sketch(play: &Play) -> String {
@@ -196,13 +214,17 @@ fn settle_accounts(play: &mut Play) {
         }
         assert_eq!(net.descriptors, 0, "descriptors");
         let refused = &counters.refused;
+        assert_eq!(
+            *refused, net.refused,
+            "those whom the limits let in, and no other"
+        );
         assert!(
             counters.bytes_in <= net.total.read && counters.bytes_out <= net.total.written,
             "I5: {counters:?} {:?}",
             net.total
         );
         assert_eq!(
-            counters.connections_opened + refused.full + refused.listener_full,
+            counters.connections_opened + refused.full + refused.listener_full + refused.other_user,
             net.links.iter().filter(|link| link.accepted).count() as u64,
         );
         for socket in &net.datagrams {
@@ -217,30 +239,4 @@ fn settle_accounts(play: &mut Play) {
             }
         }
     });
-}
-
-/// Limits that small worlds reach.
-fn limits(random: &mut Random) -> Limits {
-    let default = Limits::default();
-    if random.once_in(4) {
-        return default;
-    }
-    let out_pause = 1 + random.size(1 << 16);
-    let read_per_turn = 1 + random.size(1 << 16).max(16 << random.below(5));
-    let chat_soft = 1 + random.size(1 << 16);
-    Limits {
-        accepts_per_turn: 1 + random.below(4) as u32,
-        read_per_turn,
-        frames_per_turn: 1 + random.size(64) as u32,
-        deliveries_per_turn: 1 + random.size(1 << 10) as u32,
-        datagrams_per_turn: 1 + random.below(8) as u32,
-        timers_per_turn: 1 + random.below(4) as u32,
-        out_pause,
-        out_resume: 1 + random.index(out_pause),
-        chat_soft,
-        chat_soft_time: Duration::from_millis(1 + random.below(2000)),
-        chat_hard: chat_soft + random.size(1 << 17),
-        drain_timeout: Duration::from_millis(random.below(9000)),
-        ..default
-    }
 }

@@ -15,6 +15,8 @@ pub(crate) struct Talker {
     /// The server ends whatever we say, so that what we say may be answered by a reset, which may
     /// overtake what we should hear.
     pub(crate) may_miss: bool,
+    /// The server ends when it likes.
+    pub(crate) may_be_cut: bool,
     pub(crate) finale: Finale,
     /// A started frame must end within some time here.
     pub(crate) framed: bool,
@@ -67,6 +69,8 @@ pub(crate) enum Finale {
     Close(usize),
     /// Ends its output, then resets.
     ShutReset,
+    /// Ends its output, then closes, whatever may come.
+    ShutClose,
 }
 
 /// How far it has come.
@@ -92,9 +96,12 @@ impl Client for Talker {
         let speaks = !all_said && (net.calm || net.random.once_in(2));
         if speaks {
             self.speak(net, link);
-        } else if all_said && !self.progress.shut && (net.calm || net.random.once_in(4)) {
+        }
+        // Now and then the end comes with the last words.
+        let all_said = all_said || net.random.once_in(2) && self.progress.said == self.says.len();
+        if all_said && !self.progress.shut && (net.calm || net.random.once_in(4)) {
             match self.finale {
-                Finale::Shut | Finale::ShutReset => {
+                Finale::Shut | Finale::ShutReset | Finale::ShutClose => {
                     net.client_shut(link);
                     self.progress.shut = true;
                 }
@@ -107,11 +114,17 @@ impl Client for Talker {
                 return self.go_home();
             }
             Finale::Close(at) if self.progress.said >= at => {
+                self.hear_all(net, link);
                 net.client_close(link);
                 return self.go_home();
             }
-            Finale::ShutReset if self.progress.shut && net.random.once_in(3) => {
+            Finale::ShutReset if self.progress.shut && net.random.once_in(6) => {
                 net.client_reset(link);
+                return self.go_home();
+            }
+            Finale::ShutClose if self.progress.shut && net.random.once_in(6) => {
+                self.hear_all(net, link);
+                net.client_close(link);
                 return self.go_home();
             }
             _ => {}
@@ -166,6 +179,13 @@ impl Talker {
         }
     }
 
+    /// Takes what has come, now and then, so that the end is no reset.
+    fn hear_all(&mut self, net: &mut Net, link: usize) {
+        if net.random.once_in(2) {
+            while !net.links[link].down.is_empty() && !self.listen(net, link) {}
+        }
+    }
+
     /// Reads once; true when it was the end.
     fn listen(&mut self, net: &mut Net, link: usize) -> bool {
         let most = if net.calm {
@@ -176,7 +196,7 @@ impl Talker {
         match net.client_read(link, most) {
             Found::Nothing => false,
             // Refused when it connected, with a word of its own.
-            Found::Bytes(_) if net.links[link].closed && !net.links[link].tried => false,
+            Found::Bytes(_) if net.links[link].must_refuse => false,
             Found::Bytes(bytes) => {
                 let from = self.progress.heard;
                 let until = from + bytes.len();
@@ -245,9 +265,16 @@ impl Talker {
         // A client that goes on speaking after the server's end gets a reset for it.
         let heard_all = self.progress.heard == self.hears.len();
         let spoke_on = self.server_ends && (heard_all || self.may_miss && self.progress.said > 0);
-        // Refused when it connected: nothing was read.
-        let refused = link.closed && !link.tried;
-        link.excused || net.stop_sent || lingered || stuck || slow || idle || spoke_on || refused
+        let refused = link.must_refuse;
+        link.excused
+            || net.stop_sent
+            || self.may_be_cut
+            || lingered
+            || stuck
+            || slow
+            || idle
+            || spoke_on
+            || refused
     }
 }
 
@@ -257,6 +284,9 @@ pub(crate) struct Member {
     pub(crate) listener: usize,
     pub(crate) number: usize,
     pub(crate) lines: usize,
+    /// What it says in the end: half a line, or what makes no sense.
+    pub(crate) last: &'static [u8],
+    pub(crate) finale: Finale,
     pub(crate) manners: Manners,
     pub(crate) progress: MemberProgress,
 }
@@ -273,6 +303,8 @@ pub(crate) struct MemberProgress {
     last: Vec<usize>,
     home: bool,
     shut: bool,
+    /// It has said the last.
+    ends: bool,
 }
 
 impl Client for Member {
@@ -289,6 +321,17 @@ impl Client for Member {
             let line = format!("{} {} {}\n", self.number, progress.said, "x".repeat(pad));
             progress.pending = line.into_bytes();
         }
+        let mut done = progress.said == self.lines && progress.pending.is_empty();
+        let is_last = done && !progress.ends && (net.calm || net.random.once_in(16));
+        if is_last {
+            progress.ends = true;
+            progress.pending = self.last.to_vec();
+        }
+        if (is_last || done) && net.random.once_in(2) {
+            while let Found::Bytes(bytes) = net.client_read(link, 1 << 16) {
+                progress.heard.extend_from_slice(&bytes);
+            }
+        }
         let most = net
             .random
             .some(self.manners.write_max)
@@ -299,12 +342,21 @@ impl Client for Member {
                 .unwrap_or(most);
             progress.pending.drain(..n);
         }
-        let done = progress.said == self.lines && progress.pending.is_empty();
-        if done && !progress.shut && (net.calm || net.random.once_in(16)) {
+        done = progress.pending.is_empty();
+        if done && !progress.shut && progress.ends {
+            match self.finale {
+                Finale::Reset(_) => net.client_reset(link),
+                Finale::Close(_) => net.client_close(link),
+                _ => net.client_shut(link),
+            }
             progress.shut = true;
-            net.client_shut(link);
+            progress.home = matches!(self.finale, Finale::Reset(_) | Finale::Close(_));
+            if progress.home {
+                return None;
+            }
         }
-        if net.calm || net.random.once_in(2) {
+        let listens = net.calm || !(self.manners.reads_late && progress.said < self.lines);
+        if listens && (net.calm || net.random.once_in(2)) {
             let most = if net.calm {
                 1 << 16
             } else {

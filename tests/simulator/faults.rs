@@ -42,6 +42,10 @@ pub(crate) struct Faults {
     pub(crate) receive: u8,
     /// A command cannot be started.
     pub(crate) spawn: u8,
+    /// A client does something while the loop works.
+    pub(crate) meanwhile: u8,
+    /// A client connects to a Unix socket.
+    pub(crate) local: u8,
 }
 
 impl Faults {
@@ -67,6 +71,7 @@ impl Faults {
             &mut faults.send,
             &mut faults.receive,
             &mut faults.spawn,
+            &mut faults.meanwhile,
         ];
         for rate in all {
             if random.once_in(2) {

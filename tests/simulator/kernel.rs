@@ -15,7 +15,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use onepoll::reactor::{Os, Readiness, Received, Seen, Signal, Source, Spawned, Token, Woke};
+use onepoll::config::limits::EMFILE_RETRY;
+use onepoll::reactor::{
+    Os, Readiness, Received, Refused, Seen, Signal, Source, Spawned, Token, Woke,
+};
 use onepoll::service::Peer;
 use onepoll::turn::{Exit, Job, Moment, Output, Severity};
 use rustix::io::Errno;
@@ -71,6 +74,15 @@ pub(crate) struct Net {
     pub(crate) next_children: VecDeque<Steps>,
     pub(crate) signals: Vec<Signal>,
     pub(crate) stop_sent: bool,
+    /// The loop took the first signal to stop: what waits to be accepted now must be served.
+    drains: bool,
+    /// The loop gives up what is left.
+    pub(crate) gives_up: bool,
+    /// Connections that the server lets in, and those that are open.
+    pub(crate) connections_max: usize,
+    open: usize,
+    /// What must not be let in.
+    pub(crate) refused: Refused,
     /// Descriptors that may be open.
     pub(crate) descriptors_max: usize,
     pub(crate) descriptors: usize,
@@ -89,6 +101,11 @@ pub(crate) struct Net {
     ghosts: Vec<Token>,
     /// What the last wait told.
     pub(crate) told: Vec<Seen>,
+    /// How calls have ended since then, and which connection they were about; none: the poll does not
+    /// watch it yet.
+    pub(crate) deeds: Vec<(Option<Token>, Deed)>,
+    /// The time of this turn, as the loop was told.
+    pub(crate) woke: u64,
     pub(crate) turn: u64,
     pub(crate) work: Work,
     pub(crate) total: Total,
@@ -130,11 +147,38 @@ pub(crate) struct Total {
 }
 
 /// A listening socket and the connections that wait there.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Backlog {
     pub(crate) waiting: VecDeque<usize>,
     pub(crate) closed: bool,
+    /// Connections that it lets in, and those that are open.
+    pub(crate) connections_max: usize,
+    open: usize,
+    /// The user that it lets in.
+    pub(crate) only_uid: Option<u32>,
+    /// Its service reads what a client says.
+    pub(crate) reads: bool,
+    /// Something was lacking when the loop last called `accept`: it rests until then.
+    rests_until: Option<u64>,
+    /// A connection was closed since, which ends the rest.
+    closed_since: bool,
     watch: Watch,
+}
+
+impl Default for Backlog {
+    fn default() -> Backlog {
+        Backlog {
+            waiting: VecDeque::new(),
+            closed: false,
+            connections_max: usize::MAX,
+            open: 0,
+            only_uid: None,
+            reads: true,
+            rests_until: None,
+            closed_since: false,
+            watch: Watch::default(),
+        }
+    }
 }
 
 /// A datagram socket.
@@ -171,6 +215,48 @@ pub(crate) enum Due {
     Calm,
 }
 
+/// How a call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deed {
+    ReadSome,
+    ReadNothing,
+    ReadEnd,
+    ReadFailed,
+    WroteAll,
+    WroteSome,
+    WroteNothing,
+    WriteFailed,
+    ShutdownFailed,
+}
+
+impl Deed {
+    fn of_read(read: &io::Result<usize>) -> Deed {
+        match read {
+            Ok(0) => Deed::ReadEnd,
+            Ok(_) => Deed::ReadSome,
+            Err(error) if is_passing(error) => Deed::ReadNothing,
+            Err(_) => Deed::ReadFailed,
+        }
+    }
+
+    fn of_write(written: &io::Result<usize>, of: usize) -> Deed {
+        match written {
+            Ok(n) if *n == of => Deed::WroteAll,
+            Ok(_) => Deed::WroteSome,
+            Err(error) if is_passing(error) => Deed::WroteNothing,
+            Err(_) => Deed::WriteFailed,
+        }
+    }
+}
+
+/// Whether the same call may do better later.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}
+
 /// What a client finds.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Found {
@@ -196,6 +282,11 @@ impl Net {
             next_children: VecDeque::new(),
             signals: Vec::new(),
             stop_sent: false,
+            drains: false,
+            gives_up: false,
+            connections_max: usize::MAX,
+            open: 0,
+            refused: Refused::default(),
             descriptors_max: usize::MAX,
             descriptors: 0,
             no_descriptors_until: 0,
@@ -208,6 +299,8 @@ impl Net {
             doings: 0,
             ghosts: Vec::new(),
             told: Vec::new(),
+            deeds: Vec::new(),
+            woke: 0,
             turn: 0,
             work: Work::default(),
             total: Total::default(),
@@ -254,6 +347,63 @@ impl Net {
         self.stop_sent |= signal == Signal::Stop;
         self.signals.push(signal);
         self.wake(Thing::Signals);
+    }
+
+    // What the loop must do about those that wait to be accepted.
+
+    /// The loop calls `accept`.
+    fn asks(&mut self, listener: usize) {
+        let (now, queue) = (self.now, &mut self.listeners[listener]);
+        let too_early = queue.rests_until.take().filter(|until| now < *until);
+        if let Some(until) = too_early
+            && !queue.closed_since
+        {
+            self.accuse(|| format!("listener {listener} did not rest until {until}: it is {now}"));
+        }
+    }
+
+    /// There is no descriptor, or no memory: the listener rests.
+    fn lacks(&mut self, listener: usize, error: Errno) -> io::Error {
+        let rest = EMFILE_RETRY.as_nanos() as u64;
+        // By the loop's clock, which stands still in a turn.
+        self.listeners[listener].rests_until = Some(self.woke.saturating_add(rest));
+        self.listeners[listener].closed_since = false;
+        error.into()
+    }
+
+    /// The loop is given this connection, which it may have to refuse.
+    fn admits(&mut self, k: usize) {
+        let link = &mut self.links[k];
+        let queue = &mut self.listeners[link.listener];
+        let is_other = link.local && queue.only_uid.is_some_and(|uid| uid != link.uid)
+            || !link.local && link.reset && queue.only_uid.is_some();
+        let refused = match () {
+            () if is_other => Some(&mut self.refused.other_user),
+            () if self.open >= self.connections_max => Some(&mut self.refused.full),
+            () if queue.open >= queue.connections_max => Some(&mut self.refused.listener_full),
+            () => None,
+        };
+        if let Some(refused) = refused {
+            *refused += 1;
+            link.must_refuse = true;
+        }
+        self.open += 1;
+        queue.open += 1;
+    }
+
+    /// Whether the loop may sleep until then, though somebody waits to be accepted.
+    fn may_sleep(&mut self, until: u64) {
+        let forgets = |queue: &Backlog| {
+            let told = !queue.waiting.is_empty() && !queue.watch.listed && !queue.closed;
+            told && queue.rests_until.is_none_or(|rest| rest < until)
+        };
+        if let Some(listener) = self.listeners.iter().position(forgets) {
+            let queue = &self.listeners[listener];
+            let sketch = format!("{queue:?}");
+            self.accuse(|| {
+                format!("sleeps until {until}, and at listener {listener} waits: {sketch}")
+            });
+        }
     }
 
     fn accuse(&mut self, what: impl FnOnce() -> String) {
@@ -363,6 +513,7 @@ impl Net {
         self.total.told += (seen.len() - before) as u64;
         self.told_something = seen.len() > before;
         self.told.clear();
+        self.deeds.clear();
         self.told.extend_from_slice(&seen[before..]);
     }
 
@@ -445,7 +596,8 @@ impl Net {
             )
         };
         let link = self.connect_with(listener, up, down);
-        self.links[link].local = self.random.once_in(4);
+        self.links[link].local = self.random.chance(self.faults.local);
+        self.links[link].uid = self.random.pick(&[0, 1000]);
         Some(link)
     }
 
@@ -456,7 +608,7 @@ impl Net {
         down_max: usize,
     ) -> usize {
         let link = self.links.len();
-        self.links.push(Link::new(up_max, down_max));
+        self.links.push(Link::new(listener, up_max, down_max));
         self.listeners[listener].waiting.push_back(link);
         self.wake(Thing::Listener(listener));
         link
@@ -694,23 +846,72 @@ impl SimOs {
         world.net.plan(wait, Due::Client(number));
     }
 
-    /// A call, which may be interrupted, by chance.
-    fn call<T>(&self, work: impl FnOnce(&mut Net) -> io::Result<T>) -> io::Result<T> {
+    /// A call about a connection, whose outcome is noted.
+    fn call_about<T>(
+        &self,
+        stream: &SimStream,
+        deed: impl FnOnce(&io::Result<T>) -> Deed,
+        work: impl FnOnce(&mut Net) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let outcome = self.call_while(Some(stream.0), work);
         self.net(|net| {
-            net.work.calls += 1;
-            work(net)
-        })
+            let token = net.links[stream.0].watch.token;
+            net.deeds.push((token, deed(&outcome)));
+        });
+        outcome
+    }
+
+    /// A call, which is counted.
+    fn call<T>(&self, work: impl FnOnce(&mut Net) -> io::Result<T>) -> io::Result<T> {
+        self.call_while(None, work)
+    }
+
+    /// The same, about a link whose client may be quicker.
+    fn call_while<T>(
+        &self,
+        about: Option<usize>,
+        work: impl FnOnce(&mut Net) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut world = self.0.borrow_mut();
+        world.meanwhile(about);
+        world.net.work.calls += 1;
+        work(&mut world.net)
     }
 }
 
 impl World {
+    /// The clients do not wait while the loop works.
+    fn meanwhile(&mut self, about: Option<usize>) {
+        let net = &mut self.net;
+        if !net.random.chance(net.faults.meanwhile) || self.clients.is_empty() {
+            return;
+        }
+        let owner = about.and_then(|link| net.links[link].client);
+        let any = net.random.index(self.clients.len());
+        let client = owner.filter(|_| net.random.once_in(2)).unwrap_or(any);
+        if !self.clients[client].is_home() {
+            self.step(client);
+        }
+    }
+
+    /// A client does one thing; the connection that it makes is its own.
+    fn step(&mut self, client: usize) -> Option<u64> {
+        let links = self.net.links.len();
+        let wait = self.clients[client].step(&mut self.net);
+        for link in &mut self.net.links[links..] {
+            link.client = Some(client);
+        }
+        wait
+    }
+
     /// Everything that is due by now.
     fn go_on(&mut self) {
         while let Some(due) = self.net.is_due() {
             match due {
+                Due::Client(k) if self.clients[k].is_home() => {}
                 Due::Client(k) => {
                     let before = self.net.doings;
-                    let Some(wait) = self.clients[k].step(&mut self.net) else {
+                    let Some(wait) = self.step(k) else {
                         continue;
                     };
                     // A client that waits for something looks less and less often, or most of the work
@@ -759,6 +960,7 @@ impl Os for SimOs {
             if net.told_something || until <= net.now {
                 break;
             }
+            net.may_sleep(until);
             let next = until.min(net.next_due().unwrap_or(u64::MAX));
             if next == u64::MAX || next > net.horizon {
                 net.rests = true;
@@ -777,6 +979,7 @@ impl Os for SimOs {
                 net.now = net.now.saturating_add(late);
             }
         }
+        world.net.woke = world.net.now;
         Ok(Woke {
             asleep,
             awake: Moment::from_nanos(world.net.now),
@@ -814,20 +1017,27 @@ impl Os for SimOs {
         self.call(|net| {
             net.work.accepts += 1;
             net.total.accepts += 1;
+            net.asks(listener.0);
             // The kernel looks for a descriptor before it looks at the queue.
             if net.random.chance(net.faults.no_descriptors) {
                 let wait = 1 + net.random.below(SECOND);
                 net.no_descriptors_until = net.now.saturating_add(wait);
             }
             if net.descriptors >= net.descriptors_max || net.now < net.no_descriptors_until {
-                return Err(Errno::MFILE.into());
+                return Err(net.lacks(listener.0, Errno::MFILE));
             }
             if let Some(error) = net.next_accepts.pop_front() {
-                return Err(error.into());
+                return Err(match error {
+                    Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => {
+                        net.lacks(listener.0, error)
+                    }
+                    error => error.into(),
+                });
             }
             if net.random.chance(net.faults.accept_lack) {
                 let lack = [Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-                return Err(net.random.pick(&lack).into());
+                let error = net.random.pick(&lack);
+                return Err(net.lacks(listener.0, error));
             }
             let queue = &mut net.listeners[listener.0];
             let Some(&k) = queue.waiting.front() else {
@@ -853,6 +1063,7 @@ impl Os for SimOs {
                 return Err(error.into());
             }
             net.listeners[listener.0].waiting.pop_front();
+            net.admits(k);
             let link = &mut net.links[k];
             link.accepted = true;
             link.times.accepted = net.now;
@@ -861,7 +1072,10 @@ impl Os for SimOs {
             net.descriptors += 1;
             let port = 1024 + (k % 60_000) as u16;
             let peer = match (link.local, link.reset) {
-                (true, _) => Peer::Local { pid: 1, uid: 0 },
+                (true, _) => Peer::Local {
+                    pid: 1,
+                    uid: link.uid,
+                },
                 (false, true) => Peer::Unknown,
                 (false, false) => Peer::V4(Ipv4Addr::LOCALHOST, port),
             };
@@ -883,6 +1097,13 @@ impl Os for SimOs {
             // Another process that holds the socket (the one that started us may) still causes events.
             net.ghosts.extend(queue.watch.token.take());
             for k in std::mem::take(&mut queue.waiting) {
+                if net.links[k].was_in_time {
+                    net.accuse(|| {
+                        format!(
+                            "link {k} was in the queue when the drain began, and was not served"
+                        )
+                    });
+                }
                 net.links[k].excused = true;
                 net.links[k].closed = true;
                 net.links[k].reset_by_server();
@@ -891,7 +1112,7 @@ impl Os for SimOs {
     }
 
     fn read(&mut self, stream: &SimStream, into: &mut [u8]) -> io::Result<usize> {
-        self.call(|net| {
+        self.call_about(stream, Deed::of_read, |net| {
             if net.random.chance(net.faults.read_interrupted) {
                 return Err(Errno::INTR.into());
             }
@@ -900,6 +1121,11 @@ impl Os for SimOs {
             let link = &mut net.links[stream.0];
             if link.closed {
                 let broken = format!("link {} was read after it was closed", stream.0);
+                net.accuse(|| broken);
+                return Err(Errno::BADF.into());
+            }
+            if link.must_refuse {
+                let broken = format!("link {} was let in over the limits", stream.0);
                 net.accuse(|| broken);
                 return Err(Errno::BADF.into());
             }
@@ -943,7 +1169,8 @@ impl Os for SimOs {
     }
 
     fn write(&mut self, stream: &SimStream, bytes: &[u8]) -> io::Result<usize> {
-        self.call(|net| {
+        let deed = |written: &_| Deed::of_write(written, bytes.len());
+        self.call_about(stream, deed, |net| {
             if net.random.chance(net.faults.write_interrupted) {
                 return Err(Errno::INTR.into());
             }
@@ -1001,9 +1228,11 @@ impl Os for SimOs {
     }
 
     fn shutdown(&mut self, stream: &SimStream) -> io::Result<()> {
-        self.call(|net| {
+        self.call_while(Some(stream.0), |net| {
             let link = &mut net.links[stream.0];
             if link.reset {
+                let token = link.watch.token;
+                net.deeds.push((token, Deed::ShutdownFailed));
                 return Err(Errno::NOTCONN.into());
             }
             link.shut = true;
@@ -1017,6 +1246,9 @@ impl Os for SimOs {
     fn close(&mut self, stream: SimStream) {
         self.net(|net| {
             net.work.calls += 1;
+            for listener in &mut net.listeners {
+                listener.closed_since = true;
+            }
             let link = &mut net.links[stream.0];
             if link.closed {
                 let k = stream.0;
@@ -1025,6 +1257,17 @@ impl Os for SimOs {
             link.closed = true;
             link.times.closed = net.now;
             net.descriptors -= 1;
+            net.open -= 1;
+            let listener = &mut net.listeners[link.listener];
+            listener.open -= 1;
+            // One that does not take what others say to it may be disconnected first.
+            let is_excused = link.reset || link.must_refuse || link.no_space;
+            let is_served = link.tried || is_excused || !listener.reads;
+            if link.was_in_time && !is_served && !link.up.is_empty() && !net.gives_up {
+                let k = stream.0;
+                net.accuse(|| format!("link {k} was in the queue at the drain, and was not read"));
+            }
+            let link = &mut net.links[stream.0];
             net.total.refused += u64::from(!link.tried);
             let token = link.watch.token.take();
             if !link.reset && (!link.up.is_empty() || link.mark.is_some()) {
@@ -1186,6 +1429,15 @@ impl Os for SimOs {
     }
 
     fn signals(&mut self, into: &mut Vec<Signal>) {
-        self.net(|net| into.append(&mut net.signals));
+        self.net(|net| {
+            if net.signals.contains(&Signal::Stop) && !std::mem::replace(&mut net.drains, true) {
+                for listener in &net.listeners {
+                    for &k in &listener.waiting {
+                        net.links[k].was_in_time = true;
+                    }
+                }
+            }
+            into.append(&mut net.signals);
+        });
     }
 }

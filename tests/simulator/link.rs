@@ -16,6 +16,16 @@ pub(crate) struct Watch {
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) watch: Watch,
+    /// The client that made it, unless a script did.
+    pub(crate) client: Option<usize>,
+    /// Where it was made.
+    pub(crate) listener: usize,
+    /// The user at the other end, of a Unix socket.
+    pub(crate) uid: u32,
+    /// The server must not let it in.
+    pub(crate) must_refuse: bool,
+    /// It waited to be accepted when the server began to drain.
+    pub(crate) was_in_time: bool,
     /// A Unix socket: a close is heard at once, as a hang-up.
     pub(crate) local: bool,
     /// From the client to the server.
@@ -67,9 +77,14 @@ pub(crate) struct Times {
 }
 
 impl Link {
-    pub(crate) fn new(up_max: usize, down_max: usize) -> Link {
+    pub(crate) fn new(listener: usize, up_max: usize, down_max: usize) -> Link {
         Link {
             watch: Watch::default(),
+            client: None,
+            listener,
+            uid: 0,
+            must_refuse: false,
+            was_in_time: false,
             local: false,
             up: VecDeque::new(),
             up_max,
@@ -142,7 +157,7 @@ impl Link {
             writable,
             read_closed: ended,
             // EPOLLHUP: both halves are shut down; with an error it counts as that.
-            hung_up: (self.fin && self.shut || self.reset) && self.error.is_none(),
+            hung_up: self.has_hung_up() && self.error.is_none(),
             urgent,
             error: self.error.is_some(),
         }

@@ -1,51 +1,138 @@
 use std::time::Duration;
 
 use onepoll::config::{Limits, Settle};
+use onepoll::reactor::{ListenerOptions, ServiceId};
 use onepoll::service::command::CommandFraming;
 use onepoll::service::{
-    Chat, Command, Discard, Echo, Greeting, Upper, chat, command, greeting, upper,
+    Chat, Command, Discard, Echo, Greeting, Service, Upper, chat, command, greeting, upper,
 };
 
 use crate::clients::{Finale, Manners, Member, MemberProgress, Poster, Progress, Talker};
 use crate::family::{outcome_of, steps_of};
 use crate::kernel::{Client, MILLI, SECOND};
+use crate::overheard::{AtStop, Temper};
 use crate::play::Play;
+use crate::profile::Profile;
 use crate::random::Random;
 use crate::services::{Crowd, Lines, Produces, Runs};
 
-/// Every service that a seed has, and its listener.
+/// Every service that a seed has, and its listeners.
 #[derive(Debug)]
 pub(crate) struct Listeners {
-    echo: usize,
-    idle: Option<u64>,
-    discard: usize,
-    upper: usize,
-    greeting: usize,
-    lines: usize,
-    crowd: usize,
-    chat: usize,
-    produces: usize,
-    runs: usize,
-    raw: usize,
-    framed: usize,
+    profile: Profile,
+    /// Its members do not read while they speak.
+    is_deaf: bool,
+    echo: [Door; 2],
+    discard: Door,
+    upper: Door,
+    greeting: Door,
+    lines: [Door; 2],
+    crowd: [Door; 2],
+    chat: Door,
+    produces: Door,
+    runs: Door,
+    raw: Door,
+    framed: Door,
     socket: usize,
 }
 
-/// How many listeners there are.
-pub(crate) const LISTENERS: u64 = 11;
+/// A listener, and what its clients must expect.
+#[derive(Debug, Clone, Copy)]
+struct Door {
+    listener: usize,
+    /// A client that is silent for so long is disconnected.
+    idle: Option<u64>,
+    /// The service ends connections when it likes.
+    may_be_cut: bool,
+}
+
+/// What a service uses for itself, so that nothing else may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Uses {
+    Nothing,
+    Timers,
+    Commands,
+    TimersAndCommands,
+}
 
 const GREETING: &str = "hello, and welcome; there is nothing more to hear";
 
+/// Opens what a seed has.
+struct Opens<'a> {
+    play: &'a mut Play,
+    random: &'a mut Random,
+    profile: Profile,
+}
+
+impl Opens<'_> {
+    fn service(&mut self, uses: Uses, service: impl Service + 'static) -> (ServiceId, bool) {
+        let random = &mut *self.random;
+        let often = if self.profile == Profile::Any { 8 } else { 3 };
+        let has_timers = matches!(uses, Uses::Nothing | Uses::Commands);
+        let has_commands = matches!(uses, Uses::Nothing | Uses::Timers);
+        let temper = Temper {
+            fidgets: has_timers && random.once_in(often),
+            leaves: (has_timers && random.once_in(often))
+                .then(|| random.size(SECOND as usize) as u64),
+            spawns: has_commands && random.once_in(often),
+            at_stop: random.pick(&[AtStop::Asks, AtStop::Asks, AtStop::Closes, AtStop::Stays]),
+            random: Some(Random::new(random.next())),
+        };
+        let may_be_cut = temper.leaves.is_some();
+        (self.play.add(service, temper), may_be_cut)
+    }
+
+    fn door(&mut self, (service, may_be_cut): (ServiceId, bool)) -> Door {
+        let (random, profile) = (&mut *self.random, self.profile);
+        let is_idle = profile == Profile::Silence || random.once_in(4);
+        // Now and then shorter than a turn is long.
+        let least = random.pick(&[1, MILLI, MILLI, MILLI]);
+        let idle = is_idle.then(|| least + random.size(2 * SECOND as usize) as u64);
+        let (few, some) = match profile {
+            Profile::Lack => (2, 4),
+            _ => (8, 32),
+        };
+        let connections_max = random.once_in(few).then(|| random.some(3));
+        let only_uid = random.once_in(some).then(|| random.pick(&[0, 1000]));
+        let listener = self.play.listen(service, |listener: &mut ListenerOptions| {
+            listener.idle = idle.map(Duration::from_nanos);
+            listener.connections_max = connections_max.unwrap_or(usize::MAX);
+            listener.only_uid = only_uid;
+        });
+        Door {
+            listener,
+            idle,
+            may_be_cut,
+        }
+    }
+
+    fn one(&mut self, uses: Uses, service: impl Service + 'static) -> Door {
+        let service = self.service(uses, service);
+        self.door(service)
+    }
+
+    /// Two listeners of one service, each with options of its own.
+    fn two(&mut self, uses: Uses, service: impl Service + 'static) -> [Door; 2] {
+        let service = self.service(uses, service);
+        [self.door(service), self.door(service)]
+    }
+}
+
 impl Listeners {
-    pub(crate) fn open(play: &mut Play, random: &mut Random, limits: &Limits) -> Listeners {
-        let idle = random
-            .once_in(4)
-            .then(|| MILLI + random.size(2 * SECOND as usize) as u64);
-        let command = |framing| command::Options {
-            framing,
-            // Clients here are slower than any settling time, and mean whole lines.
-            settle: Settle::Never,
-            ..command::Options::default()
+    pub(crate) fn open(
+        play: &mut Play,
+        random: &mut Random,
+        profile: Profile,
+        limits: &Limits,
+    ) -> Listeners {
+        let command = |framing| {
+            let options = command::Options {
+                framing,
+                // Clients here are slower than any settling time, and mean whole lines.
+                settle: Settle::Never,
+                ..command::Options::default()
+            };
+            Command::new(&options, limits)
         };
         let greeting = greeting::Options {
             greeting: vec![GREETING.into()],
@@ -55,32 +142,43 @@ impl Listeners {
             flood: random.once_in(2),
             history: random.below(4) as u32,
         };
-        let one_at_a_time = random.once_in(8);
+        let mut opens = Opens {
+            play,
+            random,
+            profile,
+        };
+        let greeting = opens.one(Uses::Nothing, Greeting::new(&greeting));
+        // It ends before it reads.
+        let os = &opens.play.os;
+        os.net(|net| net.listeners[greeting.listener].reads = false);
         Listeners {
-            echo: play.open_with(Echo, |listener| {
-                listener.idle = idle.map(Duration::from_nanos);
-                if one_at_a_time {
-                    listener.connections_max = 1;
-                }
-            }),
-            idle,
-            discard: play.open(Discard),
-            upper: play.open(Upper::new(&upper::Options::default())),
-            greeting: play.open(Greeting::new(&greeting)),
-            lines: play.open(Lines),
-            crowd: play.open(Crowd::default()),
-            chat: play.open(Chat::new(&chat, limits.frame)),
-            produces: play.open(Produces::default()),
-            runs: play.open(Runs),
-            raw: play.open(Command::new(&command(CommandFraming::Raw), limits)),
-            framed: play.open(Command::new(&command(CommandFraming::I32), limits)),
+            profile,
+            is_deaf: opens.random.once_in(2),
+            echo: opens.two(Uses::Nothing, Echo),
+            discard: opens.one(Uses::Nothing, Discard),
+            upper: opens.one(Uses::Nothing, Upper::new(&upper::Options::default())),
+            lines: opens.two(Uses::Timers, Lines),
+            crowd: opens.two(Uses::Timers, Crowd::default()),
+            chat: opens.one(Uses::TimersAndCommands, Chat::new(&chat, limits.frame)),
+            produces: opens.one(Uses::Nothing, Produces::default()),
+            runs: opens.one(Uses::Commands, Runs),
+            raw: opens.one(Uses::TimersAndCommands, command(CommandFraming::Raw)),
+            framed: opens.one(Uses::TimersAndCommands, command(CommandFraming::I32)),
             socket: play.answer(Echo),
+            greeting,
         }
     }
 
     /// A client, and where it connects.
     pub(crate) fn client(&self, random: &mut Random, number: usize) -> Box<dyn Client> {
-        match random.below(17) {
+        let kind = match self.profile {
+            Profile::Crowds => random.pick(&[12, 12, 12, 13]),
+            Profile::Silence => random.pick(&[0, 5, 7, 7, 8, 9, 12, 13, 15]),
+            Profile::Races => random.pick(&[0, 1, 5, 7, 8, 9, 10, 12, 12, 13, 15, 15, 15]),
+            Profile::Drains => random.pick(&[0, 1, 5, 7, 8, 9, 10, 11, 12, 13, 15, 15]),
+            _ => random.below(17),
+        };
+        match kind {
             0..=3 => Box::new(self.echoes(random)),
             4 => Box::new(self.discards(random)),
             5 => Box::new(self.uppers(random)),
@@ -89,8 +187,15 @@ impl Listeners {
             9 => Box::new(self.runs(random)),
             10 => Box::new(self.commands(random, false)),
             11 => Box::new(self.commands(random, true)),
-            12 => Box::new(member(random, self.crowd, number)),
-            13 | 14 => Box::new(member(random, self.chat, number)),
+            12 => {
+                let door = random.pick(&self.crowd);
+                Box::new(Member {
+                    last: random.pick(&[b"", b"half", b"!", b"!\n", b"Q\n"]),
+                    finale: self.finale(random, 0),
+                    ..self.member(random, door, number)
+                })
+            }
+            13 | 14 => Box::new(self.member(random, self.chat, number)),
             15 => Box::new(self.has_produced(random)),
             _ => Box::new(Poster {
                 socket: self.socket,
@@ -103,21 +208,19 @@ impl Listeners {
     /// Says anything, and hears it again.
     fn echoes(&self, random: &mut Random) -> Talker {
         let says = anything(random);
-        Talker {
-            idle: self.idle,
-            ..talker(random, self.echo, says.clone(), says)
-        }
+        let door = random.pick(&self.echo);
+        self.talker(random, door, says.clone(), says)
     }
 
     fn discards(&self, random: &mut Random) -> Talker {
         let says = anything(random);
-        talker(random, self.discard, says, Vec::new())
+        self.talker(random, self.discard, says, Vec::new())
     }
 
     fn uppers(&self, random: &mut Random) -> Talker {
         let says = anything(random);
         let hears = says.to_ascii_uppercase();
-        talker(random, self.upper, says, hears)
+        self.talker(random, self.upper, says, hears)
     }
 
     /// Is greeted, whatever it says.
@@ -126,7 +229,7 @@ impl Listeners {
         Talker {
             server_ends: true,
             may_miss: true,
-            ..talker(random, self.greeting, says, GREETING.as_bytes().to_vec())
+            ..self.talker(random, self.greeting, says, GREETING.as_bytes().to_vec())
         }
     }
 
@@ -137,9 +240,11 @@ impl Listeners {
             match random.below(64) {
                 0 => says.push(b'!'),
                 1 => says.push(b'q'),
-                2..6 => says.extend(std::iter::repeat_n(b'h', random.some(30))),
+                2 => says.push(b'Q'),
+                3..5 => says.push(b'h'),
+                5..7 => says.extend(std::iter::repeat_n(b'h', random.some(30))),
                 _ => {
-                    let letter = b'A' + random.below(26) as u8;
+                    let letter = b'A' + random.below(16) as u8;
                     let max = if random.once_in(256) { 10_000 } else { 40 };
                     says.extend(std::iter::repeat_n(letter, random.size(max)));
                 }
@@ -149,28 +254,38 @@ impl Listeners {
         if random.once_in(2) {
             // The end may come at any byte.
             says.truncate(random.index(says.len() + 1));
+        } else if random.once_in(4) {
+            says.push(b'!');
         }
         let (hears, server_ends) = Lines::answers(&says);
+        let door = random.pick(&self.lines);
         Talker {
             server_ends,
+            // It may end without lingering.
+            may_miss: server_ends,
             framed: true,
-            ..talker(random, self.lines, says, hears)
+            ..self.talker(random, door, says, hears)
         }
     }
 
     /// Says a little, and hears much more.
     fn has_produced(&self, random: &mut Random) -> Talker {
-        let says: Vec<u8> = (0..random.size(100)).map(|_| random.next() as u8).collect();
+        let says: Vec<u8> = (0..random.some(60)).map(|_| random.next() as u8).collect();
         let hears = Produces::answers(&says);
-        talker(random, self.produces, says, hears)
+        self.talker(random, self.produces, says, hears)
     }
 
     fn runs(&self, random: &mut Random) -> Talker {
-        let says = commands(random);
-        let hears = Runs::answers(&says);
+        let mut says = commands(random);
+        if random.once_in(4) {
+            says.truncate(random.index(says.len() + 1));
+        }
+        let (hears, server_ends) = Runs::answers(&says);
         Talker {
+            server_ends,
+            may_miss: server_ends,
             framed: true,
-            ..talker(random, self.runs, says, hears)
+            ..self.talker(random, self.runs, says, hears)
         }
     }
 
@@ -186,36 +301,77 @@ impl Listeners {
             }
             hears.extend(all);
         }
-        let listener = if framed { self.framed } else { self.raw };
+        let door = if framed { self.framed } else { self.raw };
         Talker {
             framed: true,
-            ..talker(random, listener, says, hears)
+            ..self.talker(random, door, says, hears)
         }
     }
-}
 
-fn member(random: &mut Random, listener: usize, number: usize) -> Member {
-    Member {
-        listener,
-        number,
-        lines: random.size(30),
-        manners: Manners::of(random, 1 << 14),
-        progress: MemberProgress::default(),
+    fn member(&self, random: &mut Random, door: Door, number: usize) -> Member {
+        Member {
+            listener: door.listener,
+            number,
+            lines: random.size(30),
+            last: b"",
+            finale: Finale::Shut,
+            manners: self.manners(random, 1 << 14),
+            progress: MemberProgress::default(),
+        }
     }
-}
 
-fn talker(random: &mut Random, listener: usize, says: Vec<u8>, hears: Vec<u8>) -> Talker {
-    Talker {
-        listener,
-        server_ends: false,
-        may_miss: false,
-        finale: finale(random, says.len()),
-        framed: false,
-        idle: None,
-        manners: Manners::of(random, says.len().max(hears.len())),
-        progress: Progress::default(),
-        says,
-        hears,
+    fn talker(&self, random: &mut Random, door: Door, says: Vec<u8>, hears: Vec<u8>) -> Talker {
+        Talker {
+            listener: door.listener,
+            server_ends: false,
+            may_miss: false,
+            may_be_cut: door.may_be_cut,
+            finale: self.finale(random, says.len()),
+            framed: false,
+            idle: door.idle,
+            manners: self.manners(random, says.len().max(hears.len())),
+            progress: Progress::default(),
+            says,
+            hears,
+        }
+    }
+
+    fn manners(&self, random: &mut Random, says: usize) -> Manners {
+        let manners = Manners::of(random, says);
+        match self.profile {
+            Profile::Crowds => Manners {
+                read_max: 1 + random.size(1 << 12),
+                nap: random.pick(&[0, 32, 128]),
+                nap_max: random.pick(&[10 * MILLI, SECOND]),
+                reads_late: self.is_deaf || manners.reads_late,
+                ..manners
+            },
+            Profile::Races => Manners {
+                // It steps mostly while the loop works.
+                rest_max: random.pick(&[MILLI, 20 * MILLI]),
+                read_max: 1 + random.size(1 << 10),
+                ..manners
+            },
+            Profile::Silence => Manners {
+                write_max: 1 + says / 16,
+                reads_late: random.once_in(2),
+                nap: random.pick(&[4, 32, 128]),
+                nap_max: random.pick(&[3 * SECOND, 40 * SECOND, 70 * SECOND]),
+                ..manners
+            },
+            _ => manners,
+        }
+    }
+
+    fn finale(&self, random: &mut Random, says: usize) -> Finale {
+        let of = if self.profile == Profile::Races { 5 } else { 8 };
+        match random.below(of) {
+            0 => Finale::Reset(random.index(says + 1)),
+            1 => Finale::Close(random.index(says + 1)),
+            2 => Finale::ShutReset,
+            3 => Finale::ShutClose,
+            _ => Finale::Shut,
+        }
     }
 }
 
@@ -231,13 +387,4 @@ fn commands(random: &mut Random) -> Vec<u8> {
         says.extend(format!("command {}\n", random.below(1000)).bytes());
     }
     says
-}
-
-fn finale(random: &mut Random, says: usize) -> Finale {
-    match random.below(8) {
-        0 => Finale::Reset(random.index(says + 1)),
-        1 => Finale::Close(random.index(says + 1)),
-        2 => Finale::ShutReset,
-        _ => Finale::Shut,
-    }
 }

@@ -6,6 +6,11 @@
 //! ONEPOLL_SIM_SEED=n cargo test --test simulator seeds                one seed again
 //! ONEPOLL_SIM_SEEDS=1000000 cargo test --release --test simulator seeds -- --nocapture
 //! ```
+//!
+//! The run makes a table of what met connections in which state, and why they ended (`coverage.rs`).
+//! `seeds` fails if a pair was not visited that is possible, or one that is said not to be
+//! (`impossible.rs`). Each seed has a profile (`profile.rs`), so that none is too thin; what is too rare
+//! for seeds has a script (`rare.rs`).
 
 mod campaign;
 mod clients;
@@ -16,11 +21,15 @@ mod faults_a;
 mod faults_b;
 mod faults_e;
 mod faults_f;
+mod impossible;
 mod kernel;
 mod kernel_agrees;
 mod link;
 mod listeners;
+mod overheard;
 mod play;
+mod profile;
 mod random;
+mod rare;
 mod services;
 mod turns;

@@ -1,10 +1,11 @@
 use std::time::Duration;
 
 use onepoll::config::Limits;
-use onepoll::reactor::{Counters, DatagramOptions, ListenerOptions, Reactor};
+use onepoll::reactor::{Counters, DatagramOptions, ListenerOptions, Reactor, ServiceId};
 use onepoll::service::{Datagrams, Service};
 
 use crate::kernel::{Found, SimOs};
+use crate::overheard::{Heard, Overheard, Temper};
 use crate::random::Random;
 
 /// A loop, the world around it, and a look at everything after every turn.
@@ -12,6 +13,8 @@ use crate::random::Random;
 pub(crate) struct Play {
     pub(crate) reactor: Reactor<SimOs>,
     pub(crate) os: SimOs,
+    /// What services were told, and asked for, since somebody looked.
+    pub(crate) heard: Heard,
 }
 
 /// Turns that a script may take before it is called endless.
@@ -19,9 +22,11 @@ const TURNS_MAX: u32 = 100_000;
 
 impl Play {
     pub(crate) fn new(os: SimOs, limits: Limits, connections_max: usize) -> Play {
+        os.net(|net| net.connections_max = connections_max);
         Play {
             reactor: Reactor::new(os.clone(), limits, connections_max),
             os,
+            heard: Heard::default(),
         }
     }
 
@@ -49,20 +54,33 @@ impl Play {
         service: impl Service + 'static,
         change: impl FnOnce(&mut ListenerOptions),
     ) -> usize {
-        let name = format!("{service:?}");
-        let service = self.reactor.add(Box::new(service));
-        let mut listener = ListenerOptions {
-            name,
-            service,
-            connections_max: usize::MAX,
-            idle: None,
-            only_uid: None,
-        };
-        change(&mut listener);
+        let service = self.add(service, Temper::default());
+        self.listen(service, change)
+    }
+
+    /// Adds a service that is also this.
+    pub(crate) fn add(&mut self, service: impl Service + 'static, temper: Temper) -> ServiceId {
+        let overheard = Overheard::new(Box::new(service), temper, self.heard.clone());
+        self.reactor.add(Box::new(overheard))
+    }
+
+    /// Opens a listener of a service that was added, and says which.
+    pub(crate) fn listen(
+        &mut self,
+        service: ServiceId,
+        change: impl FnOnce(&mut ListenerOptions),
+    ) -> usize {
+        let mut options = ListenerOptions::to(service);
+        change(&mut options);
         let socket = self.os.listener();
         let number = socket.0;
+        self.os.net(|net| {
+            let queue = &mut net.listeners[number];
+            queue.connections_max = options.connections_max;
+            queue.only_uid = options.only_uid;
+        });
         self.reactor
-            .listen(socket, listener)
+            .listen(socket, options)
             .expect("watching a listener does not fail here");
         number
     }

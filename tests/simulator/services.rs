@@ -11,7 +11,8 @@ use onepoll::wire::Line;
 use crate::family::{outcome_of, steps_of};
 
 /// Answers lines, and does as some of them say:
-/// `!` is refused with a word, `q` ends with a word, `h` holds its input for so many milliseconds.
+/// `!` is refused with a word, `q` ends with a word, `Q` ends without lingering, `h` holds its input
+/// for a millisecond less than the line is long.
 #[derive(Debug)]
 pub(crate) struct Lines;
 
@@ -29,7 +30,7 @@ impl Lines {
                     heard.extend_from_slice(b"no\n");
                     return (heard, true);
                 }
-                Some(b'q') => {
+                Some(b'q' | b'Q') => {
                     heard.extend_from_slice(b"bye\n");
                     return (heard, true);
                 }
@@ -54,9 +55,14 @@ impl Lines {
                 t.reply(&b"bye\n"[..]);
                 t.close_lingering();
             }
+            Some(b'Q') => {
+                t.reply(&b"bye\n"[..]);
+                t.close();
+            }
             Some(b'h') => {
                 t.hold();
-                t.wake_at(t.now.after(Duration::from_millis(line.len() as u64)));
+                let wait = Duration::from_millis(line.len() as u64 - 1);
+                t.wake_at(t.now.after(wait));
             }
             _ => {
                 t.reply(&b">"[..]);
@@ -101,7 +107,8 @@ impl Service for Lines {
     }
 }
 
-/// Says every line to every other member, and disconnects a member that does not keep up.
+/// Says every line to every other member, disconnects a member that does not keep up, refuses to go on
+/// after `!`, ends after `Q`, and holds the input of a member for a moment after some lines.
 #[derive(Debug, Default)]
 pub(crate) struct Crowd {
     members: BTreeSet<ConnId>,
@@ -115,6 +122,13 @@ impl Service for Crowd {
     fn input(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
         let mut lines = Line::default();
         while let Some(line) = input.next(&mut lines)? {
+            if line.first() == Some(&b'!') {
+                return Err(Fault::Refused("it said no"));
+            }
+            if line.first() == Some(&b'Q') {
+                t.close();
+                break;
+            }
             let mut said = line.to_vec();
             said.push(b'\n');
             let others: Vec<ConnId> = self
@@ -124,7 +138,27 @@ impl Service for Crowd {
                 .filter(|&id| id != t.id)
                 .collect();
             t.send_all(others, &said[..]);
+            if said.len() % 4 == 3 {
+                t.hold();
+                let wait = Duration::from_micros(said.len() as u64);
+                t.wake_at(t.now.after(wait));
+                break;
+            }
         }
+        Ok(())
+    }
+
+    fn wake(&mut self, t: &mut Turn<'_>) {
+        t.resume();
+    }
+
+    fn eof(&mut self, t: &mut Turn<'_>, rest: &mut ReadBuf) -> Result<(), Fault> {
+        // Some may not leave without a word.
+        let is_rude = rest.is_empty() && t.id.generation.is_multiple_of(4);
+        if is_rude || rest.unread().first() == Some(&b'!') {
+            return Err(Fault::Refused("it said no"));
+        }
+        t.close();
         Ok(())
     }
 
@@ -209,20 +243,35 @@ impl Service for Produces {
     }
 }
 
-/// Runs each line as a command: what it says comes as it is, then how it ended.
+/// Runs each line as a command: what it says comes as it is, then how it ended. After some ends it
+/// has enough.
 #[derive(Debug)]
 pub(crate) struct Runs;
 
 impl Runs {
-    /// What a client that sends these lines hears.
-    pub(crate) fn answers(lines: &[u8]) -> Vec<u8> {
+    /// What a client that sends these lines hears, and whether the service ends first.
+    pub(crate) fn answers(said: &[u8]) -> (Vec<u8>, bool) {
         let mut heard = Vec::new();
-        for line in lines.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
+        for line in said.split_inclusive(|&b| b == b'\n') {
+            // Half a line is no command.
+            let Some(line) = line.strip_suffix(b"\n") else {
+                break;
+            };
+            if line.is_empty() {
+                continue;
+            }
             let outcome = outcome_of(&steps_of(line));
             heard.extend(outcome.out);
             heard.extend(format!("={}\n", outcome.code).bytes());
+            if Runs::has_enough(outcome.code) {
+                return (heard, true);
+            }
         }
-        heard
+        (heard, false)
+    }
+
+    fn has_enough(code: i32) -> bool {
+        code % 8 == 7
     }
 
     fn next(t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
@@ -250,7 +299,12 @@ impl Service for Runs {
         match event {
             ChildEvent::Wrote(Output::Out, bytes) => return t.reply(bytes),
             ChildEvent::Started | ChildEvent::Wrote(Output::Err, _) => return,
-            ChildEvent::Ended(Exit::Code(code)) => t.reply(format!("={code}\n").as_bytes()),
+            ChildEvent::Ended(Exit::Code(code)) => {
+                t.reply(format!("={code}\n").as_bytes());
+                if Runs::has_enough(code) {
+                    t.close();
+                }
+            }
             ChildEvent::Ended(Exit::Signal(signal)) => t.reply(format!("-{signal}\n").as_bytes()),
             ChildEvent::Busy => t.reply(&b"busy\n"[..]),
             ChildEvent::Failed(_) => t.reply(&b"failed\n"[..]),

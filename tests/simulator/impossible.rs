@@ -1,0 +1,135 @@
+//! Which pairs of the table cannot be, and why.
+
+use onepoll::reactor::State;
+
+use crate::coverage::{Meeting, Row};
+
+/// Why this never meets a connection that stands so; `None`: it may.
+pub(crate) fn why_never(row: Row, meeting: Meeting) -> Option<&'static str> {
+    use Meeting as M;
+    match meeting {
+        M::Readable | M::Writable | M::ReadClosed | M::HungUp | M::Urgent | M::Error => never(
+            row == Row::New,
+            "the poll watches it from the end of its first turn",
+        ),
+        M::ReadSome | M::ReadNothing | M::ReadEnd | M::ReadFailed => unread(row),
+        M::WroteAll | M::WroteSome | M::WroteNothing | M::WriteFailed => {
+            closed(row).or(lingers(row, "its side has ended"))
+        }
+        M::ShutdownFailed => closed(row).or(lingers(row, "its side has ended")).or(ended(
+            row,
+            "where the peer has ended, the connection is closed",
+        )),
+        M::Deadline => match row {
+            Row::New => Some("its deadline is set in this turn"),
+            Row::In(State::PausedHeld | State::AnswerDue) => {
+                Some("while its service is busy with it, a peer has nothing to say")
+            }
+            _ => None,
+        },
+        M::Wake => closed(row).or(lingers(row, "its timer was cancelled")),
+        M::Stopping | M::Child => closed(row),
+        M::Abandoned => never(row == Row::New, "the loop gives up between turns"),
+        M::Eof => unread(row).or(lingers(row, "its service is given no input")),
+        M::Refuses | M::Holds => unread(row).or(lingers(row, "its service is given no input")),
+        M::Drained => closed(row).or(leaves(row, "its service has no more to say")),
+        M::Closes => closed(row).or(leaves(row, "it leaves already")),
+        M::Resumes => closed(row)
+            .or(ended(row, "the end is told to a service that takes input"))
+            .or(never(
+                row == Row::In(State::PausedOwed),
+                "to be held comes first",
+            )),
+        M::Done => freed(row).or(ended(row, "the reason is that the peer has ended")),
+        M::Ended => freed(row)
+            .or(paused(row, "its end is not read"))
+            .or(lingers(row, "one whose end was read does not linger")),
+        M::Gone => freed(row).or(lingers(row, "it has a reason already")),
+        M::Idle | M::SlowFrame => freed(row).or(never(
+            lingers(row, "").is_none(),
+            "what is said to it leaves first, and it lingers",
+        )),
+        M::TooSlow => freed(row)
+            .or(leaves(row, "its deadline is on progress"))
+            .or(ended(row, "a service whose members must keep up ends then"))
+            .or(never(
+                row == Row::In(State::PausedOwed),
+                "a service pauses its peers, or disconnects them",
+            )),
+        M::Refused => freed(row)
+            .or(paused(row, "its service is given no input"))
+            .or(never(
+                row == Row::In(State::AnswerDue),
+                "its service is given no input",
+            )),
+        M::Stopped => freed(row)
+            .or(never(row == Row::New, "the loop gives up between turns"))
+            .or(lingers(row, "it has a reason already")),
+        M::Stuck => freed(row).or(never(
+            !matches!(row, Row::In(State::Leaving | State::Ended)),
+            "only one that leaves is",
+        )),
+    }
+}
+
+/// Pairs that are too rare for seeds, each shown by a script of its own (`rare.rs`).
+pub(crate) fn is_directed(row: Row, meeting: Meeting) -> bool {
+    use Meeting as M;
+    match row {
+        Row::In(State::Dead) => true,
+        Row::In(State::LingeringQueued) => {
+            matches!(
+                meeting,
+                M::Deadline | M::Stopping | M::Resumes | M::SlowFrame
+            )
+        }
+        Row::In(State::PausedOwed) => matches!(meeting, M::ShutdownFailed | M::Done),
+        Row::In(State::Behind) => matches!(meeting, M::Done | M::Refused),
+        Row::In(State::PausedHeld) => meeting == M::TooSlow,
+        _ => false,
+    }
+}
+
+fn never(is: bool, why: &'static str) -> Option<&'static str> {
+    is.then_some(why)
+}
+
+fn lingers(row: Row, why: &'static str) -> Option<&'static str> {
+    let lingers = [State::Lingering, State::LingeringQueued].map(Row::In);
+    never(lingers.contains(&row), why)
+}
+
+fn ended(row: Row, why: &'static str) -> Option<&'static str> {
+    never(
+        [State::AnswerDue, State::Ended].map(Row::In).contains(&row),
+        why,
+    )
+}
+
+fn leaves(row: Row, why: &'static str) -> Option<&'static str> {
+    let leaves = [State::Leaving, State::Ended].map(Row::In);
+    never(leaves.contains(&row), why).or(lingers(row, why))
+}
+
+fn paused(row: Row, why: &'static str) -> Option<&'static str> {
+    let paused = [State::PausedOwed, State::PausedHeld, State::Leaving];
+    never(paused.map(Row::In).contains(&row), why)
+}
+
+fn closed(row: Row) -> Option<&'static str> {
+    never(row == Row::In(State::Dead), "it is closed")
+}
+
+/// Reasons stand in the row of the last state before the end.
+fn freed(row: Row) -> Option<&'static str> {
+    never(row == Row::In(State::Dead), "it has a reason already")
+}
+
+fn unread(row: Row) -> Option<&'static str> {
+    closed(row)
+        .or(paused(
+            row,
+            "when its pause ends, it is queued for the next turn",
+        ))
+        .or(ended(row, "nothing follows the end"))
+}

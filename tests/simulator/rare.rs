@@ -1,0 +1,317 @@
+//! Pairs of the table that seeds meet too rarely, each in a script of its own.
+
+use std::time::Duration;
+
+use onepoll::buf::ReadBuf;
+use onepoll::config::Limits;
+use onepoll::reactor::{Signal, State};
+use onepoll::service::Service;
+use onepoll::turn::{Fault, Output, Turn};
+
+use crate::coverage::{Coverage, Meeting, Row};
+use crate::family::{Step, Steps};
+use crate::impossible::is_directed;
+use crate::kernel::SECOND;
+use crate::play::Play;
+use crate::services::{Crowd, Lines, Runs};
+
+/// A script, and the table that it fills.
+struct Script {
+    play: Play,
+    coverage: Coverage,
+}
+
+impl Script {
+    fn new(limits: Limits) -> Script {
+        Script {
+            play: Play::directed_with(limits, 1000),
+            coverage: Coverage::default(),
+        }
+    }
+
+    fn turns(&mut self, n: usize) {
+        for _ in 0..n {
+            self.play.turn();
+            self.coverage.look(&self.play);
+        }
+    }
+
+    /// Time passes while the loop works.
+    fn lasts(&mut self, nanos: u64) {
+        self.play.os.net(|net| net.now += nanos);
+    }
+
+    /// These were met in that state.
+    fn met(&self, state: State, meetings: &[Meeting]) {
+        for &meeting in meetings {
+            let times = self.coverage.times(Row::In(state), meeting);
+            assert!(times > 0, "{state:?} x {meeting:?}");
+            assert!(
+                is_directed(Row::In(state), meeting),
+                "{state:?} x {meeting:?}"
+            );
+        }
+    }
+}
+
+/// One that lingers, and has sent more than a budget of what is discarded.
+fn lingers_on(script: &mut Script) -> usize {
+    let lines = script.play.open(Lines);
+    let link = script.play.dial(lines);
+    script.play.say(link, b"q\n");
+    script.play.say(link, &[b'x'; 2000]);
+    script.turns(5);
+    assert_eq!(script.play.hears(link), b"bye\n");
+    link
+}
+
+fn small_budget() -> Limits {
+    Limits {
+        read_per_turn: 16,
+        ..Limits::default()
+    }
+}
+
+#[test]
+fn one_that_lingers_with_more_to_discard_meets_its_deadline_and_the_stop() {
+    let mut script = Script::new(small_budget());
+    lingers_on(&mut script);
+    script.play.os.net(|net| net.signal(Signal::Stop));
+    script.turns(2);
+    script.lasts(2 * SECOND);
+    script.turns(1);
+    script.met(
+        State::LingeringQueued,
+        &[Meeting::Stopping, Meeting::Deadline],
+    );
+    assert!(script.play.is_empty());
+}
+
+#[test]
+fn one_that_lingers_with_more_to_discard_has_its_command_end() {
+    let mut script = Script::new(small_budget());
+    let runs = script.play.open(Runs);
+    let link = script.play.dial(runs);
+    let steps = [
+        (SECOND, Step::Say(Output::Out, b"late".to_vec())),
+        (0, Step::Exit(0)),
+    ];
+    script
+        .play
+        .os
+        .net(|net| net.next_children.push_back(Steps::from(steps)));
+    script.play.say(link, b"command\n");
+    script.turns(5);
+    script.play.os.net(|net| net.signal(Signal::Stop));
+    script.turns(2);
+    script.play.say(link, &[b'x'; 2000]);
+    script.turns(2);
+    script.lasts(SECOND);
+    script.turns(5);
+    script.met(State::LingeringQueued, &[Meeting::Resumes]);
+    assert_eq!(script.play.hears(link), b"", "its side has ended");
+}
+
+#[test]
+fn a_frame_was_slow_whose_connection_goes_on_sending() {
+    let mut script = Script::new(small_budget());
+    let lines = script.play.open(Lines);
+    let link = script.play.dial(lines);
+    script.play.say(link, b"half a line");
+    script.turns(2);
+    script.lasts(31 * SECOND);
+    script.turns(1);
+    script.play.say(link, &[b'x'; 20]);
+    script.play.shut(link);
+    script.turns(3);
+    script.met(State::LingeringQueued, &[Meeting::SlowFrame]);
+}
+
+/// Says more than it may be owed when the last has left, and ends in the next turn.
+#[derive(Debug)]
+struct EndsAtOnce {
+    lingers: bool,
+}
+
+impl Service for EndsAtOnce {
+    fn input(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
+        input.consume(input.len());
+        t.reply(&b"first"[..]);
+        t.tell_when_sent();
+        Ok(())
+    }
+
+    fn drained(&mut self, t: &mut Turn<'_>) {
+        t.reply(&[b'x'; 100][..]);
+        t.wake_at(t.now);
+    }
+
+    fn wake(&mut self, t: &mut Turn<'_>) {
+        match self.lingers {
+            true => t.close_lingering(),
+            false => t.close(),
+        }
+    }
+}
+
+#[test]
+fn one_that_is_owed_too_much_ends_with_the_write_that_takes_all() {
+    let limits = Limits {
+        out_pause: 50,
+        out_resume: 50,
+        ..Limits::default()
+    };
+    for lingers in [false, true] {
+        let mut script = Script::new(limits.clone());
+        let service = script.play.open(EndsAtOnce { lingers });
+        let link = script.play.dial(service);
+        script.turns(2);
+        script.play.say(link, b"go");
+        script.turns(1);
+        assert_eq!(script.play.hears(link), b"first");
+        if lingers {
+            // What is written now is answered by a reset, which the shutdown finds.
+            script.play.os.net(|net| net.client_close(link));
+            script.turns(1);
+            script.met(State::PausedOwed, &[Meeting::ShutdownFailed]);
+        } else {
+            script.turns(1);
+            script.met(State::PausedOwed, &[Meeting::Done]);
+            assert_eq!(script.play.hears(link), [b'x'; 100]);
+        }
+        assert!(script.play.is_empty());
+    }
+}
+
+/// A member that is owed more than the soft limit, another, and the table so far.
+fn one_behind(before: &[u8]) -> (Script, usize, usize) {
+    let mut script = Script::new(Limits {
+        chat_soft: 100,
+        ..Limits::default()
+    });
+    let crowd = script.play.open(Crowd::default());
+    // The first is polite (see `Crowd`).
+    let slow = script.play.dial_with(crowd, 1000, 1000);
+    let speaker = script.play.dial(crowd);
+    script.turns(3);
+    script.play.say(slow, before);
+    script
+        .play
+        .say(speaker, &[&[b'x'; 1199][..], b"\n"].concat());
+    script.turns(2);
+    (script, slow, speaker)
+}
+
+#[test]
+fn one_that_is_behind_catches_up_and_ends_in_one_turn() {
+    let (mut script, slow, _) = one_behind(b"");
+    script.play.hears(slow);
+    script.play.say(slow, b"Q\n");
+    script.turns(1);
+    script.met(State::Behind, &[Meeting::Done]);
+
+    let (mut script, slow, _) = one_behind(b"!");
+    script.play.hears(slow);
+    script.play.shut(slow);
+    script.turns(1);
+    script.met(State::Behind, &[Meeting::Refused]);
+}
+
+#[test]
+fn one_that_is_held_is_too_slow_all_the_same() {
+    let mut script = Script::new(Limits {
+        chat_soft: 100,
+        chat_hard: 100,
+        ..Limits::default()
+    });
+    let crowd = script.play.open(Crowd::default());
+    let (slow, speaker) = (
+        script.play.dial_with(crowd, 1000, 1000),
+        script.play.dial(crowd),
+    );
+    script.turns(3);
+    // After a line of this length it is held for a moment.
+    script.play.say(slow, b"ab\n");
+    script.turns(1);
+    script
+        .play
+        .say(speaker, &[&[b'x'; 1199][..], b"\n"].concat());
+    script.turns(1);
+    script.met(State::PausedHeld, &[Meeting::TooSlow]);
+}
+
+/// Members that were all disconnected in one turn, of whom one is freed in each of the next.
+fn the_dead(limits: Limits) -> (Script, Vec<usize>) {
+    let limits = Limits {
+        deliveries_per_turn: 1,
+        chat_soft: 100,
+        chat_hard: 100,
+        ..limits
+    };
+    let mut script = Script::new(limits);
+    let crowd = script.play.open_with(Crowd::default(), |listener| {
+        listener.idle = Some(Duration::from_secs(1));
+    });
+    let speaker = script.play.dial(crowd);
+    let deaf: Vec<usize> = (0..40)
+        .map(|_| script.play.dial_with(crowd, 1000, 1000))
+        .collect();
+    script.turns(45);
+    let line = [&[b'x'; 1200][..], b"\n"].concat();
+    script.play.say(speaker, &line);
+    script.turns(1);
+    assert_eq!(script.play.counters().connections, 40, "one is freed");
+    (script, deaf)
+}
+
+#[test]
+fn what_meets_one_that_waits_to_be_freed_is_ignored() {
+    let (mut script, deaf) = the_dead(Limits::default());
+    for (k, &link) in deaf.iter().enumerate() {
+        script.play.os.net(|net| match k % 6 {
+            0 => net.client_urge(link),
+            1 => net.client_shut(link),
+            2 => net.client_reset(link),
+            3 => {
+                net.links[link].local = true;
+                net.client_read(link, 1 << 20);
+                net.client_close(link);
+            }
+            4 => drop(net.client_write(link, b"late")),
+            _ => drop(net.client_read(link, 1 << 20)),
+        });
+    }
+    script.turns(1);
+    script.met(
+        State::Dead,
+        &[
+            Meeting::Readable,
+            Meeting::Writable,
+            Meeting::ReadClosed,
+            Meeting::HungUp,
+            Meeting::Urgent,
+            Meeting::Error,
+        ],
+    );
+    script.lasts(SECOND);
+    script.turns(1);
+    script.met(State::Dead, &[Meeting::Deadline]);
+    script.turns(50);
+    let closed = script.play.counters().closed;
+    assert_eq!((closed.too_slow, closed.gone), (40, 0));
+}
+
+#[test]
+fn those_that_wait_to_be_freed_are_freed_when_the_loop_gives_up() {
+    let (mut script, _) = the_dead(Limits::default());
+    script.play.os.net(|net| {
+        net.signal(Signal::Stop);
+        net.signal(Signal::Stop);
+    });
+    script.turns(1);
+    script.play.reactor.run().unwrap();
+    script.coverage.abandoned(&script.play);
+    script.met(State::Dead, &[Meeting::Abandoned]);
+    let counters = script.play.counters();
+    assert_eq!((counters.connections, counters.closed.too_slow), (0, 40));
+}
