@@ -163,6 +163,12 @@ impl<O: Os> Reactor<O> {
         conn.is_some_and(|conn| listener_of(&self.listeners, conn).spent)
     }
 
+    /// Whether a connection may still wait for its turn to be read when those of this turn are over,
+    /// since its listener has spent its deliveries.
+    pub(super) fn is_put_off(&self, id: ConnId) -> bool {
+        self.is_spent(id) && self.conns[id.slot as usize].queued
+    }
+
     /// A connection was closed, so a descriptor is free.
     pub(super) fn end_rests(&mut self) {
         self.listeners.iter_mut().for_each(|l| l.rests_until = None);

@@ -109,6 +109,8 @@ pub struct Reactor<O: Os> {
     any_spent: bool,
     /// Connections the poll does not watch yet.
     fresh: Vec<ConnId>,
+    /// Connections that are to be asked to finish, since the server stops, when they have had their turn.
+    unasked: Vec<ConnId>,
     /// Connections that were closed in this turn.
     dead: Vec<u32>,
     /// Whether connections were freed since memory was last given back.
@@ -154,6 +156,7 @@ impl<O: Os> Reactor<O> {
             put_off: Vec::new(),
             any_spent: false,
             fresh: Vec::new(),
+            unasked: Vec::new(),
             dead: Vec::new(),
             has_reaped: false,
             generation: 0,

@@ -45,6 +45,10 @@ impl<O: Os> Reactor<O> {
         let ids = self.ids();
         log::info!(connections = ids.len(); "stopping");
         for id in ids {
+            if self.is_put_off(id) {
+                self.unasked.push(id);
+                continue;
+            }
             self.ask_service(id, |service, turn| service.stopping(turn));
             if self.is_live(id) {
                 self.after_turn(id.slot, After::Turn);
@@ -52,16 +56,22 @@ impl<O: Os> Reactor<O> {
         }
     }
 
-    /// Asks connections that came in while the server drains to finish, now that they were read once.
+    /// Asks connections that came in while the server drains to finish, now that they were read once;
+    /// those whose turn was put off are asked after it.
     pub(super) fn stop_fresh(&mut self) {
         if self.stopping == Stopping::No {
             return;
         }
-        let fresh = std::mem::take(&mut self.fresh);
-        for &id in &fresh {
-            self.ask_service(id, |service, turn| service.stopping(turn));
-        }
-        self.fresh = fresh;
+        let mut unasked = std::mem::take(&mut self.unasked);
+        unasked.extend_from_slice(&self.fresh);
+        unasked.retain(|&id| {
+            let waits = self.is_put_off(id);
+            if !waits {
+                self.ask_service(id, |service, turn| service.stopping(turn));
+            }
+            waits
+        });
+        self.unasked = unasked;
     }
 
     /// Whether there is nothing left to do.

@@ -676,6 +676,32 @@ fn fault_h1_a_drain_serves_what_is_in_the_accept_queue() {
 }
 
 #[test]
+fn fault_h1_a_drain_reads_those_that_its_deliveries_put_off() {
+    let limits = Limits {
+        deliveries_per_turn: 1,
+        ..Limits::default()
+    };
+    // They are in the queue when the signal comes, or were just accepted.
+    for turns in [0, 1] {
+        let mut play = Play::directed_with(limits.clone(), 1000);
+        let lines = play.open(Lines);
+        play.run();
+        let links: Vec<usize> = (0..5).map(|_| play.dial(lines)).collect();
+        links.iter().for_each(|&link| play.say(link, b"asked\n"));
+        (0..turns).for_each(|_| play.turn());
+        play.os.net(|net| net.signal(Signal::Stop));
+        play.run();
+        for &link in &links {
+            assert_eq!(play.hears(link), b">asked\n", "{turns}");
+            assert_eq!(play.finds(link), Found::End);
+            play.shut(link);
+        }
+        play.run();
+        assert!(play.reactor.is_stopped());
+    }
+}
+
+#[test]
 fn fault_h1_connections_that_go_on_coming_do_not_keep_a_listener_open() {
     let mut play = Play::directed_with(Limits::default(), 10_000);
     let echo = play.open(Echo);
