@@ -219,7 +219,10 @@ impl<O: Os> Reactor<O> {
             return err("I6: keeps more input than a frame");
         }
         if conn.carry.as_ref().is_some_and(|carry| carry.is_empty()) {
-            return err("a connection at rest owns no buffer");
+            return err("I6: a connection at rest owns a buffer");
+        }
+        if self.outbox.owns_for_nothing(slot) {
+            return err("I6: owed nothing, and its lane owns a buffer");
         }
         Ok(())
     }

@@ -395,6 +395,12 @@ impl Outbox {
         self.deliveries = 0;
     }
 
+    /// For the invariants: whether the lane of a connection that is owed nothing owns a buffer.
+    pub(crate) fn owns_for_nothing(&self, slot: u32) -> bool {
+        let kept = &self.lanes[slot as usize].kept;
+        kept.as_ref().is_some_and(|kept| kept.is_empty())
+    }
+
     /// For the invariants: bytes said so far, once for each connection that they were said to.
     pub(crate) fn said_in_all(&self) -> u64 {
         self.said_in_all

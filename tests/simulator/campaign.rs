@@ -6,6 +6,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::available_parallelism;
 
+use onepoll::config::Limits;
+use onepoll::config::limits::KEPT_BYTES;
+use onepoll::reactor::TracedBytes;
+
 use crate::coverage::Coverage;
 use crate::kernel::{Due, SECOND, SimOs};
 use crate::listeners::Listeners;
@@ -131,9 +135,33 @@ fn run(seed: u64, coverage: &mut Coverage) -> u64 {
         let wait = profile.comes(&mut random, calm_after, stops[0]);
         play.os.invite(listeners.client(&mut random, number), wait);
     }
+    if std::env::var_os("ONEPOLL_SIM_TRACE").is_some() {
+        let out = Box::new(std::io::stderr());
+        play.reactor.trace_to(out, TracedBytes::All);
+    }
+    let at_first = play.allocated();
     coverage.begin();
-    perform(&mut play, calm_after, coverage)
+    let turns = perform(&mut play, calm_after, coverage);
+    come_to_rest(play, at_first, &limits);
+    turns
 }
+
+/// When the connections have gone, the loop gives back what they needed.
+fn come_to_rest(mut play: Play, at_first: i64, limits: &Limits) {
+    while !play.os.net(|net| net.rests) {
+        if play.reactor.is_stopped() {
+            return;
+        }
+        play.turn();
+    }
+    let kept = play.weigh() - at_first;
+    let buffers = KEPT_BYTES + (limits.read_per_turn + KEPT_BYTES);
+    let bound = i64::try_from(buffers + TABLES_BYTES_MAX).expect("limits are small here");
+    assert!(kept <= bound, "kept {kept} bytes, of {bound} at most");
+}
+
+/// What tables of so few connections keep, those of services among them.
+const TABLES_BYTES_MAX: usize = 16 << 10;
 
 /// Turns until every client has gone home.
 fn perform(play: &mut Play, calm_after: u64, coverage: &mut Coverage) -> u64 {

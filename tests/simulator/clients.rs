@@ -41,6 +41,8 @@ pub(crate) struct Manners {
     pub(crate) urge: u8,
     /// Does not read before it has written everything.
     pub(crate) reads_late: bool,
+    /// Writes as much as fits, and ends its output with it.
+    pub(crate) is_hasty: bool,
 }
 
 impl Manners {
@@ -54,6 +56,7 @@ impl Manners {
             nap_max: random.pick(&[10 * MILLI, 3 * SECOND, 15 * SECOND]),
             urge: random.pick(&[0, 0, 0, 8, 64]),
             reads_late: random.once_in(8),
+            is_hasty: false,
         }
     }
 }
@@ -93,13 +96,15 @@ impl Client for Talker {
             };
         };
         let all_said = self.progress.said == self.says.len();
-        let speaks = !all_said && (net.calm || net.random.once_in(2));
+        let hasty = net.calm || self.manners.is_hasty;
+        let speaks = !all_said && (hasty || net.random.once_in(2));
         if speaks {
             self.speak(net, link);
         }
         // Now and then the end comes with the last words.
-        let all_said = all_said || net.random.once_in(2) && self.progress.said == self.says.len();
-        if all_said && !self.progress.shut && (net.calm || net.random.once_in(4)) {
+        let says_no_more = self.progress.said == self.says.len();
+        let all_said = all_said || says_no_more && (hasty || net.random.once_in(2));
+        if all_said && !self.progress.shut && (hasty || net.random.once_in(4)) {
             match self.finale {
                 Finale::Shut | Finale::ShutReset | Finale::ShutClose => {
                     net.client_shut(link);
@@ -161,7 +166,7 @@ impl Talker {
     }
 
     fn speak(&mut self, net: &mut Net, link: usize) {
-        let most = if net.calm {
+        let most = if net.calm || self.manners.is_hasty {
             1 << 16
         } else {
             net.random.some(self.manners.write_max)

@@ -86,6 +86,7 @@ pub(crate) fn is_directed(row: Row, meeting: Meeting) -> bool {
         Row::In(State::PausedOwed) => matches!(meeting, M::ShutdownFailed | M::Done),
         Row::In(State::Behind) => matches!(meeting, M::Done | M::Refused),
         Row::In(State::PausedHeld) => meeting == M::TooSlow,
+        Row::In(State::InFrame) => meeting == M::ShutdownFailed,
         _ => false,
     }
 }

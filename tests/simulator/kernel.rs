@@ -1066,6 +1066,7 @@ impl Os for SimOs {
             net.admits(k);
             let link = &mut net.links[k];
             link.accepted = true;
+            link.asked = !link.up.is_empty();
             link.times.accepted = net.now;
             link.times.read = net.now;
             link.times.written = net.now;
@@ -1113,6 +1114,9 @@ impl Os for SimOs {
 
     fn read(&mut self, stream: &SimStream, into: &mut [u8]) -> io::Result<usize> {
         self.call_about(stream, Deed::of_read, |net| {
+            let link = &mut net.links[stream.0];
+            // What is read after our end is only discarded.
+            link.served |= !link.shut;
             if net.random.chance(net.faults.read_interrupted) {
                 return Err(Errno::INTR.into());
             }
@@ -1261,9 +1265,10 @@ impl Os for SimOs {
             let listener = &mut net.listeners[link.listener];
             listener.open -= 1;
             // One that does not take what others say to it may be disconnected first.
-            let is_excused = link.reset || link.must_refuse || link.no_space;
-            let is_served = link.tried || is_excused || !listener.reads;
-            if link.was_in_time && !is_served && !link.up.is_empty() && !net.gives_up {
+            let is_gone = link.reset || link.client_gone;
+            let is_excused = is_gone || link.must_refuse || link.no_space;
+            let is_served = link.served || is_excused || !listener.reads;
+            if link.was_in_time && link.asked && !is_served && !net.gives_up {
                 let k = stream.0;
                 net.accuse(|| format!("link {k} was in the queue at the drain, and was not read"));
             }

@@ -47,6 +47,8 @@ pub(crate) struct Link {
     /// The kernel is short of memory until then: there is no room, whatever the pipe says.
     pub(crate) squeezed_until: u64,
     pub(crate) accepted: bool,
+    /// Something had come by then.
+    pub(crate) asked: bool,
     /// The server has shut down its output.
     pub(crate) shut: bool,
     /// The server has closed.
@@ -59,6 +61,8 @@ pub(crate) struct Link {
     pub(crate) excused: bool,
     /// The server has read from it, or tried.
     pub(crate) tried: bool,
+    /// The server has read from it before it ended its side, or tried.
+    pub(crate) served: bool,
     /// The turn in which it was last read, and how often.
     pub(crate) budget: (u64, u32),
     /// When it was accepted, when the server last read something, last wrote something, shut down
@@ -97,12 +101,14 @@ impl Link {
             no_space: false,
             squeezed_until: 0,
             accepted: false,
+            asked: false,
             shut: false,
             closed: false,
             client_gone: false,
             client_reset: false,
             excused: false,
             tried: false,
+            served: false,
             budget: (0, 0),
             times: Times::default(),
         }

@@ -20,6 +20,8 @@ use crate::services::{Crowd, Lines, Produces, Runs};
 #[derive(Debug)]
 pub(crate) struct Listeners {
     profile: Profile,
+    /// All clients are of this kind.
+    only: Option<u64>,
     /// Its members do not read while they speak.
     is_deaf: bool,
     echo: [Door; 2],
@@ -49,6 +51,8 @@ struct Door {
 /// What a service uses for itself, so that nothing else may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Uses {
+    /// And it has no more to do when the input ends.
+    NothingAtTheEnd,
     Nothing,
     Timers,
     Commands,
@@ -68,12 +72,13 @@ impl Opens<'_> {
     fn service(&mut self, uses: Uses, service: impl Service + 'static) -> (ServiceId, bool) {
         let random = &mut *self.random;
         let often = if self.profile == Profile::Any { 8 } else { 3 };
-        let has_timers = matches!(uses, Uses::Nothing | Uses::Commands);
-        let has_commands = matches!(uses, Uses::Nothing | Uses::Timers);
+        let has_timers = !matches!(uses, Uses::Timers | Uses::TimersAndCommands);
+        let has_commands = !matches!(uses, Uses::Commands | Uses::TimersAndCommands);
         let temper = Temper {
             fidgets: has_timers && random.once_in(often),
             leaves: (has_timers && random.once_in(often))
                 .then(|| random.size(SECOND as usize) as u64),
+            is_late: uses == Uses::NothingAtTheEnd && random.once_in(2),
             spawns: has_commands && random.once_in(often),
             at_stop: random.pick(&[AtStop::Asks, AtStop::Asks, AtStop::Closes, AtStop::Stays]),
             random: Some(Random::new(random.next())),
@@ -147,16 +152,22 @@ impl Listeners {
             random,
             profile,
         };
+        let same = opens.random.once_in(6);
+        let only = same.then(|| Listeners::kind(opens.random, profile));
         let greeting = opens.one(Uses::Nothing, Greeting::new(&greeting));
         // It ends before it reads.
         let os = &opens.play.os;
         os.net(|net| net.listeners[greeting.listener].reads = false);
         Listeners {
             profile,
+            only,
             is_deaf: opens.random.once_in(2),
-            echo: opens.two(Uses::Nothing, Echo),
-            discard: opens.one(Uses::Nothing, Discard),
-            upper: opens.one(Uses::Nothing, Upper::new(&upper::Options::default())),
+            echo: opens.two(Uses::NothingAtTheEnd, Echo),
+            discard: opens.one(Uses::NothingAtTheEnd, Discard),
+            upper: opens.one(
+                Uses::NothingAtTheEnd,
+                Upper::new(&upper::Options::default()),
+            ),
             lines: opens.two(Uses::Timers, Lines),
             crowd: opens.two(Uses::Timers, Crowd::default()),
             chat: opens.one(Uses::TimersAndCommands, Chat::new(&chat, limits.frame)),
@@ -171,14 +182,10 @@ impl Listeners {
 
     /// A client, and where it connects.
     pub(crate) fn client(&self, random: &mut Random, number: usize) -> Box<dyn Client> {
-        let kind = match self.profile {
-            Profile::Crowds => random.pick(&[12, 12, 12, 13]),
-            Profile::Silence => random.pick(&[0, 5, 7, 7, 8, 9, 12, 13, 15]),
-            Profile::Races => random.pick(&[0, 1, 5, 7, 8, 9, 10, 12, 12, 13, 15, 15, 15]),
-            Profile::Drains => random.pick(&[0, 1, 5, 7, 8, 9, 10, 11, 12, 13, 15, 15]),
-            _ => random.below(17),
-        };
-        match kind {
+        match self
+            .only
+            .unwrap_or_else(|| Listeners::kind(random, self.profile))
+        {
             0..=3 => Box::new(self.echoes(random)),
             4 => Box::new(self.discards(random)),
             5 => Box::new(self.uppers(random)),
@@ -202,6 +209,17 @@ impl Listeners {
                 port: random.pick(&[7, 5000, 5001]),
                 left: random.size(100),
             }),
+        }
+    }
+
+    /// What a client does, as a number.
+    fn kind(random: &mut Random, profile: Profile) -> u64 {
+        match profile {
+            Profile::Crowds => random.pick(&[12, 12, 12, 13]),
+            Profile::Silence => random.pick(&[0, 5, 7, 7, 8, 9, 12, 13, 15]),
+            Profile::Races => random.pick(&[0, 1, 5, 7, 8, 9, 10, 12, 12, 13, 15, 15, 15]),
+            Profile::Drains => random.pick(&[0, 1, 5, 7, 8, 9, 10, 11, 12, 13, 15, 15]),
+            _ => random.below(17),
         }
     }
 
@@ -236,8 +254,13 @@ impl Listeners {
     /// Says lines, some of which ask for something.
     fn speaks_lines(&self, random: &mut Random) -> Talker {
         let mut says = Vec::new();
+        let often = if self.profile == Profile::Races {
+            24
+        } else {
+            64
+        };
         for _ in 0..random.size(100) {
-            match random.below(64) {
+            match random.below(often) {
                 0 => says.push(b'!'),
                 1 => says.push(b'q'),
                 2 => says.push(b'Q'),
@@ -350,11 +373,13 @@ impl Listeners {
                 // It steps mostly while the loop works.
                 rest_max: random.pick(&[MILLI, 20 * MILLI]),
                 read_max: 1 + random.size(1 << 10),
+                is_hasty: random.once_in(2),
                 ..manners
             },
             Profile::Silence => Manners {
                 write_max: 1 + says / 16,
                 reads_late: random.once_in(2),
+                is_hasty: random.once_in(4),
                 nap: random.pick(&[4, 32, 128]),
                 nap_max: random.pick(&[3 * SECOND, 40 * SECOND, 70 * SECOND]),
                 ..manners

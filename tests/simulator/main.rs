@@ -4,6 +4,8 @@
 //! ```text
 //! cargo test --test simulator                                         some seeds
 //! ONEPOLL_SIM_SEED=n cargo test --test simulator seeds                one seed again
+//! ONEPOLL_SIM_TRACE=1 ONEPOLL_SIM_SEED=n cargo test --test simulator seeds -- --nocapture
+//!                                                                     and what each turn did
 //! ONEPOLL_SIM_SEEDS=1000000 cargo test --release --test simulator seeds -- --nocapture
 //! ```
 //!
@@ -14,6 +16,12 @@
 
 mod campaign;
 mod clients;
+#[path = "../counting/mod.rs"]
+#[expect(
+    dead_code,
+    reason = "how often something is allocated is of no interest here"
+)]
+mod counting;
 mod coverage;
 mod family;
 mod faults;
@@ -26,6 +34,7 @@ mod kernel;
 mod kernel_agrees;
 mod link;
 mod listeners;
+mod memory;
 mod overheard;
 mod play;
 mod profile;

@@ -57,6 +57,8 @@ pub(crate) struct Temper {
     pub(crate) fidgets: bool,
     /// Ends a connection after some time, up to so many nanoseconds.
     pub(crate) leaves: Option<u64>,
+    /// Does not end with the input, but a moment later.
+    pub(crate) is_late: bool,
     /// Runs commands that it does not wait for.
     pub(crate) spawns: bool,
     /// What it does when the server stops.
@@ -66,7 +68,7 @@ pub(crate) struct Temper {
 
 impl Temper {
     fn has_timers(&self) -> bool {
-        self.fidgets || self.leaves.is_some()
+        self.fidgets || self.is_late || self.leaves.is_some()
     }
 }
 
@@ -225,6 +227,12 @@ impl Service for Overheard {
 
     fn eof(&mut self, t: &mut Turn<'_>, rest: &mut ReadBuf) -> Result<(), Fault> {
         self.heard.note(t.id, Said::Eof);
+        if let Some(mind) = self.minds.get_mut(&t.id).filter(|_| self.temper.is_late) {
+            let wait = Duration::from_nanos(self.random.size(20 * MILLI as usize) as u64);
+            mind.leaves_at = t.now.after(wait);
+            t.wake_at(mind.leaves_at);
+            return Ok(());
+        }
         self.offer(t, |service, t| service.eof(t, rest))
     }
 

@@ -5,6 +5,7 @@ use onepoll::reactor::{Counters, DatagramOptions, ListenerOptions, Reactor, Serv
 use onepoll::service::{Datagrams, Service};
 
 use crate::kernel::{Found, SimOs};
+use crate::memory::Memory;
 use crate::overheard::{Heard, Overheard, Temper};
 use crate::random::Random;
 
@@ -15,6 +16,8 @@ pub(crate) struct Play {
     pub(crate) os: SimOs,
     /// What services were told, and asked for, since somebody looked.
     pub(crate) heard: Heard,
+    /// Bytes that this thread had allocated before there was a loop.
+    memory: Memory,
 }
 
 /// Turns that a script may take before it is called endless.
@@ -23,10 +26,12 @@ const TURNS_MAX: u32 = 100_000;
 impl Play {
     pub(crate) fn new(os: SimOs, limits: Limits, connections_max: usize) -> Play {
         os.net(|net| net.connections_max = connections_max);
+        let memory = Memory::now();
         Play {
             reactor: Reactor::new(os.clone(), limits, connections_max),
             os,
             heard: Heard::default(),
+            memory,
         }
     }
 
@@ -135,6 +140,23 @@ impl Play {
             net.horizon = net.now.saturating_add(nanos).min(u64::MAX - 1);
         });
         self.run();
+    }
+
+    /// Bytes that the loop and its services have allocated so far, and a little of the world's.
+    pub(crate) fn allocated(&self) -> i64 {
+        self.memory.grown()
+    }
+
+    /// Ends the loop, and says how many bytes it and its services held.
+    pub(crate) fn weigh(self) -> i64 {
+        let Play {
+            reactor, os, heard, ..
+        } = self;
+        let memory = Memory::now();
+        drop(reactor);
+        let held = -memory.grown();
+        drop((os, heard));
+        held
     }
 
     pub(crate) fn counters(&self) -> Counters {

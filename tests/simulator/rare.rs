@@ -127,6 +127,21 @@ fn a_frame_was_slow_whose_connection_goes_on_sending() {
     script.met(State::LingeringQueued, &[Meeting::SlowFrame]);
 }
 
+#[test]
+fn the_client_of_a_frame_is_gone_before_its_answer_comes() {
+    let mut script = Script::new(Limits::default());
+    let lines = script.play.open(Lines);
+    let link = script.play.dial(lines);
+    script.play.say(link, b"some");
+    script.turns(2);
+    script.play.say(link, b" line\nq\n");
+    // What is written now is answered by a reset, which the shutdown finds.
+    script.play.os.net(|net| net.client_close(link));
+    script.turns(1);
+    script.met(State::InFrame, &[Meeting::ShutdownFailed]);
+    assert!(script.play.is_empty());
+}
+
 /// Says more than it may be owed when the last has left, and ends in the next turn.
 #[derive(Debug)]
 struct EndsAtOnce {
