@@ -5,7 +5,7 @@ use super::Reactor;
 use super::connection::{Connection, Input, Pause, Stage};
 use super::listener::listener_of;
 use super::os::Os;
-use crate::config::limits::PROGRESS_GRACE;
+use crate::config::limits::{LEAVING, LINGER, PROGRESS_GRACE};
 use crate::service::Backlog;
 use crate::turn::{ConnId, Fate, Moment};
 
@@ -145,7 +145,8 @@ impl<O: Os> Reactor<O> {
     fn check_connection(&self, slot: u32, conn: &Connection<O::Stream>) -> Result<(), String> {
         // Near the end of time a deadline is beyond it, which is never.
         let time_ends = self.now.after(PROGRESS_GRACE) == Moment::NEVER;
-        let deadline = self.deadlines.due(slot) != Moment::NEVER || time_ends;
+        let due = self.deadlines.due(slot);
+        let deadline = due != Moment::NEVER || time_ends;
         let (owed, fate) = (self.outbox.owed(slot), self.outbox.fate(slot));
         let listed = self.outbox.is_dirty(slot);
         let err = |what: &str| Err(what.to_owned());
@@ -156,6 +157,9 @@ impl<O: Os> Reactor<O> {
             // I10 says why it was not freed in its turn.
             Stage::Dead { .. } => return Ok(()),
             Stage::Lingering { .. } if !deadline => return err("I4: lingers without a deadline"),
+            Stage::Lingering { .. } if due > self.now.after(LINGER) => {
+                return err("I4: lingers longer than it may");
+            }
             Stage::Lingering { .. } => {
                 let waits = conn.input == Input::Waiting && !conn.incoming.may_have_more();
                 let queued = conn.input == Input::Queued && self.is_queued(slot, conn);
@@ -186,6 +190,9 @@ impl<O: Os> Reactor<O> {
             Input::Ended if !conn.incoming.has_ended() => err("I3: ended before the end"),
             _ => Ok(()),
         }?;
+        if conn.incoming.peer_gone() && fate == Fate::Open && conn.input != Input::Queued {
+            return err("I3: its peer is gone, and it waits");
+        }
         // The writing half: what is owed has an edge to wait for, or a place on the list.
         if owed > 0 && !conn.full && !listed {
             return err("I3: owed something, and nothing will send it");
@@ -195,6 +202,13 @@ impl<O: Os> Reactor<O> {
         }
         if fate != Fate::Open && !deadline && !listed {
             return err("I4: leaves without a deadline");
+        }
+        if fate != Fate::Open && !listed && due > self.now.after(LEAVING) {
+            return err("I4: is waited for longer than one that leaves may be");
+        }
+        let soft = self.now.after(self.limits.chat_soft_time);
+        if conn.behind && fate == Fate::Open && !listed && due > soft {
+            return err("I4: is behind for longer than it may be");
         }
         if !matches!(conn.stage, Stage::Open { begun: 0 }) && !deadline {
             return err("I4: in the middle of a frame without a deadline");

@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
-use onepoll::config::limits::EMFILE_RETRY;
+use onepoll::config::limits::{DATAGRAM_FAILURES_IN_A_ROW_MAX, EMFILE_RETRY};
 use onepoll::reactor::{
     Os, Readiness, Received, Refused, Seen, Signal, Source, Spawned, Token, Woke,
 };
@@ -191,6 +191,10 @@ pub(crate) struct DatagramQueue {
     /// What the next receives fail with.
     pub(crate) next_receives: VecDeque<Errno>,
     pub(crate) posted: Vec<(Vec<u8>, SocketAddr)>,
+    /// Receives that failed since one did not.
+    failures: u32,
+    /// They went on failing: it rests until then.
+    rests_until: Option<u64>,
     watch: Watch,
 }
 
@@ -353,7 +357,7 @@ impl Net {
 
     /// The loop calls `accept`.
     fn asks(&mut self, listener: usize) {
-        let (now, queue) = (self.now, &mut self.listeners[listener]);
+        let (now, queue) = (self.woke, &mut self.listeners[listener]);
         let too_early = queue.rests_until.take().filter(|until| now < *until);
         if let Some(until) = too_early
             && !queue.closed_since
@@ -368,6 +372,26 @@ impl Net {
         // By the loop's clock, which stands still in a turn.
         self.listeners[listener].rests_until = Some(self.woke.saturating_add(rest));
         self.listeners[listener].closed_since = false;
+        error.into()
+    }
+
+    /// The loop receives.
+    fn receives(&mut self, socket: usize) {
+        let (now, queue) = (self.woke, &mut self.datagrams[socket]);
+        if let Some(until) = queue.rests_until.take().filter(|until| now < *until) {
+            self.accuse(|| format!("socket {socket} did not rest until {until}: it is {now}"));
+        }
+    }
+
+    /// A receive fails; after so many the socket rests.
+    fn receive_fails(&mut self, socket: usize, error: Errno) -> io::Error {
+        let rest = self.woke.saturating_add(EMFILE_RETRY.as_nanos() as u64);
+        let queue = &mut self.datagrams[socket];
+        queue.failures += 1;
+        if queue.failures == DATAGRAM_FAILURES_IN_A_ROW_MAX {
+            queue.failures = 0;
+            queue.rests_until = Some(rest);
+        }
         error.into()
     }
 
@@ -397,6 +421,13 @@ impl Net {
             let told = !queue.waiting.is_empty() && !queue.watch.listed && !queue.closed;
             told && queue.rests_until.is_none_or(|rest| rest < until)
         };
+        let ignores = |queue: &DatagramQueue| {
+            let told = !queue.inbox.is_empty() && !queue.watch.listed;
+            told && queue.rests_until.is_none_or(|rest| rest < until)
+        };
+        if let Some(socket) = self.datagrams.iter().position(ignores) {
+            self.accuse(|| format!("sleeps until {until}, and at socket {socket} is a datagram"));
+        }
         if let Some(listener) = self.listeners.iter().position(forgets) {
             let queue = &self.listeners[listener];
             let sketch = format!("{queue:?}");
@@ -1287,17 +1318,20 @@ impl Os for SimOs {
 
     fn receive(&mut self, socket: &mut SimDatagram, into: &mut [u8]) -> io::Result<Received> {
         self.call(|net| {
+            net.receives(socket.0);
             if let Some(error) = net.datagrams[socket.0].next_receives.pop_front() {
-                return Err(error.into());
+                return Err(net.receive_fails(socket.0, error));
             }
             if net.random.chance(net.faults.receive) {
                 let errors = [Errno::INTR, Errno::CONNREFUSED];
-                return Err(net.random.pick(&errors).into());
+                let error = net.random.pick(&errors);
+                return Err(net.receive_fails(socket.0, error));
             }
             let Some((bytes, from)) = net.datagrams[socket.0].inbox.pop_front() else {
                 return Err(Errno::AGAIN.into());
             };
             net.work.datagrams += 1;
+            net.datagrams[socket.0].failures = 0;
             let n = bytes.len().min(into.len());
             into[..n].copy_from_slice(&bytes[..n]);
             Ok(Received {

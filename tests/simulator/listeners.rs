@@ -219,6 +219,7 @@ impl Listeners {
             Profile::Silence => random.pick(&[0, 5, 7, 7, 8, 9, 12, 13, 15]),
             Profile::Races => random.pick(&[0, 1, 5, 7, 8, 9, 10, 12, 12, 13, 15, 15, 15]),
             Profile::Drains => random.pick(&[0, 1, 5, 7, 8, 9, 10, 11, 12, 13, 15, 15]),
+            Profile::Lack if random.once_in(8) => 16,
             _ => random.below(17),
         }
     }

@@ -1,8 +1,14 @@
 //! What the server has allocated, and what it keeps when its connections have gone.
 
 use std::cell::Cell;
+use std::time::Duration;
+
+use onepoll::config::Limits;
+use onepoll::config::limits::{KEPT_BYTES, KEPT_PLACES};
+use onepoll::service::{Echo, Service};
 
 use crate::counting::Tally;
+use crate::play::Play;
 
 thread_local! {
     static TALLY: Cell<Option<&'static Tally>> = const { Cell::new(None) };
@@ -27,4 +33,55 @@ impl Memory {
     pub(crate) fn grown(self) -> i64 {
         Memory::now().0 - self.0
     }
+}
+
+/// What a place costs in the tables that keep some, together.
+const PLACE_BYTES_MAX: usize = 64;
+
+/// How many come at once.
+const CROWD: usize = 20_000;
+
+/// A crowd comes, does this, and is reset; what is left is what the limits say.
+fn given_back(service: impl Service + 'static, does: impl Fn(&mut Play, &[usize])) {
+    let limits = Limits {
+        accepts_per_turn: CROWD as u32,
+        timers_per_turn: CROWD as u32,
+        deliveries_per_turn: u32::MAX,
+        ..Limits::default()
+    };
+    let read = limits.read_per_turn;
+    let mut play = Play::directed_with(limits, usize::MAX);
+    let listener = play.open_with(service, |listener| {
+        listener.idle = Some(Duration::from_secs(60));
+    });
+    play.run();
+    let at_first = play.allocated();
+    let links: Vec<usize> = (0..CROWD).map(|_| play.dial(listener)).collect();
+    play.run();
+    does(&mut play, &links);
+    links.iter().for_each(|&link| play.reset(link));
+    play.run();
+    play.run();
+    assert!(play.is_empty());
+    let kept = play.weigh() - at_first;
+    let bound = KEPT_BYTES + read + KEPT_BYTES + KEPT_PLACES * PLACE_BYTES_MAX;
+    assert!(
+        kept <= bound as i64,
+        "kept {kept} bytes, of {bound} at most"
+    );
+}
+
+#[test]
+fn what_a_crowd_needed_in_tables_is_given_back() {
+    given_back(Echo, |_, _| {});
+}
+
+#[test]
+fn what_a_crowd_said_at_once_is_given_back() {
+    given_back(Echo, |play, links| {
+        for &link in &links[..300] {
+            play.say(link, &[b'x'; 4000]);
+        }
+        play.run();
+    });
 }

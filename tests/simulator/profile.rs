@@ -65,6 +65,7 @@ impl Profile {
             Profile::Lack => {
                 faults.no_descriptors = random.pick(&[0, 8, 64]);
                 faults.accept_lack = random.pick(&[0, 8, 64]);
+                faults.receive = random.pick(&[0, 32, 250]);
             }
             _ => {}
         }
