@@ -4,12 +4,15 @@
 
 use crate::bench::show::label::{factor, rate};
 use crate::bench::show::phrases::{apart, failed, kinds, several};
+use crate::bench::show::table::column;
 use crate::bench::study::comparison::{Contender, Contest, Figures};
 use crate::bench::study::statistic::Spread;
 use crate::load::measure::figures::{Grouped, Micros};
 use crate::load::measure::histogram::Summary;
+use crate::load::measure::process::Server;
 use crate::load::plan::mode::ModeName;
-use crate::load::run::report::{Held, Report};
+use crate::load::run::outcome::{DatagramCounts, RequestCounts};
+use crate::load::run::report::Report;
 
 /// A figure of a run: its name, which may follow it in a sentence, and how it is written; none where the
 /// run has no such figure.
@@ -27,7 +30,7 @@ pub(super) const RATE: Group = (
                 (None, Some(_)) => " connections",
                 (None, None) => "",
             };
-            asks(r).then(|| rate(r.rate_per_s) + unit)
+            requests(r).map(|_| rate(r.rate_per_s) + unit)
         }),
         ("requests /s", |r| {
             several(r).map(|_| rate(r.requests_per_s))
@@ -39,12 +42,10 @@ pub(super) const RATE: Group = (
 pub(super) const REQUESTS: Group = (
     "requests",
     &[
-        ("asked", |r| asks(r).then(|| number(r.requests.asked))),
-        ("answered", |r| asks(r).then(|| number(r.requests.answered))),
-        ("late", |r| asks(r).then(|| number(r.requests.late))),
-        ("never answered", |r| {
-            asks(r).then(|| number(r.requests.unanswered))
-        }),
+        ("asked", |r| Some(number(requests(r)?.asked))),
+        ("answered", |r| Some(number(requests(r)?.answered))),
+        ("late", |r| Some(number(requests(r)?.late))),
+        ("never answered", |r| Some(number(requests(r)?.unanswered))),
     ],
 );
 
@@ -53,14 +54,8 @@ pub(super) const DATAGRAMS: Group = (
     &[
         ("sent", |r| Some(number(r.datagrams?.sent))),
         ("lost", |r| Some(number(r.datagrams?.lost))),
-        ("duplicated", |r| {
-            let seen = r.datagrams.filter(|seen| seen.numbered)?;
-            Some(number(seen.duplicates))
-        }),
-        ("reordered", |r| {
-            let seen = r.datagrams.filter(|seen| seen.numbered)?;
-            Some(number(seen.reordered))
-        }),
+        ("duplicated", |r| Some(number(numbered(r)?.duplicates))),
+        ("reordered", |r| Some(number(numbered(r)?.reordered))),
         ("late", |r| Some(number(r.datagrams?.late))),
         ("wrong", |r| Some(number(r.datagrams?.wrong))),
         ("refused", |r| Some(number(r.datagrams?.refused))),
@@ -117,21 +112,15 @@ pub(super) const ERRORS: Group = (
 pub(super) const SERVER: Group = (
     "server",
     &[
-        ("of one processor", |r| {
-            Some(share(r.server.as_ref()?.cpu_share))
-        }),
-        ("sleeps /s", |r| Some(rate(r.server.as_ref()?.sleeps_per_s))),
-        ("of memory before", |r| {
-            Some(memory(r.server.as_ref()?.memory_before_bytes))
-        }),
-        ("of memory after", |r| {
-            Some(memory(r.server.as_ref()?.memory_after_bytes))
-        }),
+        ("of one processor", |r| Some(share(server(r)?.cpu_share))),
+        ("sleeps /s", |r| Some(rate(server(r)?.sleeps_per_s))),
+        ("before", |r| Some(memory(server(r)?.memory_before_bytes))),
+        ("after", |r| Some(memory(server(r)?.memory_after_bytes))),
         ("answers per second of processor", |r| {
-            Some(rate(r.per_cpu()?))
+            Some(rate(server(r)?.per_cpu_s?))
         }),
         ("more a connection", |r| {
-            let bytes = r.server.as_ref()?.memory_per_connection_bytes?;
+            let bytes = server(r)?.memory_per_connection_bytes?;
             Some(format!("{} B", rate(bytes)))
         }),
     ],
@@ -146,10 +135,10 @@ pub(super) const GENERATOR: Group = (
 );
 
 /// A point of a distribution.
-type Point = (&'static str, fn(&Summary) -> f64);
+pub(super) type Point = (&'static str, fn(&Summary) -> f64);
 
 /// A part of a latency.
-type Phase = (&'static str, fn(&Report) -> Option<Summary>);
+pub(super) type Phase = (&'static str, fn(&Report) -> Option<Summary>);
 
 /// In the order of a report, without the latencies.
 pub(super) const GROUPS: [Group; 9] = [
@@ -188,90 +177,87 @@ type Column = (
     fn(f64) -> String,
 );
 
+/// A cell of what is not known.
+pub(super) const NOTHING: &str = "–";
+
+const RATE_PER_S: &str = "rate /s";
 /// How the names of columns begin whose figures are by the first server's.
 const RATIO: &str = "ratio";
 
 const COLUMNS: &[Column] = &[
-    ("rate /s", |one| Some(answers(one)?.rate_per_s), rate),
+    (RATE_PER_S, |one| Some(answers(one)?.rate_per_s), rate),
     (RATIO, |one| Some(one.ratios?.rate), factor),
     ("/cpu s", |one| answers(one)?.per_cpu_s, rate),
     ("ratio /cpu s", |one| one.ratios?.per_cpu, factor),
     ("p50", |one| answers(one)?.p50_us, micros),
     ("p99", |one| answers(one)?.p99_us, micros),
-    // The least of all rounds: the question is how many stay.
-    (
-        "held",
-        |one| Spread::of(held(one).map(|all| all.held as f64).reduce(f64::min)),
-        rate,
-    ),
-    (
-        "asked",
-        |one| Spread::of(held(one).map(|all| all.asked as f64).reduce(f64::max)),
-        rate,
-    ),
-    (
-        "B a connection",
-        |one| {
-            let servers = one
-                .reports
-                .iter()
-                .filter_map(|report| report.server.as_ref());
-            Spread::of(servers.filter_map(|server| server.memory_per_connection_bytes))
-        },
-        rate,
-    ),
-    (
-        "errors",
-        |one| Spread::of([one.figures?.errors.total as f64]),
-        rate,
-    ),
+    ("held", held, rate),
+    ("B a connection", cost, rate),
+    ("errors", failures, rate),
 ];
 
-/// The figures of all rounds by name, one for each server; those that no server has are left out.
+/// The figures of all rounds: a name, and then one for each server; those that no server has are left out.
 ///
 /// How far the rounds lie apart is said of all figures if `is_wide`, else of ratios only.
-pub(super) fn rounds(
-    contest: &Contest,
-    is_wide: bool,
-) -> impl Iterator<Item = (&'static str, Vec<Option<String>>)> {
+pub(super) fn rounds(contest: &Contest, is_wide: bool) -> impl Iterator<Item = Vec<String>> {
     COLUMNS.iter().filter_map(move |(name, spread, write)| {
         let is_ratio = name.starts_with(RATIO);
-        let mut cells: Vec<_> = contest
-            .contenders
-            .iter()
-            .map(|one| {
-                let spread = spread(one)?;
-                Some(if is_wide || is_ratio {
-                    apart(&spread, write)
-                } else {
-                    write(spread.median)
-                })
-            })
-            .collect();
-        cells.iter().any(Option::is_some).then(|| {
-            if let (true, Some(first)) = (is_ratio, cells.first_mut()) {
-                *first = Some("1".to_owned());
-            }
-            (*name, cells)
-        })
+        let spreads = contest.contenders.iter().map(spread).enumerate();
+        spreads.clone().find_map(|(_, spread)| spread)?;
+        let cells = spreads.map(|(place, spread)| match spread {
+            Some(spread) if is_wide || is_ratio => apart(&spread, write),
+            Some(spread) => write(spread.median),
+            None if is_ratio && place == 0 => "1".to_owned(),
+            None => NOTHING.to_owned(),
+        });
+        Some(column(name, cells))
     })
 }
 
-/// The figures of requests; `hold` sends none.
+/// The rates, and their ratios to the first.
+pub(super) fn beside_bars(contest: &Contest) -> Vec<Vec<String>> {
+    let wanted = |column: &Vec<String>| [RATE_PER_S, RATIO].contains(&column[0].as_str());
+    rounds(contest, false).filter(wanted).collect()
+}
+
+/// The figures of requests, if there were any.
 fn answers(contender: &Contender) -> Option<Figures> {
-    let is_idle = held(contender).next().is_some();
-    contender.figures.filter(|_| !is_idle)
+    requests(contender.reports.first()?).and(contender.figures)
 }
 
-/// What each round of `hold` held.
-fn held(contender: &Contender) -> impl Iterator<Item = Held> {
-    let idle = contender.reports.iter().filter(|report| !asks(report));
-    idle.map(|report| report.connections)
+/// The least that a round of `hold` held: the question is how many stay.
+fn held(contender: &Contender) -> Option<Spread> {
+    let idle = contender
+        .reports
+        .iter()
+        .filter(|one| requests(one).is_none());
+    let held = idle.map(|report| report.connections.held as f64);
+    Spread::of(held.reduce(f64::min))
 }
 
-/// Whether requests are sent: in every mode but `hold`.
-fn asks(report: &Report) -> bool {
-    report.mode != ModeName::Hold
+/// What a connection that is held costs in memory.
+fn cost(contender: &Contender) -> Option<Spread> {
+    let servers = contender.reports.iter().filter_map(server);
+    Spread::of(servers.filter_map(|server| server.memory_per_connection_bytes))
+}
+
+/// All of all rounds.
+fn failures(contender: &Contender) -> Option<Spread> {
+    Spread::of([contender.figures?.errors.total as f64])
+}
+
+/// None in `hold`, which sends none.
+fn requests(report: &Report) -> Option<RequestCounts> {
+    (report.mode != ModeName::Hold).then_some(report.requests)
+}
+
+/// Datagrams that can be told apart.
+fn numbered(report: &Report) -> Option<DatagramCounts> {
+    report.datagrams.filter(|seen| seen.numbered)
+}
+
+fn server(report: &Report) -> Option<&Server> {
+    report.server.as_ref()
 }
 
 fn number(number: u64) -> String {
@@ -292,5 +278,5 @@ fn share(of_one: f64) -> String {
 }
 
 fn memory(bytes: u64) -> String {
-    format!("{} KiB", Grouped(bytes / 1024))
+    format!("{} KiB of memory", Grouped(bytes / 1024))
 }

@@ -6,26 +6,18 @@ use crate::bench::study::comparison::{Contender, Contest, Ratios};
 use crate::load::measure::figures::{Grouped, Micros};
 use crate::load::plan::mode::ModeName;
 
-/// What a contest is about.
-pub(super) fn subject(mode: ModeName) -> &'static str {
+/// What a contest is about, and what is counted.
+pub(super) fn subject(mode: ModeName) -> (&'static str, &'static str) {
     match mode {
-        ModeName::Conn => "Connections a second",
-        ModeName::Echo => "Messages a second, on connections that stay",
-        ModeName::Exec => "Commands a second",
-        ModeName::Udp => "Datagrams a second",
-        ModeName::Hold => "Idle connections",
-        ModeName::Fanout => "Deliveries a second: lines of one sender, to each member",
-    }
-}
-
-fn noun(mode: ModeName) -> &'static str {
-    match mode {
-        ModeName::Conn => "connections",
-        ModeName::Echo => "messages",
-        ModeName::Exec => "commands",
-        ModeName::Udp => "datagrams",
-        ModeName::Fanout => "deliveries",
-        ModeName::Hold => "answers",
+        ModeName::Conn => ("Connections a second", "connections"),
+        ModeName::Echo => ("Messages a second, on connections that stay", "messages"),
+        ModeName::Exec => ("Commands a second", "commands"),
+        ModeName::Udp => ("Datagrams a second", "datagrams"),
+        ModeName::Hold => ("Idle connections", "connections"),
+        ModeName::Fanout => (
+            "Deliveries a second: lines of one sender, to each member",
+            "deliveries",
+        ),
     }
 }
 
@@ -135,11 +127,12 @@ fn absolute(contender: &Contender) -> String {
     let (Some(p50), Some(p99), true) = (figures.p50_us, figures.p99_us, answered(contender)) else {
         return format!("No answer came from {name}.");
     };
+    let (_, noun) = subject(report.mode);
     let longest = contender.reports.iter().map(|one| one.latency_us.max);
     format!(
         "{name} answered {} {} a second: half within {}, 99\u{a0}% within {}, the longest took {}.",
         apart(&figures.rate_per_s, rate),
-        noun(report.mode),
+        noun,
         Micros(p50.median),
         Micros(p99.median),
         Micros(longest.fold(0.0, f64::max))
@@ -154,7 +147,7 @@ fn answered(contender: &Contender) -> bool {
 
 /// One contender by another.
 fn relative(name: &str, first: &str, mode: ModeName, ratios: &Ratios) -> String {
-    let (ratio, noun) = (&ratios.rate, noun(mode));
+    let (ratio, (_, noun)) = (&ratios.rate, subject(mode));
     let times = format!("{} times as many {noun} a second", apart(ratio, factor));
     let mut text = if ratio.excludes_one() {
         format!("{name} answers {times} as {first}")

@@ -1,36 +1,40 @@
 //! Comparisons, changes and searches as tables for a terminal.
 
 use std::fmt;
+use std::iter;
 
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::bench::show::label::{harmless, rate, shorten};
-use crate::bench::show::rows::rounds;
+use crate::bench::show::rows::{NOTHING, rounds};
 use crate::bench::show::sentences::{notices, setup};
 use crate::bench::study::baseline::{Change, ChangeVerdict};
 use crate::bench::study::comparison::{Comparison, Contest};
 use crate::bench::study::search::{Found, Probe};
 use crate::load::measure::figures::Micros;
+use crate::load::measure::histogram::Summary;
 
 /// Longer names are shortened in the middle.
 const NAME_COLUMNS_MAX: usize = 24;
 
-/// A cell of what is not known.
-pub(super) const NOTHING: &str = "–";
-
-/// Columns two blanks apart, numbers to the right; `left` are the places of those that are words.
-pub(super) fn table(left: &[usize], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+/// Columns two blanks apart, numbers to the right; `words` are the places of columns of text.
+pub(super) fn table(words: &[usize], columns: &[Vec<String>]) -> String {
     let mut table = Table::new();
+    let height = columns.first().map_or(0, Vec::len);
+    let rows = (0..height).map(|row| columns.iter().map(move |column| &column[row]));
     table.load_preset(presets::NOTHING).add_rows(rows);
     for (place, column) in table.column_iter_mut().enumerate() {
         column.set_padding((2, 0));
-        column.set_cell_alignment(if left.contains(&place) {
-            CellAlignment::Left
-        } else {
-            CellAlignment::Right
-        });
+        if !words.contains(&place) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
     }
     table.trim_fmt()
+}
+
+/// Cells below a name.
+pub(super) fn column(name: &str, cells: impl Iterator<Item = String>) -> Vec<String> {
+    iter::once(name.to_owned()).chain(cells).collect()
 }
 
 impl fmt::Display for Comparison {
@@ -50,20 +54,11 @@ impl Contest {
         let setup = setup(self, rounds_made);
         let setup: Vec<_> = setup.iter().map(|sentence| harmless(sentence)).collect();
         writeln!(f, "bench {}: {}", self.mode, setup.join("\n"))?;
-        let mut rows = vec![vec!["server".to_owned()]];
         let names = self.contenders.iter().map(|one| short(&one.name));
-        rows.extend(names.map(|name| vec![name]));
-        for (name, cells) in rounds(self, self.contenders.len() == 1) {
-            let cells = cells
-                .into_iter()
-                .map(|cell| cell.unwrap_or_else(|| NOTHING.to_owned()));
-            let column = [name.to_owned()].into_iter().chain(cells);
-            for (row, cell) in rows.iter_mut().zip(column) {
-                row.push(cell);
-            }
-        }
-        if rows[0].len() > 1 {
-            writeln!(f, "{}", table(&[0], rows))?;
+        let mut columns = vec![column("server", names)];
+        columns.extend(rounds(self, self.contenders.len() == 1));
+        if columns.len() > 1 {
+            writeln!(f, "{}", table(&[0], &columns))?;
         }
         for notice in notices(self) {
             writeln!(f, "  {}", harmless(&notice))?;
@@ -116,10 +111,8 @@ impl fmt::Display for Found {
             "highest rate with {}, no errors, no backlog (a failed rate is retried once; the last that held is confirmed):",
             self.objectives.join(", ")
         )?;
-        let head = ["asked /s", "answered /s", "p50", "p99", "p99.9", ""];
-        let head = head.map(str::to_owned).to_vec();
-        let rows = [head].into_iter().chain(self.probes.iter().map(cells));
-        writeln!(f, "{}", table(&[5], rows))?;
+        let columns = PROBED.map(|(name, cell)| column(name, self.probes.iter().map(cell)));
+        writeln!(f, "{}", table(&[5], &columns))?;
         match self.rate_per_s {
             Some(found) => write!(f, "  found      {} /s holds", rate(found))?,
             None => write!(
@@ -138,24 +131,27 @@ impl fmt::Display for Found {
     }
 }
 
-fn cells(probe: &Probe) -> Vec<String> {
-    // 0 µs would be wrong where there was no answer.
-    let us = |figure: f64| match probe.latency_us.count {
-        0 => NOTHING.to_owned(),
-        _ => Micros(figure).to_string(),
-    };
-    let verdict = match probe.broken.as_slice() {
+/// What is said of a probe, and how.
+type Probed = (&'static str, fn(&Probe) -> String);
+
+const PROBED: [Probed; 6] = [
+    ("asked /s", |probe| rate(probe.rate_per_s)),
+    ("answered /s", |probe| rate(probe.answered_per_s)),
+    ("p50", |probe| within(probe, |of| of.p50)),
+    ("p99", |probe| within(probe, |of| of.p99)),
+    ("p99.9", |probe| within(probe, |of| of.p99_9)),
+    ("", |probe| match probe.broken.as_slice() {
         [] => "holds".to_owned(),
         broken => format!("not: {}", broken.join(", ")),
-    };
-    vec![
-        rate(probe.rate_per_s),
-        rate(probe.answered_per_s),
-        us(probe.latency_us.p50),
-        us(probe.latency_us.p99),
-        us(probe.latency_us.p99_9),
-        verdict,
-    ]
+    }),
+];
+
+/// 0 µs would be wrong where there was no answer.
+fn within(probe: &Probe, point: fn(&Summary) -> f64) -> String {
+    match probe.latency_us.count {
+        0 => NOTHING.to_owned(),
+        _ => Micros(point(&probe.latency_us)).to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -164,17 +160,17 @@ mod tests {
 
     #[test]
     fn wide_and_empty_cells_are_in_their_columns() {
-        let rows = [
-            ["server", "rate /s", ""],
-            ["名前", "7", "holds"],
-            ["a", "1,000", ""],
+        let columns = [
+            ["server", "名前", "a"],
+            ["rate /s", "7", "1,000"],
+            ["", "holds", ""],
         ];
-        let rows = rows.map(|row| row.map(str::to_owned).to_vec());
+        let columns = columns.map(|cells| cells.map(str::to_owned).to_vec());
         let lines = [
             "  server  rate /s",
             "  名前          7  holds",
             "  a         1,000",
         ];
-        assert_eq!(table(&[0, 2], rows), lines.join("\n"));
+        assert_eq!(table(&[0, 2], &columns), lines.join("\n"));
     }
 }

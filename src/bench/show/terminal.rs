@@ -3,12 +3,11 @@
 use std::fmt::Write;
 
 use crate::bench::show::label::{self, columns, shorten};
-use crate::bench::show::phrases::apart;
+use crate::bench::show::rows::beside_bars;
 use crate::bench::show::scale::{SECONDS_MIN, Scale};
-use crate::bench::show::table::table;
+use crate::bench::show::table::{column, table};
 use crate::bench::study::comparison::{Comparison, Contender, Contest};
 use crate::load::measure::figures::Micros;
-use crate::load::plan::mode::ModeName;
 use crate::load::run::report::Report;
 
 /// The usual width of a terminal.
@@ -104,53 +103,43 @@ fn rates(text: &mut String, report: &Report, width: usize) {
     line(text, format_args!("    {marks}"));
 }
 
-fn contenders(text: &mut String, contest: &Contest, rounds: usize, width: usize) {
-    // `hold` has no rate.
-    if contest.mode == ModeName::Hold {
+fn contenders(text: &mut String, contest: &Contest, rounds_made: usize, width: usize) {
+    let beside = beside_bars(contest);
+    if beside.is_empty() {
         return;
     }
-    let rate = |one: &Contender| Some(one.figures?.rate_per_s);
-    let rates = contest.contenders.iter().filter_map(rate);
-    let most = rates.map(|rate| rate.median).fold(0.0, f64::max);
-    let rounds = match rounds {
-        0 | 1 => "one round".to_owned(),
+    let of = match rounds_made {
+        1 => "one round".to_owned(),
         more => format!("the median of {more} rounds"),
     };
     line(
         text,
-        format_args!("{}: answers a second, {rounds}", contest.mode),
+        format_args!("{}: answers a second, {of}", contest.mode),
     );
-    let rates: Vec<_> = contest.contenders.iter().map(rate_in_words).collect();
-    let ratios: Vec<_> = contest.contenders.iter().map(ratio_in_words).collect();
-    let wide = |texts: &[String]| texts.iter().map(|text| columns(text)).max().unwrap_or(0);
-    let left = width.saturating_sub(wide(&rates) + wide(&ratios) + 8);
-    let names: Vec<_> = contest
+    let wide = |texts: &[String]| {
+        let columns = texts.iter().map(|text| 2 + columns(text));
+        columns.max().unwrap_or(0)
+    };
+    let left = width.saturating_sub(beside.iter().map(|column| wide(column)).sum());
+    let name_max = (left / 2).min(width / 3);
+    let names = contest
         .contenders
         .iter()
-        .map(|one| shorten(&one.name, (left / 2).min(width / 3)))
-        .collect();
-    let bars = left.saturating_sub(wide(&names));
-    let bars = contest.contenders.iter().map(|one| {
-        let share = rate(one).map_or(0.0, |rate| rate.median / most.max(f64::MIN_POSITIVE));
-        bar(share, bars)
-    });
-    let rows = names.into_iter().zip(bars).zip(rates).zip(ratios);
-    let rows = rows.map(|(((name, bar), rate), ratio)| vec![name, bar, rate, ratio]);
-    line(text, format_args!("{}", table(&[0, 1, 3], rows)));
-}
-
-fn rate_in_words(contender: &Contender) -> String {
-    contender.figures.map_or_else(
-        || "no round made".to_owned(),
-        |figures| label::rate(figures.rate_per_s.median),
-    )
-}
-
-/// How many times the first contender's.
-fn ratio_in_words(contender: &Contender) -> String {
-    contender.ratios.map_or_else(String::new, |ratios| {
-        format!("× {}", apart(&ratios.rate, label::factor))
-    })
+        .map(|one| shorten(&one.name, name_max));
+    let names = column("server", names);
+    let bar_max = left.saturating_sub(wide(&names) + 2);
+    let rate = |one: &Contender| one.figures.map_or(0.0, |figures| figures.rate_per_s.median);
+    let most = contest
+        .contenders
+        .iter()
+        .map(rate)
+        .fold(f64::MIN_POSITIVE, f64::max);
+    let bars = contest
+        .contenders
+        .iter()
+        .map(|one| bar(rate(one) / most, bar_max));
+    let all = [vec![names, column("", bars)], beside].concat();
+    line(text, format_args!("{}", table(&[0, 1], &all)));
 }
 
 /// So much of so many columns, to an eighth of one; what is not nothing is seen.

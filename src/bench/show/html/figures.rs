@@ -1,16 +1,14 @@
 //! Every figure, with its unit.
 
+use std::iter;
+
 use crate::bench::show::html::line_chart::contender;
 use crate::bench::show::html::markup::{Attributes, Markup};
-use crate::bench::show::rows::{GROUPS, PHASES, POINTS, rounds};
-use crate::bench::show::table::NOTHING;
+use crate::bench::show::rows::{GROUPS, NOTHING, PHASES, POINTS, Phase, Point, rounds};
+use crate::bench::show::table::column;
 use crate::bench::study::comparison::{Contender, Contest};
 use crate::load::measure::figures::Micros;
-use crate::load::measure::histogram::Summary;
 use crate::load::run::report::Report;
-
-/// A name, and the figure of each contender, where it has one.
-type Row<'n> = (&'n str, Vec<Option<String>>);
 
 /// A column for each contender; rows without any figure are left out.
 pub(super) fn table(page: &mut Markup, contest: &Contest) {
@@ -27,70 +25,71 @@ pub(super) fn table(page: &mut Markup, contest: &Contest) {
                 });
             });
             if contest.contenders.iter().any(|one| one.reports.len() > 1) {
-                group(page, "all rounds", contest, rounds(contest, true).collect());
+                group(page, "all rounds", rounds(contest, true));
             }
-            for (label, figures) in GROUPS {
-                let rows = figures.iter().map(|(name, figure)| {
-                    let name = if name.is_empty() { label } else { name };
-                    row(contest, name, figure)
-                });
-                group(page, label, contest, rows.collect());
+            for (label, rows) in GROUPS {
+                group(
+                    page,
+                    label,
+                    rows.iter()
+                        .filter_map(|(name, figure)| row(contest, name, figure)),
+                );
             }
-            let points = [("mean", (|of| of.mean) as fn(&Summary) -> f64)];
-            let points = points.iter().chain(&POINTS).map(|(name, point)| {
+            let mean: Point = ("mean", |of| of.mean);
+            let points = iter::once(mean).chain(POINTS).filter_map(|(name, point)| {
                 row(contest, name, |report| {
                     let latency = report.latency_us;
                     (latency.count > 0).then(|| Micros(point(&latency)).to_string())
                 })
             });
-            group(
-                page,
-                "latency, from beginning to end",
-                contest,
-                points.collect(),
-            );
+            group(page, "latency, from beginning to end", points);
+            let turn: Phase = ("a turn of the generator", |r| Some(r.generator.turn_us));
             let phases = PHASES
                 .iter()
-                .map(|(name, phase)| row(contest, name, |report| phase(report).map(half_and_most)));
-            let turn = row(contest, "a turn of the generator", |report| {
-                Some(half_and_most(report.generator.turn_us))
-            });
-            let phases = phases.chain([turn]).collect();
-            group(page, "phases: p50 · p99", contest, phases);
+                .copied()
+                .chain([turn])
+                .filter_map(|(name, phase)| {
+                    row(contest, name, |report| {
+                        let phase = phase(report)?;
+                        Some(format!("{} · {}", Micros(phase.p50), Micros(phase.p99)))
+                    })
+                });
+            group(page, "phases: p50 · p99", phases);
         });
     });
 }
 
-/// Of the typical round of each contender.
-fn row<'n>(
+/// A name, and a figure of the typical round of each contender; none where none has it.
+fn row(
     contest: &Contest,
-    name: &'n str,
+    name: &str,
     figure: impl Fn(&Report) -> Option<String>,
-) -> Row<'n> {
+) -> Option<Vec<String>> {
     let typical = contest.contenders.iter().map(Contender::typical);
-    (name, typical.map(|report| figure(report?)).collect())
+    let figures: Vec<_> = typical.map(|report| figure(report?)).collect();
+    figures.iter().flatten().next()?;
+    let cells = figures
+        .into_iter()
+        .map(|figure| figure.unwrap_or_else(|| NOTHING.to_owned()));
+    let name = if name.is_empty() { "in all" } else { name };
+    Some(column(name, cells))
 }
 
-fn half_and_most(summary: Summary) -> String {
-    format!("{} · {}", Micros(summary.p50), Micros(summary.p99))
-}
-
-fn group(page: &mut Markup, name: &str, contest: &Contest, mut rows: Vec<Row<'_>>) {
-    rows.retain(|(_, cells)| cells.iter().any(Option::is_some));
-    if rows.is_empty() {
-        return;
-    }
+/// Rows of one kind below its name; nothing of none.
+fn group(page: &mut Markup, name: &str, rows: impl Iterator<Item = Vec<String>>) {
+    let mut rows = rows.peekable();
+    let Some(first) = rows.peek() else { return };
+    let span = first.len();
     page.element("tbody", &[], |page| {
         page.element("tr", &[("class", &"group")], |page| {
-            let span = contest.contenders.len() + 1;
             let with: Attributes<'_> = &[("scope", &"rowgroup"), ("colspan", &span)];
             page.element("th", with, |page| page.line("span", &[], name));
         });
-        for (name, cells) in rows {
+        for cells in rows {
             page.element("tr", &[], |page| {
-                page.line("th", &[("scope", &"row")], name);
-                for cell in cells {
-                    page.line("td", &[], cell.as_deref().unwrap_or(NOTHING));
+                page.line("th", &[("scope", &"row")], &cells[0]);
+                for cell in &cells[1..] {
+                    page.line("td", &[], cell);
                 }
             });
         }

@@ -1,7 +1,7 @@
 //! One HTML file with everything in it.
 
 use crate::bench::show::html::axis::WIDTHS;
-use crate::bench::show::html::bars::Bars;
+use crate::bench::show::html::bars::bars;
 use crate::bench::show::html::figures::table;
 use crate::bench::show::html::line_chart::{LineChart, contender};
 use crate::bench::show::html::markup::{Attributes, Markup};
@@ -63,20 +63,20 @@ const FOOTER: &str = concat!(
     ". Point at a bar or a line for its figures. This file needs nothing else: it can be kept and sent as it is."
 );
 
+/// All contests are between the same servers.
 fn title(comparison: &Comparison) -> String {
-    let mut names: Vec<&str> = Vec::new();
-    for contest in &comparison.contests {
-        for one in &contest.contenders {
-            if !names.contains(&one.name.as_str()) {
-                names.push(&one.name);
-            }
-        }
-    }
+    let contenders = comparison
+        .contests
+        .iter()
+        .take(1)
+        .flat_map(|one| &one.contenders);
+    let names: Vec<_> = contenders.map(|one| one.name.as_str()).collect();
     format!("onepoll bench: {}", names.join(", "))
 }
 
 fn section(page: &mut Markup, contest: &Contest, rounds: usize) {
-    page.line("h2", &[], sentences::subject(contest.mode));
+    let (subject, _) = sentences::subject(contest.mode);
+    page.line("h2", &[], subject);
     for sentence in sentences::headline(contest, rounds) {
         page.line("p", &[("class", &"headline")], sentence);
     }
@@ -88,14 +88,14 @@ fn section(page: &mut Markup, contest: &Contest, rounds: usize) {
     let setup: Vec<_> = setup.map(|sentence| sentence + ".").collect();
     page.line("p", &[("class", &"setup")], setup.join(" "));
     names(page, contest);
-    if let Some(bars) = Bars::of(contest) {
-        let whiskers = match rounds {
-            1 => "",
-            _ => "Medians; a whisker spans what stands in brackets.",
+    if let Some(bars) = bars(contest) {
+        let why = match rounds {
+            1 => "The rate, and its ratio to the first.",
+            _ => {
+                "The median rate, and its ratio to the first; a whisker is the interval of the rate."
+            }
         };
-        figure(page, "Answers a second", whiskers, |page, class, width| {
-            bars.draw(page, class, width);
-        });
+        figure(page, "Answers a second", why, bars);
     }
     let typical = if rounds > 1 {
         "Of the round with the middle rate. "
@@ -111,18 +111,8 @@ fn section(page: &mut Markup, contest: &Contest, rounds: usize) {
     let nothing = contest.mode == ModeName::Hold
         || contest.contenders.iter().all(|one| one.reports.is_empty());
     if let Some(lines) = rates(contest) {
-        let marked = lines
-            .lines
-            .iter()
-            .flat_map(|line| &line.points)
-            .any(|point| point.is_marked);
         let why = format!(
-            "{typical}Whole seconds only: a part of one would look like a drop.{}",
-            if marked {
-                " A dot is a second in which something failed."
-            } else {
-                ""
-            }
+            "{typical}Whole seconds only: a part of one would look like a drop. A dot is a second in which something failed."
         );
         figure(page, "Rate over time", &why, draw(&lines));
     } else if !nothing {
