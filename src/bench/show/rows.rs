@@ -2,9 +2,10 @@
 //!
 //! A line of text, a column of a comparison and a row of the page's table are made of the same rows.
 
+use std::iter;
+
 use crate::bench::show::label::{factor, rate};
 use crate::bench::show::phrases::{apart, failed, kinds, several};
-use crate::bench::show::table::column;
 use crate::bench::study::comparison::{Contender, Contest, Figures};
 use crate::bench::study::statistic::Spread;
 use crate::load::measure::figures::{Grouped, Micros};
@@ -212,6 +213,11 @@ pub(super) fn rounds(contest: &Contest, is_wide: bool) -> impl Iterator<Item = V
         });
         Some(column(name, cells))
     })
+}
+
+/// Cells below a name.
+pub(super) fn column(name: &str, cells: impl Iterator<Item = String>) -> Vec<String> {
+    iter::once(name.to_owned()).chain(cells).collect()
 }
 
 /// The rates, and their ratios to the first.

@@ -1,12 +1,11 @@
 //! Comparisons, changes and searches as tables for a terminal.
 
 use std::fmt;
-use std::iter;
 
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::bench::show::label::{harmless, rate, shorten};
-use crate::bench::show::rows::{NOTHING, rounds};
+use crate::bench::show::rows::{NOTHING, column, rounds};
 use crate::bench::show::sentences::{notices, setup};
 use crate::bench::study::baseline::{Change, ChangeVerdict};
 use crate::bench::study::comparison::{Comparison, Contest};
@@ -30,11 +29,6 @@ pub(super) fn table(words: &[usize], columns: &[Vec<String>]) -> String {
         }
     }
     table.trim_fmt()
-}
-
-/// Cells below a name.
-pub(super) fn column(name: &str, cells: impl Iterator<Item = String>) -> Vec<String> {
-    iter::once(name.to_owned()).chain(cells).collect()
 }
 
 impl fmt::Display for Comparison {

@@ -3,9 +3,9 @@
 use std::fmt::Write;
 
 use crate::bench::show::label::{self, columns, shorten};
-use crate::bench::show::rows::beside_bars;
+use crate::bench::show::rows::{beside_bars, column};
 use crate::bench::show::scale::{SECONDS_MIN, Scale};
-use crate::bench::show::table::{column, table};
+use crate::bench::show::table::table;
 use crate::bench::study::comparison::{Comparison, Contender, Contest};
 use crate::load::measure::figures::Micros;
 use crate::load::run::report::Report;

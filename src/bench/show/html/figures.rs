@@ -4,8 +4,7 @@ use std::iter;
 
 use crate::bench::show::html::line_chart::contender;
 use crate::bench::show::html::markup::{Attributes, Markup};
-use crate::bench::show::rows::{GROUPS, NOTHING, PHASES, POINTS, Phase, Point, rounds};
-use crate::bench::show::table::column;
+use crate::bench::show::rows::{GROUPS, NOTHING, PHASES, POINTS, Phase, Point, column, rounds};
 use crate::bench::study::comparison::{Contender, Contest};
 use crate::load::measure::figures::Micros;
 use crate::load::run::report::Report;

@@ -35,15 +35,15 @@ pub(super) struct Curve {
 }
 
 impl Curve {
-    /// One for each contender that has any, by its place.
-    pub(super) fn of_each(
-        contest: &Contest,
-        line: fn(usize, &Contender) -> Option<Curve>,
-    ) -> Vec<Curve> {
+    /// One for each contender that has any points.
+    pub(super) fn of_each(contest: &Contest, points: fn(&Contender) -> Vec<Point>) -> Vec<Curve> {
         let contenders = contest.contenders.iter().enumerate();
-        contenders
-            .filter_map(|(place, contender)| line(place, contender))
-            .collect()
+        let curves = contenders.map(|(place, one)| Curve {
+            name: one.name.clone(),
+            place,
+            points: points(one),
+        });
+        curves.filter(|curve| !curve.points.is_empty()).collect()
     }
 }
 

@@ -13,8 +13,11 @@ use crate::bench::study::comparison::{Comparison, Contest};
 use crate::load::plan::mode::ModeName;
 
 const STYLE: &str = include_str!("style.css");
-/// It could fetch nothing and run nothing if it wanted to.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
+/// The page could fetch nothing and run nothing if it wanted to.
+const HEAD: &str = r#"
+<meta charset="utf-8"/>
+<meta http-equiv="Content-Security-Policy" content="default-src &#39;none&#39;; style-src &#39;unsafe-inline&#39;"/>
+<meta name="viewport" content="width=device-width, initial-scale=1"/>"#;
 
 /// A comparison to be looked at in a browser: one file that needs no other, no network and no script.
 ///
@@ -24,21 +27,7 @@ pub fn page(comparison: &Comparison) -> String {
     page.raw("<!DOCTYPE html>");
     page.element("html", &[("lang", &"en")], |page| {
         page.element("head", &[], |page| {
-            page.empty("meta", &[("charset", &"utf-8")]);
-            page.empty(
-                "meta",
-                &[
-                    ("http-equiv", &"Content-Security-Policy"),
-                    ("content", &POLICY),
-                ],
-            );
-            page.empty(
-                "meta",
-                &[
-                    ("name", &"viewport"),
-                    ("content", &"width=device-width, initial-scale=1"),
-                ],
-            );
+            page.raw(HEAD);
             page.line("title", &[], title(comparison));
             page.element("style", &[], |page| page.raw(STYLE));
         });
@@ -65,12 +54,12 @@ const FOOTER: &str = concat!(
 
 /// All contests are between the same servers.
 fn title(comparison: &Comparison) -> String {
-    let contenders = comparison
-        .contests
-        .iter()
-        .take(1)
-        .flat_map(|one| &one.contenders);
-    let names: Vec<_> = contenders.map(|one| one.name.as_str()).collect();
+    let contenders = comparison.contests.first().map(|one| one.contenders.iter());
+    let names: Vec<_> = contenders
+        .into_iter()
+        .flatten()
+        .map(|one| one.name.as_str())
+        .collect();
     format!("onepoll bench: {}", names.join(", "))
 }
 

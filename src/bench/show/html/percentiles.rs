@@ -4,10 +4,11 @@ use crate::bench::show::html::line_chart::{Curve, LineChart, Point};
 use crate::bench::show::scale::{Scale, last_share};
 use crate::bench::study::comparison::{Contender, Contest};
 use crate::load::measure::figures::Micros;
+use crate::load::measure::histogram::Quantile;
 
 /// Of the typical round of each contender that answered; none if none did.
 pub(super) fn percentiles(contest: &Contest) -> Option<LineChart> {
-    let lines = Curve::of_each(contest, line);
+    let lines = Curve::of_each(contest, points_of);
     let points = || lines.iter().flat_map(|line| &line.points);
     let counts = contest
         .contenders
@@ -18,12 +19,8 @@ pub(super) fn percentiles(contest: &Contest) -> Option<LineChart> {
         title: format!("{}: latency by percentile", contest.mode),
         description: lines
             .iter()
-            .filter_map(|line| {
-                Some(format!(
-                    "{} at the end of its line. ",
-                    line.points.last()?.says
-                ))
-            })
+            .filter_map(|line| line.points.last())
+            .map(|point| format!("{} at the end of its line. ", point.says))
             .collect(),
         x: Scale::shares(counts.max().unwrap_or(0)),
         x_name: "for this share of the answers",
@@ -33,10 +30,12 @@ pub(super) fn percentiles(contest: &Contest) -> Option<LineChart> {
     })
 }
 
-fn line(place: usize, contender: &Contender) -> Option<Curve> {
-    let report = contender.typical()?;
+fn points_of(contender: &Contender) -> Vec<Point> {
+    let Some(report) = contender.typical() else {
+        return Vec::new();
+    };
     let last = last_share(report.latency_us.count);
-    let point = |quantile: &crate::load::measure::histogram::Quantile| {
+    let point = |quantile: &Quantile| {
         let share = match quantile.share {
             1.0 => "all".to_owned(),
             share => percent(share),
@@ -48,12 +47,7 @@ fn line(place: usize, contender: &Contender) -> Option<Curve> {
             is_marked: false,
         }
     };
-    let points: Vec<_> = report.spectrum.iter().map(point).collect();
-    (!points.is_empty()).then(|| Curve {
-        name: contender.name.clone(),
-        place,
-        points,
-    })
+    report.spectrum.iter().map(point).collect()
 }
 
 /// With as many nines as there are.

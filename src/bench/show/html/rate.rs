@@ -6,13 +6,14 @@ use crate::bench::show::scale::{SECONDS_MIN, Scale};
 use crate::bench::study::comparison::{Contender, Contest};
 use crate::load::measure::figures::Micros;
 use crate::load::measure::series::SecondSeen;
+use crate::load::run::report::Report;
 
 /// More would be nearer to each other than pixels.
 const GROUPS_MAX: usize = 300;
 
 /// Of the typical round of each contender that was measured long enough; none if none was.
 pub(super) fn rates(contest: &Contest) -> Option<LineChart> {
-    let lines = Curve::of_each(contest, line);
+    let lines = Curve::of_each(contest, points_of);
     let points = || lines.iter().flat_map(|line| &line.points);
     let longest = contest
         .contenders
@@ -32,21 +33,16 @@ pub(super) fn rates(contest: &Contest) -> Option<LineChart> {
     })
 }
 
-fn line(place: usize, contender: &Contender) -> Option<Curve> {
-    let seconds = contender.typical()?.whole_seconds();
-    let points = || {
-        let size = seconds.len().div_ceil(GROUPS_MAX);
-        let all: Vec<_> = seconds.iter().enumerate().collect();
-        all.chunks(size)
-            .flat_map(ends)
-            .map(|(at, second)| point(&contender.name, at, second))
-            .collect()
-    };
-    (seconds.len() >= SECONDS_MIN).then(|| Curve {
-        name: contender.name.clone(),
-        place,
-        points: points(),
-    })
+fn points_of(contender: &Contender) -> Vec<Point> {
+    let seconds = contender.typical().map_or(&[][..], Report::whole_seconds);
+    if seconds.len() < SECONDS_MIN {
+        return Vec::new();
+    }
+    let all: Vec<_> = seconds.iter().enumerate().collect();
+    all.chunks(seconds.len().div_ceil(GROUPS_MAX))
+        .flat_map(ends)
+        .map(|(at, second)| point(&contender.name, at, second))
+        .collect()
 }
 
 /// The least and the greatest of a group, in their order: a mean would hide both.
