@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use super::*;
 use crate::config::limits::KEPT_PLACES;
 use crate::service::command::{CommandFraming, Options};
-use crate::service::{Chat, Command, Echo, chat};
+use crate::service::{Chat, Command, Echo, Upper, chat, upper};
 use crate::turn::{Exit, Severity};
 use crate::wire::LINE_BYTES_MAX;
 
@@ -368,17 +368,23 @@ fn fault_a23_a_panic_for_one_connection_ends_the_loop() {
 #[test]
 fn what_a_crowd_of_connections_needed_is_given_back() {
     let mut world = World::new();
-    let echo = world.serves_with(Echo, |listener| listener.idle = Some(1000 * SECOND));
-    let stays = world.dials(echo);
+    // Each has a wake and a deadline of its own.
+    let once = upper::Options {
+        once: true,
+        ..upper::Options::default()
+    };
+    let idle = Some(1000 * SECOND);
+    let listener = world.serves_with(Upper::new(&once), |listener| listener.idle = idle);
+    let stays = world.dials(listener);
     let crowd: Vec<usize> = (0..4 * KEPT_PLACES)
-        .map(|_| world.os().dials(echo, CLIENT))
+        .map(|_| world.os().dials(listener, CLIENT))
         .collect();
     world.settles();
     assert!(world.reactor.conns.capacity() > 4 * KEPT_PLACES);
-    for &wire in &crowd {
-        world.os().says(wire, b"bye");
-        world.os().ends(wire);
-    }
+    crowd.iter().for_each(|&wire| world.os().says(wire, b"bye"));
+    world.settles();
+    assert!(world.reactor.wakes.places() > 4 * KEPT_PLACES);
+    crowd.iter().for_each(|&wire| world.os().ends(wire));
     // It is given back when the loop comes to rest.
     world.passes(MS);
     world.passes(MS);
@@ -391,12 +397,14 @@ fn what_a_crowd_of_connections_needed_is_given_back() {
         ("dead", reactor.dead.capacity()),
         ("slots", reactor.slots.capacity()),
         ("seen", reactor.seen.capacity()),
+        ("deadlines", reactor.deadlines.places()),
+        ("wakes", reactor.wakes.places()),
     ] {
         assert!(capacity <= 2 * KEPT_PLACES, "{what}: {capacity}");
     }
     // Who stayed is served as before.
-    world.says(stays, "still here");
-    assert_eq!(world.hears(stays), "still here");
+    world.says(stays, "still here\n");
+    assert_eq!(world.hears(stays), "STILL HERE\n");
 }
 
 #[test]
@@ -434,4 +442,22 @@ fn each_listener_has_its_own_way_with_those_who_do_not_read() {
         world.settles();
         assert_eq!(world.hears(talker).len(), 10 * 1000);
     }
+}
+
+#[test]
+fn silences_that_end_in_one_turn_complete_a_burst_each() {
+    let once = upper::Options {
+        once: true,
+        ..upper::Options::default()
+    };
+    let mut world = World::new();
+    let listener = world.serves(Upper::new(&once));
+    let wires = [(); 3].map(|()| world.dials(listener));
+    for wire in wires {
+        world.says(wire, "word");
+    }
+    world.passes(19 * MS);
+    assert_eq!(wires.map(|wire| world.hears(wire)), ["", "", ""]);
+    world.passes(MS);
+    assert_eq!(wires.map(|wire| world.hears(wire)), ["WORD"; 3]);
 }

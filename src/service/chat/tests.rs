@@ -474,6 +474,18 @@ fn what_a_telnet_client_negotiates_is_refused_and_shown_to_nobody() {
     }
 }
 
+/// What was filtered once is text: a byte of it that looks like a command is none.
+#[test]
+fn what_a_telnet_client_sends_is_filtered_once() {
+    let (mut stage, ids) = room(2);
+    // A doubled 255 is one 255, and the letters behind it no option.
+    stage.says(ids[0], b"x\xff\xff");
+    stage.says(ids[0], b"\xfby");
+    stage.says(ids[0], b"z\n");
+    assert_eq!(stage.hears_text(ids[1]), "guest-1: x\u{fffd}\u{fffd}yz\n");
+    assert_eq!(stage.hears(ids[0]), b"", "nothing was refused");
+}
+
 #[test]
 fn fault_h1_members_are_told_that_the_server_stops() {
     let (mut stage, ids) = room(3);

@@ -724,6 +724,27 @@ fn fault_f2_each_command_of_a_connection_has_its_whole_time() {
 }
 
 #[test]
+fn a_request_behind_one_that_silence_ended_is_looked_for_from_its_beginning() {
+    for framing in [
+        CommandFraming::Raw,
+        CommandFraming::I32,
+        CommandFraming::Json,
+    ] {
+        let mut shell = Shell::framed(framing);
+        shell
+            .says(b"a longer one")
+            .waits(20 * MS)
+            .runs("a longer one")
+            .exits(0);
+        shell
+            .says(b"ls\npwd\nand more\n")
+            .runs("ls")
+            .exits(0)
+            .runs("pwd");
+    }
+}
+
+#[test]
 fn what_was_waited_for_with_a_command_is_no_silence_after_it() {
     for framing in FRAMINGS {
         let mut shell = Shell::framed(framing);
