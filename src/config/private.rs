@@ -133,9 +133,13 @@ mod tests {
                 .contains("not a directory")
         );
 
-        fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
-        let said = make_private_dir(&dir).unwrap_err().to_string();
-        assert!(said.contains("0755"), "{said}");
+        // Whichever bit it is that lets somebody else in.
+        for bit in [0o001, 0o002, 0o004, 0o010, 0o020, 0o040] {
+            let mode = 0o700 | bit;
+            fs::set_permissions(&dir, fs::Permissions::from_mode(mode)).unwrap();
+            let said = make_private_dir(&dir).unwrap_err().to_string();
+            assert!(said.contains(&format!("{mode:04o}")), "{said}");
+        }
     }
 
     #[test]
@@ -155,8 +159,11 @@ mod tests {
         assert!(said(uid).contains("not a socket"));
         fs::remove_file(&path).unwrap();
         let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        mode(&path, 0o666);
-        assert!(said(uid).contains("its mode is 0666"), "{}", said(uid));
+        for bit in [0o001, 0o002, 0o004, 0o010, 0o020, 0o040] {
+            mode(&path, 0o600 | bit);
+            let wrong = format!("its mode is {:04o}", 0o600 | bit);
+            assert!(said(uid).contains(&wrong), "{}", said(uid));
+        }
         mode(&path, 0o600);
         check_private_socket(&path, uid).unwrap();
         assert!(said(uid + 1).contains("belongs to user"));

@@ -471,6 +471,42 @@ mod tests {
     }
 
     #[test]
+    fn a_check_does_not_put_a_stale_file_back_over_another_servers() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.sock");
+        drop(UnixListener::bind(&path).unwrap());
+        let urls = ["echo+unix://DIR/a.sock"];
+        // A child that another test is just starting may have a copy of it until it execs.
+        let mut tries = (0..1000).map(|_| open(&urls, dir.path(), Intent::Check));
+        let opening = tries.find(|opening| !opening.bound.is_empty()).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let _other = UnixListener::bind(&path).unwrap();
+        let inode = metadata(&path).unwrap().ino();
+        drop(opening);
+        assert_eq!(metadata(&path).unwrap().ino(), inode);
+        assert_eq!(names_in(dir.path()), 1, "nor is it left beside it");
+    }
+
+    #[test]
+    fn fault_h6_one_socket_file_has_one_endpoint_and_the_first_keeps_it() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(dir.path(), dir.path().join("again")).unwrap();
+        for intent in [Intent::Serve, Intent::Check] {
+            for other in ["DIR/a.sock", "DIR/./a.sock", "DIR/again/a.sock"] {
+                let urls = ["echo+unix://DIR/a.sock", &format!("chat+unix://{other}")];
+                let opening = open(&urls, dir.path(), intent);
+                assert_eq!(opening.bound.len(), 1);
+                let unserved = opening.attempts[1].unserved.as_ref();
+                assert!(
+                    matches!(unserved, Some(Unserved::Refused(_))),
+                    "{unserved:?}"
+                );
+            }
+        }
+        assert_eq!(names_in(dir.path()), 1);
+    }
+
+    #[test]
     fn a_directory_that_another_process_has_locked_is_waited_for() {
         let dir = tempfile::tempdir().unwrap();
         let lock = std::fs::File::open(dir.path()).unwrap();

@@ -3,12 +3,13 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use onepoll::client::{ClientError, Exec, ExecFraming, ServerAddress, ask_time};
+use onepoll::client::{ClientError, Exec, ExecFraming, OUTPUT_BYTES_MAX, ServerAddress, ask_time};
 use onepoll::reactor::bind_unix;
-use onepoll::wire::{CommandHeader, Encode};
+use onepoll::wire::{CommandHeader, Encode, Prefix, WireError};
 
 use crate::support::peer::{Nobody, uninterrupted};
 use crate::support::program::{self, onepoll, run};
@@ -199,6 +200,36 @@ fn fault_b22_one_deadline_is_for_the_whole_answer_however_many_reads_it_takes() 
     }
 }
 
+/// Two framings announce a length, and one limit holds for both: before any of the output has come.
+#[test]
+fn an_output_that_is_announced_as_too_long_is_refused_in_either_framing() {
+    let too_long = OUTPUT_BYTES_MAX + 1;
+    for framing in [ExecFraming::I32, ExecFraming::Json] {
+        let address = replies(Request::Until("\n"), move |_, _, _| {
+            let mut answer = Vec::new();
+            match framing {
+                ExecFraming::I32 => Prefix::new(too_long).unwrap().encode(&mut answer),
+                ExecFraming::Json => {
+                    let mut header = CommandHeader::new(b"", Some(0), None);
+                    header.data_size = u64::try_from(too_long).unwrap();
+                    header.encode(&mut answer);
+                }
+            }
+            answer
+        });
+        let mut exec = Exec::connect(&host(address.address), framing, DEADLINE).unwrap();
+        let error = exec.run("say", DEADLINE).unwrap_err();
+        let is_refused = matches!(
+            error,
+            ClientError::Wire {
+                cause: WireError::TooLong { what: "output", .. },
+                ..
+            }
+        );
+        assert!(is_refused, "{error}");
+    }
+}
+
 #[test]
 fn each_command_has_its_own_deadline_and_none_is_left_of_an_earlier_one() {
     let address = command_server(true).parse().unwrap();
@@ -230,8 +261,12 @@ fn connecting_to_a_server_that_does_not_accept_has_an_end() {
     rustix::net::listen(&listener, 0).unwrap();
     let _waits = std::os::unix::net::UnixStream::connect(&path).unwrap();
     let address = ServerAddress::Unix(path);
-    let timeout = Duration::from_millis(30);
-    let error = Exec::connect(&address, ExecFraming::Json, timeout).unwrap_err();
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        let timeout = Duration::from_millis(30);
+        let _ = tell.send(Exec::connect(&address, ExecFraming::Json, timeout));
+    });
+    let error = told.recv_timeout(DEADLINE).unwrap().unwrap_err();
     assert!(
         error.to_string().contains("does not take connections"),
         "{error}"
