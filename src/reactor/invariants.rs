@@ -5,6 +5,7 @@ use super::Reactor;
 use super::connection::{Connection, Input, Pause, Stage};
 use super::listener::listener_of;
 use super::os::Os;
+use super::patience::SOON;
 use crate::config::limits::{LEAVING, LINGER, PROGRESS_GRACE};
 use crate::service::Backlog;
 use crate::turn::{ConnId, Fate, Moment};
@@ -160,6 +161,9 @@ impl<O: Os> Reactor<O> {
             Stage::Lingering { .. } if due > self.now.after(LINGER) => {
                 return err("I4: lingers longer than it may");
             }
+            Stage::Lingering { .. } if conn.carry.is_some() => {
+                return err("I6: lingers, and keeps input");
+            }
             Stage::Lingering { .. } => {
                 let waits = conn.input == Input::Waiting && !conn.incoming.may_have_more();
                 let queued = conn.input == Input::Queued && self.is_queued(slot, conn);
@@ -209,6 +213,13 @@ impl<O: Os> Reactor<O> {
         let soft = self.now.after(self.limits.chat_soft_time);
         if conn.behind && fate == Fate::Open && !listed && due > soft {
             return err("I4: is behind for longer than it may be");
+        }
+        let idle = listener_of(&self.listeners, conn).options.idle;
+        let is_due_for_nothing =
+            due != Moment::NEVER && idle.is_none_or(|idle| due > self.now.after(idle.max(SOON)));
+        let is_at_rest = fate == Fate::Open && !conn.behind && !listed;
+        if is_at_rest && conn.stage == (Stage::Open { begun: 0 }) && is_due_for_nothing {
+            return err("I4: is waited for until a moment that nothing asks for");
         }
         if !matches!(conn.stage, Stage::Open { begun: 0 }) && !deadline {
             return err("I4: in the middle of a frame without a deadline");

@@ -98,4 +98,4 @@ pub(super) fn set_deadline<S>(
 }
 
 /// When a deadline is looked at again that came while input was still to be looked at.
-const SOON: Duration = Duration::from_millis(1);
+pub(super) const SOON: Duration = Duration::from_millis(1);
