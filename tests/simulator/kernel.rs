@@ -1297,7 +1297,7 @@ impl Os for SimOs {
             listener.open -= 1;
             // One that does not take what others say to it may be disconnected first.
             let is_gone = link.reset || link.client_gone;
-            let is_excused = is_gone || link.must_refuse || link.no_space;
+            let is_excused = link.excused || is_gone || link.must_refuse || link.no_space;
             let is_served = link.served || is_excused || !listener.reads;
             if link.was_in_time && link.asked && !is_served && !net.gives_up {
                 let k = stream.0;

@@ -382,7 +382,7 @@ impl Listeners {
                 reads_late: random.once_in(2),
                 is_hasty: random.once_in(4),
                 nap: random.pick(&[4, 32, 128]),
-                nap_max: random.pick(&[3 * SECOND, 40 * SECOND, 70 * SECOND]),
+                nap_max: random.pick(&[3 * SECOND, 40 * SECOND, 55 * SECOND]),
                 ..manners
             },
             _ => manners,
