@@ -437,3 +437,43 @@ impl<T> Connections<T> {
         Some(conn)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+    use std::os::unix::net::UnixListener;
+    use std::time::Duration;
+
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, bind, listen, socket};
+
+    use super::*;
+    use crate::load::plan::Plan;
+    use crate::load::plan::target::Endpoint;
+
+    #[test]
+    fn kept_connections_wait_for_a_full_queue_as_long_as_others_get_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("listener");
+        let fd = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        bind(&fd, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        // The shortest queue there is.
+        listen(&fd, 0).unwrap();
+        let listener = UnixListener::from(fd);
+
+        let mut plan = Plan::new(Endpoint::Unix(path.clone()), Mode::Echo { depth: 1 });
+        plan.timeout = Duration::from_nanos(100);
+        let mut watcher = |_| ControlFlow::Continue(());
+        let run = Run::new(&plan, &mut watcher);
+        let target = TargetAddress::Unix(path);
+        let mut connections = Connections::new(3, &run, &target).unwrap();
+        let mut dial = |index, began, now| connections.dial(index, (began, now), (), &run);
+
+        assert_eq!(dial(0, 0, 0), Ok(true));
+        assert_eq!((dial(1, 1, 1), dial(1, 1, 90)), (Ok(false), Ok(false)));
+        listener.accept().unwrap();
+        assert_eq!(dial(1, 1, 100), Ok(true));
+        // Its time is over, but not that of the queue, which was not full a moment ago.
+        assert_eq!((dial(2, 1, 101), dial(2, 1, 200)), (Ok(false), Ok(false)));
+        assert_eq!(dial(2, 1, 201), Err(FailureKind::Timeout.into()));
+    }
+}
