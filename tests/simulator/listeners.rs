@@ -104,6 +104,11 @@ impl Opens<'_> {
             listener.connections_max = connections_max.unwrap_or(usize::MAX);
             listener.only_uid = only_uid;
         });
+        if may_be_cut {
+            // It may end before it reads.
+            let os = &self.play.os;
+            os.net(|net| net.listeners[listener].reads = false);
+        }
         Door {
             listener,
             idle,
