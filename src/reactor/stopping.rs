@@ -2,7 +2,6 @@
 
 use super::Reactor;
 use super::os::{Os, Signal};
-use super::standing::After;
 use crate::turn::{Closed, ConnId, Moment};
 
 /// Whether and how the server is on its way out.
@@ -44,16 +43,7 @@ impl<O: Os> Reactor<O> {
         self.drain_listeners();
         let ids = self.ids();
         log::info!(connections = ids.len(); "stopping");
-        for id in ids {
-            if self.is_put_off(id) {
-                self.unasked.push(id);
-                continue;
-            }
-            self.ask_service(id, |service, turn| service.stopping(turn));
-            if self.is_live(id) {
-                self.after_turn(id.slot, After::Turn);
-            }
-        }
+        self.ask_to_finish(ids);
     }
 
     /// Asks connections that came in while the server drains to finish, now that they were read once;
@@ -62,16 +52,21 @@ impl<O: Os> Reactor<O> {
         if self.stopping == Stopping::No {
             return;
         }
-        let mut unasked = std::mem::take(&mut self.unasked);
-        unasked.extend_from_slice(&self.fresh);
-        unasked.retain(|&id| {
+        let mut ids = std::mem::take(&mut self.unasked);
+        ids.extend_from_slice(&self.fresh);
+        self.ask_to_finish(ids);
+    }
+
+    /// Asks these to finish; one whose turn was put off is read before it is asked.
+    fn ask_to_finish(&mut self, mut ids: Vec<ConnId>) {
+        ids.retain(|&id| {
             let waits = self.is_put_off(id);
             if !waits {
                 self.ask_service(id, |service, turn| service.stopping(turn));
             }
             waits
         });
-        self.unasked = unasked;
+        self.unasked = ids;
     }
 
     /// Whether there is nothing left to do.
