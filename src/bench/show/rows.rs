@@ -182,7 +182,7 @@ type Column = (
 pub(super) const NOTHING: &str = "–";
 
 const RATE_PER_S: &str = "rate /s";
-/// How the names of columns begin whose figures are by the first server's.
+/// The name of a column of ratios to the first server begins with this.
 const RATIO: &str = "ratio";
 
 const COLUMNS: &[Column] = &[
