@@ -23,7 +23,7 @@ use crate::load::run::report::{Report, SCHEMA};
 const PRECISION: f64 = 1.05;
 /// As many probes at the most to find a rate …
 const PROBES_MAX: usize = 40;
-/// … and to see it hold again.
+/// … and so many more, with those that were not needed for that, to see it hold again.
 const CONFIRMATIONS_MAX: usize = 10;
 /// A probe of fewer requests cannot tell keeping up from falling behind: no lower rate is tried.
 const REQUESTS_MIN: f64 = 100.0;
@@ -74,80 +74,84 @@ pub fn find_rate(
     objectives: &[Objective],
     watcher: Watcher<'_>,
 ) -> Result<Found, LoadError> {
-    // Where requests are counted, a low rate only takes longer.
-    let least = match plan.amount {
-        Amount::For(time) => round(REQUESTS_MIN / time.as_secs_f64().max(1e-3), 1),
-        Amount::Count(_) => 0.1,
-    };
-    let mut search = Search {
+    let search = Search {
         plan,
+        arrivals,
         objectives,
-        watcher,
+        measure: &mut |plan| crate::load::run_watched(plan, watcher),
         probes: Vec::new(),
     };
-    // The rate of the closed model is near what the server can do at most.
-    let mut bounds = Bounds::around(search.closed_rate()?, least);
-    let mut best = None;
-    while search.probes.len() < PROBES_MAX
-        && let Some(rate) = bounds.next()
-    {
-        // A rate that fails once may have met a bad moment of the machine.
-        let mut held = search.probe(rate, arrivals)?;
-        if held.is_none() {
-            held = search.probe(rate, arrivals)?;
-        }
-        bounds.tell(rate, held.is_some());
-        best = held.or(best);
-    }
-    // The last that held, held once; it must hold again, or a little less must.
-    let mut rate = bounds.held;
-    while let Some(again) = rate
-        && search.probes.len() < PROBES_MAX + CONFIRMATIONS_MAX
-    {
-        best = search.probe(again, arrivals)?;
-        if best.is_some() {
-            break;
-        }
-        bounds.failed = Some(again);
-        rate = (again / PRECISION >= least).then_some(round(again / PRECISION, 1));
-    }
-    let mut failed = search.probes.iter();
-    Ok(Found {
-        schema: SCHEMA,
-        objectives: objectives.iter().map(Objective::to_string).collect(),
-        rate_per_s: best.as_ref().and(rate),
-        failed_per_s: bounds.failed,
-        least_per_s: least,
-        generator_was_the_limit: failed
-            .any(|probe| Some(probe.rate_per_s) == bounds.failed && probe.generator_was_the_limit),
-        probes: search.probes,
-        report: best,
-    })
+    search.find()
 }
 
 struct Search<'s> {
     plan: &'s Plan,
+    arrivals: Arrivals,
     objectives: &'s [Objective],
-    watcher: Watcher<'s>,
+    /// Makes one run.
+    measure: &'s mut dyn FnMut(&Plan) -> Result<Report, LoadError>,
     probes: Vec<Probe>,
 }
 
 impl Search<'_> {
+    fn find(mut self) -> Result<Found, LoadError> {
+        // Where requests are counted, a low rate only takes longer.
+        let least = match self.plan.amount {
+            Amount::For(time) => round(REQUESTS_MIN / time.as_secs_f64().max(1e-3), 1),
+            Amount::Count(_) => 0.1,
+        };
+        // The rate of the closed model is near what the server can do at most.
+        let mut bounds = Bounds::around(self.closed_rate()?, least);
+        while self.probes.len() < PROBES_MAX
+            && let Some(rate) = bounds.next()
+        {
+            // A rate that fails once may have met a bad moment of the machine.
+            let holds = self.probe(rate)?.is_some() || self.probe(rate)?.is_some();
+            bounds.tell(rate, holds);
+        }
+        // The last that held, held once; it must hold again, or a little less must.
+        let mut best = None;
+        let mut rate = bounds.held;
+        while let Some(again) = rate
+            && self.probes.len() < PROBES_MAX + CONFIRMATIONS_MAX
+        {
+            best = self.probe(again)?;
+            if best.is_some() {
+                break;
+            }
+            bounds.tell(again, false);
+            rate = bounds.below(again);
+        }
+        let mut probes = self.probes.iter();
+        Ok(Found {
+            schema: SCHEMA,
+            objectives: self.objectives.iter().map(Objective::to_string).collect(),
+            rate_per_s: best.as_ref().and(rate),
+            failed_per_s: bounds.failed,
+            least_per_s: least,
+            generator_was_the_limit: probes.any(|probe| {
+                Some(probe.rate_per_s) == bounds.failed && probe.generator_was_the_limit
+            }),
+            probes: self.probes,
+            report: best,
+        })
+    }
+
     fn closed_rate(&mut self) -> Result<f64, LoadError> {
         let amount = match self.plan.amount {
             Amount::For(time) => Amount::For(time.min(Duration::from_secs(1))),
             count => count,
         };
-        Ok(self.measure(Model::Closed, amount)?.answered_per_s())
+        Ok(self.run(Model::Closed, amount)?.answered_per_s())
     }
 
-    fn measure(&mut self, model: Model, amount: Amount) -> Result<Report, LoadError> {
+    fn run(&mut self, model: Model, amount: Amount) -> Result<Report, LoadError> {
         let plan = Plan {
             model,
             amount,
             ..self.plan.clone()
         };
-        let report = crate::load::run_watched(&plan, self.watcher)?;
+        let report = (self.measure)(&plan)?;
         if report.interrupted {
             return Err(LoadError::Interrupted);
         }
@@ -155,8 +159,9 @@ impl Search<'_> {
     }
 
     /// What one run at this rate saw, if all objectives held.
-    fn probe(&mut self, rate: f64, arrivals: Arrivals) -> Result<Option<Report>, LoadError> {
-        let report = self.measure(Model::Open { rate, arrivals }, self.plan.amount)?;
+    fn probe(&mut self, rate: f64) -> Result<Option<Report>, LoadError> {
+        let arrivals = self.arrivals;
+        let report = self.run(Model::Open { rate, arrivals }, self.plan.amount)?;
         let mut broken: Vec<String> = self
             .objectives
             .iter()
@@ -237,11 +242,21 @@ impl Bounds {
             self.failed = Some(rate);
         }
     }
+
+    /// What to try where `rate` held once, and then did not; nothing below the least.
+    fn below(&self, rate: f64) -> Option<f64> {
+        let next = round(rate / PRECISION, 1);
+        (rate / PRECISION >= self.least).then_some(next)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::measure::failures::FailureKind;
+    use crate::load::measure::histogram::Quantile;
+    use crate::load::plan::mode::Mode;
+    use crate::load::plan::target::Endpoint;
 
     fn search(start: f64, limit: f64) -> (Bounds, usize) {
         let mut bounds = Bounds::around(start, 0.1);
@@ -280,5 +295,208 @@ mod tests {
         assert!(bounds.held.unwrap() > RATE_MAX / 2.0);
         let (bounds, _) = search(1_000.0, 0.0);
         assert_eq!((bounds.held, bounds.failed), (None, Some(0.1)));
+    }
+
+    /// What a run at `rate` sees, if the server answers all that is asked; `after` is what else there was.
+    fn seen(plan: &Plan, after: impl FnOnce(&mut Report)) -> Report {
+        let mut report = Report::before(plan);
+        (report.requests.asked, report.requests.came) = (1_000, 1_000);
+        report.elapsed_s = 1.0;
+        after(&mut report);
+        report
+    }
+
+    /// Searches by what each run sees: that of the closed model, then each probe by its rate and by how often
+    /// that rate was tried before.
+    fn searched(
+        amount: Amount,
+        closed: f64,
+        mut script: impl FnMut(f64, usize, &mut Report),
+    ) -> Found {
+        let mut plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
+        plan.amount = amount;
+        let mut tried: Vec<f64> = Vec::new();
+        let search = Search {
+            plan: &plan,
+            arrivals: Arrivals::Constant,
+            objectives: &["rate>=0".parse().unwrap()],
+            measure: &mut |plan| {
+                let Model::Open { rate, .. } = plan.model else {
+                    return Ok(seen(plan, |report| report.requests.came = closed as u64));
+                };
+                let before = tried.iter().filter(|known| **known == rate).count();
+                tried.push(rate);
+                Ok(seen(plan, |report| script(rate, before, report)))
+            },
+            probes: Vec::new(),
+        };
+        search.find().unwrap()
+    }
+
+    fn fails(report: &mut Report) {
+        report.errors.count(FailureKind::Timeout);
+    }
+
+    fn tried(found: &Found, rate: f64) -> usize {
+        let rates = found.probes.iter().map(|probe| probe.rate_per_s);
+        rates.filter(|known| *known == rate).count()
+    }
+
+    const SECOND: Amount = Amount::For(Duration::from_secs(1));
+
+    #[test]
+    fn a_rate_that_held_once_and_not_again_is_too_high_and_is_not_tried_a_third_time() {
+        // All up to 1,000 holds, but nothing above 600 a second time.
+        let found = searched(SECOND, 1_500.0, |rate, before, report| {
+            if rate > 1_000.0 || before > 0 && rate > 600.0 {
+                fails(report);
+            }
+        });
+        let confirmed = found
+            .probes
+            .iter()
+            .rposition(|probe| probe.broken.is_empty());
+        assert_eq!(confirmed, Some(found.probes.len() - 1), "{found:?}");
+        // Each that failed so is at most 5 % above the next, down to one that nothing was known of.
+        let rates: Vec<f64> = found.probes.iter().map(|probe| probe.rate_per_s).collect();
+        let first = rates
+            .iter()
+            .rposition(|rate| tried(&found, *rate) == 2)
+            .unwrap();
+        for pair in rates[first..].windows(2) {
+            assert_eq!(pair[1], round(pair[0] / PRECISION, 1), "{rates:?}");
+            assert!(tried(&found, pair[1]) == 1, "{rates:?}");
+        }
+        let [.., failed, last] = rates.as_slice() else {
+            panic!("{rates:?}");
+        };
+        assert!(rates[first] > 950.0 && *failed > 600.0, "{rates:?}");
+        assert_eq!(found.rate_per_s, Some(*last));
+        assert_eq!(found.failed_per_s, Some(*failed));
+        let schedule = found.report.unwrap().schedule.unwrap();
+        assert_eq!(schedule.rate_per_s, *last);
+    }
+
+    #[test]
+    fn the_rate_that_is_found_held_twice() {
+        let found = searched(SECOND, 1_500.0, |rate, _, report| {
+            if rate > 1_000.0 {
+                fails(report);
+            }
+        });
+        let rate = found.rate_per_s.unwrap();
+        let failed = found.failed_per_s.unwrap();
+        assert_eq!((tried(&found, rate), tried(&found, failed)), (2, 2));
+        assert!(rate <= 1_000.0 && 1_000.0 < failed, "{found:?}");
+    }
+
+    #[test]
+    fn a_rate_that_fails_once_in_the_search_is_tried_once_more() {
+        let found = searched(SECOND, 1_500.0, |rate, before, report| {
+            if rate > 1_000.0 || before == 0 {
+                fails(report);
+            }
+        });
+        let rate = found.rate_per_s.unwrap();
+        assert!((950.0..=1_000.0).contains(&rate), "{found:?}");
+        // It failed, held, and was confirmed.
+        assert_eq!(tried(&found, rate), 3, "{found:?}");
+    }
+
+    #[test]
+    fn a_server_that_holds_nothing_is_asked_twice_at_the_least_rate_and_no_more() {
+        let found = searched(SECOND, 1_500.0, |_, _, report| fails(report));
+        assert_eq!((found.rate_per_s, found.failed_per_s), (None, Some(100.0)));
+        assert_eq!(
+            (tried(&found, 100.0), found.probes.len()),
+            (2, 6),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn what_fails_in_the_warm_up_of_a_probe_breaks_it() {
+        let found = searched(SECOND, 1_500.0, |rate, _, report| {
+            if rate > 1_000.0 {
+                report.warmup_errors.count(FailureKind::Reset);
+            }
+        });
+        let broken = found
+            .probes
+            .iter()
+            .filter(|probe| probe.rate_per_s > 1_000.0);
+        assert!(broken.clone().count() > 0);
+        for probe in broken {
+            assert_eq!(probe.broken, ["no errors"], "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_search_that_is_interrupted_finds_nothing() {
+        let plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
+        for at in [0, 1, 5] {
+            let mut runs = 0;
+            let search = Search {
+                plan: &plan,
+                arrivals: Arrivals::Constant,
+                objectives: &[],
+                measure: &mut |plan| {
+                    runs += 1;
+                    Ok(seen(plan, |report| report.interrupted = runs > at))
+                },
+                probes: Vec::new(),
+            };
+            assert!(matches!(search.find(), Err(LoadError::Interrupted)));
+            assert_eq!(runs, at + 1);
+        }
+    }
+
+    #[test]
+    fn keeping_up_exactly_as_far_as_it_must_is_keeping_up() {
+        let plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
+        let came = |came: u64, asked: u64| {
+            kept_up(&seen(&plan, |report| {
+                (report.requests.asked, report.requests.came) = (asked, came);
+            }))
+        };
+        // 2 %, and one.
+        assert!(came(97, 100) && !came(96, 100));
+        assert!(came(979, 1_000) && !came(978, 1_000));
+        // More may come than were asked for: those of the warm-up.
+        assert!(came(120, 100) && came(0, 0) && came(0, 1) && !came(0, 2));
+        // A tenth of a second in flight is not a backlog where the least latency is as long.
+        let in_flight = |came: u64, least_us: f64| {
+            kept_up(&seen(&plan, |report| {
+                (report.requests.asked, report.requests.came) = (1_000, came);
+                report.spectrum = vec![Quantile {
+                    share: 0.0,
+                    us: least_us,
+                }];
+            }))
+        };
+        assert!(in_flight(900, 100_000.0) && !in_flight(888, 100_000.0) && !in_flight(900, 0.0));
+    }
+
+    #[test]
+    fn rates_that_are_exactly_as_far_apart_as_they_may_be_are_near_enough() {
+        let next = |held, failed| {
+            Bounds {
+                start: 1.0,
+                least: 0.1,
+                held,
+                failed,
+            }
+            .next()
+        };
+        assert_eq!(next(Some(100.0), Some(105.0)), None);
+        assert_eq!(next(Some(100.0), Some(105.1)), Some(102.5));
+        // Nothing lies between two rates of one decimal: neither is tried again.
+        assert_eq!(next(Some(0.1), Some(0.2)), None);
+        assert_eq!(next(Some(0.2), Some(0.3)), None);
+        // At the ends there is no other rate to try.
+        assert_eq!(next(None, Some(0.1)), None);
+        assert_eq!(next(None, Some(0.2)), Some(0.1));
+        assert_eq!(next(Some(RATE_MAX), None), None);
+        assert_eq!(next(Some(RATE_MAX / 2.0), None), Some(RATE_MAX));
     }
 }
