@@ -107,8 +107,12 @@ impl fmt::Display for Found {
         )?;
         let columns = PROBED.map(|(name, cell)| column(name, self.probes.iter().map(cell)));
         writeln!(f, "{}", table(&[5], &columns))?;
+        let has_held = self.probes.iter().any(|probe| probe.broken.is_empty());
         match self.rate_per_s {
             Some(found) => write!(f, "  found      {} /s holds", rate(found))?,
+            None if has_held => f.write_str(
+                "  found      no rate that held once holds again, so measure longer (-d)",
+            )?,
             None => write!(
                 f,
                 "  found      no rate holds down to {} /s; a probe of a lower rate has too few requests to tell, so measure longer (-d)",
@@ -151,6 +155,38 @@ fn within(probe: &Probe, point: fn(&Summary) -> f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::run::report::SCHEMA;
+
+    #[test]
+    fn a_rate_that_held_once_is_not_said_to_hold_and_not_said_to_fail_at_once() {
+        let probe = |rate_per_s, broken: &[&str]| Probe {
+            rate_per_s,
+            answered_per_s: rate_per_s,
+            latency_us: Summary::default(),
+            broken: broken.iter().map(|one| (*one).to_owned()).collect(),
+            generator_was_the_limit: false,
+        };
+        let said = |first: &[&str]| {
+            let found = Found {
+                schema: SCHEMA,
+                objectives: vec!["p99<5ms".to_owned()],
+                rate_per_s: None,
+                failed_per_s: Some(900.0),
+                least_per_s: 100.0,
+                generator_was_the_limit: false,
+                probes: vec![probe(900.0, first), probe(900.0, &["no errors"])],
+                report: None,
+            };
+            found.to_string()
+        };
+        let again = "found      no rate that held once holds again, so measure longer (-d), 900 /s does not";
+        assert!(said(&[]).ends_with(again), "{}", said(&[]));
+        let said = said(&["no errors"]);
+        assert!(
+            said.contains("found      no rate holds down to 100 /s"),
+            "{said}"
+        );
+    }
 
     #[test]
     fn wide_and_empty_cells_are_in_their_columns() {

@@ -37,7 +37,7 @@ pub struct Found {
     pub schema: u32,
     /// What was to hold.
     pub objectives: Vec<String>,
-    /// The highest rate that held, requests a second; none when none did.
+    /// The highest rate that held, and held again, requests a second; none when none did.
     pub rate_per_s: Option<f64>,
     /// The lowest rate that failed; none where all held up to the highest that was tried.
     pub failed_per_s: Option<f64>,
@@ -130,7 +130,10 @@ impl Search<'_> {
             failed_per_s: bounds.failed,
             least_per_s: least,
             generator_was_the_limit: probes.any(|probe| {
-                Some(probe.rate_per_s) == bounds.failed && probe.generator_was_the_limit
+                // The same rate may have held before.
+                Some(probe.rate_per_s) == bounds.failed
+                    && !probe.broken.is_empty()
+                    && probe.generator_was_the_limit
             }),
             probes: self.probes,
             report: best,
@@ -245,8 +248,9 @@ impl Bounds {
 
     /// What to try where `rate` held once, and then did not; nothing below the least.
     fn below(&self, rate: f64) -> Option<f64> {
-        let next = round(rate / PRECISION, 1);
-        (rate / PRECISION >= self.least).then_some(next)
+        // Of one decimal: where that is the same rate again, the next.
+        let next = round(rate / PRECISION, 1).min(round(rate - 0.1, 1));
+        (rate > self.least).then(|| next.max(self.least))
     }
 }
 
@@ -342,6 +346,7 @@ mod tests {
         rates.filter(|known| *known == rate).count()
     }
 
+    const COUNT: Amount = Amount::Count(1_000);
     const SECOND: Amount = Amount::For(Duration::from_secs(1));
 
     #[test]
@@ -404,6 +409,46 @@ mod tests {
     }
 
     #[test]
+    fn what_never_holds_again_is_not_found_and_the_search_ends() {
+        for (amount, closed, limit) in [
+            (SECOND, 1_500.0, 1_000.0),
+            (SECOND, 300.0, 140.0),
+            (COUNT, 1_500.0, 1_000.0),
+            (COUNT, 3.0, 0.9),
+            (COUNT, 0.0, 0.3),
+        ] {
+            // With the first confirmation nothing holds any more.
+            let mut confirmed = None;
+            let found = searched(amount, closed, |rate, before, report| {
+                if rate <= limit && before > 0 {
+                    confirmed.get_or_insert(rate);
+                }
+                if rate > limit || confirmed.is_some() {
+                    fails(report);
+                }
+            });
+            assert_eq!(
+                (found.rate_per_s, &found.report),
+                (None, &None),
+                "{found:?}"
+            );
+            let rates: Vec<f64> = found.probes.iter().map(|probe| probe.rate_per_s).collect();
+            let is_first = |at: &usize| Some(rates[*at]) == confirmed;
+            let first = (0..rates.len()).filter(is_first).nth(1).unwrap();
+            let falls = |pair: &[f64]| pair[1] < pair[0];
+            assert!(rates[first..].windows(2).all(falls), "{rates:?}");
+            // It ends where no less can be tried, or where it has tried enough.
+            let last = rates.last().copied();
+            assert_eq!(found.failed_per_s, last);
+            let most = PROBES_MAX + CONFIRMATIONS_MAX;
+            assert!(
+                last == Some(found.least_per_s) || rates.len() == most,
+                "{rates:?}"
+            );
+        }
+    }
+
+    #[test]
     fn a_server_that_holds_nothing_is_asked_twice_at_the_least_rate_and_no_more() {
         let found = searched(SECOND, 1_500.0, |_, _, report| fails(report));
         assert_eq!((found.rate_per_s, found.failed_per_s), (None, Some(100.0)));
@@ -412,6 +457,22 @@ mod tests {
             (2, 6),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn the_generator_was_the_limit_where_that_probe_failed() {
+        // At the highest rate that holds once it was, when it held; when it failed then, it was not.
+        let limited = |in_failing: bool| {
+            searched(SECOND, 1_500.0, move |rate, before, report| {
+                let fails_now = rate > 1_000.0 || before > 0 && rate > 900.0;
+                if fails_now {
+                    fails(report);
+                }
+                report.generator.was_the_limit = fails_now == in_failing;
+            })
+        };
+        assert!(limited(true).generator_was_the_limit);
+        assert!(!limited(false).generator_was_the_limit);
     }
 
     #[test]
