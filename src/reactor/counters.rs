@@ -4,6 +4,8 @@ use serde::Serialize;
 
 use super::Reactor;
 use super::os::Os;
+use super::refusal::Refusal;
+use crate::turn::{Closed, Moment};
 
 /// What the loop has done since it began, and how much of everything there is now.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -62,6 +64,17 @@ pub struct Counters {
     pub owed: u64,
     /// Log lines that were not written, since there were too many.
     pub lines_suppressed: u64,
+    /// TLS handshakes.
+    pub tls_handshakes: TlsHandshakes,
+}
+
+/// TLS handshakes, by how they ended.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct TlsHandshakes {
+    /// Both sides have agreed.
+    pub completed: u64,
+    /// They have not, or not in time.
+    pub failed: u64,
 }
 
 /// Connections refused, by reason.
@@ -93,20 +106,119 @@ pub struct ClosedBy {
     pub stuck: u64,
 }
 
+impl Refused {
+    /// Where a connection is counted that was refused for this reason.
+    pub(super) fn by(&mut self, refusal: Refusal) -> &mut u64 {
+        match refusal {
+            Refusal::Full => &mut self.full,
+            Refusal::ListenerFull => &mut self.listener_full,
+            Refusal::OtherUser => &mut self.other_user,
+        }
+    }
+
+    /// Each reason, by its name, and its count.
+    pub(super) fn each(&mut self) -> [(&'static str, &mut u64); 3] {
+        let Refused {
+            full,
+            listener_full,
+            other_user,
+        } = self;
+        [
+            ("full", full),
+            ("listener_full", listener_full),
+            ("other_user", other_user),
+        ]
+    }
+
+    pub(super) fn add(&mut self, other: &Refused) {
+        let mut other = other.clone();
+        for ((_, sum), (_, count)) in self.each().into_iter().zip(other.each()) {
+            *sum += *count;
+        }
+    }
+}
+
+impl ClosedBy {
+    /// Where a connection is counted that ended for this reason.
+    pub(super) fn by(&mut self, why: Closed) -> &mut u64 {
+        match why {
+            Closed::Done => &mut self.done,
+            Closed::Ended => &mut self.ended,
+            Closed::Gone(_) => &mut self.gone,
+            Closed::Idle => &mut self.idle,
+            Closed::SlowFrame => &mut self.slow_frame,
+            Closed::TooSlow => &mut self.too_slow,
+            Closed::Refused => &mut self.refused,
+            Closed::Stopping => &mut self.stopping,
+            Closed::Stuck => &mut self.stuck,
+        }
+    }
+
+    /// Each reason, by its name, and its count.
+    pub(super) fn each(&mut self) -> [(&'static str, &mut u64); 9] {
+        let ClosedBy {
+            done,
+            ended,
+            gone,
+            idle,
+            slow_frame,
+            too_slow,
+            refused,
+            stopping,
+            stuck,
+        } = self;
+        [
+            ("done", done),
+            ("ended", ended),
+            ("gone", gone),
+            ("idle", idle),
+            ("slow_frame", slow_frame),
+            ("too_slow", too_slow),
+            ("refused", refused),
+            ("stopping", stopping),
+            ("stuck", stuck),
+        ]
+    }
+
+    pub(super) fn add(&mut self, other: &ClosedBy) {
+        let mut other = other.clone();
+        for ((_, sum), (_, count)) in self.each().into_iter().zip(other.each()) {
+            *sum += *count;
+        }
+    }
+
+    /// Connections that ended, for whatever reason.
+    pub(super) fn sum(&self) -> u64 {
+        self.clone()
+            .each()
+            .into_iter()
+            .map(|(_, count)| *count)
+            .sum()
+    }
+}
+
 impl<O: Os> Reactor<O> {
     /// What has been done and what there is, for logs, tests and people.
     pub fn counters(&self) -> Counters {
         let (children, children_waiting) = self.children.count();
-        let (_, owed) = self.outbox.count();
-        Counters {
+        let mut counters = Counters {
             connections: self.conns.len() as u64,
             children: children as u64,
             children_waiting: children_waiting as u64,
             timers: (self.deadlines.len() + self.wakes.len()) as u64,
             ready: self.ready.len() as u64,
-            owed: owed as u64,
+            turns: self.recorder.turn_nanos.count(),
             ..self.recorder.counters.clone()
+        };
+        for listener in &self.listeners {
+            listener.tally.add_to(&mut counters);
         }
+        for datagram in &self.datagrams {
+            datagram.tally.add_to(&mut counters);
+        }
+        // What was said was sent, is owed, or was dropped: invariant I5, which spares a look at each lane.
+        counters.owed = self.outbox.said_in_all() - counters.bytes_out - counters.bytes_dropped;
+        counters
     }
 
     pub(super) fn report(&self) {
@@ -116,11 +228,19 @@ impl<O: Os> Reactor<O> {
         }
     }
 
-    /// Says so when a turn took long, and ends the process when the user asked for that.
-    pub(super) fn watch_turn(&mut self, took: Duration) {
-        if took < self.limits.turn_warn {
-            return;
+    /// Counts how long a turn took, says so when that was long, and ends the process when the user asked
+    /// for that.
+    #[inline]
+    pub(super) fn watch_turn(&mut self, began: Moment, ended: Moment) {
+        let nanos = ended.as_nanos().saturating_sub(began.as_nanos());
+        self.recorder.turn_nanos.record(nanos);
+        if u128::from(nanos) >= self.limits.turn_warn.as_nanos() {
+            self.tell_slow_turn(Duration::from_nanos(nanos));
         }
+    }
+
+    #[cold]
+    fn tell_slow_turn(&mut self, took: Duration) {
         let counters = self.counters();
         self.recorder.slow_turn(took, &counters);
         if self.limits.turn_abort.is_some_and(|max| took > max) {

@@ -3,6 +3,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::Reactor;
 use super::os::{Os, Received};
+use super::tally::DatagramTally;
 use super::token::{Source, Token};
 use crate::config::limits::{DATAGRAM_FAILURES_IN_A_ROW_MAX, EMFILE_RETRY};
 use crate::service::DatagramTurn;
@@ -26,13 +27,14 @@ pub struct DatagramOptions {
 #[derive(Debug)]
 pub(super) struct Datagram<S> {
     socket: S,
-    options: DatagramOptions,
+    pub(super) options: DatagramOptions,
     /// There may be a datagram: remembered until a receive says otherwise.
     ready: bool,
     /// Receives that failed since one did not.
     failures: u32,
     /// Receiving goes on failing: rests until then.
     rests_until: Option<Moment>,
+    pub(super) tally: DatagramTally,
 }
 
 impl<O: Os> Reactor<O> {
@@ -47,6 +49,7 @@ impl<O: Os> Reactor<O> {
             ready: true,
             failures: 0,
             rests_until: None,
+            tally: DatagramTally::default(),
         });
         Ok(())
     }
@@ -85,6 +88,7 @@ impl<O: Os> Reactor<O> {
             ready,
             failures,
             rests_until,
+            tally,
         } in &mut self.datagrams
         {
             let service = &mut self.answerers[options.service.0];
@@ -99,7 +103,7 @@ impl<O: Os> Reactor<O> {
                     }
                     // An earlier answer could not be delivered (ICMP); the socket lives.
                     Err(error) => {
-                        self.recorder.receive_failed(&options.name, &error);
+                        self.recorder.receive_failed(tally, &options.name, &error);
                         *failures += 1;
                         if *failures >= DATAGRAM_FAILURES_IN_A_ROW_MAX {
                             *failures = 0;
@@ -110,12 +114,13 @@ impl<O: Os> Reactor<O> {
                 };
                 *failures = 0;
                 let Received { n, from, asked } = received;
-                self.recorder.received(&received, &self.datagram_buf[..n]);
+                self.recorder
+                    .received(tally, &received, &self.datagram_buf[..n]);
                 let answerable =
                     is_answerable(from, &options.own, |port| service.may_answer_port(port))
                         && self.reply_limiter.may_answer(self.now, from);
                 if !answerable {
-                    self.recorder.unanswerable(&options.name, from);
+                    self.recorder.unanswerable(tally, &options.name, from);
                     continue;
                 }
                 let mut turn = DatagramTurn::new(self.now, wall, from, &mut self.answer);
@@ -124,8 +129,10 @@ impl<O: Os> Reactor<O> {
                     continue;
                 };
                 match self.os.send(socket, answer, from, asked) {
-                    Ok(()) => self.recorder.answered(&received, answer),
-                    Err(error) => self.recorder.send_failed(&options.name, from, &error),
+                    Ok(()) => self.recorder.answered(tally, &received, answer),
+                    Err(error) => self
+                        .recorder
+                        .send_failed(tally, &options.name, from, &error),
                 }
             }
         }

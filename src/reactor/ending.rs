@@ -117,8 +117,8 @@ impl<O: Os> Reactor<O> {
             self.os.close(conn.stream);
             let listener = &mut self.listeners[usize::from(conn.listener)];
             listener.connections -= 1;
-            self.recorder
-                .closed(id, &listener.options.name, &conn.peer, why);
+            let (tally, name) = (&mut listener.tally, &listener.options.name);
+            self.recorder.closed(tally, id, name, &conn.peer, why);
             let service = listener.options.service;
             let mut turn = Turn::new(self.now, id, &mut self.outbox);
             self.services[service.0].closed(&mut turn, &why);

@@ -82,7 +82,7 @@ impl<O: Os> Reactor<O> {
             return Err("I10: on the ready queue twice".into());
         }
         // I7: what is counted equals a recount.
-        let counters = &self.recorder.counters;
+        let counters = self.counters();
         if counters.connections_opened - counters.connections_closed != self.conns.len() as u64 {
             return Err("I7: connections opened less closed are not those that are here".into());
         }

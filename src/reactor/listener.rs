@@ -6,8 +6,9 @@ use rustix::io::Errno;
 use super::Reactor;
 use super::connection::Connection;
 use super::os::Os;
-use super::recorder::Refusal;
+use super::refusal::Refusal;
 use super::socket::LISTEN_BACKLOG;
+use super::tally::Tally;
 use super::token::{GENERATION_MAX, Source, Token};
 use super::trace::{ACCEPT, LOOK, Moved, TraceEvent};
 use crate::config::limits::EMFILE_RETRY;
@@ -76,6 +77,7 @@ pub(super) struct Listener<L> {
     closes_after: Option<u32>,
     /// Its connections have said as much in this turn as they may: the others wait for the next.
     spent: bool,
+    pub(super) tally: Tally,
 }
 
 impl<L> Listener<L> {
@@ -114,6 +116,7 @@ impl<O: Os> Reactor<O> {
             connections: 0,
             closes_after: None,
             spent: false,
+            tally: Tally::default(),
         });
         Ok(())
     }
@@ -212,7 +215,8 @@ impl<O: Os> Reactor<O> {
                         self.recorder.trace(|| TraceEvent::NoneWaits(n, ACCEPT));
                     }
                     Err(error) => {
-                        self.recorder.accept_failed(&listener.options.name, &error);
+                        let (tally, name) = (&mut listener.tally, &listener.options.name);
+                        self.recorder.accept_failed(tally, name, &error);
                         // No second edge tells of those that wait already, so `pending` stays. An
                         // error that concerned one connection only is over; any other may come
                         // again at once, and must not keep the loop spinning.
@@ -231,6 +235,7 @@ impl<O: Os> Reactor<O> {
         let Listener {
             options,
             connections,
+            tally,
             ..
         } = &mut self.listeners[n];
         let refusal = match () {
@@ -240,7 +245,7 @@ impl<O: Os> Reactor<O> {
             () => None,
         };
         if let Some(refusal) = refusal {
-            self.recorder.refused(refusal, &options.name, &peer);
+            self.recorder.refused(tally, refusal, &options.name, &peer);
             let mut words = Vec::new();
             self.services[options.service.0].refusal(refusal.words(), &mut words);
             if !words.is_empty() {
@@ -265,8 +270,7 @@ impl<O: Os> Reactor<O> {
         let listener = u16::try_from(n).expect("`listen` counts listeners in 16 bits");
         entry.insert(Connection::new(stream, id.generation, peer, listener));
         self.outbox.open(id);
-        self.recorder
-            .opened(id, &self.listeners[n].options.name, &peer);
+        self.recorder.opened(tally, id, &options.name, &peer);
         self.fresh.push(id);
         // It is read in this turn, unless its service says otherwise: reading before the first look at
         // the poll saves a turn, and often the registration.

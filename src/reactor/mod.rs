@@ -13,7 +13,9 @@ mod datagram;
 mod datagram_socket;
 mod ending;
 mod epoll;
+mod figures;
 mod give_back;
+mod histogram;
 mod incoming;
 mod invariants;
 mod keepalive;
@@ -21,12 +23,14 @@ mod listener;
 mod os;
 mod patience;
 mod recorder;
+mod refusal;
 mod reply_limiter;
 mod socket;
 mod spawn;
 mod standing;
 mod stopping;
 mod strays;
+mod tally;
 #[cfg(test)]
 mod tests;
 mod timer;
@@ -59,7 +63,7 @@ use crate::turn::{
     ARENA_BYTES_MAX, Closed, ConnId, Effect, Fate, Fault, Moment, Outbox, REPLY_AT_ONCE_BYTES, Turn,
 };
 
-pub use self::counters::{ClosedBy, Counters, Refused};
+pub use self::counters::{ClosedBy, Counters, Refused, TlsHandshakes};
 pub use self::datagram::{DatagramOptions, DatagramsId};
 pub use self::datagram_socket::DatagramSocket;
 pub use self::epoll::{Epoll, Handle};
@@ -220,12 +224,12 @@ impl<O: Os> Reactor<O> {
             self.next_deadline()
         };
         let Woke { asleep, awake } = self.os.wait(&mut self.seen, until)?;
-        self.watch_turn(asleep.since(self.now));
+        self.watch_turn(self.now, asleep);
         self.now = self.now.max(awake);
         if self.tells_time {
             self.outbox.set_wall(self.os.wall());
         }
-        self.recorder.turn(self.now);
+        self.recorder.turn(self.now, self.seen.len());
         self.recorder.trace(|| TraceEvent::Woke {
             slept: awake.since(asleep),
             events: self.seen.len(),
@@ -322,7 +326,8 @@ impl<O: Os> Reactor<O> {
         let (had, room) = (input.len(), self.limits.read_per_turn);
         let read = conn.fill(&mut self.os, &mut input, room);
         let got = input.len() - had;
-        self.recorder.served(got);
+        let tally = &mut self.listeners[usize::from(conn.listener)].tally;
+        self.recorder.served(tally, got);
         let listeners = &self.listeners;
         self.recorder
             .trace(|| read_event(conn, id, &read, &input.unread()[had..], room, listeners));
@@ -330,10 +335,10 @@ impl<O: Os> Reactor<O> {
         // The service parses what is there and says what it has to say.
         let service = service_of(&mut self.services, &self.listeners, conn);
         let mut turn = Turn::new(self.now, id, &mut self.outbox);
-        let outcome = offer(service, &mut turn, conn, &mut input, got, &self.limits);
+        let (outcome, frames) = offer(service, &mut turn, conn, &mut input, got, &self.limits);
         self.recorder.trace(|| TraceEvent::Served {
             id,
-            frames: self.limits.frames_per_turn - input.frames_left(),
+            frames,
             unread: input.len(),
             says: self.outbox.owed(slot) + input.lent().len(),
         });
@@ -344,7 +349,9 @@ impl<O: Os> Reactor<O> {
         let write = conn.write_lent(&mut self.outbox, slot, &mut input, |conn, bytes| {
             write(conn, slot, os, bytes, recorder, listeners)
         });
-        self.recorder.lent(&write, lent);
+        let tally = &mut self.listeners[usize::from(conn.listener)].tally;
+        tally.frames += u64::from(frames);
+        self.recorder.lent(tally, &write, lent);
         conn.keep_input(input, &mut self.input, own);
 
         // What follows: the end, what the service asked for besides, and what is read next.
@@ -407,6 +414,7 @@ impl<O: Os> Reactor<O> {
                 Effect::Resume => self.resume(id.slot),
                 Effect::Spawn(job) => self.spawn(id, job),
                 Effect::Kill(severity) => self.kill(id, severity),
+                Effect::Figures => self.tell_figures(id),
             }
         }
     }
@@ -527,7 +535,7 @@ impl<O: Os> Reactor<O> {
             Err(error) => return self.close_now(slot, Closed::Gone(error.kind())),
         };
         let (fate, _, left) = self.outbox.standing(slot);
-        self.recorder.wrote(sent);
+        self.listeners[usize::from(conn.listener)].tally.bytes_out += sent as u64;
         match fate {
             Fate::Leaving { why, linger } if left == 0 => self.finish(slot, why, linger),
             // All of it left, and nothing depended on that: nearly every time.
@@ -572,6 +580,7 @@ impl<O: Os> Reactor<O> {
 }
 
 /// Offers a service what is in the read buffer, if some of it is new to it, and then the end of input.
+/// Says what came of it, and how many frames it took.
 fn offer<S>(
     service: &mut dyn Service,
     turn: &mut Turn<'_>,
@@ -579,24 +588,29 @@ fn offer<S>(
     input: &mut ReadBuf,
     got: usize,
     limits: &Limits,
-) -> Result<(), Fault> {
-    input.begin_budget(limits.frames_per_turn);
+) -> (Result<(), Fault>, u32) {
+    let budget = limits.frames_per_turn;
+    input.begin_budget(budget);
+    let mut outcome = Ok(());
     if got > 0 || conn.unserved {
-        let outcome = service.input(turn, input);
+        outcome = service.input(turn, input);
         conn.unserved = input.is_budget_spent() && !input.is_empty();
-        outcome?;
+    }
+    let frames = budget - input.frames_left();
+    if outcome.is_err() {
+        return (outcome, frames);
     }
     if input.len() > limits.frame + limits.read_per_turn && !turn.is_held() {
-        return Err(Fault::Refused(
-            "more bytes than the longest frame, and no frame",
-        ));
+        let fault = Fault::Refused("more bytes than the longest frame, and no frame");
+        return (Err(fault), frames);
     }
     if conn.incoming.has_ended() && !conn.unserved && !turn.is_held() && !turn.is_leaving() {
         conn.input = Input::Ended;
-        input.begin_budget(limits.frames_per_turn);
-        return service.eof(turn, input);
+        input.begin_budget(budget);
+        let outcome = service.eof(turn, input);
+        return (outcome, frames + (budget - input.frames_left()));
     }
-    Ok(())
+    (outcome, frames)
 }
 
 /// The service of a connection.

@@ -5,7 +5,10 @@ use std::time::Duration;
 use log::{Level, debug, info, log_enabled, warn};
 
 use super::counters::Counters;
+use super::histogram::Histogram;
 use super::os::Received;
+use super::refusal::Refusal;
+use super::tally::{DatagramTally, Tally};
 use super::trace::{TraceEvent, TracedBytes, Tracer};
 use crate::service::Peer;
 use crate::turn::{Closed, ConnId, Fault, Moment};
@@ -17,29 +20,16 @@ const LINES_PER_SECOND: u32 = 20;
 /// lines and numbers.
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
+    /// What has no endpoint; see [`Reactor::counters`](super::Reactor::counters) for the sums.
     pub(super) counters: Counters,
+    /// How long turns took, in nanoseconds, told apart from a microsecond to a second.
+    pub(super) turn_nanos: Histogram<10>,
+    /// How many events each wait brought.
+    pub(super) wake_up_events: Histogram<0>,
     throttle: Throttle,
     now: Moment,
     /// Writes what happens in each turn, if that was asked for.
     tracer: Option<Box<Tracer>>,
-}
-
-/// Why a connection was not let in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
-    Full,
-    ListenerFull,
-    OtherUser,
-}
-
-impl Refusal {
-    pub(super) fn words(self) -> &'static str {
-        match self {
-            Refusal::Full => "the server has as many connections as it holds",
-            Refusal::ListenerFull => "this endpoint has as many connections as it holds",
-            Refusal::OtherUser => "this socket is another user's",
-        }
-    }
 }
 
 impl Recorder {
@@ -71,22 +61,19 @@ impl Recorder {
         }
     }
 
-    pub(super) fn wrote(&mut self, n: usize) {
-        self.counters.bytes_out += n as u64;
-    }
-
     /// An answer was written from where it lay, in one write that took `written` bytes of `of`.
-    pub(super) fn lent(&mut self, written: &io::Result<usize>, of: usize) {
+    pub(super) fn lent(&mut self, tally: &mut Tally, written: &io::Result<usize>, of: usize) {
         match written {
             _ if of == 0 => {}
-            Ok(n) => self.wrote(*n),
+            Ok(n) => tally.bytes_out += *n as u64,
             Err(_) => self.dropped(of),
         }
     }
 
-    /// A turn has begun.
-    pub(super) fn turn(&mut self, now: Moment) {
-        self.counters.turns += 1;
+    /// A turn has begun, with so many events.
+    #[inline]
+    pub(super) fn turn(&mut self, now: Moment, events: usize) {
+        self.wake_up_events.record(events as u64);
         self.now = now;
         if let Some(suppressed) = self.throttle.begin(now) {
             self.counters.lines_suppressed += u64::from(suppressed);
@@ -107,29 +94,24 @@ impl Recorder {
         }
     }
 
-    pub(super) fn opened(&mut self, id: ConnId, endpoint: &str, peer: &Peer) {
-        self.counters.connections_opened += 1;
+    pub(super) fn opened(&mut self, tally: &mut Tally, id: ConnId, endpoint: &str, peer: &Peer) {
+        tally.opened += 1;
         self.trace(|| TraceEvent::Accepted(id, endpoint, peer.to_string()));
         if log_enabled!(Level::Debug) {
             debug!(slot = id.slot, generation = id.generation, endpoint, peer:%; "connected");
         }
     }
 
-    pub(super) fn closed(&mut self, id: ConnId, endpoint: &str, peer: &Peer, why: Closed) {
-        self.counters.connections_closed += 1;
+    pub(super) fn closed(
+        &mut self,
+        tally: &mut Tally,
+        id: ConnId,
+        endpoint: &str,
+        peer: &Peer,
+        why: Closed,
+    ) {
+        *tally.closed.by(why) += 1;
         self.trace(|| TraceEvent::Freed(id, why));
-        let by = &mut self.counters.closed;
-        *match why {
-            Closed::Done => &mut by.done,
-            Closed::Ended => &mut by.ended,
-            Closed::Gone(_) => &mut by.gone,
-            Closed::Idle => &mut by.idle,
-            Closed::SlowFrame => &mut by.slow_frame,
-            Closed::TooSlow => &mut by.too_slow,
-            Closed::Refused => &mut by.refused,
-            Closed::Stopping => &mut by.stopping,
-            Closed::Stuck => &mut by.stuck,
-        } += 1;
         let ordinary = matches!(
             why,
             Closed::Done | Closed::Ended | Closed::Gone(_) | Closed::Stopping
@@ -150,29 +132,31 @@ impl Recorder {
         }
     }
 
-    pub(super) fn refused(&mut self, refusal: Refusal, endpoint: &str, peer: &Peer) {
-        let refused = &mut self.counters.refused;
-        *match refusal {
-            Refusal::Full => &mut refused.full,
-            Refusal::ListenerFull => &mut refused.listener_full,
-            Refusal::OtherUser => &mut refused.other_user,
-        } += 1;
+    pub(super) fn refused(
+        &mut self,
+        tally: &mut Tally,
+        refusal: Refusal,
+        endpoint: &str,
+        peer: &Peer,
+    ) {
+        *tally.refused.by(refusal) += 1;
         self.trace(|| TraceEvent::TurnedAway(endpoint, refusal.words()));
         if self.throttle.allows(Kind::Refused) {
             warn!(endpoint, peer:%, why = refusal.words(); "refused a connection");
         }
     }
 
-    pub(super) fn accept_failed(&mut self, endpoint: &str, error: &io::Error) {
-        self.counters.accepts_failed += 1;
+    pub(super) fn accept_failed(&mut self, tally: &mut Tally, endpoint: &str, error: &io::Error) {
+        tally.accepts_failed += 1;
         if self.throttle.allows(Kind::Accept) {
             warn!(endpoint, error:%; "could not accept a connection");
         }
     }
 
-    pub(super) fn served(&mut self, bytes: usize) {
+    #[inline]
+    pub(super) fn served(&mut self, tally: &mut Tally, bytes: usize) {
         self.counters.budgets += 1;
-        self.counters.bytes_in += bytes as u64;
+        tally.bytes_in += bytes as u64;
     }
 
     pub(super) fn dropped(&mut self, bytes: usize) {
@@ -184,34 +168,60 @@ impl Recorder {
         self.trace(|| TraceEvent::Stale);
     }
 
-    pub(super) fn received(&mut self, received: &Received, bytes: &[u8]) {
-        self.counters.datagrams_in += 1;
+    pub(super) fn received(
+        &mut self,
+        tally: &mut DatagramTally,
+        received: &Received,
+        bytes: &[u8],
+    ) {
+        tally.received += 1;
         let Received { from, asked, .. } = *received;
         self.trace(|| TraceEvent::Received(from, asked.is_some(), bytes));
     }
 
-    pub(super) fn answered(&mut self, received: &Received, answer: &[u8]) {
-        self.counters.datagrams_out += 1;
+    pub(super) fn answered(
+        &mut self,
+        tally: &mut DatagramTally,
+        received: &Received,
+        answer: &[u8],
+    ) {
+        tally.sent += 1;
         let Received { from, asked, .. } = *received;
         self.trace(|| TraceEvent::Answered(from, asked.is_some(), answer));
     }
 
-    pub(super) fn unanswerable(&mut self, endpoint: &str, from: SocketAddr) {
-        self.counters.datagrams_unanswerable += 1;
+    pub(super) fn unanswerable(
+        &mut self,
+        tally: &mut DatagramTally,
+        endpoint: &str,
+        from: SocketAddr,
+    ) {
+        tally.unanswerable += 1;
         if self.throttle.allows(Kind::Datagram) {
             info!(endpoint, from:%; "did not answer a datagram whose source must not be answered");
         }
     }
 
-    pub(super) fn receive_failed(&mut self, endpoint: &str, error: &io::Error) {
-        self.counters.datagrams_failed += 1;
+    pub(super) fn receive_failed(
+        &mut self,
+        tally: &mut DatagramTally,
+        endpoint: &str,
+        error: &io::Error,
+    ) {
+        tally.failed += 1;
         if self.throttle.allows(Kind::Datagram) {
             info!(endpoint, error:%; "could not receive a datagram");
         }
     }
 
-    pub(super) fn send_failed(&mut self, endpoint: &str, to: SocketAddr, error: &io::Error) {
-        self.counters.datagrams_failed += 1;
+    pub(super) fn send_failed(
+        &mut self,
+        tally: &mut DatagramTally,
+        endpoint: &str,
+        to: SocketAddr,
+        error: &io::Error,
+    ) {
+        tally.failed += 1;
         if self.throttle.allows(Kind::Datagram) {
             info!(endpoint, to:%, error:%; "could not send a datagram");
         }

@@ -45,7 +45,7 @@ use std::time::SystemTime;
 
 use crate::buf::ReadBuf;
 use crate::turn::{ChildEvent, Closed, Fault, Moment, Turn};
-use crate::wire::Encode;
+use crate::wire::{Encode, Family};
 
 /// What bytes on a stream mean. One value serves every connection of its listeners.
 pub trait Service: Debug {
@@ -68,6 +68,9 @@ pub trait Service: Debug {
 
     /// News of the command that was started with [`Turn::spawn`].
     fn child(&mut self, _t: &mut Turn<'_>, _event: ChildEvent<'_>) {}
+
+    /// What the loop has counted, which was asked for with [`Turn::ask_figures`].
+    fn figures(&mut self, _t: &mut Turn<'_>, _figures: &[Family]) {}
 
     /// The peer will send nothing more; `rest` is what [`input`](Service::input) left.
     ///

@@ -19,6 +19,7 @@ use crate::turn::{
     ChildEvent, Closed, ConnId, Effect, Exit, Fate, Fault, Job, Moment, Outbox, Output, Severity,
     Turn,
 };
+use crate::wire::Family;
 
 /// Frames in a budget, as the reactor gives by default.
 const FRAMES: u32 = 256;
@@ -32,6 +33,7 @@ pub struct Stage<S> {
     outbox: Outbox,
     clients: BTreeMap<ConnId, Client>,
     generation: u32,
+    figures: Vec<Family>,
 }
 
 #[derive(Debug, Default)]
@@ -65,7 +67,13 @@ impl<S: Service> Stage<S> {
             outbox: Outbox::default(),
             clients: BTreeMap::new(),
             generation: 0,
+            figures: Vec::new(),
         }
+    }
+
+    /// What a service is given that asks for the loop's figures; none at first.
+    pub fn set_figures(&mut self, figures: Vec<Family>) {
+        self.figures = figures;
     }
 
     /// Somebody connects.
@@ -265,6 +273,10 @@ impl<S: Service> Stage<S> {
                 Effect::Resume => self.offer(id),
                 Effect::Spawn(job) => client.job = Some(*job),
                 Effect::Kill(severity) => client.killed = Some(severity),
+                Effect::Figures => {
+                    let mut turn = Turn::new(self.now, id, &mut self.outbox);
+                    self.service.figures(&mut turn, &self.figures);
+                }
             }
         }
     }

@@ -11,6 +11,8 @@ pub(crate) enum Effect {
     Spawn(Box<Job>),
     /// End its command.
     Kill(Severity),
+    /// Give the service the loop's figures.
+    Figures,
 }
 
 /// A command to run: a line for the shell, with pipes for its output and nothing for its input.

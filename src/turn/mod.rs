@@ -154,6 +154,14 @@ impl<'a> Turn<'a> {
         self.outbox.ask(self.id, Effect::Kill(severity));
     }
 
+    /// Asks for what the loop has counted: [`figures`](crate::service::Service::figures) is called with it
+    /// when this turn of the service is over, before anybody else's begins.
+    ///
+    /// They are put together only then, so that what nobody asks for costs no message anything.
+    pub fn ask_figures(&mut self) {
+        self.outbox.ask(self.id, Effect::Figures);
+    }
+
     fn leave(&mut self, why: Closed, linger: bool) {
         if self.outbox.has(self.id) {
             self.outbox.leave(self.id.slot, why, linger);

@@ -12,6 +12,7 @@ mod burst;
 mod challenge;
 mod decimal;
 mod digest;
+mod exposition;
 mod framing;
 mod http_request;
 mod json_header;
@@ -31,6 +32,7 @@ pub use challenge::{
 };
 pub use decimal::{Decimal, DecimalLength};
 pub use digest::{Md5, md5_hex};
+pub use exposition::{EXPOSITION_TYPE, Family, Kind, Value};
 pub use framing::CommandFraming;
 pub use http_request::is_http_request;
 pub use json_header::{

@@ -17,7 +17,10 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
            reset-eats-goodbye`: the other way to lose an answer.",
     ours: &[
         ("src/reactor/mod.rs", "conn.input = Input::Ended;"),
-        ("src/reactor/mod.rs", "return service.eof(turn, input);"),
+        (
+            "src/reactor/mod.rs",
+            "let outcome = service.eof(turn, input);",
+        ),
     ],
 };
 

@@ -20,7 +20,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
         ),
         (
             "src/reactor/datagram.rs",
-            "Err(error) => self.recorder.send_failed(&options.name, from, &error),",
+            "match self.os.send(socket, answer, from, asked) {",
         ),
     ],
 };
