@@ -10,7 +10,9 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use onepoll::config::{Limits, raise_descriptor_limit};
-use onepoll::reactor::{DatagramOptions, DatagramSocket, ListenerOptions, listen_tcp, open_udp};
+use onepoll::reactor::{
+    AddressRules, DatagramOptions, DatagramSocket, ListenerOptions, listen_tcp, open_udp,
+};
 use onepoll::service::{Chat, Echo, Service, chat};
 use rustix::net::getsockname;
 
@@ -58,6 +60,7 @@ impl Server {
                 name: "echo+udp".into(),
                 service,
                 own: Vec::new(),
+                addresses: AddressRules::default(),
             };
             let socket = DatagramSocket::new(socket).unwrap();
             reactor.answer(socket, options).unwrap();

@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use onepoll::config::Limits;
 use onepoll::reactor::{
-    DatagramOptions, DatagramSocket, Epoll, ListenerOptions, Reactor, listen_tcp, open_udp,
+    AddressRules, DatagramOptions, DatagramSocket, Epoll, ListenerOptions, Reactor, listen_tcp,
+    open_udp,
 };
 use onepoll::service::{Chat, Echo, Service, chat};
 use rustix::net::getsockname;
@@ -51,6 +52,7 @@ pub(crate) fn open(epoll: Epoll) -> io::Result<(Reactor<Epoll>, Addresses)> {
         name: "echo+udp".into(),
         service,
         own: vec![datagram],
+        addresses: AddressRules::default(),
     };
     reactor.answer(DatagramSocket::new(datagrams)?, options)?;
     let addresses = Addresses::tcp(stream).and_udp(datagram);
@@ -72,10 +74,7 @@ fn listen(reactor: &mut Reactor<Epoll>, service: Box<dyn Service>) -> io::Result
     let address = SocketAddr::try_from(getsockname(&listener)?)?;
     let options = ListenerOptions {
         name: "bench".into(),
-        service: reactor.add(service),
-        connections_max: usize::MAX,
-        idle: None,
-        only_uid: None,
+        ..ListenerOptions::to(reactor.add(service))
     };
     reactor.listen(listener, options)?;
     Ok(address)

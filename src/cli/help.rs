@@ -8,7 +8,7 @@ use crate::config::{Limits, Transport};
 use crate::service::{Row, SERVICES};
 
 /// The options that do not depend on the service, and what they do.
-const COMMON: [(&str, &str); 8] = [
+const COMMON: [(&str, &str); 12] = [
     (
         "idle-timeout=DURATION",
         "close what says nothing for this long (off)",
@@ -16,6 +16,22 @@ const COMMON: [(&str, &str); 8] = [
     (
         "max-connections=COUNT",
         "of this endpoint (what the total allows)",
+    ),
+    (
+        "allow-from=NETWORK",
+        "serve only this address or CIDR range; may be repeated (all)",
+    ),
+    (
+        "deny-from=NETWORK",
+        "never serve this one, whatever is allowed; may be repeated",
+    ),
+    (
+        "max-per-source=COUNT",
+        "connections of one IPv4 address or IPv6 /64 at once (any number)",
+    ),
+    (
+        "rate-per-source=RATE",
+        "new connections of one, such as 10/s, 100/m or 5/10s (any)",
     ),
     (
         "keepalive=DURATION",

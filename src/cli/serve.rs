@@ -15,9 +15,10 @@ use super::streams::print_in_passing;
 use super::verdict::Verdict;
 use super::{Failure, Outcome, Sources, help, log_level, logging};
 use crate::config::{Address, Limits, descriptor_limit, parse_duration, raise_descriptor_limit};
-use crate::endpoint::{Attempt, Bound, Intent, Opening, SocketFile};
+use crate::endpoint::{Attempt, Bound, Common, Intent, Opening, SocketFile};
 use crate::reactor::{
-    DatagramOptions, DatagramSocket, Epoll, ListenerOptions, Reactor, TracedBytes, close_on_exec,
+    AddressRules, DatagramOptions, DatagramSocket, Epoll, ListenerOptions, Reactor, SourceRules,
+    TracedBytes, close_on_exec,
 };
 use crate::service::Setting;
 
@@ -155,6 +156,7 @@ fn open(
             name: name.clone(),
             service: reactor.add_datagrams(endpoint.datagrams(&setting)?),
             own: own.to_vec(),
+            addresses: addresses(common),
         };
         return Ok(DatagramSocket::new(bound.socket)
             .and_then(|socket| reactor.answer(socket, options))
@@ -169,6 +171,19 @@ fn open(
             .map_or(usize::MAX, |max| max as usize),
         idle: common.idle_timeout,
         only_uid: (is_local && !common.any_user).then(|| geteuid().as_raw()),
+        sources: SourceRules {
+            addresses: addresses(common),
+            connections_max: common.max_per_source,
+            rate: common.rate_per_source,
+        },
     };
     Ok(reactor.listen(bound.socket, options).context(name)?)
+}
+
+/// The addresses that an endpoint serves.
+fn addresses(common: &Common) -> AddressRules {
+    AddressRules {
+        allow: common.allow_from.clone(),
+        deny: common.deny_from.clone(),
+    }
 }

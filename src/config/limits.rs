@@ -27,6 +27,10 @@ pub const DESCRIPTORS_PER_COMMAND: u64 = 4;
 /// were asked for: Linux' own default ceiling for one process, `fs.nr_open`.
 pub const CONNECTIONS_MAX_BY_DEFAULT: u64 = 1 << 20;
 
+/// Sources that are remembered at once, for rates of connections: each is some 100 bytes, and to fill the table
+/// takes as many addresses. OpenSSH's table of penalties (`PerSourcePenalties`) has as many places.
+pub const SOURCES_MAX: usize = 65_536;
+
 /// How long listeners rest after `EMFILE` unless a descriptor becomes free before: haproxy's
 /// 100 ms; polling at memcached's 10 ms costs CPU, nginx' 500 ms costs patience.
 pub const EMFILE_RETRY: Duration = Duration::from_millis(100);

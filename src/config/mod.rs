@@ -8,7 +8,9 @@ mod client_ports;
 mod descriptors;
 mod error;
 pub mod limits;
+mod network;
 mod private;
+mod rate;
 mod server_url;
 mod settle;
 mod text;
@@ -18,10 +20,12 @@ pub use address::{Address, Host, HostPort, Transport, UNIX_PATH_BYTES_MAX, UnixA
 pub use descriptors::{descriptor_limit, raise_descriptor_limit};
 pub use error::{ConfigError, Trouble};
 pub use limits::Limits;
+pub use network::Network;
 pub use private::{
     check_private_dir, check_private_socket, command_socket, command_socket_of, command_sockets,
     make_private_dir,
 };
+pub use rate::Rate;
 pub use server_url::{AddressError, ServerAddress, ServerUrl};
 pub use settle::Settle;
 pub use text::{format_duration, format_size, parse_duration, parse_size};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::config::limits::{KEEPALIVE, KEEPALIVE_MAX, USER_TIMEOUT_MAX};
-use crate::config::{Transport, Trouble, format_duration, with};
+use crate::config::{Network, Rate, Transport, Trouble, format_duration, with};
 use crate::service::Row;
 
 /// Options that do not depend on the service.
@@ -17,6 +17,14 @@ pub struct Common {
     pub idle_timeout: Option<Duration>,
     /// Connections this endpoint takes at once; absent: what the total allows.
     pub max_connections: Option<u32>,
+    /// Only these addresses are served; may be repeated. Absent: all are.
+    pub allow_from: Vec<Network>,
+    /// These addresses are not served, whatever `allow-from` says; may be repeated.
+    pub deny_from: Vec<Network>,
+    /// Connections one source has at once; absent: any number.
+    pub max_per_source: Option<u32>,
+    /// New connections of one source; absent: any rate.
+    pub rate_per_source: Option<Rate>,
     /// Silence after which TCP probes whether the peer is still there; absent (`off`): never.
     #[serde(with = "with::some_time_or_off")]
     pub keepalive: Option<Duration>,
@@ -40,6 +48,10 @@ impl Default for Common {
         Common {
             idle_timeout: None,
             max_connections: None,
+            allow_from: Vec::new(),
+            deny_from: Vec::new(),
+            max_per_source: None,
+            rate_per_source: None,
             keepalive: Some(KEEPALIVE),
             user_timeout: None,
             open: false,
@@ -60,13 +72,19 @@ impl Common {
             Transport::Fd => row.stream.is_some(),
         };
         match option {
-            "idle-timeout" | "max-connections" | "auth" | "keepalive" | "user-timeout"
+            "idle-timeout" | "max-connections" | "max-per-source" | "rate-per-source" | "auth"
+            | "keepalive" | "user-timeout"
                 if !has_connections =>
             {
                 Err("datagrams have no connection that it could concern".into())
             }
             "keepalive" | "user-timeout" if over == Transport::Unix => {
                 Err("the kernel tells at once when the peer of a Unix socket is gone".into())
+            }
+            "allow-from" | "deny-from" | "max-per-source" | "rate-per-source"
+                if over == Transport::Unix =>
+            {
+                Err("it is about addresses, and the peer of a Unix socket has none; `mode` and `any-user` say who may connect".into())
             }
             "open" if over == Transport::Unix => Err(
                 "it is about addresses off loopback; a Unix socket has `mode` and `any-user`"
@@ -88,6 +106,12 @@ impl Common {
             return Err(Trouble::with(
                 "max-connections",
                 "an endpoint that takes 0 connections serves nobody",
+            ));
+        }
+        if self.max_per_source == Some(0) {
+            return Err(Trouble::with(
+                "max-per-source",
+                "a source that may have 0 connections has none; `deny-from` names sources that are not served",
             ));
         }
         for (option, time, most) in [

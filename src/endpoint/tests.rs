@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 
 use super::*;
 use crate::config::limits::{CHAT_HISTORY_LINES_MAX, COMMAND_OUTPUT_BYTES_MAX};
-use crate::config::{Settle, UnixAddress};
+use crate::config::{Network, Settle, UnixAddress};
 use crate::service::command::{CommandFraming, CommandOutput, Encoding};
 use crate::service::greeting::GreetingFraming;
 use crate::service::{chat, command, greeting, upper};
@@ -85,7 +85,9 @@ fn the_examples_of_the_manual_are_understood() {
 fn every_option_is_read() {
     let url = "command://localhost:0?framing=decimal&ack=recv_ready&output=stderr-or-stdout\
          &encoding=gbk&settle=never&timeout=1m30s&max-output=64K&idle-timeout=5s\
-         &max-connections=7&open=on&auth=none&keepalive=1m&user-timeout=90s";
+         &max-connections=7&open=on&auth=none&keepalive=1m&user-timeout=90s\
+         &allow-from=10.0.0.0/8&allow-from=::1&deny-from=::ffff:10.0.0.7\
+         &max-per-source=3&rate-per-source=10/1s";
     assert_eq!(
         options::<command::Options>(url),
         (command::Options {
@@ -103,6 +105,12 @@ fn every_option_is_read() {
         Common {
             idle_timeout: Some(Duration::from_secs(5)),
             max_connections: Some(7),
+            allow_from: ["10.0.0.0/8", "::1"]
+                .map(|text| text.parse().unwrap())
+                .into(),
+            deny_from: vec!["10.0.0.7".parse().unwrap()],
+            max_per_source: Some(3),
+            rate_per_source: Some("10/s".parse().unwrap()),
             keepalive: Some(Duration::from_secs(60)),
             user_timeout: Some(Duration::from_secs(90)),
             open: true,
@@ -132,7 +140,7 @@ fn every_option_is_read() {
 }
 
 /// What is wrong, and a piece of the sentence that must say so.
-const REFUSALS: [(&str, &str); 73] = [
+const REFUSALS: [(&str, &str); 82] = [
     ("", "SERVICE://ADDRESS"),
     ("127.0.0.1:9000", "SERVICE://ADDRESS"),
     ("echo:127.0.0.1:9000", "SERVICE://ADDRESS"),
@@ -252,6 +260,42 @@ const REFUSALS: [(&str, &str); 73] = [
         "is not a whole number up to 4294967295",
     ),
     ("echo://127.0.0.1:1?max-connections=0", "serves nobody"),
+    (
+        "echo://127.0.0.1:1?allow-from=localhost",
+        "option `allow-from`: `localhost` is neither an address nor a network",
+    ),
+    (
+        "echo://127.0.0.1:1?allow-from=::1&allow-from=10.0.0.1/8",
+        "the network is 10.0.0.0/8",
+    ),
+    (
+        "echo://127.0.0.1:1?deny-from=10.0.0.0/33",
+        "option `deny-from`: `10.0.0.0/33` does not end",
+    ),
+    (
+        "echo+unix:///a?allow-from=127.0.0.1",
+        "the peer of a Unix socket has none",
+    ),
+    (
+        "echo+unix:///a?max-per-source=1",
+        "`mode` and `any-user` say who may connect",
+    ),
+    (
+        "echo://127.0.0.1:1?max-per-source=0",
+        "`deny-from` names sources",
+    ),
+    (
+        "echo://127.0.0.1:1?rate-per-source=10",
+        "option `rate-per-source`: `10` is not a rate such as 10/s",
+    ),
+    (
+        "time://127.0.0.1:1?rate-per-source=10/s",
+        "datagrams have no connection",
+    ),
+    (
+        "echo+udp://127.0.0.1:1?max-per-source=1",
+        "datagrams have no connection",
+    ),
     ("echo+unix:///a?keepalive=5s", "the peer of a Unix socket"),
     ("time://127.0.0.1:1?keepalive=off", "have no connection"),
     ("echo://127.0.0.1:1?keepalive=0", "`off` for none"),
@@ -464,6 +508,11 @@ fn an_endpoint() -> impl Strategy<Value = Endpoint> {
                     user_timeout: (tcp && flag).then_some(some_time),
                     idle_timeout: (stream && flag).then(|| Duration::from_nanos(number.into())),
                     max_connections: (stream && other).then_some(number),
+                    allow_from: a_network(!is_unix && flag, number),
+                    deny_from: a_network(!is_unix && other, number / 2),
+                    max_per_source: (tcp && other).then_some(number),
+                    rate_per_source: (tcp && flag)
+                        .then(|| format!("{}/7s", number % 999 + 1).parse().unwrap()),
                     open: !is_unix && flag,
                     auth: (stream && flag).then_some(Auth::None),
                     mode: (is_unix && other).then_some(number & 0o777),
@@ -476,6 +525,18 @@ fn an_endpoint() -> impl Strategy<Value = Endpoint> {
                     .unwrap_or_else(|wrong| panic!("{wrong}"))
             },
         )
+}
+
+/// Some networks, if there are any.
+fn a_network(are_any: bool, number: u32) -> Vec<Network> {
+    let v4 = std::net::Ipv4Addr::from_bits(number);
+    let all = [
+        v4.to_string(),
+        format!("{}/16", std::net::Ipv4Addr::from_bits(number >> 16 << 16)),
+        format!("2001:db8:{:x}::/48", number & 0xffff),
+    ];
+    let all = all.iter().filter(|_| are_any);
+    all.map(|text| text.parse().unwrap()).collect()
 }
 
 proptest! {

@@ -42,6 +42,8 @@ pub struct Counters {
     pub datagrams_out: u64,
     /// Datagrams that were not answered, since an answer could do harm.
     pub datagrams_unanswerable: u64,
+    /// Datagrams from an address that `allow-from` or `deny-from` excludes.
+    pub datagrams_denied: u64,
     /// Datagrams that could not be sent or received.
     pub datagrams_failed: u64,
     /// Commands that were started.
@@ -58,6 +60,8 @@ pub struct Counters {
     pub children_waiting: u64,
     /// Timers that are set now.
     pub timers: u64,
+    /// Sources whose rate of connections is remembered now.
+    pub sources: u64,
     /// Connections on the ready queue now.
     pub ready: u64,
     /// Bytes owed to connections now.
@@ -86,6 +90,12 @@ pub struct Refused {
     pub listener_full: u64,
     /// Another user, on a Unix socket that is private.
     pub other_user: u64,
+    /// An address that `allow-from` or `deny-from` excludes.
+    pub denied: u64,
+    /// As many of one source were here as `max-per-source` allows.
+    pub source_full: u64,
+    /// The source connected faster than `rate-per-source` allows.
+    pub source_too_fast: u64,
 }
 
 /// Connections ended, by reason; see [`Closed`](crate::turn::Closed).
@@ -113,20 +123,29 @@ impl Refused {
             Refusal::Full => &mut self.full,
             Refusal::ListenerFull => &mut self.listener_full,
             Refusal::OtherUser => &mut self.other_user,
+            Refusal::Denied => &mut self.denied,
+            Refusal::SourceFull => &mut self.source_full,
+            Refusal::SourceTooFast => &mut self.source_too_fast,
         }
     }
 
     /// Each reason, by its name, and its count.
-    pub(super) fn each(&mut self) -> [(&'static str, &mut u64); 3] {
+    pub(super) fn each(&mut self) -> [(&'static str, &mut u64); 6] {
         let Refused {
             full,
             listener_full,
             other_user,
+            denied,
+            source_full,
+            source_too_fast,
         } = self;
         [
             ("full", full),
             ("listener_full", listener_full),
             ("other_user", other_user),
+            ("denied", denied),
+            ("source_full", source_full),
+            ("source_too_fast", source_too_fast),
         ]
     }
 
@@ -206,6 +225,7 @@ impl<O: Os> Reactor<O> {
             children: children as u64,
             children_waiting: children_waiting as u64,
             timers: (self.deadlines.len() + self.wakes.len()) as u64,
+            sources: self.sources.len() as u64,
             ready: self.ready.len() as u64,
             turns: self.recorder.turn_nanos.count(),
             ..self.recorder.counters.clone()

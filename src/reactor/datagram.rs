@@ -3,6 +3,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::Reactor;
 use super::os::{Os, Received};
+use super::sources::AddressRules;
 use super::tally::DatagramTally;
 use super::token::{Source, Token};
 use crate::config::limits::{DATAGRAM_FAILURES_IN_A_ROW_MAX, EMFILE_RETRY};
@@ -22,6 +23,8 @@ pub struct DatagramOptions {
     pub service: DatagramsId,
     /// This process's own datagram sockets: answering one of them would be talking to oneself.
     pub own: Vec<SocketAddr>,
+    /// Which addresses are answered.
+    pub addresses: AddressRules,
 }
 
 #[derive(Debug)]
@@ -116,6 +119,10 @@ impl<O: Os> Reactor<O> {
                 let Received { n, from, asked } = received;
                 self.recorder
                     .received(tally, &received, &self.datagram_buf[..n]);
+                if !options.addresses.admits(Some(from.ip().to_canonical())) {
+                    self.recorder.datagram_denied(tally, &options.name, from);
+                    continue;
+                }
                 let answerable =
                     is_answerable(from, &options.own, |port| service.may_answer_port(port))
                         && self.reply_limiter.may_answer(self.now, from);

@@ -117,6 +117,8 @@ impl<O: Os> Reactor<O> {
             self.os.close(conn.stream);
             let listener = &mut self.listeners[usize::from(conn.listener)];
             listener.connections -= 1;
+            let rules = &listener.options.sources;
+            self.sources.closed(conn.listener, rules, &conn.peer);
             let (tally, name) = (&mut listener.tally, &listener.options.name);
             self.recorder.closed(tally, id, name, &conn.peer, why);
             let service = listener.options.service;

@@ -55,6 +55,11 @@ impl<O: Os> Reactor<O> {
                 |t| t.unanswerable,
             ),
             counts(
+                "onepoll_datagrams_denied_total",
+                "Datagrams from an address that is not served.",
+                |t| t.denied,
+            ),
+            counts(
                 "onepoll_datagrams_failed_total",
                 "Datagrams that could not be sent or received.",
                 |t| t.failed,
@@ -91,6 +96,11 @@ impl<O: Os> Reactor<O> {
                 now.bytes_dropped,
             ),
             gauge("onepoll_timers", "Timers that are set.", now.timers),
+            gauge(
+                "onepoll_sources",
+                "Sources whose rate of connections is remembered.",
+                now.sources,
+            ),
             gauge(
                 "onepoll_commands_running",
                 "Commands that run.",

@@ -17,6 +17,7 @@ impl<O: Os> Reactor<O> {
         self.outbox.give_back();
         self.deadlines.give_back();
         self.wakes.give_back();
+        self.sources.give_back();
         give_back(&mut self.seen);
         for ids in [&mut self.ready, &mut self.put_off, &mut self.fresh] {
             give_back(ids);

@@ -90,6 +90,11 @@ impl<O: Os> Reactor<O> {
         if by_listener != self.conns.len() {
             return Err(format!("I7: the listeners count {by_listener} connections"));
         }
+        let sources = self.conns.iter().map(|(_, conn)| {
+            let rules = &listener_of(&self.listeners, conn).options.sources;
+            (conn.listener, rules, &conn.peer)
+        });
+        self.sources.check(sources)?;
         // I5: what was said was sent, is owed, or was dropped with its connection.
         let (said, (_, owed)) = (self.outbox.said_in_all(), self.outbox.count());
         let (sent, dropped) = (counters.bytes_out, counters.bytes_dropped);

@@ -8,6 +8,7 @@ use super::connection::Connection;
 use super::os::Os;
 use super::refusal::Refusal;
 use super::socket::LISTEN_BACKLOG;
+use super::sources::SourceRules;
 use super::tally::Tally;
 use super::token::{GENERATION_MAX, Source, Token};
 use super::trace::{ACCEPT, LOOK, Moved, TraceEvent};
@@ -32,6 +33,8 @@ pub struct ListenerOptions {
     pub idle: Option<Duration>,
     /// Only this user may connect (Unix sockets).
     pub only_uid: Option<u32>,
+    /// Which sources may connect, and how often.
+    pub sources: SourceRules,
 }
 
 impl ListenerOptions {
@@ -43,6 +46,7 @@ impl ListenerOptions {
             connections_max: usize::MAX,
             idle: None,
             only_uid: None,
+            sources: SourceRules::default(),
         }
     }
 
@@ -232,22 +236,28 @@ impl<O: Os> Reactor<O> {
 
     /// One connection is accepted, or told why it is not.
     fn admit(&mut self, n: usize, stream: O::Stream, peer: Peer) {
+        let listener = u16::try_from(n).expect("`listen` counts listeners in 16 bits");
         let Listener {
             options,
             connections,
             tally,
             ..
         } = &mut self.listeners[n];
+        let rules = &options.sources;
         let refusal = match () {
             () if !options.admits(&peer) => Some(Refusal::OtherUser),
+            () if !rules.addresses.admits(peer.ip()) => Some(Refusal::Denied),
             () if self.conns.len() >= self.connections_max => Some(Refusal::Full),
             () if *connections >= options.connections_max => Some(Refusal::ListenerFull),
-            () => None,
+            // Last, since it takes a token of those that the source has.
+            () => self.sources.refuses(self.now, listener, rules, &peer),
         };
         if let Some(refusal) = refusal {
             self.recorder.refused(tally, refusal, &options.name, &peer);
             let mut words = Vec::new();
-            self.services[options.service.0].refusal(refusal.words(), &mut words);
+            if refusal.is_told() {
+                self.services[options.service.0].refusal(refusal.words(), &mut words);
+            }
             if !words.is_empty() {
                 // The reason gets one write, not a buffer.
                 let _ = self.os.write(&stream, &words);
@@ -256,6 +266,7 @@ impl<O: Os> Reactor<O> {
             return;
         }
         *connections += 1;
+        self.sources.opened(listener, rules, &peer);
         self.generation = if self.generation == GENERATION_MAX {
             1
         } else {
@@ -267,7 +278,6 @@ impl<O: Os> Reactor<O> {
             slot,
             generation: self.generation,
         };
-        let listener = u16::try_from(n).expect("`listen` counts listeners in 16 bits");
         entry.insert(Connection::new(stream, id.generation, peer, listener));
         self.outbox.open(id);
         self.recorder.opened(tally, id, &options.name, &peer);

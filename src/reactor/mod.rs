@@ -13,6 +13,7 @@ mod datagram;
 mod datagram_socket;
 mod ending;
 mod epoll;
+mod expiring;
 mod figures;
 mod give_back;
 mod histogram;
@@ -26,6 +27,8 @@ mod recorder;
 mod refusal;
 mod reply_limiter;
 mod socket;
+mod source_key;
+mod sources;
 mod spawn;
 mod standing;
 mod stopping;
@@ -50,6 +53,7 @@ use self::listener::{Listener, listener_of};
 use self::patience::set_deadline;
 use self::recorder::Recorder;
 use self::reply_limiter::ReplyLimiter;
+use self::sources::Sources;
 use self::standing::{After, Standing, depends_on_sending, next_input};
 use self::stopping::Stopping;
 use self::timer::Timers;
@@ -75,6 +79,7 @@ pub use self::socket::{
     LISTEN_BACKLOG, begin_to_listen, bind_abstract, bind_tcp, bind_unix, is_stale, listen_tcp,
     open_udp,
 };
+pub use self::sources::{AddressRules, SourceRules};
 pub use self::token::{Source, Token};
 pub use self::trace::TracedBytes;
 pub use crate::adopt::{close_on_exec, inherited};
@@ -102,6 +107,7 @@ pub struct Reactor<O: Os> {
     answerers: Vec<Box<dyn Datagrams>>,
     datagrams: Vec<Datagram<O::Datagram>>,
     reply_limiter: ReplyLimiter,
+    sources: Sources,
     children: Children<O>,
 
     /// Connections with something to read, in the order in which they are served.
@@ -155,6 +161,7 @@ impl<O: Os> Reactor<O> {
             answerers: Vec::new(),
             datagrams: Vec::new(),
             reply_limiter: ReplyLimiter::new(client_ports().unwrap_or(CLIENT_PORTS_DEFAULT)),
+            sources: Sources::default(),
             children: Children::new(limits.read_per_turn),
             ready: Vec::new(),
             put_off: Vec::new(),
@@ -474,6 +481,7 @@ impl<O: Os> Reactor<O> {
             };
             self.expire(slot);
         }
+        self.sources.forget(self.now, self.limits.timers_per_turn);
     }
 
     fn flush(&mut self) {
@@ -564,6 +572,7 @@ impl<O: Os> Reactor<O> {
             self.deadlines.earliest(),
             self.wakes.earliest(),
             self.rest_ends(),
+            self.sources.forgets_at(),
             self.datagram_rest_ends(),
             draining,
         ]

@@ -202,6 +202,18 @@ impl Recorder {
         }
     }
 
+    pub(super) fn datagram_denied(
+        &mut self,
+        tally: &mut DatagramTally,
+        endpoint: &str,
+        from: SocketAddr,
+    ) {
+        tally.denied += 1;
+        if self.throttle.allows(Kind::Datagram) {
+            info!(endpoint, from:%; "did not answer a datagram whose address is not served");
+        }
+    }
+
     pub(super) fn receive_failed(
         &mut self,
         tally: &mut DatagramTally,

@@ -4,14 +4,29 @@ pub(super) enum Refusal {
     Full,
     ListenerFull,
     OtherUser,
+    /// Its address is not among those that are served.
+    Denied,
+    /// Its source has as many connections as it may.
+    SourceFull,
+    /// Its source connects faster than it may.
+    SourceTooFast,
 }
 
 impl Refusal {
+    /// The reason, for the log and, unless it is not told, for the peer.
     pub(super) fn words(self) -> &'static str {
         match self {
             Refusal::Full => "the server has as many connections as it holds",
             Refusal::ListenerFull => "this endpoint has as many connections as it holds",
             Refusal::OtherUser => "this socket is another user's",
+            Refusal::Denied => "its address is not among those that are served",
+            Refusal::SourceFull => "this address has as many connections as one may have",
+            Refusal::SourceTooFast => "this address connects more often than one may",
         }
+    }
+
+    /// Whether the peer is told: not one that is not to know more than that nobody is here for it.
+    pub(super) fn is_told(self) -> bool {
+        self != Refusal::Denied
     }
 }

@@ -24,6 +24,7 @@ pub(super) struct DatagramTally {
     pub(super) received: u64,
     pub(super) sent: u64,
     pub(super) unanswerable: u64,
+    pub(super) denied: u64,
     pub(super) failed: u64,
 }
 
@@ -64,6 +65,7 @@ impl DatagramTally {
         self.received += other.received;
         self.sent += other.sent;
         self.unanswerable += other.unanswerable;
+        self.denied += other.denied;
         self.failed += other.failed;
     }
 
@@ -72,6 +74,7 @@ impl DatagramTally {
         counters.datagrams_in += self.received;
         counters.datagrams_out += self.sent;
         counters.datagrams_unanswerable += self.unanswerable;
+        counters.datagrams_denied += self.denied;
         counters.datagrams_failed += self.failed;
     }
 }

@@ -19,6 +19,18 @@ pub enum Peer {
     Unknown,
 }
 
+impl Peer {
+    /// Its address, by which it is judged: an IPv4 address is one, however it came. A process on this machine
+    /// has none.
+    pub fn ip(&self) -> Option<IpAddr> {
+        match *self {
+            Peer::V4(ip, _) => Some(ip.into()),
+            Peer::V6(ip, ..) => Some(ip.into()),
+            Peer::Local { .. } | Peer::Unknown => None,
+        }
+    }
+}
+
 impl From<SocketAddr> for Peer {
     fn from(address: SocketAddr) -> Peer {
         let scope = match address {

@@ -1,7 +1,9 @@
 use std::time::Duration;
 
 use onepoll::config::Limits;
-use onepoll::reactor::{Counters, DatagramOptions, ListenerOptions, Reactor, ServiceId};
+use onepoll::reactor::{
+    AddressRules, Counters, DatagramOptions, ListenerOptions, Reactor, ServiceId,
+};
 use onepoll::service::{Datagrams, Service};
 
 use crate::kernel::{Found, SimOs};
@@ -100,6 +102,7 @@ impl Play {
             name,
             service,
             own: vec![],
+            addresses: AddressRules::default(),
         };
         self.reactor
             .answer(socket, options)

@@ -6,12 +6,13 @@
 mod deadlines;
 mod hand;
 mod several;
+mod sources;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use self::hand::Hand;
-use super::{DatagramOptions, ListenerOptions, Reactor};
+use super::{AddressRules, DatagramOptions, ListenerOptions, Reactor};
 use crate::buf::ReadBuf;
 use crate::config::Limits;
 use crate::service::{Datagrams, Peer, Service};
@@ -57,13 +58,23 @@ impl World {
 
     /// A datagram service, and its socket.
     fn answers(&mut self, service: impl Datagrams + 'static, own: Vec<SocketAddr>) -> usize {
+        self.answers_with(service, |options| options.own = own)
+    }
+
+    fn answers_with(
+        &mut self,
+        service: impl Datagrams + 'static,
+        change: impl FnOnce(&mut DatagramOptions),
+    ) -> usize {
         let service = self.reactor.add_datagrams(Box::new(service));
         let socket = self.reactor.os.socket();
-        let options = DatagramOptions {
+        let mut options = DatagramOptions {
             name: "datagrams".into(),
             service,
-            own,
+            own: Vec::new(),
+            addresses: AddressRules::default(),
         };
+        change(&mut options);
         self.reactor.answer(socket, options).unwrap();
         socket
     }
