@@ -119,4 +119,27 @@ mod tests {
             .map(|second| (second.answered, second.errors));
         assert!(counts.eq([(3, 1), (0, 0), (1, 0)]), "{seconds:?}");
     }
+
+    #[test]
+    fn what_happens_as_a_second_ends_is_in_the_next() {
+        let mut series = Series::default();
+        series.begin(10);
+        series.answered(9 + SECOND, 1_000, 1);
+        series.answered(10 + SECOND, 1_000, 1);
+        series.failed(10 + 2 * SECOND);
+        // As the run ends with its second: none begins that would be empty.
+        let counts = |seconds: Vec<SecondSeen>| {
+            let each = seconds
+                .iter()
+                .map(|second| (second.answered, second.errors));
+            each.collect::<Vec<_>>()
+        };
+        assert_eq!(
+            counts(series.end(10 + 3 * SECOND)),
+            [(1, 0), (1, 0), (0, 1)]
+        );
+        let mut series = Series::default();
+        series.begin(10);
+        assert_eq!(counts(series.end(10 + SECOND)), [(0, 0)]);
+    }
 }

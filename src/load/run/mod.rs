@@ -214,3 +214,145 @@ impl<'p> Run<'p> {
         report
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::load::plan::mode::{Amount, Arrivals, Model};
+    use crate::load::plan::target::Endpoint;
+
+    const NONE: Held = Held { asked: 1, held: 1 };
+
+    /// A run that warms up for 100 ns from 1,000 on, and is told when to stop by `goes_on`.
+    fn with(
+        model: Model,
+        amount: Amount,
+        mut watcher: impl FnMut(Progress) -> ControlFlow<()>,
+        test: impl FnOnce(Run<'_>),
+    ) {
+        let mut plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
+        (plan.model, plan.amount) = (model, amount);
+        plan.warmup = Duration::from_nanos(100);
+        let mut run = Run::new(&plan, &mut watcher);
+        assert_eq!(run.phase, Phase::Connecting);
+        run.warm_up(1_000, 0);
+        test(run);
+    }
+
+    const GOES_ON: fn(Progress) -> ControlFlow<()> = |_| ControlFlow::Continue(());
+    const FOR: Amount = Amount::For(Duration::from_nanos(50));
+
+    #[test]
+    fn a_phase_ends_at_its_time_and_not_before() {
+        with(Model::Closed, FOR, GOES_ON, |mut run| {
+            assert_eq!(run.next_phase(), 1_100);
+            for (now, phase) in [
+                (1_099, Phase::WarmUp { until: 1_100 }),
+                (1_100, Phase::Measured),
+                (1_149, Phase::Measured),
+                (1_150, Phase::Draining),
+            ] {
+                run.advance_phase(now, 0);
+                assert_eq!(run.phase, phase, "{now}");
+            }
+        });
+        // A turn that took long has not measured what it did not see.
+        with(Model::Closed, FOR, GOES_ON, |mut run| {
+            run.advance_phase(1_175, 0);
+            assert_eq!((run.phase, run.next_phase()), (Phase::Measured, 1_225));
+            run.tally.answered(1_000, 1_174, 1);
+            run.tally.answered(1_000, 1_175, 1);
+            assert_eq!(run.tally.requests.came, 1);
+        });
+        with(Model::Closed, Amount::Count(2), GOES_ON, |mut run| {
+            run.advance_phase(1_100, 0);
+            assert_eq!(run.tally.take(run.phase, 3), 2);
+            run.advance_phase(1_101, 0);
+            assert_eq!(run.phase, Phase::Draining);
+        });
+    }
+
+    #[test]
+    fn turns_and_polls_of_the_warm_up_are_not_the_generators_share() {
+        with(Model::Closed, FOR, GOES_ON, |mut run| {
+            (0..5).for_each(|_| assert!(run.turned(0) > 0));
+            run.advance_phase(1_100, 1_000_000_000_000);
+            (0..2).for_each(|_| assert!(run.turned(0) > 0));
+            // It measured for a nanosecond, and was busy for longer: all that was polled in vain was before.
+            let report = run.report(1_101, 1_000_000_000_000, NONE);
+            assert_eq!(report.generator.turn_us.count, 2);
+            assert_eq!(report.generator.busy_share, 1.0);
+        });
+        with(Model::Closed, FOR, GOES_ON, |mut run| {
+            run.advance_phase(1_100, 7);
+            // Polled in vain for longer than it ran.
+            let report = run.report(1_101, 1_000_000_000_007, NONE);
+            assert_eq!(report.generator.busy_share, 0.0);
+        });
+    }
+
+    #[test]
+    fn what_the_warm_up_lost_is_said_and_not_counted() {
+        let open = Model::Open {
+            rate: 1e9,
+            arrivals: Arrivals::Constant,
+        };
+        with(open, FOR, GOES_ON, |mut run| {
+            run.lost(FailureKind::Reset, 1_000, 1_050);
+            let other = Failure {
+                kind: FailureKind::Other,
+                errno: Some(rustix::io::Errno::NOBUFS),
+            };
+            run.failed(other, 1_000, 1_060);
+            run.advance_phase(1_100, 0);
+            // It began in the warm-up, and is lost in the drain.
+            run.lost(FailureKind::Timeout, 1_099, 1_300);
+            run.lost(FailureKind::Timeout, 1_100, 1_300);
+            let report = run.report(1_300, 0, NONE);
+            assert_eq!((report.warmup_errors.total, report.errors.total), (3, 1));
+            assert_eq!(report.warmup_errors.reset, 1);
+            assert_eq!(
+                (report.warmup_errors.timeout, report.errors.timeout),
+                (1, 1)
+            );
+            assert_eq!(report.requests.unanswered, 1);
+            assert!(report.has_errors() && report.other_error.is_some());
+        });
+    }
+
+    #[test]
+    fn a_run_that_ends_in_its_warm_up_has_measured_nothing() {
+        with(
+            Model::Closed,
+            FOR,
+            |_| ControlFlow::Break(()),
+            |mut run| {
+                run.tally.answered(1_000, 1_040, 1);
+                run.advance_phase(1_050, 0);
+                assert_eq!(run.phase, Phase::Draining);
+                run.warm_up(1_060, 0);
+                assert_eq!((run.phase, run.next_phase()), (Phase::Draining, u64::MAX));
+                let report = run.report(1_070, 0, NONE);
+                assert!(report.interrupted);
+                assert_eq!((report.elapsed_s, report.rate_per_s), (0.0, 0.0));
+                assert_eq!((report.requests.came, report.latency_us.count), (0, 0));
+                assert_eq!((report.seconds.as_slice(), report.hidden), (&[][..], None));
+            },
+        );
+        // Its connections were gone before: the schedule has lost nothing that counts.
+        let open = Model::Open {
+            rate: 1e9,
+            arrivals: Arrivals::Constant,
+        };
+        with(open, FOR, GOES_ON, |mut run| {
+            run.schedule = Schedule::of(open, 1_000);
+            run.failed(FailureKind::Reset, 1_000, 1_050);
+            let report = run.report(1_070, 0, NONE);
+            assert_eq!((report.requests.asked, report.requests.unanswered), (0, 0));
+            assert_eq!((report.warmup_errors.reset, report.errors.total), (1, 0));
+            assert_eq!(report.elapsed_s, 0.0);
+        });
+    }
+}

@@ -291,3 +291,236 @@ impl Tally {
         std::mem::take(&mut self.series).end(self.since.saturating_add(elapsed))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::load::plan::mode::Arrivals;
+    use crate::load::plan::target::Endpoint;
+
+    const OPEN: Model = Model::Open {
+        // One request every 10 ns.
+        rate: 1e8,
+        arrivals: Arrivals::Constant,
+    };
+    const FOR: Amount = Amount::For(Duration::from_nanos(100));
+    const COUNT: Amount = Amount::Count(3);
+    const WARM_UP: Phase = Phase::WarmUp { until: 1_000 };
+
+    /// A tally that has warmed up until 1,000.
+    fn tally(model: Model, amount: Amount) -> Tally {
+        let mut tally = cold(model, amount);
+        tally.begin(1_000, Schedule::of(model, 1_000).as_ref());
+        tally
+    }
+
+    fn cold(model: Model, amount: Amount) -> Tally {
+        let mut plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
+        (plan.model, plan.amount) = (model, amount);
+        plan.warmup = Duration::from_nanos(1_000);
+        Tally::new(&plan)
+    }
+
+    /// Answers: came, answered, late, and in the latencies.
+    fn answers(tally: &Tally) -> [u64; 4] {
+        let requests = tally.requests;
+        let latencies = tally.latencies.summary().count;
+        [requests.came, requests.answered, requests.late, latencies]
+    }
+
+    fn errors(tally: &Tally) -> (u64, u64) {
+        (tally.warmup_errors.total, tally.errors.total)
+    }
+
+    #[test]
+    fn an_answer_at_the_beginning_of_measuring_counts_and_one_at_its_end_is_late() {
+        let mut closed = tally(Model::Closed, FOR);
+        for (now, seen) in [
+            (999, [0, 0, 0, 0]),
+            (1_000, [1, 1, 0, 1]),
+            (1_099, [2, 2, 0, 2]),
+            (1_100, [2, 2, 1, 3]),
+        ] {
+            // Whenever it was asked for.
+            closed.answered(900, now, 1);
+            assert_eq!(answers(&closed), seen, "{now}");
+        }
+        assert_eq!(closed.end(), 100);
+        let seconds = closed.series(100);
+        assert_eq!((seconds.len(), seconds[0].answered), (1, 2));
+    }
+
+    #[test]
+    fn a_request_of_the_warm_up_counts_for_the_rate_of_a_time_and_for_nothing_else() {
+        let mut open = tally(OPEN, FOR);
+        open.answered(999, 1_000, 1);
+        assert_eq!(answers(&open), [1, 0, 0, 0]);
+        // One that began with the measuring is no longer of the warm-up.
+        open.answered(1_000, 1_000, 1);
+        assert_eq!(answers(&open), [2, 1, 0, 1]);
+        open.answered(999, 1_100, 1);
+        assert_eq!(answers(&open), [2, 1, 0, 1]);
+        open.answered(1_099, 1_100, 1);
+        assert_eq!(answers(&open), [2, 1, 1, 2]);
+        let seconds = open.series(100);
+        assert_eq!((seconds[0].answered, open.longest_gap), (2, 0));
+
+        for model in [Model::Closed, OPEN] {
+            let mut count = tally(model, COUNT);
+            count.answered(999, 1_005, 1);
+            assert_eq!(answers(&count), [0, 0, 0, 0]);
+            count.answered(1_000, 1_010, 3);
+            assert_eq!(answers(&count), [3, 3, 0, 3]);
+            // Nor does it move the end.
+            count.answered(999, 5_000, 1);
+            assert_eq!((answers(&count), count.end()), ([3, 3, 0, 3], 10));
+        }
+    }
+
+    #[test]
+    fn requests_that_begin_together_are_counted_one_by_one() {
+        let mut tally = tally(Model::Closed, FOR);
+        tally.answered(1_000, 1_050, 4);
+        tally.answered(1_000, 1_050, 1);
+        assert_eq!(answers(&tally), [5, 5, 0, 5]);
+        let sum = tally.latencies.summary();
+        assert_eq!((sum.p50, sum.max), (0.1, 0.1));
+        assert_eq!(tally.longest_gap, 50);
+    }
+
+    #[test]
+    fn a_failure_is_one_of_the_warm_up_as_its_answer_would_have_been() {
+        let drain = Phase::Draining;
+        for (model, amount, phase, began, is_warm_up) in [
+            (Model::Closed, FOR, WARM_UP, 500, true),
+            (OPEN, FOR, WARM_UP, 500, true),
+            (Model::Closed, COUNT, WARM_UP, 500, true),
+            // What fails while connecting was never warming up.
+            (Model::Closed, FOR, Phase::Connecting, 500, false),
+            (OPEN, COUNT, Phase::Connecting, 500, false),
+            // An answer of the closed model counts when it comes, one of the others when it was asked for.
+            (Model::Closed, FOR, Phase::Measured, 999, false),
+            (OPEN, FOR, Phase::Measured, 999, true),
+            (Model::Closed, COUNT, Phase::Measured, 999, true),
+            (OPEN, COUNT, drain, 999, true),
+            (OPEN, FOR, drain, 999, true),
+            (OPEN, FOR, Phase::Measured, 1_000, false),
+            (Model::Closed, COUNT, drain, 1_000, false),
+            (OPEN, COUNT, Phase::Measured, 1_000, false),
+        ] {
+            let is_cold = matches!(phase, WARM_UP | Phase::Connecting);
+            let mut tally = if is_cold {
+                cold(model, amount)
+            } else {
+                tally(model, amount)
+            };
+            let now = if is_cold { 600 } else { 1_050 };
+            tally.lost(began, now);
+            tally.failed(phase, FailureKind::Timeout, began, now);
+            let expected = if is_warm_up { (1, 0) } else { (0, 1) };
+            let what = format!("{model:?} {amount:?} {phase:?} {began}");
+            assert_eq!(errors(&tally), expected, "{what}");
+            // A request that counts and is lost is never without its error.
+            let counts = !is_cold && !is_warm_up;
+            assert_eq!(tally.requests.unanswered, u64::from(counts), "{what}");
+            if !is_cold {
+                let seconds = tally.series(100);
+                assert_eq!(seconds[0].errors, u64::from(counts), "{what}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_warm_up_asks_as_much_as_it_likes_and_takes_nothing_from_a_count() {
+        let mut tally = cold(Model::Closed, COUNT);
+        assert_eq!(tally.take(Phase::Connecting, 5), 0);
+        assert_eq!(tally.take(WARM_UP, 50), 50);
+        assert!(tally.take_due(WARM_UP, 500) && !tally.take_due(Phase::Connecting, 500));
+        assert_eq!((tally.requests.asked, tally.is_spent()), (0, false));
+        tally.begin(1_000, None);
+        assert_eq!(tally.take(Phase::Measured, 2), 2);
+        assert_eq!(tally.take(Phase::Measured, 2), 1);
+        assert_eq!(
+            (tally.take(Phase::Measured, 2), tally.is_spent()),
+            (0, true)
+        );
+        assert_eq!(tally.requests.asked, 3);
+        assert_eq!(tally.take(Phase::Draining, 1), 0);
+    }
+
+    #[test]
+    fn a_request_is_of_the_run_from_its_beginning_to_just_before_its_end() {
+        let mut tally = tally(OPEN, FOR);
+        for (began, is_due, asked) in [
+            (999, true, 0),
+            (1_000, true, 1),
+            (1_099, true, 2),
+            (1_100, false, 2),
+        ] {
+            assert_eq!(tally.has_due(began), is_due, "{began}");
+            assert_eq!(tally.take_due(Phase::Measured, began), is_due, "{began}");
+            assert_eq!(tally.requests.asked, asked, "{began}");
+        }
+    }
+
+    #[test]
+    fn a_count_begins_with_the_next_on_the_schedule_and_a_time_does_not() {
+        let late = |amount| {
+            let mut tally = cold(OPEN, amount);
+            // The one of 990 has not found a place.
+            tally.begin(1_000, Schedule::of(OPEN, 990).as_ref());
+            (tally.counts(990, 1_000), tally.counts(989, 1_000))
+        };
+        assert_eq!((late(COUNT), late(FOR)), ((true, false), (false, false)));
+        // One that is still to come does not put measuring off.
+        let mut tally = cold(OPEN, COUNT);
+        tally.begin(1_000, Schedule::of(OPEN, 1_005).as_ref());
+        assert!(tally.counts(1_000, 1_000));
+    }
+
+    #[test]
+    fn those_that_will_never_begin_are_counted_to_the_end_and_not_from_the_warm_up() {
+        // From 980 on: two are of the warm-up, and ten of the time that is measured.
+        let mut schedule = Schedule::of(OPEN, 980).unwrap();
+        let mut open = tally(OPEN, FOR);
+        open.lose_the_rest(&mut schedule);
+        assert_eq!((open.requests.asked, open.requests.unanswered), (10, 10));
+        assert_eq!(schedule.next(), 1_100);
+
+        let mut count = tally(OPEN, COUNT);
+        count.lose_the_rest(&mut Schedule::of(OPEN, 980).unwrap());
+        assert_eq!((count.requests.asked, count.requests.unanswered), (3, 3));
+        assert_eq!(count.end(), 30);
+
+        // It never came to measuring.
+        let mut never = cold(OPEN, COUNT);
+        never.lose_the_rest(&mut Schedule::of(OPEN, 980).unwrap());
+        assert_eq!((never.requests.unanswered, never.end()), (0, 0));
+    }
+
+    #[test]
+    fn the_longest_gap_begins_with_the_measuring_and_ends_with_it() {
+        let mut tally = tally(Model::Closed, FOR);
+        tally.answered(0, 1_040, 1);
+        tally.answered(0, 1_050, 1);
+        assert_eq!(tally.longest_gap, 40);
+        tally.answered(0, 1_100, 1);
+        assert_eq!((tally.end(), tally.longest_gap), (100, 50));
+    }
+
+    #[test]
+    fn a_run_that_is_ended_before_its_time_has_what_came_before_that() {
+        let mut tally = tally(Model::Closed, FOR);
+        tally.answered(0, 1_020, 1);
+        tally.stop(1_030);
+        tally.answered(0, 1_030, 1);
+        assert_eq!((answers(&tally), tally.end()), ([1, 1, 1, 2], 30));
+        assert!(tally.is_spent());
+        // In the warm-up: nothing was measured.
+        let mut never = cold(Model::Closed, FOR);
+        never.stop(500);
+        assert_eq!((never.end(), never.measured(700)), (0, 0));
+    }
+}
