@@ -59,8 +59,11 @@ impl Series {
         self.current.record(nanos, count);
     }
 
-    /// Something failed.
+    /// Something failed; before the first second begins it is in none.
     pub fn failed(&mut self, now: u64) {
+        if self.until == u64::MAX {
+            return;
+        }
         if now >= self.until {
             self.turn(now);
         }
@@ -141,5 +144,18 @@ mod tests {
         let mut series = Series::default();
         series.begin(10);
         assert_eq!(counts(series.end(10 + SECOND)), [(0, 0)]);
+    }
+
+    #[test]
+    fn what_failed_before_the_first_second_is_in_none() {
+        let mut series = Series::default();
+        series.failed(5);
+        series.begin(10);
+        series.failed(10);
+        let seconds = series.end(20);
+        assert_eq!((seconds.len(), seconds[0].errors), (1, 1));
+        let mut never = Series::default();
+        never.failed(5);
+        assert_eq!(never.end(20), []);
     }
 }

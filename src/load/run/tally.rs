@@ -227,21 +227,19 @@ impl Tally {
 
     /// A request or a connection that failed; `began` is when the request did.
     pub fn failed(&mut self, phase: Phase, kind: FailureKind, began: u64, now: u64) {
-        self.last = now;
-        let warming = match phase {
+        let is_warming = match phase {
             Phase::WarmUp { .. } => true,
             Phase::Connecting => false,
             Phase::Measured | Phase::Draining => !self.counts(began, now),
         };
-        if !warming && now < self.until {
+        if is_warming {
+            return self.warmup_errors.count(kind);
+        }
+        self.last = now;
+        if now < self.until {
             self.series.failed(now);
         }
-        if warming {
-            &mut self.warmup_errors
-        } else {
-            &mut self.errors
-        }
-        .count(kind);
+        self.errors.count(kind);
     }
 
     /// The requests that the schedule still has, from the next on, will never begin: no connection is left.
@@ -430,6 +428,34 @@ mod tests {
                 assert_eq!(seconds[0].errors, u64::from(counts), "{what}");
             }
         }
+    }
+
+    #[test]
+    fn what_began_in_the_warm_up_and_fails_at_the_end_does_not_lengthen_a_count() {
+        for model in [Model::Closed, OPEN] {
+            let mut tally = tally(model, COUNT);
+            tally.answered(1_000, 1_030, 3);
+            tally.failed(Phase::Draining, FailureKind::Timeout, 990, 9_000);
+            assert_eq!((tally.end(), tally.longest_gap), (30, 30));
+            // One of its own does.
+            tally.failed(Phase::Draining, FailureKind::Timeout, 1_000, 9_000);
+            assert_eq!((tally.end(), tally.longest_gap), (8_000, 7_970));
+        }
+    }
+
+    #[test]
+    fn what_failed_before_the_first_second_is_in_none() {
+        let mut tally = cold(Model::Closed, FOR);
+        tally.failed(Phase::Connecting, FailureKind::Refused, 0, 10);
+        tally.failed(WARM_UP, FailureKind::Refused, 0, 20);
+        tally.begin(1_000, None);
+        tally.failed(Phase::Measured, FailureKind::Reset, 900, 1_000);
+        tally.failed(Phase::Measured, FailureKind::Reset, 900, 1_099);
+        // With the end measuring is over.
+        tally.failed(Phase::Draining, FailureKind::Reset, 900, 1_100);
+        let seconds = tally.series(100);
+        assert_eq!((seconds.len(), seconds[0].errors), (1, 2), "{seconds:?}");
+        assert_eq!(errors(&tally), (1, 4));
     }
 
     #[test]
