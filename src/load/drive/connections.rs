@@ -476,4 +476,63 @@ mod tests {
         assert_eq!((dial(2, 1, 101), dial(2, 1, 200)), (Ok(false), Ok(false)));
         assert_eq!(dial(2, 1, 201), Err(FailureKind::Timeout.into()));
     }
+
+    #[test]
+    fn what_is_owed_is_overdue_once_the_whole_timeout_is_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("listener");
+        let _listener = UnixListener::bind(&path).unwrap();
+        let mut plan = Plan::new(Endpoint::Unix(path.clone()), Mode::Echo { depth: 1 });
+        plan.timeout = Duration::from_nanos(100);
+        let mut watcher = |_| ControlFlow::Continue(());
+        let run = Run::new(&plan, &mut watcher);
+        let mut connections = Connections::new(2, &run, &TargetAddress::Unix(path)).unwrap();
+        for index in [0, 1] {
+            assert_eq!(connections.dial(index, (7, 7), (), &run), Ok(true));
+        }
+        let mut overdue = |stage, now, since: [Option<u64>; 2]| {
+            for index in [0, 1] {
+                connections.get_mut(index).unwrap().stage = stage;
+            }
+            // Not for every turn: at once.
+            connections.next_check = 0;
+            connections.overdue(now, &run, |index, ()| since[index])
+        };
+        let (none, not_one) = ([None, None], Vec::<usize>::new());
+        for stage in [ConnectionStage::Dialling, ConnectionStage::Leaving] {
+            assert_eq!(overdue(stage, 106, none), not_one);
+            assert_eq!(overdue(stage, 107, none), [0, 1]);
+        }
+        assert_eq!(overdue(ConnectionStage::Ready, 10_000, none), not_one);
+        // An active one owes the answer to its oldest request, however long ago it was dialled.
+        assert_eq!(overdue(ConnectionStage::Active, 10_000, none), not_one);
+        let since = [Some(900), Some(901)];
+        assert_eq!(overdue(ConnectionStage::Active, 999, since), not_one);
+        assert_eq!(overdue(ConnectionStage::Active, 1_000, since), [0]);
+        assert_eq!(overdue(ConnectionStage::Active, 1_001, since), [0, 1]);
+    }
+
+    #[test]
+    fn slots_whose_backoff_ends_together_are_dialled_in_order_the_delayed_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("listener");
+        let plan = Plan::new(Endpoint::Unix(path.clone()), Mode::Echo { depth: 1 });
+        let mut watcher = |_| ControlFlow::Continue(());
+        let run = Run::new(&plan, &mut watcher);
+        let mut connections: Connections<()> =
+            Connections::new(0, &run, &TargetAddress::Unix(path)).unwrap();
+        connections.back_off(3, None, 5);
+        connections.back_off(4, None, 5);
+        connections.back_off(5, Some(2), 5);
+        let until = 5 + nanos(BACKOFF);
+        connections.end_backoff(until - 1);
+        assert!(connections.vacant.is_empty());
+        connections.end_backoff(until);
+        assert!(
+            connections
+                .vacant
+                .iter()
+                .eq(&[(5, Some(2)), (3, None), (4, None)])
+        );
+    }
 }

@@ -271,13 +271,25 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::load::plan::Plan;
-    use crate::load::plan::mode::{Amount, Mode};
+    use crate::load::plan::mode::{Amount, Mode, Model};
     use crate::load::plan::target::Endpoint;
 
     /// A run of ten lines in which everything counts, to be told what is received.
     fn with(test: impl FnOnce(&mut Ledger, &mut Run<'_>)) {
+        warming_up(Model::Closed, Amount::Count(10), Duration::ZERO, test);
+    }
+
+    /// The same, from a warm-up on that begins at 0.
+    fn warming_up(
+        model: Model,
+        amount: Amount,
+        warmup: Duration,
+        test: impl FnOnce(&mut Ledger, &mut Run<'_>),
+    ) {
         let endpoint = Endpoint::Unix("/x".into());
         let mut plan = Plan::new(
             endpoint,
@@ -287,8 +299,8 @@ mod tests {
                 any_prefix: false,
             },
         );
-        (plan.amount, plan.warmup) = (Amount::Count(10), std::time::Duration::ZERO);
-        plan.timeout = std::time::Duration::from_nanos(1_000);
+        (plan.model, plan.amount, plan.warmup) = (model, amount, warmup);
+        plan.timeout = Duration::from_nanos(1_000);
         let mut watcher = |_| std::ops::ControlFlow::Continue(());
         let mut run = Run::new(&plan, &mut watcher);
         run.warm_up(0, 0);
@@ -374,6 +386,81 @@ mod tests {
             let seen = ledger.seen;
             assert_eq!((seen.delivered, seen.late, seen.reordered), (1, 0, 0));
             assert_eq!(run.tally.errors.total, 0);
+        });
+    }
+
+    #[test]
+    fn members_that_hear_a_line_at_once_hear_it_first_at_half_and_last_then() {
+        for members in [1, 2, 3, 4] {
+            with(|ledger, run| {
+                ledger.begin(members, 1_000, 1_000);
+                for _ in 0..members {
+                    assert_eq!(ledger.in_flight(), 1);
+                    ledger.feed(in_turn(100, 1), 11_000, run);
+                }
+                let deliveries = ledger.deliveries(0.0);
+                assert_eq!(ledger.in_flight(), 0);
+                assert_eq!(deliveries.first_us.max, 10.0, "{members}");
+                assert_eq!(deliveries.median_us.max, 10.0, "{members}");
+                assert_eq!(run.tally.latencies.summary().max, 10.0, "{members}");
+                assert_eq!(run.tally.requests.answered, 1);
+            });
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_everywhere_as_its_time_is_over_is_lost_if_that_was_looked_at_first() {
+        for is_given_up_first in [false, true] {
+            with(|ledger, run| {
+                ledger.begin(1, 0, 0);
+                if is_given_up_first {
+                    ledger.give_up(1_000, run);
+                }
+                ledger.feed(in_turn(100, 1), 1_000, run);
+                ledger.give_up(1_000, run);
+                let seen = ledger.seen;
+                let lost = u64::from(is_given_up_first);
+                assert_eq!(
+                    (seen.delivered, seen.lost, seen.late),
+                    (1 - lost, lost, lost)
+                );
+                let requests = run.tally.requests;
+                assert_eq!((requests.answered, requests.unanswered), (1 - lost, lost));
+                assert_eq!(run.tally.errors.total, lost);
+            });
+        }
+    }
+
+    #[test]
+    fn a_line_of_the_warm_up_is_delivered_and_does_not_count() {
+        let warmup = Duration::from_nanos(100);
+        warming_up(Model::Closed, Amount::Count(10), warmup, |ledger, run| {
+            (0..3).for_each(|_| ledger.begin(2, 0, 0));
+            ledger.feed(in_turn(100, 1), 50, run);
+            ledger.feed(in_turn(100, 1), 60, run);
+            run.advance_phase(100, 0);
+            // The second is everywhere while measuring, and the third nowhere in time.
+            (0..2).for_each(|_| ledger.feed(in_turn(101, 1), 150, run));
+            ledger.give_up(1_000, run);
+            assert_eq!((run.tally.requests.came, run.tally.achieved()), (0, 0));
+            assert_eq!(
+                (run.tally.errors.total, run.tally.warmup_errors.timeout),
+                (0, 1)
+            );
+            assert_eq!(run.tally.requests.unanswered, 0);
+            ledger.begin(2, 1_000, 1_000);
+            (0..2).for_each(|_| ledger.feed(in_turn(103, 1), 1_001, run));
+            assert_eq!((run.tally.requests.came, run.tally.achieved()), (1, 2));
+            let deliveries = ledger.deliveries(0.0);
+            assert_eq!(
+                (deliveries.lines, deliveries.delivered, deliveries.lost),
+                (4, 6, 2)
+            );
+            // Only of those that count is told how long they took.
+            assert_eq!(
+                (deliveries.first_us.count, deliveries.median_us.count),
+                (1, 1)
+            );
         });
     }
 }

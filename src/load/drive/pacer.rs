@@ -79,16 +79,22 @@ mod tests {
     use crate::load::plan::Plan;
     use crate::load::plan::mode::{Amount, Arrivals, Mode, Model};
     use crate::load::plan::target::Endpoint;
+    use crate::load::run::outcome::RequestCounts;
     use crate::load::run::schedule::Schedule;
 
     /// Ten requests, one every 100 ns from 0 on, with a timeout of 250 ns.
     fn with(test: impl FnOnce(&mut Run<'_>)) {
+        warming_up(0, Amount::Count(10), test);
+    }
+
+    /// The same, where so many nanoseconds are warm-up.
+    fn warming_up(warmup: u64, amount: Amount, test: impl FnOnce(&mut Run<'_>)) {
         let mut plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
         plan.model = Model::Open {
             rate: 1e7,
             arrivals: Arrivals::Constant,
         };
-        (plan.amount, plan.warmup) = (Amount::Count(10), Duration::ZERO);
+        (plan.amount, plan.warmup) = (amount, Duration::from_nanos(warmup));
         plan.timeout = Duration::from_nanos(250);
         let mut watcher = |_| ControlFlow::Continue(());
         let mut run = Run::new(&plan, &mut watcher);
@@ -131,5 +137,80 @@ mod tests {
             );
             assert_eq!(next_event(run, true), 1_000);
         });
+    }
+
+    #[test]
+    fn a_request_is_late_once_the_whole_timeout_is_over() {
+        with(|run| {
+            assert_eq!(next_due(run, 249, Some(249)), Some(0));
+            assert_eq!(next_due(run, 349, Some(349)), Some(100));
+            assert_eq!(next_due(run, 450, Some(450)), Some(300));
+            assert_eq!(run.tally.errors.timeout, 1);
+        });
+    }
+
+    #[test]
+    fn the_warm_up_begins_requests_that_are_not_asked_for() {
+        warming_up(250, Amount::Count(2), |run| {
+            for began in [0, 100, 200] {
+                assert_eq!(next_due(run, began + 20, Some(0)), Some(began));
+            }
+            assert_eq!((run.tally.requests.asked, run.tally.is_spent()), (0, false));
+            assert_eq!(run.tally.lag.summary().count, 0);
+            run.advance_phase(250, 0);
+            assert_eq!(next_due(run, 320, Some(0)), Some(300));
+            assert_eq!(next_due(run, 420, Some(0)), Some(400));
+            assert_eq!(next_due(run, 520, Some(0)), None);
+            assert_eq!((run.tally.requests.asked, run.tally.is_spent()), (2, true));
+            assert_eq!(run.tally.lag.summary().count, 2);
+        });
+    }
+
+    #[test]
+    fn what_the_warm_up_left_waiting_is_sent_or_lost_and_not_counted() {
+        let time = Amount::For(Duration::from_nanos(200));
+        warming_up(250, time, |run| {
+            // No place for anything until measuring has begun.
+            assert_eq!(next_due(run, 240, None), None);
+            run.advance_phase(250, 0);
+            assert_eq!(next_due(run, 250, None), None);
+            // That of 0 never began; 100 and 200 begin late.
+            assert_eq!(
+                (run.tally.errors.total, run.tally.warmup_errors.timeout),
+                (0, 1)
+            );
+            assert_eq!(next_due(run, 260, Some(255)), Some(100));
+            assert_eq!(next_due(run, 260, Some(255)), Some(200));
+            assert_eq!(run.tally.requests, RequestCounts::default());
+            assert_eq!(run.tally.lag.summary().count, 0);
+            assert_eq!(next_due(run, 300, Some(255)), Some(300));
+            assert_eq!(next_due(run, 400, Some(255)), Some(400));
+            // The end of the time is no longer in it.
+            assert!(!run.tally.has_due(450));
+            assert_eq!(next_due(run, 500, Some(255)), None);
+            assert_eq!(
+                (run.tally.requests.asked, run.tally.lag.summary().count),
+                (2, 2)
+            );
+        });
+        // A count begins with the one that waits.
+        warming_up(150, Amount::Count(2), |run| {
+            assert_eq!(next_due(run, 10, Some(0)), Some(0));
+            run.advance_phase(150, 0);
+            assert_eq!(next_due(run, 160, Some(155)), Some(100));
+            assert_eq!(next_due(run, 200, Some(155)), Some(200));
+            assert_eq!((run.tally.requests.asked, run.tally.is_spent()), (2, true));
+        });
+    }
+
+    #[test]
+    fn there_has_been_room_since_it_came_back() {
+        let mut room = WindowRoom::default();
+        assert_eq!(room.since(true, 5), Some(0));
+        assert_eq!((room.since(false, 6), room.since(false, 7)), (None, None));
+        assert_eq!(
+            (room.since(true, 7), room.since(true, 9)),
+            (Some(7), Some(7))
+        );
     }
 }

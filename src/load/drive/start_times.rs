@@ -80,3 +80,44 @@ impl StartTimes {
         (requests.flight > 0).then(|| self.rings[index * self.depth + requests.oldest])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Asks for `count` more at `now`.
+    fn ask(times: &mut StartTimes, requests: &mut Requests, count: usize, now: u64) {
+        times.begin(1, requests, count, now);
+        requests.flight += count;
+    }
+
+    /// What is handed out where `count` are answered.
+    fn answer(times: &mut StartTimes, requests: &mut Requests, count: usize) -> Vec<(u64, usize)> {
+        let mut all = Vec::new();
+        times.answered(1, requests, count, |began, run| all.push((began, run)));
+        requests.flight -= count;
+        all
+    }
+
+    #[test]
+    fn requests_that_began_together_are_handed_out_together_and_others_in_order() {
+        let mut times = StartTimes::new(2, 4);
+        let mut requests = Requests::default();
+        ask(&mut times, &mut requests, 2, 5);
+        // At the same time, in another write.
+        ask(&mut times, &mut requests, 1, 5);
+        ask(&mut times, &mut requests, 1, 6);
+        assert_eq!(
+            (times.outstanding, times.oldest(1, &requests)),
+            (4, Some(5))
+        );
+        assert_eq!(answer(&mut times, &mut requests, 2), [(5, 2)]);
+        // Behind them, where the ring begins again.
+        ask(&mut times, &mut requests, 2, 6);
+        let in_flight: Vec<u64> = times.in_flight(1, &requests).collect();
+        assert_eq!(in_flight, [6, 6, 6, 5]);
+        assert_eq!(answer(&mut times, &mut requests, 4), [(5, 1), (6, 3)]);
+        assert_eq!((times.outstanding, times.oldest(1, &requests)), (0, None));
+        assert_eq!(times.in_flight(1, &requests).count(), 0);
+    }
+}
