@@ -197,7 +197,7 @@ impl<'p> Traffic<'p> for Fanout<'p> {
             held: self.members(),
         };
         let mut report = self.run.report(now, self.connections.poller.spun, held);
-        let lines_per_s = report.requests.answered as f64 / report.elapsed_s.max(1e-6);
+        let lines_per_s = report.answered_per_s();
         report.deliveries = Some(self.ledger.deliveries(lines_per_s));
         report
     }

@@ -139,7 +139,7 @@ impl Ledger {
             let line = &mut self.lines[slot];
             line.received += 1;
             self.seen.delivered += 1;
-            counted += u64::from(run.tally.counts(line.began, now));
+            counted += u64::from(run.tally.has_come(line.began, now));
             if line.received == line.landmark {
                 self.reach(slot, now, run);
             }
@@ -275,7 +275,7 @@ mod tests {
 
     use super::*;
     use crate::load::plan::Plan;
-    use crate::load::plan::mode::{Amount, Mode, Model};
+    use crate::load::plan::mode::{Amount, Arrivals, Mode, Model};
     use crate::load::plan::target::Endpoint;
 
     /// A run of ten lines in which everything counts, to be told what is received.
@@ -462,5 +462,30 @@ mod tests {
                 (1, 1)
             );
         });
+    }
+
+    #[test]
+    fn deliveries_count_for_the_rate_of_the_time_in_which_they_come() {
+        let open = Model::Open {
+            rate: 1e7,
+            arrivals: Arrivals::Constant,
+        };
+        let amount = Amount::For(Duration::from_nanos(100));
+        for model in [Model::Closed, open] {
+            warming_up(model, amount, Duration::from_nanos(100), |ledger, run| {
+                ledger.begin(4, 90, 90);
+                ledger.feed(in_turn(100, 1), 99, run);
+                run.advance_phase(100, 0);
+                // Three of four while measuring, of a line that began before.
+                for now in [100, 150, 199] {
+                    ledger.feed(in_turn(100, 1), now, run);
+                }
+                assert_eq!((run.tally.achieved(), run.tally.requests.came), (3, 1));
+                ledger.begin(1, 199, 199);
+                ledger.feed(in_turn(101, 1), 200, run);
+                assert_eq!((run.tally.achieved(), run.tally.requests.came), (3, 1));
+                assert_eq!(ledger.deliveries(0.0).delivered, 5);
+            });
+        }
     }
 }

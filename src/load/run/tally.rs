@@ -171,6 +171,15 @@ impl Tally {
         self.since <= if self.by_beginning { began } else { now }
     }
 
+    /// Whether the answer to what began then counts for the rate if it comes now.
+    #[inline]
+    pub fn has_come(&self, began: u64, now: u64) -> bool {
+        match self.amount {
+            Amount::For(_) => (self.since..self.until).contains(&now),
+            Amount::Count(_) => self.counts(began, now),
+        }
+    }
+
     /// Whether all that was to be asked has been.
     pub fn is_spent(&self) -> bool {
         self.left == 0
@@ -181,11 +190,7 @@ impl Tally {
     pub fn answered(&mut self, began: u64, now: u64, count: u64) {
         let nanos = now.saturating_sub(began);
         let counts = self.counts(began, now);
-        let has_come = match self.amount {
-            Amount::For(_) => (self.since..self.until).contains(&now),
-            Amount::Count(_) => counts,
-        };
-        if has_come {
+        if self.has_come(began, now) {
             self.requests.came += count;
             self.series.answered(now, nanos, count);
             self.longest_gap = self.longest_gap.max(now.saturating_sub(self.last_answer));
@@ -203,7 +208,7 @@ impl Tally {
         self.latencies.record(nanos, count);
     }
 
-    /// So many members heard a line that [counts](Self::counts).
+    /// So many members heard a line that [has come](Self::has_come).
     #[inline]
     pub fn delivered(&mut self, now: u64, count: u64) {
         if let Some(deliveries) = &mut self.deliveries

@@ -9,6 +9,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use onepoll::load::measure::clock::Stopwatch;
 use onepoll::load::{Amount, Mode, Model, Plan, Report};
 use onepoll::wire::{Digest, HmacKey, Secret};
 use rustix::net::sockopt::set_socket_linger;
@@ -474,13 +475,35 @@ fn what_is_slow_to_one_member_is_slow_to_the_last_alone() {
     }
 }
 
+#[test]
+fn lines_count_for_the_rate_of_the_time_in_which_they_come() {
+    let mut plan = plan(slow_to_one(Duration::from_millis(200)), 1);
+    (plan.model, plan.amount) = (open(100.0), Amount::For(Duration::from_millis(400)));
+    plan.warmup = Duration::from_millis(300);
+    let report = run(&plan);
+    assert!(!report.has_errors(), "{report}");
+    // Those of the warm-up's end come while measuring, and those of the end after it.
+    let requests = report.requests;
+    assert!(
+        requests.came > requests.answered && requests.late > 0,
+        "{report}"
+    );
+    let lines_per_s = report.deliveries.unwrap().lines_per_s;
+    assert!(
+        (lines_per_s - requests.came as f64 / 0.4).abs() < 0.1,
+        "{report}"
+    );
+}
+
 /// A good broadcaster that tells the first member everything `delay` later.
 fn slow_to_one(delay: Duration) -> SocketAddr {
-    let (later, lines) = mpsc::channel::<(TcpStream, Vec<u8>)>();
+    let (later, lines) = mpsc::channel::<(TcpStream, Vec<u8>, u64)>();
+    let watch = Stopwatch::start();
     thread::spawn(move || {
-        // Each is said before the next one comes, so their delays do not add up.
-        while let Ok((mut stream, line)) = lines.recv() {
-            pause(delay);
+        // Each when it is due, so their delays do not add up.
+        while let Ok((mut stream, line, came)) = lines.recv() {
+            let waited = Duration::from_nanos(watch.nanos() - came);
+            pause(delay.saturating_sub(waited));
             let _ = stream.write_all(&line);
         }
     });
@@ -489,7 +512,7 @@ fn slow_to_one(delay: Duration) -> SocketAddr {
         while speaker.read_until(b'\n', &mut line).unwrap_or(0) > 0 {
             let (first, others) = members.split_first().expect("five of them");
             later
-                .send((first.try_clone().unwrap(), line.clone()))
+                .send((first.try_clone().unwrap(), line.clone(), watch.nanos()))
                 .unwrap();
             for mut member in others {
                 let _ = member.write_all(&line);
