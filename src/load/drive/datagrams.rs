@@ -330,3 +330,126 @@ fn remembered(plan: &Plan) -> usize {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::ops::ControlFlow;
+
+    use super::*;
+    use crate::load::plan::mode::{Amount, Arrivals, Mode};
+    use crate::load::plan::target::Endpoint;
+
+    const OPEN: Model = Model::Open {
+        rate: 1.0,
+        arrivals: Arrivals::Constant,
+    };
+
+    /// A run that warms up until 100 ns, measures for a second, and gives up a datagram after 1,000 ns.
+    fn warming_up(model: Model, test: impl FnOnce(&mut Udp<'_>)) {
+        let server = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = server.local_addr().unwrap();
+        let endpoint: Endpoint = format!("udp://{address}").parse().unwrap();
+        let mut plan = Plan::new(endpoint, Mode::Udp { window: 4 });
+        (plan.model, plan.amount) = (model, Amount::For(Duration::from_secs(1)));
+        plan.warmup = Duration::from_nanos(100);
+        plan.timeout = Duration::from_nanos(1_000);
+        let mut watcher = |_| ControlFlow::Continue(());
+        let mut udp = Udp::new(&plan, address, &mut watcher).unwrap();
+        assert_eq!(udp.run.phase, Phase::WarmUp { until: 100 });
+        test(&mut udp);
+    }
+
+    fn expire(udp: &mut Udp<'_>, now: u64) {
+        udp.next_look = 0;
+        udp.expire(now);
+    }
+
+    /// The server echoes the datagram of this number.
+    fn echoed(udp: &mut Udp<'_>, number: u64) {
+        let size = udp.outgoing.len();
+        write_message(&mut udp.incoming[..size], number, &udp.payload);
+        udp.take_answer(size);
+    }
+
+    #[test]
+    fn a_datagram_is_lost_once_the_whole_timeout_is_over() {
+        warming_up(Model::Closed, |udp| {
+            udp.run.advance_phase(100, 0);
+            udp.send_one(100, 110);
+            udp.send_one(100, 111);
+            expire(udp, 1_109);
+            assert_eq!((udp.seen.lost, udp.waiting), (0, 2));
+            expire(udp, 1_110);
+            assert_eq!((udp.seen.lost, udp.waiting), (1, 1));
+            expire(udp, 1_111);
+            assert_eq!((udp.seen.lost, udp.waiting), (2, 0));
+            assert_eq!(udp.run.tally.errors.timeout, 2);
+        });
+    }
+
+    #[test]
+    fn a_datagram_of_the_warm_up_that_is_lost_is_no_error_of_the_time_that_is_measured() {
+        for (model, later) in [(Model::Closed, (0, 1)), (OPEN, (1, 0))] {
+            warming_up(model, |udp| {
+                udp.send_one(0, 0);
+                udp.send_one(99, 99);
+                expire(udp, 1_000);
+                let errors = |udp: &Udp<'_>| {
+                    let tally = &udp.run.tally;
+                    (tally.warmup_errors.timeout, tally.errors.timeout)
+                };
+                assert_eq!(
+                    (errors(udp), udp.run.tally.requests.unanswered),
+                    ((1, 0), 0)
+                );
+                // Lost while measuring: the closed model counts what ends then.
+                udp.run.advance_phase(1_000, 0);
+                expire(udp, 1_099);
+                assert_eq!(errors(udp), (1 + later.0, later.1), "{model:?}");
+                assert_eq!(udp.run.tally.requests.unanswered, later.1);
+                // What became of datagrams is told of all.
+                assert_eq!((udp.seen.sent, udp.seen.lost), (2, 2));
+            });
+        }
+    }
+
+    #[test]
+    fn an_answer_to_the_warm_up_counts_as_the_model_has_it_and_once() {
+        for (model, answered) in [(Model::Closed, 1), (OPEN, 0)] {
+            warming_up(model, |udp| {
+                udp.send_one(0, 0);
+                udp.send_one(99, 99);
+                echoed(udp, 0);
+                assert_eq!(udp.run.tally.requests.came, 0);
+                udp.run.advance_phase(100, 0);
+                echoed(udp, 1);
+                // Once more each: that is no answer, and no error.
+                echoed(udp, 1);
+                echoed(udp, 0);
+                let requests = udp.run.tally.requests;
+                assert_eq!(
+                    (requests.came, requests.answered),
+                    (1, answered),
+                    "{model:?}"
+                );
+                assert_eq!(udp.run.tally.latencies.summary().count, answered);
+                assert_eq!((udp.seen.duplicates, udp.seen.reordered), (2, 0));
+                assert_eq!(udp.run.tally.errors.total, 0);
+            });
+        }
+    }
+
+    #[test]
+    fn a_wrong_datagram_is_of_the_phase_in_which_it_comes() {
+        warming_up(OPEN, |udp| {
+            udp.send_one(0, 0);
+            udp.take_answer(3);
+            assert_eq!(udp.run.tally.warmup_errors.wrong_answer, 1);
+            udp.run.advance_phase(100, 0);
+            udp.take_answer(3);
+            assert_eq!(udp.run.tally.errors.wrong_answer, 1);
+            assert_eq!((udp.seen.wrong, udp.waiting), (2, 1));
+        });
+    }
+}

@@ -577,3 +577,55 @@ impl Driver<'_> {
         Some(conn)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+    use std::os::unix::net::UnixListener;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::load::plan::mode::{Amount, Arrivals};
+    use crate::load::plan::target::Endpoint;
+
+    /// A kept connection in the open model, with a warm-up from 1 ns to 11 ns and then a second to measure.
+    fn warming_up(test: impl FnOnce(&mut Driver<'_>)) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("listener");
+        let _listener = UnixListener::bind(&path).unwrap();
+        let mut plan = Plan::new(Endpoint::Unix(path.clone()), Mode::Echo { depth: 4 });
+        plan.model = Model::Open {
+            rate: 1.0,
+            arrivals: Arrivals::Constant,
+        };
+        plan.amount = Amount::For(Duration::from_secs(1));
+        plan.warmup = Duration::from_nanos(10);
+        plan.connections = 1;
+        let mut watcher = |_| ControlFlow::Continue(());
+        let target = TargetAddress::Unix(path);
+        let mut driver = Driver::new(&plan, &target, &mut watcher).unwrap();
+        driver.dial();
+        assert_eq!(driver.arrive(0), Ok(true));
+        // On the time of this test it was dialled before.
+        driver.connections.get_mut(0).unwrap().began = 0;
+        driver.start_if_connected(1);
+        assert_eq!(driver.run.phase, Phase::WarmUp { until: 11 });
+        test(&mut driver);
+    }
+
+    #[test]
+    fn an_answer_to_the_warm_up_counts_for_the_rate_and_has_no_latency() {
+        warming_up(|driver| {
+            driver.ask_taken(0, 2, 10).unwrap();
+            driver.run.advance_phase(11, 0);
+            driver.ask_taken(0, 1, 11).unwrap();
+            driver.connections.get_mut(0).unwrap().payload.flight = 0;
+            driver.answered(0, 3).unwrap();
+            let tally = &driver.run.tally;
+            assert_eq!((tally.requests.came, tally.requests.answered), (3, 1));
+            assert_eq!(tally.latencies.summary().count, 1);
+            assert_eq!(tally.breakdown.first_byte.summary().count, 1);
+            assert_eq!(tally.breakdown.last_byte.summary().count, 1);
+        });
+    }
+}
