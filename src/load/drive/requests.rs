@@ -525,13 +525,15 @@ impl Driver<'_> {
         }
     }
 
-    /// A connection failed, or could not be dialled, whose last request began at `began`. `conn` goes on with the next request;
-    /// `echo` goes on without this connection.
+    /// A connection failed, or could not be dialled; in `conn` its request began at `began`. `conn` goes on with the
+    /// next request; `echo` goes on without this connection.
     #[cold]
     fn give_up(&mut self, index: usize, mut failure: Failure, began: u64) {
         let now = self.run.watch.nanos();
         let keeps = self.run.plan.mode.keeps();
-        let mut last = began;
+        // A kept one fails as its youngest request does, so that no request that counts is lost without an error that
+        // counts; if nothing was asked, it fails now, however long ago it was dialled.
+        let mut last = if keeps { now } else { began };
         if let Some(conn) = self.leave(index) {
             failure = conn.explain(failure);
             if keeps {
@@ -611,6 +613,50 @@ mod tests {
         driver.start_if_connected(1);
         assert_eq!(driver.run.phase, Phase::WarmUp { until: 11 });
         test(&mut driver);
+    }
+
+    fn reset(driver: &mut Driver<'_>) {
+        driver.fail(0, FailureKind::Reset.into());
+        assert_eq!((driver.connections.open, driver.times.outstanding), (0, 0));
+    }
+
+    /// Errors of the warm-up, errors, and requests that are counted and lost.
+    fn lost(driver: &Driver<'_>) -> (u64, u64, u64) {
+        let tally = &driver.run.tally;
+        let unanswered = tally.requests.unanswered;
+        (tally.warmup_errors.reset, tally.errors.reset, unanswered)
+    }
+
+    #[test]
+    fn a_connection_that_is_lost_while_it_is_idle_is_lost_when_it_is() {
+        warming_up(|driver| {
+            reset(driver);
+            assert_eq!(lost(driver), (1, 0, 0));
+        });
+        warming_up(|driver| {
+            driver.run.advance_phase(11, 0);
+            reset(driver);
+            assert_eq!(lost(driver), (0, 1, 0));
+        });
+    }
+
+    #[test]
+    fn a_connection_that_is_lost_with_a_request_that_counts_is_an_error_that_counts() {
+        // What began in the warm-up alone is the warm-up's, whenever it is lost.
+        warming_up(|driver| {
+            driver.ask_taken(0, 2, 5).unwrap();
+            driver.run.advance_phase(11, 0);
+            reset(driver);
+            assert_eq!(lost(driver), (1, 0, 0));
+        });
+        // The oldest of the warm-up, the others not.
+        warming_up(|driver| {
+            driver.ask_taken(0, 1, 10).unwrap();
+            driver.run.advance_phase(11, 0);
+            driver.ask_taken(0, 2, 11).unwrap();
+            reset(driver);
+            assert_eq!(lost(driver), (0, 1, 2));
+        });
     }
 
     #[test]

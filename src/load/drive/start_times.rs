@@ -66,13 +66,11 @@ impl StartTimes {
         self.outstanding -= count;
     }
 
-    /// When those in flight began, the youngest first.
+    /// When those in flight began, the oldest first.
     pub(super) fn in_flight(&self, index: usize, requests: &Requests) -> impl Iterator<Item = u64> {
         let ring = &self.rings[index * self.depth..][..self.depth];
         let oldest = requests.oldest;
-        (0..requests.flight)
-            .rev()
-            .map(move |place| ring[(oldest + place) % ring.len()])
+        (0..requests.flight).map(move |place| ring[(oldest + place) % ring.len()])
     }
 
     /// When the oldest of them began.
@@ -115,7 +113,7 @@ mod tests {
         // Behind them, where the ring begins again.
         ask(&mut times, &mut requests, 2, 6);
         let in_flight: Vec<u64> = times.in_flight(1, &requests).collect();
-        assert_eq!(in_flight, [6, 6, 6, 5]);
+        assert_eq!(in_flight, [5, 6, 6, 6]);
         assert_eq!(answer(&mut times, &mut requests, 4), [(5, 1), (6, 3)]);
         assert_eq!((times.outstanding, times.oldest(1, &requests)), (0, None));
         assert_eq!(times.in_flight(1, &requests).count(), 0);
