@@ -29,7 +29,7 @@ use crate::turn::{ARENA_BYTES_MAX, ChildEvent, ConnId, Exit, Job, Output, Severi
 /// What is read from a pipe after the command's exit, at most: the most that a pipe can hold
 /// unless root allowed more (`fs.pipe-max-size`), so all that the command wrote is among it. A
 /// grandchild that left the group and writes on would else be listened to for ever.
-const LEFT_IN_PIPE_BYTES_MAX: usize = 1 << 20;
+pub(super) const LEFT_IN_PIPE_BYTES_MAX: usize = 1 << 20;
 
 /// The commands that run, and those that wait for one of them to end.
 #[derive(Debug)]

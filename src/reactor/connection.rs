@@ -308,6 +308,35 @@ mod tests {
     }
 
     #[test]
+    fn half_a_frame_costs_its_own_bytes_and_not_the_buffer_that_it_was_read_into() {
+        for half in [1, CARRY_COPIED_MAX] {
+            let (mut conn, mut shared) = (connection(), ReadBuf::default());
+            for read in [half, 0] {
+                let own = conn.reads_into_its_own();
+                let mut input = conn.take_input(&mut shared);
+                input.fill(1 << 20, |_| Ok(read)).unwrap();
+                conn.keep_input(input, &mut shared, own);
+            }
+            let carry = conn.carry.unwrap();
+            assert_eq!(carry.len(), half);
+            let capacity = carry.capacity();
+            assert!(capacity <= 2 * CARRY_COPIED_MAX, "{half}: {capacity}");
+        }
+    }
+
+    #[test]
+    fn what_a_socket_takes_whole_leaves_nothing_to_keep() {
+        let (mut conn, mut outbox, mut input) =
+            (connection(), Outbox::default(), ReadBuf::default());
+        outbox.open(conn.id(0));
+        input.push(b"answer");
+        input.lend();
+        let taken = conn.write_lent(&mut outbox, 0, &mut input, |_, bytes| Ok(bytes.len()));
+        assert_eq!(taken.unwrap(), 6);
+        assert!(!outbox.is_dirty(0) && !outbox.owns_for_nothing(0));
+    }
+
+    #[test]
     fn connections_share_a_buffer_and_none_of_what_is_in_it() {
         let (mut one, mut other, mut shared) = (connection(), connection(), ReadBuf::default());
         for (a, b) in [(10, 20), (5000, 20), (10, 6000), (7000, 8000)] {

@@ -562,6 +562,23 @@ mod tests {
     }
 
     #[test]
+    fn a_member_may_be_owed_as_much_as_the_limits_say_and_no_more() {
+        let limits = Limits::default();
+        let (_, mut standing) = idle();
+        standing.backlog = Backlog::Disconnect;
+        for (owed, is_behind, is_too_slow) in [
+            (limits.chat_soft, false, false),
+            (limits.chat_soft + 1, true, false),
+            (limits.chat_hard, true, false),
+            (limits.chat_hard + 1, true, true),
+        ] {
+            standing.owed = owed;
+            let found = (standing.is_behind(&limits), standing.is_too_slow(&limits));
+            assert_eq!(found, (is_behind, is_too_slow), "{owed}");
+        }
+    }
+
+    #[test]
     fn a_frame_has_a_second_more_for_each_kibibyte() {
         let at = |seconds| Moment::START.after(Duration::from_secs(seconds));
         assert_eq!(frame_ends(5, 0), at(35));

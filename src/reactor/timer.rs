@@ -238,6 +238,50 @@ mod tests {
     }
 
     #[test]
+    fn a_timer_that_was_not_set_and_is_cancelled_needs_no_entry() {
+        let mut timers = Timers::default();
+        timers.set(1, at(10));
+        timers.cancel(0);
+        timers.cancel(7);
+        assert_eq!(
+            (timers.len(), timers.heap.len(), timers.due.len()),
+            (1, 1, 2)
+        );
+    }
+
+    /// The invariants of the loop depend on it.
+    #[test]
+    fn the_check_sees_what_is_broken() {
+        let set = || {
+            let mut timers = Timers::default();
+            (0..4).for_each(|slot| timers.set(slot, at(10 + u64::from(slot))));
+            timers
+        };
+        assert_eq!(set().check(), Ok(()));
+        type Break = fn(&mut Timers);
+        let breaks: [(&str, Break); 5] = [
+            ("is at 3 and believes otherwise", |t| t.place[3] = 0),
+            ("would fire late", |t| t.due[1] = at(10)),
+            ("is above an earlier one", |t| {
+                t.swap(1, 3);
+            }),
+            ("is set and in no heap", |t| {
+                t.heap.pop();
+                t.place[3] = NOWHERE;
+            }),
+            ("4 timers are set and 3 counted", |t| {
+                t.due[3] = Moment::NEVER
+            }),
+        ];
+        for (expected, breaks) in breaks {
+            let mut timers = set();
+            breaks(&mut timers);
+            let found = timers.check().unwrap_err();
+            assert!(found.ends_with(expected), "{found}");
+        }
+    }
+
+    #[test]
     fn places_of_timers_that_were_cancelled_are_given_back_long_before_they_are_due() {
         let mut timers = Timers::default();
         let many = 16 * KEPT_PLACES as u32;

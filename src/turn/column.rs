@@ -34,7 +34,8 @@ mod tests {
         assert_eq!(table.capacity(), 16 * KEPT_PLACES, "a quarter is enough");
         table.truncate(4 * KEPT_PLACES - 1);
         give_back(&mut table);
-        assert!(table.capacity() < 9 * KEPT_PLACES);
+        let kept = 8 * KEPT_PLACES - 2..9 * KEPT_PLACES;
+        assert!(kept.contains(&table.capacity()), "there is room to grow");
         table.clear();
         give_back(&mut table);
         assert!(table.capacity() <= KEPT_PLACES);

@@ -168,3 +168,35 @@ impl<'a> Turn<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: ConnId = ConnId {
+        slot: 0,
+        generation: 1,
+    };
+
+    #[test]
+    fn a_large_answer_leaves_from_where_it_lies_unless_something_goes_before_it() {
+        for (owed, answer, is_lent) in [
+            (0, REPLY_AT_ONCE_BYTES - 1, false),
+            (0, REPLY_AT_ONCE_BYTES, true),
+            (0, REPLY_AT_ONCE_BYTES + 1, true),
+            (1, REPLY_AT_ONCE_BYTES + 1, false),
+        ] {
+            let mut outbox = Outbox::default();
+            outbox.open(ID);
+            let mut t = Turn::new(Moment::START, ID, &mut outbox);
+            t.reply(&*"x".repeat(owed));
+            assert_eq!(t.owed(), owed);
+            let mut input = ReadBuf::default();
+            input.push(&vec![b'y'; answer]);
+            t.reply_all(&mut input);
+            assert!(input.is_empty());
+            let lent = if is_lent { answer } else { 0 };
+            assert_eq!((input.lent().len(), t.owed()), (lent, owed + answer - lent));
+        }
+    }
+}

@@ -523,6 +523,41 @@ mod tests {
     }
 
     #[test]
+    fn a_lane_is_listed_once_however_often_something_is_said() {
+        let mut outbox = Outbox::default();
+        outbox.open(id(0, 1));
+        outbox.open(id(1, 2));
+        assert!(!outbox.is_dirty(0));
+        for _ in 0..3 {
+            outbox.say([id(0, 1)], |out| out.push(b'x'));
+            outbox.mark_dirty(0);
+        }
+        assert!(outbox.is_dirty(0) && !outbox.is_dirty(1));
+        let mut listed = Vec::new();
+        outbox.take_dirty(&mut listed);
+        assert_eq!(listed, [0]);
+        assert!(!outbox.is_dirty(0));
+    }
+
+    #[test]
+    fn what_was_said_in_this_turn_is_told_from_what_is_owed_in_all() {
+        let mut outbox = Outbox::default();
+        outbox.open(id(0, 1));
+        outbox.say([id(0, 1)], |out| out.extend_from_slice(b"12345"));
+        assert_eq!((outbox.said(0), outbox.owed(0)), (5, 5));
+        outbox.flush(0, |_| Ok(2)).unwrap();
+        assert_eq!((outbox.said(0), outbox.owed(0)), (0, 3));
+        outbox.say([id(0, 1)], |out| out.extend_from_slice(b"67"));
+        assert_eq!((outbox.said(0), outbox.owed(0)), (2, 5));
+        // Who asks to be told when all has left waits until then.
+        outbox.tell_when_sent(id(0, 1));
+        assert!(!outbox.awaits_sent(0));
+        outbox.open(id(1, 1));
+        outbox.tell_when_sent(id(1, 1));
+        assert!(outbox.awaits_sent(1));
+    }
+
+    #[test]
     fn what_a_large_turn_needed_is_given_back() {
         let mut outbox = Outbox::default();
         let slots = 16 * u32::try_from(KEPT_PLACES).unwrap();
@@ -620,7 +655,9 @@ mod tests {
         outbox.tell_when_sent(id(0, 7));
         assert!(!outbox.has_sent(), "it has not left");
         (0..2).for_each(|slot| assert_eq!(all(&mut outbox, slot, 99), b"text"));
+        assert!(outbox.has_sent());
         assert_eq!(outbox.next_sent(), Some(asks));
+        assert!(!outbox.has_sent());
         assert_eq!(outbox.next_sent(), None);
         outbox.say([asks], |out| out.extend_from_slice(b"more"));
         all(&mut outbox, 0, 99);

@@ -23,6 +23,9 @@ pub(super) struct Hand {
     pub(super) wires: Vec<Wire>,
     pub(super) sockets: Vec<Mailbox>,
     pub(super) commands: Vec<Shell>,
+    /// What was read from commands and not written to a client; and how much that has been at most.
+    unwritten: usize,
+    pub(super) unwritten_max: usize,
     signals: Vec<Signal>,
 }
 
@@ -65,12 +68,26 @@ pub(super) struct Mailbox {
 /// A command that was started.
 #[derive(Debug)]
 pub(super) struct Shell {
-    tokens: [Option<Token>; 3],
+    pub(super) tokens: [Option<Token>; 3],
     pub(super) line: String,
     pipes: [VecDeque<u8>; 2],
+    /// What is read from them when they are empty.
+    pub(super) when_empty: WhenEmpty,
     exit: Option<Exit>,
     pub(super) killed: Vec<Severity>,
     pub(super) is_reaped: bool,
+}
+
+/// What is read from the pipe of a command when all that it printed was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum WhenEmpty {
+    /// Its end, if the command has exited.
+    Ends,
+    /// Nothing: a process that left the group holds it open.
+    Stays,
+    /// More: that process writes for ever.
+    Fills,
+    Fails(Errno),
 }
 
 impl Hand {
@@ -309,6 +326,7 @@ impl Os for Hand {
         let n = bytes.len().min(wire.room);
         wire.room -= if wire.room == usize::MAX { 0 } else { n };
         wire.heard.extend_from_slice(&bytes[..n]);
+        self.unwritten = self.unwritten.saturating_sub(n);
         Ok(n)
     }
 
@@ -351,6 +369,7 @@ impl Os for Hand {
             tokens: [None; 3],
             line: String::from_utf8_lossy(&job.line).into_owned(),
             pipes: Default::default(),
+            when_empty: WhenEmpty::Ends,
             exit: None,
             killed: Vec::new(),
             is_reaped: false,
@@ -370,10 +389,20 @@ impl Os for Hand {
     ) -> io::Result<usize> {
         let command = &mut self.commands[*command];
         let pipe = &mut command.pipes[*which];
-        if pipe.is_empty() && command.exit.is_none() {
-            return Err(io::ErrorKind::WouldBlock.into());
+        if pipe.is_empty() {
+            match command.when_empty {
+                WhenEmpty::Ends if command.exit.is_some() => return Ok(0),
+                WhenEmpty::Ends | WhenEmpty::Stays => {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                WhenEmpty::Fills => pipe.resize(into.len(), b'x'),
+                WhenEmpty::Fails(error) => return Err(error.into()),
+            }
         }
-        io::Read::read(pipe, into)
+        let n = io::Read::read(pipe, into)?;
+        self.unwritten += n;
+        self.unwritten_max = self.unwritten_max.max(self.unwritten);
+        Ok(n)
     }
 
     fn kill(&mut self, command: &usize, severity: Severity) {

@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 
 use super::*;
-use crate::config::limits::KEPT_PLACES;
+use crate::config::limits::{KEPT_BYTES, KEPT_PLACES};
 use crate::service::command::{CommandFraming, Options};
 use crate::service::{Chat, Command, Echo, Upper, chat, upper};
 use crate::turn::{Exit, Severity};
@@ -387,7 +387,6 @@ fn what_a_crowd_of_connections_needed_is_given_back() {
     crowd.iter().for_each(|&wire| world.os().ends(wire));
     // It is given back when the loop comes to rest.
     world.passes(MS);
-    world.passes(MS);
     assert_eq!(world.reactor.conns.len(), 1);
     let reactor = &world.reactor;
     for (what, capacity) in [
@@ -405,6 +404,27 @@ fn what_a_crowd_of_connections_needed_is_given_back() {
     // Who stayed is served as before.
     world.says(stays, "still here\n");
     assert_eq!(world.hears(stays), "STILL HERE\n");
+}
+
+#[test]
+fn what_a_large_read_behind_half_a_line_needed_is_given_back() {
+    let limits = Limits {
+        read_per_turn: 16 * KEPT_BYTES,
+        ..Limits::default()
+    };
+    let kept = limits.read_per_turn + KEPT_BYTES;
+    let mut world = World::with(limits);
+    let room = world.serves(Chat::new(&chat::Options::default(), LINE_BYTES_MAX));
+    let wire = world.dials(room);
+    world.says(wire, "half ");
+    world.says(wire, "a line\n");
+    // To read as much behind what was there, it grew to twice its size.
+    let grown = world.reactor.input.capacity();
+    assert!(grown > kept, "{grown}");
+    world.os().ends(wire);
+    world.settles();
+    world.passes(MS);
+    assert!(world.reactor.input.capacity() <= kept);
 }
 
 #[test]
