@@ -8,7 +8,7 @@ use crate::config::{Limits, Transport};
 use crate::service::{Row, SERVICES};
 
 /// The options that do not depend on the service, and what they do.
-const COMMON: [(&str, &str); 12] = [
+const COMMON: [(&str, &str); 17] = [
     (
         "idle-timeout=DURATION",
         "close what says nothing for this long (off)",
@@ -45,6 +45,20 @@ const COMMON: [(&str, &str); 12] = [
         "open=true",
         "serve off loopback without a secret; never command",
     ),
+    (
+        "tls=true",
+        "speak TLS 1.3 on this endpoint; needs `cert` and `key`",
+    ),
+    (
+        "cert=FILE",
+        "the certificate and what links it to a root, PEM",
+    ),
+    ("key=FILE", "its key, PEM"),
+    (
+        "client-ca=FILE",
+        "let in only clients with a certificate of these roots, PEM",
+    ),
+    ("tls-min=1.2", "allow TLS 1.2 too (1.3)"),
     (
         "auth=none",
         "let everybody on this machine in; command over TCP asks for it",

@@ -176,6 +176,7 @@ fn open(
             connections_max: common.max_per_source,
             rate: common.rate_per_source,
         },
+        secure: bound.secure.clone(),
     };
     Ok(reactor.listen(bound.socket, options).context(name)?)
 }

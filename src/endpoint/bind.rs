@@ -8,6 +8,7 @@ use std::io;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
@@ -21,7 +22,7 @@ use super::{Endpoint, place};
 use crate::config::{
     Address, Host, HostPort, Transport, UnixAddress, check_private_dir, command_socket,
 };
-use crate::reactor::{Keepalive, begin_to_listen, bind_abstract, bind_tcp, open_udp};
+use crate::reactor::{Keepalive, Secure, begin_to_listen, bind_abstract, bind_tcp, open_udp};
 
 /// A socket that was bound, and the endpoint as it came to be: with the port that the system chose.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct Bound {
     pub socket: OwnedFd,
     /// Its file, if it is a Unix socket of ours that has one: gone when this is dropped.
     pub file: Option<SocketFile>,
+    /// What begins the sessions of its connections; none: they are plain.
+    pub secure: Option<Arc<dyn Secure>>,
     /// Where the socket is, if that is an address with a port.
     at: Option<SocketAddr>,
 }
@@ -66,6 +69,7 @@ impl Bound {
             endpoint: endpoint.clone(),
             socket,
             file: None,
+            secure: None,
             at: None,
         }
     }

@@ -34,6 +34,16 @@ pub struct Common {
     pub user_timeout: Option<Duration>,
     /// Serve off loopback without a secret.
     pub open: bool,
+    /// Whether its connections speak TLS.
+    pub tls: bool,
+    /// The certificate's file, PEM: the certificate first, then what links it to a root.
+    pub cert: Option<String>,
+    /// The file of the certificate's key, PEM.
+    pub key: Option<String>,
+    /// Clients need a certificate that a root in this file, PEM, vouches for; absent: they need none.
+    pub client_ca: Option<String>,
+    /// The oldest version of TLS that will do; absent: 1.3.
+    pub tls_min: Option<TlsMin>,
     /// How a connection proves who it is; absent: not said, which `command` over TCP refuses.
     pub auth: Option<Auth>,
     /// The mode of a Unix socket's file; absent: 0600.
@@ -55,6 +65,11 @@ impl Default for Common {
             keepalive: Some(KEEPALIVE),
             user_timeout: None,
             open: false,
+            tls: false,
+            cert: None,
+            key: None,
+            client_ca: None,
+            tls_min: None,
             auth: None,
             mode: None,
             any_user: false,
@@ -73,7 +88,7 @@ impl Common {
         };
         match option {
             "idle-timeout" | "max-connections" | "max-per-source" | "rate-per-source" | "auth"
-            | "keepalive" | "user-timeout"
+            | "keepalive" | "user-timeout" | "tls" | "cert" | "key" | "client-ca" | "tls-min"
                 if !has_connections =>
             {
                 Err("datagrams have no connection that it could concern".into())
@@ -114,6 +129,7 @@ impl Common {
                 "a source that may have 0 connections has none; `deny-from` names sources that are not served",
             ));
         }
+        self.check_tls()?;
         for (option, time, most) in [
             ("keepalive", self.keepalive, KEEPALIVE_MAX),
             ("user-timeout", self.user_timeout, USER_TIMEOUT_MAX),
@@ -131,6 +147,52 @@ impl Common {
         }
         Ok(())
     }
+}
+
+impl Common {
+    fn check_tls(&self) -> Result<(), Trouble> {
+        if self.tls && !cfg!(feature = "tls") {
+            return Err(Trouble::with(
+                "tls",
+                "this program was built without TLS (cargo's feature `tls`)",
+            ));
+        }
+        let files = [
+            ("cert", self.cert.is_some()),
+            ("key", self.key.is_some()),
+            ("client-ca", self.client_ca.is_some()),
+            ("tls-min", self.tls_min.is_some()),
+        ];
+        if !self.tls {
+            return match files.iter().find(|(_, is_given)| *is_given) {
+                None => Ok(()),
+                Some((option, _)) => Err(Trouble::with(
+                    option,
+                    "it means something only with `tls=true`",
+                )),
+            };
+        }
+        match files[..2].iter().find(|(_, is_given)| !is_given) {
+            None => Ok(()),
+            Some((option, _)) => Err(Trouble::with(
+                "tls",
+                format!(
+                    "it needs `{option}=FILE` too (`onepoll certificate DIR` makes a `cert` and its `key`)"
+                ),
+            )),
+        }
+    }
+}
+
+/// The oldest version of TLS that will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TlsMin {
+    /// TLS 1.2, for clients from before 2018.
+    #[serde(rename = "1.2")]
+    V1_2,
+    /// TLS 1.3.
+    #[serde(rename = "1.3")]
+    V1_3,
 }
 
 /// How a connection proves who it is.

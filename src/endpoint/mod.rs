@@ -18,6 +18,7 @@ mod plan;
 mod socket_file;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod unserved;
 
 use std::fmt;
@@ -31,7 +32,7 @@ use crate::config::{
 use crate::service::{Class, Datagrams, Half, Row, SERVICES, Service, Setting};
 
 pub use bind::Bound;
-pub use common::{Auth, Common};
+pub use common::{Auth, Common, TlsMin};
 pub use default::default_endpoints;
 pub use exposure::{Exposure, Reach, Reached, Refusal, exposure};
 #[cfg(feature = "cli")]

@@ -76,7 +76,10 @@ impl Opening {
                     if !is_refused {
                         match bind(planned, &bound, intent) {
                             Err(unserved) => attempt.unserved = Some(unserved),
-                            Ok(sockets) => {
+                            Ok(mut sockets) => {
+                                for bound in &mut sockets.bound {
+                                    bound.secure.clone_from(&planned.secure);
+                                }
                                 planned.at.retain(|at| !is_among(*at, &sockets.absent));
                                 attempt.absent = sockets.absent;
                                 bound.extend(sockets.bound);

@@ -7,12 +7,15 @@ use std::collections::HashSet;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use super::Endpoint;
 use super::exposure::{Exposure, Reach, Reached, exposure};
 use super::inherited::Inherited;
+use super::tls::secure;
 use super::unserved::Unserved;
 use crate::config::{Address, ConfigError, HostPort, Limits};
+use crate::reactor::Secure;
 
 /// An endpoint that may be served, and where.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub(super) struct Planned {
     pub(super) exposure: Exposure,
     /// The inherited socket.
     pub(super) socket: Option<OwnedFd>,
+    /// What begins the sessions of its connections.
+    pub(super) secure: Option<Arc<dyn Secure>>,
 }
 
 /// Resolves an endpoint and judges every address it resolves to.
@@ -36,6 +41,7 @@ pub(super) fn plan(
     let judge = |at: Reached| {
         exposure(endpoint, at, is_root).map_err(|refusal| Unserved::refused(endpoint, refusal))
     };
+    let secure = secure(endpoint)?;
     let (at, exposure) = match &endpoint.address {
         Address::Tcp(name) | Address::Udp(name) => {
             let at = resolve(name).map_err(|wrong| {
@@ -54,6 +60,7 @@ pub(super) fn plan(
                 at: adopted.at.into_iter().collect(),
                 exposure: adopted.exposure,
                 socket: Some(adopted.socket),
+                secure,
             });
         }
     };
@@ -62,6 +69,7 @@ pub(super) fn plan(
         at,
         exposure,
         socket: None,
+        secure,
     })
 }
 

@@ -115,8 +115,7 @@ fn every_option_is_read() {
             user_timeout: Some(Duration::from_secs(90)),
             open: true,
             auth: Some(Auth::None),
-            mode: None,
-            any_user: false,
+            ..Common::default()
         }
     );
     let url = "chat+unix:///a?flood=on&history=50&mode=0660&any-user=true&idle-timeout=off";
@@ -517,6 +516,7 @@ fn an_endpoint() -> impl Strategy<Value = Endpoint> {
                     auth: (stream && flag).then_some(Auth::None),
                     mode: (is_unix && other).then_some(number & 0o777),
                     any_user: is_unix && flag,
+                    ..Common::default()
                 };
                 for (name, value) in Written::of(&common).pairs() {
                     written.push(name, value.as_str().into());

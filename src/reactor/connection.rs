@@ -2,6 +2,7 @@ use std::io;
 
 use super::incoming::Incoming;
 use super::os::{Os, Readiness};
+use super::transport::{RECORD_BYTES_MAX, Secured};
 use crate::buf::ReadBuf;
 use crate::service::Peer;
 use crate::turn::{Closed, ConnId, Outbox};
@@ -11,7 +12,7 @@ use crate::turn::{Closed, ConnId, Outbox};
 const CARRY_COPIED_MAX: usize = 4 * 1024;
 
 /// One connection. At rest it owns no buffer: the entry here, its lane in the outbox, and a
-/// timer if it has one, are all there is.
+/// timer if it has one, are all there is; and its session, unless it is plain.
 #[derive(Debug)]
 pub(super) struct Connection<S> {
     pub(super) stream: S,
@@ -25,6 +26,8 @@ pub(super) struct Connection<S> {
     pub(super) queued: bool,
     /// What has come and is not a whole frame, while there is something.
     pub(super) carry: Option<Box<ReadBuf>>,
+    /// What opens its input and seals its output; none: a plain connection.
+    pub(super) secured: Option<Box<Secured>>,
     /// Whether the service has not seen all of the carry: its budget was spent, or it held the input.
     pub(super) unserved: bool,
     pub(super) incoming: Incoming,
@@ -46,6 +49,11 @@ pub(super) struct Connection<S> {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
+    /// Its session has begun, and its service does not know of it yet.
+    Handshaking {
+        /// How much was read, in bytes.
+        heard: u32,
+    },
     /// Served. The outbox knows whether it is already leaving, which is: still owed something.
     Open {
         /// Since when a frame has been incomplete, in seconds of the loop's clock; 0: it is not.
@@ -97,6 +105,7 @@ impl<S> Connection<S> {
             input: Input::Waiting,
             queued: false,
             carry: None,
+            secured: None,
             unserved: false,
             // The poll does not watch it yet: what came with the connection is found by reading.
             incoming: Incoming::Perhaps,
@@ -123,6 +132,26 @@ impl<S> Connection<S> {
 
     pub(super) fn is_open(&self) -> bool {
         matches!(self.stage, Stage::Open { .. })
+    }
+
+    /// How many bytes more than it reads at once it may open: the rest of a record.
+    pub(super) fn opens_besides(&self) -> usize {
+        match self.secured {
+            None => 0,
+            Some(_) => RECORD_BYTES_MAX,
+        }
+    }
+
+    /// Whether the last write took some of its session's records.
+    pub(super) fn has_moved(&self) -> bool {
+        self.secured
+            .as_ref()
+            .is_some_and(|secured| secured.has_moved)
+    }
+
+    /// Whether its service was told of it.
+    pub(super) fn is_known(&self) -> bool {
+        self.secured.as_ref().is_none_or(|secured| secured.is_open)
     }
 
     /// Remembers what the poll saw; says whether there is something new to read.
@@ -354,7 +383,7 @@ mod tests {
     #[test]
     fn a_connection_at_rest_is_small() {
         assert!(
-            size_of::<Connection<OwnedFd>>() <= 56,
+            size_of::<Connection<OwnedFd>>() <= 64,
             "{}",
             size_of::<Connection<OwnedFd>>()
         );

@@ -114,6 +114,8 @@ pub struct ClosedBy {
     pub refused: u64,
     pub stopping: u64,
     pub stuck: u64,
+    pub cut: u64,
+    pub insecure: u64,
 }
 
 impl Refused {
@@ -170,11 +172,13 @@ impl ClosedBy {
             Closed::Refused => &mut self.refused,
             Closed::Stopping => &mut self.stopping,
             Closed::Stuck => &mut self.stuck,
+            Closed::Cut => &mut self.cut,
+            Closed::Insecure => &mut self.insecure,
         }
     }
 
     /// Each reason, by its name, and its count.
-    pub(super) fn each(&mut self) -> [(&'static str, &mut u64); 9] {
+    pub(super) fn each(&mut self) -> [(&'static str, &mut u64); 11] {
         let ClosedBy {
             done,
             ended,
@@ -185,6 +189,8 @@ impl ClosedBy {
             refused,
             stopping,
             stuck,
+            cut,
+            insecure,
         } = self;
         [
             ("done", done),
@@ -196,6 +202,8 @@ impl ClosedBy {
             ("refused", refused),
             ("stopping", stopping),
             ("stuck", stuck),
+            ("cut", cut),
+            ("insecure", insecure),
         ]
     }
 

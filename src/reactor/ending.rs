@@ -23,16 +23,27 @@ impl<O: Os> Reactor<O> {
         if !conn.is_open() {
             return;
         }
+        let why = if conn.incoming.has_ended() && why == Closed::Done {
+            Closed::Ended
+        } else {
+            why
+        };
+        if conn.secured.is_some() && !self.say_bye(slot, why) {
+            return;
+        }
         // With nothing unread in the kernel, closing sends a FIN. With something, it sends a
         // reset, which destroys on its way what the peer has not read yet.
+        let conn = &mut self.conns[slot as usize];
+        conn.incoming = conn.incoming.of_kernel();
         if conn.incoming.has_ended() || !linger && !conn.incoming.may_have_more() {
-            let why = if conn.incoming.has_ended() && why == Closed::Done {
-                Closed::Ended
-            } else {
-                why
-            };
             return self.close_now(slot, why);
         }
+        self.linger(slot, why);
+    }
+
+    /// Shuts down writing, and discards what still comes until the peer has ended its side.
+    pub(super) fn linger(&mut self, slot: u32, why: Closed) {
+        let conn = &mut self.conns[slot as usize];
         if let Err(error) = self.os.shutdown(&conn.stream) {
             return self.close_now(slot, Closed::Gone(error.kind()));
         }
@@ -90,7 +101,7 @@ impl<O: Os> Reactor<O> {
         let why = match conn.stage {
             Stage::Dead { .. } => return,
             Stage::Lingering { why, .. } => why,
-            Stage::Open { .. } => why,
+            Stage::Handshaking { .. } | Stage::Open { .. } => why,
         };
         conn.stage = Stage::Dead { why };
         conn.carry = None;
@@ -114,6 +125,7 @@ impl<O: Os> Reactor<O> {
             self.kill(id, crate::turn::Severity::Force);
             self.deadlines.cancel(slot);
             self.wakes.cancel(slot);
+            let is_known = conn.is_known();
             self.os.close(conn.stream);
             let listener = &mut self.listeners[usize::from(conn.listener)];
             listener.connections -= 1;
@@ -122,8 +134,12 @@ impl<O: Os> Reactor<O> {
             let (tally, name) = (&mut listener.tally, &listener.options.name);
             self.recorder.closed(tally, id, name, &conn.peer, why);
             let service = listener.options.service;
-            let mut turn = Turn::new(self.now, id, &mut self.outbox);
-            self.services[service.0].closed(&mut turn, &why);
+            if is_known {
+                let mut turn = Turn::new(self.now, id, &mut self.outbox);
+                self.services[service.0].closed(&mut turn, &why);
+            } else {
+                self.recorder.counters.tls_handshakes.failed += 1;
+            }
             self.end_rests();
             // What a room is told of thousands that leave at once is told over several turns.
             if self.outbox.deliveries() > self.limits.deliveries_per_turn {

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
@@ -12,7 +12,8 @@ use nix::sys::signal::{SigSet, Signal as UnixSignal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
-    RecvFlags, SendFlags, Shutdown, SocketFlags, acceptfrom_with, recv, send, shutdown,
+    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, acceptfrom_with, recv, send,
+    sendmsg, shutdown,
 };
 use rustix::process::{
     Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open, waitid,
@@ -346,6 +347,12 @@ impl Os for Epoll {
 
     fn write(&mut self, stream: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
         Ok(send(stream, bytes, SendFlags::NOSIGNAL)?)
+    }
+
+    fn write_vectored(&mut self, stream: &OwnedFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut nothing_besides = SendAncillaryBuffer::default();
+        let flags = SendFlags::NOSIGNAL;
+        Ok(sendmsg(stream, slices, &mut nothing_besides, flags)?)
     }
 
     fn shutdown(&mut self, stream: &OwnedFd) -> io::Result<()> {

@@ -4,7 +4,7 @@ use slab::Slab;
 
 use super::Reactor;
 use super::os::Os;
-use crate::config::limits::KEPT_BYTES;
+use crate::config::limits::{KEPT_BYTES, KEPT_PLACES};
 use crate::turn::column::{give_back, is_oversized};
 
 impl<O: Os> Reactor<O> {
@@ -25,8 +25,11 @@ impl<O: Os> Reactor<O> {
         for slots in [&mut self.dead, &mut self.slots] {
             give_back(slots);
         }
+        self.shaking.shrink_to(KEPT_PLACES);
         self.answer.shrink_to(KEPT_BYTES);
-        self.input.give_back(self.limits.read_per_turn + KEPT_BYTES);
+        for buf in [&mut self.input, &mut self.cipher] {
+            buf.give_back(self.limits.read_per_turn + KEPT_BYTES);
+        }
     }
 }
 

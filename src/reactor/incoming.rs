@@ -12,6 +12,8 @@ use super::os::Readiness;
 ///            │ hang-up seen     │
 ///            └──> Last <────────┘          Perhaps, Beyond ── 0 read ──> End
 ///                   └── 0 read ──> Gone
+///
+/// Perhaps, Beyond, Last ── the end was read in a message ──> Over ── 0 read ──> End
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Incoming {
@@ -24,6 +26,8 @@ pub(super) enum Incoming {
     Beyond,
     /// The peer hung up: what it sent before can be read, but it will read no answer.
     Last,
+    /// The end was read in a message of the session; the kernel may hold more, and none of it is input.
+    Over,
     /// The end was read.
     End,
     /// The end was read, and the peer will read no answer.
@@ -33,12 +37,15 @@ pub(super) enum Incoming {
 impl Incoming {
     /// Whether a read may bring something.
     pub(super) fn may_have_more(self) -> bool {
-        matches!(self, Incoming::Perhaps | Incoming::Beyond | Incoming::Last)
+        matches!(
+            self,
+            Incoming::Perhaps | Incoming::Beyond | Incoming::Last | Incoming::Over
+        )
     }
 
     /// Whether the end was read.
     pub(super) fn has_ended(self) -> bool {
-        matches!(self, Incoming::End | Incoming::Gone)
+        matches!(self, Incoming::End | Incoming::Gone | Incoming::Over)
     }
 
     /// Whether the peer hung up, and will read no answer.
@@ -48,12 +55,39 @@ impl Incoming {
 
     pub(super) fn after_edge(self, seen: Readiness) -> Incoming {
         match self {
-            Incoming::End | Incoming::Gone if seen.hung_up => Incoming::Gone,
-            Incoming::End | Incoming::Gone | Incoming::Last => self,
+            Incoming::End | Incoming::Gone | Incoming::Over if seen.hung_up => Incoming::Gone,
+            Incoming::End | Incoming::Gone | Incoming::Over | Incoming::Last => self,
             _ if seen.hung_up => Incoming::Last,
             _ if seen.read_closed || seen.urgent => Incoming::Beyond,
             Incoming::Nothing if seen.readable => Incoming::Perhaps,
             _ => self,
+        }
+    }
+
+    /// A message of the session said that nothing more will come.
+    pub(super) fn after_bye(self) -> Incoming {
+        if self == Incoming::Last {
+            Incoming::Gone
+        } else {
+            Incoming::Over
+        }
+    }
+
+    /// What the kernel may hold, when none of it is input any more.
+    pub(super) fn of_kernel(self) -> Incoming {
+        if self == Incoming::Over {
+            Incoming::Beyond
+        } else {
+            self
+        }
+    }
+
+    /// Something that was read is still to be looked at: no edge will tell of it.
+    pub(super) fn with_more(self) -> Incoming {
+        if self == Incoming::Nothing {
+            Incoming::Perhaps
+        } else {
+            self
         }
     }
 

@@ -6,7 +6,7 @@ use super::connection::{Connection, Input, Pause, Stage};
 use super::listener::listener_of;
 use super::os::Os;
 use super::patience::SOON;
-use crate::config::limits::{LEAVING, LINGER, PROGRESS_GRACE};
+use crate::config::limits::{HANDSHAKE_TIME, LEAVING, LINGER, PROGRESS_GRACE};
 use crate::service::Backlog;
 use crate::turn::{ConnId, Fate, Moment};
 
@@ -25,6 +25,8 @@ pub struct Look {
 /// whether its lane is leaving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
+    /// In its handshake: its service does not know of it.
+    Handshaking,
     /// For an edge, with nothing unread.
     Waiting,
     /// For the rest of a frame.
@@ -134,6 +136,7 @@ impl<O: Os> Reactor<O> {
         let is_open = self.outbox.fate(slot) == Fate::Open;
         match (conn.stage, conn.input) {
             (Stage::Dead { .. }, _) => State::Dead,
+            (Stage::Handshaking { .. }, _) => State::Handshaking,
             (Stage::Lingering { .. }, Input::Queued) => State::LingeringQueued,
             (Stage::Lingering { .. }, _) => State::Lingering,
             (Stage::Open { .. }, _) if conn.behind && is_open => State::Behind,
@@ -162,6 +165,7 @@ impl<O: Os> Reactor<O> {
         match conn.stage {
             // I10 says why it was not freed in its turn.
             Stage::Dead { .. } => return Ok(()),
+            Stage::Handshaking { .. } => return self.check_handshake(slot, conn, due),
             Stage::Lingering { .. } if !deadline => return err("I4: lingers without a deadline"),
             Stage::Lingering { .. } if due > self.now.after(LINGER) => {
                 return err("I4: lingers longer than it may");
@@ -180,6 +184,7 @@ impl<O: Os> Reactor<O> {
             }
             Stage::Open { .. } => {}
         }
+        self.check_session(slot, conn)?;
         match conn.input {
             Input::Waiting if conn.incoming.may_have_more() => {
                 err("I3: waits for an edge that has come")
@@ -242,7 +247,7 @@ impl<O: Os> Reactor<O> {
             _ => {}
         }
         let kept = conn.carry.as_ref().map_or(0, |carry| carry.len());
-        if kept > limits.frame + limits.read_per_turn
+        if kept > limits.frame + limits.read_per_turn + conn.opens_besides()
             && fate == Fate::Open
             && !self.outbox.is_held(slot)
         {
@@ -253,6 +258,52 @@ impl<O: Os> Reactor<O> {
         }
         if self.outbox.owns_for_nothing(slot) {
             return err("I6: owed nothing, and its lane owns a buffer");
+        }
+        Ok(())
+    }
+
+    fn check_handshake(
+        &self,
+        slot: u32,
+        conn: &Connection<O::Stream>,
+        due: Moment,
+    ) -> Result<(), String> {
+        let err = |what: &str| Err(what.to_owned());
+        if due > self.now.after(HANDSHAKE_TIME) {
+            return err("I4: its handshake may take longer than any may");
+        }
+        if self.outbox.owed(slot) > 0 || conn.carry.is_some() {
+            return err("I8: owes or is owed something before its handshake has ended");
+        }
+        let waits = conn.input == Input::Waiting && !conn.incoming.may_have_more();
+        let is_queued = self
+            .shaking
+            .iter()
+            .any(|id| id.slot == slot && conn.is(*id));
+        let queued = conn.input == Input::Queued && (is_queued || self.is_queued(slot, conn));
+        if !waits && !queued {
+            return err("I3: nobody goes on with its handshake");
+        }
+        self.check_session(slot, conn)
+    }
+
+    /// What a session holds has an edge to wait for, or a place on a list.
+    fn check_session(&self, slot: u32, conn: &Connection<O::Stream>) -> Result<(), String> {
+        let Some(secured) = &conn.secured else {
+            return Ok(());
+        };
+        let err = |what: &str| Err(what.to_owned());
+        if secured.session.holds() > 0 {
+            return err("I3: its session holds what its service was not given");
+        }
+        if !secured.left.is_empty() && !conn.incoming.may_have_more() {
+            return err("I3: no edge will tell of the records that were left");
+        }
+        if secured.session.wants_write() && !conn.full && !self.outbox.is_dirty(slot) {
+            return err("I3: its session has something to send, and nothing will send it");
+        }
+        if secured.sealed > self.outbox.owed(slot) {
+            return err("I5: more is sealed than it is owed");
         }
         Ok(())
     }

@@ -1,4 +1,5 @@
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -12,6 +13,7 @@ use super::sources::SourceRules;
 use super::tally::Tally;
 use super::token::{GENERATION_MAX, Source, Token};
 use super::trace::{ACCEPT, LOOK, Moved, TraceEvent};
+use super::transport::{Secure, Secured};
 use crate::config::limits::EMFILE_RETRY;
 use crate::service::{Manner, Peer};
 use crate::turn::{ConnId, Moment};
@@ -35,6 +37,8 @@ pub struct ListenerOptions {
     pub only_uid: Option<u32>,
     /// Which sources may connect, and how often.
     pub sources: SourceRules,
+    /// Begins the sessions of its connections; none: they are plain.
+    pub secure: Option<Arc<dyn Secure>>,
 }
 
 impl ListenerOptions {
@@ -47,6 +51,7 @@ impl ListenerOptions {
             idle: None,
             only_uid: None,
             sources: SourceRules::default(),
+            secure: None,
         }
     }
 
@@ -85,6 +90,12 @@ pub(super) struct Listener<L> {
 }
 
 impl<L> Listener<L> {
+    /// The most bytes that a peer may have sent when its handshake ends.
+    pub(super) fn handshake_bytes_max(&self) -> u32 {
+        let secure = self.options.secure.as_ref();
+        secure.map_or(0, |secure| secure.handshake_bytes_max())
+    }
+
     /// Bytes that one of its connections read or wrote, for a trace.
     pub(super) fn moved<'a>(&self, bytes: &'a [u8]) -> Moved<'a> {
         Moved {
@@ -255,7 +266,8 @@ impl<O: Os> Reactor<O> {
         if let Some(refusal) = refusal {
             self.recorder.refused(tally, refusal, &options.name, &peer);
             let mut words = Vec::new();
-            if refusal.is_told() {
+            // A client that begins a session would take words for a record.
+            if refusal.is_told() && options.secure.is_none() {
                 self.services[options.service.0].refusal(refusal.words(), &mut words);
             }
             if !words.is_empty() {
@@ -265,6 +277,14 @@ impl<O: Os> Reactor<O> {
             self.os.close(stream);
             return;
         }
+        let secured = match options.secure.as_ref().map(|secure| secure.begin()) {
+            None => None,
+            Some(Ok(session)) => Some(Box::new(Secured::new(session))),
+            Some(Err(error)) => {
+                self.recorder.accept_failed(tally, &options.name, &error);
+                return self.os.close(stream);
+            }
+        };
         *connections += 1;
         self.sources.opened(listener, rules, &peer);
         self.generation = if self.generation == GENERATION_MAX {
@@ -278,10 +298,15 @@ impl<O: Os> Reactor<O> {
             slot,
             generation: self.generation,
         };
-        entry.insert(Connection::new(stream, id.generation, peer, listener));
+        let is_secured = secured.is_some();
+        let conn = Connection::new(stream, id.generation, peer, listener);
+        entry.insert(Connection { secured, ..conn });
         self.outbox.open(id);
         self.recorder.opened(tally, id, &options.name, &peer);
         self.fresh.push(id);
+        if is_secured {
+            return self.begin_handshake(slot);
+        }
         // It is read in this turn, unless its service says otherwise: reading before the first look at
         // the poll saves a turn, and often the registration.
         self.ask_service(id, |service, turn| service.open(turn, &peer));

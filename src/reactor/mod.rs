@@ -16,6 +16,7 @@ mod epoll;
 mod expiring;
 mod figures;
 mod give_back;
+mod handshake;
 mod histogram;
 mod incoming;
 mod invariants;
@@ -26,6 +27,7 @@ mod patience;
 mod recorder;
 mod refusal;
 mod reply_limiter;
+mod secured;
 mod socket;
 mod source_key;
 mod sources;
@@ -37,10 +39,14 @@ mod tally;
 #[cfg(test)]
 mod tests;
 mod timer;
+#[cfg(feature = "tls")]
+mod tls;
 mod token;
 mod trace;
 mod traced_io;
+mod transport;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 
@@ -80,8 +86,11 @@ pub use self::socket::{
     open_udp,
 };
 pub use self::sources::{AddressRules, SourceRules};
+#[cfg(feature = "tls")]
+pub use self::tls::{Tls, TlsOptions, tls_provider, tls_versions};
 pub use self::token::{Source, Token};
 pub use self::trace::TracedBytes;
+pub use self::transport::{Broken, Secure, Session, Taken, Written};
 pub use crate::adopt::{close_on_exec, inherited};
 
 /// One thread, one poll, and all that is served by them.
@@ -117,6 +126,8 @@ pub struct Reactor<O: Os> {
     put_off: Vec<ConnId>,
     /// Whether some listener has spent them.
     any_spent: bool,
+    /// Connections whose handshake can go on, in the order in which they are served.
+    shaking: VecDeque<ConnId>,
     /// Connections the poll does not watch yet.
     fresh: Vec<ConnId>,
     /// Connections that are to be asked to finish, since the server stops, when they have had their turn.
@@ -135,6 +146,7 @@ pub struct Reactor<O: Os> {
 
     // Shared by all turns, so that a connection at rest owns nothing.
     input: ReadBuf,
+    cipher: ReadBuf,
     datagram_buf: Vec<u8>,
     answer: Vec<u8>,
     slots: Vec<u32>,
@@ -166,6 +178,7 @@ impl<O: Os> Reactor<O> {
             ready: Vec::new(),
             put_off: Vec::new(),
             any_spent: false,
+            shaking: VecDeque::new(),
             fresh: Vec::new(),
             unasked: Vec::new(),
             dead: Vec::new(),
@@ -175,6 +188,7 @@ impl<O: Os> Reactor<O> {
             stopping: Stopping::No,
             recorder: Recorder::default(),
             input: ReadBuf::default(),
+            cipher: ReadBuf::default(),
             datagram_buf: vec![0; DATAGRAM_BYTES_MAX],
             answer: Vec::new(),
             slots: Vec::new(),
@@ -309,6 +323,7 @@ impl<O: Os> Reactor<O> {
         ready.append(&mut self.put_off);
         ready.append(&mut self.ready);
         self.ready = ready;
+        self.serve_handshakes();
         self.serve_datagrams();
         self.serve_children();
     }
@@ -317,13 +332,14 @@ impl<O: Os> Reactor<O> {
     /// readable socket -> read buffer -> frame parser -> service -> write buffer -> writable socket.
     fn serve_one(&mut self, id: ConnId) {
         let slot = id.slot;
-        let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| c.is(id)) else {
+        let Some(mut conn) = self.conns.get_mut(slot as usize).filter(|c| c.is(id)) else {
             return self.recorder.stale();
         };
         conn.queued = false;
         match (conn.input, conn.stage) {
             (Input::Queued, Stage::Open { .. }) => conn.input = Input::Waiting,
             (Input::Queued, Stage::Lingering { .. }) => return self.discard(slot),
+            (Input::Queued, Stage::Handshaking { .. }) => return self.queue_handshake(id),
             _ => return,
         }
 
@@ -331,7 +347,13 @@ impl<O: Os> Reactor<O> {
         let own = conn.reads_into_its_own();
         let mut input = conn.take_input(&mut self.input);
         let (had, room) = (input.len(), self.limits.read_per_turn);
-        let read = conn.fill(&mut self.os, &mut input, room);
+        let read = if conn.secured.is_none() {
+            conn.fill(&mut self.os, &mut input, room)
+        } else {
+            let read = self.fill_secured(slot, &mut input);
+            conn = &mut self.conns[slot as usize];
+            read
+        };
         let got = input.len() - had;
         let tally = &mut self.listeners[usize::from(conn.listener)].tally;
         self.recorder.served(tally, got);
@@ -548,7 +570,7 @@ impl<O: Os> Reactor<O> {
             Fate::Leaving { why, linger } if left == 0 => self.finish(slot, why, linger),
             // All of it left, and nothing depended on that: nearly every time.
             Fate::Open if left == 0 && !depends_on_sending(conn) => {}
-            _ if sent > 0 => self.check_backlog(slot, After::Sent),
+            _ if sent > 0 || conn.has_moved() => self.check_backlog(slot, After::Sent),
             _ => self.check_backlog(slot, After::Stalled),
         }
     }
@@ -558,6 +580,7 @@ impl<O: Os> Reactor<O> {
             || self.outbox.has_dirty()
             || self.outbox.has_sent()
             || !self.dead.is_empty()
+            || !self.shaking.is_empty()
             || self.has_pending_accepts()
             || self.has_datagrams()
             || self.has_child_news()
@@ -609,7 +632,8 @@ fn offer<S>(
     if outcome.is_err() {
         return (outcome, frames);
     }
-    if input.len() > limits.frame + limits.read_per_turn && !turn.is_held() {
+    let most = limits.frame + limits.read_per_turn;
+    if input.len() > most && input.len() > most + conn.opens_besides() && !turn.is_held() {
         let fault = Fault::Refused("more bytes than the longest frame, and no frame");
         return (Err(fault), frames);
     }

@@ -1,5 +1,5 @@
 use std::fmt::Debug;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::time::SystemTime;
 
@@ -53,6 +53,12 @@ pub trait Os: Debug {
     fn read(&mut self, stream: &Self::Stream, into: &mut [u8]) -> io::Result<usize>;
     /// Writes once. Less than all of it: the socket is full, and an edge will tell when it is not.
     fn write(&mut self, stream: &Self::Stream, bytes: &[u8]) -> io::Result<usize>;
+    /// Writes several slices once, in order, as if they were one.
+    fn write_vectored(
+        &mut self,
+        stream: &Self::Stream,
+        slices: &[IoSlice<'_>],
+    ) -> io::Result<usize>;
     /// Says that nothing more will be written.
     fn shutdown(&mut self, stream: &Self::Stream) -> io::Result<()>;
     /// Closes a connection; no further event is about it.

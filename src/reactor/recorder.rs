@@ -10,6 +10,7 @@ use super::os::Received;
 use super::refusal::Refusal;
 use super::tally::{DatagramTally, Tally};
 use super::trace::{TraceEvent, TracedBytes, Tracer};
+use super::transport::Broken;
 use crate::service::Peer;
 use crate::turn::{Closed, ConnId, Fault, Moment};
 
@@ -129,6 +130,12 @@ impl Recorder {
     pub(super) fn faulted(&mut self, endpoint: &str, peer: &Peer, fault: &Fault) {
         if self.throttle.allows(Kind::Fault) {
             info!(endpoint, peer:%, fault:%; "refused to go on");
+        }
+    }
+
+    pub(super) fn broke(&mut self, endpoint: &str, peer: &Peer, broken: &Broken) {
+        if self.throttle.allows(Kind::Fault) {
+            info!(endpoint, peer:%, fault:% = broken; "broke off a TLS connection");
         }
     }
 

@@ -1,6 +1,7 @@
 //! How the server ends: signals, the drain, and what is left after it.
 
 use super::Reactor;
+use super::connection::Stage;
 use super::os::{Os, Signal};
 use crate::turn::{Closed, ConnId, Moment};
 
@@ -57,16 +58,22 @@ impl<O: Os> Reactor<O> {
         self.ask_to_finish(ids);
     }
 
-    /// Asks these to finish; one whose turn was put off is read before it is asked.
+    /// Asks these to finish; one whose turn was put off is read before it is asked, and one that is in
+    /// its handshake is served first, as one that waits to be accepted is.
     fn ask_to_finish(&mut self, mut ids: Vec<ConnId>) {
         ids.retain(|&id| {
-            let waits = self.is_put_off(id);
+            let waits = self.is_put_off(id) || self.is_handshaking(id);
             if !waits {
                 self.ask_service(id, |service, turn| service.stopping(turn));
             }
             waits
         });
         self.unasked = ids;
+    }
+
+    fn is_handshaking(&self, id: ConnId) -> bool {
+        let conn = self.conns.get(id.slot as usize).filter(|c| c.is(id));
+        conn.is_some_and(|conn| matches!(conn.stage, Stage::Handshaking { .. }))
     }
 
     /// Whether there is nothing left to do.

@@ -14,6 +14,7 @@ use super::connection::{Input, Pause};
 use super::incoming::Incoming;
 use super::os::Readiness;
 use super::token::Source;
+use super::transport::Written;
 use crate::turn::{Closed, ConnId, Moment, Output};
 use crate::wire::Escaped;
 
@@ -56,6 +57,15 @@ pub(super) enum TraceEvent<'a> {
         room: usize,
         verdict: Verdict,
     },
+    /// A read of a session's records.
+    ReadCipher {
+        id: ConnId,
+        n: usize,
+        room: usize,
+        verdict: Verdict,
+    },
+    /// A write of a session's records.
+    WroteCipher { id: ConnId, written: Written },
     /// A service had its turn.
     Served {
         id: ConnId,
@@ -184,11 +194,13 @@ impl TraceEvent<'_> {
             TraceEvent::Saw(..) => "saw",
             TraceEvent::Accepted(..) => ACCEPT,
             TraceEvent::NoneWaits(_, call) => call,
-            TraceEvent::Read { .. } | TraceEvent::Received(_, false, _) => "recvfrom",
+            TraceEvent::Read { .. }
+            | TraceEvent::ReadCipher { .. }
+            | TraceEvent::Received(_, false, _) => "recvfrom",
             TraceEvent::Served { .. } => "serve",
             TraceEvent::Wrote { .. } | TraceEvent::Answered(_, false, _) => "sendto",
             TraceEvent::Received(_, true, _) => "recvmsg",
-            TraceEvent::Answered(_, true, _) => "sendmsg",
+            TraceEvent::WroteCipher { .. } | TraceEvent::Answered(_, true, _) => "sendmsg",
             TraceEvent::Rests(..) => "rest",
             TraceEvent::Watched(_) => "epoll_ctl",
             TraceEvent::Lingers(_) => "shutdown",
@@ -239,6 +251,25 @@ impl fmt::Display for Told<'_, '_> {
             } => {
                 let (id, n, bytes) = (Conn(*id), moved.bytes.len(), Shown(*moved, shown));
                 write!(f, "{id}: {n} of {room} bytes{bytes}; {verdict}")
+            }
+            TraceEvent::ReadCipher {
+                id,
+                n,
+                room,
+                verdict,
+            } => {
+                let id = Conn(*id);
+                write!(f, "{id}: {n} of {room} bytes of TLS records; {verdict}")
+            }
+            TraceEvent::WroteCipher { id, written } => {
+                let (id, Written { taken, offered }) = (Conn(*id), *written);
+                match taken {
+                    n if n == offered => write!(f, "{id}: {n} bytes of TLS records, all"),
+                    n => write!(
+                        f,
+                        "{id}: {n} of {offered} bytes of TLS records; the socket is full, wait for an edge"
+                    ),
+                }
             }
             TraceEvent::Served {
                 id,

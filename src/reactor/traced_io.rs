@@ -6,6 +6,7 @@ use super::connection::Connection;
 use super::listener::{Listener, listener_of};
 use super::os::Os;
 use super::recorder::Recorder;
+use super::secured::write_sealed;
 use super::trace::{TraceEvent, Verdict};
 use crate::turn::ConnId;
 
@@ -19,6 +20,8 @@ pub(super) fn read_event<'a, L, S>(
     listeners: &[Listener<L>],
 ) -> Option<TraceEvent<'a>> {
     let verdict = match read {
+        // Of a session's records it is told where they are read.
+        Ok(_) if conn.secured.is_some() => return None,
         Ok(None) => return None,
         Ok(Some(_)) => Verdict::of(new.len(), conn.incoming),
         Err(error) => Verdict::Failed(error.kind()),
@@ -41,7 +44,9 @@ pub(super) fn write<O: Os>(
     recorder: &mut Recorder,
     listeners: &[Listener<O::Listener>],
 ) -> io::Result<usize> {
-    if recorder.is_tracing() {
+    if conn.secured.is_some() {
+        write_sealed(conn, slot, os, bytes, recorder)
+    } else if recorder.is_tracing() {
         write_traced(conn, slot, os, bytes, recorder, listeners)
     } else {
         conn.write(os, bytes)

@@ -31,6 +31,12 @@ pub enum Closed {
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,
+    /// The connection ended, and no message of its TLS session said so: somebody between may have cut it.
+    #[error("the TLS session was cut off: the connection ended without close_notify")]
+    Cut,
+    /// A TLS handshake did not come to its end, or a record was not what the peer sent.
+    #[error("TLS failed")]
+    Insecure,
     /// What was owed did not leave in time after the end.
     #[error("what was owed did not leave in time")]
     Stuck,

@@ -328,6 +328,16 @@ impl Outbox {
         lane.fate = Fate::Left;
     }
 
+    /// What a connection is owed will not leave, nor what is said to it from here on. Returns how many
+    /// bytes are dropped.
+    pub(crate) fn forget(&mut self, slot: u32) -> usize {
+        let lane = &mut self.lanes[slot as usize];
+        let dropped = lane.owed();
+        (lane.said, lane.kept) = (Stretch::default(), None);
+        self.mark_left(slot);
+        dropped
+    }
+
     /// Offers what a connection is owed to `write`; what it does not take is kept for it.
     /// Returns how many bytes it took.
     pub(crate) fn flush(

@@ -35,8 +35,9 @@ pub(crate) enum Row {
 }
 
 /// Every row, in order.
-const ROWS: [Row; 13] = [
+const ROWS: [Row; 14] = [
     Row::New,
+    Row::In(State::Handshaking),
     Row::In(State::Waiting),
     Row::In(State::InFrame),
     Row::In(State::Queued),
@@ -55,18 +56,19 @@ impl Row {
     fn index(self) -> usize {
         match self {
             Row::New => 0,
-            Row::In(State::Waiting) => 1,
-            Row::In(State::InFrame) => 2,
-            Row::In(State::Queued) => 3,
-            Row::In(State::Behind) => 4,
-            Row::In(State::PausedOwed) => 5,
-            Row::In(State::PausedHeld) => 6,
-            Row::In(State::AnswerDue) => 7,
-            Row::In(State::Leaving) => 8,
-            Row::In(State::Ended) => 9,
-            Row::In(State::Lingering) => 10,
-            Row::In(State::LingeringQueued) => 11,
-            Row::In(State::Dead) => 12,
+            Row::In(State::Handshaking) => 1,
+            Row::In(State::Waiting) => 2,
+            Row::In(State::InFrame) => 3,
+            Row::In(State::Queued) => 4,
+            Row::In(State::Behind) => 5,
+            Row::In(State::PausedOwed) => 6,
+            Row::In(State::PausedHeld) => 7,
+            Row::In(State::AnswerDue) => 8,
+            Row::In(State::Leaving) => 9,
+            Row::In(State::Ended) => 10,
+            Row::In(State::Lingering) => 11,
+            Row::In(State::LingeringQueued) => 12,
+            Row::In(State::Dead) => 13,
         }
     }
 
@@ -92,20 +94,21 @@ pub(crate) enum Meeting {
     // The service is told, or asks.
     Eof, Drained, Child, Closes, Refuses, Holds, Resumes,
     // It ends, for this reason.
-    Done, Ended, Gone, Idle, SlowFrame, TooSlow, Refused, Stopped, Stuck,
+    Done, Ended, Gone, Idle, SlowFrame, TooSlow, Refused, Stopped, Stuck, Cut, Insecure,
 }
 
 use Meeting as M;
 
 /// Every column, in order.
 #[rustfmt::skip]
-const MEETINGS: [Meeting; 35] = [
+const MEETINGS: [Meeting; 37] = [
     M::Readable, M::Writable, M::ReadClosed, M::HungUp, M::Urgent, M::Error,
     M::ReadSome, M::ReadNothing, M::ReadEnd, M::ReadFailed,
     M::WroteAll, M::WroteSome, M::WroteNothing, M::WriteFailed, M::ShutdownFailed,
     M::Deadline, M::Wake, M::Stopping, M::Abandoned,
     M::Eof, M::Drained, M::Child, M::Closes, M::Refuses, M::Holds, M::Resumes,
     M::Done, M::Ended, M::Gone, M::Idle, M::SlowFrame, M::TooSlow, M::Refused, M::Stopped, M::Stuck,
+    M::Cut, M::Insecure,
 ];
 
 impl Default for Coverage {
@@ -314,6 +317,8 @@ fn reason(why: Closed) -> Meeting {
         Closed::Refused => M::Refused,
         Closed::Stopping => M::Stopped,
         Closed::Stuck => M::Stuck,
+        Closed::Cut => M::Cut,
+        Closed::Insecure => M::Insecure,
     }
 }
 

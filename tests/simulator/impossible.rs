@@ -7,7 +7,11 @@ use crate::coverage::{Meeting, Row};
 /// Why this never meets a connection that stands so; `None`: it may.
 pub(crate) fn why_never(row: Row, meeting: Meeting) -> Option<&'static str> {
     use Meeting as M;
+    if row == Row::In(State::Handshaking) {
+        return Some("no listener has sessions");
+    }
     match meeting {
+        M::Cut | M::Insecure => Some("no listener has sessions"),
         M::Readable | M::Writable | M::ReadClosed | M::HungUp | M::Urgent | M::Error => never(
             row == Row::New,
             "the poll watches it from the end of its first turn",

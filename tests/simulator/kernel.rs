@@ -10,7 +10,7 @@
 use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
@@ -1260,6 +1260,14 @@ impl Os for SimOs {
                 n => Ok(n),
             }
         })
+    }
+
+    fn write_vectored(&mut self, stream: &SimStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let bytes: Vec<u8> = slices
+            .iter()
+            .flat_map(|slice| slice.iter().copied())
+            .collect();
+        self.write(stream, &bytes)
     }
 
     fn shutdown(&mut self, stream: &SimStream) -> io::Result<()> {

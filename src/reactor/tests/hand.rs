@@ -1,5 +1,5 @@
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
@@ -328,6 +328,11 @@ impl Os for Hand {
         wire.heard.extend_from_slice(&bytes[..n]);
         self.unwritten = self.unwritten.saturating_sub(n);
         Ok(n)
+    }
+
+    fn write_vectored(&mut self, wire: &usize, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+        self.write(wire, &bytes)
     }
 
     fn shutdown(&mut self, wire: &usize) -> io::Result<()> {

@@ -1,0 +1,231 @@
+//! The certificate, key and roots of an endpoint: read and checked before anything is bound.
+//!
+//! What would be found out only by the first client that connects is said at start: a key that is not the
+//! certificate's, or a certificate that has expired.
+
+use std::sync::Arc;
+
+use super::Endpoint;
+use super::unserved::Unserved;
+use crate::reactor::Secure;
+
+/// What begins the sessions of an endpoint's connections; `None`: they are plain.
+pub(super) fn secure(endpoint: &Endpoint) -> Result<Option<Arc<dyn Secure>>, Unserved> {
+    if !endpoint.common.tls {
+        return Ok(None);
+    }
+    #[cfg(feature = "tls")]
+    {
+        let tls = files::load(&endpoint.common).map_err(|problem| {
+            let wrong = format_args!("option `{}`: {}", problem.option, problem.what);
+            Unserved::refused(endpoint, wrong)
+        })?;
+        Ok(Some(Arc::new(tls)))
+    }
+    #[cfg(not(feature = "tls"))]
+    Err(Unserved::refused(
+        endpoint,
+        "this program was built without TLS",
+    ))
+}
+
+#[cfg(feature = "tls")]
+mod files {
+    use std::fs::File;
+    use std::io::{self, Read};
+    use std::os::unix::fs::MetadataExt;
+    use std::sync::Arc;
+
+    use rustls::client::WebPkiServerVerifier;
+    use rustls::client::danger::ServerCertVerifier;
+    use rustls::pki_types::pem::{self, PemObject};
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+    use rustls::sign::CertifiedKey;
+    use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore};
+
+    use super::super::{Common, TlsMin};
+    use crate::config::quoted;
+    use crate::reactor::{Tls, TlsOptions, tls_provider};
+
+    /// What is wrong with the file of an option.
+    #[derive(Debug)]
+    pub(super) struct Problem {
+        pub(super) option: &'static str,
+        pub(super) what: String,
+    }
+
+    /// Longer than every chain of certificates, and not as long as a device that never ends.
+    const FILE_BYTES_MAX: u64 = 1 << 20;
+
+    /// Bits of a file's mode that let everybody in.
+    const EVERYBODY: u32 = 0o007;
+
+    pub(super) fn load(common: &Common) -> Result<Tls, Problem> {
+        let (cert, key) = (of("cert", &common.cert)?, of("key", &common.key)?);
+        let chain = certificates("cert", cert)?;
+        chain_is_valid(cert, &chain, UnixTime::now())?;
+        let certified = certified(cert, chain, key, private_key(key)?)?;
+        let client_roots = match common.client_ca.as_deref() {
+            None => None,
+            Some(file) => Some(roots(file)?),
+        };
+        Tls::new(TlsOptions {
+            certified: Arc::new(certified),
+            client_roots,
+            allows_tls12: common.tls_min == Some(TlsMin::V1_2),
+        })
+        .map_err(|error| problem("tls", error))
+    }
+
+    fn problem(option: &'static str, what: impl ToString) -> Problem {
+        let what = what.to_string();
+        Problem { option, what }
+    }
+
+    /// That a pair is complete, the options have checked.
+    fn of<'a>(option: &'static str, file: &'a Option<String>) -> Result<&'a str, Problem> {
+        let file = file.as_deref();
+        file.ok_or_else(|| problem(option, "a file is needed"))
+    }
+
+    fn read(option: &'static str, file: &str) -> Result<(Vec<u8>, u32), Problem> {
+        let unreadable =
+            |error: io::Error| problem(option, format!("{file} cannot be read: {error}"));
+        let open = File::open(file).map_err(unreadable)?;
+        let mode = open.metadata().map_err(unreadable)?.mode();
+        let mut bytes = Vec::new();
+        let read = open.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes);
+        read.map_err(unreadable)?;
+        if bytes.len() as u64 > FILE_BYTES_MAX {
+            return Err(problem(
+                option,
+                format!("{file} has more than {FILE_BYTES_MAX} bytes, so it is no PEM file"),
+            ));
+        }
+        Ok((bytes, mode & 0o7777))
+    }
+
+    fn certificates(
+        option: &'static str,
+        file: &str,
+    ) -> Result<Vec<CertificateDer<'static>>, Problem> {
+        let (bytes, _) = read(option, file)?;
+        let all: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&bytes).collect();
+        match all {
+            Ok(all) if !all.is_empty() => Ok(all),
+            Ok(_) => Err(problem(
+                option,
+                format!("{file} holds no certificate (PEM: a block `BEGIN CERTIFICATE`)"),
+            )),
+            Err(error) => Err(problem(option, format!("{file}: {error}"))),
+        }
+    }
+
+    fn private_key(file: &str) -> Result<PrivateKeyDer<'static>, Problem> {
+        let (bytes, mode) = read("key", file)?;
+        if mode & EVERYBODY != 0 {
+            return Err(problem(
+                "key",
+                format!(
+                    "every user of this machine can read {file} (mode {mode:04o}), so it is no secret: chmod 600 {}",
+                    quoted(file)
+                ),
+            ));
+        }
+        PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| {
+            let what = match error {
+                pem::Error::NoItemsFound => {
+                    format!("{file} holds no private key (PEM: a block `BEGIN PRIVATE KEY`)")
+                }
+                error => format!("{file}: {error}"),
+            };
+            problem("key", what)
+        })
+    }
+
+    fn certified(
+        cert: &str,
+        chain: Vec<CertificateDer<'static>>,
+        file: &str,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<CertifiedKey, Problem> {
+        let certified = CertifiedKey::from_der(chain, key, &tls_provider());
+        certified.map_err(|error| match error {
+            Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => problem(
+                "key",
+                format!("the key in {file} is not that of the certificate in {cert}"),
+            ),
+            Error::InvalidCertificate(error) => problem("cert", format!("{cert}: {error}")),
+            error => problem("key", format!("{file}: {error}")),
+        })
+    }
+
+    fn roots(file: &str) -> Result<RootCertStore, Problem> {
+        let mut roots = RootCertStore::empty();
+        for root in certificates("client-ca", file)? {
+            let added = roots.add(root);
+            added.map_err(|error| problem("client-ca", format!("{file}: {error}")))?;
+        }
+        Ok(roots)
+    }
+
+    /// Whether every certificate of a chain can be used now.
+    fn chain_is_valid(
+        file: &str,
+        chain: &[CertificateDer<'static>],
+        now: UnixTime,
+    ) -> Result<(), Problem> {
+        for (nth, certificate) in chain.iter().enumerate() {
+            let Err(error) = is_valid(certificate, now) else {
+                continue;
+            };
+            let which = match nth {
+                0 => "the certificate".to_owned(),
+                nth => format!("certificate {} ", nth + 1),
+            };
+            return Err(problem("cert", format!("{which} in {file} {error}")));
+        }
+        Ok(())
+    }
+
+    /// A verifier looks at the dates before anything else: what else it says of a certificate that stands
+    /// alone is for those to judge who are shown it.
+    fn is_valid(certificate: &CertificateDer<'static>, now: UnixTime) -> Result<(), String> {
+        let unusable = |error: &dyn ToString| format!("cannot be used: {}", error.to_string());
+        let mut roots = RootCertStore::empty();
+        roots
+            .add(certificate.clone())
+            .map_err(|error| unusable(&error))?;
+        let builder =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::new(tls_provider()));
+        let verifier = builder.build().map_err(|error| unusable(&error))?;
+        let name = ServerName::try_from("localhost").map_err(|error| unusable(&error))?;
+        let ago = |then: UnixTime| words(now.as_secs().abs_diff(then.as_secs()));
+        match verifier.verify_server_cert(certificate, &[], &name, &[], now) {
+            Err(Error::InvalidCertificate(CertificateError::Expired)) => {
+                Err("has expired".to_owned())
+            }
+            Err(Error::InvalidCertificate(CertificateError::ExpiredContext {
+                not_after, ..
+            })) => Err(format!("expired {} ago", ago(not_after))),
+            Err(Error::InvalidCertificate(CertificateError::NotValidYet)) => {
+                Err("is not valid yet".to_owned())
+            }
+            Err(Error::InvalidCertificate(CertificateError::NotValidYetContext {
+                not_before,
+                ..
+            })) => Err(format!("is valid only in {}", ago(not_before))),
+            _ => Ok(()),
+        }
+    }
+
+    /// About how long that is.
+    fn words(seconds: u64) -> String {
+        match seconds {
+            0..120 => format!("{seconds} s"),
+            120..7200 => format!("{} minutes", seconds / 60),
+            7200..172_800 => format!("{} hours", seconds / 3600),
+            _ => format!("{} days", seconds / 86_400),
+        }
+    }
+}

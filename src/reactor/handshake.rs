@@ -1,0 +1,105 @@
+//! The handshakes of connections whose listener has sessions: a stage that no service knows of.
+//!
+//! One step of one costs as much as a hundred messages, so they have a queue of their own, and a turn
+//! takes a few off its front.
+
+use super::Reactor;
+use super::connection::{Input, Stage};
+use super::os::Os;
+use super::secured::Opened;
+use super::transport::Broken;
+use crate::buf::ReadBuf;
+use crate::config::limits::HANDSHAKE_TIME;
+use crate::turn::{Closed, ConnId};
+
+/// Steps of handshakes in one turn: 500 clients that began at once delayed others by 75 ms; with this
+/// budget it was 4 to 6.
+pub(super) const HANDSHAKES_PER_TURN: usize = 8;
+
+impl<O: Os> Reactor<O> {
+    /// A connection was accepted whose service is told of it when its handshake is over.
+    pub(super) fn begin_handshake(&mut self, slot: u32) {
+        self.conns[slot as usize].stage = Stage::Handshaking { heard: 0 };
+        self.deadlines.set(slot, self.now.after(HANDSHAKE_TIME));
+        self.enqueue(slot);
+    }
+
+    /// A connection on the ready queue is in its handshake: its place is on the other queue.
+    pub(super) fn queue_handshake(&mut self, id: ConnId) {
+        let conn = &mut self.conns[id.slot as usize];
+        conn.queued = true;
+        self.shaking.push_back(id);
+    }
+
+    /// A step for each of the handshakes that have waited longest.
+    pub(super) fn serve_handshakes(&mut self) {
+        for _ in 0..HANDSHAKES_PER_TURN.min(self.shaking.len()) {
+            if let Some(id) = self.shaking.pop_front() {
+                self.shake(id);
+            }
+        }
+    }
+
+    /// Reads once, and takes what came; at its end the service is told of the connection.
+    fn shake(&mut self, id: ConnId) {
+        let slot = id.slot;
+        let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| c.is(id)) else {
+            return self.recorder.stale();
+        };
+        conn.queued = false;
+        let Stage::Handshaking { heard } = conn.stage else {
+            return;
+        };
+        conn.input = Input::Waiting;
+        let most = self.listeners[usize::from(conn.listener)].handshake_bytes_max();
+        let room = self.limits.read_per_turn;
+        if let Err(error) = self.read_cipher(slot, room) {
+            return self.close_now(slot, Closed::Gone(error.kind()));
+        }
+        let conn = &mut self.conns[slot as usize];
+        if conn.incoming.has_ended() {
+            return self.close_now(slot, Closed::Gone(std::io::ErrorKind::UnexpectedEof));
+        }
+        let heard = heard.saturating_add(self.cipher.len() as u32);
+        conn.stage = Stage::Handshaking { heard };
+        let mut input = ReadBuf::default();
+        match self.open_cipher(slot, &mut input) {
+            Err(broken) => self.break_off(slot, &broken),
+            Ok(Opened { is_open: true, .. }) => self.open_secured(id, input),
+            Ok(_) if heard > most => {
+                let much = Broken(format!(
+                    "{heard} bytes came, and its handshake has not ended"
+                ));
+                self.break_off(slot, &much);
+            }
+            Ok(_) => {
+                self.outgoing(slot);
+                let conn = &mut self.conns[slot as usize];
+                if conn.incoming.has_ended() {
+                    self.close_now(slot, Closed::Gone(std::io::ErrorKind::UnexpectedEof));
+                } else if conn.incoming.may_have_more() {
+                    conn.input = Input::Queued;
+                    self.queue_handshake(id);
+                }
+            }
+        }
+    }
+
+    /// The handshake is over: the service is told of the connection, and offered what came with it.
+    fn open_secured(&mut self, id: ConnId, input: ReadBuf) {
+        let conn = &mut self.conns[id.slot as usize];
+        let peer = conn.peer;
+        conn.stage = Stage::Open { begun: 0 };
+        if let Some(secured) = &mut conn.secured {
+            secured.is_open = true;
+        }
+        self.recorder.counters.tls_handshakes.completed += 1;
+        if !input.is_empty() {
+            conn.carry = Some(Box::new(input));
+            conn.unserved = true;
+        }
+        self.outgoing(id.slot);
+        self.deadlines.cancel(id.slot);
+        self.ask_service(id, |service, turn| service.open(turn, &peer));
+    }
+}
