@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::config::parse_duration;
+use crate::load::measure::clock::nanos;
 use crate::load::measure::figures::{Grouped, Micros, whole};
 use crate::load::run::report::Report;
 
@@ -81,19 +82,21 @@ impl Metric {
     /// answered than the percentile leaves out; none for the ratio, which one run does not have.
     pub fn of(self, report: &Report) -> Option<f64> {
         let latency = report.latency_us;
-        let never = report.requests.unanswered as f64;
-        let lost = never / (latency.count as f64 + never);
-        // A request that was never answered took for ever, so it is among the slowest.
-        let us =
-            |share: f64, figure: f64| (latency.count > 0 && lost <= 1.0 - share).then_some(figure);
+        let never = u128::from(report.requests.unanswered);
+        let all = never + u128::from(latency.count);
+        // A request that was never answered took for ever, so it is among the slowest: of a thousand so many may be.
+        // In whole numbers, since 1.0 - 0.9 is less than 0.1.
+        let us = |slower: u128, figure: f64| {
+            (latency.count > 0 && never * 1_000 <= all * slower).then_some(figure)
+        };
         match self {
             Self::Rate => Some(report.rate_per_s),
-            Self::Mean => us(1.0, latency.mean),
-            Self::P50 => us(0.5, latency.p50),
-            Self::P90 => us(0.9, latency.p90),
-            Self::P99 => us(0.99, latency.p99),
-            Self::P999 => us(0.999, latency.p99_9),
-            Self::Max => us(1.0, latency.max),
+            Self::Mean => us(0, latency.mean),
+            Self::P50 => us(500, latency.p50),
+            Self::P90 => us(100, latency.p90),
+            Self::P99 => us(10, latency.p99),
+            Self::P999 => us(1, latency.p99_9),
+            Self::Max => us(0, latency.max),
             Self::Errors => Some((report.errors.total + report.warmup_errors.total) as f64),
             Self::Ratio => None,
         }
@@ -164,24 +167,30 @@ impl FromStr for Objective {
 
 fn latency_us(text: &str) -> Result<f64, String> {
     let duration = parse_duration(&text.replace('µ', "u"))?;
-    Ok(duration.as_secs_f64() * 1e6)
+    // Not by way of seconds, which would be rounded twice: the limit is to be the very number of the report.
+    Ok(nanos(duration) as f64 / 1_000.0)
 }
 
 /// A plain number, with `k` and `M` for a thousand and a million.
 fn number(text: &str) -> Option<f64> {
-    let (digits, unit) = match text.strip_suffix(['k', 'K']) {
-        Some(digits) => (digits, 1e3),
+    let (digits, exponent) = match text.strip_suffix(['k', 'K']) {
+        Some(digits) => (digits, "e3"),
         None => text
             .strip_suffix('M')
-            .map_or((text, 1.0), |digits| (digits, 1e6)),
+            .map_or((text, ""), |digits| (digits, "e6")),
     };
-    let number: f64 = digits.parse().ok()?;
-    (number.is_finite() && number >= 0.0).then_some(number * unit)
+    // Not multiplied, which would round twice.
+    let number: f64 = format!("{digits}{exponent}").parse().ok()?;
+    (number.is_finite() && number >= 0.0).then_some(number)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::measure::failures::FailureKind;
+    use crate::load::plan::Plan;
+    use crate::load::plan::mode::Mode;
+    use crate::load::plan::target::Endpoint;
 
     #[test]
     fn objectives_as_they_are_typed() {
@@ -222,5 +231,85 @@ mod tests {
         let objective: Objective = "p99<5ms".parse().unwrap();
         assert!(objective.holds(Some(4_999.9)) && !objective.holds(Some(5_000.0)));
         assert!(!objective.holds(None));
+    }
+
+    #[test]
+    fn a_limit_that_is_met_exactly_is_met_where_it_is_within() {
+        for (text, holds) in [
+            ("rate<100", [true, false, false]),
+            ("rate<=100", [true, true, false]),
+            ("rate>=100", [false, true, true]),
+            ("rate>100", [false, false, true]),
+        ] {
+            let objective: Objective = text.parse().unwrap();
+            for (figure, holds) in [99.9, 100.0, 100.1].into_iter().zip(holds) {
+                assert_eq!(objective.holds(Some(figure)), holds, "{text} {figure}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_limit_as_it_is_typed_is_the_figure_as_it_is_reported() {
+        // Figures have one decimal: microseconds, and answers a second.
+        for tenths in (1..100_000_u32).step_by(7) {
+            let figure = f64::from(tenths) / 10.0;
+            let (us, rest) = (tenths / 10, tenths % 10);
+            let (thousands, ones) = (tenths / 10_000, tenths % 10_000);
+            for text in [
+                format!("p99<={us}us{rest}00ns"),
+                format!("max<={tenths}00ns"),
+                format!("rate<={thousands}.{ones:04}k"),
+                format!("rate>=0.{tenths:07}M"),
+            ] {
+                let objective: Objective = text.parse().unwrap();
+                assert_eq!(objective.limit, figure, "{text}");
+                assert!(objective.holds(Some(figure)), "{text}");
+            }
+        }
+        for text in ["rate>k", "rate>1e3k", "rate>infk", "rate>1kk"] {
+            assert!(text.parse::<Objective>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_percentile_is_there_as_long_as_no_more_is_missing_than_it_leaves_out() {
+        let plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
+        let is_there = |metric: Metric, answered, never| {
+            let mut report = Report::before(&plan);
+            report.latency_us.count = answered;
+            report.requests.unanswered = never;
+            metric.of(&report).is_some()
+        };
+        for (metric, left_out) in [
+            (Metric::P50, 500),
+            (Metric::P90, 100),
+            (Metric::P99, 10),
+            (Metric::P999, 1),
+            (Metric::Mean, 0),
+            (Metric::Max, 0),
+        ] {
+            for times in [1, 3, 7, 1_000] {
+                let never = times * left_out;
+                let all = times * 1_000;
+                assert!(is_there(metric, all - never, never), "{metric:?} {times}");
+                assert!(
+                    !is_there(metric, all - never - 1, never + 1),
+                    "{metric:?} {times}"
+                );
+            }
+            assert!(!is_there(metric, 0, 0));
+        }
+    }
+
+    #[test]
+    fn errors_of_the_warm_up_are_errors_and_its_requests_are_in_no_percentile() {
+        let plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
+        let mut report = Report::before(&plan);
+        report.warmup_errors.count(FailureKind::Timeout);
+        report.errors.count(FailureKind::Reset);
+        assert_eq!(Metric::Errors.of(&report), Some(2.0));
+        // Nothing was lost that counts.
+        (report.latency_us.count, report.latency_us.max) = (1, 7.0);
+        assert_eq!(Metric::Max.of(&report), Some(7.0));
     }
 }

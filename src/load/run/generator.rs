@@ -81,12 +81,17 @@ impl Generator {
     /// processor that the generator hardly uses do not hold it up.
     pub(crate) fn is_crowded(&self) -> bool {
         let taken = self.processor_share.unwrap_or(0.0);
-        taken >= LIMIT_SHARE && self.busy_share + self.queued_share >= CROWDED_SHARE
+        taken >= LIMIT_SHARE && self.wanted_share() >= CROWDED_SHARE
     }
 
     /// Whether it had time to spare.
     pub(crate) fn has_time(&self) -> bool {
-        self.busy_share + self.queued_share < LIMIT_SHARE
+        self.wanted_share() < LIMIT_SHARE
+    }
+
+    /// Time on its processor, or ready for it. Rounded as both are: 0.7 and 0.2 are a little less than 0.9.
+    fn wanted_share(&self) -> f64 {
+        round(self.busy_share + self.queued_share, 3)
     }
 }
 
@@ -141,5 +146,44 @@ mod tests {
         assert!(!limit(ms, Some(0), 50 * ms, 0));
         // It polls in vain, and so its processor is never idle.
         assert!(!limit(wall, Some(0), wall, wall / 2));
+    }
+
+    #[test]
+    fn a_generator_at_exactly_the_limit_was_the_limit() {
+        let none = Latencies::new();
+        let wall = 1_000_000_000;
+        let cpu = |used, queued, idle| CpuTime { used, queued, idle };
+        let of = |cpu| Generator::new(cpu, wall, 0, &none, &none);
+        // In thousandths: whatever 0.7 and 0.2 are together.
+        for busy in (0..=900).step_by(10) {
+            let (used, queued) = (busy * 1_000_000, (900 - busy) * 1_000_000);
+            assert!(of(cpu(used, queued, None)).was_the_limit, "{busy}");
+        }
+        assert!(!of(cpu(699_000_000, 200_000_000, None)).was_the_limit);
+        for busy in (0..=200).step_by(10) {
+            let (used, queued) = (busy * 1_000_000, (200 - busy) * 1_000_000);
+            assert!(of(cpu(used, queued, Some(0))).is_crowded(), "{busy}");
+        }
+        assert!(!of(cpu(100_000_000, 99_000_000, Some(0))).is_crowded());
+        // A tick of idle time that was not over, and 90 ms that were.
+        assert!(of(cpu(200_000_000, 0, Some(90_000_000))).is_crowded());
+        assert!(!of(cpu(200_000_000, 0, Some(91_000_000))).is_crowded());
+    }
+
+    #[test]
+    fn a_schedule_is_missed_where_exactly_too_many_were_late() {
+        let missed = |late: u64, on_time: u64, nanos: u64| {
+            let (none, mut lag) = (Latencies::new(), Latencies::new());
+            lag.record(nanos, late);
+            lag.record(10, on_time);
+            Generator::new(CpuTime::default(), 1_000, 0, &none, &lag).was_the_limit
+        };
+        // One of a thousand, or ten, is the machine's; with the eleventh it is 1 %.
+        assert!(!missed(10, 990, 2_000_000) && missed(11, 989, 2_000_000));
+        // Of fewer it takes a tenth.
+        assert!(!missed(11, 988, 2_000_000));
+        assert!(!missed(10, 90, 2_000_000) && missed(11, 89, 2_000_000));
+        // By a millisecond, and no less.
+        assert!(missed(100, 0, 1_000_000) && !missed(100, 0, 998_000));
     }
 }
