@@ -4,6 +4,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use crate::bench::study::comparison::{Comparison, Contender};
+use crate::bench::study::objective::Metric;
 use crate::bench::study::statistic::{CONFIDENCE, ROUNDS_MAX, Spread, chance, least_chance};
 use crate::load::measure::figures::round;
 use crate::load::plan::Plan;
@@ -177,7 +178,7 @@ impl Baseline {
         Ok(())
     }
 
-    /// What has changed for each server; a difference of less than `tolerance` (a share of 1) is none.
+    /// What has changed for each server; a difference of no more than `tolerance` (a share of 1) is none.
     pub fn changes(&self, now: &Comparison, tolerance: f64) -> Vec<Change> {
         let contenders = now.contenders().filter_map(|(mode, contender)| {
             let before = self.find(mode, &contender.name).ok()?;
@@ -205,11 +206,11 @@ impl Baseline {
 impl Change {
     fn of(mode: ModeName, earlier: &Contender, now: &Contender, tolerance: f64) -> Option<Self> {
         let is_open = earlier.reports.first()?.schedule.is_some();
-        // Where the rate is given, how long it took says more; a round without an answer took for ever.
-        let figure = |report: &Report| match (is_open, report.latency_us.count) {
-            (false, _) => report.rate_per_s,
-            (true, 0) => f64::INFINITY,
-            (true, _) => report.latency_us.p99,
+        // Where the rate is given, how long it took says more; a round in which more than 1 % was never answered took
+        // for ever.
+        let figure = |report: &Report| match is_open {
+            false => report.rate_per_s,
+            true => Metric::P99.of(report).unwrap_or(f64::INFINITY),
         };
         let figures = |one: &Contender| one.reports.iter().map(figure).collect::<Vec<f64>>();
         let (earlier, later) = (figures(earlier), figures(now));
@@ -261,6 +262,9 @@ impl ChangeVerdict {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::study::comparison::Contest;
+    use crate::load::plan::mode::{Arrivals, Mode, Model};
+    use crate::load::plan::target::Endpoint;
 
     #[test]
     fn a_verdict_needs_rounds_and_a_difference() {
@@ -293,5 +297,113 @@ mod tests {
         assert!(why(r#"{"schema":1}"#).contains("it has schema 1"));
         let bare = format!(r#"{{"schema":{SCHEMA}}}"#);
         assert!(why(&bare).contains("missing field"), "{}", why(&bare));
+    }
+
+    /// What rounds of the open or of the closed model saw.
+    fn rounds(model: Model, reports: &[fn(&mut Report)]) -> Comparison {
+        let mut plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
+        plan.model = model;
+        let reports = reports.iter().map(|change| {
+            let mut report = Report::before(&plan);
+            (report.rate_per_s, report.latency_us.p99) = (100.0, 100.0);
+            report.latency_us.count = 100;
+            change(&mut report);
+            report
+        });
+        let one = ("it".to_owned(), reports.collect());
+        Comparison::of(vec![Contest::of(ModeName::Echo, vec![one])])
+    }
+
+    const OPEN: Model = Model::Open {
+        rate: 100.0,
+        arrivals: Arrivals::Constant,
+    };
+
+    fn changed(before: Comparison, now: Comparison, tolerance: f64) -> Change {
+        let changes = Baseline(before).changes(&now, tolerance);
+        changes.into_iter().next().unwrap()
+    }
+
+    #[test]
+    fn a_difference_of_exactly_what_is_tolerated_is_none() {
+        let of =
+            |now, tolerance, less| ChangeVerdict::of((100.0, now), 0.01, tolerance, (7, 7), less);
+        assert_eq!(of(95.0, 0.05, false), ChangeVerdict::Same);
+        assert_eq!(of(105.0, 0.05, false), ChangeVerdict::Same);
+        assert_eq!(of(94.9, 0.05, false), ChangeVerdict::Worse);
+        assert_eq!(of(105.1, 0.05, true), ChangeVerdict::Worse);
+        // Nothing is tolerated, and there is nothing.
+        assert_eq!(of(100.0, 0.0, false), ChangeVerdict::Same);
+        assert_eq!(of(100.0, 0.0, true), ChangeVerdict::Same);
+        assert_eq!(of(99.9, 0.0, false), ChangeVerdict::Worse);
+        // Chance alone parts them exactly as often as it may.
+        let chance = |chance| ChangeVerdict::of((100.0, 50.0), chance, 0.05, (1, 39), false);
+        assert_eq!(chance(0.05), ChangeVerdict::Worse);
+        assert_eq!(chance(0.050_1), ChangeVerdict::Same);
+        let never = f64::INFINITY;
+        let both = ChangeVerdict::of((never, never), 0.01, 0.05, (7, 7), true);
+        assert_eq!(both, ChangeVerdict::Same);
+    }
+
+    #[test]
+    fn rounds_that_tie_with_those_before_are_the_same() {
+        let same: [fn(&mut Report); 5] = [|_| {}; 5];
+        for (model, metric) in [(Model::Closed, "rate"), (OPEN, "p99")] {
+            let change = changed(rounds(model, &same), rounds(model, &same), 0.0);
+            assert_eq!(
+                (change.verdict, change.metric),
+                (ChangeVerdict::Same, metric)
+            );
+            assert_eq!((change.ratio, change.chance), (1.0, 1.0));
+        }
+        // All but one are slower, and that one ties: chance may have done it (4 of 70 orders).
+        let before: [fn(&mut Report); 4] = [|r| r.rate_per_s = 90.0, |_| {}, |_| {}, |_| {}];
+        let slower: [fn(&mut Report); 4] = [|r| r.rate_per_s = 50.0; 4];
+        let mut with_tie = slower;
+        with_tie[0] = |r| r.rate_per_s = 90.0;
+        let verdict = |now: &[fn(&mut Report)]| {
+            let (before, now) = (rounds(Model::Closed, &before), rounds(Model::Closed, now));
+            changed(before, now, 0.05).verdict
+        };
+        assert_eq!(verdict(&slower), ChangeVerdict::Worse);
+        assert_eq!(verdict(&with_tie), ChangeVerdict::Same);
+    }
+
+    #[test]
+    fn as_many_rounds_as_it_takes_are_enough() {
+        let plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
+        let has = |before: usize, now| {
+            let before = rounds(Model::Closed, &vec![(|_| {}) as fn(&mut Report); before]);
+            Baseline(before).has(ModeName::Echo, "it", &plan, now)
+        };
+        assert!(has(4, 4).is_ok() && has(3, 5).is_ok() && has(1, 39).is_ok());
+        for (before, now) in [(3, 4), (4, 3), (1, 38)] {
+            let too_few = has(before, now);
+            assert!(
+                matches!(too_few, Err(BaselineError::TooFew { .. })),
+                "{before} {now}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_round_in_which_too_many_were_never_answered_took_for_ever() {
+        let good: [fn(&mut Report); 4] = [|_| {}; 4];
+        // Quicker, as far as it answers: 1 % may be missing, and no more.
+        let lossy: [fn(&mut Report); 4] = [|r| {
+            r.latency_us.p99 = 50.0;
+            r.requests.unanswered = 2;
+        }; 4];
+        let exact: [fn(&mut Report); 4] = [|r| {
+            (r.latency_us.p99, r.latency_us.count) = (50.0, 99);
+            r.requests.unanswered = 1;
+        }; 4];
+        let change =
+            |now: &[fn(&mut Report)]| changed(rounds(OPEN, &good), rounds(OPEN, now), 0.05);
+        assert_eq!(change(&lossy).verdict, ChangeVerdict::Worse);
+        assert_eq!(change(&lossy).now.median, f64::INFINITY);
+        assert_eq!(change(&exact).verdict, ChangeVerdict::Better);
+        let none: [fn(&mut Report); 4] = [|r| r.latency_us.count = 0; 4];
+        assert_eq!(change(&none).verdict, ChangeVerdict::Worse);
     }
 }

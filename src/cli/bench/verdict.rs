@@ -101,7 +101,7 @@ fn ratio(contender: &Contender, changes: &[Change], mode: ModeName) -> Option<f6
     }
     let mut changes = changes.iter();
     let change = changes.find(|change| change.mode == mode && change.name == contender.name)?;
-    Some(change.ratio)
+    Some(change.ratio).filter(|ratio| ratio.is_finite())
 }
 
 /// The median over the rounds; of errors, all of them.
@@ -111,5 +111,156 @@ fn middle(contender: &Contender, metric: Metric) -> Option<f64> {
         Metric::Errors => figures().sum(),
         // A round without the figure counts as a miss, not as nothing.
         _ => Spread::of(figures().collect::<Option<Vec<_>>>()?).map(|spread| spread.median),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::study::comparison::Contest;
+    use crate::load::measure::failures::FailureKind;
+    use crate::load::{Endpoint, Mode, Plan};
+
+    fn round(rate_per_s: f64) -> Report {
+        let plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
+        let mut report = Report::before(&plan);
+        report.rate_per_s = rate_per_s;
+        (report.latency_us.count, report.latency_us.p99) = (100, 250.0);
+        report
+    }
+
+    fn comparison(rates: &[&[f64]]) -> Comparison {
+        let rounds = |rates: &&[f64]| rates.iter().map(|rate| round(*rate)).collect();
+        let names = ["a", "b", "c"].map(str::to_owned);
+        let contenders = names.into_iter().zip(rates.iter().map(rounds)).collect();
+        Comparison::of(vec![Contest::of(ModeName::Echo, contenders)])
+    }
+
+    fn code(ending: &Ending) -> String {
+        format!("{:?}", ending.code())
+    }
+
+    fn exits(code: u8) -> String {
+        format!("{:?}", ExitCode::from(code))
+    }
+
+    #[test]
+    fn a_threshold_that_is_met_exactly_by_a_run_is_met() {
+        for (required, expected) in [
+            ("rate>=100", 0),
+            ("rate<=100", 0),
+            ("rate>100", MISSED),
+            ("rate<100", MISSED),
+            ("p99<=250us", 0),
+            ("p99<250us", MISSED),
+            ("errors<=0", 0),
+            ("errors<1", 0),
+            ("errors<0", MISSED),
+        ] {
+            let ending = Ending::of_run(&round(100.0), &[required.parse().unwrap()]);
+            assert_eq!(code(&ending), exits(expected), "{required}");
+        }
+    }
+
+    #[test]
+    fn a_threshold_is_met_exactly_by_the_median_of_rounds_and_by_a_ratio() {
+        // The median of two lies between them, and that of the ratios too.
+        let tied = comparison(&[&[90.0, 110.0], &[110.0, 90.0], &[90.0, 110.0]]);
+        let close = comparison(&[&[100.0], &[95.0]]);
+        for (comparison, required, expected) in [
+            (&tied, "rate>=100", 0),
+            (&tied, "rate>100", MISSED),
+            (&tied, "ratio>=1", 0),
+            (&tied, "ratio>1", MISSED),
+            (&close, "ratio>=0.95", 0),
+            (&close, "ratio>0.95", MISSED),
+            (&close, "rate>=95", 0),
+            (&close, "rate>95", MISSED),
+        ] {
+            let ending = Ending::of_comparison(comparison, &[required.parse().unwrap()], &[]);
+            assert_eq!(code(&ending), exits(expected), "{required}");
+        }
+    }
+
+    #[test]
+    fn errors_of_a_warm_up_are_errors_whatever_was_measured() {
+        let mut report = round(100.0);
+        report.warmup_errors.count(FailureKind::Reset);
+        assert_eq!(code(&Ending::of_run(&report, &[])), exits(1));
+        let required = ["errors<1".parse().unwrap()];
+        assert_eq!(code(&Ending::of_run(&report, &required)), exits(MISSED));
+        let contest = Contest::of(
+            ModeName::Echo,
+            vec![("a".to_owned(), vec![round(1.0), report])],
+        );
+        let comparison = Comparison::of(vec![contest]);
+        let ending = |required: &[Objective]| Ending::of_comparison(&comparison, required, &[]);
+        assert_eq!(code(&ending(&[])), exits(1));
+        assert_eq!(code(&ending(&required)), exits(MISSED));
+        // Of all rounds together there is one.
+        assert_eq!(code(&ending(&["errors<=1".parse().unwrap()])), exits(1));
+    }
+
+    fn change(before: f64, now: f64, verdict: ChangeVerdict) -> Change {
+        Change {
+            mode: ModeName::Echo,
+            name: "a".to_owned(),
+            metric: "rate",
+            before: Spread::of([before]).unwrap(),
+            now: Spread::of([now]).unwrap(),
+            ratio: now / before,
+            chance: 1.0,
+            verdict,
+        }
+    }
+
+    #[test]
+    fn what_is_not_shown_to_differ_from_the_baseline_is_no_miss() {
+        let one = comparison(&[&[95.0]]);
+        let ending = |verdict, required: &[Objective]| {
+            let changes = [change(100.0, 95.0, verdict)];
+            code(&Ending::of_comparison(&one, required, &changes))
+        };
+        for (verdict, expected) in [
+            (ChangeVerdict::Same, 0),
+            (ChangeVerdict::Better, 0),
+            (ChangeVerdict::TooFew, 0),
+            (ChangeVerdict::Worse, MISSED),
+        ] {
+            assert_eq!(ending(verdict, &[]), exits(expected), "{verdict:?}");
+        }
+        let at_least = ["ratio>=0.95".parse().unwrap()];
+        assert_eq!(ending(ChangeVerdict::Same, &at_least), exits(0));
+        let above = ["ratio>0.95".parse().unwrap()];
+        assert_eq!(ending(ChangeVerdict::Same, &above), exits(MISSED));
+    }
+
+    #[test]
+    fn where_there_was_nothing_before_there_is_no_ratio() {
+        for now in [0.0, 100.0] {
+            let one = comparison(&[&[now]]);
+            let changes = [change(0.0, now, ChangeVerdict::Same)];
+            assert_eq!(
+                ratio(&one.contests[0].contenders[0], &changes, ModeName::Echo),
+                None
+            );
+            let required = ["ratio>=0".parse().unwrap()];
+            let ending = Ending::of_comparison(&one, &required, &changes);
+            assert_eq!(code(&ending), exits(MISSED), "{now}");
+        }
+    }
+
+    #[test]
+    fn a_round_without_the_figure_is_a_miss() {
+        let mut silent = round(100.0);
+        silent.latency_us.count = 0;
+        let rounds = vec![round(100.0), round(100.0), silent];
+        let contest = Contest::of(ModeName::Echo, vec![("a".to_owned(), rounds)]);
+        let comparison = Comparison::of(vec![contest]);
+        let required = ["p99<60s".parse().unwrap()];
+        let ending = Ending::of_comparison(&comparison, &required, &[]);
+        assert_eq!(code(&ending), exits(MISSED));
+        assert_eq!(code(&Ending::of_search(false)), exits(MISSED));
+        assert_eq!(code(&Ending::of_search(true)), exits(0));
     }
 }
