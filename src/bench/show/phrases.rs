@@ -155,7 +155,8 @@ const HINTS: &[Hint] = &[
     (
         "the server closed connections that were to stay open: nginx does so after keepalive_requests (1,000)",
         |report| {
-            let ended = report.errors.short_answer + report.errors.reset;
+            let errors = report.errors.and(&report.warmup_errors);
+            let ended = errors.short_answer + errors.reset;
             report.expect == "http" && report.mode == ModeName::Echo && ended > 0
         },
     ),
@@ -183,4 +184,45 @@ pub(super) fn count(number: u64, noun: &str) -> String {
 /// How many failures, and of which kinds.
 pub(super) fn failed(mode: ModeName, errors: &Errors) -> String {
     format!("{}: {}", count(errors.total, "error"), kinds(mode, errors))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::measure::failures::FailureKind;
+    use crate::load::{Endpoint, Mode, Plan};
+
+    #[test]
+    fn what_is_to_be_done_about_a_failure_is_said_when_the_warm_up_saw_it_too() {
+        let plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
+        for (kind, hint) in [
+            (FailureKind::NoPort, "local ports ran out"),
+            (FailureKind::NoDescriptor, "descriptors ran out"),
+            (FailureKind::ShortAnswer, "keepalive_requests"),
+            (FailureKind::Reset, "keepalive_requests"),
+        ] {
+            for is_warm_up in [false, true] {
+                let mut report = Report::before(&plan);
+                report.expect = "http".to_owned();
+                assert_eq!(notices(&[report.clone()]), Vec::<String>::new());
+                if is_warm_up {
+                    report.warmup_errors.count(kind);
+                } else {
+                    report.errors.count(kind);
+                }
+                let notices = notices(&[report]);
+                assert!(
+                    notices.len() == 1 && notices[0].contains(hint),
+                    "{kind:?} {notices:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn of_figures_that_tie_only_one_is_shown() {
+        let spread = |values: [f64; 6]| apart(&Spread::of(values).unwrap(), rate);
+        assert_eq!(spread([5.0; 6]), "5");
+        assert_eq!(spread([5.0, 5.0, 5.0, 5.0, 5.0, 6.0]), "5 (5 to 6)");
+    }
 }

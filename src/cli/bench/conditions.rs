@@ -55,7 +55,7 @@ pub(super) struct Conditions {
     /// than chance
     #[arg(long, value_name = "FILE", conflicts_with = "find_rate")]
     pub(super) baseline: Option<PathBuf>,
-    /// A smaller difference from the baseline than this counts as none
+    /// A difference from the baseline of no more than this counts as none
     #[arg(
         long,
         value_name = "PERCENT",
