@@ -198,3 +198,95 @@ impl Ratios {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::measure::failures::FailureKind;
+    use crate::load::plan::mode::Mode;
+    use crate::load::plan::target::Endpoint;
+
+    /// What a round saw that had this rate.
+    fn round(rate_per_s: f64, p99: f64) -> Report {
+        let plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
+        let mut report = Report::before(&plan);
+        report.rate_per_s = rate_per_s;
+        (report.latency_us.count, report.latency_us.p99) = (1_000, p99);
+        report
+    }
+
+    fn rounds(rates: &[f64]) -> Vec<Report> {
+        rates.iter().map(|rate| round(*rate, 100.0)).collect()
+    }
+
+    fn beside(one: Vec<Report>, other: Vec<Report>) -> [Contender; 2] {
+        let both = vec![("a".to_owned(), one), ("b".to_owned(), other)];
+        let contest = Contest::of(ModeName::Echo, both);
+        contest.contenders.try_into().unwrap()
+    }
+
+    #[test]
+    fn rounds_that_tie_have_a_ratio_of_one_and_no_winner() {
+        let [first, other] = beside(rounds(&[50.0; 6]), rounds(&[50.0; 6]));
+        assert_eq!((first.ratios, first.figures), (None, other.figures));
+        let ratios = other.ratios.unwrap();
+        for ratio in [ratios.rate, ratios.p99.unwrap()] {
+            assert_eq!((ratio.low, ratio.median, ratio.high), (1.0, 1.0, 1.0));
+            assert!(ratio.is_interval && !ratio.excludes_one());
+        }
+        // Equal medians of rounds that differ: it is the rounds that are compared.
+        let (up, down) = ([10.0, 20.0, 30.0], [30.0, 20.0, 10.0]);
+        let [first, other] = beside(rounds(&up), rounds(&down));
+        let median = |one: &Contender| one.figures.unwrap().rate_per_s.median;
+        assert_eq!((median(&first), median(&other)), (20.0, 20.0));
+        let ratio = other.ratios.unwrap().rate;
+        assert_eq!((ratio.low, ratio.median, ratio.high), (1.0 / 3.0, 1.0, 3.0));
+    }
+
+    #[test]
+    fn the_typical_round_of_equal_ones_is_the_one_in_the_middle() {
+        let typical = |rates: &[f64]| {
+            let mut reports = rounds(rates);
+            for (at, report) in reports.iter_mut().enumerate() {
+                report.requests.asked = at as u64;
+            }
+            let [one, _] = beside(reports, Vec::new());
+            one.typical().map(|report| report.requests.asked)
+        };
+        assert_eq!(typical(&[]), None);
+        assert_eq!(typical(&[5.0; 5]), Some(2));
+        assert_eq!(typical(&[5.0; 4]), Some(2));
+        assert_eq!(typical(&[9.0, 5.0, 5.0, 1.0, 5.0]), Some(2));
+        // Of two the faster one.
+        assert_eq!(typical(&[9.0, 5.0]), Some(0));
+    }
+
+    #[test]
+    fn a_round_in_which_there_is_nothing_to_divide_by_has_no_ratio() {
+        let [_, other] = beside(rounds(&[0.0, 50.0, 50.0]), rounds(&[0.0, 50.0]));
+        // The second round alone: the third was made by one of them only.
+        let ratio = other.ratios.unwrap().rate;
+        assert_eq!((ratio.low, ratio.high), (1.0, 1.0));
+        let [_, other] = beside(rounds(&[0.0; 3]), rounds(&[0.0; 3]));
+        assert_eq!(other.ratios, None);
+    }
+
+    #[test]
+    fn errors_of_warm_ups_are_errors_of_a_contender() {
+        let mut one = rounds(&[50.0; 2]);
+        one[0].warmup_errors.count(FailureKind::Reset);
+        one[1].warmup_errors.count(FailureKind::Reset);
+        one[1].errors.count(FailureKind::Timeout);
+        one[1].generator.was_the_limit = true;
+        let [one, other] = beside(one, rounds(&[50.0; 2]));
+        let figures = one.figures.unwrap();
+        let errors = figures.errors;
+        assert_eq!((errors.total, errors.reset, errors.timeout), (3, 2, 1));
+        assert_eq!(figures.generator_was_the_limit, 1);
+        let figures = other.figures.unwrap();
+        assert_eq!(
+            (figures.errors.total, figures.generator_was_the_limit),
+            (0, 0)
+        );
+    }
+}

@@ -384,12 +384,16 @@ mod tests {
 
     #[test]
     fn the_rate_that_is_found_held_twice() {
-        let found = searched(SECOND, 1_500.0, |rate, _, report| {
+        let found = searched(SECOND, 1_500.0, |rate, before, report| {
+            report.requests.late = before as u64;
             if rate > 1_000.0 {
                 fails(report);
             }
         });
         let rate = found.rate_per_s.unwrap();
+        // What is shown of it is the second time.
+        let late = found.report.as_ref().map(|report| report.requests.late);
+        assert_eq!(late, Some(1));
         let failed = found.failed_per_s.unwrap();
         assert_eq!((tried(&found, rate), tried(&found, failed)), (2, 2));
         assert!(rate <= 1_000.0 && 1_000.0 < failed, "{found:?}");

@@ -177,4 +177,58 @@ mod tests {
         assert_eq!(sum, 3432.0);
         assert_eq!(orders(2, 2), [1.0, 1.0, 2.0, 1.0, 1.0]);
     }
+
+    #[test]
+    fn a_tie_counts_half_for_each_and_makes_a_difference_less_sure() {
+        let is = |one: &[f64], other: &[f64], expected: f64| {
+            for found in [chance(one, other), chance(other, one)] {
+                assert!(
+                    (found - expected).abs() < 1e-9,
+                    "{one:?} {other:?}: {found}"
+                );
+            }
+        };
+        // One tie beside complete separation: not the 2 of 70 orders, but as one pair the other way.
+        is(&[1.0, 2.0, 3.0, 4.0], &[4.0, 5.0, 6.0, 7.0], 4.0 / 70.0);
+        // Two are one pair, and no rounding is left.
+        is(&[1.0, 2.0, 3.0, 4.0], &[4.0, 4.0, 6.0, 7.0], 4.0 / 70.0);
+        is(&[1.0, 2.0, 4.0, 4.0], &[4.0, 5.0, 6.0, 7.0], 4.0 / 70.0);
+        // As many wins as defeats, by ties alone and beside others.
+        is(&[1.0, 3.0], &[2.0, 2.0], 1.0);
+        is(&[1.0, 2.0, 2.0, 3.0], &[2.0; 4], 1.0);
+        // What never came ties with what never came.
+        is(&[f64::INFINITY; 4], &[f64::INFINITY; 4], 1.0);
+        is(&[f64::INFINITY; 4], &[1.0; 4], 2.0 / 70.0);
+    }
+
+    #[test]
+    fn one_beside_39_is_exactly_enough() {
+        let many: Vec<f64> = (1..40).map(f64::from).collect();
+        // 2 of 40 orders are 5 %.
+        assert!(least_chance(1, 39) <= 1.0 - CONFIDENCE && least_chance(39, 1) <= 1.0 - CONFIDENCE);
+        assert!(chance(&[0.0], &many) <= 1.0 - CONFIDENCE);
+        assert!(chance(&many, &[40.0]) <= 1.0 - CONFIDENCE);
+        assert!(least_chance(1, 38) > 1.0 - CONFIDENCE);
+    }
+
+    #[test]
+    fn equal_values_have_no_spread_and_a_ratio_of_one_is_no_difference() {
+        let same = Spread::of([7.0; 6]).unwrap();
+        assert_eq!((same.median, same.low, same.high), (7.0, 7.0, 7.0));
+        assert!(same.is_interval);
+        // One at either end of the interval is in it.
+        for ratios in [
+            [1.0; 6],
+            [1.0, 1.1, 1.1, 1.2, 1.2, 1.3],
+            [0.7, 0.8, 0.8, 0.9, 0.9, 1.0],
+        ] {
+            assert!(!Spread::of(ratios).unwrap().excludes_one(), "{ratios:?}");
+        }
+        let mut ratios = [1.0, 1.1, 1.1, 1.2, 1.2, 1.3];
+        ratios[0] = 1.000_001;
+        assert!(Spread::of(ratios).unwrap().excludes_one());
+        // The middle of an even number lies between two, whichever came first.
+        assert_eq!(Spread::of([3.0, 1.0, 2.0, 2.0]).unwrap().median, 2.0);
+        assert_eq!(Spread::of([4.0, 1.0, 2.0, 3.0]).unwrap().median, 2.5);
+    }
 }

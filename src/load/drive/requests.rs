@@ -590,12 +590,12 @@ mod tests {
     use crate::load::plan::mode::{Amount, Arrivals};
     use crate::load::plan::target::Endpoint;
 
-    /// A kept connection in the open model, with a warm-up from 1 ns to 11 ns and then a second to measure.
-    fn warming_up(test: impl FnOnce(&mut Driver<'_>)) {
+    /// A run in the open model with one connection, a warm-up of 10 ns and then a second to measure.
+    fn listened_to(mode: Mode, test: impl FnOnce(&mut Driver<'_>)) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("listener");
         let _listener = UnixListener::bind(&path).unwrap();
-        let mut plan = Plan::new(Endpoint::Unix(path.clone()), Mode::Echo { depth: 4 });
+        let mut plan = Plan::new(Endpoint::Unix(path.clone()), mode);
         plan.model = Model::Open {
             rate: 1.0,
             arrivals: Arrivals::Constant,
@@ -605,14 +605,20 @@ mod tests {
         plan.connections = 1;
         let mut watcher = |_| ControlFlow::Continue(());
         let target = TargetAddress::Unix(path);
-        let mut driver = Driver::new(&plan, &target, &mut watcher).unwrap();
-        driver.dial();
-        assert_eq!(driver.arrive(0), Ok(true));
-        // On the time of this test it was dialled before.
-        driver.connections.get_mut(0).unwrap().began = 0;
-        driver.start_if_connected(1);
-        assert_eq!(driver.run.phase, Phase::WarmUp { until: 11 });
-        test(&mut driver);
+        test(&mut Driver::new(&plan, &target, &mut watcher).unwrap());
+    }
+
+    /// A kept connection whose warm-up is from 1 ns to 11 ns.
+    fn warming_up(test: impl FnOnce(&mut Driver<'_>)) {
+        listened_to(Mode::Echo { depth: 4 }, |driver| {
+            driver.dial();
+            assert_eq!(driver.arrive(0), Ok(true));
+            // On the time of this test it was dialled before.
+            driver.connections.get_mut(0).unwrap().began = 0;
+            driver.start_if_connected(1);
+            assert_eq!(driver.run.phase, Phase::WarmUp { until: 11 });
+            test(driver);
+        });
     }
 
     fn reset(driver: &mut Driver<'_>) {
@@ -672,6 +678,38 @@ mod tests {
             assert_eq!(tally.latencies.summary().count, 1);
             assert_eq!(tally.breakdown.first_byte.summary().count, 1);
             assert_eq!(tally.breakdown.last_byte.summary().count, 1);
+        });
+    }
+
+    #[test]
+    fn a_connection_of_the_warm_up_counts_for_the_rate_and_has_no_phases() {
+        let mode = Mode::Conn {
+            close: Close::ClientFin,
+            requests: 1,
+        };
+        listened_to(mode, |driver| {
+            assert_eq!(driver.run.phase, Phase::WarmUp { until: 10 });
+            for (began, came, counted) in [(9, 1, 0), (10, 2, 1)] {
+                driver.dial_for(0, began, began);
+                driver.run.advance_phase(10, 0);
+                let conn = driver.connections.get_mut(0).unwrap();
+                (conn.stage, conn.payload.flight) = (ConnectionStage::Leaving, 0);
+                driver.finish(0);
+                let tally = &driver.run.tally;
+                assert_eq!(
+                    (tally.requests.came, tally.requests.answered),
+                    (came, counted)
+                );
+                let phases = tally.breakdown.map(|phase| phase.summary().count);
+                let all = [
+                    phases.connect,
+                    phases.first_byte,
+                    phases.last_byte,
+                    phases.close,
+                ];
+                assert_eq!(all, [counted; 4]);
+                assert_eq!(driver.times.outstanding, 0);
+            }
         });
     }
 }

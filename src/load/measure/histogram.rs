@@ -157,4 +157,37 @@ mod tests {
         let summary = Latencies::new().summary();
         assert_eq!((summary.count, summary.p50, summary.max), (0, 0.0, 0.0));
     }
+
+    #[test]
+    fn a_percentile_is_the_one_that_so_many_are_at_most() {
+        for (slow, p90, p99, p99_9) in [
+            (1, 10.0, 10.0, 10.0),
+            (2, 10.0, 10.0, 200.0),
+            (10, 10.0, 10.0, 200.0),
+            (11, 10.0, 200.0, 200.0),
+            (100, 10.0, 200.0, 200.0),
+            (101, 200.0, 200.0, 200.0),
+        ] {
+            let mut latencies = Latencies::new();
+            latencies.record(200_000, slow);
+            latencies.record(10_000, 1_000 - slow);
+            let found = latencies.summary();
+            let near = |us: f64, expected: f64| (us - expected).abs() <= expected / 1e3;
+            assert!(
+                near(found.p90, p90) && near(found.p99, p99),
+                "{slow} {found:?}"
+            );
+            assert!(
+                near(found.p99_9, p99_9) && near(found.max, 200.0),
+                "{slow} {found:?}"
+            );
+        }
+        // Of two the lower is the middle, and of equal ones any.
+        let mut two = Latencies::new();
+        two.record(1_000, 1);
+        two.record(2_000, 1);
+        assert_eq!((two.summary().p50, two.summary().max), (1.0, 2.0));
+        two.record(2_000, 1);
+        assert_eq!(two.summary().p50, 2.0);
+    }
 }

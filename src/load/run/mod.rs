@@ -355,4 +355,23 @@ mod tests {
             assert_eq!(report.elapsed_s, 0.0);
         });
     }
+
+    #[test]
+    fn what_the_server_used_is_looked_at_again_as_measuring_begins() {
+        let mut plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
+        plan.pids = vec![std::process::id()];
+        plan.warmup = Duration::from_nanos(100);
+        let mut watcher = GOES_ON;
+        let mut run = Run::new(&plan, &mut watcher);
+        run.warm_up(1_000, 0);
+        let before = run.before.unwrap().cpu;
+        // The kernel tells it tick by tick.
+        let deadline = Stopwatch::start();
+        while Usage::of(&plan.pids).unwrap().cpu == before {
+            assert!(deadline.nanos() < 60_000_000_000, "60 s of no processor");
+        }
+        run.advance_phase(1_100, 0);
+        assert!(run.measured.unwrap().cpu > before);
+        assert_eq!(run.before.unwrap().cpu, before);
+    }
 }

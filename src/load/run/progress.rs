@@ -79,3 +79,44 @@ impl fmt::Display for Progress {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::measure::failures::FailureKind;
+    use crate::load::plan::mode::Mode;
+    use crate::load::plan::target::Endpoint;
+
+    #[test]
+    fn what_the_warm_up_saw_is_no_progress_but_its_failures_are_shown() {
+        let mut plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
+        plan.amount = Amount::For(Duration::from_secs(2));
+        let mut tally = Tally::new(&plan);
+        let warm_up = Phase::WarmUp { until: 1_000 };
+        tally.answered(500, 600, 10);
+        tally.failed(warm_up, FailureKind::Reset, 500, 600);
+        let seen = Progress::of(&plan, &tally, warm_up, 700);
+        assert_eq!(
+            (seen.measured, seen.answers, seen.rate_per_s),
+            (Duration::ZERO, 0, 0.0)
+        );
+        assert_eq!(seen.errors, 1);
+        assert_eq!(seen.to_string(), "warming up");
+        // As measuring begins, nothing was measured.
+        tally.begin(1_000, None);
+        let seen = Progress::of(&plan, &tally, Phase::Measured, 1_000);
+        assert_eq!((seen.measured, seen.rate_per_s), (Duration::ZERO, 0.0));
+        let (second, end) = (1_000_001_000, 2_000_001_000);
+        tally.answered(500, second, 10);
+        tally.failed(Phase::Measured, FailureKind::Reset, 500, second);
+        let seen = Progress::of(&plan, &tally, Phase::Measured, second);
+        assert_eq!((seen.answers, seen.rate_per_s, seen.errors), (10, 10.0, 2));
+        // The drain measures no more.
+        let seen = Progress::of(&plan, &tally, Phase::Draining, end + 7);
+        assert_eq!(
+            (seen.measured, seen.rate_per_s),
+            (Duration::from_secs(2), 5.0)
+        );
+        assert!(seen.to_string().starts_with("2 of 2 s   5 /s"), "{seen}");
+    }
+}

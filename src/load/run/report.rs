@@ -289,3 +289,94 @@ impl Report {
         self.errors.total + self.warmup_errors.total > 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::plan::target::Endpoint;
+
+    fn plan() -> Plan {
+        let mut plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
+        plan.pids = vec![7];
+        plan
+    }
+
+    #[test]
+    fn what_the_server_used_in_the_warm_up_is_not_its_share() {
+        let usage = |cpu, memory, sleeps| {
+            Some(Usage {
+                cpu,
+                memory,
+                sleeps,
+            })
+        };
+        let (before, measured, after) = (
+            usage(1_000_000, 4_096, 5),
+            usage(900_000_000, 8_192, 1_000),
+            usage(950_000_000, 12_288, 1_030),
+        );
+        let mut report = Report::before(&plan());
+        report.achieved = 1_000;
+        report.join_server((before, measured, after), 100_000_000);
+        let server = report.server.unwrap();
+        // 50 ms of 100, and 30 times asleep.
+        assert_eq!((server.cpu_share, server.sleeps_per_s), (0.5, 300.0));
+        assert_eq!(server.per_cpu_s, Some(20_000.0));
+        // Its memory is that of all connections, so it is compared with none.
+        assert_eq!(server.memory_before_bytes, 4_096);
+        assert_eq!(server.memory_after_bytes, 12_288);
+        // Without a look at the beginning of measuring nothing is known of it.
+        let mut report = Report::before(&plan());
+        report.join_server((before, None, after), 100_000_000);
+        assert_eq!(report.server, None);
+        // A millisecond of processor is none to speak of, and more is.
+        for (cpu, per_cpu_s) in [(1_000_000, None), (1_000_001, Some(999_999.0))] {
+            let mut report = Report::before(&plan());
+            report.achieved = 1_000;
+            report.join_server((before, usage(0, 0, 0), usage(cpu, 0, 0)), 100_000_000);
+            assert_eq!(report.server.unwrap().per_cpu_s, per_cpu_s);
+        }
+    }
+
+    #[test]
+    fn a_stall_that_is_exactly_as_long_as_one_must_be_is_one() {
+        let hidden = |gap: Duration, rate, in_flight| {
+            let mut tally = Tally::new(&plan());
+            tally.longest_gap = u64::try_from(gap.as_nanos()).unwrap();
+            Hidden::of(&tally, rate, in_flight).map(|hidden| (hidden.stall_us, hidden.not_asked))
+        };
+        // Ten would have come, of which four were waiting.
+        assert_eq!(hidden(STALL, 200.0, 4), Some((50_000.0, 6)));
+        assert_eq!(hidden(STALL - Duration::from_nanos(1), 200.0, 4), None);
+        // As many as were waiting are not several times as many.
+        assert_eq!(hidden(STALL, 200.0, 5), None);
+    }
+
+    #[test]
+    fn a_second_is_whole_when_it_was_measured_to_its_end() {
+        let whole = |elapsed_s| {
+            let mut report = Report::before(&plan());
+            let second = SecondSeen {
+                answered: 0,
+                errors: 0,
+                p50_us: 0.0,
+                p99_us: 0.0,
+                max_us: 0.0,
+            };
+            (report.elapsed_s, report.seconds) = (elapsed_s, vec![second; 3]);
+            report.whole_seconds().len()
+        };
+        assert_eq!(
+            (whole(2.0), whole(1.999), whole(1.998), whole(3.5)),
+            (2, 2, 1, 3)
+        );
+    }
+
+    #[test]
+    fn errors_of_the_warm_up_are_errors() {
+        let mut report = Report::before(&plan());
+        assert!(!report.has_errors());
+        report.warmup_errors.total = 1;
+        assert!(report.has_errors());
+    }
+}
