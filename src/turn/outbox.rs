@@ -568,6 +568,17 @@ mod tests {
     }
 
     #[test]
+    fn a_lane_that_owns_a_buffer_for_nothing_is_found() {
+        let mut outbox = Outbox::default();
+        outbox.open(id(0, 1));
+        assert!(!outbox.owns_for_nothing(0));
+        outbox.keep(0, b"");
+        assert!(outbox.owns_for_nothing(0));
+        outbox.keep(0, b"something");
+        assert!(!outbox.owns_for_nothing(0));
+    }
+
+    #[test]
     fn what_a_large_turn_needed_is_given_back() {
         let mut outbox = Outbox::default();
         let slots = 16 * u32::try_from(KEPT_PLACES).unwrap();
@@ -682,6 +693,9 @@ mod tests {
             out.extend_from_slice(b"text");
         });
         (0..3).for_each(|slot| assert_eq!(all(&mut outbox, slot, 3), b"text"));
+        // It is told once, though it took twice all that it was owed.
+        outbox.say([id(2, 3)], |out| out.extend_from_slice(b"more"));
+        assert_eq!(all(&mut outbox, 2, 3), b"more");
         outbox.shut(0);
         outbox.open(id(0, 9));
         outbox.leave(1, Closed::Done, false);

@@ -304,4 +304,14 @@ mod tests {
         let seal = HmacKey::new(&secret, Digest::Md5);
         assert_eq!(format!("{seal:?}"), "HmacKey(Md5)");
     }
+
+    #[test]
+    fn a_digest_has_the_length_that_its_name_promises() {
+        for (digest, bytes, name) in [
+            (Digest::Sha256, 256 / 8, "HMAC-SHA256"),
+            (Digest::Md5, 128 / 8, "HMAC-MD5"),
+        ] {
+            assert_eq!((digest.bytes(), &*digest.to_string()), (bytes, name));
+        }
+    }
 }

@@ -30,3 +30,21 @@ impl fmt::Display for CommandFraming {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_framing_is_shown_as_it_is_written() {
+        for framing in [
+            CommandFraming::Raw,
+            CommandFraming::Decimal,
+            CommandFraming::I32,
+            CommandFraming::Json,
+        ] {
+            let written = serde_json::to_value(framing).unwrap();
+            assert_eq!(written, framing.to_string());
+        }
+    }
+}

@@ -162,3 +162,18 @@ fn hides(c: char) -> bool {
             | '\u{e0000}'..='\u{e007f}'
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lines of it are copied whole; what is taken for something else is only slower.
+    #[test]
+    fn what_a_keyboard_types_is_plain() {
+        for byte in 0..=u8::MAX {
+            let line = [b"plain words".as_slice(), &[byte]].concat();
+            let is_plain = byte == b'\t' || (b' '..=b'~').contains(&byte);
+            assert_eq!(is_plain_ascii(&line), is_plain, "{byte:#04x}");
+        }
+    }
+}

@@ -96,6 +96,22 @@ fn u2_numbers_before_the_common_era_do_not_panic() {
 }
 
 #[test]
+fn u2_a_second_that_began_before_the_epoch_is_rounded_down() {
+    for (nanoseconds, second) in [
+        (-1_500_000_000, "-2"),
+        (-1_000_000_000, "-1"),
+        (-1, "-1"),
+        (0, "0"),
+        (999_999_999, "0"),
+    ] {
+        let at = Timestamp::from_nanosecond(nanoseconds).unwrap();
+        let mut out = Vec::new();
+        strftime(b"%s", &at.to_zoned(TimeZone::UTC), &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), second, "{nanoseconds}");
+    }
+}
+
+#[test]
 fn fault_e6_a_width_is_answered_as_literal_text() {
     for format in [
         "%1536Y",
