@@ -81,6 +81,17 @@ pub const LINGER_BYTES_MAX: u32 = 1 << 20;
 /// deadline on progress, since an absolute one cut off slow readers of an echo.
 pub const LEAVING: Duration = Duration::from_secs(10);
 
+/// How long a helper, this program once more, may take to read the configuration and resolve its names: a
+/// resolver asks its three servers twice for five seconds each (resolv.conf(5)).
+pub const HELPER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The most that a helper may write: a configuration of a mebibyte, and what a thousand endpoints read from
+/// their files.
+pub const HELPER_BYTES_MAX: usize = 16 << 20;
+
+/// What is kept of what a helper complains of.
+pub const HELPER_COMPLAINT_BYTES_MAX: usize = 4096;
+
 /// A datagram's buffer: above the 65507 bytes that UDP can carry, so that none is cut in silence.
 pub const DATAGRAM_BYTES_MAX: usize = 65_536;
 

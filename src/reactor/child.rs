@@ -21,6 +21,7 @@ use std::io;
 use slab::Slab;
 
 use super::Reactor;
+use super::helper::{Helper, Owner};
 use super::os::{Os, Spawned};
 use super::token::{GENERATION_MAX, Source, Token};
 use super::trace::TraceEvent;
@@ -39,6 +40,8 @@ pub(super) struct Children<O: Os> {
     generation: u32,
     /// One read's worth of output.
     output: Vec<u8>,
+    /// What the helper has written so far; none: none runs.
+    pub(super) helper: Option<Helper>,
 }
 
 /// One command.
@@ -53,7 +56,7 @@ pub(super) struct Children<O: Os> {
 /// ```
 #[derive(Debug)]
 struct Child<O: Os> {
-    owner: ConnId,
+    owner: Owner,
     generation: u32,
     process: O::Process,
     out: Pipe<O::Pipe>,
@@ -130,6 +133,7 @@ impl<O: Os> Children<O> {
             waiting: VecDeque::new(),
             generation: 0,
             output: vec![0; read],
+            helper: None,
         }
     }
 
@@ -185,14 +189,23 @@ impl<O: Os> Reactor<O> {
     /// What is left in the pipe of one that has exited is taken at once: it is bounded, and else a
     /// peer that does not read would keep one of the few places for commands as long as it likes.
     fn has_room(&self, child: &Child<O>) -> bool {
+        let Owner::Connection(owner) = child.owner else {
+            return true;
+        };
         child.is_over()
-            || !self.is_live(child.owner)
-            || self.outbox.owed(child.owner.slot) < self.limits.out_pause
+            || !self.is_live(owner)
+            || self.outbox.owed(owner.slot) < self.limits.out_pause
+    }
+
+    /// Whether one command more may run. The helper is none.
+    fn has_place(&self) -> bool {
+        let commands = self.children.running.len() - usize::from(self.children.helper.is_some());
+        commands < self.limits.commands as usize
     }
 
     /// Runs a command for a connection now or when there is room, or says that there is none.
     pub(super) fn spawn(&mut self, owner: ConnId, job: Box<Job>) {
-        if self.children.running.len() < self.limits.commands as usize {
+        if self.has_place() {
             self.start(owner, &job);
         } else if self.children.waiting.len() < self.limits.commands_queued as usize {
             self.children.waiting.push_back((owner, job));
@@ -203,7 +216,8 @@ impl<O: Os> Reactor<O> {
     }
 
     fn start(&mut self, owner: ConnId, job: &Job) {
-        match self.start_watched(owner, job) {
+        let spawned = self.os.spawn(job);
+        match spawned.and_then(|spawned| self.watch_child(Owner::Connection(owner), spawned)) {
             Ok(()) => {
                 self.recorder.spawned(owner);
                 self.ask_service(owner, |service, turn| {
@@ -219,8 +233,8 @@ impl<O: Os> Reactor<O> {
         }
     }
 
-    fn start_watched(&mut self, owner: ConnId, job: &Job) -> io::Result<()> {
-        let Spawned { out, err, process } = self.os.spawn(job)?;
+    pub(super) fn watch_child(&mut self, owner: Owner, spawned: Spawned<O>) -> io::Result<()> {
+        let Spawned { out, err, process } = spawned;
         let children = &mut self.children;
         children.generation = children.generation % GENERATION_MAX + 1;
         let entry = children.running.vacant_entry();
@@ -260,6 +274,10 @@ impl<O: Os> Reactor<O> {
         self.children
             .waiting
             .retain(|(waiting, _)| *waiting != owner);
+        self.kill_of(Owner::Connection(owner), severity);
+    }
+
+    pub(super) fn kill_of(&mut self, owner: Owner, severity: Severity) {
         for (_, child) in &mut self.children.running {
             if child.owner != owner || child.is_over() {
                 continue;
@@ -287,7 +305,7 @@ impl<O: Os> Reactor<O> {
                 self.flush_dirty();
             }
         }
-        while self.children.running.len() < self.limits.commands as usize {
+        while self.has_place() {
             let Some((owner, job)) = self.children.waiting.pop_front() else {
                 break;
             };
@@ -338,12 +356,17 @@ impl<O: Os> Reactor<O> {
                         pipe.end = None;
                     }
                 }
-                let output = std::mem::take(&mut self.children.output);
-                self.recorder
-                    .trace(|| TraceEvent::Heard(owner, which, &output[..n]));
-                self.ask_service(owner, |service, turn| {
-                    service.child(turn, ChildEvent::Wrote(which, &output[..n]));
-                });
+                let mut output = std::mem::take(&mut self.children.output);
+                match owner {
+                    Owner::Connection(owner) => {
+                        self.recorder
+                            .trace(|| TraceEvent::Heard(owner, which, &output[..n]));
+                        self.ask_service(owner, |service, turn| {
+                            service.child(turn, ChildEvent::Wrote(which, &output[..n]));
+                        });
+                    }
+                    Owner::Loop => self.helper_wrote(which, &mut output[..n]),
+                }
                 self.children.output = output;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -372,6 +395,9 @@ impl<O: Os> Reactor<O> {
         }
         let Child { owner, process, .. } = self.children.running.remove(slot);
         self.os.reap(process);
+        let Owner::Connection(owner) = owner else {
+            return self.helper_ended(exit);
+        };
         self.recorder.reaped();
         self.ask_service(owner, |service, turn| {
             service.child(turn, ChildEvent::Ended(exit))
@@ -381,6 +407,7 @@ impl<O: Os> Reactor<O> {
     /// Nothing outlives the server.
     pub(super) fn kill_all(&mut self) {
         self.children.waiting.clear();
+        self.children.helper = None;
         for child in self.children.running.drain() {
             self.os.kill(&child.process, Severity::Force);
             self.os.reap(child.process);

@@ -238,6 +238,8 @@ impl<O: Os> Reactor<O> {
             turns: self.recorder.turn_nanos.count(),
             ..self.recorder.counters.clone()
         };
+        self.gone.add_to(&mut counters);
+        self.gone_datagrams.add_to(&mut counters);
         for listener in &self.listeners {
             listener.tally.add_to(&mut counters);
         }

@@ -10,6 +10,10 @@ use crate::config::limits::{DATAGRAM_FAILURES_IN_A_ROW_MAX, EMFILE_RETRY};
 use crate::service::DatagramTurn;
 use crate::turn::Moment;
 
+/// A datagram socket of the reactor, until it [retires](Reactor::retire_datagrams).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DatagramId(pub(super) u32);
+
 /// A datagram service that was added to the reactor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DatagramsId(pub(super) usize);
@@ -29,37 +33,52 @@ pub struct DatagramOptions {
 
 #[derive(Debug)]
 pub(super) struct Datagram<S> {
-    socket: S,
+    /// `None` once it is closed.
+    pub(super) socket: Option<S>,
     pub(super) options: DatagramOptions,
     /// There may be a datagram: remembered until a receive says otherwise.
-    ready: bool,
+    pub(super) ready: bool,
     /// Receives that failed since one did not.
     failures: u32,
     /// Receiving goes on failing: rests until then.
-    rests_until: Option<Moment>,
+    pub(super) rests_until: Option<Moment>,
     pub(super) tally: DatagramTally,
 }
 
 impl<O: Os> Reactor<O> {
     /// Answers what comes through `socket` from the next turn on.
-    pub fn answer(&mut self, socket: O::Datagram, options: DatagramOptions) -> io::Result<()> {
-        let n = u32::try_from(self.datagrams.len()).map_err(|_| io::ErrorKind::QuotaExceeded)?;
+    pub fn answer(
+        &mut self,
+        socket: O::Datagram,
+        options: DatagramOptions,
+    ) -> io::Result<DatagramId> {
+        let unused = self.datagrams.iter().position(|d| d.socket.is_none());
+        let place = unused.unwrap_or(self.datagrams.len());
+        let n = u32::try_from(place).map_err(|_| io::ErrorKind::QuotaExceeded)?;
         self.os
             .watch_datagram(&socket, Token::of(Source::Datagram(n)))?;
-        self.datagrams.push(Datagram {
-            socket,
+        let datagram = Datagram {
+            socket: Some(socket),
             options,
             ready: true,
             failures: 0,
             rests_until: None,
             tally: DatagramTally::default(),
-        });
-        Ok(())
+        };
+        match unused {
+            Some(place) => {
+                self.gone_datagrams.add(&self.datagrams[place].tally);
+                self.datagrams[place] = datagram;
+            }
+            None => self.datagrams.push(datagram),
+        }
+        Ok(DatagramId(n))
     }
 
     pub(super) fn dispatch_datagram(&mut self, n: u32) {
+        // One that is closed here and not by another process that has it may still have an event.
         if let Some(datagram) = self.datagrams.get_mut(n as usize) {
-            datagram.ready = true;
+            datagram.ready = datagram.socket.is_some();
         }
     }
 
@@ -94,6 +113,9 @@ impl<O: Os> Reactor<O> {
             tally,
         } in &mut self.datagrams
         {
+            let Some(socket) = socket else {
+                continue;
+            };
             let service = &mut self.answerers[options.service.0];
             let mut budget = self.limits.datagrams_per_turn;
             while *ready && rests_until.is_none() && budget > 0 {

@@ -129,8 +129,9 @@ impl<O: Os> Reactor<O> {
             self.os.close(conn.stream);
             let listener = &mut self.listeners[usize::from(conn.listener)];
             listener.connections -= 1;
+            let successor = listener.successor;
             let rules = &listener.options.sources;
-            self.sources.closed(conn.listener, rules, &conn.peer);
+            self.sources.closed(listener.number, rules, &conn.peer);
             let (tally, name) = (&mut listener.tally, &listener.options.name);
             self.recorder.closed(tally, id, name, &conn.peer, why);
             let service = listener.options.service;
@@ -140,6 +141,10 @@ impl<O: Os> Reactor<O> {
             } else {
                 self.recorder.counters.tls_handshakes.failed += 1;
             }
+            if let Some(successor) = successor {
+                self.listeners[usize::from(successor)].older -= 1;
+            }
+            self.free_unused_listener(usize::from(conn.listener));
             self.end_rests();
             // What a room is told of thousands that leave at once is told over several turns.
             if self.outbox.deliveries() > self.limits.deliveries_per_turn {

@@ -1,3 +1,4 @@
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
@@ -75,6 +76,7 @@ const HANDLED: [UnixSignal; 6] = [
 const ASKED_STOP: u8 = 1;
 const ASKED_REPORT: u8 = 2;
 const ASKED_REAP: u8 = 4;
+const ASKED_RELOAD: u8 = 8;
 
 /// Reaches a running loop from elsewhere, such as a test that started it on a thread of its own.
 #[derive(Debug, Clone)]
@@ -84,6 +86,11 @@ impl Handle {
     /// As SIGTERM: drain and stop.
     pub fn stop(&self) -> io::Result<()> {
         self.call(ASKED_STOP)
+    }
+
+    /// As SIGHUP: read the configuration again.
+    pub fn reload(&self) -> io::Result<()> {
+        self.call(ASKED_RELOAD)
     }
 
     /// As SIGUSR1: print the counters.
@@ -193,6 +200,36 @@ impl Epoll {
         )
     }
 
+    /// Takes out of the poll what is about to be closed: while another process has the same socket, closing
+    /// our descriptor of it would leave it there.
+    fn deregister(&self, fd: &impl AsFd) {
+        let _ = self
+            .poll
+            .registry()
+            .deregister(&mut SourceFd(&fd.as_fd().as_raw_fd()));
+    }
+
+    /// A child that can be waited for without mistaking another for it, or none.
+    fn watched_by_pidfd(&mut self, started: Started) -> io::Result<Spawned<Epoll>> {
+        let Started { pid, out, err } = started;
+        match pidfd_open(pid, PidfdFlags::NONBLOCK) {
+            Ok(pidfd) => {
+                self.strays.command_started(pid);
+                Ok(Spawned {
+                    out,
+                    err,
+                    process: Process { pidfd, pid },
+                })
+            }
+            Err(error) => {
+                // There is no way to wait for it, so it must not go on.
+                let _ = kill_process_group(pid, rustix::process::Signal::KILL);
+                let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
+                Err(error.into())
+            }
+        }
+    }
+
     /// Polls once, for at most `timeout`.
     fn poll_once(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
         match self.poll.poll(&mut self.events, timeout) {
@@ -295,6 +332,14 @@ impl Os for Epoll {
         self.register(listener, token, Interest::READABLE)
     }
 
+    fn rewatch_listener(&mut self, listener: &OwnedFd, token: Token) -> io::Result<()> {
+        self.poll.registry().reregister(
+            &mut SourceFd(&listener.as_raw_fd()),
+            mio_token(token),
+            Interest::READABLE,
+        )
+    }
+
     fn watch_datagram(&mut self, socket: &DatagramSocket, token: Token) -> io::Result<()> {
         self.register(socket, token, Interest::READABLE)
     }
@@ -336,6 +381,7 @@ impl Os for Epoll {
     }
 
     fn close_listener(&mut self, listener: OwnedFd) {
+        self.deregister(&listener);
         drop(listener);
     }
 
@@ -377,24 +423,19 @@ impl Os for Epoll {
         socket.send(bytes, to, asked)
     }
 
+    fn close_datagram(&mut self, socket: DatagramSocket) {
+        self.deregister(&socket);
+        drop(socket);
+    }
+
     fn spawn(&mut self, job: &Job) -> io::Result<Spawned<Epoll>> {
-        let Started { pid, out, err } = self.spawner.start(&job.line)?;
-        match pidfd_open(pid, PidfdFlags::NONBLOCK) {
-            Ok(pidfd) => {
-                self.strays.command_started(pid);
-                Ok(Spawned {
-                    out,
-                    err,
-                    process: Process { pidfd, pid },
-                })
-            }
-            Err(error) => {
-                // There is no way to wait for it, so it must not go on.
-                let _ = kill_process_group(pid, rustix::process::Signal::KILL);
-                let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
-                Err(error.into())
-            }
-        }
+        let started = self.spawner.start(&job.line)?;
+        self.watched_by_pidfd(started)
+    }
+
+    fn spawn_helper(&mut self, arguments: &[OsString]) -> io::Result<Spawned<Epoll>> {
+        let started = self.spawner.start_helper(arguments)?;
+        self.watched_by_pidfd(started)
     }
 
     fn read_pipe(&mut self, pipe: &OwnedFd, into: &mut [u8]) -> io::Result<usize> {
@@ -436,6 +477,7 @@ impl Os for Epoll {
             }
         }
         let asked = self.calls.asked.swap(0, Ordering::Relaxed);
+        into.extend((asked & ASKED_RELOAD != 0).then_some(Signal::Reload));
         into.extend((asked & ASKED_REPORT != 0).then_some(Signal::Report));
         into.extend((asked & ASKED_STOP != 0).then_some(Signal::Stop));
         if a_child_ended || asked & ASKED_REAP != 0 {

@@ -93,10 +93,23 @@ impl<O: Os> Reactor<O> {
             return Err(format!("I7: the listeners count {by_listener} connections"));
         }
         let sources = self.conns.iter().map(|(_, conn)| {
-            let rules = &listener_of(&self.listeners, conn).options.sources;
-            (conn.listener, rules, &conn.peer)
+            let listener = listener_of(&self.listeners, conn);
+            (listener.number, &listener.options.sources, &conn.peer)
         });
         self.sources.check(sources)?;
+        for (n, listener) in self.listeners.iter().enumerate() {
+            let before = self
+                .listeners
+                .iter()
+                .filter(|l| l.successor == u16::try_from(n).ok());
+            let older: usize = before.map(|l| l.connections).sum();
+            if listener.older != older {
+                let counted = listener.older;
+                return Err(format!(
+                    "I7: listener {n} counts {counted} older connections, and they are {older}"
+                ));
+            }
+        }
         // I5: what was said was sent, is owed, or was dropped with its connection.
         let (said, (_, owed)) = (self.outbox.said_in_all(), self.outbox.count());
         let (sent, dropped) = (counters.bytes_out, counters.bytes_dropped);

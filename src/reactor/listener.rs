@@ -18,6 +18,10 @@ use crate::config::limits::EMFILE_RETRY;
 use crate::service::{Manner, Peer};
 use crate::turn::{ConnId, Moment};
 
+/// A listener of the reactor, until it [retires](Reactor::retire) or is [replaced](Reactor::replace).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenerId(pub(super) u16);
+
 /// A stream service that was added to the reactor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServiceId(pub(super) usize);
@@ -72,17 +76,24 @@ impl ListenerOptions {
 
 #[derive(Debug)]
 pub(super) struct Listener<L> {
-    /// `None` once the server is stopping.
-    socket: Option<L>,
+    /// `None` once it is closed, or another listener has it.
+    pub(super) socket: Option<L>,
+    /// Which socket: its number, which no other has had.
+    pub(super) number: u32,
     pub(super) options: ListenerOptions,
     /// Its service's.
     pub(super) manner: Manner,
     /// A connection may be waiting: remembered until `accept`, or a look, says otherwise.
-    pending: bool,
+    pub(super) pending: bool,
     /// No descriptors or no memory: rests until then, or until a connection closes.
     rests_until: Option<Moment>,
     pub(super) connections: usize,
-    /// The server is stopping: closed when its queue is empty, or after so many more connections.
+    /// Connections that came through its socket before it had it: they count as its own where it is asked
+    /// whether one more may come.
+    pub(super) older: usize,
+    /// The listener that has its socket now, and counts its connections as older.
+    pub(super) successor: Option<u16>,
+    /// The listener retires, or the server is stopping: closed when its queue is empty, or after so many more connections.
     closes_after: Option<u32>,
     /// Its connections have said as much in this turn as they may: the others wait for the next.
     spent: bool,
@@ -90,6 +101,34 @@ pub(super) struct Listener<L> {
 }
 
 impl<L> Listener<L> {
+    pub(super) fn new(
+        socket: L,
+        number: u32,
+        options: ListenerOptions,
+        manner: Manner,
+    ) -> Listener<L> {
+        Listener {
+            socket: Some(socket),
+            number,
+            options,
+            manner,
+            pending: true,
+            rests_until: None,
+            connections: 0,
+            older: 0,
+            successor: None,
+            closes_after: None,
+            spent: false,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Accepts what is in the queue of its socket, as much as a queue can hold, and is closed then.
+    pub(super) fn drain(&mut self) {
+        self.closes_after = Some(LISTEN_BACKLOG.unsigned_abs());
+        self.pending = self.socket.is_some();
+    }
+
     /// The most bytes that a peer may have sent when its handshake ends.
     pub(super) fn handshake_bytes_max(&self) -> u32 {
         let secure = self.options.secure.as_ref();
@@ -116,24 +155,20 @@ pub(super) fn listener_of<'a, L, S>(
 
 impl<O: Os> Reactor<O> {
     /// Serves the connections that come through `socket` from the next turn on.
-    pub fn listen(&mut self, socket: O::Listener, options: ListenerOptions) -> io::Result<()> {
-        let n = u16::try_from(self.listeners.len()).map_err(|_| io::ErrorKind::QuotaExceeded)?;
+    pub fn listen(
+        &mut self,
+        socket: O::Listener,
+        options: ListenerOptions,
+    ) -> io::Result<ListenerId> {
+        let n = self.place_of_listener()?;
         self.os
             .watch_listener(&socket, Token::of(Source::Listener(u32::from(n))))?;
         let manner = self.services[options.service.0].manner();
         self.tells_time |= manner.tells_time;
-        self.listeners.push(Listener {
-            socket: Some(socket),
-            options,
-            manner,
-            pending: true,
-            rests_until: None,
-            connections: 0,
-            closes_after: None,
-            spent: false,
-            tally: Tally::default(),
-        });
-        Ok(())
+        let number = self.sockets;
+        self.sockets = self.sockets.wrapping_add(1);
+        self.put_listener(n, Listener::new(socket, number, options, manner));
+        Ok(ListenerId(n))
     }
 
     pub(super) fn dispatch_listener(&mut self, listener: u32) {
@@ -251,6 +286,8 @@ impl<O: Os> Reactor<O> {
         let Listener {
             options,
             connections,
+            older,
+            number,
             tally,
             ..
         } = &mut self.listeners[n];
@@ -259,9 +296,9 @@ impl<O: Os> Reactor<O> {
             () if !options.admits(&peer) => Some(Refusal::OtherUser),
             () if !rules.addresses.admits(peer.ip()) => Some(Refusal::Denied),
             () if self.conns.len() >= self.connections_max => Some(Refusal::Full),
-            () if *connections >= options.connections_max => Some(Refusal::ListenerFull),
+            () if *connections + *older >= options.connections_max => Some(Refusal::ListenerFull),
             // Last, since it takes a token of those that the source has.
-            () => self.sources.refuses(self.now, listener, rules, &peer),
+            () => self.sources.refuses(self.now, *number, rules, &peer),
         };
         if let Some(refusal) = refusal {
             self.recorder.refused(tally, refusal, &options.name, &peer);
@@ -286,7 +323,7 @@ impl<O: Os> Reactor<O> {
             }
         };
         *connections += 1;
-        self.sources.opened(listener, rules, &peer);
+        self.sources.opened(*number, rules, &peer);
         self.generation = if self.generation == GENERATION_MAX {
             1
         } else {
@@ -315,10 +352,7 @@ impl<O: Os> Reactor<O> {
     /// From here on only what is in the accept queues comes in, and no more than a queue can hold:
     /// connections that go on coming do not keep a listener open.
     pub(super) fn drain_listeners(&mut self) {
-        for listener in &mut self.listeners {
-            listener.closes_after = Some(LISTEN_BACKLOG.unsigned_abs());
-            listener.pending = listener.socket.is_some();
-        }
+        self.listeners.iter_mut().for_each(Listener::drain);
     }
 
     /// Closes a listener that drains when nothing is left in its queue.
@@ -330,6 +364,7 @@ impl<O: Os> Reactor<O> {
         {
             self.os.close_listener(socket);
             listener.rests_until = None;
+            self.free_unused_listener(n);
         }
     }
 

@@ -6,6 +6,7 @@
 //! Start at [`Reactor::turn`]: six lines, each of which says what only it may do. Then
 //! `Reactor::serve_one`, the walk of a byte.
 
+mod changing;
 mod child;
 mod connection;
 mod counters;
@@ -17,11 +18,13 @@ mod expiring;
 mod figures;
 mod give_back;
 mod handshake;
+mod helper;
 mod histogram;
 mod incoming;
 mod invariants;
 mod keepalive;
 mod listener;
+mod news;
 mod os;
 mod patience;
 mod recorder;
@@ -62,6 +65,7 @@ use self::reply_limiter::ReplyLimiter;
 use self::sources::Sources;
 use self::standing::{After, Standing, depends_on_sending, next_input};
 use self::stopping::Stopping;
+use self::tally::{DatagramTally, Tally};
 use self::timer::Timers;
 use self::trace::TraceEvent;
 use self::traced_io::{read_event, write};
@@ -74,12 +78,13 @@ use crate::turn::{
 };
 
 pub use self::counters::{ClosedBy, Counters, Refused, TlsHandshakes};
-pub use self::datagram::{DatagramOptions, DatagramsId};
+pub use self::datagram::{DatagramId, DatagramOptions, DatagramsId};
 pub use self::datagram_socket::DatagramSocket;
 pub use self::epoll::{Epoll, Handle};
 pub use self::invariants::{Look, State};
 pub use self::keepalive::Keepalive;
-pub use self::listener::{ListenerOptions, ServiceId};
+pub use self::listener::{ListenerId, ListenerOptions, ServiceId};
+pub use self::news::{Cut, Helped, News};
 pub use self::os::{Os, Readiness, Received, Seen, Signal, Spawned, Woke};
 pub use self::socket::{
     LISTEN_BACKLOG, begin_to_listen, bind_abstract, bind_tcp, bind_unix, is_stale, listen_tcp,
@@ -110,11 +115,20 @@ pub struct Reactor<O: Os> {
     wakes: Timers,
 
     services: Vec<Box<dyn Service>>,
+    /// Places among the services that none has any more.
+    vacant: Vec<usize>,
     /// Whether some service tells the time, for which the wall clock is read once a turn.
     tells_time: bool,
     listeners: Vec<Listener<O::Listener>>,
+    /// How many listening sockets there have been.
+    sockets: u32,
     answerers: Vec<Box<dyn Datagrams>>,
+    /// Places among the datagram services that none has any more.
+    vacant_answerers: Vec<usize>,
     datagrams: Vec<Datagram<O::Datagram>>,
+    /// Counts of endpoints that have gone, together.
+    gone: Tally,
+    gone_datagrams: DatagramTally,
     reply_limiter: ReplyLimiter,
     sources: Sources,
     children: Children<O>,
@@ -142,6 +156,10 @@ pub struct Reactor<O: Os> {
     /// A signal or a [`Handle`] has asked for something.
     called: bool,
     stopping: Stopping,
+    /// What is to be told between this turn and the next.
+    news: VecDeque<News>,
+    /// When there is to be news, whatever happens.
+    alarm: Option<Moment>,
     recorder: Recorder,
 
     // Shared by all turns, so that a connection at rest owns nothing.
@@ -168,10 +186,15 @@ impl<O: Os> Reactor<O> {
             deadlines: Timers::default(),
             wakes: Timers::default(),
             services: Vec::new(),
+            vacant: Vec::new(),
             tells_time: false,
             listeners: Vec::new(),
+            sockets: 0,
             answerers: Vec::new(),
+            vacant_answerers: Vec::new(),
             datagrams: Vec::new(),
+            gone: Tally::default(),
+            gone_datagrams: DatagramTally::default(),
             reply_limiter: ReplyLimiter::new(client_ports().unwrap_or(CLIENT_PORTS_DEFAULT)),
             sources: Sources::default(),
             children: Children::new(limits.read_per_turn),
@@ -186,6 +209,8 @@ impl<O: Os> Reactor<O> {
             generation: 0,
             called: false,
             stopping: Stopping::No,
+            news: VecDeque::new(),
+            alarm: None,
             recorder: Recorder::default(),
             input: ReadBuf::default(),
             cipher: ReadBuf::default(),
@@ -202,23 +227,19 @@ impl<O: Os> Reactor<O> {
         self.recorder.trace_to(out, shown);
     }
 
-    /// Adds a service; [`listen`](Reactor::listen) gives it listeners.
-    pub fn add(&mut self, service: Box<dyn Service>) -> ServiceId {
-        self.services.push(service);
-        ServiceId(self.services.len() - 1)
-    }
-
-    /// Adds a datagram service; [`answer`](Reactor::answer) gives it sockets.
-    pub fn add_datagrams(&mut self, service: Box<dyn Datagrams>) -> DatagramsId {
-        self.answerers.push(service);
-        DatagramsId(self.answerers.len() - 1)
-    }
-
     /// Serves until it is told to [stop](Reactor::stop), and until the connections of that moment have
     /// ended or `drain-timeout` is over. Fails only if the poll does.
     pub fn run(&mut self) -> io::Result<()> {
+        self.run_with(|_, _| {})
+    }
+
+    /// Runs, and calls `told` between two turns with what has happened that is not for the loop to decide.
+    pub fn run_with(&mut self, mut told: impl FnMut(&mut Reactor<O>, News)) -> io::Result<()> {
         while !self.is_stopped() {
             self.turn()?;
+            while let Some(news) = self.news.pop_front() {
+                told(self, news);
+            }
         }
         self.abandon();
         Ok(())
@@ -487,6 +508,8 @@ impl<O: Os> Reactor<O> {
         if std::mem::take(&mut self.called) {
             self.handle_signals();
         }
+        self.ring_alarm();
+        self.expire_helper();
         for _ in 0..self.limits.timers_per_turn {
             let Some(slot) = self.wakes.fire(self.now) else {
                 break;
@@ -597,6 +620,8 @@ impl<O: Os> Reactor<O> {
             self.rest_ends(),
             self.sources.forgets_at(),
             self.datagram_rest_ends(),
+            self.helper_due(),
+            self.alarm,
             draining,
         ]
         .into_iter()

@@ -1,3 +1,4 @@
+use std::ffi::OsString;
 use std::fmt::Debug;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
@@ -32,6 +33,9 @@ pub trait Os: Debug {
 
     /// Watches a listener from now on, until it is closed.
     fn watch_listener(&mut self, listener: &Self::Listener, token: Token) -> io::Result<()>;
+    /// Watches a listener that is watched already under another token. Tells at once if a connection
+    /// waits.
+    fn rewatch_listener(&mut self, listener: &Self::Listener, token: Token) -> io::Result<()>;
     /// Watches a datagram socket.
     fn watch_datagram(&mut self, socket: &Self::Datagram, token: Token) -> io::Result<()>;
     /// Watches a connection, once, for everything. Tells at once what is already so.
@@ -46,7 +50,7 @@ pub trait Os: Debug {
     /// Whether a connection waits to be accepted. `false` is a proof, as `WouldBlock` is: an edge will
     /// tell of the next one.
     fn has_pending(&mut self, listener: &Self::Listener) -> bool;
-    /// Closes a listener, and with it the connections that wait there.
+    /// Closes a listener, and with it the connections that wait there, unless another process has it too.
     fn close_listener(&mut self, listener: Self::Listener);
 
     /// Reads once.
@@ -74,9 +78,13 @@ pub trait Os: Debug {
         to: SocketAddr,
         asked: Option<IpAddr>,
     ) -> io::Result<()>;
+    /// Closes a datagram socket.
+    fn close_datagram(&mut self, socket: Self::Datagram);
 
     /// Starts a command, in a session and a process group of its own.
     fn spawn(&mut self, job: &Job) -> io::Result<Spawned<Self>>;
+    /// Starts this program once more, with these arguments, likewise.
+    fn spawn_helper(&mut self, arguments: &[OsString]) -> io::Result<Spawned<Self>>;
     /// Reads once from a child's output.
     fn read_pipe(&mut self, pipe: &Self::Pipe, into: &mut [u8]) -> io::Result<usize>;
     /// Signals a child's whole process group.

@@ -46,8 +46,9 @@ pub struct SourceRules {
     pub rate: Option<Rate>,
 }
 
-/// A source at a listener: each listener counts for itself.
-type Place = (u16, SourceKey);
+/// A source at a listener: each listener counts for itself, and goes on when it is replaced by one with
+/// other options. The number is that of its socket.
+type Place = (u32, SourceKey);
 
 /// What is remembered of the sources of connections: as little as the rules need, and no longer than they do.
 #[derive(Debug)]
@@ -72,7 +73,7 @@ impl Sources {
     pub(super) fn refuses(
         &mut self,
         now: Moment,
-        listener: u16,
+        listener: u32,
         rules: &SourceRules,
         peer: &Peer,
     ) -> Option<Refusal> {
@@ -108,7 +109,7 @@ impl Sources {
     }
 
     /// A connection was let in.
-    pub(super) fn opened(&mut self, listener: u16, rules: &SourceRules, peer: &Peer) {
+    pub(super) fn opened(&mut self, listener: u32, rules: &SourceRules, peer: &Peer) {
         if rules.connections_max.is_some()
             && let Some(key) = SourceKey::of(peer)
         {
@@ -117,7 +118,7 @@ impl Sources {
     }
 
     /// A connection that was let in has ended.
-    pub(super) fn closed(&mut self, listener: u16, rules: &SourceRules, peer: &Peer) {
+    pub(super) fn closed(&mut self, listener: u32, rules: &SourceRules, peer: &Peer) {
         if rules.connections_max.is_some()
             && let Some(key) = SourceKey::of(peer)
             && let Some(has) = self.connections.get_mut(&(listener, key))
@@ -158,7 +159,7 @@ impl Sources {
     /// with its peer.
     pub(super) fn check<'a>(
         &self,
-        connections: impl Iterator<Item = (u16, &'a SourceRules, &'a Peer)>,
+        connections: impl Iterator<Item = (u32, &'a SourceRules, &'a Peer)>,
     ) -> Result<(), String> {
         let mut recount = Sources::default();
         connections.for_each(|(listener, rules, peer)| recount.opened(listener, rules, peer));

@@ -13,10 +13,13 @@
 //! | signals that are blocked | none |
 //! | session, process group | its own, so that it has no controlling terminal, and one signal reaches all of it |
 //! | working directory | the server's; `/` once that has been removed |
-//! | user, groups, capabilities, umask, nice value, OOM score, other limits, namespaces | the server's, which changes none of them |
+//! | user, groups, capabilities, umask, nice value, OOM score, other limits, namespaces | the server's, which changes none of them but, where it is told to, its user and groups before it serves |
+//!
+//! A helper of the server's own is this program once more. It is started the same way, and has the whole
+//! environment but for what a supervisor told this process alone ([`OF_THIS_PROCESS`]).
 
 use std::env;
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsString};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -41,6 +44,22 @@ const PATH: &CStr = c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 const ENVIRONMENT: [&str; 8] = [
     "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME", "TMPDIR", "TZ", "USER",
 ];
+
+/// What systemd tells a process about itself (sd_listen_fds(3), sd_notify(3), sd_watchdog_enabled(3)). A
+/// child has other descriptors, and must not speak to the supervisor in our name.
+const OF_THIS_PROCESS: [&str; 7] = [
+    "LISTEN_FDNAMES",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_PIDFDID",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_PID",
+    "WATCHDOG_USEC",
+];
+
+/// This program, also when its file has been replaced or removed since it began: a helper must be the same
+/// version, since the two share a format.
+const OURSELVES: &CStr = c"/proc/self/exe";
 
 /// posix_spawn(3): a session of its own. The kernel's headers number it, nix does not name it.
 const POSIX_SPAWN_SETSID: i32 = 0x80;
@@ -88,9 +107,30 @@ impl Spawner {
         self.soft_descriptors = Some(SoftLimit(limit));
     }
 
+    /// Starts a command.
     pub(super) fn start(&self, line: &[u8]) -> io::Result<Started> {
-        let line = CString::new(line)
-            .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a NUL byte in a command"))?;
+        let line = without_nul(line)?;
+        // Without `--` a line that begins with `-` would be an option of the shell's.
+        let arguments = [SHELL, c"-c", c"--", &line];
+        self.start_program(SHELL, &arguments, &self.environment)
+    }
+
+    /// Starts this program once more.
+    pub(super) fn start_helper(&self, arguments: &[OsString]) -> io::Result<Started> {
+        let mut all = vec![c"onepoll".to_owned()];
+        for argument in arguments {
+            all.push(without_nul(argument.as_bytes())?);
+        }
+        let all: Vec<&CStr> = all.iter().map(CString::as_c_str).collect();
+        self.start_program(OURSELVES, &all, &environment_of_helpers())
+    }
+
+    fn start_program(
+        &self,
+        program: &CStr,
+        arguments: &[&CStr],
+        environment: &[CString],
+    ) -> io::Result<Started> {
         stay_somewhere()?;
         let null = open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         let (out, its_out) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -104,19 +144,24 @@ impl Spawner {
             actions.add_dup2(ours.as_raw_fd(), its)?;
         }
         let lowered = self.soft_descriptors.map(Lowered::to).transpose()?;
-        // Without `--` a line that begins with `-` would be an option of the shell's.
-        let arguments = [SHELL, c"-c", c"--", &line];
-        let pid = spawn_by_path(
-            SHELL,
-            &actions,
-            &self.attributes,
-            &arguments,
-            &self.environment,
-        );
+        let pid = spawn_by_path(program, &actions, &self.attributes, arguments, environment);
         drop(lowered);
         let pid = Pid::from_raw(pid?.as_raw()).ok_or(io::ErrorKind::NotFound)?;
         Ok(Started { pid, out, err })
     }
+}
+
+fn without_nul(bytes: &[u8]) -> io::Result<CString> {
+    CString::new(bytes)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a NUL byte in a command"))
+}
+
+fn environment_of_helpers() -> Vec<CString> {
+    let kept = env::vars_os().filter(|(name, _)| !OF_THIS_PROCESS.iter().any(|own| name == own));
+    kept.filter_map(|(name, value)| {
+        CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()
+    })
+    .collect()
 }
 
 fn environment() -> Vec<CString> {

@@ -2,6 +2,7 @@
 
 use super::Reactor;
 use super::connection::Stage;
+use super::news::News;
 use super::os::{Os, Signal};
 use crate::turn::{Closed, ConnId, Moment};
 
@@ -23,7 +24,7 @@ impl<O: Os> Reactor<O> {
         for signal in signals {
             match signal {
                 Signal::Stop => self.stop(),
-                Signal::Reload => log::warn!("there is nothing to reload yet: SIGHUP was ignored"),
+                Signal::Reload => self.tell(News::Reload),
                 Signal::Report => self.report(),
             }
         }
@@ -42,6 +43,7 @@ impl<O: Os> Reactor<O> {
         }
         self.stopping = Stopping::Draining(self.now.after(self.limits.drain_timeout));
         self.drain_listeners();
+        self.tell(News::Stopping);
         let ids = self.ids();
         log::info!(connections = ids.len(); "stopping");
         self.ask_to_finish(ids);

@@ -10,6 +10,7 @@
 use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::ffi::OsString;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
@@ -1028,6 +1029,21 @@ impl Os for SimOs {
         self.net(|net| net.watch(Thing::Listener(listener.0), token))
     }
 
+    fn rewatch_listener(&mut self, listener: &SimListener, token: Token) -> io::Result<()> {
+        self.net(|net| {
+            net.work.calls += 1;
+            let watch = &mut net.listeners[listener.0].watch;
+            if watch.token.replace(token).is_none() {
+                net.accuse(|| "a listener that was not watched was watched again".into());
+            }
+            // As EPOLL_CTL_MOD does: what is already so is told at once.
+            if !net.listeners[listener.0].waiting.is_empty() {
+                net.wake(Thing::Listener(listener.0));
+            }
+            Ok(())
+        })
+    }
+
     fn watch_datagram(&mut self, socket: &SimDatagram, token: Token) -> io::Result<()> {
         self.net(|net| net.watch(Thing::Datagram(socket.0), token))
     }
@@ -1376,6 +1392,15 @@ impl Os for SimOs {
                 .push_back((bytes.to_vec(), to));
             Ok(())
         })
+    }
+
+    fn close_datagram(&mut self, socket: SimDatagram) {
+        self.net(|net| net.datagrams[socket.0].watch.token = None);
+    }
+
+    fn spawn_helper(&mut self, arguments: &[OsString]) -> io::Result<Spawned<SimOs>> {
+        let line = arguments.join(" ".as_ref()).into_encoded_bytes();
+        self.spawn(&Job { line })
     }
 
     fn spawn(&mut self, job: &Job) -> io::Result<Spawned<SimOs>> {

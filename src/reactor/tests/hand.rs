@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::ffi::OsString;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
@@ -63,6 +64,7 @@ pub(super) struct Mailbox {
     /// How often it was asked for one.
     pub(super) receives: usize,
     pub(super) sent: Vec<(Vec<u8>, SocketAddr)>,
+    pub(super) is_closed: bool,
 }
 
 /// A command that was started.
@@ -91,6 +93,24 @@ pub(super) enum WhenEmpty {
 }
 
 impl Hand {
+    fn starts(&mut self, line: String) -> io::Result<Spawned<Hand>> {
+        self.commands.push(Shell {
+            tokens: [None; 3],
+            line,
+            pipes: Default::default(),
+            when_empty: WhenEmpty::Ends,
+            exit: None,
+            killed: Vec::new(),
+            is_reaped: false,
+        });
+        let process = self.commands.len() - 1;
+        Ok(Spawned {
+            out: (process, 0),
+            err: (process, 1),
+            process,
+        })
+    }
+
     pub(super) fn listener(&mut self) -> usize {
         self.listeners.push(Queue::default());
         self.listeners.len() - 1
@@ -253,6 +273,11 @@ impl Os for Hand {
         Ok(())
     }
 
+    fn rewatch_listener(&mut self, listener: &usize, token: Token) -> io::Result<()> {
+        self.listeners[*listener].token = Some(token);
+        Ok(())
+    }
+
     fn watch_datagram(&mut self, socket: &usize, token: Token) -> io::Result<()> {
         self.sockets[*socket].token = Some(token);
         Ok(())
@@ -369,22 +394,20 @@ impl Os for Hand {
         Ok(())
     }
 
+    fn close_datagram(&mut self, socket: usize) {
+        self.sockets[socket].is_closed = true;
+    }
+
     fn spawn(&mut self, job: &Job) -> io::Result<Spawned<Hand>> {
-        self.commands.push(Shell {
-            tokens: [None; 3],
-            line: String::from_utf8_lossy(&job.line).into_owned(),
-            pipes: Default::default(),
-            when_empty: WhenEmpty::Ends,
-            exit: None,
-            killed: Vec::new(),
-            is_reaped: false,
-        });
-        let process = self.commands.len() - 1;
-        Ok(Spawned {
-            out: (process, 0),
-            err: (process, 1),
-            process,
-        })
+        self.starts(String::from_utf8_lossy(&job.line).into_owned())
+    }
+
+    fn spawn_helper(&mut self, arguments: &[OsString]) -> io::Result<Spawned<Hand>> {
+        let words: Vec<String> = arguments
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        self.starts(words.join(" "))
     }
 
     fn read_pipe(

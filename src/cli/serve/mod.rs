@@ -17,8 +17,8 @@ use super::{Failure, Outcome, Sources, help, log_level, logging};
 use crate::config::{Address, Limits, descriptor_limit, parse_duration, raise_descriptor_limit};
 use crate::endpoint::{Attempt, Bound, Common, Intent, Opening, SocketFile};
 use crate::reactor::{
-    AddressRules, DatagramOptions, DatagramSocket, Epoll, ListenerOptions, Reactor, SourceRules,
-    TracedBytes, close_on_exec,
+    AddressRules, DatagramOptions, DatagramSocket, Epoll, ListenerOptions, News, Reactor,
+    SourceRules, TracedBytes, close_on_exec,
 };
 use crate::service::Setting;
 
@@ -116,7 +116,13 @@ pub fn run(args: Args) -> Outcome {
         };
         reactor.trace_to(logging::tracer(), shown);
     }
-    reactor.run().context("the poll failed")?;
+    reactor
+        .run_with(|_, news| {
+            if matches!(news, News::Reload) {
+                log::warn!("there is nothing to reload yet: SIGHUP was ignored");
+            }
+        })
+        .context("the poll failed")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -158,9 +164,10 @@ fn open(
             own: own.to_vec(),
             addresses: addresses(common),
         };
-        return Ok(DatagramSocket::new(bound.socket)
+        DatagramSocket::new(bound.socket)
             .and_then(|socket| reactor.answer(socket, options))
-            .context(name)?);
+            .context(name)?;
+        return Ok(());
     }
     let is_local = matches!(endpoint.address(), Address::Unix(_) | Address::Fd(_));
     let options = ListenerOptions {
@@ -178,7 +185,8 @@ fn open(
         },
         secure: bound.secure.clone(),
     };
-    Ok(reactor.listen(bound.socket, options).context(name)?)
+    reactor.listen(bound.socket, options).context(name)?;
+    Ok(())
 }
 
 /// The addresses that an endpoint serves.

@@ -1,0 +1,76 @@
+//! What the loop tells the code that runs it, between two turns.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use super::Reactor;
+use super::os::Os;
+use crate::turn::{Exit, Moment};
+
+/// What the loop tells, see [`run_with`](Reactor::run_with).
+#[derive(Debug)]
+pub enum News {
+    /// SIGHUP came: the configuration is to be read again.
+    Reload,
+    /// The helper that was asked for has ended.
+    Helper(Helped),
+    /// The moment that was asked for with [`alarm_at`](Reactor::alarm_at) has come.
+    Alarm,
+    /// The server begins to stop.
+    Stopping,
+}
+
+/// How a helper ended, and what it wrote.
+pub struct Helped {
+    /// Its standard output, which may hold secrets.
+    pub out: Zeroizing<Vec<u8>>,
+    /// The beginning of its standard error.
+    pub err: Vec<u8>,
+    /// How it ended.
+    pub exit: Exit,
+    /// Why the loop ended it, if it did.
+    pub cut: Option<Cut>,
+}
+
+/// Why a helper was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// Its time was up.
+    TooLate,
+    /// It wrote more than it may.
+    TooLong,
+}
+
+impl fmt::Debug for Helped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Helped")
+            .field("exit", &self.exit)
+            .field("cut", &self.cut)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<O: Os> Reactor<O> {
+    /// Tells this after the turn.
+    pub(super) fn tell(&mut self, news: News) {
+        self.news.push_back(news);
+    }
+
+    /// Asks to be told when this moment has come; a second call replaces the first.
+    pub fn alarm_at(&mut self, at: Option<Moment>) {
+        self.alarm = at;
+    }
+
+    /// The time of the last turn.
+    pub fn now(&self) -> Moment {
+        self.now
+    }
+
+    pub(super) fn ring_alarm(&mut self) {
+        if self.alarm.is_some_and(|at| at <= self.now) {
+            self.alarm = None;
+            self.tell(News::Alarm);
+        }
+    }
+}
