@@ -97,7 +97,9 @@ pub fn exposure(endpoint: &Endpoint, at: Reached, is_root: bool) -> Result<Expos
     };
     match (endpoint.class, at) {
         (Class::Commands, _) => command(endpoint, at, reach, is_root),
-        (Class::Plain, Reached::Inet(at)) if reach == Reach::Open && !endpoint.common.open => {
+        (Class::Plain | Class::Figures, Reached::Inet(at))
+            if reach == Reach::Open && !endpoint.common.open =>
+        {
             Err(Refusal {
                 reason: format!(
                     "{} is not a loopback address, and `{}` there would serve everybody",
@@ -187,7 +189,7 @@ mod tests {
         Reached::Inet(at.parse().unwrap())
     }
 
-    const FREE_ON_LOOPBACK: [&str; 7] = [
+    const FREE_ON_LOOPBACK: [&str; 8] = [
         "echo://h:1",
         "echo+udp://h:1",
         "discard://h:1",
@@ -195,6 +197,7 @@ mod tests {
         "greeting://h:1?reply=hi",
         "chat://h:1",
         "time://h:1",
+        "metrics://h:1",
     ];
     const LOOPBACK: [&str; 4] = [
         "127.0.0.1:1",

@@ -11,6 +11,7 @@ mod discard;
 mod echo;
 pub mod greeting;
 mod manner;
+mod metrics;
 mod peer;
 pub mod rehearsal;
 mod row;
@@ -29,6 +30,7 @@ pub use discard::Discard;
 pub use echo::Echo;
 pub use greeting::Greeting;
 pub use manner::{Backlog, Manner};
+pub use metrics::Metrics;
 pub use peer::Peer;
 pub use row::{
     Checked, Class, Half, NoOptions, OverDatagrams, OverStreams, Row, Schema, Setting, Takes,

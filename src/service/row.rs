@@ -93,6 +93,8 @@ impl Checked for NoOptions {}
 pub enum Class {
     /// Nothing that `open=true` may not allow.
     Plain,
+    /// The stranger would read figures, as a program does that cannot answer a challenge.
+    Figures,
     /// The stranger would run commands.
     Commands,
 }

@@ -13,6 +13,7 @@ pub static SERVICES: &[&Row] = &[
     &super::time868::ROW,
     &super::chargen::ROW,
     &super::sntp::ROW,
+    &super::metrics::ROW,
 ];
 
 #[cfg(test)]

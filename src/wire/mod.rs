@@ -14,6 +14,7 @@ mod decimal;
 mod digest;
 mod exposition;
 mod framing;
+mod http_head;
 mod http_request;
 mod json_header;
 mod line;
@@ -34,6 +35,9 @@ pub use decimal::{Decimal, DecimalLength};
 pub use digest::{Md5, md5_hex};
 pub use exposition::{EXPOSITION_TYPE, Family, Kind, Value};
 pub use framing::CommandFraming;
+pub use http_head::{
+    HTTP_FIELDS_MAX, HTTP_HEAD_BYTES_MAX, HttpRequest, HttpRequests, HttpResponse,
+};
 pub use http_request::is_http_request;
 pub use json_header::{
     CommandHeader, ERROR_BYTES_MAX, HEADER_BYTES_MAX, JsonHeader, TIMEOUT_REASON,

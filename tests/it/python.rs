@@ -12,13 +12,14 @@ use std::process::Command;
 use crate::support::program::{run, skipped};
 
 /// The files, one test each.
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
     "test_chat.py",
     "test_command.py",
     "test_datagrams.py",
     "test_faults.py",
     "test_keepalive.py",
     "test_life.py",
+    "test_metrics.py",
     "test_process.py",
     "test_streams.py",
 ];
@@ -46,6 +47,11 @@ fn fault_a_b_reactor_and_streams() {
 #[test]
 fn fault_h_start_and_stop() {
     passes("test_life.py");
+}
+
+#[test]
+fn t11_metrics() {
+    passes("test_metrics.py");
 }
 
 #[test]
