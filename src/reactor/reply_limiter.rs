@@ -208,6 +208,18 @@ mod tests {
     }
 
     #[test]
+    fn fault_e5_a_network_is_what_one_customer_can_have() {
+        for (ip, expected) in [
+            ("192.0.2.77", "192.0.2.0"),
+            ("192.0.3.0", "192.0.3.0"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+            ("2001:db8:1:3::1", "2001:db8:1:3::"),
+        ] {
+            assert_eq!(network(ip.parse().unwrap()).to_string(), expected);
+        }
+    }
+
+    #[test]
     fn fault_e8_nobody_can_choose_with_whom_a_place_is_shared() {
         // The places of two limiters are not the same, or an attacker could look for a neighbour.
         let (mut one, mut other) = (limiter(), limiter());

@@ -257,10 +257,29 @@ mod tests {
     #[test]
     fn an_errno_has_pythons_class_and_text() {
         for (errno, class, text) in [
+            (1, "PermissionError", "Operation not permitted"),
+            (2, "FileNotFoundError", "No such file or directory"),
+            (3, "ProcessLookupError", "No such process"),
+            (4, "InterruptedError", "Interrupted system call"),
+            (10, "ChildProcessError", "No child processes"),
             (11, "BlockingIOError", "Resource temporarily unavailable"),
+            (13, "PermissionError", "Permission denied"),
+            (17, "FileExistsError", "File exists"),
+            (20, "NotADirectoryError", "Not a directory"),
+            (21, "IsADirectoryError", "Is a directory"),
             (32, "BrokenPipeError", "Broken pipe"),
+            (
+                103,
+                "ConnectionAbortedError",
+                "Software caused connection abort",
+            ),
             (104, "ConnectionResetError", "Connection reset by peer"),
             (107, "OSError", "Transport endpoint is not connected"),
+            (
+                108,
+                "BrokenPipeError",
+                "Cannot send after transport endpoint shutdown",
+            ),
             (110, "TimeoutError", "Connection timed out"),
             (111, "ConnectionRefusedError", "Connection refused"),
             (114, "BlockingIOError", "Operation already in progress"),
@@ -270,5 +289,23 @@ mod tests {
             assert_eq!(error.exception().name(), class);
             assert_eq!(error.to_string(), format!("[Errno {errno}] {text}"));
         }
+    }
+
+    #[test]
+    fn what_is_no_errno_is_an_error_of_rust_by_its_class() {
+        for (exception, kind) in [
+            (Exception::TimeoutError, io::ErrorKind::TimedOut),
+            (Exception::UnsupportedOperation, io::ErrorKind::Unsupported),
+            (Exception::ValueError, io::ErrorKind::InvalidInput),
+            (Exception::TypeError, io::ErrorKind::InvalidInput),
+            (Exception::OverflowError, io::ErrorKind::InvalidInput),
+            (Exception::OSError, io::ErrorKind::Other),
+        ] {
+            let error = io::Error::from(SocketError::raised(exception, "a reason"));
+            assert_eq!((error.kind(), error.to_string()), (kind, "a reason".into()));
+        }
+        let reset = io::Error::from(SocketError::from_errno(104));
+        assert_eq!(reset.kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(reset.raw_os_error(), Some(104));
     }
 }

@@ -1,5 +1,6 @@
 //! What the differential test cannot see: other threads, whole timeouts, and what is kept after them.
 
+use std::io::{BufRead, ErrorKind, Write};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -94,6 +95,26 @@ fn a_file_that_timed_out_keeps_what_it_has_read() {
     assert_eq!(file.buffered(), b"half");
     let raised = file.read(Some(8)).unwrap_err();
     assert_eq!(raised.strerror(), "cannot read from timed out object");
+}
+
+#[test]
+fn a_file_is_a_reader_and_a_writer_of_rust() {
+    let (a, b) = socketpair().unwrap();
+    a.sendall(b"one\ntwo\nlast").unwrap();
+    a.shutdown(SHUT_WR).unwrap();
+    let lines: Result<Vec<String>, _> = b.makefile("rb").unwrap().lines().collect();
+    assert_eq!(lines.unwrap(), ["one", "two", "last"]);
+    // A socket that takes nothing is no writer that takes zero bytes.
+    a.setblocking(false).unwrap();
+    let mut file = b.makefile("wb").unwrap();
+    b.setblocking(false).unwrap();
+    let full = loop {
+        match Write::write(&mut file, &[b'x'; 5000]) {
+            Ok(n) => assert!(n > 0),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(full.kind(), ErrorKind::WouldBlock);
 }
 
 #[test]

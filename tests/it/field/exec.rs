@@ -174,6 +174,12 @@ fn standard_input_is_not_read_beside_a_command_and_that_is_said_once() {
     );
     drop(input);
     assert_eq!(exec(&address, &["--", "true"]).err, "");
+
+    // Nor is there anything in a pipe whose other end has gone.
+    let (input, other) = std::io::pipe().unwrap();
+    drop(other);
+    let mut command = onepoll(["exec", &address, "--", "true"]);
+    assert_eq!(run(command.stdin(input)).err, "");
 }
 
 #[test]
