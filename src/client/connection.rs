@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::ToSocketAddrs;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
@@ -216,23 +217,28 @@ fn connect_tcp(host: &HostPort, deadline: &RequestDeadline) -> Result<Socket, Cl
 /// since a path may lead elsewhere by now. A place that somebody named is theirs to judge.
 fn connect_checked(path: &Path, deadline: &RequestDeadline) -> io::Result<Socket> {
     if !command_sockets().iter().any(|place| place == path) {
-        return connect_unix(path, deadline);
+        return Ok(Socket::from_fd(connect_unix(path, deadline)?)?);
     }
-    let uid = geteuid();
-    check_private_socket(path, uid.as_raw())?;
+    check_private_socket(path, geteuid().as_raw())?;
     let socket = connect_unix(path, deadline)?;
-    let peer = sockopt::socket_peercred(&*socket.descriptor()?)?;
-    if peer.uid != uid {
-        let (theirs, ours) = (peer.uid.as_raw(), uid.as_raw());
-        let why = format!("the server there is user {theirs}'s, not {ours}'s");
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    check_server(&socket)?;
+    Ok(Socket::from_fd(socket)?)
+}
+
+/// Whether the user that listens at the other end of a Unix socket is this process' own.
+pub(super) fn check_server(socket: &OwnedFd) -> io::Result<()> {
+    let (peer, uid) = (sockopt::socket_peercred(socket)?, geteuid());
+    if peer.uid == uid {
+        return Ok(());
     }
-    Ok(socket)
+    let (theirs, ours) = (peer.uid.as_raw(), uid.as_raw());
+    let why = format!("the server there is user {theirs}'s, not {ours}'s");
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
 }
 
 /// A listener whose queue is full makes `connect` wait, for as long as sending may; with a timeout of
 /// Python's it would fail at once (`EAGAIN`), since there is nothing to poll for.
-fn connect_unix(path: &Path, deadline: &RequestDeadline) -> io::Result<Socket> {
+pub(super) fn connect_unix(path: &Path, deadline: &RequestDeadline) -> io::Result<OwnedFd> {
     let address = SocketAddrUnix::new(path)?;
     loop {
         let Some(left) = deadline.left_up_to(Duration::MAX) else {
@@ -249,7 +255,7 @@ fn connect_unix(path: &Path, deadline: &RequestDeadline) -> io::Result<Socket> {
         )?;
         sockopt::set_socket_timeout(&fd, sockopt::Timeout::Send, Some(left))?;
         match connect(&fd, &address).map_err(io::Error::from) {
-            Ok(()) => return Ok(Socket::from_fd(fd)?),
+            Ok(()) => return Ok(fd),
             Err(error) if is_patience(error.kind()) => {}
             Err(error) => return Err(error),
         }

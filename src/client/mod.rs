@@ -7,12 +7,14 @@
 mod connection;
 mod deadline;
 mod exec;
+mod take_over;
 mod time;
 
 use std::io;
 use std::time::Duration;
 
 pub use exec::{Exec, ExecFraming, ExecOutput, OUTPUT_BYTES_MAX};
+pub use take_over::{HandedSocket, Released, TakeOver};
 pub use time::{TimeAnswer, ask_time};
 
 pub use crate::config::{AddressError, ServerAddress};

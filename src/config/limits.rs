@@ -91,6 +91,13 @@ pub const HELPER_BYTES_MAX: usize = 16 << 20;
 
 /// What is kept of what a helper complains of.
 pub const HELPER_COMPLAINT_BYTES_MAX: usize = 4096;
+/// How long a server waits for the process that takes its sockets over to say that it is ready, and that process
+/// for each answer: it has read its configuration before it asks, and only binds what is new.
+pub const TAKE_OVER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections to the control socket at once. Descriptors for them are in the reserve, so that a server can be
+/// taken over though it has as many connections as it may.
+pub const CONTROL_CONNECTIONS_MAX: usize = 4;
 
 /// A datagram's buffer: above the 65507 bytes that UDP can carry, so that none is cut in silence.
 pub const DATAGRAM_BYTES_MAX: usize = 65_536;

@@ -23,7 +23,7 @@ pub use limits::Limits;
 pub use network::Network;
 pub use private::{
     check_private_dir, check_private_socket, command_socket, command_socket_of, command_sockets,
-    make_private_dir,
+    control_socket, make_private_dir,
 };
 pub use rate::Rate;
 pub use server_url::{AddressError, ServerAddress, ServerUrl};

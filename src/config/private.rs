@@ -31,6 +31,12 @@ pub fn command_sockets() -> Vec<PathBuf> {
     places
 }
 
+/// Where a server of this process' user takes requests to take its sockets over, unless told otherwise:
+/// `control.sock` beside the [command socket](command_socket).
+pub fn control_socket() -> PathBuf {
+    command_socket().with_file_name("control.sock")
+}
+
 /// `$XDG_RUNTIME_DIR/onepoll/command.sock`; else, or where that is relative or too long for a
 /// socket's address, `/tmp/onepoll-UID/command.sock`.
 pub fn command_socket_of(runtime_dir: Option<&OsStr>, uid: u32) -> PathBuf {
@@ -169,6 +175,15 @@ mod tests {
         assert!(said(uid + 1).contains("belongs to user"));
         mode(&dir, 0o711);
         assert!(said(uid).contains("0711"));
+    }
+
+    #[test]
+    fn the_control_socket_is_beside_the_command_socket_and_its_path_fits_as_well() {
+        assert_eq!(control_socket().parent(), command_socket().parent());
+        assert_eq!(
+            control_socket().as_os_str().len(),
+            command_socket().as_os_str().len()
+        );
     }
 
     #[test]

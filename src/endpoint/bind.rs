@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use rustix::net::getsockname;
 use rustix::process::geteuid;
 
+use super::handed::Handed;
 use super::plan::Planned;
 use super::socket_file::{Intent, SocketFile, identity};
 use super::unserved::Unserved;
@@ -35,27 +36,55 @@ pub struct Bound {
     pub file: Option<SocketFile>,
     /// What begins the sessions of its connections; none: they are plain.
     pub secure: Option<Arc<dyn Secure>>,
+    /// The transport and the address as they were asked for, by which another server finds the socket when
+    /// it takes it over.
+    /// [Service, transport and address](Endpoint::place) as they were asked for.
+    pub place: String,
     /// Where the socket is, if that is an address with a port.
     at: Option<SocketAddr>,
+    /// Another server has handed it over, and serves it until we are ready.
+    is_handed: bool,
 }
 
 impl Bound {
     /// From here on it is served: connections may wait to be accepted, and no call on it waits.
+    ///
+    /// Nothing is done to a socket that another server has too: it is served there, and as it is.
     pub fn begin(&self) -> io::Result<()> {
+        if self.is_handed {
+            return Ok(());
+        }
         fcntl_setfl(&self.socket, fcntl_getfl(&self.socket)? | OFlags::NONBLOCK)?;
         if self.endpoint.address.transport() == Transport::Udp {
             return Ok(());
         }
-        // Of the stream sockets only TCP's have an address with a port.
-        if self.at.is_some() {
-            let common = self.endpoint.common();
-            Keepalive {
-                idle: common.keepalive,
-                user_timeout: common.user_timeout,
-            }
-            .set(&self.socket)?;
+        if let Some(keepalive) = self.keepalive() {
+            keepalive.set(&self.socket)?;
         }
         begin_to_listen(&self.socket)
+    }
+
+    /// What is still to be done to a socket that was handed over, when the other server has let go of it.
+    pub fn rest(&self) -> io::Result<Option<Rest>> {
+        let keepalive = self.keepalive().filter(|_| self.is_handed);
+        let rest = keepalive.map(|keepalive| {
+            Ok::<_, io::Error>(Rest {
+                socket: self.socket.try_clone()?,
+                keepalive,
+            })
+        });
+        rest.transpose()
+    }
+
+    /// What a TCP listener's connections inherit. Of the stream sockets only TCP's have an address with a
+    /// port.
+    fn keepalive(&self) -> Option<Keepalive> {
+        let is_datagram = self.endpoint.address.transport() == Transport::Udp;
+        let common = self.endpoint.common();
+        (self.at.is_some() && !is_datagram).then_some(Keepalive {
+            idle: common.keepalive,
+            user_timeout: common.user_timeout,
+        })
     }
 
     /// Where it is, if it is a datagram socket.
@@ -70,8 +99,32 @@ impl Bound {
             socket,
             file: None,
             secure: None,
+            place: endpoint.place(),
             at: None,
+            is_handed: false,
         }
+    }
+
+    /// The same, of a socket that another server has too.
+    fn handed(self) -> Bound {
+        Bound {
+            is_handed: true,
+            ..self
+        }
+    }
+}
+
+/// What is still to be done to a socket that was handed over.
+#[derive(Debug)]
+pub struct Rest {
+    socket: OwnedFd,
+    keepalive: Keepalive,
+}
+
+impl Rest {
+    /// Does it.
+    pub fn finish(self) -> io::Result<()> {
+        self.keepalive.set(&self.socket)
     }
 }
 
@@ -88,6 +141,7 @@ pub(super) fn bind(
     planned: &mut Planned,
     others: &[Bound],
     intent: Intent,
+    handed: &mut Handed,
 ) -> Result<Sockets, Unserved> {
     let endpoint = &planned.endpoint;
     let one = |bound: Bound| {
@@ -99,11 +153,15 @@ pub(super) fn bind(
     if let Some(socket) = planned.socket.take() {
         return one(Bound {
             at: planned.at.first().copied(),
+            place: planned.place.clone(),
+            is_handed: planned.is_handed,
             ..Bound::of(endpoint, socket)
         });
     }
     match &endpoint.address {
-        Address::Tcp(name) | Address::Udp(name) => addresses(endpoint, name, &planned.at, others),
+        Address::Tcp(name) | Address::Udp(name) => {
+            addresses(endpoint, name, &planned.at, others, handed)
+        }
         Address::Unix(UnixAddress::Path(path)) => {
             let is_rival = |other: &&Bound| {
                 let file = other.file.as_ref().and_then(SocketFile::identity);
@@ -113,6 +171,14 @@ pub(super) fn bind(
                 return Err(in_the_way(endpoint, &path.display(), rival));
             }
             let mode = endpoint.common.mode.unwrap_or(0o600);
+            if let Some((socket, numbers)) = handed.path(path) {
+                let file = SocketFile::handed(path, mode, numbers)
+                    .map_err(|error| failed(endpoint, &path.display(), &error))?;
+                return one(Bound {
+                    file: Some(file),
+                    ..Bound::of(endpoint, socket).handed()
+                });
+            }
             let is_private = *path == command_socket();
             let bound = SocketFile::bind(path, mode, is_private, intent);
             let (socket, file) = bound.map_err(|error| {
@@ -134,6 +200,9 @@ pub(super) fn bind(
             if let Some(rival) = others.iter().find(is_rival) {
                 return Err(in_the_way(endpoint, at, rival));
             }
+            if let Some(socket) = handed.abstract_name(name.as_bytes()) {
+                return one(Bound::of(endpoint, socket).handed());
+            }
             let socket =
                 bind_abstract(name.as_bytes()).map_err(|error| failed(endpoint, at, &error))?;
             one(Bound::of(endpoint, socket))
@@ -152,6 +221,7 @@ fn addresses(
     name: &HostPort,
     all: &[SocketAddr],
     others: &[Bound],
+    handed: &mut Handed,
 ) -> Result<Sockets, Unserved> {
     // A zone (`fe80::1%eth0`) makes no name: only the resolver reads it, and it is one address.
     let is_name = matches!(&name.host, Host::Name(name) if !name.contains(':'));
@@ -168,15 +238,24 @@ fn addresses(
         let port = if at.port() == 0 { chosen } else { at.port() };
         let mut at = *at;
         at.set_port(port);
-        match open(at).and_then(|socket| Ok((local_address(&socket)?, socket))) {
-            Ok((at, socket)) => {
+        let taken = handed.inet(endpoint.address.transport(), at, &endpoint.place());
+        let is_handed = taken.is_some();
+        let opened = match taken {
+            Some(taken) => Ok(taken),
+            None => open(at).and_then(|socket| local_address(&socket).map(|at| (socket, at))),
+        };
+        match opened {
+            Ok((socket, at)) => {
                 chosen = at.port();
+                let asked = endpoint.place();
                 let endpoint = endpoint.clone().at(match endpoint.address {
                     Address::Udp(_) => Address::Udp(place(at)),
                     _ => Address::Tcp(place(at)),
                 });
                 bound.push(Bound {
                     at: Some(at),
+                    place: asked,
+                    is_handed,
                     ..Bound::of(&endpoint, socket)
                 });
             }
@@ -297,7 +376,8 @@ mod tests {
             panic!("echo goes over TCP");
         };
         let all: Vec<SocketAddr> = all.iter().map(|at| at.parse().unwrap()).collect();
-        addresses(&endpoint, name, &all, &[]).map_err(|wrong| wrong.to_string())
+        addresses(&endpoint, name, &all, &[], &mut Handed::default())
+            .map_err(|wrong| wrong.to_string())
     }
 
     #[test]

@@ -88,7 +88,8 @@ impl Inherited {
     }
 }
 
-fn judge(
+/// Whether a socket that another process opened is what the service needs, and where the endpoint may be.
+pub(super) fn judge(
     endpoint: &Endpoint,
     number: i32,
     socket: OwnedFd,

@@ -7,11 +7,13 @@
 
 mod bind;
 mod common;
+mod control;
 mod default;
 mod dir_lock;
 mod exposure;
 #[cfg(feature = "cli")]
 mod file;
+mod handed;
 mod inherited;
 mod opening;
 mod plan;
@@ -31,13 +33,15 @@ use crate::config::{
 };
 use crate::service::{Class, Datagrams, Half, Row, SERVICES, Service, Setting};
 
-pub use bind::Bound;
+pub use bind::{Bound, Rest};
 pub use common::{Auth, Common, TlsMin};
+pub use control::bind_control;
 pub use default::default_endpoints;
 pub use exposure::{Exposure, Reach, Reached, Refusal, exposure};
 #[cfg(feature = "cli")]
 pub use file::{ConfigFile, Log, LogFormat, LogLevel};
-pub use opening::{Attempt, Opening};
+pub use handed::Handed;
+pub use opening::{Attempt, Judged, Opening};
 pub use socket_file::{Intent, SocketFile};
 pub use unserved::Unserved;
 
@@ -74,6 +78,13 @@ impl Endpoint {
     /// Where it listens; this decides the transport.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// Service, transport and address, such as `echo+tcp://127.0.0.1:0`: by it another server finds a socket whose
+    /// own address does not tell what it is for.
+    pub fn place(&self) -> String {
+        let (name, address) = (self.row.name, &self.address);
+        format!("{name}+{}://{address}", address.transport())
     }
 
     /// The options that do not depend on the service.

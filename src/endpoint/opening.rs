@@ -9,11 +9,13 @@ use rustix::process::geteuid;
 use super::Endpoint;
 use super::bind::{Bound, bind};
 use super::exposure::Exposure;
-use super::inherited::Inherited;
+use super::handed::Handed;
+use super::inherited::{Inherited, judge};
 use super::plan::{Planned, connections_max, plan};
 use super::socket_file::Intent;
+use super::tls::secure;
 use super::unserved::Unserved;
-use crate::config::{ConfigError, Limits};
+use crate::config::{Address, ConfigError, Limits};
 
 /// What became of the endpoints that were asked for.
 #[derive(Debug)]
@@ -41,65 +43,141 @@ pub struct Attempt {
     pub unserved: Option<Unserved>,
 }
 
+/// Endpoints that were judged and are not bound yet.
+#[derive(Debug)]
+pub struct Judged<'e> {
+    endpoints: &'e [Endpoint],
+    plans: Vec<Result<Planned, Unserved>>,
+    limits: &'e Limits,
+    nofile: u64,
+    is_root: bool,
+}
+
 impl Opening {
     /// Adopts what was inherited, judges every endpoint, and only if none is refused, binds them.
     ///
     /// To be called before anything else is opened: an inherited descriptor that is not there would be
     /// something of ours. `nofile` is the descriptor limit that the server has.
     pub fn of(endpoints: &[Endpoint], limits: &Limits, nofile: u64, intent: Intent) -> Opening {
+        Judged::of(endpoints, limits, nofile).bind(intent, &mut Handed::default())
+    }
+}
+
+impl<'e> Judged<'e> {
+    /// Adopts what was inherited, and judges every endpoint, as [`Opening::of`] does.
+    pub fn of(endpoints: &'e [Endpoint], limits: &'e Limits, nofile: u64) -> Judged<'e> {
         let mut inherited = Inherited::adopt(endpoints);
         let is_root = geteuid().is_root();
-        let mut plans: Vec<Result<Planned, Unserved>> = endpoints
-            .iter()
-            .map(|endpoint| plan(endpoint, &mut inherited, is_root))
-            .collect();
-        let planned: Vec<&Planned> = plans.iter().flatten().collect();
-        let connections_max = connections_max(&planned, limits, nofile);
+        let plan = |endpoint| plan(endpoint, &mut inherited, is_root);
+        Judged {
+            endpoints,
+            plans: endpoints.iter().map(plan).collect(),
+            limits,
+            nofile,
+            is_root,
+        }
+    }
+
+    /// Whether something is wrong that no socket of another server can mend: of an endpoint that was to be
+    /// inherited, the other server may have it.
+    pub fn is_hopeless(&self) -> bool {
+        let is_wrong = |(endpoint, plan): (&Endpoint, &Result<Planned, Unserved>)| match plan {
+            Ok(_) => false,
+            Err(Unserved::Failed(_)) => !matches!(endpoint.address, Address::Fd(_)),
+            Err(Unserved::Refused(_) | Unserved::NotPrivate(_)) => true,
+        };
+        let mut all = self.endpoints.iter().zip(&self.plans);
+        self.connections_max().is_err() || all.any(is_wrong)
+    }
+
+    /// Only if no endpoint is refused: takes the sockets that another server hands over, and binds the others.
+    pub fn bind(mut self, intent: Intent, handed: &mut Handed) -> Opening {
+        for (endpoint, plan) in self.endpoints.iter().zip(&mut self.plans) {
+            if let (Err(Unserved::Failed(_)), Address::Fd(number)) = (&plan, &endpoint.address)
+                && let Some(socket) = handed.inherited(&endpoint.place())
+            {
+                let judged = judge(endpoint, *number, socket, self.is_root);
+                *plan = secure(endpoint).and_then(|secure| {
+                    Ok(Planned {
+                        is_handed: true,
+                        ..Planned::adopted(endpoint, judged?, secure)
+                    })
+                });
+            }
+        }
+        let connections_max = self.connections_max();
         let is_refused = connections_max.is_err()
-            || plans
+            || self
+                .plans
                 .iter()
                 .any(|plan| matches!(plan, Err(Unserved::Refused(_))));
-        let mut bound = Vec::new();
-        let mut attempts = Vec::new();
-        for (endpoint, plan) in endpoints.iter().zip(&mut plans) {
-            let mut attempt = Attempt {
-                endpoint: endpoint.clone(),
-                at: Vec::new(),
-                absent: Vec::new(),
-                exposure: None,
-                unserved: None,
-            };
-            match plan {
-                Err(unserved) => attempt.unserved = Some(unserved.clone()),
-                Ok(planned) => {
-                    attempt.exposure = Some(planned.exposure);
-                    if !is_refused {
-                        match bind(planned, &bound, intent) {
-                            Err(unserved) => attempt.unserved = Some(unserved),
-                            Ok(mut sockets) => {
-                                for bound in &mut sockets.bound {
-                                    bound.secure.clone_from(&planned.secure);
-                                }
-                                planned.at.retain(|at| !is_among(*at, &sockets.absent));
-                                attempt.absent = sockets.absent;
-                                bound.extend(sockets.bound);
-                            }
-                        }
-                    }
-                    attempt.at.clone_from(&planned.at);
-                }
-            }
-            attempts.push(attempt);
-        }
-        Opening {
-            attempts,
-            bound,
+        let mut opening = Opening {
+            attempts: Vec::new(),
+            bound: Vec::new(),
             connections_max,
+        };
+        for (endpoint, plan) in self.endpoints.iter().zip(&mut self.plans) {
+            let attempt = Attempt::of(endpoint, plan);
+            opening.attempts.push(attempt);
+            if let (Ok(planned), false) = (plan, is_refused) {
+                opening.bind(planned, intent, handed);
+            }
+        }
+        opening
+    }
+
+    /// Binds nothing: why that which is wrong is not served.
+    pub fn refuse(mut self) -> Opening {
+        let all = self.endpoints.iter().zip(&mut self.plans);
+        Opening {
+            attempts: all
+                .map(|(endpoint, plan)| Attempt::of(endpoint, plan))
+                .collect(),
+            bound: Vec::new(),
+            connections_max: self.connections_max(),
+        }
+    }
+
+    fn connections_max(&self) -> Result<u32, ConfigError> {
+        let planned: Vec<&Planned> = self.plans.iter().flatten().collect();
+        connections_max(&planned, self.limits, self.nofile)
+    }
+}
+
+impl Opening {
+    /// Binds what was attempted last.
+    fn bind(&mut self, planned: &mut Planned, intent: Intent, handed: &mut Handed) {
+        let Some(attempt) = self.attempts.last_mut() else {
+            return;
+        };
+        match bind(planned, &self.bound, intent, handed) {
+            Err(unserved) => attempt.unserved = Some(unserved),
+            Ok(mut sockets) => {
+                for bound in &mut sockets.bound {
+                    bound.secure.clone_from(&planned.secure);
+                }
+                attempt.at.retain(|at| !is_among(*at, &sockets.absent));
+                attempt.absent = sockets.absent;
+                self.bound.extend(sockets.bound);
+            }
         }
     }
 }
 
 impl Attempt {
+    fn of(endpoint: &Endpoint, plan: &Result<Planned, Unserved>) -> Attempt {
+        let planned = plan.as_ref().ok();
+        Attempt {
+            endpoint: endpoint.clone(),
+            at: planned
+                .map(|planned| planned.at.clone())
+                .unwrap_or_default(),
+            absent: Vec::new(),
+            exposure: planned.map(|planned| planned.exposure),
+            unserved: plan.as_ref().err().cloned(),
+        }
+    }
+
     /// Which of a host name's addresses are not served, in one line.
     pub fn absence(&self) -> Option<String> {
         let list = |at: &[SocketAddr]| {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::Endpoint;
 use super::exposure::{Exposure, Reach, Reached, exposure};
-use super::inherited::Inherited;
+use super::inherited::{Adopted, Inherited};
 use super::tls::secure;
 use super::unserved::Unserved;
 use crate::config::{Address, ConfigError, HostPort, Limits};
@@ -30,6 +30,11 @@ pub(super) struct Planned {
     pub(super) socket: Option<OwnedFd>,
     /// What begins the sessions of its connections.
     pub(super) secure: Option<Arc<dyn Secure>>,
+    /// The transport and the address as they were asked for.
+    /// [Service, transport and address](Endpoint::place) as they were asked for.
+    pub(super) place: String,
+    /// Whether another server has the inherited socket too, and serves it.
+    pub(super) is_handed: bool,
 }
 
 /// Resolves an endpoint and judges every address it resolves to.
@@ -55,13 +60,7 @@ pub(super) fn plan(
         Address::Unix(_) => (Vec::new(), judge(Reached::Unix)?),
         Address::Fd(number) => {
             let adopted = inherited.take(endpoint, *number, is_root)?;
-            return Ok(Planned {
-                endpoint: adopted.endpoint,
-                at: adopted.at.into_iter().collect(),
-                exposure: adopted.exposure,
-                socket: Some(adopted.socket),
-                secure,
-            });
+            return Ok(Planned::adopted(endpoint, adopted, secure));
         }
     };
     Ok(Planned {
@@ -70,7 +69,28 @@ pub(super) fn plan(
         exposure,
         socket: None,
         secure,
+        place: endpoint.place(),
+        is_handed: false,
     })
+}
+
+impl Planned {
+    /// An endpoint whose socket another process opened.
+    pub(super) fn adopted(
+        asked: &Endpoint,
+        adopted: Adopted,
+        secure: Option<Arc<dyn Secure>>,
+    ) -> Planned {
+        Planned {
+            endpoint: adopted.endpoint,
+            at: adopted.at.into_iter().collect(),
+            exposure: adopted.exposure,
+            socket: Some(adopted.socket),
+            secure,
+            place: asked.place(),
+            is_handed: false,
+        }
+    }
 }
 
 /// Who can reach an endpoint by whichever of its addresses; none of them may be refused.

@@ -6,11 +6,12 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, RenameFlags, fstat, open, renameat_with};
+use rustix::fs::{CWD, Mode, OFlags, RenameFlags, chmod, fstat, open, renameat_with};
 
 use super::dir_lock::DirLock;
 use crate::config::make_private_dir;
 use crate::reactor::{bind_unix, is_stale};
+use crate::wire::FileNumbers;
 
 /// What endpoints are bound for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,10 @@ pub struct SocketFile {
     path: PathBuf,
     /// The file itself, once it is bound: as long as we hold it, no other gets its inode.
     held: Option<OwnedFd>,
+    /// The mode that it is to have.
+    mode: u32,
+    /// Whether it is ours to remove. It is not while another server has the socket too.
+    is_ours: bool,
     before: Before,
 }
 
@@ -57,6 +62,8 @@ impl SocketFile {
         let mut file = SocketFile {
             path: path.into(),
             held: None,
+            mode,
+            is_ours: true,
             before: Before::default(),
         };
         if let Some(dir) = path.parent().filter(|_| is_private) {
@@ -75,9 +82,46 @@ impl SocketFile {
             }
         }
         let socket = bind_unix(path, mode)?;
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        file.held = Some(open(path, flags, Mode::empty())?);
+        file.held = Some(hold(path)?);
         Ok((socket, file))
+    }
+
+    /// The file of a socket that another server hands over: the one with these numbers, which is at this path
+    /// now. It is not ours until we [own](SocketFile::own) it.
+    pub(super) fn handed(path: &Path, mode: u32, numbers: FileNumbers) -> io::Result<SocketFile> {
+        let file = SocketFile {
+            path: path.into(),
+            held: Some(hold(path)?),
+            mode,
+            is_ours: false,
+            before: Before::default(),
+        };
+        if file.numbers() == Some(numbers) {
+            Ok(file)
+        } else {
+            Err(io::Error::new(
+                io::ErrorKind::AddrInUse,
+                "another server has put its socket there meanwhile",
+            ))
+        }
+    }
+
+    /// The other server has let go of the socket: from here on its file is ours, with the mode that it is to
+    /// have.
+    pub fn own(&mut self) -> io::Result<()> {
+        self.is_ours = true;
+        Ok(chmod(&self.path, Mode::from_raw_mode(self.mode))?)
+    }
+
+    /// Another server goes on with the socket, so the file is not ours any more.
+    pub fn give_up(&mut self) {
+        self.is_ours = false;
+    }
+
+    /// Which file it is, for another server.
+    pub fn numbers(&self) -> Option<FileNumbers> {
+        let (device, inode) = self.identity()?;
+        Some(FileNumbers { device, inode })
     }
 
     /// Which file it is. What another server has put at the path since is another.
@@ -89,7 +133,7 @@ impl SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if let Some(ours) = self.identity() {
+        if let Some(ours) = self.identity().filter(|_| self.is_ours) {
             // A server that starts now waits for the lock, or finds the file gone.
             let lock = DirLock::around(&self.path);
             if lock.is_ok() && identity(&self.path) == Some(ours) {
@@ -116,6 +160,12 @@ impl Before {
             let _ = fs::remove_dir(dir);
         }
     }
+}
+
+/// The file at the path, whatever it is.
+fn hold(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(open(path, flags, Mode::empty())?)
 }
 
 /// A name beside the path that no other process uses.

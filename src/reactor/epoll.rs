@@ -1,8 +1,9 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -10,11 +11,12 @@ use std::time::{Duration, Instant, SystemTime};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Waker};
 use nix::sys::signal::{SigSet, Signal as UnixSignal};
+use rustix::cmsg_space;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
-    RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown, SocketFlags, acceptfrom_with, recv, send,
-    sendmsg, shutdown,
+    RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags,
+    acceptfrom_with, recv, send, sendmsg, shutdown,
 };
 use rustix::process::{
     Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open, waitid,
@@ -23,7 +25,7 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook_mio::v1_0::Signals;
 
 use super::datagram_socket::DatagramSocket;
-use super::os::{Os, Readiness, Received, Seen, Signal, Spawned, Woke};
+use super::os::{HandedOver, Os, Readiness, Received, Seen, Signal, Spawned, Woke};
 use super::spawn::{Spawner, Started};
 use super::strays::{Left, Strays};
 use super::token::{Source, Token};
@@ -407,6 +409,28 @@ impl Os for Epoll {
 
     fn close(&mut self, stream: OwnedFd) {
         drop(stream);
+    }
+
+    fn send_sockets(
+        &mut self,
+        stream: &OwnedFd,
+        bytes: &[u8],
+        sockets: &[HandedOver<'_, Epoll>],
+    ) -> io::Result<usize> {
+        let descriptors: Vec<BorrowedFd<'_>> = sockets
+            .iter()
+            .map(|socket| match socket {
+                HandedOver::Listener(listener) => listener.as_fd(),
+                HandedOver::Datagram(socket) => socket.as_fd(),
+            })
+            .collect();
+        let mut room = vec![MaybeUninit::uninit(); cmsg_space!(ScmRights(descriptors.len()))];
+        let mut beside = SendAncillaryBuffer::new(&mut room);
+        if !descriptors.is_empty() {
+            beside.push(SendAncillaryMessage::ScmRights(&descriptors));
+        }
+        let bytes = [IoSlice::new(bytes)];
+        Ok(sendmsg(stream, &bytes, &mut beside, SendFlags::NOSIGNAL)?)
     }
 
     fn receive(&mut self, socket: &mut DatagramSocket, into: &mut [u8]) -> io::Result<Received> {

@@ -43,6 +43,8 @@ pub struct ListenerOptions {
     pub sources: SourceRules,
     /// Begins the sessions of its connections; none: they are plain.
     pub secure: Option<Arc<dyn Secure>>,
+    /// Its connections are beside the limit of all: there are descriptors for them in the reserve.
+    pub is_beside_limit: bool,
 }
 
 impl ListenerOptions {
@@ -56,6 +58,7 @@ impl ListenerOptions {
             only_uid: None,
             sources: SourceRules::default(),
             secure: None,
+            is_beside_limit: false,
         }
     }
 
@@ -295,7 +298,9 @@ impl<O: Os> Reactor<O> {
         let refusal = match () {
             () if !options.admits(&peer) => Some(Refusal::OtherUser),
             () if !rules.addresses.admits(peer.ip()) => Some(Refusal::Denied),
-            () if self.conns.len() >= self.connections_max => Some(Refusal::Full),
+            () if self.conns.len() >= self.connections_max && !options.is_beside_limit => {
+                Some(Refusal::Full)
+            }
             () if *connections + *older >= options.connections_max => Some(Refusal::ListenerFull),
             // Last, since it takes a token of those that the source has.
             () => self.sources.refuses(self.now, *number, rules, &peer),
@@ -353,6 +358,16 @@ impl<O: Os> Reactor<O> {
     /// connections that go on coming do not keep a listener open.
     pub(super) fn drain_listeners(&mut self) {
         self.listeners.iter_mut().for_each(Listener::drain);
+    }
+
+    /// Closes a listener whose queue is another's to accept.
+    pub(super) fn let_go(&mut self, id: ListenerId) {
+        let listener = &mut self.listeners[usize::from(id.0)];
+        if let Some(socket) = listener.socket.take() {
+            (listener.pending, listener.rests_until) = (false, None);
+            self.os.close_listener(socket);
+            self.free_unused_listener(usize::from(id.0));
+        }
     }
 
     /// Closes a listener that drains when nothing is left in its queue.

@@ -17,6 +17,7 @@ mod epoll;
 mod expiring;
 mod figures;
 mod give_back;
+mod handing_over;
 mod handshake;
 mod helper;
 mod histogram;
@@ -81,11 +82,12 @@ pub use self::counters::{ClosedBy, Counters, Refused, TlsHandshakes};
 pub use self::datagram::{DatagramId, DatagramOptions, DatagramsId};
 pub use self::datagram_socket::DatagramSocket;
 pub use self::epoll::{Epoll, Handle};
+pub use self::handing_over::SocketId;
 pub use self::invariants::{Look, State};
 pub use self::keepalive::Keepalive;
 pub use self::listener::{ListenerId, ListenerOptions, ServiceId};
 pub use self::news::{Cut, Helped, News};
-pub use self::os::{Os, Readiness, Received, Seen, Signal, Spawned, Woke};
+pub use self::os::{HandedOver, Os, Readiness, Received, Seen, Signal, Spawned, Woke};
 pub use self::socket::{
     LISTEN_BACKLOG, begin_to_listen, bind_abstract, bind_tcp, bind_unix, is_stale, listen_tcp,
     open_udp,
@@ -465,6 +467,7 @@ impl<O: Os> Reactor<O> {
                 Effect::Spawn(job) => self.spawn(id, job),
                 Effect::Kill(severity) => self.kill(id, severity),
                 Effect::Figures => self.tell_figures(id),
+                Effect::HandOver(wanted) => self.tell(News::HandOver(id, wanted)),
             }
         }
     }
@@ -504,6 +507,7 @@ impl<O: Os> Reactor<O> {
 
     fn wake(&mut self) {
         // After the input that came before them.
+        self.stop_released();
         self.stop_fresh();
         if std::mem::take(&mut self.called) {
             self.handle_signals();
@@ -611,7 +615,7 @@ impl<O: Os> Reactor<O> {
 
     fn next_deadline(&self) -> Option<Moment> {
         let draining = match self.stopping {
-            Stopping::Draining(until) => Some(until),
+            Stopping::Released(until) | Stopping::Draining(until) => Some(until),
             _ => None,
         };
         [

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::Reactor;
 use super::os::Os;
-use crate::turn::{Exit, Moment};
+use crate::turn::{ConnId, Exit, HandOver, Moment};
 
 /// What the loop tells, see [`run_with`](Reactor::run_with).
 #[derive(Debug)]
@@ -19,6 +19,10 @@ pub enum News {
     Alarm,
     /// The server begins to stop.
     Stopping,
+    /// The process at the other end of this connection wants this of the sockets: it is answered with
+    /// [`hand_over`](Reactor::hand_over), [`release`](Reactor::release) or
+    /// [`refuse_hand_over`](Reactor::refuse_hand_over), and its input is held until then.
+    HandOver(ConnId, HandOver),
 }
 
 /// How a helper ended, and what it wrote.

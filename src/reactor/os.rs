@@ -68,6 +68,14 @@ pub trait Os: Debug {
     /// Closes a connection; no further event is about it.
     fn close(&mut self, stream: Self::Stream);
 
+    /// Writes once, and sends descriptors of these sockets beside the first byte.
+    fn send_sockets(
+        &mut self,
+        stream: &Self::Stream,
+        bytes: &[u8],
+        sockets: &[HandedOver<'_, Self>],
+    ) -> io::Result<usize>;
+
     /// Receives one datagram.
     fn receive(&mut self, socket: &mut Self::Datagram, into: &mut [u8]) -> io::Result<Received>;
     /// Sends one datagram, from the address of ours that was `asked`, if that is known.
@@ -96,6 +104,15 @@ pub trait Os: Debug {
 
     /// Signals that have come since the last call.
     fn signals(&mut self, into: &mut Vec<Signal>);
+}
+
+/// A socket whose descriptor is sent to another process.
+#[derive(Debug)]
+pub enum HandedOver<'a, O: Os + ?Sized> {
+    /// A listener.
+    Listener(&'a O::Listener),
+    /// A datagram socket.
+    Datagram(&'a O::Datagram),
 }
 
 /// A datagram that came.

@@ -10,6 +10,8 @@ use crate::turn::{Closed, ConnId, Moment};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stopping {
     No,
+    /// Another process has the sockets, and connections go on until then.
+    Released(Moment),
     /// Listeners close when they have accepted what is in their queues; connections may finish until then.
     Draining(Moment),
     /// At once.
@@ -37,22 +39,32 @@ impl<O: Os> Reactor<O> {
     /// it is accepted and served, then asked to finish as the others are. Closing the listener would reset
     /// it.
     pub fn stop(&mut self) {
-        if self.stopping != Stopping::No {
-            self.stopping = Stopping::Now;
-            return;
+        match self.stopping {
+            Stopping::No => self.tell(News::Stopping),
+            Stopping::Released(_) => {}
+            Stopping::Draining(_) | Stopping::Now => {
+                self.stopping = Stopping::Now;
+                return;
+            }
         }
         self.stopping = Stopping::Draining(self.now.after(self.limits.drain_timeout));
         self.drain_listeners();
-        self.tell(News::Stopping);
         let ids = self.ids();
         log::info!(connections = ids.len(); "stopping");
         self.ask_to_finish(ids);
     }
 
+    /// Stops when those who were connected at a take-over have had their time.
+    pub(super) fn stop_released(&mut self) {
+        if matches!(self.stopping, Stopping::Released(until) if until <= self.now) {
+            self.stop();
+        }
+    }
+
     /// Asks connections that came in while the server drains to finish, now that they were read once;
     /// those whose turn was put off are asked after it.
     pub(super) fn stop_fresh(&mut self) {
-        if self.stopping == Stopping::No {
+        if matches!(self.stopping, Stopping::No | Stopping::Released(_)) {
             return;
         }
         let mut ids = std::mem::take(&mut self.unasked);
@@ -82,6 +94,7 @@ impl<O: Os> Reactor<O> {
     pub fn is_stopped(&self) -> bool {
         match self.stopping {
             Stopping::No => false,
+            Stopping::Released(_) => self.conns.is_empty() && !self.has_listeners(),
             Stopping::Now => true,
             Stopping::Draining(until) => {
                 self.conns.is_empty() && !self.has_listeners() || self.now >= until

@@ -6,6 +6,7 @@
 mod chargen;
 pub mod chat;
 pub mod command;
+mod control;
 mod daytime;
 mod discard;
 mod echo;
@@ -26,6 +27,7 @@ pub mod upper;
 
 pub use chat::Chat;
 pub use command::Command;
+pub use control::Control;
 pub use discard::Discard;
 pub use echo::Echo;
 pub use greeting::Greeting;

@@ -16,8 +16,8 @@ use std::time::{Duration, SystemTime};
 use super::{Peer, Service};
 use crate::buf::ReadBuf;
 use crate::turn::{
-    ChildEvent, Closed, ConnId, Effect, Exit, Fate, Fault, Job, Moment, Outbox, Output, Severity,
-    Turn,
+    ChildEvent, Closed, ConnId, Effect, Exit, Fate, Fault, HandOver, Job, Moment, Outbox, Output,
+    Severity, Turn,
 };
 use crate::wire::Family;
 
@@ -42,6 +42,7 @@ struct Client {
     wake: Option<Moment>,
     job: Option<Job>,
     killed: Option<Severity>,
+    wanted: Option<HandOver>,
     ended: Ended,
     fault: Option<Fault>,
     heard: Vec<u8>,
@@ -215,6 +216,16 @@ impl<S: Service> Stage<S> {
         self.turn(id, |service, t| service.child(t, event));
     }
 
+    /// What a client wants of the server's sockets.
+    pub fn wanted(&mut self, id: ConnId) -> Option<HandOver> {
+        self.client(id).wanted.take()
+    }
+
+    /// A client is answered what it wanted, so that its input is no longer held.
+    pub fn resumes(&mut self, id: ConnId) {
+        self.turn(id, |_, t| t.resume());
+    }
+
     fn client(&mut self, id: ConnId) -> &mut Client {
         self.clients.get_mut(&id).expect("the client is on stage")
     }
@@ -273,6 +284,7 @@ impl<S: Service> Stage<S> {
                 Effect::Resume => self.offer(id),
                 Effect::Spawn(job) => client.job = Some(*job),
                 Effect::Kill(severity) => client.killed = Some(severity),
+                Effect::HandOver(wanted) => client.wanted = Some(wanted),
                 Effect::Figures => {
                     let mut turn = Turn::new(self.now, id, &mut self.outbox);
                     self.service.figures(&mut turn, &self.figures);

@@ -13,6 +13,23 @@ pub(crate) enum Effect {
     Kill(Severity),
     /// Give the service the loop's figures.
     Figures,
+    /// Tell what runs the loop that a process wants its sockets.
+    HandOver(HandOver),
+}
+
+/// What a process wants that takes this server's sockets over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HandOver {
+    /// The sockets, from this one on.
+    Sockets {
+        /// The number of the first.
+        from: u32,
+    },
+    /// That the server lets go of them.
+    Ready {
+        /// The numbers of those that the process goes on with.
+        taken: Vec<u32>,
+    },
 }
 
 /// A command to run: a line for the shell, with pipes for its output and nothing for its input.

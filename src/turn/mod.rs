@@ -20,7 +20,7 @@ use crate::wire::Encode;
 
 pub use self::child::{ChildEvent, Exit, Output};
 pub(crate) use self::effect::Effect;
-pub use self::effect::{Job, Severity};
+pub use self::effect::{HandOver, Job, Severity};
 pub(crate) use self::ending::Fate;
 pub use self::ending::{Closed, Fault};
 pub use self::id::ConnId;
@@ -160,6 +160,11 @@ impl<'a> Turn<'a> {
     /// They are put together only then, so that what nobody asks for costs no message anything.
     pub fn ask_figures(&mut self) {
         self.outbox.ask(self.id, Effect::Figures);
+    }
+
+    /// Tells what runs the loop what the process at the other end wants of its sockets.
+    pub fn hand_over(&mut self, wanted: HandOver) {
+        self.outbox.ask(self.id, Effect::HandOver(wanted));
     }
 
     fn leave(&mut self, why: Closed, linger: bool) {

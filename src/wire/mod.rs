@@ -22,6 +22,7 @@ mod ntp;
 mod prefixed;
 mod since_1900;
 mod strftime;
+mod take_over;
 mod telnet;
 mod text;
 
@@ -47,6 +48,10 @@ pub use ntp::{NTP_BYTES, Ntp, NtpPacket, NtpTime};
 pub use prefixed::{FRAME_BYTES_MAX, Framed, LENGTH_BYTES, Length, Prefix, Prefixed};
 pub use since_1900::Since1900;
 pub use strftime::{STRFTIME_BYTES_MAX, StrftimeError, strftime};
+pub use take_over::{
+    FileNumbers, SOCKETS_HANDED_OVER_MAX, SOCKETS_PER_MESSAGE_MAX, SocketDescription,
+    TAKE_OVER_BYTES_MAX, TAKE_OVER_VERSION, TakeOverAnswer, TakeOverMessage, TakeOverRequest,
+};
 pub use telnet::Telnet;
 #[cfg(feature = "cli")]
 pub(crate) use text::acts_on_a_terminal;

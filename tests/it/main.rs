@@ -33,4 +33,6 @@ mod socket_sizes;
 mod strftime;
 #[path = "../support/mod.rs"]
 mod support;
+#[cfg(feature = "cli")]
+mod take_over;
 mod wire;

@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 
 use onepoll::config::limits::{DATAGRAM_FAILURES_IN_A_ROW_MAX, EMFILE_RETRY};
 use onepoll::reactor::{
-    Os, Readiness, Received, Refused, Seen, Signal, Source, Spawned, Token, Woke,
+    HandedOver, Os, Readiness, Received, Refused, Seen, Signal, Source, Spawned, Token, Woke,
 };
 use onepoll::service::Peer;
 use onepoll::turn::{Exit, Job, Moment, Output, Severity};
@@ -1338,6 +1338,16 @@ impl Os for SimOs {
                 net.ghosts.swap_remove(0);
             }
         });
+    }
+
+    fn send_sockets(
+        &mut self,
+        _stream: &SimStream,
+        _bytes: &[u8],
+        _sockets: &[HandedOver<'_, SimOs>],
+    ) -> io::Result<usize> {
+        // There is no other process.
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn receive(&mut self, socket: &mut SimDatagram, into: &mut [u8]) -> io::Result<Received> {

@@ -121,6 +121,9 @@ pub(crate) struct Served {
     child: Child,
     /// Where it listens first, as it says itself.
     pub(crate) endpoint: String,
+    /// Everywhere that it listens.
+    pub(crate) endpoints: Vec<String>,
+    lines: mpsc::Receiver<String>,
 }
 
 #[cfg(feature = "cli")]
@@ -134,12 +137,14 @@ impl Served {
     pub(crate) fn by(command: &mut Command) -> Result<Served, String> {
         let started = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn();
         let child = started.map_err(|error| error.to_string())?;
+        let (tell, told) = mpsc::channel();
         let mut served = Served {
             child,
             endpoint: String::new(),
+            endpoints: Vec::new(),
+            lines: told,
         };
         let stderr = served.child.stderr.take().expect("it was asked for");
-        let (tell, told) = mpsc::channel();
         thread::spawn(move || {
             // To the end, or what it still says would fill the pipe.
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
@@ -147,11 +152,12 @@ impl Served {
             }
         });
         let mut said = String::new();
-        while let Ok(line) = told.recv_timeout(DEADLINE) {
-            if let Some((_, endpoint)) = line.split_once("listening on ")
-                && served.endpoint.is_empty()
-            {
-                served.endpoint = endpoint.trim().to_owned();
+        while let Ok(line) = served.lines.recv_timeout(DEADLINE) {
+            if let Some((_, endpoint)) = line.split_once("listening on ") {
+                if served.endpoint.is_empty() {
+                    served.endpoint = endpoint.trim().to_owned();
+                }
+                served.endpoints.push(endpoint.trim().to_owned());
             }
             if line.ends_with("ready") {
                 return Ok(served);
@@ -171,6 +177,28 @@ impl Served {
             .unwrap()
     }
 
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    /// The next line that it says in which this occurs.
+    #[track_caller]
+    pub(crate) fn says(&self, what: &str) -> String {
+        loop {
+            let line = self.lines.recv_timeout(DEADLINE);
+            let line = line.unwrap_or_else(|_| panic!("it does not say {what}"));
+            if line.contains(what) {
+                return line;
+            }
+        }
+    }
+
+    /// Waits for its end, and says its exit code.
+    pub(crate) fn exits(&mut self) -> Option<i32> {
+        process::ended(self.pid());
+        self.child.wait().unwrap().code()
+    }
+
     /// What it runs, when it is a program that runs others.
     pub(crate) fn children(&self) -> Vec<Pid> {
         let id = self.child.id();
@@ -182,8 +210,7 @@ impl Served {
 
     /// Waits for its end.
     pub(crate) fn ended(&mut self) {
-        process::ended(Pid::from_child(&self.child));
-        self.child.wait().unwrap();
+        self.exits();
     }
 }
 

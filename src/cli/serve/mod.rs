@@ -1,6 +1,11 @@
 //! `onepoll serve`: binds what was asked for, and lets the loop serve it.
 
+mod handing_over;
+mod open_socket;
+mod taking_over;
+
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,14 +15,15 @@ use log::Level;
 use rustix::process::geteuid;
 use serde_json::json;
 
+use self::open_socket::{ControlPath, OpenSocket};
 use super::logging::announce;
 use super::streams::print_in_passing;
 use super::verdict::Verdict;
 use super::{Failure, Outcome, Sources, help, log_level, logging};
 use crate::config::{Address, Limits, descriptor_limit, parse_duration, raise_descriptor_limit};
-use crate::endpoint::{Attempt, Bound, Common, Intent, Opening, SocketFile};
+use crate::endpoint::{Attempt, Bound, Common, Handed, Intent, Judged};
 use crate::reactor::{
-    AddressRules, DatagramOptions, DatagramSocket, Epoll, ListenerOptions, News, Reactor,
+    AddressRules, DatagramOptions, DatagramSocket, Epoll, ListenerOptions, News, Reactor, SocketId,
     SourceRules, TracedBytes, close_on_exec,
 };
 use crate::service::Setting;
@@ -37,6 +43,15 @@ pub struct Args {
     /// bytes of what they moved; those of commands only with `=bytes`
     #[arg(long, value_name = "WHAT", num_args = 0..=1, require_equals = true, default_missing_value = "calls")]
     trace: Option<Traced>,
+
+    /// Take the sockets of the running server over: it serves until this one is ready, then lets its connections
+    /// finish, and ends
+    #[arg(long)]
+    take_over: bool,
+
+    /// Where a server is taken over, for both sides (`control.sock` in the user's runtime directory)
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
 
     /// When ready, print one JSON object with the endpoints to standard output
     #[arg(long)]
@@ -67,7 +82,19 @@ pub fn run(args: Args) -> Outcome {
     close_on_exec().context("cannot read the list of open descriptors")?;
     let (of_commands, nofile) = (descriptor_limit(), raise_descriptor_limit());
     let limits = &configuration.limits;
-    let mut opening = Opening::of(&configuration.endpoints, limits, nofile, Intent::Serve);
+    let judged = Judged::of(&configuration.endpoints, limits, nofile);
+    let control = ControlPath::of(args.control);
+    let mut taking = None;
+    let mut handed = Handed::default();
+    let opening = if !args.take_over {
+        judged.bind(Intent::Serve, &mut handed)
+    } else if judged.is_hopeless() && !configuration.is_default_table {
+        judged.refuse()
+    } else {
+        let (asked, sockets) = taking_over::ask(&control)?;
+        (taking, handed) = (Some(asked), sockets);
+        judged.bind(Intent::Serve, &mut handed)
+    };
     let verdict = Verdict::of(&configuration, &opening);
     for problem in &verdict.skipped {
         announce(Level::Warn, &format!("{problem}; skipped"), None);
@@ -95,11 +122,18 @@ pub fn run(args: Args) -> Outcome {
         .iter()
         .filter_map(Bound::datagram_address)
         .collect();
-    let files = opening.bound.iter_mut().filter_map(|b| b.file.take());
-    let _until_the_end: Vec<SocketFile> = files.collect();
+    let mut rests = Vec::new();
+    for bound in &opening.bound {
+        rests.extend(bound.rest().context("cannot take a socket over")?);
+    }
     let zone = TimeZone::system();
+    let mut sockets = Vec::new();
     for bound in opening.bound {
-        open(&mut reactor, bound, limits, &zone, &own)?;
+        sockets.push(open(&mut reactor, bound, limits, &zone, &own)?);
+    }
+    sockets.extend(control.open(&mut reactor, &mut handed)?);
+    if let Some(taking) = taking {
+        taking_over::finish(taking, handed, &mut sockets, rests)?;
     }
 
     for url in &urls {
@@ -117,10 +151,12 @@ pub fn run(args: Args) -> Outcome {
         reactor.trace_to(logging::tracer(), shown);
     }
     reactor
-        .run_with(|_, news| {
-            if matches!(news, News::Reload) {
-                log::warn!("there is nothing to reload yet: SIGHUP was ignored");
+        .run_with(|reactor, news| match news {
+            News::Reload => log::warn!("there is nothing to reload yet: SIGHUP was ignored"),
+            News::HandOver(id, wanted) => {
+                handing_over::answer(reactor, &mut sockets, id, wanted);
             }
+            News::Helper(_) | News::Alarm | News::Stopping => {}
         })
         .context("the poll failed")?;
     Ok(ExitCode::SUCCESS)
@@ -141,11 +177,12 @@ fn remark(attempt: &Attempt) {
 /// Opens the socket that was bound to the service that was asked for.
 fn open(
     reactor: &mut Reactor<Epoll>,
-    bound: Bound,
+    mut bound: Bound,
     limits: &Limits,
     zone: &TimeZone,
     own: &[SocketAddr],
-) -> Result<(), Failure> {
+) -> Result<OpenSocket, Failure> {
+    let (place, file) = (bound.place.clone(), bound.file.take());
     let endpoint = &bound.endpoint;
     let name = endpoint.to_string();
     let common = endpoint.common();
@@ -164,10 +201,14 @@ fn open(
             own: own.to_vec(),
             addresses: addresses(common),
         };
-        DatagramSocket::new(bound.socket)
+        let socket = DatagramSocket::new(bound.socket)
             .and_then(|socket| reactor.answer(socket, options))
             .context(name)?;
-        return Ok(());
+        return Ok(OpenSocket {
+            place,
+            socket: SocketId::Datagram(socket),
+            file,
+        });
     }
     let is_local = matches!(endpoint.address(), Address::Unix(_) | Address::Fd(_));
     let options = ListenerOptions {
@@ -184,9 +225,14 @@ fn open(
             rate: common.rate_per_source,
         },
         secure: bound.secure.clone(),
+        is_beside_limit: false,
     };
-    reactor.listen(bound.socket, options).context(name)?;
-    Ok(())
+    let socket = reactor.listen(bound.socket, options).context(name)?;
+    Ok(OpenSocket {
+        place,
+        socket: SocketId::Listener(socket),
+        file,
+    })
 }
 
 /// The addresses that an endpoint serves.

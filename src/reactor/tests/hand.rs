@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use rustix::io::Errno;
 
-use crate::reactor::{Os, Readiness, Received, Seen, Signal, Spawned, Token, Woke};
+use crate::reactor::{HandedOver, Os, Readiness, Received, Seen, Signal, Spawned, Token, Woke};
 use crate::service::Peer;
 use crate::turn::{Exit, Job, Moment, Severity};
 
@@ -50,6 +50,8 @@ pub(super) struct Wire {
     has_ended: bool,
     is_reset: bool,
     pub(super) heard: Vec<u8>,
+    /// Descriptors that came beside it: whether of a listener, and which.
+    pub(super) sockets: Vec<(bool, usize)>,
     /// How much more the socket takes.
     room: usize,
     pub(super) is_shut: bool,
@@ -128,6 +130,7 @@ impl Hand {
             has_ended: false,
             is_reset: false,
             heard: Vec::new(),
+            sockets: Vec::new(),
             room: usize::MAX,
             is_shut: false,
             is_closed: false,
@@ -161,6 +164,18 @@ impl Hand {
             read_closed: true,
             hung_up: true,
             error: true,
+            ..READABLE
+        };
+        self.tells(self.wires[wire].token, readiness);
+    }
+
+    /// The client's process ends: what it said can be read, and it reads nothing more.
+    pub(super) fn hangs_up(&mut self, wire: usize) {
+        self.wires[wire].has_ended = true;
+        let readiness = Readiness {
+            writable: true,
+            read_closed: true,
+            hung_up: true,
             ..READABLE
         };
         self.tells(self.wires[wire].token, readiness);
@@ -368,6 +383,22 @@ impl Os for Hand {
     fn close(&mut self, wire: usize) {
         let wire = &mut self.wires[wire];
         (wire.token, wire.is_closed) = (None, true);
+    }
+
+    fn send_sockets(
+        &mut self,
+        wire: &usize,
+        bytes: &[u8],
+        sockets: &[HandedOver<'_, Hand>],
+    ) -> io::Result<usize> {
+        let n = self.write(wire, bytes)?;
+        self.wires[*wire]
+            .sockets
+            .extend(sockets.iter().map(|socket| match socket {
+                HandedOver::Listener(listener) => (true, **listener),
+                HandedOver::Datagram(socket) => (false, **socket),
+            }));
+        Ok(n)
     }
 
     fn receive(&mut self, socket: &mut usize, into: &mut [u8]) -> io::Result<Received> {

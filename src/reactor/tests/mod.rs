@@ -7,6 +7,7 @@ mod changing;
 mod commands;
 mod deadlines;
 mod hand;
+mod handing_over;
 mod several;
 mod sources;
 
