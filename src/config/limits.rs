@@ -2,8 +2,8 @@
 //!
 //! Knows no connection; counting is for the code that has them. What one format or one service limits (a line, a
 //! header, a room) stands there. A constant is what nobody needs to change, a field of [`Limits`]
-//! what a `[limits]` table may. Sizes are bytes. Limits of what is not built yet (authentication,
-//! penalties per source, the budget of all buffers together) are absent.
+//! what a `[limits]` table may. Sizes are bytes. Limits of what is not built yet (penalties per source,
+//! the budget of all buffers together) are absent.
 
 use std::time::Duration;
 
@@ -50,6 +50,10 @@ pub const KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
 
 /// The longest that `user-timeout` can be: the kernel counts milliseconds in an `int`.
 pub const USER_TIMEOUT_MAX: Duration = Duration::from_millis(2_147_483_647);
+
+/// Bytes kept of a connection that has not logged in, beyond what it has to answer with: a gate takes a
+/// proof as soon as that is whole, so it keeps less. Redis: 16 KB for each of 10 arguments, 1 MB in all.
+pub const LOGIN_BYTES_MAX: usize = 4096;
 
 /// Between TERM and KILL for a command that must end: enough to remove a temporary file.
 pub const COMMAND_KILL_GRACE: Duration = Duration::from_secs(1);
@@ -135,6 +139,14 @@ pub struct Limits {
     /// Connections in all. Absent: what the descriptor limit leaves after the reserve; Redis has
     /// 10,000, memcached 1,024, and both refuse people on machines that could serve them.
     pub connections: Option<u32>,
+    /// Connections at once that have not logged in, of all endpoints that ask for it (512): each costs a
+    /// descriptor and its buffers in the kernel, and anybody can make one. OpenSSH refuses from 10 to 100 of
+    /// them, dropbear has 30.
+    pub not_logged_in: u32,
+    /// How long a connection has to log in, from when it was accepted (10s); what it sends puts nothing off.
+    /// OpenSSH has 120 s, haproxy's manual advises 5.
+    #[serde(with = "with::some_time")]
+    pub login_timeout: Duration,
     /// Connections accepted per listener and turn (64): a flood of them leaves the others their
     /// turn; lighttpd takes 100.
     pub accepts_per_turn: u32,
@@ -200,6 +212,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: None,
+            not_logged_in: 512,
+            login_timeout: Duration::from_secs(10),
             accepts_per_turn: 64,
             read_per_turn: 64 << 10,
             frames_per_turn: 256,
@@ -239,6 +253,7 @@ impl Limits {
         ];
         let counts = [
             ("connections", self.connections.unwrap_or(1)),
+            ("not-logged-in", self.not_logged_in),
             ("accepts-per-turn", self.accepts_per_turn),
             ("frames-per-turn", self.frames_per_turn),
             ("deliveries-per-turn", self.deliveries_per_turn),

@@ -438,7 +438,7 @@ mod tests {
             (
                 "[limits]\nconnectoins = 3".into(),
                 "line 2, column 1",
-                "`[limits]` has no key `connectoins`, perhaps `connections` was meant (known: connections, accepts-per-turn",
+                "`[limits]` has no key `connectoins`, perhaps `connections` was meant (known: connections, not-logged-in",
             ),
             (
                 "[limits]\n\nframe = 0".into(),

@@ -142,6 +142,14 @@ impl<O: Os> Children<O> {
         (self.running.len(), self.waiting.len())
     }
 
+    /// For the invariants: whether a connection has one that runs or waits.
+    pub(super) fn has(&self, owner: ConnId) -> bool {
+        self.running
+            .iter()
+            .any(|(_, child)| child.owner == Owner::Connection(owner))
+            || self.waiting.iter().any(|(waiting, _)| *waiting == owner)
+    }
+
     fn get(&mut self, id: ConnId) -> Option<&mut Child<O>> {
         self.running
             .get_mut(id.slot as usize)

@@ -33,8 +33,19 @@ pub(super) struct Connection<S> {
     pub(super) incoming: Incoming,
     /// Whether a write was short: the socket is full, and an edge will tell when it is not.
     pub(super) full: bool,
-    /// Whether it is owed more than the soft limit.
-    pub(super) behind: bool,
+    /// What it must do in time, whatever else it does.
+    pub(super) must: Must,
+}
+
+/// What a connection must do in time. One byte for both, so that a message of a connection that must
+/// do nothing costs one look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Must {
+    Nothing,
+    /// Log in: counted, and with a deadline from when it was accepted, which nothing puts off.
+    LogIn,
+    /// Take some of what it is owed, which is more than the soft limit.
+    CatchUp,
 }
 
 /// Where a connection stands.
@@ -110,7 +121,7 @@ impl<S> Connection<S> {
             // The poll does not watch it yet: what came with the connection is found by reading.
             incoming: Incoming::Perhaps,
             full: false,
-            behind: false,
+            must: Must::Nothing,
         }
     }
 
@@ -128,6 +139,16 @@ impl<S> Connection<S> {
 
     pub(super) fn is_dead(&self) -> bool {
         matches!(self.stage, Stage::Dead { .. })
+    }
+
+    /// Whether it is owed more than the soft limit.
+    pub(super) fn is_behind(&self) -> bool {
+        self.must == Must::CatchUp
+    }
+
+    /// Whether it has not logged in.
+    pub(super) fn is_logging_in(&self) -> bool {
+        self.must == Must::LogIn
     }
 
     pub(super) fn is_open(&self) -> bool {

@@ -16,6 +16,10 @@ pub struct Counters {
     pub connections_closed: u64,
     /// Connections now.
     pub connections: u64,
+    /// Connections now that have not logged in, where that is asked for.
+    pub not_logged_in: u64,
+    /// Connections that have logged in.
+    pub logged_in: u64,
     /// Connections that were refused, by reason.
     pub refused: Refused,
     /// Connections that ended, by reason.
@@ -88,6 +92,8 @@ pub struct Refused {
     pub full: u64,
     /// As many were here as the endpoint holds.
     pub listener_full: u64,
+    /// As many were here as may have not logged in.
+    pub logins_full: u64,
     /// Another user, on a Unix socket that is private.
     pub other_user: u64,
     /// An address that `allow-from` or `deny-from` excludes.
@@ -112,6 +118,8 @@ pub struct ClosedBy {
     pub slow_frame: u64,
     pub too_slow: u64,
     pub refused: u64,
+    pub wrong_proof: u64,
+    pub login_timeout: u64,
     pub stopping: u64,
     pub stuck: u64,
     pub cut: u64,
@@ -124,6 +132,7 @@ impl Refused {
         match refusal {
             Refusal::Full => &mut self.full,
             Refusal::ListenerFull => &mut self.listener_full,
+            Refusal::LoginsFull => &mut self.logins_full,
             Refusal::OtherUser => &mut self.other_user,
             Refusal::Denied => &mut self.denied,
             Refusal::SourceFull => &mut self.source_full,
@@ -132,10 +141,11 @@ impl Refused {
     }
 
     /// Each reason, by its name, and its count.
-    pub(super) fn each(&mut self) -> [(&'static str, &mut u64); 6] {
+    pub(super) fn each(&mut self) -> [(&'static str, &mut u64); 7] {
         let Refused {
             full,
             listener_full,
+            logins_full,
             other_user,
             denied,
             source_full,
@@ -144,6 +154,7 @@ impl Refused {
         [
             ("full", full),
             ("listener_full", listener_full),
+            ("logins_full", logins_full),
             ("other_user", other_user),
             ("denied", denied),
             ("source_full", source_full),
@@ -170,6 +181,8 @@ impl ClosedBy {
             Closed::SlowFrame => &mut self.slow_frame,
             Closed::TooSlow => &mut self.too_slow,
             Closed::Refused => &mut self.refused,
+            Closed::WrongProof => &mut self.wrong_proof,
+            Closed::LoginTimeout => &mut self.login_timeout,
             Closed::Stopping => &mut self.stopping,
             Closed::Stuck => &mut self.stuck,
             Closed::Cut => &mut self.cut,
@@ -178,7 +191,7 @@ impl ClosedBy {
     }
 
     /// Each reason, by its name, and its count.
-    pub(super) fn each(&mut self) -> [(&'static str, &mut u64); 11] {
+    pub(super) fn each(&mut self) -> [(&'static str, &mut u64); 13] {
         let ClosedBy {
             done,
             ended,
@@ -187,6 +200,8 @@ impl ClosedBy {
             slow_frame,
             too_slow,
             refused,
+            wrong_proof,
+            login_timeout,
             stopping,
             stuck,
             cut,
@@ -200,6 +215,8 @@ impl ClosedBy {
             ("slow_frame", slow_frame),
             ("too_slow", too_slow),
             ("refused", refused),
+            ("wrong_proof", wrong_proof),
+            ("login_timeout", login_timeout),
             ("stopping", stopping),
             ("stuck", stuck),
             ("cut", cut),
@@ -230,6 +247,7 @@ impl<O: Os> Reactor<O> {
         let (children, children_waiting) = self.children.count();
         let mut counters = Counters {
             connections: self.conns.len() as u64,
+            not_logged_in: self.logging_in as u64,
             children: children as u64,
             children_waiting: children_waiting as u64,
             timers: (self.deadlines.len() + self.wakes.len()) as u64,

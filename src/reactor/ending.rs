@@ -14,7 +14,7 @@ impl<O: Os> Reactor<O> {
         let conn = &self.conns[slot as usize];
         let options = &listener_of(&self.listeners, conn).options;
         self.recorder.faulted(&options.name, &conn.peer, fault);
-        self.outbox.leave(slot, Closed::Refused, true);
+        self.outbox.leave(slot, fault.closes(), true);
     }
 
     /// Everything was said and has left: ends our side, so that it arrives.
@@ -122,6 +122,7 @@ impl<O: Os> Reactor<O> {
                 unreachable!("only `close_now` puts connections on this list")
             };
             let id = conn.id(slot);
+            self.logging_in -= usize::from(conn.is_logging_in());
             self.kill(id, crate::turn::Severity::Force);
             self.deadlines.cancel(slot);
             self.wakes.cancel(slot);

@@ -81,6 +81,11 @@ impl<O: Os> Reactor<O> {
         vec![
             handshakes,
             gauge(
+                "onepoll_not_logged_in_connections",
+                "Connections that have not logged in, where that is asked for.",
+                now.not_logged_in,
+            ),
+            gauge(
                 "onepoll_ready_connections",
                 "Connections on the ready queue.",
                 now.ready,
@@ -200,6 +205,10 @@ fn streams(mut endpoints: ByEndpoint<'_, (usize, Tally)>) -> Vec<Family> {
         "onepoll_connections_opened_total",
         "Connections that were let in.",
     );
+    let mut logged_in = counter(
+        "onepoll_logins_total",
+        "Connections that have logged in, where that is asked for.",
+    );
     let mut closed = counter(
         "onepoll_connections_closed_total",
         "Connections that have ended, by reason.",
@@ -228,6 +237,7 @@ fn streams(mut endpoints: ByEndpoint<'_, (usize, Tally)>) -> Vec<Family> {
         let at = ("endpoint", *endpoint);
         now.push(&[at], *connections as u64);
         opened.push(&[at], tally.opened);
+        logged_in.push(&[at], tally.logged_in);
         for (reason, count) in tally.closed.each() {
             closed.push(&[at, ("reason", reason)], *count);
         }
@@ -239,7 +249,9 @@ fn streams(mut endpoints: ByEndpoint<'_, (usize, Tally)>) -> Vec<Family> {
         sent.push(&[at], tally.bytes_out);
         frames.push(&[at], tally.frames);
     }
-    vec![now, opened, closed, refused, failed, received, sent, frames]
+    vec![
+        now, opened, logged_in, closed, refused, failed, received, sent, frames,
+    ]
 }
 
 fn histogram<const U: u32>(

@@ -2,13 +2,14 @@
 //! simulator. Each says what it is about by a name such as I3, which its message begins with.
 
 use super::Reactor;
-use super::connection::{Connection, Input, Pause, Stage};
+use super::connection::{Connection, Input, Must, Pause, Stage};
 use super::listener::listener_of;
 use super::os::Os;
 use super::patience::SOON;
-use crate::config::limits::{HANDSHAKE_TIME, LEAVING, LINGER, PROGRESS_GRACE};
+use crate::config::limits::{HANDSHAKE_TIME, LEAVING, LINGER, LOGIN_BYTES_MAX, PROGRESS_GRACE};
 use crate::service::Backlog;
 use crate::turn::{ConnId, Fate, Moment};
+use crate::wire::CHALLENGE_BYTES;
 
 /// A look at one connection at the end of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct Look {
 /// whether its lane is leaving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
+    /// For an edge, and has not logged in.
+    LoggingIn,
     /// In its handshake: its service does not know of it.
     Handshaking,
     /// For an edge, with nothing unread.
@@ -110,6 +113,13 @@ impl<O: Os> Reactor<O> {
                 ));
             }
         }
+        let logging_in = self.conns.iter().filter(|(_, c)| c.is_logging_in()).count();
+        if logging_in != self.logging_in || logging_in > self.limits.not_logged_in as usize {
+            return Err(format!(
+                "I7: {logging_in} connections have not logged in, and {} are counted",
+                self.logging_in
+            ));
+        }
         // I5: what was said was sent, is owed, or was dropped with its connection.
         let (said, (_, owed)) = (self.outbox.said_in_all(), self.outbox.count());
         let (sent, dropped) = (counters.bytes_out, counters.bytes_dropped);
@@ -152,7 +162,8 @@ impl<O: Os> Reactor<O> {
             (Stage::Handshaking { .. }, _) => State::Handshaking,
             (Stage::Lingering { .. }, Input::Queued) => State::LingeringQueued,
             (Stage::Lingering { .. }, _) => State::Lingering,
-            (Stage::Open { .. }, _) if conn.behind && is_open => State::Behind,
+            (Stage::Open { .. }, _) if conn.is_behind() && is_open => State::Behind,
+            (Stage::Open { .. }, Input::Waiting) if conn.is_logging_in() => State::LoggingIn,
             (Stage::Open { .. }, Input::Waiting) if conn.carry.is_some() => State::InFrame,
             (Stage::Open { .. }, Input::Waiting) => State::Waiting,
             (Stage::Open { .. }, Input::Queued) => State::Queued,
@@ -233,14 +244,17 @@ impl<O: Os> Reactor<O> {
         if fate != Fate::Open && !listed && due > self.now.after(LEAVING) {
             return err("I4: is waited for longer than one that leaves may be");
         }
+        if conn.is_logging_in() && fate == Fate::Open {
+            self.check_login(slot, conn)?;
+        }
         let soft = self.now.after(self.limits.chat_soft_time);
-        if conn.behind && fate == Fate::Open && !listed && due > soft {
+        if conn.is_behind() && fate == Fate::Open && !listed && due > soft {
             return err("I4: is behind for longer than it may be");
         }
         let idle = listener_of(&self.listeners, conn).options.idle;
         let is_due_for_nothing =
             due != Moment::NEVER && idle.is_none_or(|idle| due > self.now.after(idle.max(SOON)));
-        let is_at_rest = fate == Fate::Open && !conn.behind && !listed;
+        let is_at_rest = fate == Fate::Open && conn.must == Must::Nothing && !listed;
         if is_at_rest && conn.stage == (Stage::Open { begun: 0 }) && is_due_for_nothing {
             return err("I4: is waited for until a moment that nothing asks for");
         }
@@ -319,6 +333,27 @@ impl<O: Os> Reactor<O> {
             return err("I5: more is sealed than it is owed");
         }
         Ok(())
+    }
+
+    /// Of a connection that is served only when it has logged in.
+    fn check_login(&self, slot: u32, conn: &Connection<O::Stream>) -> Result<(), String> {
+        let due = self.deadlines.due(slot);
+        let until = self.now.after(self.limits.login_timeout.max(SOON));
+        let kept = conn.carry.as_ref().map_or(0, |carry| carry.len());
+        let err = |what: &str| Err(what.to_owned());
+        match () {
+            () if until == Moment::NEVER => Ok(()),
+            () if due > until => err("I4: has longer to log in than it may"),
+            () if kept > LOGIN_BYTES_MAX => err("I6: keeps more input than before a login"),
+            // I8: no code of the service that is behind the gate has run.
+            () if self.outbox.owed(slot) > CHALLENGE_BYTES => err("I8: owed more than a challenge"),
+            () if self.outbox.is_held(slot) => err("I8: held before it has logged in"),
+            () if self.wakes.due(slot) != Moment::NEVER => {
+                err("I8: has a timer before it has logged in")
+            }
+            () if self.children.has(conn.id(slot)) => err("I8: a command before it has logged in"),
+            () => Ok(()),
+        }
     }
 
     fn is_queued(&self, slot: u32, conn: &Connection<O::Stream>) -> bool {

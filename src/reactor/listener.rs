@@ -288,6 +288,7 @@ impl<O: Os> Reactor<O> {
         let listener = u16::try_from(n).expect("`listen` counts listeners in 16 bits");
         let Listener {
             options,
+            manner,
             connections,
             older,
             number,
@@ -295,6 +296,8 @@ impl<O: Os> Reactor<O> {
             ..
         } = &mut self.listeners[n];
         let rules = &options.sources;
+        let logins_max = self.limits.not_logged_in as usize;
+        let is_gated = manner.is_gated;
         let refusal = match () {
             () if !options.admits(&peer) => Some(Refusal::OtherUser),
             () if !rules.addresses.admits(peer.ip()) => Some(Refusal::Denied),
@@ -302,6 +305,7 @@ impl<O: Os> Reactor<O> {
                 Some(Refusal::Full)
             }
             () if *connections + *older >= options.connections_max => Some(Refusal::ListenerFull),
+            () if is_gated && self.logging_in >= logins_max => Some(Refusal::LoginsFull),
             // Last, since it takes a token of those that the source has.
             () => self.sources.refuses(self.now, *number, rules, &peer),
         };
@@ -345,6 +349,9 @@ impl<O: Os> Reactor<O> {
         entry.insert(Connection { secured, ..conn });
         self.outbox.open(id);
         self.recorder.opened(tally, id, &options.name, &peer);
+        if is_gated {
+            self.expect_login(slot);
+        }
         self.fresh.push(id);
         if is_secured {
             return self.begin_handshake(slot);

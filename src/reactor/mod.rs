@@ -25,6 +25,7 @@ mod incoming;
 mod invariants;
 mod keepalive;
 mod listener;
+mod login;
 mod news;
 mod os;
 mod patience;
@@ -148,6 +149,8 @@ pub struct Reactor<O: Os> {
     fresh: Vec<ConnId>,
     /// Connections that are to be asked to finish, since the server stops, when they have had their turn.
     unasked: Vec<ConnId>,
+    /// Connections that have not logged in.
+    logging_in: usize,
     /// Connections that were closed in this turn.
     dead: Vec<u32>,
     /// Whether connections were freed since memory was last given back.
@@ -206,6 +209,7 @@ impl<O: Os> Reactor<O> {
             shaking: VecDeque::new(),
             fresh: Vec::new(),
             unasked: Vec::new(),
+            logging_in: 0,
             dead: Vec::new(),
             has_reaped: false,
             generation: 0,
@@ -464,6 +468,7 @@ impl<O: Os> Reactor<O> {
             match effect {
                 Effect::Wake(at) => self.wakes.set(id.slot, at),
                 Effect::Resume => self.resume(id.slot),
+                Effect::Admit => self.log_in(id),
                 Effect::Spawn(job) => self.spawn(id, job),
                 Effect::Kill(severity) => self.kill(id, severity),
                 Effect::Figures => self.tell_figures(id),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Reactor;
-use super::connection::{Connection, Input, Stage};
+use super::connection::{Connection, Input, Must, Stage};
 use super::os::Os;
 use super::standing::{After, Deadline, Standing, deadline, frame_ends, next_input};
 use super::timer::Timers;
@@ -21,11 +21,19 @@ impl<O: Os> Reactor<O> {
         if standing.is_too_slow(&self.limits) {
             return self.close_now(slot, Closed::TooSlow);
         }
-        let was_behind = std::mem::replace(&mut conn.behind, standing.is_behind(&self.limits));
+        let was_behind = conn.is_behind();
+        if !conn.is_logging_in() {
+            let is_behind = standing.is_behind(&self.limits);
+            conn.must = if is_behind {
+                Must::CatchUp
+            } else {
+                Must::Nothing
+            };
+        }
         let next = next_input(conn, &standing, &self.limits);
         conn.input = next;
         // One that caught up is waited for as it was before it fell behind.
-        let caught_up = was_behind && !conn.behind && standing.is_open();
+        let caught_up = was_behind && !conn.is_behind() && standing.is_open();
         let after = if caught_up { After::Heard } else { after };
         let limits = &self.limits;
         set_deadline(
@@ -55,26 +63,30 @@ impl<O: Os> Reactor<O> {
             Stage::Handshaking { .. } => self.close_now(slot, Closed::Insecure),
             Stage::Lingering { why, .. } => self.close_now(slot, why),
             Stage::Open { .. } if !standing.is_open() => self.close_now(slot, Closed::Stuck),
-            Stage::Open { .. } if conn.behind => self.close_now(slot, Closed::TooSlow),
+            Stage::Open { .. } if conn.is_behind() => self.close_now(slot, Closed::TooSlow),
             // What came in time wins over the timer: it is looked at before anything else.
             Stage::Open { .. } if conn.input == Input::Queued => {
                 self.deadlines.set(slot, self.now.after(SOON));
+            }
+            // Nothing was said to it that would have to arrive.
+            Stage::Open { .. } if conn.is_logging_in() => {
+                self.give_up(slot, Closed::LoginTimeout, false);
             }
             Stage::Open { begun } if begun != 0 => {
                 let until = frame_ends(begun, conn.carry.as_ref().map_or(0, |carry| carry.len()));
                 if until > self.now {
                     self.deadlines.set(slot, until);
                 } else {
-                    self.give_up(slot, Closed::SlowFrame);
+                    self.give_up(slot, Closed::SlowFrame, true);
                 }
             }
-            Stage::Open { .. } => self.give_up(slot, Closed::Idle),
+            Stage::Open { .. } => self.give_up(slot, Closed::Idle, true),
         }
     }
 
     /// Waits no longer: what is owed leaves, then the connection ends for this reason.
-    fn give_up(&mut self, slot: u32, why: Closed) {
-        self.outbox.leave(slot, why, true);
+    fn give_up(&mut self, slot: u32, why: Closed, linger: bool) {
+        self.outbox.leave(slot, why, linger);
         self.after_turn(slot, After::Turn);
     }
 }

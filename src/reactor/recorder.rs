@@ -103,6 +103,14 @@ impl Recorder {
         }
     }
 
+    pub(super) fn logged_in(&mut self, tally: &mut Tally, id: ConnId, endpoint: &str, peer: &Peer) {
+        tally.logged_in += 1;
+        self.trace(|| TraceEvent::LoggedIn(id));
+        if log_enabled!(Level::Debug) {
+            debug!(slot = id.slot, generation = id.generation, endpoint, peer:%; "logged in");
+        }
+    }
+
     pub(super) fn closed(
         &mut self,
         tally: &mut Tally,

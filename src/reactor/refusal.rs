@@ -3,6 +3,7 @@
 pub(super) enum Refusal {
     Full,
     ListenerFull,
+    LoginsFull,
     OtherUser,
     /// Its address is not among those that are served.
     Denied,
@@ -18,6 +19,7 @@ impl Refusal {
         match self {
             Refusal::Full => "the server has as many connections as it holds",
             Refusal::ListenerFull => "this endpoint has as many connections as it holds",
+            Refusal::LoginsFull => "as many connections as may have not logged in",
             Refusal::OtherUser => "this socket is another user's",
             Refusal::Denied => "its address is not among those that are served",
             Refusal::SourceFull => "this address has as many connections as one may have",

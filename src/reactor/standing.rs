@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::connection::{Connection, Input, Pause, Stage};
+use super::connection::{Connection, Input, Must, Pause, Stage};
 use super::listener::{Listener, listener_of};
 use crate::config::Limits;
 use crate::config::limits::{LEAVING, PROGRESS_BYTES_PER_SECOND_MIN, PROGRESS_GRACE};
@@ -87,7 +87,7 @@ pub(super) fn next_input<S>(conn: &Connection<S>, standing: &Standing, limits: &
 /// nearly every one.
 #[inline]
 pub(super) fn depends_on_sending<S>(conn: &Connection<S>) -> bool {
-    conn.behind || conn.input == Input::Paused(Pause::Owed)
+    conn.is_behind() || conn.input == Input::Paused(Pause::Owed)
 }
 
 /// What has just happened to a connection.
@@ -135,15 +135,20 @@ pub(super) fn deadline<S>(
         let due = if is_late { due } else { now.after(LEAVING) };
         return Deadline { due, begun };
     }
-    if conn.behind {
+    match conn.must {
+        Must::Nothing => {}
+        // It was set when the connection was accepted: neither bytes nor turns put it off.
+        Must::LogIn => return Deadline { due, begun },
         // Counts from when it fell behind, not from its last sign of life.
-        let soft = limits.chat_soft_time;
-        let due = if due.is_within(now, soft) {
-            due
-        } else {
-            now.after(soft)
-        };
-        return Deadline { due, begun };
+        Must::CatchUp => {
+            let soft = limits.chat_soft_time;
+            let due = if due.is_within(now, soft) {
+                due
+            } else {
+                now.after(soft)
+            };
+            return Deadline { due, begun };
+        }
     }
     if matches!(after, After::Sent | After::Stalled) {
         return Deadline { due, begun };
@@ -239,8 +244,9 @@ mod tests {
         let mut seen = 0;
         for (input, incoming, owed) in product(INPUTS, INCOMING, amounts) {
             (conn.incoming, standing.owed) = (incoming, owed);
-            for (unserved, has_carry, behind) in product(yes_no, yes_no, yes_no) {
-                (conn.unserved, conn.behind) = (unserved, behind);
+            let musts = [Must::Nothing, Must::LogIn, Must::CatchUp];
+            for (unserved, has_carry, must) in product(yes_no, yes_no, musts) {
+                (conn.unserved, conn.must) = (unserved, must);
                 conn.carry = has_carry.then(Box::default);
                 for (begun, is_held, idle) in product([0, 990], yes_no, [None, Some(IDLE)]) {
                     conn.stage = Stage::Open { begun };
@@ -301,7 +307,7 @@ mod tests {
             };
             assert!(right, "{next:?}: {conn:?} {standing:?}");
         });
-        assert_eq!(seen, 6 * 6 * 6 * 8 * 8 * 4, "all of them");
+        assert_eq!(seen, 6 * 6 * 6 * 12 * 8 * 4, "all of them");
     }
 
     #[test]
@@ -339,7 +345,11 @@ mod tests {
             conn.carry = Some(Box::default());
             conn.unserved = true;
         };
-        let behind: Change = |conn, _| conn.behind = true;
+        let behind: Change = |conn, _| conn.must = Must::CatchUp;
+        let logs_in: Change = |conn, _| {
+            conn.must = Must::LogIn;
+            conn.carry = Some(Box::default());
+        };
         let leaves: Change = |_, standing| standing.fate = LEAVES;
         let never = None;
         let table = [
@@ -457,6 +467,22 @@ mod tests {
                 Some(7),
                 0,
             ),
+            (
+                "has not logged in, and speaks: fault D3",
+                logs_in,
+                Some(7),
+                After::Heard,
+                Some(7),
+                0,
+            ),
+            (
+                "has not logged in, and was sent something",
+                logs_in,
+                Some(7),
+                After::Sent,
+                Some(7),
+                0,
+            ),
             ("leaves", leaves, Some(3600), After::Turn, Some(leaving), 0),
             (
                 "leaves, and takes some",
@@ -509,7 +535,11 @@ mod tests {
             }) {
                 let then = deadline(conn, standing, limits, NOW, was, after);
                 let what = || format!("{was:?} {after:?} {conn:?} {standing:?} {then:?}");
-                if !standing.is_open() || conn.behind {
+                if standing.is_open() && conn.is_logging_in() {
+                    assert_eq!(then.due, was, "{}", what());
+                    continue;
+                }
+                if !standing.is_open() || conn.is_behind() {
                     assert!(then.due < Moment::NEVER, "{}", what());
                 } else if matches!(after, After::Sent | After::Stalled) {
                     assert_eq!(then.due, was, "{}", what());
@@ -518,14 +548,16 @@ mod tests {
                     assert!(then.due <= was, "{}", what());
                 }
                 let in_frame = conn.carry.is_some() && !conn.unserved;
-                if standing.is_open() && !conn.behind && matches!(after, After::Heard | After::Turn)
+                if standing.is_open()
+                    && !conn.is_behind()
+                    && matches!(after, After::Heard | After::Turn)
                 {
                     assert_eq!(then.begun != 0, in_frame, "{}", what());
                 }
                 let was_idle = conn.stage == Stage::Open { begun: 0 } && was <= NOW.after(IDLE);
                 if after == After::Turn && was_idle && standing.is_open() && !in_frame {
                     // A turn of its service puts nothing off that is waited for already.
-                    let is_awaited = then.due < Moment::NEVER && !conn.behind;
+                    let is_awaited = then.due < Moment::NEVER && !conn.is_behind();
                     assert!(!is_awaited || then.due == was, "{}", what());
                 }
             }

@@ -9,6 +9,7 @@ use super::counters::{ClosedBy, Counters, Refused};
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tally {
     pub(super) opened: u64,
+    pub(super) logged_in: u64,
     pub(super) accepts_failed: u64,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
@@ -32,6 +33,7 @@ impl Tally {
     pub(super) fn add(&mut self, other: &Tally) {
         let Tally {
             opened,
+            logged_in,
             accepts_failed,
             bytes_in,
             bytes_out,
@@ -40,6 +42,7 @@ impl Tally {
             closed,
         } = other;
         self.opened += opened;
+        self.logged_in += logged_in;
         self.accepts_failed += accepts_failed;
         self.bytes_in += bytes_in;
         self.bytes_out += bytes_out;
@@ -51,6 +54,7 @@ impl Tally {
     /// Adds it to the counters of the loop.
     pub(super) fn add_to(&self, counters: &mut Counters) {
         counters.connections_opened += self.opened;
+        counters.logged_in += self.logged_in;
         counters.connections_closed += self.closed.sum();
         counters.accepts_failed += self.accepts_failed;
         counters.bytes_in += self.bytes_in;

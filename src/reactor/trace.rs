@@ -96,6 +96,8 @@ pub(super) enum TraceEvent<'a> {
     Answered(SocketAddr, bool, &'a [u8]),
     /// A command wrote: a read of its output.
     Heard(ConnId, Output, &'a [u8]),
+    /// A connection has logged in.
+    LoggedIn(ConnId),
     /// A connection was freed.
     Freed(ConnId, Closed),
     /// An event or an id was about a connection that is gone.
@@ -206,6 +208,7 @@ impl TraceEvent<'_> {
             TraceEvent::Lingers(_) => "shutdown",
             TraceEvent::Woken(_) | TraceEvent::Expired(_) => "wake",
             TraceEvent::Heard(..) => "read",
+            TraceEvent::LoggedIn(_) => "login",
             TraceEvent::TurnedAway(..) | TraceEvent::Freed(..) => "close",
             TraceEvent::Stale => "stale",
         }
@@ -330,6 +333,9 @@ impl fmt::Display for Told<'_, '_> {
                 let shown = Shown(Moved { bytes, is_private }, shown);
                 let (owner, n) = (Conn(*owner), bytes.len());
                 write!(f, "{which} of the command of {owner}: {n} bytes{shown}")
+            }
+            TraceEvent::LoggedIn(id) => {
+                write!(f, "{}: its proof is right; served from here on", Conn(*id))
             }
             TraceEvent::Freed(id, why) => write!(f, "{}: {why}", Conn(*id)),
             TraceEvent::Stale => {

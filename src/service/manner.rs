@@ -13,6 +13,9 @@ pub struct Manner {
     /// shows none of them. A service that asks its clients for a proof of who they are says so as well, since
     /// nothing may be shown of a client that has not given it.
     pub is_private: bool,
+    /// Whether a connection has to log in, with [`Turn::admit`](crate::turn::Turn::admit), before it is
+    /// served. Those that have not are counted, and have a deadline from when they were accepted.
+    pub is_gated: bool,
 }
 
 impl Manner {
@@ -22,6 +25,7 @@ impl Manner {
         reads_after_reset: false,
         tells_time: false,
         is_private: false,
+        is_gated: false,
     };
 }
 

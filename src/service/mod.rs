@@ -10,6 +10,7 @@ mod control;
 mod daytime;
 mod discard;
 mod echo;
+mod gate;
 pub mod greeting;
 mod manner;
 mod metrics;
@@ -30,6 +31,7 @@ pub use command::Command;
 pub use control::Control;
 pub use discard::Discard;
 pub use echo::Echo;
+pub use gate::{ChallengeSource, Gate, ProofOf, Secrets};
 pub use greeting::Greeting;
 pub use manner::{Backlog, Manner};
 pub use metrics::Metrics;
@@ -100,6 +102,12 @@ pub trait Service: Debug {
 
     /// Appends what a client that cannot be served is told, in the service's own format.
     fn refusal(&self, _reason: &str, _out: &mut Vec<u8>) {}
+
+    /// From now on these are accepted of connections that have not logged in; those that have stay as they
+    /// are. Says whether the service asks for any: only a [`Gate`] does.
+    fn replace_secrets(&mut self, _secrets: &Secrets) -> bool {
+        false
+    }
 
     /// What the loop has to know of the service besides. It asks once, when a listener opens.
     fn manner(&self) -> Manner {

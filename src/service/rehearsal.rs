@@ -16,8 +16,8 @@ use std::time::{Duration, SystemTime};
 use super::{Peer, Service};
 use crate::buf::ReadBuf;
 use crate::turn::{
-    ChildEvent, Closed, ConnId, Effect, Exit, Fate, Fault, HandOver, Job, Moment, Outbox, Output,
-    Severity, Turn,
+    CHANNEL_BINDING_BYTES, ChildEvent, Closed, ConnId, Effect, Exit, Fate, Fault, HandOver, Job,
+    Moment, Outbox, Output, Severity, Turn,
 };
 use crate::wire::Family;
 
@@ -43,6 +43,7 @@ struct Client {
     job: Option<Job>,
     killed: Option<Severity>,
     wanted: Option<HandOver>,
+    has_logged_in: bool,
     ended: Ended,
     fault: Option<Fault>,
     heard: Vec<u8>,
@@ -79,6 +80,12 @@ impl<S: Service> Stage<S> {
 
     /// Somebody connects.
     pub fn enters(&mut self) -> ConnId {
+        self.enters_bound(None)
+    }
+
+    /// Somebody connects over TLS, whose connection has this
+    /// [binding](Turn::channel_binding), or without.
+    pub fn enters_bound(&mut self, binding: Option<[u8; CHANNEL_BINDING_BYTES]>) -> ConnId {
         self.generation += 1;
         let taken: BTreeSet<u32> = self.clients.keys().map(|id| id.slot).collect();
         let slot = (0..)
@@ -91,9 +98,11 @@ impl<S: Service> Stage<S> {
         self.clients.insert(id, Client::default());
         self.outbox.open(id);
         let port = 1024 + (self.generation % 60_000) as u16;
+        self.outbox.set_channel_binding(binding);
         self.turn(id, |service, t| {
             service.open(t, &Peer::V4(Ipv4Addr::LOCALHOST, port))
         });
+        self.outbox.set_channel_binding(None);
         id
     }
 
@@ -177,6 +186,11 @@ impl<S: Service> Stage<S> {
     /// Whether the connection ends when what it is owed has left, and whether it lingers then.
     pub fn is_leaving(&self, id: ConnId) -> bool {
         self.outbox.fate(id.slot) != Fate::Open
+    }
+
+    /// Whether the service has [admitted](Turn::admit) this client.
+    pub fn has_logged_in(&self, id: ConnId) -> bool {
+        self.clients[&id].has_logged_in
     }
 
     /// What the service refused to go on with.
@@ -264,8 +278,8 @@ impl<S: Service> Stage<S> {
                 self.outbox.say([id], |out| out.extend_from_slice(&lent));
             }
             if let Err(fault) = outcome {
+                self.outbox.leave(id.slot, fault.closes(), true);
                 client.fault = Some(fault);
-                self.outbox.leave(id.slot, Closed::Refused, true);
             }
             self.carry_out();
             if !again {
@@ -282,6 +296,7 @@ impl<S: Service> Stage<S> {
             match effect {
                 Effect::Wake(at) => client.wake = Some(at).filter(|&at| at != Moment::NEVER),
                 Effect::Resume => self.offer(id),
+                Effect::Admit => client.has_logged_in = true,
                 Effect::Spawn(job) => client.job = Some(*job),
                 Effect::Kill(severity) => client.killed = Some(severity),
                 Effect::HandOver(wanted) => client.wanted = Some(wanted),

@@ -9,6 +9,8 @@ pub(crate) enum Effect {
     Resume,
     /// Run a command and tell the service what comes of it.
     Spawn(Box<Job>),
+    /// It has logged in.
+    Admit,
     /// End its command.
     Kill(Severity),
     /// Give the service the loop's figures.

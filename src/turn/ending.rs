@@ -28,6 +28,12 @@ pub enum Closed {
     /// We refused: the peer's bytes make no sense, or ask for too much.
     #[error("refused")]
     Refused,
+    /// What the peer answered the challenge with proves no secret of the endpoint.
+    #[error("the proof was wrong")]
+    WrongProof,
+    /// The peer had not logged in by the deadline, which counts from when it was accepted.
+    #[error("the peer did not log in in time")]
+    LoginTimeout,
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,
@@ -51,6 +57,19 @@ pub enum Fault {
     /// Our refusal, as a sentence for the log.
     #[error("{0}")]
     Refused(&'static str),
+    /// They do not prove what they were asked to prove.
+    #[error("the proof is wrong")]
+    WrongProof,
+}
+
+impl Fault {
+    /// Why the connection ends.
+    pub(crate) fn closes(&self) -> Closed {
+        match self {
+            Fault::Wire(_) | Fault::Refused(_) => Closed::Refused,
+            Fault::WrongProof => Closed::WrongProof,
+        }
+    }
 }
 
 /// Where a connection's lane stands.

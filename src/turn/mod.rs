@@ -28,6 +28,9 @@ pub use self::moment::Moment;
 pub(crate) use self::outbox::Outbox;
 pub use self::outbox::{ARENA_BYTES_MAX, REPLY_AT_ONCE_BYTES};
 
+/// How long a [channel binding](Turn::channel_binding) is.
+pub const CHANNEL_BINDING_BYTES: usize = 32;
+
 /// One service's turn of the loop: all it may do, and all it can reach.
 ///
 /// Nothing here waits and nothing fails. What is sent leaves at the end of the turn; what is sent to a
@@ -165,6 +168,23 @@ impl<'a> Turn<'a> {
     /// Tells what runs the loop what the process at the other end wants of its sockets.
     pub fn hand_over(&mut self, wanted: HandOver) {
         self.outbox.ask(self.id, Effect::HandOver(wanted));
+    }
+
+    /// The connection has logged in: it has no deadline for that any more, and is not counted among
+    /// those that have not. For the service that [asks for it](crate::service::Manner::is_gated).
+    pub fn admit(&mut self) {
+        self.outbox.ask(self.id, Effect::Admit);
+    }
+
+    /// What no other connection has, and both its ends know: the 32 bytes of RFC 9266, if it is over TLS.
+    /// Only while [`open`](crate::service::Service::open) runs.
+    pub fn channel_binding(&self) -> Option<&[u8; CHANNEL_BINDING_BYTES]> {
+        self.outbox.channel_binding()
+    }
+
+    /// Ends this connection without a word, since it cannot be served.
+    pub(crate) fn refuse(&mut self) {
+        self.leave(Closed::Refused, false);
     }
 
     fn leave(&mut self, why: Closed, linger: bool) {

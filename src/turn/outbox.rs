@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 use std::time::SystemTime;
 
 use super::column::{give_back, give_back_end};
-use super::{Closed, ConnId, Effect, Fate};
+use super::{CHANNEL_BINDING_BYTES, Closed, ConnId, Effect, Fate};
 use crate::buf::WriteBuf;
 use crate::config::limits::{KEPT_BYTES, KEPT_PLACES};
 
@@ -101,6 +101,8 @@ pub(crate) struct Outbox {
     deliveries: u32,
     /// Wall time in this turn.
     wall: SystemTime,
+    /// The channel binding of the connection that is being opened, if it has one.
+    channel_binding: Option<[u8; CHANNEL_BINDING_BYTES]>,
 }
 
 impl Default for Outbox {
@@ -114,6 +116,7 @@ impl Default for Outbox {
             said_in_all: 0,
             deliveries: 0,
             wall: SystemTime::UNIX_EPOCH,
+            channel_binding: None,
         }
     }
 }
@@ -127,6 +130,16 @@ impl Outbox {
     /// A turn begins, and some service tells the time.
     pub(crate) fn set_wall(&mut self, wall: SystemTime) {
         self.wall = wall;
+    }
+
+    /// The channel binding of the connection that is being opened.
+    pub(crate) fn channel_binding(&self) -> Option<&[u8; CHANNEL_BINDING_BYTES]> {
+        self.channel_binding.as_ref()
+    }
+
+    /// A connection that has this channel binding is about to be opened, or was.
+    pub(crate) fn set_channel_binding(&mut self, binding: Option<[u8; CHANNEL_BINDING_BYTES]>) {
+        self.channel_binding = binding;
     }
 
     /// A connection gets a lane.

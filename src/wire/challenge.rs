@@ -35,8 +35,8 @@ pub type Challenge = [u8; CHALLENGE_BYTES];
 /// let challenge = [7; 32]; // from the operating system's random source
 /// let proof = client.prove(&challenge);
 /// assert_eq!(proof.as_ref().len(), 32);
-/// assert!(server.verify(&challenge, proof.as_ref()));
-/// assert!(!server.verify(&[8; 32], proof.as_ref()));
+/// assert!(server.verify(&[&challenge], proof.as_ref()));
+/// assert!(!server.verify(&[&[8; 32]], proof.as_ref()));
 /// # Ok::<(), onepoll::wire::SecretError>(())
 /// ```
 #[derive(Clone)]
@@ -70,28 +70,34 @@ impl HmacKey {
 
     /// What answers `challenge`. Nothing is allocated.
     pub fn prove(&self, challenge: &Challenge) -> Proof {
-        self.code(challenge)
+        self.code(&[challenge])
     }
 
-    /// Whether `proof` answers `challenge`. How long that takes does not depend on where it differs;
-    /// one of the wrong length proves nothing.
-    pub fn verify(&self, challenge: &Challenge, proof: &[u8]) -> bool {
+    /// What answers `challenge` on a connection that has this channel binding, and on no other.
+    pub fn prove_bound(&self, challenge: &Challenge, binding: &[u8; 32]) -> Proof {
+        self.code(&[challenge, binding])
+    }
+
+    /// Whether `proof` answers these parts of a message, one behind the other: a challenge, or a challenge
+    /// and what binds it to its connection. How long that takes does not depend on where it differs; one
+    /// of the wrong length proves nothing.
+    pub fn verify(&self, message: &[&[u8]], proof: &[u8]) -> bool {
         match &self.0 {
-            Keyed::Sha256(hmac) => hmac.clone().chain_update(challenge).verify_slice(proof),
-            Keyed::Md5(hmac) => hmac.clone().chain_update(challenge).verify_slice(proof),
+            Keyed::Sha256(hmac) => fed(hmac, message).verify_slice(proof),
+            Keyed::Md5(hmac) => fed(hmac, message).verify_slice(proof),
         }
         .is_ok()
     }
 
-    fn code(&self, message: &[u8]) -> Proof {
+    fn code(&self, message: &[&[u8]]) -> Proof {
         let mut bytes = [0; PROOF_BYTES_MAX];
         match &self.0 {
             Keyed::Sha256(hmac) => {
-                let code = hmac.clone().chain_update(message).finalize();
+                let code = fed(hmac, message).finalize();
                 bytes.copy_from_slice(&code.into_bytes());
             }
             Keyed::Md5(hmac) => {
-                let code = hmac.clone().chain_update(message).finalize();
+                let code = fed(hmac, message).finalize();
                 bytes[..Digest::Md5.bytes()].copy_from_slice(&code.into_bytes());
             }
         }
@@ -100,6 +106,13 @@ impl HmacKey {
             bytes,
         }
     }
+}
+
+/// With this message, of which it is to be the code.
+fn fed<M: Mac + Clone>(keyed: &M, message: &[&[u8]]) -> M {
+    let mut hmac = keyed.clone();
+    message.iter().for_each(|part| hmac.update(part));
+    hmac
 }
 
 impl fmt::Debug for HmacKey {
@@ -252,7 +265,7 @@ mod tests {
                 "6b1ab7fe4bd7bf8f0b62e6ce61b9d0cd",
             ),
         ] {
-            assert_eq!(hex(seal(key, digest).code(message).as_ref()), code);
+            assert_eq!(hex(seal(key, digest).code(&[message]).as_ref()), code);
         }
     }
 
@@ -267,19 +280,32 @@ mod tests {
             let proof = ours.prove(&challenge);
             let proof = proof.as_ref();
             assert_eq!(proof.len(), digest.bytes());
-            assert!(ours.verify(&challenge, proof));
-            assert!(!ours.verify(&[8; CHALLENGE_BYTES], proof));
-            assert!(!other.verify(&challenge, proof));
-            assert!(!ours.verify(&challenge, &proof[1..]));
-            assert!(!ours.verify(&challenge, &proof[..proof.len() - 1]));
-            assert!(!ours.verify(&challenge, &[proof, b"\0"].concat()));
-            assert!(!ours.verify(&challenge, b""));
+            assert!(ours.verify(&[&challenge], proof));
+            assert!(!ours.verify(&[&[8; CHALLENGE_BYTES]], proof));
+            assert!(!other.verify(&[&challenge], proof));
+            assert!(!ours.verify(&[&challenge], &proof[1..]));
+            assert!(!ours.verify(&[&challenge], &proof[..proof.len() - 1]));
+            assert!(!ours.verify(&[&challenge], &[proof, b"\0"].concat()));
+            assert!(!ours.verify(&[&challenge], b""));
             for at in 0..proof.len() {
                 let mut false_one = proof.to_vec();
                 false_one[at] ^= 1;
-                assert!(!ours.verify(&challenge, &false_one));
+                assert!(!ours.verify(&[&challenge], &false_one));
             }
         }
+    }
+
+    #[test]
+    fn a_message_is_its_parts_one_behind_the_other() {
+        let ours = seal(b"one secret of us", Digest::Sha256);
+        let whole: [u8; CHALLENGE_BYTES] = std::array::from_fn(|n| n as u8);
+        let proof = ours.prove(&whole);
+        for at in 0..=whole.len() {
+            let (first, second) = whole.split_at(at);
+            assert!(ours.verify(&[first, second], proof.as_ref()));
+        }
+        assert!(!ours.verify(&[&whole, &whole], proof.as_ref()));
+        assert!(!ours.verify(&[], proof.as_ref()));
     }
 
     #[test]

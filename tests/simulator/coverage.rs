@@ -35,8 +35,9 @@ pub(crate) enum Row {
 }
 
 /// Every row, in order.
-const ROWS: [Row; 14] = [
+const ROWS: [Row; 15] = [
     Row::New,
+    Row::In(State::LoggingIn),
     Row::In(State::Handshaking),
     Row::In(State::Waiting),
     Row::In(State::InFrame),
@@ -56,19 +57,20 @@ impl Row {
     fn index(self) -> usize {
         match self {
             Row::New => 0,
-            Row::In(State::Handshaking) => 1,
-            Row::In(State::Waiting) => 2,
-            Row::In(State::InFrame) => 3,
-            Row::In(State::Queued) => 4,
-            Row::In(State::Behind) => 5,
-            Row::In(State::PausedOwed) => 6,
-            Row::In(State::PausedHeld) => 7,
-            Row::In(State::AnswerDue) => 8,
-            Row::In(State::Leaving) => 9,
-            Row::In(State::Ended) => 10,
-            Row::In(State::Lingering) => 11,
-            Row::In(State::LingeringQueued) => 12,
-            Row::In(State::Dead) => 13,
+            Row::In(State::LoggingIn) => 1,
+            Row::In(State::Handshaking) => 2,
+            Row::In(State::Waiting) => 3,
+            Row::In(State::InFrame) => 4,
+            Row::In(State::Queued) => 5,
+            Row::In(State::Behind) => 6,
+            Row::In(State::PausedOwed) => 7,
+            Row::In(State::PausedHeld) => 8,
+            Row::In(State::AnswerDue) => 9,
+            Row::In(State::Leaving) => 10,
+            Row::In(State::Ended) => 11,
+            Row::In(State::Lingering) => 12,
+            Row::In(State::LingeringQueued) => 13,
+            Row::In(State::Dead) => 14,
         }
     }
 
@@ -94,20 +96,22 @@ pub(crate) enum Meeting {
     // The service is told, or asks.
     Eof, Drained, Child, Closes, Refuses, Holds, Resumes,
     // It ends, for this reason.
-    Done, Ended, Gone, Idle, SlowFrame, TooSlow, Refused, Stopped, Stuck, Cut, Insecure,
+    Done, Ended, Gone, Idle, SlowFrame, TooSlow, Refused, WrongProof, LoginTimeout, Stopped, Stuck,
+    Cut, Insecure,
 }
 
 use Meeting as M;
 
 /// Every column, in order.
 #[rustfmt::skip]
-const MEETINGS: [Meeting; 37] = [
+const MEETINGS: [Meeting; 39] = [
     M::Readable, M::Writable, M::ReadClosed, M::HungUp, M::Urgent, M::Error,
     M::ReadSome, M::ReadNothing, M::ReadEnd, M::ReadFailed,
     M::WroteAll, M::WroteSome, M::WroteNothing, M::WriteFailed, M::ShutdownFailed,
     M::Deadline, M::Wake, M::Stopping, M::Abandoned,
     M::Eof, M::Drained, M::Child, M::Closes, M::Refuses, M::Holds, M::Resumes,
-    M::Done, M::Ended, M::Gone, M::Idle, M::SlowFrame, M::TooSlow, M::Refused, M::Stopped, M::Stuck,
+    M::Done, M::Ended, M::Gone, M::Idle, M::SlowFrame, M::TooSlow, M::Refused,
+    M::WrongProof, M::LoginTimeout, M::Stopped, M::Stuck,
     M::Cut, M::Insecure,
 ];
 
@@ -315,6 +319,8 @@ fn reason(why: Closed) -> Meeting {
         Closed::SlowFrame => M::SlowFrame,
         Closed::TooSlow => M::TooSlow,
         Closed::Refused => M::Refused,
+        Closed::WrongProof => M::WrongProof,
+        Closed::LoginTimeout => M::LoginTimeout,
         Closed::Stopping => M::Stopped,
         Closed::Stuck => M::Stuck,
         Closed::Cut => M::Cut,

@@ -10,8 +10,12 @@ pub(crate) fn why_never(row: Row, meeting: Meeting) -> Option<&'static str> {
     if row == Row::In(State::Handshaking) {
         return Some("no listener has sessions");
     }
+    if row == Row::In(State::LoggingIn) {
+        return Some("no listener of the simulator has a gate");
+    }
     match meeting {
         M::Cut | M::Insecure => Some("no listener has sessions"),
+        M::WrongProof | M::LoginTimeout => Some("no listener of the simulator has a gate"),
         M::Readable | M::Writable | M::ReadClosed | M::HungUp | M::Urgent | M::Error => never(
             row == Row::New,
             "the poll watches it from the end of its first turn",
