@@ -294,6 +294,28 @@ mod tests {
     }
 
     #[test]
+    fn time_on_a_processor_before_the_measuring_is_not_in_its_share() {
+        const LATE: u64 = 1_000_000_000_000_000;
+        const BURNT: u64 = 10_000_000;
+        let plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
+        let busy_share = |measured: u64| {
+            let mut watcher = GOES_ON;
+            let mut run = Run::new(&plan, &mut watcher);
+            let before = CpuTime::now().used;
+            while CpuTime::now().used - before < BURNT {}
+            run.warm_up(LATE, 0);
+            let begun = run.next_phase();
+            run.advance_phase(begun, 0);
+            let report = run.report(begun + measured, 0, NONE);
+            report.generator.busy_share
+        };
+        // It takes longer than a nanosecond to measure that, and less than what was burnt before.
+        assert_eq!(busy_share(1), 1.0);
+        let share = busy_share(BURNT);
+        assert!(share < 1.0, "{share}");
+    }
+
+    #[test]
     fn what_the_warm_up_lost_is_said_and_not_counted() {
         let open = Model::Open {
             rate: 1e9,
