@@ -345,6 +345,31 @@ mod tests {
     }
 
     #[test]
+    fn a_count_that_is_ended_before_its_time_does_not_last_for_what_it_did_not_begin() {
+        let open = Model::Open {
+            rate: 1e9,
+            arrivals: Arrivals::Constant,
+        };
+        let mut looks = 0;
+        let twice = |_| {
+            looks += 1;
+            match looks {
+                1 => ControlFlow::Continue(()),
+                _ => ControlFlow::Break(()),
+            }
+        };
+        with(open, Amount::Count(9), twice, |mut run| {
+            run.advance_phase(1_100, 0);
+            run.tally.answered(1_100, 1_100 + TICK, 1);
+            run.schedule = Schedule::of(open, 100 * TICK);
+            run.advance_phase(1_100 + TICK, 0);
+            let report = run.report(1_100 + TICK, 0, NONE);
+            assert!(report.interrupted);
+            assert_eq!((report.elapsed_s, report.requests.unanswered), (0.2, 0));
+        });
+    }
+
+    #[test]
     fn a_run_that_ends_in_its_warm_up_has_measured_nothing() {
         with(
             Model::Closed,

@@ -294,6 +294,7 @@ impl Report {
 mod tests {
     use super::*;
     use crate::load::plan::target::Endpoint;
+    use crate::load::run::tally::Phase;
 
     fn plan() -> Plan {
         let mut plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
@@ -335,6 +336,28 @@ mod tests {
             report.achieved = 1_000;
             report.join_server((before, usage(0, 0, 0), usage(cpu, 0, 0)), 100_000_000);
             assert_eq!(report.server.unwrap().per_cpu_s, per_cpu_s);
+        }
+    }
+
+    #[test]
+    fn what_was_asked_in_a_time_is_what_came_of_it_and_of_a_count_what_was_taken() {
+        for (amount, asked) in [
+            (Amount::For(Duration::from_secs(1)), 3),
+            (Amount::Count(5), 2),
+        ] {
+            let mut plan = plan();
+            plan.amount = amount;
+            let mut tally = Tally::new(&plan);
+            tally.begin(1_000, None);
+            // Two were asked in the warm-up, and two while measuring.
+            tally.answered(999, 1_000, 2);
+            assert_eq!(tally.take(Phase::Measured, 2), 2);
+            tally.answered(1_000, 1_001, 1);
+            let held = Held { asked: 1, held: 1 };
+            let none = Latencies::new();
+            let generator = Generator::new(CpuTime::default(), 0, 0, &none, &none);
+            let report = Report::new(&plan, tally, held, 1_000, generator);
+            assert_eq!(report.requests.asked, asked);
         }
     }
 
