@@ -445,6 +445,7 @@ mod tests {
             let last = rates.last().copied();
             assert_eq!(found.failed_per_s, last);
             let most = PROBES_MAX + CONFIRMATIONS_MAX;
+            assert!(rates.len() <= most, "{rates:?}");
             assert!(
                 last == Some(found.least_per_s) || rates.len() == most,
                 "{rates:?}"
