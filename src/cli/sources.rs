@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use super::Failure;
-use crate::config::{Limits, command_socket};
+use crate::config::{Limits, Lookups, command_socket};
 use crate::endpoint::{ConfigFile, Endpoint, Log, LogFormat, default_endpoints};
 
 /// As much of a wrong file is looked at: one that is larger is no configuration.
@@ -47,7 +47,7 @@ impl Sources {
     /// What the file says, if there is one.
     pub(super) fn file(&self) -> Result<ConfigFile, Failure> {
         Ok(match &self.config {
-            Some(path) => ConfigFile::read(path)?,
+            Some(path) => ConfigFile::read(path, &mut Lookups::live())?,
             None => ConfigFile::default(),
         })
     }

@@ -8,6 +8,7 @@ mod client_ports;
 mod descriptors;
 mod error;
 pub mod limits;
+mod lookups;
 mod network;
 mod private;
 mod rate;
@@ -20,6 +21,7 @@ pub use address::{Address, Host, HostPort, Transport, UNIX_PATH_BYTES_MAX, UnixA
 pub use descriptors::{descriptor_limit, raise_descriptor_limit};
 pub use error::{ConfigError, Trouble};
 pub use limits::Limits;
+pub use lookups::{Content, Lookups};
 pub use network::Network;
 pub use private::{
     check_private_dir, check_private_socket, command_socket, command_socket_of, command_sockets,

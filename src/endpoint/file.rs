@@ -4,8 +4,6 @@
 //! become the same options as a URL's query, and what is wrong with one is told with the file,
 //! the line and the column of its key.
 
-use std::fs;
-use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 
@@ -15,8 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::Endpoint;
 use crate::config::ConfigError;
-use crate::config::Limits;
-use crate::config::{Trouble, Value, Written};
+use crate::config::{Limits, Lookups, Trouble, Value, Written};
 
 /// What a configuration file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -83,27 +80,28 @@ pub enum LogFormat {
 }
 
 /// A file larger than this is not a configuration: 1 MiB is thousands of endpoints.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+const FILE_BYTES_MAX: usize = 1 << 20;
 
 impl ConfigFile {
     /// Reads a file.
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+    pub fn read(path: &Path, lookups: &mut Lookups) -> Result<Self, ConfigError> {
         let place = path.display().to_string();
         let wrong = |problem: String| ConfigError {
             place: place.clone(),
             problem,
         };
-        let mut text = String::new();
-        // What is read is counted, not what the file system promises: a device promises nothing.
-        let read = fs::File::open(path)
-            .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text))
+        let content = lookups
+            .file(path, FILE_BYTES_MAX)
             .map_err(|e| wrong(format!("cannot be read: {e}")))?;
-        if read as u64 > FILE_BYTES_MAX {
+        if content.bytes.len() > FILE_BYTES_MAX {
             return Err(wrong(format!(
                 "it is larger than the {FILE_BYTES_MAX} bytes of any configuration"
             )));
         }
-        Self::parse(&place, &text)
+        match std::str::from_utf8(&content.bytes) {
+            Ok(text) => Self::parse(&place, text),
+            Err(_) => Err(wrong("cannot be read: it is not UTF-8".into())),
+        }
     }
 
     /// Reads the text of a file; `place` is the file's name in errors.
@@ -479,7 +477,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_there_is_named() {
-        let said = ConfigFile::read(Path::new("/nowhere/a.toml"))
+        let said = ConfigFile::read(Path::new("/nowhere/a.toml"), &mut Lookups::live())
             .unwrap_err()
             .to_string();
         assert!(

@@ -15,7 +15,7 @@ use super::plan::{Planned, connections_max, plan};
 use super::socket_file::Intent;
 use super::tls::secure;
 use super::unserved::Unserved;
-use crate::config::{Address, ConfigError, Limits};
+use crate::config::{Address, ConfigError, Limits, Lookups};
 
 /// What became of the endpoints that were asked for.
 #[derive(Debug)]
@@ -51,6 +51,7 @@ pub struct Judged<'e> {
     limits: &'e Limits,
     nofile: u64,
     is_root: bool,
+    lookups: Lookups,
 }
 
 impl Opening {
@@ -67,11 +68,14 @@ impl<'e> Judged<'e> {
     /// Adopts what was inherited, and judges every endpoint, as [`Opening::of`] does.
     pub fn of(endpoints: &'e [Endpoint], limits: &'e Limits, nofile: u64) -> Judged<'e> {
         let mut inherited = Inherited::adopt(endpoints);
+        let mut lookups = Lookups::live();
         let is_root = geteuid().is_root();
-        let plan = |endpoint| plan(endpoint, &mut inherited, is_root);
+        let plan = |endpoint| plan(endpoint, &mut inherited, &mut lookups, is_root);
+        let plans = endpoints.iter().map(plan).collect();
         Judged {
             endpoints,
-            plans: endpoints.iter().map(plan).collect(),
+            plans,
+            lookups,
             limits,
             nofile,
             is_root,
@@ -97,7 +101,7 @@ impl<'e> Judged<'e> {
                 && let Some(socket) = handed.inherited(&endpoint.place())
             {
                 let judged = judge(endpoint, *number, socket, self.is_root);
-                *plan = secure(endpoint).and_then(|secure| {
+                *plan = secure(endpoint, &mut self.lookups).and_then(|secure| {
                     Ok(Planned {
                         is_handed: true,
                         ..Planned::adopted(endpoint, judged?, secure)

@@ -1,11 +1,11 @@
 //! From what was asked for to what would be bound: names resolved, every result judged.
 //!
-//! Knows the resolver, which may wait, so this is for the start and not for the loop. Binds
-//! nothing.
+//! Binds nothing, and waits for nothing but what it is given to ask: the machine at start, a record of it
+//! while the loop runs.
 
 use std::collections::HashSet;
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::exposure::{Exposure, Reach, Reached, exposure};
 use super::inherited::{Adopted, Inherited};
 use super::tls::secure;
 use super::unserved::Unserved;
-use crate::config::{Address, ConfigError, HostPort, Limits};
+use crate::config::{Address, ConfigError, HostPort, Limits, Lookups};
 use crate::reactor::Secure;
 
 /// An endpoint that may be served, and where.
@@ -41,15 +41,16 @@ pub(super) struct Planned {
 pub(super) fn plan(
     endpoint: &Endpoint,
     inherited: &mut Inherited,
+    lookups: &mut Lookups,
     is_root: bool,
 ) -> Result<Planned, Unserved> {
     let judge = |at: Reached| {
         exposure(endpoint, at, is_root).map_err(|refusal| Unserved::refused(endpoint, refusal))
     };
-    let secure = secure(endpoint)?;
+    let secure = secure(endpoint, lookups)?;
     let (at, exposure) = match &endpoint.address {
         Address::Tcp(name) | Address::Udp(name) => {
-            let at = resolve(name).map_err(|wrong| {
+            let at = resolve(name, lookups).map_err(|wrong| {
                 let problem = format!("`{name}` cannot be resolved: {wrong}");
                 Unserved::failed(endpoint, problem)
             })?;
@@ -113,8 +114,8 @@ fn widest(
 ///
 /// An IPv4 address in an IPv6 dress (`::ffff:127.0.0.1`) is that IPv4 address: an IPv6 socket at it
 /// would hear nothing but IPv4, and could not be told from one that is in its way.
-fn resolve(name: &HostPort) -> io::Result<Vec<SocketAddr>> {
-    let mut at: Vec<SocketAddr> = name.to_socket_addrs()?.collect();
+fn resolve(name: &HostPort, lookups: &mut Lookups) -> io::Result<Vec<SocketAddr>> {
+    let mut at = lookups.host(name)?;
     for at in &mut at {
         if let Some(ip) = at
             .ip()
@@ -163,7 +164,8 @@ mod tests {
     fn planned(url: &str) -> Result<Planned, String> {
         let endpoint: Endpoint = url.parse().unwrap_or_else(|wrong| panic!("{wrong}"));
         let mut inherited = Inherited::adopt(&[]);
-        plan(&endpoint, &mut inherited, false).map_err(|wrong| wrong.to_string())
+        plan(&endpoint, &mut inherited, &mut Lookups::live(), false)
+            .map_err(|wrong| wrong.to_string())
     }
 
     #[test]

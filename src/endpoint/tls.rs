@@ -7,16 +7,24 @@ use std::sync::Arc;
 
 use super::Endpoint;
 use super::unserved::Unserved;
+use crate::config::Lookups;
 use crate::reactor::Secure;
 
 /// What begins the sessions of an endpoint's connections; `None`: they are plain.
-pub(super) fn secure(endpoint: &Endpoint) -> Result<Option<Arc<dyn Secure>>, Unserved> {
+pub(super) fn secure(
+    endpoint: &Endpoint,
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(unused_variables, reason = "there is nothing to read")
+    )]
+    lookups: &mut Lookups,
+) -> Result<Option<Arc<dyn Secure>>, Unserved> {
     if !endpoint.common.tls {
         return Ok(None);
     }
     #[cfg(feature = "tls")]
     {
-        let tls = files::load(&endpoint.common).map_err(|problem| {
+        let tls = files::load(&endpoint.common, lookups).map_err(|problem| {
             let wrong = format_args!("option `{}`: {}", problem.option, problem.what);
             Unserved::refused(endpoint, wrong)
         })?;
@@ -31,9 +39,7 @@ pub(super) fn secure(endpoint: &Endpoint) -> Result<Option<Arc<dyn Secure>>, Uns
 
 #[cfg(feature = "tls")]
 mod files {
-    use std::fs::File;
-    use std::io::{self, Read};
-    use std::os::unix::fs::MetadataExt;
+    use std::path::Path;
     use std::sync::Arc;
 
     use rustls::client::WebPkiServerVerifier;
@@ -44,7 +50,7 @@ mod files {
     use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore};
 
     use super::super::{Common, TlsMin};
-    use crate::config::quoted;
+    use crate::config::{Content, Lookups, quoted};
     use crate::reactor::{Tls, TlsOptions, tls_provider};
 
     /// What is wrong with the file of an option.
@@ -55,19 +61,19 @@ mod files {
     }
 
     /// Longer than every chain of certificates, and not as long as a device that never ends.
-    const FILE_BYTES_MAX: u64 = 1 << 20;
+    const FILE_BYTES_MAX: usize = 1 << 20;
 
     /// Bits of a file's mode that let everybody in.
     const EVERYBODY: u32 = 0o007;
 
-    pub(super) fn load(common: &Common) -> Result<Tls, Problem> {
+    pub(super) fn load(common: &Common, lookups: &mut Lookups) -> Result<Tls, Problem> {
         let (cert, key) = (of("cert", &common.cert)?, of("key", &common.key)?);
-        let chain = certificates("cert", cert)?;
+        let chain = certificates("cert", cert, lookups)?;
         chain_is_valid(cert, &chain, UnixTime::now())?;
-        let certified = certified(cert, chain, key, private_key(key)?)?;
+        let certified = certified(cert, chain, key, private_key(key, lookups)?)?;
         let client_roots = match common.client_ca.as_deref() {
             None => None,
-            Some(file) => Some(roots(file)?),
+            Some(file) => Some(roots(file, lookups)?),
         };
         Tls::new(TlsOptions {
             certified: Arc::new(certified),
@@ -88,28 +94,25 @@ mod files {
         file.ok_or_else(|| problem(option, "a file is needed"))
     }
 
-    fn read(option: &'static str, file: &str) -> Result<(Vec<u8>, u32), Problem> {
-        let unreadable =
-            |error: io::Error| problem(option, format!("{file} cannot be read: {error}"));
-        let open = File::open(file).map_err(unreadable)?;
-        let mode = open.metadata().map_err(unreadable)?.mode();
-        let mut bytes = Vec::new();
-        let read = open.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes);
-        read.map_err(unreadable)?;
-        if bytes.len() as u64 > FILE_BYTES_MAX {
+    fn read(option: &'static str, file: &str, lookups: &mut Lookups) -> Result<Content, Problem> {
+        let content = lookups
+            .file(Path::new(file), FILE_BYTES_MAX)
+            .map_err(|error| problem(option, format!("{file} cannot be read: {error}")))?;
+        if content.bytes.len() > FILE_BYTES_MAX {
             return Err(problem(
                 option,
                 format!("{file} has more than {FILE_BYTES_MAX} bytes, so it is no PEM file"),
             ));
         }
-        Ok((bytes, mode & 0o7777))
+        Ok(content)
     }
 
     fn certificates(
         option: &'static str,
         file: &str,
+        lookups: &mut Lookups,
     ) -> Result<Vec<CertificateDer<'static>>, Problem> {
-        let (bytes, _) = read(option, file)?;
+        let bytes = read(option, file, lookups)?.bytes;
         let all: Result<Vec<_>, pem::Error> = CertificateDer::pem_slice_iter(&bytes).collect();
         match all {
             Ok(all) if !all.is_empty() => Ok(all),
@@ -121,8 +124,9 @@ mod files {
         }
     }
 
-    fn private_key(file: &str) -> Result<PrivateKeyDer<'static>, Problem> {
-        let (bytes, mode) = read("key", file)?;
+    fn private_key(file: &str, lookups: &mut Lookups) -> Result<PrivateKeyDer<'static>, Problem> {
+        let Content { bytes, mode } = read("key", file, lookups)?;
+        let mode = mode & 0o7777;
         if mode & EVERYBODY != 0 {
             return Err(problem(
                 "key",
@@ -160,9 +164,9 @@ mod files {
         })
     }
 
-    fn roots(file: &str) -> Result<RootCertStore, Problem> {
+    fn roots(file: &str, lookups: &mut Lookups) -> Result<RootCertStore, Problem> {
         let mut roots = RootCertStore::empty();
-        for root in certificates("client-ca", file)? {
+        for root in certificates("client-ca", file, lookups)? {
             let added = roots.add(root);
             added.map_err(|error| problem("client-ca", format!("{file}: {error}")))?;
         }
