@@ -155,6 +155,15 @@ impl<S> Connection<S> {
         matches!(self.stage, Stage::Open { .. })
     }
 
+    /// Whether its peer has ended its input, and its service could know.
+    pub(super) fn has_ended(&self) -> bool {
+        match self.incoming {
+            // It may have come with what the service was not given yet.
+            Incoming::Over => self.input == Input::Ended,
+            incoming => incoming.has_ended(),
+        }
+    }
+
     /// How many bytes more than it reads at once it may open: the rest of a record.
     pub(super) fn opens_besides(&self) -> usize {
         match self.secured {

@@ -23,12 +23,12 @@ impl<O: Os> Reactor<O> {
         if !conn.is_open() {
             return;
         }
-        let why = if conn.incoming.has_ended() && why == Closed::Done {
+        let why = if conn.has_ended() && why == Closed::Done {
             Closed::Ended
         } else {
             why
         };
-        if conn.secured.is_some() && !self.say_bye(slot, why) {
+        if conn.secured.is_some() && !self.say_bye(slot, why, linger) {
             return;
         }
         // With nothing unread in the kernel, closing sends a FIN. With something, it sends a

@@ -70,7 +70,7 @@ use self::stopping::Stopping;
 use self::tally::{DatagramTally, Tally};
 use self::timer::Timers;
 use self::trace::TraceEvent;
-use self::traced_io::{read_event, write};
+use self::traced_io::{new_of, read_event, write};
 use crate::buf::ReadBuf;
 use crate::config::limits::DATAGRAM_BYTES_MAX;
 use crate::config::{CLIENT_PORTS_DEFAULT, Limits, client_ports};
@@ -373,7 +373,7 @@ impl<O: Os> Reactor<O> {
         // The socket fills the read buffer, unless the service has not seen all of it.
         let own = conn.reads_into_its_own();
         let mut input = conn.take_input(&mut self.input);
-        let (had, room) = (input.len(), self.limits.read_per_turn);
+        let room = self.limits.read_per_turn;
         let read = if conn.secured.is_none() {
             conn.fill(&mut self.os, &mut input, room)
         } else {
@@ -381,12 +381,12 @@ impl<O: Os> Reactor<O> {
             conn = &mut self.conns[slot as usize];
             read
         };
-        let got = input.len() - had;
+        let got = read.as_ref().map_or(0, |n| n.unwrap_or(0));
         let tally = &mut self.listeners[usize::from(conn.listener)].tally;
         self.recorder.served(tally, got);
         let listeners = &self.listeners;
         self.recorder
-            .trace(|| read_event(conn, id, &read, &input.unread()[had..], room, listeners));
+            .trace(|| read_event(conn, id, &read, new_of(&input, got), room, listeners));
 
         // The service parses what is there and says what it has to say.
         let service = service_of(&mut self.services, &self.listeners, conn);
@@ -421,7 +421,9 @@ impl<O: Os> Reactor<O> {
         if self.outbox.said(slot) >= REPLY_AT_ONCE_BYTES {
             self.flush_one(slot);
         }
-        self.after_turn(slot, if got > 0 { After::Heard } else { After::Turn });
+        let has_heard = got > 0 || self.has_heard(slot);
+        let after = if has_heard { After::Heard } else { After::Turn };
+        self.after_turn(slot, after);
     }
 
     /// Decides what the reading half does until its next budget, and how long it is waited for.
@@ -600,6 +602,7 @@ impl<O: Os> Reactor<O> {
         self.listeners[usize::from(conn.listener)].tally.bytes_out += sent as u64;
         match fate {
             Fate::Leaving { why, linger } if left == 0 => self.finish(slot, why, linger),
+            Fate::Left => self.part(slot),
             // All of it left, and nothing depended on that: nearly every time.
             Fate::Open if left == 0 && !depends_on_sending(conn) => {}
             _ if sent > 0 || conn.has_moved() => self.check_backlog(slot, After::Sent),

@@ -38,6 +38,9 @@ impl<O: Os> Reactor<O> {
             self.outbox.leave(slot, Closed::Cut, false);
             return Ok(Some(0));
         }
+        if let Some(secured) = &mut conn.secured {
+            secured.has_heard = !self.cipher.is_empty();
+        }
         let had = input.len();
         match self.open_cipher(slot, input) {
             Ok(_) => {
@@ -50,6 +53,14 @@ impl<O: Os> Reactor<O> {
                 Ok(Some(0))
             }
         }
+    }
+
+    /// Whether the last read of a connection with a session brought something: a record that comes byte
+    /// by byte is no silence.
+    pub(super) fn has_heard(&mut self, slot: u32) -> bool {
+        let secured = self.conns.get_mut(slot as usize);
+        let secured = secured.and_then(|conn| conn.secured.as_mut());
+        secured.is_some_and(|secured| std::mem::take(&mut secured.has_heard))
     }
 
     /// What a session answered by itself waits for the end of the turn, or for room in the socket.
@@ -139,18 +150,27 @@ impl<O: Os> Reactor<O> {
         }
     }
 
-    /// Says that nothing more will follow, once; whether that has left.
-    pub(super) fn say_bye(&mut self, slot: u32, why: Closed) -> bool {
+    /// Says that nothing more will follow, once; whether that has left. If not, the connection ends
+    /// [when it has](Reactor::part).
+    pub(super) fn say_bye(&mut self, slot: u32, why: Closed, linger: bool) -> bool {
         let conn = &mut self.conns[slot as usize];
         let Some(secured) = &mut conn.secured else {
             return true;
         };
-        if secured.is_open && !std::mem::replace(&mut secured.has_said_bye, true) {
-            secured.session.bye();
+        if secured.bye.is_none() {
+            secured.bye = Some((why, linger));
+            if secured.is_open {
+                secured.session.bye();
+            }
+            // What others say to it from here on would come after the end.
+            self.outbox.mark_left(slot);
         }
         let written = flush_session(conn, slot, &mut self.os, &mut self.recorder);
-        if written.is_err() {
-            self.close_now(slot, why);
+        if let Err(error) = written {
+            // One that was cut off is gone, and that is no news.
+            let is_cut = why == Closed::Cut;
+            let gone = Closed::Gone(error.kind());
+            self.close_now(slot, if is_cut { why } else { gone });
             return false;
         }
         let Some(secured) = conn.secured.as_ref().filter(|s| s.session.wants_write()) else {
@@ -163,6 +183,15 @@ impl<O: Os> Reactor<O> {
         };
         self.check_backlog(slot, after);
         false
+    }
+
+    /// Some of a connection's last words have left.
+    pub(super) fn part(&mut self, slot: u32) {
+        let conn = &self.conns[slot as usize];
+        let bye = conn.secured.as_ref().and_then(|secured| secured.bye);
+        if let Some((why, linger)) = bye {
+            self.finish(slot, why, linger);
+        }
     }
 }
 

@@ -85,9 +85,13 @@ impl<O: Os> Reactor<O> {
         self.unasked = ids;
     }
 
+    /// Whether its handshake goes on, or is just over and what came with its end is not served yet.
     fn is_handshaking(&self, id: ConnId) -> bool {
         let conn = self.conns.get(id.slot as usize).filter(|c| c.is(id));
-        conn.is_some_and(|conn| matches!(conn.stage, Stage::Handshaking { .. }))
+        conn.is_some_and(|conn| match conn.stage {
+            Stage::Handshaking { .. } => true,
+            _ => conn.secured.is_some() && conn.unserved && conn.queued,
+        })
     }
 
     /// Whether there is nothing left to do.

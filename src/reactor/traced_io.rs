@@ -8,6 +8,7 @@ use super::os::Os;
 use super::recorder::Recorder;
 use super::secured::write_sealed;
 use super::trace::{TraceEvent, Verdict};
+use crate::buf::ReadBuf;
 use crate::turn::ConnId;
 
 /// What a trace tells of a read that brought `new` and was given `room`; nothing if there was no read.
@@ -32,6 +33,12 @@ pub(super) fn read_event<'a, L, S>(
         room,
         verdict,
     })
+}
+
+/// What a read brought that put so many bytes at the end of this buffer.
+pub(super) fn new_of(input: &ReadBuf, got: usize) -> &[u8] {
+    let unread = input.unread();
+    &unread[unread.len() - got..]
 }
 
 /// Writes once, as [`Connection::write`] does, and traces it if that was asked for.

@@ -14,6 +14,8 @@ use std::io::{self, IoSlice};
 
 use thiserror::Error;
 
+use crate::turn::Closed;
+
 /// Records that one connection may have opened in a turn. 64 KiB of the shortest are 2,800, which take
 /// 0.8 ms to open.
 pub(super) const RECORDS_PER_TURN: u32 = 256;
@@ -106,8 +108,11 @@ pub(super) struct Secured {
     pub(super) sealed: usize,
     /// The handshake is over, and the service was told of the connection.
     pub(super) is_open: bool,
-    /// We have said that nothing more will follow.
-    pub(super) has_said_bye: bool,
+    /// We have said that nothing more will follow: why the connection ends when that has left, and
+    /// whether it lingers.
+    pub(super) bye: Option<(Closed, bool)>,
+    /// The last read brought something, if not a whole record.
+    pub(super) has_heard: bool,
     /// The last write took something.
     pub(super) has_moved: bool,
 }
@@ -119,7 +124,8 @@ impl Secured {
             left: Vec::new(),
             sealed: 0,
             is_open: false,
-            has_said_bye: false,
+            bye: None,
+            has_heard: false,
             has_moved: false,
         }
     }

@@ -155,7 +155,8 @@ fn come_to_rest(mut play: Play, at_first: i64, limits: &Limits) {
         play.turn();
     }
     let kept = play.weigh() - at_first;
-    let buffers = KEPT_BYTES + (limits.read_per_turn + KEPT_BYTES);
+    // Ciphertext has one of its own.
+    let buffers = KEPT_BYTES + 2 * (limits.read_per_turn + KEPT_BYTES);
     let bound = i64::try_from(buffers + TABLES_BYTES_MAX).expect("limits are small here");
     assert!(kept <= bound, "kept {kept} bytes, of {bound} at most");
 }

@@ -263,7 +263,12 @@ impl Talker {
         let lingered = link.shut && times.closed.saturating_sub(times.shut) >= 2 * SECOND;
         let stuck = times.closed.saturating_sub(times.written) >= 10 * SECOND;
         let slow = self.framed && net.now.saturating_sub(times.accepted) >= 30 * SECOND;
-        let end = if link.shut { times.shut } else { times.closed };
+        let end = match () {
+            () if link.shut => times.shut,
+            () if link.closed => times.closed,
+            // A record of the server's said that this is the end.
+            () => times.written,
+        };
         let idle = self
             .idle
             .is_some_and(|idle| end.saturating_sub(times.read) >= idle);
@@ -271,6 +276,12 @@ impl Talker {
         let heard_all = self.progress.heard == self.hears.len();
         let spoke_on = self.server_ends && (heard_all || self.may_miss && self.progress.said > 0);
         let refused = link.must_refuse;
+        // The server saw no end of its handshake.
+        let is_late = link
+            .tunnel
+            .as_ref()
+            .is_some_and(|tunnel| !tunnel.heard_data)
+            && end.saturating_sub(times.accepted) >= 10 * SECOND;
         link.excused
             || net.stop_sent
             || self.may_be_cut
@@ -280,6 +291,7 @@ impl Talker {
             || idle
             || spoke_on
             || refused
+            || is_late
     }
 }
 

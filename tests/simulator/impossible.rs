@@ -8,14 +8,20 @@ use crate::coverage::{Meeting, Row};
 pub(crate) fn why_never(row: Row, meeting: Meeting) -> Option<&'static str> {
     use Meeting as M;
     if row == Row::In(State::Handshaking) {
-        return Some("no listener has sessions");
+        return in_its_handshake(meeting);
     }
     if row == Row::In(State::LoggingIn) {
         return Some("no listener of the simulator has a gate");
     }
     match meeting {
-        M::Cut | M::Insecure => Some("no listener has sessions"),
         M::WrongProof | M::LoginTimeout => Some("no listener of the simulator has a gate"),
+        M::Cut => freed(row)
+            .or(never(row == Row::New, "a handshake takes more than a turn"))
+            .or(unread(row).filter(|_| row != Row::In(State::Leaving)))
+            .or(lingers(row, "its peer has ended, so it need not linger")),
+        M::Insecure => freed(row)
+            .or(never(row == Row::New, "its service does not know of it"))
+            .or(unread(row)),
         M::Readable | M::Writable | M::ReadClosed | M::HungUp | M::Urgent | M::Error => never(
             row == Row::New,
             "the poll watches it from the end of its first turn",
@@ -24,10 +30,7 @@ pub(crate) fn why_never(row: Row, meeting: Meeting) -> Option<&'static str> {
         M::WroteAll | M::WroteSome | M::WroteNothing | M::WriteFailed => {
             closed(row).or(lingers(row, "its side has ended"))
         }
-        M::ShutdownFailed => closed(row).or(lingers(row, "its side has ended")).or(ended(
-            row,
-            "where the peer has ended, the connection is closed",
-        )),
+        M::ShutdownFailed => closed(row).or(lingers(row, "its side has ended")),
         M::Deadline => match row {
             Row::New => Some("its deadline is set in this turn"),
             Row::In(State::PausedHeld | State::AnswerDue) => {
@@ -49,9 +52,7 @@ pub(crate) fn why_never(row: Row, meeting: Meeting) -> Option<&'static str> {
                 "to be held comes first",
             )),
         M::Done => freed(row).or(ended(row, "the reason is that the peer has ended")),
-        M::Ended => freed(row)
-            .or(paused(row, "its end is not read"))
-            .or(lingers(row, "one whose end was read does not linger")),
+        M::Ended => freed(row).or(paused(row, "its end is not read")),
         M::Gone => freed(row).or(lingers(row, "it has a reason already")),
         M::Idle | M::SlowFrame => freed(row).or(never(
             lingers(row, "").is_none(),
@@ -80,6 +81,22 @@ pub(crate) fn why_never(row: Row, meeting: Meeting) -> Option<&'static str> {
     }
 }
 
+/// The same of one whose handshake goes on when the turn begins. In that turn its service may be told
+/// of it, and say or end something.
+fn in_its_handshake(meeting: Meeting) -> Option<&'static str> {
+    use Meeting as M;
+    match meeting {
+        M::Eof | M::Ended | M::Refuses | M::Holds | M::Resumes | M::Child | M::Refused => {
+            Some("its service is given no input in this turn")
+        }
+        M::Drained => Some("what it is told first does not leave in two writes"),
+        M::Idle | M::SlowFrame | M::Stuck => Some("its deadline is that of the handshake"),
+        M::Cut => Some("in this turn it was read once, and the handshake was not over"),
+        M::Insecure | M::Stopped => Some("its service does not know of it"),
+        _ => None,
+    }
+}
+
 /// Pairs that are too rare for seeds, each shown by a script of its own (`rare.rs`).
 pub(crate) fn is_directed(row: Row, meeting: Meeting) -> bool {
     use Meeting as M;
@@ -92,9 +109,15 @@ pub(crate) fn is_directed(row: Row, meeting: Meeting) -> bool {
             )
         }
         Row::In(State::PausedOwed) => matches!(meeting, M::ShutdownFailed | M::Done),
-        Row::In(State::Behind) => matches!(meeting, M::Done | M::Refused),
+        Row::In(State::Behind) => {
+            matches!(meeting, M::Done | M::Refused | M::Cut | M::Insecure)
+        }
         Row::In(State::PausedHeld) => meeting == M::TooSlow,
-        Row::In(State::InFrame) => meeting == M::ShutdownFailed,
+        Row::In(State::AnswerDue | State::Ended) => meeting == M::ShutdownFailed,
+        Row::In(State::InFrame) => {
+            matches!(meeting, M::ShutdownFailed | M::Cut | M::Insecure)
+        }
+        Row::In(State::Waiting | State::Queued) => meeting == M::Insecure,
         _ => false,
     }
 }

@@ -28,6 +28,7 @@ use crate::family::{Child, PIPE_BYTES_MAX, Step, Steps, steps_of};
 use crate::faults::Faults;
 use crate::link::{Link, Watch, take};
 use crate::random::Random;
+use crate::sealed::{Mischief, Tunnel};
 
 pub(crate) const MICRO: u64 = 1_000;
 pub(crate) const MILLI: u64 = 1_000_000;
@@ -159,6 +160,8 @@ pub(crate) struct Backlog {
     pub(crate) only_uid: Option<u32>,
     /// Its service reads what a client says.
     pub(crate) reads: bool,
+    /// Its connections have sessions.
+    pub(crate) is_secure: bool,
     /// Something was lacking when the loop last called `accept`: it rests until then.
     rests_until: Option<u64>,
     /// A connection was closed since, which ends the rest.
@@ -175,6 +178,7 @@ impl Default for Backlog {
             open: 0,
             only_uid: None,
             reads: true,
+            is_secure: false,
             rests_until: None,
             closed_since: false,
             watch: Watch::default(),
@@ -630,6 +634,11 @@ impl Net {
         let link = self.connect_with(listener, up, down);
         self.links[link].local = self.random.chance(self.faults.local);
         self.links[link].uid = self.random.pick(&[0, 1000]);
+        if self.links[link].tunnel.is_some() {
+            let mischief = Mischief::of(&mut self.random, says);
+            let random = Random::new(self.random.next());
+            self.links[link].tunnel = Some(Tunnel::new(mischief, random));
+        }
         Some(link)
     }
 
@@ -641,13 +650,17 @@ impl Net {
     ) -> usize {
         let link = self.links.len();
         self.links.push(Link::new(listener, up_max, down_max));
+        if self.listeners[listener].is_secure {
+            let random = Random::new(self.random.next());
+            self.links[link].tunnel = Some(Tunnel::new(Mischief::default(), random));
+        }
         self.listeners[listener].waiting.push_back(link);
         self.wake(Thing::Listener(listener));
         link
     }
 
     /// The client writes what fits; `None`: the connection is reset.
-    pub(crate) fn client_write(&mut self, k: usize, bytes: &[u8]) -> Option<usize> {
+    fn raw_write(&mut self, k: usize, bytes: &[u8]) -> Option<usize> {
         let link = &mut self.links[k];
         if link.closed && !link.reset {
             link.reset_by_server();
@@ -664,6 +677,92 @@ impl Net {
         Some(n)
     }
 
+    /// The client says what fits; `None`: the connection is reset.
+    pub(crate) fn client_write(&mut self, k: usize, bytes: &[u8]) -> Option<usize> {
+        if self.links[k].tunnel.is_none() {
+            return self.raw_write(k, bytes);
+        }
+        self.pump(k)?;
+        let said = self.links[k]
+            .tunnel
+            .as_mut()
+            .map_or(0, |tunnel| tunnel.say(bytes));
+        self.doings += u64::from(said > 0);
+        self.pump(k)?;
+        Some(said)
+    }
+
+    pub(crate) fn client_read(&mut self, k: usize, most: usize) -> Found {
+        if self.links[k].tunnel.is_none() {
+            return self.raw_read(k, most);
+        }
+        let _ = self.pump(k);
+        let found = self.raw_read(k, most);
+        if let Found::Bytes(bytes) = &found
+            && let Some(tunnel) = &mut self.links[k].tunnel
+        {
+            tunnel.hear(bytes);
+        }
+        let _ = self.pump(k);
+        let Link {
+            tunnel: Some(tunnel),
+            shut,
+            ..
+        } = &mut self.links[k]
+        else {
+            return found;
+        };
+        let is_rude = *shut && tunnel.is_open && !tunnel.heard_bye && !tunnel.heard_alert;
+        match found {
+            _ if tunnel.holds() => Found::Bytes(tunnel.take(most)),
+            Found::Reset => Found::Reset,
+            _ if tunnel.heard_bye => Found::End,
+            Found::End if is_rude && tunnel.heard_data => {
+                self.accuse(|| format!("link {k} ended without a word"));
+                Found::End
+            }
+            Found::End => Found::End,
+            Found::Bytes(_) | Found::Nothing => Found::Nothing,
+        }
+    }
+
+    pub(crate) fn client_shut(&mut self, k: usize) {
+        let Some(tunnel) = &mut self.links[k].tunnel else {
+            return self.raw_shut(k);
+        };
+        tunnel.end();
+        if tunnel.is_cut() {
+            self.links[k].excused = true;
+            self.raw_shut(k);
+        }
+        let _ = self.pump(k);
+    }
+
+    pub(crate) fn client_close(&mut self, k: usize) {
+        let _ = self.pump(k);
+        self.raw_close(k);
+    }
+
+    /// Moves the records that its tunnel has made onto the wire, as many as fit.
+    fn pump(&mut self, k: usize) -> Option<()> {
+        loop {
+            let link = &mut self.links[k];
+            let Some(tunnel) = link.tunnel.as_mut().filter(|_| !link.fin) else {
+                return Some(());
+            };
+            let (bytes, is_changed) = tunnel.pass(link.up_max - link.up.len());
+            link.excused |= is_changed;
+            if bytes.is_empty() {
+                break;
+            }
+            self.raw_write(k, &bytes)?;
+        }
+        if self.links[k].tunnel.as_ref().is_some_and(Tunnel::shuts) {
+            self.raw_shut(k);
+        }
+        Some(())
+    }
+
     /// The client sends one urgent byte, which the server does not ask for.
     pub(crate) fn client_urge(&mut self, k: usize) {
         let link = &mut self.links[k];
@@ -674,7 +773,7 @@ impl Net {
         self.wake(Thing::Link(k));
     }
 
-    pub(crate) fn client_read(&mut self, k: usize, most: usize) -> Found {
+    fn raw_read(&mut self, k: usize, most: usize) -> Found {
         let link = &mut self.links[k];
         if link.client_reset {
             return Found::Reset;
@@ -696,7 +795,7 @@ impl Net {
         Found::Bytes(bytes)
     }
 
-    pub(crate) fn client_shut(&mut self, k: usize) {
+    fn raw_shut(&mut self, k: usize) {
         let link = &mut self.links[k];
         if !link.reset && !link.fin {
             link.fin = true;
@@ -704,13 +803,13 @@ impl Net {
         }
     }
 
-    pub(crate) fn client_close(&mut self, k: usize) {
+    fn raw_close(&mut self, k: usize) {
         let link = &mut self.links[k];
         if !link.down.is_empty() {
             // Unread input: the kernel sends a reset instead of an end.
             return self.client_reset(k);
         }
-        self.client_shut(k);
+        self.raw_shut(k);
         self.links[k].client_gone = true;
         if self.links[k].local {
             self.wake(Thing::Link(k));

@@ -4,6 +4,8 @@ use std::io;
 use onepoll::reactor::{Readiness, Token};
 use rustix::io::Errno;
 
+use crate::sealed::Tunnel;
+
 /// What the poll knows of a source: whether it is watched, and whether it is on the list of those
 /// to be told about. An edge puts it there; being told takes it off.
 #[derive(Debug, Default, Clone, Copy)]
@@ -65,6 +67,8 @@ pub(crate) struct Link {
     pub(crate) served: bool,
     /// The turn in which it was last read, and how often.
     pub(crate) budget: (u64, u32),
+    /// What its client says goes through this.
+    pub(crate) tunnel: Option<Tunnel>,
     /// When it was accepted, when the server last read something, last wrote something, shut down
     /// its output, and closed.
     pub(crate) times: Times,
@@ -110,6 +114,7 @@ impl Link {
             tried: false,
             served: false,
             budget: (0, 0),
+            tunnel: None,
             times: Times::default(),
         }
     }
@@ -128,11 +133,12 @@ impl Link {
             accepted,
             times,
             watch,
+            tunnel,
             ..
         } = self;
         let (up, down) = (up.len(), down.len());
         format!(
-            "up {up} down {down} fin {fin} reset {reset} {error:?} no_space {no_space} shut {shut} closed {closed} accepted {accepted} {times:?} {watch:?}"
+            "up {up} down {down} fin {fin} reset {reset} {error:?} no_space {no_space} shut {shut} closed {closed} accepted {accepted} {times:?} {watch:?} {tunnel:?}"
         )
     }
 

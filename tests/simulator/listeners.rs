@@ -1,7 +1,8 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use onepoll::config::{Limits, Settle};
-use onepoll::reactor::{ListenerOptions, ServiceId};
+use onepoll::reactor::{ListenerOptions, Secure, ServiceId};
 use onepoll::service::command::CommandFraming;
 use onepoll::service::{
     Chat, Command, Discard, Echo, Greeting, Service, Upper, chat, command, greeting, upper,
@@ -14,6 +15,7 @@ use crate::overheard::{AtStop, Temper};
 use crate::play::Play;
 use crate::profile::Profile;
 use crate::random::Random;
+use crate::sealed::StandIn;
 use crate::services::{Crowd, Lines, Produces, Runs};
 
 /// Every service that a seed has, and its listeners.
@@ -99,10 +101,15 @@ impl Opens<'_> {
         };
         let connections_max = random.once_in(few).then(|| random.some(3));
         let only_uid = random.once_in(some).then(|| random.pick(&[0, 1000]));
+        let secure = random.once_in(3).then(|| {
+            let body = 1 + random.size(2000);
+            Arc::new(StandIn { body }) as Arc<dyn Secure>
+        });
         let listener = self.play.listen(service, |listener: &mut ListenerOptions| {
             listener.idle = idle.map(Duration::from_nanos);
             listener.connections_max = connections_max.unwrap_or(usize::MAX);
             listener.only_uid = only_uid;
+            listener.secure = secure;
         });
         if may_be_cut {
             // It may end before it reads.

@@ -40,5 +40,6 @@ mod play;
 mod profile;
 mod random;
 mod rare;
+mod sealed;
 mod services;
 mod turns;

@@ -85,6 +85,7 @@ impl Play {
             let queue = &mut net.listeners[number];
             queue.connections_max = options.connections_max;
             queue.only_uid = options.only_uid;
+            queue.is_secure = options.secure.is_some();
         });
         self.reactor
             .listen(socket, options)

@@ -1,5 +1,6 @@
 //! Pairs of the table that seeds meet too rarely, each in a script of its own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use onepoll::buf::ReadBuf;
@@ -11,8 +12,9 @@ use onepoll::turn::{Fault, Output, Turn};
 use crate::coverage::{Coverage, Meeting, Row};
 use crate::family::{Step, Steps};
 use crate::impossible::is_directed;
-use crate::kernel::SECOND;
+use crate::kernel::{Found, SECOND};
 use crate::play::Play;
+use crate::sealed::StandIn;
 use crate::services::{Crowd, Lines, Runs};
 
 /// A script, and the table that it fills.
@@ -52,6 +54,101 @@ impl Script {
             );
         }
     }
+}
+
+/// A connection through a tunnel whose handshake is over.
+fn tunnel(script: &mut Script, service: impl Service + 'static, down_max: usize) -> usize {
+    let listener = script.play.open_with(service, |listener| {
+        listener.secure = Some(Arc::new(StandIn { body: 1000 }));
+    });
+    join(script, listener, down_max)
+}
+
+fn join(script: &mut Script, listener: usize, down_max: usize) -> usize {
+    let link = script.play.dial_with(listener, 1 << 20, down_max);
+    while script
+        .play
+        .reactor
+        .looks()
+        .all(|look| look.id.slot as usize != link)
+        || script
+            .play
+            .reactor
+            .looks()
+            .any(|look| look.state == State::Handshaking)
+    {
+        script.play.hears(link);
+        script.turns(1);
+    }
+    script.turns(2);
+    link
+}
+
+/// Says all of it, in as many records as that takes.
+fn says(script: &mut Script, link: usize, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        let said = script.play.os.net(|net| net.client_write(link, bytes));
+        bytes = &bytes[said.expect("it is not reset")..];
+    }
+}
+
+/// Its next record is changed on its way, and the alert for it does not fit into the socket.
+fn is_changed(script: &mut Script, link: usize) {
+    script.play.os.net(|net| {
+        net.next_writes.push_back(0);
+        let tunnel = net.links[link].tunnel.as_mut().expect("it has one");
+        tunnel.change_next();
+    });
+    says(script, link, b"more");
+}
+
+/// It ends without saying so.
+fn is_cut(script: &mut Script, link: usize) {
+    script.play.os.net(|net| {
+        let tunnel = net.links[link].tunnel.as_mut().expect("it has one");
+        tunnel.mischief.is_cut = true;
+        net.client_shut(link);
+    });
+}
+
+#[test]
+fn fault_d10_what_was_half_said_when_it_was_cut_off_is_not_served() {
+    let mut script = Script::new(Limits::default());
+    let link = tunnel(&mut script, Lines, 1 << 20);
+    says(&mut script, link, b"whole\nhalf");
+    script.turns(2);
+    is_cut(&mut script, link);
+    script.turns(1);
+    script.met(State::InFrame, &[Meeting::Cut]);
+    assert_eq!(script.play.hears(link), b">whole\n");
+    assert_eq!(script.play.finds(link), Found::End);
+    assert_eq!(script.play.counters().closed.cut, 1);
+}
+
+#[test]
+fn fault_d8_a_record_that_was_changed_ends_the_connection_wherever_it_stands() {
+    let mut script = Script::new(Limits::default());
+    let link = tunnel(&mut script, Lines, 1 << 20);
+    is_changed(&mut script, link);
+    script.turns(1);
+    script.met(State::Waiting, &[Meeting::Insecure]);
+
+    let mut script = Script::new(Limits::default());
+    let link = tunnel(&mut script, Lines, 1 << 20);
+    says(&mut script, link, b"half");
+    script.turns(2);
+    is_changed(&mut script, link);
+    script.turns(1);
+    script.met(State::InFrame, &[Meeting::Insecure]);
+    assert_eq!(script.play.hears(link), b"");
+
+    let mut script = Script::new(small_budget());
+    let link = tunnel(&mut script, Lines, 1 << 20);
+    // More than the budgets of two turns comes before it.
+    says(&mut script, link, &[b'x'; 40]);
+    is_changed(&mut script, link);
+    script.turns(5);
+    script.met(State::Queued, &[Meeting::Insecure]);
 }
 
 /// One that lingers, and has sent more than a budget of what is discarded.
@@ -253,6 +350,82 @@ fn one_that_is_held_is_too_slow_all_the_same() {
         .say(speaker, &[&[b'x'; 1199][..], b"\n"].concat());
     script.turns(1);
     script.met(State::PausedHeld, &[Meeting::TooSlow]);
+}
+
+#[test]
+fn one_that_is_behind_is_cut_off_or_sends_what_was_changed() {
+    for is_changed_too in [false, true] {
+        let mut script = Script::new(Limits {
+            chat_soft: 100,
+            ..Limits::default()
+        });
+        let crowd = script.play.open_with(Crowd::default(), |listener| {
+            listener.secure = Some(Arc::new(StandIn { body: 1000 }));
+        });
+        let slow = join(&mut script, crowd, 1000);
+        let speaker = join(&mut script, crowd, 1 << 20);
+        let line = [&[b'x'; 1199][..], b"\n"].concat();
+        says(&mut script, speaker, &line);
+        script.turns(3);
+        if is_changed_too {
+            is_changed(&mut script, slow);
+            script.turns(1);
+            script.met(State::Behind, &[Meeting::Insecure]);
+        } else {
+            script.play.hears(slow);
+            is_cut(&mut script, slow);
+            script.turns(1);
+            script.met(State::Behind, &[Meeting::Cut]);
+        }
+    }
+}
+
+/// Ends a second after its input has.
+#[derive(Debug)]
+struct EndsLater;
+
+impl Service for EndsLater {
+    fn input(&mut self, _t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
+        input.consume(input.len());
+        Ok(())
+    }
+
+    fn eof(&mut self, t: &mut Turn<'_>, _rest: &mut ReadBuf) -> Result<(), Fault> {
+        t.wake_at(t.now.after(Duration::from_secs(1)));
+        Ok(())
+    }
+
+    fn wake(&mut self, t: &mut Turn<'_>) {
+        t.close();
+    }
+}
+
+#[test]
+fn one_whose_end_was_said_by_its_session_is_gone_when_our_side_ends() {
+    let mut script = Script::new(Limits::default());
+    let link = tunnel(&mut script, EndsLater, 1 << 20);
+    script.play.shut(link);
+    script.turns(2);
+    script.play.os.net(|net| net.client_close(link));
+    script.turns(1);
+    script.lasts(SECOND);
+    // What is written now is answered by a reset, which the shutdown finds.
+    script.turns(1);
+    script.met(State::AnswerDue, &[Meeting::ShutdownFailed]);
+    assert!(script.play.is_empty());
+
+    let mut script = Script::new(Limits::default());
+    let link = tunnel(&mut script, Lines, 1 << 20);
+    script.play.os.net(|net| net.next_writes.push_back(0));
+    script.play.shut(link);
+    // Its last record does not leave at once.
+    script.turns(2);
+    script.play.os.net(|net| net.client_close(link));
+    script.turns(1);
+    script.lasts(SECOND);
+    script.turns(1);
+    script.met(State::Ended, &[Meeting::ShutdownFailed]);
+    assert!(script.play.is_empty());
 }
 
 /// Members that were all disconnected in one turn, of whom one is freed in each of the next.
