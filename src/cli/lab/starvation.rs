@@ -17,7 +17,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
     ours: &[
         (
             "src/reactor/mod.rs",
-            "let (had, room) = (input.len(), self.limits.read_per_turn);",
+            "let room = self.limits.read_per_turn;",
         ),
         (
             "src/reactor/mod.rs",
