@@ -64,10 +64,6 @@ pub const COMMAND_OUTPUT_BYTES_MAX: usize = i32::MAX as usize;
 /// The most lines of history a room keeps: of 64 KiB each, in memory, 64 MiB.
 pub const CHAT_HISTORY_LINES_MAX: u32 = 1024;
 
-/// How long a TLS handshake may take, from accept on, whatever comes meanwhile: the slowest line that
-/// people use needs three round trips of less than a second.
-pub const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
-
 /// A started frame must end within this much time, and …
 pub const PROGRESS_GRACE: Duration = Duration::from_secs(30);
 

@@ -5,11 +5,11 @@
 
 use super::Reactor;
 use super::connection::{Input, Stage};
+use super::listener::listener_of;
 use super::os::Os;
 use super::secured::Opened;
 use super::transport::Broken;
 use crate::buf::ReadBuf;
-use crate::config::limits::HANDSHAKE_TIME;
 use crate::turn::{Closed, ConnId};
 
 /// Steps of handshakes in one turn: 500 clients that began at once delayed others by 75 ms; with this
@@ -20,7 +20,6 @@ impl<O: Os> Reactor<O> {
     /// A connection was accepted whose service is told of it when its handshake is over.
     pub(super) fn begin_handshake(&mut self, slot: u32) {
         self.conns[slot as usize].stage = Stage::Handshaking { heard: 0 };
-        self.deadlines.set(slot, self.now.after(HANDSHAKE_TIME));
         self.enqueue(slot);
     }
 
@@ -89,9 +88,14 @@ impl<O: Os> Reactor<O> {
     fn open_secured(&mut self, id: ConnId, input: ReadBuf) {
         let conn = &mut self.conns[id.slot as usize];
         let peer = conn.peer;
+        let is_gated = listener_of(&self.listeners, conn).manner.is_gated;
+        let mut binding = None;
         conn.stage = Stage::Open { begun: 0 };
         if let Some(secured) = &mut conn.secured {
             secured.is_open = true;
+            if is_gated {
+                binding = secured.session.binding();
+            }
         }
         self.recorder.counters.tls_handshakes.completed += 1;
         if !input.is_empty() {
@@ -99,7 +103,12 @@ impl<O: Os> Reactor<O> {
             conn.unserved = true;
         }
         self.outgoing(id.slot);
-        self.deadlines.cancel(id.slot);
+        if is_gated {
+            self.outbox.set_channel_binding(binding);
+        } else {
+            self.need_not_log_in(id.slot);
+        }
         self.ask_service(id, |service, turn| service.open(turn, &peer));
+        self.outbox.set_channel_binding(None);
     }
 }

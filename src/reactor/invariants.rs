@@ -6,7 +6,7 @@ use super::connection::{Connection, Input, Must, Pause, Stage};
 use super::listener::listener_of;
 use super::os::Os;
 use super::patience::SOON;
-use crate::config::limits::{HANDSHAKE_TIME, LEAVING, LINGER, LOGIN_BYTES_MAX, PROGRESS_GRACE};
+use crate::config::limits::{LEAVING, LINGER, LOGIN_BYTES_MAX, PROGRESS_GRACE};
 use crate::service::Backlog;
 use crate::turn::{ConnId, Fate, Moment};
 use crate::wire::CHALLENGE_BYTES;
@@ -296,7 +296,8 @@ impl<O: Os> Reactor<O> {
         due: Moment,
     ) -> Result<(), String> {
         let err = |what: &str| Err(what.to_owned());
-        if due > self.now.after(HANDSHAKE_TIME) {
+        let until = self.now.after(self.limits.login_timeout.max(SOON));
+        if !conn.is_logging_in() || due > until {
             return err("I4: its handshake may take longer than any may");
         }
         if self.outbox.owed(slot) > 0 || conn.carry.is_some() {
@@ -344,7 +345,9 @@ impl<O: Os> Reactor<O> {
         match () {
             () if until == Moment::NEVER => Ok(()),
             () if due > until => err("I4: has longer to log in than it may"),
-            () if kept > LOGIN_BYTES_MAX => err("I6: keeps more input than before a login"),
+            () if kept > LOGIN_BYTES_MAX && !conn.unserved => {
+                err("I6: keeps more input than before a login")
+            }
             // I8: no code of the service that is behind the gate has run.
             () if self.outbox.owed(slot) > CHALLENGE_BYTES => err("I8: owed more than a challenge"),
             () if self.outbox.is_held(slot) => err("I8: held before it has logged in"),

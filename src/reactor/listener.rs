@@ -297,7 +297,7 @@ impl<O: Os> Reactor<O> {
         } = &mut self.listeners[n];
         let rules = &options.sources;
         let logins_max = self.limits.not_logged_in as usize;
-        let is_gated = manner.is_gated;
+        let has_to_log_in = manner.is_gated || options.secure.is_some();
         let refusal = match () {
             () if !options.admits(&peer) => Some(Refusal::OtherUser),
             () if !rules.addresses.admits(peer.ip()) => Some(Refusal::Denied),
@@ -305,7 +305,7 @@ impl<O: Os> Reactor<O> {
                 Some(Refusal::Full)
             }
             () if *connections + *older >= options.connections_max => Some(Refusal::ListenerFull),
-            () if is_gated && self.logging_in >= logins_max => Some(Refusal::LoginsFull),
+            () if has_to_log_in && self.logging_in >= logins_max => Some(Refusal::LoginsFull),
             // Last, since it takes a token of those that the source has.
             () => self.sources.refuses(self.now, *number, rules, &peer),
         };
@@ -349,7 +349,7 @@ impl<O: Os> Reactor<O> {
         entry.insert(Connection { secured, ..conn });
         self.outbox.open(id);
         self.recorder.opened(tally, id, &options.name, &peer);
-        if is_gated {
+        if has_to_log_in {
             self.expect_login(slot);
         }
         self.fresh.push(id);

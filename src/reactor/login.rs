@@ -1,7 +1,8 @@
 //! Connections that have to log in before they are served: how many there are, and until when.
 //!
 //! Does not know what logging in is: a service with a [gated manner](crate::service::Manner::is_gated)
-//! says when it is done, by [`Turn::admit`](crate::turn::Turn::admit). Until then a connection has one
+//! says when it is done, by [`Turn::admit`](crate::turn::Turn::admit); where no service asks, the end of a
+//! TLS handshake does. Until then a connection has one
 //! deadline, from when it was accepted, which neither bytes nor turns put off, or a client that sends a
 //! byte a second would be waited for for ever (fault D3).
 
@@ -18,6 +19,13 @@ impl<O: Os> Reactor<O> {
         self.logging_in += 1;
         let until = self.now.after(self.limits.login_timeout);
         self.deadlines.set(slot, until);
+    }
+
+    /// Its handshake is over, and that was all that it had to do.
+    pub(super) fn need_not_log_in(&mut self, slot: u32) {
+        self.conns[slot as usize].must = Must::Nothing;
+        self.logging_in -= 1;
+        self.deadlines.cancel(slot);
     }
 
     /// It has logged in. What it is waited for from now on is decided after its turn.

@@ -60,7 +60,7 @@ impl<O: Os> Reactor<O> {
         let standing = Standing::of(conn, slot, &self.listeners, &self.outbox);
         match conn.stage {
             Stage::Dead { .. } => {}
-            Stage::Handshaking { .. } => self.close_now(slot, Closed::Insecure),
+            Stage::Handshaking { .. } => self.close_now(slot, Closed::LoginTimeout),
             Stage::Lingering { why, .. } => self.close_now(slot, why),
             Stage::Open { .. } if !standing.is_open() => self.close_now(slot, Closed::Stuck),
             Stage::Open { .. } if conn.is_behind() => self.close_now(slot, Closed::TooSlow),
