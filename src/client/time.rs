@@ -51,6 +51,16 @@ pub fn ask_time(
     if peers.is_empty() {
         return Err(resolve(io::Error::new(ErrorKind::NotFound, "no address")));
     }
+    ask_in_turn(peers, &format!("udp {host}"), format, deadline)
+}
+
+/// Asks the addresses of a name in turn until the deadline.
+fn ask_in_turn(
+    mut peers: Vec<SocketAddr>,
+    name: &str,
+    format: &[u8],
+    deadline: RequestDeadline,
+) -> Result<TimeAnswer, ClientError> {
     let mut wait = FIRST_WAIT;
     let mut tries = 0;
     let mut buf = vec![0; DATAGRAM_BYTES_MAX];
@@ -99,8 +109,8 @@ pub fn ask_time(
         tries => format!("asked {tries} times"),
     };
     Err(ClientError::Timeout {
-        address: format!("udp {host}"),
-        after: timeout,
+        address: name.to_owned(),
+        after: deadline.given(),
         progress,
     })
 }
@@ -122,5 +132,37 @@ fn ask_once(
         Ok(len) => Ok(Some(len)),
         Err(error) if error.exception() == Exception::TimeoutError => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+
+    #[test]
+    fn of_several_addresses_one_that_refuses_is_not_asked_again() {
+        let closed = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let [closed_at, server_at] = [&closed, &server].map(|one| one.local_addr().unwrap());
+        drop(closed);
+        let patience = Duration::from_secs(10);
+        server.set_read_timeout(Some(patience)).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // The first question is lost.
+                let mut question = [0; 9];
+                server.recv_from(&mut question).unwrap();
+                let (n, from) = server.recv_from(&mut question).unwrap();
+                assert_eq!(&question[..n], b"%H");
+                server.send_to(b"12", from).unwrap();
+            });
+            let peers = vec![closed_at, server_at];
+            let deadline = RequestDeadline::after(patience);
+            let answer = ask_in_turn(peers, "udp several", b"%H", deadline).unwrap();
+            assert_eq!((answer.bytes, answer.from), (b"12".to_vec(), server_at));
+            assert_eq!(answer.tries, 3);
+        });
     }
 }

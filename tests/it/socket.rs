@@ -171,7 +171,28 @@ fn names_that_do_not_fit_are_refused() {
 }
 
 #[test]
+fn timeouts_of_the_kernel_are_told_as_they_were_set() {
+    let (a, _b) = socketpair().unwrap();
+    let timeval =
+        |seconds: i64, micros: i64| [seconds.to_ne_bytes(), micros.to_ne_bytes()].concat();
+    for option in [SO_RCVTIMEO, SO_SNDTIMEO] {
+        for value in [timeval(2, 500_000), timeval(0, 0), timeval(0, 250_000)] {
+            a.setsockopt(SOL_SOCKET, option, &value[..]).unwrap();
+            let told = a.getsockopt_bytes(SOL_SOCKET, option, 16).unwrap();
+            assert_eq!(told, value);
+        }
+        let raised = a.setsockopt(SOL_SOCKET, option, &timeval(0, 1_000_000)[..]);
+        assert_eq!(raised.unwrap_err().errno(), Some(33));
+    }
+}
+
+#[test]
 fn a_number_is_adopted_only_if_it_is_an_open_socket() {
+    // Zero is a number as others are; ours may be anything, and stays open.
+    match Socket::from_fileno(0) {
+        Ok(socket) => std::mem::forget(socket),
+        Err(raised) => assert_ne!(raised.exception(), Exception::ValueError),
+    }
     let raised = Socket::from_fileno(999_999).unwrap_err();
     assert_eq!(raised.errno(), Some(9)); // EBADF
     let file = tempfile::tempfile().unwrap();
