@@ -84,8 +84,8 @@ impl<O: Os> Reactor<O> {
         if self.stopping != Stopping::No {
             return Err(io::Error::other("the server is stopping"));
         }
-        let other = live(&self.conns, to).ok_or(io::ErrorKind::NotConnected)?;
-        if other.incoming.has_ended() || other.incoming.peer_gone() {
+        // One whose peer has hung up was closed in the turn in which that was seen.
+        if !self.is_live(to) {
             return Err(io::ErrorKind::NotConnected.into());
         }
         self.stopping = Stopping::Released(self.now.after(self.limits.drain_timeout));
