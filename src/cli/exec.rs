@@ -10,11 +10,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, SeekFrom, fstat, seek};
 use rustix::stdio::stdin;
 
+use super::proof::ProofArgs;
 use super::streams::{input, is_reader_gone, say};
 use super::terminal::safe_to_show;
 use super::{Failure, Outcome, complain, is_quiet, print_bytes};
 use crate::client::{ClientError, Exec, ExecFraming, ExecOutput, ServerAddress};
 use crate::config::{command_socket, command_sockets, parse_duration};
+use crate::wire::HmacKey;
 
 /// Time ran out, ours or the server's, as `timeout` says it.
 const EXIT_TIMEOUT: u8 = 124;
@@ -47,6 +49,8 @@ pub struct Args {
     /// How long one command may take in all: `500ms`, `5s`, `1m`
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
     timeout: Duration,
+    #[command(flatten)]
+    proof: ProofArgs,
     /// Shows terminal control characters of an output instead of disarming them
     #[arg(long)]
     raw: bool,
@@ -73,7 +77,8 @@ pub fn run(args: Args) -> Outcome {
         .address
         .clone()
         .unwrap_or_else(|| ServerAddress::Unix(command_socket()));
-    let outcome = converse(&args, &address, &command);
+    let key = args.proof.key()?;
+    let outcome = converse(&args, key.as_ref(), &address, &command);
     if !args.command.is_empty() && !is_quiet() && may_have_input() {
         complain("standard input was not read: a command was given, and commands have no input");
     }
@@ -81,7 +86,11 @@ pub fn run(args: Args) -> Outcome {
         Ok(code) => Ok(ExitCode::from(code)),
         Err(ExecError::Client(ClientError::Request(why))) => Err(Failure::Usage(why.to_owned())),
         Err(ExecError::Client(error)) => {
-            complain(format_args!("{error}{}", way_out(&error, &address)));
+            let is_proven = key.is_some();
+            complain(format_args!(
+                "{error}{}",
+                way_out(&error, &address, is_proven)
+            ));
             Ok(ExitCode::from(match error {
                 ClientError::Timeout { .. } => EXIT_TIMEOUT,
                 _ => EXIT_CONNECTION,
@@ -92,8 +101,15 @@ pub fn run(args: Args) -> Outcome {
 }
 
 /// What to do about it, to be said behind it.
-fn way_out(error: &ClientError, address: &ServerAddress) -> String {
+fn way_out(error: &ClientError, address: &ServerAddress, is_proven: bool) -> String {
     match (error, address) {
+        (ClientError::NotChallenged { .. }, _) => {
+            "; if it asks for no secret, leave out --secret-file and ONEPOLL_SECRET_FILE".to_owned()
+        }
+        (ClientError::HungUp { .. } | ClientError::Broken { .. }, _) if is_proven => {
+            "; to a wrong proof a server says nothing: is the secret its own, and is --digest?"
+                .to_owned()
+        }
         (ClientError::Timeout { .. }, _) => {
             "; this is the limit of exec itself, --timeout raises it".to_owned()
         }
@@ -118,10 +134,12 @@ fn way_out(error: &ClientError, address: &ServerAddress) -> String {
             command_socket().display()
         ),
         (ClientError::Unasked { .. }, _) => {
-            "; it may be another service, or want a secret, and exec has none to give".to_owned()
+            "; it may be another service, or ask for a secret: --secret-file FILE".to_owned()
         }
         (ClientError::Wire { .. }, _) => {
-            "; is it a `command` endpoint, and is --framing the one that it was given?".to_owned()
+            "; is it a `command` endpoint, is --framing the one that it was given, and does it ask for a \
+             secret (--secret-file)?"
+                .to_owned()
         }
         _ => String::new(),
     }
@@ -192,8 +210,16 @@ impl From<Failure> for ExecError {
     }
 }
 
-fn converse(args: &Args, address: &ServerAddress, command: &str) -> Result<u8, ExecError> {
+fn converse(
+    args: &Args,
+    key: Option<&HmacKey>,
+    address: &ServerAddress,
+    command: &str,
+) -> Result<u8, ExecError> {
     let mut exec = Exec::connect(address, args.framing, args.timeout)?;
+    if let Some(key) = key {
+        exec.prove(key, args.timeout)?;
+    }
     if !args.command.is_empty() {
         let output = exec.run(command, args.timeout)?;
         return show(&output, address, args.raw).map_err(ExecError::from);

@@ -8,7 +8,7 @@ use crate::config::{Limits, Transport};
 use crate::service::{Row, SERVICES};
 
 /// The options that do not depend on the service, and what they do.
-const COMMON: [(&str, &str); 17] = [
+const COMMON: [(&str, &str); 20] = [
     (
         "idle-timeout=DURATION",
         "close what says nothing for this long (off)",
@@ -60,8 +60,20 @@ const COMMON: [(&str, &str); 17] = [
     ),
     ("tls-min=1.2", "allow TLS 1.2 too (1.3)"),
     (
-        "auth=none",
-        "let everybody on this machine in; command over TCP asks for it",
+        "secret-file=FILE",
+        "serve only clients that prove its secret; may be repeated",
+    ),
+    (
+        "digest=sha256|md5",
+        "of the proof (sha256); md5 for clients of old Pythons",
+    ),
+    (
+        "proof=challenge|exporter",
+        "exporter: over TLS, a proof must fit its connection",
+    ),
+    (
+        "auth=hmac|none",
+        "by a secret, or let everybody on this machine in",
     ),
     ("mode=OCTAL", "of a Unix socket's file (0600)"),
     ("any-user=true", "serve other users over a Unix socket"),

@@ -11,7 +11,8 @@ pub mod exec;
 mod help;
 pub mod lab;
 mod logging;
-mod secret;
+mod proof;
+pub mod secret;
 pub mod serve;
 mod sources;
 mod streams;
@@ -94,6 +95,7 @@ struct CommandLine {
 enum Command {
     Serve(serve::Args),
     Check(check::Args),
+    Secret(secret::Args),
     Exec(exec::Args),
     Time(time::Args),
     // By far the largest.
@@ -106,6 +108,7 @@ impl Command {
         match self {
             Self::Serve(args) => serve::run(args),
             Self::Check(args) => check::run(args),
+            Self::Secret(args) => secret::run(args),
             Self::Exec(args) => exec::run(args),
             Self::Time(args) => time::run(args),
             Self::Bench(args) => bench::run(*args),

@@ -1,36 +1,30 @@
-//! A secret from its file, which only its owner may read. It is never an argument, since every user of
-//! the machine can see those.
+//! `onepoll secret`: makes a secret, in a file that only its owner may read.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::PathBuf;
+use std::process::ExitCode;
 
-use super::Failure;
-use crate::wire::{SECRET_BYTES_MAX, Secret};
+use super::{Failure, Outcome, complain, is_quiet};
+use crate::endpoint::make_secret;
 
-/// Bits of a file's mode that let others in.
-const OTHERS: u32 = 0o077;
+/// Make a secret: 32 random bytes in hexadecimal digits, in a new file that only you may read
+///
+/// An endpoint with `secret-file=FILE` asks for it, and `exec` and `bench` answer with --secret-file FILE or
+/// with the environment's ONEPOLL_SECRET_FILE. A file that is there is never overwritten.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The file to make
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
 
-/// Reads the secret in `path`.
-pub(super) fn read_secret(path: &Path) -> Result<Secret, Failure> {
-    let name = path.display();
-    let unreadable = |error: io::Error| Failure::Usage(format!("{name} cannot be read: {error}"));
-    let file = File::open(path).map_err(unreadable)?;
-    // Of the file that was opened, whatever the path names by now.
-    let mode = file.metadata().map_err(unreadable)?.mode();
-    if mode & OTHERS != 0 {
-        return Err(Failure::Usage(format!(
-            "{name} is open to others (mode {:04o}), so what is in it is no secret: chmod 600 {name}",
-            mode & 0o7777
-        )));
+/// Runs it.
+pub fn run(args: Args) -> Outcome {
+    make_secret(&args.file).map_err(|wrong| Failure::Run(wrong.into()))?;
+    if !is_quiet() {
+        let file = args.file.display();
+        complain(format_args!(
+            "made {file}; an endpoint with `secret-file={file}` asks for it, and `--secret-file {file}` answers"
+        ));
     }
-    // One byte for the newline, and one that shows that it is too long. Room for all of them, since
-    // a buffer that moved would leave what it held behind.
-    let most = SECRET_BYTES_MAX + 2;
-    let mut content = Vec::with_capacity(most);
-    let read = file.take(most as u64).read_to_end(&mut content);
-    let secret = Secret::new(content);
-    read.map_err(unreadable)?;
-    secret.map_err(|error| Failure::Usage(format!("{name}: {error}")))
+    Ok(ExitCode::SUCCESS)
 }

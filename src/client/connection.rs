@@ -15,7 +15,7 @@ use super::deadline::{RequestDeadline, is_patience};
 use super::{ClientError, ServerAddress};
 use crate::config::{HostPort, check_private_socket, command_sockets};
 use crate::socket::{AF_INET, AF_INET6, Exception, IPPROTO_TCP, SOCK_STREAM, Socket, TCP_NODELAY};
-use crate::wire::Escaped;
+use crate::wire::{CHALLENGE_BYTES, Challenge, Escaped, HmacKey};
 
 /// How much is read at once.
 const READ_BYTES: usize = 64 * 1024;
@@ -74,6 +74,40 @@ impl ClientConnection {
     pub(super) fn take(&mut self, len: usize) -> Vec<u8> {
         let rest = self.unread.split_off(len);
         std::mem::replace(&mut self.unread, rest)
+    }
+
+    /// Waits for a challenge, which nothing else may come with, and answers it.
+    pub(super) fn prove(
+        &mut self,
+        key: &HmacKey,
+        deadline: &RequestDeadline,
+    ) -> Result<(), ClientError> {
+        let progress = |have| format!("{have} of {CHALLENGE_BYTES} bytes of a challenge came");
+        let other = |address: &str, what: String| ClientError::NotChallenged {
+            address: address.to_owned(),
+            what,
+        };
+        while self.unread.len() < CHALLENGE_BYTES {
+            match self.fill(deadline, progress) {
+                Ok(true) => {}
+                Ok(false) => {
+                    let what = format!("it hung up: {}", progress(self.unread.len()));
+                    return Err(other(&self.address, what));
+                }
+                Err(ClientError::Timeout { after, .. }) => {
+                    let came = progress(self.unread.len());
+                    let what = format!("within {} ms, {came}", after.as_millis());
+                    return Err(other(&self.address, what));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let Ok(challenge) = Challenge::try_from(&self.unread[..]) else {
+            let shown = Escaped(&self.unread[..self.unread.len().min(SHOWN_BYTES)]).to_string();
+            return Err(other(&self.address, format!("it sent \"{shown}\"")));
+        };
+        self.unread.clear();
+        self.send(key.prove(&challenge).as_ref(), deadline)
     }
 
     /// Whether nothing came that nobody asked for: an answer that came late or twice would be taken for

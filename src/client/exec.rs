@@ -6,7 +6,7 @@ use super::connection::ClientConnection;
 use super::deadline::RequestDeadline;
 use super::{ClientError, ServerAddress};
 use crate::wire::{
-    CommandHeader, Decode, Escaped, HEADER_BYTES_MAX, JsonHeader, Length, TIMEOUT_REASON,
+    CommandHeader, Decode, Escaped, HEADER_BYTES_MAX, HmacKey, JsonHeader, Length, TIMEOUT_REASON,
     WireError, md5_hex,
 };
 
@@ -48,6 +48,8 @@ impl ExecOutput {
 pub struct Exec {
     line: Option<ClientConnection>,
     framing: ExecFraming,
+    /// Nothing was sent on it yet.
+    is_new: bool,
 }
 
 impl Exec {
@@ -61,7 +63,21 @@ impl Exec {
         Ok(Self {
             line: Some(line),
             framing,
+            is_new: true,
         })
+    }
+
+    /// Answers the challenge of a server that asks for a secret, within `timeout`: once, before anything is
+    /// run. Whether it was the right one shows when something is: to a wrong proof a server says nothing.
+    pub fn prove(&mut self, key: &HmacKey, timeout: Duration) -> Result<(), ClientError> {
+        let Some(line) = self.line.as_mut().filter(|_| self.is_new) else {
+            // Who got a second answer could use it elsewhere (fault D6).
+            return Err(ClientError::Request(
+                "a challenge is answered once, when a connection begins",
+            ));
+        };
+        self.is_new = false;
+        line.prove(key, &RequestDeadline::after(timeout))
     }
 
     /// Runs one command line and returns its output, all within `timeout`.
@@ -81,6 +97,7 @@ impl Exec {
                 "the connection was given up in the middle of an answer",
             ));
         };
+        self.is_new = false;
         let deadline = RequestDeadline::after(timeout);
         let request = format!("{command}\n");
         let asked = line.check_silent();

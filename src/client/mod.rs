@@ -18,7 +18,7 @@ pub use take_over::{HandedSocket, Released, TakeOver};
 pub use time::{TimeAnswer, ask_time};
 
 pub use crate::config::{AddressError, ServerAddress};
-use crate::wire::WireError;
+use crate::wire::{CHALLENGE_BYTES, WireError};
 
 /// Why there is no answer.
 ///
@@ -59,6 +59,14 @@ pub enum ClientError {
         after: Duration,
         /// How far it got.
         progress: String,
+    },
+    /// A challenge was to come first, and something else came, or nothing.
+    #[error("{address} sent no challenge of {CHALLENGE_BYTES} bytes first: {what}")]
+    NotChallenged {
+        /// The server that was to send it.
+        address: String,
+        /// What came instead.
+        what: String,
     },
     /// The connection ended inside an answer.
     #[error("{address} hung up: {progress}")]

@@ -55,6 +55,9 @@ pub const USER_TIMEOUT_MAX: Duration = Duration::from_millis(2_147_483_647);
 /// proof as soon as that is whole, so it keeps less. Redis: 16 KB for each of 10 arguments, 1 MB in all.
 pub const LOGIN_BYTES_MAX: usize = 4096;
 
+/// Secrets of one endpoint: the current one and the one before it are two, and each costs a login a digest.
+pub const SECRETS_MAX: usize = 16;
+
 /// Between TERM and KILL for a command that must end: enough to remove a temporary file.
 pub const COMMAND_KILL_GRACE: Duration = Duration::from_secs(1);
 

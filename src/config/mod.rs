@@ -11,6 +11,7 @@ pub mod limits;
 mod lookups;
 mod network;
 mod private;
+mod random;
 mod rate;
 mod server_url;
 mod settle;
@@ -27,6 +28,7 @@ pub use private::{
     check_private_dir, check_private_socket, command_socket, command_socket_of, command_sockets,
     control_socket, make_private_dir,
 };
+pub use random::random_bytes;
 pub use rate::Rate;
 pub use server_url::{AddressError, ServerAddress, ServerUrl};
 pub use settle::Settle;

@@ -24,6 +24,7 @@ use crate::config::{
     Address, Host, HostPort, Transport, UnixAddress, check_private_dir, command_socket,
 };
 use crate::reactor::{Keepalive, Secure, begin_to_listen, bind_abstract, bind_tcp, open_udp};
+use crate::service::Secrets;
 
 /// A socket that was bound, and the endpoint as it came to be: with the port that the system chose.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub struct Bound {
     /// it takes it over.
     /// [Service, transport and address](Endpoint::place) as they were asked for.
     pub place: String,
+    /// What its connections have to prove, if they have to.
+    pub secrets: Option<Secrets>,
     /// Where the socket is, if that is an address with a port.
     at: Option<SocketAddr>,
     /// Another server has handed it over, and serves it until we are ready.
@@ -100,6 +103,7 @@ impl Bound {
             file: None,
             secure: None,
             place: endpoint.place(),
+            secrets: None,
             at: None,
             is_handed: false,
         }

@@ -1,12 +1,14 @@
 //! The options that every endpoint has, whatever it serves.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::limits::{KEEPALIVE, KEEPALIVE_MAX, USER_TIMEOUT_MAX};
+use crate::config::limits::{KEEPALIVE, KEEPALIVE_MAX, SECRETS_MAX, USER_TIMEOUT_MAX};
 use crate::config::{Network, Rate, Transport, Trouble, format_duration, with};
-use crate::service::Row;
+use crate::service::{ProofOf, Row};
+use crate::wire::Digest;
 
 /// Options that do not depend on the service.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +46,15 @@ pub struct Common {
     pub client_ca: Option<String>,
     /// The oldest version of TLS that will do; absent: 1.3.
     pub tls_min: Option<TlsMin>,
-    /// How a connection proves who it is; absent: not said, which `command` over TCP refuses.
+    /// Files with the secrets that a connection has to prove one of; may be repeated, and each is as good.
+    /// Absent: it has to prove none.
+    pub secret_file: Vec<PathBuf>,
+    /// With which digest a secret is proven.
+    pub digest: Digest,
+    /// What of a connection a proof has to cover.
+    pub proof: ProofOf,
+    /// How a connection proves who it is; absent: by a secret, if there is one, which `command` over TCP
+    /// asks for.
     pub auth: Option<Auth>,
     /// The mode of a Unix socket's file; absent: 0600.
     #[serde(with = "with::mode_or_absent")]
@@ -70,6 +80,9 @@ impl Default for Common {
             key: None,
             client_ca: None,
             tls_min: None,
+            secret_file: Vec::new(),
+            digest: Digest::default(),
+            proof: ProofOf::default(),
             auth: None,
             mode: None,
             any_user: false,
@@ -87,8 +100,9 @@ impl Common {
             Transport::Fd => row.stream.is_some(),
         };
         match option {
-            "idle-timeout" | "max-connections" | "max-per-source" | "rate-per-source" | "auth"
-            | "keepalive" | "user-timeout" | "tls" | "cert" | "key" | "client-ca" | "tls-min"
+            "idle-timeout" | "max-connections" | "max-per-source" | "rate-per-source"
+            | "secret-file" | "digest" | "proof" | "auth" | "keepalive" | "user-timeout" | "tls"
+            | "cert" | "key" | "client-ca" | "tls-min"
                 if !has_connections =>
             {
                 Err("datagrams have no connection that it could concern".into())
@@ -115,8 +129,19 @@ impl Common {
         }
     }
 
+    /// Whether a connection has to prove a secret before it is served.
+    pub fn asks_for_secret(&self) -> bool {
+        !self.secret_file.is_empty()
+    }
+
+    /// Whether only clients are served that have something to show: a secret, or a certificate.
+    pub fn is_guarded(&self) -> bool {
+        self.asks_for_secret() || self.tls && self.client_ca.is_some()
+    }
+
     /// What no single option is wrong about alone.
     pub(super) fn check(&self) -> Result<(), Trouble> {
+        self.check_secrets()?;
         if self.max_connections == Some(0) {
             return Err(Trouble::with(
                 "max-connections",
@@ -146,6 +171,43 @@ impl Common {
             }
         }
         Ok(())
+    }
+
+    /// What of the options about secrets contradicts another.
+    fn check_secrets(&self) -> Result<(), Trouble> {
+        let wrong = |option, problem: String| Err(Trouble::with(option, problem));
+        let asks = self.asks_for_secret();
+        let named = self.secret_file.len();
+        match self.auth {
+            Some(Auth::None) if asks => wrong(
+                "auth",
+                "`none` lets everybody in, and `secret-file` asks for a secret: one of them goes"
+                    .into(),
+            ),
+            Some(Auth::Hmac) if !asks => wrong(
+                "auth",
+                "`hmac` needs a `secret-file`; `onepoll secret FILE` makes one".into(),
+            ),
+            _ if !asks && self.digest != Digest::default() => wrong(
+                "digest",
+                "it says how a secret is proven, and there is no `secret-file`".into(),
+            ),
+            _ if !asks && self.proof != ProofOf::default() => wrong(
+                "proof",
+                "it says what a proof covers, and there is no `secret-file`".into(),
+            ),
+            _ if self.proof == ProofOf::Exporter && !self.tls => wrong(
+                "proof",
+                "only TLS has an exporter: it means something only with `tls=true`".into(),
+            ),
+            _ if named > SECRETS_MAX => wrong(
+                "secret-file",
+                format!(
+                    "{named} of them; there may be {SECRETS_MAX}, since all are computed for each login"
+                ),
+            ),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -199,6 +261,8 @@ pub enum TlsMin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Auth {
+    /// By the HMAC of a challenge with the secret of a `secret-file`.
+    Hmac,
     /// Not at all, and that was asked for.
     None,
 }

@@ -6,8 +6,8 @@
 //!
 //! | service | private Unix socket | Unix socket for any user | loopback | elsewhere |
 //! | --- | --- | --- | --- | --- |
-//! | `command` | free | `auth=none` | `auth=none` | never, until there are secrets and TLS |
-//! | every other | free | free | free | `open=true` |
+//! | `command` | free | a secret, or `auth=none` | a secret, or `auth=none` | a secret and TLS |
+//! | every other | free | free | free | a secret, or `open=true` |
 //!
 //! Commands run as root only when that was asked for. Over a private socket root serves root, who
 //! gains nothing. Where others reach the commands, `auth=none` is what asks, and the warning says
@@ -20,8 +20,8 @@ use thiserror::Error;
 
 use super::{Auth, Endpoint};
 use crate::config::quoted;
-use crate::config::{Address, Host, HostPort};
-use crate::service::Class;
+use crate::config::{Address, Host, HostPort, Transport};
+use crate::service::{Class, ProofOf};
 
 /// Where an endpoint turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +98,7 @@ pub fn exposure(endpoint: &Endpoint, at: Reached, is_root: bool) -> Result<Expos
     match (endpoint.class, at) {
         (Class::Commands, _) => command(endpoint, at, reach, is_root),
         (Class::Plain | Class::Figures, Reached::Inet(at))
-            if reach == Reach::Open && !endpoint.common.open =>
+            if reach == Reach::Open && !endpoint.common.open && !endpoint.common.is_guarded() =>
         {
             Err(Refusal {
                 reason: format!(
@@ -106,7 +106,7 @@ pub fn exposure(endpoint: &Endpoint, at: Reached, is_root: bool) -> Result<Expos
                     at.ip(),
                     endpoint.row.name
                 ),
-                remedy: "allow it with `open=true`, or bind 127.0.0.1 or [::1]".into(),
+                remedy: open_remedy(endpoint),
             })
         }
         _ => Ok(Exposure {
@@ -114,6 +114,22 @@ pub fn exposure(endpoint: &Endpoint, at: Reached, is_root: bool) -> Result<Expos
             warning: None,
         }),
     }
+}
+
+/// What would let an endpoint be served there that does no harm.
+fn open_remedy(endpoint: &Endpoint) -> String {
+    let loopback = "bind 127.0.0.1 or [::1]";
+    if endpoint.address.transport() == Transport::Udp || endpoint.row.stream.is_none() {
+        return format!("allow it with `open=true`, or {loopback}");
+    }
+    let ask = match endpoint.class {
+        // A program that collects them cannot answer a challenge.
+        Class::Figures => {
+            "ask for a client's certificate with `tls=true&cert=FILE&key=FILE&client-ca=FILE`"
+        }
+        _ => "ask for a secret with `secret-file=FILE`",
+    };
+    format!("{ask}, allow it with `open=true`, or {loopback}")
 }
 
 fn command(
@@ -124,15 +140,20 @@ fn command(
 ) -> Result<Exposure, Refusal> {
     let told = endpoint.common.auth == Some(Auth::None);
     let warning = match (reach, at) {
-        (Reach::Open, Reached::Inet(at)) => return Err(command_off_loopback(endpoint, at)),
+        (Reach::Open, Reached::Inet(at))
+            if !(endpoint.common.is_guarded() && endpoint.common.tls) =>
+        {
+            return Err(command_off_loopback(endpoint, at));
+        }
         (Reach::SameUser, _) => None,
+        _ if endpoint.common.is_guarded() => None,
         _ if !told => {
             return Err(Refusal {
                 reason: format!(
                     "any user of this machine{} could run commands there",
                     if reach == Reach::Loopback { ", and any web page one opens," } else { "" }
                 ),
-                remedy: "secrets are not built yet; serve a Unix socket without `any-user`, or say `auth=none`".into(),
+                remedy: "ask for a secret with `secret-file=FILE` (`onepoll secret FILE` makes one), serve a Unix socket without `any-user`, or say `auth=none`".into(),
             });
         }
         _ if is_root => Some("any user of this machine can run commands as root here"),
@@ -141,7 +162,7 @@ fn command(
     Ok(Exposure { reach, warning })
 }
 
-/// No option allows this one. The remedy is a line that does the job today.
+/// No single option allows this one. The remedy is what is missing, or a tunnel.
 fn command_off_loopback(endpoint: &Endpoint, at: SocketAddr) -> Refusal {
     let port = match at.port() {
         // The system would choose; a tunnel's end cannot.
@@ -157,15 +178,29 @@ fn command_off_loopback(endpoint: &Endpoint, at: SocketAddr) -> Refusal {
         host: Host::Ip(Ipv4Addr::LOCALHOST.into()),
         port,
     });
-    here.common.auth = Some(Auth::None);
+    let mut missing = Vec::new();
+    if !here.common.is_guarded() {
+        missing.push("secret-file=FILE");
+    }
+    if !here.common.tls {
+        missing.push("tls=true&cert=FILE&key=FILE");
+    }
+    // At the tunnel's end the rules of loopback hold.
+    (here.common.tls, here.common.tls_min) = (false, None);
+    (here.common.cert, here.common.key, here.common.client_ca) = (None, None, None);
+    here.common.proof = ProofOf::default();
+    if !here.common.asks_for_secret() {
+        here.common.auth = Some(Auth::None);
+    }
     here.common.open = false;
     Refusal {
         reason: format!(
-            "{} is not a loopback address, and commands from the network need a secret and TLS, which are not built yet; no option overrides this",
+            "{} is not a loopback address, and commands from the network need a secret and TLS; no option overrides this",
             at.ip()
         ),
         remedy: format!(
-            "serve {} here, and on the client's machine run `ssh -N -L {port}:127.0.0.1:{port} {host}` and use 127.0.0.1:{port}",
+            "add `{}` (`onepoll secret FILE` and `onepoll certificate DIR` make the files), or serve {} here, and on the client's machine run `ssh -N -L {port}:127.0.0.1:{port} {host}` and use 127.0.0.1:{port}",
+            missing.join("&"),
             quoted(&here.to_string())
         ),
     }
@@ -246,14 +281,40 @@ mod tests {
         }
     }
 
+    const TLS: &str = "?tls=true&cert=c&key=k";
+
     #[test]
-    fn commands_never_leave_the_machine() {
-        for options in ["", "?auth=none", "?open=true", "?open=true&auth=none"] {
+    fn commands_leave_the_machine_by_no_single_option() {
+        for options in [
+            "",
+            "?auth=none",
+            "?open=true",
+            "?open=true&auth=none",
+            "?secret-file=s&open=true",
+            TLS,
+            "?tls=true&cert=c&key=k&auth=none&open=true",
+        ] {
+            if options.contains("tls") && !cfg!(feature = "tls") {
+                continue;
+            }
             for at in ELSEWHERE {
                 let said = judge(&format!("command://h:1{options}"), inet(at), false).unwrap_err();
                 assert!(said.contains("no option overrides"), "{said}");
                 assert!(said.contains("`ssh -N -L 1:127.0.0.1:1 "), "{said}");
-                assert!(said.contains("`command://127.0.0.1:1?auth=none`"), "{said}");
+                let secret = options.contains("secret-file");
+                let there = if secret {
+                    "secret-file=s`"
+                } else {
+                    "auth=none`"
+                };
+                let there = format!("serve `command://127.0.0.1:1?{there} here");
+                assert!(said.contains(&there), "{said}");
+                let add = match (secret, options.contains("tls")) {
+                    (true, _) => "add `tls=true&cert=FILE&key=FILE`",
+                    (_, true) => "add `secret-file=FILE`",
+                    _ => "add `secret-file=FILE&tls=true&cert=FILE&key=FILE`",
+                };
+                assert!(said.contains(add), "{options}: {said}");
             }
         }
         let said = judge("command://h:0", inet("192.0.2.7:0"), false).unwrap_err();
@@ -261,10 +322,44 @@ mod tests {
     }
 
     #[test]
-    fn commands_on_loopback_need_auth_none() {
+    #[cfg(feature = "tls")]
+    fn a_secret_or_a_certificate_and_tls_take_commands_to_the_network() {
+        for options in [
+            "&secret-file=s",
+            "&client-ca=a",
+            "&secret-file=s&proof=exporter",
+        ] {
+            for at in ELSEWHERE {
+                let url = format!("command://h:1{TLS}{options}");
+                let served = judge(&url, inet(at), true).unwrap();
+                assert_eq!((served.reach, served.warning), (Reach::Open, None));
+            }
+        }
+    }
+
+    #[test]
+    fn a_secret_takes_all_but_commands_to_the_network() {
+        for url in FREE_ON_LOOPBACK
+            .iter()
+            .filter(|url| !url.contains("udp") && !url.contains("time"))
+        {
+            let sign = if url.contains('?') { '&' } else { '?' };
+            let url = format!("{url}{sign}secret-file=s");
+            for at in ELSEWHERE {
+                let served = judge(&url, inet(at), false).unwrap();
+                assert_eq!((served.reach, served.warning), (Reach::Open, None), "{url}");
+            }
+        }
+    }
+
+    #[test]
+    fn commands_on_loopback_need_a_secret_or_auth_none() {
         for at in LOOPBACK {
             let said = judge("command://h:1?open=true", inet(at), false).unwrap_err();
             assert!(said.contains("`auth=none`"), "{said}");
+            assert!(said.contains("`secret-file=FILE`"), "{said}");
+            let asks = judge("command://h:1?secret-file=s", inet(at), true).unwrap();
+            assert_eq!((asks.reach, asks.warning), (Reach::Loopback, None));
             let told = judge("command://h:1?auth=none", inet(at), false).unwrap();
             assert_eq!(told.reach, Reach::Loopback);
             assert!(told.warning.unwrap().contains("as this user"));
@@ -290,6 +385,8 @@ mod tests {
             said.contains("`auth=none`") && !said.contains("web page"),
             "{said}"
         );
+        let asks = "command+unix:///a?any-user=true&secret-file=s";
+        assert_eq!(judge(asks, Reached::Unix, true).unwrap().warning, None);
         let told = judge(
             "command+unix:///a?any-user=true&auth=none",
             Reached::Unix,

@@ -17,6 +17,7 @@ mod handed;
 mod inherited;
 mod opening;
 mod plan;
+mod secret_file;
 mod socket_file;
 #[cfg(test)]
 mod tests;
@@ -25,13 +26,17 @@ mod unserved;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::config::{
     Address, ConfigError, Host, HostPort, PercentEncoded, Transport, Trouble, Written, keys_of,
-    meant, one_of, percent_decode, quoted,
+    meant, one_of, percent_decode, quoted, random_bytes,
 };
-use crate::service::{Class, Datagrams, Half, Row, SERVICES, Service, Setting};
+use crate::service::{
+    ChallengeSource, Class, Datagrams, Gate, Half, Row, SERVICES, Secrets, Service, Setting,
+};
+use crate::wire::Secret;
 
 pub use bind::{Bound, Rest};
 pub use common::{Auth, Common, TlsMin};
@@ -42,6 +47,7 @@ pub use exposure::{Exposure, Reach, Reached, Refusal, exposure};
 pub use file::{ConfigFile, Log, LogFormat, LogLevel};
 pub use handed::Handed;
 pub use opening::{Attempt, Judged, Opening};
+pub use secret_file::{SecretFileError, make_secret, read_secret};
 pub use socket_file::{Intent, SocketFile};
 pub use unserved::Unserved;
 
@@ -118,9 +124,43 @@ impl Endpoint {
         Self::read(self.row, address, over, self.written())
     }
 
-    /// Makes what serves its connections.
-    pub fn service(&self, setting: &Setting<'_>) -> Result<Box<dyn Service>, ConfigError> {
-        self.make(self.row.stream, setting)
+    /// The secrets that its connections have to prove one of, read from their files; none, if it asks
+    /// for none. It may wait for a disk.
+    pub fn secrets(&self) -> Result<Option<Secrets>, ConfigError> {
+        let read = |file: &PathBuf| read_secret(file);
+        let secrets: Result<Vec<Secret>, _> = self.common.secret_file.iter().map(read).collect();
+        let secrets = secrets.map_err(|wrong| {
+            let trouble = Trouble::with("secret-file", wrong.to_string());
+            ConfigError::at(self, trouble.problem)
+        })?;
+        Ok(Secrets::new(
+            &secrets,
+            self.common.digest,
+            self.common.proof,
+        ))
+    }
+
+    /// Makes what serves its connections: behind a gate, if it asks for a secret.
+    ///
+    /// `secrets` are those that [`Endpoint::secrets`] has read; without them there is no service that
+    /// should have a gate.
+    pub fn service(
+        &self,
+        setting: &Setting<'_>,
+        secrets: Option<Secrets>,
+    ) -> Result<Box<dyn Service>, ConfigError> {
+        let service = self.make(self.row.stream, setting)?;
+        match secrets {
+            Some(secrets) => {
+                let challenges: ChallengeSource = Box::new(random_bytes);
+                Ok(Box::new(Gate::new(service, secrets, challenges)))
+            }
+            None if self.common.asks_for_secret() => Err(ConfigError::at(
+                self,
+                "its secrets were not read, so it cannot be served",
+            )),
+            None => Ok(service),
+        }
     }
 
     /// Makes what answers its datagrams.

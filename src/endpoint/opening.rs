@@ -104,7 +104,7 @@ impl<'e> Judged<'e> {
                 *plan = secure(endpoint, &mut self.lookups).and_then(|secure| {
                     Ok(Planned {
                         is_handed: true,
-                        ..Planned::adopted(endpoint, judged?, secure)
+                        ..Planned::adopted(endpoint, judged?, secure)?
                     })
                 });
             }
@@ -159,6 +159,7 @@ impl Opening {
             Ok(mut sockets) => {
                 for bound in &mut sockets.bound {
                     bound.secure.clone_from(&planned.secure);
+                    bound.secrets.clone_from(&planned.secrets);
                 }
                 attempt.at.retain(|at| !is_among(*at, &sockets.absent));
                 attempt.absent = sockets.absent;
@@ -242,7 +243,13 @@ mod tests {
     }
 
     /// Endpoints that may not be served, and why not.
-    const REFUSED: [(&str, &str); 14] = [
+    const REFUSED: [(&str, &str); 17] = [
+        ("echo://127.0.0.1:0?secret-file=DIR/none", "cannot be read"),
+        (
+            "chat+unix://DIR/x.sock?secret-file=/dev/null",
+            "open to others",
+        ),
+        ("echo://127.0.0.1:0?secret-file=DIR", "open to others"),
         ("echo://0.0.0.0:0", "`open=true`"),
         ("echo://[::]:0", "`open=true`"),
         ("chat://[::ffff:0.0.0.0]:0", "`open=true`"),

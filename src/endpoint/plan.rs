@@ -16,6 +16,7 @@ use super::tls::secure;
 use super::unserved::Unserved;
 use crate::config::{Address, ConfigError, HostPort, Limits, Lookups};
 use crate::reactor::Secure;
+use crate::service::Secrets;
 
 /// An endpoint that may be served, and where.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub(super) struct Planned {
     pub(super) place: String,
     /// Whether another server has the inherited socket too, and serves it.
     pub(super) is_handed: bool,
+    /// What its connections have to prove.
+    pub(super) secrets: Option<Secrets>,
 }
 
 /// Resolves an endpoint and judges every address it resolves to.
@@ -61,7 +64,7 @@ pub(super) fn plan(
         Address::Unix(_) => (Vec::new(), judge(Reached::Unix)?),
         Address::Fd(number) => {
             let adopted = inherited.take(endpoint, *number, is_root)?;
-            return Ok(Planned::adopted(endpoint, adopted, secure));
+            return Planned::adopted(endpoint, adopted, secure);
         }
     };
     Ok(Planned {
@@ -70,6 +73,7 @@ pub(super) fn plan(
         exposure,
         socket: None,
         secure,
+        secrets: secrets(endpoint)?,
         place: endpoint.place(),
         is_handed: false,
     })
@@ -81,8 +85,9 @@ impl Planned {
         asked: &Endpoint,
         adopted: Adopted,
         secure: Option<Arc<dyn Secure>>,
-    ) -> Planned {
-        Planned {
+    ) -> Result<Planned, Unserved> {
+        Ok(Planned {
+            secrets: secrets(&adopted.endpoint)?,
             endpoint: adopted.endpoint,
             at: adopted.at.into_iter().collect(),
             exposure: adopted.exposure,
@@ -90,8 +95,13 @@ impl Planned {
             secure,
             place: asked.place(),
             is_handed: false,
-        }
+        })
     }
+}
+
+/// The secrets of an endpoint that may be served: one that cannot have them must not be.
+fn secrets(endpoint: &Endpoint) -> Result<Option<Secrets>, Unserved> {
+    endpoint.secrets().map_err(Unserved::Refused)
 }
 
 /// Who can reach an endpoint by whichever of its addresses; none of them may be refused.

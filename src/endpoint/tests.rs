@@ -139,7 +139,7 @@ fn every_option_is_read() {
 }
 
 /// What is wrong, and a piece of the sentence that must say so.
-const REFUSALS: [(&str, &str); 82] = [
+const REFUSALS: [(&str, &str); 88] = [
     ("", "SERVICE://ADDRESS"),
     ("127.0.0.1:9000", "SERVICE://ADDRESS"),
     ("echo:127.0.0.1:9000", "SERVICE://ADDRESS"),
@@ -319,12 +319,36 @@ const REFUSALS: [(&str, &str); 82] = [
         "`i23` is not raw, decimal, i32 or json, perhaps `i32` was meant",
     ),
     (
-        "command://127.0.0.1:1?auth=hmac",
-        "option `auth`: `hmac` is not none",
+        "command://127.0.0.1:1?auth=password",
+        "option `auth`: `password` is not hmac or none",
     ),
     (
-        "echo://127.0.0.1:1?secret-file=/a",
-        "`echo` has no option `secret-file` (known:",
+        "command://127.0.0.1:1?auth=hmac",
+        "option `auth`: `hmac` needs a `secret-file`; `onepoll secret FILE` makes one",
+    ),
+    (
+        "echo://127.0.0.1:1?auth=none&secret-file=/a",
+        "option `auth`: `none` lets everybody in, and `secret-file` asks",
+    ),
+    (
+        "echo://127.0.0.1:1?digest=md5",
+        "option `digest`: it says how a secret is proven, and there is no `secret-file`",
+    ),
+    (
+        "echo://127.0.0.1:1?secret-file=/a&digest=sha1",
+        "option `digest`: `sha1` is not sha256 or md5",
+    ),
+    (
+        "echo://127.0.0.1:1?proof=exporter",
+        "option `proof`: it says what a proof covers, and there is no `secret-file`",
+    ),
+    (
+        "echo://127.0.0.1:1?secret-file=/a&proof=exporter",
+        "option `proof`: only TLS has an exporter",
+    ),
+    (
+        "echo+udp://127.0.0.1:1?secret-file=/a",
+        "option `secret-file`: datagrams have no connection that it could concern",
     ),
     ("command://127.0.0.1:1?ack=x", "only `framing=decimal`"),
     ("command://127.0.0.1:1?max-output=2G", "above 2147483647"),

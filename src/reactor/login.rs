@@ -8,8 +8,9 @@
 
 use super::Reactor;
 use super::connection::Must;
-use super::listener::Listener;
+use super::listener::{Listener, ServiceId};
 use super::os::Os;
+use crate::service::Secrets;
 use crate::turn::ConnId;
 
 impl<O: Os> Reactor<O> {
@@ -26,6 +27,12 @@ impl<O: Os> Reactor<O> {
         self.conns[slot as usize].must = Must::Nothing;
         self.logging_in -= 1;
         self.deadlines.cancel(slot);
+    }
+
+    /// From now on this service accepts these secrets of connections that have not logged in; those that
+    /// have stay. Says whether it asks for any.
+    pub fn replace_secrets(&mut self, service: ServiceId, secrets: &Secrets) -> bool {
+        self.services[service.0].replace_secrets(secrets)
     }
 
     /// It has logged in. What it is waited for from now on is decided after its turn.

@@ -4,6 +4,9 @@ Knows the command line and bytes, and nothing that onepoll is made of. Tests rea
 `dial`, `say`, `hears`, `silence`, `ended`. No wait is without a deadline, and none is a sleep
 that hopes: what is waited for is always something that the other side does.
 
+Every stream endpoint of every server stands behind what `$ONEPOLL_BEHIND` names (`behind.py`), and
+every connection that is dialled has passed it before it is used.
+
 The binary is `$ONEPOLL_BIN`, else the one that `cargo build` leaves in `target/debug`. What needs
 root (forging a source, being another user) is skipped without it, and IPv6 where there is none.
 """
@@ -29,6 +32,8 @@ import tempfile
 import threading
 import time
 import unittest
+
+import behind
 
 DEADLINE = 10.0
 """No single wait is longer (seconds); on an idle machine none comes near."""
@@ -94,9 +99,13 @@ class Report(list):
 class Server:
     """`onepoll serve ENDPOINT…`, from its start-up report to its exit code."""
 
-    def __init__(self, *urls, config=None, env=None, through=(), arguments=(), listen=True):
+    def __init__(
+        self, *urls, config=None, env=None, through=(), arguments=(), listen=True, is_plain=False
+    ):
         """`through` is a command to start it with (`sh -c …`); with `listen=False` nobody reads
-        standard error after the report, so that its pipe fills."""
+        standard error after the report, so that its pipe fills; `is_plain`: behind nothing."""
+        if not is_plain:
+            urls = [guarded(url) for url in urls]
         self.directory = tempfile.mkdtemp(prefix="onepoll-")
         self.argv = [*through, BINARY, "serve"]
         if config is not None:
@@ -161,6 +170,8 @@ class Server:
             found = LISTENING.match(line)
             if found:
                 self.bound.append(found)
+                if found["transport"] not in ("udp", "fd") and behind.is_guarded(found["options"] or ""):
+                    GUARDED.add(address_of(found))
 
     def at(self, service, transport=None, nth=0):
         """The address of the nth endpoint of this service, by the start-up report."""
@@ -297,6 +308,21 @@ class Server:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
+GUARDED = set()
+"""Addresses of endpoints that stand behind something."""
+
+
+def guarded(url):
+    """The same endpoint, behind what the whole suite is behind, if it is one of connections."""
+    scheme, separator, rest = url.partition("://")
+    service, _, transport = scheme.partition("+")
+    usually = "udp" if service in USUALLY_UDP else "tcp"
+    if not behind.GUARDS or not separator or (transport or usually) not in ("tcp", "unix"):
+        return url
+    address, _, query = rest.partition("?")
+    return "%s://%s?%s" % (scheme, address, behind.options_of(query))
+
+
 def address_of(found):
     """The address in a line of the report, as the socket module takes it."""
     at, transport = found["at"], found["transport"]
@@ -327,6 +353,7 @@ def onepoll(*arguments, env=None, **more):
 
 def dial(address, rcvbuf=None, source=None):
     """Connects to a stream endpoint: a path, or a host and port. A wildcard is called by 127.0.0.1."""
+    named = address
     if isinstance(address, str):
         link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     else:
@@ -345,16 +372,25 @@ def dial(address, rcvbuf=None, source=None):
     except BaseException:
         link.close()
         raise
-    return Peer(link)
+    return Peer(link, named in GUARDED)
 
 
 class Peer:
     """One side of a conversation, as a script."""
 
-    def __init__(self, link):
-        self.link = link
+    def __init__(self, link, is_guarded=False):
+        self._link = link
+        self._is_guarded = is_guarded
         self.unread = bytearray()
         self.log = []
+
+    @property
+    def link(self):
+        """The connection, to the service itself: what it stands behind is passed at first use."""
+        if self._is_guarded:
+            self._is_guarded = False
+            self._link = behind.passes(self._link)
+        return self._link
 
     def __enter__(self):
         return self
@@ -386,7 +422,7 @@ class Peer:
         return self
 
     def close(self):
-        self.link.close()
+        self._link.close()
 
     def reset(self):
         """Closes with a reset instead of a FIN."""

@@ -195,6 +195,7 @@ def on_a_server_of_our_own():
         "upper://127.0.0.1:0",
         "upper+udp://127.0.0.1:0",
         "command+unix://" + path,
+        is_plain=True,
     )
     try:
         talk(

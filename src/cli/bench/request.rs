@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser};
 
 use super::literal::{answer, bytes_of, command_line, size};
 use crate::cli::Failure;
-use crate::cli::secret::read_secret;
+use crate::cli::proof::{key, named_by_environment};
 use crate::load::{Close, Endpoint, Expect, Mode, ModeName, Plan};
 use crate::wire::{CommandFraming, Digest, HmacKey};
 
@@ -49,7 +49,7 @@ pub(super) struct MessageArgs {
     pub(super) pid: Vec<u32>,
     /// A file with the secret of a server that sends each client 32 random bytes and expects their HMAC. The
     /// secret is the file's content without a newline at its end: 16 bytes or more, which only you may be
-    /// able to read. The handshake is part of `connect`
+    /// able to read. The handshake is part of `connect` [default: $ONEPOLL_SECRET_FILE]
     #[arg(long, value_name = "FILE")]
     pub(super) secret_file: Option<PathBuf>,
     /// With which digest the challenge is answered [default: sha256]
@@ -181,7 +181,7 @@ impl RequestArgs {
         }
         plan.text = text;
         plan.expect = expect;
-        plan.hmac_key = self.hmac_key()?;
+        plan.hmac_key = self.hmac_key(mode)?;
         plan.pids.clone_from(&message.pid);
         Ok(plan)
     }
@@ -208,22 +208,19 @@ impl RequestArgs {
     }
 
     /// The key that answers the challenge of a server.
-    fn hmac_key(&self) -> Result<Option<HmacKey>, Failure> {
+    fn hmac_key(&self, mode: ModeName) -> Result<Option<HmacKey>, Failure> {
         let MessageArgs {
             secret_file,
             digest,
             ..
         } = &self.message;
-        match secret_file {
-            Some(path) => {
-                let secret = read_secret(path)?;
-                Ok(Some(HmacKey::new(&secret, digest.unwrap_or_default())))
-            }
-            None if digest.is_some() => Err(Failure::usage(
-                "--digest says how a challenge is answered: --secret-file with what",
-            )),
-            None => Ok(None),
-        }
+        // The environment's is for whatever has connections.
+        let of_environment = || match mode {
+            ModeName::Udp => None,
+            _ => named_by_environment(),
+        };
+        let named = secret_file.clone().or_else(of_environment);
+        key(named.as_deref(), *digest)
     }
 }
 

@@ -213,7 +213,7 @@ fn open(
     let is_local = matches!(endpoint.address(), Address::Unix(_) | Address::Fd(_));
     let options = ListenerOptions {
         name: name.clone(),
-        service: reactor.add(endpoint.service(&setting)?),
+        service: reactor.add(endpoint.service(&setting, bound.secrets)?),
         connections_max: common
             .max_connections
             .map_or(usize::MAX, |max| max as usize),
