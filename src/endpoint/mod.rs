@@ -30,8 +30,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::config::{
-    Address, ConfigError, Host, HostPort, PercentEncoded, Transport, Trouble, Written, keys_of,
-    meant, one_of, percent_decode, quoted, random_bytes,
+    Address, ConfigError, Host, HostPort, Lookups, PercentEncoded, Transport, Trouble, Written,
+    keys_of, meant, one_of, percent_decode, quoted, random_bytes,
 };
 use crate::service::{
     ChallengeSource, Class, Datagrams, Gate, Half, Row, SERVICES, Secrets, Service, Setting,
@@ -47,6 +47,7 @@ pub use exposure::{Exposure, Reach, Reached, Refusal, exposure};
 pub use file::{ConfigFile, Log, LogFormat, LogLevel};
 pub use handed::Handed;
 pub use opening::{Attempt, Judged, Opening};
+use secret_file::look_up_secret;
 pub use secret_file::{SecretFileError, make_secret, read_secret};
 pub use socket_file::{Intent, SocketFile};
 pub use unserved::Unserved;
@@ -124,10 +125,10 @@ impl Endpoint {
         Self::read(self.row, address, over, self.written())
     }
 
-    /// The secrets that its connections have to prove one of, read from their files; none, if it asks
-    /// for none. It may wait for a disk.
-    pub fn secrets(&self) -> Result<Option<Secrets>, ConfigError> {
-        let read = |file: &PathBuf| read_secret(file);
+    /// The secrets that its connections have to prove one of, as their files are looked up; none, if it
+    /// asks for none.
+    pub fn secrets(&self, lookups: &mut Lookups) -> Result<Option<Secrets>, ConfigError> {
+        let read = |file: &PathBuf| look_up_secret(file, lookups);
         let secrets: Result<Vec<Secret>, _> = self.common.secret_file.iter().map(read).collect();
         let secrets = secrets.map_err(|wrong| {
             let trouble = Trouble::with("secret-file", wrong.to_string());

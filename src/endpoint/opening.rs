@@ -100,11 +100,13 @@ impl<'e> Judged<'e> {
             if let (Err(Unserved::Failed(_)), Address::Fd(number)) = (&plan, &endpoint.address)
                 && let Some(socket) = handed.inherited(&endpoint.place())
             {
+                let lookups = &mut self.lookups;
                 let judged = judge(endpoint, *number, socket, self.is_root);
-                *plan = secure(endpoint, &mut self.lookups).and_then(|secure| {
+                *plan = judged.and_then(|judged| {
+                    let secure = secure(endpoint, lookups)?;
                     Ok(Planned {
                         is_handed: true,
-                        ..Planned::adopted(endpoint, judged?, secure)?
+                        ..Planned::adopted(endpoint, judged, secure, lookups)?
                     })
                 });
             }

@@ -64,7 +64,7 @@ pub(super) fn plan(
         Address::Unix(_) => (Vec::new(), judge(Reached::Unix)?),
         Address::Fd(number) => {
             let adopted = inherited.take(endpoint, *number, is_root)?;
-            return Planned::adopted(endpoint, adopted, secure);
+            return Planned::adopted(endpoint, adopted, secure, lookups);
         }
     };
     Ok(Planned {
@@ -73,7 +73,7 @@ pub(super) fn plan(
         exposure,
         socket: None,
         secure,
-        secrets: secrets(endpoint)?,
+        secrets: secrets(endpoint, lookups)?,
         place: endpoint.place(),
         is_handed: false,
     })
@@ -85,9 +85,10 @@ impl Planned {
         asked: &Endpoint,
         adopted: Adopted,
         secure: Option<Arc<dyn Secure>>,
+        lookups: &mut Lookups,
     ) -> Result<Planned, Unserved> {
         Ok(Planned {
-            secrets: secrets(&adopted.endpoint)?,
+            secrets: secrets(&adopted.endpoint, lookups)?,
             endpoint: adopted.endpoint,
             at: adopted.at.into_iter().collect(),
             exposure: adopted.exposure,
@@ -100,8 +101,8 @@ impl Planned {
 }
 
 /// The secrets of an endpoint that may be served: one that cannot have them must not be.
-fn secrets(endpoint: &Endpoint) -> Result<Option<Secrets>, Unserved> {
-    endpoint.secrets().map_err(Unserved::Refused)
+fn secrets(endpoint: &Endpoint, lookups: &mut Lookups) -> Result<Option<Secrets>, Unserved> {
+    endpoint.secrets(lookups).map_err(Unserved::Refused)
 }
 
 /// Who can reach an endpoint by whichever of its addresses; none of them may be refused.

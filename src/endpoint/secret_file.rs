@@ -1,15 +1,15 @@
 //! A secret in its file, which only its owner may read. It is never an argument, since every user of the
 //! machine can see those.
 
-use std::fs::{File, OpenOptions, remove_file};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::{OpenOptions, remove_file};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::config::random_bytes;
+use crate::config::{Content, Lookups, random_bytes};
 use crate::wire::{SECRET_BYTES_MAX, Secret};
 
 /// Bits of a file's mode that let others in.
@@ -25,31 +25,32 @@ pub struct SecretFileError(String);
 
 /// Reads the secret in `path`. It may wait: for a pipe, or for a disk.
 pub fn read_secret(path: &Path) -> Result<Secret, SecretFileError> {
+    look_up_secret(path, &mut Lookups::live())
+}
+
+/// The secret in `path`, as it is looked up.
+pub(super) fn look_up_secret(
+    path: &Path,
+    lookups: &mut Lookups,
+) -> Result<Secret, SecretFileError> {
     let name = path.display();
-    let unreadable = |error: io::Error| {
+    // One byte for the newline; what is longer comes with one more, which shows that it is.
+    let content = lookups.file(path, SECRET_BYTES_MAX + 1);
+    let Content { mut bytes, mode } = content.map_err(|error| {
         let remedy = match error.kind() {
             io::ErrorKind::NotFound => format!("; `onepoll secret {name}` makes one"),
             _ => String::new(),
         };
         SecretFileError(format!("{name} cannot be read: {error}{remedy}"))
-    };
-    let file = File::open(path).map_err(unreadable)?;
-    // Of the file that was opened, whatever the path names by now.
-    let mode = file.metadata().map_err(unreadable)?.mode();
+    })?;
     if mode & OTHERS != 0 {
         return Err(SecretFileError(format!(
             "{name} is open to others (mode {:04o}), so what is in it is no secret: chmod 600 {name}",
             mode & 0o7777
         )));
     }
-    // One byte for the newline, and one that shows that it is too long. Room for all of them, since
-    // a buffer that moved would leave what it held behind.
-    let most = SECRET_BYTES_MAX + 2;
-    let mut content = Vec::with_capacity(most);
-    let read = file.take(most as u64).read_to_end(&mut content);
-    let secret = Secret::new(content);
-    read.map_err(unreadable)?;
-    secret.map_err(|error| {
+    // The bytes themselves, not a copy: they are wiped when the secret is dropped.
+    Secret::new(std::mem::take(&mut *bytes)).map_err(|error| {
         SecretFileError(format!("{name}: {error}; `onepoll secret FILE` makes one"))
     })
 }
@@ -88,7 +89,7 @@ pub fn make_secret(path: &Path) -> Result<(), SecretFileError> {
 #[cfg(test)]
 mod tests {
     use std::fs::{Permissions, metadata, read, set_permissions, write};
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     use super::*;
     use crate::wire::{Digest, HmacKey};

@@ -12,7 +12,7 @@ use std::process::Command;
 use crate::support::program::{run, skipped};
 
 /// The files, one test each.
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "test_chat.py",
     "test_command.py",
     "test_datagrams.py",
@@ -21,6 +21,7 @@ const FILES: [&str; 9] = [
     "test_life.py",
     "test_metrics.py",
     "test_process.py",
+    "test_secret.py",
     "test_streams.py",
 ];
 
@@ -67,6 +68,11 @@ fn fault_b18_a_peer_that_is_gone() {
 #[test]
 fn t0_to_t4_t7_to_t10_streams() {
     passes("test_streams.py");
+}
+
+#[test]
+fn a1_to_a3_secrets() {
+    passes("test_secret.py");
 }
 
 #[test]

@@ -381,15 +381,17 @@ class Peer:
     def __init__(self, link, is_guarded=False):
         self._link = link
         self._is_guarded = is_guarded
+        self._passing = threading.Lock()
         self.unread = bytearray()
         self.log = []
 
     @property
     def link(self):
         """The connection, to the service itself: what it stands behind is passed at first use."""
-        if self._is_guarded:
-            self._is_guarded = False
-            self._link = behind.passes(self._link)
+        with self._passing:
+            if self._is_guarded:
+                self._link = behind.passes(self._link)
+                self._is_guarded = False
         return self._link
 
     def __enter__(self):
@@ -397,6 +399,11 @@ class Peer:
 
     def __exit__(self, *_):
         self.close()
+
+    def enters(self):
+        """Passes what the endpoint stands behind, if it stands behind something: now, not at first use."""
+        assert self.link
+        return self
 
     # Outward.
 

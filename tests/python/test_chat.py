@@ -1,5 +1,6 @@
 """T6, chat: names, lobby and rooms, private messages, who, notices; and what text may not do."""
 
+from behind import without
 from harness import DEADLINE, Case, Shared, everywhere, main, shown
 
 import time
@@ -398,6 +399,7 @@ class Limited(Case):
         server.rests()
         server.stop()
 
+    @without("secret", "nothing is said before a challenge")
     def test_fault_a5_the_full_room_says_why(self):
         server = self.serve("chat://127.0.0.1:0?max-connections=2")
         at = server.at("chat")

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 
+from behind import without
 from harness import DEADLINE, Case, Shared, everywhere, left, main
 
 
@@ -417,6 +418,7 @@ class Inherited(Case):
 
 
 class Refused(Case):
+    @without("secret", "nothing is said before a challenge")
     def test_fault_a5_a_full_endpoint_answers_in_its_framing(self):
         framings = ("raw", "i32", "json")
         server = self.serve(

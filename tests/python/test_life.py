@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 
+from behind import without
 from harness import BINARY, DEADLINE, Case, dial, left, main, onepoll
 
 from test_chat import Member
@@ -66,6 +67,7 @@ class Start(Case):
             self.assertIn(part, done.stderr)
         return done.stderr
 
+    @without("secret", "the report names the option of the secret too")
     def test_the_report_names_what_is_bound(self):
         path = os.path.join(self.directory(), "echo.sock")
         server = self.serve(
@@ -277,6 +279,7 @@ class Start(Case):
         server.stop()
         self.assertEqual(os.listdir(directory), [], "socket files were left behind")
 
+    @without("secret", "its client is a program of its own")
     def test_a_private_unix_socket_is_for_its_user_alone(self):
         if os.geteuid() != 0:
             self.skipTest("only root can be somebody else")
@@ -609,6 +612,7 @@ class Stop(Case):
         self.assertTrue(data.startswith(heard), "what came back is not what was sent")
         server.ends(0)
 
+    @without("secret", "a server that is suspended sends no challenge")
     def test_fault_h1_what_waits_to_be_accepted_is_served(self):
         urls = ["upper://127.0.0.1:0", "command://127.0.0.1:0?framing=i32&auth=none"]
         path = os.path.join(self.directory(), "echo.sock")

@@ -11,6 +11,7 @@ import subprocess
 import threading
 import urllib.request
 
+from behind import without
 from harness import DEADLINE, Case, Shared, dial, everywhere, main, onepoll
 
 SAMPLE = re.compile(r'^(?P<name>[a-z_]+)(?:\{(?P<labels>[^}]*)\})? (?P<value>[0-9.]+)$')
@@ -156,6 +157,7 @@ class T11(Shared):
                     self.assertEqual(fields["Allow"], "GET, HEAD")
                 peer.ended()
 
+    @without("secret", "the proofs are bytes received, too")
     def test_t11_figures_tell_what_happened_at_each_endpoint(self):
         def now():
             with self.call("metrics") as peer:
@@ -225,6 +227,7 @@ class T11(Shared):
         )
         self.assertEqual((done.returncode, done.stdout), (0, ""))
 
+    @without("secret", "curl answers no challenge")
     def test_t11_curl_and_python_fetch_it(self):
         host, port = self.addresses["metrics", "tcp4"]
         at = "http://%s:%d/" % (host, port)
@@ -248,6 +251,7 @@ class T11(Shared):
 
 
 class Limits(Case):
+    @without("secret", "nothing is said before a challenge")
     def test_t11_a_connection_too_many_is_told_so(self):
         server = self.serve("metrics://127.0.0.1:0?max-connections=1")
         address = server.at("metrics")

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 
+from behind import without
 from harness import BINARY, DEADLINE, Case, main
 
 from test_command import takes_i32, takes_json
@@ -113,6 +114,7 @@ class Inherited(Case):
         server.rests()
         server.stop()
 
+    @without("secret", "more at once than may have not logged in")
     def test_with_3000_descriptors_open_a_command_has_the_limit_the_server_was_started_with(self):
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         if hard != resource.RLIM_INFINITY and hard < 8192:
@@ -177,6 +179,7 @@ class Heard(Case):
             os.kill(server.pid, ends)
             server.ends(0)
 
+    @without("secret", "its connections are of a program of its own")
     def test_the_load_generator_hears_them_too(self):
         server = self.serve("echo://127.0.0.1:0")
         url = "echo://%s:%d" % server.at("echo")
