@@ -251,7 +251,7 @@ mod tests {
             "chat+unix://DIR/x.sock?secret-file=/dev/null",
             "open to others",
         ),
-        ("echo://127.0.0.1:0?secret-file=DIR", "open to others"),
+        ("echo://127.0.0.1:0?secret-file=DIR", "cannot be read"),
         ("echo://0.0.0.0:0", "`open=true`"),
         ("echo://[::]:0", "`open=true`"),
         ("chat://[::ffff:0.0.0.0]:0", "`open=true`"),
