@@ -13,7 +13,7 @@ use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
 
 use super::verdict::Verdict;
-use super::{Configuration, Outcome, Sources, complain, print};
+use super::{Configuration, Outcome, Sources, audit, complain, print};
 use crate::endpoint::{Attempt, Intent, Opening, Unserved};
 
 /// Say what serve would do, or why it would refuse
@@ -29,7 +29,12 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: Args) -> Outcome {
-    let configuration = match args.sources.read() {
+    let read = args.sources.read();
+    let checked = read.and_then(|configuration| {
+        audit::check(configuration.log.audit.as_deref())?;
+        Ok(configuration)
+    });
+    let configuration = match checked {
         Ok(configuration) => configuration,
         Err(failure) => {
             if args.json {

@@ -218,6 +218,37 @@ pub(super) fn tracer() -> Box<dyn Write> {
     }
 }
 
+/// Standard error for lines of the audit, which are JSON and wait for nobody either. They were asked for, so
+/// they are written at every level.
+pub(super) fn audit() -> Box<dyn Write> {
+    Box::new(Audit)
+}
+
+struct Audit;
+
+impl Write for Audit {
+    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
+        for line in lines
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+        {
+            let text = String::from_utf8_lossy(line);
+            let line = match (FORMAT.get(), serde_json::from_str(&text)) {
+                (Some(LogFormat::Json), Ok(Value::Object(fields))) => {
+                    object(Level::Info, "audit", fields)
+                }
+                _ => format!("{:.3} {:5} audit {text}\n", now(), Level::Info),
+            };
+            write_if_it_fits(line.as_bytes());
+        }
+        Ok(lines.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// The text of a turn, an object for each of its lines.
 struct TracedAsObjects;
 

@@ -5,6 +5,9 @@
 //! the remote exit code on. Neither stream needs a reader: one that has gone away changes no exit code,
 //! see `streams.rs`.
 
+mod audit;
+mod audit_file;
+mod audit_writer;
 pub mod bench;
 pub mod check;
 pub mod exec;
@@ -101,6 +104,8 @@ enum Command {
     // By far the largest.
     Bench(Box<bench::Args>),
     Lab(lab::Args),
+    #[command(hide = true)]
+    AuditWriter(audit_writer::Args),
 }
 
 impl Command {
@@ -113,6 +118,7 @@ impl Command {
             Self::Time(args) => time::run(args),
             Self::Bench(args) => bench::run(*args),
             Self::Lab(args) => lab::run(args),
+            Self::AuditWriter(args) => audit_writer::run(args),
         }
     }
 }

@@ -131,6 +131,28 @@ pub const KEPT_BYTES: usize = 64 << 10;
 /// the first byte waits until one is zeroed; the kernel's own receive buffers end at 6 MiB.
 pub const READ_PER_TURN_BYTES_MAX: usize = 4 << 20;
 
+/// Lines of the audit that one second may bring of each kind (let in, refused, commands, the server itself); the
+/// rest are counted. Many for people and programs that log in, and few for a flood of refusals, which else
+/// would fill a disk: 1000 lines are some 200 KB.
+pub const AUDIT_LINES_PER_SECOND_MAX: u32 = 1000;
+
+/// As much of a command is in the audit. Escaped it can be six times as long, and a line must fit into one
+/// write to a pipe, 4096 bytes.
+pub const AUDIT_COMMAND_BYTES_MAX: usize = 512;
+
+/// The pipe to the writer of the audit: the most that Linux gives a user, `fs.pipe-max-size`; five thousand
+/// lines while a disk stalls.
+pub const AUDIT_PIPE_BYTES: usize = 1 << 20;
+
+/// How long the end of the server is put off so that the last lines of the audit are written.
+pub const AUDIT_END: Duration = Duration::from_secs(2);
+
+/// How long after a writer of the audit has ended another is started …
+pub const WRITER_RETRY: Duration = Duration::from_millis(100);
+
+/// … which doubles each time, up to this.
+pub const WRITER_RETRY_MAX: Duration = Duration::from_secs(60);
+
 /// What a user may set in `[limits]`; the defaults are the table's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]

@@ -34,6 +34,9 @@ pub struct Log {
     pub level: LogLevel,
     /// How a record looks.
     pub format: LogFormat,
+    /// Where the audit goes: a file, or `log`; absent: nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub audit: Option<String>,
 }
 
 /// How much is logged.
@@ -333,7 +336,8 @@ mod tests {
             config.log,
             Log {
                 level: LogLevel::Debug,
-                format: LogFormat::Json
+                format: LogFormat::Json,
+                audit: None,
             }
         );
         assert_eq!(ConfigFile::parse("a.toml", ""), Ok(ConfigFile::default()));

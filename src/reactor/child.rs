@@ -21,7 +21,10 @@ use std::io;
 use slab::Slab;
 
 use super::Reactor;
+use super::audit::{AuditEvent, Audited, Who};
+use super::connection::Connection;
 use super::helper::{Helper, Owner};
+use super::listener::{Listener, listener_of};
 use super::os::{Os, Spawned};
 use super::token::{GENERATION_MAX, Source, Token};
 use super::trace::TraceEvent;
@@ -64,6 +67,8 @@ struct Child<O: Os> {
     end: End,
     /// Its group was asked to end, and not forced to.
     asked: bool,
+    /// What the audit says when it has ended, if there is an audit.
+    audited: Option<Box<Audited>>,
 }
 
 /// How far a command has come to its end.
@@ -137,9 +142,11 @@ impl<O: Os> Children<O> {
         }
     }
 
-    /// How many run and how many wait.
+    /// How many commands run and how many wait. What the loop runs for itself is none.
     pub(super) fn count(&self) -> (usize, usize) {
-        (self.running.len(), self.waiting.len())
+        let is_command = |child: &Child<O>| matches!(child.owner, Owner::Connection(_));
+        let running = self.running.iter().filter(|(_, child)| is_command(child));
+        (running.count(), self.waiting.len())
     }
 
     /// For the invariants: whether a connection has one that runs or waits.
@@ -205,9 +212,9 @@ impl<O: Os> Reactor<O> {
             || self.outbox.owed(owner.slot) < self.limits.out_pause
     }
 
-    /// Whether one command more may run. The helper is none.
+    /// Whether one command more may run.
     fn has_place(&self) -> bool {
-        let commands = self.children.running.len() - usize::from(self.children.helper.is_some());
+        let (commands, _) = self.children.count();
         commands < self.limits.commands as usize
     }
 
@@ -219,6 +226,7 @@ impl<O: Os> Reactor<O> {
             self.children.waiting.push_back((owner, job));
         } else {
             self.recorder.busy();
+            self.audit_refused(owner, &job, "busy");
             self.ask_service(owner, |service, turn| service.child(turn, ChildEvent::Busy));
         }
     }
@@ -226,14 +234,16 @@ impl<O: Os> Reactor<O> {
     fn start(&mut self, owner: ConnId, job: &Job) {
         let spawned = self.os.spawn(job);
         match spawned.and_then(|spawned| self.watch_child(Owner::Connection(owner), spawned)) {
-            Ok(()) => {
+            Ok(slot) => {
                 self.recorder.spawned(owner);
+                self.audit_started(owner, job, slot);
                 self.ask_service(owner, |service, turn| {
                     service.child(turn, ChildEvent::Started)
                 });
             }
             Err(error) => {
                 self.recorder.spawn_failed(&error);
+                self.audit_refused(owner, job, &error.to_string());
                 self.ask_service(owner, |service, turn| {
                     service.child(turn, ChildEvent::Failed(error));
                 });
@@ -241,12 +251,33 @@ impl<O: Os> Reactor<O> {
         }
     }
 
-    pub(super) fn watch_child(&mut self, owner: Owner, spawned: Spawned<O>) -> io::Result<()> {
+    #[cold]
+    fn audit_refused(&mut self, owner: ConnId, job: &Job, why: &str) {
+        if let Some(who) = who(&self.conns, &self.listeners, owner) {
+            let event = AuditEvent::CommandRefused(who, &job.line, why);
+            self.recorder.note(|| event);
+        }
+    }
+
+    fn audit_started(&mut self, owner: ConnId, job: &Job, slot: usize) {
+        if self.recorder.audits()
+            && let Some(who) = who(&self.conns, &self.listeners, owner)
+        {
+            self.recorder
+                .note(|| AuditEvent::CommandStarted(who, &job.line));
+            let audited = Audited::new(who, self.now);
+            self.children.running[slot].audited = Some(Box::new(audited));
+        }
+    }
+
+    /// Watches a child that was started; says where it is.
+    pub(super) fn watch_child(&mut self, owner: Owner, spawned: Spawned<O>) -> io::Result<usize> {
         let Spawned { out, err, process } = spawned;
         let children = &mut self.children;
         children.generation = children.generation % GENERATION_MAX + 1;
         let entry = children.running.vacant_entry();
-        let slot = u32::try_from(entry.key()).expect("commands are limited far below that");
+        let key = entry.key();
+        let slot = u32::try_from(key).expect("commands are limited far below that");
         let id = ConnId {
             slot,
             generation: children.generation,
@@ -273,8 +304,9 @@ impl<O: Os> Reactor<O> {
             err: Pipe::new(err),
             end: End::Running,
             asked: false,
+            audited: None,
         });
-        Ok(())
+        Ok(key)
     }
 
     /// Ends a connection's command: that which runs, or that which waits.
@@ -364,6 +396,9 @@ impl<O: Os> Reactor<O> {
                         pipe.end = None;
                     }
                 }
+                if let Some(audited) = &mut child.audited {
+                    audited.output += n as u64;
+                }
                 let mut output = std::mem::take(&mut self.children.output);
                 match owner {
                     Owner::Connection(owner) => {
@@ -374,6 +409,7 @@ impl<O: Os> Reactor<O> {
                         });
                     }
                     Owner::Loop => self.helper_wrote(which, &mut output[..n]),
+                    Owner::Writer => self.writer_wrote(&output[..n]),
                 }
                 self.children.output = output;
             }
@@ -401,24 +437,52 @@ impl<O: Os> Reactor<O> {
         if !child.is_over() {
             child.finish(&mut self.os, exit);
         }
-        let Child { owner, process, .. } = self.children.running.remove(slot);
-        self.os.reap(process);
-        let Owner::Connection(owner) = owner else {
-            return self.helper_ended(exit);
+        let child = self.children.running.remove(slot);
+        self.os.reap(child.process);
+        let owner = match child.owner {
+            Owner::Connection(owner) => owner,
+            Owner::Loop => return self.helper_ended(exit),
+            Owner::Writer => return self.writer_ended(exit),
         };
         self.recorder.reaped();
+        if let Some(audited) = &child.audited {
+            let now = self.now;
+            self.recorder.note(|| audited.ended(Some(exit), now));
+        }
         self.ask_service(owner, |service, turn| {
             service.child(turn, ChildEvent::Ended(exit))
         });
     }
 
-    /// Nothing outlives the server.
+    /// Nothing outlives the server, but for the writer of the audit, which is waited for.
     pub(super) fn kill_all(&mut self) {
         self.children.waiting.clear();
         self.children.helper = None;
-        for child in self.children.running.drain() {
+        let running = self.children.running.iter();
+        let others = running.filter(|(_, child)| child.owner != Owner::Writer);
+        let slots: Vec<usize> = others.map(|(slot, _)| slot).collect();
+        for slot in slots {
+            let child = self.children.running.remove(slot);
             self.os.kill(&child.process, Severity::Force);
             self.os.reap(child.process);
+            if let Some(audited) = &child.audited {
+                let now = self.now;
+                self.recorder.note(|| audited.ended(None, now));
+            }
         }
     }
+}
+
+/// A connection, as the audit names it.
+pub(super) fn who<'a, L, S>(
+    conns: &Slab<Connection<S>>,
+    listeners: &'a [Listener<L>],
+    id: ConnId,
+) -> Option<Who<'a>> {
+    let conn = conns.get(id.slot as usize).filter(|conn| conn.is(id))?;
+    Some(Who {
+        endpoint: &listener_of(listeners, conn).options.name,
+        connection: Some(id),
+        peer: conn.peer,
+    })
 }

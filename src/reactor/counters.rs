@@ -72,6 +72,10 @@ pub struct Counters {
     pub owed: u64,
     /// Log lines that were not written, since there were too many.
     pub lines_suppressed: u64,
+    /// Lines of the audit that were passed on.
+    pub audit_lines: u64,
+    /// Lines of the audit that were not, since there was no room or there were too many.
+    pub audit_lines_missing: u64,
     /// TLS handshakes.
     pub tls_handshakes: TlsHandshakes,
 }
@@ -245,7 +249,10 @@ impl<O: Os> Reactor<O> {
     /// What has been done and what there is, for logs, tests and people.
     pub fn counters(&self) -> Counters {
         let (children, children_waiting) = self.children.count();
+        let (audit_lines, audit_lines_missing) = self.recorder.audit_lines();
         let mut counters = Counters {
+            audit_lines,
+            audit_lines_missing,
             connections: self.conns.len() as u64,
             not_logged_in: self.logging_in as u64,
             children: children as u64,

@@ -13,11 +13,13 @@ use mio::{Events, Interest, Poll, Waker};
 use nix::sys::signal::{SigSet, Signal as UnixSignal};
 use rustix::cmsg_space;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::ioctl_fionbio;
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
     RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags,
     acceptfrom_with, recv, send, sendmsg, shutdown,
 };
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use rustix::process::{
     Pid, PidfdFlags, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open, waitid,
 };
@@ -29,6 +31,7 @@ use super::os::{HandedOver, Os, Readiness, Received, Seen, Signal, Spawned, Woke
 use super::spawn::{Spawner, Started};
 use super::strays::{Left, Strays};
 use super::token::{Source, Token};
+use crate::config::limits::AUDIT_PIPE_BYTES;
 use crate::service::Peer;
 use crate::turn::{Exit, Job, Moment, Severity};
 
@@ -56,6 +59,28 @@ pub struct Epoll {
     spawner: Spawner,
     strays: Strays,
     calls: Arc<Calls>,
+    writer: Option<Fed>,
+}
+
+/// A child that is told things.
+#[derive(Debug)]
+struct Fed {
+    arguments: Vec<OsString>,
+    input: OwnedFd,
+}
+
+/// Our end of the writer's input: it takes what there is room for, and never waits.
+#[derive(Debug)]
+struct Feed(OwnedFd);
+
+impl io::Write for Feed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(&self.0, bytes)?)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// What a [`Handle`] asked for.
@@ -124,6 +149,7 @@ impl Epoll {
                 waker,
                 asked: AtomicU8::new(0),
             }),
+            writer: None,
         })
     }
 
@@ -162,6 +188,21 @@ impl Epoll {
         self.signals = Some(signals);
         HANDLED.into_iter().collect::<SigSet>().thread_unblock()?;
         Ok(self)
+    }
+
+    /// Prepares a writer for the audit, which is this program once more with these arguments: it reads what
+    /// is written to the other value. [`Reactor::keep_writer`](super::Reactor::keep_writer) starts it.
+    pub fn with_writer(
+        mut self,
+        arguments: Vec<OsString>,
+    ) -> io::Result<(Epoll, Box<dyn io::Write>)> {
+        let (input, feed) = pipe_with(PipeFlags::CLOEXEC)?;
+        // Only our end: the writer's is a description of its own.
+        ioctl_fionbio(&feed, true)?;
+        // As large as it is allowed to be; the usual 64 KiB will do.
+        let _ = fcntl_setpipe_size(&feed, AUDIT_PIPE_BYTES);
+        self.writer = Some(Fed { arguments, input });
+        Ok((self, Box::new(Feed(feed))))
     }
 
     /// Takes on the duties of an init where they fall to us (PID 1 of a container, a subreaper):
@@ -460,6 +501,18 @@ impl Os for Epoll {
     fn spawn_helper(&mut self, arguments: &[OsString]) -> io::Result<Spawned<Epoll>> {
         let started = self.spawner.start_helper(arguments)?;
         self.watched_by_pidfd(started)
+    }
+
+    fn spawn_writer(&mut self) -> io::Result<Spawned<Epoll>> {
+        let Some(Fed { arguments, input }) = &self.writer else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        let started = self.spawner.start_writer(arguments, input)?;
+        self.watched_by_pidfd(started)
+    }
+
+    fn end_writer(&mut self) {
+        self.writer = None;
     }
 
     fn read_pipe(&mut self, pipe: &OwnedFd, into: &mut [u8]) -> io::Result<usize> {

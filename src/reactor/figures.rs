@@ -152,6 +152,16 @@ impl<O: Os> Reactor<O> {
                 now.stale,
             ),
             counter(
+                "onepoll_audit_lines_total",
+                "Lines of the audit that were passed on.",
+                now.audit_lines,
+            ),
+            counter(
+                "onepoll_audit_lines_missing_total",
+                "Lines of the audit that were not passed on, since there was no room or there were too many.",
+                now.audit_lines_missing,
+            ),
+            counter(
                 "onepoll_log_lines_suppressed_total",
                 "Log lines that were not written, since there were too many.",
                 now.lines_suppressed,

@@ -24,6 +24,8 @@ pub(super) enum Owner {
     Connection(ConnId),
     /// The loop itself: the helper.
     Loop,
+    /// The loop itself: the writer of the audit.
+    Writer,
 }
 
 /// What has come of the helper so far.

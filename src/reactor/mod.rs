@@ -6,6 +6,7 @@
 //! Start at [`Reactor::turn`]: six lines, each of which says what only it may do. Then
 //! `Reactor::serve_one`, the walk of a byte.
 
+mod audit;
 mod changing;
 mod child;
 mod connection;
@@ -50,6 +51,7 @@ mod token;
 mod trace;
 mod traced_io;
 mod transport;
+mod writer;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -71,6 +73,7 @@ use self::tally::{DatagramTally, Tally};
 use self::timer::Timers;
 use self::trace::TraceEvent;
 use self::traced_io::{new_of, read_event, write};
+use self::writer::Writer;
 use crate::buf::ReadBuf;
 use crate::config::limits::DATAGRAM_BYTES_MAX;
 use crate::config::{CLIENT_PORTS_DEFAULT, Limits, client_ports};
@@ -166,6 +169,8 @@ pub struct Reactor<O: Os> {
     /// When there is to be news, whatever happens.
     alarm: Option<Moment>,
     recorder: Recorder,
+    /// The child that writes the audit, if it has a file.
+    writer: Option<Box<Writer>>,
 
     // Shared by all turns, so that a connection at rest owns nothing.
     input: ReadBuf,
@@ -218,6 +223,7 @@ impl<O: Os> Reactor<O> {
             news: VecDeque::new(),
             alarm: None,
             recorder: Recorder::default(),
+            writer: None,
             input: ReadBuf::default(),
             cipher: ReadBuf::default(),
             datagram_buf: vec![0; DATAGRAM_BYTES_MAX],
@@ -248,6 +254,7 @@ impl<O: Os> Reactor<O> {
             }
         }
         self.abandon();
+        self.finish_audit();
         Ok(())
     }
 
@@ -278,6 +285,9 @@ impl<O: Os> Reactor<O> {
             self.outbox.set_wall(self.os.wall());
         }
         self.recorder.turn(self.now, self.seen.len());
+        if self.recorder.audits() {
+            self.recorder.begin_audit(self.now, self.os.wall());
+        }
         self.recorder.trace(|| TraceEvent::Woke {
             slept: awake.since(asleep),
             events: self.seen.len(),
@@ -521,6 +531,7 @@ impl<O: Os> Reactor<O> {
         }
         self.ring_alarm();
         self.expire_helper();
+        self.start_writer_if_due();
         for _ in 0..self.limits.timers_per_turn {
             let Some(slot) = self.wakes.fire(self.now) else {
                 break;
@@ -633,6 +644,7 @@ impl<O: Os> Reactor<O> {
             self.sources.forgets_at(),
             self.datagram_rest_ends(),
             self.helper_due(),
+            self.writer_due(),
             self.alarm,
             draining,
         ]

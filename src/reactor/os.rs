@@ -93,6 +93,12 @@ pub trait Os: Debug {
     fn spawn(&mut self, job: &Job) -> io::Result<Spawned<Self>>;
     /// Starts this program once more, with these arguments, likewise.
     fn spawn_helper(&mut self, arguments: &[OsString]) -> io::Result<Spawned<Self>>;
+    /// Starts the writer of the audit, which reads what the audit is told.
+    fn spawn_writer(&mut self) -> io::Result<Spawned<Self>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Ends the writer's input, when nobody else tells it anything any more.
+    fn end_writer(&mut self) {}
     /// Reads once from a child's output.
     fn read_pipe(&mut self, pipe: &Self::Pipe, into: &mut [u8]) -> io::Result<usize>;
     /// Signals a child's whole process group.

@@ -1,9 +1,10 @@
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use log::{Level, debug, info, log_enabled, warn};
 
+use super::audit::{Audit, AuditEvent, Who};
 use super::counters::Counters;
 use super::histogram::Histogram;
 use super::os::Received;
@@ -31,12 +32,80 @@ pub(super) struct Recorder {
     now: Moment,
     /// Writes what happens in each turn, if that was asked for.
     tracer: Option<Box<Tracer>>,
+    /// Tells what an operator wants to know of later, if that was asked for.
+    audit: Option<Box<Audit>>,
 }
 
 impl Recorder {
     /// From now on what happens in each turn is written to `out`.
     pub(super) fn trace_to(&mut self, out: Box<dyn io::Write>, shown: TracedBytes) {
         self.tracer = Some(Box::new(Tracer::new(out, shown)));
+    }
+
+    /// From now on the audit goes to `out`.
+    pub(super) fn audit_to(&mut self, out: Box<dyn io::Write>, now: Moment, wall: SystemTime) {
+        let mut audit = Box::new(Audit::new(out));
+        audit.begin_turn(now, wall);
+        audit.note(&AuditEvent::Start);
+        self.audit = Some(audit);
+    }
+
+    /// Whether there is an audit.
+    #[inline]
+    pub(super) fn audits(&self) -> bool {
+        self.audit.is_some()
+    }
+
+    /// A turn has begun, and the audit says when.
+    pub(super) fn begin_audit(&mut self, now: Moment, wall: SystemTime) {
+        if let Some(audit) = &mut self.audit {
+            audit.begin_turn(now, wall);
+        }
+    }
+
+    /// Tells the audit, if there is one; otherwise nothing is even put together.
+    #[inline]
+    pub(super) fn note<'a>(&mut self, event: impl FnOnce() -> AuditEvent<'a>) {
+        if let Some(audit) = &mut self.audit {
+            audit.note(&event());
+        }
+    }
+
+    /// The audit's file may have been renamed.
+    pub(super) fn reopen_audit(&mut self) {
+        if let Some(audit) = &mut self.audit {
+            audit.ask_to_reopen();
+        }
+    }
+
+    /// The configuration was read again; with what is wrong with it, if something is.
+    pub(super) fn reloaded(&mut self, problem: Option<&str>) {
+        self.note(|| AuditEvent::Reload(problem));
+        self.flush_audit();
+    }
+
+    /// Tells the audit that the server is at its end. Says whether everything was passed on.
+    pub(super) fn finish_audit(&mut self) -> bool {
+        self.audit.as_mut().is_none_or(|audit| audit.finish())
+    }
+
+    /// Passes on what the audit has to say. Says whether that was everything.
+    pub(super) fn flush_audit(&mut self) -> bool {
+        self.audit.as_mut().is_none_or(|audit| audit.flush())
+    }
+
+    /// There is no audit from now on.
+    pub(super) fn end_audit(&mut self) {
+        if let Some(audit) = self.audit.take() {
+            (self.counters.audit_lines, self.counters.audit_lines_missing) =
+                (audit.passed, audit.missing);
+        }
+    }
+
+    /// Lines that the audit has passed on, and those that it could not.
+    pub(super) fn audit_lines(&self) -> (u64, u64) {
+        let audit = self.audit.as_ref();
+        audit.map_or((0, 0), |audit| (audit.passed, audit.missing))
     }
 
     /// Whether there is a tracer.
@@ -59,6 +128,9 @@ impl Recorder {
     pub(super) fn turn_ends(&mut self) {
         if let Some(tracer) = &mut self.tracer {
             tracer.end_turn();
+        }
+        if let Some(audit) = &mut self.audit {
+            audit.flush();
         }
     }
 
@@ -105,6 +177,12 @@ impl Recorder {
 
     pub(super) fn logged_in(&mut self, tally: &mut Tally, id: ConnId, endpoint: &str, peer: &Peer) {
         tally.logged_in += 1;
+        let who = Who {
+            endpoint,
+            connection: Some(id),
+            peer: *peer,
+        };
+        self.note(|| AuditEvent::Login(who));
         self.trace(|| TraceEvent::LoggedIn(id));
         if log_enabled!(Level::Debug) {
             debug!(slot = id.slot, generation = id.generation, endpoint, peer:%; "logged in");
@@ -130,7 +208,17 @@ impl Recorder {
         }
         if ordinary {
             debug!(slot = id.slot, generation = id.generation, endpoint, peer:%, why:%; "closed");
-        } else if self.throttle.allows(Kind::Closed) {
+            return;
+        }
+        if let Some(why) = unproved(why) {
+            let who = Who {
+                endpoint,
+                connection: Some(id),
+                peer: *peer,
+            };
+            self.note(|| AuditEvent::Refused(who, why));
+        }
+        if self.throttle.allows(Kind::Closed) {
             info!(endpoint, peer:%, why:%; "closed");
         }
     }
@@ -156,6 +244,12 @@ impl Recorder {
     ) {
         *tally.refused.by(refusal) += 1;
         self.trace(|| TraceEvent::TurnedAway(endpoint, refusal.words()));
+        let who = Who {
+            endpoint,
+            connection: None,
+            peer: *peer,
+        };
+        self.note(|| AuditEvent::Refused(who, refusal.name()));
         if self.throttle.allows(Kind::Refused) {
             warn!(endpoint, peer:%, why = refusal.words(); "refused a connection");
         }
@@ -275,6 +369,16 @@ impl Recorder {
 
     pub(super) fn reaped(&mut self) {
         self.counters.commands_reaped += 1;
+    }
+}
+
+/// Why a connection ended that did not prove that it may come in, by the name under which it is counted.
+fn unproved(why: Closed) -> Option<&'static str> {
+    match why {
+        Closed::WrongProof => Some("wrong_proof"),
+        Closed::LoginTimeout => Some("login_timeout"),
+        Closed::Insecure => Some("insecure"),
+        _ => None,
     }
 }
 

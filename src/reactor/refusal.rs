@@ -14,6 +14,19 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
+    /// The reason in a word, by which it is counted.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Refusal::Full => "full",
+            Refusal::ListenerFull => "listener_full",
+            Refusal::LoginsFull => "logins_full",
+            Refusal::OtherUser => "other_user",
+            Refusal::Denied => "denied",
+            Refusal::SourceFull => "source_full",
+            Refusal::SourceTooFast => "source_too_fast",
+        }
+    }
+
     /// The reason, for the log and, unless it is not told, for the peer.
     pub(super) fn words(self) -> &'static str {
         match self {

@@ -21,7 +21,7 @@
 use std::env;
 use std::ffi::{CStr, CString, OsString};
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::spawn::{
@@ -112,17 +112,38 @@ impl Spawner {
         let line = without_nul(line)?;
         // Without `--` a line that begins with `-` would be an option of the shell's.
         let arguments = [SHELL, c"-c", c"--", &line];
-        self.start_program(SHELL, &arguments, &self.environment)
+        let null = null()?;
+        self.start_program(SHELL, &arguments, &self.environment, null.as_fd())
     }
 
     /// Starts this program once more.
     pub(super) fn start_helper(&self, arguments: &[OsString]) -> io::Result<Started> {
+        let null = null()?;
+        self.start_ourselves(arguments, null.as_fd(), &environment_of_helpers())
+    }
+
+    fn start_ourselves(
+        &self,
+        arguments: &[OsString],
+        input: BorrowedFd<'_>,
+        environment: &[CString],
+    ) -> io::Result<Started> {
         let mut all = vec![c"onepoll".to_owned()];
         for argument in arguments {
             all.push(without_nul(argument.as_bytes())?);
         }
         let all: Vec<&CStr> = all.iter().map(CString::as_c_str).collect();
-        self.start_program(OURSELVES, &all, &environment_of_helpers())
+        self.start_program(OURSELVES, &all, environment, input)
+    }
+
+    /// Starts this program once more, to read what comes through `input`. It has no more of the environment
+    /// than commands have.
+    pub(super) fn start_writer(
+        &self,
+        arguments: &[OsString],
+        input: &OwnedFd,
+    ) -> io::Result<Started> {
+        self.start_ourselves(arguments, input.as_fd(), &self.environment)
     }
 
     fn start_program(
@@ -130,9 +151,9 @@ impl Spawner {
         program: &CStr,
         arguments: &[&CStr],
         environment: &[CString],
+        input: BorrowedFd<'_>,
     ) -> io::Result<Started> {
         stay_somewhere()?;
-        let null = open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
         let (out, its_out) = pipe_with(PipeFlags::CLOEXEC)?;
         let (err, its_err) = pipe_with(PipeFlags::CLOEXEC)?;
         ioctl_fionbio(&out, true)?;
@@ -140,7 +161,7 @@ impl Spawner {
         // Before the limit is lowered: numbers above it would be refused here, and are not in
         // the child, which only copies them.
         let mut actions = PosixSpawnFileActions::init()?;
-        for (ours, its) in [(&null, 0), (&its_out, 1), (&its_err, 2)] {
+        for (ours, its) in [(input, 0), (its_out.as_fd(), 1), (its_err.as_fd(), 2)] {
             actions.add_dup2(ours.as_raw_fd(), its)?;
         }
         let lowered = self.soft_descriptors.map(Lowered::to).transpose()?;
@@ -149,6 +170,11 @@ impl Spawner {
         let pid = Pid::from_raw(pid?.as_raw()).ok_or(io::ErrorKind::NotFound)?;
         Ok(Started { pid, out, err })
     }
+}
+
+fn null() -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    Ok(open("/dev/null", flags, Mode::empty())?)
 }
 
 fn without_nul(bytes: &[u8]) -> io::Result<CString> {

@@ -26,7 +26,10 @@ impl<O: Os> Reactor<O> {
         for signal in signals {
             match signal {
                 Signal::Stop => self.stop(),
-                Signal::Reload => self.tell(News::Reload),
+                Signal::Reload => {
+                    self.recorder.reopen_audit();
+                    self.tell(News::Reload);
+                }
                 Signal::Report => self.report(),
             }
         }

@@ -12,7 +12,8 @@ use std::process::Command;
 use crate::support::program::{run, skipped};
 
 /// The files, one test each.
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
+    "test_audit.py",
     "test_chat.py",
     "test_command.py",
     "test_datagrams.py",
@@ -48,6 +49,11 @@ fn fault_a_b_reactor_and_streams() {
 #[test]
 fn fault_h_start_and_stop() {
     passes("test_life.py");
+}
+
+#[test]
+fn fault_c8_c12_audit() {
+    passes("test_audit.py");
 }
 
 #[test]

@@ -16,6 +16,7 @@ use rustix::process::geteuid;
 use serde_json::json;
 
 use self::open_socket::{ControlPath, OpenSocket};
+use super::audit::Audit;
 use super::logging::announce;
 use super::streams::print_in_passing;
 use super::verdict::Verdict;
@@ -52,6 +53,11 @@ pub struct Args {
     /// Where a server is taken over, for both sides (`control.sock` in the user's runtime directory)
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
+
+    /// Append a line of JSON to FILE for each connection that logs in or is refused, each command, each reload;
+    /// `log`: to standard error, among what else is logged
+    #[arg(long, value_name = "FILE")]
+    audit: Option<String>,
 
     /// When ready, print one JSON object with the endpoints to standard output
     #[arg(long)]
@@ -111,6 +117,8 @@ pub fn run(args: Args) -> Outcome {
         .and_then(Epoll::as_init)
         .map(|epoll| epoll.descriptors_of_commands(of_commands))
         .context("cannot set up the poll")?;
+    let audit = args.audit.as_deref().or(log.audit.as_deref());
+    let (epoll, audit) = Audit::prepare(audit, epoll)?;
     let mut reactor = Reactor::new(epoll, limits.clone(), connections_max as usize);
     let urls: Vec<String> = opening
         .bound
@@ -150,6 +158,7 @@ pub fn run(args: Args) -> Outcome {
         };
         reactor.trace_to(logging::tracer(), shown);
     }
+    audit.begin(&mut reactor);
     reactor
         .run_with(|reactor, news| match news {
             News::Reload => log::warn!("there is nothing to reload yet: SIGHUP was ignored"),

@@ -441,6 +441,10 @@ impl Os for Hand {
         self.starts(words.join(" "))
     }
 
+    fn spawn_writer(&mut self) -> io::Result<Spawned<Hand>> {
+        self.starts("(the writer)".to_owned())
+    }
+
     fn read_pipe(
         &mut self,
         (command, which): &(usize, usize),

@@ -3,6 +3,7 @@
 //!
 //! The seeded simulator looks for what nobody thought of; here is what somebody did.
 
+mod audit;
 mod changing;
 mod commands;
 mod deadlines;

@@ -1,0 +1,124 @@
+//! The file of the audit: made with mode 0600, appended to, and for nobody else.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use jiff::Timestamp;
+use rustix::fs::OFlags;
+use serde_json::json;
+
+/// What anybody but the owner may do with the file that a group may not: a group may read it.
+const OF_OTHERS: u32 = 0o037;
+
+/// Opens it, and makes it if it is not there.
+pub(super) fn open(path: &Path) -> anyhow::Result<File> {
+    // Not blocking: a FIFO is refused below, and must not be waited for before.
+    let flags = OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(flags.bits() as i32)
+        .open(path)
+        .with_context(|| format!("the audit file {} cannot be opened", path.display()))?;
+    let metadata = file.metadata().context("the audit file")?;
+    let (shown, mode) = (path.display(), metadata.mode());
+    if !metadata.is_file() {
+        bail!("the audit file {shown} is no regular file");
+    }
+    if mode & OF_OTHERS != 0 {
+        bail!(
+            "the audit file {shown} has mode {:04o}, and others must not read or write it; `chmod 600 {shown}`",
+            mode & 0o7777
+        );
+    }
+    Ok(file)
+}
+
+/// The file while it is written.
+#[derive(Debug)]
+pub(super) struct AuditFile {
+    path: PathBuf,
+    file: File,
+    /// The last line that was written is not whole.
+    is_torn: bool,
+    /// Lines that could not be written, since a line told of some, and why.
+    lost: u64,
+    why: String,
+}
+
+impl AuditFile {
+    pub(super) fn open(path: PathBuf) -> anyhow::Result<AuditFile> {
+        Ok(AuditFile {
+            file: open(&path)?,
+            path,
+            is_torn: false,
+            lost: 0,
+            why: String::new(),
+        })
+    }
+
+    /// Opens what has this name now. If that fails, the file stays that it is.
+    pub(super) fn reopen(&mut self) -> anyhow::Result<()> {
+        self.file = open(&self.path)?;
+        self.is_torn = false;
+        Ok(())
+    }
+
+    /// Appends whole lines. Says why, when it is for the first time that they cannot be written.
+    pub(super) fn append(&mut self, lines: &[u8]) -> Option<io::Error> {
+        let count = lines.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let was_lost = self.lost > 0;
+        let mut text = Vec::new();
+        if self.is_torn {
+            text.push(b'\n');
+        }
+        if was_lost {
+            text.extend_from_slice(self.told().as_bytes());
+        }
+        let before = text.len();
+        text.extend_from_slice(lines);
+        let mut done = 0;
+        while done < text.len() {
+            match self.file.write(&text[done..]) {
+                Ok(n @ 1..) => done += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                failed => {
+                    let whole = text[before.min(done)..done].iter();
+                    let whole = whole.filter(|byte| **byte == b'\n').count() as u64;
+                    if done >= before {
+                        self.lost = 0;
+                    }
+                    self.lost += count - whole;
+                    self.is_torn = match done {
+                        0 => self.is_torn,
+                        done => text[done - 1] != b'\n',
+                    };
+                    let error = failed
+                        .err()
+                        .unwrap_or_else(|| io::ErrorKind::WriteZero.into());
+                    self.why = error.to_string();
+                    return (!was_lost).then_some(error);
+                }
+            }
+        }
+        (self.lost, self.is_torn) = (0, false);
+        None
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a line bears the wall time at which it was written"
+    )]
+    fn told(&self) -> String {
+        let time = format!("{:.3}", Timestamp::now());
+        let why = format!("they could not be written: {}", self.why);
+        format!(
+            "{}\n",
+            json!({ "time": time, "event": "lost", "lines": self.lost, "why": why })
+        )
+    }
+}
