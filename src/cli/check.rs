@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::verdict::Verdict;
 use super::{Configuration, Outcome, Sources, audit, complain, print};
+use crate::config::Lookups;
 use crate::endpoint::{Attempt, Intent, Opening, Unserved};
 
 /// Say what serve would do, or why it would refuse
@@ -29,7 +30,7 @@ pub struct Args {
 
 /// Runs it.
 pub fn run(args: Args) -> Outcome {
-    let read = args.sources.read();
+    let read = args.sources.read(&mut Lookups::live());
     let checked = read.and_then(|configuration| {
         audit::check(configuration.log.audit.as_deref())?;
         Ok(configuration)

@@ -14,6 +14,7 @@ pub mod exec;
 mod help;
 pub mod lab;
 mod logging;
+mod look_up;
 mod proof;
 pub mod secret;
 pub mod serve;
@@ -106,6 +107,8 @@ enum Command {
     Lab(lab::Args),
     #[command(hide = true)]
     AuditWriter(audit_writer::Args),
+    #[command(hide = true)]
+    LookUp(look_up::Args),
 }
 
 impl Command {
@@ -119,6 +122,7 @@ impl Command {
             Self::Bench(args) => bench::run(*args),
             Self::Lab(args) => lab::run(args),
             Self::AuditWriter(args) => audit_writer::run(args),
+            Self::LookUp(args) => look_up::run(args),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Where `serve` and `check` take their endpoints from: a file, the arguments, the default table.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::Read;
 use std::path::PathBuf;
@@ -40,16 +41,27 @@ pub struct Configuration {
 
 impl Sources {
     /// Reads them all; the failure has a line for each argument that is wrong.
-    pub fn read(&self) -> Result<Configuration, Failure> {
-        self.complete(self.file()?)
+    pub fn read(&self, lookups: &mut Lookups) -> Result<Configuration, Failure> {
+        self.complete(self.file(lookups)?)
     }
 
     /// What the file says, if there is one.
-    pub(super) fn file(&self) -> Result<ConfigFile, Failure> {
+    pub(super) fn file(&self, lookups: &mut Lookups) -> Result<ConfigFile, Failure> {
         Ok(match &self.config {
-            Some(path) => ConfigFile::read(path, &mut Lookups::live())?,
+            Some(path) => ConfigFile::read(path, lookups)?,
             None => ConfigFile::default(),
         })
+    }
+
+    /// They once more, as arguments of this program.
+    pub(super) fn as_arguments(&self) -> Vec<OsString> {
+        let mut arguments = Vec::new();
+        if let Some(path) = &self.config {
+            arguments.extend(["--config".into(), path.into()]);
+        }
+        arguments.push("--".into());
+        arguments.extend(self.endpoints.iter().map(Into::into));
+        arguments
     }
 
     /// How to log, as far as a file says so that something is wrong with.

@@ -37,7 +37,7 @@ impl Verdict {
             verdict.is_refused = true;
             verdict.problems.push(wrong.to_string());
         }
-        if verdict.skipped.len() == opening.attempts.len() {
+        if !verdict.skipped.is_empty() && verdict.skipped.len() == opening.attempts.len() {
             verdict.problems.push(NOTHING_LEFT.into());
         }
         verdict

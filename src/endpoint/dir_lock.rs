@@ -27,6 +27,15 @@ pub(super) struct DirLock(#[expect(dead_code, reason = "closing it unlocks")] Op
 impl DirLock {
     /// Locks the directory that this file is in. One that cannot be read cannot be locked, and is not.
     pub(super) fn around(file: &Path) -> io::Result<DirLock> {
+        DirLock::within(file, TRIES)
+    }
+
+    /// The same, without waiting for another process.
+    pub(super) fn at_once(file: &Path) -> io::Result<DirLock> {
+        DirLock::within(file, 1)
+    }
+
+    fn within(file: &Path, tries: u32) -> io::Result<DirLock> {
         let dir = match file.parent() {
             Some(dir) if !dir.as_os_str().is_empty() => dir,
             _ => Path::new("."),
@@ -37,9 +46,10 @@ impl DirLock {
             Err(Errno::ACCESS) => return Ok(DirLock(None)),
             Err(wrong) => return Err(wrong.into()),
         };
-        for _ in 0..TRIES {
+        for nth in 1..=tries {
             match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(DirLock(Some(dir))),
+                Err(Errno::WOULDBLOCK) if nth == tries => break,
                 Err(Errno::WOULDBLOCK) => {
                     poll(&mut [], Some(&PAUSE))?;
                 }
@@ -67,7 +77,10 @@ mod tests {
         let try_other = || flock(&other, FlockOperation::NonBlockingLockExclusive);
         let lock = DirLock::around(&file).unwrap();
         assert_eq!(try_other(), Err(Errno::WOULDBLOCK));
+        let refused = DirLock::at_once(&file).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::WouldBlock);
         drop(lock);
+        drop(DirLock::at_once(&file).unwrap());
         assert_eq!(try_other(), Ok(()));
     }
 }

@@ -106,6 +106,11 @@ impl Endpoint {
         pairs.collect()
     }
 
+    /// Whether this is the same service with the same options of its own: its connections may share a value.
+    pub fn is_same_service(&self, other: &Endpoint) -> bool {
+        self.row == other.row && self.options == other.options
+    }
+
     fn written(&self) -> Written {
         let mut all = self.options.clone();
         for (name, value) in Written::of(&self.common).pairs() {

@@ -67,8 +67,40 @@ impl Opening {
 impl<'e> Judged<'e> {
     /// Adopts what was inherited, and judges every endpoint, as [`Opening::of`] does.
     pub fn of(endpoints: &'e [Endpoint], limits: &'e Limits, nofile: u64) -> Judged<'e> {
-        let mut inherited = Inherited::adopt(endpoints);
-        let mut lookups = Lookups::live();
+        Judged::at_start(endpoints, limits, nofile, Lookups::live())
+    }
+
+    /// The same; what was looked up is kept.
+    pub fn at_start(
+        endpoints: &'e [Endpoint],
+        limits: &'e Limits,
+        nofile: u64,
+        lookups: Lookups,
+    ) -> Judged<'e> {
+        let inherited = Inherited::adopt(endpoints);
+        Judged::with(endpoints, limits, nofile, inherited, lookups)
+    }
+
+    /// Judges every endpoint once more. What was inherited was adopted at start, so nothing is now: an
+    /// endpoint that is such a descriptor is judged when it finds its socket among those that are handed to
+    /// [`bind`](Judged::bind).
+    pub fn again(
+        endpoints: &'e [Endpoint],
+        limits: &'e Limits,
+        nofile: u64,
+        lookups: Lookups,
+    ) -> Judged<'e> {
+        let inherited = Inherited::adopt(&[]);
+        Judged::with(endpoints, limits, nofile, inherited, lookups)
+    }
+
+    fn with(
+        endpoints: &'e [Endpoint],
+        limits: &'e Limits,
+        nofile: u64,
+        mut inherited: Inherited,
+        mut lookups: Lookups,
+    ) -> Judged<'e> {
         let is_root = geteuid().is_root();
         let plan = |endpoint| plan(endpoint, &mut inherited, &mut lookups, is_root);
         let plans = endpoints.iter().map(plan).collect();
@@ -80,6 +112,11 @@ impl<'e> Judged<'e> {
             nofile,
             is_root,
         }
+    }
+
+    /// What was looked up so far: once all endpoints are judged, everything.
+    pub fn lookups(&self) -> &Lookups {
+        &self.lookups
     }
 
     /// Whether something is wrong that no socket of another server can mend: of an endpoint that was to be

@@ -63,6 +63,8 @@ pub(super) fn plan(
         }
         Address::Unix(_) => (Vec::new(), judge(Reached::Unix)?),
         Address::Fd(number) => {
+            // A helper, which has no such descriptor, reads what the endpoint names all the same.
+            secrets(endpoint, lookups)?;
             let adopted = inherited.take(endpoint, *number, is_root)?;
             return Planned::adopted(endpoint, adopted, secure, lookups);
         }

@@ -18,6 +18,9 @@ use crate::wire::FileNumbers;
 pub enum Intent {
     /// To be served.
     Serve,
+    /// To be served by a loop that runs, and does not wait: where another process looks at the directory of a
+    /// socket file, it fails.
+    Reload,
     /// To learn whether they could be: afterwards everything is as it was.
     Check,
 }
@@ -33,6 +36,8 @@ pub struct SocketFile {
     mode: u32,
     /// Whether it is ours to remove. It is not while another server has the socket too.
     is_ours: bool,
+    /// Whether it is removed by a loop that does not wait: else it is left behind, stale, for the next server.
+    is_in_a_hurry: bool,
     before: Before,
 }
 
@@ -64,6 +69,7 @@ impl SocketFile {
             held: None,
             mode,
             is_ours: true,
+            is_in_a_hurry: intent == Intent::Reload,
             before: Before::default(),
         };
         if let Some(dir) = path.parent().filter(|_| is_private) {
@@ -71,7 +77,10 @@ impl SocketFile {
             make_private_dir(dir)?;
             file.before.made = (!was_there && intent == Intent::Check).then(|| dir.into());
         }
-        let _until_bound = DirLock::around(path)?;
+        let _until_bound = match intent {
+            Intent::Reload => DirLock::at_once(path)?,
+            Intent::Serve | Intent::Check => DirLock::around(path)?,
+        };
         if is_stale(path)? {
             if intent == Intent::Check {
                 let aside = aside(path);
@@ -94,6 +103,7 @@ impl SocketFile {
             held: Some(hold(path)?),
             mode,
             is_ours: false,
+            is_in_a_hurry: false,
             before: Before::default(),
         };
         if file.numbers() == Some(numbers) {
@@ -111,6 +121,11 @@ impl SocketFile {
     pub fn own(&mut self) -> io::Result<()> {
         self.is_ours = true;
         Ok(chmod(&self.path, Mode::from_raw_mode(self.mode))?)
+    }
+
+    /// Removes the file, if that is possible without waiting.
+    pub fn remove(mut self) {
+        self.is_in_a_hurry = true;
     }
 
     /// Another server goes on with the socket, so the file is not ours any more.
@@ -135,7 +150,11 @@ impl Drop for SocketFile {
     fn drop(&mut self) {
         if let Some(ours) = self.identity().filter(|_| self.is_ours) {
             // A server that starts now waits for the lock, or finds the file gone.
-            let lock = DirLock::around(&self.path);
+            let lock = if self.is_in_a_hurry {
+                DirLock::at_once(&self.path)
+            } else {
+                DirLock::around(&self.path)
+            };
             if lock.is_ok() && identity(&self.path) == Some(ours) {
                 // Left behind, it would be stale, and replaced by the next server.
                 let _ = fs::remove_file(&self.path);

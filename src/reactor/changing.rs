@@ -6,9 +6,12 @@
 //! behind than one.
 
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 
 use super::Reactor;
 use super::datagram::{DatagramId, DatagramOptions, DatagramsId};
+use super::epoll::Epoll;
+use super::handing_over::SocketId;
 use super::listener::{Listener, ListenerId, ListenerOptions, ServiceId};
 use super::os::Os;
 use super::standing::After;
@@ -52,6 +55,11 @@ impl<O: Os> Reactor<O> {
     pub fn service_of(&mut self, listener: ListenerId) -> (ServiceId, &mut dyn Service) {
         let id = self.listeners[usize::from(listener.0)].options.service;
         (id, &mut *self.services[id.0])
+    }
+
+    /// The service of a datagram socket, to give it to another.
+    pub fn datagrams_of(&self, socket: DatagramId) -> DatagramsId {
+        self.datagrams[socket.0 as usize].options.service
     }
 
     /// Gives the socket of a listener other options: connections that come from now on have them, those that
@@ -202,6 +210,27 @@ impl<O: Os> Reactor<O> {
         }
         self.answerers[service.0] = Box::new(Vacant);
         self.vacant_answerers.push(service.0);
+    }
+}
+
+impl Reactor<Epoll> {
+    /// Another descriptor of this socket; `None`: it is closed.
+    pub fn duplicate(&self, socket: SocketId) -> io::Result<Option<OwnedFd>> {
+        let fd = match socket {
+            SocketId::Listener(id) => {
+                let listener = self.listeners.get(usize::from(id.0));
+                listener
+                    .and_then(|listener| listener.socket.as_ref())
+                    .map(AsFd::as_fd)
+            }
+            SocketId::Datagram(id) => {
+                let datagram = self.datagrams.get(id.0 as usize);
+                datagram
+                    .and_then(|datagram| datagram.socket.as_ref())
+                    .map(AsFd::as_fd)
+            }
+        };
+        fd.map(|fd| fd.try_clone_to_owned()).transpose()
     }
 }
 

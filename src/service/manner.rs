@@ -16,6 +16,9 @@ pub struct Manner {
     /// Whether a connection has to log in, with [`Turn::admit`](crate::turn::Turn::admit), before it is
     /// served. Those that have not are counted, and have a deadline from when they were accepted.
     pub is_gated: bool,
+    /// Whether its connections share something that a new value would not have, such as a room: then the value
+    /// stays while the options of the service do, whatever else changes while the server runs.
+    pub is_shared: bool,
 }
 
 impl Manner {
@@ -26,6 +29,7 @@ impl Manner {
         tells_time: false,
         is_private: false,
         is_gated: false,
+        is_shared: false,
     };
 }
 

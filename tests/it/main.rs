@@ -27,6 +27,8 @@ mod load;
 mod peers;
 #[cfg(feature = "cli")]
 mod python;
+#[cfg(feature = "cli")]
+mod reload;
 mod slice;
 mod socket;
 mod socket_sizes;

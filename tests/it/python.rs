@@ -12,7 +12,7 @@ use std::process::Command;
 use crate::support::program::{run, skipped};
 
 /// The files, one test each.
-const FILES: [&str; 11] = [
+const FILES: [&str; 13] = [
     "test_audit.py",
     "test_chat.py",
     "test_command.py",
@@ -22,8 +22,10 @@ const FILES: [&str; 11] = [
     "test_life.py",
     "test_metrics.py",
     "test_process.py",
+    "test_reload.py",
     "test_secret.py",
     "test_streams.py",
+    "test_supervisor.py",
 ];
 
 #[test]
@@ -32,8 +34,18 @@ fn t6_chat() {
 }
 
 #[test]
+fn fault_h3_reload() {
+    passes("test_reload.py");
+}
+
+#[test]
 fn c1_to_c4_commands() {
     passes("test_command.py");
+}
+
+#[test]
+fn supervisors() {
+    passes("test_supervisor.py");
 }
 
 #[test]

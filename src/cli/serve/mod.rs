@@ -1,7 +1,13 @@
 //! `onepoll serve`: binds what was asked for, and lets the loop serve it.
 
 mod handing_over;
+mod learnt;
+mod making;
 mod open_socket;
+mod reload;
+mod remark;
+mod serving;
+mod supervisor;
 mod taking_over;
 
 use std::net::SocketAddr;
@@ -12,22 +18,22 @@ use std::time::Duration;
 use anyhow::Context as _;
 use jiff::tz::TimeZone;
 use log::Level;
-use rustix::process::geteuid;
 use serde_json::json;
 
-use self::open_socket::{ControlPath, OpenSocket};
+use self::learnt::Learnt;
+use self::making::Making;
+use self::open_socket::ControlPath;
+use self::remark::remark;
+use self::serving::{Reading, Serving};
+use self::supervisor::Supervisor;
 use super::audit::Audit;
 use super::logging::announce;
 use super::streams::print_in_passing;
 use super::verdict::Verdict;
-use super::{Failure, Outcome, Sources, help, log_level, logging};
-use crate::config::{Address, Limits, descriptor_limit, parse_duration, raise_descriptor_limit};
-use crate::endpoint::{Attempt, Bound, Common, Handed, Intent, Judged};
-use crate::reactor::{
-    AddressRules, DatagramOptions, DatagramSocket, Epoll, ListenerOptions, News, Reactor, SocketId,
-    SourceRules, TracedBytes, close_on_exec,
-};
-use crate::service::Setting;
+use super::{Outcome, Sources, help, log_level, logging};
+use crate::config::{Lookups, descriptor_limit, parse_duration, raise_descriptor_limit};
+use crate::endpoint::{Bound, Handed, Intent, Judged};
+use crate::reactor::{Epoll, Reactor, TracedBytes, close_on_exec};
 
 /// The server; without endpoints and file: the default table
 #[derive(Debug, clap::Args)]
@@ -75,7 +81,8 @@ enum Traced {
 
 /// Runs it.
 pub fn run(args: Args) -> Outcome {
-    let file = args.sources.file();
+    let mut lookups = Lookups::live();
+    let file = args.sources.file(&mut lookups);
     // From here on whatever is said is said as the file has it, also what is wrong with the file.
     let log = match &file {
         Ok(file) => file.log.clone(),
@@ -88,7 +95,8 @@ pub fn run(args: Args) -> Outcome {
     close_on_exec().context("cannot read the list of open descriptors")?;
     let (of_commands, nofile) = (descriptor_limit(), raise_descriptor_limit());
     let limits = &configuration.limits;
-    let judged = Judged::of(&configuration.endpoints, limits, nofile);
+    let judged = Judged::at_start(&configuration.endpoints, limits, nofile, lookups);
+    let learnt = Learnt::of(judged.lookups());
     let control = ControlPath::of(args.control);
     let mut taking = None;
     let mut handed = Handed::default();
@@ -134,16 +142,30 @@ pub fn run(args: Args) -> Outcome {
     for bound in &opening.bound {
         rests.extend(bound.rest().context("cannot take a socket over")?);
     }
-    let zone = TimeZone::system();
+    let making = Making {
+        limits,
+        zone: &TimeZone::system(),
+        own: &own,
+    };
     let mut sockets = Vec::new();
     for bound in opening.bound {
-        sockets.push(open(&mut reactor, bound, limits, &zone, &own)?);
+        sockets.push(making.open(&mut reactor, bound)?);
     }
     sockets.extend(control.open(&mut reactor, &mut handed)?);
     if let Some(taking) = taking {
         taking_over::finish(taking, handed, &mut sockets, rests)?;
     }
 
+    let is_instead = args.take_over;
+    let mut serving = Serving {
+        sources: args.sources,
+        nofile,
+        supervisor: Supervisor::find(),
+        sockets,
+        learnt,
+        reading: Reading::Rests,
+        configuration,
+    };
     for url in &urls {
         announce(Level::Info, "listening", Some(url));
     }
@@ -151,6 +173,7 @@ pub fn run(args: Args) -> Outcome {
         print_in_passing(json!({ "listening": urls, "connections_max": connections_max }))?;
     }
     announce(Level::Info, "ready", None);
+    serving.begin(&mut reactor, is_instead);
     if let Some(traced) = args.trace {
         let shown = match traced {
             Traced::Calls => TracedBytes::Public,
@@ -160,94 +183,7 @@ pub fn run(args: Args) -> Outcome {
     }
     audit.begin(&mut reactor);
     reactor
-        .run_with(|reactor, news| match news {
-            News::Reload => log::warn!("there is nothing to reload yet: SIGHUP was ignored"),
-            News::HandOver(id, wanted) => {
-                handing_over::answer(reactor, &mut sockets, id, wanted);
-            }
-            News::Helper(_) | News::Alarm | News::Stopping => {}
-        })
+        .run_with(|reactor, news| serving.hear(reactor, news))
         .context("the poll failed")?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// What the person who starts the server should hear of an endpoint that is served.
-fn remark(attempt: &Attempt) {
-    let endpoint = &attempt.endpoint;
-    if let Some(warning) = attempt.exposure.and_then(|exposure| exposure.warning) {
-        let warning = format!("warning: {endpoint}: {warning}");
-        announce(Level::Warn, &warning, None);
-    }
-    if let Some(absent) = attempt.absence() {
-        announce(Level::Warn, &format!("{endpoint}: {absent}"), None);
-    }
-}
-
-/// Opens the socket that was bound to the service that was asked for.
-fn open(
-    reactor: &mut Reactor<Epoll>,
-    mut bound: Bound,
-    limits: &Limits,
-    zone: &TimeZone,
-    own: &[SocketAddr],
-) -> Result<OpenSocket, Failure> {
-    let (place, file) = (bound.place.clone(), bound.file.take());
-    let endpoint = &bound.endpoint;
-    let name = endpoint.to_string();
-    let common = endpoint.common();
-    let setting = Setting {
-        limits,
-        zone,
-        is_open: common.open,
-    };
-    bound
-        .begin()
-        .with_context(|| format!("{name}: cannot listen"))?;
-    if let Address::Udp(_) = endpoint.address() {
-        let options = DatagramOptions {
-            name: name.clone(),
-            service: reactor.add_datagrams(endpoint.datagrams(&setting)?),
-            own: own.to_vec(),
-            addresses: addresses(common),
-        };
-        let socket = DatagramSocket::new(bound.socket)
-            .and_then(|socket| reactor.answer(socket, options))
-            .context(name)?;
-        return Ok(OpenSocket {
-            place,
-            socket: SocketId::Datagram(socket),
-            file,
-        });
-    }
-    let is_local = matches!(endpoint.address(), Address::Unix(_) | Address::Fd(_));
-    let options = ListenerOptions {
-        name: name.clone(),
-        service: reactor.add(endpoint.service(&setting, bound.secrets)?),
-        connections_max: common
-            .max_connections
-            .map_or(usize::MAX, |max| max as usize),
-        idle: common.idle_timeout,
-        only_uid: (is_local && !common.any_user).then(|| geteuid().as_raw()),
-        sources: SourceRules {
-            addresses: addresses(common),
-            connections_max: common.max_per_source,
-            rate: common.rate_per_source,
-        },
-        secure: bound.secure.clone(),
-        is_beside_limit: false,
-    };
-    let socket = reactor.listen(bound.socket, options).context(name)?;
-    Ok(OpenSocket {
-        place,
-        socket: SocketId::Listener(socket),
-        file,
-    })
-}
-
-/// The addresses that an endpoint serves.
-fn addresses(common: &Common) -> AddressRules {
-    AddressRules {
-        allow: common.allow_from.clone(),
-        deny: common.deny_from.clone(),
-    }
 }

@@ -8,7 +8,7 @@ use rustix::process::geteuid;
 use crate::cli::Failure;
 use crate::config::control_socket;
 use crate::config::limits::CONTROL_CONNECTIONS_MAX;
-use crate::endpoint::{Handed, SocketFile, bind_control};
+use crate::endpoint::{Endpoint, Handed, SocketFile, bind_control};
 use crate::reactor::{Epoll, ListenerOptions, Reactor, SocketId};
 use crate::service::Control;
 
@@ -21,6 +21,8 @@ pub(super) struct OpenSocket {
     pub(super) socket: SocketId,
     /// The file of a Unix socket: gone when this is dropped.
     pub(super) file: Option<SocketFile>,
+    /// What is served there; of the control socket, nothing that anybody configures.
+    pub(super) endpoint: Option<Endpoint>,
 }
 
 /// Where the server is taken over.
@@ -73,6 +75,7 @@ impl ControlPath {
             place: "control".into(),
             socket: SocketId::Listener(socket),
             file: Some(file),
+            endpoint: None,
         }))
     }
 }

@@ -390,6 +390,7 @@ impl Service for Chat {
     /// A line that was sent before its connection was reset was sent: the others read it.
     fn manner(&self) -> Manner {
         Manner {
+            is_shared: true,
             backlog: Backlog::Disconnect,
             reads_after_reset: true,
             ..Manner::ANSWERS

@@ -1,0 +1,137 @@
+//! From a socket that was bound to an endpoint that is served.
+
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use jiff::tz::TimeZone;
+use rustix::process::geteuid;
+
+use super::open_socket::OpenSocket;
+use crate::cli::Failure;
+use crate::config::{Address, Limits};
+use crate::endpoint::{Bound, Common, Endpoint};
+use crate::reactor::{
+    AddressRules, DatagramOptions, DatagramSocket, DatagramsId, Epoll, ListenerOptions, Reactor,
+    ServiceId, SocketId, SourceRules,
+};
+use crate::service::{Datagrams, Service, Setting};
+
+/// What endpoints are made with besides their own options.
+#[derive(Debug)]
+pub(super) struct Making<'a> {
+    pub(super) limits: &'a Limits,
+    pub(super) zone: &'a TimeZone,
+    /// This process's own datagram sockets.
+    pub(super) own: &'a [SocketAddr],
+}
+
+/// What serves an endpoint, and is not known to the loop yet.
+#[derive(Debug)]
+pub(super) enum Made {
+    Stream(Box<dyn Service>),
+    Datagrams(Box<dyn Datagrams>),
+}
+
+impl Making<'_> {
+    /// What serves it.
+    pub(super) fn make(&self, bound: &Bound) -> Result<Made, Failure> {
+        let endpoint = &bound.endpoint;
+        let setting = Setting {
+            limits: self.limits,
+            zone: self.zone,
+            is_open: endpoint.common().open,
+        };
+        Ok(if is_datagram(endpoint) {
+            Made::Datagrams(endpoint.datagrams(&setting)?)
+        } else {
+            Made::Stream(endpoint.service(&setting, bound.secrets.clone())?)
+        })
+    }
+
+    /// Opens the socket that was bound to the service that was asked for.
+    pub(super) fn open(
+        &self,
+        reactor: &mut Reactor<Epoll>,
+        bound: Bound,
+    ) -> Result<OpenSocket, Failure> {
+        bound
+            .begin()
+            .with_context(|| format!("{}: cannot listen", bound.endpoint))?;
+        let made = self.make(&bound)?;
+        self.watch(reactor, bound, made)
+    }
+
+    /// Has the loop serve a socket that listens already.
+    pub(super) fn watch(
+        &self,
+        reactor: &mut Reactor<Epoll>,
+        mut bound: Bound,
+        made: Made,
+    ) -> Result<OpenSocket, Failure> {
+        let (place, file) = (bound.place.clone(), bound.file.take());
+        let (endpoint, name) = (bound.endpoint.clone(), bound.endpoint.to_string());
+        let socket = match made {
+            Made::Datagrams(service) => {
+                let options = self.datagrams(&endpoint, reactor.add_datagrams(service));
+                let socket = DatagramSocket::new(bound.socket)
+                    .and_then(|socket| reactor.answer(socket, options))
+                    .context(name)?;
+                SocketId::Datagram(socket)
+            }
+            Made::Stream(service) => {
+                let options = self.listener(&bound, reactor.add(service));
+                SocketId::Listener(reactor.listen(bound.socket, options).context(name)?)
+            }
+        };
+        Ok(OpenSocket {
+            place,
+            socket,
+            file,
+            endpoint: Some(endpoint),
+        })
+    }
+
+    pub(super) fn datagrams(&self, endpoint: &Endpoint, service: DatagramsId) -> DatagramOptions {
+        DatagramOptions {
+            name: endpoint.to_string(),
+            service,
+            own: self.own.to_vec(),
+            addresses: addresses(endpoint.common()),
+        }
+    }
+
+    pub(super) fn listener(&self, bound: &Bound, service: ServiceId) -> ListenerOptions {
+        let endpoint = &bound.endpoint;
+        let common = endpoint.common();
+        let is_local = matches!(endpoint.address(), Address::Unix(_) | Address::Fd(_));
+        ListenerOptions {
+            name: endpoint.to_string(),
+            service,
+            connections_max: common
+                .max_connections
+                .map_or(usize::MAX, |max| max as usize),
+            idle: common.idle_timeout,
+            only_uid: (is_local && !common.any_user).then(|| geteuid().as_raw()),
+            sources: SourceRules {
+                addresses: addresses(common),
+                connections_max: common.max_per_source,
+                rate: common.rate_per_source,
+            },
+            secure: bound.secure.clone(),
+            is_beside_limit: false,
+        }
+    }
+}
+
+/// Whether its socket is a datagram socket: an inherited one has its address by now.
+pub(super) fn is_datagram(endpoint: &Endpoint) -> bool {
+    matches!(endpoint.address(), Address::Udp(_))
+}
+
+/// The addresses that an endpoint serves.
+fn addresses(common: &Common) -> AddressRules {
+    AddressRules {
+        allow: common.allow_from.clone(),
+        deny: common.deny_from.clone(),
+    }
+}

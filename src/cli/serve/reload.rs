@@ -1,0 +1,425 @@
+//! SIGHUP: the configuration is read again, and what has changed in it takes effect.
+//!
+//! A helper reads (see `look_up.rs`), since a disk and a resolver are waited for. The loop then plans all
+//! endpoints from what the helper has learnt, finds for each the socket that it has already, binds what is new
+//! before anything else changes, and only then lets go of what vanished. A configuration that is wrong, or that
+//! cannot be served, changes nothing at all.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+use anyhow::Context as _;
+use jiff::tz::TimeZone;
+use log::Level;
+use rustix::fs::fstat;
+
+use super::learnt::Learnt;
+use super::making::{Made, Making};
+use super::open_socket::OpenSocket;
+use super::remark::remark;
+use super::serving::{Reading, Serving};
+use crate::cli::logging::announce;
+use crate::cli::verdict::Verdict;
+use crate::cli::{Configuration, Failure};
+use crate::config::limits::HELPER_TIMEOUT;
+use crate::config::{Address, Limits, Lookups, format_duration};
+use crate::endpoint::{Attempt, Bound, Endpoint, Handed, Intent, Judged, SocketFile, Unserved};
+use crate::reactor::{Cut, Epoll, Helped, Reactor, SocketId};
+use crate::service::{Secrets, Service};
+use crate::turn::Exit;
+use crate::wire::SocketDescription;
+
+/// How many endpoints a reload changed, by what it did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Changes {
+    opened: usize,
+    changed: usize,
+    vanished: usize,
+}
+
+impl Serving {
+    /// Has a helper read the configuration.
+    pub(super) fn begin_reload(&mut self, reactor: &mut Reactor<Epoll>) {
+        if reactor.is_stopping() {
+            return log::info!("SIGHUP was ignored: the server is stopping");
+        }
+        if self.reading != Reading::Rests {
+            self.reading = Reading::ReadsOnceMore;
+            return;
+        }
+        self.supervisor.reloading();
+        let mut arguments = vec!["look-up".into()];
+        arguments.extend(self.sources.as_arguments());
+        match reactor.help(&arguments, HELPER_TIMEOUT) {
+            Ok(()) => self.reading = Reading::Reads,
+            Err(error) => {
+                let problem = format!("no helper can be started to read it: {error}");
+                self.stays(reactor, &[problem]);
+            }
+        }
+    }
+
+    /// A helper has read the configuration, or found out what is wrong with it.
+    pub(super) fn end_reload(&mut self, reactor: &mut Reactor<Epoll>, helped: Helped) {
+        let once_more = self.reading == Reading::ReadsOnceMore;
+        self.reading = Reading::Rests;
+        if reactor.is_stopping() {
+            return;
+        }
+        match learn(&helped).and_then(|lookups| self.reload(reactor, lookups)) {
+            Ok(Changes {
+                opened,
+                changed,
+                vanished,
+            }) => {
+                log::info!(opened, changed, vanished; "reloaded the configuration");
+                reactor.audit_reload(None);
+                self.supervisor.ready(&self.status());
+            }
+            Err(problems) => self.stays(reactor, &problems),
+        }
+        if once_more {
+            self.begin_reload(reactor);
+        }
+    }
+
+    /// Nothing has changed, for these reasons.
+    fn stays(&self, reactor: &mut Reactor<Epoll>, problems: &[String]) {
+        reactor.audit_reload(Some(&problems.join("; ")));
+        for problem in problems {
+            log::error!("not reloaded, and everything stays as it was: {problem}");
+        }
+        let status = self.status();
+        self.supervisor.ready(&format!(
+            "{status}; the configuration is wrong, see the log"
+        ));
+    }
+
+    /// Changes what is served to what the configuration says now.
+    fn reload(
+        &mut self,
+        reactor: &mut Reactor<Epoll>,
+        mut lookups: Lookups,
+    ) -> Result<Changes, Vec<String>> {
+        let wanted = self.sources.read(&mut lookups).map_err(lines)?;
+        let (mut handed, owners) = self.own_sockets(reactor).map_err(lines)?;
+        let judged = Judged::again(&wanted.endpoints, &wanted.limits, self.nofile, lookups);
+        let learnt = Learnt::of(judged.lookups());
+        let opening = judged.bind(Intent::Reload, &mut handed);
+        // Those that no endpoint took are ours twice.
+        drop(handed);
+        let verdict = Verdict::of(&wanted, &opening);
+        if let Some(failure) = verdict.failure() {
+            let mut problems = lines(failure);
+            problems.extend(self.rivals(&opening.attempts));
+            return Err(problems);
+        }
+        let connections_max = opening
+            .connections_max
+            .map_err(|wrong| vec![wrong.to_string()])?;
+        let own: Vec<SocketAddr> = opening
+            .bound
+            .iter()
+            .filter_map(Bound::datagram_address)
+            .collect();
+        let zone = TimeZone::system();
+        let limits = in_force(&self.configuration.limits, &wanted.limits);
+        let making = Making {
+            limits: &limits,
+            zone: &zone,
+            own: &own,
+        };
+        // Whatever can go wrong does so before anything changes.
+        let mut planned = Vec::new();
+        for bound in opening.bound {
+            let owner = owner(&bound, &owners);
+            if owner.is_none() {
+                let listens = bound.begin();
+                listens
+                    .with_context(|| format!("{}: cannot listen", bound.endpoint))
+                    .map_err(|wrong| lines(wrong.into()))?;
+            }
+            let made = making.make(&bound).map_err(lines)?;
+            planned.push((owner, bound, made));
+        }
+        let mut sockets: Vec<OpenSocket> = Vec::new();
+        let mut changes = Changes::default();
+        let (old, new): (Vec<_>, Vec<_>) = planned.into_iter().partition(|plan| plan.0.is_some());
+        for (_, bound, made) in new {
+            match making.watch(reactor, bound, made) {
+                Ok(socket) => sockets.push(socket),
+                Err(wrong) => {
+                    sockets.into_iter().for_each(|new| retire(reactor, new));
+                    return Err(lines(wrong));
+                }
+            }
+        }
+        changes.opened = sockets.len();
+        for opened in sockets.iter().filter_map(|socket| socket.endpoint.as_ref()) {
+            announce(Level::Info, "listening", Some(&opened.to_string()));
+        }
+        let is_learnt = learnt == self.learnt;
+        let mut before: Vec<Option<OpenSocket>> = std::mem::take(&mut self.sockets)
+            .into_iter()
+            .map(Some)
+            .collect();
+        for (owner, bound, made) in old {
+            let Some(was) = owner.and_then(|owner| before[owner].take()) else {
+                continue;
+            };
+            let change = Change {
+                making: &making,
+                limits_changed: limits != self.configuration.limits,
+                is_learnt,
+            };
+            let (socket, changed) = change.apply(reactor, was, bound, made);
+            changes.changed += usize::from(changed);
+            sockets.push(socket);
+        }
+        for was in before.into_iter().flatten() {
+            if was.endpoint.is_none() {
+                sockets.push(was);
+            } else {
+                changes.vanished += 1;
+                retire(reactor, was);
+            }
+        }
+        reactor.change_limits(limits.clone(), connections_max as usize);
+        opening
+            .attempts
+            .iter()
+            .filter(|attempt| !self.configuration.endpoints.contains(&attempt.endpoint))
+            .for_each(remark);
+        for problem in &verdict.skipped {
+            log::warn!("{problem}; skipped");
+        }
+        for what in what_cannot_change(&self.configuration, &wanted) {
+            log::warn!(
+                "{what} cannot change while the server runs: it stays as it was until the next start"
+            );
+        }
+        self.sockets = sockets;
+        self.learnt = learnt;
+        self.configuration = Configuration {
+            limits,
+            log: self.configuration.log.clone(),
+            ..wanted
+        };
+        Ok(changes)
+    }
+
+    /// Every socket that is served once more, for the endpoints to find theirs, and which is whose: by what the
+    /// kernel numbers them.
+    fn own_sockets(
+        &self,
+        reactor: &Reactor<Epoll>,
+    ) -> Result<(Handed, HashMap<u64, usize>), Failure> {
+        let mut all = Vec::new();
+        let mut owners = HashMap::new();
+        for (n, socket) in self.sockets.iter().enumerate() {
+            let again = reactor.duplicate(socket.socket);
+            let again = again.context("cannot duplicate the descriptor of a socket")?;
+            let (Some(again), true) = (again, socket.endpoint.is_some()) else {
+                continue;
+            };
+            owners.insert(number(&again), n);
+            let description = SocketDescription {
+                place: socket.place.clone(),
+                file: socket.file.as_ref().and_then(SocketFile::numbers),
+            };
+            all.push((n as u32, description, again));
+        }
+        Ok((Handed::of(all), owners))
+    }
+
+    /// Endpoints of ours that are in the way of those that could not be bound.
+    fn rivals(&self, attempts: &[Attempt]) -> Vec<String> {
+        let mut hints = Vec::new();
+        let failed = attempts
+            .iter()
+            .filter(|attempt| matches!(attempt.unserved, Some(Unserved::Failed(_))));
+        for attempt in failed {
+            let served = self.sockets.iter().filter_map(|s| s.endpoint.as_ref());
+            for rival in served.filter(|rival| has_same_port(rival, &attempt.endpoint)) {
+                hints.push(format!(
+                    "`{rival}` has that port until it is gone: take it out in one reload, and put `{}` in with the next",
+                    attempt.endpoint
+                ));
+            }
+        }
+        hints
+    }
+}
+
+/// What is done to a socket that is served already.
+struct Change<'a> {
+    making: &'a Making<'a>,
+    limits_changed: bool,
+    /// Whether all files and hosts are what they were.
+    is_learnt: bool,
+}
+
+impl Change<'_> {
+    /// The socket as it is served from now on, and whether that is another way than before.
+    fn apply(
+        &self,
+        reactor: &mut Reactor<Epoll>,
+        mut was: OpenSocket,
+        mut bound: Bound,
+        made: Made,
+    ) -> (OpenSocket, bool) {
+        let endpoint = bound.endpoint.clone();
+        let is_same = was.endpoint.as_ref() == Some(&endpoint);
+        let keeps = was.endpoint.as_ref().is_some_and(|old| {
+            old.is_same_service(&endpoint) && old.common().open == endpoint.common().open
+        });
+        let changed = match (was.socket, made) {
+            (SocketId::Datagram(id), Made::Datagrams(service)) => {
+                let service = match reactor.datagrams_of(id) {
+                    same if keeps => same,
+                    _ => reactor.add_datagrams(service),
+                };
+                // Which sockets are our own may have changed.
+                reactor.replace_datagrams(id, self.making.datagrams(&endpoint, service));
+                !is_same
+            }
+            (SocketId::Listener(id), Made::Stream(service)) => {
+                let reads = bound.secure.is_some() || bound.secrets.is_some();
+                if is_same && (self.is_learnt || !reads) && !self.limits_changed {
+                    false
+                } else {
+                    let (same, value) = reactor.service_of(id);
+                    let stays = keeps
+                        && (!self.limits_changed || value.manner().is_shared)
+                        && has_secrets(value, bound.secrets.as_ref());
+                    let service = if stays { same } else { reactor.add(service) };
+                    let options = self.making.listener(&bound, service);
+                    match reactor.replace(id, options) {
+                        Ok(id) => was.socket = SocketId::Listener(id),
+                        Err(error) => log::error!("{endpoint} stays as it was: {error}"),
+                    }
+                    true
+                }
+            }
+            // A socket does not become another kind.
+            (SocketId::Datagram(_) | SocketId::Listener(_), _) => false,
+        };
+        if let Ok(Some(rest)) = bound.rest()
+            && let Err(error) = rest.finish()
+        {
+            log::warn!("{endpoint}: {error}");
+        }
+        if let Some(mut file) = bound.file.take() {
+            if let Err(error) = file.own() {
+                log::warn!("{endpoint}: {error}");
+            }
+            if let Some(mut before) = was.file.replace(file) {
+                before.give_up();
+            }
+        }
+        was.place = bound.place;
+        was.endpoint = Some(endpoint);
+        (was, changed)
+    }
+}
+
+/// Whether a service can go on with these secrets; if it can, it does. One that asks for none cannot begin to, since
+/// those who are in it have proven nothing.
+fn has_secrets(service: &mut dyn Service, secrets: Option<&Secrets>) -> bool {
+    match (service.manner().is_gated, secrets) {
+        (true, Some(secrets)) => service.replace_secrets(secrets),
+        (is_gated, secrets) => !is_gated && secrets.is_none(),
+    }
+}
+
+/// What the helper has learnt, or what is wrong.
+fn learn(helped: &Helped) -> Result<Lookups, Vec<String>> {
+    let one = |problem: String| Err(vec![problem]);
+    match (helped.cut, helped.exit) {
+        (Some(Cut::TooLate), _) => one(format!(
+            "to read the configuration and to resolve its names took more than {}",
+            format_duration(HELPER_TIMEOUT)
+        )),
+        (Some(Cut::TooLong), _) => one("the files that it names are too large together".into()),
+        (None, Exit::Code(0)) => match Lookups::replay(&helped.out) {
+            Some(lookups) => Ok(lookups),
+            None => one("the helper that reads it does not make sense".into()),
+        },
+        (None, exit) => {
+            let said = String::from_utf8_lossy(&helped.err);
+            let problems = said.lines().filter(|line| !line.is_empty());
+            let problems: Vec<String> = problems
+                .map(|line| line.strip_prefix("onepoll: ").unwrap_or(line).to_owned())
+                .collect();
+            match (problems.is_empty(), exit) {
+                (false, _) => Err(problems),
+                (true, Exit::Code(code)) => {
+                    one(format!("the helper that reads it ended with {code}"))
+                }
+                (true, Exit::Signal(n)) => {
+                    one(format!("the helper that reads it was killed by signal {n}"))
+                }
+            }
+        }
+    }
+}
+
+fn lines(failure: Failure) -> Vec<String> {
+    failure.to_string().lines().map(ToOwned::to_owned).collect()
+}
+
+/// Which of the sockets that are served this is.
+fn owner(bound: &Bound, owners: &HashMap<u64, usize>) -> Option<usize> {
+    owners.get(&number(&bound.socket)).copied()
+}
+
+/// The number of a socket, which all its descriptors have in common.
+fn number(socket: &OwnedFd) -> u64 {
+    fstat(socket).map_or(0, |found| found.st_ino)
+}
+
+/// Lets go of a socket: what is in its queue is served, and so are its connections, until they end.
+fn retire(reactor: &mut Reactor<Epoll>, socket: OpenSocket) {
+    match socket.socket {
+        SocketId::Listener(id) => reactor.retire(id),
+        SocketId::Datagram(id) => reactor.retire_datagrams(id),
+    }
+    if let Some(file) = socket.file {
+        file.remove();
+    }
+}
+
+fn has_same_port(one: &Endpoint, other: &Endpoint) -> bool {
+    match (one.address(), other.address()) {
+        (Address::Tcp(one), Address::Tcp(other)) | (Address::Udp(one), Address::Udp(other)) => {
+            one.port == other.port
+        }
+        _ => false,
+    }
+}
+
+/// These limits, but for those that stay as they are.
+fn in_force(now: &Limits, wanted: &Limits) -> Limits {
+    Limits {
+        frame: now.frame,
+        read_per_turn: now.read_per_turn,
+        ..wanted.clone()
+    }
+}
+
+/// What is configured otherwise now, and is taken up at start only.
+fn what_cannot_change(now: &Configuration, wanted: &Configuration) -> Vec<&'static str> {
+    let (has, wants) = (&now.limits, &wanted.limits);
+    [
+        (now.log != wanted.log, "`[log]`"),
+        (has.frame != wants.frame, "limit `frame`"),
+        (
+            has.read_per_turn != wants.read_per_turn,
+            "limit `read-per-turn`",
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(differs, what)| differs.then_some(what))
+    .collect()
+}
