@@ -17,6 +17,14 @@ pub struct Control {
 }
 
 impl Control {
+    /// The process that was to take the server over never will, if it is this one's.
+    fn give_up(&mut self, id: ConnId) {
+        if self.taker == Some(id) {
+            self.taker = None;
+            log::warn!("not taken over: the other process was never ready; this server goes on");
+        }
+    }
+
     fn request(&mut self, t: &mut Turn<'_>, request: TakeOverRequest) {
         let is_taker = self.taker == Some(t.id);
         let wanted = match request {
@@ -76,15 +84,19 @@ impl Service for Control {
         );
     }
 
+    /// The other process is gone, so that the next may come at once.
+    fn eof(&mut self, t: &mut Turn<'_>, _rest: &mut ReadBuf) -> Result<(), Fault> {
+        self.give_up(t.id);
+        t.close();
+        Ok(())
+    }
+
     fn closed(&mut self, t: &mut Turn<'_>, why: &Closed) {
-        if self.taker != Some(t.id) {
-            return;
+        if *why == Closed::Done {
+            // It was answered with the last word.
+            self.taker = self.taker.filter(|taker| *taker != t.id);
         }
-        self.taker = None;
-        // One that was answered with the last word is done.
-        if *why != Closed::Done {
-            log::warn!("not taken over: the other process was never ready; this server goes on");
-        }
+        self.give_up(t.id);
     }
 
     fn stopping(&mut self, t: &mut Turn<'_>) {
@@ -182,11 +194,15 @@ mod tests {
         let fourth = stage.enters();
         stage.says(fourth, &asks(0));
         is_refused(&mut stage, fourth, "another process is taking");
-        // The first dies.
+        // The first dies, and so does the next, whose connection is not closed yet.
         stage.leaves(first);
-        let fifth = stage.enters();
-        stage.says(fifth, &asks(0));
-        assert_eq!(stage.wanted(fifth), Some(HandOver::Sockets { from: 0 }));
+        for _ in 0..2 {
+            let next = stage.enters();
+            stage.says(next, &asks(0));
+            assert_eq!(stage.wanted(next), Some(HandOver::Sockets { from: 0 }));
+            stage.resumes(next);
+            stage.ends(next);
+        }
     }
 
     #[test]
