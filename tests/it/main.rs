@@ -17,6 +17,7 @@ mod command_loop;
 mod config;
 #[cfg(feature = "cli")]
 mod field;
+mod gate;
 #[cfg(feature = "cli")]
 mod guide;
 #[cfg(feature = "cli")]

@@ -1,5 +1,6 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
+use crate::gates::{Answer, Login, Step};
 use crate::kernel::{Client, Found, MICRO, MILLI, Net, SECOND};
 use crate::random::Random;
 
@@ -23,6 +24,8 @@ pub(crate) struct Talker {
     /// A client that is silent for so long is disconnected here.
     pub(crate) idle: Option<u64>,
     pub(crate) manners: Manners,
+    /// How it answers the challenge that comes first, if one does.
+    pub(crate) login: Option<Login>,
     pub(crate) progress: Progress,
 }
 
@@ -84,6 +87,8 @@ pub(crate) struct Progress {
     heard: usize,
     shut: bool,
     home: bool,
+    /// It was challenged, and what it says begins with its answer.
+    is_challenged: bool,
 }
 
 impl Client for Talker {
@@ -95,6 +100,9 @@ impl Client for Talker {
                 None => self.go_home(),
             };
         };
+        if self.login.is_some() && !self.progress.is_challenged {
+            return self.log_in(net, link);
+        }
         let all_said = self.progress.said == self.says.len();
         let hasty = net.calm || self.manners.is_hasty;
         let speaks = !all_said && (hasty || net.random.once_in(2));
@@ -149,6 +157,44 @@ impl Client for Talker {
 }
 
 impl Talker {
+    /// Waits for the challenge, and puts the answer before what it has to say.
+    fn log_in(&mut self, net: &mut Net, link: usize) -> Option<u64> {
+        let login = self.login.as_mut().expect("it is to log in");
+        match login.step(net, link) {
+            Step::Waits => {}
+            Step::Over => {
+                assert!(
+                    self.is_excused(net, link),
+                    "not challenged: {}",
+                    self.sketch(net, link)
+                );
+                net.client_close(link);
+                return self.go_home();
+            }
+            Step::Says(proof) => {
+                self.progress.is_challenged = true;
+                match login.answer() {
+                    Answer::Right(_) => {}
+                    Answer::Wrong(_) => {
+                        self.hears.clear();
+                        (self.server_ends, self.may_miss) = (true, true);
+                    }
+                    Answer::Half(_) => {
+                        self.says.clear();
+                        self.hears.clear();
+                        self.server_ends = true;
+                        if net.random.once_in(2) {
+                            // Never ends by itself.
+                            self.finale = Finale::Reset(usize::MAX);
+                        }
+                    }
+                }
+                self.says.splice(0..0, proof);
+            }
+        }
+        Some(self.rest(net))
+    }
+
     fn go_home(&mut self) -> Option<u64> {
         self.progress.home = true;
         None
@@ -282,6 +328,8 @@ impl Talker {
             .as_ref()
             .is_some_and(|tunnel| !tunnel.heard_data)
             && end.saturating_sub(times.accepted) >= 10 * SECOND;
+        let is_late =
+            is_late || self.login.is_some() && end.saturating_sub(times.accepted) >= 10 * SECOND;
         link.excused
             || net.stop_sent
             || self.may_be_cut
@@ -305,6 +353,8 @@ pub(crate) struct Member {
     pub(crate) last: &'static [u8],
     pub(crate) finale: Finale,
     pub(crate) manners: Manners,
+    /// How it answers the challenge that comes first, if one does.
+    pub(crate) login: Option<Login>,
     pub(crate) progress: MemberProgress,
 }
 
@@ -322,6 +372,8 @@ pub(crate) struct MemberProgress {
     shut: bool,
     /// It has said the last.
     ends: bool,
+    /// It was challenged, and has begun with its answer.
+    is_challenged: bool,
 }
 
 impl Client for Member {
@@ -332,6 +384,24 @@ impl Client for Member {
             progress.home = progress.link.is_none();
             return progress.link.map(|_| MICRO);
         };
+        if let Some(login) = self.login.as_mut().filter(|_| !progress.is_challenged) {
+            match login.step(net, link) {
+                Step::Waits => {}
+                Step::Over => {
+                    net.client_close(link);
+                    progress.home = true;
+                    return None;
+                }
+                Step::Says(proof) => {
+                    progress.is_challenged = true;
+                    progress.pending = proof;
+                    if !matches!(login.answer(), Answer::Right(_)) {
+                        (self.lines, self.last) = (0, b"");
+                    }
+                }
+            }
+            return Some(net.random.below(MILLI));
+        }
         if progress.pending.is_empty() && progress.said < self.lines && net.random.once_in(2) {
             progress.said += 1;
             let pad = net.random.size(2000);

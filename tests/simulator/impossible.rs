@@ -11,10 +11,23 @@ pub(crate) fn why_never(row: Row, meeting: Meeting) -> Option<&'static str> {
         return in_its_handshake(meeting);
     }
     if row == Row::In(State::LoggingIn) {
-        return Some("no listener of the simulator has a gate");
+        return while_it_logs_in(meeting);
     }
     match meeting {
-        M::WrongProof | M::LoginTimeout => Some("no listener of the simulator has a gate"),
+        M::WrongProof => freed(row)
+            .or(never(row == Row::New, "it is challenged first"))
+            .or(has_logged_in(row))
+            .or(never(
+                matches!(row, Row::In(State::Leaving | State::Ended)),
+                "one that has its challenge is owed nothing",
+            )),
+        M::LoginTimeout => freed(row)
+            .or(never(row == Row::New, "its deadline is set in this turn"))
+            .or(has_logged_in(row))
+            .or(never(
+                row == Row::In(State::Ended),
+                "the reason is that the peer has ended",
+            )),
         M::Cut => freed(row)
             .or(never(row == Row::New, "a handshake takes more than a turn"))
             .or(unread(row).filter(|_| row != Row::In(State::Leaving)))
@@ -81,6 +94,30 @@ pub(crate) fn why_never(row: Row, meeting: Meeting) -> Option<&'static str> {
     }
 }
 
+/// The same of one that has not logged in when the turn begins. It may do so in that turn, and then its
+/// service is told all that came behind the proof.
+fn while_it_logs_in(meeting: Meeting) -> Option<&'static str> {
+    use Meeting as M;
+    match meeting {
+        M::Idle | M::SlowFrame | M::Stuck => Some("its deadline is that of the login"),
+        M::Refused => Some("its end is not read in this turn, so it lingers"),
+        M::Abandoned | M::Stopped => Some("it is asked to finish first, and has nothing to finish"),
+        _ => None,
+    }
+}
+
+fn has_logged_in(row: Row) -> Option<&'static str> {
+    let rows = [
+        State::Waiting,
+        State::InFrame,
+        State::Behind,
+        State::PausedOwed,
+        State::PausedHeld,
+        State::AnswerDue,
+    ];
+    never(rows.map(Row::In).contains(&row), "it has logged in")
+}
+
 /// The same of one whose handshake goes on when the turn begins. In that turn its service may be told
 /// of it, and say or end something.
 fn in_its_handshake(meeting: Meeting) -> Option<&'static str> {
@@ -92,7 +129,8 @@ fn in_its_handshake(meeting: Meeting) -> Option<&'static str> {
         M::Drained => Some("what it is told first does not leave in two writes"),
         M::Idle | M::SlowFrame | M::Stuck => Some("its deadline is that of the handshake"),
         M::Cut => Some("in this turn it was read once, and the handshake was not over"),
-        M::Insecure | M::Stopped => Some("its service does not know of it"),
+        M::Insecure | M::Stopped | M::LoginTimeout => Some("its service does not know of it"),
+        M::WrongProof => Some("it is challenged first"),
         _ => None,
     }
 }
@@ -117,7 +155,10 @@ pub(crate) fn is_directed(row: Row, meeting: Meeting) -> bool {
         Row::In(State::InFrame) => {
             matches!(meeting, M::ShutdownFailed | M::Cut | M::Insecure)
         }
-        Row::In(State::Waiting | State::Queued) => meeting == M::Insecure,
+        Row::In(State::Waiting) => meeting == M::Insecure,
+        Row::In(State::Queued) => matches!(meeting, M::Insecure | M::LoginTimeout),
+        Row::In(State::LoggingIn) => meeting == M::Insecure,
+        Row::In(State::Lingering) => meeting == M::LoginTimeout,
         _ => false,
     }
 }

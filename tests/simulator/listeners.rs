@@ -10,6 +10,7 @@ use onepoll::service::{
 
 use crate::clients::{Finale, Manners, Member, MemberProgress, Poster, Progress, Talker};
 use crate::family::{outcome_of, steps_of};
+use crate::gates::Login;
 use crate::kernel::{Client, MILLI, SECOND};
 use crate::overheard::{AtStop, Temper};
 use crate::play::Play;
@@ -48,6 +49,16 @@ struct Door {
     idle: Option<u64>,
     /// The service ends connections when it likes.
     may_be_cut: bool,
+    /// It stands behind a gate.
+    is_gated: bool,
+}
+
+/// A service that was added, and how it behaves.
+#[derive(Debug, Clone, Copy)]
+struct Added {
+    service: ServiceId,
+    may_be_cut: bool,
+    is_gated: bool,
 }
 
 /// What a service uses for itself, so that nothing else may.
@@ -71,7 +82,7 @@ struct Opens<'a> {
 }
 
 impl Opens<'_> {
-    fn service(&mut self, uses: Uses, service: impl Service + 'static) -> (ServiceId, bool) {
+    fn service(&mut self, uses: Uses, service: impl Service + 'static) -> Added {
         let random = &mut *self.random;
         let often = if self.profile == Profile::Any { 8 } else { 3 };
         let has_timers = !matches!(uses, Uses::Timers | Uses::TimersAndCommands);
@@ -86,10 +97,26 @@ impl Opens<'_> {
             random: Some(Random::new(random.next())),
         };
         let may_be_cut = temper.leaves.is_some();
-        (self.play.add(service, temper), may_be_cut)
+        let is_gated = random.once_in(3);
+        let service = if is_gated {
+            let random = Random::new(random.next());
+            self.play.add_gated(service, temper, random)
+        } else {
+            self.play.add(service, temper)
+        };
+        Added {
+            service,
+            may_be_cut,
+            is_gated,
+        }
     }
 
-    fn door(&mut self, (service, may_be_cut): (ServiceId, bool)) -> Door {
+    fn door(&mut self, added: Added) -> Door {
+        let Added {
+            service,
+            may_be_cut,
+            is_gated,
+        } = added;
         let (random, profile) = (&mut *self.random, self.profile);
         let is_idle = profile == Profile::Silence || random.once_in(4);
         // Now and then shorter than a turn is long.
@@ -120,6 +147,7 @@ impl Opens<'_> {
             listener,
             idle,
             may_be_cut,
+            is_gated,
         }
     }
 
@@ -352,6 +380,7 @@ impl Listeners {
             last: b"",
             finale: Finale::Shut,
             manners: self.manners(random, 1 << 14),
+            login: door.is_gated.then(|| Login::of(random)),
             progress: MemberProgress::default(),
         }
     }
@@ -366,6 +395,7 @@ impl Listeners {
             framed: false,
             idle: door.idle,
             manners: self.manners(random, says.len().max(hears.len())),
+            login: door.is_gated.then(|| Login::of(random)),
             progress: Progress::default(),
             says,
             hears,

@@ -29,6 +29,7 @@ mod faults_a;
 mod faults_b;
 mod faults_e;
 mod faults_f;
+mod gates;
 mod impossible;
 mod kernel;
 mod kernel_agrees;

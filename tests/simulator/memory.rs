@@ -6,9 +6,13 @@ use std::time::Duration;
 use onepoll::config::Limits;
 use onepoll::config::limits::{KEPT_BYTES, KEPT_PLACES};
 use onepoll::service::{Echo, Service};
+use onepoll::wire::CHALLENGE_BYTES;
 
 use crate::counting::Tally;
+use crate::kernel::Found;
+use crate::overheard::Temper;
 use crate::play::Play;
+use crate::random::Random;
 
 thread_local! {
     static TALLY: Cell<Option<&'static Tally>> = const { Cell::new(None) };
@@ -84,4 +88,30 @@ fn what_a_crowd_said_at_once_is_given_back() {
         }
         play.run();
     });
+}
+
+#[test]
+fn fault_d19_those_that_have_not_logged_in_hold_little() {
+    let mut play = Play::directed();
+    let service = play.add_gated(Echo, Temper::default(), Random::new(1));
+    let listener = play.listen(service, |_| {});
+    play.run();
+    let at_first = play.allocated();
+    let many = Limits::default().not_logged_in as usize;
+    let links: Vec<usize> = (0..many).map(|_| play.dial(listener)).collect();
+    play.run();
+    for &link in &links {
+        assert_eq!(play.hears(link).len(), CHALLENGE_BYTES);
+        // All of a proof but its last byte, which stays in memory.
+        play.say(link, &[0; CHALLENGE_BYTES - 1]);
+    }
+    play.run();
+    let one_more = play.dial(listener);
+    play.run();
+    assert_eq!(play.finds(one_more), Found::End);
+    assert_eq!(play.counters().not_logged_in, many as u64);
+    let held = play.weigh() - at_first;
+    assert!(held < 4 << 20, "they hold {held} bytes");
+    let each = held / many as i64;
+    assert!(each < 1024, "each holds {each} bytes");
 }

@@ -12,7 +12,10 @@ use crate::random::Random;
 
 /// What services were told, and what they asked for, in order.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Heard(Rc<RefCell<Vec<(ConnId, Said)>>>);
+pub(crate) struct Heard(Rc<RefCell<Vec<(ConnId, Said)>>>, Deaf);
+
+/// Whether nothing is written down.
+type Deaf = bool;
 
 /// One thing that a service was told, or asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +43,15 @@ pub(crate) enum Said {
 }
 
 impl Heard {
+    /// Writes nothing down: another ear, before a gate, hears the same.
+    pub(crate) fn deaf() -> Heard {
+        Heard(Rc::default(), true)
+    }
+
     fn note(&self, id: ConnId, said: Said) {
-        self.0.borrow_mut().push((id, said));
+        if !self.1 {
+            self.0.borrow_mut().push((id, said));
+        }
     }
 
     /// What was heard since the last time.

@@ -5,7 +5,9 @@ use onepoll::reactor::{
     AddressRules, Counters, DatagramOptions, ListenerOptions, Reactor, ServiceId,
 };
 use onepoll::service::{Datagrams, Service};
+use onepoll::turn::Moment;
 
+use crate::gates::{Insiders, gate};
 use crate::kernel::{Found, SimOs};
 use crate::memory::Memory;
 use crate::overheard::{Heard, Overheard, Temper};
@@ -18,6 +20,8 @@ pub(crate) struct Play {
     pub(crate) os: SimOs,
     /// What services were told, and asked for, since somebody looked.
     pub(crate) heard: Heard,
+    /// Connections that services behind gates know of.
+    insiders: Insiders,
     /// Bytes that this thread had allocated before there was a loop.
     memory: Memory,
 }
@@ -33,6 +37,7 @@ impl Play {
             reactor: Reactor::new(os.clone(), limits, connections_max),
             os,
             heard: Heard::default(),
+            insiders: Insiders::default(),
             memory,
         }
     }
@@ -69,6 +74,18 @@ impl Play {
     pub(crate) fn add(&mut self, service: impl Service + 'static, temper: Temper) -> ServiceId {
         let overheard = Overheard::new(Box::new(service), temper, self.heard.clone());
         self.reactor.add(Box::new(overheard))
+    }
+
+    /// The same, behind a gate.
+    pub(crate) fn add_gated(
+        &mut self,
+        service: impl Service + 'static,
+        temper: Temper,
+        random: Random,
+    ) -> ServiceId {
+        let inside = Overheard::new(Box::new(service), temper, Heard::deaf());
+        let gate = gate(inside, random, self.insiders.clone());
+        self.add(gate, Temper::default())
     }
 
     /// Opens a listener of a service that was added, and says which.
@@ -118,6 +135,8 @@ impl Play {
             // In debug builds the loop itself looks.
             self.reactor.check().unwrap();
         }
+        let now = Moment::from_nanos(self.os.net(|net| net.now));
+        self.insiders.check(self.reactor.looks(), now);
         if let Some(broken) = self.os.net(|net| net.broken.take()) {
             panic!("{broken}: {:?} {:?}", self.reactor, self.counters());
         }

@@ -11,9 +11,12 @@ use onepoll::turn::{Fault, Output, Turn};
 
 use crate::coverage::{Coverage, Meeting, Row};
 use crate::family::{Step, Steps};
+use crate::gates::right_proof;
 use crate::impossible::is_directed;
 use crate::kernel::{Found, SECOND};
+use crate::overheard::Temper;
 use crate::play::Play;
+use crate::random::Random;
 use crate::sealed::StandIn;
 use crate::services::{Crowd, Lines, Runs};
 
@@ -149,6 +152,63 @@ fn fault_d8_a_record_that_was_changed_ends_the_connection_wherever_it_stands() {
     is_changed(&mut script, link);
     script.turns(5);
     script.met(State::Queued, &[Meeting::Insecure]);
+}
+
+/// A listener of a service behind a gate.
+fn gated(script: &mut Script, service: impl Service + 'static, is_secure: bool) -> usize {
+    let random = Random::new(1);
+    let service = script.play.add_gated(service, Temper::default(), random);
+    script.play.listen(service, |listener| {
+        if is_secure {
+            listener.secure = Some(Arc::new(StandIn { body: 1000 }));
+        }
+    })
+}
+
+#[test]
+fn fault_d8_a_record_that_was_changed_ends_one_that_has_not_logged_in() {
+    let mut script = Script::new(Limits::default());
+    let lines = gated(&mut script, Lines, true);
+    let link = join(&mut script, lines, 1 << 20);
+    is_changed(&mut script, link);
+    script.turns(1);
+    script.met(State::LoggingIn, &[Meeting::Insecure]);
+}
+
+#[test]
+fn fault_d3_a_login_is_too_late_of_one_whose_challenge_did_not_leave() {
+    let mut script = Script::new(Limits::default());
+    let lines = gated(&mut script, Lines, false);
+    // Half of the challenge fits.
+    let link = script.play.dial_with(lines, 1 << 20, 16);
+    script.turns(2);
+    script.lasts(10 * SECOND);
+    script.turns(1);
+    script.play.say(link, b"late");
+    assert_eq!(script.play.hears(link).len(), 16);
+    script.turns(1);
+    assert_eq!(script.play.hears(link).len(), 16);
+    script.turns(2);
+    script.play.shut(link);
+    script.turns(2);
+    script.met(State::Lingering, &[Meeting::LoginTimeout]);
+    assert_eq!(script.play.counters().closed.login_timeout, 1);
+}
+
+#[test]
+fn fault_d3_a_login_is_too_late_whose_last_bytes_come_with_the_deadline() {
+    let mut script = Script::new(small_budget());
+    let lines = gated(&mut script, Lines, false);
+    let link = script.play.dial(lines);
+    script.turns(2);
+    let proof = right_proof(&script.play.hears(link));
+    // A byte more than a budget.
+    script.play.say(link, &proof[..17]);
+    script.turns(1);
+    script.lasts(10 * SECOND);
+    script.turns(1);
+    script.met(State::Queued, &[Meeting::LoginTimeout]);
+    assert_eq!(script.play.finds(link), Found::End);
 }
 
 /// One that lingers, and has sent more than a budget of what is discarded.

@@ -9,6 +9,7 @@ mod commands;
 mod deadlines;
 mod hand;
 mod handing_over;
+mod login;
 mod several;
 mod sources;
 
