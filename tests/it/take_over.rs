@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fs;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -263,6 +263,35 @@ fn fault_h5_a_process_that_dies_between_changes_nothing_and_a_second_one_is_refu
     let _new = place.takes_over(&[&echo]);
     assert_eq!(old.exits(), Some(0));
     echoes(address(&echo));
+}
+
+#[test]
+fn a_reload_waits_for_no_take_over_and_the_supervisor_is_told_of_the_new_process() {
+    let place = Place::new();
+    let supervisor = UnixDatagram::bind(place.0.path().join("notify.sock")).unwrap();
+    supervisor.set_read_timeout(Some(DEADLINE)).unwrap();
+    let mut command = place.command(&["echo://127.0.0.1:0"]);
+    command.env("NOTIFY_SOCKET", place.0.path().join("notify.sock"));
+    let mut old = Served::by(&mut command).unwrap();
+    let (asked, sockets) = TakeOver::ask(&place.control()).unwrap();
+    // The sockets have numbers, which a reload would change.
+    kill_process(old.pid(), Signal::HUP).unwrap();
+    old.says("SIGHUP was ignored: another process is taking this server over");
+    drop((asked, sockets));
+    old.says("goes on");
+    let new = place.takes_over(&[&*old.endpoint]);
+    let told = format!("MAINPID={}", new.pid().as_raw_nonzero());
+    let mut room = [0; 512];
+    loop {
+        let n = supervisor.recv(&mut room).unwrap();
+        let message = std::str::from_utf8(&room[..n]).unwrap();
+        // Of a server that goes on elsewhere, nothing stops.
+        assert!(!message.contains("STOPPING"), "{message}");
+        if message.lines().any(|line| line == told) {
+            break;
+        }
+    }
+    assert_eq!(old.exits(), Some(0));
 }
 
 #[test]

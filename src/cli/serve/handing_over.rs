@@ -3,6 +3,7 @@
 use std::io;
 
 use super::open_socket::OpenSocket;
+use super::serving::{Reading, Serving};
 use crate::endpoint::SocketFile;
 use crate::reactor::{Epoll, Reactor, SocketId};
 use crate::service::Peer;
@@ -11,21 +12,33 @@ use crate::wire::{
     SOCKETS_HANDED_OVER_MAX, SOCKETS_PER_MESSAGE_MAX, SocketDescription, TakeOverAnswer,
 };
 
-/// Answers a process that would take this server over.
-pub(super) fn answer(
-    reactor: &mut Reactor<Epoll>,
-    sockets: &mut [OpenSocket],
-    id: ConnId,
-    wanted: HandOver,
-) {
-    let answered = match wanted {
-        HandOver::Sockets { from } => offer(reactor, sockets, id, from as usize),
-        HandOver::Ready { taken } => release(reactor, sockets, id, &taken),
-    };
-    if let Err(error) = answered {
-        log::warn!("not taken over: {error}");
-        let reason = error.to_string();
-        reactor.refuse_hand_over(id, &TakeOverAnswer::Refused { reason });
+impl Serving {
+    /// Answers a process that would take this server over.
+    pub(super) fn hand_over(&mut self, reactor: &mut Reactor<Epoll>, id: ConnId, wanted: HandOver) {
+        let answered = match wanted {
+            HandOver::Sockets { .. } if self.reading != Reading::Rests => Err(io::Error::other(
+                "the server is reading its configuration again; try again when it has",
+            )),
+            HandOver::Sockets { from } => {
+                self.taker = Some(id);
+                offer(reactor, &self.sockets, id, from as usize)
+            }
+            HandOver::Ready { taken } => release(reactor, &mut self.sockets, id, &taken),
+        };
+        match answered {
+            Ok(None) => {}
+            Ok(Some(pid)) => self.supervisor.main_process(pid),
+            Err(error) => {
+                log::warn!("not taken over: {error}");
+                let reason = error.to_string();
+                reactor.refuse_hand_over(id, &TakeOverAnswer::Refused { reason });
+            }
+        }
+    }
+
+    /// Whether a process has got the sockets and goes by their numbers, so that they must stay as they are.
+    pub(super) fn is_being_taken_over(&self, reactor: &Reactor<Epoll>) -> bool {
+        self.taker.is_some_and(|taker| reactor.is_open(taker))
     }
 }
 
@@ -34,7 +47,7 @@ fn offer(
     sockets: &[OpenSocket],
     id: ConnId,
     from: usize,
-) -> io::Result<()> {
+) -> io::Result<Option<u32>> {
     if reactor.is_stopping() {
         let why = "the server has handed its sockets over already, or is stopping";
         return Err(io::Error::other(why));
@@ -46,7 +59,7 @@ fn offer(
         return Err(io::Error::other(why));
     }
     if from == 0 {
-        let process = process(reactor, id);
+        let process = process(pid(reactor, id));
         log::info!("{process} asks for the sockets of this server, to take it over");
     }
     let rest = sockets.get(from..).unwrap_or_default();
@@ -60,15 +73,17 @@ fn offer(
         sockets: batch.iter().map(describe).collect(),
         more: rest.len() > batch.len(),
     };
-    reactor.hand_over(id, &answer, &ids)
+    reactor.hand_over(id, &answer, &ids)?;
+    Ok(None)
 }
 
+/// The number of the process that serves from now on, if the kernel knows it.
 fn release(
     reactor: &mut Reactor<Epoll>,
     sockets: &mut [OpenSocket],
     id: ConnId,
     taken: &[u32],
-) -> io::Result<()> {
+) -> io::Result<Option<u32>> {
     let mut ids = Vec::with_capacity(taken.len());
     for number in taken {
         let Some(socket) = sockets.get(*number as usize) else {
@@ -77,7 +92,7 @@ fn release(
         };
         ids.push(socket.socket);
     }
-    let process = process(reactor, id);
+    let pid = pid(reactor, id);
     reactor.release(id, &TakeOverAnswer::Released, &ids)?;
     for number in taken {
         // What is at the path is the other's to remove.
@@ -86,14 +101,18 @@ fn release(
         }
     }
     // This connection is one of them.
-    let left = reactor.connections() - 1;
+    let (left, process) = (reactor.connections() - 1, process(pid));
     log::info!(connections = left; "{process} serves from now on; what is left here finishes");
-    Ok(())
+    Ok(pid)
 }
 
-fn process(reactor: &Reactor<Epoll>, id: ConnId) -> String {
+fn pid(reactor: &Reactor<Epoll>, id: ConnId) -> Option<u32> {
     match reactor.peer(id) {
-        Some(Peer::Local { pid, .. }) => format!("process {pid}"),
-        _ => "a process".into(),
+        Some(Peer::Local { pid, .. }) => Some(pid),
+        _ => None,
     }
+}
+
+fn process(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "a process".into(), |pid| format!("process {pid}"))
 }

@@ -164,6 +164,7 @@ pub fn run(args: Args) -> Outcome {
         sockets,
         learnt,
         reading: Reading::Rests,
+        taker: None,
         configuration,
     };
     for url in &urls {

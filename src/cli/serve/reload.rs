@@ -44,6 +44,11 @@ impl Serving {
         if reactor.is_stopping() {
             return log::info!("SIGHUP was ignored: the server is stopping");
         }
+        if self.is_being_taken_over(reactor) {
+            return log::warn!(
+                "SIGHUP was ignored: another process is taking this server over, and has read the configuration itself"
+            );
+        }
         if self.reading != Reading::Rests {
             self.reading = Reading::ReadsOnceMore;
             return;

@@ -1,11 +1,11 @@
 //! The server while it runs: what it serves, as it was configured last, and what it does about news of the loop.
 
-use super::handing_over;
 use super::learnt::Learnt;
 use super::open_socket::OpenSocket;
 use super::supervisor::Supervisor;
 use crate::cli::{Configuration, Sources};
 use crate::reactor::{Epoll, News, Reactor};
+use crate::turn::ConnId;
 
 /// What is served, and by which arguments.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(super) struct Serving {
     /// What the files and hosts were that it names.
     pub(super) learnt: Learnt,
     pub(super) reading: Reading,
+    /// The process that asked for the sockets last, to take this server over.
+    pub(super) taker: Option<ConnId>,
 }
 
 /// Whether the configuration is being read.
@@ -48,9 +50,7 @@ impl Serving {
         match news {
             News::Reload => self.begin_reload(reactor),
             News::Helper(helped) => self.end_reload(reactor, helped),
-            News::HandOver(id, wanted) => {
-                handing_over::answer(reactor, &mut self.sockets, id, wanted);
-            }
+            News::HandOver(id, wanted) => self.hand_over(reactor, id, wanted),
             News::Alarm => {
                 self.supervisor.alive();
                 self.wind_watchdog(reactor);

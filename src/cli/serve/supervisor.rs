@@ -60,6 +60,12 @@ impl Supervisor {
         self.tell(&format!("MAINPID={pid}\nREADY=1\nSTATUS={status}"));
     }
 
+    /// This process, which took the server over, is the service's main one from here on. It is said by the one that
+    /// was, since systemd believes no other (`NotifyAccess=main`, systemd.service(5)).
+    pub(super) fn main_process(&self, pid: u32) {
+        self.tell(&format!("MAINPID={pid}"));
+    }
+
     /// The configuration is read again. The moment is for `Type=notify-reload`.
     pub(super) fn reloading(&self) {
         let now = clock_gettime(ClockId::Monotonic);
