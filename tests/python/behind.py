@@ -70,10 +70,10 @@ def options_of(query):
 
 
 def is_guarded(query):
-    """Whether the endpoint that was reported with these options is one of ours."""
+    """Whether an endpoint that was reported with these options has those of the guards, and not its own."""
+    options = query.split("&")
     return bool(GUARDS) and all(
-        any(option.split("=")[0] in query for option in guard.options)
-        for guard in GUARDS.values()
+        option in options for guard in GUARDS.values() for option in guard.options
     )
 
 

@@ -16,6 +16,7 @@ import subprocess
 import threading
 import time
 
+from behind import without
 from harness import BINARY, DEADLINE, Case, main, onepoll
 
 from test_life import until
@@ -91,6 +92,7 @@ class Audited(Case):
 
 
 class Lines(Audited):
+    @without("secret", "a login is a line of its own")
     def test_commands_are_told_when_they_start_and_when_they_end(self):
         server = self.audited(COMMANDS)
         self.assertEqual(self.runs(server, "echo hello; exit 3"), b"hello\n")
@@ -157,6 +159,7 @@ class Lines(Audited):
         one.close()
         server.stop()
 
+    @without("secret", "a login is a line of its own")
     def test_fault_c8_nothing_of_a_peer_leaves_its_line(self):
         server = self.audited(COMMANDS)
         nasty = "true \x1b[2J\r \x7f \u009b1m \u202e {\"event\":\"let-in\"} 你好 \\ \" 🦀"
@@ -253,6 +256,7 @@ class Files(Audited):
         self.assertEqual(commands, ["true 0", "true 1", "true 2", "true last"])
         self.assertEqual([told[0]["event"], told[-1]["event"]], ["start", "stop"])
 
+    @without("secret", "a login is a line of its own")
     def test_fault_c12_a_file_that_may_not_grow_is_counted_and_said(self):
         # The writer inherits the limit; the server writes no file.
         server = self.audited("echo://127.0.0.1:0?max-connections=1")
@@ -405,6 +409,7 @@ class Writer(Audited):
 
 
 class Secrets(Audited):
+    @without("secret", "a login is a line of its own")
     def test_metrics_tell_how_many_lines_there_were(self):
         server = self.audited("metrics://127.0.0.1:0", "echo://127.0.0.1:0?max-connections=1")
         keeps = self.dial(server.at("echo")).say(b"x").hears(b"x")
