@@ -51,6 +51,9 @@ pub struct Args {
     timeout: Duration,
     #[command(flatten)]
     proof: ProofArgs,
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    tls: super::trust::TlsArgs,
     /// Shows terminal control characters of an output instead of disarming them
     #[arg(long)]
     raw: bool,
@@ -129,6 +132,9 @@ fn way_out(error: &ClientError, address: &ServerAddress, is_proven: bool) -> Str
         (ClientError::Untrusted { .. }, _) => {
             "; find out whose it is, or name the address of a server that you trust".to_owned()
         }
+        (ClientError::UnknownServer { fingerprint, .. }, _) => format!(
+            "; if that is the one that its operator told you, say --fingerprint {fingerprint}"
+        ),
         (ClientError::NotCommands { .. }, _) => format!(
             "; name a `command` endpoint, such as the one of `onepoll serve`, unix://{}",
             command_socket().display()
@@ -216,6 +222,12 @@ fn converse(
     address: &ServerAddress,
     command: &str,
 ) -> Result<u8, ExecError> {
+    #[cfg(feature = "tls")]
+    let mut exec = match args.tls.trust()? {
+        None => Exec::connect(address, args.framing, args.timeout)?,
+        Some(trust) => Exec::connect_tls(address, &trust, args.framing, args.timeout)?,
+    };
+    #[cfg(not(feature = "tls"))]
     let mut exec = Exec::connect(address, args.framing, args.timeout)?;
     if let Some(key) = key {
         exec.prove(key, args.timeout)?;

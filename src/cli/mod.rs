@@ -9,6 +9,8 @@ mod audit;
 mod audit_file;
 mod audit_writer;
 pub mod bench;
+#[cfg(feature = "tls")]
+pub mod certificate;
 pub mod check;
 pub mod exec;
 mod help;
@@ -22,6 +24,8 @@ mod sources;
 mod streams;
 mod terminal;
 pub mod time;
+#[cfg(feature = "tls")]
+mod trust;
 mod verdict;
 
 use std::fmt;
@@ -101,6 +105,8 @@ enum Command {
     Check(check::Args),
     Secret(secret::Args),
     Exec(exec::Args),
+    #[cfg(feature = "tls")]
+    Certificate(certificate::Args),
     Time(time::Args),
     // By far the largest.
     Bench(Box<bench::Args>),
@@ -118,6 +124,8 @@ impl Command {
             Self::Check(args) => check::run(args),
             Self::Secret(args) => secret::run(args),
             Self::Exec(args) => exec::run(args),
+            #[cfg(feature = "tls")]
+            Self::Certificate(args) => certificate::run(args),
             Self::Time(args) => time::run(args),
             Self::Bench(args) => bench::run(*args),
             Self::Lab(args) => lab::run(args),

@@ -12,9 +12,13 @@ use rustix::net::{
 use rustix::process::geteuid;
 
 use super::deadline::{RequestDeadline, is_patience};
+#[cfg(feature = "tls")]
+use super::tls::{TlsClient, TlsError, Trust};
 use super::{ClientError, ServerAddress};
 use crate::config::{HostPort, check_private_socket, command_sockets};
-use crate::socket::{AF_INET, AF_INET6, Exception, IPPROTO_TCP, SOCK_STREAM, Socket, TCP_NODELAY};
+use crate::socket::{
+    AF_INET, AF_INET6, Exception, IPPROTO_TCP, SOCK_STREAM, Socket, SocketError, TCP_NODELAY,
+};
 use crate::wire::{CHALLENGE_BYTES, Challenge, Escaped, HmacKey};
 
 /// How much is read at once.
@@ -30,6 +34,21 @@ pub(super) struct ClientConnection {
     address: String,
     unread: Vec<u8>,
     incoming: Box<[u8]>,
+    #[cfg(feature = "tls")]
+    tls: Option<Box<TlsClient>>,
+}
+
+/// Why nothing was received.
+enum Failed {
+    Socket(SocketError),
+    #[cfg(feature = "tls")]
+    Tls(TlsError),
+}
+
+impl From<SocketError> for Failed {
+    fn from(error: SocketError) -> Failed {
+        Failed::Socket(error)
+    }
 }
 
 impl ClientConnection {
@@ -57,7 +76,77 @@ impl ClientConnection {
             address: named,
             unread: Vec::new(),
             incoming,
+            #[cfg(feature = "tls")]
+            tls: None,
         })
+    }
+
+    /// From here on it speaks TLS, with a server that is trusted so.
+    #[cfg(feature = "tls")]
+    pub(super) fn secure(
+        &mut self,
+        host: &str,
+        trust: &Trust,
+        deadline: &RequestDeadline,
+    ) -> Result<(), ClientError> {
+        let tls = TlsClient::begin(host, trust).map_err(|error| self.insecure(error))?;
+        self.tls = Some(Box::new(tls));
+        let late = |_| "in the TLS handshake".to_owned();
+        while self.tls.as_ref().is_some_and(|tls| tls.is_handshaking()) {
+            self.send(b"", deadline)?;
+            if !self.fill(deadline, late)? {
+                return Err(self.insecure(TlsError::Broken("it hung up in the handshake".into())));
+            }
+        }
+        self.send(b"", deadline)
+    }
+
+    /// 32 bytes that belong to this TLS session and to no other; none without TLS.
+    fn channel_binding(&self) -> Option<[u8; 32]> {
+        #[cfg(feature = "tls")]
+        return self.tls.as_ref().and_then(|tls| tls.binding());
+        #[cfg(not(feature = "tls"))]
+        None
+    }
+
+    #[cfg(feature = "tls")]
+    fn insecure(&self, error: TlsError) -> ClientError {
+        let address = self.address.clone();
+        match error {
+            TlsError::Unknown(fingerprint) => ClientError::UnknownServer {
+                address,
+                fingerprint: fingerprint.to_string(),
+            },
+            TlsError::Other(fingerprint) => ClientError::OtherServer {
+                address,
+                fingerprint: fingerprint.to_string(),
+            },
+            TlsError::Broken(cause) => ClientError::Tls { address, cause },
+        }
+    }
+
+    /// Receives once, behind what has come; says how much, which may be nothing of a TLS record that is not
+    /// whole. `None` at the end.
+    fn receive(&mut self) -> Result<Option<usize>, Failed> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &mut self.tls {
+            if tls.has_ended {
+                return Ok(None);
+            }
+            let had = self.unread.len();
+            let n = self.socket.recv_into(&mut self.incoming)?;
+            if n == 0 {
+                let cut = "the connection ended and the server did not say so: somebody may have cut it off";
+                return Err(Failed::Tls(TlsError::Broken(cut.into())));
+            }
+            let opened = tls.open(&self.incoming[..n], &mut self.unread);
+            opened.map_err(Failed::Tls)?;
+            let got = self.unread.len() - had;
+            return Ok((got > 0 || !tls.has_ended).then_some(got));
+        }
+        let n = self.socket.recv_into(&mut self.incoming)?;
+        self.unread.extend_from_slice(&self.incoming[..n]);
+        Ok((n > 0).then_some(n))
     }
 
     /// The address it leads to, as it was given.
@@ -107,7 +196,11 @@ impl ClientConnection {
             return Err(other(&self.address, format!("it sent \"{shown}\"")));
         };
         self.unread.clear();
-        self.send(key.prove(&challenge).as_ref(), deadline)
+        let proof = match self.channel_binding() {
+            Some(binding) => key.prove_bound(&challenge, &binding),
+            None => key.prove(&challenge),
+        };
+        self.send(proof.as_ref(), deadline)
     }
 
     /// Whether nothing came that nobody asked for: an answer that came late or twice would be taken for
@@ -116,17 +209,20 @@ impl ClientConnection {
     pub(super) fn check_silent(&mut self) -> Result<(), ClientError> {
         if self.unread.is_empty() {
             // Not `MSG_DONTWAIT`: with a timeout, a call waits before it asks, as in Python.
-            let ready = self.socket.setblocking(false);
-            match ready.and_then(|()| self.socket.recv_into(&mut self.incoming)) {
-                Ok(0) => {
+            let ready = self.socket.setblocking(false).map_err(Failed::from);
+            match ready.and_then(|()| self.receive()) {
+                Ok(None) => {
                     return Err(ClientError::HungUp {
                         address: self.address.clone(),
                         progress: "after its last answer, so nothing more was asked".to_owned(),
                     });
                 }
-                Ok(n) => self.unread.extend_from_slice(&self.incoming[..n]),
-                Err(error) if error.exception() == Exception::BlockingIOError => return Ok(()),
-                Err(error) => return Err(self.broken(error.into())),
+                Ok(Some(0)) => return Ok(()),
+                Ok(Some(_)) => {}
+                Err(Failed::Socket(error)) if error.exception() == Exception::BlockingIOError => {
+                    return Ok(());
+                }
+                Err(failed) => return Err(self.failed(failed)),
             }
         }
         let shown = &self.unread[..self.unread.len().min(SHOWN_BYTES)];
@@ -140,10 +236,10 @@ impl ClientConnection {
     /// Reads what has come, without waiting; the end and errors are for others to find.
     pub(super) fn gather(&mut self) {
         while self.unread.len() < READ_BYTES {
-            let ready = self.socket.setblocking(false);
-            match ready.and_then(|()| self.socket.recv_into(&mut self.incoming)) {
-                Ok(0) | Err(_) => break,
-                Ok(n) => self.unread.extend_from_slice(&self.incoming[..n]),
+            let ready = self.socket.setblocking(false).map_err(Failed::from);
+            match ready.and_then(|()| self.receive()) {
+                Ok(None | Some(0)) | Err(_) => break,
+                Ok(Some(_)) => {}
             }
         }
     }
@@ -154,6 +250,15 @@ impl ClientConnection {
         bytes: &[u8],
         deadline: &RequestDeadline,
     ) -> Result<(), ClientError> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &mut self.tls {
+            let sealed = tls.seal(bytes).map_err(|error| self.broken(error))?;
+            return self.send_all(&sealed, deadline);
+        }
+        self.send_all(bytes, deadline)
+    }
+
+    fn send_all(&mut self, bytes: &[u8], deadline: &RequestDeadline) -> Result<(), ClientError> {
         let late = |sent| self.timeout(deadline, format!("sent {sent} of {} bytes", bytes.len()));
         let Some(left) = deadline.left() else {
             return Err(late(0));
@@ -176,16 +281,13 @@ impl ClientConnection {
         let Some(left) = deadline.left() else {
             return Err(self.timeout(deadline, progress(self.unread.len())));
         };
-        let ready = self.socket.settimeout(left);
-        match ready.and_then(|()| self.socket.recv_into(&mut self.incoming)) {
-            Ok(n) => {
-                self.unread.extend_from_slice(&self.incoming[..n]);
-                Ok(n > 0)
-            }
-            Err(error) if error.exception() == Exception::TimeoutError => {
+        let ready = self.socket.settimeout(left).map_err(Failed::from);
+        match ready.and_then(|()| self.receive()) {
+            Ok(received) => Ok(received.is_some()),
+            Err(Failed::Socket(error)) if error.exception() == Exception::TimeoutError => {
                 Err(self.timeout(deadline, progress(self.unread.len())))
             }
-            Err(error) => Err(self.broken(error.into())),
+            Err(failed) => Err(self.failed(failed)),
         }
     }
 
@@ -197,10 +299,33 @@ impl ClientConnection {
         }
     }
 
+    fn failed(&self, failed: Failed) -> ClientError {
+        match failed {
+            Failed::Socket(error) => self.broken(error.into()),
+            #[cfg(feature = "tls")]
+            Failed::Tls(error) => self.insecure(error),
+        }
+    }
+
     fn broken(&self, cause: io::Error) -> ClientError {
         ClientError::Broken {
             address: self.address.clone(),
             cause,
+        }
+    }
+}
+
+/// A session ends with a word, or its server takes the end for the work of somebody between.
+#[cfg(feature = "tls")]
+impl Drop for ClientConnection {
+    fn drop(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            let words = tls.last_words();
+            // As far as they leave without waiting.
+            let _ = self
+                .socket
+                .setblocking(false)
+                .and_then(|()| self.socket.sendall(&words));
         }
     }
 }

@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use super::connection::ClientConnection;
 use super::deadline::RequestDeadline;
+#[cfg(feature = "tls")]
+use super::tls::Trust;
 use super::{ClientError, ServerAddress};
+#[cfg(feature = "tls")]
+use crate::config::{Host, HostPort};
 use crate::wire::{
     CommandHeader, Decode, Escaped, HEADER_BYTES_MAX, HmacKey, JsonHeader, Length, TIMEOUT_REASON,
     WireError, md5_hex,
@@ -78,6 +82,34 @@ impl Exec {
         };
         self.is_new = false;
         line.prove(key, &RequestDeadline::after(timeout))
+    }
+
+    /// The same over TLS, with a server that is trusted so.
+    #[cfg(feature = "tls")]
+    pub fn connect_tls(
+        address: &ServerAddress,
+        trust: &Trust,
+        framing: ExecFraming,
+        timeout: Duration,
+    ) -> Result<Self, ClientError> {
+        let deadline = RequestDeadline::after(timeout);
+        let mut line = ClientConnection::connect(address, &deadline)?;
+        let host = match address {
+            ServerAddress::Host(HostPort {
+                host: Host::Name(name),
+                ..
+            }) => name.clone(),
+            ServerAddress::Host(HostPort {
+                host: Host::Ip(ip), ..
+            }) => ip.to_string(),
+            ServerAddress::Unix(_) => "localhost".to_owned(),
+        };
+        line.secure(&host, trust, &deadline)?;
+        Ok(Self {
+            line: Some(line),
+            framing,
+            is_new: true,
+        })
     }
 
     /// Runs one command line and returns its output, all within `timeout`.

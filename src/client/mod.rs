@@ -9,6 +9,8 @@ mod deadline;
 mod exec;
 mod take_over;
 mod time;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::io;
 use std::time::Duration;
@@ -16,6 +18,8 @@ use std::time::Duration;
 pub use exec::{Exec, ExecFraming, ExecOutput, OUTPUT_BYTES_MAX};
 pub use take_over::{HandedSocket, Released, TakeOver};
 pub use time::{TimeAnswer, ask_time};
+#[cfg(feature = "tls")]
+pub use tls::{Fingerprint, Trust};
 
 pub use crate::config::{AddressError, ServerAddress};
 use crate::wire::{CHALLENGE_BYTES, WireError};
@@ -111,6 +115,32 @@ pub enum ClientError {
         address: String,
         /// How that shows.
         what: String,
+    },
+    /// Nobody has said which certificate the server there has.
+    #[error("{address} shows a certificate of which nothing is known here: {fingerprint}")]
+    UnknownServer {
+        /// The server.
+        address: String,
+        /// The fingerprint of what it showed.
+        fingerprint: String,
+    },
+    /// Another server is there, or somebody between.
+    #[error(
+        "{address} shows another certificate than the one that was expected ({fingerprint}): it may be another server"
+    )]
+    OtherServer {
+        /// The server.
+        address: String,
+        /// The fingerprint of what it showed.
+        fingerprint: String,
+    },
+    /// There is no TLS session, or no longer.
+    #[error("{address}: TLS failed: {cause}")]
+    Tls {
+        /// The server at the other end.
+        address: String,
+        /// What was wrong.
+        cause: String,
     },
     /// What came is no answer.
     #[error("{address} sent no valid answer: {cause}")]

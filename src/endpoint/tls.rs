@@ -50,7 +50,7 @@ mod files {
     use rustls::{CertificateError, Error, InconsistentKeys, RootCertStore};
 
     use super::super::{Common, TlsMin};
-    use crate::config::{Content, Lookups, quoted};
+    use crate::config::{Content, Lookups};
     use crate::reactor::{Tls, TlsOptions, tls_provider};
 
     /// What is wrong with the file of an option.
@@ -131,8 +131,7 @@ mod files {
             return Err(problem(
                 "key",
                 format!(
-                    "every user of this machine can read {file} (mode {mode:04o}), so it is no secret: chmod 600 {}",
-                    quoted(file)
+                    "every user of this machine can read {file} (mode {mode:04o}), so it is no secret: chmod 600 {file}"
                 ),
             ));
         }

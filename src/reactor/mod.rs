@@ -20,6 +20,7 @@ mod figures;
 mod give_back;
 mod handing_over;
 mod handshake;
+mod hello;
 mod helper;
 mod histogram;
 mod incoming;
@@ -62,6 +63,7 @@ use slab::Slab;
 use self::child::Children;
 use self::connection::{Connection, Input, Pause, Stage};
 use self::datagram::Datagram;
+use self::hello::is_client_hello;
 use self::listener::{Listener, listener_of};
 use self::patience::set_deadline;
 use self::recorder::Recorder;
@@ -392,6 +394,10 @@ impl<O: Os> Reactor<O> {
             read
         };
         let got = read.as_ref().map_or(0, |n| n.unwrap_or(0));
+        if is_client_hello(new_of(&input, got)) && conn.secured.is_none() {
+            let listener = listener_of(&self.listeners, conn);
+            self.recorder.speaks_tls(&listener.options.name, &conn.peer);
+        }
         let tally = &mut self.listeners[usize::from(conn.listener)].tally;
         self.recorder.served(tally, got);
         let listeners = &self.listeners;

@@ -229,6 +229,13 @@ impl Recorder {
         }
     }
 
+    #[cold]
+    pub(super) fn speaks_tls(&mut self, endpoint: &str, peer: &Peer) {
+        if self.throttle.allows(Kind::Fault) {
+            info!(endpoint, peer:%; "a TLS ClientHello came, and this endpoint speaks no TLS (`tls=true`)");
+        }
+    }
+
     pub(super) fn broke(&mut self, endpoint: &str, peer: &Peer, broken: &Broken) {
         if self.throttle.allows(Kind::Fault) {
             info!(endpoint, peer:%, fault:% = broken; "broke off a TLS connection");
