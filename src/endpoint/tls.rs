@@ -184,7 +184,7 @@ mod files {
             };
             let which = match nth {
                 0 => "the certificate".to_owned(),
-                nth => format!("certificate {} ", nth + 1),
+                nth => format!("certificate {}", nth + 1),
             };
             return Err(problem("cert", format!("{which} in {file} {error}")));
         }
@@ -229,6 +229,46 @@ mod files {
             120..7200 => format!("{} minutes", seconds / 60),
             7200..172_800 => format!("{} hours", seconds / 3600),
             _ => format!("{} days", seconds / 86_400),
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use std::time::{Duration, SystemTime};
+
+        use rcgen::{CertificateParams, KeyPair};
+
+        use super::*;
+
+        const DAY: Duration = Duration::from_secs(86_400);
+
+        fn valid(from: SystemTime, until: SystemTime) -> CertificateDer<'static> {
+            let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+            (params.not_before, params.not_after) = (from.into(), until.into());
+            let key = KeyPair::generate().unwrap();
+            params.self_signed(&key).unwrap().der().clone()
+        }
+
+        #[test]
+        fn a_certificate_is_judged_by_its_dates_at_start() {
+            let start = SystemTime::UNIX_EPOCH + DAY * 20_000;
+            let now = UnixTime::since_unix_epoch(DAY * 20_000);
+            let judge = |from, until| is_valid(&valid(from, until), now);
+            assert_eq!(judge(start - DAY, start + DAY), Ok(()));
+            let expired = judge(start - DAY * 9, start - DAY * 3);
+            assert_eq!(expired, Err("expired 3 days ago".to_owned()));
+            let early = judge(start + DAY * 2, start + DAY * 9);
+            assert_eq!(early, Err("is valid only in 2 days".to_owned()));
+            // Any of a chain is enough.
+            let chain = [
+                valid(start - DAY, start + DAY),
+                valid(start - DAY * 9, start - DAY * 3),
+            ];
+            let problem = chain_is_valid("chain.pem", &chain, now).unwrap_err();
+            assert_eq!(
+                problem.what,
+                "certificate 2 in chain.pem expired 3 days ago"
+            );
         }
     }
 }

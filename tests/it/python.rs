@@ -12,7 +12,7 @@ use std::process::Command;
 use crate::support::program::{run, skipped};
 
 /// The files, one test each.
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     "test_audit.py",
     "test_chat.py",
     "test_command.py",
@@ -26,6 +26,7 @@ const FILES: [&str; 13] = [
     "test_secret.py",
     "test_streams.py",
     "test_supervisor.py",
+    "test_tls.py",
 ];
 
 #[test]
@@ -56,6 +57,11 @@ fn u1_u2_u5_to_u8_datagrams() {
 #[test]
 fn fault_a_b_reactor_and_streams() {
     passes("test_faults.py");
+}
+
+#[test]
+fn fault_d7_to_d11_tls() {
+    passes("test_tls.py");
 }
 
 #[test]

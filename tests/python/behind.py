@@ -15,6 +15,8 @@ import shutil
 import tempfile
 import unittest
 
+import tls
+
 SWITCH = "ONEPOLL_BEHIND"
 
 CHALLENGE_BYTES = 32
@@ -43,7 +45,23 @@ class Secret:
         return link
 
 
-KINDS = {"secret": Secret}
+class Tls:
+    """TLS 1.3, with a certificate of our own making."""
+
+    def __init__(self, directory):
+        cert, key, _ = tls.certificate(os.path.join(directory, "pair"))
+        self.context = tls.trusting(cert)
+        self.options = tls.options(cert, key).split("&")
+
+    def passes(self, link):
+        """The same connection, inside its session; as it is, if it ends before."""
+        try:
+            return tls.Link(link, self.context)
+        except ConnectionError:
+            return link
+
+
+KINDS = {"secret": Secret, "tls": Tls}
 """By their names in the switch; `a+b` is both, the first of them outside."""
 
 
@@ -65,7 +83,8 @@ def options_of(query):
     if not GUARDS or any(option.startswith(("secret-file=", "tls=")) for option in options):
         return "&".join(options)
     # A secret is what `auth=none` does without.
-    options = [option for option in options if option != "auth=none"]
+    if "secret" in GUARDS:
+        options = [option for option in options if option != "auth=none"]
     return "&".join(options + [option for guard in GUARDS.values() for option in guard.options])
 
 

@@ -400,6 +400,7 @@ class Limited(Case):
         server.stop()
 
     @without("secret", "nothing is said before a challenge")
+    @without("tls", "nothing is said before the handshake")
     def test_fault_a5_the_full_room_says_why(self):
         server = self.serve("chat://127.0.0.1:0?max-connections=2")
         at = server.at("chat")

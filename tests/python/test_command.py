@@ -419,6 +419,7 @@ class Inherited(Case):
 
 class Refused(Case):
     @without("secret", "nothing is said before a challenge")
+    @without("tls", "nothing is said before the handshake")
     def test_fault_a5_a_full_endpoint_answers_in_its_framing(self):
         framings = ("raw", "i32", "json")
         server = self.serve(

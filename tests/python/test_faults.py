@@ -19,6 +19,7 @@ class Accept(Case):
     """A1 to A5, A12: who gets in, and who does not."""
 
     @without("secret", "a connection that is not accepted gets no challenge")
+    @without("tls", "a connection that is not accepted makes no handshake")
     def test_fault_a1_emfile_on_accept(self):
         server = self.serve("echo://127.0.0.1:0")
         address = server.at("echo")
@@ -63,6 +64,7 @@ class Accept(Case):
         return True
 
     @without("secret", "a server that is suspended sends no challenge")
+    @without("tls", "a server that is suspended makes no handshake")
     def test_fault_a4_reset_before_accept(self):
         server = self.serve("echo://127.0.0.1:0", "chat://127.0.0.1:0", "greeting://127.0.0.1:0?greeting=hello")
         with server.suspended():
@@ -81,6 +83,7 @@ class Accept(Case):
         server.rests()
         server.stop()
 
+    @without("tls", "a connection that is refused makes no handshake")
     def test_fault_a5_a_flood_above_the_limit(self):
         server = self.serve("echo://127.0.0.1:0?max-connections=20")
         address = server.at("echo")
@@ -115,6 +118,7 @@ class Accept(Case):
         server.rests()
         server.stop()
 
+    @without("tls", "a reset in the handshake is one of no client")
     def test_fault_a12_everybody_resets_at_once(self):
         server = self.serve("echo://127.0.0.1:0")
         address = server.at("echo")
@@ -215,6 +219,7 @@ class Connections(Shared):
             stormer.join(DEADLINE)
 
     @everywhere("echo")
+    @without("tls", "what is paused behind records is a record more")
     def test_fault_b13_64_mib_unread_and_then_read(self, dial):
         peer = dial()
         block = os.urandom(1 << 20)

@@ -166,6 +166,7 @@ class Gone(Case):
         self.assertEqual((counters["connections"], counters["closed"]["gone"]), (1, 1))
 
     @without("secret", "its client is a program of its own")
+    @without("tls", "its client is a program of its own")
     def test_fault_b18_a_peer_that_is_gone_without_a_word_is_noticed(self):
         server = self.isolated("echo://127.0.0.1:0?keepalive=1s", "echo://127.0.0.1:0?keepalive=off")
         take_away = self.connects(server, "echo", "x")
@@ -174,6 +175,7 @@ class Gone(Case):
         self.one_of_two_is_gone(server)
 
     @without("secret", "its client is a program of its own")
+    @without("tls", "its client is a program of its own")
     def test_fault_b18_what_is_owed_to_a_peer_that_is_gone_is_given_up_at_the_user_timeout(self):
         # While bytes are on their way the kernel sends no probes, but the bytes again.
         flag = os.path.join(self.directory(), "go")

@@ -68,6 +68,7 @@ class Start(Case):
         return done.stderr
 
     @without("secret", "the report names the option of the secret too")
+    @without("tls", "the report names the options of TLS too")
     def test_the_report_names_what_is_bound(self):
         path = os.path.join(self.directory(), "echo.sock")
         server = self.serve(
@@ -280,6 +281,7 @@ class Start(Case):
         self.assertEqual(os.listdir(directory), [], "socket files were left behind")
 
     @without("secret", "its client is a program of its own")
+    @without("tls", "its client is a program of its own")
     def test_a_private_unix_socket_is_for_its_user_alone(self):
         if os.geteuid() != 0:
             self.skipTest("only root can be somebody else")
@@ -613,6 +615,7 @@ class Stop(Case):
         server.ends(0)
 
     @without("secret", "a server that is suspended sends no challenge")
+    @without("tls", "a server that is suspended makes no handshake")
     def test_fault_h1_what_waits_to_be_accepted_is_served(self):
         urls = ["upper://127.0.0.1:0", "command://127.0.0.1:0?framing=i32&auth=none"]
         path = os.path.join(self.directory(), "echo.sock")

@@ -228,6 +228,7 @@ class T11(Shared):
         self.assertEqual((done.returncode, done.stdout), (0, ""))
 
     @without("secret", "curl answers no challenge")
+    @without("tls", "curl is told of no certificate")
     def test_t11_curl_and_python_fetch_it(self):
         host, port = self.addresses["metrics", "tcp4"]
         at = "http://%s:%d/" % (host, port)
@@ -252,6 +253,7 @@ class T11(Shared):
 
 class Limits(Case):
     @without("secret", "nothing is said before a challenge")
+    @without("tls", "nothing is said before the handshake")
     def test_t11_a_connection_too_many_is_told_so(self):
         server = self.serve("metrics://127.0.0.1:0?max-connections=1")
         address = server.at("metrics")

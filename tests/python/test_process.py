@@ -115,6 +115,7 @@ class Inherited(Case):
         server.stop()
 
     @without("secret", "more at once than may have not logged in")
+    @without("tls", "more at once than may have not logged in")
     def test_with_3000_descriptors_open_a_command_has_the_limit_the_server_was_started_with(self):
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         if hard != resource.RLIM_INFINITY and hard < 8192:
@@ -180,6 +181,7 @@ class Heard(Case):
             server.ends(0)
 
     @without("secret", "its connections are of a program of its own")
+    @without("tls", "its connections are of a program of its own")
     def test_the_load_generator_hears_them_too(self):
         server = self.serve("echo://127.0.0.1:0")
         url = "echo://%s:%d" % server.at("echo")

@@ -262,6 +262,7 @@ class Streams(Clocked):
         self.at_connect("time868", lambda ask: self.counts(lambda: seconds(ask)))
 
     @without("secret", "rdate answers no challenge")
+    @without("tls", "rdate speaks no TLS")
     def test_t8_rdate_reads_it(self):
         host, port = self.addresses["time868", "tcp4"]
         self.counts(lambda: dated(self.judged("rdate", "-p", "-o", str(port), host)))

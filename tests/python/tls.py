@@ -6,17 +6,20 @@ memory: `Link` has the methods of a socket, and its `shutdown(SHUT_WR)` is a `cl
 
 import contextlib
 import os
-import socket
 import ssl
 import subprocess
+import threading
 
 RECORD_BYTES = 1 << 16
 
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BINARY = os.environ.get("ONEPOLL_BIN") or os.path.join(ROOT, "target", "debug", "onepoll")
 
-def certificate(directory, binary):
+
+def certificate(directory):
     """A pair of our own making: the paths of the certificate and its key, and the fingerprint."""
     made = subprocess.run(
-        [binary, "certificate", directory], stdout=subprocess.PIPE, text=True, check=True, timeout=10
+        [BINARY, "certificate", directory], stdout=subprocess.PIPE, text=True, check=True, timeout=10
     )
     facts = dict(line.split("=", 1) for line in made.stdout.splitlines())
     return facts["cert"], facts["key"], facts["fingerprint"]
@@ -43,6 +46,7 @@ class Link:
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname=name)
         self.has_ended = False
+        self.sending, self.using = threading.Lock(), threading.Lock()
         if handshake:
             self.shakes_hands()
 
@@ -72,7 +76,8 @@ class Link:
         data = self.link.recv(RECORD_BYTES)
         if not data:
             raise ConnectionResetError("it ended without close_notify")
-        self.incoming.write(data)
+        with self.using:
+            self.incoming.write(data)
 
     def send(self, data):
         """Of a non-blocking link: whole, or not at all."""
@@ -80,9 +85,13 @@ class Link:
         return len(data)
 
     def sendall(self, data):
-        if data:
-            self.tls.write(data)
-        self._flush()
+        # One thread may send while another receives; records leave in the order in which they were made.
+        with self.sending:
+            with self.using:
+                if data:
+                    self.tls.write(data)
+                records = self.outgoing.read()
+            self.link.sendall(records)
 
     def records(self, data):
         """The records that say this, not sent."""
@@ -91,38 +100,29 @@ class Link:
 
     def recv(self, _size):
         """All that came; nothing at the end."""
+        while True:
+            data = self._opened()
+            if data or self.has_ended:
+                return data
+            self._fill()
+
+    def _opened(self):
         data = b""
-        while not self.has_ended:
-            try:
-                more = self.tls.read(RECORD_BYTES)
-                if not more:
-                    self.has_ended = True
+        with self.using, contextlib.suppress(ssl.SSLWantReadError):
+            while not self.has_ended:
+                try:
+                    more = self.tls.read(RECORD_BYTES)
+                except ssl.SSLZeroReturnError:
+                    more = b""
                 data += more
-            except ssl.SSLWantReadError:
-                self._flush()
-                if data:
-                    return data
-                self._fill()
-            except ssl.SSLZeroReturnError:
-                self.has_ended = True
+                self.has_ended = not more
         return data
 
     def shutdown(self, _how):
         """Says that nothing more follows, and reads on."""
-        with contextlib.suppress(ssl.SSLWantReadError):
+        with self.using, contextlib.suppress(ssl.SSLWantReadError):
             self.tls.unwrap()
-        self._flush()
+        self.sendall(b"")
 
     def close(self):
         self.link.close()
-
-
-def listener():
-    """A socket of the loopback that listens, and its address."""
-    door = socket.create_server(("127.0.0.1", 0))
-    return door, door.getsockname()
-
-
-def makes_pair(binary, directory, name):
-    """Another pair, in a directory of its own."""
-    return certificate(os.path.join(directory, name), binary)

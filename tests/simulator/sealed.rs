@@ -325,9 +325,15 @@ impl Tunnel {
         self.out.extend(record);
     }
 
+    /// Whether the server may wait for the rest of a record that is not as long as it seems by now.
+    fn was_changed(&self) -> bool {
+        self.mischief.changes.is_some_and(|at| at < self.passed)
+    }
+
     /// Says some of it, unless it waits for something; says how much.
     pub(crate) fn say(&mut self, bytes: &[u8]) -> usize {
-        let is_ready = self.is_open && !self.waits && !self.has_ended;
+        let waits = self.waits && !self.was_changed();
+        let is_ready = self.is_open && !waits && !self.has_ended;
         if !is_ready || self.out.len() > BODY_BYTES_MAX {
             return 0;
         }
@@ -363,7 +369,7 @@ impl Tunnel {
     /// Whether it is time for a FIN.
     pub(crate) fn shuts(&self) -> bool {
         let has_said_all = self.has_ended && self.is_open && self.out.is_empty();
-        has_said_all && (self.mischief.shuts || self.heard_bye)
+        has_said_all && (self.mischief.shuts || self.heard_bye || self.was_changed())
     }
 
     /// The next bytes on the wire, as they are when they arrive; whether they were changed.
