@@ -48,7 +48,7 @@ pub fn run(args: Args) -> Outcome {
             )));
         }
     }
-    let pair = make(names(args.name), args.days).map_err(|error| Failure::usage(error))?;
+    let pair = make(names(args.name), args.days).map_err(Failure::usage)?;
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -57,7 +57,7 @@ pub fn run(args: Args) -> Outcome {
     // The key first: a certificate without one is of no use.
     write_new(&key, 0o600, &pem("PRIVATE KEY", &pair.key))?;
     write_new(&cert, 0o644, &pem("CERTIFICATE", &pair.certificate))?;
-    print(&format!(
+    print(format!(
         "cert={}\nkey={}\nfingerprint={}",
         cert.display(),
         key.display(),
