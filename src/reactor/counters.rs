@@ -166,6 +166,12 @@ impl Refused {
         ]
     }
 
+    /// Connections that were refused, for whatever reason.
+    pub fn sum(&self) -> u64 {
+        let mut each = self.clone();
+        each.each().into_iter().map(|(_, count)| *count).sum()
+    }
+
     pub(super) fn add(&mut self, other: &Refused) {
         let mut other = other.clone();
         for ((_, sum), (_, count)) in self.each().into_iter().zip(other.each()) {

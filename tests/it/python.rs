@@ -24,6 +24,7 @@ const FILES: [&str; 14] = [
     "test_process.py",
     "test_reload.py",
     "test_secret.py",
+    "test_sources.py",
     "test_streams.py",
     "test_supervisor.py",
     "test_tls.py",
@@ -87,6 +88,11 @@ fn fault_f15_to_f17_what_a_command_inherits() {
 #[test]
 fn fault_b18_a_peer_that_is_gone() {
     passes("test_keepalive.py");
+}
+
+#[test]
+fn sources_by_address_and_how_many_of_one() {
+    passes("test_sources.py");
 }
 
 #[test]

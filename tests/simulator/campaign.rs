@@ -253,7 +253,7 @@ fn settle_accounts(play: &mut Play) {
             net.total
         );
         assert_eq!(
-            counters.connections_opened + refused.full + refused.listener_full + refused.other_user,
+            counters.connections_opened + refused.sum(),
             net.links.iter().filter(|link| link.accepted).count() as u64,
         );
         for socket in &net.datagrams {

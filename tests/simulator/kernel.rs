@@ -12,7 +12,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::ffi::OsString;
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
@@ -29,6 +29,7 @@ use crate::faults::Faults;
 use crate::link::{Link, Watch, take};
 use crate::random::Random;
 use crate::sealed::{Mischief, Tunnel};
+use crate::sources::{Account, Objection, any_place, peer};
 
 pub(crate) const MICRO: u64 = 1_000;
 pub(crate) const MILLI: u64 = 1_000_000;
@@ -158,6 +159,8 @@ pub(crate) struct Backlog {
     open: usize,
     /// The user that it lets in.
     pub(crate) only_uid: Option<u32>,
+    /// The sources that it lets in.
+    pub(crate) sources: Account,
     /// Its service reads what a client says.
     pub(crate) reads: bool,
     /// Its connections have sessions.
@@ -177,6 +180,7 @@ impl Default for Backlog {
             connections_max: usize::MAX,
             open: 0,
             only_uid: None,
+            sources: Account::default(),
             reads: true,
             is_secure: false,
             rests_until: None,
@@ -406,11 +410,20 @@ impl Net {
         let queue = &mut self.listeners[link.listener];
         let is_other = link.local && queue.only_uid.is_some_and(|uid| uid != link.uid)
             || !link.local && link.reset && queue.only_uid.is_some();
+        let place = (!link.local && !link.reset).then_some(link.place);
         let refused = match () {
             () if is_other => Some(&mut self.refused.other_user),
+            () if !queue.sources.serves(place) => Some(&mut self.refused.denied),
             () if self.open >= self.connections_max => Some(&mut self.refused.full),
             () if queue.open >= queue.connections_max => Some(&mut self.refused.listener_full),
-            () => None,
+            () => match queue.sources.counts(self.woke, place) {
+                Some(Objection::SourceFull) => Some(&mut self.refused.source_full),
+                Some(Objection::SourceTooFast) => Some(&mut self.refused.source_too_fast),
+                None => {
+                    link.is_counted = place.is_some();
+                    None
+                }
+            },
         };
         if let Some(refused) = refused {
             *refused += 1;
@@ -639,6 +652,7 @@ impl Net {
             let random = Random::new(self.random.next());
             self.links[link].tunnel = Some(Tunnel::new(mischief, random));
         }
+        self.links[link].place = any_place(&mut self.random);
         Some(link)
     }
 
@@ -1224,7 +1238,7 @@ impl Os for SimOs {
                     uid: link.uid,
                 },
                 (false, true) => Peer::Unknown,
-                (false, false) => Peer::V4(Ipv4Addr::LOCALHOST, port),
+                (false, false) => peer(link.place, port),
             };
             Ok((SimStream(k), peer))
         })
@@ -1418,6 +1432,9 @@ impl Os for SimOs {
             net.open -= 1;
             let listener = &mut net.listeners[link.listener];
             listener.open -= 1;
+            if link.is_counted {
+                listener.sources.ends(link.place);
+            }
             // One that does not take what others say to it may be disconnected first.
             let is_gone = link.reset || link.client_gone;
             let is_excused = link.excused || is_gone || link.must_refuse || link.no_space;

@@ -5,6 +5,7 @@ use onepoll::reactor::{Readiness, Token};
 use rustix::io::Errno;
 
 use crate::sealed::Tunnel;
+use crate::sources::Place;
 
 /// What the poll knows of a source: whether it is watched, and whether it is on the list of those
 /// to be told about. An edge puts it there; being told takes it off.
@@ -24,6 +25,10 @@ pub(crate) struct Link {
     pub(crate) listener: usize,
     /// The user at the other end, of a Unix socket.
     pub(crate) uid: u32,
+    /// Where it comes from.
+    pub(crate) place: Place,
+    /// It is among those that its listener counts by source.
+    pub(crate) is_counted: bool,
     /// The server must not let it in.
     pub(crate) must_refuse: bool,
     /// It waited to be accepted when the server began to drain.
@@ -91,6 +96,8 @@ impl Link {
             client: None,
             listener,
             uid: 0,
+            place: 0,
+            is_counted: false,
             must_refuse: false,
             was_in_time: false,
             local: false,

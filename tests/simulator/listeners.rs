@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use onepoll::config::{Limits, Settle};
-use onepoll::reactor::{ListenerOptions, Secure, ServiceId};
+use onepoll::reactor::{ListenerOptions, Secure, ServiceId, SourceRules};
 use onepoll::service::command::CommandFraming;
 use onepoll::service::{
     Chat, Command, Discard, Echo, Greeting, Service, Upper, chat, command, greeting, upper,
@@ -18,6 +18,7 @@ use crate::profile::Profile;
 use crate::random::Random;
 use crate::sealed::StandIn;
 use crate::services::{Crowd, Lines, Produces, Runs};
+use crate::sources::Account;
 
 /// Every service that a seed has, and its listeners.
 #[derive(Debug)]
@@ -132,15 +133,21 @@ impl Opens<'_> {
             let body = 1 + random.size(2000);
             Arc::new(StandIn { body }) as Arc<dyn Secure>
         });
+        let (account, rules) = match random.once_in(some / 4) {
+            true => Account::some(random),
+            false => <(Account, SourceRules)>::default(),
+        };
         let listener = self.play.listen(service, |listener: &mut ListenerOptions| {
             listener.idle = idle.map(Duration::from_nanos);
             listener.connections_max = connections_max.unwrap_or(usize::MAX);
             listener.only_uid = only_uid;
             listener.secure = secure;
+            listener.sources = rules;
         });
+        let os = &self.play.os;
+        os.net(|net| net.listeners[listener].sources = account);
         if may_be_cut {
             // It may end before it reads.
-            let os = &self.play.os;
             os.net(|net| net.listeners[listener].reads = false);
         }
         Door {

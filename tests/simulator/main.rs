@@ -43,4 +43,5 @@ mod random;
 mod rare;
 mod sealed;
 mod services;
+mod sources;
 mod turns;

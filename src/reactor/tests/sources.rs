@@ -264,7 +264,7 @@ fn buckets_are_forgotten_when_they_are_full_again_also_when_nobody_comes() {
     for n in 0..1000_u16 {
         let [high, low] = n.to_be_bytes();
         let at = SocketAddr::from(([10, 0, high, low], 1));
-        let wire = world.dials_as(listener, at.into());
+        let wire = world.os().dials(listener, at.into());
         world.os().ends(wire);
     }
     world.settles();
@@ -288,15 +288,15 @@ fn connections_that_come_forget_more_buckets_than_they_make() {
     };
     let listener = guarded(&mut world, rules);
     // A second of each, and the loop never comes to rest.
-    for n in 0..3000_u16 {
+    for n in 0..600_u16 {
         let [high, low] = n.to_be_bytes();
         let at = SocketAddr::from(([10, 0, high, low], 1));
         let wire = world.os().dials(listener, at.into());
         world.os().ends(wire);
-        world.passes(MS);
+        world.passes(5 * MS);
     }
     let remembered = world.reactor.counters().sources;
-    assert!((900..=1100).contains(&remembered), "{remembered}");
+    assert!((180..=220).contains(&remembered), "{remembered}");
 }
 
 #[test]
