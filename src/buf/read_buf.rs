@@ -67,6 +67,11 @@ impl ReadBuf {
         self.end - self.start
     }
 
+    /// How many bytes it has memory for.
+    pub(crate) fn capacity(&self) -> usize {
+        self.storage.capacity()
+    }
+
     /// Makes room for `room` bytes, lets `read` put some there, and returns how many it put.
     ///
     /// Takes a closure, not a socket: this folder imports nothing that stands above it.
@@ -192,12 +197,6 @@ impl ReadBuf {
     /// Forgets every byte and keeps the storage.
     pub(crate) fn clear(&mut self) {
         (self.lent, self.start, self.end) = (0, 0, 0);
-    }
-
-    /// How many bytes are allocated.
-    #[cfg(test)]
-    pub(crate) fn capacity(&self) -> usize {
-        self.storage.capacity()
     }
 
     fn make_room(&mut self, room: usize) {

@@ -14,6 +14,11 @@ impl WriteBuf {
         self.bytes.len() - self.sent
     }
 
+    /// How many bytes it has memory for.
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
     /// Whether everything has left.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -27,9 +27,22 @@ pub const DESCRIPTORS_PER_COMMAND: u64 = 4;
 /// were asked for: Linux' own default ceiling for one process, `fs.nr_open`.
 pub const CONNECTIONS_MAX_BY_DEFAULT: u64 = 1 << 20;
 
-/// Sources that are remembered at once, for rates of connections: each is some 100 bytes, and to fill the table
-/// takes as many addresses. OpenSSH's table of penalties (`PerSourcePenalties`) has as many places.
+/// Sources that are remembered at once, for rates of connections, and for penalties: each is some 100 bytes, and
+/// to fill the table takes as many addresses. OpenSSH's `PerSourcePenalties` has as many places.
 pub const SOURCES_MAX: usize = 65_536;
+
+/// What a wrong proof costs its source: as `authfail` in OpenSSH's `PerSourcePenalties` (9.8).
+pub const PENALTY_WRONG_PROOF: Duration = Duration::from_secs(5);
+
+/// What a connection costs its source that has not logged in by the deadline: OpenSSH's `grace-exceeded`.
+pub const PENALTY_LOGIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The sum at which a source is not let in any more, until it has run down: OpenSSH's `min`. Three wrong proofs at
+/// once; people who mistype do so more slowly.
+pub const PENALTY_BITES: Duration = Duration::from_secs(15);
+
+/// The longest that it can become: OpenSSH's `max`.
+pub const PENALTY_MAX: Duration = Duration::from_secs(600);
 
 /// How long listeners rest after `EMFILE` unless a descriptor becomes free before: haproxy's
 /// 100 ms; polling at memcached's 10 ms costs CPU, nginx' 500 ms costs patience.
@@ -101,6 +114,14 @@ pub const TAKE_OVER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections to the control socket at once. Descriptors for them are in the reserve, so that a server can be
 /// taken over though it has as many connections as it may.
 pub const CONTROL_CONNECTIONS_MAX: usize = 4;
+
+/// How much of `buffers` may be in use, in percent, before connections are closed: what one write may add
+/// beyond that fits into the rest.
+pub const BUFFERS_HIGH_PERCENT: usize = 90;
+
+/// How much of `buffers` is in use, in percent, when no more are closed: below the other, so that looking for the
+/// largest is paid for by what is freed.
+pub const BUFFERS_LOW_PERCENT: usize = 87;
 
 /// A datagram's buffer: above the 65507 bytes that UDP can carry, so that none is cut in silence.
 pub const DATAGRAM_BYTES_MAX: usize = 65_536;
@@ -206,6 +227,12 @@ pub struct Limits {
     /// The longest line or frame of chat and command (64K); beanstalkd: 65,535.
     #[serde(with = "with::size")]
     pub frame: usize,
+    /// Memory of all buffers together (256M): input that is not understood yet, output that sockets have not
+    /// taken, output of commands that is collected. Above 90 %, connections that have not logged in are closed
+    /// first, then those with the largest; redis evicts clients in the same order of size
+    /// (`maxmemory-clients`). 300 members of a room who read nothing while 12 MB are said would have 1.2 GB.
+    #[serde(with = "with::size")]
+    pub buffers: usize,
     /// Commands at once (16): they are processes; xinetd's `instances` is the same idea.
     pub commands: u32,
     /// Commands that wait for their turn (64); beyond, the answer is "busy".
@@ -247,6 +274,7 @@ impl Default for Limits {
             chat_soft_time: Duration::from_secs(10),
             chat_hard: 4 << 20,
             frame: 64 << 10,
+            buffers: 256 << 20,
             commands: 16,
             commands_queued: 64,
             command_timeout: Duration::from_secs(60),
@@ -270,6 +298,7 @@ impl Limits {
             ("read-per-turn", self.read_per_turn),
             ("out-resume", self.out_resume),
             ("frame", self.frame),
+            ("buffers", self.buffers),
             ("command-output", self.command_output),
         ];
         let counts = [
@@ -327,6 +356,16 @@ impl Limits {
             ("command-output", self.command_output),
             ("largest i32", COMMAND_OUTPUT_BYTES_MAX),
         )?;
+        // What one connection may have must fit what all may have.
+        for (name, bytes) in [
+            ("frame", self.frame),
+            ("read-per-turn", self.read_per_turn),
+            ("out-pause", self.out_pause),
+            ("chat-hard", self.chat_hard),
+            ("command-output", self.command_output),
+        ] {
+            below((name, bytes), ("buffers", self.buffers))?;
+        }
         if self.turn_abort.is_some_and(|abort| abort < self.turn_warn) {
             return Err(Trouble::of(
                 "turn-abort",
@@ -429,6 +468,8 @@ mod tests {
         assert!(wrong(|l| l.accepts_per_turn = 0).contains("`accepts-per-turn`: 0"));
         assert!(wrong(|l| l.connections = Some(0)).contains("`connections`: 0"));
         assert!(wrong(|l| l.command_output = usize::MAX).contains("largest i32"));
+        assert!(wrong(|l| l.buffers = 1 << 20).contains("`chat-hard`"));
+        assert!(wrong(|l| l.buffers = 0).contains("`buffers`: 0"));
         assert!(wrong(|l| l.read_per_turn = (4 << 20) + 1).contains("above 4M"));
         assert!(wrong(|l| l.turn_abort = Some(Duration::from_millis(1))).contains("turn-abort"));
     }

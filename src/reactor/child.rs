@@ -341,8 +341,9 @@ impl<O: Os> Reactor<O> {
             self.read_output(slot, Output::Out);
             self.read_output(slot, Output::Err);
             self.report_end(slot);
-            if self.outbox.arena_bytes() > ARENA_BYTES_MAX {
+            if self.outbox.arena_bytes() > ARENA_BYTES_MAX || self.may_be_over_budget() {
                 self.flush_dirty();
+                self.keep_to_budget();
             }
         }
         while self.has_place() {

@@ -190,6 +190,18 @@ impl<S> Connection<S> {
         self.incoming.may_have_more()
     }
 
+    /// The memory of its input that was not understood yet, in bytes.
+    #[inline]
+    pub(super) fn carried(&self) -> usize {
+        self.carry.as_ref().map_or(0, |carry| carry.capacity())
+    }
+
+    /// The memory of all its buffers but those of the outbox, in bytes.
+    pub(super) fn buffered(&self) -> usize {
+        let secured = self.secured.as_ref().map_or(0, |secured| secured.counted);
+        self.carried() + secured
+    }
+
     /// The buffer to read into: the carry where it is, or everything in front of the shared one.
     pub(super) fn take_input(&mut self, shared: &mut ReadBuf) -> ReadBuf {
         match &mut self.carry {

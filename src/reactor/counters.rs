@@ -66,10 +66,14 @@ pub struct Counters {
     pub timers: u64,
     /// Sources whose rate of connections is remembered now.
     pub sources: u64,
+    /// Sources that have a penalty now, whether it bites or not.
+    pub penalties: u64,
     /// Connections on the ready queue now.
     pub ready: u64,
     /// Bytes owed to connections now.
     pub owed: u64,
+    /// Memory of all buffers now, in bytes.
+    pub buffered: u64,
     /// Log lines that were not written, since there were too many.
     pub lines_suppressed: u64,
     /// Lines of the audit that were passed on.
@@ -102,6 +106,8 @@ pub struct Refused {
     pub other_user: u64,
     /// An address that `allow-from` or `deny-from` excludes.
     pub denied: u64,
+    /// The source has failed to log in too often.
+    pub penalised: u64,
     /// As many of one source were here as `max-per-source` allows.
     pub source_full: u64,
     /// The source connected faster than `rate-per-source` allows.
@@ -121,6 +127,7 @@ pub struct ClosedBy {
     pub idle: u64,
     pub slow_frame: u64,
     pub too_slow: u64,
+    pub evicted: u64,
     pub refused: u64,
     pub wrong_proof: u64,
     pub login_timeout: u64,
@@ -139,19 +146,21 @@ impl Refused {
             Refusal::LoginsFull => &mut self.logins_full,
             Refusal::OtherUser => &mut self.other_user,
             Refusal::Denied => &mut self.denied,
+            Refusal::Penalised => &mut self.penalised,
             Refusal::SourceFull => &mut self.source_full,
             Refusal::SourceTooFast => &mut self.source_too_fast,
         }
     }
 
     /// Each reason, by its name, and its count.
-    pub(super) fn each(&mut self) -> [(&'static str, &mut u64); 7] {
+    pub(super) fn each(&mut self) -> [(&'static str, &mut u64); 8] {
         let Refused {
             full,
             listener_full,
             logins_full,
             other_user,
             denied,
+            penalised,
             source_full,
             source_too_fast,
         } = self;
@@ -161,6 +170,7 @@ impl Refused {
             ("logins_full", logins_full),
             ("other_user", other_user),
             ("denied", denied),
+            ("penalised", penalised),
             ("source_full", source_full),
             ("source_too_fast", source_too_fast),
         ]
@@ -190,6 +200,7 @@ impl ClosedBy {
             Closed::Idle => &mut self.idle,
             Closed::SlowFrame => &mut self.slow_frame,
             Closed::TooSlow => &mut self.too_slow,
+            Closed::Evicted => &mut self.evicted,
             Closed::Refused => &mut self.refused,
             Closed::WrongProof => &mut self.wrong_proof,
             Closed::LoginTimeout => &mut self.login_timeout,
@@ -201,7 +212,7 @@ impl ClosedBy {
     }
 
     /// Each reason, by its name, and its count.
-    pub(super) fn each(&mut self) -> [(&'static str, &mut u64); 13] {
+    pub(super) fn each(&mut self) -> [(&'static str, &mut u64); 14] {
         let ClosedBy {
             done,
             ended,
@@ -209,6 +220,7 @@ impl ClosedBy {
             idle,
             slow_frame,
             too_slow,
+            evicted,
             refused,
             wrong_proof,
             login_timeout,
@@ -224,6 +236,7 @@ impl ClosedBy {
             ("idle", idle),
             ("slow_frame", slow_frame),
             ("too_slow", too_slow),
+            ("evicted", evicted),
             ("refused", refused),
             ("wrong_proof", wrong_proof),
             ("login_timeout", login_timeout),
@@ -256,6 +269,7 @@ impl<O: Os> Reactor<O> {
     pub fn counters(&self) -> Counters {
         let (children, children_waiting) = self.children.count();
         let (audit_lines, audit_lines_missing) = self.recorder.audit_lines();
+        let (sources, penalties) = self.sources.count();
         let mut counters = Counters {
             audit_lines,
             audit_lines_missing,
@@ -264,8 +278,10 @@ impl<O: Os> Reactor<O> {
             children: children as u64,
             children_waiting: children_waiting as u64,
             timers: (self.deadlines.len() + self.wakes.len()) as u64,
-            sources: self.sources.len() as u64,
+            sources: sources as u64,
+            penalties: penalties as u64,
             ready: self.ready.len() as u64,
+            buffered: self.outbox.buffered() as u64,
             turns: self.recorder.turn_nanos.count(),
             ..self.recorder.counters.clone()
         };

@@ -14,7 +14,18 @@ impl<O: Os> Reactor<O> {
         let conn = &self.conns[slot as usize];
         let options = &listener_of(&self.listeners, conn).options;
         self.recorder.faulted(&options.name, &conn.peer, fault);
+        self.penalise(slot, fault.closes());
         self.outbox.leave(slot, fault.closes(), true);
+    }
+
+    /// Holds it against a connection's source if it failed to log in, at once: a peer that makes the end of its
+    /// connection last, or last no longer, has failed all the same.
+    pub(super) fn penalise(&mut self, slot: u32, why: Closed) {
+        let conn = &self.conns[slot as usize];
+        if let Some(time) = self.sources.penalise(self.now, &conn.peer, why) {
+            let name = &listener_of(&self.listeners, conn).options.name;
+            self.recorder.penalised(name, &conn.peer, time);
+        }
     }
 
     /// Everything was said and has left: ends our side, so that it arrives.
@@ -47,6 +58,7 @@ impl<O: Os> Reactor<O> {
         if let Err(error) = self.os.shutdown(&conn.stream) {
             return self.close_now(slot, Closed::Gone(error.kind()));
         }
+        self.outbox.resized(conn.carried(), 0);
         conn.carry = None;
         conn.stage = Stage::Lingering { why, discarded: 0 };
         let id = conn.id(slot);
@@ -104,7 +116,11 @@ impl<O: Os> Reactor<O> {
             Stage::Handshaking { .. } | Stage::Open { .. } => why,
         };
         conn.stage = Stage::Dead { why };
+        self.outbox.resized(conn.buffered(), 0);
         conn.carry = None;
+        if let Some(secured) = &mut conn.secured {
+            secured.counted = 0;
+        }
         // From here on what is sent to it goes nowhere, also what other connections still send in this turn.
         self.recorder.dropped(self.outbox.shut(slot));
         self.dead.push(slot);

@@ -95,6 +95,11 @@ impl<O: Os> Reactor<O> {
                 "Bytes owed to connections, which their sockets have not taken.",
                 now.owed,
             ),
+            gauge(
+                "onepoll_buffered_bytes",
+                "Memory of all buffers: input that is not understood, output that has not left.",
+                now.buffered,
+            ),
             counter(
                 "onepoll_dropped_bytes_total",
                 "Bytes that were owed to connections when they ended.",
@@ -105,6 +110,11 @@ impl<O: Os> Reactor<O> {
                 "onepoll_sources",
                 "Sources whose rate of connections is remembered.",
                 now.sources,
+            ),
+            gauge(
+                "onepoll_penalties",
+                "Sources that have a penalty for failing to log in, whether it bites or not.",
+                now.penalties,
             ),
             gauge(
                 "onepoll_commands_running",

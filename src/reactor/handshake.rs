@@ -35,6 +35,7 @@ impl<O: Os> Reactor<O> {
         for _ in 0..HANDSHAKES_PER_TURN.min(self.shaking.len()) {
             if let Some(id) = self.shaking.pop_front() {
                 self.shake(id);
+                self.recount(id.slot);
             }
         }
     }
@@ -103,6 +104,7 @@ impl<O: Os> Reactor<O> {
         if !input.is_empty() {
             conn.carry = Some(Box::new(input));
             conn.unserved = true;
+            self.outbox.resized(0, conn.carried());
         }
         self.outgoing(id.slot);
         if is_gated {

@@ -99,7 +99,7 @@ impl<O: Os> Reactor<O> {
             let listener = listener_of(&self.listeners, conn);
             (listener.number, &listener.options.sources, &conn.peer)
         });
-        self.sources.check(sources)?;
+        self.sources.check(self.now, sources)?;
         for (n, listener) in self.listeners.iter().enumerate() {
             let before = self
                 .listeners
@@ -119,6 +119,29 @@ impl<O: Os> Reactor<O> {
                 "I7: {logging_in} connections have not logged in, and {} are counted",
                 self.logging_in
             ));
+        }
+        // I6, I7: buffers are counted as they are, and within their budget.
+        let mut recount = 0;
+        for (slot, conn) in &self.conns {
+            if conn
+                .secured
+                .as_ref()
+                .is_some_and(|s| !conn.is_dead() && s.counted != s.buffered())
+            {
+                return Err(format!(
+                    "I7: the session of connection {slot} has other buffers than were counted"
+                ));
+            }
+            recount += self.buffered_for(slot as u32, conn);
+        }
+        let buffered = self.outbox.buffered() - self.outbox.arena_bytes();
+        if buffered != recount {
+            return Err(format!(
+                "I7: {buffered} bytes of buffers are counted, and there are {recount}"
+            ));
+        }
+        if buffered > self.buffers_high && !self.outbox.has_dirty() {
+            return Err(format!("I6: buffers have {buffered} bytes"));
         }
         // I5: what was said was sent, is owed, or was dropped with its connection.
         let (said, (_, owed)) = (self.outbox.said_in_all(), self.outbox.count());

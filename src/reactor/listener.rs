@@ -301,6 +301,10 @@ impl<O: Os> Reactor<O> {
         let refusal = match () {
             () if !options.admits(&peer) => Some(Refusal::OtherUser),
             () if !rules.addresses.admits(peer.ip()) => Some(Refusal::Denied),
+            // Where nobody is asked for a proof, failing to give one elsewhere says nothing.
+            () if manner.is_gated && self.sources.is_penalised(self.now, &peer) => {
+                Some(Refusal::Penalised)
+            }
             () if self.conns.len() >= self.connections_max && !options.is_beside_limit => {
                 Some(Refusal::Full)
             }

@@ -15,6 +15,7 @@ mod datagram;
 mod datagram_socket;
 mod ending;
 mod epoll;
+mod eviction;
 mod expiring;
 mod figures;
 mod give_back;
@@ -31,6 +32,7 @@ mod login;
 mod news;
 mod os;
 mod patience;
+mod penalties;
 mod recorder;
 mod refusal;
 mod reply_limiter;
@@ -63,6 +65,7 @@ use slab::Slab;
 use self::child::Children;
 use self::connection::{Connection, Input, Pause, Stage};
 use self::datagram::Datagram;
+use self::eviction::share;
 use self::hello::is_client_hello;
 use self::listener::{Listener, listener_of};
 use self::patience::set_deadline;
@@ -77,7 +80,7 @@ use self::trace::TraceEvent;
 use self::traced_io::{new_of, read_event, write};
 use self::writer::Writer;
 use crate::buf::ReadBuf;
-use crate::config::limits::DATAGRAM_BYTES_MAX;
+use crate::config::limits::{BUFFERS_HIGH_PERCENT, DATAGRAM_BYTES_MAX};
 use crate::config::{CLIENT_PORTS_DEFAULT, Limits, client_ports};
 use crate::service::{Datagrams, Service};
 use crate::turn::{
@@ -110,6 +113,8 @@ pub use crate::adopt::{close_on_exec, inherited};
 pub struct Reactor<O: Os> {
     os: O,
     limits: Limits,
+    /// Bytes in buffers above which connections are closed.
+    buffers_high: usize,
     /// Connections in all; more are refused.
     connections_max: usize,
     now: Moment,
@@ -190,6 +195,7 @@ impl<O: Os> Reactor<O> {
     pub fn new(os: O, limits: Limits, connections_max: usize) -> Reactor<O> {
         Reactor {
             os,
+            buffers_high: share(limits.buffers, BUFFERS_HIGH_PERCENT),
             connections_max,
             now: Moment::START,
             seen: Vec::new(),
@@ -353,8 +359,9 @@ impl<O: Os> Reactor<O> {
             if self.outbox.deliveries() > self.limits.deliveries_per_turn {
                 self.mark_spent(id);
             }
-            if self.outbox.arena_bytes() > ARENA_BYTES_MAX {
+            if self.outbox.arena_bytes() > ARENA_BYTES_MAX || self.may_be_over_budget() {
                 self.flush_dirty();
+                self.keep_to_budget();
             }
         }
         // Connections queued again during this pass wait for the next turn.
@@ -384,7 +391,9 @@ impl<O: Os> Reactor<O> {
 
         // The socket fills the read buffer, unless the service has not seen all of it.
         let own = conn.reads_into_its_own();
+        let carried = conn.carried();
         let mut input = conn.take_input(&mut self.input);
+        self.outbox.resized(carried, conn.carried());
         let room = self.limits.read_per_turn;
         let read = if conn.secured.is_none() {
             conn.fill(&mut self.os, &mut input, room)
@@ -424,7 +433,12 @@ impl<O: Os> Reactor<O> {
         let tally = &mut self.listeners[usize::from(conn.listener)].tally;
         tally.frames += u64::from(frames);
         self.recorder.lent(tally, &write, lent);
+        let carried = conn.carried();
         conn.keep_input(input, &mut self.input, own);
+        self.outbox.resized(carried, conn.carried());
+        if conn.secured.is_some() {
+            self.recount(slot);
+        }
 
         // What follows: the end, what the service asked for besides, and what is read next.
         if let Err(error) = read.and(write) {
@@ -559,6 +573,7 @@ impl<O: Os> Reactor<O> {
 
     fn flush(&mut self) {
         self.flush_dirty();
+        self.keep_to_budget();
         let mut fresh = std::mem::take(&mut self.fresh);
         for id in fresh.drain(..) {
             let Some(conn) = self
@@ -624,6 +639,9 @@ impl<O: Os> Reactor<O> {
             Fate::Open if left == 0 && !depends_on_sending(conn) => {}
             _ if sent > 0 || conn.has_moved() => self.check_backlog(slot, After::Sent),
             _ => self.check_backlog(slot, After::Stalled),
+        }
+        if left > 0 {
+            self.keep_to_budget();
         }
     }
 

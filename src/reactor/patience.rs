@@ -60,7 +60,10 @@ impl<O: Os> Reactor<O> {
         let standing = Standing::of(conn, slot, &self.listeners, &self.outbox);
         match conn.stage {
             Stage::Dead { .. } => {}
-            Stage::Handshaking { .. } => self.close_now(slot, Closed::LoginTimeout),
+            Stage::Handshaking { .. } => {
+                self.penalise(slot, Closed::LoginTimeout);
+                self.close_now(slot, Closed::LoginTimeout);
+            }
             Stage::Lingering { why, .. } => self.close_now(slot, why),
             Stage::Open { .. } if !standing.is_open() => self.close_now(slot, Closed::Stuck),
             Stage::Open { .. } if conn.is_behind() => self.close_now(slot, Closed::TooSlow),
@@ -70,6 +73,7 @@ impl<O: Os> Reactor<O> {
             }
             // Nothing was said to it that would have to arrive.
             Stage::Open { .. } if conn.is_logging_in() => {
+                self.penalise(slot, Closed::LoginTimeout);
                 self.give_up(slot, Closed::LoginTimeout, false);
             }
             Stage::Open { begun } if begun != 0 => {

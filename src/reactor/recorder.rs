@@ -223,6 +223,15 @@ impl Recorder {
         }
     }
 
+    pub(super) fn evicted(&mut self, endpoint: &str, peer: &Peer, bytes: usize, buffered: usize) {
+        if self.throttle.allows(Kind::Evicted) {
+            warn!(
+                endpoint, peer:%, bytes = bytes as u64, buffered = buffered as u64;
+                "closed a connection, since all buffers together are near their limit"
+            );
+        }
+    }
+
     pub(super) fn faulted(&mut self, endpoint: &str, peer: &Peer, fault: &Fault) {
         if self.throttle.allows(Kind::Fault) {
             info!(endpoint, peer:%, fault:%; "refused to go on");
@@ -259,6 +268,13 @@ impl Recorder {
         self.note(|| AuditEvent::Refused(who, refusal.name()));
         if self.throttle.allows(Kind::Refused) {
             warn!(endpoint, peer:%, why = refusal.words(); "refused a connection");
+        }
+    }
+
+    pub(super) fn penalised(&mut self, endpoint: &str, peer: &Peer, time: Duration) {
+        if self.throttle.allows(Kind::Refused) {
+            let seconds = time.as_secs();
+            warn!(endpoint, peer:%, seconds; "failed to log in too often: its address is not let in");
         }
     }
 
@@ -393,6 +409,7 @@ fn unproved(why: Closed) -> Option<&'static str> {
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Turn,
+    Evicted,
     Closed,
     Fault,
     Refused,
@@ -401,7 +418,7 @@ enum Kind {
     Command,
 }
 
-const KINDS: usize = 7;
+const KINDS: usize = 8;
 
 /// Counts the lines of a second, so that a flood of events is not a flood of lines (fault C13).
 #[derive(Debug, Default)]

@@ -7,6 +7,8 @@ pub(super) enum Refusal {
     OtherUser,
     /// Its address is not among those that are served.
     Denied,
+    /// Its source has failed to log in too often.
+    Penalised,
     /// Its source has as many connections as it may.
     SourceFull,
     /// Its source connects faster than it may.
@@ -22,6 +24,7 @@ impl Refusal {
             Refusal::LoginsFull => "logins_full",
             Refusal::OtherUser => "other_user",
             Refusal::Denied => "denied",
+            Refusal::Penalised => "penalised",
             Refusal::SourceFull => "source_full",
             Refusal::SourceTooFast => "source_too_fast",
         }
@@ -35,13 +38,14 @@ impl Refusal {
             Refusal::LoginsFull => "as many connections as may have not logged in",
             Refusal::OtherUser => "this socket is another user's",
             Refusal::Denied => "its address is not among those that are served",
+            Refusal::Penalised => "this address has failed to log in too often",
             Refusal::SourceFull => "this address has as many connections as one may have",
             Refusal::SourceTooFast => "this address connects more often than one may",
         }
     }
 
-    /// Whether the peer is told: not one that is not to know more than that nobody is here for it.
+    /// Whether the peer is told: not one that has no business here.
     pub(super) fn is_told(self) -> bool {
-        self != Refusal::Denied
+        !matches!(self, Refusal::Denied | Refusal::Penalised)
     }
 }

@@ -5,14 +5,16 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::expiring::Expiring;
+use super::penalties::Penalties;
 use super::refusal::Refusal;
 use super::source_key::SourceKey;
-use crate::config::limits::SOURCES_MAX;
+use crate::config::limits::{PENALTY_LOGIN_TIMEOUT, PENALTY_WRONG_PROOF, SOURCES_MAX};
 use crate::config::{Network, Rate};
 use crate::service::Peer;
-use crate::turn::Moment;
+use crate::turn::{Closed, Moment};
 
 /// Which addresses are served.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,6 +59,8 @@ pub(super) struct Sources {
     connections: HashMap<Place, u32>,
     /// Token buckets that are not full, of listeners that have a rate: each until it is full again.
     buckets: Expiring<Place, ()>,
+    /// Of sources that did not log in, at whichever listener.
+    penalties: Penalties,
 }
 
 impl Default for Sources {
@@ -64,6 +68,7 @@ impl Default for Sources {
         Sources {
             connections: HashMap::new(),
             buckets: Expiring::new(SOURCES_MAX),
+            penalties: Penalties::default(),
         }
     }
 }
@@ -117,6 +122,26 @@ impl Sources {
         }
     }
 
+    /// Whether this peer's source is not let in, since it has failed to log in too often.
+    #[inline]
+    pub(super) fn is_penalised(&self, now: Moment, peer: &Peer) -> bool {
+        SourceKey::of(peer).is_some_and(|key| self.penalties.bites(now, key))
+    }
+
+    /// A connection ends for this reason. Says for how long its source is not let in, if that begins now.
+    pub(super) fn penalise(&mut self, now: Moment, peer: &Peer, why: Closed) -> Option<Duration> {
+        let penalty = match why {
+            Closed::WrongProof => PENALTY_WRONG_PROOF,
+            Closed::LoginTimeout => PENALTY_LOGIN_TIMEOUT,
+            _ => return None,
+        };
+        // All users of this machine are one source: one of them must not lock out the others.
+        if peer.ip()?.is_loopback() {
+            return None;
+        }
+        self.penalties.add(now, SourceKey::of(peer)?, penalty)
+    }
+
     /// A connection that was let in has ended.
     pub(super) fn closed(&mut self, listener: u32, rules: &SourceRules, peer: &Peer) {
         if rules.connections_max.is_some()
@@ -135,12 +160,13 @@ impl Sources {
         if self.buckets.len() > 0 {
             self.buckets.forget(now, most);
         }
+        self.penalties.forget(now, most);
     }
 
     /// When there will be nothing left to remember but of the connections that are here. Until then,
     /// connections that come pay for what is forgotten.
     pub(super) fn forgets_at(&self) -> Option<Moment> {
-        self.buckets.last_end()
+        self.buckets.last_end().max(self.penalties.last_end())
     }
 
     /// Gives back what connections that have gone needed.
@@ -150,15 +176,16 @@ impl Sources {
         }
     }
 
-    /// How many buckets there are.
-    pub(super) fn len(&self) -> usize {
-        self.buckets.len()
+    /// How many buckets there are, and how many penalties.
+    pub(super) fn count(&self) -> (usize, usize) {
+        (self.buckets.len(), self.penalties.len())
     }
 
     /// For the invariants: whether these are the connections that are counted, each at its listener and
     /// with its peer.
     pub(super) fn check<'a>(
         &self,
+        now: Moment,
         connections: impl Iterator<Item = (u32, &'a SourceRules, &'a Peer)>,
     ) -> Result<(), String> {
         let mut recount = Sources::default();
@@ -171,6 +198,9 @@ impl Sources {
         }
         if !self.buckets.is_whole() {
             return Err("I7: the table of buckets does not agree with itself".into());
+        }
+        if !self.penalties.is_whole(now) {
+            return Err("I7: the table of penalties does not agree with itself".into());
         }
         Ok(())
     }

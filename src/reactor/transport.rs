@@ -70,6 +70,12 @@ pub trait Session: Debug {
     /// 32 bytes that both ends of this session know and that belong to no other one (RFC 9266).
     fn binding(&self) -> Option<[u8; 32]>;
 
+    /// The memory of records and of plaintext that it has beyond what it has at rest, in bytes: they count for
+    /// the budget of all buffers.
+    fn buffered(&self) -> usize {
+        self.holds()
+    }
+
     /// Gives back the memory that is not needed while nothing comes.
     fn shrink(&mut self);
 }
@@ -115,6 +121,8 @@ pub(super) struct Secured {
     pub(super) has_heard: bool,
     /// The last write took something.
     pub(super) has_moved: bool,
+    /// The memory of its buffers, in bytes, as it was last counted.
+    pub(super) counted: usize,
 }
 
 impl Secured {
@@ -127,6 +135,18 @@ impl Secured {
             bye: None,
             has_heard: false,
             has_moved: false,
+            counted: 0,
         }
+    }
+
+    /// The memory of its buffers, in bytes.
+    pub(super) fn buffered(&self) -> usize {
+        self.left.capacity() + self.session.buffered()
+    }
+
+    /// Counts the memory of its buffers anew; says how much it was, and is.
+    pub(super) fn recount(&mut self) -> (usize, usize) {
+        let is = self.buffered();
+        (std::mem::replace(&mut self.counted, is), is)
     }
 }

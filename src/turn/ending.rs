@@ -25,6 +25,9 @@ pub enum Closed {
     /// The peer reads slower than others speak.
     #[error("the peer did not keep up with what it was sent")]
     TooSlow,
+    /// All buffers together were near their limit, and it had the largest.
+    #[error("all buffers together were near their limit, and it had the largest")]
+    Evicted,
     /// We refused: the peer's bytes make no sense, or ask for too much.
     #[error("refused")]
     Refused,

@@ -129,6 +129,15 @@ impl<'a> Turn<'a> {
         self.leave(Closed::Done, true);
     }
 
+    /// Says how many bytes of memory the service itself now has for this connection, such as output that it
+    /// collects: they count for the budget of [all buffers](crate::config::Limits::buffers). Forgotten when
+    /// the connection ends.
+    pub fn keeps(&mut self, bytes: usize) {
+        if self.outbox.has(self.id) {
+            self.outbox.set_kept_by_service(self.id.slot, bytes);
+        }
+    }
+
     /// Takes no input for now: what has come stays unread, what comes stays in the kernel.
     pub fn hold(&mut self) {
         self.outbox.set_held(self.id, true);

@@ -1,4 +1,4 @@
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::time::SystemTime;
 
 use super::column::{give_back, give_back_end};
@@ -83,6 +83,11 @@ impl Lane {
     fn owed(&self) -> usize {
         self.said.len as usize + self.kept.as_ref().map_or(0, |kept| kept.len())
     }
+
+    /// The memory of what is kept, in bytes.
+    fn kept_capacity(&self) -> usize {
+        self.kept.as_ref().map_or(0, |kept| kept.capacity())
+    }
 }
 
 /// A lane per connection: what it is owed, and whether and why it is leaving.
@@ -97,6 +102,13 @@ pub(crate) struct Outbox {
     effects: VecDeque<(ConnId, Effect)>,
     /// Bytes said so far, once for each connection that they were said to.
     said_in_all: u64,
+    /// The same when the arena was last emptied.
+    said_before: u64,
+    /// The memory of all buffers that belong to a connection, in bytes: what is kept here, and what the loop
+    /// and services [count](Outbox::resized) of theirs.
+    buffered: usize,
+    /// What services keep for connections, in bytes, where it is something: few do.
+    kept_by_services: HashMap<u32, usize>,
     /// What was said since this was last [reset](Outbox::reset_deliveries), once for each connection.
     deliveries: u32,
     /// Wall time in this turn.
@@ -114,6 +126,9 @@ impl Default for Outbox {
             sent: VecDeque::new(),
             effects: VecDeque::new(),
             said_in_all: 0,
+            said_before: 0,
+            buffered: 0,
+            kept_by_services: HashMap::new(),
             deliveries: 0,
             wall: SystemTime::UNIX_EPOCH,
             channel_binding: None,
@@ -157,8 +172,10 @@ impl Outbox {
 
     /// A connection's lane is free; what it was owed is dropped. Returns how many bytes that were.
     pub(crate) fn shut(&mut self, slot: u32) -> usize {
+        self.set_kept_by_service(slot, 0);
         let lane = &mut self.lanes[slot as usize];
         let dropped = lane.owed();
+        self.buffered -= lane.kept_capacity();
         // The slot may still be on the list; `take_dirty` drops it there, since no connection has it.
         let was_dirty = lane.flags.has(Flags::DIRTY);
         *lane = Lane::FREE;
@@ -222,9 +239,11 @@ impl Outbox {
                 lane.said.len += said.len;
             } else {
                 // Two stretches that do not touch: the older one moves into the lane's own buffer.
+                let had = lane.kept_capacity();
                 let kept = lane.kept.get_or_insert_default();
                 kept.tail()
                     .extend_from_slice(&self.arena[lane.said.range()]);
+                self.buffered = self.buffered + kept.capacity() - had;
                 lane.said = said;
             }
             if !lane.flags.has(Flags::DIRTY) {
@@ -346,6 +365,7 @@ impl Outbox {
     pub(crate) fn forget(&mut self, slot: u32) -> usize {
         let lane = &mut self.lanes[slot as usize];
         let dropped = lane.owed();
+        self.buffered -= lane.kept_capacity();
         (lane.said, lane.kept) = (Stretch::default(), None);
         self.mark_left(slot);
         dropped
@@ -367,21 +387,23 @@ impl Outbox {
             lane.said = Stretch::default();
             assert!(n <= bytes.len(), "a write takes no more than it was given");
             if n < bytes.len() {
-                lane.kept
-                    .get_or_insert_default()
-                    .tail()
-                    .extend_from_slice(&bytes[n..]);
+                let kept = lane.kept.get_or_insert_default();
+                kept.tail().extend_from_slice(&bytes[n..]);
+                self.buffered += kept.capacity();
             } else if lane.flags.has(Flags::ASKED) {
                 self.mark_sent(slot);
             }
             return Ok(n);
         };
         if said.len > 0 {
+            let had = kept.capacity();
             kept.tail().extend_from_slice(&self.arena[said.range()]);
+            self.buffered = self.buffered + kept.capacity() - had;
             lane.said = Stretch::default();
         }
         let n = kept.flush(write)?;
         if kept.is_empty() {
+            self.buffered -= kept.capacity();
             lane.kept = None;
             self.mark_sent(slot);
         }
@@ -406,6 +428,7 @@ impl Outbox {
     /// Counts bytes that are offered from where they lie, and were never in the arena.
     pub(crate) fn lent(&mut self, bytes: usize) {
         self.said_in_all += bytes as u64;
+        self.said_before += bytes as u64;
     }
 
     /// How much was said since this was last reset, in deliveries: one for each connection it was said to.
@@ -433,10 +456,48 @@ impl Outbox {
     pub(crate) fn keep(&mut self, slot: u32, bytes: &[u8]) {
         let lane = &mut self.lanes[slot as usize];
         debug_assert_eq!(lane.said.len, 0, "what is kept is older than what was said");
-        lane.kept
-            .get_or_insert_default()
-            .tail()
-            .extend_from_slice(bytes);
+        let had = lane.kept_capacity();
+        let kept = lane.kept.get_or_insert_default();
+        kept.tail().extend_from_slice(bytes);
+        self.buffered = self.buffered + kept.capacity() - had;
+    }
+
+    /// A buffer of a connection, or of a service for one, had so many bytes of memory, and has so many now.
+    pub(crate) fn resized(&mut self, was: usize, is: usize) {
+        self.buffered = self.buffered + is - was;
+    }
+
+    /// A service keeps so many bytes for a connection now.
+    pub(crate) fn set_kept_by_service(&mut self, slot: u32, bytes: usize) {
+        if bytes == 0 && self.kept_by_services.is_empty() {
+            return;
+        }
+        let was = if bytes == 0 {
+            self.kept_by_services.remove(&slot)
+        } else {
+            self.kept_by_services.insert(slot, bytes)
+        };
+        self.resized(was.unwrap_or(0), bytes);
+        if self.kept_by_services.is_empty() {
+            self.kept_by_services = HashMap::new();
+        }
+    }
+
+    /// The memory of all buffers, in bytes: of connections, and the one that they share.
+    pub(crate) fn buffered(&self) -> usize {
+        self.buffered + self.arena.len()
+    }
+
+    /// The most that it can become when the arena is emptied and no socket takes a byte.
+    pub(crate) fn buffered_at_most(&self) -> usize {
+        let said = usize::try_from(self.said_in_all - self.said_before).unwrap_or(usize::MAX);
+        self.buffered.saturating_add(said)
+    }
+
+    /// The memory of what is kept for this connection, here and by its service, in bytes.
+    pub(crate) fn buffered_for(&self, slot: u32) -> usize {
+        let kept = self.lanes[slot as usize].kept_capacity();
+        kept + self.kept_by_services.get(&slot).copied().unwrap_or(0)
     }
 
     /// How much was said since the arena was emptied.
@@ -453,6 +514,7 @@ impl Outbox {
         );
         self.arena.clear();
         self.arena.shrink_to(ARENA_BYTES_MAX);
+        self.said_before = self.said_in_all;
     }
 
     /// Gives back what lanes of connections that have gone, and large turns, needed.

@@ -4,11 +4,13 @@
 where `10.9.0.0/16` is made the machine's own; without the right to make one those tests are skipped.
 """
 
+import hmac
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import unittest
@@ -24,6 +26,27 @@ ip address add 10.9.0.1/24 dev lo &&
 ip route add local 10.9.0.0/16 dev lo &&
 exec "$@"
 """
+
+
+SECRET = b"0123456789abcdef0123456789abcdef"
+
+
+def secret_file(case):
+    """A file with `SECRET`, as the server demands it."""
+    directory = tempfile.mkdtemp(prefix="onepoll-")
+    case.addCleanup(shutil.rmtree, directory)
+    path = os.path.join(directory, "secret")
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+        file.write(SECRET + b"\n")
+    return path
+
+
+def asked(peer):
+    """Whether a challenge comes; else it is the end."""
+    try:
+        return len(peer.takes(32)) == 32
+    except (AssertionError, OSError):
+        return False
 
 
 def own_namespace(*command):
@@ -252,6 +275,37 @@ class InNamespace(Case):
         inside.say(b"y").hears(b"y")
         refused = server.counters()["refused"]
         self.assertEqual((refused["source_full"], refused["denied"]), (1, 1))
+        server.stop()
+
+    def test_fault_d15_a_source_that_guesses_is_closed_before_it_is_asked(self):
+        server = self.serve("echo://10.9.0.1:0?secret-file=%s" % secret_file(self))
+        address = server.at("echo")
+        from_there = lambda last: self.dial(address, source=("10.9.0.%d" % last, 0))
+        for n in range(5):
+            peer = from_there(7)
+            if not asked(peer):
+                break
+            peer.say(bytes(32)).gone()
+        # Three at one moment, one more if a moment passes between.
+        self.assertIn(n, (3, 4))
+        self.assertEqual(server.counters()["penalties"], 1)
+        for _ in range(10):
+            from_there(7).gone()
+        self.assertEqual(server.counters()["refused"]["penalised"], 11)
+        server.waits_for(lambda line: "failed to log in too often" in line and "10.9.0.7" in line)
+        # Its neighbours log in as before.
+        for last in (6, 8):
+            peer = from_there(last)
+            proof = hmac.new(SECRET, peer.takes(32), "sha256").digest()
+            peer.say(proof + b"x").hears(b"x")
+        server.stop()
+
+    def test_fault_d15_loopback_has_no_penalties(self):
+        server = self.serve("echo://127.0.0.1:0?secret-file=%s" % secret_file(self))
+        for _ in range(20):
+            self.dial(server.at("echo")).say(bytes(32)).takes(32)
+        self.assertTrue(asked(self.dial(server.at("echo"))))
+        self.assertEqual(server.counters()["penalties"], 0)
         server.stop()
 
 

@@ -111,6 +111,7 @@ fn run(seed: u64, coverage: &mut Coverage) -> u64 {
     os.net(|net| {
         net.faults = profile.faults(&mut random);
         net.turn_costs = true;
+        net.may_evict = limits.buffers < Limits::default().buffers;
         net.bounds.read_bytes = limits.read_per_turn;
         net.bounds.datagrams = u64::from(limits.datagrams_per_turn);
         if random.once_in(8) {

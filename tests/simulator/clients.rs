@@ -333,6 +333,7 @@ impl Talker {
         link.excused
             || net.stop_sent
             || self.may_be_cut
+            || net.may_evict
             || lingered
             || stuck
             || slow

@@ -97,14 +97,14 @@ pub(crate) enum Meeting {
     Eof, Drained, Child, Closes, Refuses, Holds, Resumes,
     // It ends, for this reason.
     Done, Ended, Gone, Idle, SlowFrame, TooSlow, Refused, WrongProof, LoginTimeout, Stopped, Stuck,
-    Cut, Insecure,
+    Cut, Insecure, Evicted,
 }
 
 use Meeting as M;
 
 /// Every column, in order.
 #[rustfmt::skip]
-const MEETINGS: [Meeting; 39] = [
+const MEETINGS: [Meeting; 40] = [
     M::Readable, M::Writable, M::ReadClosed, M::HungUp, M::Urgent, M::Error,
     M::ReadSome, M::ReadNothing, M::ReadEnd, M::ReadFailed,
     M::WroteAll, M::WroteSome, M::WroteNothing, M::WriteFailed, M::ShutdownFailed,
@@ -112,7 +112,7 @@ const MEETINGS: [Meeting; 39] = [
     M::Eof, M::Drained, M::Child, M::Closes, M::Refuses, M::Holds, M::Resumes,
     M::Done, M::Ended, M::Gone, M::Idle, M::SlowFrame, M::TooSlow, M::Refused,
     M::WrongProof, M::LoginTimeout, M::Stopped, M::Stuck,
-    M::Cut, M::Insecure,
+    M::Cut, M::Insecure, M::Evicted,
 ];
 
 impl Default for Coverage {
@@ -318,6 +318,7 @@ fn reason(why: Closed) -> Meeting {
         Closed::Idle => M::Idle,
         Closed::SlowFrame => M::SlowFrame,
         Closed::TooSlow => M::TooSlow,
+        Closed::Evicted => M::Evicted,
         Closed::Refused => M::Refused,
         Closed::WrongProof => M::WrongProof,
         Closed::LoginTimeout => M::LoginTimeout,

@@ -78,6 +78,7 @@ pub(crate) fn why_never(row: Row, meeting: Meeting) -> Option<&'static str> {
                 row == Row::In(State::PausedOwed),
                 "a service pauses its peers, or disconnects them",
             )),
+        M::Evicted => freed(row).or(lingers(row, "it has a reason already")),
         M::Refused => freed(row)
             .or(paused(row, "its service is given no input"))
             .or(never(
@@ -151,7 +152,9 @@ pub(crate) fn is_directed(row: Row, meeting: Meeting) -> bool {
             matches!(meeting, M::Done | M::Refused | M::Cut | M::Insecure)
         }
         Row::In(State::PausedHeld) => meeting == M::TooSlow,
-        Row::In(State::AnswerDue | State::Ended) => meeting == M::ShutdownFailed,
+        Row::In(State::AnswerDue | State::Ended) => {
+            matches!(meeting, M::ShutdownFailed | M::Evicted)
+        }
         Row::In(State::InFrame) => {
             matches!(meeting, M::ShutdownFailed | M::Cut | M::Insecure)
         }

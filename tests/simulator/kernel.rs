@@ -83,6 +83,8 @@ pub(crate) struct Net {
     pub(crate) gives_up: bool,
     /// Connections that the server lets in, and those that are open.
     pub(crate) connections_max: usize,
+    /// It may close connections, since it has so little memory for buffers.
+    pub(crate) may_evict: bool,
     open: usize,
     /// What must not be let in.
     pub(crate) refused: Refused,
@@ -161,6 +163,8 @@ pub(crate) struct Backlog {
     pub(crate) only_uid: Option<u32>,
     /// The sources that it lets in.
     pub(crate) sources: Account,
+    /// Only loopback connects to it.
+    pub(crate) is_of_loopback: bool,
     /// Its service reads what a client says.
     pub(crate) reads: bool,
     /// Its connections have sessions.
@@ -181,6 +185,7 @@ impl Default for Backlog {
             open: 0,
             only_uid: None,
             sources: Account::default(),
+            is_of_loopback: false,
             reads: true,
             is_secure: false,
             rests_until: None,
@@ -298,6 +303,7 @@ impl Net {
             drains: false,
             gives_up: false,
             connections_max: usize::MAX,
+            may_evict: false,
             open: 0,
             refused: Refused::default(),
             descriptors_max: usize::MAX,
@@ -652,7 +658,9 @@ impl Net {
             let random = Random::new(self.random.next());
             self.links[link].tunnel = Some(Tunnel::new(mischief, random));
         }
-        self.links[link].place = any_place(&mut self.random);
+        if !self.listeners[listener].is_of_loopback {
+            self.links[link].place = any_place(&mut self.random);
+        }
         Some(link)
     }
 

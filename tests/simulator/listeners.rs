@@ -145,7 +145,12 @@ impl Opens<'_> {
             listener.sources = rules;
         });
         let os = &self.play.os;
-        os.net(|net| net.listeners[listener].sources = account);
+        os.net(|net| {
+            let queue = &mut net.listeners[listener];
+            // Who guesses is penalised, but for loopback; that has tests of its own.
+            queue.is_of_loopback = is_gated;
+            queue.sources = account;
+        });
         if may_be_cut {
             // It may end before it reads.
             os.net(|net| net.listeners[listener].reads = false);

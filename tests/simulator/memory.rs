@@ -13,6 +13,7 @@ use crate::kernel::Found;
 use crate::overheard::Temper;
 use crate::play::Play;
 use crate::random::Random;
+use crate::services::Crowd;
 
 thread_local! {
     static TALLY: Cell<Option<&'static Tally>> = const { Cell::new(None) };
@@ -114,4 +115,33 @@ fn fault_d19_those_that_have_not_logged_in_hold_little() {
     assert!(held < 4 << 20, "they hold {held} bytes");
     let each = held / many as i64;
     assert!(each < 1024, "each holds {each} bytes");
+}
+
+#[test]
+fn fault_b12_what_is_counted_is_what_is_allocated() {
+    let limits = Limits {
+        buffers: 4 << 20,
+        chat_hard: 1 << 20,
+        chat_soft_time: Duration::from_secs(3600),
+        ..Limits::default()
+    };
+    let budget = limits.buffers as i64;
+    let mut play = Play::directed_with(limits, usize::MAX);
+    let room = play.open(Crowd::default());
+    let loud = play.dial(room);
+    for _ in 0..300 {
+        play.dial_with(room, 1, 1);
+    }
+    play.run();
+    let at_first = play.allocated();
+    let (line, mut most) = ([&[b'x'; 1000][..], b"\n"].concat(), 0);
+    for _ in 0..200 {
+        play.say(loud, &line);
+        play.run();
+        most = most.max(play.allocated() - at_first);
+    }
+    assert!(play.counters().closed.evicted > 200);
+    // Without a budget it would have been 60 MB. What the loop, its tables and the world have besides is little.
+    assert!(most > budget / 2, "{most}");
+    assert!(most < budget + (1 << 20), "{most}");
 }

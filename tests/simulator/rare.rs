@@ -6,7 +6,7 @@ use std::time::Duration;
 use onepoll::buf::ReadBuf;
 use onepoll::config::Limits;
 use onepoll::reactor::{Signal, State};
-use onepoll::service::Service;
+use onepoll::service::{Echo, Service};
 use onepoll::turn::{Fault, Output, Turn};
 
 use crate::coverage::{Coverage, Meeting, Row};
@@ -562,4 +562,49 @@ fn those_that_wait_to_be_freed_are_freed_when_the_loop_gives_up() {
     script.met(State::Dead, &[Meeting::Abandoned]);
     let counters = script.play.counters();
     assert_eq!((counters.connections, counters.closed.too_slow), (0, 40));
+}
+
+/// Answers with as many bytes as it is sent, and never ends.
+#[derive(Debug)]
+struct Owes;
+
+impl Service for Owes {
+    fn input(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
+        t.reply_all(input);
+        Ok(())
+    }
+
+    fn eof(&mut self, _t: &mut Turn<'_>, _rest: &mut ReadBuf) -> Result<(), Fault> {
+        Ok(())
+    }
+}
+
+/// A client that has ended its side reads nothing, and others spend what is left of the budget.
+fn is_evicted(service: impl Service + 'static, state: State) {
+    let mut script = Script::new(Limits {
+        buffers: 10_000,
+        ..Limits::default()
+    });
+    let (listener, echo) = (script.play.open(service), script.play.open(Echo));
+    let target = script.play.dial_with(listener, 1 << 20, 100);
+    script.play.say(target, &[b'x'; 4000]);
+    script.play.shut(target);
+    script.turns(5);
+    for _ in 0..20 {
+        let link = script.play.dial_with(echo, 1 << 20, 100);
+        script.play.say(link, &[b'x'; 600]);
+        script.turns(2);
+    }
+    script.met(state, &[Meeting::Evicted]);
+    assert!(script.play.os.net(|net| net.links[target].closed));
+}
+
+#[test]
+fn one_that_is_owed_an_answer_may_have_the_largest_buffer() {
+    is_evicted(Owes, State::AnswerDue);
+}
+
+#[test]
+fn one_whose_last_answer_leaves_may_have_the_largest_buffer() {
+    is_evicted(Echo, State::Ended);
 }

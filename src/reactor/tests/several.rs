@@ -285,40 +285,6 @@ fn fault_a6_a_flood_of_connects_leaves_those_who_are_here_their_turn() {
 }
 
 #[test]
-fn fault_b12_what_each_silent_member_costs_is_bounded_and_not_shared() {
-    const MEMBERS: usize = 300;
-    let limits = Limits {
-        chat_soft: 8 << 10,
-        chat_hard: 32 << 10,
-        ..Limits::default()
-    };
-    let hard = limits.chat_hard as u64;
-    let mut world = World::with(limits);
-    let room = world.serves(Chat::new(&chat::Options::default(), LINE_BYTES_MAX));
-    let loud = world.dials(room);
-    let silent: Vec<usize> = (0..MEMBERS).map(|_| world.dials(room)).collect();
-    for &wire in &silent {
-        world.os().takes(wire, 0);
-    }
-    let line = format!("{}\n", "x".repeat(1000));
-    let mut most = 0;
-    for _ in 0..40 {
-        world.says(loud, &line);
-        most = most.max(world.reactor.counters().owed);
-    }
-    // A copy for each of them, up to the hard limit: nothing is shared, and there is no budget for all.
-    // With the limits of today, 4 MiB each, that is 1.2 GiB.
-    let all = MEMBERS as u64;
-    assert!(most > all * (hard - 2048) && most <= all * hard, "{most}");
-    // Beyond it they are let go, with all that they cost.
-    assert!(silent.iter().all(|&wire| !world.is_open(wire)));
-    assert_eq!(world.reactor.counters().closed.too_slow, all);
-    assert!(world.is_open(loud));
-    world.hears(loud);
-    assert_eq!(world.reactor.counters().owed, 0);
-}
-
-#[test]
 fn fault_c13_a_flood_of_refusals_is_not_a_flood_of_lines() {
     const FLOOD: u64 = 2000;
     let mut world = World::new();

@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::limits::SOURCES_MAX;
 use crate::reactor::{Refused, SourceRules};
-use crate::service::{Chat, Echo, Upper, chat, upper};
+use crate::service::{Chat, Echo, Manner, Upper, chat, upper};
 use crate::wire::LINE_BYTES_MAX;
 
 fn peer(at: &str) -> Peer {
@@ -316,7 +316,7 @@ fn however_many_sources_there_are_the_table_is_bounded() {
     let many = u32::try_from(SOURCES_MAX).unwrap() + 1000;
     assert!((1..many).all(|n| takes(n, u64::from(n))));
     assert!(!takes(0, u64::from(many)));
-    assert_eq!(sources.len(), SOURCES_MAX);
+    assert_eq!(sources.count(), (SOURCES_MAX, 0));
 }
 
 #[test]
@@ -343,4 +343,160 @@ fn datagrams_of_addresses_that_are_not_served_are_dropped_and_counted() {
     let counters = world.reactor.counters();
     assert_eq!(counters.datagrams_denied, 4);
     assert_eq!((counters.datagrams_in, counters.datagrams_out), (7, 3));
+}
+
+/// Lets in whoever says "yes".
+#[derive(Debug)]
+struct Doorman;
+
+impl Service for Doorman {
+    fn open(&mut self, t: &mut Turn<'_>, _peer: &Peer) {
+        t.reply(&b"?"[..]);
+    }
+
+    fn input(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
+        let says_yes = input.unread() == b"yes";
+        input.consume(input.len());
+        if !says_yes {
+            return Err(Fault::WrongProof);
+        }
+        t.admit();
+        Ok(())
+    }
+
+    fn manner(&self) -> Manner {
+        Manner {
+            is_gated: true,
+            ..Manner::ANSWERS
+        }
+    }
+}
+
+/// Dials from there, and says so; it is gone at once.
+fn answers(world: &mut World, door: usize, from: Peer, answer: &str) -> usize {
+    let wire = world.dials_as(door, from);
+    if world.is_open(wire) {
+        world.says(wire, answer);
+        world.os().ends(wire);
+        world.settles();
+    }
+    wire
+}
+
+#[test]
+fn fault_d15_a_source_that_guesses_is_closed_at_accept_before_it_is_asked() {
+    let mut world = World::new();
+    let (door, other, free) = (
+        world.serves(Doorman),
+        world.serves(Doorman),
+        world.serves(Echo),
+    );
+    let (guesses, neighbour) = (peer("192.0.2.1:1"), peer("192.0.2.2:1"));
+    let inside = world.dials_as(door, guesses);
+    world.says(inside, "yes");
+    for _ in 0..3 {
+        let wire = answers(&mut world, door, guesses, "no");
+        assert_eq!(world.hears(wire), "?");
+    }
+    let counters = world.reactor.counters();
+    assert_eq!((counters.closed.wrong_proof, counters.penalties), (3, 1));
+    // From here on it is not asked, whatever it would say, and at whichever endpoint that asks.
+    for at in [door, other] {
+        let wire = world.dials_as(at, guesses);
+        assert!(!world.is_open(wire));
+        assert_eq!(world.hears(wire), "");
+    }
+    assert_eq!(refused(&world).penalised, 2);
+    // Others are, and where nobody is asked nobody is refused; who is inside stays.
+    let wire = answers(&mut world, door, neighbour, "yes");
+    assert_eq!(world.hears(wire), "?");
+    assert!(admits(&mut world, free, "192.0.2.1:1"));
+    assert!(world.is_open(inside));
+    world.passes(15 * SECOND - MS);
+    assert!(!admits(&mut world, door, "192.0.2.1:1"));
+    world.passes(MS);
+    assert!(admits(&mut world, door, "192.0.2.1:1"));
+    assert_eq!(world.reactor.counters().penalties, 0, "it is forgotten");
+}
+
+#[test]
+fn fault_d15_who_is_silent_until_the_deadline_pays_for_it_too() {
+    let mut world = World::new();
+    let door = world.serves(Doorman);
+    let silent = peer("[2001:db8::1]:1");
+    let wires = [(); 2].map(|()| world.dials_as(door, silent));
+    world.passes(Limits::default().login_timeout);
+    assert!(!wires.iter().any(|&wire| world.is_open(wire)));
+    let counters = world.reactor.counters();
+    assert_eq!((counters.closed.login_timeout, counters.penalties), (2, 1));
+    // So do those of its /64.
+    assert!(!admits(&mut world, door, "[2001:db8::2]:1"));
+    assert!(admits(&mut world, door, "[2001:db8:0:1::1]:1"));
+    world.passes(20 * SECOND);
+    assert!(admits(&mut world, door, "[2001:db8::2]:1"));
+}
+
+#[test]
+fn fault_d15_who_makes_the_end_of_its_connection_last_gains_nothing() {
+    let mut world = World::new();
+    let door = world.serves(Doorman);
+    let guesses = peer("192.0.2.1:1");
+    for n in 0..3 {
+        let wire = world.dials_as(door, guesses);
+        if n == 1 {
+            // It takes nothing of what it is told.
+            world.os().takes(wire, 0);
+        }
+        world.says(wire, "no");
+        if n == 2 {
+            world.os().resets(wire);
+            world.settles();
+        }
+    }
+    assert_eq!(world.reactor.counters().penalties, 1);
+    assert!(!admits(&mut world, door, "192.0.2.1:1"));
+}
+
+#[test]
+fn fault_d15_loopback_and_unix_sockets_have_no_penalties() {
+    let mut world = World::new();
+    let door = world.serves(Doorman);
+    for from in [
+        peer("127.0.0.1:1"),
+        peer("127.9.9.9:1"),
+        peer("[::1]:1"),
+        peer("[::ffff:127.0.0.1]:1"),
+        Peer::Local { pid: 7, uid: 1000 },
+        Peer::Unknown,
+    ] {
+        for _ in 0..20 {
+            answers(&mut world, door, from, "no");
+        }
+        let wire = answers(&mut world, door, from, "yes");
+        assert_eq!(world.hears(wire), "?", "{from}");
+    }
+    let counters = world.reactor.counters();
+    assert_eq!((counters.penalties, counters.refused.penalised), (0, 0));
+    assert_eq!(counters.closed.wrong_proof, 120);
+}
+
+#[test]
+fn fault_d15_what_ends_for_other_reasons_costs_nothing() {
+    let mut world = World::new();
+    let door = world.serves(Doorman);
+    let from = peer("192.0.2.1:1");
+    for n in 0..20 {
+        let wire = world.dials_as(door, from);
+        match n % 3 {
+            0 => world.os().resets(wire),
+            1 => world.says(wire, "yes"),
+            _ => {
+                world.says(wire, "yes");
+                world.os().ends(wire);
+            }
+        }
+        world.settles();
+    }
+    let counters = world.reactor.counters();
+    assert_eq!((counters.penalties, counters.refused.penalised), (0, 0));
 }

@@ -367,7 +367,7 @@ impl Service for Chat {
 
     fn closed(&mut self, t: &mut Turn<'_>, why: &Closed) {
         let why = match why {
-            Closed::TooSlow => " (did not keep up)",
+            Closed::TooSlow | Closed::Evicted => " (did not keep up)",
             Closed::Idle => " (was idle)",
             _ => "",
         };

@@ -68,6 +68,11 @@ impl Execution {
         self.pace == Pace::Waiting
     }
 
+    /// The memory of what was collected, in bytes.
+    pub(super) fn collected_capacity(&self) -> usize {
+        self.out.capacity() + self.err.capacity()
+    }
+
     /// It has begun; its time counts from now.
     pub(super) fn started(&mut self, terms: &Terms, t: &mut Turn<'_>) {
         let until = t.now.after(terms.timeout);

@@ -171,6 +171,7 @@ impl Service for Command {
             Phase::Running(run) => run.wake(t),
             Phase::Parked(parked) if !parked.begun && parked.until <= t.now => {
                 session.phase = Phase::Listening;
+                t.keeps(0);
                 t.close_lingering();
             }
             Phase::Parked(_) | Phase::Listening => self.settling.wake(t),
@@ -189,7 +190,10 @@ impl Service for Command {
         };
         let answer = match event {
             ChildEvent::Started => return run.started(terms, t),
-            ChildEvent::Wrote(which, bytes) => return run.wrote(terms, t, which, bytes),
+            ChildEvent::Wrote(which, bytes) => {
+                run.wrote(terms, t, which, bytes);
+                return t.keeps(run.collected_capacity());
+            }
             ChildEvent::Ended(exit) => run.ended(terms, exit),
             ChildEvent::Busy => Answer::refusal("busy: as many commands run and wait as may"),
             ChildEvent::Failed(error) => Answer::refusal(&format!("cannot start: {error}")),

@@ -70,6 +70,15 @@ impl Session {
         }
     }
 
+    /// The memory of what it has of outputs, in bytes.
+    pub(super) fn buffered(&self) -> usize {
+        match &self.phase {
+            Phase::Listening => 0,
+            Phase::Running(run) => run.collected_capacity(),
+            Phase::Parked(parked) => parked.output.capacity(),
+        }
+    }
+
     /// Whether the client acknowledged (C2), or `None` for "not yet".
     pub(super) fn acknowledged(
         &mut self,
@@ -111,6 +120,7 @@ impl Session {
                     begun: false,
                 });
                 t.wake_at(until);
+                t.keeps(self.buffered());
                 listen(t);
             }
             _ => self.next(t),
@@ -120,6 +130,7 @@ impl Session {
     /// The answer is given: listens again, unless it was the last.
     pub(super) fn next(&mut self, t: &mut Turn<'_>) {
         self.phase = Phase::Listening;
+        t.keeps(0);
         match self.last {
             Last::No => listen(t),
             Last::Stopping => t.close_lingering(),

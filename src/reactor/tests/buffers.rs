@@ -1,0 +1,299 @@
+use super::*;
+use crate::reactor::eviction::share;
+use crate::service::command::{CommandFraming, Options};
+use crate::service::{Chat, Command, Echo, Manner, Upper, chat, upper};
+use crate::turn::Exit;
+use crate::wire::LINE_BYTES_MAX;
+
+/// A world whose buffers have this limit, which others do not come near.
+fn with_budget(buffers: usize) -> World {
+    World::with(Limits {
+        buffers,
+        chat_soft: 1 << 30,
+        chat_hard: 1 << 30,
+        ..Limits::default()
+    })
+}
+
+fn buffered(world: &World) -> usize {
+    usize::try_from(world.reactor.counters().buffered).unwrap()
+}
+
+fn evicted(world: &World) -> u64 {
+    world.reactor.counters().closed.evicted
+}
+
+fn are_open<const N: usize>(world: &World, wires: [usize; N]) -> [bool; N] {
+    wires.map(|wire| world.is_open(wire))
+}
+
+/// Says a line that never ends, of so many bytes; the upper service waits for its end.
+fn begins_a_line(world: &mut World, listener: usize, bytes: usize) -> usize {
+    let wire = world.dials(listener);
+    world.says(wire, vec![b'x'; bytes]);
+    wire
+}
+
+fn lines() -> Upper {
+    let options = upper::Options {
+        once: true,
+        settle: crate::config::Settle::Never,
+        ..upper::Options::default()
+    };
+    Upper::new(&options)
+}
+
+fn chat() -> Chat {
+    Chat::new(&chat::Options::default(), LINE_BYTES_MAX)
+}
+
+#[test]
+fn fault_b12_the_budget_holds_while_300_members_read_nothing() {
+    const MEMBERS: usize = 300;
+    // A sixteenth of the budget that there is by default, and of 12 MB.
+    let limits = Limits {
+        buffers: 16 << 20,
+        chat_soft: 64 << 10,
+        chat_hard: 1 << 20,
+        chat_soft_time: 3600 * SECOND,
+        ..Limits::default()
+    };
+    let (budget, line) = (limits.buffers, format!("{}\n", "x".repeat(3000)));
+    let mut world = World::with(limits);
+    let room = world.serves(chat());
+    let (loud, quick) = (world.dials(room), world.dials(room));
+    let silent: Vec<usize> = (0..MEMBERS).map(|_| world.dials(room)).collect();
+    for &wire in &silent {
+        world.os().takes(wire, 0);
+    }
+    world.hears(quick);
+    let (mut most, mut heard) = (0, 0);
+    for _ in 0..250 {
+        world.says(loud, &line);
+        most = most.max(buffered(&world));
+        heard += world.hears(quick).matches('x').count();
+    }
+    // Without a budget it would have been 225 MB.
+    assert!(
+        most <= share(budget, 90) && most > share(budget, 80),
+        "{most}"
+    );
+    let gone = silent.iter().filter(|&&wire| !world.is_open(wire)).count();
+    assert!(
+        gone > MEMBERS / 2 && evicted(&world) == gone as u64,
+        "{gone}"
+    );
+    // Those who read have missed nothing, and no more were closed than it took.
+    assert_eq!(heard, 250 * 3000);
+    assert!(world.is_open(loud) && world.is_open(quick));
+    assert!(buffered(&world) > share(budget, 80));
+    // Those who stayed hear all that they were told when they read.
+    let stayed = *silent.iter().find(|&&wire| world.is_open(wire)).unwrap();
+    world.os().takes(stayed, usize::MAX);
+    world.settles();
+    assert_eq!(world.hears(stayed).matches('x').count(), 250 * 3000);
+}
+
+#[test]
+fn fault_b12_of_all_buffers_the_largest_go_first_whatever_they_are_for() {
+    let mut world = with_budget(1_000_000);
+    let (half, echo, room) = (
+        world.serves(lines()),
+        world.serves(Echo),
+        world.serves(chat()),
+    );
+    // Input that is not a line yet.
+    let input = [30_000, 60_000].map(|bytes| begins_a_line(&mut world, half, bytes));
+    // Output that nobody reads, of one's own and of others'.
+    let talkers = [200_000, 20_000].map(|bytes| {
+        let wire = world.dials(echo);
+        world.os().takes(wire, 0);
+        (0..bytes / 10_000).for_each(|_| world.says(wire, [b'y'; 10_000]));
+        wire
+    });
+    let (loud, deaf) = (world.dials(room), world.dials(room));
+    world.os().takes(deaf, 0);
+    let say = |world: &mut World, until: &dyn Fn(&World) -> bool| {
+        let line = format!("{}\n", "z".repeat(9_999));
+        for _ in 0..1000 {
+            if until(world) {
+                return;
+            }
+            world.says(loud, &line);
+        }
+        panic!("the budget is never spent: {}", buffered(world));
+    };
+    assert_eq!(evicted(&world), 0);
+    say(&mut world, &|world| evicted(world) > 0);
+    assert_eq!(evicted(&world), 1, "one was enough");
+    assert_eq!(
+        are_open(&world, [deaf, talkers[0], talkers[1]]),
+        [false, true, true]
+    );
+    assert_eq!(are_open(&world, input), [true, true]);
+    assert!(
+        buffered(&world) < 500_000,
+        "its buffer is gone: {}",
+        buffered(&world)
+    );
+    // The next is the largest of those that are left.
+    let deaf = world.dials(room);
+    world.os().takes(deaf, 0);
+    for _ in 0..9 {
+        let wire = world.dials(echo);
+        world.os().takes(wire, 0);
+        (0..10).for_each(|_| world.says(wire, [b'y'; 10_000]));
+    }
+    assert!(evicted(&world) >= 2);
+    assert_eq!(are_open(&world, [talkers[0], talkers[1]]), [false, true]);
+    assert_eq!(are_open(&world, input), [true, true]);
+}
+
+#[test]
+fn fault_b12_a_crowd_of_lines_that_do_not_end_is_within_the_budget_too() {
+    let mut world = with_budget(1_000_000);
+    let half = world.serves(lines());
+    let before = [10_000; 3].map(|bytes| begins_a_line(&mut world, half, bytes));
+    let mut most = 0;
+    for _ in 0..100 {
+        begins_a_line(&mut world, half, 40_000);
+        most = most.max(buffered(&world));
+    }
+    assert!(most <= 900_000, "{most}");
+    assert!(evicted(&world) > 50);
+    assert_eq!(are_open(&world, before), [true; 3], "they are small");
+    // All in one turn, and each grows where it lies.
+    let wires: Vec<usize> = (0..60)
+        .map(|_| begins_a_line(&mut world, half, 5_000))
+        .collect();
+    for &wire in &wires {
+        world.os().says(wire, &[b'x'; 50_000]);
+    }
+    world.settles();
+    assert!(buffered(&world) <= 900_000);
+    assert!(wires.iter().any(|&wire| world.is_open(wire)));
+}
+
+#[test]
+fn fault_b12_output_that_is_collected_counts_until_it_is_answered_or_its_client_gone() {
+    for framing in [CommandFraming::I32, CommandFraming::Decimal] {
+        let mut world = with_budget(1_000_000);
+        let options = Options {
+            framing,
+            ..Options::default()
+        };
+        let shell = Command::new(&options, &Limits::default());
+        let listener = world.serves(shell);
+        let wire = world.dials(listener);
+        world.says(wire, "ls\n");
+        assert_eq!(buffered(&world), 0);
+        world.os().prints(0, &[b'x'; 300_000]);
+        world.settles();
+        assert!(
+            (300_000..700_000).contains(&buffered(&world)),
+            "{}",
+            buffered(&world)
+        );
+        world.os().exits(0, Exit::Code(0));
+        world.settles();
+        if framing == CommandFraming::Decimal {
+            // It waits for its acknowledgement.
+            assert!(buffered(&world) >= 300_000);
+            world.says(wire, "True\n");
+        }
+        assert_eq!(buffered(&world), 0);
+        assert!(world.os().wires[wire].heard.len() >= 300_000);
+        // And the same when the client goes.
+        world.says(wire, "ls\n");
+        world.os().prints(1, &[b'x'; 300_000]);
+        world.settles();
+        assert!(buffered(&world) >= 300_000);
+        world.os().resets(wire);
+        world.settles();
+        assert_eq!(buffered(&world), 0);
+    }
+}
+
+#[test]
+fn fault_b12_a_command_that_collects_too_much_is_killed_with_its_connection() {
+    let mut world = with_budget(1_000_000);
+    let options = Options {
+        framing: CommandFraming::I32,
+        max_output: Some(10 << 20),
+        ..Options::default()
+    };
+    let listener = world.serves(Command::new(&options, &Limits::default()));
+    let [small, large] = [0, 1].map(|n| {
+        let wire = world.dials(listener);
+        world.says(wire, format!("{n}\n"));
+        wire
+    });
+    world.os().prints(0, &[b'x'; 100_000]);
+    world.os().prints(1, &[b'x'; 2_000_000]);
+    world.settles();
+    assert_eq!(are_open(&world, [small, large]), [true, false]);
+    assert!(!world.os().commands[1].killed.is_empty());
+    assert!(world.os().commands[0].killed.is_empty());
+    assert_eq!(evicted(&world), 1);
+}
+
+#[test]
+fn what_is_said_in_a_turn_leaves_early_rather_than_being_kept_for_all() {
+    // Two rooms that speak in turns: what one is told does not lie in one piece, and each line would move
+    // the lines before it into a buffer of each member.
+    let mut world = with_budget(4 << 20);
+    let rooms = [world.serves(chat()), world.serves(chat())];
+    let louds = rooms.map(|room| world.dials(room));
+    let members: Vec<usize> = (0..200).map(|n| world.dials(rooms[n % 2])).collect();
+    let line = format!("{}\n", "x".repeat(9_999));
+    for _ in 0..20 {
+        louds
+            .iter()
+            .for_each(|&loud| world.os().says(loud, line.as_bytes()));
+        // Others of both rooms, in the same turn.
+        for &member in &members[..20] {
+            world.os().says(member, line.as_bytes());
+        }
+        world.reactor.turn().unwrap();
+        assert!(buffered(&world) <= share(4 << 20, 90));
+    }
+    world.settles();
+    assert_eq!(evicted(&world), 0, "all of them read");
+    assert_eq!(world.hears(members[199]).matches('x').count() % 9_999, 0);
+}
+
+/// Waits for ever for the rest of a proof.
+#[derive(Debug)]
+struct Waits;
+
+impl Service for Waits {
+    fn input(&mut self, _t: &mut Turn<'_>, _input: &mut ReadBuf) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn manner(&self) -> Manner {
+        Manner {
+            is_gated: true,
+            ..Manner::ANSWERS
+        }
+    }
+}
+
+#[test]
+fn fault_b12_connections_that_have_not_logged_in_go_before_larger_ones_that_have() {
+    let mut world = with_budget(1_000_000);
+    let (gate, half) = (world.serves(Waits), world.serves(lines()));
+    let known = [50_000; 8].map(|bytes| begins_a_line(&mut world, half, bytes));
+    let unknown = [1_000, 4_000, 1_000].map(|bytes| begins_a_line(&mut world, gate, bytes));
+    assert_eq!(evicted(&world), 0);
+    for _ in 0..100 {
+        if evicted(&world) > 0 {
+            break;
+        }
+        begins_a_line(&mut world, half, 5_000);
+    }
+    // They were not enough, so one of the largest followed.
+    assert_eq!(are_open(&world, unknown), [false; 3]);
+    let stayed = known.iter().filter(|&&wire| world.is_open(wire)).count();
+    assert_eq!((evicted(&world), stayed), (4, 7));
+}
