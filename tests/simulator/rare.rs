@@ -129,6 +129,19 @@ fn fault_d10_what_was_half_said_when_it_was_cut_off_is_not_served() {
 }
 
 #[test]
+fn records_that_one_turn_does_not_open_are_opened_in_the_next_though_no_edge_tells_of_them() {
+    let mut script = Script::new(Limits::default());
+    let link = tunnel(&mut script, Lines, 1 << 20);
+    let line = [&[b'x'; 599][..], b"\n"].concat();
+    // A record for each byte, and all of them come at once.
+    for byte in &line {
+        says(&mut script, link, &[*byte]);
+    }
+    script.turns(4);
+    assert_eq!(script.play.hears(link), [b">", &line[..]].concat());
+}
+
+#[test]
 fn fault_d8_a_record_that_was_changed_ends_the_connection_wherever_it_stands() {
     let mut script = Script::new(Limits::default());
     let link = tunnel(&mut script, Lines, 1 << 20);
