@@ -100,7 +100,7 @@ impl<O: Os> Reactor<O> {
         }
         self.recorder.counters.tls_handshakes.completed += 1;
         let tally = &mut self.listeners[usize::from(conn.listener)].tally;
-        self.recorder.served(tally, input.len());
+        self.recorder.served(tally, input.len(), 0);
         if !input.is_empty() {
             conn.carry = Some(Box::new(input));
             conn.unserved = true;

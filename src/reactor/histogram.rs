@@ -1,15 +1,25 @@
-/// Buckets: 0, up to 1, up to 3, up to 7 … of the unit, and everything above the last.
-const BUCKETS: usize = 22;
+/// Buckets that are told: 0, up to 1, up to 3, up to 7 … of the unit. What is greater is in none of them.
+const TOLD: usize = 21;
+
+/// One for each position of the highest bit, and one for none: then no value has to be looked at twice.
+const BUCKETS: usize = u64::BITS as usize + 1;
 
 /// How often values of each size came, in buckets that are fixed: each holds twice as much as the one
 /// before it. Counting one is a shift, the position of the highest bit, and two additions, so that the
 /// loop can afford it once a turn.
 ///
 /// Values are counted in units of 2ᵘ, so that the smallest bucket is as fine as anybody wants to know.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Histogram<const U: u32> {
     buckets: [u64; BUCKETS],
     sum: u64,
+}
+
+impl<const U: u32> Default for Histogram<U> {
+    fn default() -> Self {
+        let buckets = [0; BUCKETS];
+        Histogram { buckets, sum: 0 }
+    }
 }
 
 impl<const U: u32> Histogram<U> {
@@ -17,7 +27,7 @@ impl<const U: u32> Histogram<U> {
     #[inline]
     pub(super) fn record(&mut self, value: u64) {
         let bucket = u64::BITS - (value >> U).leading_zeros();
-        self.buckets[(bucket as usize).min(BUCKETS - 1)] += 1;
+        self.buckets[bucket as usize] += 1;
         self.sum = self.sum.wrapping_add(value);
     }
 
@@ -31,11 +41,10 @@ impl<const U: u32> Histogram<U> {
         self.sum
     }
 
-    /// The greatest value that each bucket takes, and how many values were at most that. The last bucket
-    /// takes what is greater, and is not among them.
+    /// The greatest value that each bucket takes, and how many values were at most that.
     pub(super) fn up_to(&self) -> impl Iterator<Item = (u64, u64)> {
         let mut so_far = 0;
-        let buckets = self.buckets[..BUCKETS - 1].iter().enumerate();
+        let buckets = self.buckets[..TOLD].iter().enumerate();
         buckets.map(move |(n, count)| {
             so_far += count;
             ((1_u64 << (n as u32 + U)) - 1, so_far)

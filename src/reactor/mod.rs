@@ -407,8 +407,6 @@ impl<O: Os> Reactor<O> {
             let listener = listener_of(&self.listeners, conn);
             self.recorder.speaks_tls(&listener.options.name, &conn.peer);
         }
-        let tally = &mut self.listeners[usize::from(conn.listener)].tally;
-        self.recorder.served(tally, got);
         let listeners = &self.listeners;
         self.recorder
             .trace(|| read_event(conn, id, &read, new_of(&input, got), room, listeners));
@@ -431,7 +429,7 @@ impl<O: Os> Reactor<O> {
             write(conn, slot, os, bytes, recorder, listeners)
         });
         let tally = &mut self.listeners[usize::from(conn.listener)].tally;
-        tally.frames += u64::from(frames);
+        self.recorder.served(tally, got, frames);
         self.recorder.lent(tally, &write, lent);
         let carried = conn.carried();
         conn.keep_input(input, &mut self.input, own);

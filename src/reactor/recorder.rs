@@ -285,10 +285,12 @@ impl Recorder {
         }
     }
 
+    /// A connection had its turn: so many bytes were read, and so many frames taken.
     #[inline]
-    pub(super) fn served(&mut self, tally: &mut Tally, bytes: usize) {
+    pub(super) fn served(&mut self, tally: &mut Tally, bytes: usize, frames: u32) {
         self.counters.budgets += 1;
         tally.bytes_in += bytes as u64;
+        tally.frames += u64::from(frames);
     }
 
     pub(super) fn dropped(&mut self, bytes: usize) {
@@ -423,18 +425,24 @@ const KINDS: usize = 8;
 /// Counts the lines of a second, so that a flood of events is not a flood of lines (fault C13).
 #[derive(Debug, Default)]
 struct Throttle {
-    second: u32,
+    /// When the next second begins: until then a turn costs one comparison.
+    next: Moment,
     lines: [u32; KINDS],
 }
 
 impl Throttle {
     /// A turn has begun; says how many lines the last second suppressed.
+    #[inline]
     fn begin(&mut self, now: Moment) -> Option<u32> {
-        let second = now.as_secs();
-        if second == self.second {
+        if now < self.next {
             return None;
         }
-        self.second = second;
+        self.begin_second(now)
+    }
+
+    #[cold]
+    fn begin_second(&mut self, now: Moment) -> Option<u32> {
+        self.next = Moment::START.after(Duration::from_secs(u64::from(now.as_secs()) + 1));
         let lines = std::mem::take(&mut self.lines);
         let over: u32 = lines
             .iter()

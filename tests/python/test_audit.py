@@ -6,6 +6,7 @@ that may not grow; a writer that stands still, and one that is killed.
 
 import contextlib
 import glob
+import hmac
 import json
 import os
 import re
@@ -24,8 +25,7 @@ from test_life import until
 TIME = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
 COMMANDS = "command://127.0.0.1:0?auth=none&framing=raw"
 
-PIPE_BYTES = 1 << 20
-"""As much as the pipe to the writer takes, at most."""
+SECRET = b"Oh, a secret: 8Qz1 of this test alone"
 
 
 def events(text):
@@ -247,6 +247,7 @@ class Files(Audited):
             os.kill(server.pid, signal.SIGHUP)
             until(lambda: os.path.exists(self.path), "it is not opened again")
             self.assertEqual(stat.S_IMODE(os.stat(self.path).st_mode), 0o600)
+            self.tells(lambda event: event["event"] == "reload")
         self.runs(server, "true last")
         server.stop()
         told = []
@@ -409,6 +410,75 @@ class Writer(Audited):
 
 
 class Secrets(Audited):
+    def asks(self):
+        path = os.path.join(self.directory(), "secret")
+        with open(path, "wb") as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write(SECRET + b"\n")
+        return "secret-file=" + path
+
+    def proves(self, address, secret=SECRET):
+        peer = self.dial(address)
+        challenge = peer.takes(32)
+        return peer.say(hmac.new(secret, challenge, "sha256").digest())
+
+    @without("secret", "it has a secret of its own")
+    def test_who_logs_in_is_told_and_who_does_not(self):
+        server = self.audited("echo://127.0.0.1:0?" + self.asks())
+        address = server.at("echo")
+        right = self.proves(address).say(b"x").hears(b"x")
+        login = self.tells(lambda event: event["event"] == "login")
+        self.assertEqual(login["peer"], "%s:%d" % right.link.getsockname())
+        self.assertEqual(login["endpoint"], "echo://%s:%d" % address)
+        wrong = self.proves(address, b"not the secret that it should be")
+        wrong.ended()
+        refused = self.tells(lambda event: event["event"] == "refused")
+        self.assertEqual(refused["why"], "wrong_proof")
+        self.assertNotEqual(refused["connection"], login["connection"])
+        right.close()
+        server.stop()
+        self.assertEqual([e["event"] for e in self.told()], ["start", "login", "refused", "stop"])
+
+    @without("secret", "it has a secret of its own")
+    def test_fault_c11_a_secret_is_nowhere_but_in_its_file(self):
+        asks = self.asks()
+        server = self.audited(
+            "echo://127.0.0.1:0?" + asks,
+            "command://127.0.0.1:0?framing=raw&" + asks,
+            "metrics://127.0.0.1:0",
+            arguments=("-vv", "--trace=bytes"),
+        )
+        self.proves(server.at("echo")).say(b"x").hears(b"x")
+        self.proves(server.at("echo"), SECRET[::-1]).ended()
+        self.dial(server.at("echo")).takes(32)
+        busy = self.proves(server.at("command")).say(b"echo up; exec sleep 100\n").hears(b"up\n")
+        self.tells(lambda event: event["event"] == "command-started")
+        places = {}
+        for pid in [server.pid, *map(int, server.children_now())]:
+            for what in ("cmdline", "environ"):
+                with open("/proc/%d/%s" % (pid, what), "rb") as file:
+                    places["%s of %d" % (what, pid)] = file.read()
+        with open("/proc/%d/cmdline" % server.pid, "rb") as file:
+            self.assertIn(b"secret-file=", file.read())
+        os.kill(server.pid, signal.SIGHUP)
+        metrics = self.dial(server.at("metrics")).say(b"GET /metrics HTTP/1.0\r\n\r\n")
+        places["the figures"] = metrics.rest()
+        if os.geteuid() == 0:
+            # What a core would hold.
+            with server.suspended():
+                places["the memory"] = memory(server.pid)
+            self.assertIn(b"audit-writer", places["the memory"])
+        busy.close()
+        server.stop()
+        with open(self.path, "rb") as file:
+            places["the audit"] = file.read()
+        places["the log"] = "\n".join(server.lines).encode()
+        self.assertIn(b"wrong_proof", places["the audit"])
+        self.assertIn(b"recv", places["the log"])
+        for place, text in places.items():
+            for form in (SECRET, SECRET.hex().encode(), SECRET[8:], SECRET[:-8]):
+                self.assertNotIn(form, text, place)
+
     @without("secret", "a login is a line of its own")
     def test_metrics_tell_how_many_lines_there_were(self):
         server = self.audited("metrics://127.0.0.1:0", "echo://127.0.0.1:0?max-connections=1")
@@ -426,6 +496,25 @@ class Secrets(Audited):
 def state(pid):
     with open("/proc/%d/stat" % pid) as file:
         return file.read().rsplit(") ", 1)[1].split()[0]
+
+
+def memory(pid):
+    """Everything that a process could write to."""
+    text = bytearray()
+    with open("/proc/%d/maps" % pid) as maps, open("/proc/%d/mem" % pid, "rb", buffering=0) as file:
+        for line in maps:
+            area, mode = line.split()[:2]
+            if mode.startswith("rw"):
+                first, last = (int(end, 16) for end in area.split("-"))
+                file.seek(first)
+                with contextlib.suppress(OSError):
+                    while first < last:
+                        piece = file.read(min(last - first, 1 << 20))
+                        if not piece:
+                            break
+                        text += piece
+                        first += len(piece)
+    return bytes(text)
 
 
 def listens(target):
