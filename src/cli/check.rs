@@ -12,8 +12,9 @@ use std::process::ExitCode;
 use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
 
+use super::serve::Identity;
 use super::verdict::Verdict;
-use super::{Configuration, Outcome, Sources, audit, complain, print};
+use super::{Configuration, Outcome, Sources, audit, complain, print, print_bytes};
 use crate::config::Lookups;
 use crate::endpoint::{Attempt, Intent, Opening, Unserved};
 
@@ -26,6 +27,11 @@ pub struct Args {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+
+    /// Print the configuration in force as TOML that can be read again: the file, with what the arguments add and
+    /// all limits
+    #[arg(long, conflicts_with = "json")]
+    print: bool,
 }
 
 /// Runs it.
@@ -45,11 +51,18 @@ pub fn run(args: Args) -> Outcome {
             return Err(failure);
         }
     };
+    Identity::find(
+        configuration.user.as_deref(),
+        configuration.group.as_deref(),
+    )?;
     let nofile = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     let (endpoints, limits) = (&configuration.endpoints, &configuration.limits);
     let opening = Opening::of(endpoints, limits, nofile, Intent::Check);
     let verdict = Verdict::of(&configuration, &opening);
-    if args.json {
+    if args.print {
+        // Whatever `serve` says to it: to print it may be how one finds out.
+        print_bytes(configuration.to_file().write()?.as_bytes())?;
+    } else if args.json {
         print(as_json(&configuration, &opening, &verdict))?;
     } else {
         for attempt in opening.attempts.iter().filter(|a| a.unserved.is_none()) {
@@ -64,10 +77,20 @@ pub fn run(args: Args) -> Outcome {
             "{problem}; of the default table, it would be skipped"
         ));
     }
+    for name in &opening.unclaimed {
+        complain(unclaimed(name));
+    }
     match verdict.failure() {
         None => Ok(ExitCode::SUCCESS),
         Some(failure) => Err(failure),
     }
+}
+
+/// What is said of a descriptor that was handed over for nothing.
+pub(super) fn unclaimed(name: &str) -> String {
+    format!(
+        "warning: a descriptor named {name:?} was handed over, and no endpoint is at its address or has its name"
+    )
 }
 
 /// What would be served, for people.

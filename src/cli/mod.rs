@@ -12,11 +12,13 @@ pub mod bench;
 #[cfg(feature = "tls")]
 pub mod certificate;
 pub mod check;
+pub mod completions;
 pub mod exec;
 mod help;
 pub mod lab;
 mod logging;
 mod look_up;
+pub mod man;
 mod proof;
 pub mod secret;
 pub mod serve;
@@ -26,6 +28,7 @@ mod terminal;
 pub mod time;
 #[cfg(feature = "tls")]
 mod trust;
+pub mod unit;
 mod verdict;
 
 use std::fmt;
@@ -34,7 +37,7 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicI8, Ordering};
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, Parser, Subcommand};
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 use log::{Level, LevelFilter};
 
 use crate::wire::acts_on_a_terminal;
@@ -111,6 +114,9 @@ enum Command {
     // By far the largest.
     Bench(Box<bench::Args>),
     Lab(lab::Args),
+    Unit(unit::Args),
+    Man(man::Args),
+    Completions(completions::Args),
     #[command(hide = true)]
     AuditWriter(audit_writer::Args),
     #[command(hide = true)]
@@ -129,10 +135,25 @@ impl Command {
             Self::Time(args) => time::run(args),
             Self::Bench(args) => bench::run(*args),
             Self::Lab(args) => lab::run(args),
+            Self::Unit(args) => unit::run(args),
+            Self::Man(args) => man::run(args, shown_commands()),
+            Self::Completions(args) => completions::run(args, shown_commands()),
             Self::AuditWriter(args) => audit_writer::run(args),
             Self::LookUp(args) => look_up::run(args),
         }
     }
+}
+
+/// The command line without the subcommands that are for ourselves.
+fn shown_commands() -> clap::Command {
+    let whole = CommandLine::command();
+    let shown = whole.get_subcommands().filter(|sub| !sub.is_hide_set());
+    clap::Command::new("onepoll")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(env!("CARGO_PKG_DESCRIPTION"))
+        .propagate_version(true)
+        .args(whole.get_arguments())
+        .subcommands(shown.cloned())
 }
 
 /// Runs the subcommand that the arguments name.
@@ -240,7 +261,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        <CommandLine as clap::CommandFactory>::command().debug_assert();
+        CommandLine::command().debug_assert();
     }
 
     #[test]

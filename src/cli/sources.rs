@@ -19,6 +19,14 @@ pub struct Sources {
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
+    /// Become this user when everything is bound, a name or a number; `user` of the file
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
+
+    /// Have this group then (that of the user); `group` of the file
+    #[arg(long, value_name = "GROUP")]
+    pub group: Option<String>,
+
     /// SERVICE[+TRANSPORT]://ADDRESS[?OPTION=VALUE&…]; these come after the file's
     ///
     /// Without any, here or in the file, the default table is served.
@@ -37,6 +45,31 @@ pub struct Configuration {
     pub limits: Limits,
     /// How to log.
     pub log: Log,
+    /// Who serves, when everything is bound; none: who started the server.
+    pub user: Option<String>,
+    /// With which group.
+    pub group: Option<String>,
+}
+
+impl Configuration {
+    /// A file that says the same.
+    pub fn to_file(&self) -> ConfigFile {
+        let Configuration {
+            endpoints,
+            limits,
+            log,
+            user,
+            group,
+            ..
+        } = self.clone();
+        ConfigFile {
+            endpoints,
+            limits,
+            log,
+            user,
+            group,
+        }
+    }
 }
 
 impl Sources {
@@ -58,6 +91,11 @@ impl Sources {
         let mut arguments = Vec::new();
         if let Some(path) = &self.config {
             arguments.extend(["--config".into(), path.into()]);
+        }
+        for (flag, value) in [("--user", &self.user), ("--group", &self.group)] {
+            if let Some(value) = value {
+                arguments.extend([flag.into(), value.into()]);
+            }
         }
         arguments.push("--".into());
         arguments.extend(self.endpoints.iter().map(Into::into));
@@ -109,6 +147,8 @@ impl Sources {
             is_default_table,
             limits: file.limits,
             log: file.log,
+            user: self.user.clone().or(file.user),
+            group: self.group.clone().or(file.group),
         })
     }
 }

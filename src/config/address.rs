@@ -50,8 +50,8 @@ pub enum Address {
     Udp(HostPort),
     /// A Unix stream listener here.
     Unix(UnixAddress),
-    /// An inherited descriptor: 0, or 3 and above.
-    Fd(i32),
+    /// An inherited descriptor.
+    Fd(FdAddress),
 }
 
 impl Address {
@@ -64,7 +64,17 @@ impl Address {
             Transport::Tcp => Self::Tcp(HostPort::parse(text)?),
             Transport::Udp => Self::Udp(HostPort::parse(text)?),
             Transport::Unix => Self::Unix(UnixAddress::parse(text)?),
-            Transport::Fd => Self::Fd(parse_fd(text)?),
+            Transport::Fd => Self::Fd(FdAddress::parse(text)?),
+        })
+    }
+
+    /// As a file has it, where nothing is percent-encoded. `None`: its path is not UTF-8.
+    pub(crate) fn text(&self) -> Option<String> {
+        Some(match self {
+            Self::Tcp(at) | Self::Udp(at) => at.to_string(),
+            Self::Unix(UnixAddress::Path(path)) => path.to_str()?.to_owned(),
+            Self::Unix(at) => at.to_string(),
+            Self::Fd(which) => which.to_string(),
         })
     }
 
@@ -85,7 +95,7 @@ impl fmt::Display for Address {
         match self {
             Self::Tcp(at) | Self::Udp(at) => write!(f, "{}", PercentEncoded(&at.to_string())),
             Self::Unix(at) => write!(f, "{}", PercentEncoded(&at.to_string())),
-            Self::Fd(number) => write!(f, "{number}"),
+            Self::Fd(which) => write!(f, "{}", PercentEncoded(&which.to_string())),
         }
     }
 }
@@ -95,7 +105,7 @@ fn example(transport: Transport) -> &'static str {
     match transport {
         Transport::Tcp | Transport::Udp => "write HOST:PORT such as 127.0.0.1:9000 or [::1]:9000",
         Transport::Unix => "write a path such as /run/user/1000/echo.sock, or @NAME",
-        Transport::Fd => "write the number of an inherited descriptor such as 3",
+        Transport::Fd => "write the number of an inherited descriptor such as 3, or its name",
     }
 }
 
@@ -271,15 +281,46 @@ impl fmt::Display for UnixAddress {
     }
 }
 
-fn parse_fd(text: &str) -> Result<i32, String> {
-    let number = Some(text)
-        .filter(|text| text.bytes().all(|b| b.is_ascii_digit()))
-        .and_then(|text| text.parse().ok())
-        .ok_or_else(|| format!("{} is not the number of a descriptor", quoted(text)))?;
-    match number {
-        1 | 2 => Err(format!(
-            "descriptor {number} is where results or messages are printed; pass the socket as 0, or as 3 and above"
-        )),
-        number => Ok(number),
+/// Which inherited descriptor.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum FdAddress {
+    /// 0, or 3 and above.
+    Number(i32),
+    /// Those that have this name in `LISTEN_FDNAMES` (sd_listen_fds(3)).
+    Name(String),
+}
+
+/// The longest name of a descriptor, systemd.socket(5).
+const FD_NAME_BYTES_MAX: usize = 255;
+
+impl FdAddress {
+    fn parse(text: &str) -> Result<Self, String> {
+        let fits = |b: u8| b.is_ascii_graphic() && b != b':';
+        let number = Some(text).filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+        match number.map(str::parse) {
+            Some(Ok(number @ (1 | 2))) => Err(format!(
+                "descriptor {number} is where results or messages are printed; pass the socket as 0, or as 3 and above"
+            )),
+            Some(Ok(number)) => Ok(Self::Number(number)),
+            None if text.len() <= FD_NAME_BYTES_MAX
+                && text.bytes().all(fits)
+                && !text.starts_with(['-', '+']) =>
+            {
+                Ok(Self::Name(text.into()))
+            }
+            _ => Err(format!(
+                "{} is neither the number of a descriptor nor a name of one (`FileDescriptorName=`)",
+                quoted(text)
+            )),
+        }
+    }
+}
+
+impl fmt::Display for FdAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Name(name) => f.write_str(name),
+        }
     }
 }

@@ -18,7 +18,9 @@ mod settle;
 mod text;
 mod written;
 
-pub use address::{Address, Host, HostPort, Transport, UNIX_PATH_BYTES_MAX, UnixAddress};
+pub use address::{
+    Address, FdAddress, Host, HostPort, Transport, UNIX_PATH_BYTES_MAX, UnixAddress,
+};
 pub use descriptors::{descriptor_limit, raise_descriptor_limit};
 pub use error::{ConfigError, Trouble};
 pub use limits::Limits;

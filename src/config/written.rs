@@ -95,7 +95,7 @@ impl Written {
         )
     }
 
-    /// What of `options` differs from the defaults, as text. Lists give one entry each.
+    /// What of `options` differs from the defaults. Lists give one entry each.
     pub fn of<T: Serialize + Default>(options: &T) -> Written {
         use serde_json::Value as Json;
         let fields = |options: &T| match serde_json::to_value(options) {
@@ -105,7 +105,11 @@ impl Written {
         let defaults = fields(&T::default());
         let text = |value: Json| match value {
             Json::String(text) => Value::Text(text),
-            other => Value::Text(other.to_string()),
+            Json::Bool(value) => Value::Bool(value),
+            other => match other.as_i64() {
+                Some(number) => Value::Integer(number),
+                None => Value::Text(other.to_string()),
+            },
         };
         let mut written = Written::default();
         for (name, value) in fields(options) {

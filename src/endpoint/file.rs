@@ -24,6 +24,10 @@ pub struct ConfigFile {
     pub limits: Limits,
     /// `[log]`.
     pub log: Log,
+    /// `user`: who serves, when everything is bound.
+    pub user: Option<String>,
+    /// `group`, likewise.
+    pub group: Option<String>,
 }
 
 /// How much is logged, and how a record looks.
@@ -155,14 +159,94 @@ impl ConfigFile {
                         at(span_of(&trouble, table, value.span()), trouble.problem)
                     })?;
                 }
+                (name @ ("user" | "group"), value) => {
+                    let text = match value {
+                        DeValue::String(text) => text.to_string(),
+                        DeValue::Integer(number) => number.as_str().to_owned(),
+                        _ => {
+                            let wrong = format!("`{name}` is not a name; put it in quotes");
+                            return Err(at(key.span(), wrong));
+                        }
+                    };
+                    match name {
+                        "user" => config.user = Some(text),
+                        _ => config.group = Some(text),
+                    }
+                }
                 (other, _) => {
-                    let known = ["endpoint", "limits", "log"];
+                    let known = ["endpoint", "limits", "log", "user", "group"];
                     let trouble = Trouble::unknown("a configuration", "table", other, &known);
                     return Err(at(key.span(), trouble.problem));
                 }
             }
         }
         Ok(config)
+    }
+}
+
+impl ConfigFile {
+    /// The text of a file that says the same, with all limits.
+    ///
+    /// # Errors
+    ///
+    /// TOML is UTF-8, which the path of a socket need not be.
+    pub fn write(&self) -> Result<String, ConfigError> {
+        let mut text = String::new();
+        for (key, value) in [("user", &self.user), ("group", &self.group)] {
+            if let Some(value) = value {
+                push_line(&mut text, key, &value.as_str().into());
+            }
+        }
+        for endpoint in &self.endpoints {
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            text.push_str("[[endpoint]]\n");
+            write_endpoint(&mut text, endpoint)?;
+        }
+        write_table(&mut text, "limits", &self.limits);
+        write_table(&mut text, "log", &self.log);
+        Ok(text)
+    }
+}
+
+fn write_endpoint(text: &mut String, endpoint: &Endpoint) -> Result<(), ConfigError> {
+    let (row, transport) = (endpoint.row, endpoint.address.transport());
+    push_line(text, "service", &row.name.into());
+    if transport != row.usual {
+        push_line(text, "transport", &transport.name().into());
+    }
+    let address = endpoint
+        .address
+        .text()
+        .ok_or_else(|| ConfigError::at(endpoint, "its path is not UTF-8, and a file of TOML is"))?;
+    push_line(text, "address", &address.into());
+    for (name, values) in endpoint.written().iter() {
+        let mut values: Vec<toml::Value> = values.iter().map(as_toml).collect();
+        let value = match values.len() {
+            1 => values.remove(0),
+            _ => values.into(),
+        };
+        push_line(text, name, &value);
+    }
+    Ok(())
+}
+
+fn as_toml(value: &Value) -> toml::Value {
+    match value {
+        Value::Text(text) => text.as_str().into(),
+        Value::Bool(value) => (*value).into(),
+        Value::Integer(value) => (*value).into(),
+    }
+}
+
+fn push_line(text: &mut String, key: &str, value: &toml::Value) {
+    text.push_str(&format!("{key} = {value}\n"));
+}
+
+fn write_table<T: Serialize>(text: &mut String, name: &str, table: &T) {
+    if let Ok(lines) = toml::to_string(table) {
+        text.push_str(&format!("\n[{name}]\n{lines}"));
     }
 }
 

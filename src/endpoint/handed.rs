@@ -52,6 +52,17 @@ impl Handed {
         Handed(sockets.into_iter().map(entry).collect())
     }
 
+    /// Whether there is none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What those are called that no endpoint took.
+    pub(super) fn left(&self) -> Vec<String> {
+        let left = self.0.iter().filter(|socket| socket.socket.is_some());
+        left.map(|socket| socket.place.clone()).collect()
+    }
+
     /// The numbers of those that were taken.
     pub fn taken(&self) -> Vec<u32> {
         let taken = self.0.iter().filter(|socket| socket.socket.is_none());

@@ -10,15 +10,20 @@ use std::os::fd::OwnedFd;
 
 use rustix::net::{AddressFamily, SocketType, getsockname, sockopt};
 
+use super::activation::Activation;
 use super::exposure::{Exposure, Reached, exposure};
+use super::handed::Handed;
 use super::unserved::Unserved;
 use super::{Endpoint, place};
-use crate::config::{Address, Transport};
+use crate::config::{Address, FdAddress, Transport};
 use crate::reactor;
 
-/// What became of each number that an endpoint names.
+/// What became of each number that an endpoint names, or that has a name which one names.
 #[derive(Debug)]
-pub(super) struct Inherited(HashMap<i32, Adoption>);
+pub(super) struct Inherited {
+    adopted: HashMap<i32, Adoption>,
+    activation: Activation,
+}
 
 #[derive(Debug)]
 enum Adoption {
@@ -42,31 +47,82 @@ pub(super) struct Adopted {
 impl Inherited {
     /// Adopts every descriptor that one of these endpoints names. Called at start, before anything
     /// of our own is open.
-    pub(super) fn adopt(endpoints: &[Endpoint]) -> Inherited {
-        let mut all = HashMap::new();
+    pub(super) fn adopt(endpoints: &[Endpoint], activation: Activation) -> Inherited {
+        let mut adopted = HashMap::new();
         for endpoint in endpoints {
-            if let Address::Fd(number) = *endpoint.address() {
-                all.entry(number)
+            let numbers = match endpoint.address() {
+                Address::Fd(FdAddress::Number(number)) => vec![*number],
+                Address::Fd(FdAddress::Name(name)) => activation.named(name).unwrap_or_default(),
+                _ => continue,
+            };
+            for number in numbers {
+                adopted
+                    .entry(number)
                     .or_insert_with(|| match reactor::inherited(number) {
                         Ok(socket) => Adoption::Here(socket),
                         Err(error) => Adoption::Missing(error),
                     });
             }
         }
-        Inherited(all)
+        Inherited {
+            adopted,
+            activation,
+        }
+    }
+
+    /// How many descriptors an endpoint has: several may have the name that it is written with.
+    pub(super) fn count(&self, endpoint: &Endpoint) -> usize {
+        match endpoint.address() {
+            Address::Fd(FdAddress::Name(name)) => self
+                .activation
+                .named(name)
+                .map_or(1, |numbers| numbers.len()),
+            _ => 1,
+        }
+    }
+
+    /// Sockets that were handed over and that no endpoint takes by number or name.
+    pub(super) fn others(&self, endpoints: &[Endpoint]) -> Handed {
+        self.activation.others(endpoints)
+    }
+
+    /// Hands over the descriptor of this endpoint, or the next that has its name.
+    pub(super) fn take_next(
+        &mut self,
+        endpoint: &Endpoint,
+        which: &FdAddress,
+        is_root: bool,
+    ) -> Result<Adopted, Unserved> {
+        let number = match which {
+            FdAddress::Number(number) => *number,
+            FdAddress::Name(name) => {
+                let numbers = self
+                    .activation
+                    .named(name)
+                    .map_err(|why| Unserved::failed(endpoint, why))?;
+                let is_free =
+                    |number: &&i32| !matches!(self.adopted.get(*number), Some(Adoption::Taken(_)));
+                // All are taken: by which endpoint, the first tells.
+                let next = numbers.iter().find(is_free).or(numbers.first());
+                *next.ok_or_else(|| Unserved::failed(endpoint, "no descriptor has that name"))?
+            }
+        };
+        self.take(endpoint, number, is_root)
     }
 
     /// Hands over the descriptor of this endpoint, if it is what the service needs and where the
     /// endpoint may be.
-    pub(super) fn take(
+    fn take(
         &mut self,
         endpoint: &Endpoint,
         number: i32,
         is_root: bool,
     ) -> Result<Adopted, Unserved> {
         let taken = Adoption::Taken(endpoint.to_string());
-        match self.0.insert(number, taken) {
-            Some(Adoption::Here(socket)) => judge(endpoint, number, socket, is_root),
+        match self.adopted.insert(number, taken) {
+            Some(Adoption::Here(socket)) => {
+                judge(endpoint, &format!("descriptor {number}"), socket, is_root)
+            }
             Some(Adoption::Taken(rival)) => Err(Unserved::refused(
                 endpoint,
                 format_args!(
@@ -91,12 +147,12 @@ impl Inherited {
 /// Whether a socket that another process opened is what the service needs, and where the endpoint may be.
 pub(super) fn judge(
     endpoint: &Endpoint,
-    number: i32,
+    name: &str,
     socket: OwnedFd,
     is_root: bool,
 ) -> Result<Adopted, Unserved> {
     let is_stream = is_stream(endpoint, &socket)
-        .map_err(|wrong| Unserved::failed(endpoint, format_args!("descriptor {number} {wrong}")))?;
+        .map_err(|wrong| Unserved::failed(endpoint, format_args!("{name} {wrong}")))?;
     // Only a Unix socket has peers whose user the kernel knows: another family that has no address
     // of ours (vsock) must not pass for one, and with it for private.
     let (over, at) = match (sockopt::socket_domain(&socket), local_address(&socket)) {
@@ -108,7 +164,7 @@ pub(super) fn judge(
         _ => {
             return Err(Unserved::failed(
                 endpoint,
-                format_args!("descriptor {number} is neither a TCP, UDP nor Unix stream socket"),
+                format_args!("{name} is neither a TCP, UDP nor Unix stream socket"),
             ));
         }
     };
@@ -120,7 +176,7 @@ pub(super) fn judge(
     let found = endpoint.over(over, address).map_err(|trouble| {
         Unserved::refused(
             endpoint,
-            format_args!("descriptor {number} is a {over} socket; {trouble}"),
+            format_args!("{name} is a {over} socket; {trouble}"),
         )
     })?;
     let reached = at.map_or(Reached::Unix, Reached::Inet);

@@ -5,6 +5,7 @@
 //! become the same [`Written`], and those are read by the service's row. Values in a URL are
 //! percent-encoded (a `+` is a `+`, not a blank), and so is the address; in a file nothing is.
 
+mod activation;
 mod bind;
 mod common;
 mod control;
@@ -113,8 +114,10 @@ impl Endpoint {
 
     fn written(&self) -> Written {
         let mut all = self.options.clone();
-        for (name, value) in Written::of(&self.common).pairs() {
-            all.push(name, value.as_str().into());
+        for (name, values) in Written::of(&self.common).iter() {
+            for value in values {
+                all.push(name, value.clone());
+            }
         }
         all
     }

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use rustix::process::geteuid;
 
 use super::Endpoint;
+use super::activation::Activation;
 use super::bind::{Bound, bind};
 use super::exposure::Exposure;
 use super::handed::Handed;
@@ -15,7 +16,7 @@ use super::plan::{Planned, connections_max, plan};
 use super::socket_file::Intent;
 use super::tls::secure;
 use super::unserved::Unserved;
-use crate::config::{Address, ConfigError, Limits, Lookups};
+use crate::config::{Address, ConfigError, FdAddress, Limits, Lookups};
 
 /// What became of the endpoints that were asked for.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub struct Opening {
     pub attempts: Vec<Attempt>,
     /// Every socket that was bound. None, if an endpoint or the limits were refused.
     pub bound: Vec<Bound>,
+    /// Names of descriptors that a supervisor handed over, and that no endpoint took.
+    pub unclaimed: Vec<String>,
     /// How many connections there can be in all.
     pub connections_max: Result<u32, ConfigError>,
 }
@@ -46,12 +49,15 @@ pub struct Attempt {
 /// Endpoints that were judged and are not bound yet.
 #[derive(Debug)]
 pub struct Judged<'e> {
-    endpoints: &'e [Endpoint],
+    /// One whose name several inherited descriptors have is here once for each.
+    endpoints: Vec<Endpoint>,
     plans: Vec<Result<Planned, Unserved>>,
     limits: &'e Limits,
     nofile: u64,
     is_root: bool,
     lookups: Lookups,
+    /// What a supervisor handed over, for the endpoints that are bound there.
+    others: Handed,
 }
 
 impl Opening {
@@ -66,18 +72,18 @@ impl Opening {
 
 impl<'e> Judged<'e> {
     /// Adopts what was inherited, and judges every endpoint, as [`Opening::of`] does.
-    pub fn of(endpoints: &'e [Endpoint], limits: &'e Limits, nofile: u64) -> Judged<'e> {
+    pub fn of(endpoints: &[Endpoint], limits: &'e Limits, nofile: u64) -> Judged<'e> {
         Judged::at_start(endpoints, limits, nofile, Lookups::live())
     }
 
     /// The same; what was looked up is kept.
     pub fn at_start(
-        endpoints: &'e [Endpoint],
+        endpoints: &[Endpoint],
         limits: &'e Limits,
         nofile: u64,
         lookups: Lookups,
     ) -> Judged<'e> {
-        let inherited = Inherited::adopt(endpoints);
+        let inherited = Inherited::adopt(endpoints, Activation::of_this_process());
         Judged::with(endpoints, limits, nofile, inherited, lookups)
     }
 
@@ -85,23 +91,26 @@ impl<'e> Judged<'e> {
     /// endpoint that is such a descriptor is judged when it finds its socket among those that are handed to
     /// [`bind`](Judged::bind).
     pub fn again(
-        endpoints: &'e [Endpoint],
+        endpoints: &[Endpoint],
         limits: &'e Limits,
         nofile: u64,
         lookups: Lookups,
     ) -> Judged<'e> {
-        let inherited = Inherited::adopt(&[]);
+        let inherited = Inherited::adopt(&[], Activation::Absent);
         Judged::with(endpoints, limits, nofile, inherited, lookups)
     }
 
     fn with(
-        endpoints: &'e [Endpoint],
+        endpoints: &[Endpoint],
         limits: &'e Limits,
         nofile: u64,
         mut inherited: Inherited,
         mut lookups: Lookups,
     ) -> Judged<'e> {
         let is_root = geteuid().is_root();
+        let others = inherited.others(endpoints);
+        let each = |endpoint: &Endpoint| vec![endpoint.clone(); inherited.count(endpoint)];
+        let endpoints: Vec<Endpoint> = endpoints.iter().flat_map(each).collect();
         let plan = |endpoint| plan(endpoint, &mut inherited, &mut lookups, is_root);
         let plans = endpoints.iter().map(plan).collect();
         Judged {
@@ -111,6 +120,7 @@ impl<'e> Judged<'e> {
             limits,
             nofile,
             is_root,
+            others,
         }
     }
 
@@ -133,21 +143,13 @@ impl<'e> Judged<'e> {
 
     /// Only if no endpoint is refused: takes the sockets that another server hands over, and binds the others.
     pub fn bind(mut self, intent: Intent, handed: &mut Handed) -> Opening {
-        for (endpoint, plan) in self.endpoints.iter().zip(&mut self.plans) {
-            if let (Err(Unserved::Failed(_)), Address::Fd(number)) = (&plan, &endpoint.address)
-                && let Some(socket) = handed.inherited(&endpoint.place())
-            {
-                let lookups = &mut self.lookups;
-                let judged = judge(endpoint, *number, socket, self.is_root);
-                *plan = judged.and_then(|judged| {
-                    let secure = secure(endpoint, lookups)?;
-                    Ok(Planned {
-                        is_handed: true,
-                        ..Planned::adopted(endpoint, judged, secure, lookups)?
-                    })
-                });
-            }
-        }
+        let mut others = std::mem::take(&mut self.others);
+        let handed = if handed.is_empty() {
+            &mut others
+        } else {
+            handed
+        };
+        self.find_inherited(handed);
         let connections_max = self.connections_max();
         let is_refused = connections_max.is_err()
             || self
@@ -157,6 +159,7 @@ impl<'e> Judged<'e> {
         let mut opening = Opening {
             attempts: Vec::new(),
             bound: Vec::new(),
+            unclaimed: Vec::new(),
             connections_max,
         };
         for (endpoint, plan) in self.endpoints.iter().zip(&mut self.plans) {
@@ -166,7 +169,48 @@ impl<'e> Judged<'e> {
                 opening.bind(planned, intent, handed);
             }
         }
+        opening.unclaimed = others.left();
         opening
+    }
+
+    /// Judges the endpoints whose descriptors another server inherited, or we did when we began.
+    fn find_inherited(&mut self, handed: &mut Handed) {
+        let endpoints = std::mem::take(&mut self.endpoints);
+        let plans = std::mem::take(&mut self.plans);
+        for (endpoint, plan) in endpoints.into_iter().zip(plans) {
+            let which = match (&plan, &endpoint.address) {
+                (Err(Unserved::Failed(_)), Address::Fd(which)) => which.clone(),
+                _ => {
+                    self.endpoints.push(endpoint);
+                    self.plans.push(plan);
+                    continue;
+                }
+            };
+            let name = format!("descriptor {which}");
+            let mut found = false;
+            while let Some(socket) = handed.inherited(&endpoint.place()) {
+                found = true;
+                let judged = judge(&endpoint, &name, socket, self.is_root);
+                let lookups = &mut self.lookups;
+                let plan = judged.and_then(|judged| {
+                    let secure = secure(&endpoint, lookups)?;
+                    Ok(Planned {
+                        is_handed: true,
+                        ..Planned::adopted(&endpoint, judged, secure, lookups)?
+                    })
+                });
+                self.endpoints.push(endpoint.clone());
+                self.plans.push(plan);
+                // One number is one descriptor, and several may have one name.
+                if matches!(which, FdAddress::Number(_)) {
+                    break;
+                }
+            }
+            if !found {
+                self.endpoints.push(endpoint);
+                self.plans.push(plan);
+            }
+        }
     }
 
     /// Binds nothing: why that which is wrong is not served.
@@ -177,6 +221,7 @@ impl<'e> Judged<'e> {
                 .map(|(endpoint, plan)| Attempt::of(endpoint, plan))
                 .collect(),
             bound: Vec::new(),
+            unclaimed: Vec::new(),
             connections_max: self.connections_max(),
         }
     }

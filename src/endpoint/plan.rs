@@ -62,10 +62,10 @@ pub(super) fn plan(
             (at, exposure)
         }
         Address::Unix(_) => (Vec::new(), judge(Reached::Unix)?),
-        Address::Fd(number) => {
+        Address::Fd(which) => {
             // A helper, which has no such descriptor, reads what the endpoint names all the same.
             secrets(endpoint, lookups)?;
-            let adopted = inherited.take(endpoint, *number, is_root)?;
+            let adopted = inherited.take_next(endpoint, which, is_root)?;
             return Planned::adopted(endpoint, adopted, secure, lookups);
         }
     };
@@ -173,10 +173,11 @@ pub(super) fn connections_max(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::endpoint::activation::Activation;
 
     fn planned(url: &str) -> Result<Planned, String> {
         let endpoint: Endpoint = url.parse().unwrap_or_else(|wrong| panic!("{wrong}"));
-        let mut inherited = Inherited::adopt(&[]);
+        let mut inherited = Inherited::adopt(&[], Activation::Absent);
         plan(&endpoint, &mut inherited, &mut Lookups::live(), false)
             .map_err(|wrong| wrong.to_string())
     }

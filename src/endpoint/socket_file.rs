@@ -1,12 +1,17 @@
 //! The file of a Unix socket, from the moment it is bound until it is removed.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, RenameFlags, chmod, fstat, open, renameat_with};
+use rustix::fs::{
+    AtFlags, CWD, Gid, Mode, OFlags, RenameFlags, Uid, chmod, chownat, fstat, open, renameat_with,
+};
+use rustix::net::{SocketAddrUnix, getsockname};
 
 use super::dir_lock::DirLock;
 use crate::config::make_private_dir;
@@ -123,6 +128,14 @@ impl SocketFile {
         Ok(chmod(&self.path, Mode::from_raw_mode(self.mode))?)
     }
 
+    /// Gives the file to this user and group.
+    pub fn give_to(&self, (uid, gid): (u32, u32)) -> io::Result<()> {
+        let (owner, group) = (Uid::from_raw(uid), Gid::from_raw(gid));
+        // The link, if somebody has put one there: never what it leads to.
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        Ok(chownat(CWD, &self.path, Some(owner), Some(group), flags)?)
+    }
+
     /// Removes the file, if that is possible without waiting.
     pub fn remove(mut self) {
         self.is_in_a_hurry = true;
@@ -198,4 +211,12 @@ fn aside(path: &Path) -> PathBuf {
 pub(super) fn identity(path: &Path) -> Option<Identity> {
     let found = path.symlink_metadata().ok()?;
     Some((found.dev(), found.ino()))
+}
+
+/// The file of a Unix socket that another process opened: what is at the path that it is bound to.
+pub(super) fn numbers_of_its_file(socket: &OwnedFd) -> Option<FileNumbers> {
+    let name = SocketAddrUnix::try_from(getsockname(socket).ok()?).ok()?;
+    let path = Path::new(OsStr::from_bytes(name.path_bytes()?));
+    let (device, inode) = identity(path)?;
+    Some(FileNumbers { device, inode })
 }

@@ -70,7 +70,10 @@ fn the_examples_of_the_manual_are_understood() {
             ..upper::Options::default()
         }
     );
-    assert_eq!(endpoint("chat+fd://3").address, Address::Fd(3));
+    assert_eq!(
+        endpoint("chat+fd://3").address,
+        Address::Fd(crate::config::FdAddress::Number(3))
+    );
     assert_eq!(
         endpoint("time://localhost:0").address.transport(),
         Transport::Udp
@@ -139,7 +142,7 @@ fn every_option_is_read() {
 }
 
 /// What is wrong, and a piece of the sentence that must say so.
-const REFUSALS: [(&str, &str); 88] = [
+const REFUSALS: [(&str, &str); 90] = [
     ("", "SERVICE://ADDRESS"),
     ("127.0.0.1:9000", "SERVICE://ADDRESS"),
     ("echo:127.0.0.1:9000", "SERVICE://ADDRESS"),
@@ -196,8 +199,22 @@ const REFUSALS: [(&str, &str); 88] = [
     ("echo+unix:///run/", "names a directory"),
     ("echo+unix:///a%00b", "no NUL byte"),
     ("echo+unix://@", "lacks the name"),
-    ("chat+fd://three", "is not the number of a descriptor"),
-    ("chat+fd://-1", "is not the number of a descriptor"),
+    (
+        "chat+fd://9999999999",
+        "neither the number of a descriptor nor a name",
+    ),
+    (
+        "chat+fd://-1",
+        "neither the number of a descriptor nor a name",
+    ),
+    (
+        "chat+fd://a:b",
+        "neither the number of a descriptor nor a name",
+    ),
+    (
+        "chat+fd://a%20b",
+        "neither the number of a descriptor nor a name",
+    ),
     ("chat+fd://1", "is where results or messages are printed"),
     ("echo://127.0.0.1:1?", "write OPTION=VALUE"),
     (
@@ -513,7 +530,12 @@ fn an_endpoint() -> impl Strategy<Value = Endpoint> {
                     Transport::Tcp => Address::Tcp(at),
                     Transport::Udp => Address::Udp(at),
                     Transport::Unix => Address::Unix(unix),
-                    Transport::Fd => Address::Fd(i32::from(port) + 3),
+                    Transport::Fd if flag => {
+                        Address::Fd(crate::config::FdAddress::Name(format!("web.{port}%")))
+                    }
+                    Transport::Fd => {
+                        Address::Fd(crate::config::FdAddress::Number(i32::from(port) + 3))
+                    }
                 };
                 if over == Transport::Udp {
                     written = Written::default();
@@ -570,6 +592,25 @@ proptest! {
     fn display_and_parse_are_inverse(endpoint in an_endpoint()) {
         let url = endpoint.to_string();
         prop_assert_eq!(url.parse::<Endpoint>(), Ok(endpoint), "{}", url);
+    }
+
+    #[cfg(feature = "cli")]
+    #[test]
+    fn what_is_printed_is_read_again(
+        endpoints in proptest::collection::vec(an_endpoint(), 0..5),
+        user in proptest::option::of(".{0,9}"),
+        connections in proptest::option::of(1..u32::MAX),
+    ) {
+        let file = ConfigFile {
+            endpoints,
+            limits: crate::config::Limits { connections, ..Default::default() },
+            log: Log { level: LogLevel::Debug, ..Log::default() },
+            user,
+            group: Some("7".into()),
+        };
+        let text = file.write().unwrap();
+        let read = ConfigFile::parse("printed", &text);
+        prop_assert_eq!(read.map_err(|wrong| wrong.to_string()), Ok(file), "{}", text);
     }
 
     #[test]

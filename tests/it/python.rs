@@ -28,6 +28,7 @@ const FILES: &[&str] = &[
     "test_streams.py",
     "test_supervisor.py",
     "test_tls.py",
+    "test_unit.py",
 ];
 
 #[test]
@@ -43,6 +44,11 @@ fn fault_h3_reload() {
 #[test]
 fn c1_to_c4_commands() {
     passes("test_command.py");
+}
+
+#[test]
+fn units_pages_users() {
+    passes("test_unit.py");
 }
 
 #[test]

@@ -4,9 +4,10 @@
 import os
 import signal
 import socket
+import threading
 import time
 
-from harness import DEADLINE, Case, main
+from harness import DEADLINE, Case, main, onepoll
 
 
 class Supervisor:
@@ -119,6 +120,113 @@ class Notified(Case):
         peer = self.dial(sock).say(b"env | grep -c -e NOTIFY -e WATCHDOG -e LISTEN\n")
         peer.hears(b"0\n").close()
         server.stop()
+
+
+class Activated(Case):
+    """Sockets that somebody else opened, by `systemd-socket-activate`."""
+
+    def activated(self, sockets, names, *urls, datagram=False, config=None):
+        self.needs("systemd-socket-activate")
+        through = ["systemd-socket-activate", *(["-d"] if datagram else [])]
+        for address in sockets:
+            through += ["-l", address]
+        if names:
+            through += ["--fdname=%s" % ":".join(names)]
+        for name in ("XDG_RUNTIME_DIR", "RUST_BACKTRACE"):
+            through += ["-E", name]
+        # It starts the server when something comes.
+        kind = socket.SOCK_DGRAM if datagram else socket.SOCK_STREAM
+        wakes = socket.socket(socket.AF_UNIX if "/" in sockets[0] else socket.AF_INET, kind)
+        self.addCleanup(wakes.close)
+
+        def connect():
+            until = time.monotonic() + DEADLINE
+            host, _, port = sockets[0].rpartition(":")
+            address = sockets[0] if "/" in sockets[0] else (host, int(port))
+            while True:
+                try:
+                    wakes.connect(address)
+                    if datagram:
+                        wakes.send(b"wake up")
+                        # Refused for as long as nobody has the port.
+                        wakes.send(b"wake up")
+                    return
+                except OSError:
+                    assert time.monotonic() < until, "nobody listens at %r" % (address,)
+                    threading.Event().wait(0.01)
+
+        caller = threading.Thread(target=connect, daemon=True)
+        caller.start()
+        server = self.serve(*urls, through=through, config=config)
+        caller.join(DEADLINE)
+        return server, wakes
+
+    def ports(self, count):
+        """Free ports. They may be taken until they are used, which is rare."""
+        held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+        ports = [link.getsockname()[1] for link in held]
+        for link in held:
+            link.close()
+        return ports
+
+    def test_an_endpoint_takes_the_sockets_that_have_its_name(self):
+        web, api, more = self.ports(3)
+        at = ["127.0.0.1:%d" % port for port in (web, api, more)]
+        server, first = self.activated(
+            at, ["web", "api", "web"], "echo+fd://web?max-connections=9", "upper+fd://api"
+        )
+        first.settimeout(DEADLINE)
+        first.sendall(b"x")
+        self.assertEqual(first.recv(9), b"x")
+        self.dial(("127.0.0.1", more)).say(b"a\n").hears(b"a\n").close()
+        upper = self.dial(("127.0.0.1", api)).say(b"a\n").hears(b"A\n")
+        # They do not block, whatever they were.
+        for fd in (3, 4, 5):
+            with open("/proc/%d/fdinfo/%d" % (server.pid, fd)) as file:
+                flags = next(line for line in file if line.startswith("flags:"))
+            self.assertTrue(int(flags.split()[1], 8) & os.O_NONBLOCK)
+        # A reload finds them again.
+        os.kill(server.pid, signal.SIGHUP)
+        server.waits_for(lambda line: "reloaded the configuration opened=0 changed=0 vanished=0" in line)
+        upper.say(b"b\n").hears(b"B\n")
+        self.dial(("127.0.0.1", more)).say(b"a\n").hears(b"a\n").close()
+        first.close()
+        server.stop()
+
+    def test_an_endpoint_with_an_address_takes_the_socket_that_is_bound_there(self):
+        one, other, spare = self.ports(3)
+        path = os.path.join(self.directory(), "e.sock")
+        at = ["127.0.0.1:%d" % one, "127.0.0.1:%d" % other, path, "127.0.0.1:%d" % spare]
+        server, first = self.activated(
+            at, ["one", "other", "file", "spare"],
+            "echo://127.0.0.1:%d" % one, "upper://127.0.0.1:%d" % other, "echo+unix://" + path,
+        )
+        server.waits_for(lambda line: 'a descriptor named "spare" was handed over, and no endpoint' in line)
+        self.dial(("127.0.0.1", other)).say(b"a\n").hears(b"A\n").close()
+        self.dial(path).say(b"a\n").hears(b"a\n").close()
+        first.close()
+        server.stop()
+        self.assertTrue(os.path.exists(path), "the file is its maker's")
+
+    def test_datagram_sockets_too(self):
+        [port] = self.ports(1)
+        server, peer = self.activated(["127.0.0.1:%d" % port], ["dns"], "upper+fd://dns", datagram=True)
+        peer.settimeout(DEADLINE)
+        self.assertEqual(peer.recv(99), b"WAKE UP")
+        peer.close()
+        server.stop()
+
+    def test_what_is_not_there_is_said(self):
+        for environment, why in (
+            ({}, "no descriptor is named `web`: LISTEN_FDS is not set"),
+            ({"LISTEN_PID": "1", "LISTEN_FDS": "1"}, "LISTEN_FDS is for process 1, and this is process "),
+        ):
+            done = onepoll("check", "echo+fd://web", env=environment)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(why, done.stderr)
+        [port] = self.ports(1)
+        with self.assertRaisesRegex(AssertionError, "those that were handed over: wed"):
+            self.activated(["127.0.0.1:%d" % port], ["wed"], "echo+fd://web")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 //! `onepoll serve`: binds what was asked for, and lets the loop serve it.
 
 mod handing_over;
+mod identity;
 mod learnt;
 mod making;
 mod open_socket;
@@ -10,6 +11,7 @@ mod serving;
 mod supervisor;
 mod taking_over;
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,6 +22,7 @@ use jiff::tz::TimeZone;
 use log::Level;
 use serde_json::json;
 
+pub(super) use self::identity::Identity;
 use self::learnt::Learnt;
 use self::making::Making;
 use self::open_socket::ControlPath;
@@ -27,10 +30,11 @@ use self::remark::remark;
 use self::serving::{Reading, Serving};
 use self::supervisor::Supervisor;
 use super::audit::Audit;
+use super::check::unclaimed;
 use super::logging::announce;
 use super::streams::print_in_passing;
 use super::verdict::Verdict;
-use super::{Outcome, Sources, help, log_level, logging};
+use super::{Failure, Outcome, Sources, help, log_level, logging};
 use crate::config::{Lookups, descriptor_limit, parse_duration, raise_descriptor_limit};
 use crate::endpoint::{Bound, Handed, Intent, Judged};
 use crate::reactor::{Epoll, Reactor, TracedBytes, close_on_exec};
@@ -91,6 +95,10 @@ pub fn run(args: Args) -> Outcome {
     logging::begin(log_level(log.level), log.format);
     let file = file?;
     let configuration = args.sources.complete(file)?;
+    let identity = Identity::find(
+        configuration.user.as_deref(),
+        configuration.group.as_deref(),
+    )?;
     // Before anything of our own is open: what we inherited must not reach commands.
     close_on_exec().context("cannot read the list of open descriptors")?;
     let (of_commands, nofile) = (descriptor_limit(), raise_descriptor_limit());
@@ -117,9 +125,15 @@ pub fn run(args: Args) -> Outcome {
         return Err(failure);
     }
     opening.attempts.iter().for_each(remark);
+    for name in &opening.unclaimed {
+        announce(Level::Warn, &unclaimed(name), None);
+    }
     let connections_max = opening.connections_max?;
 
     logging::take_own_stderr();
+    if let Some(identity) = &identity {
+        become_user(identity, &opening.bound, &args.sources)?;
+    }
     let epoll = Epoll::new()
         .and_then(|epoll| epoll.spin(args.spin.unwrap_or_default()).with_signals())
         .and_then(Epoll::as_init)
@@ -152,8 +166,14 @@ pub fn run(args: Args) -> Outcome {
         sockets.push(making.open(&mut reactor, bound)?);
     }
     sockets.extend(control.open(&mut reactor, &mut handed)?);
-    if let Some(taking) = taking {
-        taking_over::finish(taking, handed, &mut sockets, rests)?;
+    match taking {
+        Some(taking) => taking_over::finish(taking, handed, &mut sockets, rests)?,
+        None => {
+            for rest in rests {
+                rest.finish()
+                    .context("cannot set up a socket that was handed over")?;
+            }
+        }
     }
 
     let is_instead = args.take_over;
@@ -187,4 +207,30 @@ pub fn run(args: Args) -> Outcome {
         .run_with(|reactor, news| serving.hear(reactor, news))
         .context("the poll failed")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Root binds, then somebody else serves. What root made is to be that user's, so that it can be removed and
+/// connected to.
+fn become_user(identity: &Identity, bound: &[Bound], sources: &Sources) -> Result<(), Failure> {
+    for bound in bound {
+        if let Some(file) = &bound.file {
+            file.give_to(identity.owner())
+                .with_context(|| format!("{}: cannot give its file to the user", bound.endpoint))?;
+        }
+    }
+    identity.assume()?;
+    let name = identity.name();
+    announce(Level::Info, &format!("serving as user {name}"), None);
+    // A reload reads as that user.
+    if let Some(file) = &sources.config
+        && let Err(error) = File::open(file)
+    {
+        let file = file.display();
+        announce(
+            Level::Warn,
+            &format!("warning: user {name} cannot read {file}, so no reload can: {error}"),
+            None,
+        );
+    }
+    Ok(())
 }

@@ -209,6 +209,8 @@ impl Serving {
         self.configuration = Configuration {
             limits,
             log: self.configuration.log.clone(),
+            user: self.configuration.user.clone(),
+            group: self.configuration.group.clone(),
             ..wanted
         };
         Ok(changes)
@@ -418,6 +420,8 @@ fn what_cannot_change(now: &Configuration, wanted: &Configuration) -> Vec<&'stat
     let (has, wants) = (&now.limits, &wanted.limits);
     [
         (now.log != wanted.log, "`[log]`"),
+        (now.user != wanted.user, "`user`"),
+        (now.group != wanted.group, "`group`"),
         (has.frame != wants.frame, "limit `frame`"),
         (
             has.read_per_turn != wants.read_per_turn,
