@@ -188,6 +188,11 @@ fn fault_b9_an_endless_line_is_refused_at_the_default_limit() {
     );
     // No limit does not overflow.
     assert_eq!(Line::new(usize::MAX).decode(&line), Ok(None));
+    // A caller that sizes a buffer by the limit is told it.
+    assert_eq!(
+        (Line::default().max(), Line::new(7).max()),
+        (LINE_BYTES_MAX, 7)
+    );
 }
 
 #[test]
