@@ -156,7 +156,15 @@ impl Sources {
     }
 
     /// Forgets what no rule needs any more, so many entries at most.
+    #[inline]
     pub(super) fn forget(&mut self, now: Moment, most: u32) {
+        if self.count() != (0, 0) {
+            self.forget_some(now, most);
+        }
+    }
+
+    #[cold]
+    fn forget_some(&mut self, now: Moment, most: u32) {
         if self.buckets.len() > 0 {
             self.buckets.forget(now, most);
         }
@@ -165,7 +173,11 @@ impl Sources {
 
     /// When there will be nothing left to remember but of the connections that are here. Until then,
     /// connections that come pay for what is forgotten.
+    #[inline]
     pub(super) fn forgets_at(&self) -> Option<Moment> {
+        if self.count() == (0, 0) {
+            return None;
+        }
         self.buckets.last_end().max(self.penalties.last_end())
     }
 
