@@ -15,6 +15,7 @@ import threading
 import time
 import unittest
 
+from behind import without
 from harness import DEADLINE, Case, dial, ipv6_exists, main, onepoll
 
 INSIDE = "ONEPOLL_TEST_NAMESPACE"
@@ -89,6 +90,8 @@ class Addresses(Case):
         server.waits_for(lambda line: "127.0.0.2" in line and "not among those that are served" in line)
         server.stop()
 
+    @without("secret", "it dials other addresses than the one that the server tells")
+    @without("tls", "it dials other addresses than the one that the server tells")
     def test_ipv4_over_a_dual_stack_socket_is_judged_as_ipv4(self):
         if not ipv6_exists():
             self.skipTest("no IPv6 here")
@@ -177,6 +180,7 @@ class Addresses(Case):
 class Shares(Case):
     """`max-per-source` and `rate-per-source`."""
 
+    @without("tls", "the end of a session is said before its connection is gone")
     def test_a_source_has_so_many_connections_and_others_have_theirs(self):
         server = self.serve("echo://127.0.0.1:0?max-per-source=3")
         address = server.at("echo")
@@ -190,6 +194,8 @@ class Shares(Case):
         dial_from(2).say(b"y").hears(b"y")
         server.stop()
 
+    @without("secret", "nothing is said before a challenge")
+    @without("tls", "nothing is said before the handshake")
     def test_chat_says_why(self):
         server = self.serve("chat://127.0.0.1:0?max-per-source=1&rate-per-source=2/h")
         address = server.at("chat")
