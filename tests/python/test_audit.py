@@ -461,6 +461,8 @@ class Secrets(Audited):
         with open("/proc/%d/cmdline" % server.pid, "rb") as file:
             self.assertIn(b"secret-file=", file.read())
         os.kill(server.pid, signal.SIGHUP)
+        # While it is read again, the loop holds what the child has read; then that is wiped.
+        self.tells(lambda event: event["event"] == "reload")
         metrics = self.dial(server.at("metrics")).say(b"GET /metrics HTTP/1.0\r\n\r\n")
         places["the figures"] = metrics.rest()
         if os.geteuid() == 0:
