@@ -69,6 +69,7 @@ impl Address {
     }
 
     /// As a file has it, where nothing is percent-encoded. `None`: its path is not UTF-8.
+    #[cfg(feature = "cli")]
     pub(crate) fn text(&self) -> Option<String> {
         Some(match self {
             Self::Tcp(at) | Self::Udp(at) => at.to_string(),
