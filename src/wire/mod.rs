@@ -10,6 +10,7 @@
 mod ascii;
 mod burst;
 mod challenge;
+mod command_stream;
 mod decimal;
 mod digest;
 mod exposition;
@@ -31,6 +32,12 @@ pub use burst::{BURST_BYTES_MAX, Burst, DecodeSettled, Request};
 pub use challenge::{
     CHALLENGE_BYTES, Challenge, Digest, HmacKey, Proof, SECRET_BYTES_MAX, SECRET_BYTES_MIN, Secret,
     SecretError,
+};
+pub use command_stream::{
+    CommandAnswer, CommandAnswers, CommandEnd, CommandError, CommandErrorKind, CommandRequest,
+    CommandRequests, CommandSignal, Opening, OutputChunk, RunCommand, STDIN_CREDIT_BYTES,
+    STREAM_CHUNK_BYTES_MAX, STREAM_COMMAND_BYTES_MAX, STREAM_HEADER_BYTES_MAX, StdinChunk,
+    StreamedCommand, WhyEnded,
 };
 pub use decimal::{Decimal, DecimalLength};
 pub use digest::{Md5, md5_hex};

@@ -13,6 +13,7 @@ mod chat;
 #[cfg(feature = "cli")]
 mod clients;
 mod command_loop;
+mod command_stream;
 #[cfg(feature = "cli")]
 mod config;
 #[cfg(feature = "cli")]

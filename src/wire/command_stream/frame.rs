@@ -1,0 +1,108 @@
+use serde::Serialize;
+
+use super::object::Object;
+use crate::wire::{Decode, Encode, LENGTH_BYTES, Prefix, Prefixed, WireError};
+
+/// How many bytes of JSON a header of C5 may have, its length's four not counted: the largest length whose
+/// third and fourth byte are NUL, by which a request is told from a line.
+pub const STREAM_HEADER_BYTES_MAX: usize = 0xffff;
+
+/// How many bytes one frame of input or output may carry: 4 MiB, the most that a server reads at once. They
+/// are handed on as they come and never held whole.
+pub const STREAM_CHUNK_BYTES_MAX: u64 = 4 << 20;
+
+/// What is not a length: in the first two bytes of a connection it would be the end of a line.
+const NEWLINE: usize = b'\n' as usize;
+
+/// Takes headers, and the bytes that belong to them, off the front.
+#[derive(Debug, Clone)]
+pub(super) struct Frames {
+    header: Prefixed,
+    /// How many of the bytes that belong to the last header have not come.
+    left: u64,
+}
+
+/// What the next bytes are.
+pub(super) enum Piece<'b> {
+    Header(Object),
+    /// Of what belongs to the last header; the rest comes.
+    Data(&'b [u8]),
+}
+
+impl Frames {
+    pub(super) const fn new() -> Frames {
+        Frames {
+            header: Prefixed::named("header", STREAM_HEADER_BYTES_MAX),
+            left: 0,
+        }
+    }
+
+    /// So many bytes belong to the header that was just taken.
+    pub(super) fn expect(&mut self, bytes: u64) {
+        self.left = bytes;
+    }
+
+    /// Whether all that belongs to the last header has come.
+    pub(super) fn is_whole(&self) -> bool {
+        self.left == 0
+    }
+
+    pub(super) fn next<'b>(
+        &mut self,
+        unread: &'b [u8],
+    ) -> Result<Option<(Piece<'b>, usize)>, WireError> {
+        if self.left > 0 {
+            if unread.is_empty() {
+                return Ok(None);
+            }
+            let left = usize::try_from(self.left).unwrap_or(usize::MAX);
+            let piece = &unread[..unread.len().min(left)];
+            self.left -= piece.len() as u64;
+            return Ok(Some((Piece::Data(piece), piece.len())));
+        }
+        let Some((json, taken)) = self.header.decode(unread)? else {
+            return Ok(None);
+        };
+        Ok(Some((Piece::Header(Object::parse(json)?), taken)))
+    }
+}
+
+/// The rest of a frame that will never come.
+pub(super) fn at_the_end<T>(
+    answer: Option<T>,
+    unread: &[u8],
+    is_whole: bool,
+) -> Result<Option<T>, WireError> {
+    match answer {
+        None if !unread.is_empty() || !is_whole => Err(WireError::Truncated { have: unread.len() }),
+        answer => Ok(answer),
+    }
+}
+
+/// Appends a header that fits.
+pub(super) fn encode(header: &impl Serialize, out: &mut Vec<u8>) {
+    try_encode(header, out).expect("what can be long was measured");
+}
+
+/// Appends a header, or nothing if it is longer than may be.
+pub(super) fn try_encode(header: &impl Serialize, out: &mut Vec<u8>) -> Result<(), WireError> {
+    let mut json = serde_json::to_vec(header).expect("strings and numbers make JSON");
+    // Space behind the object is JSON too, and no byte of the length is a newline then, by which a
+    // server that was given one byte would take it for a line.
+    while json.len() & 0xff == NEWLINE || json.len() >> 8 == NEWLINE {
+        json.push(b' ');
+    }
+    if json.len() > STREAM_HEADER_BYTES_MAX {
+        return Err(WireError::TooLong {
+            what: "header",
+            len: json.len() as u64,
+            max: STREAM_HEADER_BYTES_MAX as u64,
+        });
+    }
+    out.reserve(LENGTH_BYTES + json.len());
+    Prefix::new(json.len())
+        .expect("it was measured")
+        .encode(out);
+    out.extend_from_slice(&json);
+    Ok(())
+}

@@ -1,0 +1,147 @@
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde_json::Value;
+
+use crate::wire::{Escaped, WireError};
+
+/// The keys of a header. Each is taken by its name and type, and an error says which one was wrong, what was
+/// found and what would be right.
+#[derive(Debug)]
+pub(super) struct Object(BTreeMap<String, Value>);
+
+/// How much of a wrong value is shown.
+const SHOWN_BYTES_MAX: usize = 64;
+
+impl Object {
+    pub(super) fn parse(json: &[u8]) -> Result<Object, WireError> {
+        // serde quotes what it did not like.
+        serde_json::from_slice(json)
+            .map_err(|error| malformed(&Escaped(error.to_string().as_bytes()).to_string()))
+    }
+
+    /// The `type` that says which frame it is.
+    pub(super) fn kind(&mut self) -> Result<String, WireError> {
+        self.text("type")?
+            .ok_or_else(|| malformed("`type` is missing"))
+    }
+
+    pub(super) fn text(&mut self, key: &str) -> Result<Option<String>, WireError> {
+        match self.0.remove(key) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(other) => Err(wrong(key, "a string", &other)),
+        }
+    }
+
+    pub(super) fn texts(&mut self, key: &str) -> Result<Option<Vec<String>>, WireError> {
+        let Some(value) = self.0.remove(key) else {
+            return Ok(None);
+        };
+        let Value::Array(items) = value else {
+            return Err(wrong(key, "a list of strings", &value));
+        };
+        let texts = items.into_iter().map(|item| match item {
+            Value::String(text) => Ok(text),
+            other => Err(wrong(key, "a list of strings", &other)),
+        });
+        texts.collect::<Result<_, _>>().map(Some)
+    }
+
+    pub(super) fn flag(&mut self, key: &str) -> Result<bool, WireError> {
+        match self.0.remove(key) {
+            None => Ok(false),
+            Some(Value::Bool(flag)) => Ok(flag),
+            Some(other) => Err(wrong(key, "true or false", &other)),
+        }
+    }
+
+    /// A whole number of at most `max`.
+    pub(super) fn number(&mut self, key: &str, max: u64) -> Result<Option<u64>, WireError> {
+        match self.0.remove(key) {
+            None => Ok(None),
+            Some(value) => match value.as_u64().filter(|&number| number <= max) {
+                Some(number) => Ok(Some(number)),
+                None => Err(wrong(
+                    key,
+                    &format!("a whole number from 0 to {max}"),
+                    &value,
+                )),
+            },
+        }
+    }
+
+    /// A number that must be there.
+    pub(super) fn required(&mut self, key: &str, max: u64) -> Result<u64, WireError> {
+        self.number(key, max)?
+            .ok_or_else(|| malformed(&format!("`{key}` is missing")))
+    }
+
+    /// Nothing else may be there: a key that is not understood might change what is to be done.
+    pub(super) fn ends(self) -> Result<(), WireError> {
+        match self.0.into_keys().next() {
+            None => Ok(()),
+            Some(key) => Err(malformed(&format!(
+                "unknown key `{}`",
+                Escaped(shown(&key).as_bytes())
+            ))),
+        }
+    }
+}
+
+pub(super) fn malformed(detail: &str) -> WireError {
+    WireError::Malformed {
+        what: "header",
+        detail: detail.to_owned(),
+    }
+}
+
+/// A `type`, or another word, that is none of those that there are.
+pub(super) fn unknown(key: &str, word: &str, known: &str) -> WireError {
+    malformed(&format!(
+        "`{key}` is {known}, not \"{}\"",
+        Escaped(shown(word).as_bytes())
+    ))
+}
+
+fn wrong(key: &str, expected: &str, found: &Value) -> WireError {
+    let found = found.to_string();
+    malformed(&format!(
+        "`{key}` is {expected}, not {}",
+        Escaped(shown(&found).as_bytes())
+    ))
+}
+
+fn shown(text: &str) -> &str {
+    &text[..text.floor_char_boundary(SHOWN_BYTES_MAX)]
+}
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Object, D::Error> {
+        deserializer.deserialize_map(Keys)
+    }
+}
+
+struct Keys;
+
+impl<'de> Visitor<'de> for Keys {
+    type Value = Object;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+        let mut keys = BTreeMap::new();
+        while let Some((key, value)) = map.next_entry::<String, Value>()? {
+            if keys.contains_key(&key) {
+                // Some readers take the first, others the last.
+                return Err(A::Error::custom(format!("`{}` comes twice", shown(&key))));
+            }
+            keys.insert(key, value);
+        }
+        Ok(Object(keys))
+    }
+}
