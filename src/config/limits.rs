@@ -80,7 +80,7 @@ pub const COMMAND_OUTPUT_BYTES_MAX: usize = i32::MAX as usize;
 /// The most lines of history a room keeps: of 64 KiB each, in memory, 64 MiB.
 pub const CHAT_HISTORY_LINES_MAX: u32 = 1024;
 
-/// A started frame must end within this much time, and …
+/// A started frame, or TLS record, must end within this much time, and …
 pub const PROGRESS_GRACE: Duration = Duration::from_secs(30);
 
 /// … one second more for each so many bytes of its length: Apache's `mod_reqtimeout` has a minimum

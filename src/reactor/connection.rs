@@ -46,6 +46,8 @@ pub(super) enum Must {
     LogIn,
     /// Take some of what it is owed, which is more than the soft limit.
     CatchUp,
+    /// Send the rest of a record of its session, as it would of a frame.
+    EndRecord,
 }
 
 /// Where a connection stands.
@@ -67,7 +69,8 @@ pub(super) enum Stage {
     },
     /// Served. The outbox knows whether it is already leaving, which is: still owed something.
     Open {
-        /// Since when a frame has been incomplete, in seconds of the loop's clock; 0: it is not.
+        /// Since when a frame or a record has been incomplete, in seconds of the loop's clock, 32
+        /// bits of them; 0: none is.
         begun: u32,
     },
     /// Everything was said and writing is shut down; what still comes is discarded, since closing
@@ -155,6 +158,33 @@ impl<S> Connection<S> {
         matches!(self.stage, Stage::Open { .. })
     }
 
+    /// What it must do when it has logged in and is owed little.
+    pub(super) fn must_besides(&self) -> Must {
+        if self.unopened() > 0 {
+            Must::EndRecord
+        } else {
+            Must::Nothing
+        }
+    }
+
+    /// Bytes that came of a record of its session that has not ended.
+    fn unopened(&self) -> usize {
+        let secured = self.secured.as_ref();
+        secured.map_or(0, |secured| secured.session.unopened())
+    }
+
+    /// Bytes that came of what has begun and not ended: a frame, a record of its session, or both.
+    pub(super) fn incomplete(&self) -> usize {
+        self.carry.as_ref().map_or(0, |carry| carry.len()) + self.unopened()
+    }
+
+    /// What has begun and not ended began only now.
+    pub(super) fn begins_anew(&mut self) {
+        if let Stage::Open { begun } = &mut self.stage {
+            *begun = 0;
+        }
+    }
+
     /// Whether its peer has ended its input, and its service could know.
     pub(super) fn has_ended(&self) -> bool {
         match self.incoming {
@@ -200,6 +230,14 @@ impl<S> Connection<S> {
     pub(super) fn buffered(&self) -> usize {
         let secured = self.secured.as_ref().map_or(0, |secured| secured.counted);
         self.carried() + secured
+    }
+
+    /// Counts the buffers of its session anew.
+    pub(super) fn recount(&mut self, outbox: &mut Outbox) {
+        if let Some(secured) = &mut self.secured {
+            let (was, is) = secured.recount();
+            outbox.resized(was, is);
+        }
     }
 
     /// The buffer to read into: the carry where it is, or everything in front of the shared one.

@@ -55,11 +55,8 @@ impl<O: Os> Reactor<O> {
 
     /// Counts the buffers of a connection's session anew.
     pub(super) fn recount(&mut self, slot: u32) {
-        if let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| !c.is_dead())
-            && let Some(secured) = &mut conn.secured
-        {
-            let (was, is) = secured.recount();
-            self.outbox.resized(was, is);
+        if let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| !c.is_dead()) {
+            conn.recount(&mut self.outbox);
         }
     }
 

@@ -24,7 +24,8 @@ impl<O: Os> Reactor<O> {
 
     /// Its handshake is over, and that was all that it had to do.
     pub(super) fn need_not_log_in(&mut self, slot: u32) {
-        self.conns[slot as usize].must = Must::Nothing;
+        let conn = &mut self.conns[slot as usize];
+        conn.must = conn.must_besides();
         self.logging_in -= 1;
         self.deadlines.cancel(slot);
     }
@@ -41,7 +42,7 @@ impl<O: Os> Reactor<O> {
         if !conn.is_logging_in() {
             return;
         }
-        conn.must = Must::Nothing;
+        conn.must = conn.must_besides();
         self.logging_in -= 1;
         self.deadlines.cancel(id.slot);
         let Listener { options, tally, .. } = &mut self.listeners[usize::from(conn.listener)];

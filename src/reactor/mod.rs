@@ -71,13 +71,14 @@ use self::listener::{Listener, listener_of};
 use self::patience::set_deadline;
 use self::recorder::Recorder;
 use self::reply_limiter::ReplyLimiter;
+use self::secured::flush_sealed;
 use self::sources::Sources;
 use self::standing::{After, Standing, depends_on_sending, next_input};
 use self::stopping::Stopping;
 use self::tally::{DatagramTally, Tally};
 use self::timer::Timers;
 use self::trace::TraceEvent;
-use self::traced_io::{new_of, read_event, write};
+use self::traced_io::{new_of, read_event, write, write_plain};
 use self::writer::Writer;
 use crate::buf::ReadBuf;
 use crate::config::limits::{BUFFERS_HIGH_PERCENT, DATAGRAM_BYTES_MAX};
@@ -623,8 +624,13 @@ impl<O: Os> Reactor<O> {
             return;
         };
         let (os, recorder, listeners) = (&mut self.os, &mut self.recorder, &self.listeners);
-        let write = |bytes: &[u8]| write(conn, slot, os, bytes, recorder, listeners);
-        let sent = match self.outbox.flush(slot, write) {
+        let sent = if conn.secured.is_none() {
+            let write = |bytes: &[u8]| write_plain(conn, slot, os, bytes, recorder, listeners);
+            self.outbox.flush(slot, write)
+        } else {
+            flush_sealed(conn, slot, os, &mut self.outbox, recorder)
+        };
+        let sent = match sent {
             Ok(sent) => sent,
             Err(error) => return self.close_now(slot, Closed::Gone(error.kind())),
         };
@@ -703,10 +709,16 @@ fn offer<S>(
     if outcome.is_err() {
         return (outcome, frames);
     }
-    let most = limits.frame + limits.read_per_turn;
-    if input.len() > most && input.len() > most + conn.opens_besides() && !turn.is_held() {
-        let fault = Fault::Refused("more bytes than the longest frame, and no frame");
-        return (Err(fault), frames);
+    if !input.is_empty() {
+        if frames > 0 {
+            // What is left is of another frame, which has a time of its own.
+            conn.begins_anew();
+        }
+        let most = limits.frame + limits.read_per_turn;
+        if input.len() > most && input.len() > most + conn.opens_besides() && !turn.is_held() {
+            let fault = Fault::Refused("more bytes than the longest frame, and no frame");
+            return (Err(fault), frames);
+        }
     }
     if conn.incoming.has_ended() && !conn.unserved && !turn.is_held() && !turn.is_leaving() {
         conn.input = Input::Ended;

@@ -27,7 +27,7 @@ impl<O: Os> Reactor<O> {
             conn.must = if is_behind {
                 Must::CatchUp
             } else {
-                Must::Nothing
+                conn.must_besides()
             };
         }
         let next = next_input(conn, &standing, &self.limits);
@@ -76,13 +76,10 @@ impl<O: Os> Reactor<O> {
                 self.penalise(slot, Closed::LoginTimeout);
                 self.give_up(slot, Closed::LoginTimeout, false);
             }
-            Stage::Open { begun } if begun != 0 => {
-                let until = frame_ends(begun, conn.carry.as_ref().map_or(0, |carry| carry.len()));
-                if until > self.now {
-                    self.deadlines.set(slot, until);
-                } else {
-                    self.give_up(slot, Closed::SlowFrame, true);
-                }
+            Stage::Open { begun }
+                if begun != 0 && frame_ends(begun, conn.incomplete(), self.now) <= self.now =>
+            {
+                self.give_up(slot, Closed::SlowFrame, true);
             }
             Stage::Open { .. } => self.give_up(slot, Closed::Idle, true),
         }

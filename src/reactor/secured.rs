@@ -12,7 +12,7 @@ use super::standing::After;
 use super::trace::{TraceEvent, Verdict};
 use super::transport::{Broken, RECORDS_PER_TURN, Taken};
 use crate::buf::ReadBuf;
-use crate::turn::Closed;
+use crate::turn::{Closed, Outbox};
 
 /// How much is sealed before it is written.
 const SEALED_BYTES_MAX: usize = 64 << 10;
@@ -45,7 +45,16 @@ impl<O: Os> Reactor<O> {
         match self.open_cipher(slot, input) {
             Ok(_) => {
                 self.outgoing(slot);
-                Ok(Some(input.len() - had))
+                let got = input.len() - had;
+                let conn = &mut self.conns[slot as usize];
+                if !conn.is_logging_in() && !conn.is_behind() {
+                    conn.must = conn.must_besides();
+                }
+                if got > 0 && had == 0 {
+                    // A record has ended, and no frame had begun before it.
+                    conn.begins_anew();
+                }
+                Ok(Some(got))
             }
             Err(broken) => {
                 input.consume(input.len());
@@ -166,6 +175,7 @@ impl<O: Os> Reactor<O> {
             self.outbox.mark_left(slot);
         }
         let written = flush_session(conn, slot, &mut self.os, &mut self.recorder);
+        self.recount(slot);
         if let Err(error) = written {
             // One that was cut off is gone, and that is no news.
             let is_cut = why == Closed::Cut;
@@ -173,7 +183,8 @@ impl<O: Os> Reactor<O> {
             self.close_now(slot, if is_cut { why } else { gone });
             return false;
         }
-        let Some(secured) = conn.secured.as_ref().filter(|s| s.session.wants_write()) else {
+        let secured = self.conns[slot as usize].secured.as_ref();
+        let Some(secured) = secured.filter(|secured| secured.session.wants_write()) else {
             return true;
         };
         let after = if secured.has_moved {
@@ -202,6 +213,20 @@ pub(super) struct Opened {
     pub(super) is_open: bool,
     /// The peer has said that it will send nothing more.
     has_ended: bool,
+}
+
+/// A lane of the outbox -> records -> its socket; says how many bytes of the lane have left.
+#[cold]
+pub(super) fn flush_sealed<O: Os>(
+    conn: &mut Connection<O::Stream>,
+    slot: u32,
+    os: &mut O,
+    outbox: &mut Outbox,
+    recorder: &mut Recorder,
+) -> io::Result<usize> {
+    let sent = outbox.flush(slot, |bytes| write_sealed(conn, slot, os, bytes, recorder));
+    conn.recount(outbox);
+    sent
 }
 
 /// Seals what a connection is owed, a stretch at a time, and writes it; says how many bytes of it have

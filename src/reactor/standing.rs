@@ -108,7 +108,7 @@ pub(super) enum After {
 pub(super) struct Deadline {
     /// `NEVER`: for as long as it likes.
     pub(super) due: Moment,
-    /// In seconds of the loop's clock; 0: no frame is incomplete.
+    /// In seconds of the loop's clock, rounded up, 32 bits of them; 0: no frame and no record is incomplete.
     pub(super) begun: u32,
 }
 
@@ -135,8 +135,9 @@ pub(super) fn deadline<S>(
         let due = if is_late { due } else { now.after(LEAVING) };
         return Deadline { due, begun };
     }
-    match conn.must {
-        Must::Nothing => {}
+    let in_record = match conn.must {
+        Must::Nothing => false,
+        Must::EndRecord => true,
         // It was set when the connection was accepted: neither bytes nor turns put it off.
         Must::LogIn => return Deadline { due, begun },
         // Counts from when it fell behind, not from its last sign of life.
@@ -149,25 +150,22 @@ pub(super) fn deadline<S>(
             };
             return Deadline { due, begun };
         }
-    }
+    };
     if matches!(after, After::Sent | After::Stalled) {
         return Deadline { due, begun };
-    }
-    let in_frame = conn.carry.is_some() && !conn.unserved;
-    if in_frame && begun != 0 {
-        // An absolute deadline: bytes that come one by one do not renew it.
-        return Deadline { due, begun };
-    }
-    if in_frame {
-        return Deadline {
-            due: now.after(PROGRESS_GRACE),
-            begun: now.as_secs().max(1),
-        };
     }
     // While its service is busy with it, or it is owed an answer after the end of its input, a peer
     // has nothing to say: its silence is patience.
     let is_silent_by_right = standing.is_held || conn.input == Input::Ended;
-    let due = match standing.idle.filter(|_| !is_silent_by_right) {
+    let idle = standing.idle.filter(|_| !is_silent_by_right);
+    if in_record || conn.carry.is_some() && !conn.unserved {
+        return if after == After::Turn && begun != 0 {
+            Deadline { due, begun }
+        } else {
+            in_frame(conn, begun, idle, now)
+        };
+    }
+    let due = match idle {
         None => Moment::NEVER,
         // It was waited for, and has said nothing since.
         Some(idle) if after == After::Turn && begun == 0 && due.is_within(now, idle) => due,
@@ -176,12 +174,35 @@ pub(super) fn deadline<S>(
     Deadline { due, begun: 0 }
 }
 
-/// When a frame that began then, in seconds of the loop's clock, and has so many bytes by now, must
-/// have ended.
-pub(super) fn frame_ends(begun: u32, bytes: usize) -> Moment {
-    let seconds = u64::from(begun) + bytes as u64 / PROGRESS_BYTES_PER_SECOND_MIN;
+/// Until when a connection is waited for in the middle of a frame or of a record, which began then or now.
+fn in_frame<S>(conn: &Connection<S>, begun: u32, idle: Option<Duration>, now: Moment) -> Deadline {
+    // An absolute deadline: bytes that come one by one do not renew it.
+    let begun = if begun == 0 {
+        (seconds_up(now) as u32).max(1)
+    } else {
+        begun
+    };
+    let ends = frame_ends(begun, conn.incomplete(), now);
+    Deadline {
+        // Silence in the middle of it is silence, too.
+        due: idle.map_or(ends, |idle| ends.min(now.after(idle))),
+        begun,
+    }
+}
+
+/// When a frame must have ended that [began](Deadline::begun) then, and has so many bytes by now.
+pub(super) fn frame_ends(begun: u32, bytes: usize, now: Moment) -> Moment {
+    // The clock's seconds need more than 32 bits after 136 years; how long ago it was does not. One more
+    // than now, since 0 was rounded up.
+    let next = seconds_up(now) + 1;
+    let age = (next as u32).wrapping_sub(begun);
+    let seconds = next - u64::from(age) + bytes as u64 / PROGRESS_BYTES_PER_SECOND_MIN;
     let begun = Moment::START.after(Duration::from_secs(seconds));
     begun.after(PROGRESS_GRACE)
+}
+
+fn seconds_up(now: Moment) -> u64 {
+    now.as_nanos().div_ceil(1_000_000_000)
 }
 
 #[cfg(test)]
@@ -244,7 +265,7 @@ mod tests {
         let mut seen = 0;
         for (input, incoming, owed) in product(INPUTS, INCOMING, amounts) {
             (conn.incoming, standing.owed) = (incoming, owed);
-            let musts = [Must::Nothing, Must::LogIn, Must::CatchUp];
+            let musts = [Must::Nothing, Must::LogIn, Must::CatchUp, Must::EndRecord];
             for (unserved, has_carry, must) in product(yes_no, yes_no, musts) {
                 (conn.unserved, conn.must) = (unserved, must);
                 conn.carry = has_carry.then(Box::default);
@@ -307,7 +328,7 @@ mod tests {
             };
             assert!(right, "{next:?}: {conn:?} {standing:?}");
         });
-        assert_eq!(seen, 6 * 6 * 6 * 12 * 8 * 4, "all of them");
+        assert_eq!(seen, 6 * 6 * 6 * 16 * 8 * 4, "all of them");
     }
 
     #[test]
@@ -346,6 +367,11 @@ mod tests {
             conn.unserved = true;
         };
         let behind: Change = |conn, _| conn.must = Must::CatchUp;
+        let record: Change = |conn, _| conn.must = Must::EndRecord;
+        let hasty: Change = |conn, standing| {
+            conn.carry = Some(Box::default());
+            standing.idle = Some(Duration::from_secs(5));
+        };
         let logs_in: Change = |conn, _| {
             conn.must = Must::LogIn;
             conn.carry = Some(Box::default());
@@ -419,11 +445,35 @@ mod tests {
                 1000,
             ),
             (
-                "more of a frame, not its end",
+                "a record begins",
+                record,
+                Some(7),
+                After::Heard,
+                Some(grace),
+                1000,
+            ),
+            (
+                "a frame begins, where silence may be shorter",
+                hasty,
+                Some(7),
+                After::Heard,
+                Some(5),
+                1000,
+            ),
+            (
+                "a frame's service had its turn",
                 goes_on,
                 Some(7),
                 After::Turn,
                 Some(7),
+                990,
+            ),
+            (
+                "more of a frame, not its end: fault B10",
+                goes_on,
+                Some(7),
+                After::Heard,
+                Some(grace - 10),
                 990,
             ),
             (
@@ -547,7 +597,8 @@ mod tests {
                 if after == After::Stalled && was <= NOW.after(limits.chat_soft_time) {
                     assert!(then.due <= was, "{}", what());
                 }
-                let in_frame = conn.carry.is_some() && !conn.unserved;
+                let in_frame =
+                    conn.must == Must::EndRecord || conn.carry.is_some() && !conn.unserved;
                 if standing.is_open()
                     && !conn.is_behind()
                     && matches!(after, After::Heard | After::Turn)
@@ -613,8 +664,13 @@ mod tests {
     #[test]
     fn a_frame_has_a_second_more_for_each_kibibyte() {
         let at = |seconds| Moment::START.after(Duration::from_secs(seconds));
-        assert_eq!(frame_ends(5, 0), at(35));
-        assert_eq!(frame_ends(5, 10 * 1024), at(45));
-        assert!(frame_ends(u32::MAX, usize::MAX) > at(u64::from(u32::MAX)));
+        assert_eq!(frame_ends(5, 0, at(5)), at(35));
+        assert_eq!(frame_ends(5, 10 * 1024, at(44)), at(45));
+        // After 136 years, too, and at the end of time.
+        let years = 1 << 32;
+        for (begun, now, ends) in [(1, 0, 31), (u32::MAX, 20, 29), (5, 20, 35)] {
+            assert_eq!(frame_ends(begun, 0, at(years + now)), at(years + ends));
+        }
+        assert_eq!(frame_ends(1, usize::MAX, Moment::NEVER), Moment::NEVER);
     }
 }

@@ -91,6 +91,7 @@ impl Secure for Tls {
             records: Records::default(),
             has_begun: false,
             holds: 0,
+            unwritten: 0,
         }))
     }
 
@@ -129,6 +130,24 @@ struct TlsSession {
     has_begun: bool,
     /// Plaintext, in bytes, that was opened and not given.
     holds: usize,
+    /// Bytes of records that were not written.
+    unwritten: usize,
+}
+
+impl TlsSession {
+    /// Looks how much there is to be written, since rustls does not say.
+    fn measure_unwritten(&mut self) {
+        self.unwritten = 0;
+        if self.connection.wants_write() {
+            let mut measure = Out {
+                write: &mut |_| Err(io::ErrorKind::WouldBlock.into()),
+                offered: 0,
+            };
+            // It fails, so that nothing is taken.
+            let _ = self.connection.write_tls(&mut measure);
+            self.unwritten = measure.offered;
+        }
+    }
 }
 
 impl fmt::Debug for TlsSession {
@@ -168,6 +187,7 @@ impl Session for TlsSession {
         }
         *records = records.saturating_sub(1);
         let state = self.connection.process_new_packets();
+        self.measure_unwritten();
         let state = state.map_err(|error| Broken(error.to_string()))?;
         self.holds = state.plaintext_bytes_to_read();
         Ok(Taken {
@@ -193,9 +213,19 @@ impl Session for TlsSession {
         self.holds
     }
 
+    fn unopened(&self) -> usize {
+        self.records.begun()
+    }
+
+    fn unwritten(&self) -> usize {
+        self.unwritten
+    }
+
     fn seal(&mut self, plain: &[u8]) -> usize {
         // Its buffer is memory, which takes what there is room for.
-        self.connection.writer().write(plain).unwrap_or(0)
+        let sealed = self.connection.writer().write(plain).unwrap_or(0);
+        self.measure_unwritten();
+        sealed
     }
 
     fn write(
@@ -204,10 +234,9 @@ impl Session for TlsSession {
     ) -> io::Result<Written> {
         let mut out = Out { write, offered: 0 };
         let taken = self.connection.write_tls(&mut out)?;
-        Ok(Written {
-            taken,
-            offered: out.offered,
-        })
+        let offered = out.offered;
+        self.measure_unwritten();
+        Ok(Written { taken, offered })
     }
 
     fn wants_write(&self) -> bool {
@@ -216,6 +245,7 @@ impl Session for TlsSession {
 
     fn bye(&mut self) {
         self.connection.send_close_notify();
+        self.measure_unwritten();
     }
 
     fn binding(&self) -> Option<[u8; 32]> {
@@ -277,6 +307,15 @@ struct Records {
 const HEADER_BYTES: usize = 5;
 
 impl Records {
+    /// How many bytes came of the record that has not ended.
+    fn begun(&self) -> usize {
+        if self.have < HEADER_BYTES {
+            return self.have;
+        }
+        let body = usize::from(u16::from_be_bytes([self.header[3], self.header[4]]));
+        HEADER_BYTES + body - self.left
+    }
+
     /// How many bytes at the front are of the record that they begin with, or go on with.
     fn measure(&mut self, bytes: &[u8]) -> usize {
         let head = bytes.len().min(HEADER_BYTES - self.have);
@@ -319,9 +358,10 @@ mod tests {
                     let n = records.measure(bytes);
                     assert!(n > 0);
                     (at, bytes) = (at + n, &bytes[n..]);
-                    if records.have == 0 {
+                    if records.begun() == 0 {
                         ends.push(at);
                     }
+                    assert_eq!(records.begun(), at - ends.last().unwrap_or(&0));
                 }
             }
             let mut end = 0;

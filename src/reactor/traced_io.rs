@@ -53,7 +53,22 @@ pub(super) fn write<O: Os>(
 ) -> io::Result<usize> {
     if conn.secured.is_some() {
         write_sealed(conn, slot, os, bytes, recorder)
-    } else if recorder.is_tracing() {
+    } else {
+        write_plain(conn, slot, os, bytes, recorder, listeners)
+    }
+}
+
+/// As [`write`], where there is no session.
+#[inline]
+pub(super) fn write_plain<O: Os>(
+    conn: &mut Connection<O::Stream>,
+    slot: u32,
+    os: &mut O,
+    bytes: &[u8],
+    recorder: &mut Recorder,
+    listeners: &[Listener<O::Listener>],
+) -> io::Result<usize> {
+    if recorder.is_tracing() {
         write_traced(conn, slot, os, bytes, recorder, listeners)
     } else {
         conn.write(os, bytes)

@@ -70,10 +70,16 @@ pub trait Session: Debug {
     /// 32 bytes that both ends of this session know and that belong to no other one (RFC 9266).
     fn binding(&self) -> Option<[u8; 32]>;
 
-    /// The memory of records and of plaintext that it has beyond what it has at rest, in bytes: they count for
-    /// the budget of all buffers.
+    /// Bytes that came of a record that has not ended; 0: none has begun.
+    fn unopened(&self) -> usize;
+
+    /// Bytes of records that were not written.
+    fn unwritten(&self) -> usize;
+
+    /// The bytes of records and of plaintext that it has, which it has not at rest: they count for the budget
+    /// of all buffers.
     fn buffered(&self) -> usize {
-        self.holds()
+        self.holds() + self.unopened() + self.unwritten()
     }
 
     /// Gives back the memory that is not needed while nothing comes.

@@ -308,7 +308,8 @@ impl Talker {
         let times = link.times;
         let lingered = link.shut && times.closed.saturating_sub(times.shut) >= 2 * SECOND;
         let stuck = times.closed.saturating_sub(times.written) >= 10 * SECOND;
-        let slow = self.framed && net.now.saturating_sub(times.accepted) >= 30 * SECOND;
+        let framed = self.framed || link.tunnel.is_some();
+        let slow = framed && net.now.saturating_sub(times.accepted) >= 30 * SECOND;
         let end = match () {
             () if link.shut => times.shut,
             () if link.closed => times.closed,

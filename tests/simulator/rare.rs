@@ -283,6 +283,20 @@ fn one_that_lingers_with_more_to_discard_has_its_command_end() {
 }
 
 #[test]
+fn a_frame_was_slow_whose_connection_ends_then() {
+    let mut script = Script::new(Limits::default());
+    let lines = script.play.open(Lines);
+    let link = script.play.dial(lines);
+    script.play.say(link, b"half a line");
+    script.turns(2);
+    script.lasts(31 * SECOND);
+    script.turns(2);
+    script.play.shut(link);
+    script.turns(1);
+    script.met(State::Lingering, &[Meeting::SlowFrame]);
+}
+
+#[test]
 fn a_frame_was_slow_whose_connection_goes_on_sending() {
     let mut script = Script::new(small_budget());
     let lines = script.play.open(Lines);

@@ -195,6 +195,15 @@ impl Session for StandInSession {
         self.held.len()
     }
 
+    fn unopened(&self) -> usize {
+        self.opener.partial.len()
+    }
+
+    fn unwritten(&self) -> usize {
+        let records: usize = self.records.iter().map(Vec::len).sum();
+        records - self.sent
+    }
+
     fn seal(&mut self, plain: &[u8]) -> usize {
         assert_eq!(self.expects, DATA, "sealed before the handshake has ended");
         assert!(!self.has_said_bye, "sealed after the end");

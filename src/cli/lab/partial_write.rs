@@ -16,10 +16,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
            rest of a thousand messages needs a limit.",
     ours: &[
         ("src/reactor/connection.rs", "self.full = n < bytes.len();"),
-        (
-            "src/reactor/mod.rs",
-            "let sent = match self.outbox.flush(slot, write) {",
-        ),
+        ("src/reactor/mod.rs", "self.outbox.flush(slot, write)"),
     ],
 };
 

@@ -253,6 +253,45 @@ fn fault_b10_a_frame_that_comes_fast_enough_has_time_for_all_of_it() {
     is_closed_in(&mut world, wire, PROGRESS_GRACE + 20 * SECOND);
 }
 
+#[test]
+fn fault_b10_a_frame_that_begins_when_another_has_ended_has_its_own_time() {
+    let mut world = at_a_whole_second();
+    let room = world.serves(a_chat());
+    let (wire, other) = (world.dials(room), world.dials(room));
+    world.hears(other);
+    // Each read ends in the middle of a line, and no line takes longer than a second.
+    world.says(wire, "he");
+    for _ in 0..100 {
+        world.passes(SECOND);
+        world.says(wire, "llo\nhe");
+    }
+    assert!(world.is_open(wire));
+    assert_eq!(world.hears(other).matches("hello").count(), 100);
+    is_closed_in(&mut world, wire, PROGRESS_GRACE);
+}
+
+#[test]
+fn fault_b10_silence_in_the_middle_of_a_frame_is_silence_and_bytes_renew_no_more_than_that() {
+    let mut world = at_a_whole_second();
+    let room = world.serves_with(a_chat(), |listener| listener.idle = Some(IDLE));
+    let (silent, slow) = (world.dials(room), world.dials(room));
+    world.says(silent, "half");
+    world.says(slow, "half");
+    world.passes(IDLE - MS);
+    world.says(slow, "x");
+    is_closed_in(&mut world, silent, MS);
+    world.passes(LINGER);
+    assert_eq!(world.reactor.counters().closed.idle, 1);
+    world.passes(4 * SECOND);
+    for _ in 0..6 {
+        world.says(slow, "x");
+        world.passes(2 * SECOND);
+    }
+    is_closed_in(&mut world, slow, 2 * SECOND);
+    world.passes(LINGER);
+    assert_eq!(world.reactor.counters().closed.slow_frame, 1);
+}
+
 /// A connection that is leaving, and owed more than it takes.
 fn leaves(world: &mut World) -> usize {
     let echo = world.serves(Echo);
@@ -516,6 +555,7 @@ fn fault_a16_the_wall_clock_is_for_display_and_moves_no_deadline() {
     let mut world = at_a_whole_second();
     world.os().wall = 3 * TEN_YEARS;
     let room = world.serves_with(a_chat(), |listener| listener.idle = Some(IDLE));
+    let patient = world.serves(a_chat());
     let shell = Command::new(&Options::default(), &Limits::default());
     let shell = world.serves(shell);
     let clock = world.answers(Time::new(jiff::tz::TimeZone::UTC, false), vec![]);
@@ -530,7 +570,7 @@ fn fault_a16_the_wall_clock_is_for_display_and_moves_no_deadline() {
         (TEN_YEARS, "1980"),
         (Duration::ZERO, "1970"),
     ] {
-        let (idle, half) = (world.dials(room), world.dials(room));
+        let (idle, half) = (world.dials(room), world.dials(patient));
         let runs = world.dials(shell);
         world.says(half, "half a line");
         world.says(runs, "sleep 1000\n");

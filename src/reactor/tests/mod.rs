@@ -11,6 +11,8 @@ mod deadlines;
 mod hand;
 mod handing_over;
 mod login;
+#[cfg(feature = "tls")]
+mod sealed;
 mod several;
 mod sources;
 
