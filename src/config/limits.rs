@@ -77,7 +77,8 @@ pub const COMMAND_KILL_GRACE: Duration = Duration::from_secs(1);
 /// The most that `max-output` can ask for: what an `i32` length announces.
 pub const COMMAND_OUTPUT_BYTES_MAX: usize = i32::MAX as usize;
 
-/// The most lines of history a room keeps: of 64 KiB each, in memory, 64 MiB.
+/// The most lines of history that a room keeps, and of these no more than [64
+/// KiB](crate::service::chat::HISTORY_BYTES_MAX) in all.
 pub const CHAT_HISTORY_LINES_MAX: u32 = 1024;
 
 /// A started frame, or TLS record, must end within this much time, and …
@@ -221,16 +222,17 @@ pub struct Limits {
     /// How long (10s); Redis allows its subscribers 8M for 60 s.
     #[serde(with = "with::some_time")]
     pub chat_soft_time: Duration,
-    /// Unsent bytes at which a chat member is let go at once (4M); Redis: 32M.
+    /// Unsent bytes above which a chat member is let go at once (4M); Redis: 32M.
     #[serde(with = "with::size")]
     pub chat_hard: usize,
     /// The longest line or frame of chat and command (64K); beanstalkd: 65,535.
     #[serde(with = "with::size")]
     pub frame: usize,
     /// Memory of all buffers together (256M): input that is not understood yet, output that sockets have not
-    /// taken, output of commands that is collected. Above 90 %, connections that have not logged in are closed
-    /// first, then those with the largest; redis evicts clients in the same order of size
-    /// (`maxmemory-clients`). 300 members of a room who read nothing while 12 MB are said would have 1.2 GB.
+    /// taken, records of TLS, commands that wait, output of commands that is collected, earlier lines of rooms.
+    /// Above 90 %, rooms forget those lines; then connections that have not logged in are closed, then those
+    /// with the largest buffers. Redis evicts clients in the same order of size (`maxmemory-clients`). A room of
+    /// 300 members, none of whom reads, would have 1.2 GB when 12 MB were said in it.
     #[serde(with = "with::size")]
     pub buffers: usize,
     /// Commands at once (16): they are processes; xinetd's `instances` is the same idea.

@@ -31,8 +31,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::config::{
-    Address, ConfigError, Host, HostPort, Lookups, PercentEncoded, Transport, Trouble, Written,
-    keys_of, meant, one_of, percent_decode, quoted, random_bytes,
+    Address, ConfigError, Host, HostPort, Limits, Lookups, PercentEncoded, Transport, Trouble,
+    Written, keys_of, meant, one_of, percent_decode, quoted, random_bytes,
 };
 use crate::service::{
     ChallengeSource, Class, Datagrams, Gate, Half, Row, SERVICES, Secrets, Service, Setting,
@@ -184,6 +184,16 @@ impl Endpoint {
     ) -> Result<Box<S>, ConfigError> {
         half.ok_or_else(|| not_over(self.row, self.address.transport()))
             .and_then(|half| half.build(&self.options, setting))
+            .map_err(|trouble| ConfigError::at(self, trouble.problem))
+    }
+
+    /// Whether its options fit the limits of the server.
+    pub(crate) fn fits(&self, limits: &Limits) -> Result<(), ConfigError> {
+        let transport = self.address.transport();
+        let schema = self.row.schema(transport);
+        schema
+            .ok_or_else(|| not_over(self.row, transport))
+            .and_then(|schema| schema.fits(&self.options, limits))
             .map_err(|trouble| ConfigError::at(self, trouble.problem))
     }
 

@@ -144,7 +144,7 @@ fn resolve(name: &HostPort, lookups: &mut Lookups) -> io::Result<Vec<SocketAddr>
     Ok(at)
 }
 
-/// How many connections there can be in all, where the limits and every endpoint's own fit.
+/// How many connections there can be in all, where the limits and what every endpoint asks for fit.
 ///
 /// `nofile` is the descriptor limit that the server would have.
 pub(super) fn connections_max(
@@ -153,6 +153,9 @@ pub(super) fn connections_max(
     nofile: u64,
 ) -> Result<u32, ConfigError> {
     limits.validate()?;
+    for planned in planned {
+        planned.endpoint.fits(limits)?;
+    }
     let listeners = planned.iter().map(|planned| planned.at.len().max(1)).sum();
     let capacity = limits.capacity(nofile, listeners)?;
     let too_many = |planned: &&&Planned| planned.endpoint.common.max_connections > Some(capacity);
@@ -228,6 +231,23 @@ mod tests {
         assert_eq!(local.at, ["127.0.0.1:7".parse().unwrap()]);
         let said = planned("echo://[::ffff:0.0.0.0]:7").unwrap_err();
         assert!(said.contains("0.0.0.0 is not a loopback address"), "{said}");
+    }
+
+    #[test]
+    fn the_output_of_a_command_must_fit_all_buffers() {
+        let limits = Limits::default();
+        let judge = |url: &str| {
+            let planned = planned(url).unwrap();
+            connections_max(&[&planned], &limits, 1024).map_err(|wrong| wrong.to_string())
+        };
+        assert!(judge("command://127.0.0.1:0?auth=none&framing=i32&max-output=256M").is_ok());
+        let said = judge("command://127.0.0.1:0?auth=none&framing=i32&max-output=257M");
+        let said = said.unwrap_err();
+        assert!(
+            said.starts_with("endpoint `command://127.0.0.1:0?")
+                && said.contains("`max-output`: 257M is above the limit `buffers` of 256M"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -603,7 +603,7 @@ proptest! {
     ) {
         let file = ConfigFile {
             endpoints,
-            limits: crate::config::Limits { connections, ..Default::default() },
+            limits: Limits { connections, ..Default::default() },
             log: Log { level: LogLevel::Debug, ..Log::default() },
             user,
             group: Some("7".into()),

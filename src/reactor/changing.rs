@@ -197,7 +197,8 @@ impl<O: Os> Reactor<O> {
         if used.any(|listener| listener.options.service == service) {
             return;
         }
-        self.services[service.0] = Box::new(Vacant);
+        let gone = std::mem::replace(&mut self.services[service.0], Box::new(Vacant));
+        self.outbox.resized(gone.shared_bytes(), 0);
         self.vacant.push(service.0);
         let mut used = self.listeners.iter().filter(|l| is_used(l));
         self.tells_time = used.any(|listener| listener.manner.tells_time);

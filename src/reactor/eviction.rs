@@ -2,8 +2,9 @@
 //!
 //! What each connection may be owed, and may have sent, has limits of its own; but with many connections their
 //! sum has none. Buffers are counted as they grow and shrink, never looked for; only when
-//! [nine tenths](crate::config::limits::BUFFERS_HIGH_PERCENT) of [`Limits::buffers`](crate::config::Limits::buffers) are in use are their owners
-//! looked at, and the first of them closed: those that have not logged in, then the largest.
+//! [nine tenths](crate::config::limits::BUFFERS_HIGH_PERCENT) of [`Limits::buffers`](crate::config::Limits::buffers) are in use do services
+//! give back what they can do without, and are owners looked at, and the first of them closed: those that
+//! have not logged in, then the largest.
 
 use std::cmp::Reverse;
 
@@ -34,6 +35,16 @@ impl<O: Os> Reactor<O> {
     #[cold]
     fn evict(&mut self) {
         let low = share(self.limits.buffers, BUFFERS_LOW_PERCENT);
+        for service in &mut self.services {
+            let had = service.shared_bytes();
+            if had > 0 {
+                service.give_back();
+                self.outbox.resized(had, service.shared_bytes());
+            }
+        }
+        if self.outbox.buffered() <= low {
+            return;
+        }
         let owner = |(slot, conn): (usize, &Connection<O::Stream>)| {
             let bytes = self.buffered_for(slot as u32, conn);
             let is_unknown = conn.is_logging_in();

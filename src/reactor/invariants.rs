@@ -121,7 +121,8 @@ impl<O: Os> Reactor<O> {
             ));
         }
         // I6, I7: buffers are counted as they are, and within their budget.
-        let mut recount = 0;
+        let shared = self.services.iter().map(|service| service.shared_bytes());
+        let mut recount: usize = shared.sum();
         for (slot, conn) in &self.conns {
             if conn
                 .secured

@@ -194,6 +194,14 @@ impl Service for Gate {
         true
     }
 
+    fn shared_bytes(&self) -> usize {
+        self.inside.shared_bytes()
+    }
+
+    fn give_back(&mut self) {
+        self.inside.give_back();
+    }
+
     fn manner(&self) -> Manner {
         Manner {
             is_private: true,

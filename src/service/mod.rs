@@ -109,6 +109,16 @@ pub trait Service: Debug {
         false
     }
 
+    /// The memory of what it keeps for no connection in particular, in bytes, as it was last
+    /// [said](Turn::shares).
+    fn shared_bytes(&self) -> usize {
+        0
+    }
+
+    /// All buffers together are near their limit: gives back what it keeps for no connection in particular
+    /// and can do without.
+    fn give_back(&mut self) {}
+
     /// What the loop has to know of the service besides. It asks once, when a listener opens.
     fn manner(&self) -> Manner {
         Manner::ANSWERS

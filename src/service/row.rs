@@ -75,6 +75,11 @@ pub trait Checked: DeserializeOwned + Serialize + Default + 'static {
         Ok(())
     }
 
+    /// What is wrong about them with these limits of the server.
+    fn fits(&self, _limits: &Limits) -> Result<(), Trouble> {
+        Ok(())
+    }
+
     /// What it would mean if a stranger reached a service with these options.
     fn class(&self) -> Class {
         Class::Plain
@@ -107,6 +112,9 @@ pub trait Schema: Sync {
     /// Reads and checks them; gives them back without what is at its default, and which clients
     /// the service may be open to with them.
     fn read(&self, written: &Written) -> Result<(Written, Class), Trouble>;
+
+    /// Whether they, once read, fit the limits of the server.
+    fn fits(&self, written: &Written, limits: &Limits) -> Result<(), Trouble>;
 }
 
 /// One half of a service, with options of its own.
@@ -148,6 +156,10 @@ impl<T: Checked, S: ?Sized> Schema for Takes<T, S> {
         let options: T = written.read()?;
         options.check()?;
         Ok((Written::of(&options), options.class()))
+    }
+
+    fn fits(&self, written: &Written, limits: &Limits) -> Result<(), Trouble> {
+        written.read::<T>()?.fits(limits)
     }
 }
 

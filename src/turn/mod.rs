@@ -138,6 +138,12 @@ impl<'a> Turn<'a> {
         }
     }
 
+    /// Says that what the service keeps for no connection in particular had so many bytes of memory, and has so
+    /// many now: they count, too.
+    pub fn shares(&mut self, had: usize, has: usize) {
+        self.outbox.resized(had, has);
+    }
+
     /// Takes no input for now: what has come stays unread, what comes stays in the kernel.
     pub fn hold(&mut self) {
         self.outbox.set_held(self.id, true);

@@ -104,8 +104,8 @@ pub(crate) struct Outbox {
     said_in_all: u64,
     /// The same when the arena was last emptied.
     said_before: u64,
-    /// The memory of all buffers that belong to a connection, in bytes: what is kept here, and what the loop
-    /// and services [count](Outbox::resized) of theirs.
+    /// The memory of all buffers but the arena, in bytes: what is kept here, and what the loop and services
+    /// [count](Outbox::resized) of theirs.
     buffered: usize,
     /// What services keep for connections, in bytes, where it is something: few do.
     kept_by_services: HashMap<u32, usize>,
@@ -462,7 +462,7 @@ impl Outbox {
         self.buffered = self.buffered + kept.capacity() - had;
     }
 
-    /// A buffer of a connection, or of a service for one, had so many bytes of memory, and has so many now.
+    /// A buffer of a connection, or of a service, had so many bytes of memory, and has so many now.
     pub(crate) fn resized(&mut self, was: usize, is: usize) {
         self.buffered = self.buffered + is - was;
     }

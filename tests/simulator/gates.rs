@@ -117,6 +117,14 @@ impl Service for Within {
         self.of(t).stopping(t);
     }
 
+    fn shared_bytes(&self) -> usize {
+        self.service.shared_bytes()
+    }
+
+    fn give_back(&mut self) {
+        self.service.give_back();
+    }
+
     fn manner(&self) -> Manner {
         self.service.manner()
     }

@@ -265,6 +265,14 @@ impl Service for Overheard {
         self.service.refusal(reason, out);
     }
 
+    fn shared_bytes(&self) -> usize {
+        self.service.shared_bytes()
+    }
+
+    fn give_back(&mut self) {
+        self.service.give_back();
+    }
+
     fn manner(&self) -> Manner {
         self.service.manner()
     }

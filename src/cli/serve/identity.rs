@@ -97,7 +97,7 @@ impl Identity {
         Ok(())
     }
 
-    /// Whom it is.
+    /// The name of the user that the process becomes.
     pub(super) fn name(&self) -> &str {
         &self.name
     }

@@ -216,8 +216,8 @@ impl Serving {
         Ok(changes)
     }
 
-    /// Every socket that is served once more, for the endpoints to find theirs, and which is whose: by what the
-    /// kernel numbers them.
+    /// A duplicate of every socket that an endpoint is served on, among which the endpoints of the new
+    /// configuration find theirs; and the place in our own list of each, by the number that the kernel gave it.
     fn own_sockets(
         &self,
         reactor: &Reactor<Epoll>,
@@ -331,8 +331,8 @@ impl Change<'_> {
     }
 }
 
-/// Whether a service can go on with these secrets; if it can, it does. One that asks for none cannot begin to, since
-/// those who are in it have proven nothing.
+/// Whether a service can go on with these secrets; if it can, it does. A service without a gate cannot get
+/// one while it runs: its connections have proven nothing.
 fn has_secrets(service: &mut dyn Service, secrets: Option<&Secrets>) -> bool {
     match (service.manner().is_gated, secrets) {
         (true, Some(secrets)) => service.replace_secrets(secrets),

@@ -297,3 +297,89 @@ fn fault_b12_connections_that_have_not_logged_in_go_before_larger_ones_that_have
     let stayed = known.iter().filter(|&&wire| world.is_open(wire)).count();
     assert_eq!((evicted(&world), stayed), (4, 7));
 }
+
+/// A room whose newcomers are shown up to so many lines.
+fn with_history(lines: u32) -> Chat {
+    let options = chat::Options {
+        history: lines,
+        ..chat::Options::default()
+    };
+    Chat::new(&options, LINE_BYTES_MAX)
+}
+
+#[test]
+fn fault_b12_what_rooms_remember_counts_and_is_forgotten_before_anybody_is_closed() {
+    let mut world = with_budget(1_000_000);
+    let (room, half) = (world.serves(with_history(100)), world.serves(lines()));
+    let says = |world: &mut World, wire: usize| {
+        let line = format!("{}\n", "x".repeat(999));
+        (0..40).for_each(|_| world.says(wire, &line));
+    };
+    // Each in a room of its own, which goes with it; and one in the lobby, which stays.
+    let members = [1, 2, 3].map(|n| {
+        let wire = world.dials(room);
+        world.says(wire, format!("/join room{n}\n"));
+        wire
+    });
+    let last = world.dials(room);
+    members.iter().for_each(|&wire| says(&mut world, wire));
+    says(&mut world, last);
+    let all = buffered(&world);
+    assert!(all >= 4 * 40_000, "{all}");
+    world.os().resets(members[0]);
+    world.settles();
+    let fewer = buffered(&world);
+    assert!((3 * 40_000..=all - 40_000).contains(&fewer), "{fewer}");
+    // Others come near the limit.
+    let before = [40_000; 19].map(|bytes| begins_a_line(&mut world, half, bytes));
+    assert_eq!(evicted(&world), 0);
+    assert_eq!(are_open(&world, before), [true; 19]);
+    assert!(buffered(&world) >= 19 * 40_000);
+    let newcomer = world.dials(room);
+    assert!(!world.hears(newcomer).contains("earlier lines"));
+    // And what comes afterwards is remembered again.
+    says(&mut world, last);
+    let newcomer = world.dials(room);
+    assert!(world.hears(newcomer).contains("earlier lines: 40"));
+}
+
+#[test]
+fn fault_b12_what_a_room_remembers_is_gone_with_its_service() {
+    let mut world = World::new();
+    let service = world.reactor.add(Box::new(with_history(100)));
+    let socket = world.reactor.os.listener();
+    let listener = world.reactor.listen(socket, ListenerOptions::to(service));
+    let wire = world.dials(socket);
+    world.says(wire, "hello\n");
+    assert!(buffered(&world) > 0);
+    world.reactor.retire(listener.unwrap());
+    world.os().resets(wire);
+    world.settles();
+    // What was said to nobody meanwhile goes with the next turn.
+    world.settles();
+    assert_eq!(buffered(&world), 0);
+}
+
+#[test]
+fn fault_b12_a_command_that_waits_counts_until_it_runs() {
+    let mut world = World::with(Limits {
+        commands: 1,
+        ..Limits::default()
+    });
+    let shell = world.serves(Command::new(&Options::default(), &Limits::default()));
+    let [first, second, third] = [0; 3].map(|_| world.dials(shell));
+    world.says(first, "first\n");
+    assert_eq!(buffered(&world), 0);
+    for (wire, bytes) in [(second, 50_000), (third, 60_000)] {
+        world.says(wire, format!("{}\n", "x".repeat(bytes)));
+    }
+    assert!(buffered(&world) >= 110_000, "{}", buffered(&world));
+    world.os().resets(third);
+    world.settles();
+    let one = buffered(&world);
+    assert!((50_000..110_000).contains(&one), "{one}");
+    world.os().exits(0, Exit::Code(0));
+    world.settles();
+    assert_eq!(world.os().commands.len(), 2);
+    assert_eq!(buffered(&world), 0);
+}

@@ -34,6 +34,16 @@ impl History {
         self.bytes.len()
     }
 
+    /// The memory that it has, in bytes.
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Forgets all of it.
+    pub(super) fn clear(&mut self) {
+        (self.bytes, self.lines) = (VecDeque::new(), 0);
+    }
+
     /// Remembers whole lines, and forgets the oldest for them.
     pub(super) fn keep(&mut self, said: &[u8]) {
         if self.lines_max == 0 {

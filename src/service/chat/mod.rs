@@ -220,7 +220,9 @@ impl Chat {
             let room = &mut self.rooms[member.room];
             self.letters += room.members.len();
             t.send_all(room.others(t.id), &self.said[..]);
+            let had = room.history.capacity();
             room.history.keep(&self.said);
+            t.shares(had, room.history.capacity());
         }
         self.said.clear();
         self.said.shrink_to(SAID_BYTES_KEPT);
@@ -241,7 +243,7 @@ impl Chat {
         if announced {
             self.tell_of_leaving(t, from, name, "");
         }
-        self.rooms.vanish_if_empty(from);
+        self.vanish_if_empty(t, from);
         self.sit_down(t, to);
         let room = &self.rooms[to];
         let here = room.members.len();
@@ -309,8 +311,14 @@ impl Chat {
             if member.announced {
                 self.tell_of_leaving(t, member.room, member.name, why);
             }
-            self.rooms.vanish_if_empty(member.room);
+            self.vanish_if_empty(t, member.room);
         }
+    }
+
+    /// Forgets a room that nobody is in.
+    fn vanish_if_empty(&mut self, t: &mut Turn<'_>, key: RoomKey) {
+        let had = self.rooms.vanish_if_empty(key);
+        t.shares(had, 0);
     }
 
     /// Frees the seat and the name.
@@ -378,13 +386,21 @@ impl Service for Chat {
         t.reply(&Notice(format_args!("the server is stopping")));
         // Everybody is told that, so nobody is told who leaves.
         if let Some(member) = self.forget(t.id) {
-            self.rooms.vanish_if_empty(member.room);
+            self.vanish_if_empty(t, member.room);
         }
         t.close_lingering();
     }
 
     fn refusal(&self, reason: &str, out: &mut Vec<u8>) {
         Notice(format_args!("{reason}")).encode(out);
+    }
+
+    fn shared_bytes(&self) -> usize {
+        self.rooms.history_capacity()
+    }
+
+    fn give_back(&mut self) {
+        self.rooms.forget_histories();
     }
 
     /// A line that was sent before its connection was reset was sent: the others read it.

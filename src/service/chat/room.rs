@@ -78,11 +78,25 @@ impl Rooms {
         self.by_name.get(&name.key()).copied()
     }
 
-    /// Forgets a room that nobody is in, unless it is the lobby.
-    pub(super) fn vanish_if_empty(&mut self, key: RoomKey) {
-        if key != Rooms::LOBBY && self[key].members.is_empty() {
-            let room = self.rooms.remove(key);
-            self.by_name.remove(&room.name.key());
+    /// Forgets a room that nobody is in, unless it is the lobby; says how much memory its history had.
+    pub(super) fn vanish_if_empty(&mut self, key: RoomKey) -> usize {
+        if key == Rooms::LOBBY || !self[key].members.is_empty() {
+            return 0;
+        }
+        let room = self.rooms.remove(key);
+        self.by_name.remove(&room.name.key());
+        room.history.capacity()
+    }
+
+    /// The memory of all histories, in bytes.
+    pub(super) fn history_capacity(&self) -> usize {
+        self.iter().map(|room| room.history.capacity()).sum()
+    }
+
+    /// Forgets what was said, in every room.
+    pub(super) fn forget_histories(&mut self) {
+        for (_, room) in &mut self.rooms {
+            room.history.clear();
         }
     }
 

@@ -114,6 +114,8 @@ impl Command {
                         Ok(job) => {
                             session.phase = Phase::Running(Box::new(Execution::new(terms)));
                             t.hold();
+                            // Until it has begun, which may be long.
+                            t.keeps(job.line.capacity());
                             t.spawn(job);
                         }
                         Err(reason) => session.answer(terms, t, Answer::refusal(reason)),
@@ -189,7 +191,10 @@ impl Service for Command {
             return;
         };
         let answer = match event {
-            ChildEvent::Started => return run.started(terms, t),
+            ChildEvent::Started => {
+                t.keeps(0);
+                return run.started(terms, t);
+            }
             ChildEvent::Wrote(which, bytes) => {
                 run.wrote(terms, t, which, bytes);
                 return t.keeps(run.collected_capacity());

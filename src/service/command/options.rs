@@ -4,7 +4,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::config::limits::COMMAND_OUTPUT_BYTES_MAX;
-use crate::config::{Settle, Trouble, with};
+use crate::config::{Limits, Settle, Trouble, format_size, with};
 use crate::service::{Checked, Class};
 
 /// Options of `command`.
@@ -44,6 +44,21 @@ impl Checked for Options {
                 "max-output",
                 format!(
                     "it is above {COMMAND_OUTPUT_BYTES_MAX}, the largest length that an i32 announces"
+                ),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn fits(&self, limits: &Limits) -> Result<(), Trouble> {
+        // The output of one command must fit what all buffers may have.
+        match self.max_output {
+            Some(max) if max > limits.buffers => Err(Trouble::with(
+                "max-output",
+                format!(
+                    "{} is above the limit `buffers` of {}, the memory of all buffers together",
+                    format_size(max as u64),
+                    format_size(limits.buffers as u64)
                 ),
             )),
             _ => Ok(()),
