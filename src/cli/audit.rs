@@ -62,12 +62,16 @@ impl Audit {
     }
 }
 
-/// What would be wrong with an audit that goes there, without making anything.
-pub(super) fn check(to: Option<&str>) -> Result<(), Failure> {
+/// What would be wrong with an audit that goes there, which this user writes, or who starts the server; without
+/// making anything.
+pub(super) fn check(to: Option<&str>, user: Option<u32>) -> Result<(), Failure> {
     let Some(to) = to.filter(|to| *to != LOG) else {
         return Ok(());
     };
     let path = file(to)?;
+    if let Some(user) = user {
+        audit_file::check_owner(&path, user)?;
+    }
     if path.symlink_metadata().is_ok() {
         drop(audit_file::open(&path)?);
         return Ok(());

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use jiff::Timestamp;
 use rustix::fs::OFlags;
+use rustix::process::geteuid;
 use serde_json::json;
 
 /// What anybody but the owner may do with the file that a group may not: a group may read it.
@@ -23,7 +24,7 @@ pub(super) fn open(path: &Path) -> anyhow::Result<File> {
         .mode(0o600)
         .custom_flags(flags.bits() as i32)
         .open(path)
-        .with_context(|| format!("the audit file {} cannot be opened", path.display()))?;
+        .with_context(|| cannot_be_opened(path))?;
     let metadata = file.metadata().context("the audit file")?;
     let (shown, mode) = (path.display(), metadata.mode());
     if !metadata.is_file() {
@@ -36,6 +37,26 @@ pub(super) fn open(path: &Path) -> anyhow::Result<File> {
         );
     }
     Ok(file)
+}
+
+fn cannot_be_opened(path: &Path) -> String {
+    let (user, path) = (geteuid().as_raw(), path.display());
+    format!(
+        "the audit file {path} cannot be opened by user {user}, who must own it (`chown {user} {path}`), or be able to write to its directory"
+    )
+}
+
+/// Whether a user that root becomes will be able to open it: one that is there must be that user's.
+pub(super) fn check_owner(path: &Path, user: u32) -> anyhow::Result<()> {
+    match path.symlink_metadata() {
+        Ok(found) if found.uid() != user => {
+            let (path, owner) = (path.display(), found.uid());
+            bail!(
+                "the audit file {path} is user {owner}'s, and user {user}, who serves, must own it: `chown {user} {path}`"
+            )
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The file while it is written.

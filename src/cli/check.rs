@@ -38,7 +38,10 @@ pub struct Args {
 pub fn run(args: Args) -> Outcome {
     let read = args.sources.read(&mut Lookups::live());
     let checked = read.and_then(|configuration| {
-        audit::check(configuration.log.audit.as_deref())?;
+        let (user, group) = (&configuration.user, &configuration.group);
+        let identity = Identity::find(user.as_deref(), group.as_deref())?;
+        let user = identity.map(|identity| identity.owner().0);
+        audit::check(configuration.log.audit.as_deref(), user)?;
         Ok(configuration)
     });
     let configuration = match checked {
@@ -51,10 +54,6 @@ pub fn run(args: Args) -> Outcome {
             return Err(failure);
         }
     };
-    Identity::find(
-        configuration.user.as_deref(),
-        configuration.group.as_deref(),
-    )?;
     let nofile = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     let (endpoints, limits) = (&configuration.endpoints, &configuration.limits);
     let opening = Opening::of(endpoints, limits, nofile, Intent::Check);

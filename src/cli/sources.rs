@@ -139,15 +139,18 @@ impl Sources {
             return Err(Failure::Usage(wrong.join("\n")));
         }
         let is_default_table = endpoints.is_empty();
+        let user = self.user.clone().or(file.user);
         if is_default_table {
             endpoints = default_endpoints(&command_socket());
+            // The private directory is that of who starts the server, and nobody else can enter it.
+            endpoints.retain(|endpoint| user.is_none() || !endpoint.is_private());
         }
         Ok(Configuration {
             endpoints,
             is_default_table,
             limits: file.limits,
             log: file.log,
-            user: self.user.clone().or(file.user),
+            user,
             group: self.group.clone().or(file.group),
         })
     }

@@ -386,11 +386,16 @@ fn connect_checked(path: &Path, deadline: &RequestDeadline) -> io::Result<Socket
 
 /// Whether the user that listens at the other end of a Unix socket is this process' own.
 pub(super) fn check_server(socket: &OwnedFd) -> io::Result<()> {
-    let (peer, uid) = (sockopt::socket_peercred(socket)?, geteuid());
-    if peer.uid == uid {
+    check_server_of(socket, &[geteuid().as_raw()])
+}
+
+/// Whether it is one of these users.
+pub(super) fn check_server_of(socket: &OwnedFd, users: &[u32]) -> io::Result<()> {
+    let theirs = sockopt::socket_peercred(socket)?.uid.as_raw();
+    if users.contains(&theirs) {
         return Ok(());
     }
-    let (theirs, ours) = (peer.uid.as_raw(), uid.as_raw());
+    let ours = users.last().copied().unwrap_or_default();
     let why = format!("the server there is user {theirs}'s, not {ours}'s");
     Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
 }

@@ -17,10 +17,10 @@ use rustix::net::{
 use rustix::process::geteuid;
 
 use super::ClientError;
-use super::connection::{check_server, connect_unix};
+use super::connection::{check_server_of, connect_unix};
 use super::deadline::{RequestDeadline, is_patience};
 use crate::config::limits::TAKE_OVER_TIMEOUT;
-use crate::config::{check_private_socket, control_socket};
+use crate::config::{check_private_socket, control_socket, control_socket_of};
 use crate::wire::{
     Decode, Encode, SOCKETS_HANDED_OVER_MAX, SOCKETS_PER_MESSAGE_MAX, SocketDescription,
     TAKE_OVER_VERSION, TakeOverAnswer, TakeOverMessage, TakeOverRequest,
@@ -64,9 +64,15 @@ impl TakeOver {
     /// Asks the server whose control socket is at `path` for its sockets. It must be this user's: at the usual
     /// place, so must be what leads there.
     pub fn ask(path: &Path) -> Result<(TakeOver, Vec<HandedSocket>), ClientError> {
+        TakeOver::ask_of(path, geteuid().as_raw())
+    }
+
+    /// As [`ask`](TakeOver::ask), where it may as well be the server of the user that this process is about to
+    /// become.
+    pub fn ask_of(path: &Path, user: u32) -> Result<(TakeOver, Vec<HandedSocket>), ClientError> {
         let deadline = RequestDeadline::after(TAKE_OVER_TIMEOUT);
         let address = path.display().to_string();
-        let socket = connect(path, &deadline).map_err(|cause| {
+        let socket = connect(path, user, &deadline).map_err(|cause| {
             let address = address.clone();
             match cause.kind() {
                 io::ErrorKind::PermissionDenied if cause.raw_os_error().is_none() => {
@@ -260,12 +266,13 @@ fn is_gone(kind: io::ErrorKind) -> bool {
     )
 }
 
-fn connect(path: &Path, deadline: &RequestDeadline) -> io::Result<OwnedFd> {
-    if path == control_socket() {
-        check_private_socket(path, geteuid().as_raw())?;
+fn connect(path: &Path, user: u32, deadline: &RequestDeadline) -> io::Result<OwnedFd> {
+    let ours = geteuid().as_raw();
+    if user == ours && path == control_socket() || path == control_socket_of(user) {
+        check_private_socket(path, user)?;
     }
     let socket = connect_unix(path, deadline)?;
     // A path may lead elsewhere by now, and one that somebody named may be anybody's.
-    check_server(&socket)?;
+    check_server_of(&socket, &[ours, user])?;
     Ok(socket)
 }

@@ -90,6 +90,11 @@ impl Lookups {
         result.map_err(Failed::into_error)
     }
 
+    /// The files that were asked for.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|(path, ..)| &**path)
+    }
+
     /// What was learnt, a line each, for [`replay`](Lookups::replay).
     pub fn record(&self) -> Zeroizing<String> {
         let hex = |bytes: &[u8]| bytes.len() * 2;

@@ -28,7 +28,7 @@ pub use lookups::{Content, Lookups};
 pub use network::Network;
 pub use private::{
     check_private_dir, check_private_socket, command_socket, command_socket_of, command_sockets,
-    control_socket, make_private_dir,
+    control_socket, control_socket_of, make_private_dir,
 };
 pub use random::random_bytes;
 pub use rate::Rate;

@@ -37,6 +37,11 @@ pub fn control_socket() -> PathBuf {
     command_socket().with_file_name("control.sock")
 }
 
+/// The same of a user that root becomes, in whose name it has no runtime directory.
+pub fn control_socket_of(uid: u32) -> PathBuf {
+    command_socket_of(None, uid).with_file_name("control.sock")
+}
+
 /// `$XDG_RUNTIME_DIR/onepoll/command.sock`; else, or where that is relative or too long for a
 /// socket's address, `/tmp/onepoll-UID/command.sock`.
 pub fn command_socket_of(runtime_dir: Option<&OsStr>, uid: u32) -> PathBuf {

@@ -159,7 +159,7 @@ mod tests {
 
     use super::*;
     use crate::config::Limits;
-    use crate::endpoint::{Endpoint, Intent, Judged, Opening, Reach, bind_control};
+    use crate::endpoint::{Endpoint, Intent, Judged, Opening, Reach, take_control};
 
     /// A socket that another server calls so.
     fn described(place: &str, socket: impl Into<OwnedFd>) -> (SocketDescription, OwnedFd) {
@@ -309,7 +309,7 @@ mod tests {
         // At the end it is removed, once it is ours.
         let moved = dir.path().join("b.sock");
         let mut handed = hands(vec![of_file(&moved, listener)]);
-        let (_socket, mut file) = bind_control(&moved, false, &mut handed).unwrap();
+        let mut file = take_control(&moved, &mut handed).unwrap().unwrap().file;
         file.own().unwrap();
         drop(file);
         assert!(!moved.exists());

@@ -32,7 +32,8 @@ use std::str::FromStr;
 
 use crate::config::{
     Address, ConfigError, Host, HostPort, Limits, Lookups, PercentEncoded, Transport, Trouble,
-    Written, keys_of, meant, one_of, percent_decode, quoted, random_bytes,
+    UnixAddress, Written, command_socket, keys_of, meant, one_of, percent_decode, quoted,
+    random_bytes,
 };
 use crate::service::{
     ChallengeSource, Class, Datagrams, Gate, Half, Row, SERVICES, Secrets, Service, Setting,
@@ -41,7 +42,7 @@ use crate::wire::Secret;
 
 pub use bind::{Bound, Rest};
 pub use common::{Auth, Common, TlsMin};
-pub use control::bind_control;
+pub use control::{Control, bind_control, take_control};
 pub use default::default_endpoints;
 pub use exposure::{Exposure, Reach, Reached, Refusal, exposure};
 #[cfg(feature = "cli")]
@@ -185,6 +186,11 @@ impl Endpoint {
         half.ok_or_else(|| not_over(self.row, self.address.transport()))
             .and_then(|half| half.build(&self.options, setting))
             .map_err(|trouble| ConfigError::at(self, trouble.problem))
+    }
+
+    /// Whether it is at the private command socket of this process' user.
+    pub fn is_private(&self) -> bool {
+        matches!(&self.address, Address::Unix(UnixAddress::Path(path)) if *path == command_socket())
     }
 
     /// Whether its options fit the limits of the server.

@@ -9,9 +9,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, Gid, Mode, OFlags, RenameFlags, Uid, chmod, chownat, fstat, open, renameat_with,
+    Access, AtFlags, CWD, Gid, Mode, OFlags, RenameFlags, Uid, accessat, chmod, chownat, fstat,
+    open, renameat_with,
 };
 use rustix::net::{SocketAddrUnix, getsockname};
+use rustix::process::geteuid;
 
 use super::dir_lock::DirLock;
 use crate::config::make_private_dir;
@@ -126,6 +128,31 @@ impl SocketFile {
     pub fn own(&mut self) -> io::Result<()> {
         self.is_ours = true;
         Ok(chmod(&self.path, Mode::from_raw_mode(self.mode))?)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether this process may remove it: the directory lets it, and not only the owners of what is in it.
+    pub fn is_removable(&self) -> bool {
+        let dir = self.path.parent().filter(|dir| !dir.as_os_str().is_empty());
+        let dir = dir.unwrap_or(Path::new("."));
+        let Ok(found) = dir.metadata() else {
+            return false;
+        };
+        let is_ours = |uid: u32| uid == geteuid().as_raw();
+        let is_sticky = Mode::from_raw_mode(found.mode()).contains(Mode::SVTX);
+        let owns =
+            is_ours(found.uid()) || self.path.symlink_metadata().is_ok_and(|f| is_ours(f.uid()));
+        let access = accessat(
+            CWD,
+            dir,
+            Access::WRITE_OK | Access::EXEC_OK,
+            AtFlags::EACCESS,
+        );
+        access.is_ok() && (!is_sticky || owns)
     }
 
     /// Gives the file to this user and group.

@@ -39,6 +39,8 @@ pub struct ListenerOptions {
     pub idle: Option<Duration>,
     /// Only this user may connect (Unix sockets).
     pub only_uid: Option<u32>,
+    /// Whether root may, too, where only one user may.
+    pub and_root: bool,
     /// Which sources may connect, and how often.
     pub sources: SourceRules,
     /// Begins the sessions of its connections; none: they are plain.
@@ -56,6 +58,7 @@ impl ListenerOptions {
             connections_max: usize::MAX,
             idle: None,
             only_uid: None,
+            and_root: false,
             sources: SourceRules::default(),
             secure: None,
             is_beside_limit: false,
@@ -69,7 +72,7 @@ impl ListenerOptions {
     fn admits(&self, peer: &Peer) -> bool {
         match (self.only_uid, peer) {
             (None, _) => true,
-            (Some(only), Peer::Local { uid, .. }) => only == *uid,
+            (Some(only), Peer::Local { uid, .. }) => only == *uid || self.and_root && *uid == 0,
             (Some(_), Peer::Unknown) => false,
             // An inherited descriptor that turned out to be TCP, where there are no users.
             (Some(_), Peer::V4(..) | Peer::V6(..)) => true,
@@ -439,6 +442,12 @@ mod tests {
         assert!(private.admits(&of(1000)));
         assert!(!private.admits(&of(0)));
         assert!(!private.admits(&Peer::Unknown));
+        let control = ListenerOptions {
+            and_root: true,
+            ..private.clone()
+        };
+        assert!(control.admits(&of(1000)) && control.admits(&of(0)));
+        assert!(!control.admits(&of(1001)) && !control.admits(&Peer::Unknown));
         assert!(private.admits(&Peer::V4(Ipv4Addr::LOCALHOST, 5000)));
         assert!(ListenerOptions::to(ServiceId(0)).admits(&Peer::Unknown));
     }

@@ -2,9 +2,26 @@
 """What is printed for other programs: units for systemd, pages for man, completions for shells, TOML for us."""
 
 import os
+import signal
 import subprocess
+import threading
+import time
 
 from harness import BINARY, DEADLINE, Case, main, onepoll
+
+NOBODY = 65534
+
+# Asks for the sockets, and prints what it is told.
+INTRUDES = """
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+try:
+    s.sendall(b"x" * 64)
+    print(s.recv(99))
+except ConnectionError:
+    print(b"")
+"""
 
 CONFIG = """
 user = "root"
@@ -176,6 +193,107 @@ class Users(Case):
         )
         self.assertEqual(said.stdout, "b'%d\\n'\n" % uid, said.stderr)
         server.stop()
+
+    def place(self):
+        """A directory of the user's, for whom everybody may look at it."""
+        home = self.directory()
+        os.chmod(home, 0o755)
+        os.chown(home, NOBODY, NOBODY)
+        return home
+
+    def test_fault_h5_the_user_and_root_take_a_server_over_and_nobody_else(self):
+        self.needs("setpriv")
+        home = self.place()
+        control, path = os.path.join(home, "control.sock"), os.path.join(home, "u.sock")
+        urls = ("echo://127.0.0.1:0", "upper+unix://%s" % path)
+        root = ("--user", str(NOBODY), "--control", control)
+        old = self.serve(*urls, arguments=root, is_plain=True)
+        self.assertEqual(os.stat(control).st_uid, NOBODY)
+        # Another user is not let in, though he can reach the socket.
+        os.chmod(control, 0o666)
+        other = subprocess.run(
+            [BINARY, "serve", "--take-over", "--control", control, "echo://127.0.0.1:0"], user=NOBODY - 1,
+            group=NOBODY - 1, extra_groups=[], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=DEADLINE,
+        )
+        self.assertEqual(other.returncode, 1, other.stderr)
+        self.assertIn("is user %d's, not %d's" % (NOBODY, NOBODY - 1), other.stderr)
+        intruder = subprocess.run(
+            ["python3", "-c", INTRUDES, control], user=NOBODY - 1, group=NOBODY - 1, extra_groups=[],
+            capture_output=True, text=True, timeout=DEADLINE,
+        )
+        self.assertEqual(intruder.stdout, "b''\n", intruder.stderr)
+        # Root, which becomes that user again.
+        at = old.at("echo")
+        urls = ("echo://%s:%d" % at, urls[1])
+        new = self.serve(*urls, arguments=("--take-over", *root), is_plain=True)
+        old.ends(0)
+        self.dial(at).say(b"x").hears(b"x").close()
+        # The user himself.
+        drop = ("setpriv", "--reuid=%d" % NOBODY, "--regid=%d" % NOBODY, "--clear-groups")
+        last = self.serve(
+            *urls, through=drop, arguments=("--take-over", "--control", control), is_plain=True
+        )
+        new.ends(0)
+        self.dial(at).say(b"x").hears(b"x").close()
+        self.assertEqual(sorted(os.listdir(home)), ["control.sock", "u.sock"])
+        last.stop()
+        self.assertEqual(os.listdir(home), [])
+
+    def test_what_the_user_cannot_read_or_remove_is_said_at_start(self):
+        home = self.directory()
+        os.chmod(home, 0o755)
+        secret, path = os.path.join(home, "secret"), os.path.join(home, "u.sock")
+        self.assertEqual(onepoll("secret", secret).returncode, 0)
+        url = "echo+unix://%s?secret-file=%s" % (path, secret)
+        server = self.serve(url, arguments=("--user", str(NOBODY)), is_plain=True)
+        user = "onepoll: warning: user %d cannot " % NOBODY
+        server.waits_for(lambda line: line.startswith(user + "read %s, so no reload can" % secret))
+        server.waits_for(lambda line: line.startswith(user + "remove %s, so it stays" % path))
+        server.stop()
+        # Nothing to say of what is the user's.
+        os.chown(secret, NOBODY, NOBODY)
+        os.chown(home, NOBODY, NOBODY)
+        server = self.serve(url, arguments=("--user", str(NOBODY)), is_plain=True)
+        server.stop()
+        self.assertFalse([line for line in server.lines if "warning" in line], server.lines)
+        self.assertEqual(os.listdir(home), ["secret"])
+
+    def test_the_audit_is_the_users_file_or_the_server_does_not_start(self):
+        home = self.directory()
+        os.chmod(home, 0o755)
+        path = os.path.join(home, "audit")
+        config = os.path.join(home, "onepoll.toml")
+        with open(config, "w") as file:
+            file.write('user = "%d"\n[[endpoint]]\nservice = "echo"\naddress = "127.0.0.1:0"\n' % NOBODY)
+            file.write('[log]\naudit = "%s"\n' % path)
+        serve = lambda: onepoll("serve", "--config", config)
+        done = serve()
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("be able to write to its directory", done.stderr)
+        os.close(os.open(path, os.O_CREAT, 0o600))
+        for done in (serve(), onepoll("check", "--config", config)):
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertIn("`chown %d %s`" % (NOBODY, path), done.stderr)
+        os.chown(path, NOBODY, NOBODY)
+        os.chown(home, NOBODY, NOBODY)
+        self.assertEqual(onepoll("check", "--config", config).returncode, 0)
+        server = self.serve(arguments=("--config", config), is_plain=True)
+        # It is opened again as that user, who can make it.
+        os.rename(path, path + ".1")
+        os.kill(server.pid, signal.SIGHUP)
+        until = time.monotonic() + DEADLINE
+        while not os.path.exists(path):
+            self.assertLess(time.monotonic(), until, "it is not made again")
+            threading.Event().wait(0.001)
+        self.assertEqual(os.stat(path).st_uid, NOBODY)
+        server.stop()
+
+    def test_without_endpoints_another_user_serves_no_commands(self):
+        default = onepoll("check", "--print", "--user", "nobody").stdout
+        self.assertIn('service = "echo"', default)
+        self.assertNotIn('service = "command"', default)
+        self.assertIn('service = "command"', onepoll("check", "--print").stdout)
 
     def test_fault_h9_whatever_call_fails_nothing_is_served(self):
         self.needs("strace")

@@ -103,7 +103,7 @@ impl Identity {
     }
 
     /// The numbers of its user and its group, for a file that it is to own.
-    pub(super) fn owner(&self) -> (u32, u32) {
+    pub(in crate::cli) fn owner(&self) -> (u32, u32) {
         (self.uid.as_raw(), self.gid.as_raw())
     }
 }

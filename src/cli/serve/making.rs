@@ -112,6 +112,7 @@ impl Making<'_> {
                 .map_or(usize::MAX, |max| max as usize),
             idle: common.idle_timeout,
             only_uid: (is_local && !common.any_user).then(|| geteuid().as_raw()),
+            and_root: false,
             sources: SourceRules {
                 addresses: addresses(common),
                 connections_max: common.max_per_source,

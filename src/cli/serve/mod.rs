@@ -1,5 +1,6 @@
 //! `onepoll serve`: binds what was asked for, and lets the loop serve it.
 
+mod bindings;
 mod handing_over;
 mod identity;
 mod learnt;
@@ -11,7 +12,6 @@ mod serving;
 mod supervisor;
 mod taking_over;
 
-use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -20,23 +20,21 @@ use std::time::Duration;
 use anyhow::Context as _;
 use jiff::tz::TimeZone;
 use log::Level;
+use rustix::fs::{Access, AtFlags, CWD, accessat};
 use serde_json::json;
 
+use self::bindings::Bindings;
 pub(super) use self::identity::Identity;
-use self::learnt::Learnt;
 use self::making::Making;
-use self::open_socket::ControlPath;
-use self::remark::remark;
+use self::open_socket::{ControlPath, OpenSocket};
 use self::serving::{Reading, Serving};
 use self::supervisor::Supervisor;
 use super::audit::Audit;
-use super::check::unclaimed;
 use super::logging::announce;
 use super::streams::print_in_passing;
-use super::verdict::Verdict;
-use super::{Failure, Outcome, Sources, help, log_level, logging};
-use crate::config::{Lookups, descriptor_limit, parse_duration, raise_descriptor_limit};
-use crate::endpoint::{Bound, Handed, Intent, Judged};
+use super::{Configuration, Failure, Outcome, Sources, help, log_level, logging};
+use crate::config::{Limits, Lookups, descriptor_limit, parse_duration, raise_descriptor_limit};
+use crate::endpoint::Bound;
 use crate::reactor::{Epoll, Reactor, TracedBytes, close_on_exec};
 
 /// The server; without endpoints and file: the default table
@@ -86,15 +84,7 @@ enum Traced {
 /// Runs it.
 pub fn run(args: Args) -> Outcome {
     let mut lookups = Lookups::live();
-    let file = args.sources.file(&mut lookups);
-    // From here on whatever is said is said as the file has it, also what is wrong with the file.
-    let log = match &file {
-        Ok(file) => file.log.clone(),
-        Err(_) => args.sources.log_of_a_wrong_file(),
-    };
-    logging::begin(log_level(log.level), log.format);
-    let file = file?;
-    let configuration = args.sources.complete(file)?;
+    let configuration = read(&args.sources, &mut lookups)?;
     let identity = Identity::find(
         configuration.user.as_deref(),
         configuration.group.as_deref(),
@@ -102,81 +92,31 @@ pub fn run(args: Args) -> Outcome {
     // Before anything of our own is open: what we inherited must not reach commands.
     close_on_exec().context("cannot read the list of open descriptors")?;
     let (of_commands, nofile) = (descriptor_limit(), raise_descriptor_limit());
-    let limits = &configuration.limits;
-    let judged = Judged::at_start(&configuration.endpoints, limits, nofile, lookups);
-    let learnt = Learnt::of(judged.lookups());
-    let control = ControlPath::of(args.control);
-    let mut taking = None;
-    let mut handed = Handed::default();
-    let opening = if !args.take_over {
-        judged.bind(Intent::Serve, &mut handed)
-    } else if judged.is_hopeless() && !configuration.is_default_table {
-        judged.refuse()
-    } else {
-        let (asked, sockets) = taking_over::ask(&control)?;
-        (taking, handed) = (Some(asked), sockets);
-        judged.bind(Intent::Serve, &mut handed)
-    };
-    let verdict = Verdict::of(&configuration, &opening);
-    for problem in &verdict.skipped {
-        announce(Level::Warn, &format!("{problem}; skipped"), None);
-    }
-    if let Some(failure) = verdict.failure() {
-        return Err(failure);
-    }
-    opening.attempts.iter().for_each(remark);
-    for name in &opening.unclaimed {
-        announce(Level::Warn, &unclaimed(name), None);
-    }
-    let connections_max = opening.connections_max?;
+    let control = ControlPath::of(args.control.clone(), identity.as_ref());
+    let takes_over = args.take_over.then_some(&control);
+    let bindings = Bindings::of(&configuration, nofile, lookups, takes_over)?;
 
     logging::take_own_stderr();
     if let Some(identity) = &identity {
-        become_user(identity, &opening.bound, &args.sources)?;
+        become_user(identity, &bindings)?;
     }
     let epoll = Epoll::new()
         .and_then(|epoll| epoll.spin(args.spin.unwrap_or_default()).with_signals())
         .and_then(Epoll::as_init)
         .map(|epoll| epoll.descriptors_of_commands(of_commands))
         .context("cannot set up the poll")?;
-    let audit = args.audit.as_deref().or(log.audit.as_deref());
+    let audit = args.audit.as_deref().or(configuration.log.audit.as_deref());
     let (epoll, audit) = Audit::prepare(audit, epoll)?;
+    let (limits, connections_max) = (&configuration.limits, bindings.connections_max);
     let mut reactor = Reactor::new(epoll, limits.clone(), connections_max as usize);
-    let urls: Vec<String> = opening
-        .bound
-        .iter()
-        .map(|b| b.endpoint.to_string())
-        .collect();
-    let own: Vec<SocketAddr> = opening
-        .bound
-        .iter()
-        .filter_map(Bound::datagram_address)
-        .collect();
-    let mut rests = Vec::new();
-    for bound in &opening.bound {
-        rests.extend(bound.rest().context("cannot take a socket over")?);
-    }
-    let making = Making {
-        limits,
-        zone: &TimeZone::system(),
-        own: &own,
-    };
-    let mut sockets = Vec::new();
-    for bound in opening.bound {
-        sockets.push(making.open(&mut reactor, bound)?);
-    }
-    sockets.extend(control.open(&mut reactor, &mut handed)?);
-    match taking {
-        Some(taking) => taking_over::finish(taking, handed, &mut sockets, rests)?,
-        None => {
-            for rest in rests {
-                rest.finish()
-                    .context("cannot set up a socket that was handed over")?;
-            }
-        }
-    }
 
-    let is_instead = args.take_over;
+    let learnt = bindings.learnt;
+    let urls: Vec<String> = bindings
+        .bound
+        .iter()
+        .map(|bound| bound.endpoint.to_string())
+        .collect();
+    let sockets = open(bindings, limits, &control, &mut reactor)?;
     let mut serving = Serving {
         sources: args.sources,
         nofile,
@@ -194,7 +134,7 @@ pub fn run(args: Args) -> Outcome {
         print_in_passing(json!({ "listening": urls, "connections_max": connections_max }))?;
     }
     announce(Level::Info, "ready", None);
-    serving.begin(&mut reactor, is_instead);
+    serving.begin(&mut reactor, args.take_over);
     if let Some(traced) = args.trace {
         let shown = match traced {
             Traced::Calls => TracedBytes::Public,
@@ -209,28 +149,84 @@ pub fn run(args: Args) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What is to be served; from then on whatever is said is said as the file has it, also what is wrong with the
+/// file.
+fn read(sources: &Sources, lookups: &mut Lookups) -> Result<Configuration, Failure> {
+    let file = sources.file(lookups);
+    let log = match &file {
+        Ok(file) => file.log.clone(),
+        Err(_) => sources.log_of_a_wrong_file(),
+    };
+    logging::begin(log_level(log.level), log.format);
+    sources.complete(file?)
+}
+
 /// Root binds, then somebody else serves. What root made is to be that user's, so that it can be removed and
 /// connected to.
-fn become_user(identity: &Identity, bound: &[Bound], sources: &Sources) -> Result<(), Failure> {
-    for bound in bound {
-        if let Some(file) = &bound.file {
-            file.give_to(identity.owner())
-                .with_context(|| format!("{}: cannot give its file to the user", bound.endpoint))?;
-        }
+fn become_user(identity: &Identity, bindings: &Bindings) -> Result<(), Failure> {
+    for file in bindings.socket_files() {
+        file.give_to(identity.owner()).with_context(|| {
+            let path = file.path().display();
+            format!("{path}: cannot give the file to the user")
+        })?;
     }
     identity.assume()?;
     let name = identity.name();
     announce(Level::Info, &format!("serving as user {name}"), None);
+    let warn = |warning: String| announce(Level::Warn, &format!("warning: {warning}"), None);
     // A reload reads as that user.
-    if let Some(file) = &sources.config
-        && let Err(error) = File::open(file)
-    {
-        let file = file.display();
-        announce(
-            Level::Warn,
-            &format!("warning: user {name} cannot read {file}, so no reload can: {error}"),
-            None,
-        );
+    for file in &bindings.files {
+        if let Err(error) = accessat(CWD, file, Access::READ_OK, AtFlags::EACCESS) {
+            let file = file.display();
+            warn(format!(
+                "user {name} cannot read {file}, so no reload can: {error}"
+            ));
+        }
+    }
+    for file in bindings.socket_files().filter(|file| !file.is_removable()) {
+        let file = file.path().display();
+        warn(format!(
+            "user {name} cannot remove {file}, so it stays when the server ends; its directory must be one that {name} can write to"
+        ));
     }
     Ok(())
+}
+
+/// Has the loop serve every socket that was bound, and the control socket; a server that is taken over lets go
+/// then.
+fn open(
+    bindings: Bindings,
+    limits: &Limits,
+    control: &ControlPath,
+    reactor: &mut Reactor<Epoll>,
+) -> Result<Vec<OpenSocket>, Failure> {
+    let own: Vec<SocketAddr> = bindings
+        .bound
+        .iter()
+        .filter_map(Bound::datagram_address)
+        .collect();
+    let mut rests = Vec::new();
+    for bound in &bindings.bound {
+        rests.extend(bound.rest().context("cannot take a socket over")?);
+    }
+    let making = Making {
+        limits,
+        zone: &TimeZone::system(),
+        own: &own,
+    };
+    let mut sockets = Vec::new();
+    for bound in bindings.bound {
+        sockets.push(making.open(reactor, bound)?);
+    }
+    sockets.extend(control.open(reactor, bindings.control)?);
+    match bindings.asked {
+        Some(asked) => taking_over::finish(asked, bindings.handed, &mut sockets, rests)?,
+        None => {
+            for rest in rests {
+                rest.finish()
+                    .context("cannot set up a socket that was handed over")?;
+            }
+        }
+    }
+    Ok(sockets)
 }

@@ -15,7 +15,7 @@ use crate::endpoint::{Handed, Rest, SocketFile};
 
 /// Asks the running server for its sockets.
 pub(super) fn ask(control: &ControlPath) -> Result<(TakeOver, Handed), Failure> {
-    let (asked, sockets) = TakeOver::ask(&control.path).map_err(|error| {
+    let (asked, sockets) = TakeOver::ask_of(&control.path, control.user).map_err(|error| {
         let is_missing = matches!(
             &error,
             ClientError::Connect { cause, .. } if matches!(
