@@ -83,6 +83,8 @@ pub(super) enum AuditEvent<'a> {
     CommandEnded(Who<'a>, Option<Exit>, Duration, u64),
     /// The configuration was read again; with what is wrong with it, if something is.
     Reload(Option<&'a str>),
+    /// This process serves so many sockets from now on, and ours no longer.
+    TakeOver(Peer, usize),
     /// The server stops.
     Stop,
 }
@@ -95,7 +97,10 @@ impl AuditEvent<'_> {
             AuditEvent::CommandStarted(..)
             | AuditEvent::CommandRefused(..)
             | AuditEvent::CommandEnded(..) => Kind::Command,
-            AuditEvent::Start | AuditEvent::Reload(_) | AuditEvent::Stop => Kind::Server,
+            AuditEvent::Start
+            | AuditEvent::Reload(_)
+            | AuditEvent::TakeOver(..)
+            | AuditEvent::Stop => Kind::Server,
         }
     }
 }
@@ -276,6 +281,8 @@ struct Line<'a> {
     version: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     server: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sockets: Option<usize>,
 }
 
 impl<'a> Line<'a> {
@@ -324,6 +331,11 @@ impl<'a> Line<'a> {
                     ..new("command-ended").about(who)
                 }
             }
+            AuditEvent::TakeOver(peer, sockets) => Line {
+                server: Some(std::process::id()),
+                sockets: Some(sockets),
+                ..new("take-over").by(peer)
+            },
             AuditEvent::Reload(None) => new("reload"),
             AuditEvent::Reload(problem) => Line {
                 why: problem,
@@ -345,9 +357,13 @@ impl<'a> Line<'a> {
         // Without its options: they are the operator's, and change.
         self.endpoint = Some(place(who.endpoint));
         self.connection = who.connection.map(|id| id.generation);
-        match who.peer {
+        self.by(who.peer)
+    }
+
+    fn by(mut self, peer: Peer) -> Line<'a> {
+        match peer {
             Peer::Local { pid, uid } => (self.uid, self.pid) = (Some(uid), Some(pid)),
-            Peer::V4(..) | Peer::V6(..) | Peer::Unknown => self.peer = Some(who.peer.to_string()),
+            Peer::V4(..) | Peer::V6(..) | Peer::Unknown => self.peer = Some(peer.to_string()),
         }
         self
     }
@@ -578,6 +594,7 @@ mod tests {
             AuditEvent::CommandEnded(who("c"), Some(Exit::Code(3)), took, 9),
             AuditEvent::CommandEnded(who("c"), Some(Exit::Signal(9)), took, 9),
             AuditEvent::CommandEnded(who("c"), None, took, 9),
+            AuditEvent::TakeOver(local.peer, 3),
             AuditEvent::Stop,
         ] {
             audit.note(&event);
@@ -595,6 +612,10 @@ mod tests {
             format!(r#""command-ended",{c},"signal":9,"output_bytes":9,"ms":1500}}"#),
             format!(
                 r#""command-ended",{c},"why":"the server stopped","output_bytes":9,"ms":1500}}"#
+            ),
+            format!(
+                r#""take-over","uid":1000,"pid":5,"server":{},"sockets":3}}"#,
+                std::process::id()
             ),
             r#""stop"}"#.to_owned(),
         ];

@@ -6,6 +6,7 @@
 use std::io;
 
 use super::Reactor;
+use super::audit::AuditEvent;
 use super::connection::Connection;
 use super::datagram::DatagramId;
 use super::listener::ListenerId;
@@ -85,9 +86,10 @@ impl<O: Os> Reactor<O> {
             return Err(io::Error::other("the server is stopping"));
         }
         // One whose peer has hung up was closed in the turn in which that was seen.
-        if !self.is_live(to) {
-            return Err(io::ErrorKind::NotConnected.into());
-        }
+        let by = live(&self.conns, to)
+            .ok_or(io::ErrorKind::NotConnected)?
+            .peer;
+        self.recorder.note(|| AuditEvent::TakeOver(by, taken.len()));
         self.stopping = Stopping::Released(self.now.after(self.limits.drain_timeout));
         for socket in taken {
             match *socket {

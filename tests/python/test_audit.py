@@ -285,6 +285,26 @@ class Files(Audited):
         self.assertEqual(lost + refused, 51, text)
         self.assertGreater(lost, 0)
 
+    def test_fault_h4_a_take_over_is_told_with_both_processes_and_how_many_sockets(self):
+        control = os.path.join(self.directory(), "control.sock")
+        urls = ("echo://127.0.0.1:0", "upper+udp://127.0.0.1:0")
+        old = self.audited(*urls, arguments=("--control", control), is_plain=True)
+        urls = tuple(
+            "%s://%s:%d" % (scheme, *old.at(service, transport))
+            for scheme, service, transport in (("echo", "echo", "tcp"), ("upper+udp", "upper", "udp"))
+        )
+        before = self.path
+        new = self.audited(*urls, arguments=("--control", control, "--take-over"), is_plain=True)
+        old.ends(0)
+        told = self.told(before)
+        self.assertEqual([event["event"] for event in told], ["start", "take-over", "stop"])
+        del told[1]["time"]
+        # The control socket is one of them.
+        expected = {"event": "take-over", "uid": os.geteuid(), "pid": new.pid, "server": old.pid, "sockets": 3}
+        self.assertEqual(told[1], expected)
+        new.stop()
+        self.assertEqual([event["event"] for event in self.told()], ["start", "stop"])
+
     def test_a_directory_that_has_gone_does_not_stop_it(self):
         server = self.audited(COMMANDS)
         self.tells(lambda event: event["event"] == "start")
