@@ -1,12 +1,15 @@
 //! How a connection ends.
 
+use std::io;
+
 use super::Reactor;
-use super::connection::{Input, Stage};
+use super::connection::{Input, Must, Stage};
 use super::listener::listener_of;
-use super::os::Os;
+use super::os::{Os, Readiness};
+use super::standing::After;
 use super::trace::{TraceEvent, Verdict};
 use crate::config::limits::{LINGER, LINGER_BYTES_MAX};
-use crate::turn::{Closed, Fault, Turn};
+use crate::turn::{Closed, Fate, Fault, Turn};
 
 impl<O: Os> Reactor<O> {
     /// Our refusal, or bytes that make no sense: what was said leaves, then the connection ends.
@@ -26,6 +29,35 @@ impl<O: Os> Reactor<O> {
             let name = &listener_of(&self.listeners, conn).options.name;
             self.recorder.penalised(name, &conn.peer, time);
         }
+    }
+
+    /// A connection's socket failed when it was written to. Its peer has gone, and what it said before that is
+    /// read, where its service wants it: the poll may not have told of any of it yet.
+    #[cold]
+    pub(super) fn cannot_send(&mut self, slot: u32, kind: io::ErrorKind) {
+        let conn = &mut self.conns[slot as usize];
+        let has_gone = matches!(
+            kind,
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset
+        );
+        let manner = &listener_of(&self.listeners, conn).manner;
+        let reads_on = has_gone
+            && manner.reads_after_reset
+            && conn.secured.is_none()
+            && !conn.is_logging_in()
+            && !conn.incoming.has_ended()
+            && self.outbox.fate(slot) == Fate::Open;
+        if !reads_on {
+            return self.close_now(slot, Closed::Gone(kind));
+        }
+        let hung_up = Readiness {
+            hung_up: true,
+            ..Readiness::default()
+        };
+        conn.learn(hung_up);
+        conn.must = Must::Nothing;
+        self.recorder.dropped(self.outbox.drop_owed(slot));
+        self.after_turn(slot, After::Turn);
     }
 
     /// Everything was said and has left: ends our side, so that it arrives.

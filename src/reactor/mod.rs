@@ -632,7 +632,7 @@ impl<O: Os> Reactor<O> {
         };
         let sent = match sent {
             Ok(sent) => sent,
-            Err(error) => return self.close_now(slot, Closed::Gone(error.kind())),
+            Err(error) => return self.cannot_send(slot, error.kind()),
         };
         let (fate, _, left) = self.outbox.standing(slot);
         self.listeners[usize::from(conn.listener)].tally.bytes_out += sent as u64;

@@ -363,11 +363,19 @@ impl Outbox {
     /// What a connection is owed will not leave, nor what is said to it from here on. Returns how many
     /// bytes are dropped.
     pub(crate) fn forget(&mut self, slot: u32) -> usize {
+        let dropped = self.drop_owed(slot);
+        self.mark_left(slot);
+        dropped
+    }
+
+    /// What a connection is owed will not leave, and its service is not told that it has. Returns how many bytes
+    /// are dropped.
+    pub(crate) fn drop_owed(&mut self, slot: u32) -> usize {
         let lane = &mut self.lanes[slot as usize];
         let dropped = lane.owed();
         self.buffered -= lane.kept_capacity();
         (lane.said, lane.kept) = (Stretch::default(), None);
-        self.mark_left(slot);
+        lane.flags.clear(Flags::ASKED);
         dropped
     }
 

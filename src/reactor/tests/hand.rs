@@ -48,6 +48,7 @@ pub(super) struct Wire {
     token: Option<Token>,
     said: VecDeque<u8>,
     has_ended: bool,
+    has_gone: bool,
     is_reset: bool,
     pub(super) heard: Vec<u8>,
     /// Descriptors that came beside it: whether of a listener, and which.
@@ -128,6 +129,7 @@ impl Hand {
             token: None,
             said: VecDeque::new(),
             has_ended: false,
+            has_gone: false,
             is_reset: false,
             heard: Vec::new(),
             sockets: Vec::new(),
@@ -169,9 +171,16 @@ impl Hand {
         self.tells(self.wires[wire].token, readiness);
     }
 
+    /// The client's process ends with these last words, and the poll has not seen it yet.
+    pub(super) fn goes(&mut self, wire: usize, last: &[u8]) {
+        let wire = &mut self.wires[wire];
+        wire.said.extend(last);
+        (wire.has_ended, wire.has_gone) = (true, true);
+    }
+
     /// The client's process ends: what it said can be read, and it reads nothing more.
     pub(super) fn hangs_up(&mut self, wire: usize) {
-        self.wires[wire].has_ended = true;
+        self.goes(wire, b"");
         let readiness = Readiness {
             writable: true,
             read_closed: true,
@@ -360,7 +369,7 @@ impl Os for Hand {
 
     fn write(&mut self, wire: &usize, bytes: &[u8]) -> io::Result<usize> {
         let wire = &mut self.wires[*wire];
-        if wire.is_reset {
+        if wire.is_reset || wire.has_gone {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         let n = bytes.len().min(wire.room);

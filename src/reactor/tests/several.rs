@@ -447,3 +447,38 @@ fn silences_that_end_in_one_turn_complete_a_burst_each() {
     world.passes(MS);
     assert_eq!(wires.map(|wire| world.hears(wire)), ["WORD"; 3]);
 }
+
+#[test]
+fn fault_b17_what_a_member_said_before_it_went_is_heard_though_it_is_written_to_first() {
+    for last in ["goodbye\n", "goodbye\nhalf", "goodbye"] {
+        let mut world = World::new();
+        let room = world.serves(Chat::new(&chat::Options::default(), LINE_BYTES_MAX));
+        let (goes, stays) = (world.dials(room), world.dials(room));
+        world.hears(stays);
+        // Nothing tells of it before the loop writes to it.
+        world.os().goes(goes, last.as_bytes());
+        world.says(stays, "hello\n");
+        let heard = world.hears(stays);
+        assert!(
+            heard.contains("guest-1: goodbye\n") || !last.contains('\n'),
+            "{heard}"
+        );
+        assert!(heard.contains("guest-1 left"), "{heard}");
+        assert!(world.reactor.os.wires[goes].is_closed && world.is_open(stays));
+        assert!(world.reactor.counters().bytes_dropped > 0);
+    }
+}
+
+#[test]
+fn fault_b17_a_connection_whose_service_does_not_ask_for_more_ends_with_the_write_that_fails() {
+    let mut world = World::new();
+    let echo = world.serves(Echo);
+    let wire = world.dials(echo);
+    world.os().takes(wire, 0);
+    world.says(wire, "hello");
+    world.os().goes(wire, b"more");
+    world.os().takes(wire, usize::MAX);
+    world.settles();
+    assert!(world.reactor.os.wires[wire].is_closed);
+    assert_eq!(world.reactor.counters().bytes_in, 5);
+}
