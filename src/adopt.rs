@@ -1,13 +1,17 @@
-//! Descriptors that somebody else opened: the one place that trusts a number.
+//! Descriptors that somebody else opened, and what a child used: the one place that trusts a number.
 //!
-//! Knows neither the reactor nor the sockets for study: both adopt through it, so that there is one
-//! file of `unsafe` to audit.
+//! Knows neither the reactor nor the sockets for study: both come here, so that there is one file of `unsafe` to
+//! audit.
 
 use std::fs;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
+use nix::libc;
 use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
+use rustix::process::Pid;
 
 /// Adopts descriptor `fd` as it is: it is closed with what is made of it, and nothing else about it
 /// changes. This is `socket.socket(fileno=fd)`.
@@ -70,4 +74,50 @@ pub fn close_on_exec() -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What a child that was waited for used (getrusage(2)).
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Used {
+    pub(crate) user: Option<Duration>,
+    pub(crate) system: Option<Duration>,
+    /// In bytes.
+    pub(crate) peak: Option<u64>,
+}
+
+/// Waits for a child, reaps it and says what it used. No crate has wait4(2) for a number, and waitid(2) does not
+/// tell it.
+///
+/// # Errors
+///
+/// `ECHILD` if it is no child of ours, or was reaped.
+#[expect(unsafe_code, reason = "no crate that we have calls wait4(2)")]
+pub(crate) fn wait(child: Pid) -> io::Result<Used> {
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    loop {
+        // SAFETY: the kernel writes one `rusage` to where `usage` lies, which lives until after the call and has
+        // room for it, and nothing where the status would go.
+        let reaped = unsafe {
+            let nowhere = std::ptr::null_mut();
+            libc::wait4(child.as_raw_pid(), nowhere, 0, usage.as_mut_ptr())
+        };
+        match reaped {
+            -1 => match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::Interrupted => {}
+                error => return Err(error),
+            },
+            _ => break,
+        }
+    }
+    // SAFETY: it was zeroed, and all its fields are integers.
+    let usage = unsafe { usage.assume_init() };
+    let time = |time: libc::timeval| {
+        let (seconds, micros) = (u64::try_from(time.tv_sec), u64::try_from(time.tv_usec));
+        Some(Duration::from_secs(seconds.ok()?) + Duration::from_micros(micros.ok()?))
+    };
+    Ok(Used {
+        user: time(usage.ru_utime),
+        system: time(usage.ru_stime),
+        peak: u64::try_from(usage.ru_maxrss).ok().map(|kib| kib * 1024),
+    })
 }

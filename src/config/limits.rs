@@ -20,7 +20,8 @@ pub const SETTLE: Duration = Duration::from_millis(20);
 /// poll, signals, logs, files in passing. Redis keeps 32; we also read `/proc` and configuration.
 pub const RESERVED_DESCRIPTORS: u64 = 64;
 
-/// Descriptors kept back per command at once: two pipes, a pidfd, and one in passing at spawn.
+/// Descriptors kept back per command at once: our ends of three pipes, and a pidfd. What a spawn opens in passing is
+/// among the others that are kept back.
 pub const DESCRIPTORS_PER_COMMAND: u64 = 4;
 
 /// Connections where the descriptor limit would allow more (a container's may be 2³⁰) and none
@@ -73,6 +74,10 @@ pub const SECRETS_MAX: usize = 16;
 
 /// Between TERM and KILL for a command that must end: enough to remove a temporary file.
 pub const COMMAND_KILL_GRACE: Duration = Duration::from_secs(1);
+
+/// How much standard input of one command is on its way from its client to its pipe, at most: four times what a pipe
+/// holds unless told otherwise, so that neither end waits for the other.
+pub const COMMAND_INPUT_BYTES_MAX: u64 = 256 * 1024;
 
 /// The most that `max-output` can ask for: what an `i32` length announces.
 pub const COMMAND_OUTPUT_BYTES_MAX: usize = i32::MAX as usize;

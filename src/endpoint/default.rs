@@ -20,8 +20,12 @@ const ON_LOOPBACK: [&str; 5] = [
 pub fn default_endpoints(command_socket: &Path) -> Vec<Endpoint> {
     // No URL: the path need not be UTF-8.
     let at = Address::Unix(UnixAddress::Path(command_socket.into()));
-    let command = Endpoint::read(&command::ROW, at, Transport::Unix, Written::default())
-        .expect("commands go over Unix sockets, and without options");
+    let options = Written::of(&command::Options {
+        framing: command::CommandFraming::Stream,
+        ..command::Options::default()
+    });
+    let command = Endpoint::read(&command::ROW, at, Transport::Unix, options)
+        .expect("commands go over Unix sockets, and their options are right");
     let mut table: Vec<Endpoint> = ON_LOOPBACK
         .iter()
         .map(|url| url.parse().expect("the default table is in order"))
@@ -51,7 +55,7 @@ mod tests {
                 "chat://127.0.0.1:9001",
                 "upper://127.0.0.1:9999",
                 "upper+udp://127.0.0.1:9999",
-                "command+unix:///run/user/7/onepoll/command.sock",
+                "command+unix:///run/user/7/onepoll/command.sock?framing=stream",
             ]
         );
     }

@@ -328,12 +328,12 @@ const REFUSALS: [(&str, &str); 90] = [
     ("echo+unix:///a?open=true", "has `mode` and `any-user`"),
     ("echo+unix:///a?mode=0888", "is not a file mode in octal"),
     (
-        "command://127.0.0.1:1?framing=stream",
-        "`stream` is not raw, decimal, i32 or json",
+        "command://127.0.0.1:1?framing=streem",
+        "`streem` is not raw, decimal, i32, json or stream, perhaps `stream` was meant",
     ),
     (
         "command://127.0.0.1:1?framing=i23",
-        "`i23` is not raw, decimal, i32 or json, perhaps `i32` was meant",
+        "`i23` is not raw, decimal, i32, json or stream, perhaps `i32` was meant",
     ),
     (
         "command://127.0.0.1:1?auth=password",

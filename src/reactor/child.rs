@@ -6,10 +6,12 @@
 //! 1  service/command/mod.rs   a client's line becomes a `Job`, and `Turn::spawn` asks for it
 //! 2  turn/effect.rs           it waits in the outbox as an `Effect::Spawn` until the service's turn ends
 //! 3  reactor/mod.rs           `carry_out` hands it to `Reactor::spawn`, here: it starts, waits, or is refused
-//! 4  reactor/epoll.rs         `Os::spawn` has spawn.rs start `/bin/sh -c` with two pipes, and opens a pidfd; the poll watches all three
+//! 4  reactor/epoll.rs         `Os::spawn` has spawn.rs start `/bin/sh -c`, or a program, with two pipes (three: it is fed, see feed.rs), and
+//!                             opens a pidfd; the poll watches all of them
 //! 5  reactor/mod.rs           the poll sees a pipe or the pidfd: `dispatch_child` and `serve_children`, here, read it
 //! 6  turn/child.rs            what it wrote and how it ended come back as `ChildEvent`s to `Service::child`
-//! 7  service/command/answer.rs  the output, streamed or collected (execution.rs), is framed and sent, as any answer is
+//! 7  service/command/answer.rs  the output, streamed or collected (execution.rs), is framed and sent, as any answer is; in C5,
+//!                             all of it is streamed (streaming.rs)
 //! ```
 //!
 //! Knows jobs, children and their pipes. Does not know what a command is to a client: a *command* is
@@ -23,12 +25,14 @@ use slab::Slab;
 use super::Reactor;
 use super::audit::{AuditEvent, Audited, Who};
 use super::connection::Connection;
+use super::feed::Feed;
 use super::helper::{Helper, Owner};
 use super::listener::{Listener, listener_of};
-use super::os::{Os, Spawned};
+use super::os::{Os, Readiness, Spawned};
 use super::token::{GENERATION_MAX, Source, Token};
 use super::trace::TraceEvent;
-use crate::turn::{ARENA_BYTES_MAX, ChildEvent, ConnId, Exit, Job, Output, Severity};
+use crate::turn::{ARENA_BYTES_MAX, ChildEvent, ConnId, Exit, Job, Output, Severity, Usage};
+use crate::wire::CommandSignal;
 
 /// What is read from a pipe after the command's exit, at most: the most that a pipe can hold
 /// unless root allowed more (`fs.pipe-max-size`), so all that the command wrote is among it. A
@@ -38,7 +42,7 @@ pub(super) const LEFT_IN_PIPE_BYTES_MAX: usize = 1 << 20;
 /// The commands that run, and those that wait for one of them to end.
 #[derive(Debug)]
 pub(super) struct Children<O: Os> {
-    running: Slab<Child<O>>,
+    pub(super) running: Slab<Child<O>>,
     waiting: VecDeque<(ConnId, Box<Job>)>,
     generation: u32,
     /// One read's worth of output.
@@ -58,12 +62,18 @@ pub(super) struct Children<O: Os> {
 ///                                 └─ after TERM, pipes open ──> Cleaning(exit) ──KILL──^
 /// ```
 #[derive(Debug)]
-struct Child<O: Os> {
-    owner: Owner,
+pub(super) struct Child<O: Os> {
+    pub(super) owner: Owner,
     generation: u32,
     process: O::Process,
     out: Pipe<O::Pipe>,
     err: Pipe<O::Pipe>,
+    /// None: it has no input, or takes no more.
+    pub(super) input: Option<Feed<O::Pipe>>,
+    /// Whether both its outputs wait for room, or only the standard one.
+    is_streamed: bool,
+    /// Whether what a process wrote that outlives it was not read to its end.
+    is_cut: bool,
     end: End,
     /// Its group was asked to end, and not forced to.
     asked: bool,
@@ -95,11 +105,17 @@ impl<O: Os> Child<O> {
         self.out.end.is_none() && self.err.end.is_none()
     }
 
+    /// Whether one of its outputs waits while its connection is owed too much.
+    fn waits_for_room(&self, which: Output) -> bool {
+        which == Output::Out || self.is_streamed
+    }
+
     /// Kills what is left of the group. Only then is the leader reaped, or its number, and with it
     /// the group's, could already be another process's.
     fn finish(&mut self, os: &mut O, exit: Exit) {
         os.kill(&self.process, Severity::Force);
         self.end = End::Over(exit);
+        self.input = None;
         // What was written before the end is in the pipes: look once more.
         self.out.ready = true;
         self.err.ready = true;
@@ -188,13 +204,21 @@ impl<O: Os> Reactor<O> {
         }
     }
 
+    pub(super) fn dispatch_input(&mut self, id: ConnId, readiness: Readiness) {
+        if let Some(feed) = self.children.get(id).and_then(|child| child.input.as_mut()) {
+            feed.seen(readiness.error);
+        }
+    }
+
     /// Whether a child has news that its connection has room for.
     pub(super) fn has_child_news(&self) -> bool {
         self.children.running.iter().any(|(_, child)| {
+            let has_room = |which| !child.waits_for_room(which) || self.has_room(child);
             child.end == End::Told
-                || (child.out.wants() && self.has_room(child))
-                || child.err.wants()
+                || (child.out.wants() && has_room(Output::Out))
+                || (child.err.wants() && has_room(Output::Err))
                 || (child.is_over() && child.is_dry())
+                || child.input.as_ref().is_some_and(Feed::wants)
         })
     }
 
@@ -236,6 +260,7 @@ impl<O: Os> Reactor<O> {
         match spawned.and_then(|spawned| self.watch_child(Owner::Connection(owner), spawned)) {
             Ok(slot) => {
                 self.recorder.spawned(owner);
+                self.children.running[slot].is_streamed = job.is_streamed;
                 self.audit_started(owner, job, slot);
                 self.ask_service(owner, |service, turn| {
                     service.child(turn, ChildEvent::Started)
@@ -272,7 +297,12 @@ impl<O: Os> Reactor<O> {
 
     /// Watches a child that was started; says where it is.
     pub(super) fn watch_child(&mut self, owner: Owner, spawned: Spawned<O>) -> io::Result<usize> {
-        let Spawned { out, err, process } = spawned;
+        let Spawned {
+            out,
+            err,
+            input,
+            process,
+        } = spawned;
         let children = &mut self.children;
         children.generation = children.generation % GENERATION_MAX + 1;
         let entry = children.running.vacant_entry();
@@ -286,6 +316,13 @@ impl<O: Os> Reactor<O> {
             .os
             .watch_pipe(&out, Token::of(Source::ChildOut(id)))
             .and_then(|()| self.os.watch_pipe(&err, Token::of(Source::ChildErr(id))))
+            .and_then(|()| match &input {
+                None => Ok(()),
+                Some(input) => {
+                    let token = Token::of(Source::ChildIn(id));
+                    self.os.watch_input(input, token)
+                }
+            })
             .and_then(|()| {
                 self.os
                     .watch_process(&process, Token::of(Source::ChildExit(id)))
@@ -302,6 +339,9 @@ impl<O: Os> Reactor<O> {
             process,
             out: Pipe::new(out),
             err: Pipe::new(err),
+            input: input.map(Feed::new),
+            is_streamed: false,
+            is_cut: false,
             end: End::Running,
             asked: false,
             audited: None,
@@ -330,7 +370,17 @@ impl<O: Os> Reactor<O> {
         }
     }
 
-    /// Passes on what commands write and how they end; one budget each.
+    /// Sends a signal to a connection's command. One that has ended, and is not reaped yet, still has its
+    /// number; the number of one that was reaped is not known here any more.
+    pub(super) fn signal(&mut self, owner: ConnId, signal: CommandSignal) {
+        for (_, child) in &self.children.running {
+            if child.owner == Owner::Connection(owner) && !child.is_over() {
+                self.os.signal(&child.process, signal);
+            }
+        }
+    }
+
+    /// Passes on what commands write and how they end, and what they are fed; one budget each.
     pub(super) fn serve_children(&mut self) {
         if self.children.running.is_empty() && self.children.waiting.is_empty() {
             return;
@@ -338,6 +388,7 @@ impl<O: Os> Reactor<O> {
         let slots: Vec<usize> = self.children.running.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
             self.learn_exit(slot);
+            self.write_input(slot);
             self.read_output(slot, Output::Out);
             self.read_output(slot, Output::Err);
             self.report_end(slot);
@@ -377,7 +428,7 @@ impl<O: Os> Reactor<O> {
     /// Reads once from one of its outputs.
     fn read_output(&mut self, slot: usize, which: Output) {
         let child = &self.children.running[slot];
-        let room = which == Output::Err || self.has_room(child);
+        let room = !child.waits_for_room(which) || self.has_room(child);
         let child = &mut self.children.running[slot];
         let owner = child.owner;
         let exited = child.is_over();
@@ -395,6 +446,7 @@ impl<O: Os> Reactor<O> {
                     pipe.since_exit += n;
                     if pipe.since_exit >= LEFT_IN_PIPE_BYTES_MAX {
                         pipe.end = None;
+                        child.is_cut = true;
                     }
                 }
                 if let Some(audited) = &mut child.audited {
@@ -439,7 +491,10 @@ impl<O: Os> Reactor<O> {
             child.finish(&mut self.os, exit);
         }
         let child = self.children.running.remove(slot);
-        self.os.reap(child.process);
+        let usage = Usage {
+            is_cut: child.is_cut,
+            ..self.os.reap(child.process)
+        };
         let owner = match child.owner {
             Owner::Connection(owner) => owner,
             Owner::Loop => return self.helper_ended(exit),
@@ -449,6 +504,11 @@ impl<O: Os> Reactor<O> {
         if let Some(audited) = &child.audited {
             let now = self.now;
             self.recorder.note(|| audited.ended(Some(exit), now));
+        }
+        if child.is_streamed {
+            self.ask_service(owner, |service, turn| {
+                service.child(turn, ChildEvent::Used(usage));
+            });
         }
         self.ask_service(owner, |service, turn| {
             service.child(turn, ChildEvent::Ended(exit))

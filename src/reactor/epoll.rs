@@ -31,9 +31,11 @@ use super::os::{HandedOver, Os, Readiness, Received, Seen, Signal, Spawned, Woke
 use super::spawn::{Spawner, Started};
 use super::strays::{Left, Strays};
 use super::token::{Source, Token};
+use crate::adopt::wait;
 use crate::config::limits::AUDIT_PIPE_BYTES;
 use crate::service::Peer;
-use crate::turn::{Exit, Job, Moment, Severity};
+use crate::turn::{Exit, Job, Moment, Severity, Usage};
+use crate::wire::CommandSignal;
 
 /// How many events one poll may bring.
 const EVENTS_MAX: usize = 1024;
@@ -254,13 +256,19 @@ impl Epoll {
 
     /// A child that can be waited for without mistaking another for it, or none.
     fn watched_by_pidfd(&mut self, started: Started) -> io::Result<Spawned<Epoll>> {
-        let Started { pid, out, err } = started;
+        let Started {
+            pid,
+            out,
+            err,
+            input,
+        } = started;
         match pidfd_open(pid, PidfdFlags::NONBLOCK) {
             Ok(pidfd) => {
                 self.strays.command_started(pid);
                 Ok(Spawned {
                     out,
                     err,
+                    input,
                     process: Process { pidfd, pid },
                 })
             }
@@ -395,6 +403,10 @@ impl Os for Epoll {
         self.register(pipe, token, Interest::READABLE)
     }
 
+    fn watch_input(&mut self, pipe: &OwnedFd, token: Token) -> io::Result<()> {
+        self.register(pipe, token, Interest::WRITABLE)
+    }
+
     fn watch_process(&mut self, process: &Process, token: Token) -> io::Result<()> {
         self.register(&process.pidfd, token, Interest::READABLE)
     }
@@ -494,7 +506,7 @@ impl Os for Epoll {
     }
 
     fn spawn(&mut self, job: &Job) -> io::Result<Spawned<Epoll>> {
-        let started = self.spawner.start(&job.line)?;
+        let started = self.spawner.start(job)?;
         self.watched_by_pidfd(started)
     }
 
@@ -519,14 +531,28 @@ impl Os for Epoll {
         Ok(rustix::io::read(pipe, into)?)
     }
 
+    fn write_pipe(&mut self, pipe: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(pipe, bytes)?)
+    }
+
     fn kill(&mut self, process: &Process, severity: Severity) {
-        let signal = match severity {
+        process.signal(match severity {
             Severity::Ask => rustix::process::Signal::TERM,
             Severity::Force => rustix::process::Signal::KILL,
-        };
-        // The leader is not reaped yet, so the number is still its group's; and the leader of a
-        // session cannot leave its group (setpgid(2)).
-        let _ = kill_process_group(process.pid, signal);
+        });
+    }
+
+    fn signal(&mut self, process: &Process, signal: CommandSignal) {
+        use rustix::process::Signal as Unix;
+        process.signal(match signal {
+            CommandSignal::Int => Unix::INT,
+            CommandSignal::Term => Unix::TERM,
+            CommandSignal::Kill => Unix::KILL,
+            CommandSignal::Hup => Unix::HUP,
+            CommandSignal::Quit => Unix::QUIT,
+            CommandSignal::Usr1 => Unix::USR1,
+            CommandSignal::Usr2 => Unix::USR2,
+        });
     }
 
     fn ended(&mut self, process: &Process) -> io::Result<Option<Exit>> {
@@ -534,10 +560,17 @@ impl Os for Epoll {
         Ok(waitid(WaitId::PidFd(process.pidfd.as_fd()), options)?.map(|status| exit(&status)))
     }
 
-    fn reap(&mut self, process: Process) {
-        let _ = waitid(WaitId::PidFd(process.pidfd.as_fd()), WaitIdOptions::EXITED);
+    fn reap(&mut self, process: Process) -> Usage {
+        // By its number, which is its own until this: only wait4(2) tells what it used.
+        let usage = wait(process.pid).unwrap_or_default();
         if self.strays.command_reaped(process.pid) {
             self.reap_strays();
+        }
+        Usage {
+            user: usage.user,
+            system: usage.system,
+            peak: usage.peak,
+            is_cut: false,
         }
     }
 
@@ -568,6 +601,14 @@ impl Os for Epoll {
 pub struct Process {
     pidfd: OwnedFd,
     pid: Pid,
+}
+
+impl Process {
+    /// The leader is not reaped while this value lives, so the number is still its group's; and the leader of a
+    /// session cannot leave its group (setpgid(2)).
+    fn signal(&self, signal: rustix::process::Signal) {
+        let _ = kill_process_group(self.pid, signal);
+    }
 }
 
 fn exit(status: &WaitIdStatus) -> Exit {

@@ -292,7 +292,11 @@ impl<O: Os> Reactor<O> {
             Backlog::Disconnect if owed > limits.chat_hard && fate == Fate::Open && !listed => {
                 return err("I6: owed more than the hard limit");
             }
-            Backlog::Pause if owed >= limits.out_pause && conn.input == Input::Waiting => {
+            Backlog::Pause
+                if owed >= limits.out_pause
+                    && conn.input == Input::Waiting
+                    && !self.outbox.is_always_heard(slot) =>
+            {
                 return err("I6: read on, and owed too much");
             }
             _ => {}

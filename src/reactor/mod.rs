@@ -17,6 +17,7 @@ mod ending;
 mod epoll;
 mod eviction;
 mod expiring;
+mod feed;
 mod figures;
 mod give_back;
 mod handing_over;
@@ -316,6 +317,7 @@ impl<O: Os> Reactor<O> {
                 child @ (Source::ChildOut(_) | Source::ChildErr(_) | Source::ChildExit(_)) => {
                     self.dispatch_child(child);
                 }
+                Source::ChildIn(id) => self.dispatch_input(id, readiness),
                 Source::Signals | Source::Caller => self.called = true,
             }
         }
@@ -502,6 +504,9 @@ impl<O: Os> Reactor<O> {
                 Effect::Admit => self.log_in(id),
                 Effect::Spawn(job) => self.spawn(id, job),
                 Effect::Kill(severity) => self.kill(id, severity),
+                Effect::Signal(signal) => self.signal(id, signal),
+                Effect::Feed(bytes) => self.feed(id, &bytes),
+                Effect::EndFeed => self.end_feed(id),
                 Effect::Figures => self.tell_figures(id),
                 Effect::HandOver(wanted) => self.tell(News::HandOver(id, wanted)),
             }

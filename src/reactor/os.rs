@@ -6,7 +6,8 @@ use std::time::SystemTime;
 
 use super::token::Token;
 use crate::service::Peer;
-use crate::turn::{Exit, Job, Moment, Severity};
+use crate::turn::{Exit, Job, Moment, Severity, Usage};
+use crate::wire::CommandSignal;
 
 /// The one seam under the loop: what waits, accepts, reads, writes and tells the time.
 ///
@@ -19,7 +20,7 @@ pub trait Os: Debug {
     type Stream: Debug;
     /// A datagram socket.
     type Datagram: Debug;
-    /// The reading end of a child's output.
+    /// Our end of a child's output, or of its input.
     type Pipe: Debug;
     /// A child that can be waited for and killed without mistaking another for it.
     type Process: Debug;
@@ -42,6 +43,8 @@ pub trait Os: Debug {
     fn watch(&mut self, stream: &Self::Stream, token: Token) -> io::Result<()>;
     /// Watches a child's output.
     fn watch_pipe(&mut self, pipe: &Self::Pipe, token: Token) -> io::Result<()>;
+    /// Watches a child's input: for room, and for the end of whoever reads it.
+    fn watch_input(&mut self, pipe: &Self::Pipe, token: Token) -> io::Result<()>;
     /// Watches for a child's end.
     fn watch_process(&mut self, process: &Self::Process, token: Token) -> io::Result<()>;
 
@@ -101,12 +104,17 @@ pub trait Os: Debug {
     fn end_writer(&mut self) {}
     /// Reads once from a child's output.
     fn read_pipe(&mut self, pipe: &Self::Pipe, into: &mut [u8]) -> io::Result<usize>;
+    /// Writes once to a child's input. Less than all of it: the pipe is full, and an edge will tell when it is
+    /// not.
+    fn write_pipe(&mut self, pipe: &Self::Pipe, bytes: &[u8]) -> io::Result<usize>;
     /// Signals a child's whole process group.
     fn kill(&mut self, process: &Self::Process, severity: Severity);
+    /// Sends this signal to it.
+    fn signal(&mut self, process: &Self::Process, signal: CommandSignal);
     /// How the child ended, if it has. It stays a zombie, so that its number is not another process's.
     fn ended(&mut self, process: &Self::Process) -> io::Result<Option<Exit>>;
-    /// Lets go of a child that has ended.
-    fn reap(&mut self, process: Self::Process);
+    /// Lets go of a child that has ended, and says what it used.
+    fn reap(&mut self, process: Self::Process) -> Usage;
 
     /// Signals that have come since the last call.
     fn signals(&mut self, into: &mut Vec<Signal>);
@@ -148,6 +156,8 @@ pub struct Spawned<O: Os + ?Sized> {
     pub out: O::Pipe,
     /// Its standard error.
     pub err: O::Pipe,
+    /// Its standard input, if it is fed.
+    pub input: Option<O::Pipe>,
     /// Itself.
     pub process: O::Process,
 }

@@ -5,14 +5,14 @@
 //!
 //! | what | of a command |
 //! | --- | --- |
-//! | program, arguments | `/bin/sh -c -- LINE` |
-//! | environment | `PATH` of our choice and the names of [`ENVIRONMENT`] (fault F15) |
-//! | descriptors | 0 is `/dev/null`, 1 and 2 are pipes; every other one is close-on-exec (fault F16) |
+//! | program, arguments | `/bin/sh -c -- LINE`, or a program of that `PATH` and its arguments |
+//! | environment | `PATH` of our choice and the names of [`ENVIRONMENT`] (fault F15), and what the job adds |
+//! | descriptors | 0 is `/dev/null` or a pipe, 1 and 2 are pipes; every other one is close-on-exec (fault F16) |
 //! | soft limit on descriptors | as the server's was when it was started: programs that use select(2) break above 1024 |
 //! | signals that are ignored | none (fault F17). glibc keeps 32 and 33 for itself and leaves them ignored; it sets both before it uses them |
 //! | signals that are blocked | none |
 //! | session, process group | its own, so that it has no controlling terminal, and one signal reaches all of it |
-//! | working directory | the server's; `/` once that has been removed |
+//! | working directory | that of the job, or the server's; `/` once that has been removed |
 //! | user, groups, capabilities, umask, nice value, OOM score, other limits, namespaces | the server's, which changes none of them but, where it is told to, its user and groups before it serves |
 //!
 //! A helper of the server's own is this program once more. It is started the same way, and has the whole
@@ -28,16 +28,28 @@ use nix::spawn::{
     PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags as Flags, posix_spawn as spawn_by_path,
 };
 use nix::sys::signal::SigSet;
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, accessat, open, stat};
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{Pid, Resource, Rlimit, chdir, getcwd, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, chdir, fchdir, getcwd, getrlimit, setrlimit};
+
+use crate::turn::Job;
 
 const SHELL: &CStr = c"/bin/sh";
 
 /// Where commands find programs. Not ours: what starts the server must not decide what its
 /// clients run.
 const PATH: &CStr = c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Where programs are looked for, as the shell looks for them with that.
+const DIRECTORIES: [&str; 6] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
 
 /// What commands have of our environment; everything else may be a secret, or `LD_PRELOAD`
 /// (fault F15).
@@ -73,12 +85,21 @@ pub(super) struct Spawner {
     soft_descriptors: Option<SoftLimit>,
 }
 
-/// A command that was just started: its number and our ends of its outputs, which do not block.
+/// A command that was just started: its number and our ends of its pipes, which do not block.
 #[derive(Debug)]
 pub(super) struct Started {
     pub(super) pid: Pid,
     pub(super) out: OwnedFd,
     pub(super) err: OwnedFd,
+    pub(super) input: Option<OwnedFd>,
+}
+
+/// What is started.
+#[derive(Debug)]
+struct Program<'a> {
+    path: &'a CStr,
+    arguments: &'a [&'a CStr],
+    environment: &'a [&'a CStr],
 }
 
 /// A soft limit on descriptors; `None` within it: there is none.
@@ -108,12 +129,40 @@ impl Spawner {
     }
 
     /// Starts a command.
-    pub(super) fn start(&self, line: &[u8]) -> io::Result<Started> {
-        let line = without_nul(line)?;
-        // Without `--` a line that begins with `-` would be an option of the shell's.
-        let arguments = [SHELL, c"-c", c"--", &line];
-        let null = null()?;
-        self.start_program(SHELL, &arguments, &self.environment, null.as_fd())
+    pub(super) fn start(&self, job: &Job) -> io::Result<Started> {
+        let line = without_nul(&job.line)?;
+        let words = all_without_nul(job.program.iter().flatten())?;
+        let added = all_without_nul(&job.environment)?;
+        let words: Vec<&CStr> = words.iter().map(CString::as_c_str).collect();
+        stay_somewhere()?;
+        // Before programs are looked for: a path may begin where the command runs.
+        let elsewhere = job.directory.as_deref().map(Elsewhere::to).transpose()?;
+        let path = words.first().map(|name| find(name)).transpose()?;
+        let (path, arguments) = match &path {
+            Some(path) => (path.as_c_str(), &words[..]),
+            // Without `--` a line that begins with `-` would be an option of the shell's.
+            None => (SHELL, &[SHELL, c"-c", c"--", &line][..]),
+        };
+        let environment = with(&self.environment, &added);
+        let (input, feed) = if job.has_input {
+            let (input, feed) = pipe_with(PipeFlags::CLOEXEC)?;
+            ioctl_fionbio(&feed, true)?;
+            (input, Some(feed))
+        } else {
+            (null()?, None)
+        };
+        let program = Program {
+            path,
+            arguments,
+            environment: &environment,
+        };
+        let started = self.start_program(&program, input.as_fd());
+        drop(elsewhere);
+        let started = started?;
+        Ok(Started {
+            input: feed,
+            ..started
+        })
     }
 
     /// Starts this program once more.
@@ -133,7 +182,13 @@ impl Spawner {
             all.push(without_nul(argument.as_bytes())?);
         }
         let all: Vec<&CStr> = all.iter().map(CString::as_c_str).collect();
-        self.start_program(OURSELVES, &all, environment, input)
+        stay_somewhere()?;
+        let program = Program {
+            path: OURSELVES,
+            arguments: &all,
+            environment: &with(environment, &[]),
+        };
+        self.start_program(&program, input)
     }
 
     /// Starts this program once more, to read what comes through `input`. It has no more of the environment
@@ -146,14 +201,7 @@ impl Spawner {
         self.start_ourselves(arguments, input.as_fd(), &self.environment)
     }
 
-    fn start_program(
-        &self,
-        program: &CStr,
-        arguments: &[&CStr],
-        environment: &[CString],
-        input: BorrowedFd<'_>,
-    ) -> io::Result<Started> {
-        stay_somewhere()?;
+    fn start_program(&self, program: &Program<'_>, input: BorrowedFd<'_>) -> io::Result<Started> {
         let (out, its_out) = pipe_with(PipeFlags::CLOEXEC)?;
         let (err, its_err) = pipe_with(PipeFlags::CLOEXEC)?;
         ioctl_fionbio(&out, true)?;
@@ -165,10 +213,21 @@ impl Spawner {
             actions.add_dup2(ours.as_raw_fd(), its)?;
         }
         let lowered = self.soft_descriptors.map(Lowered::to).transpose()?;
-        let pid = spawn_by_path(program, &actions, &self.attributes, arguments, environment);
+        let pid = spawn_by_path(
+            program.path,
+            &actions,
+            &self.attributes,
+            program.arguments,
+            program.environment,
+        );
         drop(lowered);
         let pid = Pid::from_raw(pid?.as_raw()).ok_or(io::ErrorKind::NotFound)?;
-        Ok(Started { pid, out, err })
+        Ok(Started {
+            pid,
+            out,
+            err,
+            input: None,
+        })
     }
 }
 
@@ -180,6 +239,46 @@ fn null() -> io::Result<OwnedFd> {
 fn without_nul(bytes: &[u8]) -> io::Result<CString> {
     CString::new(bytes)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a NUL byte in a command"))
+}
+
+fn all_without_nul<'a>(all: impl IntoIterator<Item = &'a Vec<u8>>) -> io::Result<Vec<CString>> {
+    all.into_iter().map(|bytes| without_nul(bytes)).collect()
+}
+
+/// Variables, and others that take the place of those of the same name.
+fn with<'a>(environment: &'a [CString], added: &'a [CString]) -> Vec<&'a CStr> {
+    let is_replaced = |one: &CString| added.iter().any(|other| name_of(other) == name_of(one));
+    let kept = environment.iter().filter(|one| !is_replaced(one));
+    kept.chain(added).map(CString::as_c_str).collect()
+}
+
+fn name_of(variable: &CString) -> &[u8] {
+    let bytes = variable.as_bytes();
+    &bytes[..bytes.iter().position(|&b| b == b'=').unwrap_or(bytes.len())]
+}
+
+/// The file of a program, as execvp(3) finds it: a name with a slash is a path already.
+fn find(name: &CStr) -> io::Result<CString> {
+    if name.to_bytes().contains(&b'/') {
+        return Ok(name.to_owned());
+    }
+    let mut trouble = Errno::NOENT;
+    for directory in DIRECTORIES {
+        let path = [directory.as_bytes(), b"/", name.to_bytes()].concat();
+        let path = without_nul(&path)?;
+        if name.is_empty() || !stat(&path).is_ok_and(|file| is_file(file.st_mode)) {
+            continue;
+        }
+        match accessat(CWD, &path, Access::EXEC_OK, AtFlags::EACCESS) {
+            Ok(()) => return Ok(path),
+            Err(error) => trouble = error,
+        }
+    }
+    Err(trouble.into())
+}
+
+fn is_file(mode: u32) -> bool {
+    FileType::from_raw_mode(mode) == FileType::RegularFile
 }
 
 fn environment_of_helpers() -> Vec<CString> {
@@ -211,6 +310,32 @@ fn stay_somewhere() -> io::Result<()> {
         log::warn!("the working directory is gone: this server and its commands are in / now");
     }
     Ok(())
+}
+
+/// While it lives, this process is in another directory: posix_spawn(3) has no portable way to have the child go
+/// there. One thread, which sleeps until the child is another program, looks up no relative name meanwhile.
+#[derive(Debug)]
+struct Elsewhere {
+    before: OwnedFd,
+}
+
+impl Elsewhere {
+    fn to(directory: &[u8]) -> io::Result<Elsewhere> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let before = open(".", flags, Mode::empty())?;
+        chdir(directory)?;
+        Ok(Elsewhere { before })
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        if let Err(error) = fchdir(&self.before) {
+            // It may not be entered any more. Somewhere that no client chose.
+            let root = chdir("/");
+            log::warn!(error:%, root:?; "the working directory cannot be entered again: this server is in / now");
+        }
+    }
 }
 
 /// While it lives, our own soft limit on descriptors is another. One thread, which sleeps until the

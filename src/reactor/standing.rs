@@ -20,6 +20,8 @@ pub(super) struct Standing {
     pub(super) fate: Fate,
     /// Whether its service takes no input for now.
     pub(super) is_held: bool,
+    /// Whether it is listened to whatever it is owed, and may be silent.
+    pub(super) is_always_heard: bool,
     /// Bytes that were said to it and have not left.
     pub(super) owed: usize,
     pub(super) backlog: Backlog,
@@ -41,6 +43,7 @@ impl Standing {
         Standing {
             fate,
             is_held,
+            is_always_heard: outbox.is_always_heard(slot),
             owed,
             backlog: listener.manner.backlog,
             idle: listener.options.idle,
@@ -70,7 +73,9 @@ pub(super) fn next_input<S>(conn: &Connection<S>, standing: &Standing, limits: &
     // Paused at one limit, read again at a lower one: or a connection near the limit would be
     // paused and resumed with every write.
     let was_paused = conn.input == Input::Paused(Pause::Owed);
-    let owes = standing.owed >= limits.out_pause || was_paused && standing.owed > limits.out_resume;
+    let owes = (standing.owed >= limits.out_pause
+        || was_paused && standing.owed > limits.out_resume)
+        && !standing.is_always_heard;
     match () {
         () if conn.input == Input::Ended => Input::Ended,
         () if !standing.is_open() => Input::Paused(Pause::Leaving),
@@ -156,7 +161,8 @@ pub(super) fn deadline<S>(
     }
     // While its service is busy with it, or it is owed an answer after the end of its input, a peer
     // has nothing to say: its silence is patience.
-    let is_silent_by_right = standing.is_held || conn.input == Input::Ended;
+    let is_silent_by_right =
+        standing.is_held || standing.is_always_heard || conn.input == Input::Ended;
     let idle = standing.idle.filter(|_| !is_silent_by_right);
     if in_record || conn.carry.is_some() && !conn.unserved {
         return if after == After::Turn && begun != 0 {
@@ -242,6 +248,7 @@ mod tests {
         let standing = Standing {
             fate: Fate::Open,
             is_held: false,
+            is_always_heard: false,
             owed: 0,
             backlog: Backlog::Pause,
             idle: Some(IDLE),

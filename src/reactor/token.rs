@@ -27,6 +27,8 @@ pub enum Source {
     ChildErr(ConnId),
     /// A child itself, which has ended.
     ChildExit(ConnId),
+    /// A child's standard input.
+    ChildIn(ConnId),
     /// Signals have come.
     Signals,
     /// A [`Handle`](super::Handle) was used.
@@ -39,6 +41,10 @@ pub(super) const GENERATION_MAX: u32 = (1 << 29) - 1;
 const SLOT_BITS: u32 = 32;
 const KIND_BITS: u32 = 61;
 
+/// What there is one of, in the place of a slot.
+const SIGNALS: u32 = 0;
+const CALLER: u32 = 1;
+
 impl Token {
     /// The token of this source.
     pub fn of(source: Source) -> Token {
@@ -49,8 +55,9 @@ impl Token {
             Source::ChildExit(id) => (3, id.slot, id.generation),
             Source::Listener(n) => (4, n, 0),
             Source::Datagram(n) => (5, n, 0),
-            Source::Signals => (6, 0, 0),
-            Source::Caller => (7, 0, 0),
+            Source::Signals => (6, SIGNALS, 0),
+            Source::Caller => (6, CALLER, 0),
+            Source::ChildIn(id) => (7, id.slot, id.generation),
         };
         debug_assert!(generation <= GENERATION_MAX);
         Token(kind << KIND_BITS | u64::from(generation) << SLOT_BITS | u64::from(slot))
@@ -68,8 +75,9 @@ impl Token {
             3 => Source::ChildExit(id),
             4 => Source::Listener(slot),
             5 => Source::Datagram(slot),
-            6 => Source::Signals,
-            _ => Source::Caller,
+            6 if slot == SIGNALS => Source::Signals,
+            6 => Source::Caller,
+            _ => Source::ChildIn(id),
         }
     }
 
@@ -102,6 +110,7 @@ mod tests {
                 generation: 1,
             }),
             Source::ChildExit(id),
+            Source::ChildIn(id),
             Source::Listener(3),
             Source::Datagram(u32::MAX),
             Source::Signals,

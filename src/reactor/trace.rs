@@ -402,6 +402,7 @@ impl fmt::Display for Name {
             Source::ChildOut(id) => write!(f, "standard output of child {}", id.slot),
             Source::ChildErr(id) => write!(f, "standard error of child {}", id.slot),
             Source::ChildExit(id) => write!(f, "exit of child {}", id.slot),
+            Source::ChildIn(id) => write!(f, "standard input of child {}", id.slot),
             Source::Signals => f.write_str("signals"),
             Source::Caller => f.write_str("a caller"),
         }

@@ -19,7 +19,7 @@ use crate::turn::{
     CHANNEL_BINDING_BYTES, ChildEvent, Closed, ConnId, Effect, Exit, Fate, Fault, HandOver, Job,
     Moment, Outbox, Output, Severity, Turn,
 };
-use crate::wire::Family;
+use crate::wire::{CommandSignal, Family};
 
 /// Frames in a budget, as the reactor gives by default.
 const FRAMES: u32 = 256;
@@ -42,6 +42,9 @@ struct Client {
     wake: Option<Moment>,
     job: Option<Job>,
     killed: Option<Severity>,
+    signals: Vec<CommandSignal>,
+    fed: Vec<u8>,
+    is_feed_over: bool,
     wanted: Option<HandOver>,
     has_logged_in: bool,
     ended: Ended,
@@ -188,6 +191,18 @@ impl<S: Service> Stage<S> {
         self.outbox.fate(id.slot) != Fate::Open
     }
 
+    /// Whether the service takes no input of this client for now.
+    #[cfg(test)]
+    pub(crate) fn is_held(&self, id: ConnId) -> bool {
+        self.outbox.is_held(id.slot)
+    }
+
+    /// The service is told that all this client was owed has left, as after its socket was full.
+    #[cfg(test)]
+    pub(crate) fn drains(&mut self, id: ConnId) {
+        self.turn(id, |service, t| service.drained(t));
+    }
+
     /// Whether the service has [admitted](Turn::admit) this client.
     pub fn has_logged_in(&self, id: ConnId) -> bool {
         self.clients[&id].has_logged_in
@@ -211,6 +226,18 @@ impl<S: Service> Stage<S> {
     /// How hard the service ended the command since it was last asked.
     pub fn killed(&mut self, id: ConnId) -> Option<Severity> {
         self.client(id).killed.take()
+    }
+
+    /// The signals that the service sent to the command since it was last asked.
+    pub fn signals(&mut self, id: ConnId) -> Vec<CommandSignal> {
+        std::mem::take(&mut self.client(id).signals)
+    }
+
+    /// What the service passed to the command's standard input since it was last asked, and whether that has
+    /// ended.
+    pub fn fed(&mut self, id: ConnId) -> (Vec<u8>, bool) {
+        let client = self.client(id);
+        (std::mem::take(&mut client.fed), client.is_feed_over)
     }
 
     /// The command writes.
@@ -298,6 +325,9 @@ impl<S: Service> Stage<S> {
                 Effect::Resume => self.offer(id),
                 Effect::Admit => client.has_logged_in = true,
                 Effect::Spawn(job) => client.job = Some(*job),
+                Effect::Signal(signal) => client.signals.push(signal),
+                Effect::Feed(mut bytes) => client.fed.append(&mut bytes),
+                Effect::EndFeed => client.is_feed_over = true,
                 Effect::Kill(severity) => client.killed = Some(severity),
                 Effect::HandOver(wanted) => client.wanted = Some(wanted),
                 Effect::Figures => {

@@ -74,6 +74,11 @@ impl Settling {
         Ok(frame)
     }
 
+    /// Whether nothing more came, and what is unread was not offered again.
+    pub(super) fn has_settled(&self, id: ConnId) -> bool {
+        self.settled.contains(&id)
+    }
+
     /// Nothing more came: what is unread is offered again, and is a frame now.
     pub fn wake(&mut self, t: &mut Turn<'_>) {
         if !self.settled.contains(&t.id) {

@@ -1,4 +1,5 @@
 use super::Moment;
+use crate::wire::CommandSignal;
 
 /// What a service asked of the reactor besides sending bytes.
 #[derive(Debug)]
@@ -13,6 +14,12 @@ pub(crate) enum Effect {
     Admit,
     /// End its command.
     Kill(Severity),
+    /// Send a signal to its command.
+    Signal(CommandSignal),
+    /// Pass this to the standard input of its command.
+    Feed(Vec<u8>),
+    /// The standard input of its command ends.
+    EndFeed,
     /// Give the service the loop's figures.
     Figures,
     /// Tell what runs the loop that a process wants its sockets.
@@ -34,11 +41,35 @@ pub enum HandOver {
     },
 }
 
-/// A command to run: a line for the shell, with pipes for its output and nothing for its input.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A command to run: a line for the shell or a program, with pipes for its output.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Job {
-    /// What `/bin/sh -c --` is given.
+    /// What `/bin/sh -c --` is given; of a program, what a person would type to have it run.
     pub line: Vec<u8>,
+    /// A program and its arguments, which are run instead, without a shell.
+    pub program: Option<Vec<Vec<u8>>>,
+    /// The directory in which it runs; none: the server's.
+    pub directory: Option<Vec<u8>>,
+    /// `NAME=VALUE`, beside what commands have of the server's environment and instead of it.
+    pub environment: Vec<Vec<u8>>,
+    /// Whether it is [fed](super::Turn::feed); else it has no input.
+    pub has_input: bool,
+    /// Whether both its outputs wait in their pipes while its connection is owed too much; else only standard
+    /// output does, and the other is collected.
+    pub is_streamed: bool,
+    /// Its number among the commands of this process, which it has from when it is
+    /// [asked for](super::Turn::spawn); 0 before.
+    pub id: u64,
+}
+
+impl Job {
+    /// A line for the shell, with nothing for its input.
+    pub fn line(line: Vec<u8>) -> Job {
+        Job {
+            line,
+            ..Job::default()
+        }
+    }
 }
 
 /// How hard a command is ended.

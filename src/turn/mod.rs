@@ -16,9 +16,9 @@ mod outbox;
 use std::time::SystemTime;
 
 use crate::buf::ReadBuf;
-use crate::wire::Encode;
+use crate::wire::{CommandSignal, Encode};
 
-pub use self::child::{ChildEvent, Exit, Output};
+pub use self::child::{ChildEvent, Exit, Output, Usage};
 pub(crate) use self::effect::Effect;
 pub use self::effect::{HandOver, Job, Severity};
 pub(crate) use self::ending::Fate;
@@ -162,9 +162,34 @@ impl<'a> Turn<'a> {
         self.outbox.ask(self.id, Effect::Wake(at));
     }
 
-    /// Runs a command for this connection, which has at most one.
-    pub fn spawn(&mut self, job: Job) {
+    /// Runs a command for this connection, which has at most one. Says the number that it has then.
+    pub fn spawn(&mut self, job: Job) -> u64 {
+        let id = self.outbox.next_job();
+        let job = Job { id, ..job };
         self.outbox.ask(self.id, Effect::Spawn(Box::new(job)));
+        id
+    }
+
+    /// Passes bytes to the standard input of this connection's command, which runs: in order, as it reads
+    /// them. [`Took`](ChildEvent::Took) tells how many it has taken; the service limits how many it has not.
+    pub fn feed(&mut self, bytes: Vec<u8>) {
+        self.outbox.ask(self.id, Effect::Feed(bytes));
+    }
+
+    /// The standard input of this connection's command ends behind what it was fed.
+    pub fn end_feed(&mut self) {
+        self.outbox.ask(self.id, Effect::EndFeed);
+    }
+
+    /// Sends a signal to the process group of this connection's command, if it runs.
+    pub fn signal(&mut self, signal: CommandSignal) {
+        self.outbox.ask(self.id, Effect::Signal(signal));
+    }
+
+    /// Whether this connection is listened to whatever it is owed, and may be silent for as long as it likes: while
+    /// what its peer says is not what makes it be owed more. The service sees to it that that is so.
+    pub fn listen_always(&mut self, always: bool) {
+        self.outbox.set_always_heard(self.id, always);
     }
 
     /// Ends this connection's command and everything in its process group.

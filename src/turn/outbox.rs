@@ -40,6 +40,8 @@ impl Flags {
     const ASKED: Flags = Flags(1 << 2);
     /// All that was owed has left, and the slot is on the list of lanes whose service is told so.
     const SENT: Flags = Flags(1 << 3);
+    /// It is listened to whatever it is owed.
+    const ALWAYS_HEARD: Flags = Flags(1 << 4);
 
     fn has(self, flag: Flags) -> bool {
         self.0 & flag.0 != 0
@@ -111,6 +113,8 @@ pub(crate) struct Outbox {
     kept_by_services: HashMap<u32, usize>,
     /// What was said since this was last [reset](Outbox::reset_deliveries), once for each connection.
     deliveries: u32,
+    /// How many commands were asked for.
+    jobs: u64,
     /// Wall time in this turn.
     wall: SystemTime,
     /// The channel binding of the connection that is being opened, if it has one.
@@ -130,6 +134,7 @@ impl Default for Outbox {
             buffered: 0,
             kept_by_services: HashMap::new(),
             deliveries: 0,
+            jobs: 0,
             wall: SystemTime::UNIX_EPOCH,
             channel_binding: None,
         }
@@ -304,6 +309,28 @@ impl Outbox {
 
     pub(crate) fn is_held(&self, slot: u32) -> bool {
         self.lanes[slot as usize].flags.has(Flags::HELD)
+    }
+
+    /// Listens to a connection whatever it is owed, or not.
+    pub(crate) fn set_always_heard(&mut self, id: ConnId, always: bool) {
+        if self.has(id) {
+            let flags = &mut self.lanes[id.slot as usize].flags;
+            if always {
+                flags.set(Flags::ALWAYS_HEARD);
+            } else {
+                flags.clear(Flags::ALWAYS_HEARD);
+            }
+        }
+    }
+
+    pub(crate) fn is_always_heard(&self, slot: u32) -> bool {
+        self.lanes[slot as usize].flags.has(Flags::ALWAYS_HEARD)
+    }
+
+    /// The number of the next command.
+    pub(crate) fn next_job(&mut self) -> u64 {
+        self.jobs += 1;
+        self.jobs
     }
 
     /// Its service is told when all that the connection is owed has left.

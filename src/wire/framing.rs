@@ -1,4 +1,4 @@
-//! How the output of a command is framed (C1 to C4).
+//! How the output of a command line is framed (C1 to C4).
 
 use std::fmt;
 
@@ -18,6 +18,18 @@ pub enum CommandFraming {
     /// An `i32` length, a JSON header with the exit code, the output (C4).
     #[default]
     Json,
+    /// As `json`: where clients are expected to speak C5.
+    Stream,
+}
+
+impl CommandFraming {
+    /// How the output of a line is framed.
+    pub fn of_lines(self) -> CommandFraming {
+        match self {
+            CommandFraming::Stream => CommandFraming::Json,
+            other => other,
+        }
+    }
 }
 
 impl fmt::Display for CommandFraming {
@@ -27,6 +39,7 @@ impl fmt::Display for CommandFraming {
             Self::Decimal => "decimal",
             Self::I32 => "i32",
             Self::Json => "json",
+            Self::Stream => "stream",
         })
     }
 }
@@ -42,6 +55,7 @@ mod tests {
             CommandFraming::Decimal,
             CommandFraming::I32,
             CommandFraming::Json,
+            CommandFraming::Stream,
         ] {
             let written = serde_json::to_value(framing).unwrap();
             assert_eq!(written, framing.to_string());

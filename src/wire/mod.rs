@@ -36,8 +36,8 @@ pub use challenge::{
 pub use command_stream::{
     CommandAnswer, CommandAnswers, CommandEnd, CommandError, CommandErrorKind, CommandRequest,
     CommandRequests, CommandSignal, Opening, OutputChunk, RunCommand, STDIN_CREDIT_BYTES,
-    STREAM_CHUNK_BYTES_MAX, STREAM_COMMAND_BYTES_MAX, STREAM_HEADER_BYTES_MAX, StdinChunk,
-    StreamedCommand, WhyEnded,
+    STREAM_ARGUMENTS_MAX, STREAM_CHUNK_BYTES_MAX, STREAM_COMMAND_BYTES_MAX,
+    STREAM_HEADER_BYTES_MAX, StdinChunk, StreamedCommand, WhyEnded,
 };
 pub use decimal::{Decimal, DecimalLength};
 pub use digest::{Md5, md5_hex};

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use onepoll::wire::{
     CommandAnswer, CommandAnswers, CommandEnd, CommandError, CommandErrorKind, CommandRequest,
-    CommandRequests, CommandSignal, Decode, Encode, Opening, RunCommand, STREAM_CHUNK_BYTES_MAX,
-    STREAM_COMMAND_BYTES_MAX, STREAM_HEADER_BYTES_MAX, StdinChunk, StreamedCommand, WhyEnded,
-    WireError,
+    CommandRequests, CommandSignal, Decode, Encode, Opening, RunCommand, STREAM_ARGUMENTS_MAX,
+    STREAM_CHUNK_BYTES_MAX, STREAM_COMMAND_BYTES_MAX, STREAM_HEADER_BYTES_MAX, StdinChunk,
+    StreamedCommand, WhyEnded, WireError,
 };
 use proptest::prelude::*;
 
@@ -482,12 +482,31 @@ fn a_command_that_the_header_cannot_carry_goes_in_the_data_up_to_a_limit() {
 }
 
 #[test]
-fn no_length_that_a_client_sends_has_a_newline_in_it() {
+fn a_command_has_so_many_arguments_and_no_more() {
+    let run = |count: usize| {
+        let data = b"\0".repeat(count);
+        let size = data.len();
+        frame(
+            &format!(r#"{{"type":"run","data":"args","data_size":{size}}}"#),
+            &data,
+        )
+    };
+    let (heard, end) = requests(&[&run(STREAM_ARGUMENTS_MAX)]);
+    assert_eq!((heard.len(), end), (1, Ok(())));
+    let error = requests(&[&run(STREAM_ARGUMENTS_MAX + 1)]).1.unwrap_err();
+    let says = "malformed command: 65537 arguments are more than the limit of 65536";
+    assert_eq!(error.to_string(), says);
+    let many = program(&vec![&b"\xff"[..]; STREAM_ARGUMENTS_MAX + 1]);
+    assert_eq!(many.encode(&mut Vec::new()).unwrap_err().to_string(), says);
+}
+
+#[test]
+fn the_length_of_a_run_is_no_line_and_its_beginning_a_comment() {
     for len in (0..3000).chain([60_000, 65_000]) {
         let mut run = line("");
         run.directory = Some("d".repeat(len));
         let out = encoded(|out| run.encode(out).unwrap());
-        assert!(!out[..2].contains(&b'\n'), "{len}");
+        assert!(out[0] == b'#' && out[1] != b'\n', "{len}");
         assert_eq!(Opening::of(&out), Opening::Frame);
         assert!(requests(&[&out]).1.is_ok());
     }

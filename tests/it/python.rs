@@ -16,6 +16,7 @@ const FILES: &[&str] = &[
     "test_audit.py",
     "test_chat.py",
     "test_command.py",
+    "test_command_stream.py",
     "test_datagrams.py",
     "test_faults.py",
     "test_keepalive.py",
@@ -44,6 +45,11 @@ fn fault_h3_reload() {
 #[test]
 fn c1_to_c4_commands() {
     passes("test_command.py");
+}
+
+#[test]
+fn c5_commands_as_streams() {
+    passes("test_command_stream.py");
 }
 
 #[test]

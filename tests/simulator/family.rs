@@ -13,6 +13,7 @@ pub(crate) struct Child {
     pub(crate) steps: Steps,
     pub(crate) out: Pipe,
     pub(crate) err: Pipe,
+    pub(crate) input: Option<Input>,
     pub(crate) exit: Option<Exit>,
     pub(crate) reaped: bool,
     /// The whole group was killed.
@@ -34,6 +35,12 @@ pub(crate) enum Step {
     Escape,
     /// Starts a grandchild that holds both pipes.
     Fork,
+    /// Reads so much of its input, or to its end.
+    Take(usize),
+    /// Writes all that it reads of its input to its output.
+    Copy,
+    /// Closes its input.
+    Deafen,
     /// Ends.
     Exit(i32),
 }
@@ -55,6 +62,19 @@ pub(crate) struct Pipe {
     pub(crate) said: Vec<u8>,
 }
 
+/// The pipe of an input.
+#[derive(Debug, Default)]
+pub(crate) struct Input {
+    pub(crate) bytes: VecDeque<u8>,
+    /// Nobody reads it any more.
+    pub(crate) is_deaf: bool,
+    /// The server has closed its end.
+    pub(crate) is_over: bool,
+    /// A write was short: there is an edge when there is room.
+    pub(crate) was_full: bool,
+    pub(crate) watch: Watch,
+}
+
 pub(crate) const PIPE_BYTES_MAX: usize = 64 * 1024;
 
 impl Pipe {
@@ -71,9 +91,10 @@ impl Pipe {
 }
 
 impl Child {
-    pub(crate) fn new(steps: Steps) -> Child {
+    pub(crate) fn new(steps: Steps, has_input: bool) -> Child {
         Child {
             steps,
+            input: has_input.then(Input::default),
             out: Pipe::new(),
             err: Pipe::new(),
             exit: None,
@@ -92,13 +113,22 @@ impl Child {
 }
 
 /// What a command of this line does: the line decides, so that the client that sends it knows the answer.
-pub(crate) fn steps_of(line: &[u8]) -> Steps {
+pub(crate) fn steps_of(line: &[u8], has_input: bool) -> Steps {
     let number = line
         .iter()
         .fold(7, |sum: u64, &byte| sum.wrapping_mul(31) + u64::from(byte));
     let mut random = Random::new(number);
     let mut steps = Steps::new();
     for _ in 0..random.below(6) {
+        if has_input && random.once_in(2) {
+            let most = random.size(200_000);
+            let step = match random.below(6) {
+                0 => Step::Deafen,
+                1 | 2 => Step::Take(most),
+                _ => Step::Copy,
+            };
+            steps.push_back((random.pick(&[0, 1, MILLI]), step));
+        }
         let output = random.pick(&[Output::Out, Output::Out, Output::Err]);
         let max = if random.once_in(16) { 100_000 } else { 500 };
         let letter = b'a' + random.below(26) as u8;
@@ -126,7 +156,7 @@ pub(crate) struct Outcome {
     pub(crate) code: i32,
 }
 
-pub(crate) fn outcome_of(steps: &Steps) -> Outcome {
+pub(crate) fn outcome_of(steps: &Steps, mut input: &[u8]) -> Outcome {
     let mut outcome = Outcome::default();
     let mut shut = None;
     for (_, step) in steps {
@@ -136,6 +166,9 @@ pub(crate) fn outcome_of(steps: &Steps) -> Outcome {
             Step::Say(Output::Err, bytes) => outcome.err.extend_from_slice(bytes),
             Step::Shut(output) => shut = Some(*output),
             Step::Exit(code) => outcome.code = *code,
+            Step::Take(most) => input = &input[(*most).min(input.len())..],
+            Step::Copy => outcome.out.extend_from_slice(std::mem::take(&mut input)),
+            Step::Deafen => input = &[],
             Step::Escape | Step::Fork => {}
         }
     }

@@ -300,9 +300,7 @@ impl Service for Delegates {
         let first = *self.first.get_or_insert(t.id);
         // Also to a member that is gone by then.
         t.send(first, input.unread());
-        t.spawn(Job {
-            line: input.unread().to_vec(),
-        });
+        t.spawn(Job::line(input.unread().to_vec()));
         input.consume(input.len());
         Ok(())
     }

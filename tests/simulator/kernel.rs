@@ -21,7 +21,8 @@ use onepoll::reactor::{
     HandedOver, Os, Readiness, Received, Refused, Seen, Signal, Source, Spawned, Token, Woke,
 };
 use onepoll::service::Peer;
-use onepoll::turn::{Exit, Job, Moment, Output, Severity};
+use onepoll::turn::{Exit, Job, Moment, Output, Severity, Usage};
+use onepoll::wire::CommandSignal;
 use rustix::io::Errno;
 
 use crate::family::{Child, PIPE_BYTES_MAX, Step, Steps, steps_of};
@@ -219,6 +220,7 @@ enum Thing {
     Listener(usize),
     Datagram(usize),
     Pipe(usize, Output),
+    Input(usize),
     Exit(usize),
     Signals,
 }
@@ -475,6 +477,7 @@ impl Net {
             Thing::Listener(listener) => &mut self.listeners[listener].watch,
             Thing::Datagram(socket) => &mut self.datagrams[socket].watch,
             Thing::Pipe(child, output) => &mut self.children[child].pipe(output).watch,
+            Thing::Input(child) => &mut self.children[child].input.as_mut()?.watch,
             Thing::Exit(child) => &mut self.children[child].watch,
             Thing::Signals => return None,
         })
@@ -527,6 +530,15 @@ impl Net {
                 Readiness {
                     readable: some,
                     read_closed: over,
+                    ..Readiness::default()
+                }
+            }
+            Thing::Input(child) => {
+                let input = self.children[child].input.as_ref();
+                let input = input.expect("only what is fed is watched");
+                Readiness {
+                    writable: input.bytes.len() < PIPE_BYTES_MAX,
+                    error: input.is_deaf,
                     ..Readiness::default()
                 }
             }
@@ -892,7 +904,30 @@ impl Net {
             Step::Escape => (child.out.escaped, child.err.escaped) = (true, true),
             Step::Fork => (child.out.group, child.err.group) = (true, true),
             Step::Exit(code) => return self.end_child(k, Exit::Code(code)),
+            Step::Deafen => self.deafen_child(k),
+            Step::Take(most) => {
+                let (taken, is_over) = self.read_input(k, most);
+                if taken.len() < most && !is_over {
+                    self.children[k].steps[0].1 = Step::Take(most - taken.len());
+                    done = false;
+                }
+            }
+            Step::Copy => {
+                if child.out.closed {
+                    return self.end_child(k, Exit::Signal(13));
+                }
+                let room = PIPE_BYTES_MAX - child.out.bytes.len();
+                let (taken, is_over) = self.read_input(k, room);
+                done = is_over;
+                let pipe = &mut self.children[k].out;
+                pipe.bytes.extend(&taken);
+                pipe.said.extend(&taken);
+                if !taken.is_empty() {
+                    woken.push(Output::Out);
+                }
+            }
         }
+        let child = &mut self.children[k];
         let wait = if done {
             child.steps.pop_front();
             child.steps.front().map_or(0, |(wait, _)| *wait)
@@ -905,11 +940,32 @@ impl Net {
         self.plan(wait, Due::Child(k));
     }
 
+    /// A child reads its input: what it got, and whether nothing more will come.
+    fn read_input(&mut self, k: usize, most: usize) -> (Vec<u8>, bool) {
+        let Some(input) = &mut self.children[k].input else {
+            return (Vec::new(), true);
+        };
+        let taken: Vec<u8> = input.bytes.drain(..most.min(input.bytes.len())).collect();
+        let is_over = input.bytes.is_empty() && (input.is_over || input.is_deaf);
+        if !taken.is_empty() && std::mem::take(&mut input.was_full) {
+            self.wake(Thing::Input(k));
+        }
+        (taken, is_over)
+    }
+
+    fn deafen_child(&mut self, k: usize) {
+        if let Some(input) = &mut self.children[k].input {
+            input.is_deaf = true;
+            self.wake(Thing::Input(k));
+        }
+    }
+
     fn end_child(&mut self, k: usize, exit: Exit) {
         let child = &mut self.children[k];
         child.exit.get_or_insert(exit);
         child.steps.clear();
         (child.out.leader, child.err.leader) = (false, false);
+        self.deafen_child(k);
         // In whatever order: the process may be seen to end before its pipes do.
         let mut things = [
             Thing::Exit(k),
@@ -948,7 +1004,8 @@ pub(crate) struct SimProcess(pub(crate) usize);
 #[derive(Debug)]
 pub(crate) struct SimPipe {
     child: usize,
-    output: Output,
+    /// None: its input.
+    output: Option<Output>,
     world: Rc<RefCell<World>>,
 }
 
@@ -956,10 +1013,17 @@ impl Drop for SimPipe {
     fn drop(&mut self) {
         // In a test that is panicking the world may be in use; then there is no look.
         if let Ok(mut world) = self.world.try_borrow_mut() {
-            let pipe = world.net.children[self.child].pipe(self.output);
-            pipe.closed = true;
-            pipe.watch = Watch::default();
             world.net.descriptors -= 1;
+            let child = &mut world.net.children[self.child];
+            let (closed, watch) = match (self.output, &mut child.input) {
+                (Some(output), _) => {
+                    let pipe = child.pipe(output);
+                    (&mut pipe.closed, &mut pipe.watch)
+                }
+                (None, Some(input)) => (&mut input.is_over, &mut input.watch),
+                (None, None) => return,
+            };
+            (*closed, *watch) = (true, Watch::default());
         }
     }
 }
@@ -1174,7 +1238,12 @@ impl Os for SimOs {
     }
 
     fn watch_pipe(&mut self, pipe: &SimPipe, token: Token) -> io::Result<()> {
-        self.net(|net| net.watch(Thing::Pipe(pipe.child, pipe.output), token))
+        let output = pipe.output.expect("an output");
+        self.net(|net| net.watch(Thing::Pipe(pipe.child, output), token))
+    }
+
+    fn watch_input(&mut self, pipe: &SimPipe, token: Token) -> io::Result<()> {
+        self.net(|net| net.watch(Thing::Input(pipe.child), token))
     }
 
     fn watch_process(&mut self, process: &SimProcess, token: Token) -> io::Result<()> {
@@ -1534,7 +1603,7 @@ impl Os for SimOs {
 
     fn spawn_helper(&mut self, arguments: &[OsString]) -> io::Result<Spawned<SimOs>> {
         let line = arguments.join(" ".as_ref()).into_encoded_bytes();
-        self.spawn(&Job { line })
+        self.spawn(&Job::line(line))
     }
 
     fn spawn(&mut self, job: &Job) -> io::Result<Spawned<SimOs>> {
@@ -1553,10 +1622,10 @@ impl Os for SimOs {
             let steps = net
                 .next_children
                 .pop_front()
-                .unwrap_or_else(|| steps_of(&job.line));
+                .unwrap_or_else(|| steps_of(&job.line, job.has_input));
             let wait = steps.front().map_or(0, |(wait, _)| *wait);
-            net.children.push(Child::new(steps));
-            net.descriptors += 3;
+            net.children.push(Child::new(steps, job.has_input));
+            net.descriptors += 3 + usize::from(job.has_input);
             let child = net.children.len() - 1;
             net.plan(wait, Due::Child(child));
             let pipe = |output| SimPipe {
@@ -1565,8 +1634,9 @@ impl Os for SimOs {
                 world: Rc::clone(&world),
             };
             Ok(Spawned {
-                out: pipe(Output::Out),
-                err: pipe(Output::Err),
+                out: pipe(Some(Output::Out)),
+                err: pipe(Some(Output::Err)),
+                input: job.has_input.then(|| pipe(None)),
                 process: SimProcess(child),
             })
         })
@@ -1577,7 +1647,8 @@ impl Os for SimOs {
             if net.random.chance(net.faults.read_interrupted) {
                 return Err(Errno::INTR.into());
             }
-            let end = net.children[pipe.child].pipe(pipe.output);
+            let output = pipe.output.expect("an output");
+            let end = net.children[pipe.child].pipe(output);
             let n = end.bytes.len().min(into.len());
             if n == 0 {
                 return if end.is_held() {
@@ -1589,6 +1660,49 @@ impl Os for SimOs {
             take(&mut end.bytes, &mut into[..n]);
             Ok(n)
         })
+    }
+
+    fn write_pipe(&mut self, pipe: &SimPipe, bytes: &[u8]) -> io::Result<usize> {
+        self.call(|net| {
+            if net.random.chance(net.faults.read_interrupted) {
+                return Err(Errno::INTR.into());
+            }
+            let input = net.children[pipe.child].input.as_mut().expect("it is fed");
+            if input.is_deaf {
+                return Err(Errno::PIPE.into());
+            }
+            let n = bytes.len().min(PIPE_BYTES_MAX - input.bytes.len());
+            input.was_full = n < bytes.len();
+            if n == 0 {
+                return Err(Errno::AGAIN.into());
+            }
+            input.bytes.extend(&bytes[..n]);
+            Ok(n)
+        })
+    }
+
+    fn signal(&mut self, process: &SimProcess, signal: CommandSignal) {
+        self.net(|net| {
+            net.work.calls += 1;
+            let k = process.0;
+            if net.children[k].reaped {
+                return net.accuse(|| format!("child {k} was sent {signal} after it was reaped"));
+            }
+            let number = match signal {
+                CommandSignal::Kill => 9,
+                // Some do not listen.
+                _ if net.random.once_in(4) => return,
+                CommandSignal::Hup => 1,
+                CommandSignal::Int => 2,
+                CommandSignal::Quit => 3,
+                CommandSignal::Usr1 => 10,
+                CommandSignal::Usr2 => 12,
+                CommandSignal::Term => 15,
+            };
+            let child = &mut net.children[k];
+            (child.out.group, child.err.group) = (false, false);
+            net.end_child(k, Exit::Signal(number));
+        });
     }
 
     fn kill(&mut self, process: &SimProcess, severity: Severity) {
@@ -1615,7 +1729,7 @@ impl Os for SimOs {
         self.call(|net| Ok(net.children[process.0].exit))
     }
 
-    fn reap(&mut self, process: SimProcess) {
+    fn reap(&mut self, process: SimProcess) -> Usage {
         self.net(|net| {
             net.work.calls += 1;
             let k = process.0;
@@ -1632,6 +1746,7 @@ impl Os for SimOs {
                 });
             }
         });
+        Usage::default()
     }
 
     fn signals(&mut self, into: &mut Vec<Signal>) {

@@ -370,7 +370,7 @@ impl Listeners {
         let says = commands(random);
         let mut hears = Vec::new();
         for line in says.split(|&b| b == b'\n').filter(|line| !line.is_empty()) {
-            let outcome = outcome_of(&steps_of(line));
+            let outcome = outcome_of(&steps_of(line, false), b"");
             let all = [outcome.out, outcome.err].concat();
             if framed {
                 hears.extend((all.len() as i32).to_le_bytes());

@@ -138,9 +138,7 @@ impl Overheard {
         if self.temper.spawns && !mind.runs && !t.is_leaving() && self.random.once_in(2) {
             mind.runs = true;
             let line = format!("command {}", self.random.below(1000));
-            t.spawn(Job {
-                line: line.into_bytes(),
-            });
+            t.spawn(Job::line(line.into_bytes()));
         }
     }
 

@@ -260,7 +260,7 @@ impl Runs {
             if line.is_empty() {
                 continue;
             }
-            let outcome = outcome_of(&steps_of(line));
+            let outcome = outcome_of(&steps_of(line, false), b"");
             heard.extend(outcome.out);
             heard.extend(format!("={}\n", outcome.code).bytes());
             if Runs::has_enough(outcome.code) {
@@ -281,9 +281,7 @@ impl Runs {
             };
             if !line.is_empty() {
                 t.hold();
-                t.spawn(Job {
-                    line: line.to_vec(),
-                });
+                t.spawn(Job::line(line.to_vec()));
             }
         }
         Ok(())
@@ -299,6 +297,8 @@ impl Service for Runs {
         match event {
             ChildEvent::Wrote(Output::Out, bytes) => return t.reply(bytes),
             ChildEvent::Started | ChildEvent::Wrote(Output::Err, _) => return,
+            // Its commands are neither fed nor streamed.
+            ChildEvent::Took(_) | ChildEvent::InputClosed | ChildEvent::Used(_) => return,
             ChildEvent::Ended(Exit::Code(code)) => {
                 t.reply(format!("={code}\n").as_bytes());
                 if Runs::has_enough(code) {

@@ -112,7 +112,7 @@ fn header(framing: CommandFraming, unread: &[u8]) -> Result<Option<(usize, usize
         CommandFraming::I32 => Length::new("output", OUTPUT_BYTES_MAX)
             .decode(unread)
             .map_err(wrong),
-        CommandFraming::Json => {
+        CommandFraming::Json | CommandFraming::Stream => {
             let decoded = JsonHeader::<Described>::new()
                 .decode(unread)
                 .map_err(wrong)?;

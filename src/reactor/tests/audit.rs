@@ -60,7 +60,7 @@ impl Service for Door {
         let line = input.unread().to_vec();
         input.consume(line.len());
         if self.0.get(t.id).is_some() {
-            t.spawn(Job { line });
+            t.spawn(Job::line(line));
         } else if line == b"yes" {
             self.0.insert(t.id, ());
             t.admit();

@@ -14,9 +14,7 @@ impl Service for Shell {
         match input.unread() {
             b"ask" => t.kill(Severity::Ask),
             b"force" => t.kill(Severity::Force),
-            line => t.spawn(Job {
-                line: line.to_vec(),
-            }),
+            line => _ = t.spawn(Job::line(line.to_vec())),
         }
         input.consume(input.len());
         Ok(())

@@ -8,7 +8,8 @@ use rustix::io::Errno;
 
 use crate::reactor::{HandedOver, Os, Readiness, Received, Seen, Signal, Spawned, Token, Woke};
 use crate::service::Peer;
-use crate::turn::{Exit, Job, Moment, Severity};
+use crate::turn::{Exit, Job, Moment, Severity, Usage};
+use crate::wire::CommandSignal;
 
 /// The world under the loop, every part of which a test has in its hand: nothing happens by itself,
 /// and the clock stands until the loop waits. Events are edges, as epoll's are.
@@ -76,11 +77,24 @@ pub(super) struct Shell {
     pub(super) tokens: [Option<Token>; 3],
     pub(super) line: String,
     pipes: [VecDeque<u8>; 2],
+    pub(super) input: Option<Input>,
+    pub(super) signals: Vec<CommandSignal>,
     /// What is read from them when they are empty.
     pub(super) when_empty: WhenEmpty,
     exit: Option<Exit>,
     pub(super) killed: Vec<Severity>,
     pub(super) is_reaped: bool,
+}
+
+/// The standard input of a command.
+#[derive(Debug, Default)]
+pub(super) struct Input {
+    token: Option<Token>,
+    /// How much more it takes.
+    room: usize,
+    pub(super) taken: Vec<u8>,
+    /// What a write to it fails with.
+    fails: Option<Errno>,
 }
 
 /// What is read from the pipe of a command when all that it printed was.
@@ -101,6 +115,8 @@ impl Hand {
             tokens: [None; 3],
             line,
             pipes: Default::default(),
+            input: None,
+            signals: Vec::new(),
             when_empty: WhenEmpty::Ends,
             exit: None,
             killed: Vec::new(),
@@ -110,6 +126,7 @@ impl Hand {
         Ok(Spawned {
             out: (process, 0),
             err: (process, 1),
+            input: None,
             process,
         })
     }
@@ -224,6 +241,35 @@ impl Hand {
         self.tells(self.commands[command].tokens[0], READABLE);
     }
 
+    /// A command writes to its standard error.
+    pub(super) fn complains(&mut self, command: usize, bytes: &[u8]) {
+        self.commands[command].pipes[1].extend(bytes);
+        self.tells(self.commands[command].tokens[1], READABLE);
+    }
+
+    /// A command reads so much of its input.
+    pub(super) fn reads(&mut self, command: usize, bytes: usize) {
+        let command = &mut self.commands[command];
+        let input = command.input.as_mut().unwrap();
+        input.room += bytes;
+        let token = input.token;
+        self.tells(token, WRITABLE);
+    }
+
+    /// A command closes its input.
+    pub(super) fn is_deaf(&mut self, command: usize) {
+        let command = &mut self.commands[command];
+        let input = command.input.as_mut().unwrap();
+        input.fails = Some(Errno::PIPE);
+        let token = input.token;
+        let readiness = Readiness {
+            writable: true,
+            error: true,
+            ..NOTHING
+        };
+        self.tells(token, readiness);
+    }
+
     pub(super) fn exits(&mut self, command: usize, exit: Exit) {
         self.commands[command].exit = Some(exit);
         let tokens = self.commands[command].tokens;
@@ -327,6 +373,12 @@ impl Os for Hand {
 
     fn watch_pipe(&mut self, (command, which): &(usize, usize), token: Token) -> io::Result<()> {
         self.commands[*command].tokens[*which] = Some(token);
+        Ok(())
+    }
+
+    fn watch_input(&mut self, (command, _): &(usize, usize), token: Token) -> io::Result<()> {
+        let input = self.commands[*command].input.as_mut().unwrap();
+        input.token = Some(token);
         Ok(())
     }
 
@@ -439,7 +491,12 @@ impl Os for Hand {
     }
 
     fn spawn(&mut self, job: &Job) -> io::Result<Spawned<Hand>> {
-        self.starts(String::from_utf8_lossy(&job.line).into_owned())
+        let mut spawned = self.starts(String::from_utf8_lossy(&job.line).into_owned())?;
+        if job.has_input {
+            spawned.input = Some((spawned.process, 3));
+            self.commands[spawned.process].input = Some(Input::default());
+        }
+        Ok(spawned)
     }
 
     fn spawn_helper(&mut self, arguments: &[OsString]) -> io::Result<Spawned<Hand>> {
@@ -477,6 +534,26 @@ impl Os for Hand {
         Ok(n)
     }
 
+    fn write_pipe(&mut self, (command, _): &(usize, usize), bytes: &[u8]) -> io::Result<usize> {
+        let input = self.commands[*command].input.as_mut().unwrap();
+        if let Some(error) = input.fails {
+            return Err(error.into());
+        }
+        let n = bytes.len().min(input.room);
+        if n == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        input.room -= n;
+        input.taken.extend_from_slice(&bytes[..n]);
+        Ok(n)
+    }
+
+    fn signal(&mut self, command: &usize, signal: CommandSignal) {
+        let command = &mut self.commands[*command];
+        assert!(!command.is_reaped, "a number that may be another's by now");
+        command.signals.push(signal);
+    }
+
     fn kill(&mut self, command: &usize, severity: Severity) {
         self.commands[*command].killed.push(severity);
     }
@@ -485,8 +562,9 @@ impl Os for Hand {
         Ok(self.commands[*command].exit)
     }
 
-    fn reap(&mut self, command: usize) {
+    fn reap(&mut self, command: usize) -> Usage {
         self.commands[command].is_reaped = true;
+        Usage::default()
     }
 
     fn signals(&mut self, into: &mut Vec<Signal>) {

@@ -8,6 +8,7 @@ mod buffers;
 mod changing;
 mod commands;
 mod deadlines;
+mod feeding;
 mod hand;
 mod handing_over;
 mod login;

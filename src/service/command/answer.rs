@@ -74,7 +74,7 @@ impl Encode for InFrame<'_> {
             CommandFraming::I32 => Framed::new(output)
                 .expect("what is collected stays below the largest i32")
                 .encode(out),
-            CommandFraming::Json => {
+            CommandFraming::Json | CommandFraming::Stream => {
                 let mut header = CommandHeader::new(output, *exit, error.as_deref());
                 header.cut = cut.and_then(|bytes| u64::try_from(bytes).ok());
                 header.encode(out);

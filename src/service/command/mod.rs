@@ -1,5 +1,5 @@
 //! Remote commands: a line for the shell, and its output in one of the tutorials' four framings
-//! (C1 to C4).
+//! (C1 to C4); or commands as streams (C5), on the same connection, if a request begins with a frame.
 //!
 //! Does not know processes, pipes or signals: it asks for a command and is told what becomes of
 //! it. Nor does it know how many run: the loop, which runs them, says "busy". Time is what it is told.
@@ -24,8 +24,12 @@
 mod answer;
 mod encoding;
 mod execution;
+mod job;
 mod options;
 mod session;
+#[cfg(test)]
+mod stream_tests;
+mod streaming;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -151,8 +155,21 @@ impl Service for Command {
     }
 
     fn input(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
-        if let Some(session) = self.sessions.get_mut(t.id) {
-            session.telnet.filter(t, input);
+        let Command {
+            terms,
+            settling,
+            sessions,
+        } = self;
+        if let Some(session) = sessions.get_mut(t.id) {
+            if session.streaming.is_none() && session.reads_lines(settling, terms.settle, t, input)
+            {
+                session.telnet.filter(t, input);
+            } else if let Some(streaming) = &mut session.streaming {
+                let outcome = streaming.input(terms, t, input);
+                return outcome.inspect_err(|fault| streaming.refuse(t, fault));
+            } else {
+                return Ok(());
+            }
         }
         let outcome = self.serve(t, input);
         if let Some(session) = self.sessions.get_mut(t.id) {
@@ -165,10 +182,21 @@ impl Service for Command {
         })
     }
 
+    fn drained(&mut self, t: &mut Turn<'_>) {
+        if let Some(session) = self.sessions.get_mut(t.id)
+            && let Some(streaming) = &mut session.streaming
+        {
+            streaming.drained(&self.terms, t);
+        }
+    }
+
     fn wake(&mut self, t: &mut Turn<'_>) {
         let Some(session) = self.sessions.get_mut(t.id) else {
             return;
         };
+        if let Some(streaming) = &mut session.streaming {
+            return streaming.wake(t);
+        }
         match &mut session.phase {
             Phase::Running(run) => run.wake(t),
             Phase::Parked(parked) if !parked.begun && parked.until <= t.now => {
@@ -187,6 +215,9 @@ impl Service for Command {
         let Some(session) = sessions.get_mut(t.id) else {
             return;
         };
+        if let Some(streaming) = &mut session.streaming {
+            return streaming.child(terms, t, event);
+        }
         let Phase::Running(run) = &mut session.phase else {
             return;
         };
@@ -199,6 +230,8 @@ impl Service for Command {
                 run.wrote(terms, t, which, bytes);
                 return t.keeps(run.collected_capacity());
             }
+            // Lines have no input, and their answers have no place for it.
+            ChildEvent::Took(_) | ChildEvent::InputClosed | ChildEvent::Used(_) => return,
             ChildEvent::Ended(exit) => run.ended(terms, exit),
             ChildEvent::Busy => Answer::refusal("busy: as many commands run and wait as may"),
             ChildEvent::Failed(error) => Answer::refusal(&format!("cannot start: {error}")),
@@ -209,6 +242,10 @@ impl Service for Command {
     fn eof(&mut self, t: &mut Turn<'_>, rest: &mut ReadBuf) -> Result<(), Fault> {
         if let Some(session) = self.sessions.get_mut(t.id) {
             session.last = Last::Ended;
+            if let Some(streaming) = &mut session.streaming {
+                let outcome = streaming.eof(t, rest);
+                return outcome.inspect_err(|fault| streaming.refuse(t, fault));
+            }
         }
         self.input(t, rest)?;
         // What runs is still answered. An output that was not acknowledged never will be.
@@ -227,6 +264,9 @@ impl Service for Command {
         let Some(session) = self.sessions.get_mut(t.id) else {
             return t.close_lingering();
         };
+        if let Some(streaming) = &mut session.streaming {
+            return streaming.stopping(&self.terms, t);
+        }
         if session.last == Last::No {
             session.last = Last::Stopping;
         }
@@ -261,7 +301,5 @@ fn job(terms: &Terms, request: &[u8]) -> Result<Job, &'static str> {
     if line.contains(&0) {
         return Err("the request contains a NUL byte");
     }
-    Ok(Job {
-        line: line.into_owned(),
-    })
+    Ok(Job::line(line.into_owned()))
 }

@@ -1,17 +1,21 @@
 use super::answer::Answer;
 use super::execution::Execution;
+use super::streaming::Streaming;
 use super::terms::Terms;
 use crate::buf::ReadBuf;
+use crate::config::Settle;
 use crate::config::limits::PROGRESS_GRACE;
 use crate::service::Settling;
 use crate::service::telnet::Telnet;
 use crate::turn::{Moment, Turn};
-use crate::wire::{Request, WireError};
+use crate::wire::{Opening, Request, WireError};
 
 /// What is remembered of one connection.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) phase: Phase,
+    /// What it speaks once a request of it was a frame.
+    pub(super) streaming: Option<Box<Streaming>>,
     pub(super) telnet: Telnet,
     /// Takes requests, and acknowledgements that are bursts.
     request: Request,
@@ -64,9 +68,45 @@ impl Session {
     pub(super) fn new(terms: &Terms) -> Session {
         Session {
             phase: Phase::Listening,
+            streaming: None,
             telnet: Telnet::default(),
             request: Request::new(terms.request),
             last: Last::No,
+        }
+    }
+
+    /// Whether what is unread may be taken for lines. If not, it is a frame, and so is all that follows, or it is
+    /// too short to tell, and waits as a line does that is not whole.
+    pub(super) fn reads_lines(
+        &mut self,
+        settling: &mut Settling,
+        settle: Settle,
+        t: &mut Turn<'_>,
+        input: &ReadBuf,
+    ) -> bool {
+        if !matches!(self.phase, Phase::Listening) {
+            return true;
+        }
+        let unread = input.unread();
+        match Opening::of(unread) {
+            Opening::Line => true,
+            Opening::Frame => {
+                t.wake_at(Moment::NEVER);
+                settling.forget(t.id);
+                self.streaming = Some(Box::default());
+                false
+            }
+            Opening::Unclear if self.last == Last::Ended || settling.has_settled(t.id) => true,
+            Opening::Unclear => match settle {
+                Settle::Never => unread.contains(&b'\n'),
+                Settle::After(wait) if wait.is_zero() => true,
+                Settle::After(wait) => {
+                    if !unread.is_empty() {
+                        t.wake_at(t.now.after(wait));
+                    }
+                    false
+                }
+            },
         }
     }
 

@@ -107,20 +107,17 @@ pub enum CommandErrorKind {
     Stopping,
     /// What came is no request, or does not fit where it came. The connection ends.
     Protocol,
-    /// The server takes no more connections. The connection ends.
-    Full,
 }
 
 impl CommandErrorKind {
     /// All of them.
-    pub const ALL: [CommandErrorKind; 7] = [
+    pub const ALL: [CommandErrorKind; 6] = [
         CommandErrorKind::Busy,
         CommandErrorKind::Refused,
         CommandErrorKind::CannotStart,
         CommandErrorKind::Cancelled,
         CommandErrorKind::Stopping,
         CommandErrorKind::Protocol,
-        CommandErrorKind::Full,
     ];
 
     /// The word on the wire.
@@ -132,7 +129,6 @@ impl CommandErrorKind {
             CommandErrorKind::Cancelled => "cancelled",
             CommandErrorKind::Stopping => "stopping",
             CommandErrorKind::Protocol => "protocol",
-            CommandErrorKind::Full => "full",
         }
     }
 }
@@ -241,7 +237,7 @@ fn end(object: &mut Object) -> Result<CommandEnd, WireError> {
 fn error(object: &mut Object) -> Result<CommandError, WireError> {
     let kind = object.text("kind")?.unwrap_or_default();
     let named = CommandErrorKind::ALL.into_iter().find(|k| k.name() == kind);
-    let known = "one of busy, refused, cannot-start, cancelled, stopping, protocol, full";
+    let known = "one of busy, refused, cannot-start, cancelled, stopping, protocol";
     Ok(CommandError {
         kind: named.ok_or_else(|| unknown("kind", &kind, known))?,
         errno: object

@@ -11,8 +11,12 @@ pub const STREAM_HEADER_BYTES_MAX: usize = 0xffff;
 /// are handed on as they come and never held whole.
 pub const STREAM_CHUNK_BYTES_MAX: u64 = 4 << 20;
 
-/// What is not a length: in the first two bytes of a connection it would be the end of a line.
+/// What is in no byte of a length: in the first two of a connection it would be the end of a line.
 const NEWLINE: usize = b'\n' as usize;
+
+/// The first byte of a request that runs something. If the connection breaks right behind it, or a server waits no
+/// longer for more, it is a line, which a shell takes for a comment.
+const COMMENT: usize = b'#' as usize;
 
 /// Takes headers, and the bytes that belong to them, off the front.
 #[derive(Debug, Clone)]
@@ -81,17 +85,22 @@ pub(super) fn at_the_end<T>(
 
 /// Appends a header that fits.
 pub(super) fn encode(header: &impl Serialize, out: &mut Vec<u8>) {
-    try_encode(header, out).expect("what can be long was measured");
+    let json = serde_json::to_vec(header).expect("strings and numbers make JSON");
+    append(&json, out).expect("what can be long was measured");
 }
 
-/// Appends a header, or nothing if it is longer than may be.
-pub(super) fn try_encode(header: &impl Serialize, out: &mut Vec<u8>) -> Result<(), WireError> {
+/// Appends a header with which a connection may begin, or nothing if it is longer than may be.
+///
+/// Space behind the object is JSON too, so its length can be chosen.
+pub(super) fn encode_first(header: &impl Serialize, out: &mut Vec<u8>) -> Result<(), WireError> {
     let mut json = serde_json::to_vec(header).expect("strings and numbers make JSON");
-    // Space behind the object is JSON too, and no byte of the length is a newline then, by which a
-    // server that was given one byte would take it for a line.
-    while json.len() & 0xff == NEWLINE || json.len() >> 8 == NEWLINE {
+    while json.len() & 0xff != COMMENT || json.len() >> 8 == NEWLINE {
         json.push(b' ');
     }
+    append(&json, out)
+}
+
+fn append(json: &[u8], out: &mut Vec<u8>) -> Result<(), WireError> {
     if json.len() > STREAM_HEADER_BYTES_MAX {
         return Err(WireError::TooLong {
             what: "header",
@@ -103,6 +112,6 @@ pub(super) fn try_encode(header: &impl Serialize, out: &mut Vec<u8>) -> Result<(
     Prefix::new(json.len())
         .expect("it was measured")
         .encode(out);
-    out.extend_from_slice(&json);
+    out.extend_from_slice(json);
     Ok(())
 }

@@ -30,5 +30,5 @@ pub use self::answer::{
 pub use self::frame::{STREAM_CHUNK_BYTES_MAX, STREAM_HEADER_BYTES_MAX};
 pub use self::request::{
     CommandRequest, CommandRequests, CommandSignal, Opening, RunCommand, STDIN_CREDIT_BYTES,
-    STREAM_COMMAND_BYTES_MAX, StdinChunk, StreamedCommand,
+    STREAM_ARGUMENTS_MAX, STREAM_COMMAND_BYTES_MAX, StdinChunk, StreamedCommand,
 };

@@ -4,7 +4,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::frame::{
-    Frames, Piece, STREAM_CHUNK_BYTES_MAX, at_the_end, encode as encode_header, try_encode,
+    Frames, Piece, STREAM_CHUNK_BYTES_MAX, at_the_end, encode as encode_header, encode_first,
 };
 use super::object::{Object, malformed, unknown};
 use crate::wire::{Decode, Encode, WireError};
@@ -16,6 +16,9 @@ pub const STDIN_CREDIT_BYTES: u64 = 64 * 1024;
 /// How long a command line, or a program and its arguments, may be: 1 MiB. Linux takes half of that, with the
 /// environment, where the stack is limited to 4 MiB, and 2 MiB where it is the usual 8.
 pub const STREAM_COMMAND_BYTES_MAX: u64 = 1 << 20;
+
+/// How many arguments a command may have, the program among them.
+pub const STREAM_ARGUMENTS_MAX: usize = 65_536;
 
 /// A command that is to be run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,6 +193,17 @@ struct Begun {
     data: Vec<u8>,
 }
 
+impl Begun {
+    /// How many arguments there are, with this piece.
+    fn arguments(&self, piece: &[u8]) -> usize {
+        let ends = |bytes: &[u8]| memchr::memchr_iter(0, bytes).count();
+        match self.form {
+            Form::Line => 0,
+            Form::Arguments => ends(&self.data) + ends(piece),
+        }
+    }
+}
+
 /// What the data of a `run` is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
@@ -307,6 +321,11 @@ impl CommandRequests {
             self.begun = Some(begun);
             return Err(malformed("in the data each argument ends with a NUL"));
         }
+        let arguments = if is_whole { begun.arguments(piece) } else { 0 };
+        if arguments > STREAM_ARGUMENTS_MAX {
+            self.begun = Some(begun);
+            return Err(too_many(arguments));
+        }
         begun.data.extend_from_slice(piece);
         if !is_whole {
             self.begun = Some(begun);
@@ -414,7 +433,7 @@ impl RunCommand {
     ///
     /// [`WireError::TooLong`] when the header would be longer than it may be (directory and environment are in
     /// it) or the command longer than [`STREAM_COMMAND_BYTES_MAX`]. [`WireError::Malformed`] when an argument
-    /// that must go in the data has a NUL in it, or there is no program. Nothing is appended then.
+    /// that must go in the data has a NUL in it, there are more than [`STREAM_ARGUMENTS_MAX`], or no program. Nothing is appended then.
     pub fn encode(&self, out: &mut Vec<u8>) -> Result<(), WireError> {
         let mut header = RunHeader {
             cwd: self.directory.as_deref(),
@@ -433,7 +452,7 @@ impl RunCommand {
             }
         }
         let is_text = header.line.is_some() || header.args.is_some();
-        if is_text && try_encode(&Header::Run(&header), out).is_ok() {
+        if is_text && encode_first(&Header::Run(&header), out).is_ok() {
             return Ok(());
         }
         (header.line, header.args) = (None, None);
@@ -449,7 +468,7 @@ impl RunCommand {
             });
         }
         (header.data, header.data_size) = (Some(form), Some(data.len()));
-        try_encode(&Header::Run(&header), out)?;
+        encode_first(&Header::Run(&header), out)?;
         out.extend_from_slice(&data);
         Ok(())
     }
@@ -460,6 +479,9 @@ fn joined(arguments: &[Vec<u8>]) -> Result<Vec<u8>, WireError> {
     if arguments.is_empty() {
         return Err(malformed("a program without a name"));
     }
+    if arguments.len() > STREAM_ARGUMENTS_MAX {
+        return Err(too_many(arguments.len()));
+    }
     if arguments.iter().any(|argument| argument.contains(&0)) {
         return Err(malformed("an argument contains a NUL byte"));
     }
@@ -469,6 +491,13 @@ fn joined(arguments: &[Vec<u8>]) -> Result<Vec<u8>, WireError> {
         data.push(0);
     }
     Ok(data)
+}
+
+fn too_many(arguments: usize) -> WireError {
+    WireError::Malformed {
+        what: "command",
+        detail: format!("{arguments} arguments are more than the limit of {STREAM_ARGUMENTS_MAX}"),
+    }
 }
 
 /// Rounded up, so that a short time is not none.
