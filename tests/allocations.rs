@@ -205,6 +205,113 @@ fn a_connection_at_rest_owns_little() {
     }
 }
 
+/// Through TLS: what issues and guides promise, and half of what a whole record takes.
+#[cfg(feature = "tls")]
+const TLS_REST_BYTES_MAX: f64 = 8.0 * 1024.0;
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_tls_connection_at_rest_owns_little_also_after_it_moved_megabytes() {
+    const CONNECTIONS: usize = 50;
+    let _alone = CROWD.lock();
+    let tally = Tally::new();
+    let (secure, trust) = sealed::pair();
+    let running = Running::start(Limits::default(), move |reactor| {
+        tally.count_this_thread();
+        let listener = listen_tcp(ANY).unwrap();
+        let place: SocketAddr = getsockname(&listener).unwrap().try_into().unwrap();
+        let service = reactor.add(Box::new(Echo));
+        let options = ListenerOptions {
+            secure: Some(secure),
+            ..ListenerOptions::to(service)
+        };
+        reactor.listen(listener, options).unwrap();
+        place
+    });
+    let mut first = sealed::dial(running.place, &trust);
+    sealed::echo(&mut first, 1 << 20);
+    let before = tally.live();
+    let each = || (tally.live() - before) as f64 / CONNECTIONS as f64;
+    // All of them first, so that none finds room that another has left.
+    let mut peers: Vec<_> = (0..CONNECTIONS)
+        .map(|_| sealed::dial(running.place, &trust))
+        .collect();
+    peers.iter_mut().for_each(|peer| sealed::echo(peer, 64));
+    sealed::echo(&mut first, 64);
+    let opened = each();
+    for peer in &mut peers {
+        sealed::echo(peer, 1 << 20);
+        sealed::echo(peer, 1 << 20);
+    }
+    // One more answer: whatever the turn before it left to do has been done.
+    sealed::echo(&mut first, 64);
+    let moved = each();
+    println!("a TLS connection owns {opened:.0} B, and {moved:.0} B after it echoed 2 MiB");
+    assert!(opened <= TLS_REST_BYTES_MAX, "{opened} B");
+    assert!(moved <= TLS_REST_BYTES_MAX, "{moved} B");
+}
+
+/// Clients that speak TLS.
+#[cfg(feature = "tls")]
+mod sealed {
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpStream};
+    use std::sync::Arc;
+
+    use onepoll::reactor::{Secure, Tls, TlsOptions, tls_provider};
+    use rcgen::{CertificateParams, KeyPair};
+    use rustls::pki_types::{PrivateKeyDer, ServerName};
+    use rustls::sign::CertifiedKey;
+    use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+
+    use super::DEADLINE;
+
+    pub(super) type Peer = StreamOwned<ClientConnection, TcpStream>;
+
+    /// A server's side, and what a client needs to trust it.
+    pub(super) fn pair() -> (Arc<dyn Secure>, Arc<ClientConfig>) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap().der().clone();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let provider = tls_provider();
+        let certified = CertifiedKey::from_der(vec![certificate.clone()], key, &provider);
+        let tls = Tls::new(TlsOptions {
+            certified: Arc::new(certified.unwrap()),
+            client_roots: None,
+            allows_tls12: false,
+        });
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate).unwrap();
+        let trust = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        (Arc::new(tls.unwrap()), Arc::new(trust))
+    }
+
+    pub(super) fn dial(place: SocketAddr, trust: &Arc<ClientConfig>) -> Peer {
+        let stream = TcpStream::connect(place).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        stream.set_write_timeout(Some(DEADLINE)).unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let session = ClientConnection::new(Arc::clone(trust), name).unwrap();
+        StreamOwned::new(session, stream)
+    }
+
+    /// Sends so many bytes, in whole records, and hears them again.
+    pub(super) fn echo(peer: &mut Peer, bytes: usize) {
+        let message = vec![b'x'; bytes.min(64 << 10)];
+        let mut answer = vec![0; message.len()];
+        for _ in 0..bytes.div_ceil(message.len()) {
+            peer.write_all(&message).unwrap();
+            peer.read_exact(&mut answer).unwrap();
+            assert!(answer == message);
+        }
+    }
+}
+
 /// What may stay when a crowd has gone: some tables of `KEPT_PLACES` and buffers of `KEPT_BYTES`.
 const STAYS_BYTES_MAX: i64 = 512 << 10;
 
