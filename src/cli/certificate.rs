@@ -1,8 +1,8 @@
 //! `onepoll certificate`: a certificate and its key, for a server that no authority has to vouch for.
 
-use std::fs::{DirBuilder, OpenOptions};
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::DirBuilder;
+use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
@@ -13,6 +13,7 @@ use rustix::system::uname;
 
 use super::{Failure, Outcome, print};
 use crate::client::Fingerprint;
+use crate::config::write_new;
 
 /// Makes a self-signed certificate and its key, and prints its fingerprint
 ///
@@ -55,8 +56,8 @@ pub fn run(args: Args) -> Outcome {
         .create(&args.dir)
         .with_context(|| format!("{} cannot be made", args.dir.display()))?;
     // The key first: a certificate without one is of no use.
-    write_new(&key, 0o600, &pem("PRIVATE KEY", &pair.key))?;
-    write_new(&cert, 0o644, &pem("CERTIFICATE", &pair.certificate))?;
+    write(&key, 0o600, &pem("PRIVATE KEY", &pair.key))?;
+    write(&cert, 0o644, &pem("CERTIFICATE", &pair.certificate))?;
     print(format!(
         "cert={}\nkey={}\nfingerprint={}",
         cert.display(),
@@ -110,15 +111,9 @@ fn now() -> SystemTime {
     SystemTime::now()
 }
 
-fn write_new(file: &Path, mode: u32, text: &str) -> Result<(), Failure> {
+fn write(file: &Path, mode: u32, text: &str) -> Result<(), Failure> {
     let name = file.display();
-    let mut options = OpenOptions::new();
-    let opened = options.write(true).create_new(true).mode(mode).open(file);
-    let written = opened.and_then(|mut open| {
-        open.write_all(text.as_bytes())?;
-        open.sync_all()
-    });
-    written.map_err(|error| match error.kind() {
+    write_new(file, mode, text.as_bytes()).map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => {
             Failure::Run(anyhow!("{name} is there already; nothing was overwritten"))
         }

@@ -1,15 +1,13 @@
 //! A secret in its file, which only its owner may read. It is never an argument, since every user of the
 //! machine can see those.
 
-use std::fs::{OpenOptions, remove_file};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::Path;
 
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::config::{Content, Lookups, random_bytes};
+use crate::config::{Content, Lookups, random_bytes, write_new};
 use crate::wire::{SECRET_BYTES_MAX, Secret};
 
 /// Bits of a file's mode that let others in.
@@ -67,22 +65,11 @@ pub fn make_secret(path: &Path) -> Result<(), SecretFileError> {
         text.push(DIGITS[usize::from(byte & 15)]);
     }
     text.push(b'\n');
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path);
-    let mut file = file.map_err(|error| match error.kind() {
+    write_new(path, 0o600, &text).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => SecretFileError(format!(
             "{name} is there already, and a secret is never overwritten; remove it, or name another file"
         )),
         _ => failed(error),
-    })?;
-    let written = file.write_all(&text).and_then(|()| file.sync_all());
-    written.map_err(|error| {
-        // Half a secret would pass for a whole one.
-        _ = remove_file(path);
-        failed(error)
     })
 }
 

@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 
 use super::*;
 use crate::config::limits::{HELPER_BYTES_MAX, HELPER_COMPLAINT_BYTES_MAX};
-use crate::reactor::{Cut, DatagramId, Helped, ListenerId, News, ServiceId, Signal, SourceRules};
+use crate::reactor::{Cut, Helped, ListenerId, News, ServiceId, Signal, SourceRules};
 use crate::service::upper::Options as UpperOptions;
 use crate::service::{Chat, Command, Echo, Upper, chat};
 use crate::turn::{Exit, Severity};
@@ -169,7 +169,7 @@ fn fault_h3_ten_thousand_changes_leave_no_more_behind_than_one() {
             world.reactor.retire_datagrams(old);
         }
         let mailbox = world.os().socket();
-        datagrams = Some(answers(&mut world, mailbox));
+        datagrams = Some(world.answers_at(mailbox, Echo, |_| {}));
         world.os().writes_to(mailbox, Ok(b"a"), asker);
         world.settles();
         assert_eq!(world.os().sockets[mailbox].sent.len(), 1, "{n}");
@@ -199,23 +199,12 @@ fn fault_h3_ten_thousand_changes_leave_no_more_behind_than_one() {
     assert_eq!((counters.bytes_in, counters.datagrams_in), (10_001, 10_000));
 }
 
-fn answers(world: &mut World, socket: usize) -> DatagramId {
-    let service = world.reactor.add_datagrams(Box::new(Echo));
-    let options = DatagramOptions {
-        name: "datagrams".into(),
-        service,
-        own: vec![],
-        addresses: Default::default(),
-    };
-    world.reactor.answer(socket, options).unwrap()
-}
-
 #[test]
 fn a_datagram_socket_gets_another_service() {
     let mut world = World::new();
     let asker: SocketAddr = "127.0.0.1:40000".parse().unwrap();
     let mailbox = world.os().socket();
-    let id = answers(&mut world, mailbox);
+    let id = world.answers_at(mailbox, Echo, |_| {});
     let service = world.reactor.add_datagrams(Box::new(upper()));
     let options = DatagramOptions {
         name: "datagrams".into(),

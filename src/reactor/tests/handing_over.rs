@@ -32,14 +32,7 @@ impl Old {
             false,
         );
         let mailbox = world.os().socket();
-        let service = world.reactor.add_datagrams(Box::new(Echo));
-        let options = DatagramOptions {
-            name: "datagrams".into(),
-            service,
-            own: vec![],
-            addresses: Default::default(),
-        };
-        let mailbox_id = world.reactor.answer(mailbox, options).unwrap();
+        let mailbox_id = world.answers_at(mailbox, Echo, |_| {});
         let (control, control_id) = opens(&mut world, Control::default(), true);
         world.settles();
         Old {

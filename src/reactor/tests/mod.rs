@@ -21,7 +21,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use self::hand::Hand;
-use super::{AddressRules, DatagramOptions, ListenerOptions, Reactor};
+use super::{AddressRules, DatagramId, DatagramOptions, ListenerOptions, Reactor};
 use crate::buf::ReadBuf;
 use crate::config::Limits;
 use crate::service::{Datagrams, Peer, Service};
@@ -75,8 +75,18 @@ impl World {
         service: impl Datagrams + 'static,
         change: impl FnOnce(&mut DatagramOptions),
     ) -> usize {
-        let service = self.reactor.add_datagrams(Box::new(service));
         let socket = self.reactor.os.socket();
+        self.answers_at(socket, service, change);
+        socket
+    }
+
+    fn answers_at(
+        &mut self,
+        socket: usize,
+        service: impl Datagrams + 'static,
+        change: impl FnOnce(&mut DatagramOptions),
+    ) -> DatagramId {
+        let service = self.reactor.add_datagrams(Box::new(service));
         let mut options = DatagramOptions {
             name: "datagrams".into(),
             service,
@@ -84,8 +94,7 @@ impl World {
             addresses: AddressRules::default(),
         };
         change(&mut options);
-        self.reactor.answer(socket, options).unwrap();
-        socket
+        self.reactor.answer(socket, options).unwrap()
     }
 
     fn os(&mut self) -> &mut Hand {
