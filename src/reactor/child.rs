@@ -211,7 +211,13 @@ impl<O: Os> Reactor<O> {
     }
 
     /// Whether a child has news that its connection has room for.
+    #[inline]
     pub(super) fn has_child_news(&self) -> bool {
+        // Nearly every loop has none, and asks once a turn.
+        !self.children.running.is_empty() && self.some_child_has_news()
+    }
+
+    fn some_child_has_news(&self) -> bool {
         self.children.running.iter().any(|(_, child)| {
             let has_room = |which| !child.waits_for_room(which) || self.has_room(child);
             child.end == End::Told
@@ -381,10 +387,14 @@ impl<O: Os> Reactor<O> {
     }
 
     /// Passes on what commands write and how they end, and what they are fed; one budget each.
+    #[inline]
     pub(super) fn serve_children(&mut self) {
-        if self.children.running.is_empty() && self.children.waiting.is_empty() {
-            return;
+        if !self.children.running.is_empty() || !self.children.waiting.is_empty() {
+            self.serve_some_children();
         }
+    }
+
+    fn serve_some_children(&mut self) {
         let slots: Vec<usize> = self.children.running.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
             self.learn_exit(slot);

@@ -120,6 +120,8 @@ pub struct Reactor<O: Os> {
     /// Connections in all; more are refused.
     connections_max: usize,
     now: Moment,
+    /// Until when the last wait was, at most: what was due before this turn began was due by then.
+    due: Moment,
     /// What the poll saw and was not dispatched yet.
     seen: Vec<Seen>,
 
@@ -200,6 +202,7 @@ impl<O: Os> Reactor<O> {
             buffers_high: share(limits.buffers, BUFFERS_HIGH_PERCENT),
             connections_max,
             now: Moment::START,
+            due: Moment::START,
             seen: Vec::new(),
             conns: Slab::new(),
             outbox: Outbox::default(),
@@ -288,6 +291,7 @@ impl<O: Os> Reactor<O> {
             self.give_back();
             self.next_deadline()
         };
+        self.due = until.unwrap_or(Moment::NEVER);
         let Woke { asleep, awake } = self.os.wait(&mut self.seen, until)?;
         self.watch_turn(self.now, asleep);
         self.now = self.now.max(awake);
@@ -394,9 +398,11 @@ impl<O: Os> Reactor<O> {
 
         // The socket fills the read buffer, unless the service has not seen all of it.
         let own = conn.reads_into_its_own();
-        let carried = conn.carried();
+        if own {
+            // Taken out of its entry: one that ends meanwhile has nothing there to be counted.
+            self.outbox.resized(conn.carried(), 0);
+        }
         let mut input = conn.take_input(&mut self.input);
-        self.outbox.resized(carried, conn.carried());
         let room = self.limits.read_per_turn;
         let read = if conn.secured.is_none() {
             conn.fill(&mut self.os, &mut input, room)
@@ -548,14 +554,16 @@ impl<O: Os> Reactor<O> {
 
     fn wake(&mut self) {
         // After the input that came before them.
-        self.stop_released();
-        self.stop_fresh();
+        if self.stopping != Stopping::No {
+            self.stop_released();
+            self.stop_fresh();
+        }
         if std::mem::take(&mut self.called) {
             self.handle_signals();
         }
-        self.ring_alarm();
-        self.expire_helper();
-        self.start_writer_if_due();
+        if self.due <= self.now {
+            self.run_errands();
+        }
         for _ in 0..self.limits.timers_per_turn {
             let Some(slot) = self.wakes.fire(self.now) else {
                 break;
@@ -573,6 +581,14 @@ impl<O: Os> Reactor<O> {
             self.expire(slot);
         }
         self.sources.forget(self.now, self.limits.timers_per_turn);
+    }
+
+    /// What the loop is asked to do at a moment, beside what its connections are waited for. A turn sets none
+    /// of these for itself.
+    fn run_errands(&mut self) {
+        self.ring_alarm();
+        self.expire_helper();
+        self.start_writer_if_due();
     }
 
     fn flush(&mut self) {

@@ -125,7 +125,14 @@ impl Recorder {
     }
 
     /// The turn is over.
+    #[inline]
     pub(super) fn turn_ends(&mut self) {
+        if self.tracer.is_some() || self.audit.is_some() {
+            self.tell_turn_ends();
+        }
+    }
+
+    fn tell_turn_ends(&mut self) {
         if let Some(tracer) = &mut self.tracer {
             tracer.end_turn();
         }
