@@ -92,11 +92,20 @@ fn has_room_within(fd: &OwnedFd, wait: Timespec) -> bool {
 /// ours alone. Not a file: a description of its own would write from the beginning. A socket cannot be
 /// opened, and needs no such thing, since a single `send` can be told not to wait.
 pub(super) fn own(stream: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    opened_anew(stream, OFlags::WRONLY)
+}
+
+/// The same of standard input.
+pub(super) fn own_for_reading(stream: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    opened_anew(stream, OFlags::RDONLY)
+}
+
+fn opened_anew(stream: BorrowedFd<'_>, way: OFlags) -> io::Result<OwnedFd> {
     let kind = FileType::from_raw_mode(fstat(stream)?.st_mode);
     if !matches!(kind, FileType::Fifo | FileType::CharacterDevice) {
         return Err(io::ErrorKind::Unsupported.into());
     }
-    let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let flags = way | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let path = format!("/proc/self/fd/{}", stream.as_raw_fd());
     Ok(open(path, flags, Mode::empty())?)
 }

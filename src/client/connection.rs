@@ -4,6 +4,7 @@ use std::io;
 use std::net::ToSocketAddrs;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::net::{
@@ -36,6 +37,16 @@ pub(super) struct ClientConnection {
     incoming: Box<[u8]>,
     #[cfg(feature = "tls")]
     tls: Option<Box<TlsClient>>,
+}
+
+/// What came of receiving once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Received {
+    Nothing,
+    /// Something, which over TLS may be a part of a record.
+    Something,
+    /// Nothing more will.
+    End,
 }
 
 /// Why nothing was received.
@@ -159,6 +170,11 @@ impl ClientConnection {
         &self.unread
     }
 
+    /// Drops `len` bytes off the front of what has come.
+    pub(super) fn consume(&mut self, len: usize) {
+        self.unread.drain(..len);
+    }
+
     /// Takes `len` bytes off the front of what has come.
     pub(super) fn take(&mut self, len: usize) -> Vec<u8> {
         let rest = self.unread.split_off(len);
@@ -256,6 +272,48 @@ impl ClientConnection {
             return self.send_all(&sealed, deadline);
         }
         self.send_all(bytes, deadline)
+    }
+
+    /// Receives once, behind what has come, and waits for nothing. That the connection has ended, or failed, is
+    /// said again each time.
+    pub(super) fn receive_at_once(&mut self) -> Result<Received, ClientError> {
+        let ready = self.socket.setblocking(false).map_err(Failed::from);
+        match ready.and_then(|()| self.receive()) {
+            Ok(Some(_)) => Ok(Received::Something),
+            Ok(None) => Ok(Received::End),
+            Err(Failed::Socket(error)) if error.exception() == Exception::BlockingIOError => {
+                Ok(Received::Nothing)
+            }
+            Err(failed) => Err(self.failed(failed)),
+        }
+    }
+
+    /// Offers the socket these bytes once, and waits for nothing: how many it took.
+    pub(super) fn send_at_once(&mut self, bytes: &[u8]) -> Result<usize, ClientError> {
+        let ready = self.socket.setblocking(false);
+        match ready.and_then(|()| self.socket.send(bytes)) {
+            Ok(sent) => Ok(sent),
+            Err(error) if error.exception() == Exception::BlockingIOError => Ok(0),
+            Err(error) => Err(self.broken(error.into())),
+        }
+    }
+
+    /// Appends these bytes as the socket is to be given them.
+    pub(super) fn seal(&mut self, bytes: &[u8], into: &mut Vec<u8>) -> Result<(), ClientError> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &mut self.tls {
+            let sealed = tls.seal(bytes).map_err(|error| self.broken(error))?;
+            into.extend_from_slice(&sealed);
+            return Ok(());
+        }
+        into.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// What can be polled.
+    pub(super) fn descriptor(&self) -> Result<Arc<OwnedFd>, ClientError> {
+        let descriptor = self.socket.descriptor();
+        descriptor.map_err(|error| self.broken(error.into()))
     }
 
     fn send_all(&mut self, bytes: &[u8], deadline: &RequestDeadline) -> Result<(), ClientError> {

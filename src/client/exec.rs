@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use super::connection::ClientConnection;
 use super::deadline::RequestDeadline;
+use super::other_service::{no_command_server, notice};
 #[cfg(feature = "tls")]
 use super::tls::Trust;
 use super::{ClientError, ServerAddress};
 #[cfg(feature = "tls")]
 use crate::config::{Host, HostPort};
 use crate::wire::{
-    CommandHeader, Decode, Escaped, HEADER_BYTES_MAX, HmacKey, JsonHeader, Length, TIMEOUT_REASON,
+    CommandHeader, Decode, HEADER_BYTES_MAX, HmacKey, JsonHeader, Length, TIMEOUT_REASON,
     WireError, md5_hex,
 };
 
@@ -112,6 +113,20 @@ impl Exec {
         })
     }
 
+    /// The connection on which nothing was asked yet.
+    pub(super) fn into_line(self) -> Option<ClientConnection> {
+        self.line
+    }
+
+    /// Goes on with a connection that owes nothing.
+    pub(super) fn of(line: ClientConnection, framing: ExecFraming) -> Self {
+        Self {
+            line: Some(line),
+            framing,
+            is_new: false,
+        }
+    }
+
     /// Runs one command line and returns its output, all within `timeout`.
     pub fn run(&mut self, command: &str, timeout: Duration) -> Result<ExecOutput, ClientError> {
         if command.contains(['\n', '\r']) {
@@ -139,7 +154,7 @@ impl Exec {
             ExecFraming::I32 => receive_sized(&mut line, &deadline),
             ExecFraming::Json => receive_described(&mut line, &deadline),
         };
-        let output = output.map_err(|error| no_command_server(&line, &request, error))?;
+        let output = output.map_err(|error| no_command_server(&line, request.as_bytes(), error))?;
         // Only a whole answer gives the connection back.
         self.line = Some(line);
         Ok(output)
@@ -167,38 +182,6 @@ fn said_why(line: &mut ClientConnection, framing: ExecFraming, error: ClientErro
             reason,
         },
         None => error,
-    }
-}
-
-/// The reason in the one line that a server of ours has to say: `onepoll: reason`.
-fn notice(output: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(output).ok()?;
-    let reason = text.strip_prefix("onepoll: ")?.strip_suffix('\n')?;
-    (!reason.contains('\n')).then(|| reason.to_owned())
-}
-
-/// What was asked instead of a command server, where what it said in answer tells.
-fn no_command_server(line: &ClientConnection, request: &str, error: ClientError) -> ClientError {
-    /// How much of it is shown.
-    const SHOWN_BYTES: usize = 40;
-    let unread = line.unread();
-    let begins_as = |other: &[u8]| {
-        !unread.is_empty() && (unread.starts_with(other) || other.starts_with(unread))
-    };
-    let is_garbled = matches!(error, ClientError::Wire { .. });
-    let what = if begins_as(request.as_bytes()) {
-        "it sends back what it is sent, as an echo server does".to_owned()
-    } else if begins_as(request.to_ascii_uppercase().as_bytes()) {
-        "it sends back what it is sent in capitals, as `upper` does".to_owned()
-    } else if is_garbled && unread.len() > 4 && unread[..4].iter().all(u8::is_ascii_graphic) {
-        let shown = &unread[..unread.len().min(SHOWN_BYTES)];
-        format!("it sends text, {:?}", Escaped(shown))
-    } else {
-        return error;
-    };
-    ClientError::NotCommands {
-        address: line.address().to_owned(),
-        what,
     }
 }
 

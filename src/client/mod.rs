@@ -1,12 +1,15 @@
-//! Blocking clients: one request, one answer, one deadline for all of it.
+//! Blocking clients: one request, one answer, one deadline for all of it. One of them,
+//! [`CommandStream`], leaves waiting to its caller: what it talks about goes on for as long as a command runs.
 //!
 //! They do not know the reactor, and wait in plain system calls. What came of an answer before its
 //! deadline is said, never handed out as if it were the whole; a connection on which an answer was
 //! cut off is closed, since there is no telling where the next would begin (fault B22).
 
+mod command_stream;
 mod connection;
 mod deadline;
 mod exec;
+mod other_service;
 mod take_over;
 mod time;
 #[cfg(feature = "tls")]
@@ -15,6 +18,7 @@ mod tls;
 use std::io;
 use std::time::Duration;
 
+pub use command_stream::{CommandFate, CommandStream, StreamNews};
 pub use exec::{Exec, ExecFraming, ExecOutput, OUTPUT_BYTES_MAX};
 pub use take_over::{HandedSocket, Released, TakeOver};
 pub use time::{TimeAnswer, ask_time};
@@ -157,6 +161,12 @@ pub enum ClientError {
         address: String,
         /// What differs.
         detail: String,
+    },
+    /// The request is longer than may be, or there is something in it that cannot be sent.
+    #[error("the command cannot be sent: {cause}")]
+    Unsendable {
+        /// What is wrong with it.
+        cause: WireError,
     },
     /// The request cannot be said in this protocol.
     #[error("{0}")]

@@ -143,7 +143,8 @@ fn command_server(json: bool) -> String {
 #[test]
 fn exec_passes_output_and_exit_code_on() {
     let address = command_server(true);
-    let exec = |words: &[&str]| onepoll(&[&["exec", &address, "--"], words].concat());
+    let exec =
+        |words: &[&str]| onepoll(&[&["exec", &address, "--framing", "json", "--"], words].concat());
     exec(&["say", "hello", "egg"]).is(0, "hello egg\n", "");
     exec(&["fail with this"]).is(7, "with this\n", "");
     exec(&["refuse"]).is(255, "", &format!("onepoll: {address}: busy\n"));
@@ -162,15 +163,17 @@ fn exec_speaks_the_i32_framing() {
 fn exec_reads_commands_from_a_pipe_on_one_connection() {
     let address = command_server(true);
     let commands = "say a\n\nsay b\nfail c";
-    run(&mut program::command(&["exec", &address]), commands).is(7, "a\nb\nc\n", "");
+    let exec = ["exec", &address, "--framing", "json"];
+    run(&mut program::command(&exec), commands).is(7, "a\nb\nc\n", "");
 }
 
 #[test]
 fn fault_b22_exec_says_how_far_an_answer_came() {
     let address = command_server(true);
-    onepoll(&["exec", &address, "--timeout", "100ms", "--", "half hang"])
+    let exec = ["exec", &address, "--framing", "json"];
+    onepoll(&[&exec[..], &["--timeout", "100ms", "--", "half hang"]].concat())
         .fails(124, "within 100 ms: 4 of 5 bytes of output came");
-    onepoll(&["exec", &address, "--", "half up"])
+    onepoll(&[&exec[..], &["--", "half up"]].concat())
         .fails(255, "hung up: 2 of 3 bytes of output came");
 }
 
@@ -276,15 +279,16 @@ fn connecting_to_a_server_that_does_not_accept_has_an_end() {
 #[test]
 fn exec_refuses_damaged_output_and_a_dead_address() {
     let address = command_server(true);
-    onepoll(&["exec", &address, "--", "lie"]).fails(255, "MD5");
+    let lines = ["--framing", "json", "--"];
+    onepoll(&[&["exec", &address], &lines[..], &["lie"]].concat()).fails(255, "MD5");
     // An answer of the other framing: its length is no header's.
-    onepoll(&["exec", &command_server(false), "--", "big"]).fails(
+    onepoll(&[&["exec", &command_server(false)], &lines[..], &["big"]].concat()).fails(
         255,
         "header of 300000 bytes is longer than the limit of 4096",
     );
     let nobody = Nobody::new();
     onepoll(&["exec", &nobody.to_string(), "--", "say"]).exits(255);
-    onepoll(&["exec", &address, "--", "two\nlines"]).exits(2);
+    onepoll(&[&["exec", &address], &lines[..], &["two\nlines"]].concat()).exits(2);
 }
 
 #[test]
@@ -300,6 +304,6 @@ fn exec_finds_the_private_socket_by_itself() {
         let (stream, _) = listener.accept().unwrap();
         converse(stream, Request::Until("\n"), |_, line| command(line, true));
     });
-    let mut exec = program::command(&["exec", "--", "say", "mine"]);
+    let mut exec = program::command(&["exec", "--framing", "json", "--", "say", "mine"]);
     run(exec.env("XDG_RUNTIME_DIR", runtime.path()), "").is(0, "mine\n", "");
 }

@@ -91,12 +91,18 @@ pub(super) fn encode(header: &impl Serialize, out: &mut Vec<u8>) {
 
 /// Appends a header with which a connection may begin, or nothing if it is longer than may be.
 ///
-/// Space behind the object is JSON too, so its length can be chosen.
+/// Space behind the object is JSON too, so its length can be chosen; the last of it is a newline, so that a server
+/// that knows lines alone has a whole one, which it refuses on account of its NUL bytes.
 pub(super) fn encode_first(header: &impl Serialize, out: &mut Vec<u8>) -> Result<(), WireError> {
     let mut json = serde_json::to_vec(header).expect("strings and numbers make JSON");
-    while json.len() & 0xff != COMMENT || json.len() >> 8 == NEWLINE {
+    loop {
+        let len = json.len() + 1;
+        if len & 0xff == COMMENT && len >> 8 != NEWLINE {
+            break;
+        }
         json.push(b' ');
     }
+    json.push(b'\n');
     append(&json, out)
 }
 

@@ -13,13 +13,16 @@ fn exec(address: &str, args: &[&str]) -> Said {
 }
 
 #[test]
-fn the_output_is_stdout_then_stderr_and_the_code_is_the_commands() {
+fn each_output_is_its_own_and_as_lines_it_is_stdout_then_stderr_and_the_code_is_the_commands() {
     let (_server, address) = Server::of_commands("");
-    let said = exec(&address, &["--", "echo err >&2; echo out; exit 3"]);
-    assert_eq!(
-        (said.code, said.out.as_str(), said.err.as_str()),
-        (Some(3), "out\nerr\n", "")
-    );
+    let line = "echo err >&2; echo out; exit 3";
+    for (framing, out, err) in [("stream", "out\n", "err\n"), ("json", "out\nerr\n", "")] {
+        let said = exec(&address, &["--framing", framing, "--", line]);
+        assert_eq!(
+            (said.code, said.out.as_str(), said.err.as_str()),
+            (Some(3), out, err)
+        );
+    }
     let said = exec(&address, &["--", "kill -9 $$"]);
     assert_eq!(
         (said.code, said.out.as_str(), said.err.as_str()),
@@ -36,28 +39,36 @@ fn the_output_is_stdout_then_stderr_and_the_code_is_the_commands() {
 #[test]
 fn time_that_ran_out_is_124_and_the_message_says_whose() {
     let (_server, address) = Server::of_commands("?timeout=100ms");
-    let said = exec(&address, &["--", "sleep 60"]);
-    assert_eq!((said.code, said.out.as_str()), (Some(124), ""), "{said:?}");
-    assert!(
-        said.err
-            .contains("timeout after 100ms; this is the limit of the server"),
-        "{said:?}"
-    );
-
+    for framing in ["stream", "json"] {
+        // The server's is the shorter one, also where exec has told it one of its own.
+        for timeout in ["30s", "5m"] {
+            let args = ["--framing", framing, "--timeout", timeout, "--", "sleep 60"];
+            let said = exec(&address, &args);
+            assert_eq!((said.code, said.out.as_str()), (Some(124), ""), "{said:?}");
+            assert!(said.err.contains("timeout after 1"), "{said:?}");
+            assert!(
+                said.err.contains("this is the limit of the server"),
+                "{said:?}"
+            );
+        }
+    }
     let (_server, address) = Server::of_commands("");
-    let said = exec(&address, &["--timeout", "100ms", "--", "sleep 60"]);
-    assert_eq!((said.code, said.out.as_str()), (Some(124), ""), "{said:?}");
-    assert!(
-        said.err.contains("this is the limit of exec itself"),
-        "{said:?}"
-    );
-    assert_eq!(said.err.lines().count(), 1, "{said:?}");
+    for framing in ["stream", "json"] {
+        let args = ["--framing", framing, "--timeout", "100ms"];
+        let said = exec(&address, &[&args[..], &["--", "sleep 60"]].concat());
+        assert_eq!((said.code, said.out.as_str()), (Some(124), ""), "{said:?}");
+        assert!(
+            said.err.contains("this is the limit of exec itself"),
+            "{said:?}"
+        );
+        assert_eq!(said.err.lines().count(), 1, "{said:?}");
+    }
 }
 
 #[test]
 fn a_cut_output_is_255_and_what_was_cut_off_is_said_beside_it() {
     let (_server, address) = Server::of_commands("?max-output=10");
-    let said = exec(&address, &["--", "yes"]);
+    let said = exec(&address, &["--framing", "json", "--", "yes"]);
     assert_eq!(
         (said.code, said.out.as_str()),
         (Some(255), "y\ny\ny\ny\ny\n"),
@@ -67,10 +78,22 @@ fn a_cut_output_is_255_and_what_was_cut_off_is_said_beside_it() {
 }
 
 #[test]
-fn a_command_that_cannot_be_started_is_255() {
+fn a_command_that_cannot_be_started_is_what_a_shell_says_of_it_and_else_255() {
     let (_server, address) = Server::of_commands("");
-    // One argument may have 128 KiB less a byte; a request 64 KiB. So it is the server that refuses.
-    let said = exec(&address, &["--", &"x".repeat(100_000)]);
+    for (args, code) in [
+        (&["--", "no such program", "x"][..], 127),
+        (&["--", "/", "x"], 126),
+        (&["--cwd", "/dev/null", "--", "true"], 255),
+        (&["--env", "LD_PRELOAD=x", "--", "true"], 255),
+    ] {
+        let said = exec(&address, args);
+        assert_eq!((said.code, said.out.as_str()), (Some(code), ""), "{said:?}");
+        assert_eq!(said.err.matches("onepoll: ").count(), 1, "{said:?}");
+        assert!(said.err.contains("the command was not run"), "{said:?}");
+    }
+    // A line has 64 KiB.
+    let long = "x".repeat(100_000);
+    let said = exec(&address, &["--framing", "json", "--", &long]);
     assert_eq!((said.code, said.out.as_str()), (Some(255), ""), "{said:?}");
     assert_eq!(said.err.matches("onepoll: ").count(), 1, "{said:?}");
 }
@@ -112,7 +135,8 @@ fn a_connection_that_breaks_is_255() {
         std::io::Read::read_exact(&mut stream, &mut request).unwrap();
         stream.write_all(&100_i32.to_le_bytes()).unwrap();
     });
-    let said = exec(path.to_str().unwrap(), &["--", "true"]);
+    let args = ["--framing", "json", "--", "true"];
+    let said = exec(path.to_str().unwrap(), &args);
     assert_eq!((said.code, said.out.as_str()), (Some(255), ""), "{said:?}");
     assert!(
         said.err.contains("hung up: 4 bytes of the header came"),
@@ -125,8 +149,8 @@ fn a_connection_that_breaks_is_255() {
 fn a_line_that_begins_with_a_dash_is_a_command_and_no_option_of_the_shell() {
     let (_server, address) = Server::of_commands("");
     let said = exec(&address, &["--", "-c id"]);
-    assert_eq!((said.code, said.err.as_str()), (Some(127), ""), "{said:?}");
-    assert!(said.out.contains("not found"), "{said:?}");
+    assert_eq!((said.code, said.out.as_str()), (Some(127), ""), "{said:?}");
+    assert!(said.err.contains("not found"), "{said:?}");
     // `-v` would echo, `-s` read a script from standard input, `-e` change what runs.
     for line in ["-v", "-s", "-e true", "--help", "-"] {
         let said = exec(&address, &["--", line]);
@@ -135,13 +159,13 @@ fn a_line_that_begins_with_a_dash_is_a_command_and_no_option_of_the_shell() {
 }
 
 #[test]
-fn standard_input_is_not_read_beside_a_command_and_that_is_said_once() {
+fn standard_input_is_not_read_beside_a_line_and_that_is_said_once() {
     let (_server, address) = Server::of_commands("");
     let note = "standard input was not read";
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(b"echo from the file\n").unwrap();
     file.rewind().unwrap();
-    let mut command = onepoll(["exec", &address, "--", "cat; echo ran"]);
+    let mut command = onepoll(["exec", &address, "--framing", "json", "--", "cat; echo ran"]);
     let said = run(command.stdin(file.try_clone().unwrap()));
     assert_eq!(
         (said.code, said.out.as_str()),
@@ -151,14 +175,14 @@ fn standard_input_is_not_read_beside_a_command_and_that_is_said_once() {
     assert_eq!(said.err.matches(note).count(), 1, "{said:?}");
     // Not a byte of it: a loop that reads the same file goes on.
     assert_eq!(file.stream_position().unwrap(), 0);
-    let mut quiet = onepoll(["-q", "exec", &address, "--", "true"]);
+    let mut quiet = onepoll(["-q", "exec", &address, "--framing", "json", "--", "true"]);
     assert_eq!(run(quiet.stdin(file.try_clone().unwrap())).err, "");
     // At its end there is nothing that could be missed.
     file.seek(std::io::SeekFrom::End(0)).unwrap();
-    let mut command = onepoll(["exec", &address, "--", "true"]);
+    let mut command = onepoll(["exec", &address, "--framing", "json", "--", "true"]);
     assert_eq!(run(command.stdin(file)).err, "");
 
-    let mut command = onepoll(["exec", &address, "--", "true"]);
+    let mut command = onepoll(["exec", &address, "--framing", "json", "--", "true"]);
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -173,12 +197,12 @@ fn standard_input_is_not_read_beside_a_command_and_that_is_said_once() {
         "{said:?}"
     );
     drop(input);
-    assert_eq!(exec(&address, &["--", "true"]).err, "");
+    assert_eq!(exec(&address, &["--framing", "json", "--", "true"]).err, "");
 
     // Nor is there anything in a pipe whose other end has gone.
     let (input, other) = std::io::pipe().unwrap();
     drop(other);
-    let mut command = onepoll(["exec", &address, "--", "true"]);
+    let mut command = onepoll(["exec", &address, "--framing", "json", "--", "true"]);
     assert_eq!(run(command.stdin(input)).err, "");
 }
 
@@ -191,6 +215,8 @@ fn another_service_is_told_from_a_command_server() {
         // `ls` and its newline are three bytes, one less than a length has: no header is that long, but an
         // output may be, and then only the deadline tells.
         for (command, framing, timeout) in [
+            ("uname -s", "stream", "5m"),
+            ("ls", "stream", "5m"),
             ("uname -s", "json", "5m"),
             ("uname -s", "i32", "5m"),
             ("ls", "json", "5m"),
@@ -255,14 +281,15 @@ fn an_error_of_exec_names_the_way_out() {
 }
 
 #[test]
-fn the_help_says_where_standard_error_goes_and_in_which_order() {
+fn the_help_says_where_standard_error_goes_and_what_is_read() {
     let said = run(&mut onepoll(["exec", "--help"]));
     let words = said.out.split_whitespace().collect::<Vec<_>>().join(" ");
     for promise in [
-        "what the command wrote to its standard output, then what it wrote to its standard error",
+        "its standard output and its standard error each on our own; standard input goes to it",
+        "what it wrote to its standard output and then what it wrote to its standard error, both on standard output",
         "with 124 when its time ran out",
         "with 255",
-        "standard input is not read",
+        "was not run, was running, or that this is unknown",
     ] {
         assert!(words.contains(promise), "{promise}: {}", said.out);
     }

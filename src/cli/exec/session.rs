@@ -1,0 +1,319 @@
+//! A connection on which commands are run, one after another, and what is said of each.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::codes::{
+    EXIT_CONNECTION, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_SIGNAL, EXIT_TIMEOUT,
+};
+use super::input::may_have_input;
+use super::lines::{quoted, show};
+use super::relay::{Ending, Relay, RelayError};
+use super::signals::{Signals, number};
+use super::way_out::way_out;
+use crate::cli::streams::is_reader_gone;
+use crate::cli::{Failure, complain};
+use crate::client::{ClientError, CommandFate, CommandStream, Exec, ServerAddress};
+use crate::wire::{
+    CommandEnd, CommandError, CommandErrorKind, RunCommand, StreamedCommand, WhyEnded,
+};
+
+/// How long a connection may take that no `--timeout` limits, and with it a command line, whose output comes at
+/// its end.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long a server may take to say that it ended a command whose time was over: SIGTERM, a second, SIGKILL.
+const TIMEOUT_GRACE: Duration = Duration::from_secs(3);
+
+/// The number of SIGPIPE, of which a command dies whose output nobody reads.
+const SIGPIPE: u8 = 13;
+
+/// A connection, and how commands are run on it.
+#[derive(Debug)]
+pub(super) struct Session {
+    way: Way,
+    terms: Terms,
+}
+
+/// What holds for all commands.
+#[derive(Debug)]
+pub(super) struct Terms {
+    pub(super) address: ServerAddress,
+    pub(super) timeout: Option<Duration>,
+    /// What acts on a terminal is shown to it as it is.
+    pub(super) is_raw: bool,
+    /// A secret was proven.
+    pub(super) is_proven: bool,
+}
+
+#[derive(Debug)]
+enum Way {
+    /// C5.
+    Stream(Box<CommandStream>, Signals),
+    /// C3 or C4.
+    Lines(Exec),
+    /// The connection is over.
+    Over,
+}
+
+impl Session {
+    /// Commands as streams.
+    pub(super) fn of_streams(exec: Exec, terms: Terms) -> Result<Session, Failure> {
+        let stream = CommandStream::new(exec).map_err(Failure::usage)?;
+        let signals = Signals::take().map_err(anyhow::Error::new)?;
+        let way = Way::Stream(Box::new(stream), signals);
+        Ok(Session { way, terms })
+    }
+
+    /// Commands as lines.
+    pub(super) fn of_lines(exec: Exec, terms: Terms) -> Session {
+        let way = Way::Lines(exec);
+        Session { way, terms }
+    }
+
+    /// Where they are run.
+    pub(super) fn address(&self) -> &ServerAddress {
+        &self.terms.address
+    }
+
+    /// Whether another command could be run.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.way, Way::Over) || is_reader_gone()
+    }
+
+    /// Whether signals do what they usually do.
+    pub(super) fn set_idle(&self, is_idle: bool) {
+        if let Way::Stream(_, signals) = &self.way {
+            signals.set_idle(is_idle);
+        }
+    }
+
+    /// Runs a command; its output goes out, and its exit code comes back.
+    pub(super) fn run(&mut self, command: &RunCommand) -> Result<u8, Failure> {
+        match std::mem::replace(&mut self.way, Way::Over) {
+            Way::Over => Ok(EXIT_CONNECTION),
+            Way::Lines(mut exec) => {
+                let line = line_of(command).map_err(Failure::usage)?;
+                let code = self.run_line(&mut exec, &line)?;
+                if let Ok(code) = code {
+                    self.way = Way::Lines(exec);
+                    return Ok(code);
+                }
+                code.or_else(|error| self.fails(error))
+            }
+            Way::Stream(stream, signals) => self.run_stream(stream, signals, command),
+        }
+    }
+
+    fn run_stream(
+        &mut self,
+        mut stream: Box<CommandStream>,
+        mut signals: Signals,
+        command: &RunCommand,
+    ) -> Result<u8, Failure> {
+        let patience = self.terms.timeout.map(|time| time + TIMEOUT_GRACE);
+        match stream.begin(command, patience) {
+            Ok(()) => {}
+            Err(error @ ClientError::Unsendable { .. }) => return Err(Failure::usage(error)),
+            Err(error) => return Ok(self.broke(&error, stream.fate())),
+        }
+        let relay = Relay::new(
+            &mut stream,
+            &mut signals,
+            command.has_input,
+            self.terms.is_raw,
+        );
+        let code = match relay.run() {
+            Ok(Ending::Ended(end)) => self.ended(&end),
+            Ok(Ending::NotRun(error)) if error.kind == CommandErrorKind::Protocol => {
+                self.says(format_args!("{}: the command was not run", error.message));
+                return Ok(EXIT_CONNECTION);
+            }
+            Ok(Ending::NotRun(error)) => self.not_run(&error),
+            Ok(Ending::OnlyLines) => return self.go_on_in_lines(*stream, command),
+            Ok(Ending::Interrupted(signal)) => {
+                self.interrupted(stream.fate());
+                return Ok(EXIT_SIGNAL + number(signal));
+            }
+            Ok(Ending::ReaderGone) => return Ok(EXIT_SIGNAL + SIGPIPE),
+            Ok(Ending::OutOfTime) => {
+                let after = patience.unwrap_or_default();
+                self.says(format_args!(
+                    "nothing of an end within {after:?}, --timeout and {TIMEOUT_GRACE:?} more: {}",
+                    certain(stream.fate())
+                ));
+                return Ok(EXIT_TIMEOUT);
+            }
+            Err(RelayError::Client(error)) => return Ok(self.broke(&error, stream.fate())),
+            Err(RelayError::Output(stream, error)) => {
+                let error = anyhow::Error::new(error);
+                return Err(error
+                    .context(format!("standard {stream} cannot be written"))
+                    .into());
+            }
+            Err(RelayError::Poll(error)) => return Err(anyhow::Error::new(error).into()),
+        };
+        self.way = Way::Stream(stream, signals);
+        Ok(code)
+    }
+
+    /// The server speaks no C5, and has run nothing.
+    fn go_on_in_lines(
+        &mut self,
+        stream: CommandStream,
+        command: &RunCommand,
+    ) -> Result<u8, Failure> {
+        let mut exec = stream.into_lines();
+        let line = match line_of(command) {
+            Ok(_) if command.has_input && may_have_input() => Err(
+                "a command has no input there, and this one would have some: -n runs it without",
+            ),
+            other => other,
+        };
+        let line = match line {
+            Ok(line) => line,
+            Err(why) => {
+                self.says(format_args!(
+                    "the server takes command lines only (C4), and {why}: the command was not run"
+                ));
+                return Ok(EXIT_CONNECTION);
+            }
+        };
+        match self.run_line(&mut exec, &line)? {
+            Ok(code) => {
+                self.way = Way::Lines(exec);
+                Ok(code)
+            }
+            Err(error) => self.fails(error),
+        }
+    }
+
+    fn run_line(&self, exec: &mut Exec, line: &str) -> Result<Result<u8, ClientError>, Failure> {
+        let Terms {
+            address,
+            timeout,
+            is_raw,
+            ..
+        } = &self.terms;
+        match exec.run(line, timeout.unwrap_or(PATIENCE)) {
+            Ok(output) => show(&output, address, *is_raw).map(Ok),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    /// Says why there is no answer to a line.
+    fn fails(&self, error: ClientError) -> Result<u8, Failure> {
+        if let ClientError::Request(why) = error {
+            return Err(Failure::usage(why));
+        }
+        Ok(complain_of(
+            &error,
+            &self.terms.address,
+            self.terms.is_proven,
+        ))
+    }
+
+    /// Says why there is no end of a command, and what is certain of it.
+    fn broke(&self, error: &ClientError, fate: CommandFate) -> u8 {
+        let way_out = way_out(error, &self.terms.address, self.terms.is_proven);
+        complain(format_args!("{error}: {}{way_out}", certain(fate)));
+        EXIT_CONNECTION
+    }
+
+    fn ended(&self, end: &CommandEnd) -> u8 {
+        if end.is_cut {
+            self.says(
+                "a process that the command left behind still had its output, which was not waited for",
+            );
+        }
+        if end.why == Some(WhyEnded::Timeout) {
+            let whose = match self.terms.timeout {
+                Some(time) if time <= end.wall => {
+                    "this is the limit of exec itself, --timeout raises it"
+                }
+                _ => "this is the limit of the server, its option `timeout`",
+            };
+            let after = end.wall.as_millis();
+            self.says(format_args!("timeout after {after} ms; {whose}"));
+            return EXIT_TIMEOUT;
+        }
+        match (end.exit, end.signal) {
+            (Some(code), _) => u8::try_from(code).unwrap_or(1),
+            (None, Some(signal)) => u8::try_from(128 + signal).unwrap_or(EXIT_CONNECTION),
+            (None, None) => EXIT_CONNECTION,
+        }
+    }
+
+    fn not_run(&self, error: &CommandError) -> u8 {
+        /// `ENOENT` and `EACCES`, and what is no program: `ENOEXEC`.
+        const ERRNOS: [(i32, u8); 3] = [
+            (2, EXIT_NOT_FOUND),
+            (13, EXIT_NOT_EXECUTABLE),
+            (8, EXIT_NOT_EXECUTABLE),
+        ];
+        self.says(format_args!("{}: the command was not run", error.message));
+        if error.kind != CommandErrorKind::CannotStart {
+            return EXIT_CONNECTION;
+        }
+        let known = ERRNOS
+            .into_iter()
+            .find(|(errno, _)| error.errno == Some(*errno));
+        known.map_or(EXIT_CONNECTION, |(_, code)| code)
+    }
+
+    fn interrupted(&self, fate: CommandFate) {
+        match fate {
+            CommandFate::WasRunning => {
+                self.says("interrupted twice: the server ends the command");
+            }
+            CommandFate::Ended => {}
+            fate => self.says(format_args!("interrupted: {}", certain(fate))),
+        }
+    }
+
+    fn says(&self, what: impl fmt::Display) {
+        complain(format_args!("{}: {what}", self.terms.address));
+    }
+}
+
+/// Says why there is no connection, or no answer; the exit code.
+pub(super) fn complain_of(error: &ClientError, address: &ServerAddress, is_proven: bool) -> u8 {
+    let way_out = way_out(error, address, is_proven);
+    complain(format_args!("{error}{way_out}"));
+    match error {
+        ClientError::Timeout { .. } => EXIT_TIMEOUT,
+        _ => EXIT_CONNECTION,
+    }
+}
+
+/// What is certain of a command whose end is not known.
+fn certain(fate: CommandFate) -> &'static str {
+    match fate {
+        CommandFate::NotRun => "the command was not run",
+        CommandFate::WasRunning => "the command was running, and a server that goes on ends it",
+        CommandFate::Unknown => "whether the command was run is unknown",
+        CommandFate::Ended => "the command had ended",
+    }
+}
+
+/// The command as a line, if it can be one.
+fn line_of(command: &RunCommand) -> Result<String, &'static str> {
+    if command.directory.is_some() {
+        return Err("no line says where: --cwd cannot be kept");
+    }
+    if !command.environment.is_empty() {
+        return Err("no line has an environment: --env cannot be kept");
+    }
+    let text = |bytes| std::str::from_utf8(bytes).map_err(|_| "a line must be UTF-8");
+    let line = match &command.command {
+        StreamedCommand::Line(line) => text(line)?.to_owned(),
+        StreamedCommand::Program(arguments) => {
+            let texts = arguments.iter().map(|argument| text(argument.as_slice()));
+            quoted(texts.collect::<Result<Vec<_>, _>>()?)
+        }
+    };
+    if line.contains(['\n', '\r']) {
+        return Err("a command must be one line: each line is a request of its own");
+    }
+    Ok(line)
+}

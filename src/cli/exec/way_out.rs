@@ -1,0 +1,83 @@
+//! What a person can do about a command that was not run, to be said behind the reason.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use crate::client::{ClientError, ServerAddress};
+use crate::config::{command_socket, command_sockets};
+
+/// What to do about it, to be said behind it.
+pub(super) fn way_out(error: &ClientError, address: &ServerAddress, is_proven: bool) -> String {
+    match (error, address) {
+        (ClientError::NotChallenged { .. }, _) => {
+            "; if it asks for no secret, leave out --secret-file and ONEPOLL_SECRET_FILE".to_owned()
+        }
+        (ClientError::HungUp { .. } | ClientError::Broken { .. }, _) if is_proven => {
+            "; to a wrong proof a server says nothing: is the secret its own, and is --digest?"
+                .to_owned()
+        }
+        (ClientError::Timeout { .. }, _) => {
+            "; this is the limit of exec itself, --timeout raises it".to_owned()
+        }
+        (ClientError::Connect { cause, .. }, ServerAddress::Unix(path))
+            if matches!(
+                cause.kind(),
+                ErrorKind::NotFound | ErrorKind::ConnectionRefused
+            ) =>
+        {
+            no_server_at(path)
+        }
+        (ClientError::Connect { cause, .. }, ServerAddress::Host(_))
+            if cause.kind() == ErrorKind::ConnectionRefused =>
+        {
+            "; no server listens on that port".to_owned()
+        }
+        (ClientError::Untrusted { .. }, _) => {
+            "; find out whose it is, or name the address of a server that you trust".to_owned()
+        }
+        (ClientError::UnknownServer { fingerprint, .. }, _) => format!(
+            "; if that is the one that its operator told you, say --fingerprint {fingerprint}"
+        ),
+        (ClientError::NotCommands { .. }, _) => format!(
+            "; name a `command` endpoint, such as the one of `onepoll serve`, unix://{}",
+            command_socket().display()
+        ),
+        (ClientError::Unasked { .. }, _) => {
+            "; it may be another service, or ask for a secret: --secret-file FILE".to_owned()
+        }
+        (ClientError::Wire { .. }, _) => {
+            "; is it a `command` endpoint, is --framing the one that it was given, and does it ask for a \
+             secret (--secret-file)?"
+                .to_owned()
+        }
+        _ => String::new(),
+    }
+}
+
+/// How to have a server there, and where one could be instead.
+fn no_server_at(path: &Path) -> String {
+    let places = command_sockets();
+    if !places.iter().any(|place| place == path) {
+        return format!(
+            "; `onepoll serve command+unix://{}` starts a server there",
+            path.display()
+        );
+    }
+    let mut text = "; `onepoll serve` starts a server there".to_owned();
+    let others = places.iter().filter(|place| *place != path);
+    let (there, missing): (Vec<_>, Vec<_>) =
+        others.partition(|place| place.symlink_metadata().is_ok());
+    let list = |places: Vec<&PathBuf>| {
+        let urls = places
+            .iter()
+            .map(|place| format!("unix://{}", place.display()));
+        urls.collect::<Vec<_>>().join(" or ")
+    };
+    if !there.is_empty() {
+        text.push_str(&format!("; there is one at {}", list(there)));
+    }
+    if !missing.is_empty() {
+        text.push_str(&format!("; there is none at {} either", list(missing)));
+    }
+    text
+}
