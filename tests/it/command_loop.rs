@@ -17,7 +17,10 @@ use onepoll::config::{Limits, Settle};
 use onepoll::reactor::{ListenerOptions, begin_to_listen, bind_unix, listen_tcp};
 use onepoll::service::Command;
 use onepoll::service::command::{CommandFraming, CommandOutput, Options};
-use onepoll::wire::{CommandHeader, Decode, JsonHeader};
+use onepoll::wire::{
+    CommandAnswer, CommandAnswers, CommandEnd, CommandHeader, CommandRequest, Decode, Encode,
+    JsonHeader, RunCommand, STDIN_CREDIT_BYTES, StdinChunk, StreamedCommand,
+};
 use rustix::net::getsockname;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -109,11 +112,28 @@ impl Server {
 
     /// A fifo that shells can wait at.
     fn fifo(&self) -> Fifo {
-        let nth = std::fs::read_dir(self.directory.path()).unwrap().count();
-        let path = self.directory.path().join(format!("fifo-{nth}"));
-        rustix::fs::mkfifoat(rustix::fs::CWD, &path, 0o600.into()).unwrap();
-        Fifo(path)
+        fifo(self.directory.path())
     }
+}
+
+fn fifo(directory: &Path) -> Fifo {
+    let nth = std::fs::read_dir(directory).unwrap().count();
+    let path = directory.join(format!("fifo-{nth}"));
+    rustix::fs::mkfifoat(rustix::fs::CWD, &path, 0o600.into()).unwrap();
+    Fifo(path)
+}
+
+/// The request of C5 that has this run.
+fn run(command: StreamedCommand, change: impl FnOnce(&mut RunCommand)) -> Vec<u8> {
+    let mut run = RunCommand::new(command);
+    change(&mut run);
+    let mut out = Vec::new();
+    run.encode(&mut out).unwrap();
+    out
+}
+
+fn line(line: &str) -> StreamedCommand {
+    StreamedCommand::Line(line.as_bytes().to_vec())
 }
 
 fn options(framing: CommandFraming) -> Options {
@@ -133,6 +153,25 @@ impl<S: Read + Write> Peer<S> {
     fn i32(&mut self) -> String {
         let len = i32::from_le_bytes(self.takes(4).try_into().unwrap());
         String::from_utf8(self.takes(len.try_into().unwrap())).unwrap()
+    }
+
+    /// All that is said of one command in C5: its standard output, and its end.
+    fn streamed(&mut self) -> (Vec<u8>, CommandEnd) {
+        let (mut answers, mut unread, mut out) = (CommandAnswers::new(), Vec::new(), Vec::new());
+        loop {
+            match answers.decode(&unread).unwrap() {
+                None => unread.append(&mut self.takes(1)),
+                Some((answer, taken)) => {
+                    match answer {
+                        CommandAnswer::Stdout(bytes) => out.extend_from_slice(bytes),
+                        CommandAnswer::End(end) => return (out, end),
+                        CommandAnswer::Error(error) => panic!("{error:?}"),
+                        _ => {}
+                    }
+                    unread.drain(..taken);
+                }
+            }
+        }
     }
 
     /// One answer of C4.
@@ -647,6 +686,17 @@ fn fault_f21_a_command_is_started_without_a_copy_of_the_server() {
         guest.says("echo on\n");
         assert_eq!(guest.i32(), "on\n");
     }
+    // A program, with all that C5 asks for besides.
+    let program = [&b"sh"[..], b"-c", b"pwd; cat"].map(<[u8]>::to_vec);
+    guest.says(run(StreamedCommand::Program(program.to_vec()), |run| {
+        run.directory = Some("/".to_owned());
+        run.environment = vec!["TERM=dumb".to_owned()];
+        run.has_input = true;
+    }));
+    let mut input = Vec::new();
+    StdinChunk(b"fed").encode(&mut input);
+    CommandRequest::StdinEnd.encode(&mut input);
+    assert_eq!(guest.says(input).streamed().0, b"/\nfed");
     drop(served);
     let log = std::fs::read_to_string(log).unwrap();
     let calls: Vec<&str> = log.lines().filter(|line| line.contains("= ")).collect();
@@ -654,7 +704,7 @@ fn fault_f21_a_command_is_started_without_a_copy_of_the_server() {
         .iter()
         .filter(|call| !call.contains("CLONE_THREAD"))
         .collect();
-    assert_eq!(started.len(), 3, "{log}");
+    assert_eq!(started.len(), 4, "{log}");
     for call in started {
         let shares = call.contains("CLONE_VM") && call.contains("CLONE_VFORK");
         assert!(shares || call.starts_with("vfork("), "{call}");
@@ -711,6 +761,58 @@ fn fault_f19_of_a_hundred_sixteen_run_and_sixty_four_wait() {
     }
     let counters = server.running.stops();
     assert_eq!((counters.commands_busy, counters.commands_reaped), (20, 80));
+}
+
+/// In a process of its own: if the loop blocks, that can be ended.
+#[test]
+#[cfg(feature = "cli")]
+fn c5_a_command_that_does_not_read_its_input_blocks_nobody() {
+    use crate::support::peer::dial;
+    use crate::support::server::Served;
+    let server = Served::start("command://127.0.0.1:0?framing=stream&auth=none");
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = fifo(dir.path());
+    let wait = format!("cat {}; echo done", fifo.path());
+    let mut deaf = dial(server.address());
+    deaf.says(run(line(&wait), |run| run.has_input = true));
+    let mut input = Vec::new();
+    StdinChunk(&vec![0; STDIN_CREDIT_BYTES as usize]).encode(&mut input);
+    // More than the pipe holds, as soon as it is granted.
+    let (mut answers, mut unread) = (CommandAnswers::new(), Vec::new());
+    deaf.says(&input);
+    let granted = loop {
+        match answers.decode(&unread).unwrap() {
+            None => unread.append(&mut deaf.takes(1)),
+            Some((CommandAnswer::Credit(bytes), _)) => break bytes,
+            Some((_, taken)) => _ = unread.drain(..taken),
+        }
+    };
+    for _ in 0..granted / STDIN_CREDIT_BYTES {
+        deaf.says(&input);
+    }
+    for _ in 0..3 {
+        let mut quick = dial(server.address());
+        quick.says(run(line("echo quick"), |_| {}));
+        assert_eq!(quick.streamed().0, b"quick\n");
+    }
+    fifo.lets_go();
+    let (out, end) = deaf.streamed();
+    assert_eq!((&out[..], end.exit), (&b"go\ndone\n"[..], Some(0)));
+    assert!(end.stdin >= STDIN_CREDIT_BYTES / 16 && end.stdin < granted);
+}
+
+#[test]
+fn c5_the_end_tells_what_the_command_used() {
+    let server = Server::framed(CommandFraming::Stream);
+    let mut guest = server.dial();
+    let busy = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done";
+    guest.says(run(line(busy), |_| {}));
+    let (_, end) = guest.streamed();
+    let used = end.user.unwrap() + end.system.unwrap();
+    assert!(used > Duration::from_millis(1), "{end:?}");
+    assert!(end.wall + Duration::from_millis(10) > used, "{end:?}");
+    // A shell has some memory, also of its own.
+    assert!(end.peak.unwrap() > 100_000, "{end:?}");
 }
 
 #[test]

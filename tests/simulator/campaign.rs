@@ -11,14 +11,14 @@ use onepoll::config::limits::KEPT_BYTES;
 use onepoll::reactor::TracedBytes;
 
 use crate::coverage::Coverage;
-use crate::kernel::{Due, SECOND, SimOs};
+use crate::kernel::{Client, Due, SECOND, SimOs};
 use crate::listeners::Listeners;
 use crate::play::Play;
 use crate::profile::Profile;
 use crate::random::Random;
 
 /// Seeds that `cargo test` tries unless told otherwise.
-const SEEDS_BY_DEFAULT: u64 = if cfg!(debug_assertions) {
+pub(crate) const SEEDS_BY_DEFAULT: u64 = if cfg!(debug_assertions) {
     5_000
 } else {
     20_000
@@ -31,11 +31,6 @@ const TURNS_MAX: u64 = 200_000;
 
 #[test]
 fn seeds() {
-    let number = |name: &str| {
-        std::env::var(name)
-            .ok()
-            .map(|value| value.parse().expect("a number"))
-    };
     if let Some(seed) = number("ONEPOLL_SIM_SEED") {
         run(seed, &mut Coverage::default());
         return;
@@ -98,53 +93,107 @@ fn run_all(seeds: Range<u64>) -> (Coverage, u64) {
     all
 }
 
+/// A number that the environment tells.
+pub(crate) fn number(name: &str) -> Option<u64> {
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().expect("a number"))
+}
+
 /// One seed, from the first turn to the last client.
 fn run(seed: u64, coverage: &mut Coverage) -> u64 {
-    let profile = Profile::of(seed);
-    let mut random = Random::new(seed);
-    let os = SimOs::new(Random::new(random.next()));
-    let limits = profile.limits(&mut random);
-    let crowded = random.once_in(4);
-    let connections_max = if crowded { random.some(4) } else { 100 };
-    let calm_after = profile.calm_after(&mut random);
-    let stops = profile.stops(&mut random, calm_after);
-    os.net(|net| {
-        net.faults = profile.faults(&mut random);
-        net.turn_costs = true;
-        net.may_evict = limits.buffers < Limits::default().buffers;
-        net.bounds.read_bytes = limits.read_per_turn;
-        net.bounds.datagrams = u64::from(limits.datagrams_per_turn);
-        if random.once_in(8) {
-            // The end of time is near, and nothing differs.
-            net.now = u64::MAX - (3_600 + random.below(100)) * SECOND;
-        }
-        if random.once_in(6) {
-            net.descriptors_max = random.some(4);
-        }
-        net.plan(calm_after, Due::Calm);
-        for stop in stops.into_iter().flatten() {
-            net.plan(stop, Due::Stop);
-        }
-    });
-    let mut play = Play::new(os, limits.clone(), connections_max);
-    let listeners = Listeners::open(&mut play, &mut random, profile, &limits);
-    play.os.net(|net| {
-        let listeners = net.listeners.len() as u64;
-        net.bounds.accepts = listeners * u64::from(limits.accepts_per_turn);
-    });
-    for number in 0..profile.clients(&mut random) {
-        let wait = profile.comes(&mut random, calm_after, stops[0]);
-        play.os.invite(listeners.client(&mut random, number), wait);
+    let mut begun = Begun::of(seed);
+    let Begun {
+        play,
+        random,
+        profile,
+        limits,
+        ..
+    } = &mut begun;
+    let listeners = Listeners::open(play, random, *profile, limits);
+    for number in 0..begun.profile.clients(&mut begun.random) {
+        begun.invite_when(|random| listeners.client(random, number));
     }
-    if std::env::var_os("ONEPOLL_SIM_TRACE").is_some() {
-        let out = Box::new(std::io::stderr());
-        play.reactor.trace_to(out, TracedBytes::All);
+    begun.perform(coverage)
+}
+
+/// A world that has its faults and limits, and neither services nor clients yet.
+pub(crate) struct Begun {
+    pub(crate) play: Play,
+    pub(crate) random: Random,
+    profile: Profile,
+    pub(crate) limits: Limits,
+    calm_after: u64,
+    stop: Option<u64>,
+}
+
+impl Begun {
+    pub(crate) fn of(seed: u64) -> Begun {
+        let profile = Profile::of(seed);
+        let mut random = Random::new(seed);
+        let os = SimOs::new(Random::new(random.next()));
+        let limits = profile.limits(&mut random);
+        let crowded = random.once_in(4);
+        let connections_max = if crowded { random.some(4) } else { 100 };
+        let calm_after = profile.calm_after(&mut random);
+        let stops = profile.stops(&mut random, calm_after);
+        os.net(|net| {
+            net.faults = profile.faults(&mut random);
+            net.turn_costs = true;
+            net.may_evict = limits.buffers < Limits::default().buffers;
+            net.bounds.read_bytes = limits.read_per_turn;
+            net.bounds.datagrams = u64::from(limits.datagrams_per_turn);
+            if random.once_in(8) {
+                // The end of time is near, and nothing differs.
+                net.now = u64::MAX - (3_600 + random.below(100)) * SECOND;
+            }
+            if random.once_in(6) {
+                net.descriptors_max = random.some(4);
+            }
+            net.plan(calm_after, Due::Calm);
+            for stop in stops.into_iter().flatten() {
+                net.plan(stop, Due::Stop);
+            }
+        });
+        Begun {
+            play: Play::new(os, limits.clone(), connections_max),
+            random,
+            profile,
+            limits,
+            calm_after,
+            stop: stops[0],
+        }
     }
-    let at_first = play.allocated();
-    coverage.begin();
-    let turns = perform(&mut play, calm_after, coverage);
-    come_to_rest(play, at_first, &limits);
-    turns
+
+    /// A client comes.
+    pub(crate) fn invite(&mut self, client: Box<dyn Client>) {
+        self.invite_when(|_| client);
+    }
+
+    fn invite_when(&mut self, client: impl FnOnce(&mut Random) -> Box<dyn Client>) {
+        let Begun {
+            random, profile, ..
+        } = self;
+        let wait = profile.comes(random, self.calm_after, self.stop);
+        self.play.os.invite(client(random), wait);
+    }
+
+    /// Turns until every client has gone home, and nothing is left.
+    pub(crate) fn perform(mut self, coverage: &mut Coverage) -> u64 {
+        let play = &mut self.play;
+        play.os.net(|net| {
+            let listeners = net.listeners.len() as u64;
+            net.bounds.accepts = listeners * u64::from(self.limits.accepts_per_turn);
+        });
+        if std::env::var_os("ONEPOLL_SIM_TRACE").is_some() {
+            let out = Box::new(std::io::stderr());
+            play.reactor.trace_to(out, TracedBytes::All);
+        }
+        let at_first = play.allocated();
+        coverage.begin();
+        let turns = perform(play, self.calm_after, coverage);
+        come_to_rest(self.play, at_first, &self.limits);
+        turns
+    }
 }
 
 /// When the connections have gone, the loop gives back what they needed.

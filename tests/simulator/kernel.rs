@@ -955,7 +955,9 @@ impl Net {
 
     fn deafen_child(&mut self, k: usize) {
         if let Some(input) = &mut self.children[k].input {
+            // What is in the pipe is nobody's any more.
             input.is_deaf = true;
+            input.bytes.clear();
             self.wake(Thing::Input(k));
         }
     }

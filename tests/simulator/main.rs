@@ -10,6 +10,7 @@
 //! ```
 //!
 //! The run makes a table of what met connections in which state, and why they ended (`coverage.rs`).
+//! Commands as streams have seeds of their own (`streams.rs`).
 //! `seeds` fails if a pair was not visited that is possible, or one that is said not to be
 //! (`impossible.rs`). Each seed has a profile (`profile.rs`), so that none is too thin; what is too rare
 //! for seeds has a script (`rare.rs`).
@@ -44,4 +45,5 @@ mod rare;
 mod sealed;
 mod services;
 mod sources;
+mod streams;
 mod turns;
