@@ -352,10 +352,10 @@ impl Streaming {
 
     /// Says how much memory it has.
     fn keep(&self, t: &mut Turn<'_>) {
-        let run = self.run.as_ref().map_or(0, |run| {
-            let queued = run.input.sent - run.input.taken;
-            run.waiting_bytes + usize::try_from(queued).unwrap_or(usize::MAX)
-        });
+        let run = self
+            .run
+            .as_ref()
+            .map_or(0, |run| run.waiting_bytes + run.input.queued());
         let next = self.next.as_ref().map_or(0, |_| self.next_bytes);
         t.keeps(run + next + self.behind.capacity() + self.requests.capacity());
     }
@@ -369,6 +369,17 @@ fn bytes_of(command: &StreamedCommand) -> usize {
             .iter()
             .map(|argument| size_of::<Vec<u8>>() + argument.len())
             .sum(),
+    }
+}
+
+impl Input {
+    /// How much of it waits for the command, in bytes.
+    fn queued(&self) -> usize {
+        match self.stage {
+            // What came was dropped.
+            Stage::Closed => 0,
+            _ => usize::try_from(self.sent - self.taken).unwrap_or(usize::MAX),
+        }
     }
 }
 
