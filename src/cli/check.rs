@@ -12,9 +12,9 @@ use std::process::ExitCode;
 use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
 
-use super::serve::Identity;
+use super::identity::Identity;
 use super::verdict::Verdict;
-use super::{Configuration, Outcome, Sources, audit, complain, print, print_bytes};
+use super::{Configuration, Outcome, Sources, audit, complain, print, print_bytes, trial};
 use crate::config::Lookups;
 use crate::endpoint::{Attempt, Intent, Opening, Unserved};
 
@@ -57,7 +57,8 @@ pub fn run(args: Args) -> Outcome {
     let nofile = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     let (endpoints, limits) = (&configuration.endpoints, &configuration.limits);
     let opening = Opening::of(endpoints, limits, nofile, Intent::Check);
-    let verdict = Verdict::of(&configuration, &opening);
+    let mut verdict = Verdict::of(&configuration, &opening);
+    verdict.problems.extend(trial::problems(&configuration));
     if args.print {
         // Whatever `serve` says to it: to print it may be how one finds out.
         print_bytes(configuration.to_file().write()?.as_bytes())?;
@@ -107,6 +108,9 @@ fn line(attempt: &Attempt) -> String {
     for (name, value) in endpoint.options() {
         line.push_str(&format!(" {name}={}", value.escape_debug()));
     }
+    if let Some(policy) = endpoint.policy() {
+        line.push_str(&format!("; {policy}"));
+    }
     if let Some(absent) = attempt.absence() {
         line.push_str(&format!("; {absent}"));
     }
@@ -142,6 +146,7 @@ fn as_json(configuration: &Configuration, opening: &Opening, verdict: &Verdict) 
             "resolved": places(attempt),
             "absent": attempt.absent.iter().map(SocketAddr::to_string).collect::<Vec<_>>(),
             "options": options,
+            "runs": endpoint.policy().map(|policy| policy.to_string()),
             "exposure": attempt.exposure.map(|exposure| exposure.reach.name()),
             "warning": attempt.exposure.and_then(|exposure| exposure.warning),
             "would": would,

@@ -101,9 +101,8 @@ pub(super) fn of_serve() -> String {
             10,
             &format!("{:21}{}", over.join(" "), row.summary),
         );
-        let keys = keys(row);
-        if !keys.is_empty() {
-            line(&mut text, "", 10, &format!("  {}", keys.join(", ")));
+        for keys in lines(&keys(row)) {
+            line(&mut text, "", 10, &format!("  {keys}"));
         }
     }
     text.push_str("\nOptions of every endpoint (ADDRESS?OPTION=VALUE&OPTION=VALUE):\n");
@@ -115,6 +114,26 @@ pub(super) fn of_serve() -> String {
         line(&mut text, &name, 24, &default);
     }
     format!("{text}\n{SIGNALS}\n\n{EXIT_CODES}")
+}
+
+/// Names with commas between them, as many on a line as fit.
+fn lines(names: &[&str]) -> Vec<String> {
+    const CHARS_MAX: usize = 84;
+    let mut lines: Vec<String> = Vec::new();
+    for name in names {
+        match lines.last_mut() {
+            Some(last) if last.len() + name.len() + 2 <= CHARS_MAX => {
+                last.push_str(", ");
+                last.push_str(name);
+            }
+            Some(last) => {
+                last.push(',');
+                lines.push((*name).to_owned());
+            }
+            None => lines.push((*name).to_owned()),
+        }
+    }
+    lines
 }
 
 fn line(text: &mut String, name: &str, width: usize, what: &str) {

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use rustix::process::{Resource, getrlimit};
 
 use super::verdict::Verdict;
-use super::{Outcome, Sources, print_bytes};
+use super::{Outcome, Sources, print_bytes, trial};
 use crate::config::{Address, Lookups};
 use crate::endpoint::Judged;
 
@@ -32,7 +32,9 @@ pub(super) fn run(args: Args) -> Outcome {
     opening
         .attempts
         .retain(|attempt| !matches!(attempt.endpoint.address(), Address::Fd(_)));
-    if let Some(failure) = Verdict::of(&configuration, &opening).failure() {
+    let mut verdict = Verdict::of(&configuration, &opening);
+    verdict.problems.extend(trial::problems(&configuration));
+    if let Some(failure) = verdict.failure() {
         return Err(failure);
     }
     print_bytes(record.as_bytes())?;

@@ -11,11 +11,17 @@ mod audit_writer;
 pub mod bench;
 #[cfg(feature = "tls")]
 pub mod certificate;
+mod cgroup;
 pub mod check;
 pub mod completions;
 pub mod exec;
 mod help;
+mod identity;
+mod keeper;
 pub mod lab;
+#[cfg(feature = "landlock")]
+mod landlock;
+mod launch;
 mod logging;
 mod look_up;
 pub mod man;
@@ -24,8 +30,10 @@ pub mod secret;
 pub mod serve;
 mod sources;
 mod streams;
+mod survivors;
 mod terminal;
 pub mod time;
+mod trial;
 #[cfg(feature = "tls")]
 mod trust;
 pub mod unit;
@@ -120,6 +128,10 @@ enum Command {
     #[command(hide = true)]
     AuditWriter(audit_writer::Args),
     #[command(hide = true)]
+    Keeper(keeper::Args),
+    #[command(hide = true)]
+    Launch(launch::Args),
+    #[command(hide = true)]
     LookUp(look_up::Args),
 }
 
@@ -139,6 +151,8 @@ impl Command {
             Self::Man(args) => man::run(args, shown_commands()),
             Self::Completions(args) => completions::run(args, shown_commands()),
             Self::AuditWriter(args) => audit_writer::run(args),
+            Self::Keeper(args) => keeper::run(args),
+            Self::Launch(args) => launch::run(args),
             Self::LookUp(args) => look_up::run(args),
         }
     }

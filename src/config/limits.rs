@@ -72,6 +72,9 @@ pub const LOGIN_BYTES_MAX: usize = 4096;
 /// Secrets of one endpoint: the current one and the one before it are two, and each costs a login a digest.
 pub const SECRETS_MAX: usize = 16;
 
+/// A command whose start took this long is logged: until it is another program, the loop stands.
+pub const SPAWN_WARN: Duration = Duration::from_millis(20);
+
 /// Between TERM and KILL for a command that must end: enough to remove a temporary file.
 pub const COMMAND_KILL_GRACE: Duration = Duration::from_secs(1);
 
@@ -174,11 +177,14 @@ pub const AUDIT_PIPE_BYTES: usize = 1 << 20;
 /// How long the end of the server is put off so that the last lines of the audit are written.
 pub const AUDIT_END: Duration = Duration::from_secs(2);
 
-/// How long after a writer of the audit has ended another is started …
-pub const WRITER_RETRY: Duration = Duration::from_millis(100);
+/// What is on its way to the keeper of commands, if the system allows as much: some ten thousand commands.
+pub const KEEPER_PIPE_BYTES: usize = 1 << 20;
+
+/// How long after a writer of the audit, or the keeper of commands, has ended another is started …
+pub const ATTENDANT_RETRY: Duration = Duration::from_millis(100);
 
 /// … which doubles each time, up to this.
-pub const WRITER_RETRY_MAX: Duration = Duration::from_secs(60);
+pub const ATTENDANT_RETRY_MAX: Duration = Duration::from_secs(60);
 
 /// What a user may set in `[limits]`; the defaults are the table's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

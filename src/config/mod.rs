@@ -11,6 +11,7 @@ pub mod limits;
 mod lookups;
 mod network;
 mod new_file;
+mod policy;
 mod private;
 mod random;
 mod rate;
@@ -28,6 +29,7 @@ pub use limits::Limits;
 pub use lookups::{Content, Lookups};
 pub use network::Network;
 pub(crate) use new_file::write_new;
+pub use policy::{Confinement, Policy};
 pub use private::{
     check_private_dir, check_private_socket, command_socket, command_socket_of, command_sockets,
     control_socket, control_socket_of, make_private_dir,

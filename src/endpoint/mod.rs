@@ -31,8 +31,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::config::{
-    Address, ConfigError, Host, HostPort, Limits, Lookups, PercentEncoded, Transport, Trouble,
-    UnixAddress, Written, command_socket, keys_of, meant, one_of, percent_decode, quoted,
+    Address, ConfigError, Host, HostPort, Limits, Lookups, PercentEncoded, Policy, Transport,
+    Trouble, UnixAddress, Written, command_socket, keys_of, meant, one_of, percent_decode, quoted,
     random_bytes,
 };
 use crate::service::{
@@ -99,6 +99,13 @@ impl Endpoint {
     /// The options that do not depend on the service.
     pub fn common(&self) -> &Common {
         &self.common
+    }
+
+    /// Which commands it runs, if its service runs any, and within what.
+    pub fn policy(&self) -> Option<Policy> {
+        let schema = self.row.schema(self.address.transport())?;
+        // What was read once is read again.
+        schema.policy(&self.options).ok().flatten()
     }
 
     /// The options that are not at their defaults, as names and values; a repeated one repeats.

@@ -88,6 +88,10 @@ fn the_examples_of_the_manual_are_understood() {
 fn every_option_is_read() {
     let url = "command://localhost:0?framing=decimal&ack=recv_ready&output=stderr-or-stdout\
          &encoding=gbk&settle=never&timeout=1m30s&max-output=64K&idle-timeout=5s\
+         &programs=ls&programs=cat%20*&shell=false&run-as=nobody:nogroup&cwd=/srv&env=CI\
+         &limit-nproc=9&limit-memory=1G&limit-cpu=1m&limit-files=64&limit-file-size=2M\
+         &no-new-privs=on&readable=/usr&readable=/etc&writable=/tmp&cgroup=/sys/fs/cgroup/x\
+         &cgroup-pids=5&cgroup-memory=3M\
          &max-connections=7&open=on&auth=none&keepalive=1m&user-timeout=90s\
          &allow-from=10.0.0.0/8&allow-from=::1&deny-from=::ffff:10.0.0.7\
          &max-per-source=3&rate-per-source=10/1s";
@@ -101,6 +105,22 @@ fn every_option_is_read() {
             settle: Settle::Never,
             timeout: Some(Duration::from_secs(90)),
             max_output: Some(65536),
+            programs: vec!["ls".into(), "cat *".into()],
+            shell: Some(false),
+            run_as: Some("nobody:nogroup".into()),
+            cwd: Some("/srv".into()),
+            env: vec!["CI".into()],
+            limit_nproc: Some(9),
+            limit_memory: Some(1 << 30),
+            limit_cpu: Some(Duration::from_secs(60)),
+            limit_files: Some(64),
+            limit_file_size: Some(2 << 20),
+            no_new_privs: true,
+            readable: vec!["/usr".into(), "/etc".into()],
+            writable: vec!["/tmp".into()],
+            cgroup: Some("/sys/fs/cgroup/x".into()),
+            cgroup_pids: Some(5),
+            cgroup_memory: Some(3 << 20),
         })
     );
     assert_eq!(
@@ -478,19 +498,25 @@ fn a_service() -> impl Strategy<Value = (&'static str, Written)> {
         settle,
         some_time(),
         proptest::option::of(0..=COMMAND_OUTPUT_BYTES_MAX),
+        proptest::collection::vec("[a-z ]{0,4}[a-z] [^'\"\\\\]*", 0..3),
     )
-        .prop_map(|(ack, gbk, settle, timeout, max_output)| command::Options {
-            framing: match ack {
-                Some(_) => CommandFraming::Decimal,
-                None => CommandFraming::Raw,
+        .prop_map(
+            |(ack, gbk, settle, timeout, max_output, programs)| command::Options {
+                framing: match ack {
+                    Some(_) => CommandFraming::Decimal,
+                    None => CommandFraming::Raw,
+                },
+                ack,
+                output: CommandOutput::StderrOrStdout,
+                encoding: if gbk { Encoding::Gbk } else { Encoding::Utf8 },
+                settle,
+                timeout,
+                max_output,
+                programs,
+                no_new_privs: gbk,
+                ..command::Options::default()
             },
-            ack,
-            output: CommandOutput::StderrOrStdout,
-            encoding: if gbk { Encoding::Gbk } else { Encoding::Utf8 },
-            settle,
-            timeout,
-            max_output,
-        });
+        );
     prop_oneof![
         prop_oneof![Just("echo"), Just("discard"), Just("time")]
             .prop_map(|name| (name, Written::default())),

@@ -473,6 +473,7 @@ impl<O: Os> Reactor<O> {
                     }
                     Owner::Loop => self.helper_wrote(which, &mut output[..n]),
                     Owner::Writer => self.writer_wrote(&output[..n]),
+                    Owner::Keeper => self.keeper_wrote(&output[..n]),
                 }
                 self.children.output = output;
             }
@@ -501,6 +502,7 @@ impl<O: Os> Reactor<O> {
             child.finish(&mut self.os, exit);
         }
         let child = self.children.running.remove(slot);
+        let refusal = self.os.refusal(&child.process);
         let usage = Usage {
             is_cut: child.is_cut,
             ..self.os.reap(child.process)
@@ -509,11 +511,18 @@ impl<O: Os> Reactor<O> {
             Owner::Connection(owner) => owner,
             Owner::Loop => return self.helper_ended(exit),
             Owner::Writer => return self.writer_ended(exit),
+            Owner::Keeper => return self.keeper_ended(exit),
         };
         self.recorder.reaped();
         if let Some(audited) = &child.audited {
             let now = self.now;
             self.recorder.note(|| audited.ended(Some(exit), now));
+        }
+        if let Some(error) = refusal {
+            self.recorder.spawn_failed(&error);
+            return self.ask_service(owner, |service, turn| {
+                service.child(turn, ChildEvent::Failed(error));
+            });
         }
         if child.is_streamed {
             self.ask_service(owner, |service, turn| {
@@ -525,12 +534,14 @@ impl<O: Os> Reactor<O> {
         });
     }
 
-    /// Nothing outlives the server, but for the writer of the audit, which is waited for.
+    /// Nothing outlives the server, but for the writer of the audit, which is waited for, and the keeper, which looks for
+    /// what commands left behind and ends then.
     pub(super) fn kill_all(&mut self) {
         self.children.waiting.clear();
         self.children.helper = None;
         let running = self.children.running.iter();
-        let others = running.filter(|(_, child)| child.owner != Owner::Writer);
+        let is_left = |owner: Owner| matches!(owner, Owner::Writer | Owner::Keeper);
+        let others = running.filter(|(_, child)| !is_left(child.owner));
         let slots: Vec<usize> = others.map(|(slot, _)| slot).collect();
         for slot in slots {
             let child = self.children.running.remove(slot);

@@ -4,6 +4,7 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -27,12 +28,14 @@ use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
 use signal_hook_mio::v1_0::Signals;
 
 use super::datagram_socket::DatagramSocket;
+use super::kept::{Kept, Marks};
+use super::launching::refusal;
 use super::os::{HandedOver, Os, Readiness, Received, Seen, Signal, Spawned, Woke};
 use super::spawn::{Spawner, Started};
 use super::strays::{Left, Strays};
 use super::token::{Source, Token};
 use crate::adopt::wait;
-use crate::config::limits::AUDIT_PIPE_BYTES;
+use crate::config::limits::{AUDIT_PIPE_BYTES, SPAWN_WARN};
 use crate::service::Peer;
 use crate::turn::{Exit, Job, Moment, Severity, Usage};
 use crate::wire::CommandSignal;
@@ -62,6 +65,8 @@ pub struct Epoll {
     strays: Strays,
     calls: Arc<Calls>,
     writer: Option<Fed>,
+    marks: Marks,
+    kept: Option<Kept>,
 }
 
 /// A child that is told things.
@@ -152,6 +157,8 @@ impl Epoll {
                 asked: AtomicU8::new(0),
             }),
             writer: None,
+            marks: Marks::new(),
+            kept: None,
         })
     }
 
@@ -205,6 +212,25 @@ impl Epoll {
         let _ = fcntl_setpipe_size(&feed, AUDIT_PIPE_BYTES);
         self.writer = Some(Fed { arguments, input });
         Ok((self, Box::new(Feed(feed))))
+    }
+
+    /// Prepares a keeper for commands, which is this program once more with these arguments: it reads what is told of
+    /// each, and kills what it leaves behind. [`Reactor::keep_keeper`](super::Reactor::keep_keeper) starts it.
+    pub fn with_keeper(mut self, arguments: Vec<OsString>) -> io::Result<Epoll> {
+        self.kept = Some(Kept::new(arguments)?);
+        Ok(self)
+    }
+
+    /// How the marks of this loop's commands begin: what `ONEPOLL_COMMAND` is in their environment.
+    pub fn marks_begin(&self) -> &str {
+        self.marks.prefix()
+    }
+
+    /// Starts this program where it needs one of its own: launchers, helpers, the writer, the keeper. Without it, that
+    /// is the one that runs (`/proc/self/exe`), which must have their subcommands.
+    pub fn program(mut self, path: &Path) -> io::Result<Epoll> {
+        self.spawner.program(path)?;
+        Ok(self)
     }
 
     /// Takes on the duties of an init where they fall to us (PID 1 of a container, a subreaper):
@@ -261,6 +287,7 @@ impl Epoll {
             out,
             err,
             input,
+            order,
         } = started;
         match pidfd_open(pid, PidfdFlags::NONBLOCK) {
             Ok(pidfd) => {
@@ -269,7 +296,12 @@ impl Epoll {
                     out,
                     err,
                     input,
-                    process: Process { pidfd, pid },
+                    process: Process {
+                        pidfd,
+                        pid,
+                        mark: None,
+                        order,
+                    },
                 })
             }
             Err(error) => {
@@ -321,7 +353,10 @@ impl Epoll {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one look at the clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one look at the clock, and how long a start takes"
+)]
 fn now() -> Instant {
     Instant::now()
 }
@@ -506,8 +541,33 @@ impl Os for Epoll {
     }
 
     fn spawn(&mut self, job: &Job) -> io::Result<Spawned<Epoll>> {
-        let started = self.spawner.start(job)?;
-        self.watched_by_pidfd(started)
+        let mark = self.marks.next();
+        let cgroup = job.confinement.as_ref().and_then(|c| c.cgroup.as_ref());
+        let cgroup = cgroup.map(|directory| directory.to_string_lossy().into_owned());
+        if let Some(kept) = &mut self.kept {
+            kept.begins(&mark, cgroup.clone())?;
+        }
+        let before = now();
+        let started = self.spawner.start(job, &mark);
+        let took = now() - before;
+        if took >= SPAWN_WARN {
+            log::warn!(took:?; "starting a command stopped the loop");
+        }
+        let spawned = started.and_then(|started| self.watched_by_pidfd(started));
+        let Some(kept) = &mut self.kept else {
+            return spawned;
+        };
+        match spawned {
+            Ok(mut spawned) => {
+                kept.runs(&mark, spawned.process.pid, cgroup);
+                spawned.process.mark = Some(mark);
+                Ok(spawned)
+            }
+            Err(error) => {
+                kept.ended(&mark);
+                Err(error)
+            }
+        }
     }
 
     fn spawn_helper(&mut self, arguments: &[OsString]) -> io::Result<Spawned<Epoll>> {
@@ -520,6 +580,15 @@ impl Os for Epoll {
             return Err(io::ErrorKind::NotFound.into());
         };
         let started = self.spawner.start_writer(arguments, input)?;
+        self.watched_by_pidfd(started)
+    }
+
+    fn spawn_keeper(&mut self) -> io::Result<Spawned<Epoll>> {
+        let Some(kept) = &mut self.kept else {
+            return Err(io::ErrorKind::NotFound.into());
+        };
+        kept.tell_all()?;
+        let started = self.spawner.start_writer(&kept.arguments, &kept.input)?;
         self.watched_by_pidfd(started)
     }
 
@@ -560,9 +629,16 @@ impl Os for Epoll {
         Ok(waitid(WaitId::PidFd(process.pidfd.as_fd()), options)?.map(|status| exit(&status)))
     }
 
+    fn refusal(&mut self, process: &Process) -> Option<io::Error> {
+        refusal(process.order.as_ref()?)
+    }
+
     fn reap(&mut self, process: Process) -> Usage {
         // By its number, which is its own until this: only wait4(2) tells what it used.
         let usage = wait(process.pid).unwrap_or_default();
+        if let (Some(kept), Some(mark)) = (&mut self.kept, &process.mark) {
+            kept.ended(mark);
+        }
         if self.strays.command_reaped(process.pid) {
             self.reap_strays();
         }
@@ -601,6 +677,10 @@ impl Os for Epoll {
 pub struct Process {
     pidfd: OwnedFd,
     pid: Pid,
+    /// What the keeper knows it by, if it is a command and there is a keeper.
+    mark: Option<String>,
+    /// What its launcher was told, if it has one.
+    order: Option<OwnedFd>,
 }
 
 impl Process {

@@ -26,6 +26,8 @@ pub(super) enum Owner {
     Loop,
     /// The loop itself: the writer of the audit.
     Writer,
+    /// The loop itself: the keeper of commands.
+    Keeper,
 }
 
 /// What has come of the helper so far.

@@ -6,6 +6,7 @@
 //! Start at [`Reactor::turn`]: six lines, each of which says what only it may do. Then
 //! `Reactor::serve_one`, the walk of a byte.
 
+mod attendant;
 mod audit;
 mod changing;
 mod child;
@@ -28,6 +29,9 @@ mod histogram;
 mod incoming;
 mod invariants;
 mod keepalive;
+mod keeper;
+mod kept;
+mod launching;
 mod listener;
 mod login;
 mod news;
@@ -63,6 +67,7 @@ use std::io;
 
 use slab::Slab;
 
+use self::attendant::Attendant;
 use self::child::Children;
 use self::connection::{Connection, Input, Pause, Stage};
 use self::datagram::Datagram;
@@ -182,6 +187,7 @@ pub struct Reactor<O: Os> {
     recorder: Recorder,
     /// The child that writes the audit, if it has a file.
     writer: Option<Box<Writer>>,
+    keeper: Option<Attendant>,
 
     // Shared by all turns, so that a connection at rest owns nothing.
     input: ReadBuf,
@@ -237,6 +243,7 @@ impl<O: Os> Reactor<O> {
             alarm: None,
             recorder: Recorder::default(),
             writer: None,
+            keeper: None,
             input: ReadBuf::default(),
             cipher: ReadBuf::default(),
             datagram_buf: vec![0; DATAGRAM_BYTES_MAX],
@@ -589,6 +596,7 @@ impl<O: Os> Reactor<O> {
         self.ring_alarm();
         self.expire_helper();
         self.start_writer_if_due();
+        self.start_keeper_if_due();
     }
 
     fn flush(&mut self) {
@@ -696,6 +704,7 @@ impl<O: Os> Reactor<O> {
             .min(due(self.datagram_rest_ends()))
             .min(due(self.helper_due()))
             .min(due(self.writer_due()))
+            .min(due(self.keeper_due()))
             .min(due(self.alarm))
             .min(due(draining))
     }

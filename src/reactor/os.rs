@@ -100,6 +100,10 @@ pub trait Os: Debug {
     fn spawn_writer(&mut self) -> io::Result<Spawned<Self>> {
         Err(io::ErrorKind::Unsupported.into())
     }
+    /// Starts the keeper of commands, which is told of each that begins and ends.
+    fn spawn_keeper(&mut self) -> io::Result<Spawned<Self>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Ends the writer's input, when nobody else tells it anything any more.
     fn end_writer(&mut self) {}
     /// Reads once from a child's output.
@@ -113,6 +117,10 @@ pub trait Os: Debug {
     fn signal(&mut self, process: &Self::Process, signal: CommandSignal);
     /// How the child ended, if it has. It stays a zombie, so that its number is not another process's.
     fn ended(&mut self, process: &Self::Process) -> io::Result<Option<Exit>>;
+    /// Why a child that has ended never became the command that was asked for, if it did not.
+    fn refusal(&mut self, _process: &Self::Process) -> Option<io::Error> {
+        None
+    }
     /// Lets go of a child that has ended, and says what it used.
     fn reap(&mut self, process: Self::Process) -> Usage;
 

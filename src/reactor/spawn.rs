@@ -6,7 +6,7 @@
 //! | what | of a command |
 //! | --- | --- |
 //! | program, arguments | `/bin/sh -c -- LINE`, or a program of that `PATH` and its arguments |
-//! | environment | `PATH` of our choice and the names of [`ENVIRONMENT`] (fault F15), and what the job adds |
+//! | environment | `PATH` of our choice and the names of [`ENVIRONMENT`] (fault F15), what the job adds, and the mark of the command |
 //! | descriptors | 0 is `/dev/null` or a pipe, 1 and 2 are pipes; every other one is close-on-exec (fault F16) |
 //! | soft limit on descriptors | as the server's was when it was started: programs that use select(2) break above 1024 |
 //! | signals that are ignored | none (fault F17). glibc keeps 32 and 33 for itself and leaves them ignored; it sets both before it uses them |
@@ -19,10 +19,11 @@
 //! environment but for what a supervisor told this process alone ([`OF_THIS_PROCESS`]).
 
 use std::env;
-use std::ffi::{CStr, CString, OsString};
+use std::ffi::{CStr, CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use nix::spawn::{
     PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags as Flags, posix_spawn as spawn_by_path,
@@ -33,7 +34,8 @@ use rustix::io::{Errno, ioctl_fionbio};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Resource, Rlimit, chdir, fchdir, getcwd, getrlimit, setrlimit};
 
-use crate::turn::Job;
+use super::launching::{ORDER_DESCRIPTOR, written};
+use crate::turn::{Job, Order};
 
 const SHELL: &CStr = c"/bin/sh";
 
@@ -80,6 +82,8 @@ const POSIX_SPAWN_SETSID: i32 = 0x80;
 /// another program: fork(2) would copy our page tables, with the loop stopped meanwhile.
 #[derive(Debug)]
 pub(super) struct Spawner {
+    /// This program, for what is not a command.
+    program: CString,
     environment: Vec<CString>,
     attributes: PosixSpawnAttr,
     soft_descriptors: Option<SoftLimit>,
@@ -92,6 +96,8 @@ pub(super) struct Started {
     pub(super) out: OwnedFd,
     pub(super) err: OwnedFd,
     pub(super) input: Option<OwnedFd>,
+    /// What its launcher was told, if it has one.
+    pub(super) order: Option<OwnedFd>,
 }
 
 /// What is started.
@@ -117,6 +123,7 @@ impl Spawner {
                 | Flags::from_bits_retain(POSIX_SPAWN_SETSID),
         )?;
         Ok(Spawner {
+            program: OURSELVES.to_owned(),
             environment: environment(),
             attributes,
             soft_descriptors: None,
@@ -128,22 +135,35 @@ impl Spawner {
         self.soft_descriptors = Some(SoftLimit(limit));
     }
 
+    /// The program that is started for what is not a command.
+    pub(super) fn program(&mut self, path: &Path) -> io::Result<()> {
+        self.program = without_nul(path.as_os_str().as_bytes())?;
+        Ok(())
+    }
+
     /// Starts a command.
-    pub(super) fn start(&self, job: &Job) -> io::Result<Started> {
+    pub(super) fn start(&self, job: &Job, mark: &str) -> io::Result<Started> {
         let line = without_nul(&job.line)?;
         let words = all_without_nul(job.program.iter().flatten())?;
         let added = all_without_nul(&job.environment)?;
+        let marked = marked(mark)?;
         let words: Vec<&CStr> = words.iter().map(CString::as_c_str).collect();
         stay_somewhere()?;
-        // Before programs are looked for: a path may begin where the command runs.
-        let elsewhere = job.directory.as_deref().map(Elsewhere::to).transpose()?;
+        // Before programs are looked for: a path may begin where the command runs. A launcher goes there itself.
+        let here = job
+            .directory
+            .as_deref()
+            .filter(|_| job.confinement.is_none());
+        let elsewhere = here.map(Elsewhere::to).transpose()?;
         let path = words.first().map(|name| find(name)).transpose()?;
         let (path, arguments) = match &path {
             Some(path) => (path.as_c_str(), &words[..]),
             // Without `--` a line that begins with `-` would be an option of the shell's.
             None => (SHELL, &[SHELL, c"-c", c"--", &line][..]),
         };
-        let environment = with(&self.environment, &added);
+        // First, so that whoever looks for it need not read on.
+        let mut environment = vec![marked.as_c_str()];
+        environment.extend(with(&self.environment, &added));
         let (input, feed) = if job.has_input {
             let (input, feed) = pipe_with(PipeFlags::CLOEXEC)?;
             ioctl_fionbio(&feed, true)?;
@@ -156,11 +176,44 @@ impl Spawner {
             arguments,
             environment: &environment,
         };
-        let started = self.start_program(&program, input.as_fd());
+        let started = match &job.confinement {
+            None => self.start_program(&program, input.as_fd(), None),
+            Some(confinement) => {
+                let order = Order {
+                    server: std::process::id(),
+                    mark: mark.to_owned(),
+                    program: path.to_bytes().to_vec(),
+                    arguments: all_bytes(arguments),
+                    environment: all_bytes(&environment),
+                    directory: job
+                        .directory
+                        .as_deref()
+                        .map(|path| OsStr::from_bytes(path).into()),
+                    confinement: (**confinement).clone(),
+                };
+                self.launch(&order, &marked, input.as_fd())
+            }
+        };
         drop(elsewhere);
         let started = started?;
         Ok(Started {
             input: feed,
+            ..started
+        })
+    }
+
+    /// Starts this program once more, to become the command when everything is done that was ordered. Of its
+    /// environment it has the mark alone: a client's variables must not reach a program with the server's rights.
+    fn launch(&self, order: &Order, marked: &CStr, input: BorrowedFd<'_>) -> io::Result<Started> {
+        let file = written(order)?;
+        let launcher = Program {
+            path: &self.program,
+            arguments: &[c"onepoll", c"launch"],
+            environment: &[marked],
+        };
+        let started = self.start_program(&launcher, input, Some(file.as_fd()))?;
+        Ok(Started {
+            order: Some(file),
             ..started
         })
     }
@@ -184,14 +237,14 @@ impl Spawner {
         let all: Vec<&CStr> = all.iter().map(CString::as_c_str).collect();
         stay_somewhere()?;
         let program = Program {
-            path: OURSELVES,
+            path: &self.program,
             arguments: &all,
             environment: &with(environment, &[]),
         };
-        self.start_program(&program, input)
+        self.start_program(&program, input, None)
     }
 
-    /// Starts this program once more, to read what comes through `input`. It has no more of the environment
+    /// Starts this program once more, to read what comes through `input`: the writer, the keeper. It has no more of the environment
     /// than commands have.
     pub(super) fn start_writer(
         &self,
@@ -201,7 +254,12 @@ impl Spawner {
         self.start_ourselves(arguments, input.as_fd(), &self.environment)
     }
 
-    fn start_program(&self, program: &Program<'_>, input: BorrowedFd<'_>) -> io::Result<Started> {
+    fn start_program(
+        &self,
+        program: &Program<'_>,
+        input: BorrowedFd<'_>,
+        order: Option<BorrowedFd<'_>>,
+    ) -> io::Result<Started> {
         let (out, its_out) = pipe_with(PipeFlags::CLOEXEC)?;
         let (err, its_err) = pipe_with(PipeFlags::CLOEXEC)?;
         ioctl_fionbio(&out, true)?;
@@ -211,6 +269,10 @@ impl Spawner {
         let mut actions = PosixSpawnFileActions::init()?;
         for (ours, its) in [(input, 0), (its_out.as_fd(), 1), (its_err.as_fd(), 2)] {
             actions.add_dup2(ours.as_raw_fd(), its)?;
+        }
+        // Last: whatever is number 3 here has been copied by then.
+        if let Some(order) = order {
+            actions.add_dup2(order.as_raw_fd(), ORDER_DESCRIPTOR)?;
         }
         let lowered = self.soft_descriptors.map(Lowered::to).transpose()?;
         let pid = spawn_by_path(
@@ -227,6 +289,7 @@ impl Spawner {
             out,
             err,
             input: None,
+            order: None,
         })
     }
 }
@@ -243,6 +306,15 @@ fn without_nul(bytes: &[u8]) -> io::Result<CString> {
 
 fn all_without_nul<'a>(all: impl IntoIterator<Item = &'a Vec<u8>>) -> io::Result<Vec<CString>> {
     all.into_iter().map(|bytes| without_nul(bytes)).collect()
+}
+
+/// What tells whose command a process is, whatever it does to its session (fault F4).
+fn marked(mark: &str) -> io::Result<CString> {
+    without_nul(format!("ONEPOLL_COMMAND={mark}").as_bytes())
+}
+
+fn all_bytes(all: &[&CStr]) -> Vec<Vec<u8>> {
+    all.iter().map(|one| one.to_bytes().to_vec()).collect()
 }
 
 /// Variables, and others that take the place of those of the same name.

@@ -7,9 +7,10 @@ use std::io;
 use std::time::Duration;
 
 use super::Reactor;
+use super::attendant::Attendant;
 use super::helper::Owner;
 use super::os::{Os, Woke};
-use crate::config::limits::{AUDIT_END, WRITER_RETRY, WRITER_RETRY_MAX};
+use crate::config::limits::AUDIT_END;
 use crate::turn::{Exit, Moment};
 use crate::wire::Escaped;
 
@@ -19,12 +20,7 @@ const LOOKS_AGAIN: Duration = Duration::from_millis(5);
 /// The writer, and when there is to be another.
 #[derive(Debug)]
 pub(super) struct Writer {
-    runs: bool,
-    since: Moment,
-    /// When it is started, if it does not run.
-    starts_at: Moment,
-    /// How long the next one is waited with.
-    wait: Duration,
+    child: Attendant,
     /// It has read everything, to the end.
     is_done: bool,
 }
@@ -41,10 +37,7 @@ impl<O: Os> Reactor<O> {
     /// has it.
     pub fn keep_writer(&mut self) {
         self.writer = Some(Box::new(Writer {
-            runs: false,
-            since: self.now,
-            starts_at: self.now,
-            wait: WRITER_RETRY,
+            child: Attendant::new(self.now),
             is_done: false,
         }));
     }
@@ -57,7 +50,7 @@ impl<O: Os> Reactor<O> {
     /// When a writer is to be started.
     pub(super) fn writer_due(&self) -> Option<Moment> {
         let writer = self.writer.as_ref()?;
-        (!writer.runs && !writer.is_done).then_some(writer.starts_at)
+        writer.child.due().filter(|_| !writer.is_done)
     }
 
     /// Starts a writer, if it is time.
@@ -75,9 +68,9 @@ impl<O: Os> Reactor<O> {
             return;
         };
         match started {
-            Ok(_) => (writer.runs, writer.since) = (true, now),
+            Ok(_) => writer.child.started(now),
             Err(error) => {
-                let wait = writer.waits(now);
+                let wait = writer.child.failed(now);
                 log::warn!(error:%, wait:?; "the writer of the audit cannot be started");
             }
         }
@@ -94,15 +87,11 @@ impl<O: Os> Reactor<O> {
         let Some(writer) = &mut self.writer else {
             return;
         };
-        writer.runs = false;
         writer.is_done = is_last && exit == Exit::Code(0);
+        let wait = writer.child.failed(now);
         if writer.is_done {
             return;
         }
-        if now.since(writer.since) >= WRITER_RETRY_MAX {
-            writer.wait = WRITER_RETRY;
-        }
-        let wait = writer.waits(now);
         log::warn!(exit:?, wait:?; "the writer of the audit has ended; another is started");
     }
 
@@ -111,7 +100,7 @@ impl<O: Os> Reactor<O> {
     pub(super) fn finish_audit(&mut self) {
         let until = self.now.after(AUDIT_END);
         if let Some(writer) = &mut self.writer {
-            writer.starts_at = self.now;
+            writer.child.hurry(self.now);
         }
         let mut is_told = self.recorder.finish_audit();
         while !is_told && self.wait_for_writer(until, LOOKS_AGAIN) {
@@ -130,11 +119,7 @@ impl<O: Os> Reactor<O> {
         let Some(writer) = self.writer.as_ref().filter(|writer| !writer.is_done) else {
             return false;
         };
-        let starts_at = if writer.runs {
-            Moment::NEVER
-        } else {
-            writer.starts_at
-        };
+        let starts_at = writer.child.due().unwrap_or(Moment::NEVER);
         let look = until.min(starts_at).min(now.after(most));
         let look = if self.has_child_news() { now } else { look };
         match self.os.wait(&mut self.seen, Some(look)) {
@@ -145,15 +130,5 @@ impl<O: Os> Reactor<O> {
         self.dispatch();
         self.serve_children();
         self.now < until
-    }
-}
-
-impl Writer {
-    /// Sets when the next one is started, and says how long that is from now.
-    fn waits(&mut self, now: Moment) -> Duration {
-        let wait = self.wait;
-        self.starts_at = now.after(wait);
-        self.wait = (2 * wait).min(WRITER_RETRY_MAX);
-        wait
     }
 }

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Datagrams, Service};
-use crate::config::{Limits, Transport, Trouble, Written, keys_of};
+use crate::config::{Limits, Policy, Transport, Trouble, Written, keys_of};
 
 /// A service: its name, what it goes over, and how it is made from its options.
 ///
@@ -84,6 +84,11 @@ pub trait Checked: DeserializeOwned + Serialize + Default + 'static {
     fn class(&self) -> Class {
         Class::Plain
     }
+
+    /// Which commands a service with these options runs, if it runs any, and within what.
+    fn policy(&self) -> Option<Policy> {
+        None
+    }
 }
 
 /// The options of a service that has none.
@@ -115,6 +120,9 @@ pub trait Schema: Sync {
 
     /// Whether they, once read, fit the limits of the server.
     fn fits(&self, written: &Written, limits: &Limits) -> Result<(), Trouble>;
+
+    /// Which commands the service runs with them, if it runs any.
+    fn policy(&self, written: &Written) -> Result<Option<Policy>, Trouble>;
 }
 
 /// One half of a service, with options of its own.
@@ -160,6 +168,10 @@ impl<T: Checked, S: ?Sized> Schema for Takes<T, S> {
 
     fn fits(&self, written: &Written, limits: &Limits) -> Result<(), Trouble> {
         written.read::<T>()?.fits(limits)
+    }
+
+    fn policy(&self, written: &Written) -> Result<Option<Policy>, Trouble> {
+        Ok(written.read::<T>()?.policy())
     }
 }
 

@@ -1,4 +1,7 @@
+use std::sync::Arc;
+
 use super::Moment;
+use crate::config::Confinement;
 use crate::wire::CommandSignal;
 
 /// What a service asked of the reactor besides sending bytes.
@@ -52,6 +55,8 @@ pub struct Job {
     pub directory: Option<Vec<u8>>,
     /// `NAME=VALUE`, beside what commands have of the server's environment and instead of it.
     pub environment: Vec<Vec<u8>>,
+    /// Within what it runs; none: as the server does.
+    pub confinement: Option<Arc<Confinement>>,
     /// Whether it is [fed](super::Turn::feed); else it has no input.
     pub has_input: bool,
     /// Whether both its outputs wait in their pipes while its connection is owed too much; else only standard

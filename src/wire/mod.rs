@@ -18,6 +18,7 @@ mod framing;
 mod http_head;
 mod http_request;
 mod json_header;
+mod keeping;
 mod line;
 mod ntp;
 mod prefixed;
@@ -50,6 +51,7 @@ pub use http_request::is_http_request;
 pub use json_header::{
     CommandHeader, ERROR_BYTES_MAX, HEADER_BYTES_MAX, JsonHeader, TIMEOUT_REASON,
 };
+pub use keeping::Keeping;
 pub use line::{LINE_BYTES_MAX, Line};
 pub use ntp::{NTP_BYTES, Ntp, NtpPacket, NtpTime};
 pub use prefixed::{FRAME_BYTES_MAX, Framed, LENGTH_BYTES, Length, Prefix, Prefixed};

@@ -593,8 +593,20 @@ fn fault_f15_little_of_our_environment_is_handed_on() {
     guest.says("env\n");
     // What the shell itself sets, and what is handed on.
     let known = [
-        "PWD", "OLDPWD", "SHLVL", "_", "PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LOGNAME",
-        "TMPDIR", "TZ", "USER",
+        "PWD",
+        "OLDPWD",
+        "SHLVL",
+        "_",
+        "PATH",
+        "HOME",
+        "LANG",
+        "LC_ALL",
+        "LC_CTYPE",
+        "LOGNAME",
+        "TMPDIR",
+        "TZ",
+        "USER",
+        "ONEPOLL_COMMAND",
     ];
     let answer = guest.i32();
     for variable in answer.lines() {
@@ -665,6 +677,9 @@ fn fault_f21_a_command_is_started_without_a_copy_of_the_server() {
     let log = dir.path().join("strace");
     let path = dir.path().join("c.sock");
     let endpoint = format!("command+unix://{}?framing=i32", path.display());
+    let confined = dir.path().join("confined.sock");
+    let options = "framing=i32&no-new-privs=true";
+    let other = format!("command+unix://{}?{options}", confined.display());
     let mut command = std::process::Command::new("strace");
     // Of the server alone: what a shell starts is its own affair.
     command.args([
@@ -675,7 +690,7 @@ fn fault_f21_a_command_is_started_without_a_copy_of_the_server() {
         "-o",
     ]);
     command.arg(&log).arg(program::command(&[]).get_program());
-    let served = Served::by(command.args(["serve", &endpoint]));
+    let served = Served::by(command.args(["serve", &endpoint, &other]));
     let served = match served {
         Ok(served) => served,
         Err(said) if said.contains("ptrace") => return program::skip("no process may be traced"),
@@ -697,6 +712,9 @@ fn fault_f21_a_command_is_started_without_a_copy_of_the_server() {
     StdinChunk(b"fed").encode(&mut input);
     CommandRequest::StdinEnd.encode(&mut input);
     assert_eq!(guest.says(input).streamed().0, b"/\nfed");
+    let mut guest = dial_unix(&confined);
+    guest.says("echo within\n");
+    assert_eq!(guest.i32(), "within\n");
     drop(served);
     let log = std::fs::read_to_string(log).unwrap();
     let calls: Vec<&str> = log.lines().filter(|line| line.contains("= ")).collect();
@@ -704,11 +722,42 @@ fn fault_f21_a_command_is_started_without_a_copy_of_the_server() {
         .iter()
         .filter(|call| !call.contains("CLONE_THREAD"))
         .collect();
-    assert_eq!(started.len(), 4, "{log}");
+    // Five commands, one of them by a launcher; the launcher that tried that at start; the keeper.
+    assert_eq!(started.len(), 7, "{log}");
     for call in started {
         let shares = call.contains("CLONE_VM") && call.contains("CLONE_VFORK");
         assert!(shares || call.starts_with("vfork("), "{call}");
     }
+}
+
+/// A start that stops the loop for long is said, with how long it took.
+#[test]
+#[cfg(feature = "cli")]
+fn fault_f21_a_start_that_takes_long_is_logged() {
+    use crate::support::program::{self, skipped};
+    use crate::support::server::Served;
+    if skipped("strace") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (log, path) = (dir.path().join("strace"), dir.path().join("c.sock"));
+    let endpoint = format!("command+unix://{}?framing=i32", path.display());
+    let mut command = std::process::Command::new("strace");
+    // The kernel takes 50 ms longer for each start than it would.
+    let slow = "inject=clone,clone3,vfork:delay_exit=50000";
+    command.args(["-e", "trace=clone,clone3,vfork", "-e", "signal=none"]);
+    command.args(["-e", slow, "-o"]);
+    command.arg(&log).arg(program::command(&[]).get_program());
+    command.args(["serve", &endpoint]);
+    let served = match Served::by(&mut command) {
+        Ok(served) => served,
+        Err(said) if said.contains("ptrace") => return program::skip("no process may be traced"),
+        Err(said) => panic!("{said}"),
+    };
+    let mut guest = dial_unix(&path);
+    guest.says("echo on\n");
+    assert_eq!(guest.i32(), "on\n");
+    served.says("starting a command stopped the loop");
 }
 
 #[test]

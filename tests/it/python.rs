@@ -22,6 +22,7 @@ const FILES: &[&str] = &[
     "test_keepalive.py",
     "test_life.py",
     "test_metrics.py",
+    "test_policy.py",
     "test_process.py",
     "test_reload.py",
     "test_secret.py",
@@ -95,6 +96,11 @@ fn t11_metrics() {
 #[test]
 fn fault_f15_to_f17_what_a_command_inherits() {
     passes("test_process.py");
+}
+
+#[test]
+fn fault_f4_f5_f6_f14_f20_f22_h9_policies() {
+    passes("test_policy.py");
 }
 
 #[test]

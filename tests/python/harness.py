@@ -234,8 +234,22 @@ class Server:
         return found
 
     def children_now(self):
+        """All but the keeper of commands, which is there for as long as the server is."""
         with open("/proc/%d/task/%d/children" % (self.pid, self.pid)) as file:
-            return file.read().split()
+            children = file.read().split()
+        return [pid for pid in children if int(pid) not in self.keepers()]
+
+    def keepers(self):
+        """The keeper of its commands, if it has one."""
+        found = []
+        with open("/proc/%d/task/%d/children" % (self.pid, self.pid)) as file:
+            children = file.read().split()
+        for pid in children:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                with open("/proc/%s/cmdline" % pid, "rb") as file:
+                    if file.read().split(b"\0")[1:2] == [b"keeper"]:
+                        found.append(int(pid))
+        return found
 
     def resident_bytes(self):
         with open("/proc/%d/statm" % self.pid) as file:

@@ -105,8 +105,9 @@ class Inherited(Case):
         self.assertEqual((group, session, terminal), (pid, pid, "0"))
         # `PWD` and what else a shell sets by itself beside the names that are kept.
         names = set(found["environment"].split())
-        self.assertLessEqual(names, {"HOME", "LANG", "PATH", "PWD", "OLDPWD", "SHLVL", "_"})
-        self.assertLessEqual({"HOME", "LANG", "PATH"}, names)
+        allowed = {"HOME", "LANG", "ONEPOLL_COMMAND", "PATH", "PWD", "OLDPWD", "SHLVL", "_"}
+        self.assertLessEqual(names, allowed)
+        self.assertLessEqual({"HOME", "LANG", "ONEPOLL_COMMAND", "PATH"}, names)
         # What the server was given and did not change is passed on.
         nice = min(os.nice(0) + 3, 19)
         self.assertEqual((found["umask"], found["nice"]), ("0027", str(nice)))
@@ -213,8 +214,10 @@ class Started(Case):
             lines = [line.split(None, 1) for line in file]
         calls = [call for pid, call in lines if pid == str(server.pid)]
         made = [call for call in calls if re.match("v?fork|clone", call)]
-        self.assertEqual(len(made), 1, made)
-        self.assertIn("CLONE_VM|CLONE_VFORK", made[0])
+        # The keeper, and the command.
+        self.assertEqual(len(made), 2, made)
+        for call in made:
+            self.assertIn("CLONE_VM|CLONE_VFORK", call)
         # Nobody can leave children to it, so after the start it looks for none.
         looks = [call for call in calls if call.startswith("waitid(P_ALL")]
         self.assertEqual(len(looks), 1, looks)
@@ -294,8 +297,9 @@ class Init(Case):
         os.mkfifo(ready)
         with open(script, "w") as file:
             file.write(LEAVE % (number, end, ready, fifo))
-        # Out of the session before its shell exits, or it is killed with its group.
-        line = "setsid %s %s >/dev/null 2>&1 & cat %s; %s; exit 3\n"
+        # Out of the session before its shell exits, or it is killed with its group; and without its mark, or the
+        # keeper kills it soon after.
+        line = "setsid env -i %s %s >/dev/null 2>&1 & cat %s; %s; exit 3\n"
         peer.say((line % (sys.executable, script, ready, then)).encode())
         return fifo
 
@@ -344,7 +348,7 @@ class Init(Case):
         self.exits(peer, 3)
         release(fifo)
         codes = range(100)
-        peer.say(b"".join(b"setsid true & exit %d\n" % code for code in codes))
+        peer.say(b"".join(b"setsid env -i true & exit %d\n" % code for code in codes))
         self.exits(peer, *codes)
         until(lambda: not server.children_now(), "zombies are left")
         peer.close()

@@ -2,7 +2,7 @@
 
 mod bindings;
 mod handing_over;
-mod identity;
+mod keeping;
 mod learnt;
 mod making;
 mod open_socket;
@@ -24,16 +24,18 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use serde_json::json;
 
 use self::bindings::Bindings;
-pub(super) use self::identity::Identity;
 use self::making::Making;
 use self::open_socket::{ControlPath, OpenSocket};
 use self::serving::{Reading, Serving};
 use self::supervisor::Supervisor;
 use super::audit::Audit;
+use super::identity::Identity;
 use super::logging::announce;
 use super::streams::print_in_passing;
-use super::{Configuration, Failure, Outcome, Sources, help, log_level, logging};
-use crate::config::{Limits, Lookups, descriptor_limit, parse_duration, raise_descriptor_limit};
+use super::{Configuration, Failure, Outcome, Sources, help, log_level, logging, trial};
+use crate::config::{
+    Limits, Lookups, Policy, descriptor_limit, parse_duration, raise_descriptor_limit,
+};
 use crate::endpoint::Bound;
 use crate::reactor::{Epoll, Reactor, TracedBytes, close_on_exec};
 
@@ -100,6 +102,10 @@ pub fn run(args: Args) -> Outcome {
     if let Some(identity) = &identity {
         become_user(identity, &bindings)?;
     }
+    let problems = trial::problems(&configuration);
+    if !problems.is_empty() {
+        return Err(anyhow::anyhow!(problems.join("\n")).into());
+    }
     let epoll = Epoll::new()
         .and_then(|epoll| epoll.spin(args.spin.unwrap_or_default()).with_signals())
         .and_then(Epoll::as_init)
@@ -108,6 +114,9 @@ pub fn run(args: Args) -> Outcome {
     let audit = args.audit.as_deref().or(configuration.log.audit.as_deref());
     let (epoll, audit) = Audit::prepare(audit, epoll)?;
     let (limits, connections_max) = (&configuration.limits, bindings.connections_max);
+    let runs = |bound: &Bound| bound.endpoint.policy();
+    let policies: Vec<Policy> = bindings.bound.iter().filter_map(runs).collect();
+    let epoll = keeping::prepare(epoll, &policies)?;
     let mut reactor = Reactor::new(epoll, limits.clone(), connections_max as usize);
 
     let learnt = bindings.learnt;
@@ -117,6 +126,9 @@ pub fn run(args: Args) -> Outcome {
         .map(|bound| bound.endpoint.to_string())
         .collect();
     let sockets = open(bindings, limits, &control, &mut reactor)?;
+    if !policies.is_empty() {
+        keeping::begin(&mut reactor)?;
+    }
     let mut serving = Serving {
         sources: args.sources,
         nofile,

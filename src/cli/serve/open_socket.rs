@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use rustix::process::geteuid;
 
-use super::identity::Identity;
 use crate::cli::Failure;
+use crate::cli::identity::Identity;
 use crate::config::limits::CONTROL_CONNECTIONS_MAX;
 use crate::config::{control_socket, control_socket_of};
 use crate::endpoint::{Control, Endpoint, Handed, SocketFile, bind_control, take_control};

@@ -14,6 +14,7 @@ use jiff::tz::TimeZone;
 use log::Level;
 use rustix::fs::fstat;
 
+use super::keeping;
 use super::learnt::Learnt;
 use super::making::{Made, Making};
 use super::open_socket::OpenSocket;
@@ -151,6 +152,14 @@ impl Serving {
         let mut sockets: Vec<OpenSocket> = Vec::new();
         let mut changes = Changes::default();
         let (old, new): (Vec<_>, Vec<_>) = planned.into_iter().partition(|plan| plan.0.is_some());
+        // Nothing runs that nobody looks after.
+        if wanted
+            .endpoints
+            .iter()
+            .any(|endpoint| endpoint.policy().is_some())
+        {
+            keeping::begin(reactor).map_err(|wrong| lines(wrong.into()))?;
+        }
         for (_, bound, made) in new {
             match making.watch(reactor, bound, made) {
                 Ok(socket) => sockets.push(socket),

@@ -1,3 +1,4 @@
+use super::terms::Terms;
 use crate::turn::Job;
 use crate::wire::{RunCommand, StreamedCommand};
 
@@ -20,8 +21,15 @@ const VARIABLES: [&str; 8] = [
 /// How the names of all other variables begin that a client may set.
 const VARIABLES_BEGIN: &str = "LC_";
 
+/// The job that a line asks for, or why it is refused.
+pub(super) fn of_line(terms: &Terms, line: Vec<u8>) -> Result<Job, &'static str> {
+    let mut job = Job::line(line);
+    within(terms, &mut job)?;
+    Ok(job)
+}
+
 /// The job that a request asks for, or why it is refused.
-pub(super) fn of(asked: &RunCommand) -> Result<Job, String> {
+pub(super) fn of(terms: &Terms, asked: &RunCommand) -> Result<Job, String> {
     // An argument ends at a NUL: the program would be given another than was sent (fault F13).
     let with_nul = "the request contains a NUL byte";
     let mut job = Job {
@@ -46,12 +54,50 @@ pub(super) fn of(asked: &RunCommand) -> Result<Job, String> {
         return Err(with_nul.to_owned());
     }
     if let Some(directory) = &asked.directory {
+        if terms.programs.is_some() {
+            let why = "`cwd`: programs that are listed run where the server says";
+            return Err(why.to_owned());
+        }
         job.directory = Some(checked_directory(directory)?);
     }
     for variable in &asked.environment {
-        job.environment.push(checked_variable(variable)?);
+        job.environment.push(checked_variable(terms, variable)?);
     }
+    within(terms, &mut job)?;
     Ok(job)
+}
+
+/// What the endpoint says of every command.
+fn within(terms: &Terms, job: &mut Job) -> Result<(), &'static str> {
+    if let Some(programs) = &terms.programs {
+        match &job.program {
+            Some(words) => programs.check(words)?,
+            None => job.program = Some(programs.of_line(&job.line)?),
+        }
+    }
+    if job.directory.is_none() {
+        job.directory.clone_from(&terms.directory);
+    }
+    let asked: Vec<Vec<u8>> = job
+        .environment
+        .iter()
+        .map(|variable| name_of(variable))
+        .collect();
+    let kept = terms
+        .environment
+        .iter()
+        .filter(|variable| !asked.contains(&name_of(variable)));
+    job.environment.extend(kept.cloned());
+    job.confinement.clone_from(&terms.confinement);
+    Ok(())
+}
+
+fn name_of(variable: &[u8]) -> Vec<u8> {
+    variable
+        .iter()
+        .copied()
+        .take_while(|&byte| byte != b'=')
+        .collect()
 }
 
 fn checked_directory(directory: &str) -> Result<Vec<u8>, String> {
@@ -65,7 +111,7 @@ fn checked_directory(directory: &str) -> Result<Vec<u8>, String> {
     }
 }
 
-fn checked_variable(variable: &str) -> Result<Vec<u8>, String> {
+fn checked_variable(terms: &Terms, variable: &str) -> Result<Vec<u8>, String> {
     let Some((name, value)) = variable.split_once('=') else {
         return Err("`env` has a variable without `=`".to_owned());
     };
@@ -74,10 +120,13 @@ fn checked_variable(variable: &str) -> Result<Vec<u8>, String> {
     }
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     let begins = name.starts_with(VARIABLES_BEGIN) && name.bytes().all(is_plain);
-    if !begins && !VARIABLES.contains(&name) {
+    let more = &terms.variables;
+    if !begins && !VARIABLES.contains(&name) && !more.iter().any(|known| known == name) {
+        let more = more.iter().map(String::as_str);
+        let known: Vec<&str> = VARIABLES.into_iter().chain(more).collect();
         return Err(format!(
             "the variable {name:?} may not be set; {} and {VARIABLES_BEGIN}… may",
-            VARIABLES.join(", ")
+            known.join(", ")
         ));
     }
     Ok(variable.as_bytes().to_vec())
@@ -111,6 +160,16 @@ fn quoted(arguments: &[Vec<u8>]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Limits;
+    use crate::service::command::Options;
+
+    fn of(asked: &RunCommand) -> Result<Job, String> {
+        super::of(&terms(Options::default()), asked)
+    }
+
+    fn terms(options: Options) -> Terms {
+        Terms::new(&options, &Limits::default())
+    }
 
     fn program(arguments: &[&str]) -> RunCommand {
         let arguments = arguments.iter().map(|text| text.as_bytes().to_vec());
@@ -199,5 +258,78 @@ mod tests {
         assert!(inside("tmp").unwrap_err().contains("absolute"));
         assert!(inside("").unwrap_err().contains("absolute"));
         assert!(inside(&"/x".repeat(2048)).unwrap_err().contains("4095"));
+    }
+
+    #[test]
+    fn fault_f14_listed_programs_are_all_that_runs_however_they_are_asked_for() {
+        let listed = terms(Options {
+            programs: vec!["ls *".into()],
+            cwd: Some("/srv".into()),
+            ..Options::default()
+        });
+        let job = of_line(&listed, b"ls 'a b'".to_vec()).unwrap();
+        let words: Vec<Vec<u8>> = vec![b"ls".to_vec(), b"a b".to_vec()];
+        assert_eq!(job.program, Some(words.clone()));
+        assert_eq!(job.directory.as_deref(), Some(&b"/srv"[..]));
+        let asked = RunCommand::new(StreamedCommand::Program(words.clone()));
+        assert_eq!(super::of(&listed, &asked).unwrap().program, Some(words));
+        let line = RunCommand::new(StreamedCommand::Line(b"ls x".to_vec()));
+        assert!(super::of(&listed, &line).unwrap().program.is_some());
+        for line in ["ls x; id", "ls -l", "id", "ls $(id) x", "sh -c ls"] {
+            assert!(
+                of_line(&listed, line.as_bytes().to_vec()).is_err(),
+                "{line}"
+            );
+            let asked = RunCommand::new(StreamedCommand::Line(line.as_bytes().to_vec()));
+            assert!(super::of(&listed, &asked).is_err(), "{line}");
+        }
+        for words in [
+            &["ls", "-l"][..],
+            &["ls", "a", "b"],
+            &["sh", "-c", "ls a"],
+            &["/bin/ls", "a"],
+        ] {
+            assert!(super::of(&listed, &program(words)).is_err(), "{words:?}");
+        }
+        let mut elsewhere = program(&["ls", "x"]);
+        elsewhere.directory = Some("/tmp".to_owned());
+        let reason = super::of(&listed, &elsewhere).unwrap_err();
+        assert!(reason.contains("where the server says"), "{reason}");
+    }
+
+    #[test]
+    fn fault_f15_a_request_sets_what_the_endpoint_names_and_is_heard_before_the_server() {
+        let mut named = terms(Options {
+            env: vec!["CI".into(), "STAGE".into()],
+            cwd: Some("/srv".into()),
+            ..Options::default()
+        });
+        named.environment = vec![b"CI=ours".to_vec()];
+        let job = of_line(&named, b"env".to_vec()).unwrap();
+        assert_eq!(job.environment, [b"CI=ours"]);
+        let mut asked = program(&["env"]);
+        asked.environment = vec!["CI=theirs".into(), "STAGE=x".into()];
+        asked.directory = Some("/tmp".into());
+        let job = super::of(&named, &asked).unwrap();
+        assert_eq!(job.environment, [&b"CI=theirs"[..], b"STAGE=x"]);
+        assert_eq!(job.directory.as_deref(), Some(&b"/tmp"[..]));
+    }
+
+    #[test]
+    fn fault_h9_whatever_is_asked_for_runs_within_what_the_endpoint_says() {
+        let confined = terms(Options {
+            run_as: Some("nobody".into()),
+            no_new_privs: true,
+            ..Options::default()
+        });
+        let line = of_line(&confined, b"id".to_vec()).unwrap();
+        let streamed = super::of(&confined, &program(&["id"])).unwrap();
+        for job in [line, streamed] {
+            let within = job.confinement.expect("a confinement");
+            assert_eq!(within.user.as_deref(), Some("nobody"));
+            assert!(within.no_new_privs);
+        }
+        let free = of_line(&terms(Options::default()), b"id".to_vec()).unwrap();
+        assert_eq!(free.confinement, None);
     }
 }

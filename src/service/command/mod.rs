@@ -26,6 +26,7 @@ mod encoding;
 mod execution;
 mod job;
 mod options;
+mod programs;
 mod session;
 #[cfg(test)]
 mod stream_tests;
@@ -301,5 +302,5 @@ fn job(terms: &Terms, request: &[u8]) -> Result<Job, &'static str> {
     if line.contains(&0) {
         return Err("the request contains a NUL byte");
     }
-    Ok(Job::line(line.into_owned()))
+    job::of_line(terms, line.into_owned())
 }

@@ -249,7 +249,7 @@ impl Streaming {
         if self.is_last {
             return self.stop(terms, t);
         }
-        match job::of(asked) {
+        match job::of(terms, asked) {
             Ok(job) => {
                 let time = asked.timeout.into_iter().chain(terms.stream_timeout).min();
                 let id = t.spawn(job);

@@ -1,4 +1,5 @@
-//! Which user serves: root binds what only root may, and becomes another before the first byte is read.
+//! Becoming another user: of the server, which binds what only root may and becomes another before the first byte is
+//! read, and of a command that runs as somebody else.
 //!
 //! Whatever of it fails ends the process: one that goes on as root where it was told not to is worse than none
 //! (CVE-2013-4559, fault H9).
@@ -11,12 +12,12 @@ use nix::unistd::{
     getuid, setgroups, setresgid, setresuid,
 };
 
-use crate::cli::Failure;
+use super::Failure;
 use crate::config::quoted;
 
 /// The user and the groups that the server is to have.
 #[derive(Debug)]
-pub(in crate::cli) struct Identity {
+pub(super) struct Identity {
     uid: Uid,
     gid: Gid,
     groups: Vec<Gid>,
@@ -27,16 +28,23 @@ impl Identity {
     /// Those of this user, with this group instead of the user's own where one is given; `None`: nobody asked.
     ///
     /// Both may be names or numbers. To look up a name may wait, so this is for the start.
-    pub(in crate::cli) fn find(
+    pub(super) fn find(
         user: Option<&str>,
         group: Option<&str>,
     ) -> Result<Option<Identity>, Failure> {
         if user.is_none() && group.is_none() {
             return Ok(None);
         }
-        let found = user.map(find_user).transpose()?;
+        let number = user.and_then(|user| user.parse().ok()).map(Uid::from_raw);
+        // One whom nobody has described needs a group that somebody says.
+        let anonymous = number.filter(|uid| group.is_some() && User::from_uid(*uid) == Ok(None));
+        let found = user
+            .filter(|_| anonymous.is_none())
+            .map(find_user)
+            .transpose()?;
         let named = group.map(find_group).transpose()?;
-        let uid = found.as_ref().map_or_else(geteuid, |user| user.uid);
+        let known = found.as_ref().map(|user| user.uid);
+        let uid = known.or(anonymous).unwrap_or_else(geteuid);
         let gid = named
             .or(found.as_ref().map(|user| user.gid))
             .unwrap_or_else(getegid);
@@ -132,6 +140,8 @@ fn find_group(name: &str) -> Result<Gid, Failure> {
     };
     match found {
         Ok(Some(group)) => Ok(group.gid),
+        // A number is one whether or not somebody has named it.
+        Ok(None) if let Ok(number) = name.parse() => Ok(Gid::from_raw(number)),
         Ok(None) => Err(wrong(format!("there is no group {}", quoted(name)))),
         Err(error) => Err(wrong(format!("it cannot be looked up: {error}"))),
     }

@@ -1,0 +1,372 @@
+//! `onepoll keeper`: what a server that runs commands starts beside its loop, so that nothing outlives a command, and
+//! the loop never walks /proc.
+//!
+//! It is told through standard input which commands begin and end. After an end it kills whatever has the mark of a
+//! command that does not run, and what is left of the sessions of those that have ended (fault F4), and removes their
+//! cgroups with what is in them. When its input ends, since the server has, it kills all of them: also when the server
+//! was killed, and had no time for anything (fault F22).
+//!
+//! It ends with its input and no sooner: a supervisor that stops a server signals all of its processes. It waits for no
+//! process and reaps none; it is nobody's parent.
+
+use std::collections::HashMap;
+use std::io::{self, Read as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::time::{ClockId, clock_gettime};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
+
+use super::cgroup::{Cgroup, stale};
+use super::survivors::{Found, Held, look_at, since};
+use super::{Outcome, complain};
+use crate::reactor::close_on_exec;
+use crate::wire::Keeping;
+
+/// The one that `serve` starts; nobody else has a use for it
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// How the marks of the server's commands begin
+    #[arg(value_name = "PREFIX")]
+    prefix: String,
+
+    /// Where commands of a server may have left cgroups
+    #[arg(value_name = "DIRECTORY")]
+    cgroups: Vec<PathBuf>,
+}
+
+/// Between two walks through /proc: each looks at every process of the machine.
+const WALK_EVERY: Duration = Duration::from_millis(100);
+
+/// After a walk that found nothing: a process that was becoming another program had no environment to be seen for a
+/// moment.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// How many walks look for the session of a command that has ended.
+const LOOKS: u32 = 3;
+
+/// Looks for what the processes that were just stopped had started, one after another, at most.
+const ROUNDS_MAX: usize = 100;
+
+/// How often the cgroups of a server that has ended are looked at, until what was killed in them is gone.
+const LAST_LOOKS_MAX: usize = 100;
+
+/// Runs it.
+pub(super) fn run(args: Args) -> Outcome {
+    for signal in [SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1] {
+        // A handler that does nothing: what ends it is the end of its input.
+        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))
+            .context("cannot set up signals")?;
+    }
+    close_on_exec().context("cannot read the list of open descriptors")?;
+    let mut keeper = Keeper::new(&args);
+    let mut input = Input::default();
+    while !input.is_over {
+        keeper.plan();
+        input.wait(keeper.due.map(|due| due.saturating_sub(now())));
+        input.read(&mut keeper.commands)?;
+        keeper.plan();
+        if keeper.due.is_some_and(|due| due <= now()) {
+            keeper.walk(&mut input);
+        }
+    }
+    keeper.end();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the server says.
+#[derive(Debug, Default)]
+struct Input {
+    unread: Vec<u8>,
+    is_over: bool,
+}
+
+impl Input {
+    /// Until the server says something, for this long at most.
+    fn wait(&self, most: Option<Duration>) {
+        let stdin = io::stdin();
+        let mut wanted = [PollFd::new(&stdin, PollFlags::IN)];
+        let most = most.and_then(|most| Timespec::try_from(most).ok());
+        // A signal ends the wait, and nothing has come: then it is waited for again.
+        let _ = poll(&mut wanted, most.as_ref());
+    }
+
+    /// All that it has said, without waiting for more.
+    fn read(&mut self, commands: &mut Commands) -> anyhow::Result<()> {
+        let mut chunk = vec![0; 64 << 10];
+        loop {
+            let mut stdin = io::stdin();
+            let mut wanted = [PollFd::new(&stdin, PollFlags::IN)];
+            match poll(&mut wanted, Some(&Timespec::default())) {
+                Ok(0) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => continue,
+                polled => drop(polled?),
+            }
+            match stdin.read(&mut chunk) {
+                Ok(0) => {
+                    self.is_over = true;
+                    return Ok(());
+                }
+                Ok(n) => self.unread.extend_from_slice(&chunk[..n]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error.into()),
+            }
+            let Some(end) = memchr::memrchr(b'\n', &self.unread) else {
+                continue;
+            };
+            for line in self.unread[..end].split(|&byte| byte == b'\n') {
+                commands.hear(line);
+            }
+            self.unread.drain(..=end);
+        }
+    }
+}
+
+/// The commands that a server has told of.
+#[derive(Debug)]
+struct Commands {
+    prefix: String,
+    running: HashMap<String, Command>,
+    /// Those that have ended, until nothing of them can be left.
+    ended: Vec<Leader>,
+    /// Cgroups that are to be removed.
+    cgroups: Vec<Cgroup>,
+    /// Whether one has ended that nobody has looked for yet.
+    is_news: bool,
+}
+
+#[derive(Debug, Default)]
+struct Command {
+    leader: Option<Leader>,
+    cgroup: Option<Cgroup>,
+}
+
+/// The leader of a command's session.
+#[derive(Debug, Clone)]
+struct Leader {
+    pid: u32,
+    /// When it began; `None`: it had ended before it was looked at.
+    start: Option<u64>,
+    /// How often its session was looked for since it ended.
+    looks: u32,
+}
+
+impl Commands {
+    fn hear(&mut self, line: &[u8]) {
+        match Keeping::of_line(line) {
+            Some(Keeping::Begins { mark, cgroup }) => {
+                let cgroup = cgroup.map(|directory| Cgroup::of(directory.as_ref(), &mark));
+                self.running.entry(mark).or_default().cgroup = cgroup;
+            }
+            Some(Keeping::Runs { mark, pid }) => {
+                let found = look_at(pid).filter(|found| found.session == pid);
+                // Without any environment it is on its way from one program to the next.
+                let found =
+                    found.filter(|found| found.mark.as_ref().is_none_or(|its| *its == mark));
+                if let Some(command) = self.running.get_mut(&mark) {
+                    command.leader = Some(Leader {
+                        pid,
+                        start: found.map(|found| found.start),
+                        looks: 0,
+                    });
+                }
+            }
+            Some(Keeping::Ended { mark }) => {
+                if let Some(command) = self.running.remove(&mark) {
+                    self.let_go(command);
+                }
+            }
+            None => complain(format_args!(
+                "the keeper was told {:?}",
+                line.escape_ascii().to_string()
+            )),
+        }
+    }
+
+    fn let_go(&mut self, command: Command) {
+        self.ended.extend(command.leader);
+        self.cgroups.extend(command.cgroup);
+        self.is_news = true;
+    }
+
+    /// Whether it belongs to a command that does not run.
+    fn is_left(&self, found: &Found, all: &HashMap<u32, Found>) -> bool {
+        let by_mark = found
+            .mark
+            .as_ref()
+            .is_some_and(|mark| mark.starts_with(&self.prefix) && !self.running.contains_key(mark));
+        found.lives() && (by_mark || self.ended.iter().any(|leader| leader.has(found, all)))
+    }
+}
+
+impl Leader {
+    /// Whether this process is in its session. While one is, no other session gets the number; and one that got it
+    /// later had a leader of that number with another beginning.
+    fn has(&self, found: &Found, all: &HashMap<u32, Found>) -> bool {
+        let is_reused = all
+            .get(&self.pid)
+            .is_some_and(|now| Some(now.start) != self.start);
+        found.session == self.pid
+            && !is_reused
+            && self.start.is_none_or(|start| start <= found.start)
+    }
+}
+
+#[derive(Debug)]
+struct Keeper {
+    commands: Commands,
+    /// When the server began: no command of it is older.
+    server_start: u64,
+    /// When /proc is walked next.
+    due: Option<Duration>,
+    /// When it was walked last.
+    walked: Option<Duration>,
+}
+
+impl Keeper {
+    fn new(args: &Args) -> Keeper {
+        let mut cgroups = Vec::new();
+        for directory in &args.cgroups {
+            match stale(directory, server_lives) {
+                Ok(stale) => cgroups.extend(stale),
+                Err(error) => complain(format_args!("{}: {error}", directory.display())),
+            }
+        }
+        Keeper {
+            commands: Commands {
+                prefix: args.prefix.clone(),
+                running: HashMap::new(),
+                ended: Vec::new(),
+                cgroups,
+                // Another keeper may have been here before, and heard what it had no time for.
+                is_news: true,
+            },
+            server_start: start_of(&args.prefix).unwrap_or_default(),
+            due: None,
+            walked: None,
+        }
+    }
+
+    /// Plans a walk, if something has ended: at once, unless the last one was just now.
+    fn plan(&mut self) {
+        if std::mem::take(&mut self.commands.is_news) {
+            let soonest = self
+                .walked
+                .map_or(Duration::ZERO, |walked| walked + WALK_EVERY);
+            self.due = Some(self.due.map_or(soonest, |due| due.min(soonest)));
+        }
+    }
+
+    /// Looks for survivors, and sees when it has to be done again.
+    fn walk(&mut self, input: &mut Input) {
+        let killed = match self.kill_survivors(input) {
+            Ok(killed) => killed,
+            Err(error) => {
+                complain(format_args!("the keeper cannot read /proc: {error}"));
+                0
+            }
+        };
+        self.remove_cgroups();
+        let commands = &mut self.commands;
+        let is_quiet = killed == 0 && commands.cgroups.is_empty();
+        commands.ended.retain_mut(|leader| {
+            leader.looks += 1;
+            !is_quiet || leader.looks < LOOKS
+        });
+        let now = now();
+        self.walked = Some(now);
+        self.due = if !is_quiet {
+            Some(now + WALK_EVERY)
+        } else if commands.ended.is_empty() {
+            None
+        } else {
+            Some(now + LOOK_AGAIN)
+        };
+    }
+
+    /// Kills what belongs to no command that runs; says how many there were. First all of it is stopped: what is found
+    /// one by one would go on starting others meanwhile (fault F5).
+    fn kill_survivors(&mut self, input: &mut Input) -> io::Result<usize> {
+        let mut held: HashMap<(u32, u64), Held> = HashMap::new();
+        for _ in 0..ROUNDS_MAX {
+            let all = since(self.server_start)?;
+            // One that was found may be of a command that began after the last look at what the server said: then that
+            // was said before, and is heard now.
+            if !input.is_over {
+                let _ = input.read(&mut self.commands);
+            }
+            let before = held.len();
+            let commands = &self.commands;
+            for found in all.values().filter(|found| commands.is_left(found, &all)) {
+                let key = (found.pid, found.start);
+                if !held.contains_key(&key)
+                    && let Some(process) = found.hold()
+                {
+                    process.stop();
+                    held.insert(key, process);
+                }
+            }
+            if held.len() == before {
+                break;
+            }
+        }
+        let killed = held.len();
+        held.into_values().for_each(Held::kill);
+        Ok(killed)
+    }
+
+    fn remove_cgroups(&mut self) {
+        self.commands
+            .cgroups
+            .retain(|cgroup| match cgroup.remove() {
+                Ok(()) => false,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
+                Err(error) => {
+                    complain(format_args!("a cgroup cannot be removed: {error}"));
+                    false
+                }
+            });
+    }
+
+    /// The server has ended, and so does everything that it started.
+    fn end(mut self) {
+        let mut input = Input {
+            is_over: true,
+            ..Input::default()
+        };
+        for (_, command) in std::mem::take(&mut self.commands.running) {
+            self.commands.let_go(command);
+        }
+        for _ in 0..LAST_LOOKS_MAX {
+            let killed = self.kill_survivors(&mut input).unwrap_or_default();
+            self.remove_cgroups();
+            if killed == 0 && self.commands.cgroups.is_empty() {
+                break;
+            }
+            // What was killed needs a moment to be gone.
+            let _ = poll(&mut [], Timespec::try_from(WALK_EVERY / 10).ok().as_ref());
+        }
+    }
+}
+
+/// Whether the server of this mark runs.
+fn server_lives(mark: &str) -> bool {
+    let pid = mark.split('-').next().and_then(|pid| pid.parse().ok());
+    let found = pid.and_then(look_at);
+    found.is_some_and(|found| found.lives() && Some(found.start) == start_of(mark))
+}
+
+/// When the server of this mark, or of marks that begin so, began.
+fn start_of(mark: &str) -> Option<u64> {
+    mark.split('-').nth(1)?.parse().ok()
+}
+
+fn now() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    Duration::try_from(now).unwrap_or_default()
+}
