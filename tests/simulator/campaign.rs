@@ -127,11 +127,17 @@ pub(crate) struct Begun {
 }
 
 impl Begun {
-    pub(crate) fn of(seed: u64) -> Begun {
+    fn of(seed: u64) -> Begun {
+        Begun::with(seed, |_| {})
+    }
+
+    /// The same, with limits that are changed.
+    pub(crate) fn with(seed: u64, change: impl FnOnce(&mut Limits)) -> Begun {
         let profile = Profile::of(seed);
         let mut random = Random::new(seed);
         let os = SimOs::new(Random::new(random.next()));
-        let limits = profile.limits(&mut random);
+        let mut limits = profile.limits(&mut random);
+        change(&mut limits);
         let crowded = random.once_in(4);
         let connections_max = if crowded { random.some(4) } else { 100 };
         let calm_after = profile.calm_after(&mut random);

@@ -363,7 +363,9 @@ fn seeds_of_streams() {
 
 /// One seed, from the first turn to the last client.
 fn run(seed: u64) {
-    let mut begun = Begun::of(seed);
+    // So few that most wait for others.
+    let commands_max = 1 + (seed % 3) as u32;
+    let mut begun = Begun::with(seed, |limits| limits.commands = commands_max);
     let limits = begun.limits.clone();
     let options = Options {
         framing: CommandFraming::Stream,
