@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use super::{Configuration, Failure, Outcome, Sources, print, print_bytes};
-use crate::config::{Address, FdAddress, Host, HostPort, Lookups, UnixAddress};
+use crate::config::{Address, Confinement, FdAddress, Host, HostPort, Lookups, UnixAddress};
 use crate::endpoint::Endpoint;
 
 /// Print units of systemd for a configuration, or write them into a directory
@@ -93,7 +93,15 @@ impl Units<'_> {
             write!(start, " --config {}", word(file)?).map_err(Failure::usage)?;
         }
         let is_low = |endpoint: &Endpoint| port(endpoint).is_some_and(|at| (1..1024).contains(&at));
-        let capability = if user.is_some() || group.is_some() {
+        let policies = endpoints.iter().filter_map(Endpoint::policy);
+        let confinements: Vec<Confinement> = policies.map(|policy| policy.confinement).collect();
+        let runs_as_others = confinements.iter().any(|within| within.user.is_some());
+        let makes_cgroups = confinements.iter().any(|within| within.cgroup.is_some());
+        let is_root = user.is_some() || group.is_some() || runs_as_others;
+        let capability = if runs_as_others {
+            // It kills what others leave behind, and finds that by its environment.
+            "CAP_CHOWN CAP_KILL CAP_NET_BIND_SERVICE CAP_SETGID CAP_SETUID CAP_SYS_PTRACE"
+        } else if is_root {
             // It becomes another by itself, which needs these until it has.
             "CAP_CHOWN CAP_NET_BIND_SERVICE CAP_SETGID CAP_SETUID"
         } else if endpoints.iter().any(is_low) {
@@ -127,25 +135,34 @@ impl Units<'_> {
              RuntimeDirectoryMode=0700\n\
              Environment=XDG_RUNTIME_DIR=/run\n",
         );
-        if user.is_none() && group.is_none() {
+        if !is_root {
             text.push_str(
                 "# A user of its own that exists while the service runs. Secrets and keys that root owns are not\n\
                  # readable to it: name a user that owns them instead (`User=`), or `user` in the configuration.\n\
                  DynamicUser=yes\n",
             );
+        } else if runs_as_others {
+            text.push_str("# Its commands run as other users (`run-as`), so it stays root.\n");
         } else {
             text.push_str(
                 "# The configuration says which user it becomes, so it starts as root.\n",
             );
         }
         let _ = writeln!(text, "CapabilityBoundingSet={capability}");
-        if user.is_none() && group.is_none() && !capability.is_empty() {
+        if !is_root && !capability.is_empty() {
             let _ = writeln!(text, "AmbientCapabilities={capability}");
         }
         if runs("command") {
             text.push_str("# Commands that clients run are held to all of what follows.\n");
         }
-        text.push_str(HARDENED);
+        if makes_cgroups {
+            text.push_str("# It makes cgroups for its commands (`cgroup`), which must be beneath its own.\nDelegate=yes\n");
+            text.push_str(
+                &HARDENED.replace("ProtectControlGroups=yes\n", "ProtectControlGroups=no\n"),
+            );
+        } else {
+            text.push_str(HARDENED);
+        }
         text.push_str("\n[Install]\nWantedBy=multi-user.target\n");
         if self.socket().is_some() {
             text.push_str("Also=onepoll.socket\n");

@@ -1,4 +1,4 @@
-//! The comparison with other servers, tiny and with what every machine has, so that it cannot rot.
+//! What `benches/` has for people to run, in small and with what every machine has, so that it cannot rot.
 
 use std::process::Command;
 
@@ -19,5 +19,23 @@ fn the_comparison_with_other_servers_runs() {
     for name in ["onepoll", "asyncio", "socketserver"] {
         // In the call that it prints, and once in each mode.
         assert!(text.matches(name).count() >= 3, "{text}");
+    }
+}
+
+#[test]
+fn fault_f_hostile_commands_leave_nothing_behind() {
+    if skipped("python3") {
+        return;
+    }
+    let mut python = Command::new("python3");
+    let binary = env!("CARGO_BIN_EXE_onepoll");
+    python.args(["benches/hostile/run", "--onepoll", binary]);
+    python.args(["--commands", "300", "--json"]);
+    let said = run(&mut python, "");
+    let text = &said.exits(0).out;
+    assert!(text.contains("\"commands\": 300"), "{text}");
+    assert!(text.contains("\"is_clean\": true"), "{text}");
+    for line in said.err.lines() {
+        eprintln!("skipped: {line}");
     }
 }

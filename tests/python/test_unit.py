@@ -110,6 +110,15 @@ class Printed(Case):
         self.assertNotIn("localhost", text)
         unprivileged = self.config('[[endpoint]]\nservice = "echo"\naddress = "127.0.0.1:9000"\n')
         self.assertIn("\nCapabilityBoundingSet=\n", onepoll("unit", "--config", unprivileged).stdout)
+        command = '[[endpoint]]\nservice = "command"\naddress = "@c"\ntransport = "unix"\n%s'
+        confined = self.config(command % 'run-as = "nobody"\ncgroup = "/sys/fs/cgroup/x"\n')
+        text = onepoll("unit", "--config", confined).stdout
+        for line in ("Delegate=yes", "ProtectControlGroups=no", "CAP_KILL", "CAP_SETUID", "CAP_SYS_PTRACE"):
+            self.assertIn(line, text)
+        self.assertNotIn("DynamicUser", text)
+        free = onepoll("unit", "--config", self.config(command % "")).stdout
+        for line in ("DynamicUser=yes", "ProtectControlGroups=yes", "\nCapabilityBoundingSet=\n"):
+            self.assertIn(line, free)
         wrong = onepoll("unit", "--config", self.config("endpoint = 3"))
         self.assertEqual((wrong.returncode, wrong.stdout), (2, ""))
 
