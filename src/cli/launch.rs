@@ -27,7 +27,7 @@ use super::identity::Identity;
 use super::{Failure, Outcome};
 use crate::config::Confinement;
 use crate::reactor::close_on_exec;
-use crate::turn::{Order, REFUSAL};
+use crate::turn::{ERRNO, Order, REFUSAL};
 
 /// The one that `serve` starts; nobody else has a use for it
 #[derive(Debug, clap::Args)]
@@ -62,8 +62,9 @@ pub(super) fn run(args: Args) -> Outcome {
     let order = OpenOptions::new().read(true).write(true).open(ORDER);
     let mut order = order.context("no order: this is what `serve` starts commands with")?;
     let Err(failure) = carry_out(&mut order);
+    // Not to standard error, which is the command's.
     report(&mut order, &failure).context("the reason cannot be told")?;
-    Err(failure.into())
+    Ok(ExitCode::FAILURE)
 }
 
 /// Where the order is.
@@ -97,7 +98,15 @@ fn become_command(order: &Order, user: Option<Variables>) -> anyhow::Result<Infa
 
 /// Says why the command is not run.
 fn report(file: &mut File, failure: &anyhow::Error) -> io::Result<()> {
-    let text = [&[REFUSAL], format!("{failure:#}").as_bytes()].concat();
+    let errno = failure
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::raw_os_error);
+    let text = match errno {
+        // The command's file itself: as it is said of one that is started without us.
+        Some(errno) if failure.chain().count() == 1 => format!("{ERRNO}{errno}"),
+        _ => format!("{failure:#}"),
+    };
+    let text = [&[REFUSAL], text.as_bytes()].concat();
     file.set_len(0)?;
     file.rewind()?;
     file.write_all(&text)

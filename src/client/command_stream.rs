@@ -279,6 +279,13 @@ impl CommandStream {
                     self.stage = Stage::Idle;
                     CommandAnswer::Error(error)
                 }
+                // What stands between the server and the command did not become it.
+                (Step::Error(error), Stage::Running)
+                    if error.kind == CommandErrorKind::CannotStart =>
+                {
+                    self.stage = Stage::Idle;
+                    CommandAnswer::Error(error)
+                }
                 // It gives the connection up in the middle.
                 (Step::Error(error), Stage::Running) => {
                     return Err(ClientError::Refused {

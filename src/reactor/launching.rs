@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::{Errno, pread, pwrite};
 
-use crate::turn::{Order, REFUSAL};
+use crate::turn::{ERRNO, Order, REFUSAL};
 
 /// Where a launcher finds its order.
 pub(super) const ORDER_DESCRIPTOR: i32 = 3;
@@ -39,7 +39,14 @@ pub(super) fn refusal(order: &OwnedFd) -> Option<io::Error> {
     let n = pread(order, &mut text, 0).ok()?;
     let (first, reason) = text[..n].split_first()?;
     let reason = String::from_utf8_lossy(reason);
-    (*first == REFUSAL).then(|| io::Error::other(reason.into_owned()))
+    let errno = reason
+        .strip_prefix(ERRNO)
+        .and_then(|errno| errno.parse().ok());
+    let error = match errno {
+        Some(errno) => io::Error::from_raw_os_error(errno),
+        None => io::Error::other(reason.into_owned()),
+    };
+    (*first == REFUSAL).then_some(error)
 }
 
 #[cfg(test)]
@@ -66,5 +73,8 @@ mod tests {
         assert!(refusal(&file).is_none());
         pwrite(&file, b"!no such user", 0).unwrap();
         assert_eq!(refusal(&file).unwrap().to_string(), "no such user");
+        rustix::fs::ftruncate(&file, 0).unwrap();
+        pwrite(&file, b"!=2", 0).unwrap();
+        assert_eq!(refusal(&file).unwrap().raw_os_error(), Some(2));
     }
 }

@@ -26,7 +26,7 @@ pub(crate) use self::ending::Fate;
 pub use self::ending::{Closed, Fault};
 pub use self::id::ConnId;
 pub use self::moment::Moment;
-pub use self::order::{Order, REFUSAL};
+pub use self::order::{ERRNO, Order, REFUSAL};
 pub(crate) use self::outbox::Outbox;
 pub use self::outbox::{ARENA_BYTES_MAX, REPLY_AT_ONCE_BYTES};
 

@@ -25,3 +25,6 @@ pub struct Order {
 
 /// What a launcher puts before the reason why the command was not run; no order begins so.
 pub const REFUSAL: u8 = b'!';
+
+/// What stands there before a number of the system's (errno(3)), where that is all there is to say.
+pub const ERRNO: char = '=';

@@ -209,10 +209,15 @@ class Launched(Confined):
         self.assertEqual(told.split(": ", 3)[:3], ["onepoll", "cannot start", "cwd"], told)
         self.assertIn("No such file or directory", told)
         self.assertFalse(os.path.exists(mark))
+        # In C5 likewise, and its standard error has nothing of it.
+        done = onepoll("exec", self.path, "--", "touch", mark)
+        self.assertEqual((done.returncode, done.stdout), (255, ""))
+        self.assertRegex(done.stderr, r"^onepoll: [^\n]*: cannot start: cwd: [^\n]*: the command was not run\n$")
+        self.assertFalse(os.path.exists(mark))
         os.mkdir(directory)
         self.assertEqual(self.runs("pwd", peer), directory + "\n")
         peer.close()
-        self.assertEqual(self.server.rests()["commands_failed"], 1)
+        self.assertEqual(self.server.rests()["commands_failed"], 2)
         self.server.stop()
 
     def test_a_command_cannot_speak_for_its_launcher(self):
@@ -258,6 +263,8 @@ class Listed(Confined):
             self.assertEqual(self.runs(line), "onepoll: cannot start: No such file or directory (os error 2)\n")
         self.server.stop()
         self.start("programs=/no/such/program", "no-new-privs=true")
+        done = onepoll("exec", self.path, "--", "/no/such/program")
+        self.assertEqual(done.returncode, 127, done.stderr)
         told = self.runs("/no/such/program")
         self.assertEqual(told, "onepoll: cannot start: No such file or directory (os error 2)\n")
         self.server.stop()
