@@ -55,13 +55,13 @@ impl Audited {
         }
     }
 
-    pub(super) fn ended(&self, exit: Option<Exit>, now: Moment) -> AuditEvent<'_> {
+    pub(super) fn ended<'a>(&'a self, how: Result<Exit, &'a str>, now: Moment) -> AuditEvent<'a> {
         let who = Who {
             endpoint: &self.endpoint,
             connection: self.connection,
             peer: self.peer,
         };
-        AuditEvent::CommandEnded(who, exit, now.since(self.began), self.output)
+        AuditEvent::CommandEnded(who, how, now.since(self.began), self.output)
     }
 }
 
@@ -78,9 +78,9 @@ pub(super) enum AuditEvent<'a> {
     CommandStarted(Who<'a>, &'a [u8]),
     /// A command did not run, for this reason.
     CommandRefused(Who<'a>, &'a [u8], &'a str),
-    /// A command has ended: how, after how long, and how much it had written. How is not known of one that
-    /// the server's own end has ended.
-    CommandEnded(Who<'a>, Option<Exit>, Duration, u64),
+    /// A command has ended: how, after how long, and how much it had written; or why how is not known, or why it
+    /// never became the command.
+    CommandEnded(Who<'a>, Result<Exit, &'a str>, Duration, u64),
     /// The configuration was read again; with what is wrong with it, if something is.
     Reload(Option<&'a str>),
     /// This process serves so many sockets from now on, and ours no longer.
@@ -316,14 +316,14 @@ impl<'a> Line<'a> {
                 why: Some(why),
                 ..new("command-refused").about(who).running(line)
             },
-            AuditEvent::CommandEnded(who, exit, took, output) => {
-                let (code, signal) = match exit {
-                    Some(Exit::Code(code)) => (Some(code), None),
-                    Some(Exit::Signal(signal)) => (None, Some(signal)),
-                    None => (None, None),
+            AuditEvent::CommandEnded(who, how, took, output) => {
+                let (code, signal) = match how {
+                    Ok(Exit::Code(code)) => (Some(code), None),
+                    Ok(Exit::Signal(signal)) => (None, Some(signal)),
+                    Err(_) => (None, None),
                 };
                 Line {
-                    why: exit.is_none().then_some("the server stopped"),
+                    why: how.err(),
                     exit: code,
                     signal,
                     output_bytes: Some(output),
@@ -591,9 +591,9 @@ mod tests {
             AuditEvent::Login(who("echo://h:1?open=true")),
             AuditEvent::CommandStarted(who("echo://h:1"), b"ls"),
             AuditEvent::Refused(local, "other_user"),
-            AuditEvent::CommandEnded(who("c"), Some(Exit::Code(3)), took, 9),
-            AuditEvent::CommandEnded(who("c"), Some(Exit::Signal(9)), took, 9),
-            AuditEvent::CommandEnded(who("c"), None, took, 9),
+            AuditEvent::CommandEnded(who("c"), Ok(Exit::Code(3)), took, 9),
+            AuditEvent::CommandEnded(who("c"), Ok(Exit::Signal(9)), took, 9),
+            AuditEvent::CommandEnded(who("c"), Err("the server stopped"), took, 9),
             AuditEvent::TakeOver(local.peer, 3),
             AuditEvent::Stop,
         ] {

@@ -516,7 +516,11 @@ impl<O: Os> Reactor<O> {
         self.recorder.reaped();
         if let Some(audited) = &child.audited {
             let now = self.now;
-            self.recorder.note(|| audited.ended(Some(exit), now));
+            let why = refusal
+                .as_ref()
+                .map(|error| format!("cannot start: {error}"));
+            let how = why.as_deref().map_or(Ok(exit), Err);
+            self.recorder.note(|| audited.ended(how, now));
         }
         if let Some(error) = refusal {
             self.recorder.spawn_failed(&error);
@@ -549,7 +553,8 @@ impl<O: Os> Reactor<O> {
             self.os.reap(child.process);
             if let Some(audited) = &child.audited {
                 let now = self.now;
-                self.recorder.note(|| audited.ended(None, now));
+                self.recorder
+                    .note(|| audited.ended(Err("the server stopped"), now));
             }
         }
     }

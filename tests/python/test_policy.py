@@ -5,6 +5,7 @@ Needs no program but a shell and coreutils; what only root can do (other users, 
 """
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -201,7 +202,8 @@ class Launched(Confined):
         directory = os.path.join(self.directory(), "here")
         os.mkdir(directory)
         mark = os.path.join(self.directory(), "ran")
-        self.start("cwd=" + directory, "no-new-privs=true")
+        audit = os.path.join(self.directory(), "audit")
+        self.start("cwd=" + directory, "no-new-privs=true", arguments=("--audit", audit))
         peer = self.dial(self.path)
         self.assertEqual(self.runs("pwd", peer), directory + "\n")
         os.rmdir(directory)
@@ -217,8 +219,13 @@ class Launched(Confined):
         os.mkdir(directory)
         self.assertEqual(self.runs("pwd", peer), directory + "\n")
         peer.close()
-        self.assertEqual(self.server.rests()["commands_failed"], 2)
+        self.assertEqual(self.server.counters()["commands_failed"], 2)
         self.server.stop()
+        with open(audit) as file:
+            ends = [event for event in map(json.loads, file) if event["event"] == "command-ended"]
+        self.assertEqual(len(ends), 4, ends)
+        for event, ran in zip(ends, (True, False, False, True)):
+            self.assertEqual(("exit" in event, event.get("why", "")[:17]), (ran, "" if ran else "cannot start: cwd"))
 
     def test_a_command_cannot_speak_for_its_launcher(self):
         self.start("no-new-privs=true")
