@@ -730,6 +730,36 @@ fn fault_f21_a_command_is_started_without_a_copy_of_the_server() {
     }
 }
 
+#[test]
+#[cfg(feature = "cli")]
+fn fault_f16_a_launcher_of_another_program_starts_commands_within_what_is_asked_for() {
+    let options = Options {
+        limit_files: Some(77),
+        no_new_privs: true,
+        ..options(CommandFraming::I32)
+    };
+    let server = Server::new(options, Limits::default());
+    let mut guest = server.dial();
+    guest.says("ulimit -n; grep NoNewPrivs /proc/self/status; echo $(ls /proc/self/fd)\n");
+    assert_eq!(guest.i32(), "77\nNoNewPrivs:\t1\n0 1 2 3\n");
+    // Its whole group is killed, as that of one without.
+    let fifo = server.fifo();
+    guest.says(format!("sleep 1000 & echo $! > {}; wait\n", fifo.path()));
+    let mut pid = String::new();
+    File::open(&fifo.0)
+        .unwrap()
+        .read_to_string(&mut pid)
+        .unwrap();
+    let pid = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+    guest.resets();
+    ended(pid);
+    let counters = server.running.stops();
+    assert_eq!(
+        (counters.commands_started, counters.commands_failed),
+        (2, 0)
+    );
+}
+
 /// A start that stops the loop for long is said, with how long it took.
 #[test]
 #[cfg(feature = "cli")]

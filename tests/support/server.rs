@@ -22,6 +22,9 @@ use super::{ANY, DEADLINE};
 #[cfg(feature = "cli")]
 use super::{process, program};
 
+#[cfg(feature = "cli")]
+const ONEPOLL: &str = env!("CARGO_BIN_EXE_onepoll");
+
 /// A loop on a thread of its own; it stops when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Running<P = SocketAddr> {
@@ -63,6 +66,9 @@ impl<P: Send + 'static> Running<P> {
         // A reactor is not `Send`: it is built where it runs.
         let thread = thread::spawn(move || {
             let epoll = Epoll::new().unwrap();
+            // This test is not the program whose launcher and keeper are started.
+            #[cfg(feature = "cli")]
+            let epoll = epoll.program(ONEPOLL.as_ref()).unwrap();
             let handle = epoll.handle();
             let mut reactor = Reactor::new(epoll, limits, usize::MAX);
             tell.send((open(&mut reactor), handle)).unwrap();
