@@ -182,7 +182,7 @@ pub(super) fn deadline<S>(
 
 /// Until when a connection is waited for in the middle of a frame or of a record, which began then or now.
 ///
-/// Apart, since nearly every message is whole: then what decides its deadline is small enough to be inlined.
+/// Apart, since nearly every message is whole.
 #[cold]
 fn in_frame<S>(conn: &Connection<S>, begun: u32, idle: Option<Duration>, now: Moment) -> Deadline {
     // An absolute deadline: bytes that come one by one do not renew it.
