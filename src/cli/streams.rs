@@ -6,8 +6,8 @@
 //!
 //! A result that cannot be written is an error with its cause. A reader that has gone away (`| head`)
 //! wanted no more: that is no failure, nothing is said, and the exit code is that of the work, as if
-//! all had been read. `ls` dies of SIGPIPE there, which a shell shows as 141; we have an exit code of
-//! somebody else's to pass on, and thresholds that were missed or not, so we do not.
+//! all had been read: there are thresholds that were missed or not. Only `exec` ends with 141 there, as `ls` does,
+//! which dies of SIGPIPE, since its command is to end as one here would.
 
 use std::fmt;
 use std::io::{self, BufReader, Read};

@@ -86,8 +86,14 @@ pub const COMMAND_INPUT_BYTES_MAX: u64 = 256 * 1024;
 pub const COMMAND_OUTPUT_BYTES_MAX: usize = i32::MAX as usize;
 
 /// The most lines of history that a room keeps, and of these no more than [64
-/// KiB](crate::service::chat::HISTORY_BYTES_MAX) in all.
+/// KiB](crate::service::HISTORY_BYTES_MAX) in all.
 pub const CHAT_HISTORY_LINES_MAX: u32 = 1024;
+
+/// A longer line of the command of a `tail` is told in pieces, and shown to no reader who comes later.
+pub const TAIL_LINE_BYTES_MAX: usize = 64 * 1024;
+
+/// The most earlier lines of it that a new reader can be shown.
+pub const TAIL_HISTORY_LINES_MAX: u32 = 1024;
 
 /// A started frame, or TLS record, must end within this much time, and …
 pub const PROGRESS_GRACE: Duration = Duration::from_secs(30);

@@ -13,6 +13,8 @@ use super::text::{format_duration, format_size, quoted};
 /// Which commands an endpoint runs, and within what. What nobody asked for is as the server has it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
+    /// The one command that is run, which clients read.
+    pub run: Option<String>,
     /// The only programs that are run, without a shell; empty: any line, by the shell.
     pub programs: Vec<String>,
     /// Where commands run.
@@ -67,11 +69,14 @@ impl Confinement {
 /// For people, in one line: `runs any line by /bin/sh, as the server's user`.
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.programs.is_empty() {
-            f.write_str("runs any line, by /bin/sh,")?;
-        } else {
-            let programs: Vec<String> = self.programs.iter().map(|entry| quoted(entry)).collect();
-            write!(f, "runs {}, without a shell,", programs.join(", "))?;
+        let listed: Vec<String> = self.programs.iter().map(|entry| quoted(entry)).collect();
+        match (&self.run, listed.is_empty()) {
+            (None, true) => f.write_str("runs any line, by /bin/sh,")?,
+            (None, false) => write!(f, "runs {}, without a shell,", listed.join(", "))?,
+            (Some(line), true) => write!(f, "runs {} for its readers, by /bin/sh,", quoted(line))?,
+            (Some(line), false) => {
+                write!(f, "runs {} for its readers, without a shell,", quoted(line))?;
+            }
         }
         match &self.confinement.user {
             Some(user) => write!(f, " as user {}", user.escape_debug())?,
@@ -152,7 +157,16 @@ mod tests {
             "runs any line, by /bin/sh, as the server's user"
         );
         assert!(free.confinement.is_none());
+        let fixed = Policy {
+            run: Some("make watch".into()),
+            ..Policy::default()
+        };
+        assert_eq!(
+            fixed.to_string(),
+            "runs `make watch` for its readers, by /bin/sh, as the server's user"
+        );
         let narrow = Policy {
+            run: None,
             programs: vec!["git pull".into(), "ls *".into()],
             directory: Some("/srv/app".into()),
             variables: vec!["CI".into()],

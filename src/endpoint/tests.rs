@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use super::*;
 use crate::config::limits::{CHAT_HISTORY_LINES_MAX, COMMAND_OUTPUT_BYTES_MAX};
 use crate::config::{Network, Settle, UnixAddress};
-use crate::service::command::{CommandFraming, CommandOutput, Encoding};
+use crate::service::command::{CommandFraming, CommandOutput, Encoding, Restart};
 use crate::service::greeting::GreetingFraming;
 use crate::service::{chat, command, greeting, upper};
 
@@ -121,6 +121,7 @@ fn every_option_is_read() {
             cgroup: Some("/sys/fs/cgroup/x".into()),
             cgroup_pids: Some(5),
             cgroup_memory: Some(3 << 20),
+            ..command::Options::default()
         })
     );
     assert_eq!(
@@ -162,7 +163,7 @@ fn every_option_is_read() {
 }
 
 /// What is wrong, and a piece of the sentence that must say so.
-const REFUSALS: [(&str, &str); 90] = [
+const REFUSALS: [(&str, &str); 97] = [
     ("", "SERVICE://ADDRESS"),
     ("127.0.0.1:9000", "SERVICE://ADDRESS"),
     ("echo:127.0.0.1:9000", "SERVICE://ADDRESS"),
@@ -389,6 +390,19 @@ const REFUSALS: [(&str, &str); 90] = [
     ),
     ("command://127.0.0.1:1?ack=x", "only `framing=decimal`"),
     ("command://127.0.0.1:1?max-output=2G", "above 2147483647"),
+    ("command://127.0.0.1:1?run=date", "needs `tail=true`"),
+    ("command://127.0.0.1:1?tail=true", "needs `run=LINE`"),
+    ("command://127.0.0.1:1?restart=never", "needs `run=LINE`"),
+    ("command://127.0.0.1:1?history=3", "needs `run=LINE`"),
+    ("command://127.0.0.1:1?run=%20&tail=true", "no command line"),
+    (
+        "command://127.0.0.1:1?run=date&tail=true&history=1025",
+        "at most 1024 lines",
+    ),
+    (
+        "command://127.0.0.1:1?run=date&tail=true&timeout=1s",
+        "with `tail=true` none is read",
+    ),
     ("chat://127.0.0.1:1?history=1025", "above 1024 lines"),
     (
         "greeting://127.0.0.1:1?greeting=%zz",
@@ -517,6 +531,19 @@ fn a_service() -> impl Strategy<Value = (&'static str, Written)> {
                 ..command::Options::default()
             },
         );
+    let tail = ("x.*", any::<bool>(), proptest::option::of(0..=1024_u32)).prop_map(
+        |(line, never, history)| command::Options {
+            run: Some(line.replace('\0', "")),
+            tail: true,
+            restart: if never {
+                Restart::Never
+            } else {
+                Restart::Always
+            },
+            history,
+            ..command::Options::default()
+        },
+    );
     prop_oneof![
         prop_oneof![Just("echo"), Just("discard"), Just("time")]
             .prop_map(|name| (name, Written::default())),
@@ -524,6 +551,7 @@ fn a_service() -> impl Strategy<Value = (&'static str, Written)> {
         greeting.prop_map(|options| ("greeting", Written::of(&options))),
         chat.prop_map(|options| ("chat", Written::of(&options))),
         command.prop_map(|options| ("command", Written::of(&options))),
+        tail.prop_map(|options| ("command", Written::of(&options))),
     ]
 }
 

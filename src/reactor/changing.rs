@@ -76,8 +76,10 @@ impl<O: Os> Reactor<O> {
         self.tells_time |= manner.tells_time;
         if self.listeners[old].connections == 0 {
             // Nobody has the old options.
+            let service = options.service;
             let before = std::mem::replace(&mut self.listeners[old].options, options);
             self.listeners[old].manner = manner;
+            self.begin_broadcast(service);
             self.free_unused_service(before.service);
             return Ok(listener);
         }
@@ -103,7 +105,9 @@ impl<O: Os> Reactor<O> {
             }
         }
         self.listeners[old].successor = Some(n);
+        let service = new.options.service;
         self.put_listener(n, new);
+        self.begin_broadcast(service);
         Ok(ListenerId(n))
     }
 
@@ -197,6 +201,7 @@ impl<O: Os> Reactor<O> {
         if used.any(|listener| listener.options.service == service) {
             return;
         }
+        self.end_broadcast(service);
         let gone = std::mem::replace(&mut self.services[service.0], Box::new(Vacant));
         self.outbox.resized(gone.shared_bytes(), 0);
         self.vacant.push(service.0);

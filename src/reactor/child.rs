@@ -173,6 +173,11 @@ impl<O: Os> Children<O> {
             || self.waiting.iter().any(|(waiting, _)| *waiting == owner)
     }
 
+    /// What the audit will say of this child.
+    pub(super) fn audit(&mut self, slot: usize, audited: Audited) {
+        self.running[slot].audited = Some(Box::new(audited));
+    }
+
     fn get(&mut self, id: ConnId) -> Option<&mut Child<O>> {
         self.running
             .get_mut(id.slot as usize)
@@ -471,6 +476,9 @@ impl<O: Os> Reactor<O> {
                             service.child(turn, ChildEvent::Wrote(which, &output[..n]));
                         });
                     }
+                    Owner::Broadcast(number) => {
+                        self.broadcast_has_news(number, ChildEvent::Wrote(which, &output[..n]));
+                    }
                     Owner::Loop => self.helper_wrote(which, &mut output[..n]),
                     Owner::Writer => self.writer_wrote(&output[..n]),
                     Owner::Keeper => self.keeper_wrote(&output[..n]),
@@ -507,13 +515,13 @@ impl<O: Os> Reactor<O> {
             is_cut: child.is_cut,
             ..self.os.reap(child.process)
         };
-        let owner = match child.owner {
-            Owner::Connection(owner) => owner,
+        let owner = child.owner;
+        match owner {
+            Owner::Connection(_) | Owner::Broadcast(_) => self.recorder.reaped(),
             Owner::Loop => return self.helper_ended(exit),
             Owner::Writer => return self.writer_ended(exit),
             Owner::Keeper => return self.keeper_ended(exit),
-        };
-        self.recorder.reaped();
+        }
         if let Some(audited) = &child.audited {
             let now = self.now;
             let why = refusal
@@ -524,18 +532,23 @@ impl<O: Os> Reactor<O> {
         }
         if let Some(error) = refusal {
             self.recorder.spawn_failed(&error);
-            return self.ask_service(owner, |service, turn| {
-                service.child(turn, ChildEvent::Failed(error));
-            });
+            return self.tell_service(owner, ChildEvent::Failed(error));
         }
         if child.is_streamed {
-            self.ask_service(owner, |service, turn| {
-                service.child(turn, ChildEvent::Used(usage));
-            });
+            self.tell_service(owner, ChildEvent::Used(usage));
         }
-        self.ask_service(owner, |service, turn| {
-            service.child(turn, ChildEvent::Ended(exit))
-        });
+        self.tell_service(owner, ChildEvent::Ended(exit));
+    }
+
+    /// Tells a service of a command of its own or of a connection of it.
+    fn tell_service(&mut self, owner: Owner, event: ChildEvent<'_>) {
+        match owner {
+            Owner::Connection(owner) => {
+                self.ask_service(owner, |service, turn| service.child(turn, event));
+            }
+            Owner::Broadcast(number) => self.broadcast_has_news(number, event),
+            Owner::Loop | Owner::Writer | Owner::Keeper => {}
+        }
     }
 
     /// Nothing outlives the server, but for the writer of the audit, which is waited for, and the keeper, which looks for

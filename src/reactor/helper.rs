@@ -22,6 +22,8 @@ use crate::turn::{ConnId, Exit, Moment, Output, Severity};
 pub(super) enum Owner {
     /// A command of this connection's.
     Connection(ConnId),
+    /// The broadcast of this number.
+    Broadcast(u32),
     /// The loop itself: the helper.
     Loop,
     /// The loop itself: the writer of the audit.

@@ -173,7 +173,9 @@ impl<O: Os> Reactor<O> {
         self.tells_time |= manner.tells_time;
         let number = self.sockets;
         self.sockets = self.sockets.wrapping_add(1);
+        let service = options.service;
         self.put_listener(n, Listener::new(socket, number, options, manner));
+        self.begin_broadcast(service);
         Ok(ListenerId(n))
     }
 

@@ -8,6 +8,7 @@
 
 mod attendant;
 mod audit;
+mod broadcast;
 mod changing;
 mod child;
 mod connection;
@@ -68,6 +69,7 @@ use std::io;
 use slab::Slab;
 
 use self::attendant::Attendant;
+use self::broadcast::Broadcasts;
 use self::child::Children;
 use self::connection::{Connection, Input, Pause, Stage};
 use self::datagram::Datagram;
@@ -154,6 +156,7 @@ pub struct Reactor<O: Os> {
     reply_limiter: ReplyLimiter,
     sources: Sources,
     children: Children<O>,
+    broadcasts: Broadcasts,
 
     /// Connections with something to read, in the order in which they are served.
     ready: Vec<ConnId>,
@@ -227,6 +230,7 @@ impl<O: Os> Reactor<O> {
             reply_limiter: ReplyLimiter::new(client_ports().unwrap_or(CLIENT_PORTS_DEFAULT)),
             sources: Sources::default(),
             children: Children::new(limits.read_per_turn),
+            broadcasts: Broadcasts::default(),
             ready: Vec::new(),
             put_off: Vec::new(),
             any_spent: false,
@@ -597,6 +601,7 @@ impl<O: Os> Reactor<O> {
         self.expire_helper();
         self.start_writer_if_due();
         self.start_keeper_if_due();
+        self.tend_broadcasts();
     }
 
     fn flush(&mut self) {
@@ -705,6 +710,7 @@ impl<O: Os> Reactor<O> {
             .min(due(self.helper_due()))
             .min(due(self.writer_due()))
             .min(due(self.keeper_due()))
+            .min(due(self.broadcasts.due()))
             .min(due(self.alarm))
             .min(due(draining))
     }

@@ -13,7 +13,7 @@ use super::tally::{DatagramTally, Tally};
 use super::trace::{TraceEvent, TracedBytes, Tracer};
 use super::transport::Broken;
 use crate::service::Peer;
-use crate::turn::{Closed, ConnId, Fault, Moment};
+use crate::turn::{Closed, ConnId, Exit, Fault, Moment};
 
 /// Log lines of one kind that one second may bring; the rest are counted and told as one line.
 const LINES_PER_SECOND: u32 = 20;
@@ -383,6 +383,22 @@ impl Recorder {
     pub(super) fn spawned(&mut self, owner: ConnId) {
         self.counters.commands_started += 1;
         debug!(slot = owner.slot, generation = owner.generation; "started a command");
+    }
+
+    pub(super) fn broadcast_started(&mut self, endpoint: &str) {
+        self.counters.commands_started += 1;
+        debug!(endpoint; "started the command of the endpoint");
+    }
+
+    pub(super) fn broadcast_ended(&mut self, endpoint: &str, exit: Exit, again: Option<Duration>) {
+        if self.throttle.allows(Kind::Command) {
+            match again {
+                Some(wait) => {
+                    warn!(endpoint, exit:?, wait:?; "the command of the endpoint has ended; it is started again");
+                }
+                None => info!(endpoint, exit:?; "the command of the endpoint has ended"),
+            }
+        }
     }
 
     pub(super) fn spawn_failed(&mut self, error: &io::Error) {

@@ -52,6 +52,7 @@ impl<O: Os> Reactor<O> {
         }
         self.stopping = Stopping::Draining(self.now.after(self.limits.drain_timeout));
         self.drain_listeners();
+        self.end_broadcasts();
         let ids = self.ids();
         log::info!(connections = ids.len(); "stopping");
         self.ask_to_finish(ids);

@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Manner, Peer, Service, Sessions};
 use crate::buf::ReadBuf;
-use crate::turn::{CHANNEL_BINDING_BYTES, ChildEvent, Closed, Fault, Turn};
+use crate::turn::{
+    Broadcast, BroadcastTurn, CHANNEL_BINDING_BYTES, ChildEvent, Closed, Fault, Turn,
+};
 use crate::wire::{CHALLENGE_BYTES, Challenge, Digest, Family, HmacKey, Secret};
 
 /// Where challenges come from: the operating system's random source, but in tests.
@@ -165,6 +167,15 @@ impl Service for Gate {
         if let Some(inside) = self.inside(t) {
             inside.child(t, event);
         }
+    }
+
+    fn broadcast(&self) -> Option<Broadcast> {
+        self.inside.broadcast()
+    }
+
+    /// What the service says reaches connections that it knows, which are inside.
+    fn heard(&mut self, t: &mut BroadcastTurn<'_>, event: ChildEvent<'_>) {
+        self.inside.heard(t, event);
     }
 
     fn figures(&mut self, t: &mut Turn<'_>, figures: &[Family]) {

@@ -12,6 +12,7 @@ mod discard;
 mod echo;
 mod gate;
 pub mod greeting;
+mod history;
 mod manner;
 mod metrics;
 mod peer;
@@ -27,12 +28,13 @@ mod time868;
 pub mod upper;
 
 pub use chat::Chat;
-pub use command::Command;
+pub use command::{Command, Tail};
 pub use control::Control;
 pub use discard::Discard;
 pub use echo::Echo;
 pub use gate::{ChallengeSource, Gate, ProofOf, Secrets};
 pub use greeting::Greeting;
+pub use history::HISTORY_BYTES_MAX;
 pub use manner::{Backlog, Manner};
 pub use metrics::Metrics;
 pub use peer::Peer;
@@ -50,7 +52,7 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use crate::buf::ReadBuf;
-use crate::turn::{ChildEvent, Closed, Fault, Moment, Turn};
+use crate::turn::{Broadcast, BroadcastTurn, ChildEvent, Closed, Fault, Moment, Turn};
 use crate::wire::{Encode, Family};
 
 /// What bytes on a stream mean. One value serves every connection of its listeners.
@@ -74,6 +76,15 @@ pub trait Service: Debug {
 
     /// News of the command that was started with [`Turn::spawn`].
     fn child(&mut self, _t: &mut Turn<'_>, _event: ChildEvent<'_>) {}
+
+    /// The command that the service runs for all its connections together, if it does. Asked when a listener
+    /// of it opens.
+    fn broadcast(&self) -> Option<Broadcast> {
+        None
+    }
+
+    /// News of that command.
+    fn heard(&mut self, _t: &mut BroadcastTurn<'_>, _event: ChildEvent<'_>) {}
 
     /// What the loop has counted, which was asked for with [`Turn::ask_figures`].
     fn figures(&mut self, _t: &mut Turn<'_>, _figures: &[Family]) {}

@@ -16,8 +16,8 @@ use std::time::{Duration, SystemTime};
 use super::{Peer, Service};
 use crate::buf::ReadBuf;
 use crate::turn::{
-    CHANNEL_BINDING_BYTES, ChildEvent, Closed, ConnId, Effect, Exit, Fate, Fault, HandOver, Job,
-    Moment, Outbox, Output, Severity, Turn,
+    BroadcastTurn, CHANNEL_BINDING_BYTES, ChildEvent, Closed, ConnId, Effect, Exit, Fate, Fault,
+    HandOver, Job, Moment, Outbox, Output, Severity, Turn,
 };
 use crate::wire::{CommandSignal, Family};
 
@@ -255,6 +255,22 @@ impl<S: Service> Stage<S> {
     /// The command cannot run.
     pub fn cannot(&mut self, id: ConnId, event: ChildEvent<'_>) {
         self.turn(id, |service, t| service.child(t, event));
+    }
+
+    /// The command of the service itself writes.
+    pub fn broadcasts(&mut self, which: Output, bytes: &[u8]) {
+        self.broadcast(ChildEvent::Wrote(which, bytes));
+    }
+
+    /// The command of the service itself ends.
+    pub fn broadcast_ends(&mut self, exit: Exit) {
+        self.broadcast(ChildEvent::Ended(exit));
+    }
+
+    fn broadcast(&mut self, event: ChildEvent<'_>) {
+        let mut turn = BroadcastTurn::new(self.now, &mut self.outbox);
+        self.service.heard(&mut turn, event);
+        self.carry_out();
     }
 
     /// What a client wants of the server's sockets.

@@ -5,6 +5,7 @@
 //! mean, nor what a socket is. It promises that what is sent to a connection that has ended goes
 //! nowhere, and to no other connection.
 
+mod broadcast;
 mod child;
 pub(crate) mod column;
 mod effect;
@@ -19,6 +20,7 @@ use std::time::SystemTime;
 use crate::buf::ReadBuf;
 use crate::wire::{CommandSignal, Encode};
 
+pub use self::broadcast::{Broadcast, BroadcastTurn};
 pub use self::child::{ChildEvent, Exit, Output, Usage};
 pub(crate) use self::effect::Effect;
 pub use self::effect::{HandOver, Job, Severity};

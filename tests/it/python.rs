@@ -29,6 +29,7 @@ const FILES: &[&str] = &[
     "test_sources.py",
     "test_streams.py",
     "test_supervisor.py",
+    "test_tail.py",
     "test_tls.py",
     "test_unit.py",
 ];
@@ -51,6 +52,11 @@ fn c1_to_c4_commands() {
 #[test]
 fn c5_commands_as_streams() {
     passes("test_command_stream.py");
+}
+
+#[test]
+fn one_command_and_many_readers() {
+    passes("test_tail.py");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! The seeded simulator looks for what nobody thought of; here is what somebody did.
 
 mod audit;
+mod broadcasts;
 mod buffers;
 mod changing;
 mod commands;

@@ -18,7 +18,6 @@
 //! - A first line that is an HTTP request is a web page's doing, and ends the connection.
 
 mod command;
-mod history;
 mod member;
 mod name;
 mod notice;
@@ -43,7 +42,6 @@ use crate::turn::{Closed, ConnId, Fault, Turn};
 use crate::wire::{Encode, is_http_request};
 
 pub use self::command::LISTED_MAX;
-pub use self::history::HISTORY_BYTES_MAX;
 pub use self::name::NAME_BYTES_MAX;
 pub use self::pace::{LINE_EVERY, LINES_AT_ONCE};
 pub use self::room::ROOMS_MAX;

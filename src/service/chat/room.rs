@@ -3,7 +3,7 @@ use std::ops::{Index, IndexMut};
 
 use slab::Slab;
 
-use super::history::History;
+use super::super::history::History;
 use super::name::Name;
 use crate::turn::ConnId;
 

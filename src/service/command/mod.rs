@@ -31,6 +31,7 @@ mod session;
 #[cfg(test)]
 mod stream_tests;
 mod streaming;
+mod tail;
 mod terms;
 #[cfg(test)]
 mod tests;
@@ -45,7 +46,8 @@ use crate::config::{Limits, Settle, Transport};
 use crate::turn::{ChildEvent, Closed, Fault, Job, Severity, Turn};
 use crate::wire::is_http_request;
 
-pub use self::options::{CommandOutput, Encoding, Options};
+pub use self::options::{CommandOutput, Encoding, Options, Restart};
+pub use self::tail::Tail;
 pub use crate::wire::CommandFraming;
 
 /// Its row in the table.
@@ -54,7 +56,10 @@ pub const ROW: Row = Row {
     summary: "runs command lines",
     usual: Transport::Tcp,
     stream: Some(&OverStreams {
-        build: |options: &Options, setting| Box::new(Command::new(options, setting.limits)),
+        build: |options: &Options, setting| match &options.run {
+            Some(line) => Box::new(Tail::new(line, options, setting.limits)),
+            None => Box::new(Command::new(options, setting.limits)),
+        },
     }),
     datagrams: None,
 };

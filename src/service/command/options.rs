@@ -4,7 +4,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::programs::Programs;
-use crate::config::limits::COMMAND_OUTPUT_BYTES_MAX;
+use crate::config::limits::{COMMAND_OUTPUT_BYTES_MAX, TAIL_HISTORY_LINES_MAX};
 use crate::config::{Confinement, Limits, Policy, Settle, Trouble, format_size, quoted, with};
 use crate::service::{Checked, Class};
 use crate::wire::CommandFraming;
@@ -65,11 +65,20 @@ pub struct Options {
     /// Bytes of memory of that cgroup (`memory.max`).
     #[serde(with = "with::size_or_absent")]
     pub cgroup_memory: Option<usize>,
+    /// The command that runs as long as the endpoint is served; absent: clients say what is run.
+    pub run: Option<String>,
+    /// Whether clients read what that command writes, and say nothing.
+    pub tail: bool,
+    /// Whether that command is started again when it ends.
+    pub restart: Restart,
+    /// How many earlier lines of it a new reader is shown; absent: 10.
+    pub history: Option<u32>,
 }
 
 impl Checked for Options {
     fn check(&self) -> Result<(), Trouble> {
         self.check_policy()?;
+        self.check_run()?;
         match (&self.ack, self.max_output) {
             (Some(_), _) if self.framing != CommandFraming::Decimal => Err(Trouble::with(
                 "ack",
@@ -111,6 +120,7 @@ impl Checked for Options {
     fn policy(&self) -> Option<Policy> {
         let bytes = |size: Option<usize>| size.map(|bytes| bytes as u64);
         Some(Policy {
+            run: self.run.clone(),
             programs: self.programs.clone(),
             directory: self.cwd.clone(),
             variables: self.env.clone(),
@@ -210,6 +220,64 @@ impl Options {
     }
 }
 
+impl Options {
+    /// Where the command is fixed, clients read it, and what is said of requests means nothing.
+    fn check_run(&self) -> Result<(), Trouble> {
+        let wrong = |option, problem: &str| Err(Trouble::with(option, problem));
+        let Some(line) = &self.run else {
+            let option = match () {
+                () if self.tail => "tail",
+                () if self.restart != Restart::Always => "restart",
+                () if self.history.is_some() => "history",
+                () => return Ok(()),
+            };
+            return wrong(option, "it needs `run=LINE`, a command to read from");
+        };
+        if !self.tail {
+            return wrong(
+                "run",
+                "it needs `tail=true`: clients read what it writes, and say nothing",
+            );
+        }
+        if line.trim().is_empty() || line.contains('\0') {
+            return wrong("run", "it is no command line");
+        }
+        if self
+            .history
+            .is_some_and(|lines| lines > TAIL_HISTORY_LINES_MAX)
+        {
+            return wrong(
+                "history",
+                &format!("at most {TAIL_HISTORY_LINES_MAX} lines"),
+            );
+        }
+        let usual = Options::default();
+        let of_requests = [
+            ("framing", self.framing != usual.framing),
+            ("ack", self.ack != usual.ack),
+            ("output", self.output != usual.output),
+            ("encoding", self.encoding != usual.encoding),
+            ("settle", self.settle != usual.settle),
+            ("timeout", self.timeout != usual.timeout),
+            ("max-output", self.max_output != usual.max_output),
+        ];
+        if let Some((option, _)) = of_requests.iter().find(|(_, is_given)| *is_given) {
+            return wrong(
+                option,
+                "it is for requests, and with `tail=true` none is read",
+            );
+        }
+        if let Ok(Some(programs)) =
+            Programs::parse(&self.programs).map(|all| (!self.programs.is_empty()).then_some(all))
+        {
+            programs
+                .of_line(line.as_bytes())
+                .map_err(|why| Trouble::with("run", why))?;
+        }
+        Ok(())
+    }
+}
+
 fn check_name(name: &str) -> Result<(), String> {
     let shown = quoted(name);
     let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -245,6 +313,17 @@ fn check_path(path: &Path) -> Result<(), String> {
 
 /// Shorter than the system's, so that the name of a cgroup fits behind it.
 const PATH_BYTES_MAX: usize = 1024;
+
+/// What is done when the command of an endpoint ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Restart {
+    /// It is started again, after a wait that grows.
+    #[default]
+    Always,
+    /// Its readers are told all of it, and disconnected.
+    Never,
+}
 
 /// Which of a command's outputs is the answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

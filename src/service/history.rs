@@ -2,11 +2,11 @@ use std::collections::VecDeque;
 
 use crate::wire::Encode;
 
-/// How many bytes of earlier lines a room keeps: 1,024 lines of an ordinary length, and 64 MiB with
+/// How many bytes of earlier lines are kept: 1,024 of an ordinary length, and 64 MiB with
 /// every room there may be. What is longer than that is not kept at all.
 pub const HISTORY_BYTES_MAX: usize = 64 * 1024;
 
-/// The last lines that were said in a room, as they were sent.
+/// The last lines that were said to many, as they were sent, for those that come later.
 #[derive(Debug)]
 pub(super) struct History {
     bytes: VecDeque<u8>,

@@ -1,0 +1,50 @@
+use std::fmt;
+
+use super::{Closed, ConnId, Job, Moment, Outbox};
+use crate::wire::Encode;
+
+/// A command that a service runs for all its connections together, as long as it has a listener.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broadcast {
+    /// The command.
+    pub job: Job,
+    /// Whether it is started again when it ends.
+    pub restarts: bool,
+}
+
+/// A service's turn when its own command has news: that of no connection.
+pub struct BroadcastTurn<'a> {
+    /// The loop's clock, read once a turn.
+    pub now: Moment,
+    outbox: &'a mut Outbox,
+}
+
+impl<'a> BroadcastTurn<'a> {
+    pub(crate) fn new(now: Moment, outbox: &'a mut Outbox) -> BroadcastTurn<'a> {
+        BroadcastTurn { now, outbox }
+    }
+
+    /// Writes the same to many: it is in memory once, however many they are.
+    pub fn send_all<E: Encode + ?Sized>(
+        &mut self,
+        to: impl IntoIterator<Item = ConnId>,
+        frame: &E,
+    ) {
+        self.outbox.say(to, |out| frame.encode(out));
+    }
+
+    /// Ends a connection when what it is owed has left; what it is sending may be lost.
+    pub fn close(&mut self, id: ConnId) {
+        if self.outbox.has(id) {
+            self.outbox.leave(id.slot, Closed::Done, true);
+        }
+    }
+}
+
+impl fmt::Debug for BroadcastTurn<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BroadcastTurn")
+            .field("now", &self.now)
+            .finish_non_exhaustive()
+    }
+}
