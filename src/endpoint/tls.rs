@@ -39,6 +39,7 @@ pub(super) fn secure(
 
 #[cfg(feature = "tls")]
 mod files {
+    use std::io::ErrorKind;
     use std::path::Path;
     use std::sync::Arc;
 
@@ -97,7 +98,15 @@ mod files {
     fn read(option: &'static str, file: &str, lookups: &mut Lookups) -> Result<Content, Problem> {
         let content = lookups
             .file(Path::new(file), FILE_BYTES_MAX)
-            .map_err(|error| problem(option, format!("{file} cannot be read: {error}")))?;
+            .map_err(|error| {
+                let remedy = match error.kind() {
+                    ErrorKind::NotFound => {
+                        "; `onepoll certificate DIR` makes a key and its certificate"
+                    }
+                    _ => "",
+                };
+                problem(option, format!("{file} cannot be read: {error}{remedy}"))
+            })?;
         if content.bytes.len() > FILE_BYTES_MAX {
             return Err(problem(
                 option,

@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use super::Reactor;
 use super::datagram::{DatagramId, DatagramOptions, DatagramsId};
 use super::epoll::Epoll;
+use super::eviction::share;
 use super::handing_over::SocketId;
 use super::listener::{Listener, ListenerId, ListenerOptions, ServiceId};
 use super::os::Os;
@@ -18,6 +19,7 @@ use super::standing::After;
 use super::token::{Source, Token};
 use crate::buf::ReadBuf;
 use crate::config::Limits;
+use crate::config::limits::BUFFERS_HIGH_PERCENT;
 use crate::service::{DatagramTurn, Datagrams, Service};
 use crate::turn::{Fault, Turn};
 
@@ -141,6 +143,7 @@ impl<O: Os> Reactor<O> {
     /// made with them.
     pub fn change_limits(&mut self, limits: Limits, connections_max: usize) {
         self.connections_max = connections_max;
+        self.buffers_high = share(limits.buffers, BUFFERS_HIGH_PERCENT);
         self.limits = Limits {
             frame: self.limits.frame,
             read_per_turn: self.limits.read_per_turn,

@@ -9,8 +9,14 @@ use crate::config::{command_socket, command_sockets};
 /// What to do about it, to be said behind it.
 pub(super) fn way_out(error: &ClientError, address: &ServerAddress, is_proven: bool) -> String {
     match (error, address) {
-        (ClientError::NotChallenged { .. }, _) => {
-            "; if it asks for no secret, leave out --secret-file and ONEPOLL_SECRET_FILE".to_owned()
+        (ClientError::NotChallenged { .. }, address) => {
+            let over_tls = match address {
+                ServerAddress::Host(_) => "; if it is over TLS, say --tls",
+                ServerAddress::Unix(_) => "",
+            };
+            format!(
+                "{over_tls}; if it asks for no secret, leave out --secret-file and ONEPOLL_SECRET_FILE"
+            )
         }
         (ClientError::HungUp { .. } | ClientError::Broken { .. }, _) if is_proven => {
             "; to a wrong proof a server says nothing: is the secret its own, and is --digest?"

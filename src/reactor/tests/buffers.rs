@@ -383,3 +383,26 @@ fn fault_b12_a_command_that_waits_counts_until_it_runs() {
     assert_eq!(world.os().commands.len(), 2);
     assert_eq!(buffered(&world), 0);
 }
+
+#[test]
+fn fault_b12_a_budget_that_changes_holds_from_then_on() {
+    let mut world = with_budget(64 << 20);
+    let listener = world.serves(lines());
+    let wires = [40_000, 50_000, 60_000].map(|bytes| begins_a_line(&mut world, listener, bytes));
+    assert_eq!(are_open(&world, wires), [true; 3]);
+    let narrow = Limits {
+        buffers: 150_000,
+        ..world.reactor.limits.clone()
+    };
+    world.reactor.change_limits(narrow, usize::MAX);
+    world.settles();
+    assert_eq!(are_open(&world, wires), [true, true, false]);
+    let wide = Limits {
+        buffers: 64 << 20,
+        ..world.reactor.limits.clone()
+    };
+    world.reactor.change_limits(wide, usize::MAX);
+    let more = begins_a_line(&mut world, listener, 60_000);
+    assert!(world.is_open(more));
+    assert_eq!(evicted(&world), 1);
+}
