@@ -6,6 +6,7 @@
 //! `ONEPOLL_TEST_REQUIRE_ALL=1`.
 
 mod constant;
+mod off_this_machine;
 mod page;
 mod run;
 mod services;
