@@ -6,14 +6,16 @@ mod counting;
 mod support;
 
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::Mutex;
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
+use onepoll::buf::ReadBuf;
 use onepoll::config::{Limits, raise_descriptor_limit};
 use onepoll::reactor::{
     AddressRules, DatagramOptions, DatagramSocket, ListenerOptions, listen_tcp, open_udp,
 };
 use onepoll::service::{Chat, Echo, Service, chat};
+use onepoll::turn::{Fault, Turn};
 use rustix::net::getsockname;
 
 use counting::Tally;
@@ -35,16 +37,37 @@ const BATCH: usize = 512;
 
 /// A loop whose thread is counted.
 struct Server {
-    /// Where it is reached over TCP, and over UDP.
-    running: Running<(SocketAddr, SocketAddr)>,
+    /// Where it is reached over TCP, over UDP, and to be halted.
+    running: Running<(SocketAddr, SocketAddr, SocketAddr)>,
     tally: &'static Tally,
+    halt: Arc<Barrier>,
+}
+
+/// Halts the loop: a byte comes to the barrier, and waits there once more until it may go on.
+#[derive(Debug)]
+struct Halt(Arc<Barrier>);
+
+impl Service for Halt {
+    fn input(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
+        self.0.wait();
+        self.0.wait();
+        t.reply_all(input);
+        Ok(())
+    }
 }
 
 impl Server {
     fn echo(idle: Option<Duration>) -> Server {
         let tally = Tally::new();
+        let halt = Arc::new(Barrier::new(2));
+        let halting = Halt(Arc::clone(&halt));
         let running = Running::start(Limits::default(), move |reactor| {
             tally.count_this_thread();
+            let listener = listen_tcp(ANY).unwrap();
+            let halted_at = getsockname(&listener).unwrap().try_into().unwrap();
+            let service = reactor.add(Box::new(halting));
+            let options = ListenerOptions::to(service);
+            reactor.listen(listener, options).unwrap();
             let listener = listen_tcp(ANY).unwrap();
             let stream = getsockname(&listener).unwrap().try_into().unwrap();
             let service = reactor.add(Box::new(Echo));
@@ -64,9 +87,35 @@ impl Server {
             };
             let socket = DatagramSocket::new(socket).unwrap();
             reactor.answer(socket, options).unwrap();
-            (stream, datagram)
+            (stream, datagram, halted_at)
         });
-        Server { running, tally }
+        Server {
+            running,
+            tally,
+            halt,
+        }
+    }
+
+    /// Has some turns see all these at once, as any turn may: what it needs for so many has its size then. Lists
+    /// that a turn exchanges take part in every other one, so the number of turns between is odd and even.
+    fn sees_at_once(&self, peers: &mut [Peer], message: &[u8]) {
+        let mut halts = dial(self.running.place.2);
+        halts.will_reset();
+        for between in 0..6 {
+            halts.says(b"!");
+            self.halt.wait();
+            for peer in &mut *peers {
+                peer.says(message);
+            }
+            self.halt.wait();
+            for peer in &mut *peers {
+                peer.hears(message);
+            }
+            halts.hears(b"!");
+            for _ in 0..between {
+                echo(&mut peers[..1], message);
+            }
+        }
     }
 
     fn dial(&self) -> Peer {
@@ -103,6 +152,7 @@ fn no_message_allocates_on_kept_connections() {
             let server = Server::echo(idle);
             let mut peers: Vec<_> = (0..connections).map(|_| server.dial()).collect();
             let message = vec![b'x'; bytes];
+            server.sees_at_once(&mut peers, &message);
             let allocations = server.allocations(|| echo(&mut peers, &message));
             assert_eq!(
                 allocations, 0,
@@ -118,6 +168,7 @@ fn no_message_in_pieces_allocates() {
     let server = Server::echo(None);
     let mut peers: Vec<_> = (0..8).map(|_| server.dial()).collect();
     let message = vec![b'x'; 16 * 64];
+    server.sees_at_once(&mut peers, &message);
     let allocations = server.allocations(|| {
         for stream in &mut peers {
             message.chunks(64).for_each(|piece| _ = stream.says(piece));
