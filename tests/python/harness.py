@@ -126,6 +126,7 @@ class Server:
             env=environment,
         )
         self.pid = self.process.pid
+        self.peers = []
         self.lines = []
         self.changed = threading.Condition()
         self.closed = False
@@ -303,7 +304,13 @@ class Server:
         )
 
     def stop(self):
-        """SIGTERM; it drains and says 0."""
+        """SIGTERM, once nobody is connected any more; it says 0."""
+        for peer in self.peers:
+            peer.close()
+        self.drain()
+
+    def drain(self):
+        """SIGTERM, whoever is connected; it drains and says 0."""
         if self.process.poll() is None:
             self.terminate()
         self.ends(0)
@@ -558,14 +565,20 @@ def shown(data, most=72):
 class Case(unittest.TestCase):
     """A test that opens things and closes them again, whatever happens."""
 
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.peers = []
+
     def serve(self, *urls, **how):
         """A server for this test alone. The test stops it; if it does not come to that, we do."""
         server = Server(*urls, **how)
+        server.peers = self.peers
         self.addCleanup(server.kill)
         return server
 
     def dial(self, address, **how):
         peer = dial(address, **how)
+        self.peers.append(peer)
         self.addCleanup(peer.close)
         return peer
 

@@ -120,6 +120,8 @@ class Lines(Audited):
         peer.hears(b"up\n")
         self.tells(lambda event: event["event"] == "command-started")
         server.terminate()
+        # Two signals at once are one.
+        server.waits_for(lambda line: "stopping" in line)
         server.terminate()
         server.ends(0)
         ended = self.told()[-2]
@@ -156,7 +158,8 @@ class Lines(Audited):
         self.assertIn(b"busy", self.runs(server, "echo no"))
         refused = self.tells(lambda event: event["event"] == "command-refused")
         self.assertEqual((refused["why"], refused["command"]), ("busy", "echo no"))
-        one.close()
+        # A FIN would leave it its time: only a reset ends it.
+        one.reset()
         server.stop()
 
     @without("secret", "a login is a line of its own")
@@ -490,7 +493,7 @@ class Secrets(Audited):
             with server.suspended():
                 places["the memory"] = memory(server.pid)
             self.assertIn(b"audit-writer", places["the memory"])
-        busy.close()
+        busy.reset()
         server.stop()
         with open(self.path, "rb") as file:
             places["the audit"] = file.read()

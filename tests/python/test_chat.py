@@ -383,7 +383,7 @@ class Limited(Case):
         for member in (ann, bob, newcomer):
             member.peer.close()
         server.rests()
-        server.stop()
+        server.drain()
 
     def test_t6_a_flood_is_slowed_down_and_nothing_is_lost(self):
         server = self.serve("chat://127.0.0.1:0?flood=on")
@@ -397,7 +397,7 @@ class Limited(Case):
         ann.peer.close()
         bob.peer.close()
         server.rests()
-        server.stop()
+        server.drain()
 
     @without("secret", "nothing is said before a challenge")
     @without("tls", "nothing is said before the handshake")
@@ -424,7 +424,7 @@ class Limited(Case):
         ann.peer.close()
         eve.peer.close()
         self.assertEqual(server.rests()["refused"]["listener_full"], 21)
-        server.stop()
+        server.drain()
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ class Accept(Case):
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, limits)
         old.say(b"last").hears(b"last").close()
         self.assertEqual(server.rests()["connections_opened"], 201)
-        server.stop()
+        server.drain()
 
     def polls(self, server, counter):
         until = time.monotonic() + DEADLINE
@@ -81,7 +81,7 @@ class Accept(Case):
         with dial(server.at("chat")) as peer:
             Member(peer, "ann")
         server.rests()
-        server.stop()
+        server.drain()
 
     @without("tls", "a connection that is refused makes no handshake")
     def test_fault_a5_a_flood_above_the_limit(self):
@@ -101,7 +101,7 @@ class Accept(Case):
         for peer in inside:
             peer.close()
         server.rests()
-        server.stop()
+        server.drain()
 
     def test_fault_a5_a20_the_total(self):
         server = self.serve(
@@ -116,7 +116,7 @@ class Accept(Case):
             peer.half_close().ended().close()
         self.dial(server.at("discard")).half_close().ended().close()
         server.rests()
-        server.stop()
+        server.drain()
 
     @without("tls", "a reset in the handshake is one of no client")
     def test_fault_a12_everybody_resets_at_once(self):
@@ -138,7 +138,7 @@ class Accept(Case):
         now = server.rests()
         self.assertEqual(now["connections_opened"], 2001)
         self.assertEqual(now["closed"]["gone"] + now["closed"]["ended"] + now["closed"]["done"], 2001)
-        server.stop()
+        server.drain()
 
     def test_fault_a12_b17_everybody_resets_with_an_answer_on_its_way(self):
         server = self.serve("echo://127.0.0.1:0", "upper://127.0.0.1:0?once=true")
@@ -148,7 +148,7 @@ class Accept(Case):
         with dial(server.at("echo")) as peer:
             peer.say(b"y").hears(b"y")
         server.rests()
-        server.stop()
+        server.drain()
 
 
 class Connections(Shared):
@@ -326,7 +326,7 @@ class Limits(Case):
         for member in (ann, bob, eve):
             member.peer.close()
         server.rests()
-        server.stop()
+        server.drain()
 
     def test_fault_b11_a_member_above_the_soft_limit_has_its_time(self):
         server = self.serve(
@@ -345,7 +345,7 @@ class Limits(Case):
         ann.peer.close()
         bob.peer.close()
         server.rests()
-        server.stop()
+        server.drain()
 
     def test_an_idle_connection_is_closed_and_a_busy_one_is_not(self):
         server = self.serve(
@@ -363,7 +363,7 @@ class Limits(Case):
         member.close()
         busy.say(b"z").hears(b"z").ended().close()
         self.assertEqual(server.rests()["closed"]["idle"], 3)
-        server.stop()
+        server.drain()
 
     def test_fault_a17_data_that_came_in_time_wins_over_the_timer(self):
         server = self.serve("echo://127.0.0.1:0?idle-timeout=300ms")
@@ -373,7 +373,7 @@ class Limits(Case):
             select.select([], [], [], 0.4)  # its deadline passes meanwhile
         peer.hears(b"in time").ended().close()
         server.rests()
-        server.stop()
+        server.drain()
 
 
 if __name__ == "__main__":

@@ -82,14 +82,14 @@ class Start(Case):
         self.assertEqual(server.at("echo", "unix"), path)
         self.assertEqual(server.bound[3]["options"], "once=true")
         dial(server.at("echo")).say(b"x").hears(b"x").close()
-        server.stop()
+        server.drain()
 
     def test_a_name_is_served_at_each_of_its_addresses(self):
         server = self.serve("echo://localhost:0")
         self.assertTrue(server.bound)
         for nth in range(len(server.bound)):
             dial(server.at("echo", nth=nth)).say(b"x").hears(b"x").close()
-        server.stop()
+        server.drain()
 
     def test_an_inherited_descriptor(self):
         with socket.create_server(("127.0.0.1", 0)) as opened:
@@ -168,7 +168,7 @@ class Start(Case):
             """
         )
         dial(server.at("greeting")).hears(b"helloegg").ended().close()
-        server.stop()
+        server.drain()
 
     # H6.
 
@@ -263,7 +263,7 @@ class Start(Case):
     def test_open_is_the_way_out(self):
         server = self.serve("echo://0.0.0.0:0?open=true")
         dial(server.at("echo")).say(b"x").hears(b"x").close()
-        server.stop()
+        server.drain()
 
     # Unix sockets.
 
@@ -277,7 +277,7 @@ class Start(Case):
         self.assertEqual(stat.S_IMODE(os.stat(shared).st_mode), 0o666)
         for path in (private, shared):
             dial(path).say(b"x").hears(b"x").close()
-        server.stop()
+        server.drain()
         self.assertEqual(os.listdir(directory), [], "socket files were left behind")
 
     @without("secret", "its client is a program of its own")
@@ -310,7 +310,7 @@ class Start(Case):
             )
             self.assertEqual(done.stdout, answer)
         self.assertEqual(server.rests()["refused"]["other_user"], 1)
-        server.stop()
+        server.drain()
 
     def test_a_stale_socket_file_is_replaced(self):
         path = os.path.join(self.directory(), "echo.sock")
@@ -319,7 +319,7 @@ class Start(Case):
             old.listen()
         server = self.serve("echo+unix://" + path)
         dial(path).say(b"x").hears(b"x").close()
-        server.stop()
+        server.drain()
 
     def test_fault_h10_the_socket_file_of_a_killed_server_is_stale(self):
         path = os.path.join(self.directory(), "echo.sock")
@@ -328,7 +328,7 @@ class Start(Case):
         self.assertTrue(os.path.exists(path))
         server = self.serve("echo+unix://" + path)
         dial(path).say(b"x").hears(b"x").close()
-        server.stop()
+        server.drain()
 
     def test_a_server_that_drains_leaves_the_file_of_its_successor(self):
         path = os.path.join(self.directory(), "echo.sock")
@@ -344,7 +344,7 @@ class Start(Case):
         slow.reset()
         first.ends(0)
         dial(path).say(b"x").hears(b"x").close()
-        second.stop()
+        second.drain()
         self.assertFalse(os.path.exists(path))
 
     def test_of_two_servers_that_start_at_once_on_one_socket_file_one_refuses(self):
@@ -367,7 +367,7 @@ class Start(Case):
         server = self.serve("echo+unix://" + path)
         self.refused(1, "serve", "discard+unix://" + path, containing=[path])
         dial(path).say(b"x").hears(b"x").close()
-        server.stop()
+        server.drain()
 
     def test_a_file_that_is_no_socket_is_left_alone(self):
         path = os.path.join(self.directory(), "notes")
@@ -422,7 +422,7 @@ class Start(Case):
         with dial(path) as peer:
             peer.say(b"echo here\n")
             self.assertEqual(takes_json(peer)[1], b"here\n")
-        server.stop()
+        server.drain()
 
 
 class Streams(Case):
@@ -461,7 +461,7 @@ class Streams(Case):
             for n in range(100):
                 os.kill(server.pid, signal.SIGUSR1)
                 peer.say(b"%d" % n).hears(b"%d" % n)
-        server.stop()
+        server.drain()
 
     def test_fault_c12_a_full_pipe_does_not_block_the_loop(self):
         server = self.serve("echo://127.0.0.1:0?max-connections=1", listen=False)
@@ -474,7 +474,7 @@ class Streams(Case):
                 with dial(address) as refused:
                     refused.gone()
                 peer.say(b"%d" % n).hears(b"%d" % n)
-        server.stop()
+        server.drain()
 
     def test_fault_c12_a_full_pipe_does_not_block_the_start(self):
         for stream in ("stdout", "stderr"):
@@ -551,7 +551,7 @@ class Watchdog(Case):
         self.dial(server.at("echo")).say(b"x").hears(b"x").close()
         server.waits_for(lambda line: "a turn took too long took_ms=" in line)
         self.assertGreater(server.counters()["turns_slow"], 0)
-        server.stop()
+        server.drain()
 
     def test_fault_a22_a_turn_that_takes_far_too_long_ends_the_process(self):
         config = '[limits]\nturn-warn = "1ns"\nturn-abort = "1ns"\n'
@@ -675,7 +675,7 @@ class Stop(Case):
             peer.say(b"y").hears(b"y")
         peer.close()
         server.rests()
-        server.stop()
+        server.drain()
 
     def test_connections_that_come_while_it_stops_are_refused(self):
         server = self.serve("echo://127.0.0.1:0")

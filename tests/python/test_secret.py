@@ -333,7 +333,7 @@ class Limits(Case):
         server = self.start()
         waits = self.dial(server.at("echo"))
         waits.takes(32)
-        server.stop()
+        server.drain()
         waits.gone()
 
     def test_fault_c11_a_secret_is_nowhere_to_be_seen(self):

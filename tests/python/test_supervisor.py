@@ -97,7 +97,7 @@ class Notified(Case):
         supervisor.socket.settimeout(0.3)
         with self.assertRaises(TimeoutError):
             supervisor.hears()
-        server.stop()
+        server.drain()
 
     def test_a_supervisor_that_is_not_there_is_no_reason_not_to_serve(self):
         for address, why in (
@@ -108,7 +108,7 @@ class Notified(Case):
             server = self.serve("echo://127.0.0.1:0", env={"NOTIFY_SOCKET": address})
             server.waits_for(lambda line: why in line)
             self.dial(server.at("echo")).say(b"x").hears(b"x").close()
-            server.stop()
+            server.drain()
 
     def test_commands_and_helpers_do_not_speak_in_our_name(self):
         path = os.path.join(self.directory(), "notify")
@@ -119,7 +119,7 @@ class Notified(Case):
         supervisor.hears()
         peer = self.dial(sock).say(b"env | grep -c -e NOTIFY -e WATCHDOG -e LISTEN\n")
         peer.hears(b"0\n").close()
-        server.stop()
+        server.drain()
 
 
 class Activated(Case):
@@ -191,7 +191,7 @@ class Activated(Case):
         upper.say(b"b\n").hears(b"B\n")
         self.dial(("127.0.0.1", more)).say(b"a\n").hears(b"a\n").close()
         first.close()
-        server.stop()
+        server.drain()
 
     def test_an_endpoint_with_an_address_takes_the_socket_that_is_bound_there(self):
         one, other, spare = self.ports(3)
@@ -205,7 +205,7 @@ class Activated(Case):
         self.dial(("127.0.0.1", other)).say(b"a\n").hears(b"A\n").close()
         self.dial(path).say(b"a\n").hears(b"a\n").close()
         first.close()
-        server.stop()
+        server.drain()
         self.assertTrue(os.path.exists(path), "the file is its maker's")
 
     def test_datagram_sockets_too(self):
@@ -214,7 +214,7 @@ class Activated(Case):
         peer.settimeout(DEADLINE)
         self.assertEqual(peer.recv(99), b"WAKE UP")
         peer.close()
-        server.stop()
+        server.drain()
 
     def test_what_is_not_there_is_said(self):
         for environment, why in (

@@ -318,12 +318,16 @@ impl Client for Streamer {
             found => {
                 let times = net.links[link].times;
                 let is_stuck = times.closed.saturating_sub(times.written) >= 10 * SECOND;
+                // Half a frame has 30 s.
+                let is_slow = !self.pending.is_empty()
+                    && net.now.saturating_sub(times.accepted) >= 30 * SECOND;
                 assert!(
                     is_done
                         || self.has_shut
                         || net.stop_sent
                         || net.may_evict
                         || is_stuck
+                        || is_slow
                         || net.links[link].excused
                         || net.links[link].must_refuse,
                     "{found:?} in the middle of {:?}: {}",
