@@ -12,6 +12,7 @@ root (forging a source, being another user) is skipped without it, and IPv6 wher
 """
 
 import calendar
+import concurrent.futures
 import contextlib
 import errno
 import functools
@@ -726,17 +727,26 @@ def dated(line):
     return calendar.timegm(time.strptime(line.strip(), "%a %b %d %H:%M:%S UTC %Y"))
 
 
-def everywhere(name):
-    """Runs a test once per place of the endpoint called `name`; it gets a function that dials."""
+def everywhere(name, at_once=False):
+    """Runs a test once per place of the endpoint called `name`; it gets a function that dials.
+
+    `at_once`: in all places beside each other, for a test that takes long since it waits, and asks nothing
+    of the server as a whole.
+    """
 
     def decorate(test):
         @functools.wraps(test)
         def run(self):
             places = {p: a for (which, p), a in self.addresses.items() if which == name}
             self.assertTrue(places, "there is no endpoint %r" % name)
-            for place, address in places.items():
+            with concurrent.futures.ThreadPoolExecutor(len(places) if at_once else 1) as threads:
+                began = {
+                    place: threads.submit(test, self, functools.partial(self.dial, address))
+                    for place, address in places.items()
+                }
+            for place, running in began.items():
                 with self.subTest(place=place):
-                    test(self, functools.partial(self.dial, address))
+                    running.result()
 
         return run
 

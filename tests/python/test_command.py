@@ -73,7 +73,7 @@ class Commands(Shared):
         peer = dial().say(b"sleep 0.05; echo 1\necho 2\r\n\n\r\necho 3").half_close()
         peer.hears(b"1\n2\n3\n").ended()
 
-    @everywhere("raw-patient")
+    @everywhere("raw-patient", at_once=True)
     def test_c1_byte_by_byte(self, dial):
         dial().drip(b"printf abc").hears(b"abc").drip(b"printf d\n").hears(b"d")
         dial().drip(b"echo a\necho b\n").hears(b"a\nb\n").half_close().ended()
@@ -118,7 +118,7 @@ class Commands(Shared):
             peer.say(b"printf abcdefghijkl\n").hears(b"12").silence(0.02)
             peer.say(ack).hears(b"abcdefghijkl")
 
-    @everywhere("decimal-patient")
+    @everywhere("decimal-patient", at_once=True)
     def test_c2_byte_by_byte(self, dial):
         peer = dial().drip(b"printf abc").hears(b"3").drip(b"recv_ready").hears(b"abc")
         peer.drip(b"printf d\n").hears(b"1").drip(b"True").hears(b"d")
@@ -149,7 +149,7 @@ class Commands(Shared):
         # No newline, nothing settles for 200 ms, and the next request is glued to it.
         peer.say(b"recv_readyprintf d\n").hears(b"abc1").drip(b"recv_ready").hears(b"d")
 
-    @everywhere("decimal-word")
+    @everywhere("decimal-word", at_once=True)
     def test_c2_any_other_word_drops_the_output(self, dial):
         # What has no newline is complete after the silence of `settle`, counted from when it is read.
         for word, wait in ((b"no\n", 0.05), (b"recv_read\n", 0.05), (b"True", 1)):

@@ -130,7 +130,8 @@ class Launched(Confined):
         # A user of its own: the limit counts all processes of the user.
         self.start("run-as=48151:48151", "limit-nproc=24", "timeout=2s")
         bomb = self.dial(self.path)
-        bomb.say(b"f() { f & f & wait; }; f 2>/dev/null; sleep 30\n")
+        # A shell that cannot fork ends: without the sleep they may all have by when we look.
+        bomb.say(b"f() { f & f & sleep 1; wait; }; f 2>/dev/null; sleep 30\n")
         until(lambda: len(of_user(48151)) > 5, "no bomb")
         other = self.dial(self.path)
         self.assertLessEqual(len(of_user(48151)), 24)

@@ -81,7 +81,7 @@ class Streams(Clocked):
         peer.say(b"again").hears(b"again")
         peer.half_close().ended()
 
-    @everywhere("echo")
+    @everywhere("echo", at_once=True)
     def test_t1_byte_by_byte(self, dial):
         dial().drip(EVERY_BYTE).half_close().hears(EVERY_BYTE).ended()
 
@@ -144,7 +144,7 @@ class Streams(Clocked):
     def test_t3_is_over_when_nothing_more_comes(self, dial):
         dial().say(b"\thello").hears(b"HELLO").ended()
 
-    @everywhere("once-patient")
+    @everywhere("once-patient", at_once=True)
     def test_t3_byte_by_byte(self, dial):
         dial().drip(b" \t hello \v\f").hears(b"HELLO").ended()
 
@@ -153,7 +153,7 @@ class Streams(Clocked):
         dial().drip(b"hello\n").hears(b"HELLO").ended()
         dial().drip(b"hello").half_close().hears(b"HELLO").ended()
 
-    @everywhere("once-patient")
+    @everywhere("once-patient", at_once=True)
     def test_t3_newlines_inside_belong_to_it(self, dial):
         dial().say(b"one\ntwo").hears(b"ONE\nTWO").ended()
         dial().say(b"\r\n one\r\ntwo \n\n").hears(b"ONE\r\nTWO").ended()
@@ -198,7 +198,7 @@ class Streams(Clocked):
         dial().say(b"anyone?\n").hears(b"hi").ended()
         dial().say(b"anyone?").half_close().hears(b"hi").ended()
 
-    @everywhere("hi-patient")
+    @everywhere("hi-patient", at_once=True)
     def test_t4_byte_by_byte_is_one_message(self, dial):
         dial().drip(b"anyone?").hears(b"hi").ended()
         dial().drip(b"anyone?\n").hears(b"hi").ended()
@@ -323,7 +323,7 @@ class Streams(Clocked):
     def test_t10_is_over_when_nothing_more_comes(self, dial):
         self.prints(lambda: dial().say(b"%H:%M:%S").rest(), "%H:%M:%S")
 
-    @everywhere("time-patient")
+    @everywhere("time-patient", at_once=True)
     def test_t10_byte_by_byte(self, dial):
         self.prints(lambda: dial().drip(b"%H:%M:%S").rest(), "%H:%M:%S")
         self.prints(lambda: dial().drip(b"%H:%M:%S\n").rest(), "%H:%M:%S\n")

@@ -172,13 +172,16 @@ fn encoded(request: &CommandRequest<'_>) -> Vec<u8> {
 impl Streamer {
     fn of(random: &mut Random, listener: usize) -> Streamer {
         let script: VecDeque<Ask> = (0..random.some(5)).map(|n| Ask::of(random, n)).collect();
-        let fits = |ask: &Ask| ask.input.as_ref().map_or(0, Vec::len) as u64 <= STDIN_CREDIT_BYTES;
+        let input = |ask: &Ask| ask.input.as_ref().map_or(0, Vec::len);
+        let fits = |ask: &Ask| input(ask) as u64 <= STDIN_CREDIT_BYTES;
+        // Much input byte by byte takes more turns than there are.
+        let least = script.iter().map(input).sum::<usize>() / 4096;
         Streamer {
             listener,
             is_early: script.iter().all(fits) && random.once_in(2),
             script,
             asked: VecDeque::new(),
-            write_max: 1 + random.size(1 << 16),
+            write_max: 1 + random.size(1 << 16).max(least),
             rest_max: random.pick(&[5 * MICRO, 50 * MICRO, MILLI, 20 * MILLI]),
             leaves: random.pick(&[
                 Leave::No,
