@@ -39,7 +39,7 @@ use session::{PATIENCE, Session, Terms, complain_of};
 /// says whether the command was not run, was running, or that this is unknown.
 ///
 /// Without a command it reads command lines from standard input, and runs them one after another, without input;
-/// the exit code is the last one's. On a terminal there is a prompt.
+/// the exit code is the last one's. On a terminal there is a prompt, with a history.
 ///
 /// An older server takes lines only: then a command has no input, and its output comes when it has ended, what it
 /// wrote to its standard output and then what it wrote to its standard error, both on standard output.
