@@ -2,6 +2,7 @@
 
 mod answers;
 mod exec;
+mod exec_stream;
 mod logs;
 mod messages;
 mod streams;
