@@ -24,6 +24,7 @@ const FILES: &[&str] = &[
     "test_metrics.py",
     "test_policy.py",
     "test_process.py",
+    "test_prompt.py",
     "test_reload.py",
     "test_secret.py",
     "test_sources.py",
@@ -52,6 +53,11 @@ fn c1_to_c4_commands() {
 #[test]
 fn c5_commands_as_streams() {
     passes("test_command_stream.py");
+}
+
+#[test]
+fn c5_a_person_at_a_prompt() {
+    passes("test_prompt.py");
 }
 
 #[test]
