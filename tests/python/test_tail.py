@@ -54,8 +54,8 @@ class Tail(Case):
 
     def test_a_reader_who_does_not_read_is_let_go_and_the_others_read_on(self):
         server = self.serve(tailed("yes 'a line of the command, which is long enough to fill what there is'"))
-        slow = self.dial(server.at("command"))
-        fast = self.dial(server.at("command"))
+        slow = self.dial(server.at("command")).enters()
+        fast = self.dial(server.at("command")).enters()
         server.waits_for(lambda line: "did not keep up" in line)
         for _ in range(1000):
             self.assertEqual(fast.line(), b"a line of the command, which is long enough to fill what there is")
