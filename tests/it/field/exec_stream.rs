@@ -176,7 +176,16 @@ fn what_is_certain_of_a_command_is_said_when_the_connection_breaks() {
     let said = exec(&address, &["--", "echo"]);
     said.fails(255, "whether the command was run is unknown");
     let (_server, address) = Server::of_commands("");
-    let said = exec(&address, &["--", "kill -9 $PPID; sleep 60"]);
+    // It kills the server once exec knows that it runs.
+    let script = "echo up; read go; kill -9 $PPID; sleep 60";
+    let mut command = onepoll(["exec", &address, "--", script]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut exec = Group::spawn(command.stderr(Stdio::piped())).unwrap();
+    let mut up = [0; 3];
+    exec.0.stdout.as_mut().unwrap().read_exact(&mut up).unwrap();
+    let mut input = exec.0.stdin.take().unwrap();
+    input.write_all(b"go\n").unwrap();
+    let said = exec.said(PATIENCE);
     said.fails(255, "the command was running");
 }
 
