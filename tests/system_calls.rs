@@ -33,8 +33,10 @@ type Counts = BTreeMap<String, u64>;
 
 /// `onepoll serve` under strace. An error is why nothing can be traced here.
 fn traced(counts: &Path) -> Result<Served, String> {
-    // Quiet: on a busy machine a line about a slow turn would be one write more.
-    let serve = command(&["serve", "-qqq", "echo://127.0.0.1:0"]);
+    // Quiet: on a busy machine a line about a slow turn would be one write more. And with a control socket of its
+    // own: at the usual place only the first of several servers has one, and makes the calls for it.
+    let mut serve = command(&["serve", "-qqq", "echo://127.0.0.1:0", "--control"]);
+    serve.arg(counts.with_file_name("control.sock"));
     let mut strace = Command::new("strace");
     strace.args(["-f", "-c", "-o"]).arg(counts);
     strace.arg(serve.get_program()).args(serve.get_args());
