@@ -13,6 +13,7 @@ use onepoll::reactor::TracedBytes;
 use crate::coverage::Coverage;
 use crate::kernel::{Client, Due, SECOND, SimOs};
 use crate::listeners::Listeners;
+use crate::operator::Operator;
 use crate::play::Play;
 use crate::profile::Profile;
 use crate::random::Random;
@@ -49,11 +50,17 @@ fn seeds() {
     );
     println!("what connections met, by how they stood when the turn began:");
     println!("{coverage}");
+    for (occasion, times) in coverage.occasions.each() {
+        println!("{times:12} {occasion:?}");
+    }
     let verdict = coverage.judge();
     assert_eq!(verdict.wrong, [""; 0], "visited, and said to be impossible");
     if count >= SEEDS_BY_DEFAULT {
         let missed: Vec<_> = verdict.rarest.iter().filter(|pair| pair.0 == 0).collect();
         assert!(missed.is_empty(), "possible, and never visited: {missed:?}");
+        let occasions = coverage.occasions.each();
+        let missed: Vec<_> = occasions.filter(|(_, times)| *times == 0).collect();
+        assert!(missed.is_empty(), "never: {missed:?}");
     }
 }
 
@@ -110,6 +117,7 @@ fn run(seed: u64, coverage: &mut Coverage) -> u64 {
         ..
     } = &mut begun;
     let listeners = Listeners::open(play, random, *profile, limits);
+    begun.changes();
     for number in 0..begun.profile.clients(&mut begun.random) {
         begun.invite_when(|random| listeners.client(random, number));
     }
@@ -124,6 +132,7 @@ pub(crate) struct Begun {
     pub(crate) limits: Limits,
     calm_after: u64,
     stop: Option<u64>,
+    operator: Option<Operator>,
 }
 
 impl Begun {
@@ -167,7 +176,24 @@ impl Begun {
             limits,
             calm_after,
             stop: stops[0],
+            operator: None,
         }
+    }
+
+    /// An operator changes what is served, now and then.
+    fn changes(&mut self) {
+        let random = &mut self.random;
+        if random.once_in(2) {
+            return;
+        }
+        let times = random.some(6);
+        self.play.os.net(|net| {
+            for _ in 0..times {
+                net.plan(random.below(self.calm_after), Due::Change);
+            }
+        });
+        let random = Random::new(random.next());
+        self.operator = Some(Operator::new(random, self.profile));
     }
 
     /// A client comes.
@@ -186,17 +212,15 @@ impl Begun {
     /// Turns until every client has gone home, and nothing is left.
     pub(crate) fn perform(mut self, coverage: &mut Coverage) -> u64 {
         let play = &mut self.play;
-        play.os.net(|net| {
-            let listeners = net.listeners.len() as u64;
-            net.bounds.accepts = listeners * u64::from(self.limits.accepts_per_turn);
-        });
+        play.bound_accepts();
         if std::env::var_os("ONEPOLL_SIM_TRACE").is_some() {
             let out = Box::new(std::io::stderr());
             play.reactor.trace_to(out, TracedBytes::All);
         }
         let at_first = play.allocated();
         coverage.begin();
-        let turns = perform(play, self.calm_after, coverage);
+        let turns = perform(play, self.calm_after, self.operator, coverage);
+        play.os.net(|net| coverage.occasions.add(&net.occasions));
         come_to_rest(self.play, at_first, &self.limits);
         turns
     }
@@ -221,7 +245,12 @@ fn come_to_rest(mut play: Play, at_first: i64, limits: &Limits) {
 const TABLES_BYTES_MAX: usize = 16 << 10;
 
 /// Turns until every client has gone home.
-fn perform(play: &mut Play, calm_after: u64, coverage: &mut Coverage) -> u64 {
+fn perform(
+    play: &mut Play,
+    calm_after: u64,
+    mut operator: Option<Operator>,
+    coverage: &mut Coverage,
+) -> u64 {
     let began = play.os.net(|net| net.now);
     let deadline = began + calm_after + PATIENCE;
     let mut turns = 0;
@@ -229,6 +258,9 @@ fn perform(play: &mut Play, calm_after: u64, coverage: &mut Coverage) -> u64 {
         play.turn();
         turns += 1;
         coverage.look(play);
+        if let Some(operator) = &mut operator {
+            operator.goes_on(play);
+        }
         let (rests, now) = play.os.net(|net| (net.rests, net.now));
         let home = play
             .os

@@ -21,8 +21,6 @@ pub(crate) struct Talker {
     pub(crate) finale: Finale,
     /// A started frame must end within some time here.
     pub(crate) framed: bool,
-    /// A client that is silent for so long is disconnected here.
-    pub(crate) idle: Option<u64>,
     pub(crate) manners: Manners,
     /// How it answers the challenge that comes first, if one does.
     pub(crate) login: Option<Login>,
@@ -175,7 +173,7 @@ impl Talker {
                 self.progress.is_challenged = true;
                 match login.answer() {
                     Answer::Right(_) => {}
-                    Answer::Wrong(_) => {
+                    Answer::Wrong(_) | Answer::Old => {
                         self.hears.clear();
                         (self.server_ends, self.may_miss) = (true, true);
                     }
@@ -292,9 +290,9 @@ impl Talker {
             finale,
             manners,
             progress,
-            idle,
             ..
         } = self;
+        let idle = net.links[link].idle;
         let link = net.links[link].sketch();
         format!(
             "listener {listener} {finale:?} {manners:?} {progress:?} idle {idle:?} now {} {link}",
@@ -304,6 +302,10 @@ impl Talker {
 
     /// Whether the server had a reason to end that it may have.
     fn is_excused(&self, net: &Net, link: usize) -> bool {
+        let is_outlived = self
+            .login
+            .as_ref()
+            .is_some_and(|login| login.is_outlived(net, link));
         let link = &net.links[link];
         let times = link.times;
         let lingered = link.shut && times.closed.saturating_sub(times.shut) >= 2 * SECOND;
@@ -316,7 +318,7 @@ impl Talker {
             // A record of the server's said that this is the end.
             () => times.written,
         };
-        let idle = self
+        let idle = link
             .idle
             .is_some_and(|idle| end.saturating_sub(times.read) >= idle);
         // A client that goes on speaking after the server's end gets a reset for it.
@@ -342,6 +344,7 @@ impl Talker {
             || spoke_on
             || refused
             || is_late
+            || is_outlived
     }
 }
 

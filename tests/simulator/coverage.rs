@@ -7,6 +7,7 @@ use onepoll::turn::{Closed, ConnId, Moment};
 
 use crate::impossible::{is_directed, why_never};
 use crate::kernel::Deed;
+use crate::occasions::Occasions;
 use crate::overheard::Said;
 use crate::play::Play;
 
@@ -16,6 +17,7 @@ pub(crate) struct Coverage {
     met: [[u64; MEETINGS.len()]; ROWS.len()],
     before: Vec<Stood>,
     said: Vec<(ConnId, Said)>,
+    pub(crate) occasions: Occasions,
 }
 
 /// How a connection stood at the end of the last turn.
@@ -121,6 +123,7 @@ impl Default for Coverage {
             met: [[0; MEETINGS.len()]; ROWS.len()],
             before: Vec::new(),
             said: Vec::new(),
+            occasions: Occasions::default(),
         }
     }
 }
@@ -133,6 +136,7 @@ impl Coverage {
 
     /// What another run met is met.
     pub(crate) fn add(&mut self, other: &Coverage) {
+        self.occasions.add(&other.occasions);
         for (mine, theirs) in self.met.iter_mut().zip(&other.met) {
             for (mine, theirs) in mine.iter_mut().zip(theirs) {
                 *mine += theirs;

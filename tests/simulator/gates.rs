@@ -10,32 +10,46 @@ use onepoll::service::{ChallengeSource, Gate, Manner, Peer, ProofOf, Secrets, Se
 use onepoll::turn::{ChildEvent, Closed, ConnId, Fault, Moment, Turn};
 use onepoll::wire::{CHALLENGE_BYTES, Digest, HmacKey, Secret};
 
-use crate::kernel::{Found, MILLI, Net};
+use crate::kernel::{Found, MILLI, Net, SimOs, link_of};
+use crate::occasions::Occasion;
 use crate::random::Random;
 
-/// Both are accepted.
-const SECRETS: [&[u8]; 2] = [b"the secret of today", b"the secret of yesterday"];
+/// Secrets that are accepted at once: each change adds one, and takes the oldest away.
+const SECRETS: u64 = 2;
 
-fn secret(content: &[u8]) -> Secret {
-    Secret::new(content.to_vec()).expect("it is long enough")
+fn secret(number: u64) -> Secret {
+    let content = format!("the secret of day {number}").into_bytes();
+    Secret::new(content).expect("it is long enough")
+}
+
+/// What a gate accepts after so many changes.
+pub(crate) fn secrets(generation: u64) -> Secrets {
+    let all: Vec<Secret> = (generation..generation + SECRETS).map(secret).collect();
+    Secrets::new(&all, Digest::Sha256, ProofOf::Challenge).expect("there are some")
 }
 
 /// A gate before a service, with challenges from the seed.
-pub(crate) fn gate(inside: impl Service + 'static, mut random: Random, insiders: Insiders) -> Gate {
-    let secrets = Secrets::new(&SECRETS.map(secret), Digest::Sha256, ProofOf::Challenge);
+pub(crate) fn gate(
+    inside: impl Service + 'static,
+    mut random: Random,
+    insiders: Insiders,
+    os: SimOs,
+) -> Gate {
     let challenges: ChallengeSource =
         Box::new(move || Ok(std::array::from_fn(|_| random.next() as u8)));
     let inside = Box::new(Within {
         service: Box::new(inside),
         insiders,
+        ids: BTreeSet::new(),
+        os,
     });
-    Gate::new(inside, secrets.expect("there are some"), challenges)
+    Gate::new(inside, secrets(0), challenges)
 }
 
 /// What proves one of its secrets.
 pub(crate) fn right_proof(challenge: &[u8]) -> Vec<u8> {
     let challenge = challenge.try_into().expect("it is whole");
-    let key = HmacKey::new(&secret(SECRETS[0]), Digest::Sha256);
+    let key = HmacKey::new(&secret(0), Digest::Sha256);
     key.prove(&challenge).as_ref().to_vec()
 }
 
@@ -72,11 +86,14 @@ impl Insiders {
 struct Within {
     service: Box<dyn Service>,
     insiders: Insiders,
+    /// Its own.
+    ids: BTreeSet<ConnId>,
+    os: SimOs,
 }
 
 impl Within {
     fn of(&mut self, t: &Turn<'_>) -> &mut dyn Service {
-        let is_inside = self.insiders.ids.borrow().contains(&t.id);
+        let is_inside = self.ids.contains(&t.id);
         assert!(is_inside, "I8: {:?} was not let in", t.id);
         &mut *self.service
     }
@@ -85,6 +102,10 @@ impl Within {
 impl Service for Within {
     fn open(&mut self, t: &mut Turn<'_>, peer: &Peer) {
         self.insiders.ids.borrow_mut().insert(t.id);
+        self.ids.insert(t.id);
+        if let Some(link) = link_of(peer) {
+            self.os.net(|net| net.links[link].is_inside = true);
+        }
         self.of(t).open(t, peer);
     }
 
@@ -111,6 +132,7 @@ impl Service for Within {
     fn closed(&mut self, t: &mut Turn<'_>, why: &Closed) {
         self.of(t).closed(t, why);
         self.insiders.ids.borrow_mut().remove(&t.id);
+        self.ids.remove(&t.id);
     }
 
     fn stopping(&mut self, t: &mut Turn<'_>) {
@@ -135,13 +157,17 @@ impl Service for Within {
 pub(crate) struct Login {
     answer: Answer,
     challenge: Vec<u8>,
+    /// The number of the secret that it proves.
+    proves: Option<u64>,
 }
 
 /// What it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// With the proof of one of the secrets.
-    Right(usize),
+    Right(u64),
+    /// With that of one that was good before the last change, if there was one.
+    Old,
     /// With one in which a byte is wrong.
     Wrong(usize),
     /// With the beginning of one, then with nothing, and waits.
@@ -164,16 +190,25 @@ impl Login {
         let answer = match random.below(8) {
             0 => Answer::Wrong(random.index(32)),
             1 => Answer::Half(random.index(32)),
-            _ => Answer::Right(random.index(SECRETS.len())),
+            2 => Answer::Old,
+            _ => Answer::Right(random.below(SECRETS)),
         };
         Login {
             answer,
             challenge: Vec::new(),
+            proves: None,
         }
     }
 
+    /// How it answered, as the gate stood then.
     pub(crate) fn answer(&self) -> Answer {
         self.answer
+    }
+
+    /// Whether what it proved may have been no good any more when that was looked at.
+    pub(crate) fn is_outlived(&self, net: &Net, link: usize) -> bool {
+        let generation = net.generations[net.links[link].service];
+        !net.links[link].is_inside && self.proves.is_some_and(|number| number < generation)
     }
 
     /// Reads of the challenge, and not a byte more.
@@ -186,14 +221,23 @@ impl Login {
         let Ok(challenge) = self.challenge[..].try_into() else {
             return Step::Waits;
         };
-        let which = match self.answer {
-            Answer::Right(which) => which,
-            Answer::Wrong(_) | Answer::Half(_) => 0,
+        let generation = net.generations[net.links[link].service];
+        if self.answer == Answer::Old && generation == 0 {
+            self.answer = Answer::Right(0);
+        }
+        let number = match self.answer {
+            Answer::Right(which) => generation + which,
+            Answer::Old => {
+                net.occasions.note(Occasion::OldSecret);
+                generation - 1
+            }
+            Answer::Wrong(_) | Answer::Half(_) => generation,
         };
-        let key = HmacKey::new(&secret(SECRETS[which]), Digest::Sha256);
+        self.proves = Some(number);
+        let key = HmacKey::new(&secret(number), Digest::Sha256);
         let mut proof = key.prove(&challenge).as_ref().to_vec();
         match self.answer {
-            Answer::Right(_) => {}
+            Answer::Right(_) | Answer::Old => {}
             Answer::Wrong(at) => proof[at] ^= 1,
             Answer::Half(len) => proof.truncate(len),
         }

@@ -18,7 +18,8 @@ use std::time::{Duration, SystemTime};
 
 use onepoll::config::limits::{DATAGRAM_FAILURES_IN_A_ROW_MAX, EMFILE_RETRY};
 use onepoll::reactor::{
-    HandedOver, Os, Readiness, Received, Refused, Seen, Signal, Source, Spawned, Token, Woke,
+    HandedOver, ListenerOptions, Os, Readiness, Received, Refused, Seen, Signal, Source, Spawned,
+    Token, Woke,
 };
 use onepoll::service::Peer;
 use onepoll::turn::{Exit, Job, Moment, Output, Severity, Usage};
@@ -28,6 +29,7 @@ use rustix::io::Errno;
 use crate::family::{Child, PIPE_BYTES_MAX, Step, Steps, steps_of};
 use crate::faults::Faults;
 use crate::link::{Link, Watch, take};
+use crate::occasions::{Occasion, Occasions};
 use crate::random::Random;
 use crate::sealed::{Mischief, Tunnel};
 use crate::sources::{Account, Objection, any_place, peer};
@@ -78,6 +80,11 @@ pub(crate) struct Net {
     pub(crate) next_children: VecDeque<Steps>,
     pub(crate) signals: Vec<Signal>,
     pub(crate) stop_sent: bool,
+    /// Changes that are due, for the operator.
+    pub(crate) changes: u32,
+    /// By service: how often its secrets have changed.
+    pub(crate) generations: Vec<u64>,
+    pub(crate) occasions: Occasions,
     /// The loop took the first signal to stop: what waits to be accepted now must be served.
     drains: bool,
     /// The loop gives up what is left.
@@ -162,6 +169,12 @@ pub(crate) struct Backlog {
     open: usize,
     /// The user that it lets in.
     pub(crate) only_uid: Option<u32>,
+    /// A client that is silent for so long is disconnected.
+    pub(crate) idle: Option<u64>,
+    /// What it serves.
+    pub(crate) service: usize,
+    /// It retires: clients go to that one.
+    successor: Option<usize>,
     /// The sources that it lets in.
     pub(crate) sources: Account,
     /// Only loopback connects to it.
@@ -185,6 +198,9 @@ impl Default for Backlog {
             connections_max: usize::MAX,
             open: 0,
             only_uid: None,
+            idle: None,
+            service: 0,
+            successor: None,
             sources: Account::default(),
             is_of_loopback: false,
             reads: true,
@@ -193,6 +209,26 @@ impl Default for Backlog {
             closed_since: false,
             watch: Watch::default(),
         }
+    }
+}
+
+impl Backlog {
+    /// Connections that come from now on have these.
+    pub(crate) fn take_options(&mut self, options: &ListenerOptions) {
+        self.connections_max = options.connections_max;
+        self.only_uid = options.only_uid;
+        self.idle = options.idle.map(|idle| idle.as_nanos() as u64);
+        self.is_secure = options.secure.is_some();
+    }
+
+    /// Connections that are open.
+    pub(crate) fn connections(&self) -> usize {
+        self.open
+    }
+
+    /// A change may end its rest.
+    pub(crate) fn rest_may_end(&mut self) {
+        self.closed_since = true;
     }
 }
 
@@ -233,6 +269,7 @@ pub(crate) enum Due {
     Child(usize),
     Stop,
     Calm,
+    Change,
 }
 
 /// How a call ended.
@@ -302,6 +339,9 @@ impl Net {
             next_children: VecDeque::new(),
             signals: Vec::new(),
             stop_sent: false,
+            changes: 0,
+            generations: Vec::new(),
+            occasions: Occasions::default(),
             drains: false,
             gives_up: false,
             connections_max: usize::MAX,
@@ -418,6 +458,7 @@ impl Net {
         let queue = &mut self.listeners[link.listener];
         let is_other = link.local && queue.only_uid.is_some_and(|uid| uid != link.uid)
             || !link.local && link.reset && queue.only_uid.is_some();
+        (link.service, link.idle) = (queue.service, queue.idle);
         let place = (!link.local && !link.reset).then_some(link.place);
         let refused = match () {
             () if is_other => Some(&mut self.refused.other_user),
@@ -643,10 +684,25 @@ impl Net {
         }
     }
 
+    /// A listener retires: what is in its queue must be served, and clients go to another.
+    pub(crate) fn retires(&mut self, listener: usize, successor: usize) {
+        let queue = &mut self.listeners[listener];
+        queue.successor = Some(successor);
+        if !queue.waiting.is_empty() {
+            self.occasions.note(Occasion::RetiredWithQueue);
+        }
+        for &k in &queue.waiting {
+            self.links[k].was_in_time = true;
+        }
+    }
+
     // The clients' side.
 
     /// A client connects that will say so much, which must fit in some hundred pieces.
-    pub(crate) fn connect(&mut self, listener: usize, says: usize) -> Option<usize> {
+    pub(crate) fn connect(&mut self, mut listener: usize, says: usize) -> Option<usize> {
+        while let Some(successor) = self.listeners[listener].successor {
+            listener = successor;
+        }
         if self.listeners[listener].closed {
             return None;
         }
@@ -982,6 +1038,19 @@ impl Net {
     }
 }
 
+/// The port that a connection comes from.
+fn port_of(link: usize) -> u16 {
+    1024 + u16::try_from(link).expect("a world has fewer links than ports")
+}
+
+/// The connection of a peer that has a port.
+pub(crate) fn link_of(peer: &Peer) -> Option<usize> {
+    match *peer {
+        Peer::V4(_, port) | Peer::V6(_, port, _) => Some(usize::from(port - 1024)),
+        Peer::Local { .. } | Peer::Unknown => None,
+    }
+}
+
 /// The seam, simulated.
 #[derive(Debug, Clone)]
 pub(crate) struct SimOs(pub(crate) Rc<RefCell<World>>);
@@ -1154,6 +1223,10 @@ impl World {
                 Due::Child(k) => self.net.step_child(k),
                 Due::Stop => self.net.signal(Signal::Stop),
                 Due::Calm => self.net.calm_down(),
+                Due::Change => {
+                    self.net.changes += 1;
+                    self.net.signal(Signal::Reload);
+                }
             }
         }
     }
@@ -1310,7 +1383,7 @@ impl Os for SimOs {
             link.times.read = net.now;
             link.times.written = net.now;
             net.descriptors += 1;
-            let port = 1024 + (k % 60_000) as u16;
+            let port = port_of(k);
             let peer = match (link.local, link.reset) {
                 (true, _) => Peer::Local {
                     pid: 1,

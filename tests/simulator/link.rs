@@ -29,6 +29,12 @@ pub(crate) struct Link {
     pub(crate) place: Place,
     /// It is among those that its listener counts by source.
     pub(crate) is_counted: bool,
+    /// The service that it was accepted for.
+    pub(crate) service: usize,
+    /// It has passed a gate.
+    pub(crate) is_inside: bool,
+    /// A client that is silent for so long is disconnected, by what held when it was accepted.
+    pub(crate) idle: Option<u64>,
     /// The server must not let it in.
     pub(crate) must_refuse: bool,
     /// It waited to be accepted when the server began to drain.
@@ -98,6 +104,9 @@ impl Link {
             uid: 0,
             place: 0,
             is_counted: false,
+            service: 0,
+            is_inside: false,
+            idle: None,
             must_refuse: false,
             was_in_time: false,
             local: false,

@@ -1,8 +1,7 @@
-use std::sync::Arc;
-use std::time::Duration;
+use std::rc::Rc;
 
 use onepoll::config::{Limits, Settle};
-use onepoll::reactor::{ListenerOptions, Secure, ServiceId, SourceRules};
+use onepoll::reactor::ServiceId;
 use onepoll::service::command::CommandFraming;
 use onepoll::service::{
     Chat, Command, Discard, Echo, Greeting, Service, Upper, chat, command, greeting, upper,
@@ -12,11 +11,11 @@ use crate::clients::{Finale, Manners, Member, MemberProgress, Poster, Progress, 
 use crate::family::{outcome_of, steps_of};
 use crate::gates::Login;
 use crate::kernel::{Client, MILLI, SECOND};
+use crate::operator::{Kind, any_options};
 use crate::overheard::{AtStop, Temper};
 use crate::play::Play;
 use crate::profile::Profile;
 use crate::random::Random;
-use crate::sealed::StandIn;
 use crate::services::{Crowd, Lines, Produces, Runs};
 use crate::sources::Account;
 
@@ -46,8 +45,6 @@ pub(crate) struct Listeners {
 #[derive(Debug, Clone, Copy)]
 struct Door {
     listener: usize,
-    /// A client that is silent for so long is disconnected.
-    idle: Option<u64>,
     /// The service ends connections when it likes.
     may_be_cut: bool,
     /// It stands behind a gate.
@@ -55,11 +52,11 @@ struct Door {
 }
 
 /// A service that was added, and how it behaves.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Added {
     service: ServiceId,
     may_be_cut: bool,
-    is_gated: bool,
+    kind: Kind,
 }
 
 /// What a service uses for itself, so that nothing else may.
@@ -83,7 +80,7 @@ struct Opens<'a> {
 }
 
 impl Opens<'_> {
-    fn service(&mut self, uses: Uses, service: impl Service + 'static) -> Added {
+    fn service(&mut self, uses: Uses, make: impl Fn() -> Box<dyn Service> + 'static) -> Added {
         let random = &mut *self.random;
         let often = if self.profile == Profile::Any { 8 } else { 3 };
         let has_timers = !matches!(uses, Uses::Timers | Uses::TimersAndCommands);
@@ -99,16 +96,16 @@ impl Opens<'_> {
         };
         let may_be_cut = temper.leaves.is_some();
         let is_gated = random.once_in(3);
-        let service = if is_gated {
-            let random = Random::new(random.next());
-            self.play.add_gated(service, temper, random)
-        } else {
-            self.play.add(service, temper)
+        let kind = Kind {
+            make: Rc::new(make),
+            is_gated,
         };
+        let random = Random::new(random.next());
+        let service = self.play.add_kind(&kind, temper, random);
         Added {
             service,
             may_be_cut,
-            is_gated,
+            kind,
         }
     }
 
@@ -116,34 +113,15 @@ impl Opens<'_> {
         let Added {
             service,
             may_be_cut,
-            is_gated,
+            kind,
         } = added;
+        let is_gated = kind.is_gated;
         let (random, profile) = (&mut *self.random, self.profile);
-        let is_idle = profile == Profile::Silence || random.once_in(4);
-        // Now and then shorter than a turn is long.
-        let least = random.pick(&[1, MILLI, MILLI, MILLI]);
-        let idle = is_idle.then(|| least + random.size(2 * SECOND as usize) as u64);
-        let (few, some) = match profile {
-            Profile::Lack => (2, 4),
-            _ => (8, 32),
-        };
-        let connections_max = random.once_in(few).then(|| random.some(3));
-        let only_uid = random.once_in(some).then(|| random.pick(&[0, 1000]));
-        let secure = random.once_in(3).then(|| {
-            let body = 1 + random.size(2000);
-            Arc::new(StandIn { body }) as Arc<dyn Secure>
+        let mut account = Account::default();
+        let listener = self.play.listen(service, |options| {
+            account = any_options(random, profile, options);
         });
-        let (account, rules) = match random.once_in(some / 4) {
-            true => Account::some(random),
-            false => <(Account, SourceRules)>::default(),
-        };
-        let listener = self.play.listen(service, |listener: &mut ListenerOptions| {
-            listener.idle = idle.map(Duration::from_nanos);
-            listener.connections_max = connections_max.unwrap_or(usize::MAX);
-            listener.only_uid = only_uid;
-            listener.secure = secure;
-            listener.sources = rules;
-        });
+        self.play.serves_kind(listener, kind);
         let os = &self.play.os;
         os.net(|net| {
             let queue = &mut net.listeners[listener];
@@ -157,21 +135,20 @@ impl Opens<'_> {
         }
         Door {
             listener,
-            idle,
             may_be_cut,
             is_gated,
         }
     }
 
-    fn one(&mut self, uses: Uses, service: impl Service + 'static) -> Door {
-        let service = self.service(uses, service);
+    fn one(&mut self, uses: Uses, make: impl Fn() -> Box<dyn Service> + 'static) -> Door {
+        let service = self.service(uses, make);
         self.door(service)
     }
 
     /// Two listeners of one service, each with options of its own.
-    fn two(&mut self, uses: Uses, service: impl Service + 'static) -> [Door; 2] {
-        let service = self.service(uses, service);
-        [self.door(service), self.door(service)]
+    fn two(&mut self, uses: Uses, make: impl Fn() -> Box<dyn Service> + 'static) -> [Door; 2] {
+        let service = self.service(uses, make);
+        [self.door(service.clone()), self.door(service)]
     }
 }
 
@@ -182,19 +159,22 @@ impl Listeners {
         profile: Profile,
         limits: &Limits,
     ) -> Listeners {
+        let limits = limits.clone();
         let command = |framing| {
+            let limits = limits.clone();
             let options = command::Options {
                 framing,
                 // Clients here are slower than any settling time, and mean whole lines.
                 settle: Settle::Never,
                 ..command::Options::default()
             };
-            Command::new(&options, limits)
+            move || -> Box<dyn Service> { Box::new(Command::new(&options, &limits)) }
         };
         let greeting = greeting::Options {
             greeting: vec![GREETING.into()],
             ..greeting::Options::default()
         };
+        let frame = limits.frame;
         let chat = chat::Options {
             flood: random.once_in(2),
             history: random.below(4) as u32,
@@ -206,7 +186,7 @@ impl Listeners {
         };
         let same = opens.random.once_in(6);
         let only = same.then(|| Listeners::kind(opens.random, profile));
-        let greeting = opens.one(Uses::Nothing, Greeting::new(&greeting));
+        let greeting = opens.one(Uses::Nothing, move || Box::new(Greeting::new(&greeting)));
         // It ends before it reads.
         let os = &opens.play.os;
         os.net(|net| net.listeners[greeting.listener].reads = false);
@@ -214,17 +194,18 @@ impl Listeners {
             profile,
             only,
             is_deaf: opens.random.once_in(2),
-            echo: opens.two(Uses::NothingAtTheEnd, Echo),
-            discard: opens.one(Uses::NothingAtTheEnd, Discard),
-            upper: opens.one(
-                Uses::NothingAtTheEnd,
-                Upper::new(&upper::Options::default()),
-            ),
-            lines: opens.two(Uses::Timers, Lines),
-            crowd: opens.two(Uses::Timers, Crowd::default()),
-            chat: opens.one(Uses::TimersAndCommands, Chat::new(&chat, limits.frame)),
-            produces: opens.one(Uses::Nothing, Produces::default()),
-            runs: opens.one(Uses::Commands, Runs),
+            echo: opens.two(Uses::NothingAtTheEnd, || Box::new(Echo)),
+            discard: opens.one(Uses::NothingAtTheEnd, || Box::new(Discard)),
+            upper: opens.one(Uses::NothingAtTheEnd, || {
+                Box::new(Upper::new(&upper::Options::default()))
+            }),
+            lines: opens.two(Uses::Timers, || Box::new(Lines)),
+            crowd: opens.two(Uses::Timers, || Box::new(Crowd::default())),
+            chat: opens.one(Uses::TimersAndCommands, move || {
+                Box::new(Chat::new(&chat, frame))
+            }),
+            produces: opens.one(Uses::Nothing, || Box::new(Produces::default())),
+            runs: opens.one(Uses::Commands, || Box::new(Runs)),
             raw: opens.one(Uses::TimersAndCommands, command(CommandFraming::Raw)),
             framed: opens.one(Uses::TimersAndCommands, command(CommandFraming::I32)),
             socket: play.answer(Echo),
@@ -405,7 +386,6 @@ impl Listeners {
             may_be_cut: door.may_be_cut,
             finale: self.finale(random, says.len()),
             framed: false,
-            idle: door.idle,
             manners: self.manners(random, says.len().max(hears.len())),
             login: door.is_gated.then(|| Login::of(random)),
             progress: Progress::default(),

@@ -14,6 +14,9 @@
 //! `seeds` fails if a pair was not visited that is possible, or one that is said not to be
 //! (`impossible.rs`). Each seed has a profile (`profile.rs`), so that none is too thin; what is too rare
 //! for seeds has a script (`rare.rs`).
+//!
+//! In half of the seeds an operator changes what is served while clients are there (`operator.rs`). A run fails
+//! if one of its occasions (`occasions.rs`) was never met.
 
 mod campaign;
 mod clients;
@@ -37,6 +40,8 @@ mod kernel_agrees;
 mod link;
 mod listeners;
 mod memory;
+mod occasions;
+mod operator;
 mod overheard;
 mod play;
 mod profile;

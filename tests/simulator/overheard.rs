@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use onepoll::buf::ReadBuf;
-use onepoll::service::{Manner, Peer, Service};
+use onepoll::service::{Manner, Peer, Secrets, Service};
 use onepoll::turn::{ChildEvent, Closed, ConnId, Fault, Job, Moment, Turn};
 
 use crate::kernel::MILLI;
@@ -261,6 +261,10 @@ impl Service for Overheard {
 
     fn refusal(&self, reason: &str, out: &mut Vec<u8>) {
         self.service.refusal(reason, out);
+    }
+
+    fn replace_secrets(&mut self, secrets: &Secrets) -> bool {
+        self.service.replace_secrets(secrets)
     }
 
     fn shared_bytes(&self) -> usize {

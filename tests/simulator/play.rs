@@ -10,6 +10,7 @@ use onepoll::turn::Moment;
 use crate::gates::{Insiders, gate};
 use crate::kernel::{Found, SimOs};
 use crate::memory::Memory;
+use crate::operator::{Kind, Served};
 use crate::overheard::{Heard, Overheard, Temper};
 use crate::random::Random;
 
@@ -22,6 +23,11 @@ pub(crate) struct Play {
     pub(crate) heard: Heard,
     /// Connections that services behind gates know of.
     insiders: Insiders,
+    /// By listener.
+    pub(crate) served: Vec<Served>,
+    /// By number: services that were added.
+    services: Vec<ServiceId>,
+    accepts_per_turn: u32,
     /// Bytes that this thread had allocated before there was a loop.
     memory: Memory,
 }
@@ -34,6 +40,9 @@ impl Play {
         os.net(|net| net.connections_max = connections_max);
         let memory = Memory::now();
         Play {
+            served: Vec::new(),
+            services: Vec::new(),
+            accepts_per_turn: limits.accepts_per_turn,
             reactor: Reactor::new(os.clone(), limits, connections_max),
             os,
             heard: Heard::default(),
@@ -72,8 +81,41 @@ impl Play {
 
     /// Adds a service that is also this.
     pub(crate) fn add(&mut self, service: impl Service + 'static, temper: Temper) -> ServiceId {
-        let overheard = Overheard::new(Box::new(service), temper, self.heard.clone());
-        self.reactor.add(Box::new(overheard))
+        self.add_boxed(Box::new(service), temper)
+    }
+
+    fn add_boxed(&mut self, service: Box<dyn Service>, temper: Temper) -> ServiceId {
+        let overheard = Overheard::new(service, temper, self.heard.clone());
+        let service = self.reactor.add(Box::new(overheard));
+        self.services.push(service);
+        self.os.net(|net| net.generations.push(0));
+        service
+    }
+
+    /// The number of a service: its place may be another's later.
+    pub(crate) fn number_of(&self, service: ServiceId) -> usize {
+        let place = self.services.iter().rposition(|&other| other == service);
+        place.expect("it was added here")
+    }
+
+    /// Adds a service of this kind.
+    pub(crate) fn add_kind(&mut self, kind: &Kind, temper: Temper, random: Random) -> ServiceId {
+        let service = (kind.make)();
+        match kind.is_gated {
+            true => self.add_behind_gate(service, temper, random),
+            false => self.add_boxed(service, temper),
+        }
+    }
+
+    fn add_behind_gate(
+        &mut self,
+        service: Box<dyn Service>,
+        temper: Temper,
+        random: Random,
+    ) -> ServiceId {
+        let inside = Overheard::new(service, temper, Heard::deaf());
+        let gate = gate(inside, random, self.insiders.clone(), self.os.clone());
+        self.add(gate, Temper::default())
     }
 
     /// The same, behind a gate.
@@ -83,9 +125,7 @@ impl Play {
         temper: Temper,
         random: Random,
     ) -> ServiceId {
-        let inside = Overheard::new(Box::new(service), temper, Heard::deaf());
-        let gate = gate(inside, random, self.insiders.clone());
-        self.add(gate, Temper::default())
+        self.add_behind_gate(Box::new(service), temper, random)
     }
 
     /// Opens a listener of a service that was added, and says which.
@@ -98,16 +138,23 @@ impl Play {
         change(&mut options);
         let socket = self.os.listener();
         let number = socket.0;
+        let of = self.number_of(service);
         self.os.net(|net| {
-            let queue = &mut net.listeners[number];
-            queue.connections_max = options.connections_max;
-            queue.only_uid = options.only_uid;
-            queue.is_secure = options.secure.is_some();
+            net.listeners[number].take_options(&options);
+            net.listeners[number].service = of;
         });
-        self.reactor
-            .listen(socket, options)
-            .expect("watching a listener does not fail here");
+        let id = self.reactor.listen(socket, options.clone());
+        let id = id.expect("watching a listener does not fail here");
+        self.served.push(Served::new(id, options));
+        assert_eq!(self.served.len(), number + 1, "listeners are opened here");
         number
+    }
+
+    /// A turn accepts no more than this at the listeners that there are.
+    pub(crate) fn bound_accepts(&mut self) {
+        let each = u64::from(self.accepts_per_turn);
+        self.os
+            .net(|net| net.bounds.accepts = net.listeners.len() as u64 * each);
     }
 
     /// Opens a socket of a datagram service, and says which.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use onepoll::reactor::{AddressRules, SourceRules};
 use onepoll::service::{Echo, Peer};
 
+use crate::kernel::MILLI;
 use crate::play::Play;
 use crate::random::Random;
 
@@ -99,6 +100,22 @@ impl Account {
             account.rate = Some((count, per));
         }
         (account, rules)
+    }
+
+    /// Its listener gets other rules, and its connections stay. Says the same as the loop is told it.
+    pub(crate) fn change(&mut self, random: &mut Random) -> SourceRules {
+        let (other, mut rules) = Account::some(random);
+        self.served = other.served;
+        // Whether a source's connections are counted at all does not change.
+        if self.connections_max.is_some() {
+            self.connections_max = Some(1 + random.below(3) as u32);
+        }
+        rules.connections_max = self.connections_max;
+        rules.rate = self.rate.map(|(count, per)| {
+            let per_ms = per / MILLI;
+            format!("{count}/{per_ms}ms").parse().unwrap()
+        });
+        rules
     }
 
     /// Whether a connection from there is served; from nowhere, if it was reset or is a Unix socket's.

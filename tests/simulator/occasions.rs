@@ -1,0 +1,64 @@
+//! Occasions that seeds must meet, besides the pairs of the table: each is counted where it happens, and a run
+//! in which one never did fails.
+
+/// What may happen in a world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    /// A listener got other options, and no connection was on it.
+    Replaced,
+    /// The same, with connections on it.
+    ReplacedInUse,
+    /// The same, behind a gate.
+    ReplacedInUseGated,
+    /// A listener got another service, with connections on it.
+    ServiceReplacedInUse,
+    /// The same, behind a gate.
+    ServiceReplacedInUseGated,
+    /// A listener retired with connections on it, and clients went to another.
+    RetiredInUse,
+    /// The same, behind a gate.
+    RetiredInUseGated,
+    /// A listener retired with connections in its queue.
+    RetiredWithQueue,
+    /// The secrets of a gate changed, and nothing else.
+    SecretsAlone,
+    /// The same, with connections that were inside.
+    SecretsAloneInside,
+    /// A client proved a secret that was good before.
+    OldSecret,
+}
+
+/// Every one, in order.
+pub(crate) const OCCASIONS: [Occasion; 11] = [
+    Occasion::Replaced,
+    Occasion::ReplacedInUse,
+    Occasion::ReplacedInUseGated,
+    Occasion::ServiceReplacedInUse,
+    Occasion::ServiceReplacedInUseGated,
+    Occasion::RetiredInUse,
+    Occasion::RetiredInUseGated,
+    Occasion::RetiredWithQueue,
+    Occasion::SecretsAlone,
+    Occasion::SecretsAloneInside,
+    Occasion::OldSecret,
+];
+
+/// How often each was met.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Occasions([u64; OCCASIONS.len()]);
+
+impl Occasions {
+    pub(crate) fn note(&mut self, occasion: Occasion) {
+        self.0[occasion as usize] += 1;
+    }
+
+    pub(crate) fn add(&mut self, other: &Occasions) {
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            *mine += theirs;
+        }
+    }
+
+    pub(crate) fn each(&self) -> impl Iterator<Item = (Occasion, u64)> {
+        OCCASIONS.into_iter().zip(self.0)
+    }
+}
