@@ -17,6 +17,7 @@ use crate::operator::Operator;
 use crate::play::Play;
 use crate::profile::Profile;
 use crate::random::Random;
+use crate::sources::any_place;
 
 /// Seeds that `cargo test` tries unless told otherwise.
 pub(crate) const SEEDS_BY_DEFAULT: u64 = if cfg!(debug_assertions) {
@@ -118,7 +119,8 @@ fn run(seed: u64, coverage: &mut Coverage) -> u64 {
     } = &mut begun;
     let listeners = Listeners::open(play, random, *profile, limits);
     begun.changes();
-    for number in 0..begun.profile.clients(&mut begun.random) {
+    let guessers = begun.guessers();
+    for number in 0..guessers + begun.profile.clients(&mut begun.random) {
         begun.invite_when(|random| listeners.client(random, number));
     }
     begun.perform(coverage)
@@ -132,6 +134,8 @@ pub(crate) struct Begun {
     pub(crate) limits: Limits,
     calm_after: u64,
     stop: Option<u64>,
+    /// Its clients are of one source, and most guess secrets.
+    is_guessed: bool,
     operator: Option<Operator>,
 }
 
@@ -150,6 +154,7 @@ impl Begun {
         let crowded = random.once_in(4);
         let connections_max = if crowded { random.some(4) } else { 100 };
         let calm_after = profile.calm_after(&mut random);
+        let is_guessed = random.once_in(8);
         let stops = profile.stops(&mut random, calm_after);
         os.net(|net| {
             net.faults = profile.faults(&mut random);
@@ -164,6 +169,7 @@ impl Begun {
             if random.once_in(6) {
                 net.descriptors_max = random.some(4);
             }
+            net.only_place = is_guessed.then(|| any_place(&mut random));
             net.plan(calm_after, Due::Calm);
             for stop in stops.into_iter().flatten() {
                 net.plan(stop, Due::Stop);
@@ -176,7 +182,16 @@ impl Begun {
             limits,
             calm_after,
             stop: stops[0],
+            is_guessed,
             operator: None,
+        }
+    }
+
+    /// How many clients there are besides, where secrets are guessed.
+    fn guessers(&mut self) -> usize {
+        match self.is_guessed {
+            true => self.random.some(12),
+            false => 0,
         }
     }
 
@@ -205,7 +220,11 @@ impl Begun {
         let Begun {
             random, profile, ..
         } = self;
-        let wait = profile.comes(random, self.calm_after, self.stop);
+        let mut wait = profile.comes(random, self.calm_after, self.stop);
+        if self.is_guessed && random.once_in(4) {
+            // By then a penalty has run down.
+            wait += 15 * SECOND + random.below(15 * SECOND);
+        }
         self.play.os.invite(client(random), wait);
     }
 

@@ -104,7 +104,7 @@ impl Service for Within {
         self.insiders.ids.borrow_mut().insert(t.id);
         self.ids.insert(t.id);
         if let Some(link) = link_of(peer) {
-            self.os.net(|net| net.links[link].is_inside = true);
+            self.os.net(|net| net.comes_in(link));
         }
         self.of(t).open(t, peer);
     }
@@ -186,8 +186,9 @@ pub(crate) enum Step {
 }
 
 impl Login {
-    pub(crate) fn of(random: &mut Random) -> Login {
+    pub(crate) fn of(random: &mut Random, guesses: bool) -> Login {
         let answer = match random.below(8) {
+            _ if guesses && random.once_in(2) => Answer::Wrong(random.index(32)),
             0 => Answer::Wrong(random.index(32)),
             1 => Answer::Half(random.index(32)),
             2 => Answer::Old,

@@ -32,7 +32,7 @@ use crate::link::{Link, Watch, take};
 use crate::occasions::{Occasion, Occasions};
 use crate::random::Random;
 use crate::sealed::{Mischief, Tunnel};
-use crate::sources::{Account, Objection, any_place, peer};
+use crate::sources::{Account, Debts, Objection, Place, any_place, is_loopback, peer};
 
 pub(crate) const MICRO: u64 = 1_000;
 pub(crate) const MILLI: u64 = 1_000_000;
@@ -84,6 +84,11 @@ pub(crate) struct Net {
     pub(crate) changes: u32,
     /// By service: how often its secrets have changed.
     pub(crate) generations: Vec<u64>,
+    /// What is held against sources that did not log in, and how often loopback has not.
+    debts: Debts,
+    loopback_failures: u32,
+    /// All clients of the world come from there.
+    pub(crate) only_place: Option<Place>,
     pub(crate) occasions: Occasions,
     /// The loop took the first signal to stop: what waits to be accepted now must be served.
     drains: bool,
@@ -177,8 +182,8 @@ pub(crate) struct Backlog {
     successor: Option<usize>,
     /// The sources that it lets in.
     pub(crate) sources: Account,
-    /// Only loopback connects to it.
-    pub(crate) is_of_loopback: bool,
+    /// It stands behind a gate.
+    pub(crate) is_gated: bool,
     /// Its service reads what a client says.
     pub(crate) reads: bool,
     /// Its connections have sessions.
@@ -202,7 +207,7 @@ impl Default for Backlog {
             service: 0,
             successor: None,
             sources: Account::default(),
-            is_of_loopback: false,
+            is_gated: false,
             reads: true,
             is_secure: false,
             rests_until: None,
@@ -341,6 +346,9 @@ impl Net {
             stop_sent: false,
             changes: 0,
             generations: Vec::new(),
+            debts: Debts::default(),
+            loopback_failures: 0,
+            only_place: None,
             occasions: Occasions::default(),
             drains: false,
             gives_up: false,
@@ -454,6 +462,7 @@ impl Net {
 
     /// The loop is given this connection, which it may have to refuse.
     fn admits(&mut self, k: usize) {
+        let is_penalised = self.is_penalised(k);
         let link = &mut self.links[k];
         let queue = &mut self.listeners[link.listener];
         let is_other = link.local && queue.only_uid.is_some_and(|uid| uid != link.uid)
@@ -463,6 +472,7 @@ impl Net {
         let refused = match () {
             () if is_other => Some(&mut self.refused.other_user),
             () if !queue.sources.serves(place) => Some(&mut self.refused.denied),
+            () if is_penalised => Some(&mut self.refused.penalised),
             () if self.open >= self.connections_max => Some(&mut self.refused.full),
             () if queue.open >= queue.connections_max => Some(&mut self.refused.listener_full),
             () => match queue.sources.counts(self.woke, place) {
@@ -480,6 +490,79 @@ impl Net {
         }
         self.open += 1;
         queue.open += 1;
+    }
+
+    /// Whether this connection's source has failed too often to be asked again.
+    fn is_penalised(&mut self, k: usize) -> bool {
+        let queue = &self.listeners[self.links[k].listener];
+        let (is_gated, has_to_log_in) = (queue.is_gated, queue.is_gated || queue.is_secure);
+        let link = &mut self.links[k];
+        link.is_gated = is_gated;
+        if has_to_log_in {
+            link.logs_in_until = Some(self.woke.saturating_add(10 * SECOND));
+        }
+        if !is_gated || link.local || link.reset {
+            return false;
+        }
+        let place = link.place;
+        if self.may_be_late(place) {
+            // Whether one was too late depends on what the loop saw of it when: so none comes from there
+            // again. What that costs has tests of its own.
+            self.links[k].place = 0;
+        }
+        let place = self.links[k].place;
+        if is_loopback(place) {
+            if self.loopback_failures >= 3 {
+                self.occasions.note(Occasion::Spared);
+            }
+            return false;
+        }
+        let (bites, had_bitten) = self.debts.bites(self.woke, place);
+        match (bites, had_bitten) {
+            (true, _) => self.occasions.note(Occasion::Penalised),
+            (false, true) => self.occasions.note(Occasion::Forgiven),
+            (false, false) => {}
+        }
+        bites
+    }
+
+    /// Whether one of this source may not have logged in in time.
+    fn may_be_late(&self, place: Place) -> bool {
+        self.links.iter().any(|link| {
+            let end = if link.closed {
+                link.times.closed
+            } else {
+                self.now
+            };
+            !is_loopback(place)
+                && Debts::are_one(place, link.place)
+                && !link.has_logged_in()
+                && link.logs_in_until.is_some_and(|until| until <= end)
+        })
+    }
+
+    /// A gate was given a wrong proof by this connection.
+    pub(crate) fn fails_to_log_in(&mut self, k: usize) {
+        let place = self.links[k].place;
+        if is_loopback(place) {
+            self.loopback_failures += 1;
+        } else {
+            self.occasions.note(Occasion::Failed);
+            self.debts.fails(self.woke, place);
+        }
+    }
+
+    /// A service behind a gate was told of this connection.
+    pub(crate) fn comes_in(&mut self, k: usize) {
+        let link = &mut self.links[k];
+        link.is_inside = true;
+        if link.tunnel.is_some() {
+            let is_from_afar = !is_loopback(link.place);
+            self.occasions.note(Occasion::InsideTunnel);
+            if is_from_afar {
+                self.occasions.note(Occasion::InsideTunnelFromAfar);
+            }
+        }
     }
 
     /// Whether the loop may sleep until then, though somebody waits to be accepted.
@@ -726,9 +809,10 @@ impl Net {
             let random = Random::new(self.random.next());
             self.links[link].tunnel = Some(Tunnel::new(mischief, random));
         }
-        if !self.listeners[listener].is_of_loopback {
-            self.links[link].place = any_place(&mut self.random);
-        }
+        self.links[link].place = match self.only_place {
+            Some(place) => place,
+            None => any_place(&mut self.random),
+        };
         Some(link)
     }
 

@@ -31,8 +31,12 @@ pub(crate) struct Link {
     pub(crate) is_counted: bool,
     /// The service that it was accepted for.
     pub(crate) service: usize,
-    /// It has passed a gate.
+    /// It came to a gate.
+    pub(crate) is_gated: bool,
+    /// It has passed it.
     pub(crate) is_inside: bool,
+    /// By the clock of the turn in which it was accepted: until then it has to log in.
+    pub(crate) logs_in_until: Option<u64>,
     /// A client that is silent for so long is disconnected, by what held when it was accepted.
     pub(crate) idle: Option<u64>,
     /// The server must not let it in.
@@ -105,7 +109,9 @@ impl Link {
             place: 0,
             is_counted: false,
             service: 0,
+            is_gated: false,
             is_inside: false,
+            logs_in_until: None,
             idle: None,
             must_refuse: false,
             was_in_time: false,
@@ -132,6 +138,14 @@ impl Link {
             budget: (0, 0),
             tunnel: None,
             times: Times::default(),
+        }
+    }
+
+    /// Whether it is known to have logged in, or to have ended the handshake that was all that it had to do.
+    pub(crate) fn has_logged_in(&self) -> bool {
+        match self.is_gated {
+            true => self.is_inside,
+            false => self.tunnel.as_ref().is_some_and(|tunnel| tunnel.heard_data),
         }
     }
 

@@ -25,6 +25,8 @@ pub(crate) struct Listeners {
     profile: Profile,
     /// All clients are of this kind.
     only: Option<u64>,
+    /// Most of its clients guess the secret.
+    guesses: bool,
     /// Its members do not read while they speak.
     is_deaf: bool,
     echo: [Door; 2],
@@ -74,6 +76,7 @@ const GREETING: &str = "hello, and welcome; there is nothing more to hear";
 
 /// Opens what a seed has.
 struct Opens<'a> {
+    guesses: bool,
     play: &'a mut Play,
     random: &'a mut Random,
     profile: Profile,
@@ -95,7 +98,7 @@ impl Opens<'_> {
             random: Some(Random::new(random.next())),
         };
         let may_be_cut = temper.leaves.is_some();
-        let is_gated = random.once_in(3);
+        let is_gated = random.once_in(3) || self.guesses;
         let kind = Kind {
             make: Rc::new(make),
             is_gated,
@@ -125,8 +128,7 @@ impl Opens<'_> {
         let os = &self.play.os;
         os.net(|net| {
             let queue = &mut net.listeners[listener];
-            // Who guesses is penalised, but for loopback; that has tests of its own.
-            queue.is_of_loopback = is_gated;
+            queue.is_gated = is_gated;
             queue.sources = account;
         });
         if may_be_cut {
@@ -179,7 +181,9 @@ impl Listeners {
             flood: random.once_in(2),
             history: random.below(4) as u32,
         };
+        let guesses = play.os.net(|net| net.only_place.is_some());
         let mut opens = Opens {
+            guesses,
             play,
             random,
             profile,
@@ -193,6 +197,7 @@ impl Listeners {
         Listeners {
             profile,
             only,
+            guesses,
             is_deaf: opens.random.once_in(2),
             echo: opens.two(Uses::NothingAtTheEnd, || Box::new(Echo)),
             discard: opens.one(Uses::NothingAtTheEnd, || Box::new(Discard)),
@@ -373,7 +378,7 @@ impl Listeners {
             last: b"",
             finale: Finale::Shut,
             manners: self.manners(random, 1 << 14),
-            login: door.is_gated.then(|| Login::of(random)),
+            login: door.is_gated.then(|| Login::of(random, self.guesses)),
             progress: MemberProgress::default(),
         }
     }
@@ -387,7 +392,7 @@ impl Listeners {
             finale: self.finale(random, says.len()),
             framed: false,
             manners: self.manners(random, says.len().max(hears.len())),
-            login: door.is_gated.then(|| Login::of(random)),
+            login: door.is_gated.then(|| Login::of(random, self.guesses)),
             progress: Progress::default(),
             says,
             hears,

@@ -26,10 +26,22 @@ pub(crate) enum Occasion {
     SecretsAloneInside,
     /// A client proved a secret that was good before.
     OldSecret,
+    /// A client from off loopback failed to prove one.
+    Failed,
+    /// A source that had failed so often was refused for it.
+    Penalised,
+    /// One from loopback that had failed as often was not.
+    Spared,
+    /// One that had been refused was let in when its penalty had run down.
+    Forgiven,
+    /// A client passed a gate through a tunnel.
+    InsideTunnel,
+    /// The same, from off loopback.
+    InsideTunnelFromAfar,
 }
 
 /// Every one, in order.
-pub(crate) const OCCASIONS: [Occasion; 11] = [
+pub(crate) const OCCASIONS: [Occasion; 17] = [
     Occasion::Replaced,
     Occasion::ReplacedInUse,
     Occasion::ReplacedInUseGated,
@@ -41,6 +53,12 @@ pub(crate) const OCCASIONS: [Occasion; 11] = [
     Occasion::SecretsAlone,
     Occasion::SecretsAloneInside,
     Occasion::OldSecret,
+    Occasion::Failed,
+    Occasion::Penalised,
+    Occasion::Spared,
+    Occasion::Forgiven,
+    Occasion::InsideTunnel,
+    Occasion::InsideTunnelFromAfar,
 ];
 
 /// How often each was met.

@@ -206,9 +206,9 @@ impl Operator {
         play.serves_kind(other, kind.clone());
         play.served[n].is_retired = true;
         play.os.net(|net| {
-            let (reads, is_of_loopback) = (net.listeners[n].reads, net.listeners[n].is_of_loopback);
+            let (reads, is_gated) = (net.listeners[n].reads, kind.is_gated);
             let queue = &mut net.listeners[other];
-            (queue.reads, queue.is_of_loopback) = (reads, is_of_loopback);
+            (queue.reads, queue.is_gated) = (reads, is_gated);
             queue.sources = account;
             if net.listeners[n].connections() > 0 {
                 net.occasions.note(match kind.is_gated {

@@ -7,7 +7,7 @@ use onepoll::buf::ReadBuf;
 use onepoll::service::{Manner, Peer, Secrets, Service};
 use onepoll::turn::{ChildEvent, Closed, ConnId, Fault, Job, Moment, Turn};
 
-use crate::kernel::MILLI;
+use crate::kernel::{MILLI, SimOs, link_of};
 use crate::random::Random;
 
 /// What services were told, and what they asked for, in order.
@@ -103,6 +103,15 @@ pub(crate) struct Overheard {
     /// What it has in mind about each connection.
     minds: BTreeMap<ConnId, Mind>,
     heard: Heard,
+    /// Where wrong proofs are told, if it is a gate.
+    guesses: Option<Guesses>,
+}
+
+/// Peers of a gate, whose wrong proofs are told to the world.
+#[derive(Debug)]
+struct Guesses {
+    os: SimOs,
+    peers: BTreeMap<ConnId, Peer>,
 }
 
 /// What it has in mind about a connection.
@@ -122,6 +131,16 @@ impl Overheard {
             random,
             minds: BTreeMap::new(),
             heard,
+            guesses: None,
+        }
+    }
+
+    /// It is a gate: the world is told of wrong proofs.
+    pub(crate) fn tells(self, os: SimOs) -> Overheard {
+        let peers = BTreeMap::new();
+        Overheard {
+            guesses: Some(Guesses { os, peers }),
+            ..self
         }
     }
 
@@ -171,12 +190,20 @@ impl Overheard {
         if outcome.is_err() {
             self.heard.note(t.id, Said::Refuses);
         }
+        if let (Some(guesses), Err(Fault::WrongProof)) = (&self.guesses, &outcome)
+            && let Some(link) = guesses.peers.get(&t.id).and_then(link_of)
+        {
+            guesses.os.net(|net| net.fails_to_log_in(link));
+        }
         outcome
     }
 }
 
 impl Service for Overheard {
     fn open(&mut self, t: &mut Turn<'_>, peer: &Peer) {
+        if let Some(guesses) = &mut self.guesses {
+            guesses.peers.insert(t.id, *peer);
+        }
         if self.temper.spawns || self.temper.has_timers() {
             let leaves_at = self.temper.leaves.map_or(Moment::NEVER, |most| {
                 t.now.after(Duration::from_nanos(self.random.below(most)))
@@ -247,6 +274,9 @@ impl Service for Overheard {
     fn closed(&mut self, t: &mut Turn<'_>, why: &Closed) {
         self.heard.note(t.id, Said::Closed(*why));
         self.minds.remove(&t.id);
+        if let Some(guesses) = &mut self.guesses {
+            guesses.peers.remove(&t.id);
+        }
         self.service.closed(t, why);
     }
 

@@ -86,6 +86,10 @@ impl Play {
 
     fn add_boxed(&mut self, service: Box<dyn Service>, temper: Temper) -> ServiceId {
         let overheard = Overheard::new(service, temper, self.heard.clone());
+        self.add_overheard(overheard)
+    }
+
+    fn add_overheard(&mut self, overheard: Overheard) -> ServiceId {
         let service = self.reactor.add(Box::new(overheard));
         self.services.push(service);
         self.os.net(|net| net.generations.push(0));
@@ -115,7 +119,8 @@ impl Play {
     ) -> ServiceId {
         let inside = Overheard::new(service, temper, Heard::deaf());
         let gate = gate(inside, random, self.insiders.clone(), self.os.clone());
-        self.add(gate, Temper::default())
+        let gate = Overheard::new(Box::new(gate), Temper::default(), self.heard.clone());
+        self.add_overheard(gate.tells(self.os.clone()))
     }
 
     /// The same, behind a gate.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use onepoll::reactor::{AddressRules, SourceRules};
 use onepoll::service::{Echo, Peer};
 
-use crate::kernel::MILLI;
+use crate::kernel::{MILLI, SECOND};
 use crate::play::Play;
 use crate::random::Random;
 
@@ -147,6 +147,63 @@ impl Account {
     /// One that was counted has ended.
     pub(crate) fn ends(&mut self, place: Place) {
         *self.open.entry(PLACES[place].1).or_default() -= 1;
+    }
+}
+
+/// Whether connections from there are all of one machine, and no source by itself.
+pub(crate) fn is_loopback(place: Place) -> bool {
+    PLACES[place].1 == 'l'
+}
+
+/// What is held against sources that failed to prove a secret, at whichever listener.
+#[derive(Debug, Default)]
+pub(crate) struct Debts {
+    by_source: BTreeMap<char, Debt>,
+}
+
+/// Nanoseconds that run down with the clock.
+#[derive(Debug, Clone, Copy, Default)]
+struct Debt {
+    left: u64,
+    at: u64,
+    /// It has come to 15 s, and is not run down yet.
+    bites: bool,
+    /// It did once.
+    has_bitten: bool,
+}
+
+impl Debt {
+    fn run_down(&mut self, now: u64) {
+        self.left = self.left.saturating_sub(now - self.at);
+        self.at = now;
+        self.bites &= self.left > 0;
+    }
+}
+
+impl Debts {
+    /// It has failed again: 5 s more.
+    pub(crate) fn fails(&mut self, now: u64, place: Place) {
+        let debt = self.by_source.entry(PLACES[place].1).or_default();
+        debt.run_down(now);
+        debt.left = (debt.left + 5 * SECOND).min(600 * SECOND);
+        debt.bites |= debt.left >= 15 * SECOND;
+        debt.has_bitten |= debt.bites;
+    }
+
+    /// Whether it has failed too often, and whether it had before.
+    pub(crate) fn bites(&mut self, now: u64, place: Place) -> (bool, bool) {
+        match self.by_source.get_mut(&PLACES[place].1) {
+            Some(debt) => {
+                debt.run_down(now);
+                (debt.bites, debt.has_bitten)
+            }
+            None => (false, false),
+        }
+    }
+
+    /// Whether two places are one source.
+    pub(crate) fn are_one(one: Place, other: Place) -> bool {
+        PLACES[one].1 == PLACES[other].1
     }
 }
 
