@@ -159,10 +159,16 @@ pub(super) fn deadline<S>(
     if matches!(after, After::Sent | After::Stalled) {
         return Deadline { due, begun };
     }
+    if standing.is_held {
+        // It is not read, so what has begun cannot end: its time counts from when it is read again.
+        return Deadline {
+            due: Moment::NEVER,
+            begun: 0,
+        };
+    }
     // While its service is busy with it, or it is owed an answer after the end of its input, a peer
     // has nothing to say: its silence is patience.
-    let is_silent_by_right =
-        standing.is_held || standing.is_always_heard || conn.input == Input::Ended;
+    let is_silent_by_right = standing.is_always_heard || conn.input == Input::Ended;
     let idle = standing.idle.filter(|_| !is_silent_by_right);
     if in_record || conn.carry.is_some() && !conn.unserved {
         return if after == After::Turn && begun != 0 {
@@ -365,6 +371,10 @@ mod tests {
         let quiet: Change = |_, _| {};
         let no_limit: Change = |_, standing| standing.idle = None;
         let held: Change = |_, standing| standing.is_held = true;
+        let held_in_record: Change = |conn, standing| {
+            (conn.must, standing.is_held) = (Must::EndRecord, true);
+            conn.stage = Stage::Open { begun: 990 };
+        };
         let ended: Change = |conn, _| conn.input = Input::Ended;
         let begins: Change = |conn, _| conn.carry = Some(Box::default());
         let goes_on: Change = |conn, _| {
@@ -435,6 +445,22 @@ mod tests {
                 held,
                 Some(7),
                 After::Turn,
+                never,
+                0,
+            ),
+            (
+                "held in the middle of a record: nobody reads the rest",
+                held_in_record,
+                Some(7),
+                After::Turn,
+                never,
+                0,
+            ),
+            (
+                "held in the middle of a record, of which the last read brought some",
+                held_in_record,
+                Some(7),
+                After::Heard,
                 never,
                 0,
             ),
@@ -607,8 +633,9 @@ mod tests {
                 if after == After::Stalled && was <= NOW.after(limits.chat_soft_time) {
                     assert!(then.due <= was, "{}", what());
                 }
-                let in_frame =
+                let is_incomplete =
                     conn.must == Must::EndRecord || conn.carry.is_some() && !conn.unserved;
+                let in_frame = is_incomplete && !standing.is_held;
                 if standing.is_open()
                     && !conn.is_behind()
                     && matches!(after, After::Heard | After::Turn)

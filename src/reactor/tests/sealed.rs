@@ -12,7 +12,8 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 use super::*;
 use crate::config::limits::{LINGER, PROGRESS_GRACE};
 use crate::reactor::{Tls, TlsOptions, tls_provider};
-use crate::service::{Chat, Echo, chat};
+use crate::service::{Chat, Command, Echo, chat, command};
+use crate::turn::Exit;
 use crate::wire::LINE_BYTES_MAX;
 
 /// A listener that speaks TLS, and what its clients need.
@@ -254,4 +255,38 @@ fn fault_b12_the_answers_of_a_handshake_count_that_nobody_reads() {
     world.os().takes(wire, usize::MAX);
     world.settles();
     assert_eq!(buffered(&world), 0);
+}
+
+/// A command runs, half of a record of the next has come, and for so long nothing of its service's is ready.
+fn half_a_record_while_a_command_runs(idle: Option<Duration>) {
+    let mut world = World::new();
+    let command = Command::new(&command::Options::default(), &Limits::default());
+    let endpoint = Endpoint::new(&mut world, command, idle);
+    let mut client = endpoint.dials(&mut world);
+    let (first, next) = (client.seals(b"first\n"), client.seals(b"next\n"));
+    let (half, rest) = next.split_at(next.len() / 2);
+    world.says(client.wire, [&first, half].concat());
+    world.settles();
+    assert_eq!(world.os().commands.len(), 1);
+    world.says(client.wire, rest);
+    world.passes(2 * PROGRESS_GRACE);
+    world.os().prints(0, b"done\n");
+    world.os().exits(0, Exit::Code(0));
+    world.settles();
+    assert!(
+        world.is_open(client.wire),
+        "{:?}",
+        world.reactor.counters().closed
+    );
+    assert_eq!(world.os().commands.len(), 2, "its client is served on");
+}
+
+#[test]
+fn half_a_record_is_waited_for_while_its_service_is_busy_however_long_that_takes() {
+    half_a_record_while_a_command_runs(None);
+}
+
+#[test]
+fn half_a_record_is_no_silence_while_its_service_is_busy() {
+    half_a_record_while_a_command_runs(Some(Duration::from_secs(5)));
 }
