@@ -10,6 +10,7 @@ use super::audit::{AuditEvent, Audited, Who};
 use super::helper::Owner;
 use super::listener::ServiceId;
 use super::os::Os;
+use super::standing::After;
 use crate::config::limits::COMMAND_KILL_GRACE;
 use crate::service::Peer;
 use crate::turn::{Broadcast, BroadcastTurn, ChildEvent, Job, Moment, Severity};
@@ -221,6 +222,9 @@ impl<O: Os> Reactor<O> {
     fn tell_broadcast(&mut self, service: ServiceId, event: ChildEvent<'_>) {
         let mut turn = BroadcastTurn::new(self.now, &mut self.outbox);
         self.services[service.0].heard(&mut turn, event);
+        for id in turn.into_ended() {
+            self.after_turn(id.slot, After::Turn);
+        }
     }
 
     /// The name of the first listener of a service.

@@ -17,11 +17,16 @@ pub struct BroadcastTurn<'a> {
     /// The loop's clock, read once a turn.
     pub now: Moment,
     outbox: &'a mut Outbox,
+    ended: Vec<ConnId>,
 }
 
 impl<'a> BroadcastTurn<'a> {
     pub(crate) fn new(now: Moment, outbox: &'a mut Outbox) -> BroadcastTurn<'a> {
-        BroadcastTurn { now, outbox }
+        BroadcastTurn {
+            now,
+            outbox,
+            ended: Vec::new(),
+        }
     }
 
     /// Writes the same to many: it is in memory once, however many they are.
@@ -37,7 +42,13 @@ impl<'a> BroadcastTurn<'a> {
     pub fn close(&mut self, id: ConnId) {
         if self.outbox.has(id) {
             self.outbox.leave(id.slot, Closed::Done, true);
+            self.ended.push(id);
         }
+    }
+
+    /// Connections that it has ended: how long each is waited for is to be decided.
+    pub(crate) fn into_ended(self) -> Vec<ConnId> {
+        self.ended
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::limits::{ATTENDANT_RETRY, ATTENDANT_RETRY_MAX, COMMAND_KILL_GRACE};
+use crate::config::limits::{ATTENDANT_RETRY, ATTENDANT_RETRY_MAX, COMMAND_KILL_GRACE, LEAVING};
 use crate::reactor::Signal;
 use crate::service::command::{Options, Restart};
 use crate::service::{Echo, Tail};
@@ -140,4 +140,41 @@ fn a_server_that_stops_asks_its_feeds_to_end_and_starts_none() {
     assert_eq!(world.hears(reader), "last words\n");
     assert!(world.reactor.is_stopped());
     assert_eq!(world.os().commands.len(), 1);
+}
+
+/// A reader takes three bytes, and no more until the feed is over; its last sign of life was so long ago then.
+fn is_over(before: Duration) -> (World, usize) {
+    let mut world = World::new();
+    let listener = world.serves_with(tail(Restart::Never), |listener| {
+        listener.idle = Some(3600 * SECOND);
+    });
+    let reader = world.dials(listener);
+    world.settles();
+    world.os().takes(reader, 3);
+    world.os().prints(0, b"last words\n");
+    world.settles();
+    world.passes(before);
+    world.os().exits(0, Exit::Code(0));
+    world.settles();
+    (world, reader)
+}
+
+#[test]
+fn a_reader_who_takes_nothing_of_what_a_feed_said_last_is_not_waited_for_as_long_as_it_may_be_silent()
+ {
+    let (mut world, reader) = is_over(Duration::ZERO);
+    world.passes(LEAVING - MS);
+    assert!(world.is_open(reader));
+    world.passes(MS);
+    assert!(!world.is_open(reader));
+    assert_eq!(world.reactor.counters().closed.stuck, 1);
+}
+
+#[test]
+fn a_reader_has_time_for_what_a_feed_said_last_also_if_it_has_been_silent_for_long() {
+    let (mut world, reader) = is_over(3600 * SECOND - MS);
+    world.passes(LEAVING - MS);
+    world.os().takes(reader, usize::MAX);
+    world.settles();
+    assert_eq!(world.hears(reader), "last words\n");
 }
