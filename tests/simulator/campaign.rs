@@ -271,7 +271,7 @@ fn perform(
     coverage: &mut Coverage,
 ) -> u64 {
     let began = play.os.net(|net| net.now);
-    let deadline = began + calm_after + PATIENCE;
+    let mut deadline = began + calm_after + PATIENCE;
     let mut turns = 0;
     loop {
         play.turn();
@@ -288,10 +288,17 @@ fn perform(
             .clients
             .iter()
             .all(|client| client.is_home());
+        if home && play.os.net(|net| net.calm) {
+            // Nobody may have looked while the last broadcast waited to be started again.
+            if play.retire_tails() {
+                deadline = now + PATIENCE;
+            }
+        }
         let counters = play.counters();
         if play.reactor.is_stopped()
             || home
                 && counters.connections + counters.children + counters.children_waiting == 0
+                && is_alone(play)
                 && (rests || play.os.net(|net| net.calm))
         {
             break;
@@ -315,6 +322,12 @@ fn perform(
     }
     settle_accounts(play);
     turns
+}
+
+/// Whether no command runs; those of broadcasts do not count as commands.
+fn is_alone(play: &Play) -> bool {
+    play.os
+        .net(|net| net.children.iter().all(|child| child.reaped))
 }
 
 fn sketch(play: &Play) -> String {

@@ -16,6 +16,8 @@ pub(crate) struct Child {
     pub(crate) input: Option<Input>,
     pub(crate) exit: Option<Exit>,
     pub(crate) reaped: bool,
+    /// It writes for all readers of a service.
+    pub(crate) is_broadcast: bool,
     /// The whole group was killed.
     pub(crate) killed: bool,
     pub(crate) watch: Watch,
@@ -99,6 +101,7 @@ impl Child {
             err: Pipe::new(),
             exit: None,
             reaped: false,
+            is_broadcast: false,
             killed: false,
             watch: Watch::default(),
         }

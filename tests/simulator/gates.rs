@@ -7,7 +7,7 @@ use std::rc::Rc;
 use onepoll::buf::ReadBuf;
 use onepoll::reactor::{Look, State};
 use onepoll::service::{ChallengeSource, Gate, Manner, Peer, ProofOf, Secrets, Service};
-use onepoll::turn::{ChildEvent, Closed, ConnId, Fault, Moment, Turn};
+use onepoll::turn::{Broadcast, BroadcastTurn, ChildEvent, Closed, ConnId, Fault, Moment, Turn};
 use onepoll::wire::{CHALLENGE_BYTES, Digest, HmacKey, Secret};
 
 use crate::kernel::{Found, MILLI, Net, SimOs, link_of};
@@ -137,6 +137,14 @@ impl Service for Within {
 
     fn stopping(&mut self, t: &mut Turn<'_>) {
         self.of(t).stopping(t);
+    }
+
+    fn broadcast(&self) -> Option<Broadcast> {
+        self.service.broadcast()
+    }
+
+    fn heard(&mut self, t: &mut BroadcastTurn<'_>, event: ChildEvent<'_>) {
+        self.service.heard(t, event);
     }
 
     fn shared_bytes(&self) -> usize {

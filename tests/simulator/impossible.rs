@@ -73,7 +73,10 @@ pub(crate) fn why_never(row: Row, meeting: Meeting) -> Option<&'static str> {
         )),
         M::TooSlow => freed(row)
             .or(leaves(row, "its deadline is on progress"))
-            .or(ended(row, "a service whose members must keep up ends then"))
+            .or(never(
+                row == Row::In(State::Ended),
+                "its deadline is on progress",
+            ))
             .or(never(
                 row == Row::In(State::PausedOwed),
                 "a service pauses its peers, or disconnects them",
@@ -147,14 +150,16 @@ pub(crate) fn is_directed(row: Row, meeting: Meeting) -> bool {
                 M::Deadline | M::Stopping | M::Resumes | M::SlowFrame
             )
         }
+        Row::In(State::Leaving) => meeting == M::Evicted,
         Row::In(State::PausedOwed) => matches!(meeting, M::ShutdownFailed | M::Done),
         Row::In(State::Behind) => {
             matches!(meeting, M::Done | M::Refused | M::Cut | M::Insecure)
         }
         Row::In(State::PausedHeld) => meeting == M::TooSlow,
-        Row::In(State::AnswerDue | State::Ended) => {
-            matches!(meeting, M::ShutdownFailed | M::Evicted)
+        Row::In(State::AnswerDue) => {
+            matches!(meeting, M::ShutdownFailed | M::Evicted | M::TooSlow)
         }
+        Row::In(State::Ended) => matches!(meeting, M::ShutdownFailed | M::Evicted),
         Row::In(State::InFrame) => {
             matches!(meeting, M::ShutdownFailed | M::Cut | M::Insecure)
         }

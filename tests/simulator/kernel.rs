@@ -9,7 +9,7 @@
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::ffi::OsString;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
@@ -31,6 +31,7 @@ use crate::faults::Faults;
 use crate::link::{Link, Watch, take};
 use crate::occasions::{Occasion, Occasions};
 use crate::random::Random;
+use crate::readers::Script;
 use crate::sealed::{Mischief, Tunnel};
 use crate::sources::{Account, Debts, Objection, Place, any_place, is_loopback, peer};
 
@@ -84,6 +85,8 @@ pub(crate) struct Net {
     pub(crate) changes: u32,
     /// By service: how often its secrets have changed.
     pub(crate) generations: Vec<u64>,
+    /// Command lines of broadcasts that have begun.
+    broadcasts: BTreeSet<Vec<u8>>,
     /// What is held against sources that did not log in, and how often loopback has not.
     debts: Debts,
     loopback_failures: u32,
@@ -346,6 +349,7 @@ impl Net {
             stop_sent: false,
             changes: 0,
             generations: Vec::new(),
+            broadcasts: BTreeSet::new(),
             debts: Debts::default(),
             loopback_failures: 0,
             only_place: None,
@@ -1572,6 +1576,7 @@ impl Os for SimOs {
         let deed = |written: &_| Deed::of_write(written, bytes.len());
         self.call_about(stream, deed, |net| {
             if net.random.chance(net.faults.write_interrupted) {
+                net.links[stream.0].was_full = true;
                 return Err(Errno::INTR.into());
             }
             let k = stream.0;
@@ -1611,7 +1616,7 @@ impl Os for SimOs {
                 link.times.written = net.now;
             }
             if n < bytes.len() {
-                link.no_space = true;
+                (link.no_space, link.was_full) = (true, true);
                 if link.is_writable(net.now) {
                     // The kernel is short of memory, which passes.
                     let wait = 1 + net.random.size(20 * MILLI as usize) as u64;
@@ -1780,12 +1785,22 @@ impl Os for SimOs {
                 ];
                 return Err(net.random.pick(&errors).into());
             }
-            let steps = net
-                .next_children
-                .pop_front()
+            let broadcast = Script::steps(&job.line);
+            let is_broadcast = broadcast.is_some();
+            if is_broadcast {
+                let was_there = !net.broadcasts.insert(job.line.clone());
+                net.occasions.note(match was_there {
+                    true => Occasion::BroadcastBeganAgain,
+                    false => Occasion::BroadcastBegan,
+                });
+            }
+            let steps = broadcast
+                .or_else(|| net.next_children.pop_front())
                 .unwrap_or_else(|| steps_of(&job.line, job.has_input));
             let wait = steps.front().map_or(0, |(wait, _)| *wait);
-            net.children.push(Child::new(steps, job.has_input));
+            let mut child = Child::new(steps, job.has_input);
+            child.is_broadcast = is_broadcast;
+            net.children.push(child);
             net.descriptors += 3 + usize::from(job.has_input);
             let child = net.children.len() - 1;
             net.plan(wait, Due::Child(child));
@@ -1872,6 +1887,13 @@ impl Os for SimOs {
             let k = process.0;
             if net.children[k].reaped {
                 return net.accuse(|| format!("child {k} was killed after it was reaped"));
+            }
+            let child = &net.children[k];
+            if child.is_broadcast && child.exit.is_none() && !net.gives_up {
+                net.occasions.note(match severity {
+                    Severity::Ask => Occasion::BroadcastAskedToEnd,
+                    Severity::Force => Occasion::BroadcastKilled,
+                });
             }
             let signal = match severity {
                 Severity::Force => 9,

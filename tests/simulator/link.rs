@@ -59,6 +59,8 @@ pub(crate) struct Link {
     pub(crate) reset: bool,
     /// What the next call is told, once.
     pub(crate) error: Option<Errno>,
+    /// A write did not take all.
+    pub(crate) was_full: bool,
     /// A write found no room, so that room is worth an edge.
     pub(crate) no_space: bool,
     /// The kernel is short of memory until then: there is no room, whatever the pipe says.
@@ -124,6 +126,7 @@ impl Link {
             fin: false,
             reset: false,
             error: None,
+            was_full: false,
             no_space: false,
             squeezed_until: 0,
             accepted: false,

@@ -2,9 +2,9 @@ use std::rc::Rc;
 
 use onepoll::config::{Limits, Settle};
 use onepoll::reactor::ServiceId;
-use onepoll::service::command::CommandFraming;
+use onepoll::service::command::{CommandFraming, Restart};
 use onepoll::service::{
-    Chat, Command, Discard, Echo, Greeting, Service, Upper, chat, command, greeting, upper,
+    Chat, Command, Discard, Echo, Greeting, Service, Tail, Upper, chat, command, greeting, upper,
 };
 
 use crate::clients::{Finale, Manners, Member, MemberProgress, Poster, Progress, Talker};
@@ -16,6 +16,7 @@ use crate::overheard::{AtStop, Temper};
 use crate::play::Play;
 use crate::profile::Profile;
 use crate::random::Random;
+use crate::readers::{Reader, ReaderProgress, Script};
 use crate::services::{Crowd, Lines, Produces, Runs};
 use crate::sources::Account;
 
@@ -41,6 +42,15 @@ pub(crate) struct Listeners {
     raw: Door,
     framed: Door,
     socket: usize,
+    tail: Option<Broadcast>,
+}
+
+/// A broadcast, and where its readers go.
+#[derive(Debug, Clone, Copy)]
+struct Broadcast {
+    door: Door,
+    script: Script,
+    restarts: bool,
 }
 
 /// A listener, and what its clients must expect.
@@ -72,6 +82,9 @@ enum Uses {
     TimersAndCommands,
 }
 
+/// The kind of clients that read a broadcast.
+const READS: u64 = 17;
+
 const GREETING: &str = "hello, and welcome; there is nothing more to hear";
 
 /// Opens what a seed has.
@@ -102,6 +115,7 @@ impl Opens<'_> {
         let kind = Kind {
             make: Rc::new(make),
             is_gated,
+            is_tail: false,
         };
         let random = Random::new(random.next());
         let service = self.play.add_kind(&kind, temper, random);
@@ -139,6 +153,37 @@ impl Opens<'_> {
             listener,
             may_be_cut,
             is_gated,
+        }
+    }
+
+    /// A command whose output many read.
+    fn tail(&mut self, limits: &Limits) -> Broadcast {
+        let script = Script::some(self.random);
+        let restarts = !self.random.once_in(3);
+        let options = command::Options {
+            restart: if restarts {
+                Restart::Always
+            } else {
+                Restart::Never
+            },
+            history: Some(self.random.below(30) as u32),
+            ..command::Options::default()
+        };
+        let limits = limits.clone();
+        let make =
+            move || -> Box<dyn Service> { Box::new(Tail::new(&script.line(), &options, &limits)) };
+        let mut added = self.service(Uses::Nothing, make);
+        added.kind.is_tail = true;
+        let door = self.door(added);
+        if !restarts {
+            // When it is over, it ends connections before it reads.
+            let os = &self.play.os;
+            os.net(|net| net.listeners[door.listener].reads = false);
+        }
+        Broadcast {
+            door,
+            script,
+            restarts,
         }
     }
 
@@ -191,6 +236,7 @@ impl Listeners {
         let same = opens.random.once_in(6);
         let only = same.then(|| Listeners::kind(opens.random, profile));
         let greeting = opens.one(Uses::Nothing, move || Box::new(Greeting::new(&greeting)));
+        let tail = (only == Some(READS) || opens.random.once_in(4)).then(|| opens.tail(&limits));
         // It ends before it reads.
         let os = &opens.play.os;
         os.net(|net| net.listeners[greeting.listener].reads = false);
@@ -215,6 +261,7 @@ impl Listeners {
             framed: opens.one(Uses::TimersAndCommands, command(CommandFraming::I32)),
             socket: play.answer(Echo),
             greeting,
+            tail,
         }
     }
 
@@ -242,6 +289,7 @@ impl Listeners {
             }
             13 | 14 => Box::new(self.member(random, self.chat, number)),
             15 => Box::new(self.has_produced(random)),
+            READS if self.tail.is_some() => Box::new(self.reads(random)),
             _ => Box::new(Poster {
                 socket: self.socket,
                 port: random.pick(&[7, 5000, 5001]),
@@ -253,12 +301,12 @@ impl Listeners {
     /// What a client does, as a number.
     fn kind(random: &mut Random, profile: Profile) -> u64 {
         match profile {
-            Profile::Crowds => random.pick(&[12, 12, 12, 13]),
-            Profile::Silence => random.pick(&[0, 5, 7, 7, 8, 9, 12, 13, 15]),
-            Profile::Races => random.pick(&[0, 1, 5, 7, 8, 9, 10, 12, 12, 13, 15, 15, 15]),
-            Profile::Drains => random.pick(&[0, 1, 5, 7, 8, 9, 10, 11, 12, 13, 15, 15]),
+            Profile::Crowds => random.pick(&[12, 12, 12, 12, 12, 13, READS]),
+            Profile::Silence => random.pick(&[0, 5, 7, 7, 8, 9, 12, 13, 15, READS]),
+            Profile::Races => random.pick(&[0, 1, 5, 7, 8, 9, 10, 12, 12, 13, 15, 15, 15, READS]),
+            Profile::Drains => random.pick(&[0, 1, 5, 7, 8, 9, 10, 11, 12, 13, 15, 15, READS]),
             Profile::Lack if random.once_in(8) => 16,
-            _ => random.below(17),
+            _ => random.below(READS + 1),
         }
     }
 
@@ -367,6 +415,27 @@ impl Listeners {
         Talker {
             framed: true,
             ..self.talker(random, door, says, hears)
+        }
+    }
+
+    /// Reads what the broadcast writes.
+    fn reads(&self, random: &mut Random) -> Reader {
+        let Broadcast {
+            door,
+            script,
+            restarts,
+        } = self.tail.expect("it is open");
+        Reader {
+            listener: door.listener,
+            script,
+            restarts,
+            may_be_cut: door.may_be_cut,
+            manners: self.manners(random, 1 << 12),
+            login: door.is_gated.then(|| Login::of(random, self.guesses)),
+            wants: 1 + random.size(200),
+            shuts: random.once_in(2),
+            resets: random.once_in(4),
+            progress: ReaderProgress::default(),
         }
     }
 

@@ -47,6 +47,7 @@ mod play;
 mod profile;
 mod random;
 mod rare;
+mod readers;
 mod sealed;
 mod services;
 mod sources;

@@ -38,10 +38,26 @@ pub(crate) enum Occasion {
     InsideTunnel,
     /// The same, from off loopback.
     InsideTunnelFromAfar,
+    /// The command of a broadcast began, when its listener opened.
+    BroadcastBegan,
+    /// It ended, and began again.
+    BroadcastBeganAgain,
+    /// A reader heard it from its beginning again.
+    ReaderHeardAgain,
+    /// A reader heard the end of one that is not started again.
+    ReaderHeardTheEnd,
+    /// A reader that did not keep up was let go.
+    ReaderLetGo,
+    /// A listener of readers retired with readers on it.
+    ReadersRetired,
+    /// A broadcast whose listeners and readers had gone was asked to end.
+    BroadcastAskedToEnd,
+    /// It did not, and was killed.
+    BroadcastKilled,
 }
 
 /// Every one, in order.
-pub(crate) const OCCASIONS: [Occasion; 17] = [
+pub(crate) const OCCASIONS: [Occasion; 25] = [
     Occasion::Replaced,
     Occasion::ReplacedInUse,
     Occasion::ReplacedInUseGated,
@@ -59,6 +75,14 @@ pub(crate) const OCCASIONS: [Occasion; 17] = [
     Occasion::Forgiven,
     Occasion::InsideTunnel,
     Occasion::InsideTunnelFromAfar,
+    Occasion::BroadcastBegan,
+    Occasion::BroadcastBeganAgain,
+    Occasion::ReaderHeardAgain,
+    Occasion::ReaderHeardTheEnd,
+    Occasion::ReaderLetGo,
+    Occasion::ReadersRetired,
+    Occasion::BroadcastAskedToEnd,
+    Occasion::BroadcastKilled,
 ];
 
 /// How often each was met.

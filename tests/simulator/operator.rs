@@ -46,6 +46,8 @@ impl Served {
 pub(crate) struct Kind {
     pub(crate) make: Rc<dyn Fn() -> Box<dyn Service>>,
     pub(crate) is_gated: bool,
+    /// A broadcast, and its readers.
+    pub(crate) is_tail: bool,
 }
 
 impl fmt::Debug for Kind {
@@ -215,6 +217,9 @@ impl Operator {
                     true => Occasion::RetiredInUseGated,
                     false => Occasion::RetiredInUse,
                 });
+                if kind.is_tail {
+                    net.occasions.note(Occasion::ReadersRetired);
+                }
             }
             net.retires(n, other);
         });
@@ -251,5 +256,19 @@ impl Play {
     /// What a listener serves may be replaced by more of this.
     pub(crate) fn serves_kind(&mut self, listener: usize, kind: Kind) {
         self.served[listener].kind = Some(kind);
+    }
+
+    /// Nobody is there, and nobody comes: broadcasts, which run by themselves, lose their listeners. Says
+    /// whether there were some.
+    pub(crate) fn retire_tails(&mut self) -> bool {
+        let mut some = false;
+        for served in &mut self.served {
+            let is_tail = served.kind.as_ref().is_some_and(|kind| kind.is_tail);
+            if is_tail && !std::mem::replace(&mut served.is_retired, true) {
+                self.reactor.retire(served.id);
+                some = true;
+            }
+        }
+        some
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use onepoll::buf::ReadBuf;
 use onepoll::service::{Manner, Peer, Secrets, Service};
-use onepoll::turn::{ChildEvent, Closed, ConnId, Fault, Job, Moment, Turn};
+use onepoll::turn::{
+    Broadcast, BroadcastTurn, ChildEvent, Closed, ConnId, Fault, Job, Moment, Turn,
+};
 
 use crate::kernel::{MILLI, SimOs, link_of};
 use crate::random::Random;
@@ -291,6 +293,14 @@ impl Service for Overheard {
 
     fn refusal(&self, reason: &str, out: &mut Vec<u8>) {
         self.service.refusal(reason, out);
+    }
+
+    fn broadcast(&self) -> Option<Broadcast> {
+        self.service.broadcast()
+    }
+
+    fn heard(&mut self, t: &mut BroadcastTurn<'_>, event: ChildEvent<'_>) {
+        self.service.heard(t, event);
     }
 
     fn replace_secrets(&mut self, secrets: &Secrets) -> bool {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use onepoll::buf::ReadBuf;
 use onepoll::config::Limits;
 use onepoll::reactor::{Signal, State};
-use onepoll::service::{Echo, Service};
+use onepoll::service::{Echo, Service, Tail, command};
 use onepoll::turn::{Fault, Output, Turn};
 
 use crate::coverage::{Coverage, Meeting, Row};
@@ -591,6 +591,37 @@ fn those_that_wait_to_be_freed_are_freed_when_the_loop_gives_up() {
     assert_eq!((counters.connections, counters.closed.too_slow), (0, 40));
 }
 
+#[test]
+fn a_reader_that_has_ended_its_side_must_keep_up_all_the_same() {
+    let mut script = Script::new(Limits {
+        chat_soft: 100,
+        chat_hard: 100,
+        ..Limits::default()
+    });
+    let options = command::Options::default();
+    let tail = script
+        .play
+        .open(Tail::new("tail", &options, &Limits::default()));
+    let lines = [&[b'x'; 1199][..], b"\n"].concat();
+    let steps = [
+        (SECOND, Step::Say(Output::Out, lines)),
+        (3600 * SECOND, Step::Exit(0)),
+    ];
+    script
+        .play
+        .os
+        .net(|net| net.next_children.push_back(Steps::from(steps)));
+    let reader = script.play.dial_with(tail, 1000, 1000);
+    script.turns(3);
+    script.play.shut(reader);
+    script.turns(2);
+    assert!(!script.play.os.net(|net| net.links[reader].closed));
+    script.lasts(SECOND);
+    script.turns(3);
+    script.met(State::AnswerDue, &[Meeting::TooSlow]);
+    assert!(script.play.os.net(|net| net.links[reader].closed));
+}
+
 /// Answers with as many bytes as it is sent, and never ends.
 #[derive(Debug)]
 struct Owes;
@@ -606,7 +637,19 @@ impl Service for Owes {
     }
 }
 
-/// A client that has ended its side reads nothing, and others spend what is left of the budget.
+/// Answers with as many bytes as it is sent, and ends then.
+#[derive(Debug)]
+struct AnswersAndEnds;
+
+impl Service for AnswersAndEnds {
+    fn input(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
+        t.reply_all(input);
+        t.close_lingering();
+        Ok(())
+    }
+}
+
+/// A client reads nothing, which may have ended its side, and others spend what is left of the budget.
 fn is_evicted(service: impl Service + 'static, state: State) {
     let mut script = Script::new(Limits {
         buffers: 10_000,
@@ -615,7 +658,9 @@ fn is_evicted(service: impl Service + 'static, state: State) {
     let (listener, echo) = (script.play.open(service), script.play.open(Echo));
     let target = script.play.dial_with(listener, 1 << 20, 100);
     script.play.say(target, &[b'x'; 4000]);
-    script.play.shut(target);
+    if state != State::Leaving {
+        script.play.shut(target);
+    }
     script.turns(5);
     for _ in 0..20 {
         let link = script.play.dial_with(echo, 1 << 20, 100);
@@ -634,4 +679,5 @@ fn one_that_is_owed_an_answer_may_have_the_largest_buffer() {
 #[test]
 fn one_whose_last_answer_leaves_may_have_the_largest_buffer() {
     is_evicted(Echo, State::Ended);
+    is_evicted(AnswersAndEnds, State::Leaving);
 }
