@@ -18,6 +18,7 @@ use crate::play::Play;
 use crate::profile::Profile;
 use crate::random::Random;
 use crate::sources::any_place;
+use crate::successor::Successor;
 
 /// Seeds that `cargo test` tries unless told otherwise.
 pub(crate) const SEEDS_BY_DEFAULT: u64 = if cfg!(debug_assertions) {
@@ -133,6 +134,8 @@ pub(crate) struct Begun {
     profile: Profile,
     pub(crate) limits: Limits,
     calm_after: u64,
+    /// When nothing goes wrong any more, and the last client has come.
+    all_there: u64,
     stop: Option<u64>,
     /// Its clients are of one source, and most guess secrets.
     is_guessed: bool,
@@ -181,6 +184,7 @@ impl Begun {
             profile,
             limits,
             calm_after,
+            all_there: calm_after,
             stop: stops[0],
             is_guessed,
             operator: None,
@@ -208,7 +212,21 @@ impl Begun {
             }
         });
         let random = Random::new(random.next());
-        self.operator = Some(Operator::new(random, self.profile));
+        let mut operator = Operator::new(random, self.profile, self.limits.drain_timeout);
+        if self.random.once_in(3) {
+            let listener = operator.takes_over(&mut self.play);
+            for _ in 0..self.random.some(3) {
+                let wait = self.random.below(self.calm_after / 2);
+                let successor = Successor {
+                    listener,
+                    goes_after: self.random.some(400) as u32,
+                    link: None,
+                    is_home: false,
+                };
+                self.play.os.invite(Box::new(successor), wait);
+            }
+        }
+        self.operator = Some(operator);
     }
 
     /// A client comes.
@@ -225,6 +243,7 @@ impl Begun {
             // By then a penalty has run down.
             wait += 15 * SECOND + random.below(15 * SECOND);
         }
+        self.all_there = self.all_there.max(wait);
         self.play.os.invite(client(random), wait);
     }
 
@@ -238,7 +257,7 @@ impl Begun {
         }
         let at_first = play.allocated();
         coverage.begin();
-        let turns = perform(play, self.calm_after, self.operator, coverage);
+        let turns = perform(play, self.all_there, self.operator, coverage);
         play.os.net(|net| coverage.occasions.add(&net.occasions));
         come_to_rest(self.play, at_first, &self.limits);
         turns
@@ -266,12 +285,12 @@ const TABLES_BYTES_MAX: usize = 16 << 10;
 /// Turns until every client has gone home.
 fn perform(
     play: &mut Play,
-    calm_after: u64,
+    all_there: u64,
     mut operator: Option<Operator>,
     coverage: &mut Coverage,
 ) -> u64 {
     let began = play.os.net(|net| net.now);
-    let mut deadline = began + calm_after + PATIENCE;
+    let mut deadline = began + all_there + PATIENCE;
     let mut turns = 0;
     loop {
         play.turn();
@@ -279,6 +298,7 @@ fn perform(
         coverage.look(play);
         if let Some(operator) = &mut operator {
             operator.goes_on(play);
+            coverage.remember(play);
         }
         let (rests, now) = play.os.net(|net| (net.rests, net.now));
         let home = play

@@ -223,7 +223,8 @@ impl Coverage {
         verdict
     }
 
-    fn remember(&mut self, play: &Play) {
+    /// How connections stand when the turn is over, or was, and something changed after it.
+    pub(crate) fn remember(&mut self, play: &Play) {
         let were = std::mem::take(&mut self.before);
         self.before.extend(play.reactor.looks().map(|look| {
             let lived = match look.state {

@@ -187,6 +187,8 @@ pub(crate) struct Backlog {
     pub(crate) sources: Account,
     /// It stands behind a gate.
     pub(crate) is_gated: bool,
+    /// Another process goes on with it.
+    pub(crate) is_taken: bool,
     /// Its service reads what a client says.
     pub(crate) reads: bool,
     /// Its connections have sessions.
@@ -211,6 +213,7 @@ impl Default for Backlog {
             successor: None,
             sources: Account::default(),
             is_gated: false,
+            is_taken: false,
             reads: true,
             is_secure: false,
             rests_until: None,
@@ -250,6 +253,7 @@ pub(crate) struct DatagramQueue {
     /// What the next receives fail with.
     pub(crate) next_receives: VecDeque<Errno>,
     pub(crate) posted: Vec<(Vec<u8>, SocketAddr)>,
+    closed: bool,
     /// Receives that failed since one did not.
     failures: u32,
     /// They went on failing: it rests until then.
@@ -278,6 +282,7 @@ pub(crate) enum Due {
     Stop,
     Calm,
     Change,
+    DrainsReleased,
 }
 
 /// How a call ended.
@@ -771,6 +776,23 @@ impl Net {
         }
     }
 
+    /// The loop begins to drain: what waits to be accepted now must be served.
+    pub(crate) fn wait_in_time(&mut self) {
+        if std::mem::replace(&mut self.drains, true) {
+            return;
+        }
+        for listener in &self.listeners {
+            for &k in &listener.waiting {
+                self.links[k].was_in_time = true;
+            }
+        }
+    }
+
+    /// Connections that are open.
+    pub(crate) fn connections(&self) -> usize {
+        self.open
+    }
+
     /// A listener retires: what is in its queue must be served, and clients go to another.
     pub(crate) fn retires(&mut self, listener: usize, successor: usize) {
         let queue = &mut self.listeners[listener];
@@ -1003,6 +1025,9 @@ impl Net {
     }
 
     pub(crate) fn post(&mut self, socket: usize, bytes: &[u8], from: SocketAddr) {
+        if self.datagrams[socket].closed {
+            return;
+        }
         self.datagrams[socket]
             .inbox
             .push_back((bytes.to_vec(), from));
@@ -1311,6 +1336,7 @@ impl World {
                 Due::Child(k) => self.net.step_child(k),
                 Due::Stop => self.net.signal(Signal::Stop),
                 Due::Calm => self.net.calm_down(),
+                Due::DrainsReleased => self.net.stop_sent = true,
                 Due::Change => {
                     self.net.changes += 1;
                     self.net.signal(Signal::Reload);
@@ -1497,7 +1523,16 @@ impl Os for SimOs {
             queue.closed = true;
             // Another process that holds the socket (the one that started us may) still causes events.
             net.ghosts.extend(queue.watch.token.take());
-            for k in std::mem::take(&mut queue.waiting) {
+            let is_taken = queue.is_taken;
+            if is_taken && !queue.waiting.is_empty() {
+                net.occasions.note(Occasion::ReleasedWithQueue);
+            }
+            for k in std::mem::take(&mut net.listeners[listener.0].waiting) {
+                if is_taken {
+                    // The other process accepts it, and ends it.
+                    (net.links[k].excused, net.links[k].closed) = (true, true);
+                    continue;
+                }
                 if net.links[k].was_in_time {
                     net.accuse(|| {
                         format!(
@@ -1701,12 +1736,12 @@ impl Os for SimOs {
 
     fn send_sockets(
         &mut self,
-        _stream: &SimStream,
-        _bytes: &[u8],
+        stream: &SimStream,
+        bytes: &[u8],
         _sockets: &[HandedOver<'_, SimOs>],
     ) -> io::Result<usize> {
-        // There is no other process.
-        Err(io::ErrorKind::Unsupported.into())
+        // How many there are is looked at where they are released.
+        self.write(stream, bytes)
     }
 
     fn receive(&mut self, socket: &mut SimDatagram, into: &mut [u8]) -> io::Result<Received> {
@@ -1764,7 +1799,12 @@ impl Os for SimOs {
     }
 
     fn close_datagram(&mut self, socket: SimDatagram) {
-        self.net(|net| net.datagrams[socket.0].watch.token = None);
+        self.net(|net| {
+            let queue = &mut net.datagrams[socket.0];
+            queue.watch.token = None;
+            queue.closed = true;
+            queue.inbox.clear();
+        });
     }
 
     fn spawn_helper(&mut self, arguments: &[OsString]) -> io::Result<Spawned<SimOs>> {
@@ -1934,12 +1974,8 @@ impl Os for SimOs {
 
     fn signals(&mut self, into: &mut Vec<Signal>) {
         self.net(|net| {
-            if net.signals.contains(&Signal::Stop) && !std::mem::replace(&mut net.drains, true) {
-                for listener in &net.listeners {
-                    for &k in &listener.waiting {
-                        net.links[k].was_in_time = true;
-                    }
-                }
+            if net.signals.contains(&Signal::Stop) {
+                net.wait_in_time();
             }
             into.append(&mut net.signals);
         });

@@ -52,4 +52,5 @@ mod sealed;
 mod services;
 mod sources;
 mod streams;
+mod successor;
 mod turns;

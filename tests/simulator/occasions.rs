@@ -54,10 +54,20 @@ pub(crate) enum Occasion {
     BroadcastAskedToEnd,
     /// It did not, and was killed.
     BroadcastKilled,
+    /// Another process was sent the listeners, which are served on.
+    HandedOver,
+    /// They were let go of for it.
+    Released,
+    /// The same, with connections in the queue of one, which are the other's to serve.
+    ReleasedWithQueue,
+    /// The same, with connections that went on.
+    ReleasedInUse,
+    /// It was gone before that, and another or none asked.
+    TakerGone,
 }
 
 /// Every one, in order.
-pub(crate) const OCCASIONS: [Occasion; 25] = [
+pub(crate) const OCCASIONS: [Occasion; 30] = [
     Occasion::Replaced,
     Occasion::ReplacedInUse,
     Occasion::ReplacedInUseGated,
@@ -83,6 +93,11 @@ pub(crate) const OCCASIONS: [Occasion; 25] = [
     Occasion::ReadersRetired,
     Occasion::BroadcastAskedToEnd,
     Occasion::BroadcastKilled,
+    Occasion::HandedOver,
+    Occasion::Released,
+    Occasion::ReleasedWithQueue,
+    Occasion::ReleasedInUse,
+    Occasion::TakerGone,
 ];
 
 /// How often each was met.

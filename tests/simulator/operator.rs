@@ -19,6 +19,7 @@ use crate::profile::Profile;
 use crate::random::Random;
 use crate::sealed::StandIn;
 use crate::sources::Account;
+use crate::successor::{Asked, Hands, TakesOver};
 
 /// A listener as it is served.
 #[derive(Debug)]
@@ -95,11 +96,31 @@ fn stand_in(random: &mut Random) -> Arc<dyn Secure> {
 pub(crate) struct Operator {
     random: Random,
     profile: Profile,
+    /// How far another process is, if one takes the listeners over.
+    takes_over: Option<TakesOver>,
+    /// Nanoseconds that connections have then.
+    drain: u64,
 }
 
 impl Operator {
-    pub(crate) fn new(random: Random, profile: Profile) -> Operator {
-        Operator { random, profile }
+    pub(crate) fn new(random: Random, profile: Profile, drain: Duration) -> Operator {
+        Operator {
+            random,
+            profile,
+            takes_over: None,
+            drain: drain.as_nanos() as u64,
+        }
+    }
+
+    /// Another process takes the listeners over: it is asked for that through a listener of its own.
+    pub(crate) fn takes_over(&mut self, play: &mut Play) -> usize {
+        let asked = Asked::default();
+        let listener = play.open(Hands(asked.clone()));
+        self.takes_over = Some(TakesOver {
+            asked,
+            has_sockets: None,
+        });
+        listener
     }
 
     /// Does what is due between two turns.
@@ -110,7 +131,12 @@ impl Operator {
             if play.reactor.is_stopping() {
                 return;
             }
-            self.change(play);
+            match &mut self.takes_over {
+                Some(takes_over) if !self.random.once_in(3) => {
+                    takes_over.goes_on(play, &mut self.random, self.drain);
+                }
+                _ => self.change(play),
+            }
         }
     }
 
@@ -256,6 +282,13 @@ impl Play {
     /// What a listener serves may be replaced by more of this.
     pub(crate) fn serves_kind(&mut self, listener: usize, kind: Kind) {
         self.served[listener].kind = Some(kind);
+    }
+
+    /// Listeners that are served, and do not retire.
+    pub(crate) fn listeners_open(&self) -> Vec<(usize, ListenerId)> {
+        let all = self.served.iter().enumerate();
+        let open = all.filter(|(_, served)| !served.is_retired);
+        open.map(|(n, served)| (n, served.id)).collect()
     }
 
     /// Nobody is there, and nobody comes: broadcasts, which run by themselves, lose their listeners. Says
