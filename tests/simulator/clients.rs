@@ -92,7 +92,8 @@ pub(crate) struct Progress {
 impl Client for Talker {
     fn step(&mut self, net: &mut Net) -> Option<u64> {
         let Some(link) = self.progress.link else {
-            self.progress.link = net.connect(self.listener, self.says.len());
+            let most = self.says.len().max(self.hears.len());
+            self.progress.link = net.connect(self.listener, most);
             return match self.progress.link {
                 Some(_) => Some(self.rest(net)),
                 None => self.go_home(),

@@ -807,7 +807,7 @@ impl Net {
 
     // The clients' side.
 
-    /// A client connects that will say so much, which must fit in some hundred pieces.
+    /// A client connects that will say, or hear, so much, which must fit in some hundred pieces.
     pub(crate) fn connect(&mut self, mut listener: usize, says: usize) -> Option<usize> {
         while let Some(successor) = self.listeners[listener].successor {
             listener = successor;

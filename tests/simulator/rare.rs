@@ -167,6 +167,25 @@ fn fault_d8_a_record_that_was_changed_ends_the_connection_wherever_it_stands() {
     script.met(State::Queued, &[Meeting::Insecure]);
 }
 
+#[test]
+fn fault_d8_one_whose_record_was_changed_lingers_so_that_it_hears_of_it() {
+    let mut script = Script::new(small_budget());
+    let link = tunnel(&mut script, Lines, 1 << 20);
+    script.play.os.net(|net| {
+        let tunnel = net.links[link].tunnel.as_mut().expect("it has one");
+        tunnel.change_next();
+    });
+    // More than a budget comes behind it.
+    says(&mut script, link, &[b'x'; 40]);
+    script.turns(10);
+    let states: Vec<State> = script.play.reactor.looks().map(|look| look.state).collect();
+    assert_eq!(states, [State::Lingering]);
+    script.lasts(2 * SECOND);
+    script.turns(1);
+    script.met(State::Lingering, &[Meeting::Insecure]);
+    assert_eq!(script.play.counters().closed.insecure, 1);
+}
+
 /// A listener of a service behind a gate.
 fn gated(script: &mut Script, service: impl Service + 'static, is_secure: bool) -> usize {
     let random = Random::new(1);

@@ -284,6 +284,7 @@ impl Reader {
         let is_late = (self.login.is_some() || link.tunnel.is_some())
             && end.saturating_sub(times.accepted) >= 10 * SECOND;
         let is_stuck = times.closed.saturating_sub(times.written) >= 10 * SECOND;
+        let has_lingered = link.shut && times.closed.saturating_sub(times.shut) >= 2 * SECOND;
         let is_behind = link.was_full;
         let is_else = is_over
             || !self.is_let_in()
@@ -291,6 +292,7 @@ impl Reader {
             || is_idle
             || is_late
             || is_stuck
+            || has_lingered
             || link.excused
             || link.must_refuse
             || self.may_be_cut
