@@ -214,7 +214,7 @@ fn by_endpoint<L>(listeners: &[Listener<L>]) -> ByEndpoint<'_, (usize, Tally)> {
     endpoints
 }
 
-fn streams(mut endpoints: ByEndpoint<'_, (usize, Tally)>) -> Vec<Family> {
+fn streams(endpoints: ByEndpoint<'_, (usize, Tally)>) -> Vec<Family> {
     let mut now = Family::new(
         "onepoll_connections",
         Kind::Gauge,
@@ -253,16 +253,16 @@ fn streams(mut endpoints: ByEndpoint<'_, (usize, Tally)>) -> Vec<Family> {
         "onepoll_frames_total",
         "Frames that services took off frames-per-turn; an answer that costs more counts as more.",
     );
-    for (endpoint, (connections, tally)) in &mut endpoints {
+    for (endpoint, (connections, tally)) in &endpoints {
         let at = ("endpoint", *endpoint);
         now.push(&[at], *connections as u64);
         opened.push(&[at], tally.opened);
         logged_in.push(&[at], tally.logged_in);
         for (reason, count) in tally.closed.each() {
-            closed.push(&[at, ("reason", reason)], *count);
+            closed.push(&[at, ("reason", reason)], count);
         }
         for (reason, count) in tally.refused.each() {
-            refused.push(&[at, ("reason", reason)], *count);
+            refused.push(&[at, ("reason", reason)], count);
         }
         failed.push(&[at], tally.accepts_failed);
         received.push(&[at], tally.bytes_in);

@@ -55,7 +55,6 @@ impl Tally {
     pub(super) fn add_to(&self, counters: &mut Counters) {
         counters.connections_opened += self.opened;
         counters.logged_in += self.logged_in;
-        counters.connections_closed += self.closed.sum();
         counters.accepts_failed += self.accepts_failed;
         counters.bytes_in += self.bytes_in;
         counters.bytes_out += self.bytes_out;

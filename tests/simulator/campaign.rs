@@ -314,26 +314,24 @@ fn perform(
                 deadline = now + PATIENCE;
             }
         }
-        let counters = play.counters();
         if play.reactor.is_stopped()
-            || home
-                && counters.connections + counters.children + counters.children_waiting == 0
-                && is_alone(play)
-                && (rests || play.os.net(|net| net.calm))
+            || home && (rests || play.os.net(|net| net.calm)) && serves_nobody(play)
         {
             break;
         }
         assert!(
             !rests,
-            "the loop sleeps for ever, and a client waits: {counters:?} {}",
+            "the loop sleeps for ever, and a client waits: {:?} {}",
+            play.counters(),
             sketch(play)
         );
         assert!(
             now < deadline,
-            "not served in time: {counters:?} {}",
+            "not served in time: {:?} {}",
+            play.counters(),
             sketch(play)
         );
-        assert!(turns < TURNS_MAX, "no end: {counters:?}");
+        assert!(turns < TURNS_MAX, "no end: {:?}", play.counters());
     }
     if play.reactor.is_stopped() {
         play.os.net(|net| net.gives_up = true);
@@ -344,10 +342,13 @@ fn perform(
     turns
 }
 
-/// Whether no command runs; those of broadcasts do not count as commands.
-fn is_alone(play: &Play) -> bool {
-    play.os
-        .net(|net| net.children.iter().all(|child| child.reaped))
+/// No connection is there, and no command; those of broadcasts do not count as commands.
+fn serves_nobody(play: &Play) -> bool {
+    let counters = play.counters();
+    counters.connections + counters.children + counters.children_waiting == 0
+        && play
+            .os
+            .net(|net| net.children.iter().all(|child| child.reaped))
 }
 
 fn sketch(play: &Play) -> String {
