@@ -213,6 +213,7 @@ class Server:
 
     def rests(self, deadline=DEADLINE, gauges=GAUGES):
         """Waits until nobody is connected and nothing is left of anybody; returns the counters."""
+        self.lets_go()
         until = time.monotonic() + deadline
         while True:
             now = self.counters()
@@ -290,6 +291,7 @@ class Server:
 
     def ends(self, code=0, deadline=DEADLINE):
         """It exits by itself, with this code."""
+        self.lets_go()
         try:
             self.process.wait(deadline)
         except subprocess.TimeoutExpired:
@@ -315,6 +317,12 @@ class Server:
         if self.process.poll() is None:
             self.terminate()
         self.ends(0)
+
+    def lets_go(self):
+        """Peers that have read to the end leave: the server would wait two seconds for each."""
+        for peer in self.peers:
+            if peer.is_over:
+                peer.close()
 
     def kill(self):
         """For clean-up: ends it, whatever state it is in."""
@@ -406,6 +414,7 @@ class Peer:
         self._passing = threading.Lock()
         self.unread = bytearray()
         self.log = []
+        self.is_over = False
 
     @property
     def link(self):
@@ -470,6 +479,7 @@ class Peer:
         except ConnectionResetError:
             raise AssertionError("it was reset%s" % self.story()) from None
         self.unread += data
+        self.is_over = not data
         return bool(data)
 
     def _take(self, size):
@@ -537,6 +547,7 @@ class Peer:
                 assert readable, "it is still there%s" % self.story()
                 if not self.link.recv(1 << 16):
                     break
+        self.is_over = True
 
     def silence(self, seconds=SILENCE):
         """Nothing comes for a while, and the connection stays."""

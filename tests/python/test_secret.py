@@ -5,6 +5,7 @@ Right, wrong, missing, short, split, glued and late proofs, with SHA-256 and MD5
 sockets; what is refused at start; the limits on those who have not logged in.
 """
 
+import concurrent.futures
 import hashlib
 import hmac
 import os
@@ -333,8 +334,9 @@ class Limits(Case):
         server = self.start()
         waits = self.dial(server.at("echo"))
         waits.takes(32)
-        server.drain()
+        server.terminate()
         waits.gone()
+        server.ends()
 
     def test_fault_c11_a_secret_is_nowhere_to_be_seen(self):
         server = self.start()
@@ -508,13 +510,17 @@ class Clients(Case):
     def test_fault_d6_a_client_answers_one_challenge_and_nothing_else(self):
         challenge = os.urandom(32)
         # The second comes with the first: something else than a challenge, and no answer at all.
-        heard, code, said = self.answered(challenge + os.urandom(32))
+        two = challenge + os.urandom(32)
+        short = (b"", b"hello\n", challenge[:31], challenge + b"!")
+        # Beside each other: each client waits until its time is up.
+        with concurrent.futures.ThreadPoolExecutor(len(short) + 2) as at_once:
+            answers = list(at_once.map(self.answered, (two, *short, challenge)))
+        heard, code, said = answers[0]
         self.assertEqual((heard, code), (b"", 255), said)
-        for first in (b"", b"hello\n", challenge[:31], challenge + b"!"):
-            heard, code, said = self.answered(first)
+        for heard, code, said in answers[1:-1]:
             self.assertEqual((heard, code), (b"", 255), said)
             self.assertIn("sent no challenge of 32 bytes", said)
-        heard, code, said = self.answered(challenge)
+        heard, code, said = answers[-1]
         self.assertEqual(heard[:32], proof(challenge))
         self.assertNotEqual(code, 0)
 

@@ -191,7 +191,7 @@ class Activated(Case):
         upper.say(b"b\n").hears(b"B\n")
         self.dial(("127.0.0.1", more)).say(b"a\n").hears(b"a\n").close()
         first.close()
-        server.drain()
+        server.stop()
 
     def test_an_endpoint_with_an_address_takes_the_socket_that_is_bound_there(self):
         one, other, spare = self.ports(3)
