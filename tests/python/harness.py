@@ -402,7 +402,9 @@ def dial(address, rcvbuf=None, source=None):
     except BaseException:
         link.close()
         raise
-    return Peer(link, named in GUARDED)
+    # Whoever listens everywhere listens at each address.
+    places = {named} if isinstance(named, str) else {named, ("::", named[1]), ("0.0.0.0", named[1])}
+    return Peer(link, not places.isdisjoint(GUARDED))
 
 
 class Peer:

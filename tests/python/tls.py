@@ -46,6 +46,8 @@ class Link:
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self.incoming, self.outgoing, server_hostname=name)
         self.has_ended = False
+        # Records that a non-blocking link did not take yet: half a record and then another is no session.
+        self.unsent = bytearray()
         self.sending, self.using = threading.Lock(), threading.Lock()
         if handshake:
             self.shakes_hands()
@@ -80,18 +82,30 @@ class Link:
             self.incoming.write(data)
 
     def send(self, data):
-        """Of a non-blocking link: whole, or not at all."""
-        self.sendall(data)
+        """Whole, or not at all: what a non-blocking link does not take now goes before what follows."""
+        with self.sending:
+            self._push()
+            self._seal(data)
+            with contextlib.suppress(BlockingIOError):
+                self._push()
         return len(data)
 
     def sendall(self, data):
         # One thread may send while another receives; records leave in the order in which they were made.
         with self.sending:
-            with self.using:
-                if data:
-                    self.tls.write(data)
-                records = self.outgoing.read()
-            self.link.sendall(records)
+            self._seal(data)
+            self._push()
+
+    def _seal(self, data):
+        with self.using:
+            if data:
+                self.tls.write(data)
+            self.unsent += self.outgoing.read()
+
+    def _push(self):
+        while self.unsent:
+            sent = self.link.send(self.unsent)
+            del self.unsent[:sent]
 
     def records(self, data):
         """The records that say this, not sent."""
