@@ -172,8 +172,11 @@ class Server:
             found = LISTENING.match(line)
             if found:
                 self.bound.append(found)
-                if found["transport"] not in ("udp", "fd") and behind.is_guarded(found["options"] or ""):
-                    GUARDED.add(address_of(found))
+                if found["transport"] not in ("udp", "fd"):
+                    # A port comes back: what listened there before may have stood behind something.
+                    GUARDED.difference_update(places(address_of(found)))
+                    if behind.is_guarded(found["options"] or ""):
+                        GUARDED.add(address_of(found))
 
     def at(self, service, transport=None, nth=0):
         """The address of the nth endpoint of this service, by the start-up report."""
@@ -402,9 +405,14 @@ def dial(address, rcvbuf=None, source=None):
     except BaseException:
         link.close()
         raise
-    # Whoever listens everywhere listens at each address.
-    places = {named} if isinstance(named, str) else {named, ("::", named[1]), ("0.0.0.0", named[1])}
-    return Peer(link, not places.isdisjoint(GUARDED))
+    return Peer(link, not GUARDED.isdisjoint(places(named)))
+
+
+def places(address):
+    """Where an endpoint may listen that this address reaches: whoever listens everywhere listens at each address."""
+    if isinstance(address, str):
+        return {address}
+    return {address, ("::", address[1]), ("0.0.0.0", address[1])}
 
 
 class Peer:
