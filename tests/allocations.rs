@@ -309,7 +309,8 @@ mod sealed {
     use std::net::{SocketAddr, TcpStream};
     use std::sync::Arc;
 
-    use onepoll::reactor::{Secure, Tls, TlsOptions, tls_provider};
+    use onepoll::reactor::{Secure, Tls, TlsOptions};
+    use onepoll::tls::tls_provider;
     use rcgen::{CertificateParams, KeyPair};
     use rustls::pki_types::{PrivateKeyDer, ServerName};
     use rustls::sign::CertifiedKey;

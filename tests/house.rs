@@ -10,27 +10,29 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("guide", &[]),
     ("config", &[]),
     ("wire", &[]),
+    // Rustls, for both ends.
+    ("tls", &[]),
     ("buf", &["wire"]),
     ("turn", &["config", "wire", "buf"]),
     ("service", &["config", "wire", "buf", "turn"]),
     // `adopt.rs` is the one file of `unsafe`; it imports no folder.
     (
         "reactor",
-        &["adopt", "config", "wire", "buf", "turn", "service"],
+        &["adopt", "config", "wire", "tls", "buf", "turn", "service"],
     ),
     (
         "endpoint",
-        &["config", "wire", "buf", "turn", "service", "reactor"],
+        &["config", "wire", "tls", "buf", "turn", "service", "reactor"],
     ),
     ("socket", &["adopt", "config", "wire", "buf"]),
-    ("client", &["config", "wire", "buf", "socket"]),
-    ("load", &["config", "wire", "buf"]),
+    ("client", &["config", "wire", "tls", "buf", "socket"]),
+    ("load", &["config", "wire", "tls", "buf"]),
     ("bench", &["config", "wire", "load"]),
     (
         "cli",
         &[
-            "config", "wire", "buf", "turn", "service", "reactor", "endpoint", "socket", "client",
-            "load", "bench",
+            "config", "wire", "tls", "buf", "turn", "service", "reactor", "endpoint", "socket",
+            "client", "load", "bench",
         ],
     ),
 ];

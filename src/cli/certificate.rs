@@ -12,8 +12,8 @@ use rcgen::{CertificateParams, DnType, KeyPair};
 use rustix::system::uname;
 
 use super::{Failure, Outcome, print};
-use crate::client::Fingerprint;
 use crate::config::write_new;
+use crate::tls::Fingerprint;
 
 /// Makes a self-signed certificate and its key, and prints its fingerprint
 ///

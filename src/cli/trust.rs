@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Failure;
-use crate::client::{Fingerprint, Trust};
+use crate::tls::{Fingerprint, Trust};
 
 /// Options of every client that speaks TLS
 #[derive(Debug, clap::Args)]

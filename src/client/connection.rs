@@ -14,12 +14,14 @@ use rustix::process::geteuid;
 
 use super::deadline::{RequestDeadline, is_patience};
 #[cfg(feature = "tls")]
-use super::tls::{TlsClient, TlsError, Trust};
+use super::tls::{TlsClient, TlsError};
 use super::{ClientError, ServerAddress};
 use crate::config::{HostPort, check_private_socket, command_sockets};
 use crate::socket::{
     AF_INET, AF_INET6, Exception, IPPROTO_TCP, SOCK_STREAM, Socket, SocketError, TCP_NODELAY,
 };
+#[cfg(feature = "tls")]
+use crate::tls::Trust;
 use crate::wire::{CHALLENGE_BYTES, Challenge, Escaped, HmacKey};
 
 /// How much is read at once.

@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::connection::ClientConnection;
 use super::deadline::RequestDeadline;
 use super::other_service::{no_command_server, notice};
-#[cfg(feature = "tls")]
-use super::tls::Trust;
 use super::{ClientError, ServerAddress};
 #[cfg(feature = "tls")]
 use crate::config::{Host, HostPort};
+#[cfg(feature = "tls")]
+use crate::tls::Trust;
 use crate::wire::{
     CommandHeader, Decode, HEADER_BYTES_MAX, HmacKey, JsonHeader, Length, TIMEOUT_REASON,
     WireError, md5_hex,

@@ -18,12 +18,12 @@ mod tls;
 use std::io;
 use std::time::Duration;
 
+#[cfg(feature = "tls")]
+pub use crate::tls::{Fingerprint, Trust};
 pub use command_stream::{CommandFate, CommandStream, StreamNews};
 pub use exec::{Exec, ExecFraming, ExecOutput, OUTPUT_BYTES_MAX};
 pub use take_over::{HandedSocket, Released, TakeOver};
 pub use time::{TimeAnswer, ask_time};
-#[cfg(feature = "tls")]
-pub use tls::{Fingerprint, Trust};
 
 pub use crate::config::{AddressError, ServerAddress};
 use crate::wire::{CHALLENGE_BYTES, WireError};

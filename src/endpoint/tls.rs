@@ -52,7 +52,8 @@ mod files {
 
     use super::super::{Common, TlsMin};
     use crate::config::{Content, Lookups};
-    use crate::reactor::{Tls, TlsOptions, tls_provider};
+    use crate::reactor::{Tls, TlsOptions};
+    use crate::tls::tls_provider;
 
     /// What is wrong with the file of an option.
     #[derive(Debug)]

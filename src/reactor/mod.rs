@@ -112,7 +112,7 @@ pub use self::socket::{
 };
 pub use self::sources::{AddressRules, SourceRules};
 #[cfg(feature = "tls")]
-pub use self::tls::{Tls, TlsOptions, tls_provider, tls_versions};
+pub use self::tls::{Tls, TlsOptions};
 pub use self::token::{Source, Token};
 pub use self::trace::TracedBytes;
 pub use self::transport::{Broken, Secure, Session, Taken, Written};

@@ -4,16 +4,14 @@ use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
 use std::sync::Arc;
 
-use rustls::crypto::CryptoProvider;
-use rustls::crypto::ring::{cipher_suite, default_provider};
 use rustls::server::{
     ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
-use rustls::version::{TLS12, TLS13};
-use rustls::{Error, RootCertStore, ServerConfig, ServerConnection, SupportedProtocolVersion};
+use rustls::{Error, RootCertStore, ServerConfig, ServerConnection};
 
 use super::transport::{Broken, Secure, Session, Taken, Written};
+use crate::tls::{NothingYet, Out, Records, channel_binding, tls_provider, tls_versions};
 use crate::wire::Escaped;
 
 /// What a server that is asked for its certificate answers with, and what it asks of its clients.
@@ -32,21 +30,6 @@ pub struct TlsOptions {
 pub struct Tls {
     config: Arc<ServerConfig>,
     asks_clients: bool,
-}
-
-/// The algorithms that we use, ours first: AES-128 costs a quarter less of a handshake than the
-/// client's usual first choice, and is as far from being broken.
-pub fn tls_provider() -> CryptoProvider {
-    let mut provider = default_provider();
-    let suites = &mut provider.cipher_suites;
-    suites.sort_by_key(|suite| *suite != cipher_suite::TLS13_AES_128_GCM_SHA256);
-    provider
-}
-
-/// The versions of TLS: 1.3, and 1.2 where that is allowed.
-pub fn tls_versions(allows_tls12: bool) -> &'static [&'static SupportedProtocolVersion] {
-    static BOTH: [&SupportedProtocolVersion; 2] = [&TLS13, &TLS12];
-    if allows_tls12 { &BOTH } else { &BOTH[..1] }
 }
 
 impl Tls {
@@ -249,130 +232,11 @@ impl Session for TlsSession {
     }
 
     fn binding(&self) -> Option<[u8; 32]> {
-        let secret = self.connection.export_keying_material(
-            [0; 32],
-            b"EXPORTER-Channel-Binding",
-            // In TLS 1.2 none would be something else than an empty one.
-            Some(b""),
-        );
-        secret.ok()
+        channel_binding(&self.connection)
     }
 
     fn shrink(&mut self) {
         // With nothing in its buffer, rustls gives back what it has too much of when it is about to read.
         let _ = self.connection.read_tls(&mut NothingYet);
-    }
-}
-
-/// Takes what rustls writes.
-struct Out<'a> {
-    write: &'a mut dyn FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
-    offered: usize,
-}
-
-impl Write for Out<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.write_vectored(&[IoSlice::new(bytes)])
-    }
-
-    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.offered = slices.iter().map(|slice| slice.len()).sum();
-        (self.write)(slices)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A socket with nothing to read.
-struct NothingYet;
-
-impl Read for NothingYet {
-    fn read(&mut self, _into: &mut [u8]) -> io::Result<usize> {
-        Err(io::ErrorKind::WouldBlock.into())
-    }
-}
-
-/// Where records end, in bytes that come in pieces.
-#[derive(Debug, Default)]
-struct Records {
-    /// What came of the header: type, version, and the length of what follows.
-    header: [u8; HEADER_BYTES],
-    have: usize,
-    /// What is to come of the record, once its header is here.
-    left: usize,
-}
-
-const HEADER_BYTES: usize = 5;
-
-impl Records {
-    /// How many bytes came of the record that has not ended.
-    fn begun(&self) -> usize {
-        if self.have < HEADER_BYTES {
-            return self.have;
-        }
-        let body = usize::from(u16::from_be_bytes([self.header[3], self.header[4]]));
-        HEADER_BYTES + body - self.left
-    }
-
-    /// How many bytes at the front are of the record that they begin with, or go on with.
-    fn measure(&mut self, bytes: &[u8]) -> usize {
-        let head = bytes.len().min(HEADER_BYTES - self.have);
-        if head > 0 {
-            self.header[self.have..self.have + head].copy_from_slice(&bytes[..head]);
-            self.have += head;
-            if self.have < HEADER_BYTES {
-                return head;
-            }
-            self.left = usize::from(u16::from_be_bytes([self.header[3], self.header[4]]));
-        }
-        let body = self.left.min(bytes.len() - head);
-        self.left -= body;
-        if self.left == 0 {
-            self.have = 0;
-        }
-        head + body
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn records_are_measured_whole_and_in_pieces() {
-        let record = |len: u16| {
-            let mut bytes = vec![23, 3, 3];
-            bytes.extend(len.to_be_bytes());
-            bytes.resize(HEADER_BYTES + usize::from(len), 7);
-            bytes
-        };
-        let lens = [0, 1, 17, 300, 16_640];
-        let all: Vec<u8> = lens.into_iter().flat_map(record).collect();
-        for piece in [1, 2, 5, 7, 100, all.len()] {
-            let (mut records, mut ends, mut at) = (Records::default(), Vec::new(), 0);
-            for bytes in all.chunks(piece) {
-                let mut bytes = bytes;
-                while !bytes.is_empty() {
-                    let n = records.measure(bytes);
-                    assert!(n > 0);
-                    (at, bytes) = (at + n, &bytes[n..]);
-                    if records.begun() == 0 {
-                        ends.push(at);
-                    }
-                    assert_eq!(records.begun(), at - ends.last().unwrap_or(&0));
-                }
-            }
-            let mut end = 0;
-            let right: Vec<usize> = lens
-                .into_iter()
-                .map(|len| {
-                    end += HEADER_BYTES + usize::from(len);
-                    end
-                })
-                .collect();
-            assert_eq!(ends, right, "in pieces of {piece}");
-        }
     }
 }

@@ -11,8 +11,9 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use super::*;
 use crate::config::limits::{LINGER, PROGRESS_GRACE};
-use crate::reactor::{Tls, TlsOptions, tls_provider};
+use crate::reactor::{Tls, TlsOptions};
 use crate::service::{Chat, Command, Echo, chat, command};
+use crate::tls::tls_provider;
 use crate::turn::Exit;
 use crate::wire::LINE_BYTES_MAX;
 
