@@ -58,14 +58,9 @@ pub(crate) fn why_never(row: Row, meeting: Meeting) -> Option<&'static str> {
         M::Refuses | M::Holds => unread(row).or(lingers(row, "its service is given no input")),
         M::Drained => closed(row).or(leaves(row, "its service has no more to say")),
         M::Closes => closed(row).or(leaves(row, "it leaves already")),
-        M::Resumes => closed(row)
-            .or(ended(row, "the end is told to a service that takes input"))
-            .or(never(
-                row == Row::In(State::PausedOwed),
-                "to be held comes first",
-            )),
+        M::Resumes => closed(row).or(ended(row, "the end is told to a service that takes input")),
         M::Done => freed(row).or(ended(row, "the reason is that the peer has ended")),
-        M::Ended => freed(row).or(paused(row, "its end is not read")),
+        M::Ended => freed(row).or(parts(row, "its end is not read")),
         M::Gone => freed(row).or(lingers(row, "it has a reason already")),
         M::Idle | M::SlowFrame => freed(row).or(never(
             lingers(row, "").is_none(),
@@ -83,7 +78,7 @@ pub(crate) fn why_never(row: Row, meeting: Meeting) -> Option<&'static str> {
             )),
         M::Evicted => freed(row).or(lingers(row, "it has a reason already")),
         M::Refused => freed(row)
-            .or(paused(row, "its service is given no input"))
+            .or(parts(row, "its service is given no input"))
             .or(never(
                 row == Row::In(State::AnswerDue),
                 "its service is given no input",
@@ -151,11 +146,13 @@ pub(crate) fn is_directed(row: Row, meeting: Meeting) -> bool {
             )
         }
         Row::In(State::Leaving) => meeting == M::Evicted,
-        Row::In(State::PausedOwed) => matches!(meeting, M::ShutdownFailed | M::Done),
+        Row::In(State::PausedOwed) => {
+            matches!(meeting, M::ShutdownFailed | M::Done | M::Resumes) || is_read_now(meeting)
+        }
         Row::In(State::Behind) => {
             matches!(meeting, M::Done | M::Refused | M::Cut | M::Insecure)
         }
-        Row::In(State::PausedHeld) => meeting == M::TooSlow,
+        Row::In(State::PausedHeld) => meeting == M::TooSlow || is_read_now(meeting),
         Row::In(State::AnswerDue) => {
             matches!(meeting, M::ShutdownFailed | M::Evicted | M::TooSlow)
         }
@@ -171,6 +168,26 @@ pub(crate) fn is_directed(row: Row, meeting: Meeting) -> bool {
         }
         _ => false,
     }
+}
+
+/// What comes of reading one that was paused, which is read in the turn in which its pause ends if it has kept a
+/// place on the ready queue (`place.rs`).
+fn is_read_now(meeting: Meeting) -> bool {
+    use Meeting as M;
+    matches!(
+        meeting,
+        M::ReadSome
+            | M::ReadNothing
+            | M::ReadEnd
+            | M::ReadFailed
+            | M::Eof
+            | M::Holds
+            | M::Refuses
+            | M::Ended
+            | M::Refused
+            | M::Cut
+            | M::Insecure
+    )
 }
 
 fn never(is: bool, why: &'static str) -> Option<&'static str> {
@@ -194,9 +211,8 @@ fn leaves(row: Row, why: &'static str) -> Option<&'static str> {
     never(leaves.contains(&row), why).or(lingers(row, why))
 }
 
-fn paused(row: Row, why: &'static str) -> Option<&'static str> {
-    let paused = [State::PausedOwed, State::PausedHeld, State::Leaving];
-    never(paused.map(Row::In).contains(&row), why)
+fn parts(row: Row, why: &'static str) -> Option<&'static str> {
+    never(row == Row::In(State::Leaving), why)
 }
 
 fn closed(row: Row) -> Option<&'static str> {
@@ -210,9 +226,6 @@ fn freed(row: Row) -> Option<&'static str> {
 
 fn unread(row: Row) -> Option<&'static str> {
     closed(row)
-        .or(paused(
-            row,
-            "when its pause ends, it is queued for the next turn",
-        ))
+        .or(parts(row, "what it still says is not wanted"))
         .or(ended(row, "nothing follows the end"))
 }

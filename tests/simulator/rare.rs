@@ -21,20 +21,20 @@ use crate::sealed::StandIn;
 use crate::services::{Crowd, Lines, Runs};
 
 /// A script, and the table that it fills.
-struct Script {
-    play: Play,
+pub(crate) struct Script {
+    pub(crate) play: Play,
     coverage: Coverage,
 }
 
 impl Script {
-    fn new(limits: Limits) -> Script {
+    pub(crate) fn new(limits: Limits) -> Script {
         Script {
             play: Play::directed_with(limits, 1000),
             coverage: Coverage::default(),
         }
     }
 
-    fn turns(&mut self, n: usize) {
+    pub(crate) fn turns(&mut self, n: usize) {
         for _ in 0..n {
             self.play.turn();
             self.coverage.look(&self.play);
@@ -47,7 +47,7 @@ impl Script {
     }
 
     /// These were met in that state.
-    fn met(&self, state: State, meetings: &[Meeting]) {
+    pub(crate) fn met(&self, state: State, meetings: &[Meeting]) {
         for &meeting in meetings {
             let times = self.coverage.times(Row::In(state), meeting);
             assert!(times > 0, "{state:?} x {meeting:?}");
@@ -60,7 +60,11 @@ impl Script {
 }
 
 /// A connection through a tunnel whose handshake is over.
-fn tunnel(script: &mut Script, service: impl Service + 'static, down_max: usize) -> usize {
+pub(crate) fn tunnel(
+    script: &mut Script,
+    service: impl Service + 'static,
+    down_max: usize,
+) -> usize {
     let listener = script.play.open_with(service, |listener| {
         listener.secure = Some(Arc::new(StandIn { body: 1000 }));
     });
@@ -88,7 +92,7 @@ fn join(script: &mut Script, listener: usize, down_max: usize) -> usize {
 }
 
 /// Says all of it, in as many records as that takes.
-fn says(script: &mut Script, link: usize, mut bytes: &[u8]) {
+pub(crate) fn says(script: &mut Script, link: usize, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         let said = script.play.os.net(|net| net.client_write(link, bytes));
         bytes = &bytes[said.expect("it is not reset")..];
@@ -106,7 +110,7 @@ fn is_changed(script: &mut Script, link: usize) {
 }
 
 /// It ends without saying so.
-fn is_cut(script: &mut Script, link: usize) {
+pub(crate) fn is_cut(script: &mut Script, link: usize) {
     script.play.os.net(|net| {
         let tunnel = net.links[link].tunnel.as_mut().expect("it has one");
         tunnel.mischief.is_cut = true;
