@@ -14,6 +14,7 @@ mod command_stream;
 mod decimal;
 mod digest;
 mod exposition;
+mod file;
 mod framing;
 mod http_head;
 mod http_request;
@@ -21,6 +22,7 @@ mod json_header;
 mod keeping;
 mod line;
 mod ntp;
+mod object;
 mod prefixed;
 mod since_1900;
 mod strftime;
@@ -41,8 +43,13 @@ pub use command_stream::{
     STREAM_HEADER_BYTES_MAX, StdinChunk, StreamedCommand, WhyEnded,
 };
 pub use decimal::{Decimal, DecimalLength};
-pub use digest::{Md5, md5_hex};
+pub use digest::{Md5, Md5Sum, NoSum, Sha256, Sha256Sum, Sum, md5_hex};
 pub use exposition::{EXPOSITION_TYPE, Family, Kind, Value};
+pub use file::{
+    BadName, FILE_NAME_BYTES_MAX, FILE_PART_BYTES_MAX, FILE_PATH_BYTES_MAX, FILE_PATH_PARTS_MAX,
+    FILE_SIZE_MAX, FileAnswer, FileAnswers, FileEntry, FileError, FileErrorKind, FileFacts,
+    FileName, FilePart, FileRequest, FileRequests, Kept, Names, Upload, UploadForm,
+};
 pub use framing::CommandFraming;
 pub use http_head::{
     HTTP_FIELDS_MAX, HTTP_HEAD_BYTES_MAX, HttpRequest, HttpRequests, HttpResponse,

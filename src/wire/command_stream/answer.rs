@@ -4,7 +4,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::frame::{Frames, Piece, STREAM_CHUNK_BYTES_MAX, at_the_end, encode as encode_header};
-use super::object::{Object, malformed, unknown};
+use crate::wire::object::{Object, malformed, unknown};
 use crate::wire::{Decode, Encode, WireError};
 
 /// How many bytes of a reason are sent: JSON writes one byte as six at worst, so it fits a header.

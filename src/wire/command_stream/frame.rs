@@ -1,6 +1,6 @@
 use serde::Serialize;
 
-use super::object::Object;
+use crate::wire::object::Object;
 use crate::wire::{Decode, Encode, LENGTH_BYTES, Prefix, Prefixed, WireError};
 
 /// How many bytes of JSON a header of C5 may have, its length's four not counted: the largest length whose

@@ -20,7 +20,6 @@
 
 mod answer;
 mod frame;
-mod object;
 mod request;
 
 pub use self::answer::{

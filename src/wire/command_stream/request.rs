@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::frame::{
     Frames, Piece, STREAM_CHUNK_BYTES_MAX, at_the_end, encode as encode_header, encode_first,
 };
-use super::object::{Object, malformed, unknown};
+use crate::wire::object::{Object, malformed, unknown};
 use crate::wire::{Decode, Encode, WireError};
 
 /// How many bytes of standard input a client may send before the server grants any: input that is at hand goes

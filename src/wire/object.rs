@@ -2,15 +2,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
-use serde_json::Value;
+use serde::de::{DeserializeOwned, Deserializer, Error, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
-use crate::wire::{Escaped, WireError};
+use super::{Escaped, WireError};
 
 /// The keys of a header. Each is taken by its name and type, and an error says which one was wrong, what was
 /// found and what would be right.
+///
+/// Values stay text until they are taken: a number that no type holds (`1e400`) is an error of its key then, and
+/// none where nobody asks for it.
 #[derive(Debug)]
-pub(super) struct Object(BTreeMap<String, Value>);
+pub(super) struct Object(BTreeMap<String, Box<RawValue>>);
 
 /// How much of a wrong value is shown.
 const SHOWN_BYTES_MAX: usize = 64;
@@ -29,54 +32,62 @@ impl Object {
     }
 
     pub(super) fn text(&mut self, key: &str) -> Result<Option<String>, WireError> {
-        match self.0.remove(key) {
-            None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(other) => Err(wrong(key, "a string", &other)),
-        }
+        self.take(key, "a string")
     }
 
     pub(super) fn texts(&mut self, key: &str) -> Result<Option<Vec<String>>, WireError> {
-        let Some(value) = self.0.remove(key) else {
+        let expected = "a list of strings";
+        let Some(items) = self.take::<Vec<Box<RawValue>>>(key, expected)? else {
             return Ok(None);
         };
-        let Value::Array(items) = value else {
-            return Err(wrong(key, "a list of strings", &value));
-        };
-        let texts = items.into_iter().map(|item| match item {
-            Value::String(text) => Ok(text),
-            other => Err(wrong(key, "a list of strings", &other)),
+        let texts = items.iter().map(|item| {
+            serde_json::from_str(item.get()).map_err(|_| wrong(key, expected, item.get()))
         });
         texts.collect::<Result<_, _>>().map(Some)
     }
 
     pub(super) fn flag(&mut self, key: &str) -> Result<bool, WireError> {
-        match self.0.remove(key) {
-            None => Ok(false),
-            Some(Value::Bool(flag)) => Ok(flag),
-            Some(other) => Err(wrong(key, "true or false", &other)),
-        }
+        Ok(self.take(key, "true or false")?.unwrap_or(false))
     }
 
     /// A whole number of at most `max`.
     pub(super) fn number(&mut self, key: &str, max: u64) -> Result<Option<u64>, WireError> {
-        match self.0.remove(key) {
-            None => Ok(None),
-            Some(value) => match value.as_u64().filter(|&number| number <= max) {
-                Some(number) => Ok(Some(number)),
-                None => Err(wrong(
-                    key,
-                    &format!("a whole number from 0 to {max}"),
-                    &value,
-                )),
-            },
+        let Some(value) = self.0.remove(key) else {
+            return Ok(None);
+        };
+        match serde_json::from_str(value.get()) {
+            Ok(number) if number <= max => Ok(Some(number)),
+            _ => Err(wrong(
+                key,
+                &format!("a whole number from 0 to {max}"),
+                value.get(),
+            )),
         }
+    }
+
+    fn take<T: DeserializeOwned>(
+        &mut self,
+        key: &str,
+        expected: &str,
+    ) -> Result<Option<T>, WireError> {
+        let Some(value) = self.0.remove(key) else {
+            return Ok(None);
+        };
+        let taken = serde_json::from_str(value.get());
+        taken
+            .map(Some)
+            .map_err(|_| wrong(key, expected, value.get()))
     }
 
     /// A number that must be there.
     pub(super) fn required(&mut self, key: &str, max: u64) -> Result<u64, WireError> {
         self.number(key, max)?
             .ok_or_else(|| malformed(&format!("`{key}` is missing")))
+    }
+
+    /// Whether there is such a key.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.0.contains_key(key)
     }
 
     /// Nothing else may be there: a key that is not understood might change what is to be done.
@@ -106,11 +117,10 @@ pub(super) fn unknown(key: &str, word: &str, known: &str) -> WireError {
     ))
 }
 
-fn wrong(key: &str, expected: &str, found: &Value) -> WireError {
-    let found = found.to_string();
+fn wrong(key: &str, expected: &str, found: &str) -> WireError {
     malformed(&format!(
         "`{key}` is {expected}, not {}",
-        Escaped(shown(&found).as_bytes())
+        Escaped(shown(found).as_bytes())
     ))
 }
 
@@ -135,7 +145,7 @@ impl<'de> Visitor<'de> for Keys {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
         let mut keys = BTreeMap::new();
-        while let Some((key, value)) = map.next_entry::<String, Value>()? {
+        while let Some((key, value)) = map.next_entry::<String, Box<RawValue>>()? {
             if keys.contains_key(&key) {
                 // Some readers take the first, others the last.
                 return Err(A::Error::custom(format!("`{}` comes twice", shown(&key))));
