@@ -15,11 +15,15 @@ use super::{Escaped, WireError};
 #[derive(Debug)]
 pub(super) struct Object(BTreeMap<String, Box<RawValue>>);
 
+/// How deep objects and lists in a header may be nested; the header itself counts.
+const DEPTH_MAX: u32 = 16;
+
 /// How much of a wrong value is shown.
 const SHOWN_BYTES_MAX: usize = 64;
 
 impl Object {
     pub(super) fn parse(json: &[u8]) -> Result<Object, WireError> {
+        check_depth(json)?;
         // serde quotes what it did not like.
         serde_json::from_slice(json)
             .map_err(|error| malformed(&Escaped(error.to_string().as_bytes()).to_string()))
@@ -100,6 +104,26 @@ impl Object {
             ))),
         }
     }
+}
+
+/// What is nested deeper is refused before anything is made of it. Of what is no JSON, that is found out then.
+fn check_depth(json: &[u8]) -> Result<(), WireError> {
+    let (mut depth, mut in_string, mut escaped) = (0_u32, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'{' | b'[' if depth == DEPTH_MAX => {
+                return Err(malformed(&format!("nested deeper than {DEPTH_MAX}")));
+            }
+            b'{' | b'[' => depth += 1,
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn malformed(detail: &str) -> WireError {

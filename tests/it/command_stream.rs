@@ -335,7 +335,7 @@ fn fault_c5_c6_c7_what_is_wrong_with_a_header_is_said_with_the_key() {
         (r#"{"type":"run","line":"x","timeout_ms":1.5}"#, "not 1.5"),
         (
             r#"{"type":"run","line":"x","timeout_ms":1e400}"#,
-            "number out of range",
+            "`timeout_ms` is a whole number from 0 to 18446744073709551615, not 1e400",
         ),
         (
             r#"{"type":"run","line":"x","timeout_ms":NaN}"#,
@@ -393,7 +393,7 @@ fn fault_c5_c6_c7_what_is_wrong_with_a_header_is_said_with_the_key() {
             "`name` is one of INT, TERM, KILL, HUP, QUIT, USR1, USR2, not \"STOP\"",
         ),
         ("{\"type\":\"\\u001b[31m\"}", "not \"\\x1b[31m\""),
-        (&deep, "recursion limit"),
+        (&deep, "nested deeper than 16"),
     ] {
         let (heard, end) = requests(&[&frame(json, b"")]);
         let error = end.unwrap_err().to_string();

@@ -2,7 +2,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::head::{check_depth, encode as encode_header};
+use super::head::encode as encode_header;
 use super::name::{FileName, Names};
 use super::request::{FILE_PART_BYTES_MAX, FILE_SIZE_MAX, sum};
 use crate::wire::object::{Object, malformed, unknown};
@@ -262,7 +262,6 @@ impl Decode for FileAnswers {
         let Some((json, taken)) = self.framed.decode(unread)? else {
             return Ok(None);
         };
-        check_depth(json)?;
         Ok(Some((self.answer(Object::parse(json)?)?, taken)))
     }
 

@@ -1,12 +1,9 @@
-//! Where a JSON object ends, and how deep it is.
+//! Where a JSON object ends, and how one is written.
 
 use serde::Serialize;
 
 use crate::wire::object::malformed;
 use crate::wire::{Encode, HEADER_BYTES_MAX, LENGTH_BYTES, Prefix, WireError};
-
-/// How deep objects and lists in a header may be nested; the object itself counts.
-const DEPTH_MAX: u32 = 16;
 
 /// Finds the end of an object that is glued to other bytes; looks at no byte twice.
 #[derive(Debug, Clone, Default)]
@@ -40,10 +37,6 @@ impl Scan {
             if self.depth == 0 && byte != b'{' {
                 return Err(malformed("a header is a JSON object"));
             }
-            let opens = matches!(byte, b'{' | b'[') && !self.in_string;
-            if opens && self.depth == DEPTH_MAX {
-                return Err(malformed(&format!("nested deeper than {DEPTH_MAX}")));
-            }
             self.seen += 1;
             if self.step(byte) {
                 self.has_ended = true;
@@ -76,11 +69,6 @@ impl Scan {
         }
         false
     }
-}
-
-/// Refuses what is nested too deep, before anything is made of it.
-pub(super) fn check_depth(json: &[u8]) -> Result<(), WireError> {
-    Scan::new().end(json.trim_ascii_start()).map(|_| ())
 }
 
 /// Appends a header that fits.

@@ -1,6 +1,6 @@
 use serde::Serialize;
 
-use super::head::{Scan, check_depth, encode};
+use super::head::{Scan, encode};
 use crate::wire::object::{Object, malformed, unknown};
 use crate::wire::{Decode, Encode, HEADER_BYTES_MAX, Md5Sum, Prefixed, Sha256Sum, Sum, WireError};
 
@@ -159,7 +159,6 @@ impl FileRequests {
         let Some((json, taken)) = self.framed.decode(unread)? else {
             return Ok(None);
         };
-        check_depth(json)?;
         Ok(Some((Object::parse(json)?, UploadForm::Framed, taken)))
     }
 
