@@ -9,7 +9,7 @@
 //! It ends with its input and no sooner: a supervisor that stops a server signals all of its processes. It waits for no
 //! process and reaps none; it is nobody's parent.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Read as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -23,7 +23,7 @@ use rustix::time::{ClockId, clock_gettime};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 
 use super::cgroup::{Cgroup, stale};
-use super::survivors::{Found, Held, look_at, since};
+use super::survivors::{Found, Stopped, look_at, since};
 use super::{Outcome, complain};
 use crate::reactor::close_on_exec;
 use crate::wire::Keeping;
@@ -50,11 +50,18 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How many walks look for the session of a command that has ended.
 const LOOKS: u32 = 3;
 
-/// Looks for what the processes that were just stopped had started, one after another, at most.
+/// Looks for what the processes that were just found had started, one after another, at most.
 const ROUNDS_MAX: usize = 100;
 
-/// How often the cgroups of a server that has ended are looked at, until what was killed in them is gone.
+/// How many of these looks kill at once what they find. What then still grows is stopped first.
+const ROUNDS_OF_KILLING: usize = 3;
+
+/// How often what a server that has ended leaves behind is looked for, until what was killed is gone.
 const LAST_LOOKS_MAX: usize = 100;
+
+/// How many looks in a row must have found nothing then: a process that the server had just started becomes another
+/// program in the very moment in which our input ends, and has no environment to be seen meanwhile.
+const LAST_LOOKS: usize = 3;
 
 /// Runs it.
 pub(super) fn run(args: Args) -> Outcome {
@@ -289,35 +296,45 @@ impl Keeper {
         };
     }
 
-    /// Kills what belongs to no command that runs; says how many there were. First all of it is stopped: what is found
-    /// one by one would go on starting others meanwhile (fault F5).
+    /// Kills what belongs to no command that runs; says how many there were.
+    ///
+    /// At once, and again what they had started meanwhile. What still grows then is a bomb (fault F5): one that is
+    /// killed makes room for the next under its user's limit, so all of it is stopped before the first is killed. Nothing
+    /// else is: this process may be killed any time, and what it had stopped would stay so (fault F22).
     fn kill_survivors(&mut self, input: &mut Input) -> io::Result<usize> {
-        let mut held: HashMap<(u32, u64), Held> = HashMap::new();
-        for _ in 0..ROUNDS_MAX {
-            let all = since(self.server_start)?;
+        let mut seen: HashSet<(u32, u64)> = HashSet::new();
+        let mut stopped: Vec<Stopped> = Vec::new();
+        for round in 0..ROUNDS_MAX {
+            let all = match since(self.server_start) {
+                // Those that are stopped hold all our descriptors, say. They are killed, and the next walk goes on.
+                Err(_) if !seen.is_empty() => break,
+                all => all?,
+            };
             // One that was found may be of a command that began after the last look at what the server said: then that
             // was said before, and is heard now.
             if !input.is_over {
                 let _ = input.read(&mut self.commands);
             }
-            let before = held.len();
+            let before = seen.len();
             let commands = &self.commands;
             for found in all.values().filter(|found| commands.is_left(found, &all)) {
                 let key = (found.pid, found.start);
-                if !held.contains_key(&key)
-                    && let Some(process) = found.hold()
+                if !seen.contains(&key)
+                    && let Some(held) = found.hold()
                 {
-                    process.stop();
-                    held.insert(key, process);
+                    if round < ROUNDS_OF_KILLING {
+                        held.kill();
+                    } else {
+                        stopped.push(held.stop());
+                    }
+                    seen.insert(key);
                 }
             }
-            if held.len() == before {
+            if seen.len() == before {
                 break;
             }
         }
-        let killed = held.len();
-        held.into_values().for_each(Held::kill);
-        Ok(killed)
+        Ok(seen.len())
     }
 
     fn remove_cgroups(&mut self) {
@@ -342,10 +359,19 @@ impl Keeper {
         for (_, command) in std::mem::take(&mut self.commands.running) {
             self.commands.let_go(command);
         }
+        let mut quiet = 0;
         for _ in 0..LAST_LOOKS_MAX {
-            let killed = self.kill_survivors(&mut input).unwrap_or_default();
+            // If /proc cannot be read now, it is tried again.
+            let is_quiet = self
+                .kill_survivors(&mut input)
+                .is_ok_and(|killed| killed == 0);
             self.remove_cgroups();
-            if killed == 0 && self.commands.cgroups.is_empty() {
+            quiet = if is_quiet && self.commands.cgroups.is_empty() {
+                quiet + 1
+            } else {
+                0
+            };
+            if quiet == LAST_LOOKS {
                 break;
             }
             // What was killed needs a moment to be gone.

@@ -99,12 +99,23 @@ impl Found {
 }
 
 impl Held {
-    /// It does nothing more, but for ending.
-    pub(super) fn stop(&self) {
-        let _ = pidfd_send_signal(&self.0, Signal::STOP);
+    pub(super) fn kill(self) {
+        let _ = pidfd_send_signal(&self.0, Signal::KILL);
     }
 
-    pub(super) fn kill(self) {
+    /// It does nothing more, but for ending.
+    pub(super) fn stop(self) -> Stopped {
+        let _ = pidfd_send_signal(&self.0, Signal::STOP);
+        Stopped(self.0)
+    }
+}
+
+/// A process that was stopped. It is killed with this value, wherever that goes: nobody would ever let it go on.
+#[derive(Debug)]
+pub(super) struct Stopped(OwnedFd);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
         let _ = pidfd_send_signal(&self.0, Signal::KILL);
     }
 }
@@ -169,11 +180,17 @@ mod tests {
         };
         assert!(reused.hold().is_none());
         let held = found.hold().unwrap();
-        held.stop();
         held.kill();
         assert_eq!(sleeper.signal(), Some(9));
         // Reaped: nobody has the number, or somebody else.
         assert!(found.hold().is_none());
+    }
+
+    #[test]
+    fn fault_f22_what_is_stopped_is_killed_whatever_becomes_of_the_look() {
+        let mut sleeper = Sleeper::with("7-8-9-3");
+        drop(sleeper.found().hold().unwrap().stop());
+        assert_eq!(sleeper.signal(), Some(9));
     }
 
     #[test]

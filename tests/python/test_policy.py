@@ -486,6 +486,26 @@ class Kept(Confined):
             until(lambda: not lives(keepers[0]), "the keeper survives")
             self.server.kill()
 
+    def test_fault_f22_a_keeper_that_is_killed_leaves_nothing_stopped(self):
+        self.needs("strace")
+        with open("/proc/self/stat") as file:
+            prefix = "%d-%s-0-" % (os.getpid(), file.read().rsplit(") ", 1)[1].split()[19])
+        with contextlib.ExitStack() as ends:
+            left = []
+            for _ in range(3):
+                sleeper = subprocess.Popen(["sleep", "1000"], env={"ONEPOLL_COMMAND": prefix + "1"})
+                ends.callback(sleeper.wait)
+                ends.callback(sleeper.kill)
+                left.append(sleeper)
+            # It dies when it is about to send its second signal.
+            dies = ["-e", "inject=pidfd_send_signal:signal=KILL:when=2"]
+            keeper = ["strace", "-qq", "-o", "/dev/null", "-e", "trace=pidfd_send_signal", *dies, BINARY, "keeper", prefix]
+            ended = subprocess.run(keeper, stdin=subprocess.DEVNULL, timeout=DEADLINE, stderr=subprocess.PIPE)
+            self.assertEqual(ended.returncode, -signal.SIGKILL, ended.stderr)
+            for one in left:
+                self.assertNotEqual(state(one.pid), "T", "it is stopped for ever")
+            until(lambda: [one for one in left if one.poll() == -signal.SIGKILL], "it has killed nothing")
+
     def test_fault_f22_what_ends_other_programs_does_not_end_the_keeper(self):
         self.start()
         (keeper,) = until(self.server.keepers, "it has no keeper")
@@ -535,12 +555,17 @@ class Kept(Confined):
         server.stop()
 
 
-def lives(pid):
+def state(pid):
+    """As in proc_pid_stat(5); X also for one that is gone."""
     try:
         with open("/proc/%d/stat" % pid) as file:
-            return file.read().rsplit(") ", 1)[1][0] not in "ZX"
+            return file.read().rsplit(") ", 1)[1][0]
     except FileNotFoundError:
-        return False
+        return "X"
+
+
+def lives(pid):
+    return state(pid) not in "ZX"
 
 
 if __name__ == "__main__":

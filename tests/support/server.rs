@@ -221,14 +221,23 @@ impl Served {
 }
 
 #[cfg(feature = "cli")]
+fn is_keeper(pid: Pid) -> bool {
+    let line = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_pid())).unwrap_or_default();
+    line.split(|&byte| byte == 0).nth(1) == Some(b"keeper")
+}
+
+#[cfg(feature = "cli")]
 impl Drop for Served {
     fn drop(&mut self) {
         if let Ok(Some(_)) = self.child.try_wait() {
             return;
         }
-        // Those first: until it reaps them, their ids are nobody else's.
+        // Those first: until it reaps them, their ids are nobody else's. But for a keeper, which ends what the server
+        // leaves behind, and then itself.
         for pid in self.children() {
-            let _ = kill_process(pid, Signal::KILL);
+            if !is_keeper(pid) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
