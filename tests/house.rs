@@ -11,7 +11,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("wire", &[]),
     // Rustls, for both ends.
-    ("tls", &[]),
+    ("tls", &["config", "wire"]),
     ("buf", &["wire"]),
     ("turn", &["config", "wire", "buf"]),
     ("service", &["config", "wire", "buf", "turn"]),

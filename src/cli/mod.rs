@@ -30,6 +30,7 @@ pub mod secret;
 pub mod serve;
 mod sources;
 mod streams;
+mod suggestion;
 mod survivors;
 mod terminal;
 pub mod time;
@@ -52,6 +53,7 @@ use crate::wire::acts_on_a_terminal;
 
 pub use sources::{Configuration, Sources};
 pub use streams::{print, print_bytes};
+use suggestion::corrected;
 
 /// The exit code after an interrupt: 128 and the number of SIGINT.
 const INTERRUPTED: u8 = 130;
@@ -174,7 +176,10 @@ fn shown_commands() -> clap::Command {
 pub fn main() -> ExitCode {
     let line = match CommandLine::try_parse() {
         Ok(line) => line,
-        Err(answer) => return usage(&answer),
+        Err(answer) => {
+            let words = std::env::args_os().skip(1);
+            return usage(&corrected(answer, CommandLine::command(), words));
+        }
     };
     let step = i16::from(line.verbose) - i16::from(line.quiet);
     LEVEL_STEP.store(

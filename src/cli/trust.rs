@@ -3,38 +3,62 @@
 use std::path::PathBuf;
 
 use super::Failure;
-use crate::tls::{Fingerprint, Trust};
+use crate::tls::{ClientTls, Fingerprint, Trust};
 
 /// Options of every client that speaks TLS
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
+#[group(skip)]
 pub(super) struct TlsArgs {
     /// Speak TLS; with neither --ca nor --fingerprint, print the certificate's fingerprint and stop
-    #[arg(long)]
-    tls: bool,
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "true|false")]
+    tls: Option<bool>,
     /// Trust a server for whose name a certificate in this file (PEM) vouches; `system`: those of this machine
-    #[arg(long, value_name = "FILE|system", requires = "tls")]
+    #[arg(long, value_name = "FILE|system")]
     ca: Option<PathBuf>,
     /// Trust the server whose certificate has this fingerprint, as `onepoll certificate` prints it
-    #[arg(long, value_name = "SHA256", requires = "tls", conflicts_with = "ca")]
+    #[arg(long, value_name = "SHA256", conflicts_with = "ca")]
     fingerprint: Option<String>,
 }
 
 impl TlsArgs {
-    /// Which servers are trusted; `None`: no TLS.
-    pub(super) fn trust(&self) -> Result<Option<Trust>, Failure> {
-        if !self.tls {
+    /// What begins sessions; `None`: no TLS. What it needs of files is read here, before any server is asked.
+    pub(super) fn client(&self) -> Result<Option<ClientTls>, Failure> {
+        if self.tls != Some(true) {
             return Ok(None);
         }
-        Ok(Some(match (&self.ca, &self.fingerprint) {
-            (Some(file), _) if file.as_os_str() == "system" => Trust::System,
-            (Some(file), _) => Trust::Roots(file.clone()),
+        let (trust, option) = match (&self.ca, &self.fingerprint) {
+            (Some(file), _) if file.as_os_str() == "system" => (Trust::System, "--ca system: "),
+            (Some(file), _) => (Trust::Roots(file.clone()), "--ca "),
             (None, Some(text)) => {
                 let fingerprint: Fingerprint = text
                     .parse()
                     .map_err(|wrong| Failure::usage(format_args!("--fingerprint: {wrong}")))?;
-                Trust::Certificate(fingerprint)
+                (Trust::Certificate(fingerprint), "")
             }
-            (None, None) => Trust::Nobody,
-        }))
+            (None, None) => (Trust::Nobody, ""),
+        };
+        let client = ClientTls::new(trust);
+        client
+            .map(Some)
+            .map_err(|wrong| Failure::usage(format_args!("{option}{wrong}")))
     }
+
+    /// Fails where something is said of a server that speaks TLS, and none is to.
+    pub(super) fn check_needed(&self) -> Result<(), Failure> {
+        let said = [
+            ("ca", self.ca.is_some()),
+            ("fingerprint", self.fingerprint.is_some()),
+        ];
+        match said.iter().find(|(_, is_said)| *is_said) {
+            Some((name, _)) => Err(Failure::usage(format_args!(
+                "--{name} is about a server that speaks TLS: say --tls, too"
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What to do about a server whose certificate has this fingerprint, and of which nothing is known.
+pub(super) fn trust_it(fingerprint: &str) -> String {
+    format!("; if that is the one that its operator told you, say --fingerprint {fingerprint}")
 }

@@ -14,14 +14,14 @@ use rustix::process::geteuid;
 
 use super::deadline::{RequestDeadline, is_patience};
 #[cfg(feature = "tls")]
-use super::tls::{TlsClient, TlsError};
+use super::tls::TlsClient;
 use super::{ClientError, ServerAddress};
 use crate::config::{HostPort, check_private_socket, command_sockets};
 use crate::socket::{
     AF_INET, AF_INET6, Exception, IPPROTO_TCP, SOCK_STREAM, Socket, SocketError, TCP_NODELAY,
 };
 #[cfg(feature = "tls")]
-use crate::tls::Trust;
+use crate::tls::{ClientTls, TlsError};
 use crate::wire::{CHALLENGE_BYTES, Challenge, Escaped, HmacKey};
 
 /// How much is read at once.
@@ -98,11 +98,11 @@ impl ClientConnection {
     #[cfg(feature = "tls")]
     pub(super) fn secure(
         &mut self,
-        host: &str,
-        trust: &Trust,
+        address: &ServerAddress,
+        tls: &ClientTls,
         deadline: &RequestDeadline,
     ) -> Result<(), ClientError> {
-        let tls = TlsClient::begin(host, trust).map_err(|error| self.insecure(error))?;
+        let tls = TlsClient::begin(address, tls).map_err(|error| self.insecure(error))?;
         self.tls = Some(Box::new(tls));
         let late = |_| "in the TLS handshake".to_owned();
         while self.tls.as_ref().is_some_and(|tls| tls.is_handshaking()) {
@@ -130,9 +130,10 @@ impl ClientConnection {
                 address,
                 fingerprint: fingerprint.to_string(),
             },
-            TlsError::Other(fingerprint) => ClientError::OtherServer {
+            TlsError::Other { shown, expected } => ClientError::OtherServer {
                 address,
-                fingerprint: fingerprint.to_string(),
+                shown: shown.to_string(),
+                expected: expected.to_string(),
             },
             TlsError::Broken(cause) => ClientError::Tls { address, cause },
         }

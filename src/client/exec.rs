@@ -7,9 +7,7 @@ use super::deadline::RequestDeadline;
 use super::other_service::{no_command_server, notice};
 use super::{ClientError, ServerAddress};
 #[cfg(feature = "tls")]
-use crate::config::{Host, HostPort};
-#[cfg(feature = "tls")]
-use crate::tls::Trust;
+use crate::tls::ClientTls;
 use crate::wire::{
     CommandHeader, Decode, HEADER_BYTES_MAX, HmacKey, JsonHeader, Length, TIMEOUT_REASON,
     WireError, md5_hex,
@@ -89,23 +87,13 @@ impl Exec {
     #[cfg(feature = "tls")]
     pub fn connect_tls(
         address: &ServerAddress,
-        trust: &Trust,
+        tls: &ClientTls,
         framing: ExecFraming,
         timeout: Duration,
     ) -> Result<Self, ClientError> {
         let deadline = RequestDeadline::after(timeout);
         let mut line = ClientConnection::connect(address, &deadline)?;
-        let host = match address {
-            ServerAddress::Host(HostPort {
-                host: Host::Name(name),
-                ..
-            }) => name.clone(),
-            ServerAddress::Host(HostPort {
-                host: Host::Ip(ip), ..
-            }) => ip.to_string(),
-            ServerAddress::Unix(_) => "localhost".to_owned(),
-        };
-        line.secure(&host, trust, &deadline)?;
+        line.secure(address, tls, &deadline)?;
         Ok(Self {
             line: Some(line),
             framing,

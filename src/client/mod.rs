@@ -5,6 +5,8 @@
 //! deadline is said, never handed out as if it were the whole; a connection on which an answer was
 //! cut off is closed, since there is no telling where the next would begin (fault B22).
 
+#[cfg(feature = "tls")]
+mod certificate;
 mod command_stream;
 mod connection;
 mod deadline;
@@ -19,7 +21,9 @@ use std::io;
 use std::time::Duration;
 
 #[cfg(feature = "tls")]
-pub use crate::tls::{Fingerprint, Trust};
+pub use crate::tls::{ClientTls, Fingerprint, Trust};
+#[cfg(feature = "tls")]
+pub use certificate::ask_certificate;
 pub use command_stream::{CommandFate, CommandStream, StreamNews};
 pub use exec::{Exec, ExecFraming, ExecOutput, OUTPUT_BYTES_MAX};
 pub use take_over::{HandedSocket, Released, TakeOver};
@@ -130,13 +134,15 @@ pub enum ClientError {
     },
     /// Another server is there, or somebody between.
     #[error(
-        "{address} shows another certificate than the one that was expected ({fingerprint}): it may be another server"
+        "{address} shows a certificate with the fingerprint {shown}, and the expected one has {expected}: it may be another server, or somebody between"
     )]
     OtherServer {
         /// The server.
         address: String,
         /// The fingerprint of what it showed.
-        fingerprint: String,
+        shown: String,
+        /// The one that was expected.
+        expected: String,
     },
     /// There is no TLS session, or no longer.
     #[error("{address}: TLS failed: {cause}")]

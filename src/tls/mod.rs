@@ -1,25 +1,29 @@
 //! What both ends of TLS need, servers and clients: whom a client trusts, algorithms, and rustls' view of a
 //! socket. It does not know sockets, nor what is said.
 //!
+//! - [`ClientTls`]: begins a client's sessions, and says why one failed. `plain_answer`: servers of something else.
 //! - [`Trust`]: which servers are the right ones. [`Fingerprint`]: how one is known for which no authority
 //!   vouches. `verifier`: who judges.
 //! - [`tls_provider`], [`tls_versions`]: algorithms and versions. `channel_binding`: what belongs to one session.
 //! - `records`: where records end. `out`, `nothing_yet`: what rustls writes to and reads from.
 
 mod channel_binding;
+mod client;
 mod fingerprint;
 mod nothing_yet;
 mod out;
+mod plain_answer;
 mod provider;
 mod records;
 mod trust;
 mod verifier;
 
 pub(crate) use channel_binding::channel_binding;
+pub(crate) use client::server_name;
+pub use client::{ClientTls, TlsError};
 pub use fingerprint::Fingerprint;
 pub(crate) use nothing_yet::NothingYet;
 pub(crate) use out::Out;
 pub use provider::{tls_provider, tls_versions};
 pub(crate) use records::Records;
 pub use trust::Trust;
-pub(crate) use verifier::Verifier;

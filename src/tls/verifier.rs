@@ -17,7 +17,7 @@ use super::trust::Trust;
 
 /// Judges a server's certificate, and remembers it.
 #[derive(Debug)]
-pub(crate) struct Verifier {
+pub(super) struct Verifier {
     judge: Judge,
     provider: Arc<CryptoProvider>,
     seen: Arc<Mutex<Option<Fingerprint>>>,
@@ -31,7 +31,7 @@ enum Judge {
 
 impl Verifier {
     /// Judges as `trust` says; fails, in words, if that cannot be read.
-    pub(crate) fn of(
+    pub(super) fn of(
         trust: &Trust,
         provider: &Arc<CryptoProvider>,
         seen: Arc<Mutex<Option<Fingerprint>>>,

@@ -14,7 +14,8 @@ pub(super) fn request(report: &Report) -> String {
     let (size, pipeline) = (Grouped(report.size_bytes as u64), report.pipeline as u64);
     let mut text = match (report.mode, report.close, several(report)) {
         (ModeName::Hold, ..) => {
-            return count(report.connections.asked as u64, "idle connection");
+            let connections = count(report.connections.asked as u64, "idle connection");
+            return connections + &secured(report);
         }
         (ModeName::Fanout, ..) => format!(
             "one sender to {} members, lines of {size} B",
@@ -41,7 +42,19 @@ pub(super) fn request(report: &Report) -> String {
     if let Some(digest) = report.digest {
         text += &format!(", proves itself with {digest} (part of \"connect\")");
     }
-    text
+    text + &secured(report)
+}
+
+/// What connections go through.
+fn secured(report: &Report) -> String {
+    match (&report.tls_session, report.tls) {
+        (Some(session), _) => format!(
+            ", through {} (a whole handshake is part of \"connect\")",
+            harmless(session)
+        ),
+        (None, true) => ", through TLS".to_owned(),
+        (None, false) => String::new(),
+    }
 }
 
 /// How often each connection asks, where that is not once.
@@ -115,12 +128,15 @@ pub(super) fn notices(reports: &[Report]) -> Vec<String> {
     });
     let other = reports.iter().find_map(|one| one.other_error.as_deref());
     let other = other.map(|text| format!("the first of the other errors: {}", harmless(text)));
+    let tls = reports.iter().find_map(|one| one.tls_error.as_deref());
+    let tls = tls.map(|text| format!("the first failure of TLS: {}", harmless(text)));
     let hints = HINTS.iter().filter(|(_, is_so)| reports.iter().any(*is_so));
     let hints = hints.map(|(hint, _)| (*hint).to_owned());
     limit
         .into_iter()
         .chain(stall)
         .chain(other)
+        .chain(tls)
         .chain(hints)
         .collect()
 }
@@ -158,6 +174,13 @@ const HINTS: &[Hint] = &[
             let errors = report.errors.and(&report.warmup_errors);
             let ended = errors.short_answer + errors.reset;
             report.expect == "http" && report.mode == ModeName::Echo && ended > 0
+        },
+    ),
+    (
+        "no TLS handshake came to its end: if the server speaks no TLS, leave out --tls",
+        |report| {
+            let errors = report.errors.and(&report.warmup_errors);
+            report.tls && report.tls_session.is_none() && errors.timeout > 0
         },
     ),
     (

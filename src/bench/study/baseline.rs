@@ -68,7 +68,7 @@ struct Head {
 }
 
 /// Each thing that must be alike for two results to be comparable, by its name.
-fn setting(report: &Report) -> [(&'static str, String); 9] {
+fn setting(report: &Report) -> [(&'static str, String); 10] {
     fn or_none(value: Option<impl ToString>) -> String {
         value.map_or_else(|| "none".to_owned(), |value| value.to_string())
     }
@@ -92,6 +92,10 @@ fn setting(report: &Report) -> [(&'static str, String); 9] {
             or_none(report.requests_per_connection),
         ),
         ("the digest", or_none(report.digest)),
+        (
+            "a transport that is",
+            if report.tls { "TLS" } else { "plain" }.to_owned(),
+        ),
     ]
 }
 

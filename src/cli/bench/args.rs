@@ -7,6 +7,8 @@ use super::request::{
     ConnArgs, DepthArgs, ExecArgs, FanoutArgs, MessageArgs, RequestArgs, UdpArgs,
 };
 use super::target::NamedTarget;
+#[cfg(feature = "tls")]
+use crate::cli::trust::TlsArgs;
 use crate::load::ModeName;
 
 /// Measures servers: sends requests, checks every byte of the answers, reports rates and latencies
@@ -114,6 +116,9 @@ pub(super) struct CommonArgs {
     pub(super) targets: Vec<NamedTarget>,
     #[command(flatten)]
     message: MessageArgs,
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    tls: TlsArgs,
     #[command(flatten)]
     pub(super) conditions: Conditions,
 }
@@ -163,6 +168,10 @@ impl Args {
             }
         };
         request.message = common.message.clone();
+        #[cfg(feature = "tls")]
+        {
+            request.tls = common.tls.clone();
+        }
         (modes, common, request)
     }
 }

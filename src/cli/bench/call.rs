@@ -38,6 +38,8 @@ impl Call {
         };
         let contests = modes.iter().map(contest);
         let contests = contests.collect::<Result<Vec<Entries>, Failure>>()?;
+        #[cfg(feature = "tls")]
+        check_tls(&targets, &request, &contests)?;
         let rounds = conditions.rounds(targets.len());
         Ok(Self {
             baseline: baseline(&conditions, &contests, rounds)?,
@@ -75,6 +77,27 @@ fn entrant(
         name: target.name.clone(),
         plan,
     })
+}
+
+/// What is said of servers that speak TLS must be about one.
+#[cfg(feature = "tls")]
+fn check_tls(
+    targets: &[NamedTarget],
+    request: &RequestArgs,
+    contests: &[Entries],
+) -> Result<(), Failure> {
+    let entries = contests.iter().flat_map(|(_, entries)| entries);
+    if entries.clone().all(|entry| entry.plan.tls.is_none()) {
+        request.tls.check_needed()?;
+    }
+    for entry in entries.filter(|entry| entry.plan.tls.is_none()) {
+        let target = targets.iter().find(|target| target.name == entry.name);
+        let of_its_url = RequestArgs::default();
+        if let Some(target) = target {
+            target.asked(&of_its_url)?.tls.check_needed()?;
+        }
+    }
+    Ok(())
 }
 
 /// The earlier result, if there is to be one: read before anything is measured.

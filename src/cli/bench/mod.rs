@@ -3,10 +3,13 @@
 //! - `args`: what is typed. `call`: from that to runs. Here they are made, and printed.
 //! - `target`, `request`: which server is asked, and for what. `literal`: bytes as they are typed.
 //! - `conditions`: how often, for how long, from which addresses.
-//! - `progress_line`: how far a run is. `interrupt`: Ctrl-C. `html`: the file with the charts. `verdict`: the exit code.
+//! - `certificate`: which one a server shows. `verdict`: the exit code.
+//! - `progress_line`: how far a run is. `interrupt`: Ctrl-C. `html`: the file with the charts.
 
 mod args;
 mod call;
+#[cfg(feature = "tls")]
+mod certificate;
 mod conditions;
 mod html;
 mod interrupt;
@@ -23,6 +26,8 @@ use serde::Serialize;
 
 pub use self::args::Args;
 use self::call::{Call, Entries};
+#[cfg(feature = "tls")]
+use self::certificate::{check_plain, check_trust};
 use self::conditions::Conditions;
 use self::html::HtmlFile;
 use self::interrupt::Interrupt;
@@ -43,6 +48,8 @@ pub fn run(args: Args) -> Outcome {
     let interrupt = Interrupt::take().context("signals cannot be taken over")?;
     let html = call.conditions.html.clone();
     let html = html.map(HtmlFile::open).transpose()?;
+    #[cfg(feature = "tls")]
+    check_trust(&call.contests)?;
     foresee(&mut call.contests)?;
     match call.only() {
         Some(entry) if call.conditions.find_rate.is_empty() => {
@@ -78,9 +85,11 @@ fn measure(
     let shown = show(conditions, &report, &terminal::report(&report, COLUMNS));
     let ending = Ending::of_run(&report, &conditions.require);
     if let Some(html) = html {
-        html.write(&Comparison::of_one(&entry.name, report))?;
+        html.write(&Comparison::of_one(&entry.name, report.clone()))?;
     }
     shown?;
+    #[cfg(feature = "tls")]
+    check_plain(report.mode, entry, std::slice::from_ref(&report));
     Ok(interrupt.code_or(ending.code()))
 }
 
@@ -142,6 +151,12 @@ fn compare(call: &Call, interrupt: &Interrupt, html: Option<HtmlFile>) -> Outcom
         html.write(&comparison)?;
     }
     shown?;
+    #[cfg(feature = "tls")]
+    for ((mode, entries), contest) in call.contests.iter().zip(&comparison.contests) {
+        for (entry, contender) in entries.iter().zip(&contest.contenders) {
+            check_plain(*mode, entry, &contender.reports);
+        }
+    }
     let ending = Ending::of_comparison(&comparison, &conditions.require, result.changes);
     Ok(interrupt.code_or(ending.code()))
 }

@@ -8,6 +8,8 @@ use clap::{CommandFactory, Parser};
 use super::literal::{answer, bytes_of, command_line, size};
 use crate::cli::Failure;
 use crate::cli::proof::{key, named_by_environment};
+#[cfg(feature = "tls")]
+use crate::cli::trust::TlsArgs;
 use crate::load::{Close, Endpoint, Expect, Mode, ModeName, Plan};
 use crate::wire::{CommandFraming, Digest, HmacKey};
 
@@ -17,6 +19,9 @@ use crate::wire::{CommandFraming, Digest, HmacKey};
 pub(super) struct RequestArgs {
     #[command(flatten)]
     pub(super) message: MessageArgs,
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    pub(super) tls: TlsArgs,
     #[command(flatten)]
     pub(super) conn: ConnArgs,
     #[command(flatten)]
@@ -182,6 +187,10 @@ impl RequestArgs {
         plan.text = text;
         plan.expect = expect;
         plan.hmac_key = self.hmac_key(mode)?;
+        #[cfg(feature = "tls")]
+        {
+            plan.tls = self.tls.client()?;
+        }
         plan.pids.clone_from(&message.pid);
         Ok(plan)
     }

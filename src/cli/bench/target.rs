@@ -57,6 +57,15 @@ impl FromStr for NamedTarget {
                 rest.push(pair);
             }
         }
+        // What `serve` says of TLS means something only beside this.
+        let is_of_tls = |pair: &&str| {
+            ["cert=", "key=", "client-ca=", "tls-min="]
+                .iter()
+                .any(|name| pair.starts_with(name))
+        };
+        if said.iter().any(|option| option == "tls") && rest.iter().any(is_of_tls) {
+            rest.push("tls=true");
+        }
         // Other options are those of `serve`: its URLs work here too.
         if !rest.is_empty()
             && let Err(wrong) =
@@ -210,7 +219,10 @@ mod tests {
                 r"a\x1b[2Jb=127.0.0.1:1 has characters",
             ),
             ("a\u{202e}b=127.0.0.1:1", "a terminal would act on"),
-            ("https://127.0.0.1", "does not speak TLS"),
+            (
+                "https://127.0.0.1",
+                "write http://HOST:PORT/PATH and say --tls",
+            ),
             (
                 "tmie://h:1",
                 "there is no tmie://: perhaps `time` was meant",

@@ -208,9 +208,12 @@ fn connect(
     let timeout = args.timeout.unwrap_or(PATIENCE);
     let framing = args.framing.of_lines();
     #[cfg(feature = "tls")]
-    let connected = match args.tls.trust()? {
-        None => Exec::connect(address, framing, timeout),
-        Some(trust) => Exec::connect_tls(address, &trust, framing, timeout),
+    let connected = match args.tls.client()? {
+        None => {
+            args.tls.check_needed()?;
+            Exec::connect(address, framing, timeout)
+        }
+        Some(tls) => Exec::connect_tls(address, &tls, framing, timeout),
     };
     #[cfg(not(feature = "tls"))]
     let connected = Exec::connect(address, framing, timeout);

@@ -3,6 +3,8 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "tls")]
+use crate::cli::trust::trust_it;
 use crate::client::{ClientError, ServerAddress};
 use crate::config::{command_socket, command_sockets};
 
@@ -41,9 +43,8 @@ pub(super) fn way_out(error: &ClientError, address: &ServerAddress, is_proven: b
         (ClientError::Untrusted { .. }, _) => {
             "; find out whose it is, or name the address of a server that you trust".to_owned()
         }
-        (ClientError::UnknownServer { fingerprint, .. }, _) => format!(
-            "; if that is the one that its operator told you, say --fingerprint {fingerprint}"
-        ),
+        #[cfg(feature = "tls")]
+        (ClientError::UnknownServer { fingerprint, .. }, _) => trust_it(fingerprint),
         (ClientError::NotCommands { .. }, _) => format!(
             "; name a `command` endpoint, such as the one of `onepoll serve`, unix://{}",
             command_socket().display()

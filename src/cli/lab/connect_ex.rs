@@ -17,7 +17,7 @@ pub(super) const EXPERIMENT: Experiment = Experiment {
            says 11 then. `onepoll lab backlog`: a connection that stays in progress on loopback.",
     ours: &[
         ("src/socket/socket.rs", "match sockopt::socket_error(fd)? {"),
-        ("src/load/net/dial.rs", "sockopt::socket_error(&self.0)??;"),
+        ("src/load/net/dial.rs", "sockopt::socket_error(&self.fd)??;"),
     ],
 };
 

@@ -5,13 +5,13 @@
 use std::collections::VecDeque;
 
 use mio::Token;
-use rustix::io::Errno;
 
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::{Failure, FailureKind};
 use crate::load::net::dial::{BACKOFF, DIALLING_MAX, Dialer, Stream};
 use crate::load::net::handshake::Handshake;
 use crate::load::net::poller::Poller;
+use crate::load::net::secured::{CIPHER_BYTES, Session};
 use crate::load::plan::error::LoadError;
 use crate::load::plan::mode::{Mode, Model};
 use crate::load::plan::target::TargetAddress;
@@ -40,8 +40,11 @@ pub(super) struct Connection<T> {
 }
 
 impl<T> Connection<T> {
-    /// What its failure is, seen from how far it had come.
-    pub(super) fn explain(&self, mut failure: Failure) -> Failure {
+    /// What its failure is, seen from how far it had come; the first that a session tells of is kept in words.
+    pub(super) fn explain(&self, mut failure: Failure, run: &mut Run<'_>) -> Failure {
+        if let Some(why) = self.stream.session().and_then(Session::why) {
+            run.tally.tls_error.get_or_insert_with(|| why.to_owned());
+        }
         if !self.is_admitted
             && matches!(failure.kind, FailureKind::ShortAnswer | FailureKind::Reset)
         {
@@ -64,8 +67,9 @@ pub(super) struct Stamps {
 /// Where a connection may be.
 ///
 /// ```text
-/// vacant -> Dialling -> Proving    where the server sends a challenge; goes on as the others do
-///   ^  ^     |    |`--> Ready      a kept one: waits for the others
+/// vacant -> Dialling -> Securing   through TLS: shakes hands, and goes on as the others do
+///   ^  ^     |    |`--> Proving    where the server sends a challenge; likewise
+///   |  |     |    |`--> Ready      a kept one: waits for the others
 ///   |  |     |    v        |
 ///   |  backoff  Active <---'
 ///   |             |`--> Leaving    `conn`: the server is to close
@@ -75,6 +79,8 @@ pub(super) struct Stamps {
 pub(super) enum ConnectionStage {
     /// Not known to be connected.
     Dialling,
+    /// Connected, and its session does not stand yet.
+    Securing,
     /// Connected, and not yet known to the server.
     Proving(Handshake),
     /// Connected, and nothing asked yet.
@@ -91,7 +97,7 @@ impl ConnectionStage {
     pub(super) fn is_arriving(&self) -> bool {
         matches!(
             self,
-            ConnectionStage::Dialling | ConnectionStage::Proving(_)
+            ConnectionStage::Dialling | ConnectionStage::Securing | ConnectionStage::Proving(_)
         )
     }
 }
@@ -102,8 +108,8 @@ const _: () = assert!(usize::BITS == 64, "a token must hold two halves of 32 bit
 /// A slot to dial for; and since when that has been meant to happen, if it is delayed.
 type VacantSlot = (usize, Option<u64>);
 
-/// A connection, and what came on it.
-type Received<'c, T> = (&'c mut Connection<T>, &'c [u8]);
+/// A connection, what came on it, and whether more may be there.
+type Read<'c, T> = (&'c mut Connection<T>, &'c [u8], bool);
 
 /// A fixed number of slots; nothing is allocated once they stand.
 #[derive(Debug)]
@@ -114,6 +120,8 @@ pub(super) struct Connections<T> {
     pub(super) dialer: Dialer,
     pub(super) poller: Poller,
     incoming: Box<[u8]>,
+    /// What is read of sessions, before it is opened.
+    cipher: Box<[u8]>,
     /// Whether connections outlive a request.
     keeps: bool,
     /// Whether the poll watches a connection from the beginning; else its first write tells whether it is
@@ -143,14 +151,17 @@ impl<T> Connections<T> {
     ) -> Result<Self, LoadError> {
         let plan = run.plan;
         let keeps = plan.mode.keeps();
+        let dialer = Dialer::new(plan, target)?;
+        let cipher_bytes = if dialer.secures() { CIPHER_BYTES } else { 0 };
         Ok(Self {
             slots: (0..count).map(|_| None).collect(),
             generations: vec![0; count].into_boxed_slice(),
-            dialer: Dialer::new(plan, target)?,
             poller: Poller::new(run.watch, plan.spin, plan.model != Model::Closed)?,
             incoming: vec![0; READ_BYTES].into_boxed_slice(),
+            cipher: vec![0; cipher_bytes].into_boxed_slice(),
             keeps,
-            watches_all: keeps || plan.hmac_key.is_some(),
+            watches_all: keeps || plan.hmac_key.is_some() || dialer.secures(),
+            dialer,
             vacant: (0..count).map(|index| (index, None)).collect(),
             backoff: VecDeque::with_capacity(count),
             full_since: None,
@@ -312,8 +323,8 @@ impl<T> Connections<T> {
 
 /// From arriving to the end.
 impl<T> Connections<T> {
-    /// A connection on the way may have arrived: whether it is connected and, where the server sends a
-    /// challenge, the proof has left. A kept one is then `Ready`.
+    /// A connection on the way may have arrived: whether it is connected, its session stands if it is to have
+    /// one and, where the server sends a challenge, the proof has left. A kept one is then `Ready`.
     pub(super) fn arrive(&mut self, index: usize, run: &mut Run<'_>) -> Result<bool, Failure> {
         let Some(conn) = &mut self.slots[index] else {
             return Ok(false);
@@ -323,13 +334,25 @@ impl<T> Connections<T> {
                 return Ok(false);
             }
             self.dialer.check_peer(&conn.stream)?;
+            if self.dialer.secures() {
+                self.dialer.secure(&mut conn.stream)?;
+                conn.stage = ConnectionStage::Securing;
+            }
+        }
+        if conn.stage == ConnectionStage::Securing {
+            if !conn.stream.shake_hands(&mut self.cipher)? {
+                return Ok(false);
+            }
+            if run.tally.tls_session.is_none() {
+                run.tally.tls_session = conn.stream.session().and_then(Session::agreed);
+            }
         }
         if let Some(hmac_key) = &run.plan.hmac_key {
-            if conn.stage == ConnectionStage::Dialling {
+            if !matches!(conn.stage, ConnectionStage::Proving(_)) {
                 conn.stage = ConnectionStage::Proving(Handshake::new());
             }
             if let ConnectionStage::Proving(handshake) = &mut conn.stage
-                && !handshake.go_on(&conn.stream, hmac_key)?
+                && !handshake.go_on(&mut conn.stream, &mut self.cipher, hmac_key)?
             {
                 return Ok(false);
             }
@@ -359,14 +382,15 @@ impl<T> Connections<T> {
         self.open_max = self.open_max.max(self.open);
     }
 
-    /// Reads once: what came, no byte at the end; none if nothing is there now.
+    /// Reads once: what came, no byte at the end, and whether another read may find more; none if nothing is
+    /// there now.
     #[inline]
-    pub(super) fn read(&mut self, index: usize) -> Result<Option<Received<'_, T>>, Errno> {
+    pub(super) fn read(&mut self, index: usize) -> Result<Option<Read<'_, T>>, Failure> {
         let Some(conn) = &mut self.slots[index] else {
             return Ok(None);
         };
-        let read = conn.stream.read(&mut self.incoming)?;
-        Ok(read.map(|n| (conn, &self.incoming[..n])))
+        let read = conn.stream.read(&mut self.incoming, &mut self.cipher)?;
+        Ok(read.map(|read| (conn, &self.incoming[..read.n], read.may_have_more)))
     }
 
     /// Its budget is spent: the others come first, and then it again.
@@ -417,6 +441,7 @@ impl<T> Connections<T> {
                     ConnectionStage::Ready => None,
                     ConnectionStage::Active => waiting_since(*index, &conn.payload),
                     ConnectionStage::Dialling
+                    | ConnectionStage::Securing
                     | ConnectionStage::Proving(_)
                     | ConnectionStage::Leaving => Some(conn.began),
                 });

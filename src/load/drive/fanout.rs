@@ -13,9 +13,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use mio::Events;
-use rustix::io::Errno;
 
-use crate::load::drive::connections::{Connections, READ_BYTES};
+use crate::load::drive::connections::Connections;
 use crate::load::drive::event_loop::Traffic;
 use crate::load::drive::ledger::Ledger;
 use crate::load::drive::pacer::{self, WindowRoom};
@@ -58,7 +57,7 @@ pub(super) struct Member<'p> {
 impl Member<'_> {
     /// Whether the hello was sent; sends what is left of it.
     #[inline]
-    fn is_greeted(&mut self, stream: &Stream) -> Result<bool, Errno> {
+    fn is_greeted(&mut self, stream: &mut Stream) -> Result<bool, Failure> {
         while !self.hello.is_empty() {
             match stream.write(self.hello)? {
                 Some(n) => self.hello = &self.hello[n..],
@@ -221,7 +220,8 @@ impl<'p> Streams for Fanout<'p> {
         let Some(conn) = self.connections.get_mut(index) else {
             return Ok(());
         };
-        if conn.payload.is_greeted(&conn.stream)? && index == self.sender_slot() {
+        conn.stream.flush()?;
+        if conn.payload.is_greeted(&mut conn.stream)? && index == self.sender_slot() {
             return self.send_lines();
         }
         Ok(())
@@ -231,7 +231,7 @@ impl<'p> Streams for Fanout<'p> {
     #[inline]
     fn receive(&mut self, index: usize, to_the_end: bool) -> Result<bool, Failure> {
         let is_sender = index == self.sender_slot();
-        let Some((conn, bytes)) = self.connections.read(index)? else {
+        let Some((conn, bytes, may_have_more)) = self.connections.read(index)? else {
             return Ok(false);
         };
         if bytes.is_empty() {
@@ -245,7 +245,7 @@ impl<'p> Streams for Fanout<'p> {
             let matcher = &mut conn.payload.matcher;
             matcher.feed(bytes, &mut self.lines, &mut tell)?;
         }
-        Ok(bytes.len() == READ_BYTES || to_the_end)
+        Ok(may_have_more || to_the_end)
     }
 
     /// A connection that cannot go on, or could not be dialled.
@@ -258,7 +258,8 @@ impl<'p> Streams for Fanout<'p> {
         // Where lines are measured, all were let in; before that, those that have received one.
         let is_measured = matches!(self.stage, RoomStage::Talking);
         conn.is_admitted |= is_measured || !conn.payload.matcher.is_new();
-        self.run.failed(conn.explain(failure), now, now);
+        let failure = conn.explain(failure, &mut self.run);
+        self.run.failed(failure, now, now);
         if index == self.sender_slot() {
             self.sender.is_connected = false;
         } else if !conn.stage.is_arriving() {
@@ -441,7 +442,7 @@ impl Fanout<'_> {
                 return Ok(());
             };
             let unsent = self.lines.outgoing(self.sender.line, self.sender.part);
-            if unsent.is_empty() || !conn.payload.is_greeted(&conn.stream)? {
+            if unsent.is_empty() || !conn.payload.is_greeted(&mut conn.stream)? {
                 return Ok(());
             }
             let Some(n) = conn.stream.write(unsent)? else {

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 
 use mio::Events;
 
-use crate::load::drive::connections::{Connection, ConnectionStage, Connections, READ_BYTES};
+use crate::load::drive::connections::{Connection, ConnectionStage, Connections};
 use crate::load::drive::event_loop::Traffic;
 use crate::load::drive::pacer;
 use crate::load::drive::start_times::StartTimes;
@@ -195,10 +195,11 @@ impl Streams for Driver<'_> {
             return Ok(());
         };
         let unsent = conn.payload.unsent(&self.terms);
+        if unsent.is_empty() {
+            return conn.stream.flush();
+        }
         // Less than all means full; being writable again is an event.
-        if !unsent.is_empty()
-            && let Some(n) = conn.stream.write(unsent)?
-        {
+        if let Some(n) = conn.stream.write(unsent)? {
             conn.payload.sent(n, &self.terms);
         }
         Ok(())
@@ -207,14 +208,14 @@ impl Streams for Driver<'_> {
     /// Reads, and compares.
     #[inline]
     fn receive(&mut self, index: usize, to_the_end: bool) -> Result<bool, Failure> {
-        let Some((conn, bytes)) = self.connections.read(index)? else {
+        let Some((conn, bytes, may_have_more)) = self.connections.read(index)? else {
             return Ok(false);
         };
         if bytes.is_empty() {
             self.end(index)?;
             return Ok(false);
         }
-        let goes_on = bytes.len() == READ_BYTES || to_the_end;
+        let goes_on = may_have_more || to_the_end;
         let answered = match self.run.plan.mode {
             // `hold` discards what the server sends.
             Mode::Hold => Ok(0),
@@ -377,14 +378,16 @@ impl Driver<'_> {
     /// The first write of `conn`, which also tells whether it is connected. Where the server sends a
     /// challenge, the proof was sent before.
     fn write_first(&mut self, index: usize) -> Result<bool, Failure> {
-        let Some(conn) = self.connections.get(index) else {
+        let Some(conn) = self.connections.get_mut(index) else {
             return Ok(false);
         };
         let began = conn.began;
         let Some(n) = conn.stream.write(conn.payload.first(&self.terms))? else {
             return Ok(false);
         };
-        self.connections.dialer.check_peer(&conn.stream)?;
+        if let Some(conn) = self.connections.get(index) {
+            self.connections.dialer.check_peer(&conn.stream)?;
+        }
         self.connections
             .open(index, ConnectionStage::Active, &mut self.run);
         if let Some(conn) = self.connections.get_mut(index) {
@@ -535,7 +538,7 @@ impl Driver<'_> {
         // counts; if nothing was asked, it fails now, however long ago it was dialled.
         let mut last = if keeps { now } else { began };
         if let Some(conn) = self.leave(index) {
-            failure = conn.explain(failure);
+            failure = conn.explain(failure, &mut self.run);
             if keeps {
                 for began in self.times.in_flight(index, &conn.payload) {
                     self.run.tally.lost(began, now);
@@ -560,12 +563,14 @@ impl Driver<'_> {
             | FailureKind::WrongAnswer
             | FailureKind::TurnedDown
             | FailureKind::Duplicate
-            | FailureKind::Reordered => self.connections.vacate(index),
+            | FailureKind::Reordered
+            | FailureKind::CutOff => self.connections.vacate(index),
             FailureKind::Refused
             | FailureKind::NotAdmitted
             | FailureKind::NoPort
             | FailureKind::NoDescriptor
             | FailureKind::SelfConnect
+            | FailureKind::Tls
             | FailureKind::Other => self.connections.back_off(index, None, now),
         }
     }

@@ -17,6 +17,7 @@ macro_rules! kinds {
 
         /// Failures by kind.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default)] // an earlier result has fewer kinds
         pub struct Errors {
             /// All of them.
             pub total: u64,
@@ -77,6 +78,11 @@ kinds! {
     Reordered, reordered, "received out of order";
     /// The connection was to itself: nothing listens there (fault B21).
     SelfConnect, self_connect, "connected to themselves";
+    /// There is no TLS session, or no longer; the first reason is kept in words.
+    Tls, tls, "failed in TLS";
+    /// The connection through TLS ended without a close_notify: the server broke off, or somebody between did
+    /// (RFC 8446, 6.1).
+    CutOff, cut_off, "cut off without close_notify";
     /// Anything else; the first is kept in words.
     Other, other, "other";
 }

@@ -14,7 +14,9 @@ use rustix::net::{
 };
 
 use crate::config::client_ports;
-use crate::load::measure::failures::FailureKind;
+use crate::load::measure::failures::{Failure, FailureKind};
+use crate::load::net::at_once::at_once;
+use crate::load::net::secured::{Opened, Session, Sessions};
 use crate::load::plan::Plan;
 use crate::load::plan::mode::{Close, Mode};
 use crate::load::plan::target::TargetAddress;
@@ -37,6 +39,8 @@ pub struct Dialer {
     reset_on_close: bool,
     no_delay: bool,
     may_meet_itself: bool,
+    /// What begins sessions, where connections are to have one.
+    sessions: Option<Sessions>,
 }
 
 impl Dialer {
@@ -48,19 +52,24 @@ impl Dialer {
             TargetAddress::Udp(_) => return Err(io::ErrorKind::Unsupported.into()),
         };
         let is_tcp = tcp_port.is_some();
+        let reset_on_close = is_tcp
+            && matches!(
+                plan.mode,
+                Mode::Conn {
+                    close: Close::ClientRst,
+                    ..
+                }
+            );
         Ok(Self {
             target,
             sources: plan.sources.clone(),
             next_source: 0,
-            reset_on_close: is_tcp
-                && matches!(
-                    plan.mode,
-                    Mode::Conn {
-                        close: Close::ClientRst,
-                        ..
-                    }
-                ),
-            no_delay: is_tcp && (plan.mode.keeps() || plan.message_bytes() > SEGMENT_BYTES),
+            reset_on_close,
+            // What a reset takes with it need not be said.
+            sessions: Sessions::of(plan, !reset_on_close)?,
+            // The end of a TLS handshake is one segment, and the first message another.
+            no_delay: is_tcp
+                && (plan.mode.keeps() || plan.is_secured() || plan.message_bytes() > SEGMENT_BYTES),
             // Without an answer, the kernel might pick any port.
             may_meet_itself: tcp_port
                 .is_some_and(|port| client_ports().is_none_or(|ports| ports.contains(&port))),
@@ -83,10 +92,23 @@ impl Dialer {
             sockopt::set_tcp_nodelay(&fd, true)?;
         }
         match connect(&fd, &self.target) {
-            Ok(()) | Err(Errno::INPROGRESS) => Ok(Some(Stream(fd))),
+            Ok(()) | Err(Errno::INPROGRESS) => Ok(Some(Stream { fd, session: None })),
             Err(Errno::AGAIN) if family == AddressFamily::UNIX => Ok(None),
             Err(errno) => Err(errno),
         }
+    }
+
+    /// Whether connections have a session.
+    pub(crate) fn secures(&self) -> bool {
+        self.sessions.is_some()
+    }
+
+    /// Begins the session of a connection, where it is to have one.
+    pub(crate) fn secure(&self, stream: &mut Stream) -> Result<(), Failure> {
+        if let Some(sessions) = &self.sessions {
+            stream.session = Some(Box::new(sessions.begin()?));
+        }
+        Ok(())
     }
 
     /// Fails where `stream`, once connected, is connected to itself (fault B21): where nothing listens on a
@@ -119,47 +141,98 @@ fn bind_to(fd: &OwnedFd, source: &SocketAddr) -> Result<(), Errno> {
     bind(fd, source)
 }
 
-/// What a system call did, if it did not have to wait for that.
-#[inline]
-fn at_once<T>(call: impl FnMut() -> Result<T, Errno>) -> Result<Option<T>, Errno> {
-    match rustix::io::retry_on_intr(call) {
-        Ok(done) => Ok(Some(done)),
-        Err(Errno::AGAIN) => Ok(None),
-        Err(errno) => Err(errno),
-    }
+/// One connection, TCP or Unix, plain or through TLS: in all of them, bytes go the same way. Never blocks;
+/// closes when dropped.
+#[derive(Debug)]
+pub struct Stream {
+    fd: OwnedFd,
+    session: Option<Box<Session>>,
 }
 
-/// One connection, TCP or Unix: on both, bytes go the same way. Never blocks; closes when dropped.
-#[derive(Debug)]
-pub struct Stream(OwnedFd);
+/// What one read found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// How many bytes; none at the end.
+    pub n: usize,
+    /// Whether another read may find more without another event: this one filled all the room that it had.
+    pub may_have_more: bool,
+}
 
 impl Stream {
-    /// Reads once; none if nothing is there now.
+    /// Reads once; none if nothing is there now. `cipher` is room for what is read of a session.
     #[inline]
-    pub fn read(&self, into: &mut [u8]) -> Result<Option<usize>, Errno> {
-        at_once(|| rustix::io::read(&self.0, &mut *into))
+    pub fn read(
+        &mut self,
+        into: &mut [u8],
+        cipher: &mut [u8],
+    ) -> Result<Option<Received>, Failure> {
+        if let Some(session) = &mut self.session {
+            let opened = session.read(&self.fd, cipher, into)?;
+            return Ok(opened.map(|Opened { n, may_have_more }| Received { n, may_have_more }));
+        }
+        let read = at_once(|| rustix::io::read(&self.fd, &mut *into))?;
+        Ok(read.map(|n| Received {
+            n,
+            may_have_more: n == into.len(),
+        }))
     }
 
-    /// Writes once; none if there is no room, or it is not connected yet.
+    /// Writes once; none if there is no room, or it is not connected yet. Of a session it may be that records
+    /// have not left: see [`flush`](Self::flush).
     #[inline]
-    pub fn write(&self, bytes: &[u8]) -> Result<Option<usize>, Errno> {
-        at_once(|| send(&self.0, bytes, SendFlags::NOSIGNAL))
+    pub fn write(&mut self, bytes: &[u8]) -> Result<Option<usize>, Failure> {
+        if let Some(session) = &mut self.session {
+            return session.write(&self.fd, bytes);
+        }
+        Ok(at_once(|| send(&self.fd, bytes, SendFlags::NOSIGNAL))?)
+    }
+
+    /// Writes what a session has left to write, as far as there is room for it.
+    #[inline]
+    pub fn flush(&mut self) -> Result<(), Failure> {
+        match &mut self.session {
+            None => Ok(()),
+            Some(session) => Ok(session.flush(&self.fd).map(drop)?),
+        }
     }
 
     /// Whether dialling is over: connected, failed, or not yet.
     pub fn is_connected(&self) -> Result<bool, Errno> {
-        sockopt::socket_error(&self.0)??;
-        match getpeername(&self.0) {
+        sockopt::socket_error(&self.fd)??;
+        match getpeername(&self.fd) {
             Ok(_) => Ok(true),
             Err(Errno::NOTCONN) => Ok(false),
             Err(errno) => Err(errno),
+        }
+    }
+
+    /// Goes on with the handshake of its session: whether that is over, or there is none.
+    pub(crate) fn shake_hands(&mut self, cipher: &mut [u8]) -> Result<bool, Failure> {
+        match &mut self.session {
+            None => Ok(true),
+            Some(session) => session.shake_hands(&self.fd, cipher),
+        }
+    }
+
+    /// Its session, if it has one.
+    pub(crate) fn session(&self) -> Option<&Session> {
+        self.session.as_deref()
+    }
+}
+
+/// A session ends with a word: without it, the server could not tell the end from a cut.
+impl Drop for Stream {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(session) = &mut self.session {
+            session.bye(&self.fd);
         }
     }
 }
 
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 

@@ -5,7 +5,8 @@
 //! not a byte more.
 
 use crate::load::measure::failures::{Failure, FailureKind};
-use crate::load::net::dial::Stream;
+use crate::load::net::dial::{Received, Stream};
+use crate::load::net::secured::Session;
 use crate::wire::{CHALLENGE_BYTES, Challenge, HmacKey, Proof};
 
 /// How far it is. One challenge is answered, whatever comes later (fault D6).
@@ -28,17 +29,30 @@ impl Handshake {
     }
 
     /// Goes on as far as the socket allows; says whether the proof has left.
-    pub(crate) fn go_on(&mut self, stream: &Stream, hmac_key: &HmacKey) -> Result<bool, Failure> {
+    pub(crate) fn go_on(
+        &mut self,
+        stream: &mut Stream,
+        cipher: &mut [u8],
+        hmac_key: &HmacKey,
+    ) -> Result<bool, Failure> {
         loop {
             match self {
                 Self::Listening(challenge, have) if *have == challenge.len() => {
-                    *self = Self::Proving(hmac_key.prove(challenge), 0);
+                    // What belongs to this session alone is of no use to somebody between (D7).
+                    let binding = stream.session().and_then(Session::binding);
+                    let proof = match binding {
+                        Some(binding) => hmac_key.prove_bound(challenge, &binding),
+                        None => hmac_key.prove(challenge),
+                    };
+                    *self = Self::Proving(proof, 0);
                 }
-                Self::Listening(challenge, have) => match stream.read(&mut challenge[*have..])? {
-                    Some(0) => return Err(FailureKind::ShortAnswer.into()),
-                    Some(n) => *have += n,
-                    None => return Ok(false),
-                },
+                Self::Listening(challenge, have) => {
+                    match stream.read(&mut challenge[*have..], cipher)? {
+                        Some(Received { n: 0, .. }) => return Err(FailureKind::ShortAnswer.into()),
+                        Some(Received { n, .. }) => *have += n,
+                        None => return Ok(false),
+                    }
+                }
                 Self::Proving(proof, sent) if *sent == proof.as_ref().len() => return Ok(true),
                 Self::Proving(proof, sent) => match stream.write(&proof.as_ref()[*sent..])? {
                     Some(n) => *sent += n,

@@ -73,6 +73,12 @@ pub enum PlanError {
     /// A secret, and nothing that a challenge could come on.
     #[error("--secret-file: a challenge comes on a connection, and `bench udp` has none")]
     HmacKey,
+    /// A host that no certificate can be for.
+    #[error("--tls: {0}")]
+    ServerName(String),
+    /// TLS, and nothing that it could go through.
+    #[error("--tls: a TLS session needs a connection, and `bench udp` has none")]
+    NoStream,
     /// No rate that could be kept.
     #[error("the rate must be above 0 and at most {RATE_MAX} a second, not {0}")]
     Rate(String),
@@ -88,7 +94,9 @@ pub enum PlanError {
     #[error("there is no {0}://: write tcp, udp, unix or http")]
     Scheme(String),
     /// Something that is spoken through TLS.
-    #[error("{0:?}: bench does not speak TLS; ask the server behind it, over http:// or tcp://")]
+    #[error(
+        "{0:?}: write http://HOST:PORT/PATH and say --tls, with --ca FILE|system or --fingerprint SHA256"
+    )]
     Tls(String),
     /// Datagrams for a mode of streams, or the other way round.
     #[error("`bench {0}` cannot ask {1}")]

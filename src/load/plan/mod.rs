@@ -23,6 +23,8 @@ use self::limits::{
 use self::mode::{Amount, Mode, Model};
 use self::target::{Endpoint, TargetAddress};
 use crate::load::measure::process::Usage;
+#[cfg(feature = "tls")]
+use crate::tls::{ClientTls, server_name};
 use crate::wire::{CommandFraming, HmacKey};
 
 /// Everything a run is told.
@@ -49,6 +51,10 @@ pub struct Plan {
     /// What each connection proves itself with before it asks, to a server that begins with a
     /// challenge; the time that takes counts into being connected.
     pub hmac_key: Option<HmacKey>,
+    /// What begins the TLS session of each connection, where it is to have one: with a whole handshake, whose
+    /// time counts into being connected.
+    #[cfg(feature = "tls")]
+    pub tls: Option<ClientTls>,
     /// When it is enough.
     pub amount: Amount,
     /// How long to ask before anything is counted.
@@ -80,6 +86,8 @@ impl Plan {
             text: None,
             expect: Expect::Echo,
             hmac_key: None,
+            #[cfg(feature = "tls")]
+            tls: None,
             amount: Amount::For(Duration::from_secs(1)),
             warmup: Duration::from_millis(200),
             timeout: Duration::from_secs(5),
@@ -102,6 +110,14 @@ impl Plan {
             Some(target) => Ok(target.clone()),
             None => self.endpoint.resolve(self.timeout),
         }
+    }
+
+    /// Whether connections have a TLS session.
+    pub(crate) fn is_secured(&self) -> bool {
+        #[cfg(feature = "tls")]
+        return self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        false
     }
 
     /// How many bytes a message has, whichever it is.
@@ -135,6 +151,10 @@ impl Plan {
             return Err(PlanError::Pid(*pid));
         }
         self.check_answer()?;
+        #[cfg(feature = "tls")]
+        if self.is_secured() {
+            server_name(&self.endpoint.server()).map_err(PlanError::ServerName)?;
+        }
         if let Model::Open { rate, .. } = self.model
             && !(rate > 0.0 && rate <= RATE_MAX)
         {
@@ -173,6 +193,9 @@ impl Plan {
             Mode::Udp { window } => {
                 bounds("the size of a datagram", self.size, DATAGRAM_BYTES_MAX)?;
                 bounds("the window", *window, DATAGRAMS_MAX)?;
+                if self.is_secured() {
+                    return Err(PlanError::NoStream);
+                }
                 match self.hmac_key {
                     Some(_) => Err(PlanError::HmacKey),
                     None => Ok(()),

@@ -44,6 +44,15 @@ impl Endpoint {
         })
     }
 
+    /// Its address, without what is spoken there.
+    #[cfg(feature = "tls")]
+    pub(crate) fn server(&self) -> ServerAddress {
+        match self {
+            Self::Tcp(host) | Self::Udp(host) => ServerAddress::Host(host.clone()),
+            Self::Unix(path) => ServerAddress::Unix(path.clone()),
+        }
+    }
+
     /// Where only a host and a port were given, or a service, datagrams are meant.
     #[must_use]
     pub fn over_udp(self) -> Self {

@@ -88,6 +88,13 @@ pub struct Report {
     pub warmup_errors: Errors,
     /// The first error that is of no named kind, in words.
     pub other_error: Option<String>,
+    /// Whether all went through TLS; then a whole handshake is part of being connected.
+    #[serde(default)]
+    pub tls: bool,
+    /// The version and the cipher suite that its first session agreed upon.
+    pub tls_session: Option<String>,
+    /// The first failure of TLS, in words.
+    pub tls_error: Option<String>,
     /// What became of datagrams, in `udp`.
     pub datagrams: Option<DatagramCounts>,
     /// What became of lines on their way to the members, in `fanout`.
@@ -204,6 +211,9 @@ impl Report {
             errors: tally.errors,
             warmup_errors: tally.warmup_errors,
             other_error: tally.other,
+            tls: plan.is_secured(),
+            tls_session: tally.tls_session,
+            tls_error: tally.tls_error,
             datagrams: None,
             deliveries: None,
             server: None,

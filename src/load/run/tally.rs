@@ -73,6 +73,10 @@ pub struct Tally {
     pub warmup_errors: Errors,
     /// The first error of [`FailureKind::Other`], in words.
     pub other: Option<String>,
+    /// The first failure of a TLS session, in words.
+    pub tls_error: Option<String>,
+    /// What the first session agreed upon.
+    pub tls_session: Option<String>,
 }
 
 impl Tally {
@@ -102,6 +106,8 @@ impl Tally {
             errors: Errors::default(),
             warmup_errors: Errors::default(),
             other: None,
+            tls_error: None,
+            tls_session: None,
         }
     }
 

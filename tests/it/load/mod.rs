@@ -9,6 +9,8 @@ mod line;
 mod modes;
 mod picture;
 mod requests;
+#[cfg(feature = "tls")]
+mod tls;
 mod truth;
 
 use std::fmt;

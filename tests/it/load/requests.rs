@@ -317,7 +317,7 @@ fn the_json_has_the_fields_that_scripts_read() {
     assert_eq!(
         keys(&json),
         "close connections datagrams deliveries digest elapsed_s endpoint errors expect generator hidden interrupted latency_us mode model other_error phases_us \
-         pipeline rate_per_s requests requests_per_connection requests_per_s schedule schema seconds server size_bytes spectrum warmup_errors warmup_s"
+         pipeline rate_per_s requests requests_per_connection requests_per_s schedule schema seconds server size_bytes spectrum tls tls_error tls_session warmup_errors warmup_s"
     );
     assert_eq!(
         keys(&json["latency_us"]),
@@ -334,7 +334,7 @@ fn the_json_has_the_fields_that_scripts_read() {
     );
     assert_eq!(
         keys(&json["errors"]),
-        "duplicate no_descriptor no_port not_admitted other refused reordered reset self_connect short_answer timeout total turned_down wrong_answer"
+        "cut_off duplicate no_descriptor no_port not_admitted other refused reordered reset self_connect short_answer timeout tls total turned_down wrong_answer"
     );
 }
 
