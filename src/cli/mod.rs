@@ -14,6 +14,7 @@ pub mod certificate;
 mod cgroup;
 pub mod check;
 pub mod completions;
+mod errand;
 pub mod exec;
 mod help;
 mod identity;
@@ -130,6 +131,8 @@ enum Command {
     #[command(hide = true)]
     AuditWriter(audit_writer::Args),
     #[command(hide = true)]
+    Errand(errand::Args),
+    #[command(hide = true)]
     Keeper(keeper::Args),
     #[command(hide = true)]
     Launch(launch::Args),
@@ -153,6 +156,7 @@ impl Command {
             Self::Man(args) => man::run(args, shown_commands()),
             Self::Completions(args) => completions::run(args, shown_commands()),
             Self::AuditWriter(args) => audit_writer::run(args),
+            Self::Errand(args) => errand::run(args),
             Self::Keeper(args) => keeper::run(args),
             Self::Launch(args) => launch::run(args),
             Self::LookUp(args) => look_up::run(args),

@@ -95,6 +95,43 @@ pub const TAIL_LINE_BYTES_MAX: usize = 64 * 1024;
 /// The most earlier lines of it that a new reader can be shown.
 pub const TAIL_HISTORY_LINES_MAX: u32 = 1024;
 
+/// How long an upload that was cut off can be resumed, for endpoints that do not say: a day.
+pub const FILE_KEEP_PARTIAL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What came of an upload is kept if it is at least as much: less is sent again sooner than it is asked for.
+pub const FILE_KEPT_BYTES_MIN: u64 = 64 * 1024;
+
+/// Files that one endpoint has open at once, for uploads and downloads: each is a descriptor, and they are in the reserve.
+/// What is asked for beyond waits.
+pub const FILES_OPEN_MAX: usize = 256;
+
+/// Of these, the uploads of one connection that have come and wait to be on the disk; it is not read beyond.
+pub const FILES_PENDING_PER_CONNECTION_MAX: usize = 64;
+
+/// Uploads of one source that are under way at once (fault G16); loopback and Unix sockets are exempt.
+pub const UPLOADS_PER_SOURCE_MAX: usize = 32;
+
+/// Children at once that sync files of one endpoint: a disk does not become faster by more.
+pub const FILE_CHILDREN_MAX: usize = 4;
+
+/// Files that one child syncs with `sync=batch`: each is a descriptor that it inherits.
+pub const FILES_PER_BATCH_MAX: usize = 64;
+
+/// Above this, room is reserved and a file digested by a child, since that takes longer than a turn should.
+pub const FILE_AT_ONCE_BYTES_MAX: u64 = 256 * 1024;
+
+/// A child that works on files has this much time, and …
+pub const FILE_CHILD_GRACE: Duration = Duration::from_secs(120);
+
+/// … a second more for each so many bytes: the slowest disks write as fast.
+pub const FILE_CHILD_BYTES_PER_SECOND_MIN: u64 = 4 << 20;
+
+/// An upload that is refused is read on and dropped if no more of it follows; beyond, the connection ends.
+pub const FILE_DROPPED_BYTES_MAX: u64 = 1 << 20;
+
+/// How old the count of what is beneath a root may be where an upload would be refused for it.
+pub const FILE_COUNT_AGE_MAX: Duration = Duration::from_secs(1);
+
 /// A started frame, or TLS record, must end within this much time, and …
 pub const PROGRESS_GRACE: Duration = Duration::from_secs(30);
 

@@ -7,6 +7,9 @@
 //! | service | private Unix socket | Unix socket for any user | loopback | elsewhere |
 //! | --- | --- | --- | --- | --- |
 //! | `command` | free | a secret, or `auth=none` | a secret, or `auth=none` | a secret and TLS |
+//! | `file` that stores | free | a secret, or `auth=none` | a secret, or `auth=none` | a secret and TLS |
+//! | `file?access=read` | free | a secret, or `auth=none` | a secret, or `auth=none` | a secret |
+//! | `file?access=read&public=true` | free | free | free | a secret, or `open=true` |
 //! | every other | free | free | free | a secret, or `open=true` |
 //!
 //! Commands run as root only when that was asked for. Over a private socket root serves root, who
@@ -96,7 +99,9 @@ pub fn exposure(endpoint: &Endpoint, at: Reached, is_root: bool) -> Result<Expos
         Reached::Inet(_) => Reach::Open,
     };
     match (endpoint.class, at) {
-        (Class::Commands, _) => command(endpoint, at, reach, is_root),
+        (Class::Commands | Class::Uploads | Class::Downloads, _) => {
+            guarded(endpoint, at, reach, is_root)
+        }
         (Class::Plain | Class::Figures, Reached::Inet(at))
             if reach == Reach::Open && !endpoint.common.open && !endpoint.common.is_guarded() =>
         {
@@ -132,38 +137,69 @@ fn open_remedy(endpoint: &Endpoint) -> String {
     format!("{ask}, allow it with `open=true`, or {loopback}")
 }
 
-fn command(
+/// What a stranger must not reach, also on this machine.
+fn guarded(
     endpoint: &Endpoint,
     at: Reached,
     reach: Reach,
     is_root: bool,
 ) -> Result<Exposure, Refusal> {
     let told = endpoint.common.auth == Some(Auth::None);
+    let is_read_only = endpoint.class == Class::Downloads;
+    let what = match endpoint.class {
+        Class::Uploads => "store files",
+        Class::Downloads => "read all files",
+        _ => "run commands",
+    };
     let warning = match (reach, at) {
+        (Reach::Open, Reached::Inet(at)) if !endpoint.common.is_guarded() && is_read_only => {
+            return Err(Refusal {
+                reason: format!(
+                    "{} is not a loopback address, and whoever can send a packet there would read all files",
+                    at.ip()
+                ),
+                remedy: "ask for a secret with `secret-file=FILE`, or say `public=true&open=true` if everybody may read them, or bind 127.0.0.1 or [::1]".into(),
+            });
+        }
         (Reach::Open, Reached::Inet(at))
-            if !(endpoint.common.is_guarded() && endpoint.common.tls) =>
+            if !(endpoint.common.is_guarded() && (endpoint.common.tls || is_read_only)) =>
         {
-            return Err(command_off_loopback(endpoint, at));
+            return Err(guarded_off_loopback(endpoint, at));
         }
         (Reach::SameUser, _) => None,
         _ if endpoint.common.is_guarded() => None,
         _ if !told => {
             return Err(Refusal {
                 reason: format!(
-                    "any user of this machine{} could run commands there",
-                    if reach == Reach::Loopback { ", and any web page one opens," } else { "" }
+                    "any user of this machine{} could {what} there",
+                    if reach == Reach::Loopback {
+                        ", and any web page one opens,"
+                    } else {
+                        ""
+                    }
                 ),
-                remedy: "ask for a secret with `secret-file=FILE` (`onepoll secret FILE` makes one), serve a Unix socket without `any-user`, or say `auth=none`".into(),
+                remedy: format!(
+                    "ask for a secret with `secret-file=FILE` (`onepoll secret FILE` makes one), serve a Unix socket without `any-user`, {}or say `auth=none`",
+                    if is_read_only {
+                        "say `public=true` if everybody may read them, "
+                    } else {
+                        ""
+                    }
+                ),
             });
         }
-        _ if is_root => Some("any user of this machine can run commands as root here"),
-        _ => Some("any user of this machine can run commands as this user here"),
+        _ => Some(match (endpoint.class, is_root) {
+            (Class::Uploads, _) => "any user of this machine can store files here",
+            (Class::Downloads, _) => "any user of this machine can read the files here",
+            (_, true) => "any user of this machine can run commands as root here",
+            (_, false) => "any user of this machine can run commands as this user here",
+        }),
     };
     Ok(Exposure { reach, warning })
 }
 
 /// No single option allows this one. The remedy is what is missing, or a tunnel.
-fn command_off_loopback(endpoint: &Endpoint, at: SocketAddr) -> Refusal {
+fn guarded_off_loopback(endpoint: &Endpoint, at: SocketAddr) -> Refusal {
     let port = match at.port() {
         // The system would choose; a tunnel's end cannot.
         0 => 8080,
@@ -195,8 +231,13 @@ fn command_off_loopback(endpoint: &Endpoint, at: SocketAddr) -> Refusal {
     here.common.open = false;
     Refusal {
         reason: format!(
-            "{} is not a loopback address, and commands from the network need a secret and TLS; no option overrides this",
-            at.ip()
+            "{} is not a loopback address, and {} from the network need a secret and TLS; no option overrides this",
+            at.ip(),
+            if endpoint.class == Class::Uploads {
+                "uploads"
+            } else {
+                "commands"
+            }
         ),
         remedy: format!(
             "add `{}` (`onepoll secret FILE` and `onepoll certificate DIR` make the files), or serve {} here, and on the client's machine run `ssh -N -L {port}:127.0.0.1:{port} {host}` and use 127.0.0.1:{port}",

@@ -166,7 +166,10 @@ impl Endpoint {
         setting: &Setting<'_>,
         secrets: Option<Secrets>,
     ) -> Result<Box<dyn Service>, ConfigError> {
-        let service = self.make(self.row.stream, setting)?;
+        let mut service = self.make(self.row.stream, setting)?;
+        service
+            .prepare(setting.is_instead)
+            .map_err(|missing| ConfigError::at(self, missing))?;
         match secrets {
             Some(secrets) => {
                 let challenges: ChallengeSource = Box::new(random_bytes);

@@ -163,7 +163,7 @@ fn every_option_is_read() {
 }
 
 /// What is wrong, and a piece of the sentence that must say so.
-const REFUSALS: [(&str, &str); 97] = [
+const REFUSALS: [(&str, &str); 101] = [
     ("", "SERVICE://ADDRESS"),
     ("127.0.0.1:9000", "SERVICE://ADDRESS"),
     ("echo:127.0.0.1:9000", "SERVICE://ADDRESS"),
@@ -176,7 +176,20 @@ const REFUSALS: [(&str, &str); 97] = [
         "there is no service `gopher` (known:",
     ),
     ("://127.0.0.1:70", "there is no service"),
-    ("file://127.0.0.1:1?root=/srv", "there is no service `file`"),
+    (
+        "fiel://127.0.0.1:1?root=/srv",
+        "there is no service `fiel`, perhaps `file` was meant",
+    ),
+    ("file://127.0.0.1:1", "needs `root=DIRECTORY`"),
+    ("file://127.0.0.1:1?root=srv", "is no absolute path"),
+    (
+        "file://127.0.0.1:1?root=/srv&public=true",
+        "say `access=read`",
+    ),
+    (
+        "file://127.0.0.1:1?root=/srv&access=read&quota=1M",
+        "it is for uploads",
+    ),
     (
         "echo+upd://127.0.0.1:1",
         "no transport `upd`, perhaps `udp` was meant",

@@ -205,6 +205,7 @@ impl<O: Os> Reactor<O> {
             return;
         }
         self.end_broadcast(service);
+        self.forget_errands(service);
         let gone = std::mem::replace(&mut self.services[service.0], Box::new(Vacant));
         self.outbox.resized(gone.shared_bytes(), 0);
         self.vacant.push(service.0);

@@ -32,7 +32,7 @@ use super::os::{Os, Readiness, Spawned};
 use super::token::{GENERATION_MAX, Source, Token};
 use super::trace::TraceEvent;
 use crate::turn::{ARENA_BYTES_MAX, ChildEvent, ConnId, Exit, Job, Output, Severity, Usage};
-use crate::wire::CommandSignal;
+use crate::wire::{CommandSignal, Escaped};
 
 /// What is read from a pipe after the command's exit, at most: the most that a pipe can hold
 /// unless root allowed more (`fs.pipe-max-size`), so all that the command wrote is among it. A
@@ -261,7 +261,9 @@ impl<O: Os> Reactor<O> {
             self.children.waiting.push_back((owner, job));
         } else {
             self.recorder.busy();
-            self.audit_refused(owner, &job, "busy");
+            if job.errand.is_none() {
+                self.audit_refused(owner, &job, "busy");
+            }
             self.ask_service(owner, |service, turn| service.child(turn, ChildEvent::Busy));
         }
     }
@@ -272,14 +274,18 @@ impl<O: Os> Reactor<O> {
             Ok(slot) => {
                 self.recorder.spawned(owner);
                 self.children.running[slot].is_streamed = job.is_streamed;
-                self.audit_started(owner, job, slot);
+                if job.errand.is_none() {
+                    self.audit_started(owner, job, slot);
+                }
                 self.ask_service(owner, |service, turn| {
                     service.child(turn, ChildEvent::Started)
                 });
             }
             Err(error) => {
                 self.recorder.spawn_failed(&error);
-                self.audit_refused(owner, job, &error.to_string());
+                if job.errand.is_none() {
+                    self.audit_refused(owner, job, &error.to_string());
+                }
                 self.ask_service(owner, |service, turn| {
                     service.child(turn, ChildEvent::Failed(error));
                 });
@@ -479,6 +485,10 @@ impl<O: Os> Reactor<O> {
                     Owner::Broadcast(number) => {
                         self.broadcast_has_news(number, ChildEvent::Wrote(which, &output[..n]));
                     }
+                    Owner::Errand(id) if which == Output::Out => {
+                        self.errand_wrote(id, &output[..n])
+                    }
+                    Owner::Errand(_) => complain(&output[..n]),
                     Owner::Loop => self.helper_wrote(which, &mut output[..n]),
                     Owner::Writer => self.writer_wrote(&output[..n]),
                     Owner::Keeper => self.keeper_wrote(&output[..n]),
@@ -518,6 +528,7 @@ impl<O: Os> Reactor<O> {
         let owner = child.owner;
         match owner {
             Owner::Connection(_) | Owner::Broadcast(_) => self.recorder.reaped(),
+            Owner::Errand(id) => return self.errand_ended(id, exit),
             Owner::Loop => return self.helper_ended(exit),
             Owner::Writer => return self.writer_ended(exit),
             Owner::Keeper => return self.keeper_ended(exit),
@@ -547,17 +558,19 @@ impl<O: Os> Reactor<O> {
                 self.ask_service(owner, |service, turn| service.child(turn, event));
             }
             Owner::Broadcast(number) => self.broadcast_has_news(number, event),
-            Owner::Loop | Owner::Writer | Owner::Keeper => {}
+            Owner::Errand(_) | Owner::Loop | Owner::Writer | Owner::Keeper => {}
         }
     }
 
-    /// Nothing outlives the server, but for the writer of the audit, which is waited for, and the keeper, which looks for
-    /// what commands left behind and ends then.
+    /// Nothing outlives the server, but for the writer of the audit, which is waited for, the keeper, which looks for
+    /// what commands left behind and ends then, and what works on files: it comes to an end by itself, and a file that
+    /// has arrived is stored.
     pub(super) fn kill_all(&mut self) {
         self.children.waiting.clear();
         self.children.helper = None;
         let running = self.children.running.iter();
-        let is_left = |owner: Owner| matches!(owner, Owner::Writer | Owner::Keeper);
+        let is_left =
+            |owner: Owner| matches!(owner, Owner::Writer | Owner::Keeper | Owner::Errand(_));
         let others = running.filter(|(_, child)| !is_left(child.owner));
         let slots: Vec<usize> = others.map(|(slot, _)| slot).collect();
         for slot in slots {
@@ -571,6 +584,14 @@ impl<O: Os> Reactor<O> {
             }
         }
     }
+}
+
+/// What a child of ours says that works on files.
+fn complain(words: &[u8]) {
+    log::warn!(
+        "a child that works on files says: {}",
+        Escaped(words.trim_ascii_end())
+    );
 }
 
 /// A connection, as the audit names it.

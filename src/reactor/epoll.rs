@@ -37,7 +37,7 @@ use super::token::{Source, Token};
 use crate::adopt::wait;
 use crate::config::limits::{AUDIT_PIPE_BYTES, SPAWN_WARN};
 use crate::service::Peer;
-use crate::turn::{Exit, Job, Moment, Severity, Usage};
+use crate::turn::{Errand, Exit, Job, Moment, Severity, Usage};
 use crate::wire::CommandSignal;
 
 /// How many events one poll may bring.
@@ -541,6 +541,9 @@ impl Os for Epoll {
     }
 
     fn spawn(&mut self, job: &Job) -> io::Result<Spawned<Epoll>> {
+        if let Some(errand) = &job.errand {
+            return self.spawn_errand(errand);
+        }
         let mark = self.marks.next();
         let cgroup = job.confinement.as_ref().and_then(|c| c.cgroup.as_ref());
         let cgroup = cgroup.map(|directory| directory.to_string_lossy().into_owned());
@@ -572,6 +575,11 @@ impl Os for Epoll {
 
     fn spawn_helper(&mut self, arguments: &[OsString]) -> io::Result<Spawned<Epoll>> {
         let started = self.spawner.start_helper(arguments)?;
+        self.watched_by_pidfd(started)
+    }
+
+    fn spawn_errand(&mut self, errand: &Errand) -> io::Result<Spawned<Epoll>> {
+        let started = self.spawner.start_errand(errand)?;
         self.watched_by_pidfd(started)
     }
 

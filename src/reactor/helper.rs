@@ -24,6 +24,8 @@ pub(super) enum Owner {
     Connection(ConnId),
     /// The broadcast of this number.
     Broadcast(u32),
+    /// An errand of a service.
+    Errand(u32),
     /// The loop itself: the helper.
     Loop,
     /// The loop itself: the writer of the audit.

@@ -20,8 +20,12 @@ const REASON_BYTES_MAX: usize = 4096;
 
 /// An order, for a launcher to read.
 pub(super) fn written(order: &Order) -> io::Result<OwnedFd> {
+    file_of(&serde_json::to_vec(order)?)
+}
+
+/// A file without a name, to be read from its beginning.
+pub(super) fn file_of(text: &[u8]) -> io::Result<OwnedFd> {
     let file = memfd_create("onepoll-order", MemfdFlags::CLOEXEC)?;
-    let text = serde_json::to_vec(order)?;
     let mut at = 0;
     while at < text.len() {
         match pwrite(&file, &text[at..], at as u64) {

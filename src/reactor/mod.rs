@@ -17,6 +17,7 @@ mod datagram;
 mod datagram_socket;
 mod ending;
 mod epoll;
+mod errand;
 mod eviction;
 mod expiring;
 mod feed;
@@ -73,6 +74,7 @@ use self::broadcast::Broadcasts;
 use self::child::Children;
 use self::connection::{Connection, Input, Pause, Stage};
 use self::datagram::Datagram;
+use self::errand::Errands;
 use self::eviction::share;
 use self::hello::is_client_hello;
 use self::listener::{Listener, listener_of};
@@ -157,6 +159,7 @@ pub struct Reactor<O: Os> {
     sources: Sources,
     children: Children<O>,
     broadcasts: Broadcasts,
+    errands: Errands,
 
     /// Connections with something to read, in the order in which they are served.
     ready: Vec<ConnId>,
@@ -231,6 +234,7 @@ impl<O: Os> Reactor<O> {
             sources: Sources::default(),
             children: Children::new(limits.read_per_turn),
             broadcasts: Broadcasts::default(),
+            errands: Errands::default(),
             ready: Vec::new(),
             put_off: Vec::new(),
             any_spent: false,
@@ -524,6 +528,7 @@ impl<O: Os> Reactor<O> {
                 Effect::Signal(signal) => self.signal(id, signal),
                 Effect::Feed(bytes) => self.feed(id, &bytes),
                 Effect::EndFeed => self.end_feed(id),
+                Effect::Errand(errand) => self.send_on_errand(id, *errand),
                 Effect::Figures => self.tell_figures(id),
                 Effect::HandOver(wanted) => self.tell(News::HandOver(id, wanted)),
             }
@@ -602,6 +607,7 @@ impl<O: Os> Reactor<O> {
         self.start_writer_if_due();
         self.start_keeper_if_due();
         self.tend_broadcasts();
+        self.expire_errands();
     }
 
     fn flush(&mut self) {
@@ -711,6 +717,7 @@ impl<O: Os> Reactor<O> {
             .min(due(self.writer_due()))
             .min(due(self.keeper_due()))
             .min(due(self.broadcasts.due()))
+            .min(due(self.errands_due()))
             .min(due(self.alarm))
             .min(due(draining))
     }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use super::token::Token;
 use crate::service::Peer;
-use crate::turn::{Exit, Job, Moment, Severity, Usage};
+use crate::turn::{Errand, Exit, Job, Moment, Severity, Usage};
 use crate::wire::CommandSignal;
 
 /// The one seam under the loop: what waits, accepts, reads, writes and tells the time.
@@ -96,6 +96,10 @@ pub trait Os: Debug {
     fn spawn(&mut self, job: &Job) -> io::Result<Spawned<Self>>;
     /// Starts this program once more, with these arguments, likewise.
     fn spawn_helper(&mut self, arguments: &[OsString]) -> io::Result<Spawned<Self>>;
+    /// Starts this program once more, to do this.
+    fn spawn_errand(&mut self, _errand: &Errand) -> io::Result<Spawned<Self>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Starts the writer of the audit, which reads what the audit is told.
     fn spawn_writer(&mut self) -> io::Result<Spawned<Self>> {
         Err(io::ErrorKind::Unsupported.into())

@@ -30,12 +30,12 @@ use nix::spawn::{
 };
 use nix::sys::signal::SigSet;
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, accessat, open, stat};
-use rustix::io::{Errno, ioctl_fionbio};
+use rustix::io::{Errno, fcntl_dupfd_cloexec, ioctl_fionbio};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Resource, Rlimit, chdir, fchdir, getcwd, getrlimit, setrlimit};
 
-use super::launching::{ORDER_DESCRIPTOR, written};
-use crate::turn::{Job, Order};
+use super::launching::{ORDER_DESCRIPTOR, file_of, written};
+use crate::turn::{Errand, Job, Order};
 
 const SHELL: &CStr = c"/bin/sh";
 
@@ -177,7 +177,7 @@ impl Spawner {
             environment: &environment,
         };
         let started = match &job.confinement {
-            None => self.start_program(&program, input.as_fd(), None),
+            None => self.start_program(&program, input.as_fd(), &[]),
             Some(confinement) => {
                 let order = Order {
                     server: std::process::id(),
@@ -211,7 +211,7 @@ impl Spawner {
             arguments: &[c"onepoll", c"launch"],
             environment: &[marked],
         };
-        let started = self.start_program(&launcher, input, Some(file.as_fd()))?;
+        let started = self.start_program(&launcher, input, &[file.as_fd()])?;
         Ok(Started {
             order: Some(file),
             ..started
@@ -241,7 +241,27 @@ impl Spawner {
             arguments: &all,
             environment: &with(environment, &[]),
         };
-        self.start_program(&program, input, None)
+        self.start_program(&program, input, &[])
+    }
+
+    /// Starts this program once more, to do this. Its environment is that of commands: it needs none.
+    pub(super) fn start_errand(&self, errand: &Errand) -> io::Result<Started> {
+        let order = file_of(&errand.order)?;
+        let first = ORDER_DESCRIPTOR + i32::try_from(errand.files.len()).unwrap_or(i32::MAX / 2);
+        // None may have a number that another gets in the child before it is copied there.
+        let copies = errand
+            .files
+            .iter()
+            .map(|file| fcntl_dupfd_cloexec(file, first))
+            .collect::<Result<Vec<OwnedFd>, _>>()?;
+        let files: Vec<BorrowedFd<'_>> = copies.iter().map(OwnedFd::as_fd).collect();
+        let environment = with(&self.environment, &[]);
+        let program = Program {
+            path: &self.program,
+            arguments: &[c"onepoll", c"errand"],
+            environment: &environment,
+        };
+        self.start_program(&program, order.as_fd(), &files)
     }
 
     /// Starts this program once more, to read what comes through `input`: the writer, the keeper. It has no more of the environment
@@ -258,7 +278,7 @@ impl Spawner {
         &self,
         program: &Program<'_>,
         input: BorrowedFd<'_>,
-        order: Option<BorrowedFd<'_>>,
+        files: &[BorrowedFd<'_>],
     ) -> io::Result<Started> {
         let (out, its_out) = pipe_with(PipeFlags::CLOEXEC)?;
         let (err, its_err) = pipe_with(PipeFlags::CLOEXEC)?;
@@ -270,9 +290,9 @@ impl Spawner {
         for (ours, its) in [(input, 0), (its_out.as_fd(), 1), (its_err.as_fd(), 2)] {
             actions.add_dup2(ours.as_raw_fd(), its)?;
         }
-        // Last: whatever is number 3 here has been copied by then.
-        if let Some(order) = order {
-            actions.add_dup2(order.as_raw_fd(), ORDER_DESCRIPTOR)?;
+        // Last: whatever is number 3 here has been copied by then. Of several, none is among the numbers that they get.
+        for (file, its) in files.iter().zip(ORDER_DESCRIPTOR..) {
+            actions.add_dup2(file.as_raw_fd(), its)?;
         }
         let lowered = self.soft_descriptors.map(Lowered::to).transpose()?;
         let pid = spawn_by_path(

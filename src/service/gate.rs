@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{Manner, Peer, Service, Sessions};
 use crate::buf::ReadBuf;
 use crate::turn::{
-    Broadcast, BroadcastTurn, CHANNEL_BINDING_BYTES, ChildEvent, Closed, Fault, Turn,
+    Broadcast, BroadcastTurn, CHANNEL_BINDING_BYTES, ChildEvent, Closed, ErrandEvent, Fault, Turn,
 };
 use crate::wire::{CHALLENGE_BYTES, Challenge, Digest, Family, HmacKey, Secret};
 
@@ -176,6 +176,15 @@ impl Service for Gate {
     /// What the service says reaches connections that it knows, which are inside.
     fn heard(&mut self, t: &mut BroadcastTurn<'_>, event: ChildEvent<'_>) {
         self.inside.heard(t, event);
+    }
+
+    /// As of [`heard`](Service::heard).
+    fn errand(&mut self, t: &mut BroadcastTurn<'_>, number: u64, event: ErrandEvent<'_>) {
+        self.inside.errand(t, number, event);
+    }
+
+    fn prepare(&mut self, is_instead: bool) -> Result<(), String> {
+        self.inside.prepare(is_instead)
     }
 
     fn figures(&mut self, t: &mut Turn<'_>, figures: &[Family]) {

@@ -10,6 +10,7 @@ mod control;
 mod daytime;
 mod discard;
 mod echo;
+pub mod file;
 mod gate;
 pub mod greeting;
 mod history;
@@ -32,6 +33,7 @@ pub use command::{Command, Tail};
 pub use control::Control;
 pub use discard::Discard;
 pub use echo::Echo;
+pub use file::Files;
 pub use gate::{ChallengeSource, Gate, ProofOf, Secrets};
 pub use greeting::Greeting;
 pub use history::HISTORY_BYTES_MAX;
@@ -52,7 +54,7 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use crate::buf::ReadBuf;
-use crate::turn::{Broadcast, BroadcastTurn, ChildEvent, Closed, Fault, Moment, Turn};
+use crate::turn::{Broadcast, BroadcastTurn, ChildEvent, Closed, ErrandEvent, Fault, Moment, Turn};
 use crate::wire::{Encode, Family};
 
 /// What bytes on a stream mean. One value serves every connection of its listeners.
@@ -85,6 +87,19 @@ pub trait Service: Debug {
 
     /// News of that command.
     fn heard(&mut self, _t: &mut BroadcastTurn<'_>, _event: ChildEvent<'_>) {}
+
+    /// News of an errand that was sent with [`Turn::send_on_errand`], by its number.
+    fn errand(&mut self, _t: &mut BroadcastTurn<'_>, _number: u64, _event: ErrandEvent<'_>) {}
+
+    /// Called once, before it is served: what it needs besides its options, such as a directory, is there from
+    /// then on. `is_instead`: of a server that is taken over, and still has its own.
+    ///
+    /// # Errors
+    ///
+    /// What is missing, in a sentence for people.
+    fn prepare(&mut self, _is_instead: bool) -> Result<(), String> {
+        Ok(())
+    }
 
     /// What the loop has counted, which was asked for with [`Turn::ask_figures`].
     fn figures(&mut self, _t: &mut Turn<'_>, _figures: &[Family]) {}

@@ -9,15 +9,15 @@
 //! assert_eq!(stage.hears(client), b"hello");
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
 
 use super::{Peer, Service};
 use crate::buf::ReadBuf;
 use crate::turn::{
-    BroadcastTurn, CHANNEL_BINDING_BYTES, ChildEvent, Closed, ConnId, Effect, Exit, Fate, Fault,
-    HandOver, Job, Moment, Outbox, Output, Severity, Turn,
+    BroadcastTurn, CHANNEL_BINDING_BYTES, ChildEvent, Closed, ConnId, Effect, Errand, ErrandEvent,
+    Exit, Fate, Fault, HandOver, Job, Moment, Outbox, Output, Severity, Turn,
 };
 use crate::wire::{CommandSignal, Family};
 
@@ -34,6 +34,7 @@ pub struct Stage<S> {
     clients: BTreeMap<ConnId, Client>,
     generation: u32,
     figures: Vec<Family>,
+    errands: VecDeque<Errand>,
 }
 
 #[derive(Debug, Default)]
@@ -73,6 +74,7 @@ impl<S: Service> Stage<S> {
             clients: BTreeMap::new(),
             generation: 0,
             figures: Vec::new(),
+            errands: VecDeque::new(),
         }
     }
 
@@ -273,6 +275,25 @@ impl<S: Service> Stage<S> {
         self.carry_out();
     }
 
+    /// The first errand that the service sent a child on, if it waits to be done.
+    pub fn errand(&mut self) -> Option<Errand> {
+        self.errands.pop_front()
+    }
+
+    /// News of an errand.
+    pub fn errand_has(&mut self, number: u64, event: ErrandEvent<'_>) {
+        let mut turn = BroadcastTurn::new(self.now, &mut self.outbox);
+        self.service.errand(&mut turn, number, event);
+        let (visited, errands) = turn.take_asked();
+        self.errands.extend(errands);
+        self.carry_out();
+        for id in visited {
+            if self.clients.contains_key(&id) {
+                self.turn(id, |service, t| service.wake(t));
+            }
+        }
+    }
+
     /// What a client wants of the server's sockets.
     pub fn wanted(&mut self, id: ConnId) -> Option<HandOver> {
         self.client(id).wanted.take()
@@ -345,6 +366,7 @@ impl<S: Service> Stage<S> {
                 Effect::Feed(mut bytes) => client.fed.append(&mut bytes),
                 Effect::EndFeed => client.is_feed_over = true,
                 Effect::Kill(severity) => client.killed = Some(severity),
+                Effect::Errand(errand) => self.errands.push_back(*errand),
                 Effect::HandOver(wanted) => client.wanted = Some(wanted),
                 Effect::Figures => {
                     let mut turn = Turn::new(self.now, id, &mut self.outbox);

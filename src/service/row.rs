@@ -107,6 +107,10 @@ pub enum Class {
     Figures,
     /// The stranger would run commands.
     Commands,
+    /// The stranger would store files.
+    Uploads,
+    /// The stranger would read files that are not for everybody.
+    Downloads,
 }
 
 /// The options that a half of a service takes, as they are written.
@@ -140,6 +144,8 @@ pub struct Setting<'a> {
     pub zone: &'a TimeZone,
     /// Whether more than this machine may reach the endpoint.
     pub is_open: bool,
+    /// Whether another server is taken over, which still has what it has opened.
+    pub is_instead: bool,
 }
 
 /// A half whose options are a `T`, and how it is made of them.

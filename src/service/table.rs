@@ -8,6 +8,7 @@ pub static SERVICES: &[&Row] = &[
     &super::greeting::ROW,
     &super::chat::ROW,
     &super::command::ROW,
+    &super::file::ROW,
     &super::time::ROW,
     &super::daytime::ROW,
     &super::time868::ROW,
@@ -45,9 +46,16 @@ mod tests {
             limits: &Limits::default(),
             zone: &TimeZone::UTC,
             is_open: false,
+            is_instead: false,
         };
         for row in SERVICES {
             let none = Written::default();
+            if row.name == "file" {
+                // Where its files are goes without saying nowhere.
+                let wrong = row.stream.unwrap().read(&none).unwrap_err();
+                assert_eq!(wrong.option.as_deref(), Some("root"));
+                continue;
+            }
             for transport in row.transports() {
                 let schema = row.schema(transport).unwrap();
                 assert_eq!(schema.read(&none).unwrap().0, none, "{}", row.name);

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::{Closed, ConnId, Job, Moment, Outbox};
+use super::{Closed, ConnId, Errand, Job, Moment, Outbox};
 use crate::wire::Encode;
 
 /// A command that a service runs for all its connections together, as long as it has a listener.
@@ -12,12 +12,14 @@ pub struct Broadcast {
     pub restarts: bool,
 }
 
-/// A service's turn when its own command has news: that of no connection.
+/// A service's turn when its own command, or an errand of it, has news: that of no connection.
 pub struct BroadcastTurn<'a> {
     /// The loop's clock, read once a turn.
     pub now: Moment,
     outbox: &'a mut Outbox,
     ended: Vec<ConnId>,
+    visited: Vec<ConnId>,
+    errands: Vec<Errand>,
 }
 
 impl<'a> BroadcastTurn<'a> {
@@ -26,6 +28,8 @@ impl<'a> BroadcastTurn<'a> {
             now,
             outbox,
             ended: Vec::new(),
+            visited: Vec::new(),
+            errands: Vec::new(),
         }
     }
 
@@ -44,6 +48,24 @@ impl<'a> BroadcastTurn<'a> {
             self.outbox.leave(id.slot, Closed::Done, true);
             self.ended.push(id);
         }
+    }
+
+    /// Has a connection's own turn follow, in which the service is [woken](crate::service::Service::wake).
+    pub fn visit(&mut self, id: ConnId) {
+        self.visited.push(id);
+    }
+
+    /// Has a child do this for the service.
+    pub fn send_on_errand(&mut self, errand: Errand) {
+        self.errands.push(errand);
+    }
+
+    /// Connections whose turn follows, and what children are to do.
+    pub(crate) fn take_asked(&mut self) -> (Vec<ConnId>, Vec<Errand>) {
+        (
+            std::mem::take(&mut self.visited),
+            std::mem::take(&mut self.errands),
+        )
     }
 
     /// Connections that it has ended: how long each is waited for is to be decided.

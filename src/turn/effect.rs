@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::Moment;
+use super::{Errand, Moment};
 use crate::config::Confinement;
 use crate::wire::CommandSignal;
 
@@ -23,6 +23,8 @@ pub(crate) enum Effect {
     Feed(Vec<u8>),
     /// The standard input of its command ends.
     EndFeed,
+    /// Have a child do something for the service.
+    Errand(Box<Errand>),
     /// Give the service the loop's figures.
     Figures,
     /// Tell what runs the loop that a process wants its sockets.
@@ -62,6 +64,8 @@ pub struct Job {
     /// Whether both its outputs wait in their pipes while its connection is owed too much; else only standard
     /// output does, and the other is collected.
     pub is_streamed: bool,
+    /// Work of the server's own that is done instead, in a child with no policy and no mark.
+    pub errand: Option<Errand>,
     /// Its number among the commands of this process, which it has from when it is
     /// [asked for](super::Turn::spawn); 0 before.
     pub id: u64,

@@ -10,6 +10,7 @@ mod child;
 pub(crate) mod column;
 mod effect;
 mod ending;
+mod errand;
 mod id;
 mod moment;
 mod order;
@@ -26,6 +27,7 @@ pub(crate) use self::effect::Effect;
 pub use self::effect::{HandOver, Job, Severity};
 pub(crate) use self::ending::Fate;
 pub use self::ending::{Closed, Fault};
+pub use self::errand::{Errand, ErrandEvent};
 pub use self::id::ConnId;
 pub use self::moment::Moment;
 pub use self::order::{ERRNO, Order, REFUSAL};
@@ -166,12 +168,24 @@ impl<'a> Turn<'a> {
         self.outbox.ask(self.id, Effect::Wake(at));
     }
 
+    /// Asks for [`wake`](crate::service::Service::wake) of another connection of the service, as soon as may be; it
+    /// replaces what that had asked for.
+    pub fn visit(&mut self, id: ConnId) {
+        self.outbox.ask(id, Effect::Wake(self.now));
+    }
+
     /// Runs a command for this connection, which has at most one. Says the number that it has then.
     pub fn spawn(&mut self, job: Job) -> u64 {
         let id = self.outbox.next_job();
         let job = Job { id, ..job };
         self.outbox.ask(self.id, Effect::Spawn(Box::new(job)));
         id
+    }
+
+    /// Has a child do this for the service, whatever becomes of this connection;
+    /// [`errand`](crate::service::Service::errand) tells what comes of it.
+    pub fn send_on_errand(&mut self, errand: Errand) {
+        self.outbox.ask(self.id, Effect::Errand(Box::new(errand)));
     }
 
     /// Passes bytes to the standard input of this connection's command, which runs: in order, as it reads

@@ -19,6 +19,7 @@ const FILES: &[&str] = &[
     "test_command_stream.py",
     "test_datagrams.py",
     "test_faults.py",
+    "test_files.py",
     "test_keepalive.py",
     "test_life.py",
     "test_metrics.py",
@@ -83,6 +84,11 @@ fn u1_u2_u5_to_u8_datagrams() {
 #[test]
 fn fault_a_b_reactor_and_streams() {
     passes("test_faults.py");
+}
+
+#[test]
+fn f1_to_f3_files() {
+    passes("test_files.py");
 }
 
 #[test]

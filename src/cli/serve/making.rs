@@ -23,6 +23,8 @@ pub(super) struct Making<'a> {
     pub(super) zone: &'a TimeZone,
     /// This process's own datagram sockets.
     pub(super) own: &'a [SocketAddr],
+    /// Whether another server is taken over.
+    pub(super) is_instead: bool,
 }
 
 /// What serves an endpoint, and is not known to the loop yet.
@@ -40,6 +42,7 @@ impl Making<'_> {
             limits: self.limits,
             zone: self.zone,
             is_open: endpoint.common().open,
+            is_instead: self.is_instead,
         };
         Ok(if is_datagram(endpoint) {
             Made::Datagrams(endpoint.datagrams(&setting)?)

@@ -225,6 +225,7 @@ fn open(
         limits,
         zone: &TimeZone::system(),
         own: &own,
+        is_instead: bindings.asked.is_some(),
     };
     let mut sockets = Vec::new();
     for bound in bindings.bound {

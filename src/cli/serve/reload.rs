@@ -135,6 +135,7 @@ impl Serving {
             limits: &limits,
             zone: &zone,
             own: &own,
+            is_instead: false,
         };
         // Whatever can go wrong does so before anything changes.
         let mut planned = Vec::new();

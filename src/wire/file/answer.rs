@@ -104,6 +104,8 @@ pub enum FileErrorKind {
     Busy,
     /// The system said no.
     System,
+    /// It came more slowly than a sender may be.
+    TooSlow,
     /// The server is stopping.
     Stopping,
     /// What came is no request, or does not fit where it came. The connection ends.
@@ -112,7 +114,7 @@ pub enum FileErrorKind {
 
 impl FileErrorKind {
     /// All of them.
-    pub const ALL: [FileErrorKind; 13] = [
+    pub const ALL: [FileErrorKind; 14] = [
         FileErrorKind::Name,
         FileErrorKind::Exists,
         FileErrorKind::NotFound,
@@ -124,6 +126,7 @@ impl FileErrorKind {
         FileErrorKind::Denied,
         FileErrorKind::Busy,
         FileErrorKind::System,
+        FileErrorKind::TooSlow,
         FileErrorKind::Stopping,
         FileErrorKind::Protocol,
     ];
@@ -142,6 +145,7 @@ impl FileErrorKind {
             FileErrorKind::Denied => "denied",
             FileErrorKind::Busy => "busy",
             FileErrorKind::System => "system",
+            FileErrorKind::TooSlow => "too-slow",
             FileErrorKind::Stopping => "stopping",
             FileErrorKind::Protocol => "protocol",
         }

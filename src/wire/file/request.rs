@@ -136,6 +136,11 @@ impl FileRequests {
         self.left == 0 && !self.in_parts
     }
 
+    /// Whether a file comes in parts, and has not ended.
+    pub fn is_in_parts(&self) -> bool {
+        self.in_parts
+    }
+
     /// How many bytes of the file, or of the part of it, have not come.
     pub fn left(&self) -> u64 {
         self.left

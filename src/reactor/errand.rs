@@ -1,0 +1,139 @@
+//! Errands: what would make the loop wait, done by children for services, whatever becomes of the connections that
+//! it is about.
+//!
+//! Knows orders as bytes, and when a child has had its time. Does not know what is done.
+
+use std::collections::VecDeque;
+use std::io;
+
+use super::Reactor;
+use super::helper::Owner;
+use super::listener::{ServiceId, listener_of};
+use super::os::Os;
+use super::standing::After;
+use crate::turn::{BroadcastTurn, ConnId, Errand, ErrandEvent, Exit, Moment, Severity};
+
+/// The errands of services.
+#[derive(Debug, Default)]
+pub(super) struct Errands {
+    running: Vec<Running>,
+    /// Asked for, and not begun.
+    asked: VecDeque<(ServiceId, Errand)>,
+    /// How many there have been.
+    count: u32,
+}
+
+#[derive(Debug)]
+struct Running {
+    /// No other has had it.
+    id: u32,
+    /// None: it has gone, and nobody is told.
+    service: Option<ServiceId>,
+    /// What the service knows it by.
+    number: u64,
+    /// It is killed then.
+    until: Moment,
+}
+
+impl<O: Os> Reactor<O> {
+    /// Has a child do this for the service of a connection.
+    pub(super) fn send_on_errand(&mut self, id: ConnId, errand: Errand) {
+        let Some(conn) = self.conns.get(id.slot as usize).filter(|c| c.is(id)) else {
+            return;
+        };
+        let service = listener_of(&self.listeners, conn).options.service;
+        self.errands.asked.push_back((service, errand));
+        self.begin_errands();
+    }
+
+    /// One after the other: what a service asks for when one has failed waits for its turn.
+    fn begin_errands(&mut self) {
+        while let Some((service, errand)) = self.errands.asked.pop_front() {
+            let errands = &mut self.errands;
+            errands.count = errands.count.wrapping_add(1);
+            let id = errands.count;
+            let begun = self.os.spawn_errand(&errand);
+            match begun.and_then(|spawned| self.watch_child(Owner::Errand(id), spawned)) {
+                Ok(_) => self.errands.running.push(Running {
+                    id,
+                    service: Some(service),
+                    number: errand.number,
+                    until: self.now.after(errand.within),
+                }),
+                Err(error) => {
+                    self.recorder.spawn_failed(&error);
+                    self.tell_errand(service, errand.number, ErrandEvent::Failed(error));
+                }
+            }
+        }
+    }
+
+    pub(super) fn errand_wrote(&mut self, id: u32, bytes: &[u8]) {
+        if let Some((service, number)) = self.errands.find(id) {
+            self.tell_errand(service, number, ErrandEvent::Wrote(bytes));
+            self.begin_errands();
+        }
+    }
+
+    pub(super) fn errand_ended(&mut self, id: u32, exit: Exit) {
+        let found = self.errands.find(id);
+        self.errands.running.retain(|running| running.id != id);
+        if let Some((service, number)) = found {
+            self.tell_errand(service, number, ErrandEvent::Ended(exit));
+            self.begin_errands();
+        }
+    }
+
+    fn tell_errand(&mut self, service: ServiceId, number: u64, event: ErrandEvent<'_>) {
+        let mut turn = BroadcastTurn::new(self.now, &mut self.outbox);
+        self.services[service.0].errand(&mut turn, number, event);
+        let (visited, errands) = turn.take_asked();
+        for id in turn.into_ended() {
+            self.after_turn(id.slot, After::Turn);
+        }
+        let asked = errands.into_iter().map(|errand| (service, errand));
+        self.errands.asked.extend(asked);
+        for id in visited {
+            self.ask_service(id, |service, turn| service.wake(turn));
+        }
+    }
+
+    /// A service has gone, and its place may become another's. What its errands do is done all the same.
+    pub(super) fn forget_errands(&mut self, service: ServiceId) {
+        for running in &mut self.errands.running {
+            if running.service == Some(service) {
+                running.service = None;
+            }
+        }
+    }
+
+    /// When the first of them has had its time.
+    pub(super) fn errands_due(&self) -> Option<Moment> {
+        self.errands
+            .running
+            .iter()
+            .map(|running| running.until)
+            .min()
+    }
+
+    /// Ends those that have had it.
+    pub(super) fn expire_errands(&mut self) {
+        let now = self.now;
+        let is_due = |running: &&mut Running| running.until <= now;
+        while let Some(running) = self.errands.running.iter_mut().find(is_due) {
+            running.until = Moment::NEVER;
+            let id = running.id;
+            let error: io::Error = io::ErrorKind::TimedOut.into();
+            log::warn!(error:%; "a child that works on files took too long, and is killed");
+            self.kill_of(Owner::Errand(id), Severity::Force);
+        }
+    }
+}
+
+impl Errands {
+    /// Whose it is.
+    fn find(&self, id: u32) -> Option<(ServiceId, u64)> {
+        let running = self.running.iter().find(|running| running.id == id)?;
+        Some((running.service?, running.number))
+    }
+}

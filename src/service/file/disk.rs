@@ -1,0 +1,338 @@
+//! The files beneath a root, as Linux has them: openat2(2) confines every name to it, and follows no symbolic link.
+//!
+//! Knows descriptors and names; what is here waits for no disk but where a page is not in the cache. What syncs, or
+//! reads a whole file, is an [errand](super::work).
+
+use std::fmt::Debug;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{
+    AtFlags, Dir, FallocateFlags, FileType, FlockOperation, Mode, OFlags, ResolveFlags, fallocate,
+    flock, fstat, ftruncate, mkdirat, open, openat2, statat, unlinkat,
+};
+use rustix::io::{Errno, pread, pwrite};
+
+use crate::wire::{FileName, Sha256};
+
+/// The directory beneath the root in which a file is until it is whole. Its name begins with a dot, so no client can
+/// name anything in it.
+const STAGING: &str = ".onepoll";
+
+/// Who has it locked has the root.
+const LOCK: &str = "lock";
+
+/// What a file is called there that cannot be resumed, and one that can.
+const TEMPORARY: &str = "tmp-";
+const PARTIAL: &str = "part-";
+
+/// How often a lookup is tried again that something was renamed under.
+const TRIES: u32 = 16;
+
+/// What the service does with files; the tests have one that fails.
+pub(super) trait Disk: Debug {
+    /// Root and staging directory, for errands.
+    fn directories(&self) -> Vec<Arc<OwnedFd>>;
+    /// A file that is served: regular, and whole.
+    fn open(&self, name: &FileName) -> io::Result<Found>;
+    /// How large what has this name is, if anything has.
+    fn size_of(&self, name: &FileName) -> io::Result<Option<u64>>;
+    /// A file that is to come, locked; what is in it already stays.
+    fn stage(&self, name: &str) -> io::Result<Found>;
+    /// How large it is by now.
+    fn staged_size(&self, file: &OwnedFd) -> io::Result<u64>;
+    /// Removes it.
+    fn unstage(&self, name: &str);
+    /// What is kept of it from here on.
+    fn cut(&self, file: &OwnedFd, bytes: u64) -> io::Result<()>;
+    /// Takes room for it.
+    fn reserve(&self, file: &OwnedFd, bytes: u64) -> io::Result<()>;
+    /// Writes once.
+    fn write(&self, file: &OwnedFd, bytes: &[u8], at: u64) -> io::Result<usize>;
+    /// Reads once.
+    fn read(&self, file: &OwnedFd, into: &mut [u8], at: u64) -> io::Result<usize>;
+}
+
+/// An open file.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) file: Arc<OwnedFd>,
+    pub(super) size: u64,
+    /// When it was last changed, in seconds since 1970.
+    pub(super) modified: u64,
+}
+
+/// A root, opened once.
+#[derive(Debug)]
+pub(super) struct Root {
+    dir: Arc<OwnedFd>,
+    /// None: nothing is stored here.
+    staging: Option<Staging>,
+}
+
+#[derive(Debug)]
+struct Staging {
+    dir: Arc<OwnedFd>,
+    #[expect(dead_code, reason = "closing it unlocks")]
+    lock: Option<Arc<OwnedFd>>,
+}
+
+/// What was left of an upload that was cut off.
+#[derive(Debug)]
+pub(super) struct Leftover {
+    pub(super) name: String,
+    pub(super) bytes: u64,
+    /// How long ago it was written to.
+    pub(super) age: Duration,
+}
+
+impl Root {
+    /// Opens a root; to store files there as well, takes it for this process, and removes what was left behind.
+    pub(super) fn open(
+        path: &Path,
+        writes: bool,
+        is_instead: bool,
+    ) -> Result<(Root, Vec<Leftover>), String> {
+        let shown = path.display();
+        let dir = open(path, DIRECTORY, Mode::empty())
+            .map_err(|error| format!("`root`: {shown}: {}", io::Error::from(error)))?;
+        // Whether the kernel confines names at all is found out before anybody sends one.
+        openat2(&dir, ".", DIRECTORY, Mode::empty(), CONFINED).map_err(|error| {
+            let error = io::Error::from(error);
+            format!("`root`: the kernel does not confine names to {shown} (openat2): {error}")
+        })?;
+        let dir = Arc::new(dir);
+        if !writes {
+            return Ok((Root { dir, staging: None }, Vec::new()));
+        }
+        let wrong = |what: &str, error: Errno| {
+            format!(
+                "`root`: {what} {shown}/{STAGING}: {}",
+                io::Error::from(error)
+            )
+        };
+        match mkdirat(&dir, STAGING, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(wrong("cannot make", error)),
+        }
+        let staging = openat2(&dir, STAGING, DIRECTORY, Mode::empty(), CONFINED)
+            .map_err(|error| wrong("cannot open", error))?;
+        let lock = match take(&staging) {
+            Ok(lock) => Some(lock),
+            // The server that is taken over has it until its uploads have ended; each file has a lock of its own.
+            Err(Errno::WOULDBLOCK) if is_instead => None,
+            Err(Errno::WOULDBLOCK) => {
+                return Err(format!(
+                    "`root`: another server stores files in {shown}; one server has a root"
+                ));
+            }
+            Err(error) => return Err(wrong("cannot lock", error)),
+        };
+        let leftovers = clean(&staging).map_err(|error| wrong("cannot clean", error))?;
+        let dir_of_staging = Arc::new(staging);
+        let staging = Some(Staging {
+            dir: dir_of_staging,
+            lock,
+        });
+        Ok((Root { dir, staging }, leftovers))
+    }
+
+    fn staging(&self) -> io::Result<&OwnedFd> {
+        match &self.staging {
+            Some(staging) => Ok(&staging.dir),
+            None => Err(io::ErrorKind::PermissionDenied.into()),
+        }
+    }
+}
+
+/// How a directory is opened.
+pub(super) const DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+/// Nothing above the directory that a lookup begins in, no symbolic link, and none of /proc.
+pub(super) const CONFINED: ResolveFlags = ResolveFlags::BENEATH
+    .union(ResolveFlags::NO_SYMLINKS)
+    .union(ResolveFlags::NO_MAGICLINKS);
+
+impl Disk for Root {
+    fn directories(&self) -> Vec<Arc<OwnedFd>> {
+        let staging = self.staging.as_ref().map(|staging| staging.dir.clone());
+        std::iter::once(self.dir.clone()).chain(staging).collect()
+    }
+
+    fn open(&self, name: &FileName) -> io::Result<Found> {
+        // A FIFO would wait for whoever writes to it (fault G3).
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        found(confined(&self.dir, name.as_str(), flags)?)
+    }
+
+    fn size_of(&self, name: &FileName) -> io::Result<Option<u64>> {
+        // Whatever it is, a link included: it is in the way.
+        match confined(&self.dir, name.as_str(), OFlags::PATH | OFlags::CLOEXEC) {
+            Ok(file) => {
+                let stat = fstat(&file)?;
+                Ok(Some(u64::try_from(stat.st_size).unwrap_or(0)))
+            }
+            Err(Errno::NOENT) => Ok(None),
+            // A link is there.
+            Err(Errno::LOOP) => Ok(Some(0)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn stage(&self, name: &str) -> io::Result<Found> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOCTTY;
+        // The mode is ours, whatever its sender had (fault G15); the umask takes from it.
+        let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
+        let file = openat2(self.staging()?, name, flags, mode, CONFINED)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        found(file)
+    }
+
+    fn staged_size(&self, file: &OwnedFd) -> io::Result<u64> {
+        Ok(u64::try_from(fstat(file)?.st_size).unwrap_or(0))
+    }
+
+    fn unstage(&self, name: &str) {
+        if let Ok(staging) = self.staging() {
+            // It may be under its own name by now.
+            let _ = unlinkat(staging, name, AtFlags::empty());
+        }
+    }
+
+    fn cut(&self, file: &OwnedFd, bytes: u64) -> io::Result<()> {
+        Ok(ftruncate(file, bytes)?)
+    }
+
+    fn reserve(&self, file: &OwnedFd, bytes: u64) -> io::Result<()> {
+        reserve(file, bytes)
+    }
+
+    fn write(&self, file: &OwnedFd, bytes: &[u8], at: u64) -> io::Result<usize> {
+        Ok(pwrite(file, bytes, at)?)
+    }
+
+    fn read(&self, file: &OwnedFd, into: &mut [u8], at: u64) -> io::Result<usize> {
+        Ok(pread(file, into, at)?)
+    }
+}
+
+/// Takes room on the disk, and leaves the size as it is: that says how much has come. Some file systems have no such
+/// call; there a full disk is found out when it is.
+pub(super) fn reserve(file: &OwnedFd, bytes: u64) -> io::Result<()> {
+    if bytes == 0 {
+        return Ok(());
+    }
+    loop {
+        match fallocate(file, FallocateFlags::KEEP_SIZE, 0, bytes) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => return Ok(()),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Opens what has this name beneath a directory.
+pub(super) fn confined(dir: impl AsFd, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let mut tries = 0;
+    loop {
+        match openat2(dir.as_fd(), name, flags, Mode::empty(), CONFINED) {
+            // Something was renamed meanwhile, so that the kernel cannot tell whether it is beneath (openat2(2)).
+            Err(Errno::AGAIN | Errno::INTR) if tries < TRIES => tries += 1,
+            answer => return answer,
+        }
+    }
+}
+
+/// What is known of a file, if it is a regular one.
+fn found(file: OwnedFd) -> io::Result<Found> {
+    let stat = fstat(&file)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "it is no regular file",
+        ));
+    }
+    Ok(Found {
+        file: Arc::new(file),
+        size: u64::try_from(stat.st_size).unwrap_or(0),
+        modified: u64::try_from(stat.st_mtime).unwrap_or(0),
+    })
+}
+
+/// What a file is called while it comes, if it cannot be resumed.
+pub(super) fn temporary(random: u64) -> String {
+    format!("{TEMPORARY}{random:016x}")
+}
+
+/// What it is called if it can: the same for a file of the same name and size.
+pub(super) fn partial(name: &FileName, size: u64) -> String {
+    let mut sha256 = Sha256::new();
+    sha256.update(name.as_str().as_bytes());
+    sha256.update(format!("\0{size}").as_bytes());
+    format!("{PARTIAL}{}", sha256.finish())
+}
+
+/// The locks that this process has, by what is locked: two endpoints with one root share it, and so do the
+/// services of one endpoint before and after a reload. What one of them opens anew is another lock to the kernel.
+static LOCKS: Mutex<Vec<Locked>> = Mutex::new(Vec::new());
+
+/// Device and inode of what is locked, and the lock.
+type Locked = ((u64, u64), Weak<OwnedFd>);
+
+fn take(staging: &OwnedFd) -> Result<Arc<OwnedFd>, Errno> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
+    let file = openat2(staging, LOCK, flags, Mode::RUSR | Mode::WUSR, CONFINED)?;
+    let stat = fstat(&file)?;
+    let place = (stat.st_dev, stat.st_ino);
+    let mut locks = LOCKS.lock().unwrap_or_else(PoisonError::into_inner);
+    locks.retain(|(_, lock)| lock.strong_count() > 0);
+    let ours = locks.iter().find(|(at, _)| *at == place);
+    if let Some(lock) = ours.and_then(|(_, lock)| lock.upgrade()) {
+        return Ok(lock);
+    }
+    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    let lock = Arc::new(file);
+    locks.push((place, Arc::downgrade(&lock)));
+    Ok(lock)
+}
+
+/// Removes what nobody can go on with, and says what can be: what a server that was killed had begun. A file that
+/// is locked is somebody's.
+fn clean(staging: &OwnedFd) -> Result<Vec<Leftover>, Errno> {
+    let mut kept = Vec::new();
+    for entry in Dir::read_from(staging)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().to_str() else {
+            continue;
+        };
+        let is_partial = name.starts_with(PARTIAL);
+        if !is_partial && !name.starts_with(TEMPORARY) {
+            continue;
+        }
+        let Ok(file) = confined(staging, name, OFlags::RDONLY | OFlags::NONBLOCK) else {
+            continue;
+        };
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+            continue;
+        }
+        if !is_partial {
+            unlinkat(staging, name, AtFlags::empty())?;
+            continue;
+        }
+        let stat = statat(staging, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let modified = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        kept.push(Leftover {
+            name: name.to_owned(),
+            bytes: u64::try_from(stat.st_size).unwrap_or(0),
+            age: now.saturating_sub(modified),
+        });
+    }
+    Ok(kept)
+}

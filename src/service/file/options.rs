@@ -1,0 +1,159 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::limits::FILE_KEEP_PARTIAL;
+use crate::config::{Trouble, quoted, with};
+use crate::service::{Checked, Class};
+use crate::wire::Names;
+
+/// Options of `file`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct Options {
+    /// The directory beneath which all files are, an absolute path. There is none without it.
+    pub root: Option<PathBuf>,
+    /// What clients may do.
+    pub access: Access,
+    /// Whether everybody may read.
+    pub public: bool,
+    /// What a name with directories in it means.
+    pub names: Names,
+    /// What is done where a file of that name is there already.
+    pub overwrite: Overwrite,
+    /// What is synced before an upload is acknowledged, and with how many others.
+    pub sync: Sync,
+    /// The largest file that may be stored, in bytes; absent: any.
+    #[serde(with = "with::size_or_absent")]
+    pub max_file: Option<usize>,
+    /// How many files may be beneath the root when another is stored; absent: any number.
+    pub max_files: Option<u64>,
+    /// How many bytes all files beneath the root may have, with what was begun and is kept; absent: any number.
+    #[serde(with = "with::size_or_absent")]
+    pub quota: Option<usize>,
+    /// How long an upload that was cut off can be resumed.
+    #[serde(with = "with::some_time")]
+    pub keep_partial: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            root: None,
+            access: Access::default(),
+            public: false,
+            names: Names::default(),
+            overwrite: Overwrite::default(),
+            sync: Sync::default(),
+            max_file: None,
+            max_files: None,
+            quota: None,
+            keep_partial: FILE_KEEP_PARTIAL,
+        }
+    }
+}
+
+/// What clients may do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Access {
+    /// Fetch and list.
+    Read,
+    /// Send, and resume what was sent.
+    Write,
+    /// All of it.
+    #[default]
+    Both,
+}
+
+impl Access {
+    /// Whether clients may fetch and list.
+    pub fn reads(self) -> bool {
+        self != Access::Write
+    }
+
+    /// Whether clients may send.
+    pub fn writes(self) -> bool {
+        self != Access::Read
+    }
+}
+
+/// What is done where a file of that name is there already.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Overwrite {
+    /// The upload is refused.
+    #[default]
+    Refuse,
+    /// It gets another name: `a-2.txt`.
+    Rename,
+    /// It takes the place of the other.
+    Replace,
+}
+
+/// What is synced before an upload is acknowledged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sync {
+    /// Each file by itself, and its directory.
+    #[default]
+    Each,
+    /// Those that have come meanwhile together.
+    Batch,
+    /// Nothing: what is acknowledged may be lost when the machine stops.
+    Off,
+}
+
+impl Checked for Options {
+    fn check(&self) -> Result<(), Trouble> {
+        let Some(root) = &self.root else {
+            return Err(Trouble::of(
+                "root",
+                "`file` needs `root=DIRECTORY`, beneath which all files are",
+            ));
+        };
+        let shown = root.to_string_lossy();
+        if !root.is_absolute() {
+            return Err(Trouble::with(
+                "root",
+                format!("{} is no absolute path", quoted(&shown)),
+            ));
+        }
+        if shown.contains('\0') {
+            return Err(Trouble::with("root", "it has a NUL byte"));
+        }
+        if self.public && self.access.writes() {
+            return Err(Trouble::with(
+                "public",
+                "it frees reading alone, and here everybody would write too: say `access=read`, and let others write at an endpoint of their own",
+            ));
+        }
+        if !self.access.writes() {
+            let usual = Options::default();
+            let of_uploads = [
+                ("overwrite", self.overwrite != usual.overwrite),
+                ("sync", self.sync != usual.sync),
+                ("max-file", self.max_file != usual.max_file),
+                ("max-files", self.max_files != usual.max_files),
+                ("quota", self.quota != usual.quota),
+                ("keep-partial", self.keep_partial != usual.keep_partial),
+            ];
+            if let Some((option, _)) = of_uploads.iter().find(|(_, is_given)| *is_given) {
+                return Err(Trouble::with(
+                    option,
+                    "it is for uploads, and `access=read` allows none",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn class(&self) -> Class {
+        match (self.access.writes(), self.public) {
+            (true, _) => Class::Uploads,
+            (false, false) => Class::Downloads,
+            (false, true) => Class::Plain,
+        }
+    }
+}

@@ -1,0 +1,568 @@
+//! Uploads: how one begins, what is done with what comes, and how it ends.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Files;
+use super::disk::{Disk, partial, temporary};
+use super::options::Overwrite;
+use super::room::{Remains, grow};
+use super::session::{
+    Offer, Output as ChildOutput, Pending, Phase, Place, Receiving, Staged, Work, lost,
+};
+use super::storing::Arrived;
+use super::work::{Order, Store, of_system};
+use crate::config::limits::{
+    FILE_AT_ONCE_BYTES_MAX, FILE_DROPPED_BYTES_MAX, FILE_KEPT_BYTES_MIN, FILES_OPEN_MAX,
+    FILES_PENDING_PER_CONNECTION_MAX, PROGRESS_BYTES_PER_SECOND_MIN, PROGRESS_GRACE,
+    UPLOADS_PER_SOURCE_MAX,
+};
+use crate::config::random_bytes;
+use crate::turn::{BroadcastTurn, Errand, Moment, Turn};
+use crate::wire::{
+    Encode, FileAnswer, FileError, FileErrorKind, FileName, Sha256Sum, Upload, UploadForm,
+};
+
+/// How an upload begins.
+enum Begins {
+    /// Its bytes come.
+    Receives(Receiving),
+    /// After room was taken for it.
+    Reserves(Receiving, u64),
+    /// Later.
+    Waits,
+}
+
+impl Files {
+    pub(super) fn begin_upload(&mut self, t: &mut Turn<'_>, upload: Upload) {
+        let begins = self.try_upload(t, &upload);
+        match begins {
+            Ok(Begins::Receives(receiving)) => self.begin_to_receive(t, receiving),
+            Ok(Begins::Reserves(receiving, bytes)) => {
+                let order = Order::Reserve { bytes };
+                let files = vec![receiving.staged.file.clone()];
+                self.work(
+                    t,
+                    &order,
+                    files,
+                    Work::Reserves(receiving, ChildOutput::default()),
+                );
+            }
+            Ok(Begins::Waits) => {
+                if let Some(session) = self.sessions.get_mut(t.id) {
+                    session.phase = Phase::Waits(Box::new(upload));
+                    t.hold();
+                }
+                self.waiting.push_back(t.id);
+            }
+            Err(error) => self.refuse_upload(t, error.about(&upload.name)),
+        }
+    }
+
+    pub(super) fn begin_to_receive(&mut self, t: &mut Turn<'_>, mut receiving: Receiving) {
+        receiving.since = t.now;
+        let is_whole = receiving.size == Some(receiving.at);
+        t.wake_at(slowest(&receiving));
+        let Some(session) = self.sessions.get_mut(t.id) else {
+            return;
+        };
+        session.phase = Phase::Receiving(Box::new(receiving));
+        if is_whole {
+            self.has_arrived(t);
+        }
+    }
+
+    /// An upload is not stored; what follows of it is dropped, or too much.
+    fn refuse_upload(&mut self, t: &mut Turn<'_>, error: FileError) {
+        let Some(session) = self.sessions.get_mut(t.id) else {
+            return;
+        };
+        session.phase = Phase::Idle;
+        session.queue(&FileAnswer::Error(error));
+        let requests = &session.requests;
+        if requests.is_in_parts() || requests.left() > FILE_DROPPED_BYTES_MAX {
+            session.is_last = true;
+        }
+        self.let_next(|id| t.visit(id));
+    }
+
+    fn try_upload(&mut self, t: &mut Turn<'_>, upload: &Upload) -> Result<Begins, FileError> {
+        if !self.options.access.writes() {
+            return Err(FileError::new(
+                FileErrorKind::Denied,
+                "nothing is stored here",
+            ));
+        }
+        let name = self.name(&upload.name)?;
+        let replaces = self.may_store(&name, upload.size)?;
+        let offer = self.offered(t, upload, &name)?;
+        let Some(place) = self.place(t, offer.as_ref()) else {
+            // Whoever waits keeps what it was told.
+            self.put_back(t, offer);
+            return Ok(Begins::Waits);
+        };
+        let kept = upload.kept.map_or(0, |kept| kept.bytes);
+        let size = upload.size.unwrap_or(0);
+        match self.has_room(t, size, replaces) {
+            Ok(true) => {}
+            Ok(false) => {
+                self.put_back(t, offer);
+                return Ok(Begins::Waits);
+            }
+            Err(error) => return Err(error),
+        }
+        let system = |error: io::Error| match error.kind() {
+            io::ErrorKind::WouldBlock => FileError::new(
+                FileErrorKind::Busy,
+                "another connection is sending this file",
+            ),
+            _ => of_system(&error),
+        };
+        let staged = match offer {
+            Some(offer) => offer.staged,
+            None => self.stage(t, upload, &name).map_err(system)?,
+        };
+        if let Err(error) = self.disk()?.cut(&staged.file, kept) {
+            self.drop_staged(&staged);
+            return Err(system(error));
+        }
+        self.count.reserved += size;
+        self.count.coming += 1;
+        let receiving = Receiving {
+            name,
+            staged,
+            size: upload.size,
+            at: kept,
+            md5: upload.md5,
+            sha256: upload.sha256,
+            reserved: size,
+            since: t.now,
+            from: kept,
+            replaces,
+            is_lost: false,
+            place,
+        };
+        if size > FILE_AT_ONCE_BYTES_MAX {
+            return Ok(Begins::Reserves(receiving, size));
+        }
+        if let Err(error) = self.disk()?.reserve(&receiving.staged.file, size) {
+            self.drop_receiving(receiving);
+            return Err(of_system(&error));
+        }
+        Ok(Begins::Receives(receiving))
+    }
+
+    /// Whether a file of this name and size may be stored; and how large what it replaces is.
+    pub(super) fn may_store(
+        &self,
+        name: &FileName,
+        size: Option<u64>,
+    ) -> Result<Option<u64>, FileError> {
+        let max = self.options.max_file.map(|max| max as u64);
+        if let (Some(max), Some(size)) = (max, size)
+            && size > max
+        {
+            return Err(FileError::new(
+                FileErrorKind::TooLarge,
+                format!("{size} bytes are more than the {max} that a file may have"),
+            ));
+        }
+        let there = self
+            .disk()?
+            .size_of(name)
+            .map_err(|error| of_system(&error))?;
+        match self.options.overwrite {
+            Overwrite::Refuse if there.is_some() => Err(FileError::new(
+                FileErrorKind::Exists,
+                "a file of this name is there",
+            )),
+            Overwrite::Replace => Ok(there),
+            Overwrite::Refuse | Overwrite::Rename => Ok(None),
+        }
+    }
+
+    /// What is kept of an upload that goes on: what its connection was told, and it says again (fault G10).
+    fn offered(
+        &mut self,
+        t: &mut Turn<'_>,
+        upload: &Upload,
+        name: &FileName,
+    ) -> Result<Option<Offer>, FileError> {
+        let Some(session) = self.sessions.get_mut(t.id) else {
+            return Ok(None);
+        };
+        let offer = session.offer.take();
+        let Some(kept) = upload.kept else {
+            return Ok(None);
+        };
+        let changed = |reason: &str| Err(FileError::new(FileErrorKind::Changed, reason));
+        let Some(offer) = offer else {
+            return changed("ask with `resume` first how much is kept");
+        };
+        if offer.name != *name || Some(offer.size) != upload.size || offer.kept != kept {
+            return changed("what is kept is not what the client has");
+        }
+        if self.users.get(&offer.staged.name) != Some(&t.id) {
+            return changed("another connection goes on with this file");
+        }
+        Ok(Some(offer))
+    }
+
+    fn put_back(&mut self, t: &Turn<'_>, offer: Option<Offer>) {
+        if let Some(session) = self.sessions.get_mut(t.id) {
+            session.offer = offer;
+        }
+    }
+
+    /// A place for one file more, if there is one.
+    fn place(&mut self, t: &Turn<'_>, offer: Option<&Offer>) -> Option<Place> {
+        let session = self.sessions.get(t.id)?;
+        let is_stored = |pending: &&Pending| matches!(pending, Pending::Stores(_));
+        let pending = session.pending.iter().filter(is_stored).count();
+        let open = Arc::strong_count(&self.places.of_all) - 1;
+        if pending >= FILES_PENDING_PER_CONNECTION_MAX || open >= FILES_OPEN_MAX && offer.is_none()
+        {
+            return None;
+        }
+        let ip = session.peer.ip().filter(|ip| !ip.is_loopback());
+        let of_source = match ip {
+            None => None,
+            Some(ip) => {
+                self.sources.retain(|_, place| Arc::strong_count(place) > 1);
+                let place = self.sources.entry(ip).or_default();
+                if Arc::strong_count(place) > UPLOADS_PER_SOURCE_MAX {
+                    return None;
+                }
+                Some(place.clone())
+            }
+        };
+        Some(Place {
+            of_all: offer.map_or_else(
+                || self.places.of_all.clone(),
+                |offer| offer.place.of_all.clone(),
+            ),
+            of_source,
+        })
+    }
+
+    /// Opens what a file is written to until it is whole.
+    fn stage(&mut self, t: &mut Turn<'_>, upload: &Upload, name: &FileName) -> io::Result<Staged> {
+        self.sweep(t.now);
+        let is_kept = upload.form == UploadForm::Resumable && upload.size.is_some();
+        let staged = if is_kept {
+            partial(name, upload.size.unwrap_or(0))
+        } else {
+            temporary(u64::from_ne_bytes(random_bytes()?))
+        };
+        if let Some(staged) = self.take_from_another(t, &staged) {
+            return Ok(staged);
+        }
+        let disk = self.disk.as_deref();
+        let found = disk.ok_or(io::ErrorKind::NotConnected)?.stage(&staged)?;
+        if is_kept {
+            self.users.insert(staged.clone(), t.id);
+        }
+        Ok(Staged {
+            name: staged,
+            file: found.file,
+            is_kept,
+        })
+    }
+
+    /// The later connection has it: the earlier one may have been cut off without our hearing of it.
+    pub(super) fn take_from_another(&mut self, t: &mut Turn<'_>, name: &str) -> Option<Staged> {
+        let other = *self.users.get(name)?;
+        let session = self.sessions.get_mut(other)?;
+        let staged = match &mut session.phase {
+            Phase::Receiving(receiving) => receiving.lose(),
+            Phase::Working(work) => match &mut **work {
+                Work::Reserves(receiving, _) => receiving.lose(),
+                Work::Offers { staged, .. } => staged.clone(),
+                _ => session.offer.take()?.staged,
+            },
+            _ => session.offer.take()?.staged,
+        };
+        self.users.insert(name.to_owned(), t.id);
+        if other != t.id {
+            t.visit(other);
+        }
+        Some(staged)
+    }
+
+    /// The next bytes of a file.
+    pub(super) fn receive(&mut self, t: &mut Turn<'_>, bytes: &[u8]) {
+        let Some(session) = self.sessions.get_mut(t.id) else {
+            return;
+        };
+        let Phase::Receiving(receiving) = &mut session.phase else {
+            // Of an upload that was refused.
+            return;
+        };
+        let wrong = if receiving.is_lost {
+            Some(lost())
+        } else {
+            let claimed = match receiving.size {
+                Some(_) => Ok(()),
+                None => grow(
+                    &self.options,
+                    &mut self.count,
+                    receiving,
+                    bytes.len() as u64,
+                ),
+            };
+            let disk = self.disk.as_deref();
+            let written = claimed.and_then(|()| write_all(disk, receiving, bytes));
+            written.err()
+        };
+        let is_whole = receiving.size == Some(receiving.at);
+        match wrong {
+            Some(error) => self.fail(t, error),
+            None if is_whole => self.has_arrived(t),
+            None => {}
+        }
+    }
+
+    /// A file that came in parts is whole.
+    pub(super) fn end_parts(&mut self, t: &mut Turn<'_>, sha256: Option<Sha256Sum>) {
+        let Some(session) = self.sessions.get_mut(t.id) else {
+            return;
+        };
+        if let Phase::Receiving(receiving) = &mut session.phase {
+            receiving.sha256 = sha256.or(receiving.sha256);
+            self.has_arrived(t);
+        }
+    }
+
+    /// A file has come: a child stores it.
+    fn has_arrived(&mut self, t: &mut Turn<'_>) {
+        let Some(session) = self.sessions.get_mut(t.id) else {
+            return;
+        };
+        let Phase::Receiving(receiving) = std::mem::replace(&mut session.phase, Phase::Idle) else {
+            return;
+        };
+        let number = self.storing.number();
+        session.pending.push_back(Pending::Stores(number));
+        t.wake_at(Moment::NEVER);
+        let receiving = *receiving;
+        self.storing.push(Arrived {
+            number,
+            owner: t.id,
+            order: Store {
+                staged: receiving.staged.name.clone(),
+                name: receiving.name.as_str().to_owned(),
+                size: receiving.at,
+                md5: receiving.md5.map(|sum| sum.to_string()),
+                sha256: receiving.sha256.map(|sum| sum.to_string()),
+            },
+            staged: receiving.staged,
+            reserved: receiving.reserved,
+            replaces: receiving.replaces,
+            // It waits for the disk now, and not for its sender.
+            place: Place {
+                of_source: None,
+                ..receiving.place
+            },
+        });
+        while let Some(errand) = self.next_errand() {
+            t.send_on_errand(errand);
+        }
+        self.let_next(|id| t.visit(id));
+    }
+
+    fn next_errand(&mut self) -> Option<Errand> {
+        let directories = self.disk.as_deref()?.directories();
+        let (sync, overwrite) = (self.options.sync, self.options.overwrite);
+        self.storing.next(directories, sync, overwrite)
+    }
+
+    /// A file that comes is not stored, for this reason.
+    pub(super) fn fail(&mut self, t: &mut Turn<'_>, error: FileError) {
+        let Some(session) = self.sessions.get_mut(t.id) else {
+            return;
+        };
+        let phase = std::mem::replace(&mut session.phase, Phase::Idle);
+        t.wake_at(Moment::NEVER);
+        let error = match phase {
+            Phase::Receiving(receiving) => {
+                let error = error.about(receiving.name.as_str());
+                self.drop_receiving(*receiving);
+                error
+            }
+            _ => error,
+        };
+        self.refuse_upload(t, error);
+    }
+
+    /// As [`fail`](Files::fail), of one whose bytes were not taken yet.
+    pub(super) fn fail_reserved(
+        &mut self,
+        t: &mut Turn<'_>,
+        receiving: Receiving,
+        error: FileError,
+    ) {
+        let error = error.about(receiving.name.as_str());
+        self.drop_receiving(receiving);
+        self.refuse_upload(t, error);
+    }
+
+    /// What is kept of an upload, and how much it is.
+    pub(super) fn open_partial(&mut self, t: &mut Turn<'_>, key: &str) -> Option<(Staged, u64)> {
+        let staged = match self.take_from_another(t, key) {
+            Some(staged) => staged,
+            None => Staged {
+                name: key.to_owned(),
+                file: self.disk.as_deref()?.stage(key).ok()?.file,
+                is_kept: true,
+            },
+        };
+        self.users.insert(key.to_owned(), t.id);
+        let bytes = self.disk.as_deref()?.staged_size(&staged.file).ok()?;
+        (bytes > 0).then_some((staged, bytes))
+    }
+
+    /// Nothing is kept of it.
+    fn drop_receiving(&mut self, receiving: Receiving) {
+        self.count.release(receiving.reserved);
+        if !receiving.is_lost {
+            self.drop_staged(&receiving.staged);
+        }
+    }
+
+    pub(super) fn drop_staged(&mut self, staged: &Staged) {
+        self.users.remove(&staged.name);
+        self.kept.remove(&staged.name);
+        if let Some(disk) = &self.disk {
+            disk.unstage(&staged.name);
+        }
+    }
+
+    /// The connection breaks in the middle of it: it can be resumed, if it is worth that.
+    pub(super) fn abandon(&mut self, receiving: Receiving) {
+        let is_worth = receiving.at >= FILE_KEPT_BYTES_MIN && !receiving.is_lost;
+        if !receiving.staged.is_kept || !is_worth {
+            return self.drop_receiving(receiving);
+        }
+        self.count.release(receiving.reserved);
+        self.users.remove(&receiving.staged.name);
+        let remains = Remains::of(receiving.at, self.options.keep_partial);
+        self.kept.insert(receiving.staged.name, remains);
+    }
+
+    /// A file came more slowly than it may, or goes on elsewhere.
+    pub(super) fn check_progress(&mut self, t: &mut Turn<'_>) {
+        let Some(session) = self.sessions.get_mut(t.id) else {
+            return;
+        };
+        let (is_late, is_lost) = match &session.phase {
+            Phase::Receiving(receiving) => {
+                let due = slowest(receiving);
+                if due > t.now {
+                    t.wake_at(due);
+                }
+                (due <= t.now, receiving.is_lost)
+            }
+            _ => return,
+        };
+        if is_lost {
+            session.is_last = true;
+            self.fail(t, lost());
+        } else if is_late {
+            session.is_last = true;
+            let phase = std::mem::replace(&mut session.phase, Phase::Idle);
+            let error = FileError::new(
+                FileErrorKind::TooSlow,
+                format!(
+                    "slower than {PROGRESS_BYTES_PER_SECOND_MIN} bytes a second, after {} s",
+                    PROGRESS_GRACE.as_secs()
+                ),
+            );
+            if let Phase::Receiving(receiving) = phase {
+                session.queue(&FileAnswer::Error(error.about(receiving.name.as_str())));
+                self.abandon(*receiving);
+            }
+            self.let_next(|id| t.visit(id));
+        }
+    }
+
+    /// What a child says of files that it stores, one answer each, in their order.
+    pub(super) fn stored(&mut self, t: &mut BroadcastTurn<'_>, number: u64, bytes: &[u8]) {
+        let Some(batch) = self.storing.batch(number) else {
+            return;
+        };
+        let answers = batch.output.hear(bytes);
+        let mut settled = Vec::new();
+        for answer in answers {
+            if let Some(arrived) = batch.files.pop_front() {
+                settled.push((arrived, answer));
+            }
+        }
+        for (arrived, answer) in settled {
+            self.settle_upload(t, arrived, &answer);
+        }
+    }
+
+    /// That child has ended, or did not begin: what it said nothing of is not stored.
+    pub(super) fn storing_ended(&mut self, t: &mut BroadcastTurn<'_>, number: u64, why: &str) {
+        for arrived in self.storing.end(number) {
+            let error = FileError::new(FileErrorKind::System, why).about(&arrived.order.name);
+            self.settle_upload(t, arrived, &FileAnswer::Error(error));
+        }
+        while let Some(errand) = self.next_errand() {
+            t.send_on_errand(errand);
+        }
+    }
+
+    fn settle_upload(
+        &mut self,
+        t: &mut BroadcastTurn<'_>,
+        arrived: Arrived,
+        answer: &FileAnswer<'_>,
+    ) {
+        self.count.release(arrived.reserved);
+        if matches!(answer, FileAnswer::Ok(_)) {
+            self.count.add(arrived.order.size, arrived.replaces);
+        }
+        // Under its name, it is not there any more.
+        self.drop_staged(&arrived.staged);
+        if let Some(session) = self.sessions.get_mut(arrived.owner) {
+            let mut bytes = Vec::new();
+            answer.encode(&mut bytes);
+            let is_its = |pending: &&mut Pending| matches!(pending, Pending::Stores(n) if *n == arrived.number);
+            if let Some(pending) = session.pending.iter_mut().find(is_its) {
+                *pending = Pending::Ready(bytes);
+            }
+            t.visit(arrived.owner);
+        }
+        self.let_next(|id| t.visit(id));
+    }
+}
+
+/// Until when more of it must have come.
+fn slowest(receiving: &Receiving) -> Moment {
+    let came = receiving.at.saturating_sub(receiving.from);
+    let patience = Duration::from_secs(came / PROGRESS_BYTES_PER_SECOND_MIN);
+    receiving.since.after(PROGRESS_GRACE + patience)
+}
+
+fn write_all(
+    disk: Option<&dyn Disk>,
+    receiving: &mut Receiving,
+    mut bytes: &[u8],
+) -> Result<(), FileError> {
+    let disk =
+        disk.ok_or_else(|| FileError::new(FileErrorKind::System, "the root was not opened"))?;
+    while !bytes.is_empty() {
+        match disk.write(&receiving.staged.file, bytes, receiving.at) {
+            Ok(0) => return Err(of_system(&io::ErrorKind::WriteZero.into())),
+            Ok(n) => {
+                receiving.at += n as u64;
+                bytes = &bytes[n..];
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(of_system(&error)),
+        }
+    }
+    Ok(())
+}
