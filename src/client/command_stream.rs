@@ -388,6 +388,11 @@ impl CommandStream {
         Some(deadline.left().unwrap_or(Duration::ZERO))
     }
 
+    /// Whether the server has answered in frames, and so speaks C5.
+    pub fn is_known(&self) -> bool {
+        self.is_known
+    }
+
     /// What is certain of the last command that was asked for.
     pub fn fate(&self) -> CommandFate {
         match self.stage {
@@ -470,14 +475,11 @@ impl CommandStream {
             }
             Some((reason, _)) => {
                 self.stage = Stage::Idle;
-                let reason = if reason == NUL_REFUSED {
-                    "it answers command lines only, and not with a JSON header (C4)".to_owned()
+                let address = self.line.address().to_owned();
+                Err(if reason == NUL_REFUSED {
+                    ClientError::OnlyLines { address }
                 } else {
-                    reason
-                };
-                Err(ClientError::Refused {
-                    address: self.line.address().to_owned(),
-                    reason,
+                    ClientError::Refused { address, reason }
                 })
             }
             // Of an answer in C4, the line behind the header has not come.

@@ -18,7 +18,8 @@ use super::tls::TlsClient;
 use super::{ClientError, ServerAddress};
 use crate::config::{HostPort, check_private_socket, command_sockets};
 use crate::socket::{
-    AF_INET, AF_INET6, Exception, IPPROTO_TCP, SOCK_STREAM, Socket, SocketError, TCP_NODELAY,
+    AF_INET, AF_INET6, Exception, IPPROTO_TCP, SHUT_WR, SOCK_STREAM, Socket, SocketError,
+    TCP_NODELAY,
 };
 #[cfg(feature = "tls")]
 use crate::tls::{ClientTls, TlsError};
@@ -252,6 +253,16 @@ impl ClientConnection {
         })
     }
 
+    /// Whether nothing comes for so long; what comes sooner is behind what has come.
+    pub(super) fn is_silent_for(&mut self, silence: Duration) -> bool {
+        let ready = self.socket.settimeout(silence).map_err(Failed::from);
+        match ready.and_then(|()| self.receive()) {
+            // That nothing more will come is for others to find.
+            Ok(received) => received.is_none(),
+            Err(_) => true,
+        }
+    }
+
     /// Reads what has come, without waiting; the end and errors are for others to find.
     pub(super) fn gather(&mut self) {
         while self.unread.len() < READ_BYTES {
@@ -311,6 +322,29 @@ impl ClientConnection {
         }
         into.extend_from_slice(bytes);
         Ok(())
+    }
+
+    /// Appends what tells the server, behind all else, that nothing more will be asked; none without TLS.
+    #[cfg_attr(
+        not(feature = "tls"),
+        expect(
+            clippy::unused_self,
+            reason = "without TLS the end is the socket's alone"
+        )
+    )]
+    pub(super) fn seal_end(&mut self, into: &mut Vec<u8>) {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &mut self.tls {
+            into.extend_from_slice(&tls.last_words());
+        }
+        #[cfg(not(feature = "tls"))]
+        let _ = into;
+    }
+
+    /// Ends what is sent; what comes is received as before.
+    pub(super) fn end_sending(&mut self) -> Result<(), ClientError> {
+        let ended = self.socket.shutdown(SHUT_WR);
+        ended.map_err(|error| self.broken(error.into()))
     }
 
     /// What can be polled.

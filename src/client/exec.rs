@@ -9,18 +9,28 @@ use super::{ClientError, ServerAddress};
 #[cfg(feature = "tls")]
 use crate::tls::ClientTls;
 use crate::wire::{
-    CommandHeader, Decode, HEADER_BYTES_MAX, HmacKey, JsonHeader, Length, TIMEOUT_REASON,
-    WireError, md5_hex,
+    CommandHeader, DecimalLength, Decode, DecodeSettled, HEADER_BYTES_MAX, HmacKey, JsonHeader,
+    Length, TIMEOUT_REASON, WireError, md5_hex,
 };
 
 /// The most that is collected of one output: 64 times what a server sends unless told otherwise.
 pub const OUTPUT_BYTES_MAX: usize = 64 << 20;
 
-/// How a server marks the end of an output, of the [framings](crate::wire::CommandFraming) that a client can
-/// follow without a guess.
+/// What the tutorials' clients answer to a length.
+const ACKNOWLEDGEMENT: &[u8] = b"recv_ready";
+
+/// After how much silence the digits of a length are all there, unless told otherwise.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// How a server marks the end of an output, of the [framings](crate::wire::CommandFraming) that do; where none
+/// does (C1), [`RawExec`](super::RawExec) runs commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum ExecFraming {
+    /// C2: its length in digits, and the output when that was acknowledged. The exit code is not told.
+    ///
+    /// Nothing says where the digits end but that no more of them come: see [`Exec::settle`].
+    Decimal,
     /// C3: its length before it. The exit code is not told.
     I32,
     /// C4: a JSON header before it, with length, MD5 and exit code.
@@ -30,7 +40,8 @@ pub enum ExecFraming {
 /// What a command wrote, whole and verified as far as the framing allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecOutput {
-    /// What it wrote. With [`ExecFraming::I32`] a refusal is here, as a line `onepoll: reason`.
+    /// What it wrote. With [`ExecFraming::Decimal`] and [`ExecFraming::I32`] a refusal is here, as a line
+    /// `onepoll: reason`.
     pub bytes: Vec<u8>,
     /// Its exit code, where the framing tells and the command had one.
     pub exit: Option<i32>,
@@ -51,6 +62,8 @@ impl ExecOutput {
 pub struct Exec {
     line: Option<ClientConnection>,
     framing: ExecFraming,
+    acknowledgement: Vec<u8>,
+    settle: Duration,
     /// Nothing was sent on it yet.
     is_new: bool,
 }
@@ -64,10 +77,25 @@ impl Exec {
     ) -> Result<Self, ClientError> {
         let line = ClientConnection::connect(address, &RequestDeadline::after(timeout))?;
         Ok(Self {
-            line: Some(line),
-            framing,
             is_new: true,
+            ..Self::of(line, framing)
         })
+    }
+
+    /// With which word a length is acknowledged (C2): what the server expects, if it expects a certain one.
+    /// `recv_ready` unless told otherwise, as the tutorials' clients have it.
+    #[must_use]
+    pub fn acknowledge_with(mut self, word: &str) -> Self {
+        self.acknowledgement = word.as_bytes().to_vec();
+        self
+    }
+
+    /// After how much silence the digits of a length are taken to be all there (C2): 20 ms unless told otherwise.
+    /// Where a network cuts them in two and is slower, a length is misread.
+    #[must_use]
+    pub fn settle(mut self, settle: Duration) -> Self {
+        self.settle = settle;
+        self
     }
 
     /// Answers the challenge of a server that asks for a secret, within `timeout`: once, before anything is
@@ -95,9 +123,8 @@ impl Exec {
         let mut line = ClientConnection::connect(address, &deadline)?;
         line.secure(address, tls, &deadline)?;
         Ok(Self {
-            line: Some(line),
-            framing,
             is_new: true,
+            ..Self::of(line, framing)
         })
     }
 
@@ -111,22 +138,15 @@ impl Exec {
         Self {
             line: Some(line),
             framing,
+            acknowledgement: ACKNOWLEDGEMENT.to_vec(),
+            settle: SETTLE,
             is_new: false,
         }
     }
 
     /// Runs one command line and returns its output, all within `timeout`.
     pub fn run(&mut self, command: &str, timeout: Duration) -> Result<ExecOutput, ClientError> {
-        if command.contains(['\n', '\r']) {
-            return Err(ClientError::Request(
-                "a command must be one line: each line is a request of its own",
-            ));
-        }
-        if command.trim().is_empty() {
-            return Err(ClientError::Request(
-                "an empty command is ignored by the server and never answered",
-            ));
-        }
+        let request = request_of(command)?;
         let Some(mut line) = self.line.take() else {
             return Err(ClientError::Request(
                 "the connection was given up in the middle of an answer",
@@ -134,19 +154,76 @@ impl Exec {
         };
         self.is_new = false;
         let deadline = RequestDeadline::after(timeout);
-        let request = format!("{command}\n");
         let asked = line.check_silent();
         let asked = asked.and_then(|()| line.send(request.as_bytes(), &deadline));
         asked.map_err(|error| said_why(&mut line, self.framing, error))?;
         let output = match self.framing {
+            ExecFraming::Decimal => self.receive_acknowledged(&mut line, &deadline),
             ExecFraming::I32 => receive_sized(&mut line, &deadline),
             ExecFraming::Json => receive_described(&mut line, &deadline),
         };
-        let output = output.map_err(|error| no_command_server(&line, request.as_bytes(), error))?;
+        let output = output.map_err(|error| match error {
+            // Digits are what a length is here, also one that is too large.
+            ClientError::Wire {
+                cause: WireError::TooLong { .. },
+                ..
+            } if self.framing == ExecFraming::Decimal => error,
+            error => no_command_server(&line, request.as_bytes(), error),
+        })?;
         // Only a whole answer gives the connection back.
         self.line = Some(line);
         Ok(output)
     }
+
+    /// C2.
+    fn receive_acknowledged(
+        &self,
+        line: &mut ClientConnection,
+        deadline: &RequestDeadline,
+    ) -> Result<ExecOutput, ClientError> {
+        let progress = |have| format!("{have} digits of the length came");
+        while line.unread().is_empty() {
+            if !line.fill(deadline, progress)? {
+                return Err(hung_up(line, progress(0)));
+            }
+        }
+        let len = loop {
+            let length = DecimalLength::new(OUTPUT_BYTES_MAX as u64).settled(line.unread());
+            let length = length.map_err(|cause| invalid(line, cause))?;
+            if let Some((len, digits)) = length
+                && line.is_silent_for(self.settle)
+            {
+                line.consume(digits);
+                break usize::try_from(len).unwrap_or(OUTPUT_BYTES_MAX);
+            }
+        };
+        let mut word = self.acknowledgement.clone();
+        if len == 0 {
+            // No output follows that would tell the word from the next request.
+            word.push(b'\n');
+        }
+        line.send(&word, deadline)?;
+        Ok(ExecOutput {
+            bytes: body(line, len, deadline)?,
+            exit: None,
+            refusal: None,
+        })
+    }
+}
+
+/// The request that a command line is; a server would take it for another, or for none, unless it is one line.
+pub(super) fn request_of(command: &str) -> Result<String, ClientError> {
+    if command.contains(['\n', '\r']) {
+        return Err(ClientError::Request(
+            "a command must be one line: each line is a request of its own",
+        ));
+    }
+    if command.trim().is_empty() {
+        return Err(ClientError::Request(
+            "an empty command is ignored by the server and never answered",
+        ));
+    }
+    Ok(format!("{command}\n"))
 }
 
 /// Why the server turned the connection down, if it said so before it was asked: it is full, it is
@@ -163,6 +240,8 @@ fn said_why(line: &mut ClientConnection, framing: ExecFraming, error: ClientErro
             Ok(Some((len, taken))) => unread[taken..].get(..len).and_then(notice),
             _ => None,
         },
+        // It says nothing then, since it would be read as digits.
+        ExecFraming::Decimal => None,
     };
     match reason {
         Some(reason) => ClientError::Refused {
@@ -202,10 +281,7 @@ fn receive_described(
                 len: header.data_size,
                 max,
             };
-            return Err(ClientError::Wire {
-                address: line.address().to_owned(),
-                cause,
-            });
+            return Err(invalid(line, cause));
         }
     };
     let mut bytes = body(line, len, deadline)?;
@@ -271,11 +347,7 @@ where
 {
     loop {
         let step = decoder.decode(line.unread());
-        let invalid = |cause| ClientError::Wire {
-            address: line.address().to_owned(),
-            cause,
-        };
-        if let Some((frame, taken)) = step.map_err(invalid)? {
+        if let Some((frame, taken)) = step.map_err(|cause| invalid(line, cause))? {
             line.take(taken);
             return Ok(frame);
         }
@@ -299,6 +371,13 @@ fn body(
         }
     }
     Ok(line.take(len))
+}
+
+fn invalid(line: &ClientConnection, cause: WireError) -> ClientError {
+    ClientError::Wire {
+        address: line.address().to_owned(),
+        cause,
+    }
 }
 
 fn hung_up(line: &ClientConnection, progress: String) -> ClientError {

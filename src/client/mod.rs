@@ -1,5 +1,6 @@
 //! Blocking clients: one request, one answer, one deadline for all of it. One of them,
-//! [`CommandStream`], leaves waiting to its caller: what it talks about goes on for as long as a command runs.
+//! [`CommandStream`], leaves waiting to its caller: what it talks about goes on for as long as a command runs. Another,
+//! [`RawExec`], has no answer that would end, and hands on what comes.
 //!
 //! They do not know the reactor, and wait in plain system calls. What came of an answer before its
 //! deadline is said, never handed out as if it were the whole; a connection on which an answer was
@@ -12,6 +13,7 @@ mod connection;
 mod deadline;
 mod exec;
 mod other_service;
+mod raw_exec;
 mod take_over;
 mod time;
 #[cfg(feature = "tls")]
@@ -26,6 +28,7 @@ pub use crate::tls::{ClientTls, Fingerprint, Trust};
 pub use certificate::ask_certificate;
 pub use command_stream::{CommandFate, CommandStream, StreamNews};
 pub use exec::{Exec, ExecFraming, ExecOutput, OUTPUT_BYTES_MAX};
+pub use raw_exec::{RawExec, RawNews};
 pub use take_over::{HandedSocket, Released, TakeOver};
 pub use time::{TimeAnswer, ask_time};
 
@@ -115,6 +118,12 @@ pub enum ClientError {
         address: String,
         /// In its own words.
         reason: String,
+    },
+    /// It takes command lines only, and answers them in another way than was expected.
+    #[error("{address} takes command lines only, and does not answer with a JSON header (C4)")]
+    OnlyLines {
+        /// The server that was asked.
+        address: String,
     },
     /// Another service listens there.
     #[error("{address} is no command server: {what}")]

@@ -203,14 +203,15 @@ fn fault_b22_one_deadline_is_for_the_whole_answer_however_many_reads_it_takes() 
     }
 }
 
-/// Two framings announce a length, and one limit holds for both: before any of the output has come.
+/// Three framings announce a length, and one limit holds for all: before any of the output has come.
 #[test]
-fn an_output_that_is_announced_as_too_long_is_refused_in_either_framing() {
+fn an_output_that_is_announced_as_too_long_is_refused_in_each_framing() {
     let too_long = OUTPUT_BYTES_MAX + 1;
-    for framing in [ExecFraming::I32, ExecFraming::Json] {
+    for framing in [ExecFraming::Decimal, ExecFraming::I32, ExecFraming::Json] {
         let address = replies(Request::Until("\n"), move |_, _, _| {
             let mut answer = Vec::new();
             match framing {
+                ExecFraming::Decimal => answer.extend_from_slice(too_long.to_string().as_bytes()),
                 ExecFraming::I32 => Prefix::new(too_long).unwrap().encode(&mut answer),
                 ExecFraming::Json => {
                     let mut header = CommandHeader::new(b"", Some(0), None);

@@ -5,6 +5,9 @@ import pty
 import re
 import select
 import signal
+import socket
+import subprocess
+import threading
 import time
 
 from harness import BINARY, DEADLINE, Case, left, main
@@ -53,18 +56,24 @@ class Person:
             assert left(until), "it does not end: %r" % self.heard
 
 
-class Prompt(Case):
+class AtPrompt(Case):
     def setUp(self):
         self.home = self.directory()
-        path = os.path.join(self.directory(), "command.sock")
-        self.server = self.serve("command+unix://" + path, is_plain=True)
+        self.path = os.path.join(self.directory(), "command.sock")
         self.history = os.path.join(self.home, "onepoll", "exec-history")
-        self.argv = [BINARY, "exec", "unix://" + path]
+        self.argv = [BINARY, "exec", "unix://" + self.path]
 
-    def person(self):
-        person = Person(self.argv, {"XDG_STATE_HOME": self.home, "TERM": "xterm", "PATH": os.environ["PATH"]})
+    def person(self, *flags):
+        environment = {"XDG_STATE_HOME": self.home, "TERM": "xterm", "PATH": os.environ["PATH"]}
+        person = Person(self.argv + list(flags), environment)
         person.sees(PROMPT)
         return person
+
+
+class Prompt(AtPrompt):
+    def setUp(self):
+        super().setUp()
+        self.server = self.serve("command+unix://" + self.path, is_plain=True)
 
     def test_lines_run_one_after_another_and_the_last_exit_code_is_that_of_exec(self):
         person = self.person().types(b"echo $((40 + 2))\r")
@@ -106,6 +115,148 @@ class Prompt(Case):
         person.types(b"\x04")
         self.assertEqual(person.ends(), 128 + signal.SIGINT)
         self.server.stop()
+
+
+class Framings(AtPrompt):
+    """C1 to C5: what the person says the server has, since no server says it."""
+
+    def serves(self, options):
+        return self.serve("command+unix://" + self.path + options, is_plain=True)
+
+    def lines(self, person, last):
+        """Three commands, one of them without output."""
+        person.types(b"echo $((40 + 2)); echo $((40 + 3)) >&2\r")
+        person.sees(b"\r\n42\r\n43\r\n")
+        person.sees(PROMPT)
+        person.types(b"cd /\r").sees(PROMPT)
+        person.types(b"printf '%s\\n' $((40 + 4)); exit 5\r").sees(b"\r\n44\r\n")
+        person.sees(PROMPT)
+        person.types(b"\x04")
+        self.assertEqual(person.ends(), last)
+
+    def test_each_framing_is_spoken_with_a_server_that_has_it(self):
+        for framing, flags, last in [
+            ("stream", (), 5),
+            ("json", ("--framing", "json"), 5),
+            ("i32", ("--framing", "i32"), 0),
+            ("decimal", ("--framing", "decimal"), 0),
+            ("decimal&ack=recv_ready", ("--framing", "decimal"), 0),
+            ("decimal&ack=True", ("--framing", "decimal", "--ack", "True"), 0),
+            ("decimal&settle=never", ("--framing", "decimal", "--ack", "recv_ready\n"), 0),
+            ("raw", ("--framing", "raw"), 0),
+        ]:
+            with self.subTest(framing=framing):
+                server = self.serves("?framing=" + framing)
+                self.lines(self.person(*flags), last)
+                server.stop()
+
+    def test_a_raw_output_that_came_late_is_shown_by_an_empty_line(self):
+        server = self.serves("?framing=raw")
+        fifo = os.path.join(self.home, "go")
+        os.mkfifo(fifo)
+        person = Person(
+            self.argv + ["--framing", "raw", "--settle", "50ms"], {"XDG_STATE_HOME": self.home, "TERM": "xterm"}
+        )
+        person.sees(b"one is taken to be over when nothing came for 50 ms, and an empty line shows what came later")
+        person.sees(PROMPT)
+        person.types(b"echo soo$((0))n; cat %s\r" % fifo.encode()).sees(b"soo0n\r\n")
+        person.sees(PROMPT)
+        with open(fifo, "w") as go:
+            go.write("late\n")
+        # Until it is there: the command has to end first.
+        until = time.monotonic() + DEADLINE
+        while b"late\r\n" not in person.types(b"\r").sees(PROMPT):
+            self.assertTrue(left(until))
+        person.types(b"\x04")
+        self.assertEqual(person.ends(), 0)
+        server.stop()
+
+    def test_a_raw_output_is_shown_while_it_is_produced_and_to_its_end(self):
+        server = self.serves("?framing=raw")
+        fifo = os.path.join(self.home, "go")
+        os.mkfifo(fifo)
+        run = subprocess.Popen(
+            self.argv + ["--framing", "raw", "--", "echo first; cat %s; head -c 3000000 /dev/zero" % fifo],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        )
+        with run:
+            self.assertEqual(run.stdout.readline(), b"first\n")
+            with open(fifo, "w") as go:
+                go.write("second\n")
+            rest = run.stdout.read()
+            self.assertEqual(rest, b"second\n" + bytes(3000000))
+            self.assertEqual(run.wait(DEADLINE), 0)
+        server.stop()
+
+    def test_lines_that_nobody_types_are_not_waited_for_one_by_one(self):
+        server = self.serves("?framing=raw")
+        lines = b"".join(b"echo %d\n" % at for at in range(100)) + b"yes | head -c 3000000\necho end\n"
+        began = time.monotonic()
+        # More than a pipe and two sockets hold, so it has to be read while more is asked.
+        done = subprocess.run(
+            self.argv + ["--framing", "raw", "--settle", "60s"],
+            input=lines + b"echo %s\n" % (b"x" * 4000) * 300,
+            stdout=subprocess.PIPE,
+            timeout=DEADLINE,
+        )
+        self.assertEqual(done.returncode, 0)
+        expected = b"".join(b"%d\n" % at for at in range(100)) + b"y\n" * 1500000 + b"end\n"
+        self.assertTrue(done.stdout == expected + (b"x" * 4000 + b"\n") * 300, len(done.stdout))
+        self.assertLess(time.monotonic() - began, 60)
+        server.stop()
+
+    def test_the_tutorials_servers_are_spoken_to(self):
+        """Each `recv` is a request; the answer is raw, or its length and, when that was acknowledged, the output."""
+        for framing, flags in [("raw", ("--framing", "raw")), ("decimal", ("--framing", "decimal"))]:
+            with self.subTest(framing=framing), socket.socket() as listener:
+                listener.bind(("127.0.0.1", 0))
+                listener.listen()
+                acknowledged = []
+
+                def serves(listener=listener, framing=framing, acknowledged=acknowledged):
+                    link, _ = listener.accept()
+                    with link:
+                        while command := link.recv(1024):
+                            done = subprocess.run(
+                                command.decode(), shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+                            )
+                            if framing == "decimal":
+                                link.sendall(str(len(done.stdout)).encode())
+                                acknowledged.append(link.recv(1024))
+                            link.sendall(done.stdout)
+
+                server = threading.Thread(target=serves)
+                server.start()
+                argv = [BINARY, "exec", "127.0.0.1:%d" % listener.getsockname()[1], *flags]
+                done = subprocess.run(
+                    argv + ["--", "seq 1 20000; echo wrong >&2"],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    timeout=DEADLINE,
+                )
+                server.join(DEADLINE)
+                self.assertFalse(server.is_alive())
+                expected = "".join("%d\n" % at for at in range(1, 20001)) + "wrong\n"
+                self.assertEqual((done.returncode, done.stdout.decode()), (0, expected))
+                self.assertEqual(acknowledged, [b"recv_ready"] if framing == "decimal" else [])
+
+    def test_a_raw_server_that_hangs_up_before_it_was_told_of_the_end_is_an_error(self):
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen()
+            argv = [BINARY, "exec", "127.0.0.1:%d" % listener.getsockname()[1], "--framing", "raw"]
+            run = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            with run:
+                run.stdin.write(b"echo\n")
+                run.stdin.flush()
+                link, _ = listener.accept()
+                with link:
+                    self.assertEqual(link.recv(100), b"echo\n")
+                    link.sendall(b"half")
+                run.stdin.write(b"echo\n")
+                out, err = run.communicate(timeout=DEADLINE)
+                self.assertEqual((run.returncode, out), (255, b"half"), err)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ mod input;
 mod lines;
 mod output;
 mod prompt;
+mod raw_lines;
 mod relay;
 mod session;
 mod signals;
@@ -42,7 +43,9 @@ use session::{PATIENCE, Session, Terms, complain_of};
 /// the exit code is the last one's. On a terminal there is a prompt, with a history.
 ///
 /// An older server takes lines only: then a command has no input, and its output comes when it has ended, what it
-/// wrote to its standard output and then what it wrote to its standard error, both on standard output.
+/// wrote to its standard output and then what it wrote to its standard error, both on standard output. No server says
+/// how it answers lines. One of onepoll understands `stream`, whatever its option `framing` is, or `json`; for any
+/// other, --framing says what its operator chose.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// HOST:PORT, [::1]:PORT, unix:///PATH or a path; without one, your private socket of `onepoll serve`
@@ -51,8 +54,15 @@ pub struct Args {
     /// How commands are asked for, and how the end of an output is marked
     #[arg(long, value_enum, default_value_t = Framing::Stream)]
     framing: Framing,
+    /// The word by which an output is asked for when its length has come, with `--framing decimal`
+    #[arg(long, value_name = "WORD", default_value = "recv_ready")]
+    ack: String,
+    /// For how long nothing more may come before an output of `raw`, or the length of one of `decimal`, is taken to be
+    /// whole: `100ms`, `2s` [default: 300ms for `raw`, 20ms for `decimal`]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    settle: Option<Duration>,
     /// How long one command may take in all: `500ms`, `5s`, `1m` [default: without an end; 60s for a connection,
-    /// and for a line]
+    /// and for a line, but those of `raw`]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     timeout: Option<Duration>,
     /// The directory to run in, an absolute path [default: the server's]
@@ -81,6 +91,9 @@ pub struct Args {
     command: Vec<OsString>,
 }
 
+/// After how much silence a person is asked for the next line where nothing marks the end of an output.
+const RAW_SETTLE: Duration = Duration::from_millis(300);
+
 /// How commands are asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Framing {
@@ -90,13 +103,19 @@ enum Framing {
     Json,
     /// C3: as lines. The exit code is not told, and a refusal looks like an output
     I32,
+    /// C2: as `i32`, but the length comes in digits, and the output when it was asked for
+    Decimal,
+    /// C1: as lines. Output appears as it is produced, and nothing says where it ends; nor is the exit code told
+    Raw,
 }
 
 impl Framing {
+    /// How the end of an output is marked that answers a line. `Raw` has none to be found, and is not asked.
     fn of_lines(self) -> ExecFraming {
         match self {
+            Framing::Decimal => ExecFraming::Decimal,
             Framing::I32 => ExecFraming::I32,
-            Framing::Stream | Framing::Json => ExecFraming::Json,
+            Framing::Stream | Framing::Json | Framing::Raw => ExecFraming::Json,
         }
     }
 }
@@ -133,15 +152,16 @@ pub fn run(args: Args) -> Outcome {
         is_raw: args.raw,
         is_proven: key.is_some(),
     };
-    let mut session = if args.framing == Framing::Stream {
-        Session::of_streams(exec, terms)?
-    } else {
-        Session::of_lines(exec, terms)
+    let mut session = match args.framing {
+        Framing::Stream => Session::of_streams(exec, terms)?,
+        Framing::Json | Framing::I32 | Framing::Decimal => Session::of_lines(exec, terms),
+        Framing::Raw => Session::of_raw(exec, terms)?,
     };
     let Some(command) = command else {
         return converse(&args, session);
     };
     let code = session.run(&command)?;
+    let code = session.finish()?.unwrap_or(code);
     if args.framing != Framing::Stream && !args.no_input && !is_quiet() && may_have_input() {
         complain("standard input was not read: a command was given, and lines have no input");
     }
@@ -217,7 +237,11 @@ fn connect(
     };
     #[cfg(not(feature = "tls"))]
     let connected = Exec::connect(address, framing, timeout);
-    Ok(connected.and_then(|mut exec| {
+    Ok(connected.and_then(|exec| {
+        let mut exec = exec.acknowledge_with(&args.ack);
+        if let Some(settle) = args.settle {
+            exec = exec.settle(settle);
+        }
         if let Some(key) = key {
             exec.prove(key, timeout)?;
         }
@@ -228,20 +252,25 @@ fn connect(
 /// Runs the lines of standard input.
 fn converse(args: &Args, mut session: Session) -> Outcome {
     let mut prompt = Prompt::new(session.address())?;
+    if prompt.has_person() {
+        session.await_outputs(args.settle.unwrap_or(RAW_SETTLE));
+    }
     let mut last = 0;
     loop {
         session.set_idle(true);
         let line = prompt.line()?;
         session.set_idle(false);
         let Some(line) = line else {
-            return Ok(ExitCode::from(last));
+            return Ok(ExitCode::from(session.finish()?.unwrap_or(last)));
         };
         // A server ignores an empty line, so no answer would come.
-        if line.trim().is_empty() {
-            continue;
-        }
-        let command = described(args, StreamedCommand::Line(line.into_bytes()))?;
-        last = session.run(&command)?;
+        let code = if line.trim().is_empty() {
+            session.show_late()?
+        } else {
+            let command = described(args, StreamedCommand::Line(line.into_bytes()))?;
+            Some(session.run(&command)?)
+        };
+        last = code.unwrap_or(last);
         if session.is_over() {
             return Ok(ExitCode::from(last));
         }

@@ -1,6 +1,7 @@
 use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
@@ -85,6 +86,18 @@ impl Output {
             self.pending.clear();
             self.pending.extend_from_slice(&bytes[written..]);
             self.written = 0;
+        }
+        Ok(())
+    }
+
+    /// Gives it this, and waits until it has taken all of it.
+    pub(super) fn give_all(&mut self, bytes: &[u8]) -> Result<(), Unwritable> {
+        self.give(bytes)?;
+        while self.is_full() {
+            match poll(&mut [PollFd::new(self, PollFlags::OUT)], None) {
+                Ok(_) | Err(Errno::INTR) => self.flush()?,
+                Err(errno) => return Err(Unwritable::Failed(errno.into())),
+            }
         }
         Ok(())
     }

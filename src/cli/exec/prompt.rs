@@ -40,6 +40,11 @@ impl Prompt {
         Ok(Prompt::Editor(Box::new(editor)))
     }
 
+    /// Whether a person types, who waits for each output.
+    pub(super) fn has_person(&self) -> bool {
+        matches!(self, Prompt::Editor(_))
+    }
+
     /// The next line, without its end; none at the end of input.
     pub(super) fn line(&mut self) -> Result<Option<String>, Failure> {
         match self {

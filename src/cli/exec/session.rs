@@ -1,6 +1,7 @@
 //! A connection on which commands are run, one after another, and what is said of each.
 
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use super::codes::{
@@ -8,12 +9,14 @@ use super::codes::{
 };
 use super::input::may_have_input;
 use super::lines::{quoted, show};
+use super::output::Unwritable;
+use super::raw_lines::{RawLines, RawStop};
 use super::relay::{Ending, Relay, RelayError};
 use super::signals::{Signals, number};
-use super::way_out::way_out;
+use super::way_out::{way_out, way_out_in_lines};
 use crate::cli::streams::is_reader_gone;
-use crate::cli::{Failure, complain};
-use crate::client::{ClientError, CommandFate, CommandStream, Exec, ServerAddress};
+use crate::cli::{Failure, complain, is_quiet};
+use crate::client::{ClientError, CommandFate, CommandStream, Exec, RawExec, ServerAddress};
 use crate::wire::{
     CommandEnd, CommandError, CommandErrorKind, RunCommand, StreamedCommand, WhyEnded,
 };
@@ -50,8 +53,10 @@ pub(super) struct Terms {
 enum Way {
     /// C5.
     Stream(Box<CommandStream>, Signals),
-    /// C3 or C4.
+    /// C2 to C4.
     Lines(Exec),
+    /// C1.
+    Raw(Box<RawLines>),
     /// The connection is over.
     Over,
 }
@@ -69,6 +74,61 @@ impl Session {
     pub(super) fn of_lines(exec: Exec, terms: Terms) -> Session {
         let way = Way::Lines(exec);
         Session { way, terms }
+    }
+
+    /// Commands as lines whose output nothing marks the end of.
+    pub(super) fn of_raw(exec: Exec, terms: Terms) -> Result<Session, Failure> {
+        let raw = RawExec::new(exec).map_err(Failure::usage)?;
+        let lines = RawLines::new(raw, terms.timeout, terms.is_raw);
+        let way = Way::Raw(Box::new(lines));
+        Ok(Session { way, terms })
+    }
+
+    /// Where nothing marks the end of an output, it is one when nothing came for so long.
+    pub(super) fn await_outputs(&mut self, silence: Duration) {
+        if let Way::Raw(lines) = &mut self.way {
+            lines.await_outputs(silence);
+            if !is_quiet() {
+                self.says(format_args!(
+                    "nothing marks the end of an output here; one is taken to be over when nothing came for {} ms, \
+                     and an empty line shows what came later",
+                    silence.as_millis()
+                ));
+            }
+        }
+    }
+
+    /// Shows what came of an output that was taken to be over.
+    pub(super) fn show_late(&mut self) -> Result<Option<u8>, Failure> {
+        self.with_raw(|lines| lines.show_more())
+    }
+
+    /// Asks for nothing more, and shows what is owed; the exit code, where only the end tells it.
+    pub(super) fn finish(&mut self) -> Result<Option<u8>, Failure> {
+        self.with_raw(|lines| lines.finish())
+    }
+
+    fn with_raw(
+        &mut self,
+        what: impl FnOnce(&mut RawLines) -> Result<(), RawStop>,
+    ) -> Result<Option<u8>, Failure> {
+        let Way::Raw(lines) = &mut self.way else {
+            return Ok(None);
+        };
+        match what(lines) {
+            Ok(()) => Ok(Some(0)),
+            Err(stop) => self.stopped(stop).map(Some),
+        }
+    }
+
+    /// Nothing more can be run; says why.
+    fn stopped(&mut self, stop: RawStop) -> Result<u8, Failure> {
+        self.way = Way::Over;
+        match stop {
+            RawStop::Client(error) => self.fails(error),
+            RawStop::Output(Unwritable::ReaderGone) => Ok(EXIT_SIGNAL + SIGPIPE),
+            RawStop::Output(Unwritable::Failed(error)) => Err(unwritable("output", error)),
+        }
     }
 
     /// Where they are run.
@@ -101,6 +161,13 @@ impl Session {
                 }
                 code.or_else(|error| self.fails(error))
             }
+            Way::Raw(mut lines) => {
+                let line = line_of(command).map_err(Failure::usage)?;
+                let asked = lines.run(&line);
+                self.way = Way::Raw(lines);
+                let code = self.with_raw(|_| asked)?;
+                Ok(code.unwrap_or(EXIT_CONNECTION))
+            }
             Way::Stream(stream, signals) => self.run_stream(stream, signals, command),
         }
     }
@@ -115,7 +182,7 @@ impl Session {
         match stream.begin(command, patience) {
             Ok(()) => {}
             Err(error @ ClientError::Unsendable { .. }) => return Err(Failure::usage(error)),
-            Err(error) => return Ok(self.broke(&error, stream.fate())),
+            Err(error) => return Ok(self.broke(&error, &stream)),
         }
         let relay = Relay::new(
             &mut stream,
@@ -144,13 +211,8 @@ impl Session {
                 ));
                 return Ok(EXIT_TIMEOUT);
             }
-            Err(RelayError::Client(error)) => return Ok(self.broke(&error, stream.fate())),
-            Err(RelayError::Output(stream, error)) => {
-                let error = anyhow::Error::new(error);
-                return Err(error
-                    .context(format!("standard {stream} cannot be written"))
-                    .into());
-            }
+            Err(RelayError::Client(error)) => return Ok(self.broke(&error, &stream)),
+            Err(RelayError::Output(stream, error)) => return Err(unwritable(stream, error)),
             Err(RelayError::Poll(error)) => return Err(anyhow::Error::new(error).into()),
         };
         self.way = Way::Stream(stream, signals);
@@ -214,9 +276,16 @@ impl Session {
     }
 
     /// Says why there is no end of a command, and what is certain of it.
-    fn broke(&self, error: &ClientError, fate: CommandFate) -> u8 {
-        let way_out = way_out(error, &self.terms.address, self.terms.is_proven);
-        complain(format_args!("{error}: {}{way_out}", certain(fate)));
+    fn broke(&self, error: &ClientError, stream: &CommandStream) -> u8 {
+        let Terms {
+            address, is_proven, ..
+        } = &self.terms;
+        let way_out = if stream.is_known() {
+            way_out(error, address, *is_proven)
+        } else {
+            way_out_in_lines(error, address, *is_proven)
+        };
+        complain(format_args!("{error}: {}{way_out}", certain(stream.fate())));
         EXIT_CONNECTION
     }
 
@@ -274,6 +343,11 @@ impl Session {
     fn says(&self, what: impl fmt::Display) {
         complain(format_args!("{}: {what}", self.terms.address));
     }
+}
+
+fn unwritable(stream: &'static str, cause: io::Error) -> Failure {
+    let why = format!("standard {stream} cannot be written");
+    anyhow::Error::new(cause).context(why).into()
 }
 
 /// Says why there is no connection, or no answer; the exit code.

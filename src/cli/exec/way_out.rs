@@ -8,6 +8,23 @@ use crate::cli::trust::trust_it;
 use crate::client::{ClientError, ServerAddress};
 use crate::config::{command_socket, command_sockets};
 
+/// What to say to a server of lines, of which none says how it answers them.
+const LINES_ONLY: &str = "say how it answers them: --framing json, i32, decimal or raw";
+
+/// What to do about it where the server may not understand streams: it has not shown that it does.
+pub(super) fn way_out_in_lines(
+    error: &ClientError,
+    address: &ServerAddress,
+    is_proven: bool,
+) -> String {
+    match error {
+        ClientError::HungUp { .. } if !is_proven => {
+            format!("; if that server takes command lines only: {LINES_ONLY}")
+        }
+        _ => way_out(error, address, is_proven),
+    }
+}
+
 /// What to do about it, to be said behind it.
 pub(super) fn way_out(error: &ClientError, address: &ServerAddress, is_proven: bool) -> String {
     match (error, address) {
@@ -45,6 +62,7 @@ pub(super) fn way_out(error: &ClientError, address: &ServerAddress, is_proven: b
         }
         #[cfg(feature = "tls")]
         (ClientError::UnknownServer { fingerprint, .. }, _) => trust_it(fingerprint),
+        (ClientError::OnlyLines { .. }, _) => format!("; {LINES_ONLY}"),
         (ClientError::NotCommands { .. }, _) => format!(
             "; name a `command` endpoint, such as the one of `onepoll serve`, unix://{}",
             command_socket().display()

@@ -15,6 +15,9 @@ const FRAMINGS: [ExecFraming; 2] = [ExecFraming::I32, ExecFraming::Json];
 fn answer(framing: ExecFraming, output: &[u8]) -> Vec<u8> {
     let mut answer = Vec::new();
     match framing {
+        ExecFraming::Decimal => {
+            unreachable!("it is acknowledged, so no second answer is glued to it")
+        }
         ExecFraming::Json => CommandHeader::new(output, Some(0), None).encode(&mut answer),
         ExecFraming::I32 => {
             answer.extend_from_slice(&i32::try_from(output.len()).unwrap().to_le_bytes());
