@@ -40,7 +40,8 @@ pub(super) struct Args {
     cgroups: Vec<PathBuf>,
 }
 
-/// Between two walks through /proc: each looks at every process of the machine.
+/// Between two walks through /proc: each looks at every process of the machine. Nor is anything heard between: to be
+/// woken three times a command costs more of a processor than all else that the server does for one.
 const WALK_EVERY: Duration = Duration::from_millis(100);
 
 /// After a walk that found nothing: a process that was becoming another program had no environment to be seen for a
@@ -75,7 +76,7 @@ pub(super) fn run(args: Args) -> Outcome {
     let mut input = Input::default();
     while !input.is_over {
         keeper.plan();
-        input.wait(keeper.due.map(|due| due.saturating_sub(now())));
+        keeper.wait(&input);
         input.read(&mut keeper.commands)?;
         keeper.plan();
         if keeper.due.is_some_and(|due| due <= now()) {
@@ -94,10 +95,10 @@ struct Input {
 }
 
 impl Input {
-    /// Until the server says something, for this long at most.
-    fn wait(&self, most: Option<Duration>) {
+    /// Until the server says something, or, if nothing is `wanted`, until it ends; for this long at most.
+    fn wait(&self, wanted: PollFlags, most: Option<Duration>) {
         let stdin = io::stdin();
-        let mut wanted = [PollFd::new(&stdin, PollFlags::IN)];
+        let mut wanted = [PollFd::new(&stdin, wanted)];
         let most = most.and_then(|most| Timespec::try_from(most).ok());
         // A signal ends the wait, and nothing has come: then it is waited for again.
         let _ = poll(&mut wanted, most.as_ref());
@@ -262,10 +263,25 @@ impl Keeper {
     /// Plans a walk, if something has ended: at once, unless the last one was just now.
     fn plan(&mut self) {
         if std::mem::take(&mut self.commands.is_news) {
-            let soonest = self
-                .walked
-                .map_or(Duration::ZERO, |walked| walked + WALK_EVERY);
+            let soonest = self.soonest();
             self.due = Some(self.due.map_or(soonest, |due| due.min(soonest)));
+        }
+    }
+
+    /// When /proc may be walked again.
+    fn soonest(&self) -> Duration {
+        self.walked
+            .map_or(Duration::ZERO, |walked| walked + WALK_EVERY)
+    }
+
+    /// Until there is something to do.
+    fn wait(&self, input: &Input) {
+        let now = now();
+        let soonest = self.soonest();
+        if now < soonest {
+            input.wait(PollFlags::empty(), Some(soonest - now));
+        } else {
+            input.wait(PollFlags::IN, self.due.map(|due| due.saturating_sub(now)));
         }
     }
 

@@ -16,8 +16,11 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 /// The variable that has the mark of a command.
 const VARIABLE: &[u8] = b"ONEPOLL_COMMAND=";
 
-/// What is read of an environment: what we put there comes first.
-const ENVIRONMENT_BYTES_MAX: u64 = 1 << 20;
+/// What is read of a file: what we put into an environment comes first.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Few files have more.
+const USUAL_BYTES: usize = 8 << 10;
 
 /// A process, as it is in /proc.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,9 +42,10 @@ pub(super) fn since(start: u64) -> io::Result<HashMap<u32, Found>> {
     for entry in fs::read_dir("/proc")? {
         let name = entry?.file_name();
         let pid = name.to_str().and_then(|name| name.parse().ok());
-        // It may have ended since it was listed.
-        if let Some(found) = pid.and_then(look_at).filter(|found| found.start >= start) {
-            all.insert(found.pid, found);
+        // It may have ended since it was listed. The environment, which takes longest, is not read of the others.
+        let found = pid.and_then(without_mark);
+        if let Some(found) = found.filter(|found| found.start >= start) {
+            all.insert(found.pid, found.marked());
         }
     }
     Ok(all)
@@ -49,7 +53,11 @@ pub(super) fn since(start: u64) -> io::Result<HashMap<u32, Found>> {
 
 /// The process of this number, if there is one.
 pub(super) fn look_at(pid: u32) -> Option<Found> {
-    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    without_mark(pid).map(Found::marked)
+}
+
+fn without_mark(pid: u32) -> Option<Found> {
+    let stat = all_of(&format!("/proc/{pid}/stat"))?;
     // The name of its program is in parentheses, and may have some itself.
     let after = stat.iter().rposition(|&byte| byte == b')')? + 1;
     let fields: Vec<&str> = std::str::from_utf8(&stat[after..])
@@ -58,25 +66,28 @@ pub(super) fn look_at(pid: u32) -> Option<Found> {
         .collect();
     // Fields 3, 6 and 22 of proc_pid_stat(5).
     let (state, session, start) = (fields.first()?, fields.get(3)?, fields.get(19)?);
-    let is_zombie = ["Z", "X"].contains(state);
     Some(Found {
         pid,
         start: start.parse().ok()?,
         session: session.parse().ok()?,
-        is_zombie,
-        mark: mark_of(pid).filter(|_| !is_zombie),
+        is_zombie: ["Z", "X"].contains(state),
+        mark: None,
     })
 }
 
 fn mark_of(pid: u32) -> Option<String> {
-    let mut environment = Vec::new();
-    let file = File::open(format!("/proc/{pid}/environ")).ok()?;
-    file.take(ENVIRONMENT_BYTES_MAX)
-        .read_to_end(&mut environment)
-        .ok()?;
+    let environment = all_of(&format!("/proc/{pid}/environ"))?;
     let mut variables = environment.split(|&byte| byte == 0);
     let mark = variables.find_map(|variable| variable.strip_prefix(VARIABLE))?;
     String::from_utf8(mark.to_vec()).ok()
+}
+
+/// What is in a file of /proc, which does not tell how much that is: most of them with two calls.
+fn all_of(path: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(USUAL_BYTES);
+    let file = File::open(path).ok()?;
+    file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// A process that cannot become another one while this value lives.
@@ -89,11 +100,16 @@ impl Found {
         !self.is_zombie
     }
 
+    fn marked(self) -> Found {
+        let mark = mark_of(self.pid).filter(|_| !self.is_zombie);
+        Found { mark, ..self }
+    }
+
     /// Holds it fast, if it is still the process that was found.
     pub(super) fn hold(&self) -> Option<Held> {
         let pid = Pid::from_raw(i32::try_from(self.pid).ok()?)?;
         let held = Held(pidfd_open(pid, PidfdFlags::empty()).ok()?);
-        let is_same = look_at(self.pid).is_some_and(|now| now.start == self.start);
+        let is_same = without_mark(self.pid).is_some_and(|now| now.start == self.start);
         is_same.then_some(held)
     }
 }

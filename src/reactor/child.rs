@@ -133,10 +133,11 @@ struct Pipe<P> {
 }
 
 impl<P> Pipe<P> {
+    /// A pipe that is watched: what is in it already, the poll tells of as of everything else.
     fn new(end: P) -> Pipe<P> {
         Pipe {
             end: Some(end),
-            ready: true,
+            ready: false,
             since_exit: 0,
         }
     }

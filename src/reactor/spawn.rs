@@ -294,7 +294,11 @@ impl Spawner {
         for (file, its) in files.iter().zip(ORDER_DESCRIPTOR..) {
             actions.add_dup2(file.as_raw_fd(), its)?;
         }
-        let lowered = self.soft_descriptors.map(Lowered::to).transpose()?;
+        let lowered = self
+            .soft_descriptors
+            .map(Lowered::to)
+            .transpose()?
+            .flatten();
         let pid = spawn_by_path(
             program.path,
             &actions,
@@ -438,10 +442,14 @@ struct Lowered {
 }
 
 impl Lowered {
-    fn to(SoftLimit(current): SoftLimit) -> io::Result<Lowered> {
+    /// None: our own limit is this one already.
+    fn to(SoftLimit(current): SoftLimit) -> io::Result<Option<Lowered>> {
         let before = getrlimit(Resource::Nofile);
+        if before.current == current {
+            return Ok(None);
+        }
         setrlimit(Resource::Nofile, Rlimit { current, ..before })?;
-        Ok(Lowered { before })
+        Ok(Some(Lowered { before }))
     }
 }
 

@@ -486,6 +486,24 @@ class Kept(Confined):
             until(lambda: not lives(keepers[0]), "the keeper survives")
             self.server.kill()
 
+    def test_a_keeper_is_not_woken_by_each_command(self):
+        self.start()
+        (keeper,) = until(self.server.keepers, "it has no keeper")
+        peer = self.dial(self.path)
+        self.runs(":", peer)
+
+        def wakes():
+            with open("/proc/%d/status" % keeper) as file:
+                return sum(int(line.split()[1]) for line in file if line.startswith("voluntary_ctxt"))
+
+        # Three messages for each, and ten times a second somebody looks.
+        before, began = wakes(), time.monotonic()
+        for _ in range(200):
+            self.runs(":", peer)
+        allowed = 50 + 5 * 10 * (time.monotonic() - began)
+        self.assertLess(wakes() - before, allowed)
+        self.server.stop()
+
     def test_fault_f22_a_keeper_that_is_killed_leaves_nothing_stopped(self):
         self.needs("strace")
         with open("/proc/self/stat") as file:
