@@ -11,9 +11,9 @@ use onepoll::config::limits::KEPT_BYTES;
 use onepoll::reactor::TracedBytes;
 
 use crate::coverage::Coverage;
-use crate::kernel::{Client, Due, SECOND, SimOs};
+use crate::kernel::{Client, Due, MICRO, SECOND, SimOs};
 use crate::listeners::Listeners;
-use crate::operator::Operator;
+use crate::operator::{Operator, connections_max};
 use crate::play::Play;
 use crate::profile::Profile;
 use crate::random::Random;
@@ -27,36 +27,26 @@ pub(crate) const SEEDS_BY_DEFAULT: u64 = if cfg!(debug_assertions) {
     20_000
 };
 
-/// Time within which every client is served or disconnected once nothing goes wrong any more.
-const PATIENCE: u64 = 60 * SECOND;
+/// Time within which every client is served or disconnected once nothing goes wrong any more, and somebody looks
+/// whether the command of a broadcast, which waits to be started again, has readers.
+const PATIENCE: u64 = 120 * SECOND;
 
+/// As much more for each client: where there is one place, the others wait until it has not logged in in time.
+const PATIENCE_FOR_EACH: u64 = 11 * SECOND;
+
+/// Turns that it may take then. Before, time is the bound: each turn takes some, and what goes wrong may be
+/// thousands of events a second for nothing.
 const TURNS_MAX: u64 = 200_000;
 
 #[test]
 fn seeds() {
-    if let Some(seed) = number("ONEPOLL_SIM_SEED") {
-        run(seed, &mut Coverage::default());
+    let Some((count, coverage)) = campaign("seeds", SEEDS_BY_DEFAULT, run) else {
         return;
-    }
-    let (first, count) = (
-        number("ONEPOLL_SIM_FROM").unwrap_or(1),
-        number("ONEPOLL_SIM_SEEDS").unwrap_or(SEEDS_BY_DEFAULT),
-    );
-    #[expect(clippy::disallowed_methods, reason = "for the rate that is printed")]
-    let began = std::time::Instant::now();
-    let (coverage, turns) = run_all(first..first + count);
-    let seconds = began.elapsed().as_secs_f64();
-    println!(
-        "{count} seeds from {first}: {:.0} seeds/s, {turns} turns",
-        count as f64 / seconds,
-    );
-    println!("what connections met, by how they stood when the turn began:");
-    println!("{coverage}");
+    };
     for (occasion, times) in coverage.occasions.each() {
         println!("{times:12} {occasion:?}");
     }
     let verdict = coverage.judge();
-    assert_eq!(verdict.wrong, [""; 0], "visited, and said to be impossible");
     if count >= SEEDS_BY_DEFAULT {
         let missed: Vec<_> = verdict.rarest.iter().filter(|pair| pair.0 == 0).collect();
         assert!(missed.is_empty(), "possible, and never visited: {missed:?}");
@@ -66,8 +56,38 @@ fn seeds() {
     }
 }
 
+/// One seed, if the environment names it, or as many as it says, or this many: how many there were, and what was
+/// met, which is possible.
+pub(crate) fn campaign(
+    name: &str,
+    by_default: u64,
+    run: fn(u64, &mut Coverage) -> u64,
+) -> Option<(u64, Coverage)> {
+    if let Some(seed) = number("ONEPOLL_SIM_SEED") {
+        run(seed, &mut Coverage::default());
+        return None;
+    }
+    let (first, count) = (
+        number("ONEPOLL_SIM_FROM").unwrap_or(1),
+        number("ONEPOLL_SIM_SEEDS").unwrap_or(by_default),
+    );
+    #[expect(clippy::disallowed_methods, reason = "for the rate that is printed")]
+    let began = std::time::Instant::now();
+    let (coverage, turns) = run_all(name, first..first + count, run);
+    let seconds = began.elapsed().as_secs_f64();
+    println!(
+        "{count} seeds from {first}: {:.0} seeds/s, {turns} turns",
+        count as f64 / seconds,
+    );
+    println!("what connections met, by how they stood when the turn began:");
+    println!("{coverage}");
+    let wrong = coverage.judge().wrong;
+    assert_eq!(wrong, [""; 0], "visited, and said to be impossible");
+    Some((count, coverage))
+}
+
 /// Every seed, on as many threads as there are processors.
-fn run_all(seeds: Range<u64>) -> (Coverage, u64) {
+fn run_all(name: &str, seeds: Range<u64>, run: fn(u64, &mut Coverage) -> u64) -> (Coverage, u64) {
     let next = AtomicU64::new(seeds.start);
     let some = || {
         let (mut coverage, mut turns) = (Coverage::default(), 0);
@@ -80,7 +100,7 @@ fn run_all(seeds: Range<u64>) -> (Coverage, u64) {
                 Ok(n) => turns += n,
                 Err(panic) => {
                     eprintln!(
-                        "seed {seed} fails; again: ONEPOLL_SIM_SEED={seed} cargo test --test simulator seeds"
+                        "seed {seed} fails; again: ONEPOLL_SIM_SEED={seed} cargo test --test simulator {name}"
                     );
                     // The other threads need not go on.
                     next.store(seeds.end, Ordering::Relaxed);
@@ -103,7 +123,7 @@ fn run_all(seeds: Range<u64>) -> (Coverage, u64) {
 }
 
 /// A number that the environment tells.
-pub(crate) fn number(name: &str) -> Option<u64> {
+fn number(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;
     Some(value.parse().expect("a number"))
 }
@@ -116,12 +136,14 @@ fn run(seed: u64, coverage: &mut Coverage) -> u64 {
         random,
         profile,
         limits,
+        stampede,
         ..
     } = &mut begun;
-    let listeners = Listeners::open(play, random, *profile, limits);
+    let is_stampede = stampede.is_some();
+    let listeners = Listeners::open(play, random, *profile, limits, is_stampede);
     begun.changes();
-    let guessers = begun.guessers();
-    for number in 0..guessers + begun.profile.clients(&mut begun.random) {
+    let more = begun.guessers() + begun.crowd();
+    for number in 0..more + begun.profile.clients(&mut begun.random) {
         begun.invite_when(|random| listeners.client(random, number));
     }
     begun.perform(coverage)
@@ -131,14 +153,16 @@ fn run(seed: u64, coverage: &mut Coverage) -> u64 {
 pub(crate) struct Begun {
     pub(crate) play: Play,
     pub(crate) random: Random,
-    profile: Profile,
+    pub(crate) profile: Profile,
     pub(crate) limits: Limits,
     calm_after: u64,
     /// When nothing goes wrong any more, and the last client has come.
     all_there: u64,
     stop: Option<u64>,
     /// Its clients are of one source, and most guess secrets.
-    is_guessed: bool,
+    pub(crate) is_guessed: bool,
+    /// When most of its clients come at once, each of which begins a session.
+    stampede: Option<u64>,
     operator: Option<Operator>,
 }
 
@@ -154,10 +178,10 @@ impl Begun {
         let os = SimOs::new(Random::new(random.next()));
         let mut limits = profile.limits(&mut random);
         change(&mut limits);
-        let crowded = random.once_in(4);
-        let connections_max = if crowded { random.some(4) } else { 100 };
+        let connections_max = connections_max(&mut random);
         let calm_after = profile.calm_after(&mut random);
         let is_guessed = random.once_in(8);
+        let stampede = random.once_in(32).then(|| random.below(calm_after));
         let stops = profile.stops(&mut random, calm_after);
         os.net(|net| {
             net.faults = profile.faults(&mut random);
@@ -187,6 +211,7 @@ impl Begun {
             all_there: calm_after,
             stop: stops[0],
             is_guessed,
+            stampede,
             operator: None,
         }
     }
@@ -199,8 +224,16 @@ impl Begun {
         }
     }
 
+    /// How many clients there are besides, where most come at once.
+    fn crowd(&mut self) -> usize {
+        match self.stampede {
+            Some(_) => 8 + self.random.some(16),
+            None => 0,
+        }
+    }
+
     /// An operator changes what is served, now and then.
-    fn changes(&mut self) {
+    pub(crate) fn changes(&mut self) {
         let random = &mut self.random;
         if random.once_in(2) {
             return;
@@ -238,7 +271,10 @@ impl Begun {
         let Begun {
             random, profile, ..
         } = self;
-        let mut wait = profile.comes(random, self.calm_after, self.stop);
+        let mut wait = match self.stampede {
+            Some(at) if !random.once_in(8) => at + random.below(20 * MICRO),
+            _ => profile.comes(random, self.calm_after, self.stop),
+        };
         if self.is_guessed && random.once_in(4) {
             // By then a penalty has run down.
             wait += 15 * SECOND + random.below(15 * SECOND);
@@ -258,7 +294,10 @@ impl Begun {
         let at_first = play.allocated();
         coverage.begin();
         let turns = perform(play, self.all_there, self.operator, coverage);
-        play.os.net(|net| coverage.occasions.add(&net.occasions));
+        play.os.net(|net| {
+            coverage.occasions.add(&net.occasions);
+            coverage.partings.add(&net.partings);
+        });
         come_to_rest(self.play, at_first, &self.limits);
         turns
     }
@@ -290,11 +329,14 @@ fn perform(
     coverage: &mut Coverage,
 ) -> u64 {
     let began = play.os.net(|net| net.now);
-    let mut deadline = began + all_there + PATIENCE;
-    let mut turns = 0;
+    let clients = play.os.0.borrow().clients.len() as u64;
+    let patience = PATIENCE + clients * PATIENCE_FOR_EACH;
+    let mut deadline = began + all_there + patience;
+    let (mut turns, mut calm_turns) = (0, 0);
     loop {
         play.turn();
         turns += 1;
+        calm_turns += u64::from(play.os.net(|net| net.calm));
         coverage.look(play);
         if let Some(operator) = &mut operator {
             operator.goes_on(play);
@@ -311,7 +353,7 @@ fn perform(
         if home && play.os.net(|net| net.calm) {
             // Nobody may have looked while the last broadcast waited to be started again.
             if play.retire_tails() {
-                deadline = now + PATIENCE;
+                deadline = now + patience;
             }
         }
         if play.reactor.is_stopped()
@@ -331,7 +373,7 @@ fn perform(
             play.counters(),
             sketch(play)
         );
-        assert!(turns < TURNS_MAX, "no end: {:?}", play.counters());
+        assert!(calm_turns < TURNS_MAX, "no end: {:?}", play.counters());
     }
     if play.reactor.is_stopped() {
         play.os.net(|net| net.gives_up = true);

@@ -309,42 +309,22 @@ impl Talker {
             .is_some_and(|login| login.is_outlived(net, link));
         let link = &net.links[link];
         let times = link.times;
-        let lingered = link.shut && times.closed.saturating_sub(times.shut) >= 2 * SECOND;
-        let stuck = times.closed.saturating_sub(times.written) >= 10 * SECOND;
         let framed = self.framed || link.tunnel.is_some();
         let slow = framed && net.now.saturating_sub(times.accepted) >= 30 * SECOND;
-        let end = match () {
-            () if link.shut => times.shut,
-            () if link.closed => times.closed,
-            // A record of the server's said that this is the end.
-            () => times.written,
-        };
-        let idle = link
-            .idle
-            .is_some_and(|idle| end.saturating_sub(times.read) >= idle);
         // A client that goes on speaking after the server's end gets a reset for it.
         let heard_all = self.progress.heard == self.hears.len();
         let spoke_on = self.server_ends && (heard_all || self.may_miss && self.progress.said > 0);
-        let refused = link.must_refuse;
-        // The server saw no end of its handshake.
-        let is_late = link
-            .tunnel
-            .as_ref()
-            .is_some_and(|tunnel| !tunnel.heard_data)
-            && end.saturating_sub(times.accepted) >= 10 * SECOND;
-        let is_late =
-            is_late || self.login.is_some() && end.saturating_sub(times.accepted) >= 10 * SECOND;
         link.excused
             || net.stop_sent
             || self.may_be_cut
             || net.may_evict
-            || lingered
-            || stuck
+            || link.has_lingered()
+            || link.was_stuck()
             || slow
-            || idle
+            || link.was_idle()
             || spoke_on
-            || refused
-            || is_late
+            || link.must_refuse
+            || link.was_late(self.login.is_some())
             || is_outlived
     }
 }

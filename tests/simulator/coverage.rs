@@ -9,6 +9,7 @@ use crate::impossible::{is_directed, why_never};
 use crate::kernel::Deed;
 use crate::occasions::Occasions;
 use crate::overheard::Said;
+use crate::partings::Partings;
 use crate::play::Play;
 
 /// How often what has met a connection that stood, when the turn began, in which state.
@@ -18,6 +19,7 @@ pub(crate) struct Coverage {
     before: Vec<Stood>,
     said: Vec<(ConnId, Said)>,
     pub(crate) occasions: Occasions,
+    pub(crate) partings: Partings,
 }
 
 /// How a connection stood at the end of the last turn.
@@ -124,6 +126,7 @@ impl Default for Coverage {
             before: Vec::new(),
             said: Vec::new(),
             occasions: Occasions::default(),
+            partings: Partings::default(),
         }
     }
 }
@@ -137,6 +140,7 @@ impl Coverage {
     /// What another run met is met.
     pub(crate) fn add(&mut self, other: &Coverage) {
         self.occasions.add(&other.occasions);
+        self.partings.add(&other.partings);
         for (mine, theirs) in self.met.iter_mut().zip(&other.met) {
             for (mine, theirs) in mine.iter_mut().zip(theirs) {
                 *mine += theirs;

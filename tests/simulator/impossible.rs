@@ -125,7 +125,6 @@ fn in_its_handshake(meeting: Meeting) -> Option<&'static str> {
         M::Eof | M::Ended | M::Refuses | M::Holds | M::Resumes | M::Child | M::Refused => {
             Some("its service is given no input in this turn")
         }
-        M::Drained => Some("what it is told first does not leave in two writes"),
         M::Idle | M::SlowFrame | M::Stuck => Some("its deadline is that of the handshake"),
         M::Cut => Some("in this turn it was read once, and the handshake was not over"),
         M::Insecure | M::Stopped | M::LoginTimeout => Some("its service does not know of it"),
@@ -163,6 +162,7 @@ pub(crate) fn is_directed(row: Row, meeting: Meeting) -> bool {
         Row::In(State::Waiting) => meeting == M::Insecure,
         Row::In(State::Queued) => matches!(meeting, M::Insecure | M::LoginTimeout),
         Row::In(State::LoggingIn) => meeting == M::Insecure,
+        Row::In(State::Handshaking) => meeting == M::Drained,
         Row::In(State::Lingering) => {
             matches!(meeting, M::LoginTimeout | M::SlowFrame | M::Insecure)
         }

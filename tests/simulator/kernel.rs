@@ -30,6 +30,7 @@ use crate::family::{Child, PIPE_BYTES_MAX, Step, Steps, steps_of};
 use crate::faults::Faults;
 use crate::link::{Link, Watch, take};
 use crate::occasions::{Occasion, Occasions};
+use crate::partings::Partings;
 use crate::random::Random;
 use crate::readers::Script;
 use crate::sealed::{Mischief, Tunnel};
@@ -93,12 +94,15 @@ pub(crate) struct Net {
     /// All clients of the world come from there.
     pub(crate) only_place: Option<Place>,
     pub(crate) occasions: Occasions,
+    pub(crate) partings: Partings,
     /// The loop took the first signal to stop: what waits to be accepted now must be served.
     drains: bool,
     /// The loop gives up what is left.
     pub(crate) gives_up: bool,
     /// Connections that the server lets in, and those that are open.
     pub(crate) connections_max: usize,
+    /// Connections that it waits for to log in.
+    pub(crate) logins_max: usize,
     /// It may close connections, since it has so little memory for buffers.
     pub(crate) may_evict: bool,
     open: usize,
@@ -137,9 +141,14 @@ pub(crate) struct Net {
     pub(crate) broken: Option<String>,
     /// The most that a turn may do.
     pub(crate) bounds: Work,
+    /// The same of the next, if it is not the same.
+    bounds_next: Option<Work>,
     /// Time passes while the loop works.
     pub(crate) turn_costs: bool,
 }
+
+/// Steps of handshakes in a turn.
+const HANDSHAKES_PER_TURN: u64 = 8;
 
 /// What a turn did, or may do.
 #[derive(Debug, Clone, Copy, Default)]
@@ -149,6 +158,8 @@ pub(crate) struct Work {
     pub(crate) budgets: u32,
     pub(crate) read_bytes: usize,
     pub(crate) datagrams: u64,
+    /// Reads of connections whose handshake goes on.
+    pub(crate) handshakes: u64,
 }
 
 /// What all turns did.
@@ -359,9 +370,11 @@ impl Net {
             loopback_failures: 0,
             only_place: None,
             occasions: Occasions::default(),
+            partings: Partings::default(),
             drains: false,
             gives_up: false,
             connections_max: usize::MAX,
+            logins_max: usize::MAX,
             may_evict: false,
             open: 0,
             refused: Refused::default(),
@@ -391,9 +404,16 @@ impl Net {
                 budgets: 1,
                 read_bytes: usize::MAX,
                 datagrams: u64::MAX,
+                handshakes: HANDSHAKES_PER_TURN,
             },
+            bounds_next: None,
             turn_costs: false,
         }
+    }
+
+    /// What a turn may do changes. The turn that has just been is not judged yet.
+    pub(crate) fn bound(&mut self, change: impl FnOnce(&mut Work)) {
+        change(self.bounds_next.get_or_insert(self.bounds));
     }
 
     // What happens by itself.
@@ -472,7 +492,10 @@ impl Net {
     /// The loop is given this connection, which it may have to refuse.
     fn admits(&mut self, k: usize) {
         let is_penalised = self.is_penalised(k);
+        let logins = self.links.iter().filter(|link| link.is_logging_in());
+        let are_logins_full = logins.count() >= self.logins_max;
         let link = &mut self.links[k];
+        let has_to_log_in = link.logs_in_until.is_some();
         let queue = &mut self.listeners[link.listener];
         let is_other = link.local && queue.only_uid.is_some_and(|uid| uid != link.uid)
             || !link.local && link.reset && queue.only_uid.is_some();
@@ -484,6 +507,10 @@ impl Net {
             () if is_penalised => Some(&mut self.refused.penalised),
             () if self.open >= self.connections_max => Some(&mut self.refused.full),
             () if queue.open >= queue.connections_max => Some(&mut self.refused.listener_full),
+            () if has_to_log_in && are_logins_full => {
+                self.occasions.note(Occasion::LoginsFull);
+                Some(&mut self.refused.logins_full)
+            }
             () => match queue.sources.counts(self.woke, place) {
                 Some(Objection::SourceFull) => Some(&mut self.refused.source_full),
                 Some(Objection::SourceTooFast) => Some(&mut self.refused.source_too_fast),
@@ -552,7 +579,10 @@ impl Net {
 
     /// A gate was given a wrong proof by this connection.
     pub(crate) fn fails_to_log_in(&mut self, k: usize) {
-        let place = self.links[k].place;
+        let (place, is_local) = (self.links[k].place, self.links[k].local);
+        if is_local {
+            return;
+        }
         if is_loopback(place) {
             self.loopback_failures += 1;
         } else {
@@ -561,12 +591,17 @@ impl Net {
         }
     }
 
+    /// A service was told of this connection, which may be a gate.
+    pub(crate) fn is_told(&mut self, k: usize) {
+        self.links[k].is_known = true;
+    }
+
     /// A service behind a gate was told of this connection.
     pub(crate) fn comes_in(&mut self, k: usize) {
         let link = &mut self.links[k];
         link.is_inside = true;
         if link.tunnel.is_some() {
-            let is_from_afar = !is_loopback(link.place);
+            let is_from_afar = !link.local && !is_loopback(link.place);
             self.occasions.note(Occasion::InsideTunnel);
             if is_from_afar {
                 self.occasions.note(Occasion::InsideTunnelFromAfar);
@@ -765,8 +800,17 @@ impl Net {
             self.accuse(|| "spins: turns in a row that were wanted at once and did nothing".into());
         }
         let (work, bounds) = (self.work, self.bounds);
-        if work.accepts > bounds.accepts || work.datagrams > bounds.datagrams {
+        if work.accepts > bounds.accepts
+            || work.datagrams > bounds.datagrams
+            || work.handshakes > bounds.handshakes
+        {
             self.accuse(|| format!("I10: {work:?} in a turn, of {bounds:?}"));
+        }
+        if work.handshakes == bounds.handshakes {
+            self.occasions.note(Occasion::HandshakesInFull);
+        }
+        if let Some(next) = self.bounds_next.take() {
+            self.bounds = next;
         }
         self.total.calls += work.calls;
         self.work = Work::default();
@@ -1156,11 +1200,12 @@ fn port_of(link: usize) -> u16 {
     1024 + u16::try_from(link).expect("a world has fewer links than ports")
 }
 
-/// The connection of a peer that has a port.
+/// The connection of a peer that has a port, or a process.
 pub(crate) fn link_of(peer: &Peer) -> Option<usize> {
     match *peer {
         Peer::V4(_, port) | Peer::V6(_, port, _) => Some(usize::from(port - 1024)),
-        Peer::Local { .. } | Peer::Unknown => None,
+        Peer::Local { pid, .. } => Some(pid as usize - 1),
+        Peer::Unknown => None,
     }
 }
 
@@ -1500,7 +1545,7 @@ impl Os for SimOs {
             let port = port_of(k);
             let peer = match (link.local, link.reset) {
                 (true, _) => Peer::Local {
-                    pid: 1,
+                    pid: 1 + k as u32,
                     uid: link.uid,
                 },
                 (false, true) => Peer::Unknown,
@@ -1554,6 +1599,10 @@ impl Os for SimOs {
             link.served |= !link.shut;
             if net.random.chance(net.faults.read_interrupted) {
                 return Err(Errno::INTR.into());
+            }
+            let link = &net.links[stream.0];
+            if link.tunnel.is_some() && !link.is_known && !link.shut {
+                net.work.handshakes += 1;
             }
             let turn = net.turn;
             let (bounds, calm) = (net.bounds, net.calm);

@@ -4,6 +4,7 @@ use std::io;
 use onepoll::reactor::{Readiness, Token};
 use rustix::io::Errno;
 
+use crate::kernel::SECOND;
 use crate::sealed::Tunnel;
 use crate::sources::Place;
 
@@ -31,6 +32,8 @@ pub(crate) struct Link {
     pub(crate) is_counted: bool,
     /// The service that it was accepted for.
     pub(crate) service: usize,
+    /// A service was told of it, which may be a gate.
+    pub(crate) is_known: bool,
     /// It came to a gate.
     pub(crate) is_gated: bool,
     /// It has passed it.
@@ -112,6 +115,7 @@ impl Link {
             is_counted: false,
             service: 0,
             is_gated: false,
+            is_known: false,
             is_inside: false,
             logs_in_until: None,
             idle: None,
@@ -148,8 +152,50 @@ impl Link {
     pub(crate) fn has_logged_in(&self) -> bool {
         match self.is_gated {
             true => self.is_inside,
-            false => self.tunnel.as_ref().is_some_and(|tunnel| tunnel.heard_data),
+            false => self.is_known,
         }
+    }
+
+    /// When the server's side ended: what it heard and said before that counts.
+    pub(crate) fn end(&self) -> u64 {
+        match () {
+            () if self.shut => self.times.shut,
+            () if self.closed => self.times.closed,
+            // A record of the server's said that this is the end.
+            () => self.times.written,
+        }
+    }
+
+    /// The client was silent for as long as it may be.
+    pub(crate) fn was_idle(&self) -> bool {
+        let silent = self.end().saturating_sub(self.times.read);
+        self.idle.is_some_and(|idle| silent >= idle)
+    }
+
+    /// It took nothing of the server's last words, for as long as that may last.
+    pub(crate) fn was_stuck(&self) -> bool {
+        self.times.closed.saturating_sub(self.times.written) >= 10 * SECOND
+    }
+
+    /// It did not end its side in time when the server's had ended.
+    pub(crate) fn has_lingered(&self) -> bool {
+        self.shut && self.times.closed.saturating_sub(self.times.shut) >= 2 * SECOND
+    }
+
+    /// The server saw no end of its handshake or of its login in time, as far as its client knows.
+    pub(crate) fn was_late(&self, has_to_log_in: bool) -> bool {
+        let is_shaking = self
+            .tunnel
+            .as_ref()
+            .is_some_and(|tunnel| !tunnel.heard_data);
+        let time = self.end().saturating_sub(self.times.accepted);
+        (is_shaking || has_to_log_in) && time >= 10 * SECOND
+    }
+
+    /// Whether it is waited for until it has.
+    pub(crate) fn is_logging_in(&self) -> bool {
+        let is_there = self.accepted && !self.closed && !self.must_refuse;
+        is_there && self.logs_in_until.is_some() && !self.has_logged_in()
     }
 
     /// For the reader of a failure: everything but the bytes.

@@ -11,7 +11,7 @@ use crate::clients::{Finale, Manners, Member, MemberProgress, Poster, Progress, 
 use crate::family::{outcome_of, steps_of};
 use crate::gates::Login;
 use crate::kernel::{Client, MILLI, SECOND};
-use crate::operator::{Kind, any_options};
+use crate::operator::{Kind, any_options, stand_in};
 use crate::overheard::{AtStop, Temper};
 use crate::play::Play;
 use crate::profile::Profile;
@@ -90,6 +90,8 @@ const GREETING: &str = "hello, and welcome; there is nothing more to hear";
 /// Opens what a seed has.
 struct Opens<'a> {
     guesses: bool,
+    /// Every listener has sessions.
+    are_all_secure: bool,
     play: &'a mut Play,
     random: &'a mut Random,
     profile: Profile,
@@ -134,9 +136,13 @@ impl Opens<'_> {
         } = added;
         let is_gated = kind.is_gated;
         let (random, profile) = (&mut *self.random, self.profile);
+        let are_all_secure = self.are_all_secure;
         let mut account = Account::default();
         let listener = self.play.listen(service, |options| {
             account = any_options(random, profile, options);
+            if are_all_secure {
+                options.secure = Some(stand_in(random));
+            }
         });
         self.play.serves_kind(listener, kind);
         let os = &self.play.os;
@@ -205,6 +211,7 @@ impl Listeners {
         random: &mut Random,
         profile: Profile,
         limits: &Limits,
+        are_all_secure: bool,
     ) -> Listeners {
         let limits = limits.clone();
         let command = |framing| {
@@ -229,6 +236,7 @@ impl Listeners {
         let guesses = play.os.net(|net| net.only_place.is_some());
         let mut opens = Opens {
             guesses,
+            are_all_secure,
             play,
             random,
             profile,

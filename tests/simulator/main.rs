@@ -43,6 +43,7 @@ mod memory;
 mod occasions;
 mod operator;
 mod overheard;
+mod partings;
 mod place;
 mod play;
 mod profile;

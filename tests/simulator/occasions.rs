@@ -24,6 +24,10 @@ pub(crate) enum Occasion {
     SecretsAlone,
     /// The same, with connections that were inside.
     SecretsAloneInside,
+    /// Limits changed, with no connection there.
+    LimitsChanged,
+    /// The same, with some.
+    LimitsChangedInUse,
     /// A client proved a secret that was good before.
     OldSecret,
     /// A client from off loopback failed to prove one.
@@ -34,6 +38,10 @@ pub(crate) enum Occasion {
     Spared,
     /// One that had been refused was let in when its penalty had run down.
     Forgiven,
+    /// As many had not logged in as may.
+    LoginsFull,
+    /// A turn took as many steps of handshakes as it may.
+    HandshakesInFull,
     /// A client passed a gate through a tunnel.
     InsideTunnel,
     /// The same, from off loopback.
@@ -67,7 +75,7 @@ pub(crate) enum Occasion {
 }
 
 /// Every one, in order.
-pub(crate) const OCCASIONS: [Occasion; 30] = [
+pub(crate) const OCCASIONS: [Occasion; 34] = [
     Occasion::Replaced,
     Occasion::ReplacedInUse,
     Occasion::ReplacedInUseGated,
@@ -78,11 +86,15 @@ pub(crate) const OCCASIONS: [Occasion; 30] = [
     Occasion::RetiredWithQueue,
     Occasion::SecretsAlone,
     Occasion::SecretsAloneInside,
+    Occasion::LimitsChanged,
+    Occasion::LimitsChangedInUse,
     Occasion::OldSecret,
     Occasion::Failed,
     Occasion::Penalised,
     Occasion::Spared,
     Occasion::Forgiven,
+    Occasion::LoginsFull,
+    Occasion::HandshakesInFull,
     Occasion::InsideTunnel,
     Occasion::InsideTunnelFromAfar,
     Occasion::BroadcastBegan,
@@ -101,8 +113,14 @@ pub(crate) const OCCASIONS: [Occasion; 30] = [
 ];
 
 /// How often each was met.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Occasions([u64; OCCASIONS.len()]);
+
+impl Default for Occasions {
+    fn default() -> Occasions {
+        Occasions([0; OCCASIONS.len()])
+    }
+}
 
 impl Occasions {
     pub(crate) fn note(&mut self, occasion: Occasion) {

@@ -86,7 +86,13 @@ pub(crate) fn any_options(
     account
 }
 
-fn stand_in(random: &mut Random) -> Arc<dyn Secure> {
+/// How many connections there may be, in a world of few.
+pub(crate) fn connections_max(random: &mut Random) -> usize {
+    let is_crowded = random.once_in(4);
+    if is_crowded { random.some(4) } else { 100 }
+}
+
+pub(crate) fn stand_in(random: &mut Random) -> Arc<dyn Secure> {
     let body = 1 + random.size(2000);
     Arc::new(StandIn { body })
 }
@@ -153,7 +159,7 @@ impl Operator {
             true => self.random.pick(&all),
             false => self.random.pick(&in_use),
         };
-        match self.random.below(6) {
+        match self.random.below(7) {
             0 | 1 => {
                 let service = play.served[n].options.service;
                 self.replace(play, n, service);
@@ -163,6 +169,7 @@ impl Operator {
                 self.replace(play, n, service);
             }
             3 => self.retire(play, n),
+            4 => self.change_limits(play),
             _ => {
                 let gated = |&n: &usize| play.served[n].kind.as_ref().is_some_and(|k| k.is_gated);
                 let gated: Vec<usize> = all.iter().copied().filter(gated).collect();
@@ -251,6 +258,20 @@ impl Operator {
         });
         play.reactor.retire(play.served[n].id);
         play.bound_accepts();
+    }
+
+    /// Connections that are here have the new ones, too.
+    fn change_limits(&mut self, play: &mut Play) {
+        let limits = self.profile.limits(&mut self.random);
+        let connections_max = connections_max(&mut self.random);
+        self.drain = limits.drain_timeout.as_nanos() as u64;
+        play.os.net(|net| {
+            net.occasions.note(match net.connections() > 0 {
+                true => Occasion::LimitsChangedInUse,
+                false => Occasion::LimitsChanged,
+            });
+        });
+        play.change_limits(limits, connections_max);
     }
 
     /// As a reload does that finds other secrets, and nothing else.

@@ -107,6 +107,8 @@ pub(crate) struct Overheard {
     heard: Heard,
     /// Where wrong proofs are told, if it is a gate.
     guesses: Option<Guesses>,
+    /// Where connections are told that it was told of.
+    world: Option<SimOs>,
 }
 
 /// Peers of a gate, whose wrong proofs are told to the world.
@@ -134,6 +136,15 @@ impl Overheard {
             minds: BTreeMap::new(),
             heard,
             guesses: None,
+            world: None,
+        }
+    }
+
+    /// The world is told of connections that its service is told of.
+    pub(crate) fn shows(self, os: SimOs) -> Overheard {
+        Overheard {
+            world: Some(os),
+            ..self
         }
     }
 
@@ -203,6 +214,9 @@ impl Overheard {
 
 impl Service for Overheard {
     fn open(&mut self, t: &mut Turn<'_>, peer: &Peer) {
+        if let (Some(os), Some(link)) = (&self.world, link_of(peer)) {
+            os.net(|net| net.is_told(link));
+        }
         if let Some(guesses) = &mut self.guesses {
             guesses.peers.insert(t.id, *peer);
         }

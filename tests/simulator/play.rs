@@ -37,7 +37,10 @@ const TURNS_MAX: u32 = 100_000;
 
 impl Play {
     pub(crate) fn new(os: SimOs, limits: Limits, connections_max: usize) -> Play {
-        os.net(|net| net.connections_max = connections_max);
+        os.net(|net| {
+            net.connections_max = connections_max;
+            net.logins_max = limits.not_logged_in as usize;
+        });
         let memory = Memory::now();
         Play {
             served: Vec::new(),
@@ -86,7 +89,7 @@ impl Play {
 
     fn add_boxed(&mut self, service: Box<dyn Service>, temper: Temper) -> ServiceId {
         let overheard = Overheard::new(service, temper, self.heard.clone());
-        self.add_overheard(overheard)
+        self.add_overheard(overheard.shows(self.os.clone()))
     }
 
     fn add_overheard(&mut self, overheard: Overheard) -> ServiceId {
@@ -120,7 +123,8 @@ impl Play {
         let inside = Overheard::new(service, temper, Heard::deaf());
         let gate = gate(inside, random, self.insiders.clone(), self.os.clone());
         let gate = Overheard::new(Box::new(gate), Temper::default(), self.heard.clone());
-        self.add_overheard(gate.tells(self.os.clone()))
+        let os = self.os.clone();
+        self.add_overheard(gate.tells(os.clone()).shows(os))
     }
 
     /// The same, behind a gate.
@@ -155,11 +159,26 @@ impl Play {
         number
     }
 
+    /// From now on these limits hold.
+    pub(crate) fn change_limits(&mut self, limits: Limits, connections_max: usize) {
+        self.os.net(|net| {
+            net.connections_max = connections_max;
+            net.logins_max = limits.not_logged_in as usize;
+            net.bound(|bounds| bounds.datagrams = u64::from(limits.datagrams_per_turn));
+            net.may_evict |= limits.buffers < Limits::default().buffers;
+        });
+        self.accepts_per_turn = limits.accepts_per_turn;
+        self.bound_accepts();
+        self.reactor.change_limits(limits, connections_max);
+    }
+
     /// A turn accepts no more than this at the listeners that there are.
     pub(crate) fn bound_accepts(&mut self) {
         let each = u64::from(self.accepts_per_turn);
-        self.os
-            .net(|net| net.bounds.accepts = net.listeners.len() as u64 * each);
+        self.os.net(|net| {
+            let most = net.listeners.len() as u64 * each;
+            net.bound(|bounds| bounds.accepts = most);
+        });
     }
 
     /// Opens a socket of a datagram service, and says which.

@@ -129,6 +129,10 @@ impl Profile {
             chat_soft_time: Duration::from_millis(1 + random.below(2000)),
             chat_hard: chat_soft + random.size(1 << 17),
             drain_timeout: Duration::from_millis(random.below(9000)),
+            not_logged_in: match random.once_in(6) {
+                true => random.some(3) as u32,
+                false => default.not_logged_in,
+            },
             buffers: match random.once_in(6) {
                 true => 1 + random.size(1 << 16),
                 false => default.buffers,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use onepoll::buf::ReadBuf;
 use onepoll::config::Limits;
 use onepoll::reactor::{Signal, State};
-use onepoll::service::{Echo, Service, Tail, command};
+use onepoll::service::{Chat, Echo, Service, Tail, chat, command};
 use onepoll::turn::{Fault, Output, Turn};
 
 use crate::coverage::{Coverage, Meeting, Row};
@@ -188,6 +188,28 @@ fn fault_d8_one_whose_record_was_changed_lingers_so_that_it_hears_of_it() {
     script.turns(1);
     script.met(State::Lingering, &[Meeting::Insecure]);
     assert_eq!(script.play.counters().closed.insecure, 1);
+}
+
+/// Three members come to a room at the same time: the first is greeted, and hears of the last before that has left.
+#[test]
+fn one_that_is_told_twice_in_the_turn_in_which_its_handshake_ends_has_all_of_it_then() {
+    let mut script = Script::new(Limits::default());
+    let options = chat::Options {
+        flood: false,
+        history: 0,
+    };
+    let room = Chat::new(&options, Limits::default().frame);
+    let room = script.play.open_with(room, |listener| {
+        listener.secure = Some(Arc::new(StandIn { body: 1000 }));
+    });
+    let links = [0; 3].map(|_| script.play.dial(room));
+    for _ in 0..5 {
+        for link in links {
+            script.play.hears(link);
+        }
+        script.turns(1);
+    }
+    script.met(State::Handshaking, &[Meeting::Drained]);
 }
 
 /// A listener of a service behind a gate.

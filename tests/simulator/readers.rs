@@ -272,27 +272,14 @@ impl Reader {
         });
         let is_over = !self.restarts && has_all && self.progress.heard.is_empty();
         let link = &net.links[link];
-        let times = link.times;
-        let end = if link.closed {
-            times.closed
-        } else {
-            times.written
-        };
-        let is_idle = link
-            .idle
-            .is_some_and(|idle| end.max(times.shut).saturating_sub(times.read) >= idle);
-        let is_late = (self.login.is_some() || link.tunnel.is_some())
-            && end.saturating_sub(times.accepted) >= 10 * SECOND;
-        let is_stuck = times.closed.saturating_sub(times.written) >= 10 * SECOND;
-        let has_lingered = link.shut && times.closed.saturating_sub(times.shut) >= 2 * SECOND;
         let is_behind = link.was_full;
         let is_else = is_over
             || !self.is_let_in()
             || self.login.is_some() && !link.is_inside
-            || is_idle
-            || is_late
-            || is_stuck
-            || has_lingered
+            || link.was_idle()
+            || link.was_late(self.login.is_some())
+            || link.was_stuck()
+            || link.has_lingered()
             || link.excused
             || link.must_refuse
             || self.may_be_cut

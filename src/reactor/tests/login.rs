@@ -143,6 +143,22 @@ fn fault_d3_those_that_have_not_logged_in_have_a_limit_of_their_own_over_all_lis
 }
 
 #[test]
+fn those_that_have_not_logged_in_stay_where_the_limit_on_them_is_lowered() {
+    let (mut world, listener) = gated(Limits::default());
+    let wires = [0; 3].map(|_| world.dials(listener));
+    let narrow = Limits {
+        not_logged_in: 1,
+        ..Limits::default()
+    };
+    world.reactor.change_limits(narrow, usize::MAX);
+    world.settles();
+    assert!(wires.iter().all(|&wire| world.is_open(wire)));
+    let one_more = world.dials(listener);
+    assert!(!world.is_open(one_more));
+    assert_eq!(world.reactor.counters().refused.logins_full, 1);
+}
+
+#[test]
 fn a_wrong_proof_is_counted_as_one_and_lingers_without_a_word() {
     let (mut world, listener) = gated(Limits::default());
     let wire = world.dials(listener);
