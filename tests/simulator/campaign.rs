@@ -40,7 +40,7 @@ const TURNS_MAX: u64 = 200_000;
 
 #[test]
 fn seeds() {
-    let Some((count, coverage)) = campaign("seeds", SEEDS_BY_DEFAULT, run) else {
+    let Some((count, coverage)) = campaign("campaign::seeds", SEEDS_BY_DEFAULT, run) else {
         return;
     };
     for (occasion, times) in coverage.occasions.each() {

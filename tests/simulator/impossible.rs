@@ -162,7 +162,9 @@ pub(crate) fn is_directed(row: Row, meeting: Meeting) -> bool {
         Row::In(State::Waiting) => meeting == M::Insecure,
         Row::In(State::Queued) => matches!(meeting, M::Insecure | M::LoginTimeout),
         Row::In(State::LoggingIn) => meeting == M::Insecure,
-        Row::In(State::Handshaking) => meeting == M::Drained,
+        Row::In(State::Handshaking) => {
+            matches!(meeting, M::Drained | M::ShutdownFailed | M::Gone)
+        }
         Row::In(State::Lingering) => {
             matches!(meeting, M::LoginTimeout | M::SlowFrame | M::Insecure)
         }

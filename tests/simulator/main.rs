@@ -3,20 +3,24 @@
 //!
 //! ```text
 //! cargo test --test simulator                                         some seeds
-//! ONEPOLL_SIM_SEED=n cargo test --test simulator seeds                one seed again
-//! ONEPOLL_SIM_TRACE=1 ONEPOLL_SIM_SEED=n cargo test --test simulator seeds -- --nocapture
+//! ONEPOLL_SIM_SEED=n cargo test --test simulator campaign::seeds      one seed again
+//! ONEPOLL_SIM_TRACE=1 ONEPOLL_SIM_SEED=n cargo test --test simulator campaign::seeds -- --nocapture
 //!                                                                     and what each turn did
 //! ONEPOLL_SIM_SEEDS=1000000 cargo test --release --test simulator seeds -- --nocapture
+//!                                                                     a million, and a million of C5
 //! ```
 //!
 //! The run makes a table of what met connections in which state, and why they ended (`coverage.rs`).
-//! Commands as streams have seeds of their own (`streams.rs`).
-//! `seeds` fails if a pair was not visited that is possible, or one that is said not to be
+//! It fails if a pair was not visited that is possible, or one that is said not to be
 //! (`impossible.rs`). Each seed has a profile (`profile.rs`), so that none is too thin; what is too rare
-//! for seeds has a script (`rare.rs`).
+//! for seeds has a script (`rare.rs`, `place.rs`).
 //!
-//! In half of the seeds an operator changes what is served while clients are there (`operator.rs`). A run fails
-//! if one of its occasions (`occasions.rs`) was never met.
+//! In half of the seeds an operator changes what is served, or limits, while clients are there (`operator.rs`), and
+//! in a third of these another process takes listeners over (`successor.rs`). In some all clients guess secrets from
+//! one place, in some many begin sessions at once. A run fails if one of its occasions (`occasions.rs`) was never met.
+//!
+//! Commands as streams have seeds of their own (`streams.rs`): a run fails if clients did not vanish in the middle of
+//! every frame that they send, and after every one that they hear (`partings.rs`).
 
 mod campaign;
 mod clients;

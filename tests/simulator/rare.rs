@@ -6,14 +6,14 @@ use std::time::Duration;
 use onepoll::buf::ReadBuf;
 use onepoll::config::Limits;
 use onepoll::reactor::{Signal, State};
-use onepoll::service::{Chat, Echo, Service, Tail, chat, command};
+use onepoll::service::{Chat, Echo, Peer, Service, Tail, chat, command};
 use onepoll::turn::{Fault, Output, Turn};
 
 use crate::coverage::{Coverage, Meeting, Row};
 use crate::family::{Step, Steps};
 use crate::gates::right_proof;
 use crate::impossible::is_directed;
-use crate::kernel::{Found, SECOND};
+use crate::kernel::{Found, Net, SECOND};
 use crate::overheard::Temper;
 use crate::play::Play;
 use crate::random::Random;
@@ -210,6 +210,50 @@ fn one_that_is_told_twice_in_the_turn_in_which_its_handshake_ends_has_all_of_it_
         script.turns(1);
     }
     script.met(State::Handshaking, &[Meeting::Drained]);
+}
+
+/// Says this to each that comes, and ends.
+#[derive(Debug)]
+struct Ends(&'static [u8]);
+
+impl Service for Ends {
+    fn open(&mut self, t: &mut Turn<'_>, _peer: &Peer) {
+        t.reply(self.0);
+        t.close_lingering();
+    }
+
+    fn input(&mut self, _t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
+        input.consume(input.len());
+        Ok(())
+    }
+}
+
+#[test]
+fn one_whose_handshake_ends_with_its_client_gone_is_told_in_vain() {
+    let pairs = [
+        // Its end is taken, and answered by a reset, which the shutdown finds.
+        (&b""[..], Meeting::ShutdownFailed),
+        (b"welcome", Meeting::Gone),
+    ];
+    for (words, meeting) in pairs {
+        let mut script = Script::new(Limits::default());
+        let listener = script.play.open_with(Ends(words), |listener| {
+            listener.secure = Some(Arc::new(StandIn { body: 1000 }));
+        });
+        let link = script.play.dial(listener);
+        let has_said_all = |script: &Script| {
+            let is_open = |net: &mut Net| net.links[link].tunnel.as_ref().map(|t| t.is_open);
+            script.play.os.net(is_open) == Some(true)
+        };
+        while !has_said_all(&script) {
+            script.turns(1);
+            script.play.hears(link);
+        }
+        script.play.os.net(|net| net.client_close(link));
+        script.turns(1);
+        script.met(State::Handshaking, &[meeting]);
+        assert!(script.play.is_empty());
+    }
 }
 
 /// A listener of a service behind a gate.
@@ -532,10 +576,14 @@ impl Service for EndsLater {
     }
 }
 
-#[test]
-fn one_whose_end_was_said_by_its_session_is_gone_when_our_side_ends() {
+/// A client that said its end is gone before our side has ended, which takes a second.
+fn is_gone_meanwhile(service: impl Service + 'static, first_write: Option<usize>, state: State) {
     let mut script = Script::new(Limits::default());
-    let link = tunnel(&mut script, EndsLater, 1 << 20);
+    let link = tunnel(&mut script, service, 1 << 20);
+    script
+        .play
+        .os
+        .net(|net| net.next_writes.extend(first_write));
     script.play.shut(link);
     script.turns(2);
     script.play.os.net(|net| net.client_close(link));
@@ -543,21 +591,15 @@ fn one_whose_end_was_said_by_its_session_is_gone_when_our_side_ends() {
     script.lasts(SECOND);
     // What is written now is answered by a reset, which the shutdown finds.
     script.turns(1);
-    script.met(State::AnswerDue, &[Meeting::ShutdownFailed]);
+    script.met(state, &[Meeting::ShutdownFailed]);
     assert!(script.play.is_empty());
+}
 
-    let mut script = Script::new(Limits::default());
-    let link = tunnel(&mut script, Lines, 1 << 20);
-    script.play.os.net(|net| net.next_writes.push_back(0));
-    script.play.shut(link);
+#[test]
+fn one_whose_end_was_said_by_its_session_is_gone_when_our_side_ends() {
+    is_gone_meanwhile(EndsLater, None, State::AnswerDue);
     // Its last record does not leave at once.
-    script.turns(2);
-    script.play.os.net(|net| net.client_close(link));
-    script.turns(1);
-    script.lasts(SECOND);
-    script.turns(1);
-    script.met(State::Ended, &[Meeting::ShutdownFailed]);
-    assert!(script.play.is_empty());
+    is_gone_meanwhile(Lines, Some(0), State::Ended);
 }
 
 /// Members that were all disconnected in one turn, of whom one is freed in each of the next.

@@ -3,7 +3,7 @@
 //! an operator changes what is served.
 //!
 //! ```text
-//! ONEPOLL_SIM_SEED=n cargo test --test simulator seeds_of_streams     one seed again
+//! ONEPOLL_SIM_SEED=n cargo test --test simulator streams::seeds_of_streams     one seed again
 //! ```
 
 use std::collections::VecDeque;
@@ -499,7 +499,8 @@ const STREAMS_BY_DEFAULT: u64 = SEEDS_BY_DEFAULT / 5;
 
 #[test]
 fn seeds_of_streams() {
-    let Some((count, coverage)) = campaign("seeds_of_streams", STREAMS_BY_DEFAULT, run) else {
+    let Some((count, coverage)) = campaign("streams::seeds_of_streams", STREAMS_BY_DEFAULT, run)
+    else {
         return;
     };
     println!("where clients left:\n{}", coverage.partings);
