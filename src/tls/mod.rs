@@ -7,6 +7,7 @@
 //! - [`tls_provider`], [`tls_versions`]: algorithms and versions. `channel_binding`: what belongs to one session.
 //! - `records`: where records end. `out`, `nothing_yet`: what rustls writes to and reads from.
 
+mod certified;
 mod channel_binding;
 mod client;
 mod fingerprint;
@@ -18,6 +19,7 @@ mod records;
 mod trust;
 mod verifier;
 
+pub(crate) use certified::{Problem, certified, roots};
 pub(crate) use channel_binding::channel_binding;
 pub(crate) use client::server_name;
 pub use client::{ClientTls, TlsError};
