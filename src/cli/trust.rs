@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Failure;
-use crate::tls::{ClientTls, Fingerprint, Trust};
+use crate::tls::{ClientTls, Fingerprint, Identity, Trust};
 
 /// Options of every client that speaks TLS
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -22,7 +22,7 @@ pub(super) struct TlsArgs {
 
 impl TlsArgs {
     /// What begins sessions; `None`: no TLS. What it needs of files is read here, before any server is asked.
-    pub(super) fn client(&self) -> Result<Option<ClientTls>, Failure> {
+    pub(super) fn client(&self, identity: Option<Identity>) -> Result<Option<ClientTls>, Failure> {
         if self.tls != Some(true) {
             return Ok(None);
         }
@@ -37,7 +37,7 @@ impl TlsArgs {
             }
             (None, None) => (Trust::Nobody, ""),
         };
-        let client = ClientTls::new(trust);
+        let client = ClientTls::new(trust, identity);
         client
             .map(Some)
             .map_err(|wrong| Failure::usage(format_args!("{option}{wrong}")))
@@ -54,6 +54,44 @@ impl TlsArgs {
                 "--{name} is about a server that speaks TLS: say --tls, too"
             ))),
             None => Ok(()),
+        }
+    }
+}
+
+/// The certificate of a client, for servers that ask for one
+#[derive(Debug, Clone, Default, clap::Args)]
+#[group(skip)]
+pub(super) struct IdentityArgs {
+    /// Our own certificate (PEM), for a server that asks its clients for one; with --tls and --key
+    #[arg(long, value_name = "FILE")]
+    cert: Option<String>,
+    /// The private key of --cert (PEM), which only you may be able to read
+    #[arg(long, value_name = "FILE")]
+    key: Option<String>,
+}
+
+impl IdentityArgs {
+    /// What is shown to a server that asks. It is read here, before any server is asked.
+    pub(super) fn identity(&self) -> Result<Option<Identity>, Failure> {
+        match (&self.cert, &self.key) {
+            (None, None) => Ok(None),
+            (Some(cert), Some(key)) => Identity::read(cert, key).map(Some).map_err(Failure::usage),
+            (Some(_), None) => Err(Failure::usage(
+                "--cert needs its private key, too: --key FILE (`onepoll certificate DIR` makes both)",
+            )),
+            (None, Some(_)) => Err(Failure::usage(
+                "--key needs the certificate that it belongs to, too: --cert FILE (`onepoll certificate DIR` makes both)",
+            )),
+        }
+    }
+
+    /// Fails where there is a certificate, and no server that speaks TLS.
+    pub(super) fn check_needed(&self) -> Result<(), Failure> {
+        match (&self.cert, &self.key) {
+            (None, None) => Ok(()),
+            _ => Err(Failure::usage(
+                "--cert and --key are for a server that speaks TLS: say --tls, too",
+            )),
         }
     }
 }

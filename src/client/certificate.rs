@@ -18,7 +18,7 @@ pub fn ask_certificate(
         address: address.to_string(),
         cause,
     };
-    let tls = ClientTls::new(Trust::Nobody).map_err(failed)?;
+    let tls = ClientTls::new(Trust::Nobody, None).map_err(failed)?;
     let mut line = ClientConnection::connect(address, &deadline)?;
     match line.secure(address, &tls, &deadline) {
         Err(ClientError::UnknownServer { fingerprint, .. }) => fingerprint.parse().map_err(failed),

@@ -136,6 +136,7 @@ impl ClientConnection {
                 shown: shown.to_string(),
                 expected: expected.to_string(),
             },
+            TlsError::NotAdmitted(cause) => ClientError::NotAdmitted { address, cause },
             TlsError::Broken(cause) => ClientError::Tls { address, cause },
         }
     }
@@ -151,8 +152,7 @@ impl ClientConnection {
             let had = self.unread.len();
             let n = self.socket.recv_into(&mut self.incoming)?;
             if n == 0 {
-                let cut = "the connection ended and the server did not say so: somebody may have cut it off";
-                return Err(Failed::Tls(TlsError::Broken(cut.into())));
+                return Err(Failed::Tls(TlsError::Broken(tls.why_cut())));
             }
             let opened = tls.open(&self.incoming[..n], &mut self.unread);
             opened.map_err(Failed::Tls)?;

@@ -23,7 +23,7 @@ use std::io;
 use std::time::Duration;
 
 #[cfg(feature = "tls")]
-pub use crate::tls::{ClientTls, Fingerprint, Trust};
+pub use crate::tls::{ClientTls, Fingerprint, Identity, Trust};
 #[cfg(feature = "tls")]
 pub use certificate::ask_certificate;
 pub use command_stream::{CommandFate, CommandStream, StreamNews};
@@ -152,6 +152,14 @@ pub enum ClientError {
         shown: String,
         /// The one that was expected.
         expected: String,
+    },
+    /// The server asks for a certificate of ours, and for another one than it was shown; it has served nothing.
+    #[error("{address}: {cause}")]
+    NotAdmitted {
+        /// The server.
+        address: String,
+        /// What it wants.
+        cause: String,
     },
     /// There is no TLS session, or no longer.
     #[error("{address}: TLS failed: {cause}")]

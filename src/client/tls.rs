@@ -58,6 +58,11 @@ impl TlsClient {
         Ok(())
     }
 
+    /// Why it failed, if the connection ended and the server had not said that it would.
+    pub(super) fn why_cut(&self) -> String {
+        self.tls.why_cut()
+    }
+
     /// Puts `plain` into records.
     pub(super) fn seal(&mut self, plain: &[u8]) -> io::Result<Vec<u8>> {
         let mut cipher = Vec::new();

@@ -1,4 +1,4 @@
-//! What a client needs to begin sessions, and in words what becomes of them.
+//! What a client needs to begin sessions, and in words why one failed.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,6 +7,7 @@ use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig, ClientConnection, Error};
 
 use super::fingerprint::Fingerprint;
+use super::identity::{Identity, Introduction};
 use super::plain_answer::plain_answer;
 use super::provider::{tls_provider, tls_versions};
 use super::trust::Trust;
@@ -19,6 +20,7 @@ pub struct ClientTls {
     config: Arc<ClientConfig>,
     trust: Trust,
     seen: Arc<Mutex<Option<Fingerprint>>>,
+    introduction: Arc<Introduction>,
 }
 
 /// Why there is no session, or no longer.
@@ -37,30 +39,36 @@ pub enum TlsError {
         /// The one that was expected.
         expected: Fingerprint,
     },
+    /// The server wants another certificate of ours, or one at all, and has served us nothing; in words.
+    #[error("{0}")]
+    NotAdmitted(String),
     /// What went wrong, in words.
     #[error("{0}")]
     Broken(String),
 }
 
 impl ClientTls {
-    /// With servers that are trusted so; fails, in words, if what vouches for them cannot be read.
+    /// With servers that are trusted so, and this certificate for those that ask; fails, in words, if what vouches
+    /// for servers cannot be read.
     ///
     /// Every session begins with a whole handshake: none is resumed.
-    pub fn new(trust: Trust) -> Result<ClientTls, String> {
+    pub fn new(trust: Trust, identity: Option<Identity>) -> Result<ClientTls, String> {
         let provider = Arc::new(tls_provider());
         let seen = Arc::default();
+        let introduction = Arc::new(Introduction::of(identity));
         let verifier = Verifier::of(&trust, &provider, Arc::clone(&seen))?;
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(tls_versions(true))
             .map_err(|error| error.to_string())?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth();
+            .with_client_cert_resolver(Arc::clone(&introduction) as _);
         config.resumption = Resumption::disabled();
         Ok(ClientTls {
             config: Arc::new(config),
             trust,
             seen,
+            introduction,
         })
     }
 
@@ -84,7 +92,48 @@ impl ClientTls {
                 let expected = *expected;
                 TlsError::Other { shown, expected }
             }
-            _ => TlsError::Broken(plain_answer(first).unwrap_or_else(|| words(error))),
+            _ => match (plain_answer(first), self.why_not_admitted(error)) {
+                (Some(why), _) => TlsError::Broken(why),
+                (None, Some(why)) => TlsError::NotAdmitted(why),
+                (None, None) => TlsError::Broken(error.to_string()),
+            },
+        }
+    }
+
+    /// Why a session failed whose server ended the connection without a word.
+    pub(crate) fn why_cut(&self) -> String {
+        let cut =
+            "the connection ended and the server did not say so: somebody may have cut it off";
+        match self.introduction.was_asked() {
+            true if !self.introduction.has_certificate() => format!("{cut}; {ASKED}"),
+            _ => cut.to_owned(),
+        }
+    }
+
+    /// What a server means that has asked for a certificate of ours, and then says this.
+    fn why_not_admitted(&self, error: &Error) -> Option<String> {
+        use AlertDescription as Alert;
+        if !self.introduction.was_asked() {
+            return None;
+        }
+        match error {
+            // TLS 1.3 has a word for it, TLS 1.2 had not.
+            Error::AlertReceived(
+                Alert::CertificateRequired | Alert::HandshakeFailure | Alert::BadCertificate,
+            ) if !self.introduction.has_certificate() => Some(ASKED.to_owned()),
+            Error::AlertReceived(
+                alert @ (Alert::AccessDenied
+                | Alert::BadCertificate
+                | Alert::CertificateExpired
+                | Alert::CertificateRevoked
+                | Alert::CertificateUnknown
+                | Alert::DecryptError
+                | Alert::UnknownCA
+                | Alert::UnsupportedCertificate),
+            ) => Some(format!(
+                "the server does not accept the certificate of --cert: {alert:?}"
+            )),
+            _ => None,
         }
     }
 }
@@ -103,11 +152,6 @@ pub(crate) fn server_name(address: &ServerAddress) -> Result<ServerName<'static>
         .map_err(|_| format!("`{host}` cannot be the name of a server with a certificate"))
 }
 
-fn words(error: &Error) -> String {
-    match error {
-        Error::AlertReceived(AlertDescription::CertificateRequired) => {
-            "the server asks its clients for a certificate".to_owned()
-        }
-        error => error.to_string(),
-    }
-}
+/// What a server that lets in only clients with a certificate wants.
+const ASKED: &str =
+    "the server asks its clients for a certificate, and none was given: --cert FILE and --key FILE";

@@ -3,7 +3,7 @@
 //!
 //! - [`ClientTls`]: begins a client's sessions, and says why one failed. `plain_answer`: servers of something else.
 //! - [`Trust`]: which servers are the right ones. [`Fingerprint`]: how one is known for which no authority
-//!   vouches. `verifier`: who judges.
+//!   vouches. `verifier`: who judges. [`Identity`]: a client's own certificate. `certified`: one that is read, and its key.
 //! - [`tls_provider`], [`tls_versions`]: algorithms and versions. `channel_binding`: what belongs to one session.
 //! - `records`: where records end. `out`, `nothing_yet`: what rustls writes to and reads from.
 
@@ -11,6 +11,7 @@ mod certified;
 mod channel_binding;
 mod client;
 mod fingerprint;
+mod identity;
 mod nothing_yet;
 mod out;
 mod plain_answer;
@@ -24,6 +25,7 @@ pub(crate) use channel_binding::channel_binding;
 pub(crate) use client::server_name;
 pub use client::{ClientTls, TlsError};
 pub use fingerprint::Fingerprint;
+pub use identity::Identity;
 pub(crate) use nothing_yet::NothingYet;
 pub(crate) use out::Out;
 pub use provider::{tls_provider, tls_versions};

@@ -8,7 +8,7 @@ use super::request::{
 };
 use super::target::NamedTarget;
 #[cfg(feature = "tls")]
-use crate::cli::trust::TlsArgs;
+use crate::cli::trust::{IdentityArgs, TlsArgs};
 use crate::load::ModeName;
 
 /// Measures servers: sends requests, checks every byte of the answers, reports rates and latencies
@@ -119,6 +119,9 @@ pub(super) struct CommonArgs {
     #[cfg(feature = "tls")]
     #[command(flatten)]
     tls: TlsArgs,
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    pub(super) identity: IdentityArgs,
     #[command(flatten)]
     pub(super) conditions: Conditions,
 }

@@ -10,6 +10,8 @@ use crate::bench::study::baseline::Baseline;
 use crate::bench::study::comparison::Entrant;
 use crate::bench::study::objective::{Metric, Objective};
 use crate::cli::Failure;
+#[cfg(feature = "tls")]
+use crate::cli::trust::IdentityArgs;
 use crate::load::ModeName;
 
 /// A call, whatever its mode: everything that is to be run, and how.
@@ -37,9 +39,10 @@ impl Call {
             Ok((*mode, entries.collect::<Result<_, _>>()?))
         };
         let contests = modes.iter().map(contest);
-        let contests = contests.collect::<Result<Vec<Entries>, Failure>>()?;
+        #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "none is secured"))]
+        let mut contests = contests.collect::<Result<Vec<Entries>, Failure>>()?;
         #[cfg(feature = "tls")]
-        check_tls(&targets, &request, &contests)?;
+        secure(&mut contests, &targets, &request, &common.identity)?;
         let rounds = conditions.rounds(targets.len());
         Ok(Self {
             baseline: baseline(&conditions, &contests, rounds)?,
@@ -79,25 +82,34 @@ fn entrant(
     })
 }
 
-/// What is said of servers that speak TLS must be about one.
+/// Lets those entries speak TLS that are to. What is said of TLS must be about one of them.
 #[cfg(feature = "tls")]
-fn check_tls(
+fn secure(
+    contests: &mut [Entries],
     targets: &[NamedTarget],
     request: &RequestArgs,
-    contests: &[Entries],
+    identity: &IdentityArgs,
 ) -> Result<(), Failure> {
-    let entries = contests.iter().flat_map(|(_, entries)| entries);
-    if entries.clone().all(|entry| entry.plan.tls.is_none()) {
-        request.tls.check_needed()?;
-    }
-    for entry in entries.filter(|entry| entry.plan.tls.is_none()) {
-        let target = targets.iter().find(|target| target.name == entry.name);
-        let of_its_url = RequestArgs::default();
-        if let Some(target) = target {
-            target.asked(&of_its_url)?.tls.check_needed()?;
+    let shown = identity.identity()?;
+    let mut is_needed = false;
+    for (_, entries) in contests {
+        for (entry, target) in entries.iter_mut().zip(targets) {
+            let tls = target.asked(request)?.tls;
+            entry.plan.tls = tls.client(shown.clone())?;
+            if entry.plan.tls.is_none() {
+                // What its own URL says is about it alone.
+                target.asked(&RequestArgs::default())?.tls.check_needed()?;
+                continue;
+            }
+            is_needed = true;
+            entry.plan.check().map_err(Failure::usage)?;
         }
     }
-    Ok(())
+    if is_needed {
+        return Ok(());
+    }
+    request.tls.check_needed()?;
+    identity.check_needed()
 }
 
 /// The earlier result, if there is to be one: read before anything is measured.

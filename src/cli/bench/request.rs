@@ -187,10 +187,6 @@ impl RequestArgs {
         plan.text = text;
         plan.expect = expect;
         plan.hmac_key = self.hmac_key(mode)?;
-        #[cfg(feature = "tls")]
-        {
-            plan.tls = self.tls.client()?;
-        }
         plan.pids.clone_from(&message.pid);
         Ok(plan)
     }

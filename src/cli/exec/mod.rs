@@ -83,6 +83,9 @@ pub struct Args {
     #[cfg(feature = "tls")]
     #[command(flatten)]
     tls: super::trust::TlsArgs,
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    identity: super::trust::IdentityArgs,
     /// Shows terminal control characters of an output instead of disarming them
     #[arg(long)]
     raw: bool,
@@ -228,9 +231,10 @@ fn connect(
     let timeout = args.timeout.unwrap_or(PATIENCE);
     let framing = args.framing.of_lines();
     #[cfg(feature = "tls")]
-    let connected = match args.tls.client()? {
+    let connected = match args.tls.client(args.identity.identity()?)? {
         None => {
             args.tls.check_needed()?;
+            args.identity.check_needed()?;
             Exec::connect(address, framing, timeout)
         }
         Some(tls) => Exec::connect_tls(address, &tls, framing, timeout),

@@ -285,7 +285,12 @@ impl Session {
         } else {
             way_out_in_lines(error, address, *is_proven)
         };
-        complain(format_args!("{error}: {}{way_out}", certain(stream.fate())));
+        let fate = match error {
+            // Whatever was sent to it, such a server has looked at nothing.
+            ClientError::NotAdmitted { .. } => CommandFate::NotRun,
+            _ => stream.fate(),
+        };
+        complain(format_args!("{error}: {}{way_out}", certain(fate)));
         EXIT_CONNECTION
     }
 

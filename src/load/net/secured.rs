@@ -14,7 +14,7 @@ use rustls::{ClientConnection, ProtocolVersion};
 use crate::load::measure::failures::{Failure, FailureKind};
 use crate::load::net::at_once::at_once;
 use crate::load::plan::Plan;
-use crate::tls::{ClientTls, NothingYet, Out, TlsError, channel_binding, server_name};
+use crate::tls::{ClientTls, NothingYet, Out, channel_binding, server_name};
 
 /// How much ciphertext is read at once: what it holds, and the rest of a record before it, is less than a
 /// read of plaintext has room for.
@@ -126,6 +126,7 @@ impl Session {
             };
             if came == 0 {
                 // Somebody between could have done that.
+                self.why = Some(self.tls.why_cut());
                 return Err(FailureKind::CutOff.into());
             }
             is_short = came < room;
@@ -218,11 +219,8 @@ impl Session {
                     self.has_ended = state.peer_has_closed();
                 }
                 Err(error) => {
-                    let why = match self.tls.why(&error, &self.first) {
-                        TlsError::Broken(why) => why,
-                        other => other.to_string(),
-                    };
-                    return Err(self.broken(fd, why));
+                    let why = self.tls.why(&error, &self.first);
+                    return Err(self.broken(fd, why.to_string()));
                 }
             }
             taken += self.take(&mut into[taken..]);

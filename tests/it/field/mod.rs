@@ -3,6 +3,8 @@
 mod answers;
 mod exec;
 mod exec_stream;
+#[cfg(feature = "tls")]
+mod exec_tls;
 mod logs;
 mod messages;
 mod streams;
