@@ -117,6 +117,7 @@ impl<O: Os> Reactor<O> {
     /// on.
     pub fn retire(&mut self, listener: ListenerId) {
         self.listeners[usize::from(listener.0)].drain();
+        self.may_accept = true;
     }
 
     /// Gives a datagram socket other options: they are for the next datagram.
@@ -169,6 +170,7 @@ impl<O: Os> Reactor<O> {
     }
 
     pub(super) fn put_listener(&mut self, n: u16, listener: Listener<O::Listener>) {
+        self.may_accept = true;
         match self.listeners.get_mut(usize::from(n)) {
             Some(place) => {
                 self.gone.add(&place.tally);
@@ -179,10 +181,15 @@ impl<O: Os> Reactor<O> {
     }
 
     /// Lets go of what a listener had that accepts no more and whose last connection has gone.
+    #[inline]
     pub(super) fn free_unused_listener(&mut self, n: usize) {
-        if is_used(&self.listeners[n]) {
-            return;
+        if !is_used(&self.listeners[n]) {
+            self.free_listener(n);
         }
+    }
+
+    #[cold]
+    fn free_listener(&mut self, n: usize) {
         let listener = &mut self.listeners[n];
         listener.older = 0;
         let service = listener.options.service;

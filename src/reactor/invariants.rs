@@ -86,6 +86,9 @@ impl<O: Os> Reactor<O> {
         if queued.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err("I10: on the ready queue twice".into());
         }
+        if self.listeners.iter().any(|l| l.pending) && !self.may_accept {
+            return Err("I3: a connection may wait at a listener, and nobody looks".into());
+        }
         // I7: what is counted equals a recount.
         let counters = self.counters();
         if counters.connections_opened - counters.connections_closed != self.conns.len() as u64 {

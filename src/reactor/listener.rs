@@ -184,18 +184,21 @@ impl<O: Os> Reactor<O> {
         // we close it: an event of a listener that is closed must not keep the loop awake.
         if let Some(listener) = self.listeners.get_mut(listener as usize) {
             listener.pending = listener.socket.is_some();
+            self.may_accept = true;
         }
     }
 
     /// Whether a connection may be waiting at a listener that does not rest.
     pub(super) fn has_pending_accepts(&self) -> bool {
-        self.listeners
-            .iter()
-            .any(|l| l.pending && l.rests_until.is_none())
+        let may = |l: &Listener<_>| l.pending && l.rests_until.is_none();
+        self.may_accept && self.listeners.iter().any(may)
     }
 
     /// When the first rest ends.
     pub(super) fn rest_ends(&self) -> Option<Moment> {
+        if !self.may_accept {
+            return None;
+        }
         self.listeners.iter().filter_map(|l| l.rests_until).min()
     }
 
@@ -231,60 +234,69 @@ impl<O: Os> Reactor<O> {
     }
 
     /// A connection was closed, so a descriptor is free.
+    #[inline]
     pub(super) fn end_rests(&mut self) {
-        self.listeners.iter_mut().for_each(|l| l.rests_until = None);
+        if self.may_accept {
+            self.listeners.iter_mut().for_each(|l| l.rests_until = None);
+        }
     }
 
     /// Accepts the connections that wait, `accepts-per-turn` a listener at most.
+    #[inline]
     pub(super) fn accept_all(&mut self) {
+        if !self.may_accept {
+            return;
+        }
         for n in 0..self.listeners.len() {
-            if self.listeners[n]
-                .rests_until
-                .is_some_and(|until| until <= self.now)
-            {
-                self.listeners[n].rests_until = None;
-            }
-            for nth in 0..self.limits.accepts_per_turn {
-                let listener = &mut self.listeners[n];
-                let (true, None) = (listener.pending, listener.rests_until) else {
-                    break;
-                };
-                let Some(socket) = &listener.socket else {
-                    break;
-                };
-                // Most edges tell of one connection. A failed `accept` costs 4 µs, since the kernel makes a
-                // socket before it looks at the queue, and this look 0.35. Before every further one it would
-                // only cost: where two wait, there are often more.
-                if nth == 1 && !self.os.has_pending(socket) {
-                    listener.pending = false;
-                    self.recorder.trace(|| TraceEvent::NoneWaits(n, LOOK));
-                    break;
-                }
-                match self.os.accept(socket) {
-                    Ok((stream, peer)) => {
-                        if let Some(left) = &mut listener.closes_after {
-                            *left -= 1;
-                            listener.pending = *left > 0;
-                        }
-                        self.admit(n, stream, peer);
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        listener.pending = false;
-                        self.recorder.trace(|| TraceEvent::NoneWaits(n, ACCEPT));
-                    }
-                    Err(error) => {
-                        let (tally, name) = (&mut listener.tally, &listener.options.name);
-                        self.recorder.accept_failed(tally, name, &error);
-                        // No second edge tells of those that wait already, so `pending` stays. An
-                        // error that concerned one connection only is over; any other may come
-                        // again at once, and must not keep the loop spinning.
-                        if !concerns_one_connection(&error) {
-                            listener.rests_until = Some(self.now.after(EMFILE_RETRY));
-                        }
-                    }
-                }
-            }
+            self.accept_from(n);
             self.close_if_drained(n);
+        }
+        self.may_accept = self.listeners.iter().any(|l| l.pending);
+    }
+
+    fn accept_from(&mut self, n: usize) {
+        let now = self.now;
+        let rest = &mut self.listeners[n].rests_until;
+        *rest = rest.filter(|until| *until > now);
+        for nth in 0..self.limits.accepts_per_turn {
+            let listener = &mut self.listeners[n];
+            let (true, None) = (listener.pending, listener.rests_until) else {
+                break;
+            };
+            let Some(socket) = &listener.socket else {
+                break;
+            };
+            // Most edges tell of one connection. A failed `accept` costs 4 µs, since the kernel makes a
+            // socket before it looks at the queue, and this look 0.35. Before every further one it would
+            // only cost: where two wait, there are often more.
+            if nth == 1 && !self.os.has_pending(socket) {
+                listener.pending = false;
+                self.recorder.trace(|| TraceEvent::NoneWaits(n, LOOK));
+                break;
+            }
+            match self.os.accept(socket) {
+                Ok((stream, peer)) => {
+                    if let Some(left) = &mut listener.closes_after {
+                        *left -= 1;
+                        listener.pending = *left > 0;
+                    }
+                    self.admit(n, stream, peer);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    listener.pending = false;
+                    self.recorder.trace(|| TraceEvent::NoneWaits(n, ACCEPT));
+                }
+                Err(error) => {
+                    let (tally, name) = (&mut listener.tally, &listener.options.name);
+                    self.recorder.accept_failed(tally, name, &error);
+                    // No second edge tells of those that wait already, so `pending` stays. An
+                    // error that concerned one connection only is over; any other may come
+                    // again at once, and must not keep the loop spinning.
+                    if !concerns_one_connection(&error) {
+                        listener.rests_until = Some(self.now.after(EMFILE_RETRY));
+                    }
+                }
+            }
         }
     }
 
@@ -374,6 +386,7 @@ impl<O: Os> Reactor<O> {
     /// connections that go on coming do not keep a listener open.
     pub(super) fn drain_listeners(&mut self) {
         self.listeners.iter_mut().for_each(Listener::drain);
+        self.may_accept = true;
     }
 
     /// Closes a listener whose queue is another's to accept.

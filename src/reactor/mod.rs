@@ -146,6 +146,8 @@ pub struct Reactor<O: Os> {
     /// Whether some service tells the time, for which the wall clock is read once a turn.
     tells_time: bool,
     listeners: Vec<Listener<O::Listener>>,
+    /// Whether a connection may be waiting at some listener, be it one that rests.
+    may_accept: bool,
     /// How many listening sockets there have been.
     sockets: u32,
     answerers: Vec<Box<dyn Datagrams>>,
@@ -224,6 +226,7 @@ impl<O: Os> Reactor<O> {
             vacant: Vec::new(),
             tells_time: false,
             listeners: Vec::new(),
+            may_accept: false,
             sockets: 0,
             answerers: Vec::new(),
             vacant_answerers: Vec::new(),
@@ -427,16 +430,15 @@ impl<O: Os> Reactor<O> {
             read
         };
         let got = read.as_ref().map_or(0, |n| n.unwrap_or(0));
+        let listener = &mut self.listeners[usize::from(conn.listener)];
         if is_client_hello(new_of(&input, got)) && conn.secured.is_none() {
-            let listener = listener_of(&self.listeners, conn);
             self.recorder.speaks_tls(&listener.options.name, &conn.peer);
         }
-        let listeners = &self.listeners;
         self.recorder
-            .trace(|| read_event(conn, id, &read, new_of(&input, got), room, listeners));
+            .trace(|| read_event(conn, id, &read, new_of(&input, got), room, listener));
 
         // The service parses what is there and says what it has to say.
-        let service = service_of(&mut self.services, &self.listeners, conn);
+        let service = &mut *self.services[listener.options.service.0];
         let mut turn = Turn::new(self.now, id, &mut self.outbox);
         let (outcome, frames) = offer(service, &mut turn, conn, &mut input, got, &self.limits);
         self.recorder.trace(|| TraceEvent::Served {
@@ -450,11 +452,10 @@ impl<O: Os> Reactor<O> {
         let lent = input.lent().len();
         let (os, recorder) = (&mut self.os, &mut self.recorder);
         let write = conn.write_lent(&mut self.outbox, slot, &mut input, |conn, bytes| {
-            write(conn, slot, os, bytes, recorder, listeners)
+            write(conn, slot, os, bytes, recorder, listener)
         });
-        let tally = &mut self.listeners[usize::from(conn.listener)].tally;
-        self.recorder.served(tally, got, frames);
-        self.recorder.lent(tally, &write, lent);
+        self.recorder.served(&mut listener.tally, got, frames);
+        self.recorder.lent(&mut listener.tally, &write, lent);
         let carried = conn.carried();
         conn.keep_input(input, &mut self.input, own);
         self.outbox.resized(carried, conn.carried());
@@ -663,9 +664,10 @@ impl<O: Os> Reactor<O> {
         let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| !c.is_dead()) else {
             return;
         };
-        let (os, recorder, listeners) = (&mut self.os, &mut self.recorder, &self.listeners);
+        let listener = &mut self.listeners[usize::from(conn.listener)];
+        let (os, recorder) = (&mut self.os, &mut self.recorder);
         let sent = if conn.secured.is_none() {
-            let write = |bytes: &[u8]| write_plain(conn, slot, os, bytes, recorder, listeners);
+            let write = |bytes: &[u8]| write_plain(conn, slot, os, bytes, recorder, listener);
             self.outbox.flush(slot, write)
         } else {
             flush_sealed(conn, slot, os, &mut self.outbox, recorder)
@@ -675,7 +677,7 @@ impl<O: Os> Reactor<O> {
             Err(error) => return self.cannot_send(slot, error.kind()),
         };
         let (fate, _, left) = self.outbox.standing(slot);
-        self.listeners[usize::from(conn.listener)].tally.bytes_out += sent as u64;
+        listener.tally.bytes_out += sent as u64;
         match fate {
             Fate::Leaving { why, linger } if left == 0 => self.finish(slot, why, linger),
             Fate::Left => self.part(slot),

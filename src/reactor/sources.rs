@@ -75,6 +75,7 @@ impl Default for Sources {
 
 impl Sources {
     /// Whether one source has as much of a listener as it may; if not, the connection takes its token.
+    #[inline]
     pub(super) fn refuses(
         &mut self,
         now: Moment,
@@ -85,6 +86,16 @@ impl Sources {
         if rules.connections_max.is_none() && rules.rate.is_none() {
             return None;
         }
+        self.judge(now, listener, rules, peer)
+    }
+
+    fn judge(
+        &mut self,
+        now: Moment,
+        listener: u32,
+        rules: &SourceRules,
+        peer: &Peer,
+    ) -> Option<Refusal> {
         let place = (listener, SourceKey::of(peer)?);
         // Those that come pay for what is forgotten: two for one, so that the table shrinks.
         self.buckets.forget(now, 2);

@@ -70,7 +70,15 @@ impl Timers {
     }
 
     /// Takes one timer that is due.
+    #[inline]
     pub(super) fn fire(&mut self, now: Moment) -> Option<u32> {
+        if self.earliest().is_none_or(|at| at > now) {
+            return None;
+        }
+        self.fire_first(now)
+    }
+
+    fn fire_first(&mut self, now: Moment) -> Option<u32> {
         while let Some(&(at, slot)) = self.heap.first() {
             if at > now {
                 return None;

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::connection::Connection;
-use super::listener::{Listener, listener_of};
+use super::listener::Listener;
 use super::os::Os;
 use super::recorder::Recorder;
 use super::secured::write_sealed;
@@ -18,7 +18,7 @@ pub(super) fn read_event<'a, L, S>(
     read: &io::Result<Option<usize>>,
     new: &'a [u8],
     room: usize,
-    listeners: &[Listener<L>],
+    listener: &Listener<L>,
 ) -> Option<TraceEvent<'a>> {
     let verdict = match read {
         // Of a session's records it is told where they are read.
@@ -29,7 +29,7 @@ pub(super) fn read_event<'a, L, S>(
     };
     Some(TraceEvent::Read {
         id,
-        moved: listener_of(listeners, conn).moved(new),
+        moved: listener.moved(new),
         room,
         verdict,
     })
@@ -49,12 +49,12 @@ pub(super) fn write<O: Os>(
     os: &mut O,
     bytes: &[u8],
     recorder: &mut Recorder,
-    listeners: &[Listener<O::Listener>],
+    listener: &Listener<O::Listener>,
 ) -> io::Result<usize> {
     if conn.secured.is_some() {
         write_sealed(conn, slot, os, bytes, recorder)
     } else {
-        write_plain(conn, slot, os, bytes, recorder, listeners)
+        write_plain(conn, slot, os, bytes, recorder, listener)
     }
 }
 
@@ -66,10 +66,10 @@ pub(super) fn write_plain<O: Os>(
     os: &mut O,
     bytes: &[u8],
     recorder: &mut Recorder,
-    listeners: &[Listener<O::Listener>],
+    listener: &Listener<O::Listener>,
 ) -> io::Result<usize> {
     if recorder.is_tracing() {
-        write_traced(conn, slot, os, bytes, recorder, listeners)
+        write_traced(conn, slot, os, bytes, recorder, listener)
     } else {
         conn.write(os, bytes)
     }
@@ -83,7 +83,7 @@ fn write_traced<O: Os>(
     os: &mut O,
     bytes: &[u8],
     recorder: &mut Recorder,
-    listeners: &[Listener<O::Listener>],
+    listener: &Listener<O::Listener>,
 ) -> io::Result<usize> {
     // Nothing is written to a socket that is full.
     let tries = !conn.full && !bytes.is_empty();
@@ -92,7 +92,7 @@ fn write_traced<O: Os>(
         let n = written.as_ref().copied().unwrap_or(0);
         recorder.trace(|| TraceEvent::Wrote {
             id: conn.id(slot),
-            moved: listener_of(listeners, conn).moved(&bytes[..n]),
+            moved: listener.moved(&bytes[..n]),
             of: bytes.len(),
             failed: written.as_ref().err().map(io::Error::kind),
         });

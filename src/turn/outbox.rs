@@ -503,10 +503,14 @@ impl Outbox {
     }
 
     /// A service keeps so many bytes for a connection now.
+    #[inline]
     pub(crate) fn set_kept_by_service(&mut self, slot: u32, bytes: usize) {
-        if bytes == 0 && self.kept_by_services.is_empty() {
-            return;
+        if bytes > 0 || !self.kept_by_services.is_empty() {
+            self.note_kept_by_service(slot, bytes);
         }
+    }
+
+    fn note_kept_by_service(&mut self, slot: u32, bytes: usize) {
         let was = if bytes == 0 {
             self.kept_by_services.remove(&slot)
         } else {
