@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 
-from harness import BINARY, DEADLINE, Case, left, main
+from harness import BINARY, DEADLINE, ROOT, Case, left, main
 
 PROMPT = b"unix://"
 
@@ -18,10 +18,11 @@ PROMPT = b"unix://"
 class Person:
     """At a terminal of its own."""
 
-    def __init__(self, argv, environment):
+    def __init__(self, argv, environment, directory="."):
         self.heard = bytearray()
         self.pid, self.terminal = pty.fork()
         if self.pid == 0:
+            os.chdir(directory)
             os.execve(argv[0], argv, environment)
 
     def types(self, text):
@@ -115,6 +116,47 @@ class Prompt(AtPrompt):
         person.types(b"\x04")
         self.assertEqual(person.ends(), 128 + signal.SIGINT)
         self.server.stop()
+
+
+class Guide(AtPrompt):
+    """What src/guide/serve.md shows of two terminals, typed."""
+
+    def page(self):
+        with open(os.path.join(ROOT, "src", "guide", "serve.md")) as file:
+            blocks = re.findall(r"^```text\n(.*?)^```$", file.read(), re.DOTALL | re.MULTILINE)
+        (block,) = [block for block in blocks if "^C" in block]
+        return block.splitlines()
+
+    def test_a_build_shows_what_it_does_and_ctrl_c_ends_it(self):
+        self.needs("make", "cc", "tar")
+        private = os.path.join(self.home, "onepoll", "command.sock")
+        os.mkdir(os.path.dirname(private), 0o700)
+        programs = self.directory()
+        os.symlink(BINARY, os.path.join(programs, "onepoll"))
+        server = self.serve("command+unix://" + private, is_plain=True)
+        shell = Person(
+            ["/bin/bash", "--norc", "--noprofile", "--noediting", "-i"],
+            {
+                "PS1": "$ ",
+                "TMPDIR": self.home,
+                "XDG_RUNTIME_DIR": self.home,
+                "PATH": programs + ":" + os.environ["PATH"],
+            },
+            ROOT,
+        )
+        for line in self.page():
+            if line.startswith("$ "):
+                # Not before the command ahead of it has ended.
+                shell.sees(b"$ ")
+                shell.types(line[2:].encode() + b"\r").sees(line[2:].encode() + b"\r\n")
+                continue
+            if line.startswith("^C"):
+                shell.types(b"\x03")
+            self.assertEqual(shell.sees(line.encode() + b"\r\n"), b"")
+        shell.sees(b"$ ")
+        shell.types(b"\x04")
+        self.assertEqual(shell.ends(), 0)
+        server.stop()
 
 
 class Framings(AtPrompt):
