@@ -11,6 +11,11 @@ pub(super) fn notice(output: &[u8]) -> Option<String> {
     (!reason.contains('\n')).then(|| reason.to_owned())
 }
 
+/// Neither a length nor the first bytes of a frame are all of this.
+fn is_text(byte: &u8) -> bool {
+    byte.is_ascii_graphic() || matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
 /// What was asked instead of a command server, where what it said in answer tells.
 pub(super) fn no_command_server(
     line: &ClientConnection,
@@ -28,7 +33,7 @@ pub(super) fn no_command_server(
         "it sends back what it is sent, as an echo server does".to_owned()
     } else if begins_as(&request.to_ascii_uppercase()) {
         "it sends back what it is sent in capitals, as `upper` does".to_owned()
-    } else if is_garbled && unread.len() > 4 && unread[..4].iter().all(u8::is_ascii_graphic) {
+    } else if is_garbled && unread.len() >= 4 && unread[..4].iter().all(is_text) {
         let shown = &unread[..unread.len().min(SHOWN_BYTES)];
         format!("it sends text, {:?}", Escaped(shown))
     } else {

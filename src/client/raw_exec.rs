@@ -38,7 +38,7 @@ pub enum RawNews {
     Output(Vec<u8>),
     /// Nothing for as long as was waited, and all that was asked has left.
     Silence,
-    /// All that was asked is answered, and the connection has ended.
+    /// The connection has ended, and nothing more was to be asked.
     End,
 }
 
@@ -110,7 +110,7 @@ impl RawExec {
                     }
                     continue;
                 }
-                Received::End if self.input == AskedInput::Ended => return Ok(RawNews::End),
+                Received::End if self.input != AskedInput::Open => return Ok(RawNews::End),
                 Received::End => {
                     return Err(ClientError::HungUp {
                         address: self.line.address().to_owned(),

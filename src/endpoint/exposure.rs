@@ -6,7 +6,7 @@
 //!
 //! | service | private Unix socket | Unix socket for any user | loopback | elsewhere |
 //! | --- | --- | --- | --- | --- |
-//! | `command` | free | a secret, or `auth=none` | a secret, or `auth=none` | a secret and TLS |
+//! | `command`, with `tail=true` too | free | a secret, or `auth=none` | a secret, or `auth=none` | a secret and TLS |
 //! | `file` that stores | free | a secret, or `auth=none` | a secret, or `auth=none` | a secret and TLS |
 //! | `file?access=read` | free | a secret, or `auth=none` | a secret, or `auth=none` | a secret |
 //! | `file?access=read&public=true` | free | free | free | a secret, or `open=true` |
@@ -99,7 +99,7 @@ pub fn exposure(endpoint: &Endpoint, at: Reached, is_root: bool) -> Result<Expos
         Reached::Inet(_) => Reach::Open,
     };
     match (endpoint.class, at) {
-        (Class::Commands | Class::Uploads | Class::Downloads, _) => {
+        (Class::Commands | Class::Output | Class::Uploads | Class::Downloads, _) => {
             guarded(endpoint, at, reach, is_root)
         }
         (Class::Plain | Class::Figures, Reached::Inet(at))
@@ -149,6 +149,7 @@ fn guarded(
     let what = match endpoint.class {
         Class::Uploads => "store files",
         Class::Downloads => "read all files",
+        Class::Output => "read what its command writes",
         _ => "run commands",
     };
     let warning = match (reach, at) {
@@ -191,6 +192,7 @@ fn guarded(
         _ => Some(match (endpoint.class, is_root) {
             (Class::Uploads, _) => "any user of this machine can store files here",
             (Class::Downloads, _) => "any user of this machine can read the files here",
+            (Class::Output, _) => "any user of this machine can read what its command writes",
             (_, true) => "any user of this machine can run commands as root here",
             (_, false) => "any user of this machine can run commands as this user here",
         }),
@@ -233,10 +235,10 @@ fn guarded_off_loopback(endpoint: &Endpoint, at: SocketAddr) -> Refusal {
         reason: format!(
             "{} is not a loopback address, and {} from the network need a secret and TLS; no option overrides this",
             at.ip(),
-            if endpoint.class == Class::Uploads {
-                "uploads"
-            } else {
-                "commands"
+            match endpoint.class {
+                Class::Uploads => "uploads",
+                Class::Output => "readers of a command",
+                _ => "commands",
             }
         ),
         remedy: format!(
@@ -443,6 +445,29 @@ mod tests {
                 reach: Reach::LocalUsers,
                 warning: None
             }
+        );
+    }
+
+    /// Its readers run nothing: they are kept out as those who would, and told something else.
+    #[test]
+    fn a_command_with_readers_is_guarded_as_commands_and_its_warning_is_of_reading() {
+        let tail = "command://127.0.0.1:1?run=date&tail=true";
+        let local = Reached::Inet("127.0.0.1:1".parse().unwrap());
+        let said = judge(tail, local, true).unwrap_err();
+        assert!(
+            said.contains("could read what its command writes there"),
+            "{said}"
+        );
+        let told = judge(&format!("{tail}&auth=none"), local, true).unwrap();
+        assert_eq!(
+            told.warning,
+            Some("any user of this machine can read what its command writes")
+        );
+        let open = Reached::Inet("192.0.2.1:1".parse().unwrap());
+        let said = judge(&format!("{tail}&secret-file=s"), open, true).unwrap_err();
+        assert!(
+            said.contains("readers of a command from the network need a secret and TLS"),
+            "{said}"
         );
     }
 

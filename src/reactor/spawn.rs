@@ -33,6 +33,7 @@ use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags, accessat, open, s
 use rustix::io::{Errno, fcntl_dupfd_cloexec, ioctl_fionbio};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, Resource, Rlimit, chdir, fchdir, getcwd, getrlimit, setrlimit};
+use thiserror::Error;
 
 use super::launching::{ORDER_DESCRIPTOR, file_of, written};
 use crate::turn::{Errand, Job, Order};
@@ -419,9 +420,24 @@ impl Elsewhere {
     fn to(directory: &[u8]) -> io::Result<Elsewhere> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let before = open(".", flags, Mode::empty())?;
-        chdir(directory)?;
+        chdir(directory).map_err(|errno| {
+            let wrong = WrongDirectory {
+                place: String::from_utf8_lossy(directory).into_owned(),
+                cause: errno.into(),
+            };
+            io::Error::new(wrong.cause.kind(), wrong)
+        })?;
         Ok(Elsewhere { before })
     }
+}
+
+/// A command cannot run where it is to run. Said as a launcher says it.
+#[derive(Debug, Error)]
+#[error("cwd: {}: {cause}", place.escape_debug())]
+struct WrongDirectory {
+    place: String,
+    #[source]
+    cause: io::Error,
 }
 
 impl Drop for Elsewhere {

@@ -107,6 +107,8 @@ pub enum Class {
     Figures,
     /// The stranger would run commands.
     Commands,
+    /// The stranger would read what one command writes, and run none.
+    Output,
     /// The stranger would store files.
     Uploads,
     /// The stranger would read files that are not for everybody.

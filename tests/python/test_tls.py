@@ -202,6 +202,32 @@ class Clients(Tls):
         self.assertEqual(counters["commands_started"], 2)
         self.assertEqual(counters["closed"]["cut"], 0)
 
+    def test_input_and_output_in_bulk_go_through_a_secret_and_tls_whole(self):
+        """Several MiB each way: more than a record, a grant of input, and every queue between the two ends."""
+        secret = os.path.join(self.directory(), "secret")
+        self.assertEqual(onepoll("secret", secret).returncode, 0)
+        server, _ = self.commands("framing=raw", "secret-file=" + secret)
+        argv = [BINARY, "exec", "%s:%d" % server.at("command"), "--tls", "--ca", self.cert, "--secret-file", secret]
+        data = hashlib.shake_256(b"onepoll").digest(8 << 20)
+        digest = hashlib.sha256(data).hexdigest()
+
+        def runs(*arguments, **how):
+            ran = subprocess.run(argv + list(arguments), stdout=subprocess.PIPE, timeout=DEADLINE, **how)
+            self.assertEqual(ran.returncode, 0)
+            return ran.stdout
+
+        self.assertEqual(runs("--", "sha256sum", input=data).split()[0].decode(), digest)
+        back = runs("--", "cat", input=data)
+        self.assertEqual((len(back), hashlib.sha256(back).hexdigest()), (len(data), digest))
+        # Also where the end of input is that of the session, and the end of output that of the connection (C1).
+        kept = os.path.join(self.directory(), "kept")
+        with open(kept, "wb") as file:
+            file.write(data)
+        back = runs("--framing", "raw", "--", "cat " + kept, stdin=subprocess.DEVNULL)
+        self.assertEqual((len(back), hashlib.sha256(back).hexdigest()), (len(data), digest))
+        counters = self.rests(server)
+        self.assertEqual((counters["commands_started"], counters["closed"]["cut"]), (3, 0))
+
     def test_mutual_tls_lets_in_who_has_a_certificate(self):
         theirs, their_key, _ = tls.certificate(self.dir + "/theirs")
         server = self.serves("echo", "client-ca=" + theirs)

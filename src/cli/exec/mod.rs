@@ -19,7 +19,7 @@ use std::time::Duration;
 use super::proof::ProofArgs;
 use super::{Failure, Outcome, complain, is_quiet};
 use crate::client::{ClientError, Exec, ExecFraming, ServerAddress};
-use crate::config::{command_socket, parse_duration};
+use crate::config::{command_socket, parse_duration, quoted};
 use crate::wire::{HmacKey, RunCommand, StreamedCommand};
 use input::may_have_input;
 use prompt::Prompt;
@@ -63,13 +63,14 @@ pub struct Args {
     settle: Option<Duration>,
     /// How long one command may take in all: `500ms`, `5s`, `1m` [default: without an end; 60s for a connection,
     /// and for a line, but those of `raw`]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_timeout)]
     timeout: Option<Duration>,
     /// The directory to run in, an absolute path [default: the server's]
     #[arg(long, value_name = "DIRECTORY")]
     cwd: Option<String>,
     /// A variable of the command's environment, with our own value if none is given: COLORTERM, COLUMNS, LANG,
-    /// LANGUAGE, LC_…, LINES, NO_COLOR, TERM or TZ
+    /// LANGUAGE, LC_…, LINES, NO_COLOR, TERM or TZ, and what the endpoint's option `env` names. One that we do not
+    /// have is left out. May be repeated
     #[arg(long, value_name = "NAME[=VALUE]")]
     env: Vec<String>,
     /// The command has no standard input: nothing of ours is read
@@ -123,6 +124,14 @@ impl Framing {
     }
 }
 
+/// Without any time nothing is run, not even a connection made.
+fn parse_timeout(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        Duration::ZERO => Err(format!("{} leaves no time at all", quoted(text))),
+        timeout => Ok(timeout),
+    }
+}
+
 /// Where no address is, a command was meant.
 fn parse_address(text: &str) -> Result<ServerAddress, String> {
     text.parse().map_err(|wrong| {
@@ -163,8 +172,7 @@ pub fn run(args: Args) -> Outcome {
     let Some(command) = command else {
         return converse(&args, session);
     };
-    let code = session.run(&command)?;
-    let code = session.finish()?.unwrap_or(code);
+    let code = session.run_last(&command)?;
     if args.framing != Framing::Stream && !args.no_input && !is_quiet() && may_have_input() {
         complain("standard input was not read: a command was given, and lines have no input");
     }

@@ -58,6 +58,12 @@ impl RawLines {
         self.show_more()
     }
 
+    /// Asks for a line and for nothing more, and shows all that comes.
+    pub(super) fn run_last(&mut self, line: &str) -> Result<(), RawStop> {
+        self.exec.ask(line, self.timeout)?;
+        self.finish()
+    }
+
     /// Shows what comes until it seems to be over.
     pub(super) fn show_more(&mut self) -> Result<(), RawStop> {
         self.show(Some(self.silence))

@@ -18,7 +18,7 @@ use crate::cli::streams::is_reader_gone;
 use crate::cli::{Failure, complain, is_quiet};
 use crate::client::{ClientError, CommandFate, CommandStream, Exec, RawExec, ServerAddress};
 use crate::wire::{
-    CommandEnd, CommandError, CommandErrorKind, RunCommand, StreamedCommand, WhyEnded,
+    CommandEnd, CommandError, CommandErrorKind, Escaped, RunCommand, StreamedCommand, WhyEnded,
 };
 
 /// How long a connection may take that no `--timeout` limits, and with it a command line, whose output comes at
@@ -161,15 +161,30 @@ impl Session {
                 }
                 code.or_else(|error| self.fails(error))
             }
-            Way::Raw(mut lines) => {
-                let line = line_of(command).map_err(Failure::usage)?;
-                let asked = lines.run(&line);
+            Way::Raw(lines) => {
                 self.way = Way::Raw(lines);
-                let code = self.with_raw(|_| asked)?;
-                Ok(code.unwrap_or(EXIT_CONNECTION))
+                self.run_raw(command, RawLines::run)
             }
             Way::Stream(stream, signals) => self.run_stream(stream, signals, command),
         }
+    }
+
+    /// Runs a command, and none after it.
+    pub(super) fn run_last(&mut self, command: &RunCommand) -> Result<u8, Failure> {
+        match self.way {
+            Way::Raw(_) => self.run_raw(command, RawLines::run_last),
+            _ => self.run(command),
+        }
+    }
+
+    fn run_raw(
+        &mut self,
+        command: &RunCommand,
+        run: impl FnOnce(&mut RawLines, &str) -> Result<(), RawStop>,
+    ) -> Result<u8, Failure> {
+        let line = line_of(command).map_err(Failure::usage)?;
+        let code = self.with_raw(|lines| run(lines, &line))?;
+        Ok(code.unwrap_or(EXIT_CONNECTION))
     }
 
     fn run_stream(
@@ -196,7 +211,7 @@ impl Session {
                 self.says(format_args!("{}: the command was not run", error.message));
                 return Ok(EXIT_CONNECTION);
             }
-            Ok(Ending::NotRun(error)) => self.not_run(&error),
+            Ok(Ending::NotRun(error)) => self.not_run(command, &error),
             Ok(Ending::OnlyLines) => return self.go_on_in_lines(*stream, command),
             Ok(Ending::Interrupted(signal)) => {
                 self.interrupted(stream.fate());
@@ -318,21 +333,39 @@ impl Session {
         }
     }
 
-    fn not_run(&self, error: &CommandError) -> u8 {
+    fn not_run(&self, command: &RunCommand, error: &CommandError) -> u8 {
+        /// How a server begins where the directory is wrong, and not the program.
+        const WRONG_DIRECTORY: &str = "cannot start: cwd: ";
         /// `ENOENT` and `EACCES`, and what is no program: `ENOEXEC`.
         const ERRNOS: [(i32, u8); 3] = [
             (2, EXIT_NOT_FOUND),
             (13, EXIT_NOT_EXECUTABLE),
             (8, EXIT_NOT_EXECUTABLE),
         ];
-        self.says(format_args!("{}: the command was not run", error.message));
-        if error.kind != CommandErrorKind::CannotStart {
-            return EXIT_CONNECTION;
-        }
+        let is_of_program = error.kind == CommandErrorKind::CannotStart
+            && !error.message.starts_with(WRONG_DIRECTORY);
         let known = ERRNOS
             .into_iter()
-            .find(|(errno, _)| error.errno == Some(*errno));
-        known.map_or(EXIT_CONNECTION, |(_, code)| code)
+            .find(|(errno, _)| is_of_program && error.errno == Some(*errno));
+        let code = known.map_or(EXIT_CONNECTION, |(_, code)| code);
+        let program = match &command.command {
+            StreamedCommand::Program(words) => words.first().map_or(&[][..], Vec::as_slice),
+            // The shell says itself what it cannot find.
+            StreamedCommand::Line(_) => b"/bin/sh",
+        };
+        let program = Escaped(program);
+        let way_out = match code {
+            EXIT_NOT_FOUND => {
+                format!("; there is no program {program} there, or not its interpreter")
+            }
+            EXIT_NOT_EXECUTABLE => {
+                format!("; {program} is no program there, or none that may be run")
+            }
+            _ => String::new(),
+        };
+        let message = &error.message;
+        self.says(format_args!("{message}: the command was not run{way_out}"));
+        code
     }
 
     fn interrupted(&self, fate: CommandFate) {

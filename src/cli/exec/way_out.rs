@@ -41,6 +41,12 @@ pub(super) fn way_out(error: &ClientError, address: &ServerAddress, is_proven: b
             "; to a wrong proof a server says nothing: is the secret its own, and is --digest?"
                 .to_owned()
         }
+        (ClientError::Timeout { progress, .. }, _)
+            if progress.ends_with("of the header came") && !progress.starts_with('0') =>
+        {
+            "; is --framing the one that it was given? If so, --timeout raises this limit of exec itself"
+                .to_owned()
+        }
         (ClientError::Timeout { .. }, _) => {
             "; this is the limit of exec itself, --timeout raises it".to_owned()
         }
@@ -64,11 +70,13 @@ pub(super) fn way_out(error: &ClientError, address: &ServerAddress, is_proven: b
         (ClientError::UnknownServer { fingerprint, .. }, _) => trust_it(fingerprint),
         (ClientError::OnlyLines { .. }, _) => format!("; {LINES_ONLY}"),
         (ClientError::NotCommands { .. }, _) => format!(
-            "; name a `command` endpoint, such as the one of `onepoll serve`, unix://{}",
+            "; name a `command` endpoint that takes requests, such as the one of `onepoll serve`, unix://{}",
             command_socket().display()
         ),
         (ClientError::Unasked { .. }, _) => {
-            "; it may be another service, or ask for a secret: --secret-file FILE".to_owned()
+            "; it may be another service, such as a `command` with `tail=true`, which is read with --framing raw, \
+             or ask for a secret: --secret-file FILE"
+                .to_owned()
         }
         (ClientError::Wire { .. }, _) => {
             "; is it a `command` endpoint, is --framing the one that it was given, and does it ask for a \

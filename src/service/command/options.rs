@@ -114,7 +114,10 @@ impl Checked for Options {
     }
 
     fn class(&self) -> Class {
-        Class::Commands
+        match self.run {
+            Some(_) => Class::Output,
+            None => Class::Commands,
+        }
     }
 
     fn policy(&self) -> Option<Policy> {

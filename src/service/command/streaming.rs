@@ -203,7 +203,7 @@ impl Streaming {
     fn cannot_start(&mut self, terms: &Terms, t: &mut Turn<'_>, error: &io::Error) {
         let reason = format!("cannot start: {error}");
         let kind = CommandErrorKind::CannotStart;
-        self.fail(terms, t, kind, error.raw_os_error(), &reason);
+        self.fail(terms, t, kind, errno_of(error), &reason);
     }
 
     /// Takes requests until nothing whole is left, or one has to wait.
@@ -488,4 +488,11 @@ impl Run {
             stderr: self.err,
         }
     }
+}
+
+/// The number of the system's error, also where something was said of where it happened.
+fn errno_of(error: &io::Error) -> Option<i32> {
+    let beneath = || error.get_ref()?.source()?.downcast_ref::<io::Error>();
+    let of_system = |error: &io::Error| error.raw_os_error();
+    of_system(error).or_else(|| beneath().and_then(of_system))
 }

@@ -84,12 +84,22 @@ fn a_command_that_cannot_be_started_is_what_a_shell_says_of_it_and_else_255() {
         (&["--", "no such program", "x"][..], 127),
         (&["--", "/", "x"], 126),
         (&["--cwd", "/dev/null", "--", "true"], 255),
+        (&["--cwd", "/no/such", "--", "true", "x"], 255),
         (&["--env", "LD_PRELOAD=x", "--", "true"], 255),
     ] {
         let said = exec(&address, args);
         assert_eq!((said.code, said.out.as_str()), (Some(code), ""), "{said:?}");
         assert_eq!(said.err.matches("onepoll: ").count(), 1, "{said:?}");
         assert!(said.err.contains("the command was not run"), "{said:?}");
+    }
+    exec(&address, &["--", "no such", "x"]).fails(127, "there is no program no such there");
+    exec(&address, &["--", "/", "x"]).fails(126, "/ is no program there");
+    // Which directory, and that it is not the program that is not there.
+    for (directory, why) in [
+        ("/no/such", "cwd: /no/such: No such file or directory"),
+        ("/dev/null", "cwd: /dev/null: Not a directory"),
+    ] {
+        exec(&address, &["--cwd", directory, "--", "true", "x"]).fails(255, why);
     }
     // A line has 64 KiB.
     let long = "x".repeat(100_000);
@@ -204,6 +214,32 @@ fn standard_input_is_not_read_beside_a_line_and_that_is_said_once() {
     drop(other);
     let mut command = onepoll(["exec", &address, "--framing", "json", "--", "true"]);
     assert_eq!(run(command.stdin(input)).err, "");
+}
+
+#[test]
+fn no_time_at_all_is_refused_before_anything_is_asked() {
+    exec("/nowhere.sock", &["--timeout", "0s", "--", "true"]).refuses("leaves no time at all");
+}
+
+/// One that takes no requests: not a word of the command was run.
+#[test]
+fn a_command_with_readers_is_told_from_one_that_takes_requests() {
+    let (_server, address) = Server::of_commands("?run=echo%20out&tail=true&restart=never");
+    let tail = |args: &[&str]| {
+        let args = [&["--timeout", "5m"][..], args, &["--", "touch danger"]].concat();
+        exec(&address, &args)
+    };
+    // Its output has come before the request, or comes after it.
+    for framing in ["stream", "json", "i32"] {
+        let said = tail(&["--framing", framing]);
+        assert_eq!((said.code, said.out.as_str()), (Some(255), ""), "{said:?}");
+        let tells = [
+            "such as a `command` with `tail=true`",
+            "endpoint that takes requests",
+        ];
+        assert!(tells.iter().any(|way| said.err.contains(way)), "{said:?}");
+    }
+    tail(&["--framing", "raw"]).is(0, "out\n", "");
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Commands as streams, as `onepoll exec` runs them: as local ones.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
 use onepoll::wire::{CommandHeader, Encode};
@@ -11,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::{PATIENCE, Said, Server, onepoll, run};
 use crate::support::process::ended;
-use crate::support::program::Group;
+use crate::support::program::{Group, skipped};
 use crate::support::script::{Reply, Request, replies};
 
 fn exec(address: &str, args: &[&str]) -> Said {
@@ -162,6 +164,116 @@ fn signals_are_passed_on_and_a_second_interrupt_ends_exec() {
     assert_eq!(said.code, Some(130), "{said:?}");
     assert!(said.err.contains("interrupted twice"), "{said:?}");
     ended(pid);
+}
+
+/// As `nohup` leaves it: what exec was told to ignore is not for the command either.
+#[test]
+fn what_exec_was_started_to_ignore_is_not_passed_on() {
+    let (_server, address) = Server::of_commands("");
+    let line = "trap 'echo INT' INT; trap 'echo HUP' HUP; trap 'echo USR1; exit 7' USR1; \
+                echo up; while :; do sleep 0.05; done";
+    let binary = env!("CARGO_BIN_EXE_onepoll");
+    let script = r#"trap '' INT HUP; exec "$0" exec "$1" -n -- "$2""#;
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", script, binary, &address, line]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut group = Group::spawn(command.stderr(Stdio::piped())).unwrap();
+    let mut out = BufReader::new(group.0.stdout.take().unwrap());
+    let mut heard = String::new();
+    out.read_line(&mut heard).unwrap();
+    // Twice: a second interrupt would end exec.
+    for signal in [Signal::INT, Signal::HUP, Signal::INT, Signal::USR1] {
+        kill_process(Pid::from_child(&group.0), signal).unwrap();
+    }
+    out.read_to_string(&mut heard).unwrap();
+    assert_eq!(heard, "up\nUSR1\n");
+    assert_eq!(group.said(PATIENCE).code, Some(7));
+}
+
+#[test]
+fn the_directory_and_the_variables_that_were_asked_for_are_the_commands() {
+    let (server, address) = Server::of_commands("?env=CI");
+    let there = server.path().canonicalize().unwrap();
+    let there = there.to_str().unwrap();
+    let flags = [
+        "--env",
+        "TERM=a b=c",
+        "--env",
+        "LC_TIME",
+        "--env",
+        "COLUMNS",
+    ];
+    let flags = [&flags[..], &["--env", "CI=yes", "--cwd", there]].concat();
+    let show = r#"pwd; echo "$TERM|$LC_TIME|${COLUMNS-none}|$CI|${SECRET-none}""#;
+    for command in [&["--", show][..], &["--", "sh", "-c", show]] {
+        let mut exec = onepoll(["exec", &address]);
+        exec.args(&flags).args(command);
+        exec.env("LC_TIME", "C")
+            .env_remove("COLUMNS")
+            .env("SECRET", "x");
+        run(&mut exec).is(0, &format!("{there}\na b=c|C|none|yes|none\n"), "");
+    }
+    for (variable, why) in [
+        (
+            "LD_PRELOAD=/x",
+            "the variable \"LD_PRELOAD\" may not be set",
+        ),
+        ("PATH", "the variable \"PATH\" may not be set"),
+        ("=x", "the variable \"\" may not be set"),
+    ] {
+        exec(&address, &["--env", variable, "--", "true"]).fails(255, why);
+    }
+    exec(&address, &["--cwd", "here", "--", "true"]).refuses("--cwd here: an absolute path");
+    exec(&address, &["--cwd", "/no/where", "--", "true"])
+        .fails(255, "cwd: /no/where: No such file");
+}
+
+/// `encoding` is of lines: C5 passes bytes, and the line of a terminal here is UTF-8.
+#[test]
+fn an_endpoint_of_gbk_takes_streams_as_they_are() {
+    let (_server, address) = Server::of_commands("?encoding=gbk");
+    exec(&address, &["--", "printf '你好'; test 你 = '你' && exit 3"]).is(3, "你好", "");
+    exec(&address, &["--", "printf", "%s", "你好"]).is(0, "你好", "");
+    // Bytes of GBK too, which are no UTF-8.
+    let mut command = onepoll(["exec", &address, "--", "printf"]);
+    command
+        .arg(OsStr::from_bytes(b"\xc4\xe3"))
+        .stdout(Stdio::piped());
+    let out = command.output().unwrap();
+    assert_eq!(
+        (out.status.code(), &out.stdout[..]),
+        (Some(0), &b"\xc4\xe3"[..])
+    );
+    // A line is in the endpoint's encoding, and so is its output.
+    let mut command = onepoll([
+        "exec",
+        &address,
+        "--framing",
+        "json",
+        "--",
+        r"printf '\344\275\240'",
+    ]);
+    let out = command.stdout(Stdio::piped()).output().unwrap();
+    assert_eq!(
+        (out.status.code(), &out.stdout[..]),
+        (Some(0), &b"\xc4\xe3"[..])
+    );
+}
+
+/// Debian's socat says of each descriptor what it is: of a command there are three, however it is started.
+#[test]
+fn fault_f16_filan_shows_three_descriptors_and_no_other() {
+    if skipped("filan") {
+        return;
+    }
+    for options in ["", "?no-new-privs=true"] {
+        let (_server, address) = Server::of_commands(options);
+        for (flags, input) in [(&["-n"][..], "0 chrdev /dev/null"), (&[], "0 pipe")] {
+            let said = exec(&address, &[flags, &["--", "filan", "-s"]].concat());
+            let shown: Vec<&str> = said.out.lines().map(str::trim).collect();
+            assert_eq!(shown, [input, "1 pipe", "2 pipe"], "{said:?}");
+        }
+    }
 }
 
 #[test]
