@@ -16,6 +16,7 @@ pub mod check;
 pub mod completions;
 mod errand;
 pub mod exec;
+pub mod files;
 mod help;
 mod identity;
 mod keeper;
@@ -57,7 +58,10 @@ pub use streams::{print, print_bytes};
 use suggestion::corrected;
 
 /// The exit code after an interrupt: 128 and the number of SIGINT.
-const INTERRUPTED: u8 = 130;
+const INTERRUPTED: u8 = SIGNALLED + 2;
+
+/// With the number of a signal: that ended it.
+const SIGNALLED: u8 = 128;
 
 /// How a subcommand ends when it does not end well.
 #[derive(Debug, thiserror::Error)]
@@ -119,6 +123,9 @@ enum Command {
     Check(check::Args),
     Secret(secret::Args),
     Exec(exec::Args),
+    Send(files::send::Args),
+    Fetch(files::fetch::Args),
+    List(files::list::Args),
     #[cfg(feature = "tls")]
     Certificate(certificate::Args),
     Time(time::Args),
@@ -147,6 +154,9 @@ impl Command {
             Self::Check(args) => check::run(args),
             Self::Secret(args) => secret::run(args),
             Self::Exec(args) => exec::run(args),
+            Self::Send(args) => files::send::run(args),
+            Self::Fetch(args) => files::fetch::run(args),
+            Self::List(args) => files::list::run(args),
             #[cfg(feature = "tls")]
             Self::Certificate(args) => certificate::run(args),
             Self::Time(args) => time::run(args),

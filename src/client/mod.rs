@@ -1,6 +1,7 @@
 //! Blocking clients: one request, one answer, one deadline for all of it. One of them,
-//! [`CommandStream`], leaves waiting to its caller: what it talks about goes on for as long as a command runs. Another,
-//! [`RawExec`], has no answer that would end, and hands on what comes.
+//! [`CommandStream`], leaves waiting to its caller: what it talks about goes on for as long as a command runs. So does
+//! [`FileStream`], since files are as long as they are. Another, [`RawExec`], has no answer that would end, and hands on
+//! what comes.
 //!
 //! They do not know the reactor, and wait in plain system calls. What came of an answer before its
 //! deadline is said, never handed out as if it were the whole; a connection on which an answer was
@@ -12,6 +13,8 @@ mod command_stream;
 mod connection;
 mod deadline;
 mod exec;
+mod file_dialogue;
+mod file_stream;
 mod other_service;
 mod raw_exec;
 mod take_over;
@@ -28,6 +31,8 @@ pub use crate::tls::{ClientTls, Fingerprint, Identity, Trust};
 pub use certificate::ask_certificate;
 pub use command_stream::{CommandFate, CommandStream, StreamNews};
 pub use exec::{Exec, ExecFraming, ExecOutput, OUTPUT_BYTES_MAX};
+pub use file_dialogue::{FileDialogue, FileNews};
+pub use file_stream::FileStream;
 pub use raw_exec::{RawExec, RawNews};
 pub use take_over::{HandedSocket, Released, TakeOver};
 pub use time::{TimeAnswer, ask_time};
@@ -186,7 +191,7 @@ pub enum ClientError {
         detail: String,
     },
     /// The request is longer than may be, or there is something in it that cannot be sent.
-    #[error("the command cannot be sent: {cause}")]
+    #[error("the request cannot be sent: {cause}")]
     Unsendable {
         /// What is wrong with it.
         cause: WireError,

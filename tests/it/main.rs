@@ -18,6 +18,7 @@ mod command_stream;
 mod config;
 #[cfg(feature = "cli")]
 mod field;
+mod file_dialogue;
 mod file_wire;
 mod gate;
 #[cfg(feature = "cli")]

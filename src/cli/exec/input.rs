@@ -17,7 +17,7 @@ const READ_BYTES: usize = 64 * 1024;
 /// The descriptor may be shared with other processes, and so is its mode: it is never made non-blocking. A pipe or
 /// a terminal is opened anew for a description of its own, a socket is asked not to wait, and a file does not.
 #[derive(Debug)]
-pub(super) struct Input {
+pub(in crate::cli) struct Input {
     own: Option<OwnedFd>,
     is_socket: bool,
     buffer: Box<[u8]>,
@@ -26,7 +26,7 @@ pub(super) struct Input {
 
 /// What reading once brought.
 #[derive(Debug)]
-pub(super) enum Taken<'b> {
+pub(in crate::cli) enum Taken<'b> {
     Bytes(&'b [u8]),
     /// Nothing yet.
     Nothing,
@@ -34,7 +34,7 @@ pub(super) enum Taken<'b> {
 }
 
 impl Input {
-    pub(super) fn new() -> Input {
+    pub(in crate::cli) fn new() -> Input {
         let kind = fstat(stdin()).map(|found| FileType::from_raw_mode(found.st_mode));
         Input {
             own: own_for_reading(stdin()).ok(),
@@ -45,12 +45,12 @@ impl Input {
     }
 
     /// Whether there may be more.
-    pub(super) fn is_open(&self) -> bool {
+    pub(in crate::cli) fn is_open(&self) -> bool {
         !self.has_ended
     }
 
     /// Reads once, at most so much.
-    pub(super) fn read(&mut self, bytes_max: usize) -> io::Result<Taken<'_>> {
+    pub(in crate::cli) fn read(&mut self, bytes_max: usize) -> io::Result<Taken<'_>> {
         if self.has_ended {
             return Ok(Taken::Nothing);
         }
@@ -78,7 +78,7 @@ impl Input {
     }
 
     /// Lets go of it: what writes to it learns that nobody reads any more.
-    pub(super) fn close(&mut self) {
+    pub(in crate::cli) fn close(&mut self) {
         self.has_ended = true;
         self.own = None;
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
@@ -99,7 +99,7 @@ impl AsFd for Input {
 }
 
 /// Whether somebody may expect that standard input is read: a file or a pipe that is not at its end.
-pub(super) fn may_have_input() -> bool {
+pub(in crate::cli) fn may_have_input() -> bool {
     let Ok(found) = fstat(stdin()) else {
         return false;
     };

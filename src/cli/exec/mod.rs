@@ -1,14 +1,14 @@
 //! `onepoll exec`: runs commands on a server.
 
 mod codes;
-mod input;
+pub(super) mod input;
 mod lines;
-mod output;
+pub(super) mod output;
 mod prompt;
 mod raw_lines;
 mod relay;
 mod session;
-mod signals;
+pub(super) mod signals;
 mod way_out;
 
 use std::ffi::OsString;

@@ -14,7 +14,7 @@ const ROOM_BYTES: usize = 4096;
 
 /// Standard output or standard error, written to without waiting; its mode is not touched, see [`own`].
 #[derive(Debug)]
-pub(super) struct Output {
+pub(in crate::cli) struct Output {
     stream: BorrowedFd<'static>,
     way: Way,
     /// On a terminal, what would act on it is disarmed.
@@ -38,14 +38,14 @@ enum Way {
 
 /// Why nothing can be written any more.
 #[derive(Debug)]
-pub(super) enum Unwritable {
+pub(in crate::cli) enum Unwritable {
     /// Its reader has gone away.
     ReaderGone,
     Failed(io::Error),
 }
 
 impl Output {
-    pub(super) fn new(stream: BorrowedFd<'static>, is_raw: bool) -> Output {
+    pub(in crate::cli) fn new(stream: BorrowedFd<'static>, is_raw: bool) -> Output {
         let kind = fstat(stream).map(|found| FileType::from_raw_mode(found.st_mode));
         let way = match (own(stream), kind) {
             (Ok(own), _) => Way::Own(own),
@@ -68,13 +68,13 @@ impl Output {
     }
 
     /// Whether it has not taken all that it was given.
-    pub(super) fn is_full(&self) -> bool {
+    pub(in crate::cli) fn is_full(&self) -> bool {
         self.written < self.pending.len()
     }
 
     /// Gives it this, of which it takes what it has room for; the rest is kept. Nothing may be given while it
     /// [is full](Output::is_full).
-    pub(super) fn give(&mut self, bytes: &[u8]) -> Result<(), Unwritable> {
+    pub(in crate::cli) fn give(&mut self, bytes: &[u8]) -> Result<(), Unwritable> {
         if self.is_disarmed {
             let bytes = self.whole_characters(bytes);
             self.pending = safe_to_show(&bytes);
@@ -103,7 +103,7 @@ impl Output {
     }
 
     /// Gives it what it had to wait for.
-    pub(super) fn flush(&mut self) -> Result<(), Unwritable> {
+    pub(in crate::cli) fn flush(&mut self) -> Result<(), Unwritable> {
         while self.is_full() {
             let pending = std::mem::take(&mut self.pending);
             let written = self.write(&pending[self.written..]);
@@ -117,7 +117,7 @@ impl Output {
     }
 
     /// No more will come: a character that was begun is as whole as it will be.
-    pub(super) fn finish(&mut self) -> Result<(), Unwritable> {
+    pub(in crate::cli) fn finish(&mut self) -> Result<(), Unwritable> {
         let begun = std::mem::take(&mut self.begun);
         if !begun.is_empty() {
             self.pending = safe_to_show(&begun);

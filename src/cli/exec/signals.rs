@@ -28,14 +28,14 @@ const PASSED_ON: [(i32, CommandSignal); 6] = [
 
 /// Takes them while a command is in progress; else each does what it usually does.
 #[derive(Debug)]
-pub(super) struct Signals {
+pub(in crate::cli) struct Signals {
     delivery: SignalDelivery<UnixStream, SignalOnly>,
     is_idle: Arc<AtomicBool>,
 }
 
 impl Signals {
     /// Takes them from now on, but for those that were to be ignored (`nohup`, `&` in a script).
-    pub(super) fn take() -> io::Result<Signals> {
+    pub(in crate::cli) fn take() -> io::Result<Signals> {
         let ignored = ignored();
         let taken: Vec<i32> = PASSED_ON
             .into_iter()
@@ -58,12 +58,12 @@ impl Signals {
     }
 
     /// Whether no command is in progress.
-    pub(super) fn set_idle(&self, is_idle: bool) {
+    pub(in crate::cli) fn set_idle(&self, is_idle: bool) {
         self.is_idle.store(is_idle, Ordering::Relaxed);
     }
 
     /// Those that came, each once.
-    pub(super) fn came(&mut self) -> Vec<CommandSignal> {
+    pub(in crate::cli) fn came(&mut self) -> Vec<CommandSignal> {
         let came = self.delivery.pending();
         came.filter_map(|number| {
             let known = PASSED_ON.into_iter().find(|(signal, _)| *signal == number);
@@ -80,7 +80,7 @@ impl AsFd for Signals {
 }
 
 /// The signal's number, by which a shell tells how a command ended.
-pub(super) fn number(signal: CommandSignal) -> u8 {
+pub(in crate::cli) fn number(signal: CommandSignal) -> u8 {
     let known = PASSED_ON.into_iter().find(|(_, known)| *known == signal);
     // What is not passed on is SIGKILL.
     known.map_or(9, |(number, _)| u8::try_from(number).unwrap_or(9))

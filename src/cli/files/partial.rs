@@ -1,0 +1,281 @@
+//! A file that has not come whole: beside the place that it is for, under a hidden name, for its owner alone.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{
+    AtFlags, FlockOperation, Mode, OFlags, RenameFlags, Stat, fchmod, flock, fstat, fsync, linkat,
+    renameat, renameat_with, unlinkat,
+};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+
+use super::place::{kind, look, open_beneath, size};
+use crate::wire::{FILE_NAME_BYTES_MAX, Sha256};
+
+/// How often somebody may put another file in its place while we open it.
+const TRIES: u32 = 8;
+
+/// How its name ends.
+const SUFFIX: &str = ".onepoll-part";
+
+/// A file that has not come whole. It stays when this is dropped, unless nothing is in it.
+#[derive(Debug)]
+pub(super) struct Partial {
+    directory: OwnedFd,
+    file: File,
+    hidden: String,
+    len: u64,
+    is_gone: bool,
+}
+
+impl Partial {
+    /// What was kept of the file of this name, to be read from its beginning; none if nothing was.
+    pub(super) fn find(directory: &OwnedFd, name: &str) -> io::Result<Option<Partial>> {
+        let hidden = hidden_name(name);
+        for _ in 0..TRIES {
+            let opened = open_beneath(directory, &*hidden, OFlags::RDWR, Mode::empty());
+            let file = match opened {
+                Ok(file) => file,
+                Err(Errno::NOENT) => return Ok(None),
+                Err(errno) => return Err(errno.into()),
+            };
+            if let Some(found) = lock(directory, &file, &hidden)? {
+                return Partial::of(directory, file, hidden, size(&found)).map(Some);
+            }
+        }
+        Err(io::Error::other(format!(
+            "{hidden} does not stay what it is"
+        )))
+    }
+
+    /// A new one for the file of this name.
+    pub(super) fn make(directory: &OwnedFd, name: &str) -> io::Result<Partial> {
+        let hidden = hidden_name(name);
+        for _ in 0..TRIES {
+            if let Some(mut found) = Partial::find(directory, name)? {
+                found.cut(0)?;
+                return Ok(found);
+            }
+            let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
+            let mode = Mode::RUSR | Mode::WUSR;
+            let file = match open_beneath(directory, &*hidden, flags, mode) {
+                Ok(file) => file,
+                Err(Errno::EXIST) => continue,
+                Err(errno) => return Err(errno.into()),
+            };
+            if lock(directory, &file, &hidden)?.is_some() {
+                return Partial::of(directory, file, hidden, 0);
+            }
+        }
+        Err(io::Error::other(format!(
+            "{hidden} does not stay what it is"
+        )))
+    }
+
+    fn of(directory: &OwnedFd, file: OwnedFd, hidden: String, len: u64) -> io::Result<Partial> {
+        Ok(Partial {
+            directory: directory.try_clone()?,
+            file: file.into(),
+            hidden,
+            len,
+            is_gone: false,
+        })
+    }
+
+    /// How long it is.
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Reads on from where reading stopped.
+    pub(super) fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.file.read(into)
+    }
+
+    /// Only so many of its first bytes stay, and what is written goes behind them.
+    pub(super) fn cut(&mut self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)?;
+        self.file.seek(SeekFrom::Start(len))?;
+        self.len = len;
+        Ok(())
+    }
+
+    /// Writes behind what is there.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.len += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// It is whole: it goes where it is for, so that it is there whatever happens now. What is there is replaced
+    /// only if it `may_replace` it.
+    pub(super) fn finish(mut self, name: &str, mode: Mode, may_replace: bool) -> io::Result<()> {
+        fchmod(&self.file, mode)?;
+        fsync(&self.file)?;
+        let directory = &self.directory;
+        if may_replace {
+            renameat(directory, &*self.hidden, directory, name)?;
+        } else {
+            match renameat_with(
+                directory,
+                &*self.hidden,
+                directory,
+                name,
+                RenameFlags::NOREPLACE,
+            ) {
+                // A file system that has no such thing makes no second name in place of a first one.
+                Err(Errno::INVAL | Errno::NOSYS) => {
+                    linkat(directory, &*self.hidden, directory, name, AtFlags::empty())?;
+                    unlinkat(directory, &*self.hidden, AtFlags::empty())?;
+                }
+                renamed => renamed?,
+            }
+        }
+        self.is_gone = true;
+        fsync(&self.directory)?;
+        Ok(())
+    }
+
+    /// Nothing in it is of use.
+    pub(super) fn remove(mut self) {
+        self.len = 0;
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if self.len == 0 && !self.is_gone {
+            // It is empty; that it stays harms nobody.
+            let _ = unlinkat(&self.directory, &*self.hidden, AtFlags::empty());
+        }
+    }
+}
+
+/// Takes it for ourselves, if it is still what has this name: another process may have finished it meanwhile.
+fn lock(directory: &OwnedFd, file: &OwnedFd, hidden: &str) -> io::Result<Option<Stat>> {
+    let own = fstat(file)?;
+    if kind(&own) != rustix::fs::FileType::RegularFile
+        || own.st_uid != geteuid().as_raw()
+        || own.st_nlink > 1
+    {
+        return Err(io::Error::other(format!(
+            "{hidden} is there, and not a file of ours alone"
+        )));
+    }
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => {
+            return Err(io::Error::other(format!(
+                "another process writes to {hidden}"
+            )));
+        }
+        Err(errno) => return Err(errno.into()),
+    }
+    let own = fstat(file)?;
+    let there = look(directory, hidden)?;
+    let is_same =
+        there.is_some_and(|there| (there.st_dev, there.st_ino) == (own.st_dev, own.st_ino));
+    Ok(is_same.then_some(own))
+}
+
+/// Under which name it is kept.
+fn hidden_name(name: &str) -> String {
+    let readable = format!(".{name}{SUFFIX}");
+    if readable.len() <= FILE_NAME_BYTES_MAX {
+        return readable;
+    }
+    let mut sha256 = Sha256::new();
+    sha256.update(name.as_bytes());
+    format!(".{}{SUFFIX}", sha256.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn here(path: &std::path::Path) -> OwnedFd {
+        File::open(path).unwrap().into()
+    }
+
+    #[test]
+    fn what_has_not_come_whole_is_kept_for_its_owner_and_found_again() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = here(temporary.path());
+        let mut partial = Partial::make(&directory, "a").unwrap();
+        partial.write(b"hello").unwrap();
+        // Two cannot have it.
+        let error = Partial::find(&directory, "a").unwrap_err().to_string();
+        assert_eq!(error, "another process writes to .a.onepoll-part");
+        drop(partial);
+        let hidden = temporary.path().join(".a.onepoll-part");
+        let mode = fs::metadata(&hidden).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+
+        let mut partial = Partial::find(&directory, "a").unwrap().unwrap();
+        let mut bytes = [0; 8];
+        assert_eq!((partial.len(), partial.read(&mut bytes).unwrap()), (5, 5));
+        partial.cut(4).unwrap();
+        partial.write(b"!").unwrap();
+        let mode = Mode::from_raw_mode(0o640);
+        partial.finish("a", mode, false).unwrap();
+        let whole = temporary.path().join("a");
+        assert_eq!(fs::read(&whole).unwrap(), b"hell!");
+        let mode = fs::metadata(&whole).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o640);
+        assert!(!hidden.exists());
+    }
+
+    #[test]
+    fn what_is_there_is_replaced_only_if_that_was_asked_for() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = here(temporary.path());
+        fs::write(temporary.path().join("a"), "old").unwrap();
+        let partial = || {
+            let mut partial = Partial::make(&directory, "a").unwrap();
+            partial.write(b"new").unwrap();
+            partial
+        };
+        let mode = Mode::from_raw_mode(0o600);
+        let refused = partial().finish("a", mode, false).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(temporary.path().join("a")).unwrap(), b"old");
+        partial().finish("a", mode, true).unwrap();
+        assert_eq!(fs::read(temporary.path().join("a")).unwrap(), b"new");
+        // Nothing is left of an empty one, nor of one of no use.
+        drop(Partial::make(&directory, "b").unwrap());
+        partial().remove();
+        assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_others_put_in_its_place_is_not_written_to() {
+        let temporary = tempfile::tempdir().unwrap();
+        let directory = here(temporary.path());
+        let precious = temporary.path().join("precious");
+        let hidden = temporary.path().join(".a.onepoll-part");
+        fs::write(&precious, "mine").unwrap();
+        fs::hard_link(&precious, &hidden).unwrap();
+        let error = Partial::make(&directory, "a").unwrap_err().to_string();
+        assert!(error.contains("not a file of ours alone"), "{error}");
+        fs::remove_file(&hidden).unwrap();
+        std::os::unix::fs::symlink(&precious, &hidden).unwrap();
+        assert!(Partial::make(&directory, "a").is_err());
+        fs::remove_file(&hidden).unwrap();
+        fs::create_dir(&hidden).unwrap();
+        assert!(Partial::make(&directory, "a").is_err());
+        assert_eq!(fs::read(&precious).unwrap(), b"mine");
+    }
+
+    #[test]
+    fn a_long_name_has_a_hidden_one_too() {
+        let long = "x".repeat(255);
+        let hidden = hidden_name(&long);
+        assert!(hidden.len() <= 255 && hidden.starts_with('.'), "{hidden}");
+        assert_ne!(hidden, hidden_name(&"y".repeat(255)));
+    }
+}
