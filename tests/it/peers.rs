@@ -22,6 +22,37 @@ fn the_comparison_with_other_servers_runs() {
     }
 }
 
+#[cfg(feature = "tls")]
+#[test]
+fn the_comparison_through_tls_runs() {
+    if skipped("python3") {
+        return;
+    }
+    let mut python = Command::new("python3");
+    let binary = env!("CARGO_BIN_EXE_onepoll");
+    python.args(["benches/tls/run", "--onepoll", binary]);
+    python.args(["--rounds", "1", "-d", "50ms", "-c", "4", "--patience", "60"]);
+    let said = run(&mut python, "");
+    let text = &said.exits(0).out;
+    let mut names = vec!["onepoll"];
+    for (program, with) in [
+        ("nginx", ["nginx-only", "nginx+backend"]),
+        ("haproxy", ["haproxy-only", "haproxy+backend"]),
+    ] {
+        let mut lines = said.err.lines();
+        if !lines.any(|line| line.starts_with("left out, not installed") && line.contains(program))
+        {
+            names.extend(with);
+        }
+    }
+    for name in names {
+        // In the call that it prints, and once in each mode.
+        assert!(text.matches(name).count() >= 3, "{name}: {text}");
+    }
+    let agreed = "through TLS 1.3, TLS_AES_128_GCM_SHA256 (";
+    assert_eq!(text.matches(agreed).count(), 2, "{text}");
+}
+
 #[test]
 fn fault_f_hostile_commands_leave_nothing_behind() {
     if skipped("python3") {

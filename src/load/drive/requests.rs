@@ -196,7 +196,7 @@ impl Streams for Driver<'_> {
         };
         let unsent = conn.payload.unsent(&self.terms);
         if unsent.is_empty() {
-            return conn.stream.flush();
+            return Ok(conn.stream.flush()?);
         }
         // Less than all means full; being writable again is an event.
         if let Some(n) = conn.stream.write(unsent)? {

@@ -154,6 +154,7 @@ impl Session {
     }
 
     /// Writes the records that are there: whether all have left. Being writable again is an event.
+    #[cold]
     pub(crate) fn flush(&mut self, fd: &OwnedFd) -> Result<bool, Errno> {
         while self.connection.wants_write() {
             let mut out = Out {
@@ -258,4 +259,95 @@ fn send(fd: &OwnedFd, slices: &[IoSlice<'_>]) -> io::Result<usize> {
     let mut nothing = SendAncillaryBuffer::default();
     let sent = rustix::io::retry_on_intr(|| sendmsg(fd, slices, &mut nothing, SendFlags::NOSIGNAL));
     sent.map_err(io::Error::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::sync::{Arc, mpsc};
+    use std::thread::{self, JoinHandle};
+
+    use rcgen::{CertificateParams, KeyPair};
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::net::sockopt::set_socket_send_buffer_size;
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::{ServerConfig, ServerConnection, Stream};
+
+    use super::*;
+    use crate::tls::{Fingerprint, Trust, tls_provider};
+
+    /// A server that reads nothing before it is told to, and then says how much came in all.
+    fn idle_server(socket: UnixStream) -> (Fingerprint, mpsc::Sender<()>, JoinHandle<usize>) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        let certificate = params.self_signed(&key).unwrap().der().clone();
+        let fingerprint = Fingerprint::of(&certificate);
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(tls_provider()))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        let (tell, told) = mpsc::channel();
+        let server = thread::spawn(move || {
+            let mut socket = socket;
+            let mut tls = ServerConnection::new(Arc::new(config)).unwrap();
+            while tls.is_handshaking() {
+                tls.complete_io(&mut socket).unwrap();
+            }
+            told.recv().unwrap();
+            let mut all = Vec::new();
+            let mut stream = Stream::new(&mut tls, &mut socket);
+            stream.read_to_end(&mut all).unwrap();
+            assert!(all.iter().all(|byte| *byte == 7));
+            all.len()
+        });
+        (fingerprint, tell, server)
+    }
+
+    #[test]
+    fn what_a_server_does_not_read_is_taken_up_to_a_limit_and_leaves_later() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (fingerprint, tell, server) = idle_server(theirs);
+        ours.set_nonblocking(true).unwrap();
+        set_socket_send_buffer_size(&ours, 32 * 1024).unwrap();
+        let fd = OwnedFd::from(ours);
+        let sessions = Sessions {
+            tls: ClientTls::new(Trust::Certificate(fingerprint), None).unwrap(),
+            name: "localhost".try_into().unwrap(),
+            says_bye: true,
+        };
+        let mut session = sessions.begin().unwrap();
+        let mut cipher = vec![0; CIPHER_BYTES];
+        let wait = |what| {
+            let limit = Timespec {
+                tv_sec: 60,
+                tv_nsec: 0,
+            };
+            assert_eq!(poll(&mut [PollFd::new(&fd, what)], Some(&limit)), Ok(1));
+        };
+        while !session.shake_hands(&fd, &mut cipher).unwrap() {
+            wait(PollFlags::IN);
+        }
+        let bytes = vec![7; 4 << 20];
+        let taken = session.write(&fd, &bytes).unwrap().unwrap();
+        // What is held, and at the most what the socket took, twice over for its own accounts.
+        assert!((64 << 10..192 << 10).contains(&taken), "{taken}");
+        assert_eq!(session.write(&fd, &bytes), Ok(None));
+        tell.send(()).unwrap();
+        let mut sent = taken;
+        while sent < bytes.len() {
+            match session.write(&fd, &bytes[sent..]).unwrap() {
+                Some(n) => sent += n,
+                None => wait(PollFlags::OUT),
+            }
+        }
+        while !session.flush(&fd).unwrap() {
+            wait(PollFlags::OUT);
+        }
+        session.bye(&fd);
+        drop(fd);
+        assert_eq!(server.join().unwrap(), bytes.len());
+    }
 }
