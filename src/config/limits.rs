@@ -82,6 +82,10 @@ pub const COMMAND_KILL_GRACE: Duration = Duration::from_secs(1);
 /// holds unless told otherwise, so that neither end waits for the other.
 pub const COMMAND_INPUT_BYTES_MAX: u64 = 256 * 1024;
 
+/// What a pipe of a command holds that much goes through, if the system allows as much: with the usual 64 KiB each end
+/// wakes the other four times as often, which took a third of the processor time of all.
+pub const COMMAND_PIPE_BYTES: usize = 256 * 1024;
+
 /// The most that `max-output` can ask for: what an `i32` length announces.
 pub const COMMAND_OUTPUT_BYTES_MAX: usize = i32::MAX as usize;
 

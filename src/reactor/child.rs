@@ -128,6 +128,8 @@ struct Pipe<P> {
     end: Option<P>,
     /// There may be something to read: remembered until a read says otherwise.
     ready: bool,
+    /// More room was asked for.
+    is_wide: bool,
     /// How much was read since the command's exit.
     since_exit: usize,
 }
@@ -138,6 +140,7 @@ impl<P> Pipe<P> {
         Pipe {
             end: Some(end),
             ready: false,
+            is_wide: false,
             since_exit: 0,
         }
     }
@@ -470,6 +473,11 @@ impl<O: Os> Reactor<O> {
         match self.os.read_pipe(end, &mut self.children.output) {
             Ok(0) => pipe.end = None,
             Ok(n) => {
+                if !pipe.is_wide && n >= self.children.output.len() / 2 {
+                    // It fills faster than it is read.
+                    pipe.is_wide = true;
+                    self.os.widen(end);
+                }
                 if exited {
                     pipe.since_exit += n;
                     if pipe.since_exit >= LEFT_IN_PIPE_BYTES_MAX {

@@ -35,7 +35,7 @@ use super::spawn::{Spawner, Started};
 use super::strays::{Left, Strays};
 use super::token::{Source, Token};
 use crate::adopt::wait;
-use crate::config::limits::{AUDIT_PIPE_BYTES, SPAWN_WARN};
+use crate::config::limits::{AUDIT_PIPE_BYTES, COMMAND_PIPE_BYTES, SPAWN_WARN};
 use crate::service::Peer;
 use crate::turn::{Errand, Exit, Job, Moment, Severity, Usage};
 use crate::wire::CommandSignal;
@@ -610,6 +610,10 @@ impl Os for Epoll {
 
     fn write_pipe(&mut self, pipe: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
         Ok(rustix::io::write(pipe, bytes)?)
+    }
+
+    fn widen(&mut self, pipe: &OwnedFd) -> bool {
+        fcntl_setpipe_size(pipe, COMMAND_PIPE_BYTES).is_ok()
     }
 
     fn kill(&mut self, process: &Process, severity: Severity) {

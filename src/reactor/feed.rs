@@ -20,6 +20,8 @@ pub(super) struct Feed<P> {
     is_last: bool,
     /// The poll said that nobody reads it any more.
     is_broken: bool,
+    /// More room was asked for.
+    is_wide: bool,
 }
 
 impl<P> Feed<P> {
@@ -30,6 +32,7 @@ impl<P> Feed<P> {
             ready: true,
             is_last: false,
             is_broken: false,
+            is_wide: false,
         }
     }
 
@@ -94,6 +97,11 @@ impl<O: Os> Reactor<O> {
             // It has closed its standard input, as `head` does: an end, and no error.
             Err(_) => true,
         };
+        if !feed.ready && !feed.is_wide {
+            // It takes less than there is.
+            feed.is_wide = true;
+            feed.ready = self.os.widen(&feed.end);
+        }
         if is_refused || feed.is_broken || feed.ends() {
             child.input = None;
         }

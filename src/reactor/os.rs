@@ -115,6 +115,10 @@ pub trait Os: Debug {
     /// Writes once to a child's input. Less than all of it: the pipe is full, and an edge will tell when it is
     /// not.
     fn write_pipe(&mut self, pipe: &Self::Pipe, bytes: &[u8]) -> io::Result<usize>;
+    /// Gives a pipe of a child more room, since much goes through it. Whether it has more now.
+    fn widen(&mut self, _pipe: &Self::Pipe) -> bool {
+        false
+    }
     /// Signals a child's whole process group.
     fn kill(&mut self, process: &Self::Process, severity: Severity);
     /// Sends this signal to it.

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 
 use onepoll::wire::{CommandHeader, Encode};
+use rustix::pipe::fcntl_getpipe_size;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{PATIENCE, Said, Server, onepoll, run};
@@ -59,6 +60,36 @@ fn standard_input_goes_through_whole_from_files_and_pipes() {
         group.said(PATIENCE).is(0, "", "");
         assert!(fs::read(&to).unwrap() == bytes, "{len} bytes of a pipe");
     }
+}
+
+/// What a pipe holds that a process has by this number.
+fn pipe_of(pid: Pid, number: u32) -> usize {
+    let pipe = File::open(format!("/proc/{}/fd/{number}", pid.as_raw_pid())).unwrap();
+    fcntl_getpipe_size(&pipe).unwrap()
+}
+
+#[test]
+fn a_pipe_holds_more_when_much_goes_through_it() {
+    let (_server, address) = Server::of_commands("");
+    let script = "echo $$; head -c 32M /dev/zero; read go; head -c 32M >&2; echo up; read go";
+    let mut command = onepoll(["exec", &address, "--", script]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut group = Group::spawn(command.stderr(Stdio::null())).unwrap();
+    let (input, output) = (group.0.stdin.take(), group.0.stdout.take());
+    let (mut input, mut output) = (input.unwrap(), BufReader::new(output.unwrap()));
+    let mut line = String::new();
+    output.read_line(&mut line).unwrap();
+    let pid = Pid::from_raw(line.trim().parse().unwrap()).unwrap();
+    let mut zeros = vec![1; 32 << 20];
+    output.read_exact(&mut zeros).unwrap();
+    assert_eq!((pipe_of(pid, 0), pipe_of(pid, 1)), (64 << 10, 256 << 10));
+    input.write_all(b"go\n").unwrap();
+    input.write_all(&zeros).unwrap();
+    line.clear();
+    output.read_line(&mut line).unwrap();
+    assert_eq!((line.as_str(), pipe_of(pid, 0)), ("up\n", 256 << 10));
+    input.write_all(b"go\n").unwrap();
+    group.said(PATIENCE).is(0, "", "");
 }
 
 #[test]
