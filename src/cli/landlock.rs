@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use landlock::{
-    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd,
-    Ruleset, RulesetAttr as _, RulesetCreatedAttr as _,
+    ABI, Access as _, AccessFs, BitFlags, CompatLevel, Compatible as _, PathBeneath, Ruleset,
+    RulesetAttr as _, RulesetCreatedAttr as _,
 };
+
+use rustix::fs::{Mode, OFlags, open};
 
 /// The first version without a way around: before it (Linux 6.2), truncate(2) wrote to files that could not be written.
 const NEEDED: ABI = ABI::V3;
@@ -36,7 +38,8 @@ pub(super) fn confine(readable: &[PathBuf], writable: &[PathBuf]) -> anyhow::Res
     for (paths, access) in [(readable, reading), (writable, all), (&null, all)] {
         for path in paths {
             let place = path.display();
-            let opened = PathFd::new(path).with_context(|| format!("{place}"))?;
+            let opened = open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+            let opened = opened.with_context(|| format!("{place}"))?;
             let access = if path.is_dir() {
                 access
             } else {

@@ -173,7 +173,8 @@ fn guarded(
             return Err(Refusal {
                 reason: format!(
                     "any user of this machine{} could {what} there",
-                    if reach == Reach::Loopback {
+                    // What a page sends ends its connection, and nothing of the output reaches it.
+                    if reach == Reach::Loopback && endpoint.class != Class::Output {
                         ", and any web page one opens,"
                     } else {
                         ""
@@ -455,7 +456,7 @@ mod tests {
         let local = Reached::Inet("127.0.0.1:1".parse().unwrap());
         let said = judge(tail, local, true).unwrap_err();
         assert!(
-            said.contains("could read what its command writes there"),
+            said.contains("any user of this machine could read what its command writes there"),
             "{said}"
         );
         let told = judge(&format!("{tail}&auth=none"), local, true).unwrap();

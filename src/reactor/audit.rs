@@ -30,7 +30,8 @@ pub(super) const REOPEN: &[u8] = b"\n";
 pub(super) struct Who<'a> {
     pub(super) endpoint: &'a str,
     pub(super) connection: Option<ConnId>,
-    pub(super) peer: Peer,
+    /// None: the endpoint itself, whose command runs for its readers.
+    pub(super) peer: Option<Peer>,
 }
 
 /// What is to be said of a command when it has ended. By then its client may be gone.
@@ -38,7 +39,7 @@ pub(super) struct Who<'a> {
 pub(super) struct Audited {
     endpoint: String,
     connection: Option<ConnId>,
-    peer: Peer,
+    peer: Option<Peer>,
     began: Moment,
     /// Bytes that it has written.
     pub(super) output: u64,
@@ -357,7 +358,10 @@ impl<'a> Line<'a> {
         // Without its options: they are the operator's, and change.
         self.endpoint = Some(place(who.endpoint));
         self.connection = who.connection.map(|id| id.generation);
-        self.by(who.peer)
+        match who.peer {
+            Some(peer) => self.by(peer),
+            None => self,
+        }
     }
 
     fn by(mut self, peer: Peer) -> Line<'a> {
@@ -467,7 +471,7 @@ mod tests {
                 slot: 3,
                 generation: 7,
             }),
-            peer: Peer::V4([192, 0, 2, 7].into(), 80),
+            peer: Some(Peer::V4([192, 0, 2, 7].into(), 80)),
         }
     }
 
@@ -581,8 +585,9 @@ mod tests {
         let (mut audit, pipe) = Pipe::with_room(usize::MAX);
         let wall = SystemTime::UNIX_EPOCH + Duration::from_millis(1_709_190_309_250);
         audit.begin_turn(Moment::START, wall);
+        let process = Peer::Local { pid: 5, uid: 1000 };
         let local = Who {
-            peer: Peer::Local { pid: 5, uid: 1000 },
+            peer: Some(process),
             connection: None,
             ..who("command+unix:///a")
         };
@@ -594,7 +599,7 @@ mod tests {
             AuditEvent::CommandEnded(who("c"), Ok(Exit::Code(3)), took, 9),
             AuditEvent::CommandEnded(who("c"), Ok(Exit::Signal(9)), took, 9),
             AuditEvent::CommandEnded(who("c"), Err("the server stopped"), took, 9),
-            AuditEvent::TakeOver(local.peer, 3),
+            AuditEvent::TakeOver(process, 3),
             AuditEvent::Stop,
         ] {
             audit.note(&event);

@@ -12,7 +12,6 @@ use super::listener::ServiceId;
 use super::os::Os;
 use super::standing::After;
 use crate::config::limits::COMMAND_KILL_GRACE;
-use crate::service::Peer;
 use crate::turn::{Broadcast, BroadcastTurn, ChildEvent, Job, Moment, Severity};
 
 /// The commands of services.
@@ -159,7 +158,7 @@ impl<O: Os> Reactor<O> {
         let who = Who {
             endpoint: &endpoint,
             connection: None,
-            peer: Peer::Unknown,
+            peer: None,
         };
         let Some(running) = self.broadcasts.get_mut(number) else {
             return;

@@ -619,6 +619,6 @@ pub(super) fn who<'a, L, S>(
     Some(Who {
         endpoint: &listener_of(listeners, conn).options.name,
         connection: Some(id),
-        peer: conn.peer,
+        peer: Some(conn.peer),
     })
 }

@@ -65,7 +65,7 @@ impl<O: Os> Reactor<O> {
         let now = self.now;
         if let Some(keeper) = &mut self.keeper {
             let wait = keeper.failed(now);
-            log::warn!(exit:?, wait:?; "the keeper of commands has ended; another is started");
+            log::warn!(exit:%, wait:?; "the keeper of commands has ended; another is started");
         }
     }
 }

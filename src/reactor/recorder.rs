@@ -187,7 +187,7 @@ impl Recorder {
         let who = Who {
             endpoint,
             connection: Some(id),
-            peer: *peer,
+            peer: Some(*peer),
         };
         self.note(|| AuditEvent::Login(who));
         self.trace(|| TraceEvent::LoggedIn(id));
@@ -221,7 +221,7 @@ impl Recorder {
             let who = Who {
                 endpoint,
                 connection: Some(id),
-                peer: *peer,
+                peer: Some(*peer),
             };
             self.note(|| AuditEvent::Refused(who, why));
         }
@@ -270,7 +270,7 @@ impl Recorder {
         let who = Who {
             endpoint,
             connection: None,
-            peer: *peer,
+            peer: Some(*peer),
         };
         self.note(|| AuditEvent::Refused(who, refusal.name()));
         if self.throttle.allows(Kind::Refused) {
@@ -394,9 +394,9 @@ impl Recorder {
         if self.throttle.allows(Kind::Command) {
             match again {
                 Some(wait) => {
-                    warn!(endpoint, exit:?, wait:?; "the command of the endpoint has ended; it is started again");
+                    warn!(endpoint, exit:%, wait:?; "the command of the endpoint has ended; it is started again");
                 }
-                None => info!(endpoint, exit:?; "the command of the endpoint has ended"),
+                None => info!(endpoint, exit:%; "the command of the endpoint has ended"),
             }
         }
     }

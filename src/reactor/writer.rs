@@ -92,7 +92,7 @@ impl<O: Os> Reactor<O> {
         if writer.is_done {
             return;
         }
-        log::warn!(exit:?, wait:?; "the writer of the audit has ended; another is started");
+        log::warn!(exit:%, wait:?; "the writer of the audit has ended; another is started");
     }
 
     /// The server is at its end: what the audit has to say is written, if that does not take too long. A

@@ -1,6 +1,8 @@
 use std::io;
 use std::time::Duration;
 
+use thiserror::Error;
+
 /// Which of a command's two outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
@@ -11,11 +13,13 @@ pub enum Output {
 }
 
 /// How a command ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum Exit {
     /// With this code, 0 to 255.
+    #[error("{0}")]
     Code(i32),
     /// By this signal.
+    #[error("signal {0}")]
     Signal(i32),
 }
 

@@ -1,6 +1,8 @@
 """One command of an endpoint's, and many readers (`run=LINE&tail=true`)."""
 
+import json
 import os
+import re
 import urllib.parse
 
 from harness import Case, main
@@ -45,6 +47,19 @@ class Tail(Case):
         self.assertEqual([line.strip() for line in said], [b"1", b"2"])
         server.waits_for(lambda line: "it is started again" in line)
         server.stop()
+
+    def test_the_audit_and_the_log_say_how_it_ended_and_that_nobody_asked_for_it(self):
+        audit = os.path.join(self.directory(), "audit")
+        server = self.serve(tailed("echo once; exit 3", "&restart=never"), arguments=("--audit", audit))
+        self.assertEqual(self.dial(server.at("command")).rest(), b"once\n")
+        server.waits_for(lambda line: re.search(r"the command of the endpoint has ended endpoint=.* exit=3$", line))
+        server.stop()
+        with open(audit) as file:
+            events = [json.loads(line) for line in file if '"command-' in line]
+        self.assertEqual([event["event"] for event in events], ["command-started", "command-ended"])
+        self.assertEqual((events[1]["exit"], events[1]["output_bytes"]), (3, 5))
+        for event in events:
+            self.assertFalse({"peer", "uid", "pid", "connection"} & set(event), event)
 
     def test_it_ends_with_the_server_and_with_its_endpoint(self):
         server = self.serve(tailed("echo $$; exec sleep 1000"))

@@ -195,7 +195,7 @@ class Clients(Tls):
         other = "00" + self.fingerprint[2:]
         ran = onepoll("exec", at, "--tls", "--fingerprint", other, "--", "echo hi")
         self.assertEqual((ran.stdout, ran.returncode), ("", 255))
-        self.assertIn("another certificate than the one that was expected", ran.stderr)
+        self.assertIn("the fingerprint %s, and the expected one has %s" % (self.fingerprint, other), ran.stderr)
         ran = onepoll("exec", at, "--tls", "--ca", "system", "--", "echo hi")
         self.assertEqual((ran.stdout, ran.returncode), ("", 255))
         counters = self.rests(server)
