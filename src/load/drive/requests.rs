@@ -194,12 +194,14 @@ impl Streams for Driver<'_> {
         let Some(conn) = self.connections.get_mut(index) else {
             return Ok(());
         };
-        let unsent = conn.payload.unsent(&self.terms);
-        if unsent.is_empty() {
-            return Ok(conn.stream.flush()?);
+        if conn.stream.session().is_some() {
+            return self.write_secured(index);
         }
+        let unsent = conn.payload.unsent(&self.terms);
         // Less than all means full; being writable again is an event.
-        if let Some(n) = conn.stream.write(unsent)? {
+        if !unsent.is_empty()
+            && let Some(n) = conn.stream.write_plain(unsent)?
+        {
             conn.payload.sent(n, &self.terms);
         }
         Ok(())
@@ -401,6 +403,22 @@ impl Driver<'_> {
 
 /// Asking and being answered.
 impl Driver<'_> {
+    /// Writes what is unsent through a session, or what it has sealed before.
+    #[cold] // and so not in the way of plain connections, whose writing needs no frame of the stack
+    fn write_secured(&mut self, index: usize) -> Result<(), Failure> {
+        let Some(conn) = self.connections.get_mut(index) else {
+            return Ok(());
+        };
+        let unsent = conn.payload.unsent(&self.terms);
+        if unsent.is_empty() {
+            return Ok(conn.stream.flush()?);
+        }
+        if let Some(n) = conn.stream.write(unsent)? {
+            conn.payload.sent(n, &self.terms);
+        }
+        Ok(())
+    }
+
     /// Puts `count` more requests on a connection, as far as there are any left.
     #[inline]
     fn ask(&mut self, index: usize, count: usize, now: u64) -> Result<(), Failure> {

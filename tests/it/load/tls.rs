@@ -433,6 +433,40 @@ fn with_no_certificate_to_trust_nothing_is_asked_and_the_one_that_was_seen_is_sa
 }
 
 #[test]
+fn a_result_of_plain_connections_is_no_baseline_for_tls_however_old_it_is() {
+    let (folder, fingerprint) = certificate();
+    let server = secured("echo://127.0.0.1:0", &folder, "");
+    let plain = Served::start("echo://127.0.0.1:0");
+    let line = |server: &Served, more: &str| {
+        let at = server.address();
+        format!("echo server={at} -c 2 -n 20 --rounds 4 {more}")
+    };
+    let said = bench(line(&plain, "--json"));
+    let mut earlier = said.exits(0).json();
+    // As it was printed before there was any of this.
+    for contender in earlier["contests"][0]["contenders"].as_array_mut().unwrap() {
+        for report in contender["reports"].as_array_mut().unwrap() {
+            let report = report.as_object_mut().unwrap();
+            assert_eq!(report.remove("tls"), Some(false.into()));
+            for key in ["tls_session", "tls_error"] {
+                assert_eq!(report.remove(key), Some(().into()));
+            }
+            for key in ["tls", "cut_off"] {
+                let errors = report["errors"].as_object_mut().unwrap();
+                assert_eq!(errors.remove(key), Some(0.into()));
+            }
+        }
+    }
+    let file = folder.path().join("earlier.json");
+    std::fs::write(&file, earlier.to_string()).unwrap();
+    let baseline = format!("--baseline {} --tolerance 99", file.display());
+    bench(line(&plain, &baseline)).exits(0);
+    let through = format!("--tls --fingerprint {fingerprint} {baseline}");
+    let why = "was measured with a transport that is plain, and now it is TLS";
+    bench(line(&server, &through)).refuses(why);
+}
+
+#[test]
 fn plain_bytes_at_a_server_of_tls_and_the_reverse_are_called_by_their_names() {
     let (folder, _) = certificate();
     let server = secured("echo://127.0.0.1:0", &folder, "");
