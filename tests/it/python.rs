@@ -19,6 +19,7 @@ const FILES: &[&str] = &[
     "test_command_stream.py",
     "test_datagrams.py",
     "test_faults.py",
+    "test_file_clients.py",
     "test_files.py",
     "test_keepalive.py",
     "test_life.py",
@@ -89,6 +90,11 @@ fn fault_a_b_reactor_and_streams() {
 #[test]
 fn f1_to_f3_files() {
     passes("test_files.py");
+}
+
+#[test]
+fn fault_g7_g8_g10_g11_g13_g15_clients_of_files() {
+    passes("test_file_clients.py");
 }
 
 #[test]

@@ -126,11 +126,8 @@ pub(super) fn pump(
             Waits::Nothing => Some(at_once),
             Waits::Room if !stream.wants_to_send() => Some(at_once),
             _ if may_have_more => Some(at_once),
-            Waits::Input(_) | Waits::Output(_) if !stream.wants_to_send() => {
-                // It is not the server's turn.
-                stream.renew();
-                None
-            }
+            // It is not the server's turn.
+            Waits::Input(_) | Waits::Output(_) if !stream.wants_to_send() => None,
             _ => {
                 let left = stream.time_left();
                 if left.is_zero() {
@@ -142,6 +139,9 @@ pub(super) fn pump(
         };
         ready = wait_for(stream, transfer, signals, wait.as_ref())
             .map_err(|error| Failure::Run(anyhow::Error::new(error)))?;
+        if wait.is_none() {
+            stream.renew();
+        }
     }
 }
 
