@@ -21,7 +21,7 @@ use crate::sources::any_place;
 use crate::successor::Successor;
 
 /// Seeds that `cargo test` tries unless told otherwise.
-pub(crate) const SEEDS_BY_DEFAULT: u64 = if cfg!(debug_assertions) {
+const SEEDS_BY_DEFAULT: u64 = if cfg!(debug_assertions) {
     5_000
 } else {
     20_000
