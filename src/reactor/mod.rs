@@ -57,6 +57,8 @@ mod tests;
 mod timer;
 #[cfg(feature = "tls")]
 mod tls;
+#[cfg(feature = "tls")]
+mod tls_stock;
 mod token;
 mod trace;
 mod traced_io;

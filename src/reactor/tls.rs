@@ -10,6 +10,7 @@ use rustls::server::{
 use rustls::sign::CertifiedKey;
 use rustls::{Error, RootCertStore, ServerConfig, ServerConnection};
 
+use super::tls_stock::Stock;
 use super::transport::{Broken, Secure, Session, Taken, Written};
 use crate::tls::{NothingYet, Out, Records, channel_binding, tls_provider, tls_versions};
 use crate::wire::Escaped;
@@ -28,7 +29,7 @@ pub struct TlsOptions {
 /// TLS for the connections of a listener.
 #[derive(Clone)]
 pub struct Tls {
-    config: Arc<ServerConfig>,
+    stock: Arc<Stock>,
     asks_clients: bool,
 }
 
@@ -59,7 +60,7 @@ impl Tls {
         // Without it a session of TLS 1.2 has no value that is its own (RFC 9266, 4.1).
         config.require_ems = true;
         Ok(Tls {
-            config: Arc::new(config),
+            stock: Arc::new(Stock::new(config)),
             asks_clients,
         })
     }
@@ -67,8 +68,7 @@ impl Tls {
 
 impl Secure for Tls {
     fn begin(&self) -> io::Result<Box<dyn Session>> {
-        let connection =
-            ServerConnection::new(Arc::clone(&self.config)).map_err(io::Error::other)?;
+        let connection = self.stock.take().map_err(io::Error::other)?;
         Ok(Box::new(TlsSession {
             connection,
             records: Records::default(),
