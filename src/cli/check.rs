@@ -111,6 +111,9 @@ fn line(attempt: &Attempt) -> String {
     if let Some(policy) = endpoint.policy() {
         line.push_str(&format!("; {policy}"));
     }
+    if let Some(allows) = endpoint.allows() {
+        line.push_str(&format!("; {allows}"));
+    }
     if let Some(absent) = attempt.absence() {
         line.push_str(&format!("; {absent}"));
     }
@@ -147,6 +150,7 @@ fn as_json(configuration: &Configuration, opening: &Opening, verdict: &Verdict) 
             "absent": attempt.absent.iter().map(SocketAddr::to_string).collect::<Vec<_>>(),
             "options": options,
             "runs": endpoint.policy().map(|policy| policy.to_string()),
+            "allows": endpoint.allows(),
             "exposure": attempt.exposure.map(|exposure| exposure.reach.name()),
             "warning": attempt.exposure.and_then(|exposure| exposure.warning),
             "would": would,

@@ -109,6 +109,9 @@ pub const FILE_KEPT_BYTES_MIN: u64 = 64 * 1024;
 /// What is asked for beyond waits.
 pub const FILES_OPEN_MAX: usize = 256;
 
+/// Descriptors that an endpoint has besides for files: root, staging directory, lock, and our ends of its children.
+pub const DESCRIPTORS_OF_FILES: usize = 32;
+
 /// Of these, the uploads of one connection that have come and wait to be on the disk; it is not read beyond.
 pub const FILES_PENDING_PER_CONNECTION_MAX: usize = 64;
 
@@ -445,13 +448,22 @@ impl Limits {
     /// How many connections a descriptor limit of `nofile` allows beside `listeners`.
     ///
     /// A number that was asked for and does not fit is an error, never cut in silence.
-    pub fn capacity(&self, nofile: u64, listeners: usize) -> Result<u32, ConfigError> {
-        let reserve = self.reserve(listeners);
+    pub fn capacity(
+        &self,
+        nofile: u64,
+        listeners: usize,
+        files: usize,
+    ) -> Result<u32, ConfigError> {
+        let reserve = self.reserve(listeners) + files as u64;
         let left = nofile.saturating_sub(reserve);
         let sums = format!(
             "the descriptor limit of {nofile} less a reserve of {reserve} ({RESERVED_DESCRIPTORS} + \
-             {DESCRIPTORS_PER_COMMAND} × {} commands + {listeners} listeners)",
-            self.commands
+             {DESCRIPTORS_PER_COMMAND} × {} commands + {listeners} listeners{})",
+            self.commands,
+            match files {
+                0 => String::new(),
+                files => format!(" + {files} files"),
+            }
         );
         match self.connections {
             _ if left == 0 => Err(limits_error(format!(
@@ -486,9 +498,9 @@ mod tests {
     fn the_default_total_is_what_the_descriptor_limit_leaves() {
         let limits = Limits::default();
         assert_eq!(limits.reserve(6), 64 + 4 * 16 + 6);
-        assert_eq!(limits.capacity(1024, 6), Ok(1024 - 134));
-        assert_eq!(limits.capacity(u64::MAX, 6), Ok(1 << 20));
-        assert_eq!(limits.capacity(135, 6), Ok(1));
+        assert_eq!(limits.capacity(1024, 6, 0), Ok(1024 - 134));
+        assert_eq!(limits.capacity(u64::MAX, 6, 0), Ok(1 << 20));
+        assert_eq!(limits.capacity(135, 6, 0), Ok(1));
     }
 
     #[test]
@@ -497,8 +509,8 @@ mod tests {
             connections: Some(connections),
             ..Limits::default()
         };
-        assert_eq!(asking(890).capacity(1024, 6), Ok(890));
-        let wrong = asking(891).capacity(1024, 6).unwrap_err().to_string();
+        assert_eq!(asking(890).capacity(1024, 6, 0), Ok(890));
+        let wrong = asking(891).capacity(1024, 6, 0).unwrap_err().to_string();
         for piece in [
             "891",
             "890",
@@ -510,9 +522,14 @@ mod tests {
         ] {
             assert!(wrong.contains(piece), "{wrong}");
         }
-        assert!(Limits::default().capacity(134, 6).is_err());
-        assert!(Limits::default().capacity(u64::MAX, usize::MAX).is_err());
-        assert!(Limits::default().capacity(0, 0).is_err());
+        assert!(Limits::default().capacity(134, 6, 0).is_err());
+        assert!(Limits::default().capacity(u64::MAX, usize::MAX, 0).is_err());
+        assert!(Limits::default().capacity(0, 0, 0).is_err());
+        let wrong = Limits::default()
+            .capacity(400, 6, 288)
+            .unwrap_err()
+            .to_string();
+        assert!(wrong.contains("6 listeners + 288 files"), "{wrong}");
     }
 
     #[test]

@@ -108,6 +108,26 @@ impl Endpoint {
         schema.policy(&self.options).ok().flatten()
     }
 
+    /// What clients may do, where it says so in words.
+    pub fn allows(&self) -> Option<String> {
+        let schema = self.row.schema(self.address.transport())?;
+        schema.allows(&self.options).ok().flatten()
+    }
+
+    /// Whether what it needs besides a socket is there.
+    pub(crate) fn probe(&self) -> Result<(), String> {
+        match self.row.schema(self.address.transport()) {
+            Some(schema) => schema.probe(&self.options).map_err(|wrong| wrong.problem),
+            None => Ok(()),
+        }
+    }
+
+    /// How many descriptors it needs besides those of its connections.
+    pub(crate) fn descriptors(&self) -> usize {
+        let schema = self.row.schema(self.address.transport());
+        schema.map_or(0, |schema| schema.descriptors(&self.options).unwrap_or(0))
+    }
+
     /// The options that are not at their defaults, as names and values; a repeated one repeats.
     pub fn options(&self) -> Vec<(String, String)> {
         let written = self.written();
@@ -166,10 +186,7 @@ impl Endpoint {
         setting: &Setting<'_>,
         secrets: Option<Secrets>,
     ) -> Result<Box<dyn Service>, ConfigError> {
-        let mut service = self.make(self.row.stream, setting)?;
-        service
-            .prepare(setting.is_instead)
-            .map_err(|missing| ConfigError::at(self, missing))?;
+        let service = self.make(self.row.stream, setting)?;
         match secrets {
             Some(secrets) => {
                 let challenges: ChallengeSource = Box::new(random_bytes);

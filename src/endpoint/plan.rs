@@ -69,6 +69,7 @@ pub(super) fn plan(
             return Planned::adopted(endpoint, adopted, secure, lookups);
         }
     };
+    probe(endpoint)?;
     Ok(Planned {
         endpoint: endpoint.clone(),
         at,
@@ -81,6 +82,12 @@ pub(super) fn plan(
     })
 }
 
+/// What the service needs besides a socket.
+fn probe(endpoint: &Endpoint) -> Result<(), Unserved> {
+    let probed = endpoint.probe();
+    probed.map_err(|missing| Unserved::failed(endpoint, missing))
+}
+
 impl Planned {
     /// An endpoint whose socket another process opened.
     pub(super) fn adopted(
@@ -89,6 +96,7 @@ impl Planned {
         secure: Option<Arc<dyn Secure>>,
         lookups: &mut Lookups,
     ) -> Result<Planned, Unserved> {
+        probe(&adopted.endpoint)?;
         Ok(Planned {
             secrets: secrets(&adopted.endpoint, lookups)?,
             endpoint: adopted.endpoint,
@@ -157,7 +165,8 @@ pub(super) fn connections_max(
         planned.endpoint.fits(limits)?;
     }
     let listeners = planned.iter().map(|planned| planned.at.len().max(1)).sum();
-    let capacity = limits.capacity(nofile, listeners)?;
+    let files = planned.iter().map(|planned| planned.endpoint.descriptors());
+    let capacity = limits.capacity(nofile, listeners, files.sum())?;
     let too_many = |planned: &&&Planned| planned.endpoint.common.max_connections > Some(capacity);
     match planned.iter().find(too_many) {
         None => Ok(capacity),

@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::tally::place;
 use crate::config::limits::{AUDIT_COMMAND_BYTES_MAX, AUDIT_LINES_PER_SECOND_MAX};
 use crate::service::Peer;
-use crate::turn::{ConnId, Exit, Moment};
+use crate::turn::{ConnId, Exit, FileFate, FileNote, Moment};
 
 /// A pipe takes a write of this size whole or not at all (PIPE_BUF, pipe(7)); no line is longer.
 const WRITE_BYTES_MAX: usize = 4096;
@@ -82,6 +82,8 @@ pub(super) enum AuditEvent<'a> {
     /// A command has ended: how, after how long, and how much it had written; or why how is not known, or why it
     /// never became the command.
     CommandEnded(Who<'a>, Result<Exit, &'a str>, Duration, u64),
+    /// Something became of a file.
+    File(Who<'a>, &'a FileNote),
     /// The configuration was read again; with what is wrong with it, if something is.
     Reload(Option<&'a str>),
     /// This process serves so many sockets from now on, and ours no longer.
@@ -94,6 +96,7 @@ impl AuditEvent<'_> {
     fn kind(&self) -> Kind {
         match self {
             AuditEvent::Login(_) => Kind::Login,
+            AuditEvent::File(..) => Kind::File,
             AuditEvent::Refused(..) => Kind::Refused,
             AuditEvent::CommandStarted(..)
             | AuditEvent::CommandRefused(..)
@@ -112,10 +115,11 @@ enum Kind {
     Login,
     Refused,
     Command,
+    File,
     Server,
 }
 
-const KINDS: usize = 4;
+const KINDS: usize = 5;
 
 /// Makes lines of events, and passes them on.
 pub(super) struct Audit {
@@ -269,6 +273,12 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     command_bytes: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     exit: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     signal: Option<i32>,
@@ -332,6 +342,19 @@ impl<'a> Line<'a> {
                     ..new("command-ended").about(who)
                 }
             }
+            AuditEvent::File(who, note) => Line {
+                file: Some(shown(&note.name)),
+                bytes: Some(note.bytes),
+                sha256: note.sha256.map(|sum| sum.to_string()),
+                why: note.why.as_deref(),
+                ..new(match note.fate {
+                    FileFate::Stored => "file-stored",
+                    FileFate::Refused => "file-refused",
+                    FileFate::Sent => "file-sent",
+                    FileFate::Unsent => "file-not-sent",
+                })
+                .about(who)
+            },
             AuditEvent::TakeOver(peer, sockets) => Line {
                 server: Some(std::process::id()),
                 sockets: Some(sockets),
@@ -397,6 +420,11 @@ impl<'a> Line<'a> {
             }
         }
     }
+}
+
+/// As much of a name as fits; one that is served has no more, unless it has directories.
+fn shown(name: &str) -> String {
+    name[..name.floor_char_boundary(AUDIT_COMMAND_BYTES_MAX)].to_owned()
 }
 
 /// The same JSON in printable ASCII: outside of strings it is that anyway.

@@ -227,7 +227,7 @@ impl<O: Os> Reactor<O> {
     }
 
     /// The name of the first listener of a service.
-    fn endpoint_of(&self, service: ServiceId) -> String {
+    pub(super) fn endpoint_of(&self, service: ServiceId) -> String {
         let mut listeners = self.listeners.iter();
         let listener = listeners.find(|listener| listener.options.service == service);
         listener.map_or_else(String::new, |listener| listener.options.name.clone())

@@ -75,6 +75,8 @@ pub(super) struct Child<O: Os> {
     /// Whether what a process wrote that outlives it was not read to its end.
     is_cut: bool,
     end: End,
+    /// It does work of the server's own for its connection, and is no command.
+    is_errand: bool,
     /// Its group was asked to end, and not forced to.
     asked: bool,
     /// What the audit says when it has ended, if there is an audit.
@@ -276,9 +278,10 @@ impl<O: Os> Reactor<O> {
         let spawned = self.os.spawn(job);
         match spawned.and_then(|spawned| self.watch_child(Owner::Connection(owner), spawned)) {
             Ok(slot) => {
-                self.recorder.spawned(owner);
                 self.children.running[slot].is_streamed = job.is_streamed;
+                self.children.running[slot].is_errand = job.errand.is_some();
                 if job.errand.is_none() {
+                    self.recorder.spawned(owner);
                     self.audit_started(owner, job, slot);
                 }
                 self.ask_service(owner, |service, turn| {
@@ -364,6 +367,7 @@ impl<O: Os> Reactor<O> {
             is_streamed: false,
             is_cut: false,
             end: End::Running,
+            is_errand: false,
             asked: false,
             audited: None,
         });
@@ -542,6 +546,7 @@ impl<O: Os> Reactor<O> {
         };
         let owner = child.owner;
         match owner {
+            Owner::Connection(_) if child.is_errand => {}
             Owner::Connection(_) | Owner::Broadcast(_) => self.recorder.reaped(),
             Owner::Errand(id) => return self.errand_ended(id, exit),
             Owner::Loop => return self.helper_ended(exit),

@@ -62,6 +62,18 @@ pub struct Counters {
     pub children: u64,
     /// Commands that wait now.
     pub children_waiting: u64,
+    /// Files that were stored.
+    pub files_stored: u64,
+    /// Their bytes.
+    pub files_stored_bytes: u64,
+    /// Files that came, or were to come, and were not stored.
+    pub files_refused: u64,
+    /// Files that were sent to their end.
+    pub files_sent: u64,
+    /// Their bytes.
+    pub files_sent_bytes: u64,
+    /// Files that were asked for and not sent to their end.
+    pub files_unsent: u64,
     /// Timers that are set now.
     pub timers: u64,
     /// Sources whose rate of connections is remembered now.

@@ -7,11 +7,13 @@ use std::collections::VecDeque;
 use std::io;
 
 use super::Reactor;
+use super::audit::Who;
 use super::helper::Owner;
 use super::listener::{ServiceId, listener_of};
 use super::os::Os;
 use super::standing::After;
-use crate::turn::{BroadcastTurn, ConnId, Errand, ErrandEvent, Exit, Moment, Severity};
+use crate::service::Peer;
+use crate::turn::{BroadcastTurn, ConnId, Errand, ErrandEvent, Exit, FileNote, Moment, Severity};
 
 /// The errands of services.
 #[derive(Debug, Default)]
@@ -87,15 +89,42 @@ impl<O: Os> Reactor<O> {
     fn tell_errand(&mut self, service: ServiceId, number: u64, event: ErrandEvent<'_>) {
         let mut turn = BroadcastTurn::new(self.now, &mut self.outbox);
         self.services[service.0].errand(&mut turn, number, event);
+        let notes = turn.take_notes();
         let (visited, errands) = turn.take_asked();
         for id in turn.into_ended() {
             self.after_turn(id.slot, After::Turn);
         }
         let asked = errands.into_iter().map(|errand| (service, errand));
         self.errands.asked.extend(asked);
+        for (id, note) in notes {
+            self.note_file_of(service, id, &note);
+        }
         for id in visited {
             self.ask_service(id, |service, turn| service.wake(turn));
         }
+    }
+
+    /// Tells the audit and the counters of a file of a connection that is here.
+    pub(super) fn note_file(&mut self, id: ConnId, note: &FileNote) {
+        if let Some(conn) = self.conns.get(id.slot as usize).filter(|c| c.is(id)) {
+            let service = listener_of(&self.listeners, conn).options.service;
+            self.note_file_of(service, id, note);
+        }
+    }
+
+    fn note_file_of(&mut self, service: ServiceId, id: ConnId, note: &FileNote) {
+        let endpoint = self.endpoint_of(service);
+        let peer = match (note.peer, note.local) {
+            (Some(address), _) => Peer::from(address),
+            (None, Some((pid, uid))) => Peer::Local { pid, uid },
+            (None, None) => Peer::Unknown,
+        };
+        let who = Who {
+            endpoint: &endpoint,
+            connection: Some(id),
+            peer,
+        };
+        self.recorder.file(who, note);
     }
 
     /// A service has gone, and its place may become another's. What its errands do is done all the same.

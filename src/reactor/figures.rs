@@ -147,6 +147,36 @@ impl<O: Os> Reactor<O> {
                 now.commands_reaped,
             ),
             counter(
+                "onepoll_files_stored_total",
+                "Files that were stored.",
+                now.files_stored,
+            ),
+            counter(
+                "onepoll_files_stored_bytes_total",
+                "Bytes of files that were stored.",
+                now.files_stored_bytes,
+            ),
+            counter(
+                "onepoll_files_refused_total",
+                "Files that came, or were to come, and were not stored.",
+                now.files_refused,
+            ),
+            counter(
+                "onepoll_files_sent_total",
+                "Files that were sent to their end.",
+                now.files_sent,
+            ),
+            counter(
+                "onepoll_files_sent_bytes_total",
+                "Bytes of files that were sent to their end.",
+                now.files_sent_bytes,
+            ),
+            counter(
+                "onepoll_files_unsent_total",
+                "Files that were asked for and not sent to their end.",
+                now.files_unsent,
+            ),
+            counter(
                 "onepoll_budgets_total",
                 "Times it was a connection's turn to be read.",
                 now.budgets,

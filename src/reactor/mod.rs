@@ -531,6 +531,7 @@ impl<O: Os> Reactor<O> {
                 Effect::Signal(signal) => self.signal(id, signal),
                 Effect::Feed(bytes) => self.feed(id, &bytes),
                 Effect::EndFeed => self.end_feed(id),
+                Effect::Note(note) => self.note_file(id, &note),
                 Effect::Errand(errand) => self.send_on_errand(id, *errand),
                 Effect::Figures => self.tell_figures(id),
                 Effect::HandOver(wanted) => self.tell(News::HandOver(id, wanted)),

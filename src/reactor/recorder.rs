@@ -13,7 +13,7 @@ use super::tally::{DatagramTally, Tally};
 use super::trace::{TraceEvent, TracedBytes, Tracer};
 use super::transport::Broken;
 use crate::service::Peer;
-use crate::turn::{Closed, ConnId, Exit, Fault, Moment};
+use crate::turn::{Closed, ConnId, Exit, Fault, FileFate, FileNote, Moment};
 
 /// Log lines of one kind that one second may bring; the rest are counted and told as one line.
 const LINES_PER_SECOND: u32 = 20;
@@ -406,6 +406,24 @@ impl Recorder {
         if self.throttle.allows(Kind::Command) {
             warn!(error:%; "could not start a command");
         }
+    }
+
+    /// Something became of a file.
+    pub(super) fn file(&mut self, who: Who<'_>, note: &FileNote) {
+        let counters = &mut self.counters;
+        match note.fate {
+            FileFate::Stored => {
+                counters.files_stored += 1;
+                counters.files_stored_bytes += note.bytes;
+            }
+            FileFate::Refused => counters.files_refused += 1,
+            FileFate::Sent => {
+                counters.files_sent += 1;
+                counters.files_sent_bytes += note.bytes;
+            }
+            FileFate::Unsent => counters.files_unsent += 1,
+        }
+        self.note(|| AuditEvent::File(who, note));
     }
 
     pub(super) fn busy(&mut self) {

@@ -17,7 +17,7 @@ use super::{Peer, Service};
 use crate::buf::ReadBuf;
 use crate::turn::{
     BroadcastTurn, CHANNEL_BINDING_BYTES, ChildEvent, Closed, ConnId, Effect, Errand, ErrandEvent,
-    Exit, Fate, Fault, HandOver, Job, Moment, Outbox, Output, Severity, Turn,
+    Exit, Fate, Fault, FileNote, HandOver, Job, Moment, Outbox, Output, Severity, Turn,
 };
 use crate::wire::{CommandSignal, Family};
 
@@ -35,6 +35,7 @@ pub struct Stage<S> {
     generation: u32,
     figures: Vec<Family>,
     errands: VecDeque<Errand>,
+    notes: Vec<FileNote>,
 }
 
 #[derive(Debug, Default)]
@@ -75,6 +76,7 @@ impl<S: Service> Stage<S> {
             generation: 0,
             figures: Vec::new(),
             errands: VecDeque::new(),
+            notes: Vec::new(),
         }
     }
 
@@ -280,10 +282,17 @@ impl<S: Service> Stage<S> {
         self.errands.pop_front()
     }
 
+    /// What the service told of files since it was last asked.
+    pub fn notes(&mut self) -> Vec<FileNote> {
+        std::mem::take(&mut self.notes)
+    }
+
     /// News of an errand.
     pub fn errand_has(&mut self, number: u64, event: ErrandEvent<'_>) {
         let mut turn = BroadcastTurn::new(self.now, &mut self.outbox);
         self.service.errand(&mut turn, number, event);
+        let notes = turn.take_notes();
+        self.notes.extend(notes.into_iter().map(|(_, note)| note));
         let (visited, errands) = turn.take_asked();
         self.errands.extend(errands);
         self.carry_out();
@@ -366,6 +375,7 @@ impl<S: Service> Stage<S> {
                 Effect::Feed(mut bytes) => client.fed.append(&mut bytes),
                 Effect::EndFeed => client.is_feed_over = true,
                 Effect::Kill(severity) => client.killed = Some(severity),
+                Effect::Note(note) => self.notes.push(*note),
                 Effect::Errand(errand) => self.errands.push_back(*errand),
                 Effect::HandOver(wanted) => client.wanted = Some(wanted),
                 Effect::Figures => {

@@ -89,6 +89,21 @@ pub trait Checked: DeserializeOwned + Serialize + Default + 'static {
     fn policy(&self) -> Option<Policy> {
         None
     }
+
+    /// What clients may do, where the options alone do not say it to everybody.
+    fn allows(&self) -> Option<String> {
+        None
+    }
+
+    /// Whether what it needs besides is there. Opens nothing for good.
+    fn probe(&self) -> Result<(), Trouble> {
+        Ok(())
+    }
+
+    /// How many descriptors it needs besides those of its connections.
+    fn descriptors(&self) -> usize {
+        0
+    }
 }
 
 /// The options of a service that has none.
@@ -129,6 +144,15 @@ pub trait Schema: Sync {
 
     /// Which commands the service runs with them, if it runs any.
     fn policy(&self, written: &Written) -> Result<Option<Policy>, Trouble>;
+
+    /// What clients may do with them, in words.
+    fn allows(&self, written: &Written) -> Result<Option<String>, Trouble>;
+
+    /// Whether what the service needs besides is there.
+    fn probe(&self, written: &Written) -> Result<(), Trouble>;
+
+    /// How many descriptors it needs besides those of its connections.
+    fn descriptors(&self, written: &Written) -> Result<usize, Trouble>;
 }
 
 /// One half of a service, with options of its own.
@@ -146,8 +170,6 @@ pub struct Setting<'a> {
     pub zone: &'a TimeZone,
     /// Whether more than this machine may reach the endpoint.
     pub is_open: bool,
-    /// Whether another server is taken over, which still has what it has opened.
-    pub is_instead: bool,
 }
 
 /// A half whose options are a `T`, and how it is made of them.
@@ -180,6 +202,18 @@ impl<T: Checked, S: ?Sized> Schema for Takes<T, S> {
 
     fn policy(&self, written: &Written) -> Result<Option<Policy>, Trouble> {
         Ok(written.read::<T>()?.policy())
+    }
+
+    fn allows(&self, written: &Written) -> Result<Option<String>, Trouble> {
+        Ok(written.read::<T>()?.allows())
+    }
+
+    fn probe(&self, written: &Written) -> Result<(), Trouble> {
+        written.read::<T>()?.probe()
+    }
+
+    fn descriptors(&self, written: &Written) -> Result<usize, Trouble> {
+        Ok(written.read::<T>()?.descriptors())
     }
 }
 

@@ -46,7 +46,6 @@ mod tests {
             limits: &Limits::default(),
             zone: &TimeZone::UTC,
             is_open: false,
-            is_instead: false,
         };
         for row in SERVICES {
             let none = Written::default();

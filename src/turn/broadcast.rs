@@ -1,6 +1,6 @@
 use std::fmt;
 
-use super::{Closed, ConnId, Errand, Job, Moment, Outbox};
+use super::{Closed, ConnId, Errand, FileNote, Job, Moment, Outbox};
 use crate::wire::Encode;
 
 /// A command that a service runs for all its connections together, as long as it has a listener.
@@ -20,6 +20,7 @@ pub struct BroadcastTurn<'a> {
     ended: Vec<ConnId>,
     visited: Vec<ConnId>,
     errands: Vec<Errand>,
+    notes: Vec<(ConnId, FileNote)>,
 }
 
 impl<'a> BroadcastTurn<'a> {
@@ -30,6 +31,7 @@ impl<'a> BroadcastTurn<'a> {
             ended: Vec::new(),
             visited: Vec::new(),
             errands: Vec::new(),
+            notes: Vec::new(),
         }
     }
 
@@ -53,6 +55,16 @@ impl<'a> BroadcastTurn<'a> {
     /// Has a connection's own turn follow, in which the service is [woken](crate::service::Service::wake).
     pub fn visit(&mut self, id: ConnId) {
         self.visited.push(id);
+    }
+
+    /// Tells the audit and the counters of a file of this connection, which may be gone.
+    pub fn note(&mut self, id: ConnId, note: FileNote) {
+        self.notes.push((id, note));
+    }
+
+    /// What is told of files.
+    pub(crate) fn take_notes(&mut self) -> Vec<(ConnId, FileNote)> {
+        std::mem::take(&mut self.notes)
     }
 
     /// Has a child do this for the service.

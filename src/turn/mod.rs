@@ -13,6 +13,7 @@ mod ending;
 mod errand;
 mod id;
 mod moment;
+mod note;
 mod order;
 mod outbox;
 
@@ -30,6 +31,7 @@ pub use self::ending::{Closed, Fault};
 pub use self::errand::{Errand, ErrandEvent};
 pub use self::id::ConnId;
 pub use self::moment::Moment;
+pub use self::note::{FileFate, FileNote};
 pub use self::order::{ERRNO, Order, REFUSAL};
 pub(crate) use self::outbox::Outbox;
 pub use self::outbox::{ARENA_BYTES_MAX, REPLY_AT_ONCE_BYTES};
@@ -172,6 +174,11 @@ impl<'a> Turn<'a> {
     /// replaces what that had asked for.
     pub fn visit(&mut self, id: ConnId) {
         self.outbox.ask(id, Effect::Wake(self.now));
+    }
+
+    /// Tells the audit and the counters of a file.
+    pub fn note(&mut self, note: FileNote) {
+        self.outbox.ask(self.id, Effect::Note(Box::new(note)));
     }
 
     /// Runs a command for this connection, which has at most one. Says the number that it has then.

@@ -45,7 +45,6 @@ fn stage(name: &str, digest: Digest) -> Stage<Gate> {
         limits: &Limits::default(),
         zone: &TimeZone::UTC,
         is_open: false,
-        is_instead: false,
     };
     let service = endpoint.service(&setting, None).unwrap();
     let secrets = Secrets::new(&[secret()], digest, ProofOf::Challenge).unwrap();

@@ -151,6 +151,18 @@ class Files(Case):
             self.assertEqual(self.staged(root), [])
             server.stop()
 
+    def test_f1_of_several_with_one_name_the_last_is_there_whatever_they_wait_for(self):
+        root = self.root()
+        for sync in ("each", "batch"):
+            server = self.files(root, "&overwrite=replace&sync=" + sync)
+            peer = self.call(server)
+            files = [b"%d" % n for n in range(60)]
+            peer.say(b"".join(f1("a", data) for data in files))
+            for data in files:
+                self.assertEqual(answer(peer), stored("a", data))
+            self.assertEqual(self.read(root, "a"), files[-1])
+            server.stop()
+
     def test_f1_a_large_file(self):
         root = self.root()
         server = self.files(root)
@@ -251,6 +263,490 @@ class Files(Case):
         self.assertEqual(answer(peer), stored("p", data))
         self.assertEqual(self.read(root, "p"), data)
         server.stop()
+
+    # Faults.
+
+    def test_fault_c3_to_c7_what_is_no_header_is_said_and_ends_the_connection(self):
+        root = self.root()
+        server = self.files(root)
+        deep = '{"file_name":"a","file_size":1,"x":%s%s}' % ("[" * 1000, "]" * 1000)
+        for sent, said in (
+            (framed(deep), "nested deeper than 16"),
+            (struct.pack("<i", 4097), "4097 bytes is longer than the limit of 4096"),
+            (struct.pack("<i", 1 << 30), "longer than the limit"),
+            (struct.pack("<i", -1), "negative length -1"),
+            (framed('{"file_name":"a","file_name":"b","file_size":1}'), "comes twice"),
+            (framed('{"file_name":"a","file_size":1e400}'), "`file_size` is a whole number"),
+            (framed('{"file_name":"a","file_size":-1}'), "`file_size` is a whole number"),
+            (framed('{"file_name":"a","file_size":"10"}'), "`file_size` is a whole number"),
+            (framed('{"file_name":"a","file_size":NaN}'), "header"),
+            (b"GET / HTTP/1.1\r\n\r\n", "longer than the limit"),
+        ):
+            peer = self.call(server)
+            peer.say(sent)
+            heard = answer(peer)
+            self.assertEqual((heard["ok"], heard["kind"]), (False, "protocol"))
+            self.assertIn(said, heard["error"])
+            peer.ended()
+        self.assertEqual(self.visible(root), [])
+        server.stop()
+
+    def test_fault_g1_hostile_names_are_refused_and_what_follows_is_served(self):
+        root = self.root()
+        server = self.files(root)
+        peer = self.call(server)
+        for name in ("..", "a/..", ".bashrc", "", "a/", "x" * 256, "a\0b", "a\nb", "a\\b", ".onepoll"):
+            peer.say(f1(name, b"evil") + f1("good", b"good"))
+            self.assertEqual((lambda said: (said["ok"], said["kind"]))(answer(peer)), (False, "name"))
+            self.assertEqual(answer(peer), stored("good", b"good"))
+            os.remove(os.path.join(root, "good"))
+        for name in ("../../etc/passwd", "/etc/passwd", "a/../../passwd"):
+            peer.say(f1(name, b"mine"))
+            self.assertEqual(answer(peer), stored("passwd", b"mine"))
+            os.remove(os.path.join(root, "passwd"))
+        for name in ("../root/x", ".onepoll/lock", "/etc/passwd"):
+            peer.say(header(onepoll="download", file_name=name))
+            self.assertIn(answer(peer)["kind"], ("not-found", "name"))
+        server.stop()
+        strict = self.files(root, "&names=refuse")
+        peer = self.call(strict)
+        peer.say(f1("a/b", b"1") + f1("b", b"1"))
+        self.assertEqual(answer(peer)["kind"], "name")
+        self.assertEqual(answer(peer), stored("b", b"1"))
+        strict.stop()
+
+    def test_names_tree_makes_directories_beneath_the_root(self):
+        root = self.root()
+        server = self.files(root, "&names=tree")
+        peer = self.call(server)
+        for name in ("a/b/c.txt", "a/d", "e"):
+            peer.say(f1(name, name.encode()))
+            self.assertEqual(answer(peer), stored(name, name.encode()))
+        for name in ("a/../e", "/e", "a//e", "../e", "e/f", "a"):
+            peer.say(f1(name, b"evil"))
+            self.assertIs(answer(peer)["ok"], False, name)
+        peer.say(header(onepoll="download", file_name="a/b/c.txt"))
+        answer(peer)
+        self.assertEqual(body(peer)[0], b"a/b/c.txt")
+        peer.say(header(onepoll="list"))
+        lines, end = body(peer)
+        names = sorted(json.loads(line)["file_name"] for line in lines.splitlines())
+        self.assertEqual((names, end["files"]), (["a/b/c.txt", "a/d", "e"], 3))
+        server.stop()
+
+    def test_fault_g2_links_are_not_followed(self):
+        root, outside = self.root(), self.directory()
+        self.write(outside, "secret", b"secret")
+        os.symlink(os.path.join(outside, "secret"), os.path.join(root, "link"))
+        os.symlink(outside, os.path.join(root, "dir"))
+        os.symlink("/", os.path.join(root, "top"))
+        server = self.files(root, "&names=tree&overwrite=replace")
+        peer = self.call(server)
+        for name in ("link", "dir/secret", "top/etc/passwd"):
+            peer.say(header(onepoll="download", file_name=name))
+            self.assertEqual(answer(peer)["kind"], "not-found", name)
+            peer.say(header(onepoll="verify", file_name=name))
+            self.assertEqual(answer(peer)["kind"], "not-found", name)
+        peer.say(f1("dir/evil", b"evil"))
+        self.assertIs(answer(peer)["ok"], False)
+        # A link that is in the way is replaced, and what it led to is not touched.
+        peer.say(f1("link", b"mine"))
+        self.assertEqual(answer(peer), stored("link", b"mine"))
+        self.assertEqual(self.read(outside, "secret"), b"secret")
+        self.assertEqual(os.listdir(outside), ["secret"])
+        self.assertFalse(os.path.islink(os.path.join(root, "link")))
+        server.stop()
+
+    def test_fault_g3_only_regular_files_are_served(self):
+        root = self.root()
+        os.mkfifo(os.path.join(root, "fifo"))
+        os.mkdir(os.path.join(root, "dir"))
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(os.path.join(root, "socket"))
+            server = self.files(root)
+            peer = self.call(server)
+            for name in ("fifo", "dir", "socket", "nothing"):
+                peer.say(header(onepoll="download", file_name=name))
+                self.assertEqual(answer(peer)["kind"], "not-found", name)
+            peer.say(header(onepoll="list"))
+            self.assertEqual(body(peer), (b"", dict(ok=True, files=0, skipped=0)))
+            server.stop()
+
+    def test_fault_g4_a_full_disk_is_a_refusal_and_leaves_nothing(self):
+        self.needs("prlimit")
+        root = self.root()
+        server = self.serve(
+            "file://127.0.0.1:0?auth=none&root=%s" % root, through=("prlimit", "--fsize=100000")
+        )
+        peer = self.call(server)
+        for form in (f1("a", bytes(200_000)), header(onepoll="upload", file_name="a", file_size=200_000) + bytes(200_000)):
+            peer.say(form)
+            said = answer(peer)
+            self.assertIn((said["ok"], said["kind"]), [(False, "too-large"), (False, "no-room")])
+            self.assertEqual((self.visible(root), self.staged(root)), ([], []))
+        peer.say(f1("b", bytes(50_000)))
+        self.assertEqual(answer(peer), stored("b", bytes(50_000)))
+        server.stop()
+
+    def test_fault_g6_two_uploads_of_one_name_are_not_mixed(self):
+        root = self.root()
+        server = self.files(root)
+        one, two = self.call(server), self.call(server)
+        first, second = b"1" * 100_000, b"2" * 100_000
+        one.say(header(file_name="a", file_size=len(first)) + first[:50_000])
+        two.say(header(file_name="a", file_size=len(second)) + second)
+        self.assertEqual(answer(two), stored("a", second))
+        one.say(first[50_000:])
+        self.assertEqual(answer(one)["kind"], "exists")
+        self.assertEqual(self.read(root, "a"), second)
+        self.assertEqual(self.staged(root), [])
+        one.say(f1("a", b"3"))
+        self.assertEqual(answer(one)["kind"], "exists")
+        server.stop()
+        server = self.files(root, "&overwrite=rename")
+        peer = self.call(server)
+        for name in ("a-2", "a-3"):
+            peer.say(f1("a", b"3"))
+            self.assertEqual(answer(peer), stored(name, b"3"))
+        peer.say(f1("x.tar", b"4") + f1("x.tar", b"5"))
+        self.assertEqual(answer(peer), stored("x.tar", b"4"))
+        self.assertEqual(answer(peer), stored("x-2.tar", b"5"))
+        server.stop()
+        server = self.files(root, "&overwrite=replace")
+        peer = self.call(server)
+        peer.say(f1("a", b"6"))
+        self.assertEqual(answer(peer), stored("a", b"6"))
+        self.assertEqual(self.read(root, "a"), b"6")
+        server.stop()
+
+    def test_fault_g7_d10_an_upload_that_is_cut_anywhere_is_not_visible(self):
+        root = self.root()
+        server = self.files(root)
+        whole = f1("a", b"0123456789" * 4)
+        for at in range(len(whole)):
+            peer = self.call(server)
+            peer.say(whole[:at])
+            if at % 2:
+                peer.half_close()
+                if at:
+                    self.assertEqual(answer(peer)["kind"], "protocol")
+                peer.ended()
+            else:
+                peer.reset()
+        server.rests(gauges=("connections", "children"))
+        self.assertEqual((self.visible(root), self.staged(root)), ([], []))
+        server.stop()
+
+    def test_fault_g8_a_wrong_digest_leaves_nothing(self):
+        root = self.root()
+        server = self.files(root)
+        peer = self.call(server)
+        for wrong in (dict(sha256="0" * 64), dict(md5="0" * 32), dict(md5=hashlib.md5(b"data").hexdigest(), sha256="1" * 64)):
+            peer.say(f1("a", b"data", **wrong))
+            self.assertEqual(answer(peer)["kind"], "digest")
+            self.assertEqual((self.visible(root), self.staged(root)), ([], []))
+        peer.say(f1("a", b"data", md5=hashlib.md5(b"data").hexdigest().upper(), sha256=sha256(b"data")))
+        self.assertEqual(answer(peer), stored("a", b"data"))
+        server.stop()
+
+    def test_fault_g9_a_size_that_lies(self):
+        root = self.root()
+        server = self.files(root)
+        peer = self.call(server)
+        peer.say(header(file_name="a", file_size=10) + b"0123456789" + b"X")
+        self.assertEqual(answer(peer), stored("a", b"0123456789"))
+        peer.say(b"YZ!")
+        self.assertEqual(answer(peer)["kind"], "protocol")
+        peer.ended()
+        peer = self.call(server)
+        peer.say(header(file_name="b", file_size=10) + b"012345678")
+        peer.silence()
+        peer.half_close()
+        self.assertEqual(answer(peer)["kind"], "protocol")
+        self.assertEqual(self.visible(root), ["a"])
+        server.stop()
+
+    def test_fault_g10_what_is_kept_of_another_source_is_sent_anew(self):
+        root = self.root()
+        server = self.files(root)
+        data, other = random.Random(1).randbytes(200_000), random.Random(2).randbytes(200_000)
+        ask = dict(file_name="f", file_size=200_000)
+        peer = self.call(server)
+        peer.say(header(onepoll="upload", **ask) + data[:150_000])
+        peer.half_close()
+        answer(peer)
+        peer = self.call(server)
+        peer.say(header(onepoll="resume", **ask))
+        said = answer(peer)
+        self.assertEqual((said["offset"], said["sha256"]), (150_000, sha256(data[:150_000])))
+        # The client has something else, and says so: what follows is refused.
+        lie = dict(offset=150_000, kept_sha256=sha256(other[:150_000]))
+        peer.say(header(onepoll="upload", **ask, **lie) + other[150_000:])
+        self.assertEqual(answer(peer)["kind"], "changed")
+        # An offset that nobody was told, or was told on another connection.
+        peer.say(header(onepoll="upload", **ask, offset=1, kept_sha256=sha256(data[:1])) + data[1:])
+        self.assertEqual(answer(peer)["kind"], "changed")
+        peer.say(header(onepoll="upload", **ask) + other)
+        self.assertEqual(answer(peer), stored("f", other))
+        self.assertEqual(self.staged(root), [])
+        server.stop()
+
+    def test_f3_the_later_connection_has_an_upload(self):
+        root = self.root()
+        server = self.files(root)
+        data = random.Random(3).randbytes(300_000)
+        ask = dict(file_name="f", file_size=len(data))
+        one, two = self.call(server), self.call(server)
+        one.say(header(onepoll="upload", **ask) + data[:100_000])
+        self.staged_is(root, 1, 100_000)
+        two.say(header(onepoll="resume", **ask))
+        said = answer(two)
+        self.assertEqual(said["offset"], 100_000)
+        rest = dict(offset=100_000, kept_sha256=said["sha256"])
+        two.say(header(onepoll="upload", **ask, **rest) + data[100_000:])
+        self.assertEqual(answer(two), stored("f", data))
+        self.assertEqual(answer(one)["kind"], "changed")
+        one.ended()
+        self.assertEqual(self.read(root, "f"), data)
+        server.stop()
+
+    def test_fault_g11_offsets_beyond_the_size_are_refused(self):
+        root = self.root()
+        self.write(root, "f", b"12345")
+        server = self.files(root)
+        for wrong in (6, -1, 1 << 63):
+            peer = self.call(server)
+            peer.say(header(onepoll="upload", file_name="a", file_size=5, offset=wrong, kept_sha256="0" * 64))
+            self.assertEqual(answer(peer)["kind"], "protocol")
+        peer = self.call(server)
+        peer.say(header(onepoll="verify", file_name="f", bytes=6))
+        self.assertEqual(answer(peer)["kind"], "changed")
+        server.stop()
+
+    def test_fault_g13_a_file_that_is_replaced_or_becomes_shorter_while_it_is_sent(self):
+        root = self.root()
+        data = random.Random(4).randbytes(40_000_000)
+        self.write(root, "f", data)
+        server = self.files(root)
+        peer = self.dial(server.at("file"), rcvbuf=4096)
+        peer.say(header(onepoll="download", file_name="f"))
+        answer(peer)
+        # The open file stays what it was.
+        self.write(root, "g", b"new")
+        os.rename(os.path.join(root, "g"), os.path.join(root, "f"))
+        self.assertEqual(body(peer), (data, stored("f", data)))
+        self.write(root, "f", data)
+        peer.say(header(onepoll="download", file_name="f"))
+        answer(peer)
+        os.truncate(os.path.join(root, "f"), 1000)
+        came, end = body(peer)
+        self.assertEqual((end["ok"], end["kind"]), (False, "changed"))
+        self.assertLess(end["valid"], len(data))
+        self.assertEqual(came[: end["valid"]], data[: end["valid"]])
+        server.stop()
+
+    def test_fault_g14_a_sparse_file_beyond_4_gib(self):
+        root = self.root()
+        size = (5 << 30) + 3
+        with open(os.path.join(root, "f"), "wb") as file:
+            file.truncate(size)
+            file.seek(size - 3)
+            file.write(b"end")
+        server = self.files(root)
+        peer = self.call(server)
+        peer.say(header(onepoll="list"))
+        self.assertEqual(json.loads(body(peer)[0])["file_size"], size)
+        peer.say(header(onepoll="verify", file_name="f", bytes=1 << 20))
+        self.assertEqual(answer(peer)["sha256"], sha256(bytes(1 << 20)))
+        # More than there is room for is refused at once, and not when the disk is full.
+        peer.say(header(onepoll="upload", file_name="g", file_size=1 << 60))
+        self.assertIn(answer(peer)["kind"], ("no-room", "too-large"))
+        peer.ended()
+        self.assertEqual((self.visible(root), self.staged(root)), (["f"], []))
+        server.stop()
+
+    def test_fault_g15_the_mode_is_ours(self):
+        root = self.root()
+        before = os.umask(0o027)
+        try:
+            server = self.files(root)
+        finally:
+            os.umask(before)
+        peer = self.call(server)
+        peer.say(f1("a", b"1", mode=0o6777, st_mode=0o6777))
+        answer(peer)
+        mode = os.stat(os.path.join(root, "a")).st_mode
+        self.assertEqual(stat.S_IMODE(mode), 0o640)
+        server.stop()
+
+    def test_fault_g16_quota_max_file_and_max_files(self):
+        root = self.root()
+        self.write(root, "there", bytes(5_000))
+        server = self.files(root, "&quota=10K&max-file=4K&max-files=3")
+        peer = self.call(server)
+        for name, size, kind in (("big", 4097, "too-large"), ("a", 4096, None), ("b", 4096, "quota"), ("c", 10, None), ("d", 1, "quota")):
+            peer.say(f1(name, bytes(size)))
+            said = answer(peer)
+            self.assertEqual(said.get("kind"), kind, said)
+        peer.say(header(onepoll="upload", file_name="p"))
+        self.assertEqual(answer(peer)["kind"], "quota")
+        peer.ended()
+        # What somebody removed is counted again.
+        os.remove(os.path.join(root, "there"))
+        time.sleep(1.1)
+        peer = self.call(server)
+        peer.say(f1("b", bytes(4096)))
+        self.assertEqual(answer(peer), stored("b", bytes(4096)))
+        peer.say(header(onepoll="upload", file_name="p"))
+        self.assertEqual(answer(peer)["kind"], "quota")
+        server.stop()
+
+    def test_fault_g17_names_are_bytes(self):
+        root = self.root()
+        server = self.files(root)
+        peer = self.call(server)
+        names = ["straße", "STRASSE", "\u00e9", "e\u0301", "A", "a"]
+        for name in names:
+            peer.say(f1(name, name.encode()))
+            self.assertEqual(answer(peer), stored(name, name.encode()))
+        with open(os.path.join(root.encode(), b"\xff"), "wb") as file:
+            file.write(b"not UTF-8")
+        peer.say(header(onepoll="list"))
+        lines, end = body(peer)
+        self.assertEqual(sorted(json.loads(line)["file_name"] for line in lines.splitlines()), sorted(names))
+        self.assertEqual((end["files"], end["skipped"]), (len(names), 1))
+        server.stop()
+
+    def test_fault_h10_h11_one_server_has_a_root_and_a_killed_one_leaves_it_free(self):
+        root = self.root()
+        server = self.files(root)
+        peer = self.call(server)
+        peer.say(header(file_name="a", file_size=100_000) + bytes(50_000))
+        self.staged_is(root, 1, 50_000)
+        second = onepoll("serve", "file://127.0.0.1:0?auth=none&root=" + root)
+        self.assertEqual(second.returncode, 1, second.stderr)
+        self.assertIn("another server stores files in", second.stderr)
+        server.kill()
+        server = self.files(root)
+        self.assertEqual((self.visible(root), self.staged(root)), ([], []))
+        # Several endpoints of one server may, and it may be read by others.
+        server.stop()
+        both = self.serve(
+            "file://127.0.0.1:0?auth=none&root=" + root,
+            "file+unix://%s/s?root=%s" % (self.directory(), root),
+        )
+        reader = self.files(root, "&access=read")
+        peer = self.dial(both.at("file", "unix"))
+        peer.say(f1("a", b"1"))
+        self.assertEqual(answer(peer), stored("a", b"1"))
+        peer = self.call(reader)
+        peer.say(header(onepoll="download", file_name="a"))
+        answer(peer)
+        self.assertEqual(body(peer), (b"1", stored("a", b"1")))
+        reader.stop()
+        both.stop()
+
+    def staged_is(self, root, count, size):
+        """Waits until so many uploads are under way, and have so many bytes together."""
+        until = time.monotonic() + 10
+        while True:
+            names = self.staged(root)
+            sizes = [os.stat(os.path.join(root, ".onepoll", name)).st_size for name in names]
+            if (len(sizes), sum(sizes)) == (count, size):
+                return
+            self.assertLess(time.monotonic(), until, (names, sizes))
+            time.sleep(0.005)
+
+    # Who may do what.
+
+    def test_access_read_and_write(self):
+        root = self.root()
+        self.write(root, "f", b"1")
+        server = self.files(root, "&access=read")
+        peer = self.call(server)
+        peer.say(f1("a", b"1") + header(onepoll="resume", file_name="a", file_size=1))
+        self.assertEqual(answer(peer)["kind"], "denied")
+        self.assertEqual(answer(peer)["kind"], "denied")
+        self.assertEqual(os.listdir(root), ["f"])
+        server.stop()
+        server = self.files(root, "&access=write")
+        peer = self.call(server)
+        for asked in (dict(onepoll="list"), dict(onepoll="download", file_name="f"), dict(onepoll="verify", file_name="f")):
+            peer.say(header(**asked))
+            self.assertEqual(answer(peer)["kind"], "denied")
+        peer.say(f1("a", b"1"))
+        self.assertEqual(answer(peer), stored("a", b"1"))
+        server.stop()
+
+    def test_uploads_and_downloads_are_audited_and_counted(self):
+        root = self.root()
+        log = os.path.join(self.directory(), "audit")
+        server = self.serve(
+            "file://127.0.0.1:0?auth=none&root=" + root, arguments=("--audit", log)
+        )
+        peer = self.call(server)
+        peer.say(f1("a", b"123") + f1("a", b"4") + f1("..", b"5"))
+        peer.say(header(onepoll="download", file_name="a") + header(onepoll="download", file_name="b"))
+        for _ in range(3):
+            answer(peer)
+        answer(peer)
+        body(peer)
+        answer(peer)
+        counters = server.counters()
+        self.assertEqual(
+            {name: n for name, n in counters.items() if name.startswith("files_")},
+            dict(
+                files_stored=1, files_stored_bytes=3, files_refused=2,
+                files_sent=1, files_sent_bytes=3, files_unsent=1,
+            ),
+        )
+        self.assertEqual(counters["commands_started"], 0)
+        server.stop()
+        with open(log) as file:
+            lines = [line for line in map(json.loads, file) if line["event"].startswith("file-")]
+        told = {(line["event"], line["file"]): line for line in lines}
+        self.assertEqual(
+            {what: line["bytes"] for what, line in told.items()},
+            {
+                ("file-stored", "a"): 3,
+                ("file-refused", "a"): 1,
+                ("file-refused", ".."): 0,
+                ("file-sent", "a"): 3,
+                ("file-not-sent", "b"): 0,
+            },
+        )
+        self.assertEqual(told["file-stored", "a"]["sha256"], sha256(b"123"))
+        self.assertTrue(told["file-stored", "a"]["peer"].startswith("127.0.0.1:"))
+        self.assertIn("exists", told["file-refused", "a"]["why"])
+
+    def test_who_may_serve_what_where(self):
+        root = self.root()
+        secret = os.path.join(self.directory(), "secret")
+        onepoll("secret", secret)
+        file = "file://%%s?root=%s" % root
+        for url, said in (
+            (file % "127.0.0.1:0", "could store files there"),
+            (file % "0.0.0.0:0" + "&auth=none", "uploads from the network need a secret and TLS"),
+            (file % "0.0.0.0:0" + "&secret-file=" + secret, "uploads from the network need a secret and TLS"),
+            (file % "127.0.0.1:0" + "&access=read", "could read all files there"),
+            (file % "0.0.0.0:0" + "&access=read&open=true", "would read all files"),
+            (file % "0.0.0.0:0" + "&access=read&public=true", "would serve everybody"),
+            (file % "127.0.0.1:0" + "&public=true", "say `access=read`"),
+            ("file://127.0.0.1:0?auth=none&root=/nonexistent", "No such file"),
+        ):
+            checked = onepoll("check", url)
+            self.assertNotEqual(checked.returncode, 0, url)
+            self.assertIn(said, checked.stderr, url)
+        for url in (
+            file % "127.0.0.1:0" + "&auth=none",
+            file % "127.0.0.1:0" + "&secret-file=" + secret,
+            file % "127.0.0.1:0" + "&access=read&public=true",
+            file % "0.0.0.0:0" + "&access=read&secret-file=" + secret,
+            file % "0.0.0.0:0" + "&access=read&public=true&open=true",
+            "file+unix://%s/s?root=%s" % (self.directory(), root),
+        ):
+            checked = onepoll("check", url)
+            self.assertEqual(checked.returncode, 0, checked.stderr)
 
 
 if __name__ == "__main__":

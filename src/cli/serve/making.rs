@@ -42,12 +42,15 @@ impl Making<'_> {
             limits: self.limits,
             zone: self.zone,
             is_open: endpoint.common().open,
-            is_instead: self.is_instead,
         };
         Ok(if is_datagram(endpoint) {
             Made::Datagrams(endpoint.datagrams(&setting)?)
         } else {
-            Made::Stream(endpoint.service(&setting, bound.secrets.clone())?)
+            let mut service = endpoint.service(&setting, bound.secrets.clone())?;
+            service
+                .prepare(self.is_instead)
+                .map_err(|missing| anyhow::anyhow!("endpoint `{endpoint}`: {missing}"))?;
+            Made::Stream(service)
         })
     }
 

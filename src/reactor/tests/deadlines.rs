@@ -77,7 +77,6 @@ fn a_producer_does_not_break_the_silence_of_its_reader() {
         limits: &limits,
         zone: &jiff::tz::TimeZone::UTC,
         is_open: false,
-        is_instead: false,
     };
     let service = row
         .stream

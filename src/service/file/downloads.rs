@@ -6,14 +6,19 @@ use std::sync::Arc;
 
 use super::Files;
 use super::disk::partial;
-use super::session::{Asked, Offer, Output as ChildOutput, Phase, Place, Sending, Work, lost};
+use super::session::{
+    Asked, Offer, Output as ChildOutput, Phase, Place, Sending, Work, lost, note_of,
+};
 use super::storing::within;
 use super::work::{Order, of_system};
 use crate::config::limits::{
     FILE_AT_ONCE_BYTES_MAX, FILES_OPEN_MAX, PROGRESS_BYTES_PER_SECOND_MIN, PROGRESS_GRACE,
 };
-use crate::turn::{ChildEvent, Errand, Exit, Job, Moment, Output, Severity, Turn};
+use crate::turn::{ChildEvent, Errand, Exit, FileFate, Job, Moment, Output, Severity, Turn};
 use crate::wire::{FileAnswer, FileError, FileErrorKind, FileFacts, Kept, Names, Sha256};
+
+/// What becomes of a download.
+const DOWNLOAD: (FileFate, FileFate) = (FileFate::Sent, FileFate::Unsent);
 
 /// How much of a file is sent at a time: a budget of one turn.
 const SEND_BYTES: usize = 64 * 1024;
@@ -21,6 +26,7 @@ const SEND_BYTES: usize = 64 * 1024;
 impl Files {
     /// Begins what was asked, when its answer is the next.
     pub(super) fn begin_asked(&mut self, t: &mut Turn<'_>, asked: Asked) {
+        let is_download = matches!(asked, Asked::Download { .. });
         let (name, outcome) = match asked {
             Asked::Resume { name, size } => {
                 let outcome = self.resume(t, &name, size);
@@ -41,7 +47,11 @@ impl Files {
                 Some(name) => error.about(&name),
                 None => error,
             };
-            self.answer(t, &FileAnswer::Error(error));
+            let answer = FileAnswer::Error(error);
+            if let Some(session) = self.sessions.get(t.id).filter(|_| is_download) {
+                t.note(note_of(&session.peer, &answer, DOWNLOAD, ("", 0)));
+            }
+            self.answer(t, &answer);
         }
     }
 
@@ -206,6 +216,7 @@ impl Files {
             name,
             found,
             at: 0,
+            from: 0,
             on_the_way: is_small.then(Sha256::new),
             output: ChildOutput::default(),
             sha256: None,
@@ -325,6 +336,11 @@ impl Files {
             }
         }
         t.wake_at(Moment::NEVER);
+        if let Phase::Sending(sending) = &phase {
+            let bytes = sending.at - sending.from;
+            let named = (sending.name.as_str(), bytes);
+            t.note(note_of(&session.peer, answer, DOWNLOAD, named));
+        }
         session.queue(answer);
         self.let_next(|id| t.visit(id));
     }
@@ -417,7 +433,7 @@ impl Files {
                     if let Phase::Working(work) = phase
                         && let Work::Compares(mut sending, _) = *work
                     {
-                        (sending.at, sending.sha256) = (at, last);
+                        (sending.at, sending.from, sending.sha256) = (at, at, last);
                         self.begin_to_send(t, sending);
                     }
                 }

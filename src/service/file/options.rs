@@ -1,9 +1,12 @@
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::{Access as May, AtFlags, Mode, OFlags, accessat, open};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use crate::config::limits::FILE_KEEP_PARTIAL;
+use crate::config::limits::{DESCRIPTORS_OF_FILES, FILE_KEEP_PARTIAL, FILES_OPEN_MAX};
 use crate::config::{Trouble, quoted, with};
 use crate::service::{Checked, Class};
 use crate::wire::Names;
@@ -155,5 +158,61 @@ impl Checked for Options {
             (false, false) => Class::Downloads,
             (false, true) => Class::Plain,
         }
+    }
+
+    fn allows(&self) -> Option<String> {
+        let root = self.root.as_deref().unwrap_or(Path::new("/")).display();
+        if !self.access.writes() {
+            return Some(format!("clients fetch and list the files beneath {root}"));
+        }
+        let fetch = if self.access.reads() {
+            ", and fetch and list those that are there"
+        } else {
+            ""
+        };
+        let overwrite = match self.overwrite {
+            Overwrite::Refuse => "a file that is there stays",
+            Overwrite::Rename => "one that has the name of another gets a new name",
+            Overwrite::Replace => "one that has the name of another replaces it",
+        };
+        let sync = match self.sync {
+            Sync::Each => "each is synced before it is acknowledged",
+            Sync::Batch => "they are synced together before they are acknowledged",
+            Sync::Off => {
+                "nothing is synced: what is acknowledged may be lost when the machine stops"
+            }
+        };
+        Some(format!(
+            "clients store files beneath {root}{fetch}; {overwrite}; {sync}"
+        ))
+    }
+
+    fn probe(&self) -> Result<(), Trouble> {
+        let Some(root) = &self.root else {
+            return Ok(());
+        };
+        let wrong = |what: &str, error: Errno| {
+            let error = io::Error::from(error);
+            Err(Trouble::with(
+                "root",
+                format!("{what} {}: {error}", root.display()),
+            ))
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match open(root, flags, Mode::empty()) {
+            Err(error) => wrong("cannot open", error),
+            Ok(dir) if self.access.writes() => {
+                let access = May::WRITE_OK | May::EXEC_OK;
+                match accessat(&dir, ".", access, AtFlags::EACCESS) {
+                    Ok(()) => Ok(()),
+                    Err(error) => wrong("cannot store files in", error),
+                }
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+
+    fn descriptors(&self) -> usize {
+        FILES_OPEN_MAX + DESCRIPTORS_OF_FILES
     }
 }

@@ -1,10 +1,11 @@
 use std::collections::VecDeque;
+use std::net::{SocketAddr, SocketAddrV6};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::disk::Found;
 use crate::service::Peer;
-use crate::turn::Moment;
+use crate::turn::{FileFate, FileNote, Moment};
 use crate::wire::{
     Encode, FileAnswer, FileAnswers, FileError, FileErrorKind, FileName, FileRequests, Kept,
     Md5Sum, Sha256, Sha256Sum, Upload,
@@ -204,8 +205,9 @@ impl Output {
 pub(super) struct Sending {
     pub(super) name: FileName,
     pub(super) found: Found,
-    /// The next byte.
+    /// The next byte, and the first that was sent.
     pub(super) at: u64,
+    pub(super) from: u64,
     /// What was sent is digested on the way, if that is all of it and little.
     pub(super) on_the_way: Option<Sha256>,
     /// What the child says.
@@ -256,4 +258,44 @@ pub(super) fn lost() -> FileError {
         FileErrorKind::Changed,
         "another connection goes on with this file",
     )
+}
+
+/// What is told of a file that comes from there or goes there.
+pub(super) fn note(peer: &Peer, fate: FileFate, name: &str, bytes: u64) -> FileNote {
+    FileNote {
+        fate,
+        name: name.to_owned(),
+        bytes,
+        sha256: None,
+        why: None,
+        peer: match *peer {
+            Peer::V4(ip, port) => Some(SocketAddr::new(ip.into(), port)),
+            Peer::V6(ip, port, scope) => Some(SocketAddrV6::new(ip, port, 0, scope).into()),
+            Peer::Local { .. } | Peer::Unknown => None,
+        },
+        local: match *peer {
+            Peer::Local { pid, uid } => Some((pid, uid)),
+            _ => None,
+        },
+    }
+}
+
+/// The same of a file of which this is said.
+pub(super) fn note_of(
+    peer: &Peer,
+    answer: &FileAnswer<'_>,
+    (done, not): (FileFate, FileFate),
+    (name, bytes): (&str, u64),
+) -> FileNote {
+    match answer {
+        FileAnswer::Error(error) => FileNote {
+            why: Some(format!("{}: {}", error.kind, error.reason)),
+            ..note(peer, not, error.name.as_deref().unwrap_or(name), bytes)
+        },
+        FileAnswer::Ok(facts) => FileNote {
+            sha256: facts.sha256,
+            ..note(peer, done, facts.name.as_deref().unwrap_or(name), bytes)
+        },
+        FileAnswer::Bytes(_) | FileAnswer::Part => note(peer, done, name, bytes),
+    }
 }

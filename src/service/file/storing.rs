@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use super::work::{Order, Store};
 use crate::config::limits::{
     FILE_CHILD_BYTES_PER_SECOND_MIN, FILE_CHILD_GRACE, FILE_CHILDREN_MAX, FILES_PER_BATCH_MAX,
 };
+use crate::service::Peer;
 use crate::turn::{ConnId, Errand};
 
 /// Files that have come: those that wait for a child to store them, and those that one stores.
@@ -28,6 +29,7 @@ pub(super) struct Arrived {
     pub(super) number: u64,
     /// Whose it is, which may be gone.
     pub(super) owner: ConnId,
+    pub(super) peer: Peer,
     pub(super) staged: Staged,
     pub(super) order: Store,
     /// How much of the quota it has.
@@ -78,7 +80,10 @@ impl Storing {
         if self.queue.is_empty() || self.running.len() >= children {
             return None;
         }
-        let files: VecDeque<Arrived> = self.queue.drain(..self.queue.len().min(at_once)).collect();
+        let files = self.take(at_once);
+        if files.is_empty() {
+            return None;
+        }
         let bytes = files.iter().map(|arrived| arrived.order.size).sum();
         let order = Order::Store {
             sync: sync != Sync::Off,
@@ -99,6 +104,23 @@ impl Storing {
         };
         self.running.insert(number, batch);
         Some(errand)
+    }
+
+    /// The first of those that wait. Of two with one name the later waits until the earlier has it, or its place
+    /// would be taken by chance.
+    fn take(&mut self, at_once: usize) -> VecDeque<Arrived> {
+        let running = self.running.values().flat_map(|batch| &batch.files);
+        let mut busy: BTreeSet<String> = running.map(|one| one.order.name.clone()).collect();
+        let (mut taken, mut left) = (VecDeque::new(), VecDeque::new());
+        for arrived in self.queue.drain(..) {
+            if taken.len() < at_once && busy.insert(arrived.order.name.clone()) {
+                taken.push_back(arrived);
+            } else {
+                left.push_back(arrived);
+            }
+        }
+        self.queue = left;
+        taken
     }
 
     /// What this child stores.

@@ -9,7 +9,7 @@ use super::disk::{Disk, partial, temporary};
 use super::options::Overwrite;
 use super::room::{Remains, grow};
 use super::session::{
-    Offer, Output as ChildOutput, Pending, Phase, Place, Receiving, Staged, Work, lost,
+    Offer, Output as ChildOutput, Pending, Phase, Place, Receiving, Staged, Work, lost, note_of,
 };
 use super::storing::Arrived;
 use super::work::{Order, Store, of_system};
@@ -19,10 +19,13 @@ use crate::config::limits::{
     UPLOADS_PER_SOURCE_MAX,
 };
 use crate::config::random_bytes;
-use crate::turn::{BroadcastTurn, Errand, Moment, Turn};
+use crate::turn::{BroadcastTurn, Errand, FileFate, Moment, Turn};
 use crate::wire::{
     Encode, FileAnswer, FileError, FileErrorKind, FileName, Sha256Sum, Upload, UploadForm,
 };
+
+/// What becomes of an upload.
+const UPLOAD: (FileFate, FileFate) = (FileFate::Stored, FileFate::Refused);
 
 /// How an upload begins.
 enum Begins {
@@ -79,7 +82,9 @@ impl Files {
             return;
         };
         session.phase = Phase::Idle;
-        session.queue(&FileAnswer::Error(error));
+        let answer = FileAnswer::Error(error);
+        session.queue(&answer);
+        t.note(note_of(&session.peer, &answer, UPLOAD, ("", 0)));
         let requests = &session.requests;
         if requests.is_in_parts() || requests.left() > FILE_DROPPED_BYTES_MAX {
             session.is_last = true;
@@ -344,11 +349,13 @@ impl Files {
         };
         let number = self.storing.number();
         session.pending.push_back(Pending::Stores(number));
+        let peer = session.peer;
         t.wake_at(Moment::NEVER);
         let receiving = *receiving;
         self.storing.push(Arrived {
             number,
             owner: t.id,
+            peer,
             order: Store {
                 staged: receiving.staged.name.clone(),
                 name: receiving.name.as_str().to_owned(),
@@ -479,7 +486,9 @@ impl Files {
                 ),
             );
             if let Phase::Receiving(receiving) = phase {
-                session.queue(&FileAnswer::Error(error.about(receiving.name.as_str())));
+                let answer = FileAnswer::Error(error.about(receiving.name.as_str()));
+                session.queue(&answer);
+                t.note(note_of(&session.peer, &answer, UPLOAD, ("", receiving.at)));
                 self.abandon(*receiving);
             }
             self.let_next(|id| t.visit(id));
@@ -521,6 +530,8 @@ impl Files {
         answer: &FileAnswer<'_>,
     ) {
         self.count.release(arrived.reserved);
+        let named = (arrived.order.name.as_str(), arrived.order.size);
+        t.note(arrived.owner, note_of(&arrived.peer, answer, UPLOAD, named));
         if matches!(answer, FileAnswer::Ok(_)) {
             self.count.add(arrived.order.size, arrived.replaces);
         }
