@@ -17,13 +17,18 @@ fn secret() -> Secret {
 }
 
 /// Each service of connections, a request, and what its answer has in it.
-const SERVED: [(&str, &[u8], &[u8]); 11] = [
+const SERVED: [(&str, &[u8], &[u8]); 12] = [
     ("echo", b"hello", b"hello"),
     ("discard", b"hello", b""),
     ("upper", b"hello", b"HELLO"),
     ("greeting?greeting=welcome", b"", b"welcome"),
     ("chat", b"/who\n", b"* in lobby: guest-"),
     ("command?framing=raw", b"uname\n", b""),
+    (
+        "file?root=/nowhere",
+        b"\x1f\0\0\0{\"file_name\":\"a\",\"file_size\":1}x",
+        b"the root was not opened",
+    ),
     ("time", b"%Y\n", b"1970\n"),
     ("daytime", b"", b"1970"),
     ("time868", b"", &[0x83, 0xaa, 0x7e, 0x80]),

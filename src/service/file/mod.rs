@@ -13,6 +13,8 @@ mod options;
 mod room;
 mod session;
 mod storing;
+#[cfg(test)]
+mod tests;
 mod uploads;
 mod work;
 
@@ -268,7 +270,7 @@ impl Service for Files {
         let (root, leftovers) = Root::open(path, writes, is_instead)?;
         for Leftover { name, bytes, age } in leftovers {
             let left = self.options.keep_partial.saturating_sub(age);
-            self.kept.insert(name, Remains::of(bytes, left));
+            self.kept.insert(name, Remains::of_before(bytes, left));
         }
         self.disk = Some(Box::new(root));
         Ok(())
@@ -287,7 +289,7 @@ impl Service for Files {
             if let Phase::Receiving(receiving) = std::mem::replace(&mut session.phase, Phase::Idle)
             {
                 session.queue(&FileAnswer::Error(answer.about(receiving.name.as_str())));
-                self.abandon(*receiving);
+                self.abandon(*receiving, t.now);
             } else {
                 session.queue(&FileAnswer::Error(answer));
             }
@@ -301,10 +303,10 @@ impl Service for Files {
             return;
         };
         match session.phase {
-            Phase::Receiving(receiving) => self.abandon(*receiving),
+            Phase::Receiving(receiving) => self.abandon(*receiving, t.now),
             Phase::Working(work) => {
                 if let Work::Reserves(receiving, _) = *work {
-                    self.abandon(receiving);
+                    self.abandon(receiving, t.now);
                 }
             }
             _ => {}

@@ -24,11 +24,21 @@ pub(super) struct Remains {
 }
 
 impl Remains {
-    pub(super) fn of(bytes: u64, left: Duration) -> Remains {
+    /// What a server before this one has left.
+    pub(super) fn of_before(bytes: u64, left: Duration) -> Remains {
         Remains {
             bytes,
             left,
             until: None,
+        }
+    }
+
+    /// What is left now.
+    pub(super) fn of(bytes: u64, left: Duration, now: Moment) -> Remains {
+        Remains {
+            bytes,
+            left,
+            until: Some(now.after(left)),
         }
     }
 }

@@ -446,14 +446,14 @@ impl Files {
     }
 
     /// The connection breaks in the middle of it: it can be resumed, if it is worth that.
-    pub(super) fn abandon(&mut self, receiving: Receiving) {
+    pub(super) fn abandon(&mut self, receiving: Receiving, now: Moment) {
         let is_worth = receiving.at >= FILE_KEPT_BYTES_MIN && !receiving.is_lost;
         if !receiving.staged.is_kept || !is_worth {
             return self.drop_receiving(receiving);
         }
         self.count.release(receiving.reserved);
         self.users.remove(&receiving.staged.name);
-        let remains = Remains::of(receiving.at, self.options.keep_partial);
+        let remains = Remains::of(receiving.at, self.options.keep_partial, now);
         self.kept.insert(receiving.staged.name, remains);
     }
 
@@ -489,7 +489,7 @@ impl Files {
                 let answer = FileAnswer::Error(error.about(receiving.name.as_str()));
                 session.queue(&answer);
                 t.note(note_of(&session.peer, &answer, UPLOAD, ("", receiving.at)));
-                self.abandon(*receiving);
+                self.abandon(*receiving, t.now);
             }
             self.let_next(|id| t.visit(id));
         }

@@ -1,0 +1,600 @@
+//! The service on stage: a directory of its own, a disk that can be told to fail, and children that work when they
+//! are told to.
+
+use std::cell::Cell;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::disk::Found;
+use super::work::{Order, Store};
+use super::*;
+use crate::config::limits::FILES_OPEN_MAX;
+use crate::service::rehearsal::Stage;
+use crate::turn::{Errand, FileFate, Output};
+use crate::wire::{
+    Decode, FileAnswers, FileErrorKind, FileFacts, FileRequest, Kept, Names, Sha256, Sha256Sum,
+    Upload, UploadForm,
+};
+
+/// What goes wrong with writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wrong {
+    Nothing,
+    /// One byte is taken at a time.
+    Short,
+    /// The disk fills up.
+    Full,
+    /// The disk is broken (fault G5).
+    Broken,
+    /// Something else than what was written is on the disk.
+    Flipped,
+}
+
+/// The real disk, but for what goes wrong.
+#[derive(Debug)]
+struct Shim {
+    root: Root,
+    wrong: Rc<Cell<Wrong>>,
+}
+
+impl Disk for Shim {
+    fn directories(&self) -> Vec<Arc<OwnedFd>> {
+        self.root.directories()
+    }
+
+    fn open(&self, name: &FileName) -> io::Result<Found> {
+        self.root.open(name)
+    }
+
+    fn size_of(&self, name: &FileName) -> io::Result<Option<u64>> {
+        self.root.size_of(name)
+    }
+
+    fn stage(&self, name: &str) -> io::Result<Found> {
+        self.root.stage(name)
+    }
+
+    fn staged_size(&self, file: &OwnedFd) -> io::Result<u64> {
+        self.root.staged_size(file)
+    }
+
+    fn unstage(&self, name: &str) {
+        self.root.unstage(name);
+    }
+
+    fn cut(&self, file: &OwnedFd, bytes: u64) -> io::Result<()> {
+        self.root.cut(file, bytes)
+    }
+
+    fn reserve(&self, file: &OwnedFd, bytes: u64) -> io::Result<()> {
+        match self.wrong.get() {
+            Wrong::Full => Err(io::ErrorKind::StorageFull.into()),
+            _ => self.root.reserve(file, bytes),
+        }
+    }
+
+    fn write(&self, file: &OwnedFd, bytes: &[u8], at: u64) -> io::Result<usize> {
+        match self.wrong.get() {
+            Wrong::Nothing | Wrong::Full => self.root.write(file, bytes, at),
+            Wrong::Short => self.root.write(file, &bytes[..1], at),
+            Wrong::Broken => Err(io::Error::from_raw_os_error(5)),
+            Wrong::Flipped => {
+                let flipped: Vec<u8> = bytes.iter().map(|byte| byte ^ 1).collect();
+                self.root.write(file, &flipped, at)
+            }
+        }
+    }
+
+    fn read(&self, file: &OwnedFd, into: &mut [u8], at: u64) -> io::Result<usize> {
+        self.root.read(file, into, at)
+    }
+}
+
+/// A stage, its directory, and what goes wrong there.
+struct Scene {
+    dir: tempfile::TempDir,
+    stage: Stage<Files>,
+    wrong: Rc<Cell<Wrong>>,
+}
+
+impl Scene {
+    fn new(change: impl FnOnce(&mut Options)) -> Scene {
+        let dir = tempfile::tempdir().unwrap();
+        let mut options = Options {
+            root: Some(dir.path().to_owned()),
+            ..Options::default()
+        };
+        change(&mut options);
+        let mut files = Files::new(&options);
+        let wrong = Rc::new(Cell::new(Wrong::Nothing));
+        let (root, _) = Root::open(dir.path(), options.access.writes(), false).unwrap();
+        files.disk = Some(Box::new(Shim {
+            root,
+            wrong: wrong.clone(),
+        }));
+        let stage = Stage::new(files);
+        Scene { dir, stage, wrong }
+    }
+
+    /// The children of the service do what they are to, one after the other. Says how many there were.
+    fn works(&mut self) -> usize {
+        let mut done = 0;
+        while let Some(errand) = self.stage.errand() {
+            let out = performed(&errand);
+            self.stage
+                .errand_has(errand.number, ErrandEvent::Wrote(&out));
+            self.stage
+                .errand_has(errand.number, ErrandEvent::Ended(Exit::Code(0)));
+            done += 1;
+        }
+        done
+    }
+
+    /// The child of a connection does.
+    fn works_for(&mut self, client: ConnId) {
+        let errand = self.stage.job(client).and_then(|job| job.errand).unwrap();
+        self.stage.cannot(client, ChildEvent::Started);
+        let out = performed(&errand);
+        self.stage.writes(client, Output::Out, &out);
+        self.stage.exits(client, Exit::Code(0));
+    }
+
+    fn visible(&self) -> Vec<String> {
+        names(self.dir.path())
+    }
+
+    fn staged(&self) -> Vec<String> {
+        let mut names = names(&self.dir.path().join(".onepoll"));
+        names.retain(|name| name != "lock");
+        names
+    }
+
+    fn answers(&mut self, client: ConnId) -> Vec<Result<FileFacts, FileErrorKind>> {
+        let mut unread = self.stage.hears(client);
+        let mut decoder = FileAnswers::new();
+        let mut all = Vec::new();
+        while let Some((answer, taken)) = decoder.decode(&unread).unwrap() {
+            match answer {
+                FileAnswer::Ok(facts) => all.push(Ok(facts)),
+                FileAnswer::Error(error) => all.push(Err(error.kind)),
+                FileAnswer::Bytes(_) | FileAnswer::Part => {}
+            }
+            unread.drain(..taken);
+        }
+        all
+    }
+}
+
+fn performed(errand: &Errand) -> Vec<u8> {
+    let files: Vec<OwnedFd> = errand
+        .files
+        .iter()
+        .map(|file| file.try_clone().unwrap())
+        .collect();
+    let mut out = Vec::new();
+    perform(&errand.order, &files, &mut out).unwrap();
+    out
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != ".onepoll")
+        .collect();
+    names.sort();
+    names
+}
+
+fn sum(of: &[u8]) -> Sha256Sum {
+    let mut sha256 = Sha256::new();
+    sha256.update(of);
+    sha256.finish()
+}
+
+fn upload(name: &str, bytes: &[u8], form: UploadForm) -> Vec<u8> {
+    let mut out = Vec::new();
+    let upload = Upload {
+        name: name.to_owned(),
+        size: Some(bytes.len() as u64),
+        md5: None,
+        sha256: None,
+        kept: None,
+        form,
+    };
+    FileRequest::Upload(Box::new(upload))
+        .encode(&mut out)
+        .unwrap();
+    out.extend_from_slice(bytes);
+    out
+}
+
+#[test]
+fn f1_nothing_is_acknowledged_or_visible_before_the_child_has_done_it_all() {
+    let mut scene = Scene::new(|_| {});
+    let client = scene.stage.enters();
+    scene
+        .stage
+        .says(client, &upload("a", b"hello", UploadForm::Framed));
+    let errand = scene.stage.errand().unwrap();
+    assert_eq!((scene.visible().len(), scene.staged().len()), (0, 1));
+    assert_eq!(scene.answers(client), []);
+    let out = performed(&errand);
+    assert_eq!(scene.visible(), ["a"]);
+    assert_eq!(scene.answers(client), []);
+    // What it says comes in pieces, too.
+    let (first, last) = out.split_at(out.len() - 1);
+    scene
+        .stage
+        .errand_has(errand.number, ErrandEvent::Wrote(first));
+    assert_eq!(scene.answers(client), []);
+    scene
+        .stage
+        .errand_has(errand.number, ErrandEvent::Wrote(last));
+    let answers = scene.answers(client);
+    let Ok(facts) = &answers[0] else {
+        panic!("{answers:?}")
+    };
+    assert_eq!((facts.size, facts.sha256), (Some(5), Some(sum(b"hello"))));
+    assert!(scene.staged().is_empty());
+    let notes = scene.stage.notes();
+    assert_eq!((notes.len(), notes[0].fate), (1, FileFate::Stored));
+}
+
+#[test]
+fn f1_a_child_that_ends_without_a_word_stores_nothing_that_is_acknowledged() {
+    for event in [
+        ErrandEvent::Ended(Exit::Signal(9)),
+        ErrandEvent::Ended(Exit::Code(1)),
+        ErrandEvent::Failed(io::ErrorKind::OutOfMemory.into()),
+    ] {
+        let mut scene = Scene::new(|_| {});
+        let client = scene.stage.enters();
+        scene
+            .stage
+            .says(client, &upload("a", b"hello", UploadForm::Framed));
+        let errand = scene.stage.errand().unwrap();
+        scene.stage.errand_has(errand.number, event);
+        assert_eq!(scene.answers(client), [Err(FileErrorKind::System)]);
+        assert!(scene.visible().is_empty() && scene.staged().is_empty());
+        assert_eq!(scene.stage.service.count.reserved, 0);
+    }
+}
+
+#[test]
+fn f1_a_file_is_stored_though_its_client_has_gone() {
+    let mut scene = Scene::new(|_| {});
+    let client = scene.stage.enters();
+    scene
+        .stage
+        .says(client, &upload("a", b"hello", UploadForm::Framed));
+    scene.stage.leaves(client);
+    let other = scene.stage.enters();
+    assert_eq!(scene.works(), 1);
+    assert_eq!(scene.visible(), ["a"]);
+    assert_eq!(scene.answers(other), []);
+}
+
+#[test]
+fn f1_the_digest_is_that_of_what_is_on_the_disk() {
+    let mut scene = Scene::new(|_| {});
+    let client = scene.stage.enters();
+    scene.wrong.set(Wrong::Flipped);
+    scene
+        .stage
+        .says(client, &upload("a", b"hello", UploadForm::Framed));
+    scene.works();
+    let answers = scene.answers(client);
+    let Ok(facts) = &answers[0] else {
+        panic!("{answers:?}")
+    };
+    assert_eq!(facts.sha256, Some(sum(b"idmmn")));
+    // Nor is it that which was told.
+    let told = Upload {
+        name: "b".to_owned(),
+        size: Some(5),
+        md5: None,
+        sha256: Some(sum(b"hello")),
+        kept: None,
+        form: UploadForm::Framed,
+    };
+    let mut out = Vec::new();
+    told.encode(&mut out).unwrap();
+    out.extend_from_slice(b"hello");
+    scene.stage.says(client, &out);
+    scene.works();
+    assert_eq!(scene.answers(client), [Err(FileErrorKind::Digest)]);
+    assert_eq!(scene.visible(), ["a"]);
+}
+
+/// What can be looked up in and renamed to, and not be synced: fsync(2) refuses a descriptor that is a mere path.
+fn path_of(dir: &Path) -> OwnedFd {
+    use rustix::fs::{Mode, OFlags, open};
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    open(dir, flags, Mode::empty()).unwrap()
+}
+
+#[test]
+fn fault_g5_a_file_whose_directory_cannot_be_synced_is_not_acknowledged() {
+    for (sync, kind) in [(true, Err(FileErrorKind::System)), (false, Ok(()))] {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, _) = Root::open(dir.path(), true, false).unwrap();
+        let staged = root.stage("tmp-1").unwrap();
+        root.write(&staged.file, b"hello", 0).unwrap();
+        let order = Order::Store {
+            sync,
+            overwrite: Overwrite::Refuse,
+            files: vec![Store {
+                staged: "tmp-1".to_owned(),
+                name: "a".to_owned(),
+                size: 5,
+                md5: None,
+                sha256: None,
+            }],
+        };
+        let [_, staging] = &root.directories()[..] else {
+            panic!("root and staging directory")
+        };
+        let files = [
+            path_of(dir.path()),
+            staging.try_clone().unwrap(),
+            staged.file.try_clone().unwrap(),
+        ];
+        let mut out = Vec::new();
+        perform(&order.text(), &files, &mut out).unwrap();
+        let (answer, _) = FileAnswers::new().decode(&out).unwrap().unwrap();
+        let said = match answer {
+            FileAnswer::Error(error) => Err(error.kind),
+            _ => Ok(()),
+        };
+        assert_eq!(said, kind);
+    }
+}
+
+#[test]
+fn fault_g2_no_link_leads_out_of_the_root_in_any_of_its_directories() {
+    let mut scene = Scene::new(|options| {
+        options.names = Names::Tree;
+        options.overwrite = Overwrite::Replace;
+    });
+    let outside = tempfile::tempdir().unwrap();
+    std::fs::write(outside.path().join("file"), b"outside").unwrap();
+    let link = |name: &str, to: &Path| {
+        std::os::unix::fs::symlink(to, scene.dir.path().join(name)).unwrap();
+    };
+    link("dir", outside.path());
+    link("file", &outside.path().join("file"));
+    link("up", Path::new(".."));
+    let client = scene.stage.enters();
+    for name in ["dir/file", "file", "up/etc"] {
+        for ask in [
+            FileRequest::Download {
+                name: name.to_owned(),
+                kept: None,
+            },
+            FileRequest::Verify {
+                name: name.to_owned(),
+                bytes: None,
+            },
+        ] {
+            let mut out = Vec::new();
+            ask.encode(&mut out).unwrap();
+            scene.stage.says(client, &out);
+            assert_eq!(
+                scene.answers(client),
+                [Err(FileErrorKind::NotFound)],
+                "{name}"
+            );
+        }
+    }
+    scene
+        .stage
+        .says(client, &upload("dir/file", b"evil", UploadForm::Framed));
+    scene.works();
+    assert!(scene.answers(client)[0].is_err());
+    assert_eq!(
+        std::fs::read(outside.path().join("file")).unwrap(),
+        b"outside"
+    );
+    assert_eq!(names(outside.path()), ["file"]);
+}
+
+#[test]
+fn f1_short_writes_lose_nothing() {
+    let mut scene = Scene::new(|_| {});
+    let client = scene.stage.enters();
+    scene.wrong.set(Wrong::Short);
+    let data: Vec<u8> = (0..3000_u32).map(|n| n as u8).collect();
+    scene
+        .stage
+        .says(client, &upload("a", &data, UploadForm::Framed));
+    scene.works();
+    assert_eq!(std::fs::read(scene.dir.path().join("a")).unwrap(), data);
+}
+
+#[test]
+fn fault_g4_g5_a_disk_that_is_full_or_broken_is_said_and_the_next_file_is_stored() {
+    for (wrong, kind) in [
+        (Wrong::Full, FileErrorKind::NoRoom),
+        (Wrong::Broken, FileErrorKind::System),
+    ] {
+        for form in [UploadForm::Framed, UploadForm::Naive, UploadForm::Resumable] {
+            let mut scene = Scene::new(|_| {});
+            let client = scene.stage.enters();
+            scene.wrong.set(wrong);
+            scene.stage.says(client, &upload("a", b"hello", form));
+            assert_eq!(scene.answers(client), [Err(kind)]);
+            assert!(scene.visible().is_empty() && scene.staged().is_empty());
+            scene.wrong.set(Wrong::Nothing);
+            scene.stage.says(client, &upload("a", b"hello", form));
+            scene.works();
+            assert!(scene.answers(client)[0].is_ok());
+            assert_eq!(scene.visible(), ["a"]);
+            let count = &scene.stage.service.count;
+            assert_eq!((count.reserved, count.coming), (0, 0));
+        }
+    }
+}
+
+#[test]
+fn fault_b10_g9_a_file_that_comes_too_slowly_ends_its_connection_and_is_kept_if_it_can_be() {
+    for (form, is_kept) in [(UploadForm::Framed, false), (UploadForm::Resumable, true)] {
+        let mut scene = Scene::new(|_| {});
+        let client = scene.stage.enters();
+        let data = vec![7; 200_000];
+        let sent = upload("a", &data, form);
+        scene.stage.says(client, &sent[..sent.len() - 100_000]);
+        // Bytes that come one by one do not renew its time.
+        for _ in 0..3 {
+            scene.stage.waits(Duration::from_secs(29));
+            scene.stage.says(client, &[7]);
+        }
+        assert!(!scene.stage.is_leaving(client));
+        scene.stage.waits(Duration::from_secs(45));
+        assert_eq!(scene.answers(client), [Err(FileErrorKind::TooSlow)]);
+        assert!(scene.stage.is_leaving(client));
+        assert!(scene.visible().is_empty());
+        assert_eq!(scene.staged().len(), usize::from(is_kept));
+    }
+}
+
+#[test]
+fn f3_what_is_kept_is_removed_when_its_time_is_over() {
+    let mut scene = Scene::new(|options| options.keep_partial = Duration::from_secs(100));
+    let client = scene.stage.enters();
+    let sent = upload("a", &[7; 200_000], UploadForm::Resumable);
+    scene.stage.says(client, &sent[..150_000]);
+    scene.stage.ends(client);
+    assert_eq!(scene.staged().len(), 1);
+    for (time, kept) in [(10, 1), (80, 1), (80, 0)] {
+        scene.stage.waits(Duration::from_secs(time));
+        let client = scene.stage.enters();
+        scene
+            .stage
+            .says(client, &upload("b", b"", UploadForm::Framed));
+        scene.works();
+        std::fs::remove_file(scene.dir.path().join("b")).unwrap();
+        assert_eq!(scene.staged().len(), kept, "{time}");
+    }
+}
+
+#[test]
+fn f3_an_upload_goes_on_only_with_the_digest_that_was_told() {
+    let data: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+    for lies in [false, true] {
+        let mut scene = Scene::new(|_| {});
+        let client = scene.stage.enters();
+        let sent = upload("a", &data, UploadForm::Resumable);
+        scene.stage.says(client, &sent[..sent.len() - 100_000]);
+        // Room for a large file is taken by a child.
+        scene.works_for(client);
+        scene.stage.resumes(client);
+        scene.stage.ends(client);
+        scene.stage.leaves(client);
+        let client = scene.stage.enters();
+        let mut ask = Vec::new();
+        let resume = FileRequest::Resume {
+            name: "a".to_owned(),
+            size: data.len() as u64,
+        };
+        resume.encode(&mut ask).unwrap();
+        scene.stage.says(client, &ask);
+        scene.works_for(client);
+        let answers = scene.answers(client);
+        let Ok(facts) = &answers[0] else {
+            panic!("{answers:?}")
+        };
+        let at = facts.offset.unwrap();
+        assert_eq!(at, 200_000);
+        assert_eq!(facts.sha256, Some(sum(&data[..200_000])));
+        let kept = Kept {
+            bytes: at,
+            sha256: if lies {
+                sum(b"else")
+            } else {
+                sum(&data[..200_000])
+            },
+        };
+        let upload = Upload {
+            name: "a".to_owned(),
+            size: Some(data.len() as u64),
+            md5: None,
+            sha256: None,
+            kept: Some(kept),
+            form: UploadForm::Resumable,
+        };
+        let mut out = Vec::new();
+        FileRequest::Upload(Box::new(upload))
+            .encode(&mut out)
+            .unwrap();
+        out.extend_from_slice(&data[200_000..]);
+        scene.stage.says(client, &out);
+        if lies {
+            assert_eq!(scene.answers(client), [Err(FileErrorKind::Changed)]);
+            assert!(scene.visible().is_empty());
+            continue;
+        }
+        scene.works_for(client);
+        scene.stage.resumes(client);
+        scene.works();
+        assert!(scene.answers(client)[0].is_ok());
+        assert_eq!(std::fs::read(scene.dir.path().join("a")).unwrap(), data);
+    }
+}
+
+#[test]
+fn fault_g16_as_many_files_come_at_once_as_may_and_the_others_wait() {
+    let mut scene = Scene::new(|_| {});
+    let open = FILES_OPEN_MAX;
+    let clients: Vec<ConnId> = (0..open + 3).map(|_| scene.stage.enters()).collect();
+    for (n, &client) in clients.iter().enumerate() {
+        let sent = upload(&format!("f{n}"), b"1234", UploadForm::Framed);
+        scene.stage.says(client, &sent[..sent.len() - 1]);
+    }
+    assert_eq!(scene.staged().len(), open);
+    for (n, &client) in clients.iter().enumerate() {
+        assert_eq!(scene.stage.is_held(client), n >= open, "{n}");
+    }
+    // One that has come, and one that is gone, make room each.
+    scene.stage.says(clients[0], b"4");
+    scene.works();
+    scene.stage.leaves(clients[1]);
+    scene.stage.waits(Duration::ZERO);
+    let waiting = clients.iter().filter(|&&client| client != clients[1]);
+    let held = waiting.filter(|&&client| scene.stage.is_held(client));
+    assert_eq!(held.count(), 1);
+}
+
+#[test]
+fn sync_batch_takes_what_has_come_meanwhile_and_each_takes_one() {
+    for (sync, children) in [(Sync::Each, 10), (Sync::Batch, 2)] {
+        let mut scene = Scene::new(|options| options.sync = sync);
+        let client = scene.stage.enters();
+        for n in 0..10 {
+            scene
+                .stage
+                .says(client, &upload(&format!("f{n}"), b"x", UploadForm::Framed));
+        }
+        assert_eq!(scene.works(), children, "{sync:?}");
+        assert_eq!(scene.answers(client).len(), 10);
+        assert_eq!(scene.visible().len(), 10);
+    }
+}
+
+#[test]
+fn fault_h1_a_file_that_comes_when_the_server_stops_is_stored() {
+    let mut scene = Scene::new(|_| {});
+    let (idle, busy) = (scene.stage.enters(), scene.stage.enters());
+    let sent = upload("a", b"hello", UploadForm::Framed);
+    scene.stage.says(busy, &sent[..sent.len() - 2]);
+    scene.stage.stops();
+    assert!(scene.stage.is_leaving(idle) && !scene.stage.is_leaving(busy));
+    scene.stage.says(busy, b"lo");
+    scene.works();
+    assert!(scene.answers(busy)[0].is_ok());
+    assert!(scene.stage.is_leaving(busy));
+    assert_eq!(scene.visible(), ["a"]);
+}
