@@ -6,16 +6,14 @@ import hashlib
 import json
 import os
 import random
-import re
 import socket
 import stat
 import struct
 import subprocess
-import threading
+import sys
 import time
 
-from behind import without
-from harness import Case, main, onepoll
+from harness import BINARY, ROOT, Case, main, onepoll
 
 EXAMPLE = b"hello, files\n" * 5
 
@@ -656,6 +654,28 @@ class Files(Case):
                 return
             self.assertLess(time.monotonic(), until, (names, sizes))
             time.sleep(0.005)
+
+    # Both are asked at length by `benches/files/run`.
+
+    def test_fault_g12_a_server_that_is_killed_shows_no_torn_file_and_loses_none_that_it_acknowledged(self):
+        figures = self.runs("--kills", "20", "--races", "0")["kills"]
+        self.assertEqual((figures["kills"], figures["torn"], figures["lost"], figures["left"]), (20, 0, 0, 0))
+        self.assertGreater(figures["acknowledged"], 0)
+
+    def test_fault_g2_a_directory_that_is_swapped_for_a_link_leads_nowhere(self):
+        figures = self.runs("--kills", "0", "--races", "3000")["races"]
+        self.assertEqual(figures["escapes"], 0)
+        self.assertGreater(min(figures["swaps"], figures["read_inside"], figures["refused"]), 10)
+
+    def runs(self, *arguments):
+        script = os.path.join(ROOT, "benches", "files", "run")
+        done = subprocess.run(
+            [sys.executable, script, "--json", *arguments],
+            stdout=subprocess.PIPE, timeout=240, env={**os.environ, "ONEPOLL_BIN": BINARY},
+        )
+        figures = json.loads(done.stdout)
+        self.assertEqual(done.returncode, 0, figures)
+        return figures
 
     # Who may do what.
 
