@@ -122,7 +122,7 @@ impl<O: Os> Reactor<O> {
         let who = Who {
             endpoint: &endpoint,
             connection: Some(id),
-            peer,
+            peer: Some(peer),
         };
         self.recorder.file(who, note);
     }
