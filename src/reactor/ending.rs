@@ -174,6 +174,7 @@ impl<O: Os> Reactor<O> {
             self.kill(id, crate::turn::Severity::Force);
             self.deadlines.cancel(slot);
             self.wakes.cancel(slot);
+            self.sent_files.forget(id);
             let is_known = conn.is_known();
             self.os.close(conn.stream);
             let listener = &mut self.listeners[usize::from(conn.listener)];

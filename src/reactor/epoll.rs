@@ -14,6 +14,7 @@ use mio::{Events, Interest, Poll, Waker};
 use nix::sys::signal::{SigSet, Signal as UnixSignal};
 use rustix::cmsg_space;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::sendfile;
 use rustix::io::ioctl_fionbio;
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
@@ -489,6 +490,16 @@ impl Os for Epoll {
         let mut nothing_besides = SendAncillaryBuffer::default();
         let flags = SendFlags::NOSIGNAL;
         Ok(sendmsg(stream, slices, &mut nothing_besides, flags)?)
+    }
+
+    fn send_file(
+        &mut self,
+        stream: &OwnedFd,
+        file: &OwnedFd,
+        mut at: u64,
+        bytes: usize,
+    ) -> io::Result<usize> {
+        Ok(sendfile(stream, file, Some(&mut at), bytes)?)
     }
 
     fn shutdown(&mut self, stream: &OwnedFd) -> io::Result<()> {

@@ -44,6 +44,7 @@ mod recorder;
 mod refusal;
 mod reply_limiter;
 mod secured;
+mod sent_files;
 mod socket;
 mod source_key;
 mod sources;
@@ -84,6 +85,7 @@ use self::patience::set_deadline;
 use self::recorder::Recorder;
 use self::reply_limiter::ReplyLimiter;
 use self::secured::flush_sealed;
+use self::sent_files::SentFiles;
 use self::sources::Sources;
 use self::standing::{After, Standing, depends_on_sending, next_input};
 use self::stopping::Stopping;
@@ -164,6 +166,7 @@ pub struct Reactor<O: Os> {
     children: Children<O>,
     broadcasts: Broadcasts,
     errands: Errands,
+    sent_files: SentFiles,
 
     /// Connections with something to read, in the order in which they are served.
     ready: Vec<ConnId>,
@@ -240,6 +243,7 @@ impl<O: Os> Reactor<O> {
             children: Children::new(limits.read_per_turn),
             broadcasts: Broadcasts::default(),
             errands: Errands::default(),
+            sent_files: SentFiles::default(),
             ready: Vec::new(),
             put_off: Vec::new(),
             any_spent: false,
@@ -531,6 +535,7 @@ impl<O: Os> Reactor<O> {
                 Effect::Signal(signal) => self.signal(id, signal),
                 Effect::Feed(bytes) => self.feed(id, &bytes),
                 Effect::EndFeed => self.end_feed(id),
+                Effect::SendFile(piece) => self.begin_file(id, piece),
                 Effect::Note(note) => self.note_file(id, &note),
                 Effect::Errand(errand) => self.send_on_errand(id, *errand),
                 Effect::Figures => self.tell_figures(id),
@@ -648,6 +653,7 @@ impl<O: Os> Reactor<O> {
         self.slots = slots;
         self.outbox.trim();
         self.tell_sent();
+        self.tell_files();
     }
 
     /// Tells services that what they said has left. What they say then leaves in the next turn; if they
@@ -691,6 +697,8 @@ impl<O: Os> Reactor<O> {
         }
         if left > 0 {
             self.keep_to_budget();
+        } else if !self.sent_files.is_empty() {
+            self.send_piece(slot);
         }
     }
 

@@ -2,6 +2,7 @@ use std::ffi::OsString;
 use std::fmt::Debug;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::time::SystemTime;
 
 use super::token::Token;
@@ -66,6 +67,16 @@ pub trait Os: Debug {
         stream: &Self::Stream,
         slices: &[IoSlice<'_>],
     ) -> io::Result<usize>;
+    /// Sends bytes of a file once, from where they lie. 0: it has none there.
+    fn send_file(
+        &mut self,
+        _stream: &Self::Stream,
+        _file: &OwnedFd,
+        _at: u64,
+        _bytes: usize,
+    ) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Says that nothing more will be written.
     fn shutdown(&mut self, stream: &Self::Stream) -> io::Result<()>;
     /// Closes a connection; no further event is about it.

@@ -183,6 +183,12 @@ impl Service for Gate {
         self.inside.errand(t, number, event);
     }
 
+    fn file_sent(&mut self, t: &mut Turn<'_>, bytes: u64, error: Option<io::Error>) {
+        if let Some(inside) = self.inside(t) {
+            inside.file_sent(t, bytes, error);
+        }
+    }
+
     fn prepare(&mut self, is_instead: bool) -> Result<(), String> {
         self.inside.prepare(is_instead)
     }

@@ -101,6 +101,11 @@ pub trait Service: Debug {
         Ok(())
     }
 
+    /// So many bytes of the piece have left that was sent with [`Turn::send_file`]: all of it, or fewer since the
+    /// file has no more. Or no more will, for this reason: [`Unsupported`](std::io::ErrorKind::Unsupported) where
+    /// the connection takes none from a file, such as one over TLS.
+    fn file_sent(&mut self, _t: &mut Turn<'_>, _bytes: u64, _error: Option<std::io::Error>) {}
+
     /// What the loop has counted, which was asked for with [`Turn::ask_figures`].
     fn figures(&mut self, _t: &mut Turn<'_>, _figures: &[Family]) {}
 

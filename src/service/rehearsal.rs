@@ -375,6 +375,10 @@ impl<S: Service> Stage<S> {
                 Effect::Feed(mut bytes) => client.fed.append(&mut bytes),
                 Effect::EndFeed => client.is_feed_over = true,
                 Effect::Kill(severity) => client.killed = Some(severity),
+                Effect::SendFile(_) => {
+                    let error = Some(std::io::ErrorKind::Unsupported.into());
+                    self.turn(id, |service, t| service.file_sent(t, 0, error));
+                }
                 Effect::Note(note) => self.notes.push(*note),
                 Effect::Errand(errand) => self.errands.push_back(*errand),
                 Effect::HandOver(wanted) => client.wanted = Some(wanted),

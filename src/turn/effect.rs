@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{Errand, FileNote, Moment};
+use super::{Errand, FileNote, FilePiece, Moment};
 use crate::config::Confinement;
 use crate::wire::CommandSignal;
 
@@ -25,6 +25,8 @@ pub(crate) enum Effect {
     EndFeed,
     /// Have a child do something for the service.
     Errand(Box<Errand>),
+    /// Send this, from where it lies.
+    SendFile(FilePiece),
     /// Tell the audit and the counters of a file.
     Note(Box<FileNote>),
     /// Give the service the loop's figures.

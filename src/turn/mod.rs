@@ -11,6 +11,7 @@ pub(crate) mod column;
 mod effect;
 mod ending;
 mod errand;
+mod file_piece;
 mod id;
 mod moment;
 mod note;
@@ -29,6 +30,7 @@ pub use self::effect::{HandOver, Job, Severity};
 pub(crate) use self::ending::Fate;
 pub use self::ending::{Closed, Fault};
 pub use self::errand::{Errand, ErrandEvent};
+pub use self::file_piece::FilePiece;
 pub use self::id::ConnId;
 pub use self::moment::Moment;
 pub use self::note::{FileFate, FileNote};
@@ -174,6 +176,12 @@ impl<'a> Turn<'a> {
     /// replaces what that had asked for.
     pub fn visit(&mut self, id: ConnId) {
         self.outbox.ask(id, Effect::Wake(self.now));
+    }
+
+    /// Sends bytes of a file behind what the connection is owed, without a copy, if that can be;
+    /// [`file_sent`](crate::service::Service::file_sent) tells how many have left. One piece at a time.
+    pub fn send_file(&mut self, piece: FilePiece) {
+        self.outbox.ask(self.id, Effect::SendFile(piece));
     }
 
     /// Tells the audit and the counters of a file.

@@ -48,7 +48,7 @@ pub use exposition::{EXPOSITION_TYPE, Family, Kind, Value};
 pub use file::{
     BadName, FILE_NAME_BYTES_MAX, FILE_PART_BYTES_MAX, FILE_PATH_BYTES_MAX, FILE_PATH_PARTS_MAX,
     FILE_SIZE_MAX, FileAnswer, FileAnswers, FileEntry, FileError, FileErrorKind, FileFacts,
-    FileName, FilePart, FileRequest, FileRequests, Kept, Names, Upload, UploadForm,
+    FileName, FilePart, FilePartHead, FileRequest, FileRequests, Kept, Names, Upload, UploadForm,
 };
 pub use framing::CommandFraming;
 pub use http_head::{

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import signal
 import socket
 import stat
 import struct
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 
+from behind import without
 from harness import BINARY, ROOT, Case, main, onepoll
 
 EXAMPLE = b"hello, files\n" * 5
@@ -654,6 +656,56 @@ class Files(Case):
                 return
             self.assertLess(time.monotonic(), until, (names, sizes))
             time.sleep(0.005)
+
+    @without("secret", "the endpoint is written in a file")
+    @without("tls", "the endpoint is written in a file")
+    def test_fault_h3_other_options_while_files_come_lose_none_of_them(self):
+        root = self.root()
+        config = '[[endpoint]]\nservice = "file"\naddress = "127.0.0.1:0"\nauth = "none"\nroot = "%s"\n' % root
+        server = self.serve(config=config)
+        before, later = self.call(server), self.call(server)
+        data = random.Random(5).randbytes(200_000)
+        before.say(header(onepoll="upload", file_name="f", file_size=len(data)) + data[:100_000])
+        self.staged_is(root, 1, 100_000)
+        with open(os.path.join(server.directory, "onepoll.toml"), "w") as file:
+            file.write(config + 'max-file = "1K"\n')
+        os.kill(server.pid, signal.SIGHUP)
+        server.waits_for(lambda line: "reloaded the configuration" in line)
+        before.say(data[100_000:])
+        self.assertEqual(answer(before), stored("f", data))
+        later.say(f1("g", bytes(2000)))
+        self.assertEqual(answer(later), stored("g", bytes(2000)))
+        peer = self.call(server)
+        peer.say(f1("h", bytes(2000)) + f1("i", bytes(1000)))
+        self.assertEqual(answer(peer)["kind"], "too-large")
+        self.assertEqual(answer(peer), stored("i", bytes(1000)))
+        self.assertEqual(self.staged(root), [])
+        server.stop()
+
+    def test_fault_h4_a_server_that_is_taken_over_stores_what_it_was_sent(self):
+        root = self.root()
+        control = os.path.join(self.directory(), "control.sock")
+        url = "file://127.0.0.1:0?auth=none&root=" + root
+        old = self.serve(url, arguments=("--control", control), is_plain=True)
+        peer = self.call(old)
+        data = random.Random(6).randbytes(200_000)
+        peer.say(f1("f", data)[:100_000])
+        until = time.monotonic() + 10
+        while not self.staged(root):
+            self.assertLess(time.monotonic(), until)
+        new = self.serve(url, arguments=("--control", control, "--take-over"), is_plain=True)
+        # Both store files beneath the root until the old one has ended.
+        other = self.call(new)
+        other.say(f1("g", b"1"))
+        self.assertEqual(answer(other), stored("g", b"1"))
+        peer.say(f1("f", data)[100_000:])
+        self.assertEqual(answer(peer), stored("f", data))
+        peer.ended()
+        old.ends()
+        other.say(f1("h", b"2"))
+        self.assertEqual(answer(other), stored("h", b"2"))
+        self.assertEqual((self.visible(root), self.staged(root)), (["f", "g", "h"], []))
+        new.stop()
 
     # Both are asked at length by `benches/files/run`.
 

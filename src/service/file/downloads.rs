@@ -3,9 +3,10 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Files;
-use super::disk::partial;
+use super::disk::{Disk, partial};
 use super::session::{
     Asked, Offer, Output as ChildOutput, Phase, Place, Sending, Work, lost, note_of,
 };
@@ -14,13 +15,20 @@ use super::work::{Order, of_system};
 use crate::config::limits::{
     FILE_AT_ONCE_BYTES_MAX, FILES_OPEN_MAX, PROGRESS_BYTES_PER_SECOND_MIN, PROGRESS_GRACE,
 };
-use crate::turn::{ChildEvent, Errand, Exit, FileFate, Job, Moment, Output, Severity, Turn};
-use crate::wire::{FileAnswer, FileError, FileErrorKind, FileFacts, Kept, Names, Sha256};
+use crate::turn::{
+    ChildEvent, Errand, Exit, FileFate, FilePiece, Job, Moment, Output, Severity, Turn,
+};
+use crate::wire::{
+    FileAnswer, FileError, FileErrorKind, FileFacts, FilePartHead, Kept, Names, Sha256,
+};
 
 /// What becomes of a download.
 const DOWNLOAD: (FileFate, FileFate) = (FileFate::Sent, FileFate::Unsent);
 
-/// How much of a file is sent at a time: a budget of one turn.
+/// How much of a file is announced at a time; it leaves by one budget a turn.
+const PIECE_BYTES: u64 = 256 * 1024;
+
+/// How much of a file is read and sent at a time: a budget of one turn.
 const SEND_BYTES: usize = 64 * 1024;
 
 impl Files {
@@ -217,6 +225,9 @@ impl Files {
             found,
             at: 0,
             from: 0,
+            wrong: None,
+            promised: 0,
+            is_read: is_small,
             on_the_way: is_small.then(Sha256::new),
             output: ChildOutput::default(),
             sha256: None,
@@ -269,6 +280,13 @@ impl Files {
             return;
         };
         let size = sending.found.size;
+        if let Some(error) = sending.wrong.take() {
+            let error = FileError {
+                valid: Some(valid(disk, sending)),
+                ..error.about(sending.name.as_str())
+            };
+            return self.sent(t, &FileAnswer::Error(error));
+        }
         if sending.at == size {
             if let Some(sha256) = sending.on_the_way.take() {
                 sending.sha256 = Some(sha256.finish());
@@ -285,6 +303,16 @@ impl Files {
             }
             return;
         }
+        if !sending.is_read {
+            sending.promised = PIECE_BYTES.min(size - sending.at);
+            t.reply(&FilePartHead(sending.promised));
+            t.send_file(FilePiece {
+                file: sending.found.file.clone(),
+                at: sending.at,
+                bytes: sending.promised,
+            });
+            return t.wake_at(t.now.after(patience(sending.promised)));
+        }
         let room = usize::try_from(size - sending.at).unwrap_or(usize::MAX);
         let mut buffer = vec![0; room.min(SEND_BYTES)];
         let read = loop {
@@ -294,10 +322,7 @@ impl Files {
             }
         };
         let error = match read {
-            Ok(0) => FileError::new(
-                FileErrorKind::Changed,
-                format!("the file became shorter while it was sent: {size} bytes were announced"),
-            ),
+            Ok(0) => shorter(size),
             Ok(n) => {
                 let bytes = &buffer[..n];
                 if let Some(sha256) = &mut sending.on_the_way {
@@ -306,16 +331,59 @@ impl Files {
                 sending.at += n as u64;
                 t.reply(&FileAnswer::Bytes(bytes));
                 t.tell_when_sent();
-                // Whoever does not take so much in that time takes nothing.
-                let patience = n as u64 / PROGRESS_BYTES_PER_SECOND_MIN;
-                let patience = PROGRESS_GRACE + std::time::Duration::from_secs(patience);
-                return t.wake_at(t.now.after(patience));
+                return t.wake_at(t.now.after(patience(n as u64)));
             }
             Err(error) => of_system(&error),
         };
         let error = FileError {
-            valid: Some(sending.at),
+            valid: Some(valid(disk, sending)),
             ..error.about(sending.name.as_str())
+        };
+        self.sent(t, &FileAnswer::Error(error));
+    }
+
+    /// So much of the part that was announced has left, and no more will if there is an error.
+    pub(super) fn piece_sent(&mut self, t: &mut Turn<'_>, bytes: u64, error: Option<io::Error>) {
+        let (Some(disk), Some(session)) = (self.disk.as_deref(), self.sessions.get_mut(t.id))
+        else {
+            return;
+        };
+        let Phase::Sending(sending) = &mut session.phase else {
+            return;
+        };
+        sending.at += bytes;
+        sending.promised = sending.promised.saturating_sub(bytes);
+        if error.is_some() && sending.promised > 0 {
+            // It was announced, so it is read and sent now; and so is all that follows.
+            sending.is_read = true;
+            let mut buffer = vec![0; usize::try_from(sending.promised).unwrap_or(0)];
+            let mut came = 0;
+            while came < buffer.len() {
+                match disk.read(&sending.found.file, &mut buffer[came..], sending.at) {
+                    Ok(0) => break,
+                    Ok(n) => {
+                        came += n;
+                        sending.at += n as u64;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(_) => break,
+                }
+            }
+            t.reply(&buffer[..came]);
+            sending.promised -= came as u64;
+            if sending.promised == 0 {
+                return t.tell_when_sent();
+            }
+        }
+        if sending.promised == 0 {
+            return self.send(t);
+        }
+        // What was announced is filled up, and then said how much of it is the file's (fault G13).
+        let filling = vec![0; usize::try_from(sending.promised).unwrap_or(0)];
+        t.reply(&filling[..]);
+        let error = FileError {
+            valid: Some(valid(disk, sending)),
+            ..shorter(sending.found.size).about(sending.name.as_str())
         };
         self.sent(t, &FileAnswer::Error(error));
     }
@@ -347,8 +415,11 @@ impl Files {
 
     /// A client that is sent a file takes nothing of it.
     pub(super) fn check_sending(&mut self, t: &mut Turn<'_>) {
-        let session = self.sessions.get(t.id);
-        if session.is_some_and(|session| matches!(session.phase, Phase::Sending(_))) && t.owed() > 0
+        let Some(session) = self.sessions.get(t.id) else {
+            return;
+        };
+        if let Phase::Sending(sending) = &session.phase
+            && (sending.promised > 0 || t.owed() > 0)
         {
             t.close();
         }
@@ -462,13 +533,12 @@ impl Files {
                         FileError::new(FileErrorKind::Changed, "the file changed while it was sent")
                     })),
                 };
-                let error = wrong.map(|error| FileError {
-                    valid: Some(sending.at),
-                    ..error.about(sending.name.as_str())
-                });
+                let is_between_parts = sending.promised == 0;
+                sending.wrong = wrong;
+                let is_wrong = sending.wrong.is_some();
                 session.phase = Phase::Sending(sending);
-                if let Some(error) = error {
-                    self.sent(t, &FileAnswer::Error(error));
+                if is_wrong && is_between_parts {
+                    self.send(t);
                 }
                 return;
             }
@@ -531,6 +601,25 @@ impl Files {
             }
         }
     }
+}
+
+/// How much of what was sent is still of the file: what sendfile(2) has queued is what the file has when it leaves, so
+/// what was cut off may have left as zeros.
+fn valid(disk: &dyn Disk, sending: &Sending) -> u64 {
+    let size = disk.staged_size(&sending.found.file);
+    size.unwrap_or(0).min(sending.at)
+}
+
+/// Whoever does not take so much in that time takes nothing.
+fn patience(bytes: u64) -> Duration {
+    PROGRESS_GRACE + Duration::from_secs(bytes / PROGRESS_BYTES_PER_SECOND_MIN)
+}
+
+fn shorter(size: u64) -> FileError {
+    FileError::new(
+        FileErrorKind::Changed,
+        format!("the file became shorter while it was sent: {size} bytes were announced"),
+    )
 }
 
 /// Why a file cannot be opened. Whatever is in the way, no file that is served has this name.

@@ -19,6 +19,7 @@ mod uploads;
 mod work;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -229,6 +230,11 @@ impl Service for Files {
 
     fn drained(&mut self, t: &mut Turn<'_>) {
         self.send(t);
+        self.tend(t);
+    }
+
+    fn file_sent(&mut self, t: &mut Turn<'_>, bytes: u64, error: Option<io::Error>) {
+        self.piece_sent(t, bytes, error);
         self.tend(t);
     }
 

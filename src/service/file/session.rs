@@ -205,6 +205,12 @@ impl Output {
 pub(super) struct Sending {
     pub(super) name: FileName,
     pub(super) found: Found,
+    /// Why it has no digest, which is said behind the part that was announced.
+    pub(super) wrong: Option<FileError>,
+    /// How much of the part that was announced has not left.
+    pub(super) promised: u64,
+    /// Whether it is read and sent, since its connection takes nothing from a file.
+    pub(super) is_read: bool,
     /// The next byte, and the first that was sent.
     pub(super) at: u64,
     pub(super) from: u64,

@@ -29,6 +29,6 @@ pub use self::name::{
     BadName, FILE_NAME_BYTES_MAX, FILE_PATH_BYTES_MAX, FILE_PATH_PARTS_MAX, FileName, Names,
 };
 pub use self::request::{
-    FILE_PART_BYTES_MAX, FILE_SIZE_MAX, FilePart, FileRequest, FileRequests, Kept, Upload,
-    UploadForm,
+    FILE_PART_BYTES_MAX, FILE_SIZE_MAX, FilePart, FilePartHead, FileRequest, FileRequests, Kept,
+    Upload, UploadForm,
 };

@@ -460,6 +460,21 @@ impl Upload {
     }
 }
 
+/// What a server says before so many bytes of a file, which follow; at most [`FILE_PART_BYTES_MAX`].
+#[derive(Debug, Clone, Copy)]
+pub struct FilePartHead(pub u64);
+
+impl Encode for FilePartHead {
+    fn encode(&self, out: &mut Vec<u8>) {
+        assert!(self.0 <= FILE_PART_BYTES_MAX, "more than a part may have");
+        let header = Header {
+            data_size: usize::try_from(self.0).ok(),
+            ..Header::default()
+        };
+        encode(&header, out).expect("a number fits");
+    }
+}
+
 /// The next bytes of a file that is sent in parts, in either direction; at most [`FILE_PART_BYTES_MAX`].
 #[derive(Debug, Clone, Copy)]
 pub struct FilePart<'b> {
