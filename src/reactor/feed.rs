@@ -20,6 +20,8 @@ pub(super) struct Feed<P> {
     is_last: bool,
     /// The poll said that nobody reads it any more.
     is_broken: bool,
+    /// It has been full.
+    was_full: bool,
     /// More room was asked for.
     is_wide: bool,
 }
@@ -32,6 +34,7 @@ impl<P> Feed<P> {
             ready: true,
             is_last: false,
             is_broken: false,
+            was_full: false,
             is_wide: false,
         }
     }
@@ -97,8 +100,9 @@ impl<O: Os> Reactor<O> {
             // It has closed its standard input, as `head` does: an end, and no error.
             Err(_) => true,
         };
-        if !feed.ready && !feed.is_wide {
-            // It takes less than there is.
+        if !feed.ready && std::mem::replace(&mut feed.was_full, true) && !feed.is_wide {
+            // Full once more, so its command reads, and not as fast as there is something. One that never reads
+            // gets no more room.
             feed.is_wide = true;
             feed.ready = self.os.widen(&feed.end);
         }
