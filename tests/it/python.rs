@@ -20,6 +20,7 @@ const FILES: &[&str] = &[
     "test_datagrams.py",
     "test_faults.py",
     "test_file_clients.py",
+    "test_file_transfers.py",
     "test_files.py",
     "test_keepalive.py",
     "test_life.py",
@@ -95,6 +96,11 @@ fn f1_to_f3_files() {
 #[test]
 fn fault_g7_g8_g10_g11_g13_g15_clients_of_files() {
     passes("test_file_clients.py");
+}
+
+#[test]
+fn fault_g7_g12_h10_files_that_are_cut() {
+    passes("test_file_transfers.py");
 }
 
 #[test]

@@ -71,7 +71,8 @@ pub fn run(args: Args) -> Outcome {
     let mut stream = server
         .connect()?
         .map_err(|error| anyhow::anyhow!(server.explain(&error)))?;
-    let progress = Progress::new(wanted.len() as u64, 0);
+    let files = wanted.len() as u64;
+    let progress = Progress::new(files, 0, files);
     let mut report = Report::new(progress, args.server.json);
     if is_stdout {
         report = report.beside_the_files();
@@ -103,10 +104,7 @@ fn wanted(names: &[String]) -> Result<Vec<Wanted>, Failure> {
             Failure::usage(format_args!("no server has a file {name:?}: {wrong}"))
         })?;
         if seen.insert(named.clone()) {
-            wanted.push(Wanted {
-                name: named,
-                is_settled: false,
-            });
+            wanted.push(Wanted::new(named));
         }
     }
     Ok(wanted)

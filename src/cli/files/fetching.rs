@@ -29,9 +29,21 @@ const DIGESTED_PER_TURN: usize = 4 << 20;
 /// A file that is wanted.
 #[derive(Debug)]
 pub(super) struct Wanted {
-    pub(super) name: FileName,
+    name: FileName,
     /// Whether it was said what became of it.
-    pub(super) is_settled: bool,
+    is_settled: bool,
+    is_known: bool,
+}
+
+impl Wanted {
+    /// One that was not asked for yet.
+    pub(super) fn new(name: FileName) -> Wanted {
+        Wanted {
+            name,
+            is_settled: false,
+            is_known: false,
+        }
+    }
 }
 
 /// Where files go.
@@ -163,8 +175,17 @@ impl<'r> Fetching<'r> {
 
     fn fail(&mut self, index: usize, why: &str) -> Result<(), Failure> {
         self.wanted[index].is_settled = true;
+        self.knows(index, 0);
         let path = self.path(index);
         self.report.failed(&path, why)
+    }
+
+    /// It is known how long a file is.
+    fn knows(&mut self, index: usize, size: u64) {
+        let wanted = &mut self.wanted[index];
+        if !std::mem::replace(&mut wanted.is_known, true) {
+            self.report.progress.expect_file(size);
+        }
     }
 
     /// Where a file goes, as a person would write it.
@@ -307,7 +328,7 @@ impl<'r> Fetching<'r> {
                 partial, sha256, ..
             } => self.ask(dialogue, index, Some((partial, sha256)))?,
             Work::There { told, sha256, .. } if sha256.clone().finish() == told.sum => {
-                self.report.progress.expect(told.size);
+                self.knows(index, told.size);
                 self.report.progress.has(told.size);
                 self.arrived(Outcome::There, index, (told.size, 0), told.sum)?;
             }
@@ -366,7 +387,7 @@ impl<'r> Fetching<'r> {
         self.report
             .progress
             .works_at(self.wanted[index].name.as_str());
-        self.report.progress.expect(size);
+        self.knows(index, size);
         let (partial, sha256) = match (&self.target, kept) {
             (Target::Stdout(_), _) => (None, Sha256::new()),
             (Target::Directory { .. }, Some((mut partial, sha256))) if offset > 0 => {

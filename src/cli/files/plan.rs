@@ -53,6 +53,11 @@ pub(super) struct Problem {
 }
 
 impl Item {
+    /// Whether nobody knows how long it is.
+    pub(super) fn is_stdin(&self) -> bool {
+        matches!(self.source, Source::Stdin)
+    }
+
     /// Opens it; an error says what it is instead of a file.
     pub(super) fn open(&self) -> io::Result<(OwnedFd, Stat)> {
         let flags = OFlags::RDONLY;

@@ -21,6 +21,8 @@ pub(super) struct Progress {
     bytes: Count,
     /// Bytes that were there already: they say nothing of the rate.
     there: u64,
+    /// Of how many files it is not known how long they are.
+    unknown: u64,
 }
 
 /// How many were done, of how many.
@@ -38,14 +40,14 @@ enum Way {
 }
 
 impl Progress {
-    /// Of so many files with so many bytes in all, as far as that is known.
-    pub(super) fn new(files: u64, bytes: u64) -> Progress {
+    /// Of so many files with so many bytes in all, but for those of so many.
+    pub(super) fn new(files: u64, bytes: u64, unknown: u64) -> Progress {
         let way = if is_quiet() {
             Way::Quiet
         } else if io::stderr().is_terminal() {
             let target = ProgressDrawTarget::stderr_with_hz(DRAWN_PER_SECOND);
             let bar = ProgressBar::with_draw_target(Some(bytes), target);
-            bar.set_style(style());
+            bar.set_style(style(unknown == 0));
             Way::Bar(bar)
         } else {
             Way::Lines {
@@ -64,6 +66,7 @@ impl Progress {
                 all: bytes,
             },
             there: 0,
+            unknown,
         }
     }
 
@@ -72,6 +75,17 @@ impl Progress {
         if let Way::Bar(bar) = &self.way {
             bar.set_message(name.to_owned());
         }
+    }
+
+    /// Of one more file it is known how long it is.
+    pub(super) fn expect_file(&mut self, bytes: u64) {
+        self.unknown = self.unknown.saturating_sub(1);
+        if let Way::Bar(bar) = &self.way
+            && self.unknown == 0
+        {
+            bar.set_style(style(true));
+        }
+        self.expect(bytes);
     }
 
     /// There are so many bytes more than was known.
@@ -102,7 +116,11 @@ impl Progress {
                 let elapsed = began.elapsed();
                 if elapsed >= *next {
                     *next = elapsed + LINES_EVERY;
-                    complain(line(self.files, self.bytes, self.there, elapsed));
+                    let bytes = Count {
+                        all: if self.unknown > 0 { 0 } else { self.bytes.all },
+                        ..self.bytes
+                    };
+                    complain(line(self.files, bytes, self.there, elapsed));
                 }
             }
         }
@@ -130,7 +148,13 @@ impl Drop for Progress {
     }
 }
 
-fn style() -> ProgressStyle {
+/// How a bar looks; before it is known how long it will be, it is none.
+fn style(is_known: bool) -> ProgressStyle {
+    if !is_known {
+        let template = "{binary_bytes}, {binary_bytes_per_sec}: {wide_msg}";
+        return ProgressStyle::with_template(template)
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
+    }
     let bar = if is_colourful(&io::stderr()) {
         "{bar:20.green}"
     } else {

@@ -46,7 +46,8 @@ pub fn run(args: Args) -> Outcome {
     let server = Server::new(&args.address, &args.server)?;
     let mut signals = Signals::take().map_err(anyhow::Error::new)?;
     let bytes = plan.items.iter().map(|item| item.size).sum();
-    let progress = Progress::new(plan.items.len() as u64, bytes);
+    let inputs = plan.items.iter().filter(|item| item.is_stdin()).count() as u64;
+    let progress = Progress::new(plan.items.len() as u64, bytes, inputs);
     let mut report = Report::new(progress, args.server.json);
     for problem in &plan.problems {
         if problem.is_skipped {

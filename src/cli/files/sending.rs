@@ -287,7 +287,7 @@ impl<'r> Sending<'r> {
 
     fn is_large(&self, index: usize) -> bool {
         let item = &self.items[index];
-        !matches!(item.source, Source::Stdin) && item.size > SMALL_BYTES
+        !item.is_stdin() && item.size > SMALL_BYTES
     }
 
     /// Begins with the next thing that can be done; `false`: there is none before something is answered.
@@ -308,7 +308,7 @@ impl<'r> Sending<'r> {
             self.next += 1;
             return Ok(true);
         }
-        if matches!(item.source, Source::Stdin) {
+        if item.is_stdin() {
             self.next += 1;
             self.begin_input(dialogue, index)?;
             return Ok(true);
@@ -682,7 +682,7 @@ impl<'r> Sending<'r> {
 
     fn refused(&mut self, index: usize, error: &FileError) -> Result<(), Stop> {
         let follows = self.states[index].size - self.states[index].offset;
-        let is_input = matches!(self.items[index].source, Source::Stdin);
+        let is_input = self.items[index].is_stdin();
         let is_current = matches!(
             &self.current,
             Current::Sending { index: at, .. } | Current::Input { index: at, .. } if *at == index
