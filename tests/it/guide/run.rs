@@ -115,7 +115,7 @@ pub(super) fn elsewhere(text: &str, folder: &Path) -> String {
     out.replace("/run/", &format!("{}/", folder.display()))
 }
 
-/// The default table, at other ports; what a page says of one is asked of the other.
+/// The default table and a place for files, at other ports; what a page says of one is asked of the other.
 pub(super) struct Server {
     child: Child,
     runtime: tempfile::TempDir,
@@ -130,11 +130,17 @@ impl Server {
             "command+unix://{}/onepoll/command.sock",
             runtime.path().display()
         );
-        let at = ["echo", "time", "chat", "upper", "upper+udp"];
-        let shown = ["9000", "9000", "9001", "9999", "9999"];
+        let at = ["echo", "time", "chat", "upper", "upper+udp", "file"];
+        let shown = ["9000", "9000", "9001", "9999", "9999", "9002"];
+        let root = runtime.path().join("drop");
+        fs::create_dir(&root).unwrap();
+        let options = format!("?root={}&names=tree&auth=none", root.display());
         let mut child = Command::new(ONEPOLL)
             .arg("serve")
-            .args(at.map(|service| format!("{service}://127.0.0.1:0")))
+            .args(at.map(|service| {
+                let options = if service == "file" { &*options } else { "" };
+                format!("{service}://127.0.0.1:0{options}")
+            }))
             .arg(socket)
             .env("XDG_RUNTIME_DIR", runtime.path())
             .stderr(Stdio::piped())
@@ -147,7 +153,9 @@ impl Server {
             if line == "onepoll: ready" {
                 break;
             }
-            if let Some((_, port)) = line.rsplit_once("127.0.0.1:") {
+            let is_place = line.starts_with("onepoll: listening on ");
+            if let Some((_, port)) = line.rsplit_once("127.0.0.1:").filter(|_| is_place) {
+                let port = port.split('?').next().unwrap_or_default();
                 let (service, port) = (at[ports.len()], port.to_owned());
                 ports.push((format!("{service} {}", shown[ports.len()]), port));
             }
