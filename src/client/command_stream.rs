@@ -7,6 +7,7 @@
 //! what follows as lines of their own. So until a server has answered in frames, nothing is sent to it but one
 //! request that arrives whole and ends its line itself.
 
+use std::mem::take;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -238,7 +239,7 @@ impl CommandStream {
             self.taken += taken;
             self.is_known = true;
             self.first = Vec::new();
-            let answer = match (step, &self.stage) {
+            let answer = match (step, &mut self.stage) {
                 (Step::Part, _) => continue,
                 (Step::Output { is_error }, Stage::Running) => {
                     let bytes = &self.line.unread()[at..at + taken];
@@ -265,13 +266,10 @@ impl CommandStream {
                     self.has_ended = true;
                     CommandAnswer::End(end)
                 }
-                (Step::Error(error), Stage::Probing(_))
+                (Step::Error(error), Stage::Probing(request))
                     if error.kind == CommandErrorKind::Refused =>
                 {
-                    let Stage::Probing(request) = std::mem::replace(&mut self.stage, Stage::Idle)
-                    else {
-                        unreachable!("it is");
-                    };
+                    let request = take(request);
                     self.ask(request)?;
                     continue;
                 }
@@ -293,7 +291,7 @@ impl CommandStream {
                         reason: error.message,
                     });
                 }
-                (step, stage) => return Err(self.out_of_order(&step, stage)),
+                (step, _) => return Err(self.out_of_order(&step)),
             };
             return Ok(Some(StreamNews::Answer(answer)));
         }
@@ -307,30 +305,23 @@ impl CommandStream {
     /// Offers the socket what is queued. That it failed shows when all that came was handed on.
     pub fn send(&mut self) {
         while self.wants_to_send() {
-            let line = &mut self.line;
-            let mut failed = None;
-            let sent = self.outgoing.flush(|bytes| match line.send_at_once(bytes) {
-                Ok(sent) => Ok(sent),
-                Err(error) => {
-                    failed = Some(error);
-                    Ok(0)
-                }
-            });
-            let sent = sent.unwrap_or(0);
+            let sent = match self.line.send_queued(&mut self.outgoing) {
+                Ok(0) => return,
+                Ok(sent) => sent,
+                Err(error) => return self.sending_failed(error),
+            };
             if let Stage::Asked(left) = &mut self.stage {
                 *left = left.saturating_sub(sent);
             }
-            if let Some(error) = failed {
-                self.is_deaf = true;
-                // It may have been told why first.
-                while self.receive() {}
-                if matches!(self.end, Some(ClientError::HungUp { .. }) | None) {
-                    self.end = Some(error);
-                }
-            }
-            if sent == 0 {
-                return;
-            }
+        }
+    }
+
+    fn sending_failed(&mut self, error: ClientError) {
+        self.is_deaf = true;
+        // It may have been told why first.
+        while self.receive() {}
+        if matches!(self.end, Some(ClientError::HungUp { .. }) | None) {
+            self.end = Some(error);
         }
     }
 
@@ -513,8 +504,8 @@ impl CommandStream {
         }
     }
 
-    fn out_of_order(&self, step: &Step, stage: &Stage) -> ClientError {
-        let when = match stage {
+    fn out_of_order(&self, step: &Step) -> ClientError {
+        let when = match self.stage {
             Stage::Idle => "when nothing was asked",
             Stage::Probing(_) | Stage::Asked(_) => "before the command had started",
             Stage::Running => "when the command had started",

@@ -16,6 +16,7 @@ use super::deadline::{RequestDeadline, is_patience};
 #[cfg(feature = "tls")]
 use super::tls::TlsClient;
 use super::{ClientError, ServerAddress};
+use crate::buf::WriteBuf;
 use crate::config::{HostPort, check_private_socket, command_sockets};
 use crate::socket::{
     AF_INET, AF_INET6, Exception, IPPROTO_TCP, SHUT_WR, SOCK_STREAM, Socket, SocketError,
@@ -310,6 +311,16 @@ impl ClientConnection {
             Err(error) if error.exception() == Exception::BlockingIOError => Ok(0),
             Err(error) => Err(self.broken(error.into())),
         }
+    }
+
+    /// Offers the socket what is queued once, and waits for nothing: how many bytes it took.
+    pub(super) fn send_queued(&mut self, queue: &mut WriteBuf) -> Result<usize, ClientError> {
+        let mut sent = Ok(0);
+        let taken = queue.flush(|bytes| {
+            sent = self.send_at_once(bytes);
+            Ok(*sent.as_ref().unwrap_or(&0))
+        });
+        sent.map(|_| taken.unwrap_or(0))
     }
 
     /// Appends these bytes as the socket is to be given them.

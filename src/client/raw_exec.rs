@@ -164,19 +164,8 @@ impl RawExec {
 
     fn send(&mut self) -> Result<(), ClientError> {
         while !self.outgoing.is_empty() {
-            let line = &mut self.line;
-            let mut failed = None;
-            let sent = self.outgoing.flush(|bytes| match line.send_at_once(bytes) {
-                Ok(sent) => Ok(sent),
-                Err(error) => {
-                    failed = Some(error);
-                    Ok(0)
-                }
-            });
-            match (failed, sent) {
-                (Some(error), _) => return Err(error),
-                (None, Ok(1..)) => {}
-                (None, _) => return Ok(()),
+            if self.line.send_queued(&mut self.outgoing)? == 0 {
+                return Ok(());
             }
         }
         if self.input == AskedInput::Ending {

@@ -145,13 +145,14 @@ class Guide(AtPrompt):
             ROOT,
         )
         for line in self.page():
+            if line.startswith("^C"):
+                shell.types(b"\x03").sees(b"^C")
+                line = line[2:]
             if line.startswith("$ "):
                 # Not before the command ahead of it has ended.
                 shell.sees(b"$ ")
                 shell.types(line[2:].encode() + b"\r").sees(line[2:].encode() + b"\r\n")
                 continue
-            if line.startswith("^C"):
-                shell.types(b"\x03")
             self.assertEqual(shell.sees(line.encode() + b"\r\n"), b"")
         shell.sees(b"$ ")
         shell.types(b"\x04")

@@ -8,25 +8,6 @@ use crate::cli::terminal::safe_to_show;
 use crate::cli::{Failure, complain};
 use crate::client::{ExecOutput, ServerAddress};
 
-/// What a shell takes for these arguments, untouched.
-pub(super) fn quoted<'a>(arguments: impl IntoIterator<Item = &'a str>) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"%+,-./:=@_".contains(&byte);
-    let mut line = String::new();
-    for argument in arguments {
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        if !argument.is_empty() && argument.bytes().all(is_plain) {
-            line.push_str(argument);
-        } else {
-            line.push('\'');
-            line.push_str(&argument.replace('\'', r"'\''"));
-            line.push('\'');
-        }
-    }
-    line
-}
-
 /// Prints an output as it is, disarmed on a terminal, and says why it is not a whole one; returns the
 /// exit code to pass on.
 pub(super) fn show(output: &ExecOutput, address: &ServerAddress, raw: bool) -> Result<u8, Failure> {
@@ -51,18 +32,4 @@ pub(super) fn show(output: &ExecOutput, address: &ServerAddress, raw: bool) -> R
     Ok(output
         .exit
         .map_or(0, |code| u8::try_from(code).unwrap_or(1)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_shell_is_given_back_the_arguments_that_it_was_quoted() {
-        assert_eq!(quoted(["make", "-j2", "CFLAGS=-O2"]), "make -j2 CFLAGS=-O2");
-        assert_eq!(
-            quoted(["echo", "", "it's", "$HOME", "a b", "你"]),
-            r"echo '' 'it'\''s' '$HOME' 'a b' '你'"
-        );
-    }
 }

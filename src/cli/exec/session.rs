@@ -8,7 +8,7 @@ use super::codes::{
     EXIT_CONNECTION, EXIT_NOT_EXECUTABLE, EXIT_NOT_FOUND, EXIT_SIGNAL, EXIT_TIMEOUT,
 };
 use super::input::may_have_input;
-use super::lines::{quoted, show};
+use super::lines::show;
 use super::output::Unwritable;
 use super::raw_lines::{RawLines, RawStop};
 use super::relay::{Ending, Relay, RelayError};
@@ -416,14 +416,7 @@ fn line_of(command: &RunCommand) -> Result<String, &'static str> {
     if !command.environment.is_empty() {
         return Err("no line has an environment: --env cannot be kept");
     }
-    let text = |bytes| std::str::from_utf8(bytes).map_err(|_| "a line must be UTF-8");
-    let line = match &command.command {
-        StreamedCommand::Line(line) => text(line)?.to_owned(),
-        StreamedCommand::Program(arguments) => {
-            let texts = arguments.iter().map(|argument| text(argument.as_slice()));
-            quoted(texts.collect::<Result<Vec<_>, _>>()?)
-        }
-    };
+    let line = String::from_utf8(command.command.typed()).map_err(|_| "a line must be UTF-8")?;
     if line.contains(['\n', '\r']) {
         return Err("a command must be one line: each line is a request of its own");
     }

@@ -3,10 +3,10 @@ use std::mem::take;
 use super::answer::{Answer, notice};
 use super::encoding::Encoder;
 use super::options::CommandOutput;
+use super::pace::Pace;
 use super::terms::Terms;
 use crate::config::format_duration;
-use crate::config::limits::COMMAND_KILL_GRACE;
-use crate::turn::{Exit, Moment, Output, Severity, Turn};
+use crate::turn::{Exit, Output, Turn};
 use crate::wire::TIMEOUT_REASON;
 
 /// One command, from its request to its end.
@@ -21,24 +21,6 @@ pub(super) struct Execution {
     encoder: Encoder,
     /// The last byte that was streamed: a notice begins on a line of its own.
     streamed: Option<u8>,
-}
-
-/// How far a command is.
-///
-/// ```text
-/// Waiting ──started──> Running ──wall limit: TERM──> Asked ──grace: KILL──> Forced
-///                         └─────────────── too much output: KILL ────────────^
-/// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pace {
-    /// For others to end; this time is not counted.
-    Waiting,
-    /// It may run until then.
-    Running(Moment),
-    /// It was asked to end, and has until then.
-    Asked(Moment),
-    /// It was ended.
-    Forced,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,26 +57,13 @@ impl Execution {
 
     /// It has begun; its time counts from now.
     pub(super) fn started(&mut self, terms: &Terms, t: &mut Turn<'_>) {
-        let until = t.now.after(terms.timeout);
-        self.pace = Pace::Running(until);
-        t.wake_at(until);
+        self.pace.begin(t, t.now.after(terms.timeout));
     }
 
     /// A moment that was asked for has come.
     pub(super) fn wake(&mut self, t: &mut Turn<'_>) {
-        match self.pace {
-            Pace::Running(until) if until <= t.now => {
-                let grace = t.now.after(COMMAND_KILL_GRACE);
-                if self.verdict == Verdict::Fine {
-                    self.verdict = Verdict::Timeout;
-                }
-                self.pace = Pace::Asked(grace);
-                t.kill(Severity::Ask);
-                t.wake_at(grace);
-            }
-            Pace::Asked(until) if until <= t.now => self.force(t),
-            Pace::Running(until) | Pace::Asked(until) => t.wake_at(until),
-            Pace::Waiting | Pace::Forced => {}
+        if self.pace.wake(t) && self.verdict == Verdict::Fine {
+            self.verdict = Verdict::Timeout;
         }
     }
 
@@ -117,7 +86,7 @@ impl Execution {
             if self.verdict == Verdict::Fine {
                 self.verdict = Verdict::Cut;
             }
-            self.force(t);
+            self.pace.force(t);
         }
     }
 
@@ -162,11 +131,5 @@ impl Execution {
             error: reason.filter(|_| refused),
             cut: (self.verdict == Verdict::Cut).then_some(terms.max_output),
         }
-    }
-
-    fn force(&mut self, t: &mut Turn<'_>) {
-        self.pace = Pace::Forced;
-        t.kill(Severity::Force);
-        t.wake_at(Moment::NEVER);
     }
 }

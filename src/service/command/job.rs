@@ -35,20 +35,14 @@ pub(super) fn of(terms: &Terms, asked: &RunCommand) -> Result<Job, String> {
     let mut job = Job {
         has_input: asked.has_input,
         is_streamed: true,
+        line: asked.command.typed(),
         ..Job::default()
     };
-    match &asked.command {
-        StreamedCommand::Line(line) => job.line.clone_from(line),
-        StreamedCommand::Program(arguments) => {
-            if arguments.first().is_none_or(Vec::is_empty) {
-                return Err("a program without a name".to_owned());
-            }
-            if arguments.iter().any(|argument| argument.contains(&0)) {
-                return Err(with_nul.to_owned());
-            }
-            job.line = quoted(arguments);
-            job.program = Some(arguments.clone());
+    if let StreamedCommand::Program(arguments) = &asked.command {
+        if arguments.first().is_none_or(Vec::is_empty) {
+            return Err("a program without a name".to_owned());
         }
+        job.program = Some(arguments.clone());
     }
     if job.line.contains(&0) {
         return Err(with_nul.to_owned());
@@ -130,31 +124,6 @@ fn checked_variable(terms: &Terms, variable: &str) -> Result<Vec<u8>, String> {
         ));
     }
     Ok(variable.as_bytes().to_vec())
-}
-
-/// What a person would type to have a shell run this.
-fn quoted(arguments: &[Vec<u8>]) -> Vec<u8> {
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"%+,-./:=@_".contains(byte);
-    let mut line = Vec::new();
-    for argument in arguments {
-        if !line.is_empty() {
-            line.push(b' ');
-        }
-        if !argument.is_empty() && argument.iter().all(is_plain) {
-            line.extend_from_slice(argument);
-            continue;
-        }
-        line.push(b'\'');
-        for &byte in argument {
-            if byte == b'\'' {
-                line.extend_from_slice(b"'\\''");
-            } else {
-                line.push(byte);
-            }
-        }
-        line.push(b'\'');
-    }
-    line
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ mod encoding;
 mod execution;
 mod job;
 mod options;
+mod pace;
 mod programs;
 mod session;
 #[cfg(test)]

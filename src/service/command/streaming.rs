@@ -1,10 +1,12 @@
 use std::io;
 use std::mem::take;
+use std::time::Duration;
 
 use super::job;
+use super::pace::Pace;
 use super::terms::Terms;
 use crate::buf::ReadBuf;
-use crate::config::limits::{COMMAND_INPUT_BYTES_MAX, COMMAND_KILL_GRACE};
+use crate::config::limits::COMMAND_INPUT_BYTES_MAX;
 use crate::turn::{ChildEvent, Exit, Fault, Moment, Output, Severity, Turn, Usage};
 use crate::wire::{
     CommandAnswer, CommandEnd, CommandError, CommandErrorKind, CommandRequest, CommandRequests,
@@ -15,13 +17,7 @@ use crate::wire::{
 /// How much of what comes behind a `run` that waits for another is taken. More is left where it is.
 const BEHIND_BYTES_MAX: usize = LINE_BYTES_MAX;
 
-/// A connection that speaks C5.
-///
-/// ```text
-///          ┌───────────────── end, or error ─────────────────┐
-///          v                                                 │
-/// ──> Idle ──run──> Waiting ──started──> Running ──cancel or time: TERM──> Asked ──grace: KILL──> Forced
-/// ```
+/// A connection that speaks C5: one command after another, each at its own [`Pace`].
 #[derive(Debug, Default)]
 pub(super) struct Streaming {
     requests: CommandRequests,
@@ -48,26 +44,13 @@ struct Run {
     waiting_bytes: usize,
     began: Moment,
     /// It may run until so long after it began.
-    time: Option<std::time::Duration>,
+    time: Option<Duration>,
     /// Why we end it, when we do.
     why: Option<WhyEnded>,
     input: Input,
     out: u64,
     err: u64,
     usage: Usage,
-}
-
-/// How far a command is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Pace {
-    /// For others to end.
-    Waiting,
-    /// It may run until then.
-    Running(Moment),
-    /// It was asked to end, and has until then.
-    Asked(Moment),
-    /// It was ended.
-    Forced,
 }
 
 /// The standard input of a command: what the client may send, has sent, and what of it was taken.
@@ -152,14 +135,10 @@ impl Streaming {
 
     /// A moment that was asked for has come.
     pub(super) fn wake(&mut self, t: &mut Turn<'_>) {
-        let Some(run) = &mut self.run else {
-            return;
-        };
-        match run.pace {
-            Pace::Running(until) if until <= t.now => run.ask(t, WhyEnded::Timeout),
-            Pace::Asked(until) if until <= t.now => run.force(t),
-            Pace::Running(until) | Pace::Asked(until) => t.wake_at(until),
-            Pace::Waiting | Pace::Forced => {}
+        if let Some(run) = &mut self.run
+            && run.pace.wake(t)
+        {
+            run.why = run.why.or(Some(WhyEnded::Timeout));
         }
     }
 
@@ -311,8 +290,11 @@ impl Streaming {
                 let reason = "ended by the client before it began";
                 self.fail(terms, t, CommandErrorKind::Cancelled, None, reason);
             }
-            Pace::Running(_) => run.ask(t, WhyEnded::Cancel),
-            Pace::Asked(_) => run.force(t),
+            Pace::Running(_) => {
+                run.why = run.why.or(Some(WhyEnded::Cancel));
+                run.pace.ask(t);
+            }
+            Pace::Asked(_) => run.pace.force(t),
             Pace::Forced => {}
         }
     }
@@ -384,7 +366,7 @@ impl Input {
 }
 
 impl Run {
-    fn new(id: u64, time: Option<std::time::Duration>, has_input: bool) -> Run {
+    fn new(id: u64, time: Option<Duration>, has_input: bool) -> Run {
         let input = Input {
             stage: if has_input { Stage::Open } else { Stage::None },
             granted: STDIN_CREDIT_BYTES,
@@ -409,8 +391,7 @@ impl Run {
         self.began = t.now;
         self.waiting_bytes = 0;
         let until = self.time.map_or(Moment::NEVER, |time| t.now.after(time));
-        self.pace = Pace::Running(until);
-        t.wake_at(until);
+        self.pace.begin(t, until);
         if !self.input.early.is_empty() {
             t.feed(take(&mut self.input.early));
         }
@@ -453,20 +434,6 @@ impl Run {
             input.granted += room;
             t.reply(&CommandAnswer::Credit(room));
         }
-    }
-
-    fn ask(&mut self, t: &mut Turn<'_>, why: WhyEnded) {
-        let grace = t.now.after(COMMAND_KILL_GRACE);
-        self.why = self.why.or(Some(why));
-        self.pace = Pace::Asked(grace);
-        t.kill(Severity::Ask);
-        t.wake_at(grace);
-    }
-
-    fn force(&mut self, t: &mut Turn<'_>) {
-        self.pace = Pace::Forced;
-        t.kill(Severity::Force);
-        t.wake_at(Moment::NEVER);
     }
 
     fn end(&self, exit: Exit, now: Moment) -> CommandEnd {

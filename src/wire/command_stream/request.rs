@@ -44,6 +44,45 @@ pub enum StreamedCommand {
     Program(Vec<Vec<u8>>),
 }
 
+impl StreamedCommand {
+    /// What a person would type to have a shell run this.
+    ///
+    /// ```
+    /// use onepoll::wire::StreamedCommand;
+    ///
+    /// let words = ["echo", "-n", "it's", "$HOME", ""].map(|word| word.as_bytes().to_vec());
+    /// let typed = StreamedCommand::Program(words.into()).typed();
+    /// assert_eq!(typed, br"echo -n 'it'\''s' '$HOME' ''");
+    /// ```
+    pub fn typed(&self) -> Vec<u8> {
+        match self {
+            StreamedCommand::Line(line) => line.clone(),
+            StreamedCommand::Program(words) => {
+                let words: Vec<Vec<u8>> = words.iter().map(|word| quoted(word)).collect();
+                words.join(&b' ')
+            }
+        }
+    }
+}
+
+/// A word, in quotes where a shell would take it for more than it is.
+fn quoted(word: &[u8]) -> Vec<u8> {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"%+,-./:=@_".contains(byte);
+    if !word.is_empty() && word.iter().all(is_plain) {
+        return word.to_vec();
+    }
+    let mut quoted = vec![b'\''];
+    for &byte in word {
+        match byte {
+            // In quotes nothing can stand for one.
+            b'\'' => quoted.extend_from_slice(br"'\''"),
+            byte => quoted.push(byte),
+        }
+    }
+    quoted.push(b'\'');
+    quoted
+}
+
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommandRequest<'b> {
