@@ -705,6 +705,9 @@ class Files(Case):
         other.say(f1("h", b"2"))
         self.assertEqual(answer(other), stored("h", b"2"))
         self.assertEqual((self.visible(root), self.staged(root)), (["f", "g", "h"], []))
+        # And from then on the root is the new one's.
+        third = onepoll("serve", url)
+        self.assertIn("another server stores files in", third.stderr)
         new.stop()
 
     # Both are asked at length by `benches/files/run`.

@@ -44,6 +44,8 @@ pub(super) trait Disk: Debug {
     fn stage(&self, name: &str) -> io::Result<Found>;
     /// How large it is by now.
     fn staged_size(&self, file: &OwnedFd) -> io::Result<u64>;
+    /// Takes the root for this process, if another had it when it was opened and has ended since.
+    fn take_over(&mut self);
     /// Removes it.
     fn unstage(&self, name: &str);
     /// What is kept of it from here on.
@@ -76,7 +78,7 @@ pub(super) struct Root {
 #[derive(Debug)]
 struct Staging {
     dir: Arc<OwnedFd>,
-    #[expect(dead_code, reason = "closing it unlocks")]
+    /// Closing it unlocks. None: the server that was taken over has it.
     lock: Option<Arc<OwnedFd>>,
 }
 
@@ -196,6 +198,14 @@ impl Disk for Root {
 
     fn staged_size(&self, file: &OwnedFd) -> io::Result<u64> {
         Ok(u64::try_from(fstat(file)?.st_size).unwrap_or(0))
+    }
+
+    fn take_over(&mut self) {
+        if let Some(staging) = &mut self.staging
+            && staging.lock.is_none()
+        {
+            staging.lock = take(&staging.dir).ok();
+        }
     }
 
     fn unstage(&self, name: &str) {

@@ -61,6 +61,10 @@ impl Disk for Shim {
         self.root.staged_size(file)
     }
 
+    fn take_over(&mut self) {
+        self.root.take_over();
+    }
+
     fn unstage(&self, name: &str) {
         self.root.unstage(name);
     }

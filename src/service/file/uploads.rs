@@ -254,6 +254,9 @@ impl Files {
     /// Opens what a file is written to until it is whole.
     fn stage(&mut self, t: &mut Turn<'_>, upload: &Upload, name: &FileName) -> io::Result<Staged> {
         self.sweep(t.now);
+        if let Some(disk) = &mut self.disk {
+            disk.take_over();
+        }
         let is_kept = upload.form == UploadForm::Resumable && upload.size.is_some();
         let staged = if is_kept {
             partial(name, upload.size.unwrap_or(0))
