@@ -3,7 +3,7 @@
 The server of these tests is none of ours, so nothing here stands behind what `$ONEPOLL_BEHIND` names; a secret and
 TLS have a test of their own."""
 
-import hashlib
+import contextlib
 import hmac
 import json
 import os
@@ -288,6 +288,64 @@ class Send(Clients):
         self.assertEqual(err, "onepoll: a: refused: no more than this\n")
         self.assertEqual(sorted(server.files), ["b", "c"])
         self.checks(out)
+
+    def test_what_one_connection_has_said_is_asked_again_on_the_next(self):
+        first, second = bytes_of(300_000), bytes_of(300_000, 2)
+        self.write("a", first)
+        self.write("b", second)
+
+        def talks(server, link):
+            if link.number > 1:
+                return server.talk(link)
+            while True:
+                asked = link.request()
+                if asked["onepoll"] == "upload":
+                    link.takes(asked["file_size"] - asked["offset"])
+                    # It is known by then that another file is in the way of `b`.
+                    while asked.get("bytes") != len(second):
+                        asked = link.request()
+                    link.says(refusal("changed", "it is gone", "a"))
+                    raise Cut
+                server.answer(link, asked)
+
+        server = FileServer(self, {"b": bytes_of(300_000, 3)}, talks=talks, overwrite=True)
+        server.kept["a", len(first)] = first[:100_000]
+        self.runs("send", server.address, "a", "b", within=DEADLINE)
+        self.assertEqual((server.files["a"], server.files["b"]), (first, second))
+        self.assertEqual(server.connections, 2)
+
+    def test_an_interrupt_ends_what_only_connects(self):
+        with socket.create_server(("127.0.0.1", 0), backlog=1) as full:
+            address = "127.0.0.1:%d" % full.getsockname()[1]
+            held = []
+            while True:
+                one = socket.socket()
+                held.append(one)
+                self.addCleanup(one.close)
+                one.setblocking(False)
+                one.connect_ex(full.getsockname())
+                if not select.select([], [one], [], 0.3)[1]:
+                    break
+            self.write("a", b"1")
+            for arguments in (("send", address, "a"), ("fetch", address, "b"), ("list", address)):
+                process = self.starts(*arguments)
+                # It has begun when it has a socket; one interrupt may come before that is the one that connects.
+                until = time.monotonic() + DEADLINE
+                while not self.has_socket(process):
+                    self.assertLess(time.monotonic(), until)
+                    select.select([], [], [], 0.01)
+                while process.poll() is None:
+                    self.assertLess(time.monotonic(), until)
+                    process.send_signal(signal.SIGINT)
+                    select.select([], [], [], 0.05)
+                self.assertEqual(process.returncode, -signal.SIGINT)
+
+    @staticmethod
+    def has_socket(process):
+        with contextlib.suppress(FileNotFoundError):
+            place = "/proc/%d/fd" % process.pid
+            return any(os.readlink(os.path.join(place, fd)).startswith("socket:") for fd in os.listdir(place))
+        return False
 
     def test_a_server_that_says_what_is_not_so(self):
         self.write("a", b"hello")

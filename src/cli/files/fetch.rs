@@ -67,11 +67,11 @@ pub fn run(args: Args) -> Outcome {
         }
     };
     let server = Server::new(&args.address, &args.server)?;
-    let mut signals = Signals::take().map_err(anyhow::Error::new)?;
     let mut stream = server
         .connect()?
         .map_err(|error| anyhow::anyhow!(server.explain(&error)))?;
     let files = wanted.len() as u64;
+    let mut signals = Signals::take().map_err(anyhow::Error::new)?;
     let progress = Progress::new(files, 0, files);
     let mut report = Report::new(progress, args.server.json);
     if is_stdout {

@@ -62,7 +62,11 @@ pub fn run(args: Args) -> Outcome {
             let code = u8::from(report.failures() > 0);
             return Ok(ExitCode::from(code));
         }
-        let mut stream = match server.connect()? {
+        // Until there is a connection, a signal does what it usually does.
+        signals.set_idle(true);
+        let connected = server.connect()?;
+        signals.set_idle(false);
+        let mut stream = match connected {
             Ok(stream) => stream,
             Err(error) => break Stop::Client(error),
         };

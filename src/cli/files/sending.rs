@@ -149,6 +149,7 @@ impl<'r> Sending<'r> {
         for state in states.iter_mut() {
             // What another connection said holds no longer.
             state.known = Known::default();
+            state.sum = None;
         }
         Sending {
             items,
