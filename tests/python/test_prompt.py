@@ -124,7 +124,7 @@ class Guide(AtPrompt):
     def page(self):
         with open(os.path.join(ROOT, "src", "guide", "serve.md")) as file:
             blocks = re.findall(r"^```text\n(.*?)^```$", file.read(), re.DOTALL | re.MULTILINE)
-        (block,) = [block for block in blocks if "^C" in block]
+        (block,) = [block for block in blocks if "onepoll exec" in block and "^C" in block]
         return block.splitlines()
 
     def test_a_build_shows_what_it_does_and_ctrl_c_ends_it(self):
