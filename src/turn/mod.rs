@@ -227,7 +227,7 @@ impl<'a> Turn<'a> {
 
     /// Ends this connection's command and everything in its process group.
     pub fn kill(&mut self, severity: Severity) {
-        self.outbox.ask(self.id, Effect::Kill(severity));
+        self.outbox.kill(self.id, severity);
     }
 
     /// Asks for what the loop has counted: [`figures`](crate::service::Service::figures) is called with it

@@ -2,7 +2,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::SystemTime;
 
 use super::column::{give_back, give_back_end};
-use super::{CHANNEL_BINDING_BYTES, Closed, ConnId, Effect, Fate};
+use super::{CHANNEL_BINDING_BYTES, Closed, ConnId, Effect, Fate, Severity};
 use crate::buf::WriteBuf;
 use crate::config::limits::{KEPT_BYTES, KEPT_PLACES};
 
@@ -565,6 +565,17 @@ impl Outbox {
         self.arena.shrink_to(KEPT_BYTES);
         self.sent.shrink_to(KEPT_PLACES);
         self.effects.shrink_to(KEPT_PLACES);
+    }
+
+    /// Ends a connection's command. One that was asked for in this very turn never begins, and nothing is told of
+    /// its end: that would be taken for the end of the next.
+    pub(crate) fn kill(&mut self, id: ConnId, severity: Severity) {
+        let asked = self.effects.len();
+        self.effects
+            .retain(|(of, effect)| *of != id || !matches!(effect, Effect::Spawn(_)));
+        if self.effects.len() == asked {
+            self.ask(id, Effect::Kill(severity));
+        }
     }
 
     pub(crate) fn ask(&mut self, id: ConnId, effect: Effect) {

@@ -616,3 +616,33 @@ fn fault_f3_f8_c5_the_end_is_the_exit_and_nothing_is_lost_before_it() {
     }
     assert_eq!((out, exit), (much.len(), Some(3)));
 }
+
+#[test]
+fn fault_f10_c5_one_that_is_signalled_with_its_request_never_begins_and_the_next_has_its_own_end() {
+    let mut play = Play::directed();
+    let limits = onepoll::config::Limits::default();
+    let listener = play.open(Command::new(&Options::default(), &limits));
+    let steps = [(MILLI, family::Step::Exit(3))];
+    play.os.net(|net| net.next_children.push_back(steps.into()));
+    let link = play.dial(listener);
+    let line = StreamedCommand::Line(b"command".to_vec());
+    let run = encoded(&CommandRequest::Run(Box::new(RunCommand::new(line))));
+    let signal = encoded(&CommandRequest::Signal(CommandSignal::ALL[0]));
+    play.say(link, &[&run[..], &signal, &run].concat());
+    play.pass(Duration::from_secs(1));
+    assert_eq!(play.os.net(|net| net.children.len()), 1);
+    let (heard, mut answers, mut at) = (play.hears(link), CommandAnswers::new(), 0);
+    let mut told = Vec::new();
+    while let Some((answer, taken)) = answers.decode(&heard[at..]).expect("frames") {
+        told.push(match answer {
+            CommandAnswer::Error(error) => format!("{:?}", error.kind),
+            CommandAnswer::Started { .. } => "started".into(),
+            CommandAnswer::End(end) => format!("{:?}", end.exit),
+            CommandAnswer::Part => String::new(),
+            other => format!("{other:?}"),
+        });
+        at += taken;
+    }
+    told.retain(|one| !one.is_empty());
+    assert_eq!(told, ["Cancelled", "started", "Some(3)"]);
+}
