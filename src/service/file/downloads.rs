@@ -279,6 +279,10 @@ impl Files {
         let Phase::Sending(sending) = &mut session.phase else {
             return;
         };
+        if sending.promised > 0 {
+            // A part is on its way, and nothing else may come between its bytes.
+            return;
+        }
         let size = sending.found.size;
         if let Some(error) = sending.wrong.take() {
             let error = FileError {
