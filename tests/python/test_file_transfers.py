@@ -15,7 +15,7 @@ from harness import BINARY, DEADLINE, Case, left, main
 
 SEED = int(os.environ.get("ONEPOLL_SEED", "20261127"))
 
-LARGE = 24_000_000
+LARGE = 96_000_000
 """Takes long enough that a process can be killed in the middle of it."""
 
 
@@ -199,11 +199,11 @@ class Transfers(Case):
 
     def test_many_small_files_go_in_bounded_time(self):
         server = self.serves("names=tree&sync=off")
-        files = {"many/%04d" % n: b"%d" % n for n in range(2000)}
+        files = {"many/%04d" % n: b"%d" % n for n in range(500)}
         for name, data in files.items():
             self.write(name, data)
         out, _ = self.runs("send", "many")
-        self.assertEqual(len(out.splitlines()), 2000)
+        self.assertEqual(len(out.splitlines()), 500)
         os.mkdir(os.path.join(self.home, "back"))
         self.runs("fetch", *files, "-o", "back")
         for name, data in files.items():
