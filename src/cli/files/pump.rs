@@ -108,11 +108,13 @@ pub(super) fn pump(
                     None => break,
                 }
             }
-            if matches!(transfer.waits(), Waits::Output(_) | Waits::Done) || !ready.socket {
-                break false;
-            }
-            if reads == READS_PER_TURN {
-                break true;
+            match transfer.waits() {
+                // What has come is not all heard, and `go_on` may make room for it.
+                Waits::Output(_) => break true,
+                Waits::Done => break false,
+                _ if !ready.socket => break false,
+                _ if reads == READS_PER_TURN => break true,
+                _ => {}
             }
             reads += 1;
             ready.socket = stream.receive();
@@ -125,9 +127,10 @@ pub(super) fn pump(
             Waits::Done if !stream.wants_to_send() => return Ok(()),
             Waits::Nothing => Some(at_once),
             Waits::Room if !stream.wants_to_send() => Some(at_once),
-            _ if may_have_more => Some(at_once),
             // It is not the server's turn.
-            Waits::Input(_) | Waits::Output(_) if !stream.wants_to_send() => None,
+            Waits::Output(_) if !stream.wants_to_send() => None,
+            Waits::Server | Waits::Room | Waits::Input(_) if may_have_more => Some(at_once),
+            Waits::Input(_) if !stream.wants_to_send() => None,
             _ => {
                 let left = stream.time_left();
                 if left.is_zero() {
