@@ -16,6 +16,7 @@ mod digest;
 mod exposition;
 mod file;
 mod framing;
+mod headed;
 mod http_head;
 mod http_request;
 mod json_header;

@@ -108,13 +108,10 @@ impl Object {
 
 /// What is nested deeper is refused before anything is made of it. Of what is no JSON, that is found out then.
 fn check_depth(json: &[u8]) -> Result<(), WireError> {
-    let (mut depth, mut in_string, mut escaped) = (0_u32, false, false);
-    for byte in json {
+    let (mut depth, mut structure) = (0_u32, Structure::new());
+    for &byte in json {
         match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
+            _ if !structure.has(byte) => {}
             b'{' | b'[' if depth == DEPTH_MAX => {
                 return Err(malformed(&format!("nested deeper than {DEPTH_MAX}")));
             }
@@ -124,6 +121,33 @@ fn check_depth(json: &[u8]) -> Result<(), WireError> {
         }
     }
     Ok(())
+}
+
+/// Tells the structure of JSON from what is in its strings, byte by byte.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Structure {
+    in_string: bool,
+    escaped: bool,
+}
+
+impl Structure {
+    pub(super) const fn new() -> Structure {
+        Structure {
+            in_string: false,
+            escaped: false,
+        }
+    }
+
+    /// Whether the next byte is of the structure.
+    pub(super) fn has(&mut self, byte: u8) -> bool {
+        match byte {
+            _ if self.escaped => self.escaped = false,
+            b'\\' if self.in_string => self.escaped = true,
+            b'"' => self.in_string = !self.in_string,
+            _ => return !self.in_string,
+        }
+        false
+    }
 }
 
 pub(super) fn malformed(detail: &str) -> WireError {

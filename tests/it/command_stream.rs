@@ -10,6 +10,8 @@ use onepoll::wire::{
 };
 use proptest::prelude::*;
 
+use crate::hear::hear;
+
 /// What was heard, however it was cut: data that came in pieces is one.
 #[derive(Debug, Clone, PartialEq)]
 enum Heard {
@@ -39,39 +41,6 @@ fn data(heard: &mut Vec<Heard>, which: &str, bytes: &[u8]) {
         Some(Heard::Data(name, all)) if name == which => all.extend_from_slice(bytes),
         _ => heard.push(Heard::Data(which.to_owned(), bytes.to_vec())),
     }
-}
-
-/// Plays the read buffer: keeps what was not taken, and asks until the answer is "not yet".
-fn hear<'c, D: Decode>(
-    mut decoder: D,
-    chunks: impl IntoIterator<Item = &'c [u8]>,
-    mut note: impl FnMut(&mut Vec<Heard>, D::Frame<'_>),
-) -> (Vec<Heard>, Result<(), WireError>) {
-    let mut heard = Vec::new();
-    let mut unread = Vec::new();
-    for chunk in chunks {
-        unread.extend_from_slice(chunk);
-        loop {
-            let taken = match decoder.decode(&unread) {
-                Ok(None) => break,
-                Ok(Some((frame, taken))) => {
-                    note(&mut heard, frame);
-                    taken
-                }
-                Err(error) => {
-                    let again = decoder.decode(&unread).err();
-                    assert_eq!(again.as_ref(), Some(&error), "never is never");
-                    return (heard, Err(error));
-                }
-            };
-            assert!(taken > 0, "a frame of no bytes would spin");
-            unread.drain(..taken);
-        }
-    }
-    let end = decoder.decode_eof(&unread).map(|frame| {
-        assert!(frame.is_none() && unread.is_empty(), "the end left bytes");
-    });
-    (heard, end)
 }
 
 fn requests(chunks: &[&[u8]]) -> (Vec<Heard>, Result<(), WireError>) {

@@ -23,6 +23,7 @@ mod file_wire;
 mod gate;
 #[cfg(feature = "cli")]
 mod guide;
+mod hear;
 #[cfg(feature = "cli")]
 mod lab;
 #[cfg(feature = "cli")]

@@ -1,7 +1,8 @@
 use serde::Serialize;
 
+use crate::wire::headed::{Body, append_header};
 use crate::wire::object::Object;
-use crate::wire::{Decode, Encode, LENGTH_BYTES, Prefix, Prefixed, WireError};
+use crate::wire::{Decode, Prefixed, WireError};
 
 /// How many bytes of JSON a header of C5 may have, its length's four not counted: the largest length whose
 /// third and fourth byte are NUL, by which a request is told from a line.
@@ -22,8 +23,7 @@ const COMMENT: usize = b'#' as usize;
 #[derive(Debug, Clone)]
 pub(super) struct Frames {
     header: Prefixed,
-    /// How many of the bytes that belong to the last header have not come.
-    left: u64,
+    body: Body,
 }
 
 /// What the next bytes are.
@@ -37,49 +37,31 @@ impl Frames {
     pub(super) const fn new() -> Frames {
         Frames {
             header: Prefixed::named("header", STREAM_HEADER_BYTES_MAX),
-            left: 0,
+            body: Body::none(),
         }
     }
 
     /// So many bytes belong to the header that was just taken.
     pub(super) fn expect(&mut self, bytes: u64) {
-        self.left = bytes;
+        self.body = Body::of(bytes);
     }
 
     /// Whether all that belongs to the last header has come.
     pub(super) fn is_whole(&self) -> bool {
-        self.left == 0
+        self.body.is_whole()
     }
 
     pub(super) fn next<'b>(
         &mut self,
         unread: &'b [u8],
     ) -> Result<Option<(Piece<'b>, usize)>, WireError> {
-        if self.left > 0 {
-            if unread.is_empty() {
-                return Ok(None);
-            }
-            let left = usize::try_from(self.left).unwrap_or(usize::MAX);
-            let piece = &unread[..unread.len().min(left)];
-            self.left -= piece.len() as u64;
-            return Ok(Some((Piece::Data(piece), piece.len())));
+        if let Some(data) = self.body.next(unread) {
+            return Ok((!data.is_empty()).then_some((Piece::Data(data), data.len())));
         }
         let Some((json, taken)) = self.header.decode(unread)? else {
             return Ok(None);
         };
         Ok(Some((Piece::Header(Object::parse(json)?), taken)))
-    }
-}
-
-/// The rest of a frame that will never come.
-pub(super) fn at_the_end<T>(
-    answer: Option<T>,
-    unread: &[u8],
-    is_whole: bool,
-) -> Result<Option<T>, WireError> {
-    match answer {
-        None if !unread.is_empty() || !is_whole => Err(WireError::Truncated { have: unread.len() }),
-        answer => Ok(answer),
     }
 }
 
@@ -107,17 +89,5 @@ pub(super) fn encode_first(header: &impl Serialize, out: &mut Vec<u8>) -> Result
 }
 
 fn append(json: &[u8], out: &mut Vec<u8>) -> Result<(), WireError> {
-    if json.len() > STREAM_HEADER_BYTES_MAX {
-        return Err(WireError::TooLong {
-            what: "header",
-            len: json.len() as u64,
-            max: STREAM_HEADER_BYTES_MAX as u64,
-        });
-    }
-    out.reserve(LENGTH_BYTES + json.len());
-    Prefix::new(json.len())
-        .expect("it was measured")
-        .encode(out);
-    out.extend_from_slice(json);
-    Ok(())
+    append_header(json, STREAM_HEADER_BYTES_MAX, out)
 }

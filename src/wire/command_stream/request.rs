@@ -3,9 +3,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::frame::{
-    Frames, Piece, STREAM_CHUNK_BYTES_MAX, at_the_end, encode as encode_header, encode_first,
-};
+use super::frame::{Frames, Piece, STREAM_CHUNK_BYTES_MAX, encode as encode_header, encode_first};
+use crate::wire::headed::at_the_end;
 use crate::wire::object::{Object, malformed, unknown};
 use crate::wire::{Decode, Encode, WireError};
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::head::encode as encode_header;
 use super::name::{FileName, Names};
 use super::request::{FILE_PART_BYTES_MAX, FILE_SIZE_MAX, sum};
+use crate::wire::headed::{Body, at_the_end};
 use crate::wire::object::{Object, malformed, unknown};
 use crate::wire::{Decode, Encode, HEADER_BYTES_MAX, Prefixed, Sha256Sum, WireError};
 
@@ -186,7 +187,7 @@ impl fmt::Display for FileErrorKind {
 #[derive(Debug, Clone)]
 pub struct FileAnswers {
     framed: Prefixed,
-    left: u64,
+    body: Body,
 }
 
 impl FileAnswers {
@@ -194,18 +195,18 @@ impl FileAnswers {
     pub const fn new() -> FileAnswers {
         FileAnswers {
             framed: Prefixed::named("header", HEADER_BYTES_MAX),
-            left: 0,
+            body: Body::none(),
         }
     }
 
     /// Whether all that belongs to the last header has come.
     pub fn is_whole(&self) -> bool {
-        self.left == 0
+        self.body.is_whole()
     }
 
     fn answer<'b>(&mut self, mut object: Object) -> Result<FileAnswer<'b>, WireError> {
         if !object.has("ok") {
-            self.left = object.required("data_size", FILE_PART_BYTES_MAX)?;
+            self.body = Body::of(object.required("data_size", FILE_PART_BYTES_MAX)?);
             return Ok(FileAnswer::Part);
         }
         let is_ok = object.flag("ok")?;
@@ -254,14 +255,8 @@ impl Decode for FileAnswers {
         &mut self,
         unread: &'b [u8],
     ) -> Result<Option<(FileAnswer<'b>, usize)>, WireError> {
-        if self.left > 0 {
-            if unread.is_empty() {
-                return Ok(None);
-            }
-            let left = usize::try_from(self.left).unwrap_or(usize::MAX);
-            let piece = &unread[..unread.len().min(left)];
-            self.left -= piece.len() as u64;
-            return Ok(Some((FileAnswer::Bytes(piece), piece.len())));
+        if let Some(piece) = self.body.next(unread) {
+            return Ok((!piece.is_empty()).then_some((FileAnswer::Bytes(piece), piece.len())));
         }
         let Some((json, taken)) = self.framed.decode(unread)? else {
             return Ok(None);
@@ -273,12 +268,8 @@ impl Decode for FileAnswers {
         &mut self,
         unread: &'b [u8],
     ) -> Result<Option<(FileAnswer<'b>, usize)>, WireError> {
-        match self.decode(unread)? {
-            None if !unread.is_empty() || !self.is_whole() => {
-                Err(WireError::Truncated { have: unread.len() })
-            }
-            answer => Ok(answer),
-        }
+        let frame = self.decode(unread)?;
+        at_the_end(frame, unread, self.is_whole())
     }
 }
 

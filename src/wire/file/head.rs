@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
-use crate::wire::object::malformed;
-use crate::wire::{Encode, HEADER_BYTES_MAX, LENGTH_BYTES, Prefix, WireError};
+use crate::wire::headed::append_header;
+use crate::wire::object::{Structure, malformed};
+use crate::wire::{HEADER_BYTES_MAX, WireError};
 
 /// Finds the end of an object that is glued to other bytes; looks at no byte twice.
 #[derive(Debug, Clone, Default)]
@@ -11,8 +12,7 @@ pub(super) struct Scan {
     /// How many bytes were looked at.
     seen: usize,
     depth: u32,
-    in_string: bool,
-    escaped: bool,
+    structure: Structure,
     has_ended: bool,
 }
 
@@ -21,8 +21,7 @@ impl Scan {
         Scan {
             seen: 0,
             depth: 0,
-            in_string: false,
-            escaped: false,
+            structure: Structure::new(),
             has_ended: false,
         }
     }
@@ -56,10 +55,7 @@ impl Scan {
     /// Whether this byte is the last of the object.
     fn step(&mut self, byte: u8) -> bool {
         match byte {
-            _ if self.escaped => self.escaped = false,
-            b'\\' if self.in_string => self.escaped = true,
-            b'"' => self.in_string = !self.in_string,
-            _ if self.in_string => {}
+            _ if !self.structure.has(byte) => {}
             b'{' | b'[' => self.depth += 1,
             b'}' | b']' => {
                 self.depth -= 1;
@@ -74,17 +70,5 @@ impl Scan {
 /// Appends a header that fits.
 pub(super) fn encode(header: &impl Serialize, out: &mut Vec<u8>) -> Result<(), WireError> {
     let json = serde_json::to_vec(header).expect("strings and numbers make JSON");
-    if json.len() > HEADER_BYTES_MAX {
-        return Err(WireError::TooLong {
-            what: "header",
-            len: json.len() as u64,
-            max: HEADER_BYTES_MAX as u64,
-        });
-    }
-    out.reserve(LENGTH_BYTES + json.len());
-    Prefix::new(json.len())
-        .expect("it was measured")
-        .encode(out);
-    out.extend_from_slice(&json);
-    Ok(())
+    append_header(&json, HEADER_BYTES_MAX, out)
 }

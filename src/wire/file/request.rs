@@ -1,6 +1,7 @@
 use serde::Serialize;
 
 use super::head::{Scan, encode};
+use crate::wire::headed::{Body, at_the_end};
 use crate::wire::object::{Object, malformed, unknown};
 use crate::wire::{Decode, Encode, HEADER_BYTES_MAX, Md5Sum, Prefixed, Sha256Sum, Sum, WireError};
 
@@ -115,7 +116,7 @@ pub struct FileRequests {
     framed: Prefixed,
     naive: Scan,
     /// How many bytes of the file, or of the part of it, have not come.
-    left: u64,
+    body: Body,
     /// Whether a file comes in parts.
     in_parts: bool,
 }
@@ -126,14 +127,14 @@ impl FileRequests {
         FileRequests {
             framed: Prefixed::named("header", HEADER_BYTES_MAX),
             naive: Scan::new(),
-            left: 0,
+            body: Body::none(),
             in_parts: false,
         }
     }
 
     /// Whether nothing more belongs to the last request.
     pub fn is_whole(&self) -> bool {
-        self.left == 0 && !self.in_parts
+        self.body.is_whole() && !self.in_parts
     }
 
     /// Whether a file comes in parts, and has not ended.
@@ -143,7 +144,7 @@ impl FileRequests {
 
     /// How many bytes of the file, or of the part of it, have not come.
     pub fn left(&self) -> u64 {
-        self.left
+        self.body.left()
     }
 
     /// The header at the front, and how many bytes it takes with its length.
@@ -177,7 +178,7 @@ impl FileRequests {
         }
         let Some(word) = object.text("onepoll")? else {
             let upload = plain_upload(&mut object, form)?;
-            self.left = upload.size.unwrap_or(0);
+            self.body = Body::of(upload.size.unwrap_or(0));
             return Ok(FileRequest::Upload(Box::new(upload)));
         };
         if form == UploadForm::Naive {
@@ -190,7 +191,7 @@ impl FileRequests {
                 let upload = our_upload(&mut object)?;
                 object.ends()?;
                 self.in_parts = upload.size.is_none();
-                self.left = upload.follows().unwrap_or(0);
+                self.body = Body::of(upload.follows().unwrap_or(0));
                 return Ok(FileRequest::Upload(Box::new(upload)));
             }
             "resume" => FileRequest::Resume {
@@ -222,7 +223,7 @@ impl FileRequests {
             "part" => {
                 let size = object.required("data_size", FILE_PART_BYTES_MAX)?;
                 object.ends()?;
-                self.left = size;
+                self.body = Body::of(size);
                 return Ok(FileRequest::Part);
             }
             "end" => FileRequest::End(sum(&mut object, "sha256")?),
@@ -323,14 +324,8 @@ impl Decode for FileRequests {
         &mut self,
         unread: &'b [u8],
     ) -> Result<Option<(FileRequest<'b>, usize)>, WireError> {
-        if self.left > 0 {
-            if unread.is_empty() {
-                return Ok(None);
-            }
-            let left = usize::try_from(self.left).unwrap_or(usize::MAX);
-            let piece = &unread[..unread.len().min(left)];
-            self.left -= piece.len() as u64;
-            return Ok(Some((FileRequest::Bytes(piece), piece.len())));
+        if let Some(piece) = self.body.next(unread) {
+            return Ok((!piece.is_empty()).then_some((FileRequest::Bytes(piece), piece.len())));
         }
         let Some((object, form, taken)) = self.header(unread)? else {
             return Ok(None);
@@ -344,12 +339,8 @@ impl Decode for FileRequests {
         &mut self,
         unread: &'b [u8],
     ) -> Result<Option<(FileRequest<'b>, usize)>, WireError> {
-        match self.decode(unread)? {
-            None if !unread.is_empty() || !self.is_whole() => {
-                Err(WireError::Truncated { have: unread.len() })
-            }
-            answer => Ok(answer),
-        }
+        let frame = self.decode(unread)?;
+        at_the_end(frame, unread, self.is_whole())
     }
 }
 
