@@ -181,31 +181,23 @@ impl FileStream {
         }
         let had_some = self.wants_to_send();
         while self.wants_to_send() {
-            let line = &mut self.line;
-            let mut failed = None;
-            let sent = self.outgoing.flush(|bytes| match line.send_at_once(bytes) {
-                Ok(sent) => Ok(sent),
-                Err(error) => {
-                    failed = Some(error);
-                    Ok(0)
-                }
-            });
-            let sent = sent.unwrap_or(0);
-            self.moves(sent);
-            if let Some(error) = failed {
-                self.is_deaf = true;
-                // It may have been told why first.
-                while self.receive() {}
-                if matches!(self.end, Some(ClientError::HungUp { .. }) | None) {
-                    self.end = Some(error);
-                }
-            }
-            if sent == 0 {
-                return;
+            match self.line.send_queued(&mut self.outgoing) {
+                Ok(0) => return,
+                Ok(sent) => self.moves(sent),
+                Err(error) => return self.sending_failed(error),
             }
         }
-        if had_some && !self.is_deaf {
+        if had_some {
             self.renew();
+        }
+    }
+
+    fn sending_failed(&mut self, error: ClientError) {
+        self.is_deaf = true;
+        // It may have been told why first.
+        while self.receive() {}
+        if matches!(self.end, Some(ClientError::HungUp { .. }) | None) {
+            self.end = Some(error);
         }
     }
 
