@@ -1,4 +1,4 @@
-//! What both ends of TLS need, servers and clients: whom a client trusts, algorithms, and rustls' view of a
+//! What both ends of TLS need, servers and clients: which certificates a client trusts, algorithms, and rustls' view of a
 //! socket. It does not know sockets, nor what is said.
 //!
 //! - [`ClientTls`]: begins a client's sessions, and says why one failed. `plain_answer`: servers of something else.

@@ -40,7 +40,7 @@ impl Prompt {
         Ok(Prompt::Editor(Box::new(editor)))
     }
 
-    /// Whether a person types, who waits for each output.
+    /// Whether a person types: each output is shown before the next line is asked for.
     pub(super) fn has_person(&self) -> bool {
         matches!(self, Prompt::Editor(_))
     }

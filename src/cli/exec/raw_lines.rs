@@ -1,4 +1,4 @@
-//! Commands as lines whose output nothing marks the end of (C1).
+//! Commands as lines (C1). No mark ends an output.
 
 use std::time::Duration;
 

@@ -76,7 +76,7 @@ impl Session {
         Session { way, terms }
     }
 
-    /// Commands as lines whose output nothing marks the end of.
+    /// Commands as lines. No mark ends an output.
     pub(super) fn of_raw(exec: Exec, terms: Terms) -> Result<Session, Failure> {
         let raw = RawExec::new(exec).map_err(Failure::usage)?;
         let lines = RawLines::new(raw, terms.timeout, terms.is_raw);

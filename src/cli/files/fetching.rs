@@ -1,4 +1,4 @@
-//! What is asked of a server whose files are wanted, and what becomes of them.
+//! Fetching files: what is asked of the server, and what is done with its answers.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -104,7 +104,7 @@ enum Work {
     },
 }
 
-/// What the server says of a file that is there, whose length is the same.
+/// The digest that the server tells of a file that is here already and has the same length.
 #[derive(Debug, Clone, Copy)]
 struct Told {
     index: usize,
