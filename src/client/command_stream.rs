@@ -8,16 +8,14 @@
 //! request that arrives whole and ends its line itself.
 
 use std::mem::take;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use super::connection::{ClientConnection, Received};
 use super::deadline::RequestDeadline;
+use super::duplex::Duplex;
 use super::exec::{Exec, ExecFraming};
 use super::other_service::{no_command_server, notice};
 use super::{ClientError, OUTPUT_BYTES_MAX};
-use crate::buf::WriteBuf;
 use crate::wire::{
     CommandAnswer, CommandAnswers, CommandEnd, CommandError, CommandErrorKind, CommandHeader,
     CommandRequest, CommandSignal, Decode, Encode, Escaped, JsonHeader, Length, RunCommand,
@@ -45,22 +43,14 @@ const SHOWN_BYTES: usize = 40;
 /// asked: a command is never asked for twice, and so no connection is ever made anew.
 #[derive(Debug)]
 pub struct CommandStream {
-    line: ClientConnection,
-    socket: Arc<OwnedFd>,
+    duplex: Duplex,
     answers: CommandAnswers,
-    /// How many of the bytes that came were looked at.
-    taken: usize,
-    outgoing: WriteBuf,
     stage: Stage,
     /// Whether the last command that was asked for has run to its end.
     has_ended: bool,
     /// The server has answered in frames.
     is_known: bool,
     input: Input,
-    /// Why nothing more will come, to be said when all that came was handed on.
-    end: Option<ClientError>,
-    /// Sending failed; what the server said before that may tell why.
-    is_deaf: bool,
     /// The first request, by which a server is known that sends back what it is sent.
     first: Vec<u8>,
     deadline: Option<RequestDeadline>,
@@ -128,19 +118,13 @@ impl CommandStream {
                 "the connection was given up in the middle of an answer",
             ));
         };
-        let socket = line.descriptor()?;
         Ok(CommandStream {
-            line,
-            socket,
+            duplex: Duplex::new(line)?,
             answers: CommandAnswers::new(),
-            taken: 0,
-            outgoing: WriteBuf::default(),
             stage: Stage::Idle,
             has_ended: false,
             is_known: false,
             input: Input::default(),
-            end: None,
-            is_deaf: false,
             first: Vec::new(),
             deadline: None,
         })
@@ -183,31 +167,7 @@ impl CommandStream {
 
     /// Takes what has come, without waiting; says whether there may be more.
     pub fn receive(&mut self) -> bool {
-        if self.end.is_some() {
-            return false;
-        }
-        match self.line.receive_at_once() {
-            Ok(Received::Something) => {
-                // What TLS has to say by itself, such as a new key.
-                let said = self.line.seal(b"", self.outgoing.tail());
-                if let Err(error) = said {
-                    self.end = Some(error);
-                }
-                true
-            }
-            Ok(Received::Nothing) => false,
-            Ok(Received::End) => {
-                self.end = Some(ClientError::HungUp {
-                    address: self.line.address().to_owned(),
-                    progress: String::new(),
-                });
-                false
-            }
-            Err(error) => {
-                self.end = Some(error);
-                false
-            }
-        }
+        self.duplex.receive()
     }
 
     /// The next of what came; none: receive more.
@@ -221,14 +181,12 @@ impl CommandStream {
     )]
     pub fn next(&mut self) -> Result<Option<StreamNews<'_>>, ClientError> {
         loop {
-            let at = self.taken;
-            let unread = &self.line.unread()[at..];
+            let at = self.duplex.taken;
+            let unread = &self.duplex.line.unread()[at..];
             let (step, taken) = match self.answers.decode(unread) {
                 Ok(Some((answer, taken))) => (Step::of(answer), taken),
                 Ok(None) => {
-                    self.line.consume(at);
-                    self.taken = 0;
-                    return match self.end.take() {
+                    return match self.duplex.all_was_taken() {
                         Some(end) => Err(self.ended(end)),
                         None => Ok(None),
                     };
@@ -236,13 +194,13 @@ impl CommandStream {
                 Err(cause) if !self.is_known => return self.no_stream(cause),
                 Err(cause) => return Err(self.wire(cause)),
             };
-            self.taken += taken;
+            self.duplex.taken += taken;
             self.is_known = true;
             self.first = Vec::new();
             let answer = match (step, &mut self.stage) {
                 (Step::Part, _) => continue,
                 (Step::Output { is_error }, Stage::Running) => {
-                    let bytes = &self.line.unread()[at..at + taken];
+                    let bytes = &self.duplex.line.unread()[at..at + taken];
                     if is_error {
                         CommandAnswer::Stderr(bytes)
                     } else {
@@ -287,7 +245,7 @@ impl CommandStream {
                 // It gives the connection up in the middle.
                 (Step::Error(error), Stage::Running) => {
                     return Err(ClientError::Refused {
-                        address: self.line.address().to_owned(),
+                        address: self.duplex.line.address().to_owned(),
                         reason: error.message,
                     });
                 }
@@ -299,29 +257,19 @@ impl CommandStream {
 
     /// Whether something waits for room in the socket.
     pub fn wants_to_send(&self) -> bool {
-        !self.is_deaf && !self.outgoing.is_empty()
+        self.duplex.wants_to_send()
     }
 
     /// Offers the socket what is queued. That it failed shows when all that came was handed on.
     pub fn send(&mut self) {
-        while self.wants_to_send() {
-            let sent = match self.line.send_queued(&mut self.outgoing) {
-                Ok(0) => return,
-                Ok(sent) => sent,
-                Err(error) => return self.sending_failed(error),
-            };
+        loop {
+            let sent = self.duplex.send_once();
+            if sent == 0 {
+                return;
+            }
             if let Stage::Asked(left) = &mut self.stage {
                 *left = left.saturating_sub(sent);
             }
-        }
-    }
-
-    fn sending_failed(&mut self, error: ClientError) {
-        self.is_deaf = true;
-        // It may have been told why first.
-        while self.receive() {}
-        if matches!(self.end, Some(ClientError::HungUp { .. }) | None) {
-            self.end = Some(error);
         }
     }
 
@@ -330,8 +278,8 @@ impl CommandStream {
     pub fn input_room(&self) -> usize {
         let may = matches!(self.stage, Stage::Running)
             && self.input.is_open
-            && !self.is_deaf
-            && self.outgoing.len() < QUEUED_BYTES_MAX;
+            && !self.duplex.is_deaf
+            && self.duplex.outgoing.len() < QUEUED_BYTES_MAX;
         if !may {
             return 0;
         }
@@ -397,17 +345,17 @@ impl CommandStream {
     /// The same connection for commands as lines (C4), on a server that has [said](StreamNews::OnlyLines) that it
     /// speaks nothing else. Its one answer to the one request was read whole, so the next is the next line's.
     pub fn into_lines(self) -> Exec {
-        Exec::of(self.line, ExecFraming::Json)
+        Exec::of(self.duplex.line, ExecFraming::Json)
     }
 
     /// Whether nothing came that nobody asked for.
     fn check_silent(&mut self) -> Result<(), ClientError> {
         while self.receive() {}
-        self.line.consume(self.taken);
-        self.taken = 0;
-        let unread = self.line.unread();
+        self.duplex.line.consume(self.duplex.taken);
+        self.duplex.taken = 0;
+        let unread = self.duplex.line.unread();
         if unread.is_empty() {
-            return match self.end.take() {
+            return match self.duplex.end.take() {
                 None => Ok(()),
                 Some(ClientError::HungUp { address, .. }) => Err(ClientError::HungUp {
                     address,
@@ -416,7 +364,7 @@ impl CommandStream {
                 Some(error) => Err(error),
             };
         }
-        let address = self.line.address().to_owned();
+        let address = self.duplex.line.address().to_owned();
         let said = match self.answers.clone().decode(unread) {
             Ok(Some((CommandAnswer::Error(CommandError { message, .. }), _))) => Some(message),
             _ => refusal_of_lines(unread).map(|(reason, _)| reason),
@@ -432,19 +380,23 @@ impl CommandStream {
     }
 
     fn ask(&mut self, request: Vec<u8>) -> Result<(), ClientError> {
-        let had = self.outgoing.len();
+        let had = self.duplex.outgoing.len();
         if self.is_known {
-            self.line.seal(&request, self.outgoing.tail())?;
+            self.duplex
+                .line
+                .seal(&request, self.duplex.outgoing.tail())?;
         } else {
             self.queue_first(request)?;
         }
-        self.stage = Stage::Asked(self.outgoing.len() - had);
+        self.stage = Stage::Asked(self.duplex.outgoing.len() - had);
         Ok(())
     }
 
     /// Queues what a server of an earlier kind takes for a line, since it ends as one, and refuses.
     fn queue_first(&mut self, request: Vec<u8>) -> Result<(), ClientError> {
-        self.line.seal(&request, self.outgoing.tail())?;
+        self.duplex
+            .line
+            .seal(&request, self.duplex.outgoing.tail())?;
         self.first = request;
         Ok(())
     }
@@ -452,21 +404,21 @@ impl CommandStream {
     fn queue(&mut self, request: &CommandRequest<'_>) -> Result<(), ClientError> {
         let mut frame = Vec::new();
         request.encode(&mut frame);
-        self.line.seal(&frame, self.outgoing.tail())
+        self.duplex.line.seal(&frame, self.duplex.outgoing.tail())
     }
 
     /// What came first is no frame.
     fn no_stream(&mut self, cause: WireError) -> Result<Option<StreamNews<'_>>, ClientError> {
-        let unread = self.line.unread();
+        let unread = self.duplex.line.unread();
         match refusal_of_lines(unread) {
             Some((reason, Some(taken))) if reason == NUL_REFUSED => {
-                self.line.consume(taken);
+                self.duplex.line.consume(taken);
                 self.stage = Stage::Idle;
                 Ok(Some(StreamNews::OnlyLines))
             }
             Some((reason, _)) => {
                 self.stage = Stage::Idle;
-                let address = self.line.address().to_owned();
+                let address = self.duplex.line.address().to_owned();
                 Err(if reason == NUL_REFUSED {
                     ClientError::OnlyLines { address }
                 } else {
@@ -474,15 +426,19 @@ impl CommandStream {
                 })
             }
             // Of an answer in C4, the line behind the header has not come.
-            None if is_header_of_lines(unread) && self.end.is_none() => Ok(None),
-            None => Err(no_command_server(&self.line, &self.first, self.wire(cause))),
+            None if is_header_of_lines(unread) && self.duplex.end.is_none() => Ok(None),
+            None => Err(no_command_server(
+                &self.duplex.line,
+                &self.first,
+                self.wire(cause),
+            )),
         }
     }
 
     /// What to say of an end, now that all was heard that came before it.
     fn ended(&self, end: ClientError) -> ClientError {
         let progress = match self.stage {
-            _ if !self.line.unread().is_empty() || !self.answers.is_whole() => {
+            _ if !self.duplex.line.unread().is_empty() || !self.answers.is_whole() => {
                 "in the middle of a frame"
             }
             Stage::Running => "before it said that the command had ended",
@@ -499,7 +455,7 @@ impl CommandStream {
 
     fn wire(&self, cause: WireError) -> ClientError {
         ClientError::Wire {
-            address: self.line.address().to_owned(),
+            address: self.duplex.line.address().to_owned(),
             cause,
         }
     }
@@ -511,7 +467,7 @@ impl CommandStream {
             Stage::Running => "when the command had started",
         };
         ClientError::Damaged {
-            address: self.line.address().to_owned(),
+            address: self.duplex.line.address().to_owned(),
             detail: format!("`{}` came {when}", step.name()),
         }
     }
@@ -519,7 +475,7 @@ impl CommandStream {
 
 impl AsFd for CommandStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.duplex.as_fd()
     }
 }
 

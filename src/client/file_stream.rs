@@ -1,13 +1,12 @@
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
-use super::connection::{ClientConnection, Received};
+use super::connection::ClientConnection;
 use super::deadline::RequestDeadline;
+use super::duplex::Duplex;
 use super::file_dialogue::{FileDialogue, FileNews};
 use super::other_service::notice;
 use super::{ClientError, ServerAddress};
-use crate::buf::WriteBuf;
 #[cfg(feature = "tls")]
 use crate::tls::ClientTls;
 use crate::wire::{HmacKey, WireError};
@@ -23,16 +22,8 @@ const DIGESTED_PER_MILLI: u64 = (16 << 20) / 1000;
 /// has no room for what comes, and for writing while [something is queued](FileStream::wants_to_send).
 #[derive(Debug)]
 pub struct FileStream {
-    line: ClientConnection,
-    socket: Arc<OwnedFd>,
+    duplex: Duplex,
     dialogue: FileDialogue,
-    /// How many of the bytes that came were looked at.
-    taken: usize,
-    outgoing: WriteBuf,
-    /// Why nothing more will come, to be said when all that came was handed on.
-    end: Option<ClientError>,
-    /// Sending failed; what the server said before that may tell why.
-    is_deaf: bool,
     patience: Duration,
     deadline: RequestDeadline,
     /// How much came and left since the deadline was last renewed.
@@ -60,15 +51,9 @@ impl FileStream {
     }
 
     fn of(line: ClientConnection, patience: Duration) -> Result<FileStream, ClientError> {
-        let socket = line.descriptor()?;
         Ok(FileStream {
-            line,
-            socket,
+            duplex: Duplex::new(line)?,
             dialogue: FileDialogue::new(),
-            taken: 0,
-            outgoing: WriteBuf::default(),
-            end: None,
-            is_deaf: false,
             patience,
             deadline: RequestDeadline::after(patience),
             moved: 0,
@@ -78,7 +63,8 @@ impl FileStream {
     /// Answers the challenge of a server that asks for a secret, before anything else. Whether it was the right one
     /// shows when something is asked: to a wrong proof a server says nothing.
     pub fn prove(&mut self, key: &HmacKey) -> Result<(), ClientError> {
-        self.line
+        self.duplex
+            .line
             .prove(key, &RequestDeadline::after(self.patience))?;
         self.renew();
         Ok(())
@@ -91,32 +77,10 @@ impl FileStream {
 
     /// Takes what has come, without waiting; says whether there may be more.
     pub fn receive(&mut self) -> bool {
-        if self.end.is_some() {
-            return false;
-        }
-        let had = self.line.unread().len();
-        match self.line.receive_at_once() {
-            Ok(Received::Something) => {
-                // What TLS has to say by itself, such as a new key.
-                if let Err(error) = self.line.seal(b"", self.outgoing.tail()) {
-                    self.end = Some(error);
-                }
-                self.moves(self.line.unread().len() - had);
-                true
-            }
-            Ok(Received::Nothing) => false,
-            Ok(Received::End) => {
-                self.end = Some(ClientError::HungUp {
-                    address: self.line.address().to_owned(),
-                    progress: String::new(),
-                });
-                false
-            }
-            Err(error) => {
-                self.end = Some(error);
-                false
-            }
-        }
+        let had = self.duplex.line.unread().len();
+        let may_have_more = self.duplex.receive();
+        self.moves(self.duplex.line.unread().len() - had);
+        may_have_more
     }
 
     /// The next of what came; none: receive more.
@@ -130,26 +94,26 @@ impl FileStream {
     )]
     pub fn next(&mut self) -> Result<Option<FileNews<'_>>, ClientError> {
         loop {
-            let at = self.taken;
-            let step = match self.dialogue.next(&self.line.unread()[at..]) {
+            let at = self.duplex.taken;
+            let step = match self.dialogue.next(&self.duplex.line.unread()[at..]) {
                 Ok(Some((FileNews::Bytes(piece), taken))) => (Step::Bytes(piece.len()), taken),
                 Ok(Some((news, taken))) => (Step::of(news), taken),
                 Ok(None) => {
-                    self.line.consume(at);
-                    self.taken = 0;
-                    return match self.end.take() {
+                    return match self.duplex.all_was_taken() {
                         Some(end) => Err(self.ended(end)),
                         None => Ok(None),
                     };
                 }
                 Err(cause) => return Err(self.wire(at, cause)),
             };
-            self.taken += step.1;
+            self.duplex.taken += step.1;
             match step.0 {
                 Step::Part => {}
                 Step::Bytes(len) => {
                     let end = at + step.1;
-                    return Ok(Some(FileNews::Bytes(&self.line.unread()[end - len..end])));
+                    return Ok(Some(FileNews::Bytes(
+                        &self.duplex.line.unread()[end - len..end],
+                    )));
                 }
                 Step::News(news) => {
                     self.renew();
@@ -161,50 +125,44 @@ impl FileStream {
 
     /// How much waits for room in the socket.
     pub fn queued(&mut self) -> usize {
-        self.outgoing.len() + self.dialogue.out().len()
+        self.duplex.outgoing.len() + self.dialogue.out().len()
     }
 
     /// Whether something waits for room in the socket.
     pub fn wants_to_send(&self) -> bool {
-        !self.is_deaf && !self.outgoing.is_empty()
+        self.duplex.wants_to_send()
     }
 
     /// Offers the socket what is queued. That it failed shows when all that came was handed on.
     pub fn send(&mut self) {
         if !self.dialogue.out().is_empty() {
-            let sealed = self.line.seal(self.dialogue.out(), self.outgoing.tail());
+            let sealed = self
+                .duplex
+                .line
+                .seal(self.dialogue.out(), self.duplex.outgoing.tail());
             self.dialogue.out().clear();
             if let Err(error) = sealed {
-                self.end = Some(error);
-                self.is_deaf = true;
+                self.duplex.end = Some(error);
+                self.duplex.is_deaf = true;
             }
         }
         let had_some = self.wants_to_send();
         while self.wants_to_send() {
-            match self.line.send_queued(&mut self.outgoing) {
-                Ok(0) => return,
-                Ok(sent) => self.moves(sent),
-                Err(error) => return self.sending_failed(error),
+            let sent = self.duplex.send_once();
+            if sent == 0 {
+                return;
             }
+            self.moves(sent);
         }
         if had_some {
             self.renew();
         }
     }
 
-    fn sending_failed(&mut self, error: ClientError) {
-        self.is_deaf = true;
-        // It may have been told why first.
-        while self.receive() {}
-        if matches!(self.end, Some(ClientError::HungUp { .. }) | None) {
-            self.end = Some(error);
-        }
-    }
-
     /// How long the server may take yet before it makes progress. Where it has been asked for the digest of a file,
     /// it has to read that first, and has the time for it.
     pub fn time_left(&self) -> Duration {
-        let reading = if self.outgoing.is_empty() {
+        let reading = if self.duplex.outgoing.is_empty() {
             self.dialogue.to_be_read() / DIGESTED_PER_MILLI
         } else {
             0
@@ -222,7 +180,7 @@ impl FileStream {
     /// What to say when no time is left.
     pub fn timeout(&self, progress: String) -> ClientError {
         ClientError::Timeout {
-            address: self.line.address().to_owned(),
+            address: self.duplex.line.address().to_owned(),
             after: self.patience,
             progress,
         }
@@ -237,11 +195,13 @@ impl FileStream {
 
     /// What to say of an end, now that all was heard that came before it.
     fn ended(&self, end: ClientError) -> ClientError {
-        let address = self.line.address().to_owned();
+        let address = self.duplex.line.address().to_owned();
         match end {
             ClientError::HungUp { .. } => ClientError::HungUp {
                 address,
-                progress: if !self.line.unread().is_empty() || !self.dialogue.is_between_answers() {
+                progress: if !self.duplex.line.unread().is_empty()
+                    || !self.dialogue.is_between_answers()
+                {
                     "in the middle of an answer".to_owned()
                 } else if self.dialogue.unanswered() > 0 {
                     "before it answered".to_owned()
@@ -255,8 +215,8 @@ impl FileStream {
 
     /// What came is no answer; a server of ours may have turned the connection down in a line.
     fn wire(&self, at: usize, cause: WireError) -> ClientError {
-        let address = self.line.address().to_owned();
-        match notice(&self.line.unread()[at..]) {
+        let address = self.duplex.line.address().to_owned();
+        match notice(&self.duplex.line.unread()[at..]) {
             Some(reason) => ClientError::Refused { address, reason },
             None => ClientError::Wire { address, cause },
         }
@@ -265,7 +225,7 @@ impl FileStream {
 
 impl AsFd for FileStream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+        self.duplex.as_fd()
     }
 }
 

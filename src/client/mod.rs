@@ -12,6 +12,7 @@ mod certificate;
 mod command_stream;
 mod connection;
 mod deadline;
+mod duplex;
 mod exec;
 mod file_dialogue;
 mod file_stream;
