@@ -36,7 +36,8 @@ use crate::config::{
     random_bytes,
 };
 use crate::service::{
-    ChallengeSource, Class, Datagrams, Gate, Half, Row, SERVICES, Secrets, Service, Setting,
+    ChallengeSource, Class, Datagrams, Gate, Half, Row, SERVICES, Secrets, Service, Set, Setting,
+    Terms,
 };
 use crate::wire::Secret;
 
@@ -135,9 +136,55 @@ impl Endpoint {
         pairs.collect()
     }
 
-    /// Whether this is the same service with the same options of its own: its connections may share a value.
+    /// Whether this is the same service with the same options of its own, but those that are about the
+    /// connections of one listener: its connections may share a value.
     pub fn is_same_service(&self, other: &Endpoint) -> bool {
-        self.row == other.row && self.options == other.options
+        self.row == other.row && self.options_of_value() == other.options_of_value()
+    }
+
+    /// What a value of the service is made from.
+    fn options_of_value(&self) -> Written {
+        let mut options = self.options.clone();
+        if let Some(schema) = self.row.schema(self.address.transport()) {
+            options.take(schema.of_listener());
+        }
+        options
+    }
+
+    /// The endpoints with which it shares a value, if it does with some.
+    pub fn set(&self) -> Option<Set> {
+        let schema = self.row.schema(self.address.transport())?;
+        // What was read once is read again.
+        schema.set(self.row.name, &self.options).ok().flatten()
+    }
+
+    /// What is wrong with it beside the others: one name of a set means one thing.
+    pub(crate) fn agrees_with<'e>(
+        &self,
+        others: impl IntoIterator<Item = &'e Endpoint>,
+    ) -> Result<(), ConfigError> {
+        let Some(set) = self.set() else {
+            return Ok(());
+        };
+        for other in others {
+            let differs = other.set().filter(|other| other.is_named_as(&set));
+            if let Some(option) = differs.and_then(|other| set.contradiction(&other)) {
+                let problem = format!(
+                    "it shares `{}` with `{other}`, which has another `{option}`: all endpoints of one set say the same",
+                    set.name
+                );
+                return Err(ConfigError::at(self, problem));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the connections of a listener of it have for themselves; these are its secrets.
+    pub fn terms(&self, secrets: Option<Secrets>) -> Terms {
+        Terms {
+            options: self.options.clone(),
+            secrets,
+        }
     }
 
     fn written(&self) -> Written {
@@ -177,7 +224,8 @@ impl Endpoint {
         ))
     }
 
-    /// Makes what serves its connections: behind a gate, if it asks for a secret.
+    /// Makes what serves its connections: behind a gate, if it asks for a secret, or shares the value with
+    /// endpoints that may.
     ///
     /// `secrets` are those that [`Endpoint::secrets`] has read; without them there is no service that
     /// should have a gate.
@@ -187,15 +235,15 @@ impl Endpoint {
         secrets: Option<Secrets>,
     ) -> Result<Box<dyn Service>, ConfigError> {
         let service = self.make(self.row.stream, setting)?;
+        let challenges = || -> ChallengeSource { Box::new(random_bytes) };
         match secrets {
-            Some(secrets) => {
-                let challenges: ChallengeSource = Box::new(random_bytes);
-                Ok(Box::new(Gate::new(service, secrets, challenges)))
-            }
             None if self.common.asks_for_secret() => Err(ConfigError::at(
                 self,
                 "its secrets were not read, so it cannot be served",
             )),
+            // Other endpoints of the set may ask for secrets, now or later.
+            _ if self.set().is_some() => Ok(Box::new(Gate::by_listener(service, challenges()))),
+            Some(secrets) => Ok(Box::new(Gate::new(service, secrets, challenges()))),
             None => Ok(service),
         }
     }

@@ -111,8 +111,13 @@ impl<'e> Judged<'e> {
         let others = inherited.others(endpoints);
         let each = |endpoint: &Endpoint| vec![endpoint.clone(); inherited.count(endpoint)];
         let endpoints: Vec<Endpoint> = endpoints.iter().flat_map(each).collect();
-        let plan = |endpoint| plan(endpoint, &mut inherited, &mut lookups, is_root);
-        let plans = endpoints.iter().map(plan).collect();
+        let plan = |(n, endpoint): (usize, &Endpoint)| {
+            endpoint
+                .agrees_with(&endpoints[..n])
+                .map_err(Unserved::Refused)?;
+            plan(endpoint, &mut inherited, &mut lookups, is_root)
+        };
+        let plans = endpoints.iter().enumerate().map(plan).collect();
         Judged {
             endpoints,
             plans,

@@ -143,7 +143,7 @@ fn every_option_is_read() {
         }
     );
     let url = "chat+unix:///a?flood=on&history=50&mode=0660&any-user=true&idle-timeout=off";
-    let chat::Options { flood, history } = options(url);
+    let chat::Options { flood, history, .. } = options(url);
     assert_eq!((flood, history), (true, 50));
     let chat = endpoint(url);
     assert_eq!(chat.common.mode, Some(0o660));
@@ -163,7 +163,7 @@ fn every_option_is_read() {
 }
 
 /// What is wrong, and a piece of the sentence that must say so.
-const REFUSALS: [(&str, &str); 101] = [
+const REFUSALS: [(&str, &str); 102] = [
     ("", "SERVICE://ADDRESS"),
     ("127.0.0.1:9000", "SERVICE://ADDRESS"),
     ("echo:127.0.0.1:9000", "SERVICE://ADDRESS"),
@@ -417,6 +417,7 @@ const REFUSALS: [(&str, &str); 101] = [
         "with `tail=true` none is read",
     ),
     ("chat://127.0.0.1:1?history=1025", "above 1024 lines"),
+    ("chat://127.0.0.1:1?rooms=a%20b", "1 to 32 ASCII letters"),
     (
         "greeting://127.0.0.1:1?greeting=%zz",
         "`%` that no two hexadecimal digits follow",
@@ -517,8 +518,16 @@ fn a_service() -> impl Strategy<Value = (&'static str, Written)> {
                 settle,
             },
         );
-    let chat = (any::<bool>(), 0..=CHAT_HISTORY_LINES_MAX)
-        .prop_map(|(flood, history)| chat::Options { flood, history });
+    let chat = (
+        proptest::option::of("[a-zA-Z0-9][-_.a-zA-Z0-9]{0,31}"),
+        any::<bool>(),
+        0..=CHAT_HISTORY_LINES_MAX,
+    )
+        .prop_map(|(rooms, flood, history)| chat::Options {
+            rooms,
+            flood,
+            history,
+        });
     let command = (
         proptest::option::of(".+"),
         any::<bool>(),
@@ -689,4 +698,39 @@ proptest! {
             Err(wrong) => prop_assert!(!wrong.to_string().contains('\n')),
         }
     }
+}
+
+#[test]
+fn endpoints_share_a_value_under_a_name_and_with_equal_options() {
+    let set = |url| endpoint(url).set();
+    let lobby = set("chat://h:1?rooms=lobby&history=5").unwrap();
+    assert_eq!((lobby.service, &lobby.name[..]), ("chat", "lobby"));
+    let over_unix = "chat+unix:///a?history=5&rooms=lobby&mode=0660&any-user=true";
+    assert_eq!(set(over_unix).as_ref(), Some(&lobby));
+    for other in [
+        "chat://h:1?rooms=lobby",
+        "chat://h:1?rooms=lobby&history=6",
+        "chat://h:1?rooms=den&history=5",
+    ] {
+        assert_ne!(set(other).as_ref(), Some(&lobby), "{other}");
+    }
+    assert_eq!(set("chat://h:1?history=5"), None);
+    assert_eq!(set("echo://h:1"), None);
+}
+
+#[test]
+fn one_name_with_two_meanings_is_refused_with_both_endpoints() {
+    let first = endpoint("chat://h:1?rooms=lobby&history=5");
+    let agrees = |url| endpoint(url).agrees_with([&first]);
+    assert_eq!(agrees("chat+unix:///a?rooms=lobby&history=5"), Ok(()));
+    assert_eq!(agrees("chat+unix:///a?rooms=den"), Ok(()));
+    assert_eq!(agrees("chat+unix:///a?history=7"), Ok(()));
+    let wrong = agrees("chat+unix:///a?rooms=lobby")
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        wrong,
+        "endpoint `chat+unix:///a?rooms=lobby`: it shares `lobby` with `chat://h:1?history=5&rooms=lobby`, \
+         which has another `history`: all endpoints of one set say the same"
+    );
 }

@@ -20,7 +20,7 @@ use super::token::{Source, Token};
 use crate::buf::ReadBuf;
 use crate::config::Limits;
 use crate::config::limits::BUFFERS_HIGH_PERCENT;
-use crate::service::{DatagramTurn, Datagrams, Service};
+use crate::service::{DatagramTurn, Datagrams, Service, Set};
 use crate::turn::{Fault, Turn};
 
 /// In the place of a service that no listener has any more: nobody calls it.
@@ -42,6 +42,25 @@ impl<O: Os> Reactor<O> {
     /// with the last connection that came through one.
     pub fn add(&mut self, service: Box<dyn Service>) -> ServiceId {
         ServiceId(put(&mut self.services, &mut self.vacant, service))
+    }
+
+    /// The value of a set of endpoints: this one, if it has none yet.
+    pub fn share(&mut self, set: Set, service: Box<dyn Service>) -> ServiceId {
+        let mut known = self.sets.iter();
+        if let Some((_, has)) = known.find(|(known, _)| *known == set) {
+            return *has;
+        }
+        let added = self.add(service);
+        self.sets.push((set, added));
+        added
+    }
+
+    /// The value that endpoints of this service share under this name, with whichever options: of several, the
+    /// newest.
+    pub fn shared(&self, service: &str, name: &str) -> Option<ServiceId> {
+        let mut known = self.sets.iter().rev();
+        let found = known.find(|(set, _)| set.service == service && set.name == name);
+        found.map(|(_, has)| *has)
     }
 
     /// Adds a datagram service; [`answer`](Reactor::answer) gives it sockets. It goes with the last of them.
@@ -74,14 +93,17 @@ impl<O: Os> Reactor<O> {
         options: ListenerOptions,
     ) -> io::Result<ListenerId> {
         let old = usize::from(listener.0);
-        let manner = self.services[options.service.0].manner();
-        self.tells_time |= manner.tells_time;
+        let is_same = self.listeners[old].options.service == options.service;
         if self.listeners[old].connections == 0 {
             // Nobody has the old options.
             let service = options.service;
+            let manner = self.tell_terms(listener.0, &options);
             let before = std::mem::replace(&mut self.listeners[old].options, options);
             self.listeners[old].manner = manner;
             self.begin_broadcast(service);
+            if !is_same {
+                self.services[before.service.0].listens_no_more(listener.0);
+            }
             self.free_unused_service(before.service);
             return Ok(listener);
         }
@@ -97,6 +119,11 @@ impl<O: Os> Reactor<O> {
             self.listeners[old].socket = Some(socket);
             return Err(self.unused(options.service, error));
         }
+        if is_same {
+            // Those that came before and have not logged in may prove what is accepted from now on.
+            self.services[options.service.0].listens(listener.0, &options.terms);
+        }
+        let manner = self.tell_terms(n, &options);
         let before = &mut self.listeners[old];
         let mut new = Listener::new(socket, before.number, options, manner);
         before.pending = false;
@@ -193,6 +220,7 @@ impl<O: Os> Reactor<O> {
         let listener = &mut self.listeners[n];
         listener.older = 0;
         let service = listener.options.service;
+        self.services[service.0].listens_no_more(n as u16);
         if let Some(successor) = listener.successor.take() {
             // It is the same endpoint, and its counts go on.
             let tally = std::mem::take(&mut listener.tally);
@@ -213,6 +241,7 @@ impl<O: Os> Reactor<O> {
         }
         self.end_broadcast(service);
         self.forget_errands(service);
+        self.sets.retain(|(_, has)| *has != service);
         let gone = std::mem::replace(&mut self.services[service.0], Box::new(Vacant));
         self.outbox.resized(gone.shared_bytes(), 0);
         self.vacant.push(service.0);

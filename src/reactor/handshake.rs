@@ -89,6 +89,7 @@ impl<O: Os> Reactor<O> {
     fn open_secured(&mut self, id: ConnId, input: ReadBuf) {
         let conn = &mut self.conns[id.slot as usize];
         let peer = conn.peer;
+        let listener = conn.listener;
         let is_gated = listener_of(&self.listeners, conn).manner.is_gated;
         let mut binding = None;
         conn.stage = Stage::Open { begun: 0 };
@@ -112,6 +113,7 @@ impl<O: Os> Reactor<O> {
         } else {
             self.need_not_log_in(id.slot);
         }
+        self.outbox.set_listener(listener);
         self.ask_service(id, |service, turn| service.open(turn, &peer));
         self.outbox.set_channel_binding(None);
     }

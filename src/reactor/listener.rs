@@ -15,7 +15,7 @@ use super::token::{GENERATION_MAX, Source, Token};
 use super::trace::{ACCEPT, LOOK, Moved, TraceEvent};
 use super::transport::{Secure, Secured};
 use crate::config::limits::EMFILE_RETRY;
-use crate::service::{Manner, Peer};
+use crate::service::{Manner, Peer, Terms};
 use crate::turn::{ConnId, Moment};
 
 /// A listener of the reactor, until it [retires](Reactor::retire) or is [replaced](Reactor::replace).
@@ -47,6 +47,8 @@ pub struct ListenerOptions {
     pub secure: Option<Arc<dyn Secure>>,
     /// Its connections are beside the limit of all: there are descriptors for them in the reserve.
     pub is_beside_limit: bool,
+    /// What its connections have for themselves, where others have the same service.
+    pub terms: Terms,
 }
 
 impl ListenerOptions {
@@ -62,6 +64,7 @@ impl ListenerOptions {
             sources: SourceRules::default(),
             secure: None,
             is_beside_limit: false,
+            terms: Terms::default(),
         }
     }
 
@@ -169,14 +172,22 @@ impl<O: Os> Reactor<O> {
         let n = self.place_of_listener()?;
         self.os
             .watch_listener(&socket, Token::of(Source::Listener(u32::from(n))))?;
-        let manner = self.services[options.service.0].manner();
-        self.tells_time |= manner.tells_time;
+        let manner = self.tell_terms(n, &options);
         let number = self.sockets;
         self.sockets = self.sockets.wrapping_add(1);
         let service = options.service;
         self.put_listener(n, Listener::new(socket, number, options, manner));
         self.begin_broadcast(service);
         Ok(ListenerId(n))
+    }
+
+    /// Tells a service the terms of a listener, and is told how it serves those connections.
+    pub(super) fn tell_terms(&mut self, n: u16, options: &ListenerOptions) -> Manner {
+        let service = &mut self.services[options.service.0];
+        service.listens(n, &options.terms);
+        let manner = service.manner_at(n);
+        self.tells_time |= manner.tells_time;
+        manner
     }
 
     pub(super) fn dispatch_listener(&mut self, listener: u32) {
@@ -210,13 +221,18 @@ impl<O: Os> Reactor<O> {
         }
     }
 
-    /// The deliveries of this turn are used up by what this connection said last. Its listener is taken
-    /// to have used them: one line of a big room is thousands, an echo is one.
+    /// The deliveries of this turn are used up by what this connection said last. The listeners of its
+    /// service are taken to have used them: one line of a big room is thousands, an echo is one.
     #[cold]
     pub(super) fn mark_spent(&mut self, id: ConnId) {
         self.outbox.reset_deliveries();
         if let Some(conn) = self.conns.get(id.slot as usize).filter(|c| c.is(id)) {
-            self.listeners[usize::from(conn.listener)].spent = true;
+            let service = listener_of(&self.listeners, conn).options.service;
+            let of_it = |l: &&mut Listener<_>| l.options.service == service;
+            self.listeners
+                .iter_mut()
+                .filter(of_it)
+                .for_each(|l| l.spent = true);
             self.any_spent = true;
         }
     }
@@ -333,8 +349,9 @@ impl<O: Os> Reactor<O> {
         if let Some(refusal) = refusal {
             self.recorder.refused(tally, refusal, &options.name, &peer);
             let mut words = Vec::new();
-            // A client that begins a session would take words for a record.
-            if refusal.is_told() && options.secure.is_none() {
+            // A client that begins a session would take words for a record, and one that is asked for a proof for
+            // the challenge.
+            if refusal.is_told() && options.secure.is_none() && !manner.is_gated {
                 self.services[options.service.0].refusal(refusal.words(), &mut words);
             }
             if !words.is_empty() {
@@ -379,6 +396,7 @@ impl<O: Os> Reactor<O> {
         }
         // It is read in this turn, unless its service says otherwise: reading before the first look at
         // the poll saves a turn, and often the registration.
+        self.outbox.set_listener(listener);
         self.ask_service(id, |service, turn| service.open(turn, &peer));
     }
 

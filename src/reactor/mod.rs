@@ -97,7 +97,7 @@ use self::writer::Writer;
 use crate::buf::ReadBuf;
 use crate::config::limits::{BUFFERS_HIGH_PERCENT, DATAGRAM_BYTES_MAX};
 use crate::config::{CLIENT_PORTS_DEFAULT, Limits, client_ports};
-use crate::service::{Datagrams, Service};
+use crate::service::{Datagrams, Service, Set};
 use crate::turn::{
     ARENA_BYTES_MAX, Closed, ConnId, Effect, Fate, Fault, Moment, Outbox, REPLY_AT_ONCE_BYTES, Turn,
 };
@@ -145,6 +145,8 @@ pub struct Reactor<O: Os> {
     wakes: Timers,
 
     services: Vec<Box<dyn Service>>,
+    /// Those of them that several endpoints share.
+    sets: Vec<(Set, ServiceId)>,
     /// Places among the services that none has any more.
     vacant: Vec<usize>,
     /// Whether some service tells the time, for which the wall clock is read once a turn.
@@ -228,6 +230,7 @@ impl<O: Os> Reactor<O> {
             deadlines: Timers::default(),
             wakes: Timers::default(),
             services: Vec::new(),
+            sets: Vec::new(),
             vacant: Vec::new(),
             tells_time: false,
             listeners: Vec::new(),

@@ -5,12 +5,13 @@
 //! belongs to the gate, which calls it only for connections that are inside: no code of it runs for one
 //! that has proven nothing (fault D12).
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Manner, Peer, Service, Sessions};
+use super::{Manner, Peer, Service, Sessions, Terms};
 use crate::buf::ReadBuf;
 use crate::turn::{
     Broadcast, BroadcastTurn, CHANNEL_BINDING_BYTES, ChildEvent, Closed, ErrandEvent, Fault, Turn,
@@ -23,13 +24,32 @@ pub type ChallengeSource = Box<dyn FnMut() -> io::Result<Challenge>>;
 /// A service behind a gate.
 pub struct Gate {
     inside: Box<dyn Service>,
-    secrets: Secrets,
+    asks: Asks,
     challenges: ChallengeSource,
     /// The last challenge: the same once more would let a recorded proof in.
     last: Challenge,
     /// Whether the random source has failed, which is said once.
     has_failed: bool,
     passages: Sessions<Passage>,
+}
+
+/// What a connection has to prove.
+#[derive(Debug)]
+enum Asks {
+    /// One of these secrets, whichever listener it came through.
+    Always(Secrets),
+    /// What the terms of its listener say: one of these secrets, or nothing.
+    ByListener(HashMap<u16, Option<Secrets>>),
+}
+
+impl Asks {
+    /// Of connections through this listener; none, if it is not known, and so lets nobody in.
+    fn at(&self, listener: u16) -> Option<Option<&Secrets>> {
+        match self {
+            Asks::Always(secrets) => Some(Some(secrets)),
+            Asks::ByListener(all) => all.get(&listener).map(Option::as_ref),
+        }
+    }
 }
 
 /// How far a connection is. One without a passage could not be challenged, and is on its way out.
@@ -52,14 +72,25 @@ struct Asked {
     challenge: Challenge,
     binding: Option<[u8; CHANNEL_BINDING_BYTES]>,
     peer: Peer,
+    listener: u16,
 }
 
 impl Gate {
     /// Lets those connections through to `inside` that prove one of `secrets`.
     pub fn new(inside: Box<dyn Service>, secrets: Secrets, challenges: ChallengeSource) -> Gate {
+        Gate::asking(inside, Asks::Always(secrets), challenges)
+    }
+
+    /// Lets those connections through to `inside` that prove what the [`Terms`] of their listener ask for, which
+    /// may be nothing: for a value that several endpoints share.
+    pub fn by_listener(inside: Box<dyn Service>, challenges: ChallengeSource) -> Gate {
+        Gate::asking(inside, Asks::ByListener(HashMap::new()), challenges)
+    }
+
+    fn asking(inside: Box<dyn Service>, asks: Asks, challenges: ChallengeSource) -> Gate {
         Gate {
             inside,
-            secrets,
+            asks,
             challenges,
             last: [0; CHALLENGE_BYTES],
             has_failed: false,
@@ -89,6 +120,14 @@ impl Gate {
 
 impl Service for Gate {
     fn open(&mut self, t: &mut Turn<'_>, peer: &Peer) {
+        match self.asks.at(t.listener()) {
+            Some(Some(_)) => {}
+            Some(None) => {
+                self.passages.insert(t.id, Passage::Inside);
+                return self.inside.open(t, peer);
+            }
+            None => return t.refuse(),
+        }
         let challenge = match self.challenge() {
             Ok(challenge) => challenge,
             Err(error) => {
@@ -103,6 +142,7 @@ impl Service for Gate {
             challenge,
             binding: t.channel_binding().copied(),
             peer: *peer,
+            listener: t.listener(),
         };
         self.passages.insert(t.id, Passage::Asked(Box::new(asked)));
     }
@@ -114,18 +154,24 @@ impl Service for Gate {
                 let Passage::Asked(asked) = &*passage else {
                     unreachable!("it is matched to be so")
                 };
-                let len = self.secrets.digest.bytes();
+                // A listener that asks for nothing any more has nothing that a proof could be right by.
+                let Some(Some(secrets)) = self.asks.at(asked.listener) else {
+                    input.consume(input.len());
+                    return Err(Fault::WrongProof);
+                };
+                let len = secrets.digest.bytes();
                 let Some(proof) = input.unread().get(..len) else {
                     return Ok(());
                 };
-                if !self.secrets.are_proven(asked, proof) {
+                if !secrets.are_proven(asked, proof) {
                     input.consume(input.len());
                     return Err(Fault::WrongProof);
                 }
                 input.consume(len);
-                let peer = asked.peer;
+                let (peer, listener) = (asked.peer, asked.listener);
                 *passage = Passage::Inside;
                 t.admit();
+                t.set_listener(listener);
                 self.inside.open(t, &peer);
                 // What came behind the proof is the service's, if it takes input.
                 if input.is_empty() || t.is_held() || t.is_leaving() {
@@ -212,12 +258,34 @@ impl Service for Gate {
         }
     }
 
-    /// Nothing: a client would take it for the challenge.
-    fn refusal(&self, _reason: &str, _out: &mut Vec<u8>) {}
+    fn listens(&mut self, listener: u16, terms: &Terms) {
+        if let Asks::ByListener(all) = &mut self.asks {
+            all.insert(listener, terms.secrets.clone());
+        }
+        self.inside.listens(listener, terms);
+    }
+
+    fn listens_no_more(&mut self, listener: u16) {
+        if let Asks::ByListener(all) = &mut self.asks {
+            all.remove(&listener);
+        }
+        self.inside.listens_no_more(listener);
+    }
+
+    /// Nothing where it asks for a proof: a client would take it for the challenge.
+    fn refusal(&self, reason: &str, out: &mut Vec<u8>) {
+        if let Asks::ByListener(_) = self.asks {
+            // The loop knows which listeners ask.
+            self.inside.refusal(reason, out);
+        }
+    }
 
     fn replace_secrets(&mut self, secrets: &Secrets) -> bool {
-        self.secrets = secrets.clone();
-        true
+        let is_one = matches!(self.asks, Asks::Always(_));
+        if is_one {
+            self.asks = Asks::Always(secrets.clone());
+        }
+        is_one
     }
 
     fn shared_bytes(&self) -> usize {
@@ -235,13 +303,20 @@ impl Service for Gate {
             ..self.inside.manner()
         }
     }
+
+    fn manner_at(&self, listener: u16) -> Manner {
+        match self.asks.at(listener) {
+            Some(None) => self.inside.manner_at(listener),
+            Some(Some(_)) | None => self.manner(),
+        }
+    }
 }
 
 impl fmt::Debug for Gate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gate")
             .field("inside", &self.inside)
-            .field("secrets", &self.secrets)
+            .field("asks", &self.asks)
             .field("passages", &self.passages.len())
             .finish_non_exhaustive()
     }
@@ -701,5 +776,67 @@ mod tests {
     #[test]
     fn there_is_no_gate_without_a_secret() {
         assert!(Secrets::new(&[], Digest::Sha256, ProofOf::Challenge).is_none());
+    }
+
+    fn terms(secrets: Option<Secrets>) -> Terms {
+        Terms {
+            secrets,
+            ..Terms::default()
+        }
+    }
+
+    #[test]
+    fn a_shared_value_asks_for_what_the_terms_of_a_listener_say() {
+        let mut stage = Stage::new(Gate::by_listener(Box::new(room()), counted()));
+        let ours = secrets(&[OURS], Digest::Sha256, ProofOf::Challenge);
+        let others = secrets(&[OTHER], Digest::Sha256, ProofOf::Challenge);
+        stage.service.listens(0, &terms(None));
+        stage.service.listens(1, &terms(Some(ours)));
+        let is_gated = |stage: &Stage<Gate>, n| stage.service.manner_at(n).is_gated;
+        let gated = [0, 1, 2].map(|n| is_gated(&stage, n));
+        assert_eq!(gated, [false, true, true], "unknown: nobody comes in");
+        let ann = stage.enters();
+        assert!(stage.hears(ann).starts_with(b"* you are guest-1 in lobby"));
+        stage.set_listener(1);
+        let (bob, challenge) = challenged(&mut stage);
+        assert_eq!(stage.hears(ann), b"", "who has proven nothing is not there");
+        let (eve, for_eve) = challenged(&mut stage);
+        stage.set_listener(7);
+        stage.says(bob, &proven(&challenge, Digest::Sha256));
+        assert!(
+            stage
+                .hears(bob)
+                .starts_with(b"* you are guest-2 in lobby (2 here)")
+        );
+        assert_eq!(stage.hears(ann), b"* guest-2 joined\n");
+        stage.says(bob, b"hello\n");
+        assert_eq!(stage.hears(ann), b"guest-2: hello\n");
+        // Other secrets are for those who have not proven theirs.
+        stage.service.listens(1, &terms(Some(others)));
+        stage.says(eve, &proven(&for_eve, Digest::Sha256));
+        assert_eq!(stage.fault(eve), Some(Fault::WrongProof));
+        stage.says(bob, b"still here\n");
+        assert_eq!(stage.hears(ann), b"guest-2: still here\n");
+        let nobody = stage.enters();
+        assert!(stage.is_leaving(nobody) && stage.hears(nobody).is_empty());
+        stage.service.listens_no_more(0);
+        stage.set_listener(0);
+        let late = stage.enters();
+        assert!(stage.is_leaving(late));
+        stage.says(ann, b"and I\n");
+        assert_eq!(stage.hears(bob), b"guest-1: and I\n");
+    }
+
+    #[test]
+    fn a_listener_that_asks_for_nothing_any_more_lets_nobody_in_who_was_asked() {
+        let mut stage = Stage::new(Gate::by_listener(Box::new(room()), counted()));
+        let ours = secrets(&[OURS], Digest::Sha256, ProofOf::Challenge);
+        stage.service.listens(0, &terms(Some(ours)));
+        let (asked, challenge) = challenged(&mut stage);
+        stage.service.listens(0, &terms(None));
+        stage.says(asked, &proven(&challenge, Digest::Sha256));
+        assert_eq!(stage.fault(asked), Some(Fault::WrongProof));
+        let free = stage.enters();
+        assert!(stage.hears(free).starts_with(b"* you are guest-1"));
     }
 }

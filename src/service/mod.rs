@@ -21,6 +21,7 @@ pub mod rehearsal;
 mod row;
 mod sessions;
 mod settling;
+mod sharing;
 mod sntp;
 mod table;
 mod telnet;
@@ -45,6 +46,7 @@ pub use row::{
 };
 pub use sessions::Sessions;
 pub use settling::Settling;
+pub use sharing::{Set, Terms};
 pub use table::SERVICES;
 pub use time::{TIME_GROWTH_BYTES_MAX, Time};
 pub use upper::Upper;
@@ -134,6 +136,14 @@ pub trait Service: Debug {
     /// Appends what a client that cannot be served is told, in the service's own format.
     fn refusal(&self, _reason: &str, _out: &mut Vec<u8>) {}
 
+    /// A listener of it opens, or has other terms from now on: they are for the connections that come. Several
+    /// endpoints may share a value (see [`Set`]); their listeners differ by a number, which
+    /// [`Turn::listener`] says while [`open`](Service::open) runs.
+    fn listens(&mut self, _listener: u16, _terms: &Terms) {}
+
+    /// A listener is closed, and the last of its connections has gone: its number may be another's next.
+    fn listens_no_more(&mut self, _listener: u16) {}
+
     /// From now on these are accepted of connections that have not logged in; those that have stay as they
     /// are. Says whether the service asks for any: only a [`Gate`] does.
     fn replace_secrets(&mut self, _secrets: &Secrets) -> bool {
@@ -153,6 +163,11 @@ pub trait Service: Debug {
     /// What the loop has to know of the service besides. It asks once, when a listener opens.
     fn manner(&self) -> Manner {
         Manner::ANSWERS
+    }
+
+    /// The same of the connections of one listener, where that differs: by what a [`Gate`] asks for.
+    fn manner_at(&self, _listener: u16) -> Manner {
+        self.manner()
     }
 }
 

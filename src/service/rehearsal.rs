@@ -36,6 +36,7 @@ pub struct Stage<S> {
     figures: Vec<Family>,
     errands: VecDeque<Errand>,
     notes: Vec<FileNote>,
+    listener: u16,
 }
 
 #[derive(Debug, Default)]
@@ -77,12 +78,18 @@ impl<S: Service> Stage<S> {
             figures: Vec::new(),
             errands: VecDeque::new(),
             notes: Vec::new(),
+            listener: 0,
         }
     }
 
     /// What a service is given that asks for the loop's figures; none at first.
     pub fn set_figures(&mut self, figures: Vec<Family>) {
         self.figures = figures;
+    }
+
+    /// From now on clients connect through the listener of this number, of which the service has been told.
+    pub fn set_listener(&mut self, listener: u16) {
+        self.listener = listener;
     }
 
     /// Somebody connects.
@@ -106,6 +113,7 @@ impl<S: Service> Stage<S> {
         self.outbox.open(id);
         let port = 1024 + (self.generation % 60_000) as u16;
         self.outbox.set_channel_binding(binding);
+        self.outbox.set_listener(self.listener);
         self.turn(id, |service, t| {
             service.open(t, &Peer::V4(Ipv4Addr::LOCALHOST, port))
         });

@@ -6,7 +6,7 @@ use jiff::tz::TimeZone;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Datagrams, Service};
+use super::{Datagrams, Service, Set};
 use crate::config::{Limits, Policy, Transport, Trouble, Written, keys_of};
 
 /// A service: its name, what it goes over, and how it is made from its options.
@@ -70,6 +70,15 @@ impl fmt::Debug for Row {
 
 /// A struct of options. Its fields are their names, and its `Default` is what goes without saying.
 pub trait Checked: DeserializeOwned + Serialize + Default + 'static {
+    /// Which of them are about the connections of one listener only. Endpoints that share a value may have others,
+    /// and a value stays when they change.
+    const OF_LISTENER: &'static [&'static str] = &[];
+
+    /// The name under which endpoints share a value, if they do.
+    fn set(&self) -> Option<&str> {
+        None
+    }
+
     /// What no single option is wrong about alone.
     fn check(&self) -> Result<(), Trouble> {
         Ok(())
@@ -153,6 +162,12 @@ pub trait Schema: Sync {
 
     /// How many descriptors it needs besides those of its connections.
     fn descriptors(&self, written: &Written) -> Result<usize, Trouble>;
+
+    /// Which of them are about the connections of one listener only.
+    fn of_listener(&self) -> &'static [&'static str];
+
+    /// The set of endpoints of this service that share a value with one that has these, if it does.
+    fn set(&self, service: &'static str, written: &Written) -> Result<Option<Set>, Trouble>;
 }
 
 /// One half of a service, with options of its own.
@@ -214,6 +229,23 @@ impl<T: Checked, S: ?Sized> Schema for Takes<T, S> {
 
     fn descriptors(&self, written: &Written) -> Result<usize, Trouble> {
         Ok(written.read::<T>()?.descriptors())
+    }
+
+    fn of_listener(&self) -> &'static [&'static str] {
+        T::OF_LISTENER
+    }
+
+    fn set(&self, service: &'static str, written: &Written) -> Result<Option<Set>, Trouble> {
+        let options: T = written.read()?;
+        Ok(options.set().map(|name| {
+            let mut all = written.clone();
+            all.take(T::OF_LISTENER);
+            Set {
+                service,
+                name: name.to_owned(),
+                options: all,
+            }
+        }))
     }
 }
 

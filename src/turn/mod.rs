@@ -255,6 +255,18 @@ impl<'a> Turn<'a> {
         self.outbox.channel_binding()
     }
 
+    /// Through which listener of its service the connection came: the number of which
+    /// [`listens`](crate::service::Service::listens) was told. Only while [`open`](crate::service::Service::open)
+    /// runs.
+    pub fn listener(&self) -> u16 {
+        self.outbox.listener()
+    }
+
+    /// Says so to the service behind a gate, to which the connection is opened later.
+    pub(crate) fn set_listener(&mut self, listener: u16) {
+        self.outbox.set_listener(listener);
+    }
+
     /// Ends this connection without a word, since it cannot be served.
     pub(crate) fn refuse(&mut self) {
         self.leave(Closed::Refused, false);

@@ -119,6 +119,8 @@ pub(crate) struct Outbox {
     wall: SystemTime,
     /// The channel binding of the connection that is being opened, if it has one.
     channel_binding: Option<[u8; CHANNEL_BINDING_BYTES]>,
+    /// The listener through which it came.
+    listener: u16,
 }
 
 impl Default for Outbox {
@@ -137,6 +139,7 @@ impl Default for Outbox {
             jobs: 0,
             wall: SystemTime::UNIX_EPOCH,
             channel_binding: None,
+            listener: 0,
         }
     }
 }
@@ -160,6 +163,16 @@ impl Outbox {
     /// A connection that has this channel binding is about to be opened, or was.
     pub(crate) fn set_channel_binding(&mut self, binding: Option<[u8; CHANNEL_BINDING_BYTES]>) {
         self.channel_binding = binding;
+    }
+
+    /// The listener of the connection that is being opened.
+    pub(crate) fn listener(&self) -> u16 {
+        self.listener
+    }
+
+    /// A connection that came through this listener is about to be opened.
+    pub(crate) fn set_listener(&mut self, listener: u16) {
+        self.listener = listener;
     }
 
     /// A connection gets a lane.

@@ -29,6 +29,7 @@ const FILES: &[&str] = &[
     "test_process.py",
     "test_prompt.py",
     "test_reload.py",
+    "test_rooms.py",
     "test_secret.py",
     "test_sources.py",
     "test_streams.py",
@@ -41,6 +42,11 @@ const FILES: &[&str] = &[
 #[test]
 fn t6_chat() {
     passes("test_chat.py");
+}
+
+#[test]
+fn t6_rooms() {
+    passes("test_rooms.py");
 }
 
 #[test]

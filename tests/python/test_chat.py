@@ -13,11 +13,14 @@ class Member:
 
     def __init__(self, peer, name=None):
         self.peer = peer
-        self.name = name
+        self.name = None
         self.skipped = []
         if name:
-            peer.say(b"/nick %s\n" % name.encode())
-            self.notice(name)
+            self.is_called(name)
+
+    def is_called(self, name):
+        self.name = name
+        self.says("/nick %s\n" % name).notice(name)
 
     def says(self, text):
         self.peer.say(text if isinstance(text, bytes) else text.encode())

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use onepoll::buf::ReadBuf;
-use onepoll::service::{Manner, Peer, Secrets, Service};
+use onepoll::service::{Manner, Peer, Secrets, Service, Terms};
 use onepoll::turn::{
     Broadcast, BroadcastTurn, ChildEvent, Closed, ConnId, Fault, Job, Moment, Turn,
 };
@@ -317,6 +317,14 @@ impl Service for Overheard {
         self.service.heard(t, event);
     }
 
+    fn listens(&mut self, listener: u16, terms: &Terms) {
+        self.service.listens(listener, terms);
+    }
+
+    fn listens_no_more(&mut self, listener: u16) {
+        self.service.listens_no_more(listener);
+    }
+
     fn replace_secrets(&mut self, secrets: &Secrets) -> bool {
         self.service.replace_secrets(secrets)
     }
@@ -331,5 +339,9 @@ impl Service for Overheard {
 
     fn manner(&self) -> Manner {
         self.service.manner()
+    }
+
+    fn manner_at(&self, listener: u16) -> Manner {
+        self.service.manner_at(listener)
     }
 }

@@ -85,7 +85,11 @@ impl Making<'_> {
                 SocketId::Datagram(socket)
             }
             Made::Stream(service) => {
-                let options = self.listener(&bound, reactor.add(service));
+                let service = match endpoint.set() {
+                    Some(set) => reactor.share(set, service),
+                    None => reactor.add(service),
+                };
+                let options = self.listener(&bound, service);
                 SocketId::Listener(reactor.listen(bound.socket, options).context(name)?)
             }
         };
@@ -126,6 +130,7 @@ impl Making<'_> {
             },
             secure: bound.secure.clone(),
             is_beside_limit: false,
+            terms: endpoint.terms(bound.secrets.clone()),
         }
     }
 }

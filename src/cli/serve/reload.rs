@@ -306,11 +306,17 @@ impl Change<'_> {
                 if is_same && (self.is_learnt || !reads) && !self.limits_changed {
                     false
                 } else {
-                    let (same, value) = reactor.service_of(id);
-                    let stays = keeps
-                        && (!self.limits_changed || value.manner().is_shared)
-                        && has_secrets(value, bound.secrets.as_ref());
-                    let service = if stays { same } else { reactor.add(service) };
+                    let service = match endpoint.set() {
+                        // The value that its set has, and the gate before it asks by listener.
+                        Some(set) => reactor.share(set, service),
+                        None => {
+                            let (same, value) = reactor.service_of(id);
+                            let stays = keeps
+                                && (!self.limits_changed || value.manner().is_shared)
+                                && has_secrets(value, bound.secrets.as_ref());
+                            if stays { same } else { reactor.add(service) }
+                        }
+                    };
                     let options = self.making.listener(&bound, service);
                     match reactor.replace(id, options) {
                         Ok(id) => was.socket = SocketId::Listener(id),

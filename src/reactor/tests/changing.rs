@@ -2,11 +2,13 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use super::*;
+use crate::buf::ReadBuf;
+use crate::config::Written;
 use crate::config::limits::{HELPER_BYTES_MAX, HELPER_COMPLAINT_BYTES_MAX};
 use crate::reactor::{Cut, Helped, ListenerId, News, ServiceId, Signal, SourceRules};
 use crate::service::upper::Options as UpperOptions;
-use crate::service::{Chat, Command, Echo, Upper, chat};
-use crate::turn::{Exit, Severity};
+use crate::service::{Chat, Command, Echo, Peer, Set, Terms, Upper, chat};
+use crate::turn::{Exit, Fault, Severity, Turn};
 
 /// The nth socket, which listens, and what the reactor calls it.
 fn opens(world: &mut World, service: impl Service + 'static) -> (usize, ListenerId) {
@@ -349,4 +351,126 @@ fn the_alarm_rings_once_at_its_moment() {
         matches!(news[..], [News::Reload, News::Stopping]),
         "{news:?}"
     );
+}
+
+/// The set of rooms of this name.
+fn rooms(name: &str) -> Set {
+    Set {
+        service: "chat",
+        name: name.into(),
+        options: Written::default(),
+    }
+}
+
+/// Another socket of the same set.
+fn shares(world: &mut World, name: &str) -> (usize, ListenerId, ServiceId) {
+    let service = world.reactor.share(rooms(name), Box::new(room()));
+    let socket = world.os().listener();
+    let options = ListenerOptions::to(service);
+    let id = world.reactor.listen(socket, options).unwrap();
+    world.settles();
+    (socket, id, service)
+}
+
+#[test]
+fn listeners_of_a_set_have_one_value_which_goes_with_the_last_member() {
+    let mut world = World::new();
+    let (one, first, service) = shares(&mut world, "lobby");
+    let (other, second, same) = shares(&mut world, "lobby");
+    let (apart, third, another) = shares(&mut world, "den");
+    assert!(service == same && service != another);
+    assert_eq!(world.reactor.shared("chat", "lobby"), Some(service));
+    assert_eq!(world.reactor.shared("talk", "lobby"), None);
+    let [ann, bob, eve] = [one, other, apart].map(|socket| world.dials(socket));
+    for wire in [ann, bob, eve] {
+        world.hears(wire);
+    }
+    world.says(ann, "hello\n");
+    assert_eq!(world.hears(bob), "guest-1: hello\n");
+    assert_eq!(world.hears(eve), "");
+    // A listener goes, its member stays; another comes, and finds both.
+    world.reactor.retire(first);
+    world.settles();
+    let (more, fourth, found) = shares(&mut world, "lobby");
+    assert_eq!(found, service);
+    let joe = world.dials(more);
+    assert!(world.hears(joe).contains("(3 here)"));
+    world.hears(ann);
+    world.hears(bob);
+    world.says(joe, "hi\n");
+    assert_eq!(world.hears(ann), "guest-3: hi\n");
+    assert_eq!(world.hears(bob), "guest-3: hi\n");
+    for id in [second, third, fourth] {
+        world.reactor.retire(id);
+    }
+    for wire in [ann, bob, joe] {
+        assert_eq!(world.reactor.shared("chat", "lobby"), Some(service));
+        world.os().ends(wire);
+        world.settles();
+    }
+    assert_eq!(world.reactor.shared("chat", "lobby"), None);
+    assert_eq!(world.reactor.shared("chat", "den"), Some(another));
+}
+
+/// Says through which listener each connection came, and writes down which there are.
+#[derive(Debug, Default)]
+struct Counts(std::rc::Rc<std::cell::RefCell<Vec<u16>>>);
+
+impl Service for Counts {
+    fn open(&mut self, t: &mut Turn<'_>, _: &Peer) {
+        t.reply(&*format!("{}\n", t.listener()));
+    }
+    fn input(&mut self, _: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
+        input.consume(input.len());
+        Ok(())
+    }
+    fn listens(&mut self, listener: u16, _: &Terms) {
+        self.0.borrow_mut().retain(|known| *known != listener);
+        self.0.borrow_mut().push(listener);
+    }
+    fn listens_no_more(&mut self, listener: u16) {
+        self.0.borrow_mut().retain(|known| *known != listener);
+    }
+}
+
+#[test]
+fn a_service_knows_the_listeners_that_it_has_and_no_other() {
+    let mut world = World::new();
+    let known = std::rc::Rc::default();
+    let service = world
+        .reactor
+        .add(Box::new(Counts(std::rc::Rc::clone(&known))));
+    let mut wires = Vec::new();
+    let mut listeners = Vec::new();
+    for n in 0..3 {
+        let socket = world.os().listener();
+        let id = world
+            .reactor
+            .listen(socket, ListenerOptions::to(service))
+            .unwrap();
+        world.settles();
+        let wire = world.dials(socket);
+        assert_eq!(world.hears(wire), format!("{n}\n"));
+        wires.push(wire);
+        listeners.push((socket, id));
+    }
+    assert_eq!(*known.borrow(), [0, 1, 2]);
+    // One of them gets other options: it has another number, and the old one for as long as its connection lasts.
+    let (socket, id) = listeners[1];
+    let replaced = changes(&mut world, id, service, |_| {});
+    let wire = world.dials(socket);
+    assert_eq!(world.hears(wire), "3\n");
+    assert_eq!(*known.borrow(), [0, 2, 1, 3]);
+    world.os().ends(wires[1]);
+    world.settles();
+    assert_eq!(*known.borrow(), [0, 2, 3]);
+    // It goes over to another service.
+    world.os().ends(wire);
+    world.settles();
+    becomes(&mut world, replaced, Echo);
+    assert_eq!(*known.borrow(), [0, 2]);
+    world.reactor.retire(listeners[0].1);
+    world.os().ends(wires[0]);
+    world.settles();
+    assert_eq!(*known.borrow(), [2]);
 }

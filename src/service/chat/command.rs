@@ -2,7 +2,7 @@ use std::fmt;
 
 use super::Chat;
 use super::name::{NAME_BYTES_MAX, Name};
-use super::notice::{IN_PRIVATE, Notice, Words};
+use super::notice::{IN_PRIVATE, Notice, Pong, Words};
 use super::room::{ROOMS_MAX, Room, Rooms};
 use crate::turn::Turn;
 use crate::wire::{Encode, Escaped, trim_ascii_white};
@@ -13,12 +13,13 @@ pub const LISTED_MAX: usize = 100;
 /// How much of what nobody understands is quoted back.
 const QUOTED_BYTES_MAX: usize = 32;
 
-const HELP: [&str; 9] = [
+const HELP: [&str; 10] = [
     "/nick NAME: be called NAME",
     "/join ROOM: go to ROOM, which is made if need be; /part: back to the lobby",
     "/msg NAME TEXT: say TEXT to NAME alone",
     "/who, /who ROOM: who is here, or there",
     "/rooms: which rooms there are",
+    "/ping TEXT: answered by TEXT, when all that was said before has been passed on",
     "/quit: leave",
     "/help: this",
     "//TEXT: say TEXT with one slash before it",
@@ -45,6 +46,7 @@ pub(super) enum Command<'l> {
     Msg(&'l [u8], &'l [u8]),
     Who(&'l [u8]),
     Rooms,
+    Ping(&'l [u8]),
     Help,
     Quit,
     Unknown(&'l [u8]),
@@ -75,6 +77,7 @@ impl<'l> Command<'l> {
             }
             b"who" | b"names" => Command::Who(rest),
             b"rooms" | b"list" => Command::Rooms,
+            b"ping" => Command::Ping(rest),
             b"help" => Command::Help,
             b"quit" => Command::Quit,
             _ => Command::Unknown(word),
@@ -109,6 +112,7 @@ impl Chat {
                 self.letters += self.rooms.len().min(LISTED_MAX);
                 t.reply(&Notice(format_args!("rooms: {}", RoomList(&self.rooms))));
             }
+            Command::Ping(text) => t.reply(&Pong(text)),
             Command::Help => HELP
                 .iter()
                 .for_each(|line| t.reply(&Notice(format_args!("{line}")))),

@@ -36,7 +36,7 @@ use self::room::{RoomKey, Rooms};
 use super::{Backlog, Checked, Manner, OverStreams, Peer, Row, Service, Sessions};
 use crate::buf::ReadBuf;
 use crate::config::limits::{CHAT_HISTORY_LINES_MAX, KEPT_PLACES};
-use crate::config::{Transport, Trouble, with};
+use crate::config::{Transport, Trouble, quoted, with};
 use crate::turn::column::{give_back, is_oversized};
 use crate::turn::{Closed, ConnId, Fault, Turn};
 use crate::wire::{Encode, is_http_request};
@@ -94,6 +94,8 @@ pub struct Chat {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct Options {
+    /// Endpoints of the same `rooms` share them, with everybody who is there; absent: this endpoint has its own.
+    pub rooms: Option<String>,
     /// Whether a member who says too much too fast is held back.
     #[serde(with = "with::on_off")]
     pub flood: bool,
@@ -102,7 +104,22 @@ pub struct Options {
 }
 
 impl Checked for Options {
+    fn set(&self) -> Option<&str> {
+        self.rooms.as_deref()
+    }
+
     fn check(&self) -> Result<(), Trouble> {
+        if let Some(name) = &self.rooms
+            && Name::parse(name.as_bytes()).is_none()
+        {
+            return Err(Trouble::with(
+                "rooms",
+                format!(
+                    "{} is no name: 1 to {NAME_BYTES_MAX} ASCII letters, digits, - _ or ., beginning with a letter or a digit",
+                    quoted(name)
+                ),
+            ));
+        }
         if self.history > CHAT_HISTORY_LINES_MAX {
             return Err(Trouble::with(
                 "history",

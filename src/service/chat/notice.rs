@@ -16,6 +16,20 @@ impl Encode for Notice<'_> {
     }
 }
 
+/// The answer to `/ping`: the text that came with it, with nothing in it that acts.
+pub(super) struct Pong<'a>(pub(super) &'a [u8]);
+
+impl Encode for Pong<'_> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"* pong");
+        if !self.0.is_empty() {
+            out.push(b' ');
+            neutralise(self.0, out);
+        }
+        out.push(b'\n');
+    }
+}
+
 /// A line that somebody said: the name, a colon, and the text with nothing in it that acts.
 pub(super) struct Words<'a> {
     pub(super) name: &'a Name,

@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""T6, rooms of several endpoints, and what a member may do there besides talking."""
+
+import hashlib
+import hmac
+import os
+
+from harness import main
+from test_chat import Member
+from test_reload import Reload, at_text, table
+
+
+def logged_in(peer, secret):
+    """A peer that has answered the challenge of its endpoint."""
+    peer.say(hmac.new(secret, peer.takes(32), hashlib.sha256).digest())
+    return peer
+
+
+class SharedRooms(Reload):
+    """`rooms=NAME`: one value behind several endpoints."""
+
+    def of(self, kind="chat", address="127.0.0.1:0", **options):
+        return table(kind, address, rooms="lobby", **options)
+
+    def secret(self):
+        path = os.path.join(self.directory(), "secret")
+        secret = os.urandom(24).hex().encode()
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(secret + b"\n")
+        return path, secret
+
+    def all_hear(self, members):
+        """Each says a line that all the others hear."""
+        for one in members:
+            one.says("I am %s\n" % one.name)
+            for other in members:
+                if other is not one:
+                    other.hears("%s: I am %s" % (one.name, one.name))
+
+    def test_t6_members_of_several_endpoints_are_in_one_room(self):
+        path = os.path.join(self.directory(), "chat.sock")
+        file, secret = self.secret()
+        server = self.serve(
+            config=self.of() + self.of("chat+unix", path) + self.of(secret_file=file) + table("chat")
+        )
+        ann = Member(self.dial(server.at("chat")), "ann")
+        bob = Member(self.dial(path), "bob")
+        gated = self.dial(server.at("chat", nth=1))
+        eve = Member(logged_in(gated, secret), "eve")
+        apart = Member(self.dial(server.at("chat", nth=2)), "ann")  # other rooms, where the name is free
+        self.all_hear([ann, bob, eve])
+        bob.says("/nick ANN\n").notice("ANN is somebody else's name")
+        apart.says("/who\n").notice("in lobby: ann")
+        # Who cannot prove the secret of one endpoint comes in by none.
+        wrong = self.dial(server.at("chat", nth=1))
+        wrong.takes(32)
+        wrong.say(b"x" * 32 + b"/nick eve\n").gone()
+        ann.says("/who\n").notice("in lobby: ")
+        for member in (ann, bob, eve, apart):
+            member.peer.close()
+        server.rests()
+        server.stop()
+
+    def test_t6_endpoints_join_and_leave_a_set_and_its_members_stay(self):
+        path = os.path.join(self.directory(), "chat.sock")
+        file, secret = self.secret()
+        server = self.serve(config=self.of(history=3))
+        first = at_text(server.at("chat"))
+        ann = Member(self.dial(server.at("chat")), "ann")
+        ann.says("before\n/ping 1\n").notice("pong 1")
+        # A second endpoint, with a secret; then that alone; then another beside it.
+        both = self.of(address=first, history=3) + self.of("chat+unix", path, history=3, secret_file=file)
+        self.reloads(server, both)
+        self.assertEqual(self.counts, {"opened": 1, "changed": 0, "vanished": 0})
+        bob = Member(logged_in(self.dial(path), secret))
+        bob.hears("ann: before")
+        bob.is_called("bob")
+        self.all_hear([ann, bob])
+        self.reloads(server, self.of("chat+unix", path, history=3, secret_file=file))
+        self.assertEqual((self.counts["opened"], self.counts["vanished"]), (0, 1))
+        self.refuses(server.at("chat"))
+        self.all_hear([ann, bob])
+        [third] = self.reloads(server, self.of(history=3) + self.of("chat+unix", path, history=3))
+        self.assertEqual(self.counts, {"opened": 1, "changed": 1, "vanished": 0})
+        eve, joe = Member(self.dial(third), "eve"), Member(self.dial(path), "joe")
+        self.all_hear([ann, bob, eve, joe])
+        # The same name with two meanings changes nothing.
+        why = self.stays(server, self.of(history=4) + self.of("chat+unix", path, history=3))
+        self.assertIn("which has another `history`: all endpoints of one set say the same", why)
+        self.all_hear([ann, bob, eve, joe])
+        # The limits of the server are no options of the rooms.
+        self.reloads(
+            server, '[limits]\ncommand-timeout = "7s"\n' + self.of("chat+unix", path, history=3)
+        )
+        self.all_hear([ann, bob, eve, joe, Member(self.dial(path), "kim")])
+        for member in (ann, bob, eve, joe):
+            member.peer.close()
+        server.stop()
+
+    def test_t6_a_new_server_has_rooms_of_its_own_that_its_endpoints_share(self):
+        at = self.directory()
+        control = os.path.join(at, "control.sock")
+        urls = ["chat://127.0.0.1:0?rooms=a", "chat+unix://%s/chat.sock?rooms=a" % at]
+        old = self.serve(*urls, arguments=("--control", control), is_plain=True)
+        ann, bob = (Member(self.dial(place), name) for place, name in self.places(old, at))
+        self.all_hear([ann, bob])
+        new = self.serve(*urls, arguments=("--control", control, "--take-over"), is_plain=True)
+        eve, joe = (Member(self.dial(place), name) for place, name in self.places(new, at))
+        self.all_hear([eve, joe])
+        self.all_hear([ann, bob])
+        for member in (ann, bob, eve, joe):
+            member.peer.close()
+        old.ends()
+        new.stop()
+
+    def places(self, server, at):
+        return (server.at("chat"), "ann"), (os.path.join(at, "chat.sock"), "bob")
+
+    def test_t6_a_ping_is_answered_when_all_before_it_was_passed_on(self):
+        server = self.serve(config=table("chat"))
+        ann, bob = (Member(self.dial(server.at("chat")), name) for name in ("ann", "bob"))
+        ann.peer.drip(b"one\n/ping\r\ntwo\n/ping 7 \x1b[31m\n/PING x\n")
+        for pong in (b"* pong", "* pong 7 \ufffd[31m".encode(), b"* pong x"):
+            line = ann.peer.line()
+            while not line.startswith(b"* pong"):
+                line = ann.peer.line()
+            self.assertEqual(line, pong)
+        bob.hears("ann: one").hears("ann: two")
+        bob.says("fin\n")
+        ann.hears("bob: fin")
+        ann.peer.close(), bob.peer.close()
+        server.rests()
+        server.stop()
+
+
+if __name__ == "__main__":
+    main()
