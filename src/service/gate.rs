@@ -9,14 +9,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 
-use serde::{Deserialize, Serialize};
-
-use super::{Manner, Peer, Service, Sessions, Terms};
+use super::{Manner, Peer, Secrets, Service, Sessions, Terms};
 use crate::buf::ReadBuf;
 use crate::turn::{
     Broadcast, BroadcastTurn, CHANNEL_BINDING_BYTES, ChildEvent, Closed, ErrandEvent, Fault, Turn,
 };
-use crate::wire::{CHALLENGE_BYTES, Challenge, Digest, Family, HmacKey, Secret};
+use crate::wire::{CHALLENGE_BYTES, Challenge, Family};
 
 /// Where challenges come from: the operating system's random source, but in tests.
 pub type ChallengeSource = Box<dyn FnMut() -> io::Result<Challenge>>;
@@ -163,7 +161,7 @@ impl Service for Gate {
                 let Some(proof) = input.unread().get(..len) else {
                     return Ok(());
                 };
-                if !secrets.are_proven(asked, proof) {
+                if !secrets.are_proven(&asked.challenge, asked.binding.as_ref(), proof) {
                     input.consume(input.len());
                     return Err(Fault::WrongProof);
                 }
@@ -322,60 +320,6 @@ impl fmt::Debug for Gate {
     }
 }
 
-/// The secrets that a gate accepts, and how they are to be proven.
-///
-/// All of them are good, so that one can be replaced by another without a moment at which some clients
-/// have the wrong one (fault D18).
-#[derive(Debug, Clone)]
-pub struct Secrets {
-    keys: Vec<HmacKey>,
-    digest: Digest,
-    proof: ProofOf,
-}
-
-impl Secrets {
-    /// These, which must be some: without any, nobody could ever come in.
-    pub fn new(secrets: &[Secret], digest: Digest, proof: ProofOf) -> Option<Secrets> {
-        let keys: Vec<HmacKey> = secrets
-            .iter()
-            .map(|secret| HmacKey::new(secret, digest))
-            .collect();
-        (!keys.is_empty()).then_some(Secrets {
-            keys,
-            digest,
-            proof,
-        })
-    }
-
-    /// Whether `proof` proves one of them. Every one is computed, whichever is right, so that the time
-    /// it takes does not tell which.
-    fn are_proven(&self, asked: &Asked, proof: &[u8]) -> bool {
-        let challenge = &asked.challenge[..];
-        let mut is_right = false;
-        for key in &self.keys {
-            if self.proof == ProofOf::Challenge {
-                is_right |= key.verify(&[challenge], proof);
-            }
-            if let Some(binding) = &asked.binding {
-                is_right |= key.verify(&[challenge, binding], proof);
-            }
-        }
-        is_right
-    }
-}
-
-/// What a client has to prove its knowledge of a secret by.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ProofOf {
-    /// By the HMAC of the challenge; over TLS also by that of the challenge and the exporter.
-    #[default]
-    Challenge,
-    /// Only by the HMAC of the challenge and the exporter (RFC 9266), which fits one connection: what is
-    /// sent on by somebody in between proves nothing (fault D7).
-    Exporter,
-}
-
 #[cfg(test)]
 mod tests {
     use std::cell::RefCell;
@@ -383,8 +327,9 @@ mod tests {
 
     use super::*;
     use crate::service::rehearsal::Stage;
-    use crate::service::{Chat, Echo, chat};
+    use crate::service::{Chat, Echo, ProofOf, chat};
     use crate::turn::ConnId;
+    use crate::wire::{Digest, HmacKey, Secret};
 
     const OURS: &[u8] = b"a secret of sixteen or more";
     const OTHER: &[u8] = b"another secret, as long";

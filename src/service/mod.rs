@@ -19,6 +19,7 @@ mod metrics;
 mod peer;
 pub mod rehearsal;
 mod row;
+mod secrets;
 mod sessions;
 mod settling;
 mod sharing;
@@ -35,7 +36,7 @@ pub use control::Control;
 pub use discard::Discard;
 pub use echo::Echo;
 pub use file::Files;
-pub use gate::{ChallengeSource, Gate, ProofOf, Secrets};
+pub use gate::{ChallengeSource, Gate};
 pub use greeting::Greeting;
 pub use history::HISTORY_BYTES_MAX;
 pub use manner::{Backlog, Manner};
@@ -44,6 +45,7 @@ pub use peer::Peer;
 pub use row::{
     Checked, Class, Half, NoOptions, OverDatagrams, OverStreams, Row, Schema, Setting, Takes,
 };
+pub use secrets::{ProofOf, Secrets};
 pub use sessions::Sessions;
 pub use settling::Settling;
 pub use sharing::{Set, Terms};

@@ -27,9 +27,8 @@
 //!   a value by service and name alone (`chat`, `lobby`); what one value says to another is handed over by the loop
 //!   between two turns of services, as an effect, so that no value is borrowed twice.
 
-use crate::config::Written;
-
 use super::Secrets;
+use crate::config::Written;
 
 /// Endpoints that have one value: all whose set is equal to this.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -232,6 +232,7 @@ impl Listeners {
         let chat = chat::Options {
             flood: random.once_in(2),
             history: random.below(4) as u32,
+            ..chat::Options::default()
         };
         let guesses = play.os.net(|net| net.only_place.is_some());
         let mut opens = Opens {

@@ -194,11 +194,7 @@ fn fault_d8_one_whose_record_was_changed_lingers_so_that_it_hears_of_it() {
 #[test]
 fn one_that_is_told_twice_in_the_turn_in_which_its_handshake_ends_has_all_of_it_then() {
     let mut script = Script::new(Limits::default());
-    let options = chat::Options {
-        flood: false,
-        history: 0,
-    };
-    let room = Chat::new(&options, Limits::default().frame);
+    let room = Chat::new(&chat::Options::default(), Limits::default().frame);
     let room = script.play.open_with(room, |listener| {
         listener.secure = Some(Arc::new(StandIn { body: 1000 }));
     });
