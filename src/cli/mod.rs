@@ -12,8 +12,10 @@ pub mod bench;
 #[cfg(feature = "tls")]
 pub mod certificate;
 mod cgroup;
+pub mod chat;
 pub mod check;
 pub mod completions;
+mod conversation;
 mod errand;
 pub mod exec;
 pub mod files;
@@ -123,6 +125,7 @@ enum Command {
     Check(check::Args),
     Secret(secret::Args),
     Exec(exec::Args),
+    Chat(chat::Args),
     Send(files::send::Args),
     Fetch(files::fetch::Args),
     List(files::list::Args),
@@ -154,6 +157,7 @@ impl Command {
             Self::Check(args) => check::run(args),
             Self::Secret(args) => secret::run(args),
             Self::Exec(args) => exec::run(args),
+            Self::Chat(args) => chat::run(args),
             Self::Send(args) => files::send::run(args),
             Self::Fetch(args) => files::fetch::run(args),
             Self::List(args) => files::list::run(args),

@@ -1,7 +1,7 @@
 //! Blocking clients: one request, one answer, one deadline for all of it. One of them,
-//! [`CommandStream`], leaves waiting to its caller: what it talks about goes on for as long as a command runs. So does
-//! [`FileStream`], since files are as long as they are. Another, [`RawExec`], has no answer that would end, and hands on
-//! what comes.
+//! [`CommandStream`], leaves waiting to its caller: what it talks about goes on for as long as a command runs. So do
+//! [`FileStream`], since files are as long as they are, and [`TextStream`], since people are. Another, [`RawExec`], has
+//! no answer that would end, and hands on what comes.
 //!
 //! They do not know the reactor, and wait in plain system calls. What came of an answer before its
 //! deadline is said, never handed out as if it were the whole; a connection on which an answer was
@@ -19,6 +19,7 @@ mod file_stream;
 mod other_service;
 mod raw_exec;
 mod take_over;
+mod text_stream;
 mod time;
 #[cfg(feature = "tls")]
 mod tls;
@@ -36,6 +37,7 @@ pub use file_dialogue::{FileDialogue, FileNews};
 pub use file_stream::FileStream;
 pub use raw_exec::{RawExec, RawNews};
 pub use take_over::{HandedSocket, Released, TakeOver};
+pub use text_stream::TextStream;
 pub use time::{TimeAnswer, ask_time};
 
 pub use crate::config::{AddressError, ServerAddress};

@@ -1,0 +1,108 @@
+//! `onepoll chat`: takes part in a chat.
+
+mod client;
+mod connector;
+mod heard;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::client::Client;
+use self::connector::Way;
+use super::conversation::{Completions, Conversation, Manner};
+use super::proof::ProofArgs;
+use super::{Failure, Outcome};
+use crate::client::{AddressError, ServerAddress};
+use crate::config::parse_duration;
+
+/// Takes part in a chat: reads what others say, and says what you type
+///
+/// On a terminal the line that you type stays below what comes. Elsewhere, and with --plain, each line of standard
+/// input is sent, what comes is written to standard output, and at the end of input the server is told so, and all
+/// that it still sends is written.
+///
+/// Exits with 0 when you leave (`/quit`, Ctrl-D, the end of input), with 1 when the server cannot be reached or turns
+/// you away, with 130 after Ctrl-C.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// HOST:PORT, [::1]:PORT, unix:///PATH or a path
+    #[arg(value_parser = parse_address)]
+    address: ServerAddress,
+    /// The name to take, 1 to 32 ASCII letters, digits, `-`, `_` or `.` [default: the server gives one]
+    #[arg(long, value_name = "NAME")]
+    nick: Option<String>,
+    /// The room to go to [default: the server's, lobby]
+    #[arg(long, value_name = "ROOM")]
+    room: Option<String>,
+    /// Ring the terminal's bell when somebody says your name, the one of --nick
+    #[arg(long)]
+    bell: bool,
+    /// Lines as they are, without colours and editing
+    #[arg(long)]
+    plain: bool,
+    /// How long a connection may take to be made, proof and TLS included: `500ms`, `5s`, `1m`
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
+    timeout: Duration,
+    #[command(flatten)]
+    proof: ProofArgs,
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    tls: super::trust::TlsArgs,
+    #[cfg(feature = "tls")]
+    #[command(flatten)]
+    identity: super::trust::IdentityArgs,
+}
+
+fn parse_address(text: &str) -> Result<ServerAddress, String> {
+    text.parse()
+        .map_err(|wrong: AddressError| wrong.to_string())
+}
+
+/// Takes part until somebody has had enough.
+pub fn run(args: Args) -> Outcome {
+    for name in args.nick.iter().chain(&args.room) {
+        check_name(name)?;
+    }
+    let way = Arc::new(way(&args)?);
+    // Before the terminal is taken: what is wrong is said as everywhere else.
+    let stream = way
+        .connect()
+        .map_err(|error| Failure::Run(anyhow::Error::msg(way.explain(&error))))?;
+    let manner = Manner {
+        prompt: "> ",
+        complete: Box::new(|_| Completions::default()),
+        is_secret: |line| line.starts_with("/login"),
+    };
+    let conversation = Conversation::begin(args.plain, manner)?;
+    Client::new(stream, conversation, args.nick, args.room, args.bell).run()
+}
+
+/// How the server is reached. What that needs of files is read here.
+fn way(args: &Args) -> Result<Way, Failure> {
+    let key = args.proof.key()?;
+    #[cfg(feature = "tls")]
+    let tls = args.tls.client(args.identity.identity()?)?;
+    #[cfg(feature = "tls")]
+    if tls.is_none() {
+        args.tls.check_needed()?;
+        args.identity.check_needed()?;
+    }
+    Ok(Way {
+        address: args.address.clone(),
+        key,
+        #[cfg(feature = "tls")]
+        tls,
+        timeout: args.timeout,
+    })
+}
+
+/// What is no name would be a line of its own, or several.
+fn check_name(name: &str) -> Result<(), Failure> {
+    if name.is_empty() || name.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(Failure::usage(format_args!(
+            "{}: a name has no white space and is not empty",
+            crate::config::quoted(name)
+        )));
+    }
+    Ok(())
+}
