@@ -1,4 +1,5 @@
 use std::io;
+use std::ops::Range;
 
 /// Bytes that were said and that the socket did not take yet.
 #[derive(Debug, Default)]
@@ -6,6 +7,8 @@ pub struct WriteBuf {
     bytes: Vec<u8>,
     /// How many of `bytes` have left already.
     sent: usize,
+    /// The byte before the first that is still to be sent; none, if none has left.
+    before: Option<u8>,
 }
 
 impl WriteBuf {
@@ -34,11 +37,42 @@ impl WriteBuf {
         &mut self.bytes
     }
 
+    /// A buffer for what is left of bytes of which the last that left is this.
+    pub fn after(before: Option<u8>) -> WriteBuf {
+        WriteBuf {
+            before,
+            ..WriteBuf::default()
+        }
+    }
+
+    /// What is still to be sent.
+    pub fn unsent(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
+
+    /// The byte before that.
+    pub fn before(&self) -> Option<u8> {
+        self.before
+    }
+
+    /// Puts other bytes in the place of some that are still to be sent, counted from the first of those.
+    pub fn replace(&mut self, range: Range<usize>, with: &[u8]) {
+        let range = range.start + self.sent..range.end + self.sent;
+        self.bytes.splice(range, with.iter().copied());
+        self.bytes.drain(..self.sent);
+        self.sent = 0;
+        // What is kept is read more slowly than it came, so much more may come; not more than there was.
+        self.bytes.shrink_to(2 * self.bytes.len());
+    }
+
     /// Offers what is queued to `write` once, and returns how many bytes it took.
     pub fn flush(&mut self, write: impl FnOnce(&[u8]) -> io::Result<usize>) -> io::Result<usize> {
         let n = write(&self.bytes[self.sent..])?;
         assert!(n <= self.len(), "a write takes no more than it was given");
         self.sent += n;
+        if n > 0 {
+            self.before = Some(self.bytes[self.sent - 1]);
+        }
         Ok(n)
     }
 }
@@ -99,5 +133,30 @@ mod tests {
             .unwrap();
         }
         assert_eq!(said, sent);
+    }
+
+    #[test]
+    fn bytes_that_are_still_to_be_sent_can_be_replaced() {
+        let mut buf = WriteBuf::after(Some(b'x'));
+        assert_eq!((buf.unsent(), buf.before()), (&b""[..], Some(b'x')));
+        buf.tail().extend_from_slice(b"0123456789");
+        buf.flush(|_| Ok(0)).unwrap();
+        assert_eq!(buf.before(), Some(b'x'));
+        buf.flush(|_| Ok(3)).unwrap();
+        assert_eq!((buf.unsent(), buf.before()), (&b"3456789"[..], Some(b'2')));
+        buf.replace(1..4, b"ab");
+        assert_eq!((buf.unsent(), buf.before()), (&b"3ab789"[..], Some(b'2')));
+        buf.flush(|bytes| Ok(bytes.len())).unwrap();
+        assert_eq!((buf.is_empty(), buf.before()), (true, Some(b'9')));
+    }
+
+    #[test]
+    fn what_was_replaced_by_less_gives_its_memory_back() {
+        let mut buf = WriteBuf::default();
+        buf.tail().resize(1 << 20, 0);
+        buf.replace(0..1 << 19, b"");
+        assert!(buf.capacity() <= 1 << 20);
+        buf.replace(0..(1 << 19) - 10, b"");
+        assert!(buf.capacity() <= 20, "{}", buf.capacity());
     }
 }

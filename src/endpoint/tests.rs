@@ -527,6 +527,7 @@ fn a_service() -> impl Strategy<Value = (&'static str, Written)> {
             rooms,
             flood,
             history,
+            ..chat::Options::default()
         });
     let command = (
         proptest::option::of(".+"),
@@ -705,11 +706,12 @@ fn endpoints_share_a_value_under_a_name_and_with_equal_options() {
     let set = |url| endpoint(url).set();
     let lobby = set("chat://h:1?rooms=lobby&history=5").unwrap();
     assert_eq!((lobby.service, &lobby.name[..]), ("chat", "lobby"));
-    let over_unix = "chat+unix:///a?history=5&rooms=lobby&mode=0660&any-user=true";
+    let over_unix = "chat+unix:///a?history=5&rooms=lobby&mode=0660&any-user=true&encoding=gbk";
     assert_eq!(set(over_unix).as_ref(), Some(&lobby));
     for other in [
         "chat://h:1?rooms=lobby",
         "chat://h:1?rooms=lobby&history=6",
+        "chat://h:1?rooms=lobby&history=5&slow=drop-oldest",
         "chat://h:1?rooms=den&history=5",
     ] {
         assert_ne!(set(other).as_ref(), Some(&lobby), "{other}");

@@ -28,8 +28,10 @@ pub struct Counters {
     pub bytes_in: u64,
     /// Bytes that sockets took.
     pub bytes_out: u64,
-    /// Bytes that were owed to connections when they ended.
+    /// Bytes that were owed to connections and were dropped: when they ended, or since they did not read.
     pub bytes_dropped: u64,
+    /// Lines that were owed to connections which did not read, and were dropped.
+    pub lines_dropped: u64,
     /// Budgets given out: times it was a connection's turn to be read.
     pub budgets: u64,
     /// Turns of the loop.

@@ -102,8 +102,13 @@ impl<O: Os> Reactor<O> {
             ),
             counter(
                 "onepoll_dropped_bytes_total",
-                "Bytes that were owed to connections when they ended.",
+                "Bytes that were owed to connections and were dropped: when they ended, or since they did not read.",
                 now.bytes_dropped,
+            ),
+            counter(
+                "onepoll_dropped_lines_total",
+                "Lines that were owed to chat members who did not read, and were dropped.",
+                now.lines_dropped,
             ),
             gauge("onepoll_timers", "Timers that are set.", now.timers),
             gauge(

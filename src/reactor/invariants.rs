@@ -6,6 +6,7 @@ use super::connection::{Connection, Input, Must, Pause, Stage};
 use super::listener::listener_of;
 use super::os::Os;
 use super::patience::SOON;
+use super::secured::SEALED_BYTES_MAX;
 use crate::config::limits::{LEAVING, LINGER, LOGIN_BYTES_MAX, PROGRESS_GRACE};
 use crate::service::Backlog;
 use crate::turn::{ConnId, Fate, Moment};
@@ -295,6 +296,14 @@ impl<O: Os> Reactor<O> {
         match backlog {
             Backlog::Disconnect if owed > limits.chat_hard && fate == Fate::Open && !listed => {
                 return err("I6: owed more than the hard limit");
+            }
+            // The line that has begun to leave, what is sealed, and what tells of the others are beside it.
+            Backlog::DropOldest
+                if owed > limits.chat_soft + SEALED_BYTES_MAX + 4 * limits.frame
+                    && fate == Fate::Open
+                    && !listed =>
+            {
+                return err("I6: owed more than lines are kept for it");
             }
             Backlog::Pause
                 if owed >= limits.out_pause

@@ -15,6 +15,7 @@ mod connection;
 mod counters;
 mod datagram;
 mod datagram_socket;
+mod dropping;
 mod ending;
 mod epoll;
 mod errand;

@@ -17,10 +17,17 @@ impl<O: Os> Reactor<O> {
         let Some(conn) = self.conns.get_mut(slot as usize).filter(|c| c.is_open()) else {
             return;
         };
-        let standing = Standing::of(conn, slot, &self.listeners, &self.outbox);
+        let mut standing = Standing::of(conn, slot, &self.listeners, &self.outbox);
         if standing.is_too_slow(&self.limits) {
             return self.close_now(slot, Closed::TooSlow);
         }
+        if standing.loses_lines(&self.limits) {
+            self.drop_oldest(slot);
+            standing.owed = self.outbox.owed(slot);
+        }
+        let Some(conn) = self.conns.get_mut(slot as usize) else {
+            return;
+        };
         let was_behind = conn.is_behind();
         if !conn.is_logging_in() {
             let is_behind = standing.is_behind(&self.limits);

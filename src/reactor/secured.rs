@@ -15,7 +15,7 @@ use crate::buf::ReadBuf;
 use crate::turn::{Closed, Outbox};
 
 /// How much is sealed before it is written.
-const SEALED_BYTES_MAX: usize = 64 << 10;
+pub(super) const SEALED_BYTES_MAX: usize = 64 << 10;
 
 impl<O: Os> Reactor<O> {
     /// The socket's ciphertext fills the read buffer with plaintext, unless there is nothing to read or

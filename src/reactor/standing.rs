@@ -60,6 +60,11 @@ impl Standing {
         self.is_open() && self.backlog == Backlog::Disconnect && self.owed > limits.chat_soft
     }
 
+    /// Whether it is owed so much that the oldest lines of that are dropped.
+    pub(super) fn loses_lines(&self, limits: &Limits) -> bool {
+        self.is_open() && self.backlog == Backlog::DropOldest && self.owed > limits.chat_soft
+    }
+
     /// Whether it is owed more than any member may be.
     pub(super) fn is_too_slow(&self, limits: &Limits) -> bool {
         self.is_open() && self.backlog == Backlog::Disconnect && self.owed > limits.chat_hard
@@ -289,7 +294,7 @@ mod tests {
                     conn.stage = Stage::Open { begun };
                     (standing.is_held, standing.idle) = (is_held, idle);
                     for fate in [Fate::Open, LEAVES] {
-                        for backlog in [Backlog::Pause, Backlog::Disconnect] {
+                        for backlog in [Backlog::Pause, Backlog::Disconnect, Backlog::DropOldest] {
                             (standing.fate, standing.backlog) = (fate, backlog);
                             conn.input = input;
                             see(&mut conn, &standing, &limits);
@@ -344,7 +349,7 @@ mod tests {
             };
             assert!(right, "{next:?}: {conn:?} {standing:?}");
         });
-        assert_eq!(seen, 6 * 6 * 6 * 16 * 8 * 4, "all of them");
+        assert_eq!(seen, 6 * 6 * 6 * 16 * 8 * 6, "all of them");
     }
 
     #[test]

@@ -12,7 +12,8 @@ use std::io;
 use super::{Manner, Peer, Secrets, Service, Sessions, Terms};
 use crate::buf::ReadBuf;
 use crate::turn::{
-    Broadcast, BroadcastTurn, CHANNEL_BINDING_BYTES, ChildEvent, Closed, ErrandEvent, Fault, Turn,
+    Broadcast, BroadcastTurn, CHANNEL_BINDING_BYTES, ChildEvent, Closed, ConnId, ErrandEvent,
+    Fault, Turn,
 };
 use crate::wire::{CHALLENGE_BYTES, Challenge, Family};
 
@@ -256,6 +257,16 @@ impl Service for Gate {
         }
     }
 
+    fn dropped(&mut self, id: ConnId, lines: u64, out: &mut Vec<u8>) {
+        if let Some(Passage::Inside) = self.passages.get(id) {
+            self.inside.dropped(id, lines, out);
+        }
+    }
+
+    fn stands_for(&self, line: &[u8]) -> Option<u64> {
+        self.inside.stands_for(line)
+    }
+
     fn listens(&mut self, listener: u16, terms: &Terms) {
         if let Asks::ByListener(all) = &mut self.asks {
             all.insert(listener, terms.secrets.clone());
@@ -328,7 +339,6 @@ mod tests {
     use super::*;
     use crate::service::rehearsal::Stage;
     use crate::service::{Chat, Echo, ProofOf, chat};
-    use crate::turn::ConnId;
     use crate::wire::{Digest, HmacKey, Secret};
 
     const OURS: &[u8] = b"a secret of sixteen or more";

@@ -40,4 +40,6 @@ pub enum Backlog {
     Pause,
     /// That of others, who speak faster than it reads: it is disconnected.
     Disconnect,
+    /// That of others, too, and it is not disconnected: the oldest whole lines are dropped, and it is told how many.
+    DropOldest,
 }

@@ -10,6 +10,7 @@ mod control;
 mod daytime;
 mod discard;
 mod echo;
+mod encoding;
 pub mod file;
 mod gate;
 pub mod greeting;
@@ -35,6 +36,7 @@ pub use command::{Command, Tail};
 pub use control::Control;
 pub use discard::Discard;
 pub use echo::Echo;
+pub use encoding::Encoding;
 pub use file::Files;
 pub use gate::{ChallengeSource, Gate};
 pub use greeting::Greeting;
@@ -58,7 +60,9 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use crate::buf::ReadBuf;
-use crate::turn::{Broadcast, BroadcastTurn, ChildEvent, Closed, ErrandEvent, Fault, Moment, Turn};
+use crate::turn::{
+    Broadcast, BroadcastTurn, ChildEvent, Closed, ConnId, ErrandEvent, Fault, Moment, Turn,
+};
 use crate::wire::{Encode, Family};
 
 /// What bytes on a stream mean. One value serves every connection of its listeners.
@@ -133,6 +137,15 @@ pub trait Service: Debug {
     /// service that is in the middle of something may let it end later.
     fn stopping(&mut self, t: &mut Turn<'_>) {
         t.close_lingering();
+    }
+
+    /// Lines that were said to this connection were dropped, which did not read them: appends what it is told of
+    /// that, a line in the service's own format. For a [backlog](Backlog::DropOldest) of lines.
+    fn dropped(&mut self, _id: ConnId, _lines: u64, _out: &mut Vec<u8>) {}
+
+    /// For how many lines that were dropped a line stands, if it tells of such: it may be dropped itself.
+    fn stands_for(&self, _line: &[u8]) -> Option<u64> {
+        None
     }
 
     /// Appends what a client that cannot be served is told, in the service's own format.

@@ -5,6 +5,7 @@ use super::column::{give_back, give_back_end};
 use super::{CHANNEL_BINDING_BYTES, Closed, ConnId, Effect, Fate, Severity};
 use crate::buf::WriteBuf;
 use crate::config::limits::{KEPT_BYTES, KEPT_PLACES};
+use crate::wire::oldest_lines;
 
 /// How much may be said before it is sent within the turn: bounds the arena.
 pub const ARENA_BYTES_MAX: usize = 1024 * 1024;
@@ -90,6 +91,13 @@ impl Lane {
     fn kept_capacity(&self) -> usize {
         self.kept.as_ref().map_or(0, |kept| kept.capacity())
     }
+}
+
+/// Whole lines that are kept for a connection, and how many bytes are before them.
+#[derive(Debug)]
+pub(crate) struct OldestLines<'b> {
+    pub(crate) bytes: &'b [u8],
+    pub(crate) at: usize,
 }
 
 /// A lane per connection: what it is owed, and whether and why it is leaving.
@@ -435,7 +443,8 @@ impl Outbox {
             lane.said = Stretch::default();
             assert!(n <= bytes.len(), "a write takes no more than it was given");
             if n < bytes.len() {
-                let kept = lane.kept.get_or_insert_default();
+                let before = n.checked_sub(1).map(|last| bytes[last]);
+                let kept = lane.kept.insert(Box::new(WriteBuf::after(before)));
                 kept.tail().extend_from_slice(&bytes[n..]);
                 self.buffered += kept.capacity();
             } else if lane.flags.has(Flags::ASKED) {
@@ -508,6 +517,32 @@ impl Outbox {
         let kept = lane.kept.get_or_insert_default();
         kept.tail().extend_from_slice(bytes);
         self.buffered = self.buffered + kept.capacity() - had;
+    }
+
+    /// Of what a socket did not take, the oldest whole lines that are to go so that no more than `most` bytes are
+    /// left. Lines stay that have begun to leave, and the first `fixed` bytes, which may be elsewhere by now.
+    pub(crate) fn oldest_lines(
+        &self,
+        slot: u32,
+        fixed: usize,
+        most: usize,
+    ) -> Option<OldestLines<'_>> {
+        let kept = self.lanes[slot as usize].kept.as_ref()?;
+        let range = oldest_lines(kept.unsent(), kept.before(), fixed, most)?;
+        Some(OldestLines {
+            bytes: &kept.unsent()[range.clone()],
+            at: range.start,
+        })
+    }
+
+    /// Drops so many bytes of what a socket did not take, behind the first `at`, and puts `notice` in their place.
+    pub(crate) fn drop_kept(&mut self, slot: u32, at: usize, len: usize, notice: &[u8]) {
+        if let Some(kept) = &mut self.lanes[slot as usize].kept {
+            let had = kept.capacity();
+            kept.replace(at..at + len, notice);
+            self.buffered = self.buffered + kept.capacity() - had;
+            self.said_in_all += notice.len() as u64;
+        }
     }
 
     /// A buffer of a connection, or of a service, had so many bytes of memory, and has so many now.

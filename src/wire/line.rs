@@ -3,6 +3,8 @@
 //! Knows where a line ends. Does not know what a line says, or whether it is text at all: the frame
 //! is bytes, and UTF-8 is the caller's question.
 
+use std::ops::Range;
+
 use super::{Decode, WireError};
 
 /// How many bytes a line may have unless told otherwise: 64 KiB, its terminator not counted.
@@ -112,4 +114,91 @@ impl Decode for Line {
 
 fn without_cr(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// Which whole lines at the front of `bytes` are to go so that no more than `most` bytes are left; none, if none may.
+///
+/// The first `fixed` bytes stay, and the line that has begun before them: `before` is the byte in front of `bytes`,
+/// none if they begin a line.
+pub(crate) fn oldest_lines(
+    bytes: &[u8],
+    before: Option<u8>,
+    fixed: usize,
+    most: usize,
+) -> Option<Range<usize>> {
+    let last_fixed = fixed
+        .checked_sub(1)
+        .map_or(before, |last| bytes.get(last).copied());
+    let start = match last_fixed {
+        None | Some(b'\n') => fixed,
+        Some(_) => fixed + end_of_line(bytes.get(fixed..)?)?,
+    };
+    let beyond = bytes
+        .len()
+        .checked_sub(most)
+        .filter(|&much| much > 0)?
+        .max(start + 1)
+        - 1;
+    let end = beyond + end_of_line(bytes.get(beyond..)?)?;
+    (end > start).then_some(start..end)
+}
+
+/// How many bytes there are up to the end of the first line.
+fn end_of_line(bytes: &[u8]) -> Option<usize> {
+    bytes
+        .iter()
+        .position(|&byte| byte == b'\n')
+        .map(|at| at + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_lines_are_whole_and_no_more_than_are_needed() {
+        let bytes = b"one\ntwo\nthree\nfour\n";
+        let goes = |before, fixed, most| {
+            let range = oldest_lines(bytes, before, fixed, most);
+            range.map(|range| std::str::from_utf8(&bytes[range]).unwrap())
+        };
+        assert_eq!(goes(None, 0, 18), Some("one\n"));
+        assert_eq!(goes(None, 0, 15), Some("one\n"));
+        assert_eq!(goes(None, 0, 14), Some("one\ntwo\n"));
+        assert_eq!(goes(None, 0, 0), Some("one\ntwo\nthree\nfour\n"));
+        assert_eq!(goes(None, 0, 20), None, "they are no more than that");
+        // A line that has begun to leave stays, and so does what is fixed.
+        assert_eq!(goes(Some(b'\n'), 0, 14), Some("one\ntwo\n"));
+        assert_eq!(goes(Some(b'x'), 0, 14), Some("two\n"));
+        assert_eq!(goes(Some(b'x'), 4, 14), Some("two\n"));
+        assert_eq!(goes(Some(b'x'), 5, 0), Some("three\nfour\n"));
+        assert_eq!(goes(None, 8, 18), Some("three\n"));
+        assert_eq!(goes(None, 19, 0), None);
+        assert_eq!(goes(None, 15, 0), None, "the last line has begun");
+        assert_eq!(oldest_lines(b"no end", None, 0, 0), None);
+        assert_eq!(oldest_lines(b"a\nno end", None, 0, 0), None);
+        assert_eq!(oldest_lines(b"", None, 0, 0), None);
+    }
+
+    #[test]
+    fn what_is_left_of_lines_begins_and_ends_as_lines_do_wherever_they_are_cut() {
+        let bytes = b"a\n\nbcd\nef\n\n\nghijk\nl\n";
+        for sent in 0..bytes.len() {
+            let (left, before) = (&bytes[sent..], sent.checked_sub(1).map(|n| bytes[n]));
+            for fixed in 0..=left.len() {
+                for most in 0..=left.len() {
+                    let Some(range) = oldest_lines(left, before, fixed, most) else {
+                        continue;
+                    };
+                    assert!(range.start >= fixed && range.end <= left.len());
+                    let (start, end) = (sent + range.start, sent + range.end);
+                    assert!(start == 0 || bytes[start - 1] == b'\n');
+                    assert_eq!(bytes[end - 1], b'\n');
+                    assert!(
+                        left.len() - range.len() <= most.max(range.start + left.len() - range.end)
+                    );
+                }
+            }
+        }
+    }
 }

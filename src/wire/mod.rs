@@ -60,6 +60,7 @@ pub use json_header::{
     CommandHeader, ERROR_BYTES_MAX, HEADER_BYTES_MAX, JsonHeader, TIMEOUT_REASON,
 };
 pub use keeping::Keeping;
+pub(crate) use line::oldest_lines;
 pub use line::{LINE_BYTES_MAX, Line};
 pub use ntp::{NTP_BYTES, Ntp, NtpPacket, NtpTime};
 pub use prefixed::{FRAME_BYTES_MAX, Framed, LENGTH_BYTES, Length, Prefix, Prefixed};

@@ -382,7 +382,8 @@ class Limited(Case):
         ann.says("one\ntwo\nthree\n")
         bob.hears("ann: one").hears("ann: two").hears("ann: three")
         newcomer = Member(self.dial(at))
-        newcomer.hears("ann: two").hears("ann: three")
+        for said in (b"ann: two", b"ann: three"):
+            self.assertRegex(newcomer.line(), rb"\A\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] " + said + rb"\Z")
         for member in (ann, bob, newcomer):
             member.peer.close()
         server.rests()

@@ -73,7 +73,7 @@ class SharedRooms(Reload):
         self.reloads(server, both)
         self.assertEqual(self.counts, {"opened": 1, "changed": 0, "vanished": 0})
         bob = Member(logged_in(self.dial(path), secret))
-        bob.hears("ann: before")
+        self.assertRegex(bob.line(), rb"\A\[[-0-9 :]{19}\] ann: before\Z")
         bob.is_called("bob")
         self.all_hear([ann, bob])
         self.reloads(server, self.of("chat+unix", path, history=3, secret_file=file))
@@ -131,6 +131,91 @@ class SharedRooms(Reload):
         ann.peer.close(), bob.peer.close()
         server.rests()
         server.stop()
+
+
+class Members(Reload):
+    """What a member may do besides talking, as `nc` and Telnet users type it."""
+
+    def three(self, server):
+        return [Member(self.dial(server.at("chat")), name) for name in ("ann", "bob", "eve")]
+
+    def test_t6_deeds_topics_away_and_ignore(self):
+        server = self.serve("chat://127.0.0.1:0")
+        ann, bob, eve = self.three(server)
+        ann.says("/me waves\r\n")
+        bob.hears("~ ann waves")
+        eve.hears("~ ann waves")
+        eve.says("/topic tea at 4\n")
+        ann.told("eve set the topic: tea at 4")
+        ann.says("/away lunch\n").notice("you are away")
+        bob.says("/msg ann hungry?\n").notice("ann is away: lunch")
+        ann.hears("bob (private): hungry?")
+        eve.says("/ignore bob\n").notice("you ignore bob")
+        bob.says("heard by ann\n/me shouts\n/msg eve psst\n/ping\n").notice("pong")
+        ann.hears("bob: heard by ann").hears("~ bob shouts").says("to all\n")
+        eve.hears("ann: to all")
+        eve.says("/unignore bob\n").notice("you hear bob again")
+        bob.says("back\n")
+        eve.hears("bob: back")
+        newcomer = Member(self.dial(server.at("chat")))
+        newcomer.notice("topic of lobby: tea at 4")
+        for member in (ann, bob, eve, newcomer):
+            member.peer.close()
+        server.rests()
+        server.drain()
+
+    def test_t6_gbk_and_utf8_meet_in_one_room(self):
+        server = self.serve("chat://127.0.0.1:0?rooms=a", "chat://127.0.0.1:0?rooms=a&encoding=gbk")
+        ann, bob = Member(self.dial(server.at("chat")), "ann"), Member(self.dial(server.at("chat", nth=1)), "bob")
+        text = "你好, 礬 is a letter with a backslash"
+        ann.says(text + " 🦀\n")
+        bob.hears(("ann: " + text).encode("gbk") + b" ?")
+        bob.peer.drip((text + "\n").encode("gbk"))
+        ann.hears("bob: " + text)
+        # Cut in the middle of a character, also by the end of the line.
+        for cut in range(1, 5):
+            data = (text + "\n").encode("gbk")
+            bob.says(data[:cut]).says(data[cut:])
+            ann.hears("bob: " + text)
+        bob.says(b"half \xc4\n").says(b"/msg ann \xc4\xe3\n")
+        ann.hears("bob: half \ufffd").hears("bob (private): 你")
+        ann.peer.close(), bob.peer.close()
+        server.rests()
+        server.drain()
+
+    def test_fault_b11_lines_of_who_does_not_read_are_dropped_whole_and_counted(self):
+        config = '[limits]\nchat-soft = "200K"\nframe = "4K"\n'
+        server = self.serve(config=config + table("chat", slow="drop-oldest"))
+        ann, bob = (Member(self.dial(server.at("chat")), name) for name in ("ann", "bob"))
+        slow = Member(self.dial(server.at("chat"), rcvbuf=4096), "slow")
+        count, text = 6000, "x" * 1000
+        for n in range(0, count, 100):
+            ann.says("".join("%d %s\n" % (m, text) for m in range(n, n + 100)))
+            for m in range(n, n + 100):
+                bob.hears("ann: %d %s" % (m, text))
+        ann.says("fin\n")
+        heard, dropped = [], 0
+        notice = b"* lines dropped, since you did not read them: "
+        while True:
+            line = slow.peer.line()
+            if line == b"ann: fin":
+                break
+            if line.startswith(notice):
+                dropped += int(line[len(notice):])
+            elif line.startswith(b"ann: "):
+                number, _, rest = line[5:].partition(b" ")
+                self.assertEqual(rest, text.encode())
+                heard.append(int(number))
+        self.assertGreater(dropped, 100)
+        self.assertEqual(len(heard) + dropped, count)
+        self.assertEqual(heard, sorted(set(heard)))
+        self.assertEqual(heard[-1], count - 1)
+        slow.says("/who\n").notice("in lobby: ", "slow")
+        self.assertEqual(server.counters()["lines_dropped"], dropped)
+        for member in (ann, bob, slow):
+            member.peer.close()
+        server.rests()
+        server.drain()
 
 
 if __name__ == "__main__":

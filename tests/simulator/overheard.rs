@@ -317,6 +317,14 @@ impl Service for Overheard {
         self.service.heard(t, event);
     }
 
+    fn dropped(&mut self, id: ConnId, lines: u64, out: &mut Vec<u8>) {
+        self.service.dropped(id, lines, out);
+    }
+
+    fn stands_for(&self, line: &[u8]) -> Option<u64> {
+        self.service.stands_for(line)
+    }
+
     fn listens(&mut self, listener: u16, terms: &Terms) {
         self.service.listens(listener, terms);
     }

@@ -47,6 +47,81 @@ fn chat() -> Chat {
     Chat::new(&chat::Options::default(), LINE_BYTES_MAX)
 }
 
+/// A room in which lines of members who do not read are dropped when they have more than 10,000 bytes.
+fn forgetful() -> World {
+    let mut world = World::with(Limits {
+        chat_soft: 10_000,
+        chat_hard: 1 << 20,
+        ..Limits::default()
+    });
+    let options = chat::Options {
+        slow: chat::Slow::DropOldest,
+        ..chat::Options::default()
+    };
+    world.serves(Chat::new(&options, 1000));
+    world
+}
+
+/// The numbers of the lines in what a member heard, and how many it was told that it did not.
+fn numbers(heard: &str) -> (Vec<usize>, usize) {
+    let (mut numbers, mut dropped) = (Vec::new(), 0);
+    for line in heard.lines() {
+        if let Some(lines) = line.strip_prefix("* lines dropped, since you did not read them: ") {
+            dropped += lines.parse::<usize>().unwrap();
+            continue;
+        }
+        let line = line.strip_prefix("guest-1: line ").expect("a whole line");
+        let (number, end) = line.split_once(' ').expect("a whole line");
+        assert_eq!(end, "is here", "a whole line");
+        numbers.push(number.parse().unwrap());
+    }
+    (numbers, dropped)
+}
+
+#[test]
+fn fault_b11_a_member_who_does_not_read_has_whole_lines_and_is_told_how_many_were_dropped() {
+    const LINES: usize = 5000;
+    // A socket that takes nothing at first, or a byte, or half a line and so many at a time.
+    for at_first in [0, 1, 13, 500] {
+        for at_a_time in [0, 1, 29, 4096] {
+            let mut world = forgetful();
+            let (loud, quick, slow) = (world.dials(0), world.dials(0), world.dials(0));
+            for wire in [loud, quick, slow] {
+                world.hears(wire);
+            }
+            world.os().takes(slow, at_first);
+            let (mut heard, mut all) = (String::new(), String::new());
+            let mut most = 0;
+            for n in 0..LINES {
+                world.says(loud, format!("line {n} is here\n"));
+                all.push_str(&world.hears(quick));
+                if n % 100 == 99 {
+                    world.os().takes(slow, at_a_time);
+                    world.settles();
+                    heard.push_str(&world.hears(slow));
+                }
+                most = most.max(buffered(&world));
+            }
+            assert!(world.is_open(slow), "nobody is disconnected for that");
+            world.os().takes(slow, usize::MAX);
+            world.settles();
+            heard.push_str(&world.hears(slow));
+            assert_eq!(numbers(&all), ((0..LINES).collect(), 0));
+            let (lines, dropped) = numbers(&heard);
+            assert!(
+                lines.is_sorted_by(|one, next| one < next),
+                "in order, and none twice"
+            );
+            assert_eq!(lines.len() + dropped, LINES, "{at_first} {at_a_time}");
+            assert_eq!(lines.last(), Some(&(LINES - 1)), "the newest are there");
+            let counters = world.reactor.counters();
+            assert!(dropped > 1000 || at_a_time == 4096, "it was slow");
+            assert_eq!(counters.lines_dropped, dropped as u64);
+            assert!(most <= 64 << 10, "{most}");
+        }
+    }
+}
+
 #[test]
 fn fault_b12_the_budget_holds_while_300_members_read_nothing() {
     const MEMBERS: usize = 300;

@@ -1,22 +1,34 @@
 use std::fmt;
 
 use super::Chat;
+use super::member::Member;
 use super::name::{NAME_BYTES_MAX, Name};
 use super::notice::{IN_PRIVATE, Notice, Pong, Words};
 use super::room::{ROOMS_MAX, Room, Rooms};
-use crate::turn::Turn;
-use crate::wire::{Encode, Escaped, trim_ascii_white};
+use crate::turn::{ConnId, Turn};
+use crate::wire::{Encode, Escaped, neutralise, trim_ascii_white};
 
 /// How many names or rooms one list shows: an answer is bounded, whatever it is asked about.
 pub const LISTED_MAX: usize = 100;
 
+/// How many bytes the topic of a room has at most, and what is said of a member who is away: a line or two of a
+/// terminal.
+pub const TOPIC_BYTES_MAX: usize = 300;
+
+/// As [`TOPIC_BYTES_MAX`]: there is one for each member.
+pub const AWAY_BYTES_MAX: usize = 160;
+
 /// How much of what nobody understands is quoted back.
 const QUOTED_BYTES_MAX: usize = 32;
 
-const HELP: [&str; 10] = [
+const HELP: [&str; 14] = [
     "/nick NAME: be called NAME",
+    "/me TEXT: tell the room what you do",
     "/join ROOM: go to ROOM, which is made if need be; /part: back to the lobby",
     "/msg NAME TEXT: say TEXT to NAME alone",
+    "/away TEXT: tell TEXT to whoever writes to you alone; /away: be back",
+    "/ignore NAME: hear no more of NAME, until one of you leaves; /ignore: whom you ignore; /unignore NAME",
+    "/topic, /topic TEXT: what the room is about",
     "/who, /who ROOM: who is here, or there",
     "/rooms: which rooms there are",
     "/ping TEXT: answered by TEXT, when all that was said before has been passed on",
@@ -33,6 +45,8 @@ pub(super) enum Said<'l> {
     Nothing,
     /// For the room.
     Aloud(&'l [u8]),
+    /// What somebody does, for the room.
+    Done(&'l [u8]),
     /// For the server.
     Command(Command<'l>),
 }
@@ -45,6 +59,11 @@ pub(super) enum Command<'l> {
     Part,
     Msg(&'l [u8], &'l [u8]),
     Who(&'l [u8]),
+    Topic(&'l [u8]),
+    Away(&'l [u8]),
+    Ignore(&'l [u8]),
+    Unignore(&'l [u8]),
+    Act,
     Rooms,
     Ping(&'l [u8]),
     Help,
@@ -58,7 +77,12 @@ impl<'l> Said<'l> {
         match line {
             [] => Said::Nothing,
             [b'/', said @ ..] if said.first() == Some(&b'/') => Said::Aloud(said),
-            [b'/', command @ ..] => Said::Command(Command::parse(command)),
+            [b'/', command @ ..] => match first_word(command) {
+                (word, text) if word.eq_ignore_ascii_case(b"me") && !text.is_empty() => {
+                    Said::Done(text)
+                }
+                _ => Said::Command(Command::parse(command)),
+            },
             said => Said::Aloud(said),
         }
     }
@@ -75,6 +99,11 @@ impl<'l> Command<'l> {
                 let (name, text) = first_word(rest);
                 Command::Msg(name, text)
             }
+            b"me" => Command::Act,
+            b"topic" => Command::Topic(rest),
+            b"away" => Command::Away(rest),
+            b"ignore" => Command::Ignore(rest),
+            b"unignore" => Command::Unignore(rest),
             b"who" | b"names" => Command::Who(rest),
             b"rooms" | b"list" => Command::Rooms,
             b"ping" => Command::Ping(rest),
@@ -108,19 +137,33 @@ impl Chat {
             Command::Part => self.go(t, Rooms::LOBBY),
             Command::Msg(name, text) => self.whisper(t, name, text),
             Command::Who(room) => self.who(t, room),
+            Command::Act => self.reply(t, &Notice(format_args!("/me TEXT"))),
+            Command::Topic(text) => self.topic(t, text),
+            Command::Away(text) => self.away(t, text),
+            Command::Ignore([]) => self.tell_ignored(t),
+            Command::Ignore(name) => {
+                if let Some(other) = self.other(t, name) {
+                    self.ignore(t, other);
+                }
+            }
+            Command::Unignore(name) => {
+                if let Some(other) = self.other(t, name) {
+                    self.unignore(t, other);
+                }
+            }
             Command::Rooms => {
                 self.letters += self.rooms.len().min(LISTED_MAX);
-                t.reply(&Notice(format_args!("rooms: {}", RoomList(&self.rooms))));
+                self.reply(t, &Notice(format_args!("rooms: {}", RoomList(&self.rooms))));
             }
-            Command::Ping(text) => t.reply(&Pong(text)),
+            Command::Ping(text) => self.reply(t, &Pong(text)),
             Command::Help => HELP
                 .iter()
-                .for_each(|line| t.reply(&Notice(format_args!("{line}")))),
+                .for_each(|line| self.reply(t, &Notice(format_args!("{line}")))),
             Command::Quit => {
                 self.leave(t, "");
                 t.close_lingering();
             }
-            Command::Unknown(word) => t.reply(&Notice(format_args!(
+            Command::Unknown(word) => self.reply(t, &Notice(format_args!(
                 "unknown command /{}; /help lists the commands, and //TEXT says TEXT with a slash",
                 quoted(word)
             ))),
@@ -128,47 +171,54 @@ impl Chat {
     }
 
     fn rename(&mut self, t: &mut Turn<'_>, text: &[u8]) {
-        let Some(member) = self.members.get_mut(t.id) else {
+        let Some(member) = self.members.get(t.id) else {
             return;
         };
         if text.is_empty() {
-            return t.reply(&Notice(format_args!("you are {}", member.name)));
+            return self.reply(t, &Notice(format_args!("you are {}", member.name)));
         }
         let Some(name) = Name::parse(text) else {
-            return t.reply(&NotAName(text));
+            return self.reply(t, &NotAName(text));
         };
         let (old, new) = (member.name, name);
         if old == new {
-            return t.reply(&Notice(format_args!("you are {new} already")));
+            return self.reply(t, &Notice(format_args!("you are {new} already")));
         }
         if new.is_guest() && old.key() != new.key() {
-            return t.reply(&Notice(format_args!(
-                "names that begin with guest- are given by the server"
-            )));
+            return self.reply(
+                t,
+                &Notice(format_args!(
+                    "names that begin with guest- are given by the server"
+                )),
+            );
         }
         if self.names.get(&new.key()).is_some_and(|&id| id != t.id) {
-            return t.reply(&Notice(format_args!("{new} is somebody else's name")));
+            return self.reply(t, &Notice(format_args!("{new} is somebody else's name")));
         }
         self.names.remove(&old.key());
         self.names.insert(new.key(), t.id);
-        member.name = new;
-        self.letters += self.rooms[member.room].members.len();
-        t.reply(&Notice(format_args!("you are now {new}")));
-        t.send_all(
-            self.rooms[member.room].others(t.id),
-            &Notice(format_args!("{old} is now {new}")),
-        );
+        let room = member.room;
+        if let Some(member) = self.members.get_mut(t.id) {
+            member.name = new;
+        }
+        self.letters += self.rooms[room].members.len();
+        self.reply(t, &Notice(format_args!("you are now {new}")));
+        let renamed = Notice(format_args!("{old} is now {new}"));
+        self.send_all(t, self.rooms[room].others(t.id), &renamed);
     }
 
     fn join(&mut self, t: &mut Turn<'_>, text: &[u8]) {
         let Some(name) = room_name(text) else {
-            return t.reply(&NotAName(text));
+            return self.reply(t, &NotAName(text));
         };
         match self.rooms.find_or_make(name) {
             Some(room) => self.go(t, room),
-            None => t.reply(&Notice(format_args!(
-                "there are {ROOMS_MAX} rooms already: join one of them"
-            ))),
+            None => self.reply(
+                t,
+                &Notice(format_args!(
+                    "there are {ROOMS_MAX} rooms already: join one of them"
+                )),
+            ),
         }
     }
 
@@ -177,17 +227,117 @@ impl Chat {
             return;
         };
         if name.is_empty() || text.is_empty() {
-            return t.reply(&Notice(format_args!("/msg NAME TEXT")));
+            return self.reply(t, &Notice(format_args!("/msg NAME TEXT")));
         }
-        let to = Name::parse(name).and_then(|name| self.names.get(&name.key()).copied());
-        match to {
-            Some(to) if to == t.id => t.reply(&Notice(format_args!("that is you"))),
-            Some(to) => {
-                let (name, link) = (&member.name, IN_PRIVATE);
-                t.send(to, &Words { name, link, text });
+        let Some(to) = self.other(t, name) else {
+            return;
+        };
+        let (name, link) = (&member.name, IN_PRIVATE);
+        if !self.is_deaf_to(to, t.id) {
+            self.send(t, to, &Words { name, link, text });
+        }
+        if let Some(Member { name, away, .. }) = self.members.get(to)
+            && let Some(away) = away
+        {
+            self.reply(t, &Notice(format_args!("{name} is away: {away}")));
+        }
+    }
+
+    /// Another member by name; if there is none, the one whose turn it is is told so.
+    fn other(&self, t: &mut Turn<'_>, name: &[u8]) -> Option<ConnId> {
+        let found = Name::parse(name).and_then(|name| self.names.get(&name.key()).copied());
+        match found {
+            Some(id) if id == t.id => self.reply(t, &Notice(format_args!("that is you"))),
+            Some(id) => return Some(id),
+            None => self.reply(
+                t,
+                &Notice(format_args!("nobody is called {}", quoted(name))),
+            ),
+        }
+        None
+    }
+
+    /// What a member is called.
+    pub(super) fn name_of(&self, id: ConnId) -> Option<Name> {
+        self.members.get(id).map(|member| member.name)
+    }
+
+    fn topic(&mut self, t: &mut Turn<'_>, text: &[u8]) {
+        let Some(&Member { name, room, .. }) = self.members.get(t.id) else {
+            return;
+        };
+        let here = &mut self.rooms[room];
+        match text {
+            [] if here.topic.is_empty() => {
+                let name = here.name;
+                self.reply(
+                    t,
+                    &Notice(format_args!(
+                        "{name} has no topic; /topic TEXT gives it one"
+                    )),
+                );
             }
-            None => t.reply(&Notice(format_args!("nobody is called {}", quoted(name)))),
+            [] => self.tell_topic(t, room),
+            text => match plain(text, TOPIC_BYTES_MAX) {
+                Some(text) => {
+                    here.topic = text;
+                    self.letters += here.members.len();
+                    let here = &self.rooms[room];
+                    let (all, topic) = (here.members.iter().copied(), &here.topic);
+                    self.send_all(
+                        t,
+                        all,
+                        &Notice(format_args!("{name} set the topic: {topic}")),
+                    );
+                }
+                None => self.reply(
+                    t,
+                    &Notice(format_args!("a topic has at most {TOPIC_BYTES_MAX} bytes")),
+                ),
+            },
         }
+    }
+
+    fn away(&mut self, t: &mut Turn<'_>, text: &[u8]) {
+        let text = match text {
+            [] => None,
+            text => match plain(text, AWAY_BYTES_MAX) {
+                Some(text) => Some(text.into_boxed_str()),
+                None => {
+                    return self.reply(
+                        t,
+                        &Notice(format_args!("that has at most {AWAY_BYTES_MAX} bytes")),
+                    );
+                }
+            },
+        };
+        let Some(member) = self.members.get_mut(t.id) else {
+            return;
+        };
+        let was = std::mem::replace(&mut member.away, text).is_some();
+        let is = member.away.is_some();
+        let words = match (was, is) {
+            (_, true) => "you are away; /away when you are back",
+            (true, false) => "you are back",
+            (false, false) => "/away TEXT: TEXT is told to whoever writes to you alone",
+        };
+        self.reply(t, &Notice(format_args!("{words}")));
+    }
+
+    fn tell_ignored(&mut self, t: &mut Turn<'_>) {
+        let Some(member) = self.members.get(t.id) else {
+            return;
+        };
+        let names: Vec<Name> = member
+            .ignores
+            .iter()
+            .filter_map(|&id| self.name_of(id))
+            .collect();
+        if names.is_empty() {
+            return self.reply(t, &Notice(format_args!("you ignore nobody")));
+        }
+        self.letters += names.len();
+        self.reply(t, &Notice(format_args!("you ignore {}", Names(&names))));
     }
 
     fn who(&mut self, t: &mut Turn<'_>, text: &[u8]) {
@@ -200,14 +350,25 @@ impl Chat {
             self.letters += self.rooms[room].members.len().min(LISTED_MAX);
         }
         match room.map(|room| &self.rooms[room]) {
-            Some(room) => t.reply(&Notice(format_args!(
-                "in {}: {}",
-                room.name,
-                Roll(self, room)
-            ))),
-            None => t.reply(&Notice(format_args!("there is no room {}", quoted(text)))),
+            Some(room) => self.reply(
+                t,
+                &Notice(format_args!("in {}: {}", room.name, Roll(self, room))),
+            ),
+            None => self.reply(
+                t,
+                &Notice(format_args!("there is no room {}", quoted(text))),
+            ),
         }
     }
+}
+
+/// Text that is kept, with nothing in it that acts on a terminal; none, if it is too long.
+fn plain(text: &[u8], bytes_max: usize) -> Option<String> {
+    let mut plain = Vec::new();
+    // At most three bytes for each: no more is copied than may be kept.
+    neutralise(&text[..text.len().min(bytes_max + 1)], &mut plain);
+    let plain = String::from_utf8(plain).ok()?;
+    (plain.len() <= bytes_max).then_some(plain)
 }
 
 fn quoted(text: &[u8]) -> Escaped<'_> {
@@ -234,11 +395,28 @@ struct Roll<'a>(&'a Chat, &'a Room);
 impl fmt::Display for Roll<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Roll(chat, room) = self;
-        let names = room
-            .members
-            .iter()
-            .filter_map(|&id| Some(chat.members.get(id)?.name));
-        list(f, names, room.members.len())
+        let members = room.members.iter();
+        let members = members.filter_map(|&id| chat.members.get(id).map(Present));
+        list(f, members, room.members.len())
+    }
+}
+
+/// A member among those who are here.
+struct Present<'a>(&'a Member);
+
+impl fmt::Display for Present<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let away = if self.0.away.is_some() { " (away)" } else { "" };
+        write!(f, "{}{away}", self.0.name)
+    }
+}
+
+/// Names, commas between them.
+struct Names<'a>(&'a [Name]);
+
+impl fmt::Display for Names<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        list(f, self.0.iter(), self.0.len())
     }
 }
 

@@ -1,7 +1,9 @@
 use super::name::Name;
 use super::pace::Pace;
 use super::room::RoomKey;
+use crate::service::Encoding;
 use crate::service::telnet::Telnet;
+use crate::turn::ConnId;
 use crate::wire::Line;
 
 /// Somebody who is here: what the chat knows of one connection.
@@ -15,6 +17,14 @@ pub(super) struct Member {
     pub(super) announced: bool,
     /// Whether a line has come already.
     pub(super) spoke: bool,
+    /// What the member reads and writes.
+    pub(super) encoding: Encoding,
+    /// What those are told who write to a member that is away.
+    pub(super) away: Option<Box<str>>,
+    /// Whom the member does not hear; some may have left.
+    pub(super) ignores: Vec<ConnId>,
+    /// How many others do not hear this member.
+    pub(super) ignored_by: u32,
     pub(super) telnet: Telnet,
     pub(super) lines: Line,
     pub(super) pace: Pace,
@@ -22,13 +32,17 @@ pub(super) struct Member {
 
 impl Member {
     /// A newcomer who has no seat yet.
-    pub(super) fn new(name: Name, line_bytes_max: usize) -> Member {
+    pub(super) fn new(name: Name, encoding: Encoding, line_bytes_max: usize) -> Member {
         Member {
             name,
             room: RoomKey::MAX,
             seat: usize::MAX,
             announced: false,
             spoke: false,
+            encoding,
+            away: None,
+            ignores: Vec::new(),
+            ignored_by: 0,
             telnet: Telnet::default(),
             lines: Line::new(line_bytes_max),
             pace: Pace::default(),

@@ -8,8 +8,9 @@
 //! - A line is UTF-8. Sequences that are not, control characters except the tab, and characters that
 //!   reorder what stands beside them become U+FFFD; an empty line says nothing and is passed on to
 //!   nobody. A last line without its end counts.
-//! - `name: text` is said in the room, `name (private): text` to one alone; names have no spaces, so
-//!   neither can be taken for the other, nor for a notice. There is no `/me`: its lines could.
+//! - `name: text` is said in the room, `name (private): text` to one alone, and `~ name text` is what `/me text`
+//!   does; names have no spaces and begin with a letter or a digit, so none can be taken for another, nor for a
+//!   notice, nor for an earlier line, `[2026-11-27 20:31:05] name: text`.
 //! - A newcomer is told `* you are guest-1 in lobby (3 here); …` at once.
 //! - `* name joined`, `* name left` and `* old is now new` tell the room; who was announced is also
 //!   announced to leave, however the connection ends. In a room of more than [`ANNOUNCED_MAX`]
@@ -18,31 +19,39 @@
 //! - A first line that is an HTTP request is a web page's doing, and ends the connection.
 
 mod command;
+mod delivery;
+mod ignoring;
 mod member;
 mod name;
 mod notice;
+mod options;
 mod pace;
 mod room;
+mod stamp;
 
 use std::collections::HashMap;
 
-use serde::{Deserialize, Serialize};
+use jiff::tz::TimeZone;
 
 use self::command::Said;
+use self::delivery::decoded;
 use self::member::Member;
 use self::name::Name;
-use self::notice::{ALOUD, Notice, Words};
+use self::notice::{ALOUD, Deed, Notice, Topic, Words, dropped_lines};
 use self::room::{RoomKey, Rooms};
-use super::{Backlog, Checked, Manner, OverStreams, Peer, Row, Service, Sessions};
+use self::stamp::Stamp;
+use super::{Encoding, Manner, OverStreams, Peer, Row, Service, Sessions, Terms};
 use crate::buf::ReadBuf;
-use crate::config::limits::{CHAT_HISTORY_LINES_MAX, KEPT_PLACES};
-use crate::config::{Transport, Trouble, quoted, with};
+use crate::config::Transport;
+use crate::config::limits::KEPT_PLACES;
 use crate::turn::column::{give_back, is_oversized};
 use crate::turn::{Closed, ConnId, Fault, Turn};
 use crate::wire::{Encode, is_http_request};
 
-pub use self::command::LISTED_MAX;
+pub use self::command::{AWAY_BYTES_MAX, LISTED_MAX, TOPIC_BYTES_MAX};
+pub use self::ignoring::IGNORED_MAX;
 pub use self::name::NAME_BYTES_MAX;
+pub use self::options::{Options, Slow};
 pub use self::pace::{LINE_EVERY, LINES_AT_ONCE};
 pub use self::room::ROOMS_MAX;
 
@@ -67,7 +76,10 @@ pub const ROW: Row = Row {
     summary: "names, rooms, private messages",
     usual: Transport::Tcp,
     stream: Some(&OverStreams {
-        build: |options: &Options, setting| Box::new(Chat::new(options, setting.limits.frame)),
+        build: |options: &Options, setting| {
+            let chat = Chat::new(options, setting.limits.frame);
+            Box::new(chat.in_zone(setting.zone.clone()))
+        },
     }),
     datagrams: None,
 };
@@ -78,56 +90,26 @@ pub struct Chat {
     line_bytes_max: usize,
     /// Whether a member that says too much too fast is held back.
     flood: bool,
+    slow: Slow,
+    /// Whether earlier lines are kept: only then it matters what time it is.
+    keeps_history: bool,
+    /// What its members read and write, by listener.
+    encodings: HashMap<u16, Encoding>,
     members: Sessions<Member>,
+    /// How many of them read GBK.
+    in_gbk: usize,
     /// Who is called what, whatever the case.
     names: HashMap<Name, ConnId>,
     rooms: Rooms,
+    stamp: Stamp,
     /// How many have come so far.
     guests: u64,
     /// The lines of one input, on their way to the room together; empty between inputs.
     said: Vec<u8>,
+    /// The same as they are kept, with the time.
+    stamped: Vec<u8>,
     /// How many letters the lines of this input were for so far; see [`LETTERS_PER_FRAME`].
     letters: usize,
-}
-
-/// Options of `chat`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct Options {
-    /// Endpoints of the same `rooms` share them, with everybody who is there; absent: this endpoint has its own.
-    pub rooms: Option<String>,
-    /// Whether a member who says too much too fast is held back.
-    #[serde(with = "with::on_off")]
-    pub flood: bool,
-    /// How many earlier lines a newcomer is shown; 0: none.
-    pub history: u32,
-}
-
-impl Checked for Options {
-    fn set(&self) -> Option<&str> {
-        self.rooms.as_deref()
-    }
-
-    fn check(&self) -> Result<(), Trouble> {
-        if let Some(name) = &self.rooms
-            && Name::parse(name.as_bytes()).is_none()
-        {
-            return Err(Trouble::with(
-                "rooms",
-                format!(
-                    "{} is no name: 1 to {NAME_BYTES_MAX} ASCII letters, digits, - _ or ., beginning with a letter or a digit",
-                    quoted(name)
-                ),
-            ));
-        }
-        if self.history > CHAT_HISTORY_LINES_MAX {
-            return Err(Trouble::with(
-                "history",
-                format!("it is above {CHAT_HISTORY_LINES_MAX} lines, which are kept in memory"),
-            ));
-        }
-        Ok(())
-    }
 }
 
 impl Chat {
@@ -136,12 +118,26 @@ impl Chat {
         Chat {
             line_bytes_max,
             flood: options.flood,
+            slow: options.slow,
+            keeps_history: options.history > 0,
+            encodings: HashMap::new(),
             members: Sessions::default(),
+            in_gbk: 0,
             names: HashMap::new(),
             rooms: Rooms::new(options.history),
+            stamp: Stamp::new(TimeZone::UTC),
             guests: 0,
             said: Vec::new(),
+            stamped: Vec::new(),
             letters: 0,
+        }
+    }
+
+    /// The same, with the time of this zone before earlier lines.
+    pub fn in_zone(self, zone: TimeZone) -> Chat {
+        Chat {
+            stamp: Stamp::new(zone),
+            ..self
         }
     }
 
@@ -212,12 +208,14 @@ impl Chat {
             return Err(Fault::Refused("an HTTP request instead of a line"));
         }
         member.spoke = true;
-        match Said::parse(line) {
+        let line = decoded(member.encoding, line);
+        match Said::parse(&line) {
             Said::Nothing => {}
             Said::Aloud(text) => {
                 let (name, link) = (&member.name, ALOUD);
                 Words { name, link, text }.encode(&mut self.said);
             }
+            Said::Done(text) => Deed(&member.name, text).encode(&mut self.said),
             Said::Command(command) => {
                 self.pass_on(t);
                 self.obey(t, command);
@@ -232,15 +230,39 @@ impl Chat {
             return;
         }
         if let Some(member) = self.members.get(t.id) {
-            let room = &mut self.rooms[member.room];
+            let room = &self.rooms[member.room];
             self.letters += room.members.len();
-            t.send_all(room.others(t.id), &self.said[..]);
-            let had = room.history.capacity();
-            room.history.keep(&self.said);
-            t.shares(had, room.history.capacity());
+            let others = room.others(t.id);
+            if member.ignored_by == 0 {
+                self.send_all(t, others, &self.said[..]);
+            } else {
+                let speaker = t.id;
+                let hear = others.filter(|&id| !self.is_deaf_to(id, speaker));
+                self.send_all(t, hear, &self.said[..]);
+            }
+            let key = member.room;
+            self.remember(t, key);
         }
         self.said.clear();
         self.said.shrink_to(SAID_BYTES_KEPT);
+    }
+
+    /// Keeps what was said for those who come later.
+    fn remember(&mut self, t: &mut Turn<'_>, key: RoomKey) {
+        if !self.keeps_history {
+            return;
+        }
+        let stamp = self.stamp.at(t.wall());
+        self.stamped.clear();
+        for line in self.said.split_inclusive(|&byte| byte == b'\n') {
+            self.stamped.extend_from_slice(stamp.as_bytes());
+            self.stamped.extend_from_slice(line);
+        }
+        let history = &mut self.rooms[key].history;
+        let had = history.capacity();
+        history.keep(&self.stamped);
+        t.shares(had, history.capacity());
+        self.stamped.shrink_to(SAID_BYTES_KEPT);
     }
 
     /// Takes the member whose turn it is from one room to another.
@@ -252,7 +274,7 @@ impl Chat {
             (member.name, member.room, member.seat, member.announced);
         if from == to {
             let room = &self.rooms[to];
-            return t.reply(&Notice(format_args!("you are in {} already", room.name)));
+            return self.reply(t, &Notice(format_args!("you are in {} already", room.name)));
         }
         self.stand_up(from, seat);
         if announced {
@@ -262,10 +284,11 @@ impl Chat {
         self.sit_down(t, to);
         let room = &self.rooms[to];
         let here = room.members.len();
-        t.reply(&Notice(format_args!(
-            "you are in {} ({here} here)",
-            room.name
-        )));
+        self.reply(
+            t,
+            &Notice(format_args!("you are in {} ({here} here)", room.name)),
+        );
+        self.tell_topic(t, to);
         self.tell_history(t, to);
     }
 
@@ -275,17 +298,15 @@ impl Chat {
             return;
         };
         let room = &mut self.rooms[key];
-        member.announced = room.members.len() < ANNOUNCED_MAX;
-        if member.announced {
-            self.letters += room.members.len();
-            t.send_all(
-                room.members.iter().copied(),
-                &Notice(format_args!("{} joined", member.name)),
-            );
-        }
-        member.room = key;
-        member.seat = room.members.len();
+        let (name, announced) = (member.name, room.members.len() < ANNOUNCED_MAX);
+        (member.room, member.seat, member.announced) = (key, room.members.len(), announced);
         room.members.push(t.id);
+        if announced {
+            let room = &self.rooms[key];
+            self.letters += room.members.len() - 1;
+            let joined = Notice(format_args!("{name} joined"));
+            self.send_all(t, room.others(t.id), &joined);
+        }
     }
 
     /// Frees a seat; the member of the last one sits there then.
@@ -305,18 +326,26 @@ impl Chat {
     fn tell_of_leaving(&mut self, t: &mut Turn<'_>, key: RoomKey, name: Name, why: &str) {
         let members = &self.rooms[key].members;
         self.letters += members.len();
-        t.send_all(
+        self.send_all(
+            t,
             members.iter().copied(),
             &Notice(format_args!("{name} left{why}")),
         );
+    }
+
+    fn tell_topic(&self, t: &mut Turn<'_>, key: RoomKey) {
+        let room = &self.rooms[key];
+        if !room.topic.is_empty() {
+            self.reply(t, &Topic(room));
+        }
     }
 
     fn tell_history(&mut self, t: &mut Turn<'_>, key: RoomKey) {
         let history = &self.rooms[key].history;
         if history.len() > 0 {
             self.letters += history.bytes() / HISTORY_BYTES_PER_LETTER;
-            t.reply(&Notice(format_args!("earlier lines: {}", history.len())));
-            t.reply(history);
+            self.reply(t, &Notice(format_args!("earlier lines: {}", history.len())));
+            self.reply(t, history);
         }
     }
 
@@ -339,6 +368,12 @@ impl Chat {
     /// Frees the seat and the name.
     fn forget(&mut self, id: ConnId) -> Option<Member> {
         let member = self.members.remove(id)?;
+        for &other in &member.ignores {
+            self.ignores_no_more(other);
+        }
+        if member.encoding == Encoding::Gbk {
+            self.in_gbk -= 1;
+        }
         self.names.remove(&member.name.key());
         if is_oversized(self.names.capacity(), self.names.len()) {
             self.names.shrink_to(KEPT_PLACES);
@@ -352,16 +387,23 @@ impl Service for Chat {
     fn open(&mut self, t: &mut Turn<'_>, _peer: &Peer) {
         self.guests += 1;
         let name = Name::guest(self.guests);
-        self.members
-            .insert(t.id, Member::new(name, self.line_bytes_max));
+        let encoding = self.encodings.get(&t.listener()).copied();
+        let encoding = encoding.unwrap_or_default();
+        let newcomer = Member::new(name, encoding, self.line_bytes_max);
+        self.in_gbk += usize::from(encoding == Encoding::Gbk);
+        self.members.insert(t.id, newcomer);
         self.names.insert(name.key(), t.id);
         self.sit_down(t, Rooms::LOBBY);
         let lobby = &self.rooms[Rooms::LOBBY];
         let here = lobby.members.len();
-        t.reply(&Notice(format_args!(
-            "you are {name} in {} ({here} here); /help lists the commands",
-            lobby.name
-        )));
+        self.reply(
+            t,
+            &Notice(format_args!(
+                "you are {name} in {} ({here} here); /help lists the commands",
+                lobby.name
+            )),
+        );
+        self.tell_topic(t, Rooms::LOBBY);
         self.tell_history(t, Rooms::LOBBY);
     }
 
@@ -398,12 +440,30 @@ impl Service for Chat {
     }
 
     fn stopping(&mut self, t: &mut Turn<'_>) {
-        t.reply(&Notice(format_args!("the server is stopping")));
+        self.reply(t, &Notice(format_args!("the server is stopping")));
         // Everybody is told that, so nobody is told who leaves.
         if let Some(member) = self.forget(t.id) {
             self.vanish_if_empty(t, member.room);
         }
         t.close_lingering();
+    }
+
+    fn listens(&mut self, listener: u16, terms: &Terms) {
+        // They were read and checked when the endpoint was.
+        let options: Options = terms.options.read().unwrap_or_default();
+        self.encodings.insert(listener, options.encoding);
+    }
+
+    fn listens_no_more(&mut self, listener: u16) {
+        self.encodings.remove(&listener);
+    }
+
+    fn dropped(&mut self, _id: ConnId, lines: u64, out: &mut Vec<u8>) {
+        notice::Dropped(lines).encode(out);
+    }
+
+    fn stands_for(&self, line: &[u8]) -> Option<u64> {
+        dropped_lines(line)
     }
 
     fn refusal(&self, reason: &str, out: &mut Vec<u8>) {
@@ -422,8 +482,9 @@ impl Service for Chat {
     fn manner(&self) -> Manner {
         Manner {
             is_shared: true,
-            backlog: Backlog::Disconnect,
+            backlog: self.slow.backlog(),
             reads_after_reset: true,
+            tells_time: self.keeps_history,
             ..Manner::ANSWERS
         }
     }

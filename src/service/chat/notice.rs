@@ -2,6 +2,7 @@ use std::fmt;
 use std::io::Write;
 
 use super::name::Name;
+use super::room::Room;
 use crate::wire::{Encode, neutralise};
 
 /// A line of the server's own: `* ` and a sentence.
@@ -26,6 +27,46 @@ impl Encode for Pong<'_> {
             out.push(b' ');
             neutralise(self.0, out);
         }
+        out.push(b'\n');
+    }
+}
+
+/// What a room is about.
+pub(super) struct Topic<'a>(pub(super) &'a Room);
+
+impl Encode for Topic<'_> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let Room { name, topic, .. } = self.0;
+        Notice(format_args!("topic of {name}: {topic}")).encode(out);
+    }
+}
+
+/// How many lines a member was not sent who did not read.
+pub(super) struct Dropped(pub(super) u64);
+
+const DROPPED: &str = "lines dropped, since you did not read them: ";
+
+impl Encode for Dropped {
+    fn encode(&self, out: &mut Vec<u8>) {
+        Notice(format_args!("{DROPPED}{}", self.0)).encode(out);
+    }
+}
+
+/// How many lines a line says were dropped, if it does: nobody else says a line that begins so.
+pub(super) fn dropped_lines(line: &[u8]) -> Option<u64> {
+    let rest = line.strip_prefix(b"* ")?.strip_prefix(DROPPED.as_bytes())?;
+    std::str::from_utf8(rest).ok()?.trim_end().parse().ok()
+}
+
+/// What somebody does, as `/me` says it: no name begins with a tilde, so nobody can say such a line of another.
+pub(super) struct Deed<'a>(pub(super) &'a Name, pub(super) &'a [u8]);
+
+impl Encode for Deed<'_> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"~ ");
+        out.extend_from_slice(self.0.as_bytes());
+        out.push(b' ');
+        neutralise(self.1, out);
         out.push(b'\n');
     }
 }

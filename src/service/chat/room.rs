@@ -20,12 +20,14 @@ pub(super) struct Room {
     pub(super) name: Name,
     /// In no order. A member knows its seat, so coming and going cost the same however many sit.
     pub(super) members: Vec<ConnId>,
+    /// What it is about, if somebody said so.
+    pub(super) topic: String,
     pub(super) history: History,
 }
 
 impl Room {
     /// Everybody in the room but one.
-    pub(super) fn others(&self, one: ConnId) -> impl Iterator<Item = ConnId> {
+    pub(super) fn others(&self, one: ConnId) -> impl Iterator<Item = ConnId> + Clone {
         self.members.iter().copied().filter(move |&id| id != one)
     }
 }
@@ -67,6 +69,7 @@ impl Rooms {
         let key = self.rooms.insert(Room {
             name,
             members: Vec::new(),
+            topic: String::new(),
             history: History::new(self.history_lines),
         });
         self.by_name.insert(name.key(), key);

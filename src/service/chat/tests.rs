@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::*;
+use crate::service::Backlog;
 use crate::service::rehearsal::Stage;
 use crate::wire::{LINE_BYTES_MAX, WireError};
 
@@ -49,6 +50,15 @@ fn check(stage: &Stage<Chat>) {
         }
     }
     assert_eq!(seated, chat.members.len());
+    let all = || chat.rooms.iter().flat_map(|room| &room.members);
+    let member = |id| chat.members.get(id).unwrap();
+    let in_gbk = all().filter(|&&id| member(id).encoding == Encoding::Gbk);
+    assert_eq!(chat.in_gbk, in_gbk.count());
+    for &id in all() {
+        let deaf = all().filter(|&&other| member(other).ignores.contains(&id));
+        assert_eq!(member(id).ignored_by as usize, deaf.count());
+        assert!(member(id).ignores.len() <= IGNORED_MAX);
+    }
     assert!(chat.said.is_empty());
 }
 
@@ -233,13 +243,14 @@ fn t6_history_is_told_to_newcomers_of_a_room() {
     assert_eq!(
         stage.hears_text(b),
         "* you are guest-2 in lobby (2 here); /help lists the commands\n\
-         * earlier lines: 2\nguest-1: two\nguest-1: three\n"
+         * earlier lines: 2\n[1970-01-01 00:00:00] guest-1: two\n[1970-01-01 00:00:00] guest-1: three\n"
     );
-    stage.says(ids[0], b"/join x\nfour\n");
+    stage.set_wall(std::time::SystemTime::UNIX_EPOCH + 86_400_007 * MS);
+    stage.says(ids[0], b"/join x\n/me waves\n");
     stage.says(b, b"/join x\n");
     assert_eq!(
         stage.hears_text(b),
-        "* guest-1 left\n* you are in x (2 here)\n* earlier lines: 1\nguest-1: four\n"
+        "* guest-1 left\n* you are in x (2 here)\n* earlier lines: 1\n[1970-01-02 00:00:00] ~ guest-1 waves\n"
     );
 }
 
@@ -341,7 +352,7 @@ fn a_room_that_has_vanished_has_forgotten_what_was_said() {
     stage.says(ids[0], b"kept\n/join away\n/join lobby\n");
     let heard = stage.hears_text(ids[0]);
     assert!(
-        heard.ends_with("* earlier lines: 1\nguest-1: kept\n"),
+        heard.ends_with("* earlier lines: 1\n[1970-01-01 00:00:00] guest-1: kept\n"),
         "{heard}"
     );
     check(&stage);
@@ -680,6 +691,8 @@ fn line() -> impl Strategy<Value = Vec<u8>> {
         8 => "[a-z你好 ]{0,20}\r?".prop_map(String::into_bytes),
         2 => "/nick [abAB]{1,2}".prop_map(String::into_bytes),
         2 => "/join #?[xyX]".prop_map(String::into_bytes),
+        2 => "/(un)?ignore( [abAB]{1,2}| guest-[1-4])?".prop_map(String::into_bytes),
+        2 => "/(me|topic|away|ping)( [a-z好 ]{0,9})?".prop_map(String::into_bytes),
         1 => "/msg [abAB]{1,2} [a-z]{0,5}".prop_map(String::into_bytes),
         1 => "/(who|rooms|part|help|WHO x)".prop_map(String::into_bytes),
     ];
@@ -770,7 +783,7 @@ proptest! {
     /// Comings and goings in any order leave seats, names and rooms in agreement.
     #[test]
     fn i9_whoever_is_gone_is_gone_from_everywhere(
-        steps in prop::collection::vec((any::<Index>(), 0..6u8), 0..80),
+        steps in prop::collection::vec((any::<Index>(), 0..7u8), 0..80),
     ) {
         let (mut stage, mut ids) = room(2);
         for (pick, step) in steps {
@@ -784,6 +797,7 @@ proptest! {
                 2 => stage.says(id, b"/nick eva\n/join y\n"),
                 3 => stage.says(id, b"/quit\n"),
                 4 => stage.ends(id),
+                5 => stage.says(id, b"/ignore guest-1\n/ignore eva\n/unignore guest-2\n"),
                 _ => {
                     stage.leaves(id);
                     ids.retain(|&here| here != id);
@@ -797,6 +811,262 @@ proptest! {
         check(&stage);
         prop_assert_eq!((stage.service.rooms.len(), stage.service.members.len()), (1, 0));
     }
+}
+
+#[test]
+fn t6_what_somebody_does_is_a_line_that_no_name_can_imitate() {
+    let (mut stage, ids) = room(2);
+    stage.says(
+        ids[0],
+        b"one\n/me waves  at you\n/ME\n/me \n/meow\ntwo\n~ guest-2 waves\n",
+    );
+    assert_eq!(
+        stage.hears_text(ids[1]),
+        "guest-1: one\n~ guest-1 waves  at you\nguest-1: two\nguest-1: ~ guest-2 waves\n"
+    );
+    let answers = stage.hears_text(ids[0]);
+    assert!(
+        answers.starts_with("* /me TEXT\n* /me TEXT\n* unknown command /meow;"),
+        "{answers}"
+    );
+    for bad in ["~", "~x", "[x", "*"] {
+        assert_eq!(Name::parse(bad.as_bytes()), None);
+    }
+    stage.says(ids[0], b"/me \x1b[2J\n");
+    assert_eq!(stage.hears_text(ids[1]), "~ guest-1 \u{fffd}[2J\n");
+}
+
+#[test]
+fn t6_a_topic_is_told_to_the_room_and_to_those_who_come() {
+    let (mut stage, ids) = room(2);
+    stage.says(ids[0], b"/topic\n/topic  tea \x07 and more \n");
+    let told = "* guest-1 set the topic: tea \u{fffd} and more\n";
+    assert_eq!(stage.hears_text(ids[1]), told);
+    let asked = "* lobby has no topic; /topic TEXT gives it one\n";
+    assert_eq!(stage.hears_text(ids[0]), format!("{asked}{told}"));
+    let c = stage.enters();
+    let greeting = stage.hears_text(c);
+    assert!(
+        greeting.ends_with("commands\n* topic of lobby: tea \u{fffd} and more\n"),
+        "{greeting}"
+    );
+    let longest = "x".repeat(TOPIC_BYTES_MAX);
+    stage.says(
+        c,
+        format!("/topic {longest}\n/topic {longest}x\n/topic\n").as_bytes(),
+    );
+    assert_eq!(
+        stage.hears_text(c),
+        format!(
+            "* guest-3 set the topic: {longest}\n* a topic has at most 300 bytes\n* topic of lobby: {longest}\n"
+        )
+    );
+    // It goes with its room.
+    stage.says(c, b"/join x\n/topic here\n/part\n/join x\n");
+    assert!(stage.hears_text(c).ends_with("* you are in x (1 here)\n"));
+}
+
+#[test]
+fn t6_who_is_away_has_said_what_those_are_told_who_write() {
+    let (mut stage, ids) = room(2);
+    stage.says(ids[0], b"/away\n/away lunch\x1b, back at 2\n");
+    assert_eq!(
+        stage.hears_text(ids[0]),
+        "* /away TEXT: TEXT is told to whoever writes to you alone\n* you are away; /away when you are back\n"
+    );
+    stage.says(ids[1], b"/msg guest-1 hi\n/who\n");
+    assert_eq!(
+        stage.hears_text(ids[1]),
+        "* guest-1 is away: lunch\u{fffd}, back at 2\n* in lobby: guest-1 (away), guest-2\n"
+    );
+    assert_eq!(stage.hears_text(ids[0]), "guest-2 (private): hi\n");
+    let longest = "x".repeat(AWAY_BYTES_MAX);
+    stage.says(
+        ids[0],
+        format!("/away {longest}x\n/away {longest}\n/away\n").as_bytes(),
+    );
+    assert_eq!(
+        stage.hears_text(ids[0]),
+        "* that has at most 160 bytes\n* you are away; /away when you are back\n* you are back\n"
+    );
+    stage.says(ids[1], b"/msg guest-1 hi\n");
+    assert_eq!(stage.hears_text(ids[1]), "");
+}
+
+#[test]
+fn t6_who_is_ignored_is_not_heard_by_whatever_name_and_is_not_told() {
+    let (mut stage, ids) = room(3);
+    let [ann, bob, eve] = ids[..] else {
+        unreachable!("three came")
+    };
+    stage.says(
+        bob,
+        b"/ignore guest-1\n/ignore guest-1\n/ignore guest-2\n/ignore nobody\n/ignore\n",
+    );
+    assert_eq!(
+        stage.hears_text(bob),
+        "* you ignore guest-1 until one of you leaves; /unignore guest-1 ends that\n\
+         * you ignore guest-1 already\n* that is you\n* nobody is called nobody\n* you ignore guest-1\n"
+    );
+    stage.says(ann, b"/nick ann\nhello\n/me waves\n/msg guest-2 psst\n");
+    assert_eq!(
+        stage.hears_text(eve),
+        "* guest-1 is now ann\nann: hello\n~ ann waves\n"
+    );
+    assert_eq!(stage.hears_text(bob), "* guest-1 is now ann\n");
+    assert_eq!(
+        stage.hears_text(ann),
+        "* you are now ann\n",
+        "she is not told"
+    );
+    stage.says(bob, b"/unignore ann\n/unignore ann\n/ignore\n");
+    assert_eq!(
+        stage.hears_text(bob),
+        "* you hear ann again\n* you do not ignore ann\n* you ignore nobody\n"
+    );
+    stage.says(ann, b"again\n");
+    assert_eq!(stage.hears_text(bob), "ann: again\n");
+    // Who leaves ignores nobody, and is ignored by nobody.
+    stage.says(eve, b"/ignore ann\n");
+    check(&stage);
+    stage.leaves(eve);
+    check(&stage);
+    stage.says(bob, b"/ignore ann\n");
+    stage.leaves(ann);
+    check(&stage);
+    let other = stage.enters();
+    stage.hears(bob);
+    stage.says(other, b"/nick ann\nnot her\n");
+    assert_eq!(
+        stage.hears_text(bob),
+        "* guest-4 is now ann\nann: not her\n"
+    );
+}
+
+#[test]
+fn those_who_are_ignored_are_bounded_and_those_who_left_do_not_count() {
+    let (mut stage, ids) = room(IGNORED_MAX + 2);
+    for n in 2..=IGNORED_MAX + 1 {
+        stage.says(ids[0], format!("/ignore guest-{n}\n").as_bytes());
+    }
+    stage.hears(ids[0]);
+    let last = format!("/ignore guest-{}\n", IGNORED_MAX + 2);
+    stage.says(ids[0], last.as_bytes());
+    assert_eq!(
+        stage.hears_text(ids[0]),
+        "* you ignore 64 already, and no more can be ignored\n"
+    );
+    stage.leaves(ids[5]);
+    stage.hears(ids[0]);
+    stage.says(ids[0], last.as_bytes());
+    assert!(
+        stage
+            .hears_text(ids[0])
+            .starts_with("* you ignore guest-66 until")
+    );
+    check(&stage);
+}
+
+/// A room with one listener of each encoding.
+fn in_two_encodings() -> Stage<Chat> {
+    let (mut stage, _) = room(0);
+    for (n, encoding) in [Encoding::Utf8, Encoding::Gbk].into_iter().enumerate() {
+        let options = Options {
+            encoding,
+            ..Options::default()
+        };
+        let terms = Terms {
+            options: crate::config::Written::of(&options),
+            ..Terms::default()
+        };
+        stage.service.listens(n as u16, &terms);
+    }
+    stage
+}
+
+#[test]
+fn t6_members_in_gbk_and_utf8_are_in_one_room() {
+    let mut stage = in_two_encodings();
+    let ann = stage.enters();
+    stage.set_listener(1);
+    let (bob, eve) = (stage.enters(), stage.enters());
+    for id in [ann, bob, eve] {
+        stage.hears(id);
+    }
+    check(&stage);
+    stage.says(
+        ann,
+        "你好, 🦀 ä\n/me 走\n/topic 茶\n/msg guest-3 只有你\n".as_bytes(),
+    );
+    let in_gbk =
+        b"guest-1: \xc4\xe3\xba\xc3, ? ?\n~ guest-1 \xd7\xdf\n* guest-1 set the topic: \xb2\xe8\n";
+    assert_eq!(stage.hears(bob), in_gbk);
+    let private = b"guest-1 (private): \xd6\xbb\xd3\xd0\xc4\xe3\n";
+    assert_eq!(stage.hears(eve), [&in_gbk[..], private].concat());
+    stage.hears(ann);
+    // A second byte of a character may look like a letter, a bar or a backslash, and never ends a line.
+    stage.says(
+        bob,
+        b"\xb5\x5c \xce\x7c \x81\x40\n/me \xd7\xdf\n/away \xb2\xe8\n",
+    );
+    assert_eq!(stage.hears_text(ann), "guest-2: 礬 蝲 丂\n~ guest-2 走\n");
+    assert_eq!(
+        stage.hears(eve),
+        b"guest-2: \xb5\x5c \xce\x7c \x81\x40\n~ guest-2 \xd7\xdf\n"
+    );
+    stage.says(ann, b"/msg guest-2 hi\n");
+    assert_eq!(stage.hears_text(ann), "* guest-2 is away: 茶\n");
+    stage.leaves(bob);
+    check(&stage);
+}
+
+#[test]
+fn fault_c2_a_line_that_ends_in_half_a_character_is_a_line() {
+    let mut stage = in_two_encodings();
+    let ann = stage.enters();
+    stage.set_listener(1);
+    let bob = stage.enters();
+    stage.hears(ann);
+    stage.hears(bob);
+    // The first byte of a pair before the end of the line, of the input, and one that is of none.
+    stage.says(bob, b"\xc4\xe3\xba\n\xff\xff\xba\r\n\x80\xa0\xff\xff\n");
+    stage.says(bob, b"\xc4");
+    stage.says(bob, b"\xe3\n\xba");
+    stage.ends(bob);
+    assert_eq!(
+        stage.hears_text(ann),
+        "guest-2: 你\u{fffd}\nguest-2: \u{fffd}\u{fffd}\n\
+         guest-2: €\u{fffd}\nguest-2: 你\nguest-2: \u{fffd}\n* guest-2 left\n"
+    );
+    check(&stage);
+}
+
+#[test]
+fn what_tells_of_dropped_lines_stands_for_them() {
+    let (mut stage, ids) = room(1);
+    let mut notice = Vec::new();
+    stage.service.dropped(ids[0], 1234, &mut notice);
+    assert_eq!(
+        notice,
+        b"* lines dropped, since you did not read them: 1234\n"
+    );
+    assert_eq!(stage.service.stands_for(&notice), Some(1234));
+    for other in [
+        &b"eva: hello\n"[..],
+        b"* pong 7\n",
+        b"eva: * lines dropped, since you did not read them: 9\n",
+    ] {
+        assert_eq!(stage.service.stands_for(other), None);
+    }
+    let policy = |slow| {
+        let options = Options {
+            slow,
+            ..Options::default()
+        };
+        Chat::new(&options, LINE_BYTES_MAX).manner().backlog
+    };
+    assert_eq!(policy(Slow::Disconnect), Backlog::Disconnect);
+    assert_eq!(policy(Slow::DropOldest), Backlog::DropOldest);
 }
 
 #[test]

@@ -1,11 +1,9 @@
 use std::borrow::Cow;
 
-use encoding_rs::{EncoderResult, GBK};
+use encoding_rs::GBK;
 
-use super::options::Encoding;
-
-/// What stands for a character that GBK lacks, as Python's `encode("gbk", "replace")` has it.
-const LACKING: u8 = b'?';
+use crate::service::Encoding;
+use crate::service::encoding::to_gbk;
 
 /// A request as the shell is given it, or `None` when its bytes are not in the encoding.
 ///
@@ -89,21 +87,6 @@ impl Encoder {
 
 fn may_be_completed(invalid: &[u8]) -> bool {
     std::str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none())
-}
-
-fn to_gbk(mut text: &str, out: &mut Vec<u8>) {
-    let mut encoder = GBK.new_encoder();
-    while !text.is_empty() {
-        let room = encoder.max_buffer_length_from_utf8_without_replacement(text.len());
-        out.reserve(room.unwrap_or(2 * text.len()));
-        let (result, read) = encoder.encode_from_utf8_to_vec_without_replacement(text, out, true);
-        text = &text[read..];
-        match result {
-            EncoderResult::InputEmpty => return,
-            EncoderResult::OutputFull => {}
-            EncoderResult::Unmappable(_) => out.push(LACKING),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -47,8 +47,9 @@ use crate::config::{Limits, Settle, Transport};
 use crate::turn::{ChildEvent, Closed, Fault, Job, Severity, Turn};
 use crate::wire::is_http_request;
 
-pub use self::options::{CommandOutput, Encoding, Options, Restart};
+pub use self::options::{CommandOutput, Options, Restart};
 pub use self::tail::Tail;
+pub use super::Encoding;
 pub use crate::wire::CommandFraming;
 
 /// Its row in the table.

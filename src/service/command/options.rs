@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::programs::Programs;
 use crate::config::limits::{COMMAND_OUTPUT_BYTES_MAX, TAIL_HISTORY_LINES_MAX};
 use crate::config::{Confinement, Limits, Policy, Settle, Trouble, format_size, quoted, with};
-use crate::service::{Checked, Class};
+use crate::service::{Checked, Class, Encoding};
 use crate::wire::CommandFraming;
 
 /// Options of `command`.
@@ -337,16 +337,4 @@ pub enum CommandOutput {
     Both,
     /// Standard error if there is any, else standard output.
     StderrOrStdout,
-}
-
-/// How a command line is encoded.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Encoding {
-    /// UTF-8.
-    #[default]
-    #[serde(rename = "utf-8")]
-    Utf8,
-    /// GBK.
-    Gbk,
 }

@@ -3,11 +3,12 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::options::{CommandOutput, Encoding, Options};
+use super::options::{CommandOutput, Options};
 use super::programs::Programs;
 use crate::config::limits::COMMAND_OUTPUT_BYTES_MAX;
 use crate::config::{Confinement, Limits, Settle};
 use crate::service::Checked as _;
+use crate::service::Encoding;
 use crate::wire::CommandFraming;
 
 /// What is kept free below the largest `i32` for the line that says that output was cut.
