@@ -16,9 +16,11 @@ mod digest;
 mod exposition;
 mod file;
 mod framing;
+mod gbk;
 mod headed;
 mod http_head;
 mod http_request;
+mod ipmsg;
 mod json_header;
 mod keeping;
 mod line;
@@ -52,10 +54,17 @@ pub use file::{
     FileName, FilePart, FilePartHead, FileRequest, FileRequests, Kept, Names, Upload, UploadForm,
 };
 pub use framing::CommandFraming;
+pub use gbk::encode_gbk;
 pub use http_head::{
     HTTP_FIELDS_MAX, HTTP_HEAD_BYTES_MAX, HttpRequest, HttpRequests, HttpResponse,
 };
 pub use http_request::is_http_request;
+pub use ipmsg::{
+    IPMSG_DATAGRAM_BYTES_MAX, IPMSG_FILES_MAX, IPMSG_PORT, IPMSG_RECORD_BYTES_MAX,
+    IPMSG_REQUEST_BYTES_MAX, IPMSG_VERSION, IpmsgCommand, IpmsgEncoding, IpmsgEntry, IpmsgFile,
+    IpmsgFileKind, IpmsgFileRequest, IpmsgFileRequests, IpmsgPacket, IpmsgRecord, IpmsgRecords,
+    ipmsg_text,
+};
 pub use json_header::{
     CommandHeader, ERROR_BYTES_MAX, HEADER_BYTES_MAX, JsonHeader, TIMEOUT_REASON,
 };

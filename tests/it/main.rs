@@ -24,6 +24,7 @@ mod gate;
 #[cfg(feature = "cli")]
 mod guide;
 mod hear;
+mod ipmsg_wire;
 #[cfg(feature = "cli")]
 mod lab;
 #[cfg(feature = "cli")]

@@ -4,9 +4,8 @@ use encoding_rs::GBK;
 
 use super::Chat;
 use crate::service::Encoding;
-use crate::service::encoding::to_gbk;
 use crate::turn::{ConnId, Turn};
-use crate::wire::Encode;
+use crate::wire::{Encode, encode_gbk};
 
 impl Chat {
     /// To the member whose turn it is.
@@ -69,7 +68,7 @@ impl<E: Encode + ?Sized> Encode for InGbk<'_, E> {
         let mut utf8 = Vec::new();
         self.0.encode(&mut utf8);
         for chunk in utf8.utf8_chunks() {
-            to_gbk(chunk.valid(), out);
+            encode_gbk(chunk.valid(), out);
         }
     }
 }

@@ -3,7 +3,7 @@ use std::borrow::Cow;
 use encoding_rs::GBK;
 
 use crate::service::Encoding;
-use crate::service::encoding::to_gbk;
+use crate::wire::encode_gbk;
 
 /// A request as the shell is given it, or `None` when its bytes are not in the encoding.
 ///
@@ -69,7 +69,7 @@ impl Encoder {
         for chunk in bytes.utf8_chunks() {
             let invalid = chunk.invalid();
             left -= chunk.valid().len() + invalid.len();
-            to_gbk(chunk.valid(), &mut encoded);
+            encode_gbk(chunk.valid(), &mut encoded);
             if left == 0 && may_be_completed(invalid) {
                 self.half = invalid.to_vec();
             } else {
