@@ -17,7 +17,7 @@
 //! 6. [`reactor`]: at the end of the turn the lane is flushed to the socket.
 //!
 //! Beside that way stand [`config`] (plain values, and how people write them), [`endpoint`] (what is
-//! served where, and for which clients), `tls` (what both ends of it need), [`socket`] (Python's socket module, for study), [`client`] (blocking, with one deadline per operation) and, with the
+//! served where, and for which clients), `tls` and [`ipmsg`] (what both ends of these need), [`socket`] (Python's socket module, for study), [`client`] (blocking, with one deadline per operation) and, with the
 //! feature `cli`, `load` (the load generator, with a loop of its own), `bench` (what is made of its runs)
 //! and `cli` (one file per subcommand).
 //!
@@ -66,6 +66,7 @@ pub mod client;
 pub mod config;
 pub mod endpoint;
 pub mod guide;
+pub mod ipmsg;
 #[cfg(feature = "cli")]
 pub mod load;
 pub mod reactor;

@@ -12,9 +12,11 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("wire", &[]),
     // Rustls, for both ends.
     ("tls", &["config", "wire"]),
+    // One host of IPMSG, for the service and the client.
+    ("ipmsg", &["wire"]),
     ("buf", &["wire"]),
     ("turn", &["config", "wire", "buf"]),
-    ("service", &["config", "wire", "buf", "turn"]),
+    ("service", &["config", "wire", "ipmsg", "buf", "turn"]),
     // `adopt.rs` is the one file of `unsafe`; it imports no folder.
     (
         "reactor",
@@ -25,14 +27,17 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["config", "wire", "tls", "buf", "turn", "service", "reactor"],
     ),
     ("socket", &["adopt", "config", "wire", "buf"]),
-    ("client", &["config", "wire", "tls", "buf", "socket"]),
+    (
+        "client",
+        &["config", "wire", "tls", "ipmsg", "buf", "socket"],
+    ),
     ("load", &["config", "wire", "tls", "buf"]),
     ("bench", &["config", "wire", "load"]),
     (
         "cli",
         &[
-            "config", "wire", "tls", "buf", "turn", "service", "reactor", "endpoint", "socket",
-            "client", "load", "bench",
+            "config", "wire", "tls", "ipmsg", "buf", "turn", "service", "reactor", "endpoint",
+            "socket", "client", "load", "bench",
         ],
     ),
 ];

@@ -64,12 +64,14 @@ impl IpmsgEntry {
     }
 
     /// Additional field and what follows of an entry that says this, for programs of every kind: nickname and group
-    /// in this encoding, the names in UTF-8 where the original looks for them, and the encoding where iptux does.
+    /// in this encoding, the names in UTF-8 where the original looks for them if they are more than ASCII, and the
+    /// encoding where iptux does.
     pub fn fields(&self, encoding: IpmsgEncoding) -> (Vec<u8>, Vec<u8>) {
         let mut fields = encoding.encode(&self.group);
         fields.push(0);
         let values = [&self.user, &self.host, &self.nick, &self.group];
-        for (name, value) in NAMES.iter().zip(values) {
+        let is_ascii = values.iter().all(|value| value.is_ascii());
+        for (name, value) in NAMES.iter().zip(values).filter(|_| !is_ascii) {
             fields.push(b'\n');
             fields.extend_from_slice(name);
             fields.extend(value.bytes().filter(|byte| !matches!(byte, 0 | b'\n')));
