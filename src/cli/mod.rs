@@ -21,6 +21,7 @@ pub mod exec;
 pub mod files;
 mod help;
 mod identity;
+pub mod ipmsg;
 mod keeper;
 pub mod lab;
 #[cfg(feature = "landlock")]
@@ -132,6 +133,7 @@ enum Command {
     #[cfg(feature = "tls")]
     Certificate(certificate::Args),
     Time(time::Args),
+    Ipmsg(ipmsg::Args),
     // By far the largest.
     Bench(Box<bench::Args>),
     Lab(lab::Args),
@@ -164,6 +166,7 @@ impl Command {
             #[cfg(feature = "tls")]
             Self::Certificate(args) => certificate::run(args),
             Self::Time(args) => time::run(args),
+            Self::Ipmsg(args) => ipmsg::run(args),
             Self::Bench(args) => bench::run(*args),
             Self::Lab(args) => lab::run(args),
             Self::Unit(args) => unit::run(args),

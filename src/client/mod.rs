@@ -1,7 +1,7 @@
 //! Blocking clients: one request, one answer, one deadline for all of it. One of them,
 //! [`CommandStream`], leaves waiting to its caller: what it talks about goes on for as long as a command runs. So do
-//! [`FileStream`], since files are as long as they are, and [`TextStream`], since people are. Another, [`RawExec`], has
-//! no answer that would end, and hands on what comes.
+//! [`FileStream`], since files are as long as they are, and [`TextStream`] and [`IpmsgSocket`], since people are.
+//! Another, [`RawExec`], has no answer that would end, and hands on what comes.
 //!
 //! They do not know the reactor, and wait in plain system calls. What came of an answer before its
 //! deadline is said, never handed out as if it were the whole; a connection on which an answer was
@@ -16,6 +16,7 @@ mod duplex;
 mod exec;
 mod file_dialogue;
 mod file_stream;
+mod ipmsg;
 mod other_service;
 mod raw_exec;
 mod take_over;
@@ -35,6 +36,10 @@ pub use command_stream::{CommandFate, CommandStream, StreamNews};
 pub use exec::{Exec, ExecFraming, ExecOutput, OUTPUT_BYTES_MAX};
 pub use file_dialogue::{FileDialogue, FileNews};
 pub use file_stream::FileStream;
+pub use ipmsg::{
+    IpmsgBell, IpmsgFetch, IpmsgFetchError, IpmsgOffer, IpmsgOffered, IpmsgSocket,
+    ipmsg_broadcast_addresses,
+};
 pub use raw_exec::{RawExec, RawNews};
 pub use take_over::{HandedSocket, Released, TakeOver};
 pub use text_stream::TextStream;

@@ -28,6 +28,9 @@ const ANSWER_BYTES_MIN: usize = 64;
 /// How many of a version's characters are kept.
 const VERSION_CHARS_MAX: usize = 64;
 
+/// Where it goes, and what it is.
+type Datagram = (SocketAddr, Vec<u8>);
+
 /// One host of IPMSG.
 #[derive(Debug)]
 pub struct IpmsgHost {
@@ -44,8 +47,8 @@ pub struct IpmsgHost {
     /// Where it said that it is there.
     entered: Vec<SocketAddr>,
     /// An exit that is said once more.
-    exits: Option<(Duration, Vec<(SocketAddr, Vec<u8>)>)>,
-    datagrams: VecDeque<(SocketAddr, Vec<u8>)>,
+    exits: Option<(Duration, Vec<Datagram>)>,
+    datagrams: VecDeque<Datagram>,
     news: VecDeque<IpmsgNews>,
     counts: IpmsgCounts,
 }

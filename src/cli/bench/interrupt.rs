@@ -14,14 +14,14 @@ use crate::cli::INTERRUPTED;
 
 /// Whether the user has interrupted the program.
 #[derive(Debug, Clone)]
-pub(super) struct Interrupt {
+pub(in crate::cli) struct Interrupt {
     came: Arc<AtomicBool>,
 }
 
 impl Interrupt {
     /// Takes both signals over. Neither stays blocked: a parent process
     /// may have blocked them, and they would never arrive.
-    pub(super) fn take() -> io::Result<Self> {
+    pub(in crate::cli) fn take() -> io::Result<Self> {
         let came = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
             // In this order: the first one sets the flag, and from then on the default is in force.
@@ -34,12 +34,12 @@ impl Interrupt {
     }
 
     /// Whether it came.
-    pub(super) fn came(&self) -> bool {
+    pub(in crate::cli) fn came(&self) -> bool {
         self.came.load(Ordering::Relaxed)
     }
 
     /// The exit code: its own after an interrupt, else `code`.
-    pub(super) fn code_or(&self, code: ExitCode) -> ExitCode {
+    pub(in crate::cli) fn code_or(&self, code: ExitCode) -> ExitCode {
         if self.came() {
             ExitCode::from(INTERRUPTED)
         } else {
@@ -48,7 +48,7 @@ impl Interrupt {
     }
 
     /// What a watcher says.
-    pub(super) fn flow(&self) -> ControlFlow<()> {
+    pub(in crate::cli) fn flow(&self) -> ControlFlow<()> {
         if self.came() {
             ControlFlow::Break(())
         } else {

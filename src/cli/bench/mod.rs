@@ -30,7 +30,7 @@ use self::call::{Call, Entries};
 use self::certificate::{check_plain, check_trust};
 use self::conditions::Conditions;
 use self::html::HtmlFile;
-use self::interrupt::Interrupt;
+pub(super) use self::interrupt::Interrupt;
 use self::progress_line::ProgressLine;
 use self::verdict::Ending;
 use super::{Failure, Outcome, complain, is_quiet, print};

@@ -458,7 +458,8 @@ impl<'r> Fetching<'r> {
             );
             return Ok(self.fail(index, &why)?);
         }
-        if let (Some(partial), Target::Directory { place, is_forced }) = (partial, &self.target) {
+        if let (Some(mut partial), Target::Directory { place, is_forced }) = (partial, &self.target)
+        {
             let name = self.wanted[index].name.split().1;
             if let Err(error) = partial.finish(name, place.file_mode, *is_forced) {
                 let why = match error.kind() {

@@ -13,3 +13,6 @@ mod report;
 pub mod send;
 mod sending;
 mod server;
+
+pub(super) use self::partial::Partial;
+pub(super) use self::place::Place;

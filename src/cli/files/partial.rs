@@ -22,7 +22,7 @@ const SUFFIX: &str = ".onepoll-part";
 
 /// A file that has not come whole. It stays when this is dropped, unless nothing is in it.
 #[derive(Debug)]
-pub(super) struct Partial {
+pub(in crate::cli) struct Partial {
     directory: OwnedFd,
     file: File,
     hidden: String,
@@ -51,7 +51,7 @@ impl Partial {
     }
 
     /// A new one for the file of this name.
-    pub(super) fn make(directory: &OwnedFd, name: &str) -> io::Result<Partial> {
+    pub(in crate::cli) fn make(directory: &OwnedFd, name: &str) -> io::Result<Partial> {
         let hidden = hidden_name(name);
         for _ in 0..TRIES {
             if let Some(mut found) = Partial::find(directory, name)? {
@@ -103,7 +103,7 @@ impl Partial {
     }
 
     /// Writes behind what is there.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(in crate::cli) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.file.write_all(bytes)?;
         self.len += bytes.len() as u64;
         Ok(())
@@ -111,7 +111,12 @@ impl Partial {
 
     /// It is whole: it goes where it is for, so that it is there whatever happens now. What is there is replaced
     /// only if it `may_replace` it.
-    pub(super) fn finish(mut self, name: &str, mode: Mode, may_replace: bool) -> io::Result<()> {
+    pub(in crate::cli) fn finish(
+        &mut self,
+        name: &str,
+        mode: Mode,
+        may_replace: bool,
+    ) -> io::Result<()> {
         fchmod(&self.file, mode)?;
         fsync(&self.file)?;
         let directory = &self.directory;
@@ -139,7 +144,7 @@ impl Partial {
     }
 
     /// Nothing in it is of use.
-    pub(super) fn remove(mut self) {
+    pub(in crate::cli) fn remove(mut self) {
         self.len = 0;
     }
 }

@@ -21,16 +21,16 @@ const TRIES: u32 = 64;
 
 /// A directory.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(in crate::cli) struct Place {
     root: OwnedFd,
     path: OsString,
     /// The mode that files have there.
-    pub(super) file_mode: Mode,
+    pub(in crate::cli) file_mode: Mode,
 }
 
 impl Place {
     /// The directory at this path, which was named here and is followed wherever it leads.
-    pub(super) fn open(path: &Path) -> io::Result<Place> {
+    pub(in crate::cli) fn open(path: &Path) -> io::Result<Place> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = open(path, flags, Mode::empty())?;
         let masked = umask(Mode::empty());
@@ -62,7 +62,7 @@ impl Place {
     }
 
     /// The directory of this name, made where it is missing.
-    pub(super) fn make(&self, name: &FileName) -> io::Result<OwnedFd> {
+    pub(in crate::cli) fn make(&self, name: &FileName) -> io::Result<OwnedFd> {
         let mut here = open_beneath(&self.root, ".", directory(), Mode::empty())?;
         for part in name.split().0.iter().flat_map(|path| path.split('/')) {
             let next = match open_beneath(&here, part, directory(), Mode::empty()) {
