@@ -24,6 +24,8 @@ mod gate;
 #[cfg(feature = "cli")]
 mod guide;
 mod hear;
+#[cfg(feature = "cli")]
+mod ipmsg_iptux;
 mod ipmsg_wire;
 #[cfg(feature = "cli")]
 mod lab;
