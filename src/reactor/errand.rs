@@ -112,7 +112,8 @@ impl<O: Os> Reactor<O> {
         }
     }
 
-    fn note_file_of(&mut self, service: ServiceId, id: ConnId, note: &FileNote) {
+    /// The same of one that may be gone.
+    pub(super) fn note_file_of(&mut self, service: ServiceId, id: ConnId, note: &FileNote) {
         let endpoint = self.endpoint_of(service);
         let peer = match (note.peer, note.local) {
             (Some(address), _) => Peer::from(address),

@@ -371,6 +371,10 @@ impl<S: Service> Stage<S> {
 
     fn carry_out(&mut self) {
         while let Some((id, effect)) = self.outbox.next_effect() {
+            if let Effect::Note(note) = effect {
+                self.notes.push(*note);
+                continue;
+            }
             let Some(client) = self.clients.get_mut(&id) else {
                 continue;
             };
@@ -387,7 +391,7 @@ impl<S: Service> Stage<S> {
                     let error = Some(std::io::ErrorKind::Unsupported.into());
                     self.turn(id, |service, t| service.file_sent(t, 0, error));
                 }
-                Effect::Note(note) => self.notes.push(*note),
+                Effect::Note(_) => unreachable!("it is told above"),
                 Effect::Errand(errand) => self.errands.push_back(*errand),
                 Effect::HandOver(wanted) => client.wanted = Some(wanted),
                 Effect::Figures => {

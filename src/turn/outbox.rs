@@ -2,7 +2,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::SystemTime;
 
 use super::column::{give_back, give_back_end};
-use super::{CHANNEL_BINDING_BYTES, Closed, ConnId, Effect, Fate, Severity};
+use super::{CHANNEL_BINDING_BYTES, Closed, ConnId, Effect, Fate, FileNote, Severity};
 use crate::buf::WriteBuf;
 use crate::config::limits::{KEPT_BYTES, KEPT_PLACES};
 use crate::wire::oldest_lines;
@@ -628,6 +628,22 @@ impl Outbox {
 
     pub(crate) fn ask(&mut self, id: ConnId, effect: Effect) {
         self.effects.push_back((id, effect));
+    }
+
+    /// What a connection's last turn has told of files. The rest of what that asked for is void.
+    pub(crate) fn last_notes(&mut self, id: ConnId) -> Vec<FileNote> {
+        let mut notes = Vec::new();
+        for (of, effect) in std::mem::take(&mut self.effects) {
+            match effect {
+                Effect::Note(note) if of == id => notes.push(*note),
+                effect => self.effects.push_back((of, effect)),
+            }
+        }
+        notes
+    }
+
+    pub(crate) fn has_effects(&self) -> bool {
+        !self.effects.is_empty()
     }
 
     pub(crate) fn next_effect(&mut self) -> Option<(ConnId, Effect)> {

@@ -49,6 +49,7 @@ fn upload(size: Option<u64>) -> FileRequest<'static> {
         md5: None,
         sha256: None,
         kept: None,
+        has_end: false,
         form: UploadForm::Resumable,
     }))
 }

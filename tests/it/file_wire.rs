@@ -62,6 +62,7 @@ fn upload(name: &str, size: Option<u64>, form: UploadForm) -> Upload {
         md5: None,
         sha256: None,
         kept: None,
+        has_end: false,
         form,
     }
 }
@@ -88,6 +89,11 @@ fn asked() -> (Vec<u8>, Vec<Heard>) {
         kept,
         ..upload("r", Some(8), UploadForm::Resumable)
     };
+    let ended = Upload {
+        kept,
+        has_end: true,
+        ..upload("r", Some(8), UploadForm::Resumable)
+    };
     let all = [
         FileRequest::Upload(Box::new(digested)),
         FileRequest::Bytes(b"hello"),
@@ -96,6 +102,9 @@ fn asked() -> (Vec<u8>, Vec<Heard>) {
         FileRequest::Bytes(b"{\"ok\":"),
         FileRequest::Upload(Box::new(resumed)),
         FileRequest::Bytes(b"\0\0\0\0\xff"),
+        FileRequest::Upload(Box::new(ended)),
+        FileRequest::Bytes(b"{\"one"),
+        FileRequest::End(Some(sum(b"hello"))),
         FileRequest::Resume {
             name: name.clone(),
             size: FILE_SIZE_MAX,

@@ -153,6 +153,7 @@ class FileServer:
     def store(self, link, name, asked):
         size, sha256 = asked.pop("file_size", None), asked.pop("sha256", None)
         offset, kept_sha256 = asked.pop("offset", 0), asked.pop("kept_sha256", None)
+        has_end = asked.pop("end", False)
         assert not asked, asked
         if size is None:
             data = bytearray()
@@ -171,6 +172,11 @@ class FileServer:
                     if self.cut_after is not None and len(data) >= self.cut_after:
                         raise Cut
                     data += link.takes(min(size - len(data), PART_BYTES))
+                if has_end:
+                    inner = link.request()
+                    assert inner.pop("onepoll") == "end", inner
+                    sha256 = inner.pop("sha256")
+                    assert not inner, inner
             except (Cut, OSError):
                 self.kept[name, size] = bytes(data)
                 raise

@@ -251,6 +251,41 @@ class Files(Case):
         self.assertEqual(self.staged(root), [])
         server.stop()
 
+    def test_f3_a_digest_that_follows_a_file_decides_whether_it_is_stored(self):
+        root = self.root()
+        server = self.files(root)
+        data = random.Random(11).randbytes(300_000)
+        ask = dict(file_name="f", file_size=len(data))
+        peer = self.call(server)
+        begins = header(onepoll="upload", end=True, **ask) + data
+        peer.say(begins + header(onepoll="end", sha256=sha256(b"other")))
+        self.assertEqual(answer(peer)["kind"], "digest")
+        self.assertEqual((self.visible(root), self.staged(root)), ([], []))
+        # All has come but for the end, and then the connection breaks.
+        peer.say(begins)
+        peer.half_close()
+        self.assertEqual(answer(peer)["kind"], "protocol")
+        self.assertEqual(self.visible(root), [])
+        peer = self.call(server)
+        peer.say(header(onepoll="resume", **ask))
+        said = answer(peer)
+        self.assertEqual((said["offset"], said["sha256"]), (len(data), sha256(data)))
+        rest = dict(offset=len(data), kept_sha256=said["sha256"], end=True)
+        peer.say(header(onepoll="upload", **ask, **rest) + header(onepoll="end", sha256=sha256(data)))
+        self.assertEqual(answer(peer), stored("f", data))
+        self.assertEqual(self.staged(root), [])
+        for wrong in (
+            header(onepoll="upload", file_name="g", file_size=1, end=True, sha256="0" * 64),
+            header(onepoll="upload", file_name="g", file_size=1, end=True) + b"g" + header(onepoll="end"),
+            header(onepoll="upload", file_name="g", file_size=1, end=True) + b"g" + header(onepoll="list"),
+        ):
+            peer = self.call(server)
+            peer.say(wrong)
+            self.assertEqual(answer(peer)["kind"], "protocol")
+            peer.ended()
+        self.assertEqual((self.visible(root), self.staged(root)), (["f"], []))
+        server.stop()
+
     def test_f3_in_parts_when_the_size_is_not_known(self):
         root = self.root()
         server = self.files(root)
@@ -793,6 +828,48 @@ class Files(Case):
         self.assertEqual(told["file-stored", "a"]["sha256"], sha256(b"123"))
         self.assertTrue(told["file-stored", "a"]["peer"].startswith("127.0.0.1:"))
         self.assertIn("exists", told["file-refused", "a"]["why"])
+
+    def test_what_is_cut_in_the_middle_is_audited_with_its_reason(self):
+        root = self.root()
+        self.write(root, "large", bytes(20_000_000))
+        log = os.path.join(self.directory(), "audit")
+        server = self.serve("file://127.0.0.1:0?auth=none&root=" + root, arguments=("--audit", log))
+        reset = self.call(server)
+        reset.say(header(onepoll="upload", file_name="reset", file_size=200_000) + bytes(100_000))
+        self.staged_is(root, 1, 100_000)
+        reset.reset()
+        ended = self.call(server)
+        ended.say(f1("ended", bytes(10))[:-5])
+        ended.half_close()
+        self.assertEqual(answer(ended)["kind"], "protocol")
+        ended.ended()
+        torn = self.call(server)
+        torn.say(header(onepoll="upload", file_name="torn") + header(onepoll="part", data_size=1) + b"1")
+        torn.say(header(onepoll="list"))
+        self.assertEqual(answer(torn)["kind"], "protocol")
+        torn.ended()
+        reader = self.dial(server.at("file"), rcvbuf=4096)
+        reader.say(header(onepoll="download", file_name="large"))
+        answer(reader)
+        reader.reset()
+        until = time.monotonic() + 10
+        while True:
+            counters = server.counters()
+            if (counters["files_refused"], counters["files_unsent"]) == (3, 1):
+                break
+            self.assertLess(time.monotonic(), until, counters)
+        server.stop()
+        with open(log) as file:
+            lines = [line for line in map(json.loads, file) if line["event"].startswith("file-")]
+        told = {(line["event"], line["file"]): (line["why"], line["bytes"]) for line in lines}
+        self.assertEqual(
+            {what: bytes for what, (_, bytes) in told.items() if what[1] != "large"},
+            {("file-refused", "reset"): 100_000, ("file-refused", "ended"): 5, ("file-refused", "torn"): 1},
+        )
+        self.assertIn("the peer is gone", told["file-refused", "reset"][0])
+        self.assertIn("protocol: ", told["file-refused", "ended"][0])
+        self.assertIn("protocol: ", told["file-refused", "torn"][0])
+        self.assertIn("the peer is gone", told["file-not-sent", "large"][0])
 
     def test_who_may_serve_what_where(self):
         root = self.root()

@@ -341,6 +341,7 @@ impl<'r> Sending<'r> {
             md5: None,
             sha256: None,
             kept: None,
+            has_end: false,
             form: UploadForm::Resumable,
         }
     }
@@ -491,8 +492,10 @@ impl<'r> Sending<'r> {
         state.offset = offset;
         state.at = offset;
         self.report.progress.has(offset);
+        // Its digest follows, so that the file is there only if all of it is right.
         let upload = Upload {
             kept,
+            has_end: true,
             ..self.upload(index, Some(item_size))
         };
         let request = FileRequest::Upload(Box::new(upload));
@@ -503,17 +506,20 @@ impl<'r> Sending<'r> {
             left: item_size - offset,
         };
         if item_size == offset {
-            self.ends(index)?;
+            self.ends(dialogue, index)?;
         }
         Ok(())
     }
 
-    /// All of a large file was given.
-    fn ends(&mut self, index: usize) -> Result<(), Failure> {
+    /// All of a large file was given, and its digest ends it.
+    fn ends(&mut self, dialogue: &mut FileDialogue, index: usize) -> Result<(), Failure> {
         if let Current::Sending { open, .. } =
             std::mem::replace(&mut self.current, Current::Nothing)
         {
-            self.states[index].sum = Some(open.sha256.finish());
+            let sum = open.sha256.finish();
+            self.states[index].sum = Some(sum);
+            let end = FileRequest::End(Some(sum));
+            dialogue.ask(&end).map_err(anyhow::Error::new)?;
         }
         Ok(())
     }
@@ -604,7 +610,7 @@ impl<'r> Sending<'r> {
         self.states[index].at += n as u64;
         self.report.progress.moves(n);
         if is_last {
-            self.ends(index)?;
+            self.ends(dialogue, index)?;
         }
         Ok(n)
     }

@@ -5,7 +5,7 @@
 
 use std::fmt::Debug;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
@@ -54,6 +54,9 @@ pub(super) trait Disk: Debug {
     fn reserve(&self, file: &OwnedFd, bytes: u64) -> io::Result<()>;
     /// Writes once.
     fn write(&self, file: &OwnedFd, bytes: &[u8], at: u64) -> io::Result<usize>;
+    /// The same file for a child that does not store it: it does not have it locked, so that it is nobody's when
+    /// the server is killed.
+    fn lend(&self, file: &OwnedFd) -> io::Result<Arc<OwnedFd>>;
     /// Reads once.
     fn read(&self, file: &OwnedFd, into: &mut [u8], at: u64) -> io::Result<usize>;
 }
@@ -188,12 +191,20 @@ impl Disk for Root {
     }
 
     fn stage(&self, name: &str) -> io::Result<Found> {
+        let staging = self.staging()?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOCTTY;
         // The mode is ours, whatever its sender had (fault G15); the umask takes from it.
         let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
-        let file = openat2(self.staging()?, name, flags, mode, CONFINED)?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        found(file)
+        for _ in 0..TRIES {
+            let file = openat2(staging, name, flags, mode, CONFINED)?;
+            flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+            // A child of a server that was killed may have put it under its own name since it was opened, and
+            // unlocked it by its end: what is cut or written then would be a file that is there (fault G12).
+            if is_called(staging, name, &file)? {
+                return found(file);
+            }
+        }
+        Err(io::ErrorKind::WouldBlock.into())
     }
 
     fn staged_size(&self, file: &OwnedFd) -> io::Result<u64> {
@@ -227,6 +238,10 @@ impl Disk for Root {
         Ok(pwrite(file, bytes, at)?)
     }
 
+    fn lend(&self, file: &OwnedFd) -> io::Result<Arc<OwnedFd>> {
+        Ok(Arc::new(without_lock(file, OFlags::RDWR)?))
+    }
+
     fn read(&self, file: &OwnedFd, into: &mut [u8], at: u64) -> io::Result<usize> {
         Ok(pread(file, into, at)?)
     }
@@ -245,6 +260,22 @@ pub(super) fn reserve(file: &OwnedFd, bytes: u64) -> io::Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Whether a file has this name still.
+fn is_called(directory: &OwnedFd, name: &str, file: &OwnedFd) -> Result<bool, Errno> {
+    let own = fstat(file)?;
+    match statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(there) => Ok((there.st_dev, there.st_ino) == (own.st_dev, own.st_ino)),
+        Err(Errno::NOENT) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The same file, opened once more: who has this does not have it locked.
+fn without_lock(file: &OwnedFd, flags: OFlags) -> io::Result<OwnedFd> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(open(path, flags | OFlags::CLOEXEC, Mode::empty())?)
 }
 
 /// Opens what has this name beneath a directory.
@@ -328,14 +359,16 @@ fn clean(staging: &OwnedFd) -> Result<Vec<Leftover>, Errno> {
         let Ok(file) = confined(staging, name, OFlags::RDONLY | OFlags::NONBLOCK) else {
             continue;
         };
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
+            || !is_called(staging, name, &file)?
+        {
             continue;
         }
         if !is_partial {
             unlinkat(staging, name, AtFlags::empty())?;
             continue;
         }
-        let stat = statat(staging, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let stat = fstat(&file)?;
         let modified = Duration::from_secs(u64::try_from(stat.st_mtime).unwrap_or(0));
         let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         kept.push(Leftover {

@@ -141,7 +141,7 @@ impl Files {
             first: None,
             size: Some(bytes),
         };
-        let files = vec![staged.file.clone()];
+        let files = vec![self.lend(&staged)?];
         let work = Work::Offers {
             name,
             size,

@@ -25,7 +25,7 @@ use std::sync::Arc;
 
 use self::disk::{Disk, Leftover, Root};
 use self::room::{Count, Remains};
-use self::session::{Asked, Pending, Phase, Place, Session, Work};
+use self::session::{Asked, Pending, Phase, Place, Session, reason_of};
 use self::storing::Storing;
 use super::{Manner, OverStreams, Peer, Row, Service, Sessions};
 use crate::buf::ReadBuf;
@@ -147,8 +147,11 @@ impl Files {
             return Ok(());
         };
         let is_alone = session.pending.is_empty();
-        session.queue(&FileAnswer::Error(answer));
+        let phase = std::mem::replace(&mut session.phase, Phase::Idle);
+        let peer = session.peer;
+        session.queue(&FileAnswer::Error(answer.clone()));
         session.is_last = true;
+        self.cut_off(t, &peer, phase, &reason_of(&answer));
         self.settle(t);
         if is_alone {
             return Err(error.into());
@@ -291,32 +294,27 @@ impl Service for Files {
         if !rest.is_empty() || !session.requests.is_whole() {
             // Half a header, or half a file (fault D10).
             let error = WireError::Truncated { have: rest.len() };
-            let answer = FileError::new(FileErrorKind::Protocol, error.to_string());
-            if let Phase::Receiving(receiving) = std::mem::replace(&mut session.phase, Phase::Idle)
-            {
-                session.queue(&FileAnswer::Error(answer.about(receiving.name.as_str())));
-                self.abandon(*receiving, t.now);
-            } else {
-                session.queue(&FileAnswer::Error(answer));
+            let mut answer = FileError::new(FileErrorKind::Protocol, error.to_string());
+            let why = reason_of(&answer);
+            if let Phase::Receiving(receiving) = &session.phase {
+                answer = answer.about(receiving.name.as_str());
+            }
+            session.queue(&FileAnswer::Error(answer));
+            if matches!(session.phase, Phase::Receiving(_)) {
+                let phase = std::mem::replace(&mut session.phase, Phase::Idle);
+                let peer = session.peer;
+                self.cut_off(t, &peer, phase, &why);
             }
         }
         self.tend(t);
         Ok(())
     }
 
-    fn closed(&mut self, t: &mut Turn<'_>, _why: &Closed) {
+    fn closed(&mut self, t: &mut Turn<'_>, why: &Closed) {
         let Some(session) = self.sessions.remove(t.id) else {
             return;
         };
-        match session.phase {
-            Phase::Receiving(receiving) => self.abandon(*receiving, t.now),
-            Phase::Working(work) => {
-                if let Work::Reserves(receiving, _) = *work {
-                    self.abandon(receiving, t.now);
-                }
-            }
-            _ => {}
-        }
+        self.cut_off(t, &session.peer, session.phase, &why.to_string());
         self.users.retain(|_, user| *user != t.id);
         self.let_next(|id| t.visit(id));
     }

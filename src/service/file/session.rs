@@ -72,6 +72,8 @@ pub(super) struct Receiving {
     pub(super) size: Option<u64>,
     /// How much is there.
     pub(super) at: u64,
+    /// Whether its end is told behind its bytes, with its digest.
+    pub(super) has_end: bool,
     pub(super) md5: Option<Md5Sum>,
     pub(super) sha256: Option<Sha256Sum>,
     /// How much of the quota it has.
@@ -95,6 +97,11 @@ pub(super) struct Place {
 }
 
 impl Receiving {
+    /// Whether nothing more of it is to come.
+    pub(super) fn is_whole(&self) -> bool {
+        self.size == Some(self.at) && !self.has_end
+    }
+
     /// Another connection goes on with it, and has its file.
     pub(super) fn lose(&mut self) -> Staged {
         self.is_lost = true;
@@ -286,6 +293,11 @@ pub(super) fn note(peer: &Peer, fate: FileFate, name: &str, bytes: u64) -> FileN
     }
 }
 
+/// Why a file is not stored or sent, as the audit says it.
+pub(super) fn reason_of(error: &FileError) -> String {
+    format!("{}: {}", error.kind, error.reason)
+}
+
 /// The same of a file of which this is said.
 pub(super) fn note_of(
     peer: &Peer,
@@ -295,7 +307,7 @@ pub(super) fn note_of(
 ) -> FileNote {
     match answer {
         FileAnswer::Error(error) => FileNote {
-            why: Some(format!("{}: {}", error.kind, error.reason)),
+            why: Some(reason_of(error)),
             ..note(peer, not, error.name.as_deref().unwrap_or(name), bytes)
         },
         FileAnswer::Ok(facts) => FileNote {

@@ -92,6 +92,10 @@ impl Disk for Shim {
         }
     }
 
+    fn lend(&self, file: &OwnedFd) -> io::Result<Arc<OwnedFd>> {
+        self.root.lend(file)
+    }
+
     fn read(&self, file: &OwnedFd, into: &mut [u8], at: u64) -> io::Result<usize> {
         self.root.read(file, into, at)
     }
@@ -207,6 +211,7 @@ fn upload(name: &str, bytes: &[u8], form: UploadForm) -> Vec<u8> {
         md5: None,
         sha256: None,
         kept: None,
+        has_end: false,
         form,
     };
     FileRequest::Upload(Box::new(upload))
@@ -303,6 +308,7 @@ fn f1_the_digest_is_that_of_what_is_on_the_disk() {
         md5: None,
         sha256: Some(sum(b"hello")),
         kept: None,
+        has_end: false,
         form: UploadForm::Framed,
     };
     let mut out = Vec::new();
@@ -312,6 +318,169 @@ fn f1_the_digest_is_that_of_what_is_on_the_disk() {
     scene.works();
     assert_eq!(scene.answers(client), [Err(FileErrorKind::Digest)]);
     assert_eq!(scene.visible(), ["a"]);
+}
+
+/// An upload whose end is announced, and the end.
+fn announced(name: &str, size: usize, kept: Option<Kept>) -> Vec<u8> {
+    let upload = Upload {
+        name: name.to_owned(),
+        size: Some(size as u64),
+        md5: None,
+        sha256: None,
+        kept,
+        has_end: true,
+        form: UploadForm::Resumable,
+    };
+    let mut out = Vec::new();
+    upload.encode(&mut out).unwrap();
+    out
+}
+
+fn end(of: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    FileRequest::End(Some(sum(of))).encode(&mut out).unwrap();
+    out
+}
+
+#[test]
+fn f3_a_file_whose_end_is_announced_is_stored_when_that_has_come_and_agrees() {
+    let mut scene = Scene::new(|_| {});
+    let client = scene.stage.enters();
+    for data in [&b"hello"[..], b""] {
+        scene.stage.says(client, &announced("a", data.len(), None));
+        scene.stage.says(client, data);
+        assert_eq!(scene.works(), 0, "its digest is missing");
+        scene.stage.says(client, &end(b"other"));
+        assert_eq!(scene.works(), 1);
+        assert_eq!(scene.answers(client), [Err(FileErrorKind::Digest)]);
+        assert!(scene.visible().is_empty() && scene.staged().is_empty());
+    }
+    scene.stage.says(client, &announced("a", 5, None));
+    scene.stage.says(client, b"hello");
+    scene.stage.says(client, &end(b"hello"));
+    scene.works();
+    assert!(scene.answers(client)[0].is_ok());
+    assert_eq!(scene.visible(), ["a"]);
+    // Refused, with what follows of it: the end, too.
+    let refused = [&announced("a", 5, None)[..], b"hello", &end(b"hello")].concat();
+    scene.stage.says(client, &refused);
+    assert_eq!(scene.answers(client), [Err(FileErrorKind::Exists)]);
+    scene
+        .stage
+        .says(client, &upload("b", b"", UploadForm::Framed));
+    scene.works();
+    assert!(scene.answers(client)[0].is_ok());
+}
+
+#[test]
+fn f3_the_end_of_what_another_connection_goes_on_with_stores_nothing() {
+    let data = vec![7; 100_000];
+    let mut scene = Scene::new(|_| {});
+    let (one, two) = (scene.stage.enters(), scene.stage.enters());
+    scene.stage.says(one, &announced("a", data.len(), None));
+    scene.stage.says(one, &data);
+    let mut resume = Vec::new();
+    FileRequest::Resume {
+        name: "a".to_owned(),
+        size: data.len() as u64,
+    }
+    .encode(&mut resume)
+    .unwrap();
+    scene.stage.says(two, &resume);
+    scene.works_for(two);
+    let answers = scene.answers(two);
+    let Ok(facts) = &answers[0] else {
+        panic!("{answers:?}")
+    };
+    assert_eq!(facts.offset, Some(data.len() as u64));
+    scene.stage.says(one, &end(&data));
+    assert_eq!(scene.works(), 0);
+    assert_eq!(scene.answers(one), [Err(FileErrorKind::Changed)]);
+    let kept = Kept {
+        bytes: data.len() as u64,
+        sha256: sum(&data),
+    };
+    scene
+        .stage
+        .says(two, &announced("a", data.len(), Some(kept)));
+    assert_eq!(scene.works(), 0);
+    scene.stage.says(two, &end(&data));
+    assert_eq!(scene.works(), 1);
+    assert!(scene.answers(two)[0].is_ok());
+    assert_eq!(scene.visible(), ["a"]);
+}
+
+#[test]
+fn fault_g12_what_a_child_works_on_for_a_server_that_was_killed_is_nobodys() {
+    for form in [UploadForm::Framed, UploadForm::Resumable] {
+        let mut scene = Scene::new(|_| {});
+        let client = scene.stage.enters();
+        let size = 1 << 20;
+        let mut begins = upload("a", &vec![7; size], form);
+        begins.truncate(begins.len() - size);
+        scene.stage.says(client, &begins);
+        // The child takes room for it when its server is killed.
+        let errand = scene.stage.job(client).and_then(|job| job.errand).unwrap();
+        drop(scene.stage);
+        let (_, left) = Root::open(scene.dir.path(), true, false).unwrap();
+        let is_kept = form == UploadForm::Resumable;
+        assert_eq!(left.len(), usize::from(is_kept), "{form:?}");
+        assert!(performed(&errand).is_empty());
+    }
+    // Nor does a child leave what it cannot store, with nobody there who would remove it.
+    let dir = tempfile::tempdir().unwrap();
+    let (root, _) = Root::open(dir.path(), true, false).unwrap();
+    let found = root.stage("tmp-1").unwrap();
+    let order = Order::Store {
+        sync: true,
+        overwrite: Overwrite::Refuse,
+        files: vec![Store {
+            staged: "tmp-1".to_owned(),
+            name: "a".to_owned(),
+            size: 0,
+            md5: None,
+            sha256: Some("0".repeat(64)),
+        }],
+    };
+    let errand = Errand {
+        number: 1,
+        order: order.text(),
+        files: root.directories().into_iter().chain([found.file]).collect(),
+        within: Duration::from_secs(1),
+    };
+    performed(&errand);
+    assert_eq!(names(&dir.path().join(".onepoll")), ["lock"]);
+}
+
+#[test]
+fn fault_g12_what_got_its_own_name_while_it_was_opened_is_not_written_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, _) = Root::open(dir.path(), true, false).unwrap();
+    let (child, _) = Root::open(dir.path(), true, false).unwrap();
+    let (staging, named) = (dir.path().join(".onepoll/part-1"), dir.path().join("a"));
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    let torn = std::thread::scope(|scope| {
+        // The child of a server that was killed, again and again.
+        scope.spawn(|| {
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                if let Ok(found) = child.stage("part-1") {
+                    let _ = child.write(&found.file, b"whole", 0);
+                    let _ = std::fs::rename(&staging, &named);
+                }
+            }
+        });
+        let mut torn = 0;
+        for _ in 0..5_000 {
+            if let Ok(found) = root.stage("part-1") {
+                let _ = root.write(&found.file, b"other", 0);
+                torn += usize::from(std::fs::read(&named).is_ok_and(|read| read == b"other"));
+                root.unstage("part-1");
+            }
+        }
+        is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        torn
+    });
+    assert_eq!(torn, 0);
 }
 
 /// What can be looked up in and renamed to, and not be synced: fsync(2) refuses a descriptor that is a mere path.
@@ -466,6 +635,50 @@ fn fault_b10_g9_a_file_that_comes_too_slowly_ends_its_connection_and_is_kept_if_
 }
 
 #[test]
+fn fault_b10_what_came_fast_spares_nobody_for_long() {
+    let mut scene = Scene::new(|_| {});
+    let client = scene.stage.enters();
+    let sent = upload("a", &vec![7; 4 << 20], UploadForm::Resumable);
+    // At 1 KiB a second this would be time for half an hour.
+    scene.stage.says(client, &sent[..100]);
+    scene.works_for(client);
+    scene.stage.says(client, &sent[100..2 << 20]);
+    for _ in 0..3 {
+        scene.stage.waits(Duration::from_secs(31));
+    }
+    assert_eq!(scene.answers(client), [Err(FileErrorKind::TooSlow)]);
+    assert!(scene.stage.is_leaving(client));
+    assert_eq!(scene.staged().len(), 1);
+    let notes = scene.stage.notes();
+    assert_eq!(notes.len(), 1);
+    assert_eq!(notes[0].fate, FileFate::Refused);
+}
+
+#[test]
+fn fault_g7_a_file_that_is_cut_is_told_of_with_the_reason() {
+    let mut scene = Scene::new(|_| {});
+    let client = scene.stage.enters();
+    scene
+        .stage
+        .says(client, &upload("a", b"hello", UploadForm::Framed)[..]);
+    let part = &upload("b", b"hello", UploadForm::Framed);
+    scene.stage.says(client, &part[..part.len() - 2]);
+    scene.stage.leaves(client);
+    scene.works();
+    let notes = scene.stage.notes();
+    let told: Vec<_> = notes
+        .iter()
+        .map(|note| (note.fate, &*note.name, note.bytes))
+        .collect();
+    assert_eq!(
+        told,
+        [(FileFate::Refused, "b", 3), (FileFate::Stored, "a", 5)]
+    );
+    let why = notes[0].why.as_deref().unwrap();
+    assert!(why.starts_with("the peer is gone"), "{why}");
+}
+
+#[test]
 fn f3_what_is_kept_is_removed_when_its_time_is_over() {
     let mut scene = Scene::new(|options| options.keep_partial = Duration::from_secs(100));
     let client = scene.stage.enters();
@@ -528,6 +741,7 @@ fn f3_an_upload_goes_on_only_with_the_digest_that_was_told() {
             md5: None,
             sha256: None,
             kept: Some(kept),
+            has_end: false,
             form: UploadForm::Resumable,
         };
         let mut out = Vec::new();

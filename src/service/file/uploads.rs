@@ -1,6 +1,7 @@
 //! Uploads: how one begins, what is done with what comes, and how it ends.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use super::disk::{Disk, partial, temporary};
 use super::options::Overwrite;
 use super::room::{Remains, grow};
 use super::session::{
-    Offer, Output as ChildOutput, Pending, Phase, Place, Receiving, Staged, Work, lost, note_of,
+    Offer, Output as ChildOutput, Pending, Phase, Place, Receiving, Staged, Work, lost, note,
+    note_of,
 };
 use super::storing::Arrived;
 use super::work::{Order, Store, of_system};
@@ -19,13 +21,18 @@ use crate::config::limits::{
     UPLOADS_PER_SOURCE_MAX,
 };
 use crate::config::random_bytes;
-use crate::turn::{BroadcastTurn, Errand, FileFate, Moment, Turn};
+use crate::service::Peer;
+use crate::turn::{BroadcastTurn, Errand, FileFate, FileNote, Moment, Turn};
 use crate::wire::{
     Encode, FileAnswer, FileError, FileErrorKind, FileName, Sha256Sum, Upload, UploadForm,
 };
 
 /// What becomes of an upload.
 const UPLOAD: (FileFate, FileFate) = (FileFate::Stored, FileFate::Refused);
+
+/// What came fast counts for the time after it up to so much: or a client that has sent a gigabyte could rest for
+/// twelve days.
+const SPARED_BYTES_MAX: u64 = 256 * 1024;
 
 /// How an upload begins.
 enum Begins {
@@ -44,7 +51,10 @@ impl Files {
             Ok(Begins::Receives(receiving)) => self.begin_to_receive(t, receiving),
             Ok(Begins::Reserves(receiving, bytes)) => {
                 let order = Order::Reserve { bytes };
-                let files = vec![receiving.staged.file.clone()];
+                let files = match self.lend(&receiving.staged) {
+                    Ok(file) => vec![file],
+                    Err(error) => return self.fail_reserved(t, receiving, error),
+                };
                 self.work(
                     t,
                     &order,
@@ -63,9 +73,15 @@ impl Files {
         }
     }
 
+    /// A file for a child that does not store it.
+    pub(super) fn lend(&self, staged: &Staged) -> Result<Arc<OwnedFd>, FileError> {
+        let lent = self.disk()?.lend(&staged.file);
+        lent.map_err(|error| of_system(&error))
+    }
+
     pub(super) fn begin_to_receive(&mut self, t: &mut Turn<'_>, mut receiving: Receiving) {
         receiving.since = t.now;
-        let is_whole = receiving.size == Some(receiving.at);
+        let is_whole = receiving.is_whole();
         t.wake_at(slowest(&receiving));
         let Some(session) = self.sessions.get_mut(t.id) else {
             return;
@@ -139,6 +155,7 @@ impl Files {
             staged,
             size: upload.size,
             at: kept,
+            has_end: upload.has_end,
             md5: upload.md5,
             sha256: upload.sha256,
             reserved: size,
@@ -323,7 +340,7 @@ impl Files {
             let written = claimed.and_then(|()| write_all(disk, receiving, bytes));
             written.err()
         };
-        let is_whole = receiving.size == Some(receiving.at);
+        let is_whole = receiving.is_whole();
         match wrong {
             Some(error) => self.fail(t, error),
             None if is_whole => self.has_arrived(t),
@@ -331,15 +348,24 @@ impl Files {
         }
     }
 
-    /// A file that came in parts is whole.
+    /// A file that came in parts is whole, or one of which the digest was to follow.
     pub(super) fn end_parts(&mut self, t: &mut Turn<'_>, sha256: Option<Sha256Sum>) {
         let Some(session) = self.sessions.get_mut(t.id) else {
             return;
         };
-        if let Phase::Receiving(receiving) = &mut session.phase {
-            receiving.sha256 = sha256.or(receiving.sha256);
-            self.has_arrived(t);
+        let Phase::Receiving(receiving) = &mut session.phase else {
+            return;
+        };
+        match (receiving.sha256, sha256) {
+            _ if receiving.is_lost => return self.fail(t, lost()),
+            (Some(before), Some(now)) if before != now => {
+                let error = FileError::new(FileErrorKind::Digest, "it was another before");
+                return self.fail(t, error);
+            }
+            (_, sha256 @ Some(_)) => receiving.sha256 = sha256,
+            (_, None) => {}
         }
+        self.has_arrived(t);
     }
 
     /// A file has come: a child stores it.
@@ -448,8 +474,36 @@ impl Files {
         }
     }
 
+    /// What a connection is in the middle of does not come to its end.
+    pub(super) fn cut_off(&mut self, t: &mut Turn<'_>, peer: &Peer, phase: Phase, why: &str) {
+        let mut tell = |fate, name: &str, bytes| {
+            t.note(FileNote {
+                why: Some(why.to_owned()),
+                ..note(peer, fate, name, bytes)
+            });
+        };
+        let receiving = match phase {
+            Phase::Receiving(receiving) => *receiving,
+            Phase::Working(work) => match *work {
+                Work::Reserves(receiving, _) => receiving,
+                Work::Compares(sending, _) => {
+                    return tell(FileFate::Unsent, sending.name.as_str(), 0);
+                }
+                Work::Offers { .. } | Work::Answers { .. } | Work::Ends => return,
+            },
+            Phase::Sending(sending) => {
+                let bytes = sending.at - sending.from;
+                return tell(FileFate::Unsent, sending.name.as_str(), bytes);
+            }
+            Phase::Waits(upload) => return tell(FileFate::Refused, &upload.name, 0),
+            Phase::Idle | Phase::Asks(_) => return,
+        };
+        tell(FileFate::Refused, receiving.name.as_str(), receiving.at);
+        self.abandon(receiving, t.now);
+    }
+
     /// The connection breaks in the middle of it: it can be resumed, if it is worth that.
-    pub(super) fn abandon(&mut self, receiving: Receiving, now: Moment) {
+    fn abandon(&mut self, receiving: Receiving, now: Moment) {
         let is_worth = receiving.at >= FILE_KEPT_BYTES_MIN && !receiving.is_lost;
         if !receiving.staged.is_kept || !is_worth {
             return self.drop_receiving(receiving);
@@ -465,8 +519,11 @@ impl Files {
         let Some(session) = self.sessions.get_mut(t.id) else {
             return;
         };
-        let (is_late, is_lost) = match &session.phase {
+        let (is_late, is_lost) = match &mut session.phase {
             Phase::Receiving(receiving) => {
+                if receiving.at - receiving.from >= SPARED_BYTES_MAX {
+                    (receiving.since, receiving.from) = (t.now, receiving.at);
+                }
                 let due = slowest(receiving);
                 if due > t.now {
                     t.wake_at(due);

@@ -282,7 +282,11 @@ impl Storing<'_> {
                 sha256: Some(sha256),
                 ..FileFacts::default()
             }),
-            Err(error) => FileAnswer::Error(error.about(&one.name)),
+            Err(error) => {
+                // The server would do it as well, if it is still there. It may be under its own name by now.
+                let _ = unlinkat(self.staging, &one.staged, AtFlags::empty());
+                FileAnswer::Error(error.about(&one.name))
+            }
         };
         let named = named.into_iter().map(|named| {
             let named = named?;

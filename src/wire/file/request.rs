@@ -18,7 +18,7 @@ pub enum FileRequest<'b> {
     Upload(Box<Upload>),
     /// The next bytes of the file that is stored.
     Bytes(&'b [u8]),
-    /// A file whose size was not known ends here; its digest may be told only now.
+    /// A file ends here whose size was not known, or whose end was announced; its digest may be told only now.
     End(Option<Sha256Sum>),
     /// How much of an upload of this name and size have you kept?
     Resume {
@@ -60,6 +60,8 @@ pub struct Upload {
     pub sha256: Option<Sha256Sum>,
     /// What of it is there already; only the rest follows.
     pub kept: Option<Kept>,
+    /// Whether an [end](FileRequest::End) with its digest follows its bytes. What comes in parts has one anyway.
+    pub has_end: bool,
     /// How it was asked for.
     pub form: UploadForm,
 }
@@ -117,8 +119,18 @@ pub struct FileRequests {
     naive: Scan,
     /// How many bytes of the file, or of the part of it, have not come.
     body: Body,
-    /// Whether a file comes in parts.
-    in_parts: bool,
+    /// What comes of a file behind these.
+    behind: Behind,
+}
+
+/// What comes of a file behind the bytes that are awaited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Behind {
+    Nothing,
+    /// More parts, and its end.
+    Parts,
+    /// Its end, with its digest.
+    End,
 }
 
 impl FileRequests {
@@ -128,18 +140,18 @@ impl FileRequests {
             framed: Prefixed::named("header", HEADER_BYTES_MAX),
             naive: Scan::new(),
             body: Body::none(),
-            in_parts: false,
+            behind: Behind::Nothing,
         }
     }
 
     /// Whether nothing more belongs to the last request.
     pub fn is_whole(&self) -> bool {
-        self.body.is_whole() && !self.in_parts
+        self.body.is_whole() && self.behind == Behind::Nothing
     }
 
     /// Whether a file comes in parts, and has not ended.
     pub fn is_in_parts(&self) -> bool {
-        self.in_parts
+        self.behind == Behind::Parts
     }
 
     /// How many bytes of the file, or of the part of it, have not come.
@@ -173,24 +185,24 @@ impl FileRequests {
         mut object: Object,
         form: UploadForm,
     ) -> Result<FileRequest<'b>, WireError> {
-        if self.in_parts {
-            return self.part(object);
+        if self.behind != Behind::Nothing {
+            return self.part(object, form);
         }
         let Some(word) = object.text("onepoll")? else {
             let upload = plain_upload(&mut object, form)?;
             self.body = Body::of(upload.size.unwrap_or(0));
             return Ok(FileRequest::Upload(Box::new(upload)));
         };
-        if form == UploadForm::Naive {
-            return Err(malformed(
-                "a header with `onepoll` has its length before it",
-            ));
-        }
+        is_framed(form)?;
         let request = match word.as_str() {
             "upload" => {
                 let upload = our_upload(&mut object)?;
                 object.ends()?;
-                self.in_parts = upload.size.is_none();
+                self.behind = match upload.size {
+                    None => Behind::Parts,
+                    Some(_) if upload.has_end => Behind::End,
+                    Some(_) => Behind::Nothing,
+                };
                 self.body = Body::of(upload.follows().unwrap_or(0));
                 return Ok(FileRequest::Upload(Box::new(upload)));
             }
@@ -216,22 +228,44 @@ impl FileRequests {
         Ok(request)
     }
 
-    /// A header inside of a file that comes in parts.
-    fn part<'b>(&mut self, mut object: Object) -> Result<FileRequest<'b>, WireError> {
+    /// A header inside of a file, or that ends it.
+    fn part<'b>(
+        &mut self,
+        mut object: Object,
+        form: UploadForm,
+    ) -> Result<FileRequest<'b>, WireError> {
+        is_framed(form)?;
+        let has_parts = self.behind == Behind::Parts;
         let word = object.text("onepoll")?.unwrap_or_default();
         let request = match word.as_str() {
-            "part" => {
+            "part" if has_parts => {
                 let size = object.required("data_size", FILE_PART_BYTES_MAX)?;
                 object.ends()?;
                 self.body = Body::of(size);
                 return Ok(FileRequest::Part);
             }
-            "end" => FileRequest::End(sum(&mut object, "sha256")?),
-            other => return Err(unknown("onepoll", other, "part or end inside of a file")),
+            "end" => match sum(&mut object, "sha256")? {
+                None if !has_parts => return Err(malformed("`sha256` is missing")),
+                sha256 => FileRequest::End(sha256),
+            },
+            other if has_parts => {
+                return Err(unknown("onepoll", other, "part or end inside of a file"));
+            }
+            other => return Err(unknown("onepoll", other, "end behind this file")),
         };
         object.ends()?;
-        self.in_parts = false;
+        self.behind = Behind::Nothing;
         Ok(request)
+    }
+}
+
+/// What is ours has its length before it.
+fn is_framed(form: UploadForm) -> Result<(), WireError> {
+    match form {
+        UploadForm::Naive => Err(malformed(
+            "a header with `onepoll` has its length before it",
+        )),
+        UploadForm::Framed | UploadForm::Resumable => Ok(()),
     }
 }
 
@@ -256,6 +290,7 @@ fn plain_upload(object: &mut Object, form: UploadForm) -> Result<Upload, WireErr
         md5: sum(object, "md5")?,
         sha256: sum(object, "sha256")?,
         kept: None,
+        has_end: false,
         form,
     })
 }
@@ -266,12 +301,18 @@ fn our_upload(object: &mut Object) -> Result<Upload, WireError> {
         Some(size) => kept(object, size)?,
         None => None,
     };
+    let sha256 = sum(object, "sha256")?;
+    let has_end = object.flag("end")?;
+    if has_end && sha256.is_some() {
+        return Err(malformed("`sha256` comes with the `end` that is announced"));
+    }
     Ok(Upload {
         name: name(object)?,
         size,
         md5: sum(object, "md5")?,
-        sha256: sum(object, "sha256")?,
+        sha256,
         kept,
+        has_end: has_end && size.is_some(),
         form: UploadForm::Resumable,
     })
 }
@@ -365,6 +406,8 @@ struct Header<'a> {
     bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     data_size: Option<usize>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    end: bool,
 }
 
 impl<'a> Header<'a> {
@@ -440,6 +483,7 @@ impl Upload {
             file_size: self.size,
             md5: self.md5.map(|sum| sum.to_string()),
             sha256: self.sha256.map(|sum| sum.to_string()),
+            end: is_ours && self.has_end,
             ..Header::named("upload", &self.name, self.kept.filter(|_| is_ours))
         };
         let from = out.len();
