@@ -31,8 +31,9 @@ pub use network::Network;
 pub(crate) use new_file::write_new;
 pub use policy::{Confinement, Policy};
 pub use private::{
-    check_private_dir, check_private_socket, command_socket, command_socket_of, command_sockets,
-    control_socket, control_socket_of, make_private_dir,
+    chat_socket, chat_socket_beside, check_private_dir, check_private_socket, command_socket,
+    command_socket_of, command_sockets, control_socket, control_socket_of, is_private_socket,
+    make_private_dir,
 };
 pub use random::random_bytes;
 pub use rate::Rate;

@@ -31,6 +31,21 @@ pub fn command_sockets() -> Vec<PathBuf> {
     places
 }
 
+/// Where the operators of the default table's chat are: `chat.sock` beside the [command socket](command_socket).
+pub fn chat_socket() -> PathBuf {
+    chat_socket_beside(&command_socket())
+}
+
+/// The same beside another command socket.
+pub fn chat_socket_beside(command_socket: &Path) -> PathBuf {
+    command_socket.with_file_name("chat.sock")
+}
+
+/// Whether this is the path of a socket of the default table, whose directory is ours to make and to check.
+pub fn is_private_socket(path: &Path) -> bool {
+    path == command_socket() || path == chat_socket()
+}
+
 /// Where a server of this process' user takes requests to take its sockets over, unless told otherwise:
 /// `control.sock` beside the [command socket](command_socket).
 pub fn control_socket() -> PathBuf {

@@ -21,7 +21,7 @@ use super::socket_file::{Intent, SocketFile, identity};
 use super::unserved::Unserved;
 use super::{Endpoint, place};
 use crate::config::{
-    Address, Host, HostPort, Transport, UnixAddress, check_private_dir, command_socket,
+    Address, Host, HostPort, Transport, UnixAddress, check_private_dir, is_private_socket,
 };
 use crate::reactor::{Keepalive, Secure, begin_to_listen, bind_abstract, bind_tcp, open_udp};
 use crate::service::Secrets;
@@ -43,6 +43,8 @@ pub struct Bound {
     pub place: String,
     /// What its connections have to prove, if they have to.
     pub secrets: Option<Secrets>,
+    /// The content of the file that its service reads.
+    pub content: Option<Arc<[u8]>>,
     /// Where the socket is, if that is an address with a port.
     at: Option<SocketAddr>,
     /// Another server has handed it over, and serves it until we are ready.
@@ -104,6 +106,7 @@ impl Bound {
             secure: None,
             place: endpoint.place(),
             secrets: None,
+            content: None,
             at: None,
             is_handed: false,
         }
@@ -183,7 +186,7 @@ pub(super) fn bind(
                     ..Bound::of(endpoint, socket).handed()
                 });
             }
-            let is_private = *path == command_socket();
+            let is_private = is_private_socket(path);
             let bound = SocketFile::bind(path, mode, is_private, intent);
             let (socket, file) = bound.map_err(|error| {
                 let unserved = failed(endpoint, &path.display(), &error);

@@ -8,6 +8,7 @@
 //! | --- | --- | --- | --- | --- |
 //! | `command`, with `tail=true` too | free | a secret, or `auth=none` | a secret, or `auth=none` | a secret and TLS |
 //! | `file` that stores | free | a secret, or `auth=none` | a secret, or `auth=none` | a secret and TLS |
+//! | `chat?operator=true` | free | never | never | never |
 //! | `file?access=read` | free | a secret, or `auth=none` | a secret, or `auth=none` | a secret |
 //! | `file?access=read&public=true` | free | free | free | a secret, or `open=true` |
 //! | every other | free | free | free | a secret, or `open=true` |
@@ -99,6 +100,10 @@ pub fn exposure(endpoint: &Endpoint, at: Reached, is_root: bool) -> Result<Expos
         Reached::Inet(_) => Reach::Open,
     };
     match (endpoint.class, at) {
+        (Class::Operators, _) if reach != Reach::SameUser => Err(Refusal {
+            reason: "whoever gets in there says who may be in the rooms, and nobody vouches for who that is".into(),
+            remedy: "operators have a private Unix socket, such as `chat+unix:///run/onepoll/chat.sock?operator=true` without `any-user`, which may share its `rooms` with this endpoint".into(),
+        }),
         (Class::Commands | Class::Output | Class::Uploads | Class::Downloads, _) => {
             guarded(endpoint, at, reach, is_root)
         }
@@ -419,6 +424,26 @@ mod tests {
             };
             assert_eq!(judge("command+unix:///a", Reached::Unix, is_root), Ok(free));
             assert_eq!(judge("chat+unix:///a", Reached::Unix, is_root), Ok(free));
+            let private = "chat+unix:///a?operator=true";
+            assert_eq!(judge(private, Reached::Unix, is_root), Ok(free));
+            for (url, at) in [
+                ("chat+unix:///a?operator=true&any-user=true", Reached::Unix),
+                ("chat://h:1?operator=true", inet("127.0.0.1:1")),
+                (
+                    "chat://h:1?operator=true&secret-file=/s",
+                    inet("127.0.0.1:1"),
+                ),
+                ("chat://h:1?operator=true&open=true", inet("192.0.2.1:1")),
+                ("chat+fd://3?operator=true", inet("127.0.0.1:1")),
+            ] {
+                let refused = judge(url, at, is_root).unwrap_err();
+                assert!(
+                    refused
+                        .to_string()
+                        .contains("operators have a private Unix socket"),
+                    "{url}"
+                );
+            }
         }
     }
 

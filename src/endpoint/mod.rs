@@ -29,11 +29,12 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::config::{
     Address, ConfigError, Host, HostPort, Limits, Lookups, PercentEncoded, Policy, Transport,
-    Trouble, UnixAddress, Written, command_socket, keys_of, meant, one_of, percent_decode, quoted,
-    random_bytes,
+    Trouble, UnixAddress, Written, is_private_socket, keys_of, meant, one_of, percent_decode,
+    quoted, random_bytes,
 };
 use crate::service::{
     ChallengeSource, Class, Datagrams, Gate, Half, Row, SERVICES, Secrets, Service, Set, Setting,
@@ -50,8 +51,8 @@ pub use exposure::{Exposure, Reach, Reached, Refusal, exposure};
 pub use file::{ConfigFile, Log, LogFormat, LogLevel};
 pub use handed::Handed;
 pub use opening::{Attempt, Judged, Opening};
-use secret_file::look_up_secret;
-pub use secret_file::{SecretFileError, make_secret, read_secret};
+pub use secret_file::{SecretFileError, make_secret, make_token, read_secret};
+use secret_file::{look_up_private, look_up_secret};
 pub use socket_file::{Intent, SocketFile};
 pub use unserved::Unserved;
 
@@ -179,12 +180,32 @@ impl Endpoint {
         Ok(())
     }
 
-    /// What the connections of a listener of it have for themselves; these are its secrets.
-    pub fn terms(&self, secrets: Option<Secrets>) -> Terms {
+    /// What the connections of a listener of it have for themselves; these are its secrets, and the content of the
+    /// file that it reads.
+    pub fn terms(&self, secrets: Option<Secrets>, file: Option<Arc<[u8]>>) -> Terms {
         Terms {
             options: self.options.clone(),
             secrets,
+            file,
         }
+    }
+
+    /// The content of the file that its service reads, as it is looked up; none, if it reads none.
+    pub fn file(&self, lookups: &mut Lookups) -> Result<Option<Arc<[u8]>>, ConfigError> {
+        let Some(schema) = self.row.schema(self.address.transport()) else {
+            return Ok(None);
+        };
+        let Ok(Some(file)) = schema.file(&self.options) else {
+            return Ok(None);
+        };
+        let wrong =
+            |problem: String| ConfigError::at(self, Trouble::with(file.option, problem).problem);
+        let content = look_up_private(&file.path, file.bytes_max, file.made_by, lookups)
+            .map_err(|error| wrong(error.to_string()))?;
+        schema
+            .check_file(&content.bytes)
+            .map_err(|problem| wrong(format!("{}: {problem}", file.path.display())))?;
+        Ok(Some(Arc::from(&content.bytes[..])))
     }
 
     fn written(&self) -> Written {
@@ -263,9 +284,9 @@ impl Endpoint {
             .map_err(|trouble| ConfigError::at(self, trouble.problem))
     }
 
-    /// Whether it is at the private command socket of this process' user.
+    /// Whether it is at a private socket of the default table of this process' user.
     pub fn is_private(&self) -> bool {
-        matches!(&self.address, Address::Unix(UnixAddress::Path(path)) if *path == command_socket())
+        matches!(&self.address, Address::Unix(UnixAddress::Path(path)) if is_private_socket(path))
     }
 
     /// Whether its options fit the limits of the server.

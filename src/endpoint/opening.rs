@@ -247,8 +247,14 @@ impl Opening {
             Err(unserved) => attempt.unserved = Some(unserved),
             Ok(mut sockets) => {
                 for bound in &mut sockets.bound {
+                    if let Some(file) = &mut bound.file {
+                        let before = self.bound.iter_mut();
+                        let files = before.filter_map(|bound| bound.file.as_mut());
+                        files.for_each(|other| file.inherit_directory(other));
+                    }
                     bound.secure.clone_from(&planned.secure);
                     bound.secrets.clone_from(&planned.secrets);
+                    bound.content.clone_from(&planned.file);
                 }
                 attempt.at.retain(|at| !is_among(*at, &sockets.absent));
                 attempt.absent = sockets.absent;

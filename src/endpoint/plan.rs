@@ -38,6 +38,8 @@ pub(super) struct Planned {
     pub(super) is_handed: bool,
     /// What its connections have to prove.
     pub(super) secrets: Option<Secrets>,
+    /// The content of the file that its service reads.
+    pub(super) file: Option<Arc<[u8]>>,
 }
 
 /// Resolves an endpoint and judges every address it resolves to.
@@ -65,6 +67,7 @@ pub(super) fn plan(
         Address::Fd(which) => {
             // A helper, which has no such descriptor, reads what the endpoint names all the same.
             secrets(endpoint, lookups)?;
+            file(endpoint, lookups)?;
             let adopted = inherited.take_next(endpoint, which, is_root)?;
             return Planned::adopted(endpoint, adopted, secure, lookups);
         }
@@ -77,6 +80,7 @@ pub(super) fn plan(
         socket: None,
         secure,
         secrets: secrets(endpoint, lookups)?,
+        file: file(endpoint, lookups)?,
         place: endpoint.place(),
         is_handed: false,
     })
@@ -99,6 +103,7 @@ impl Planned {
         probe(&adopted.endpoint)?;
         Ok(Planned {
             secrets: secrets(&adopted.endpoint, lookups)?,
+            file: file(&adopted.endpoint, lookups)?,
             endpoint: adopted.endpoint,
             at: adopted.at.into_iter().collect(),
             exposure: adopted.exposure,
@@ -113,6 +118,11 @@ impl Planned {
 /// The secrets of an endpoint that may be served: one that cannot have them must not be.
 fn secrets(endpoint: &Endpoint, lookups: &mut Lookups) -> Result<Option<Secrets>, Unserved> {
     endpoint.secrets(lookups).map_err(Unserved::Refused)
+}
+
+/// The content of the file that the service of an endpoint reads.
+fn file(endpoint: &Endpoint, lookups: &mut Lookups) -> Result<Option<Arc<[u8]>>, Unserved> {
+    endpoint.file(lookups).map_err(Unserved::Refused)
 }
 
 /// Who can reach an endpoint by whichever of its addresses; none of them may be refused.

@@ -1,13 +1,15 @@
 //! A secret in its file, which only its owner may read. It is never an argument, since every user of the
 //! machine can see those.
 
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::config::{Content, Lookups, random_bytes, write_new};
+use crate::service::chat::{NAMES_BYTES_MAX, line_of_name};
 use crate::wire::{SECRET_BYTES_MAX, Secret};
 
 /// Bits of a file's mode that let others in.
@@ -32,40 +34,99 @@ pub(super) fn look_up_secret(
     lookups: &mut Lookups,
 ) -> Result<Secret, SecretFileError> {
     let name = path.display();
+    let made_by = format!("onepoll secret {name}");
     // One byte for the newline; what is longer comes with one more, which shows that it is.
-    let content = lookups.file(path, SECRET_BYTES_MAX + 1);
-    let Content { mut bytes, mode } = content.map_err(|error| {
-        let remedy = match error.kind() {
-            io::ErrorKind::NotFound => format!("; `onepoll secret {name}` makes one"),
-            _ => String::new(),
-        };
-        SecretFileError(format!("{name} cannot be read: {error}{remedy}"))
-    })?;
-    if mode & OTHERS != 0 {
-        return Err(SecretFileError(format!(
-            "{name} is open to others (mode {:04o}), so what is in it is no secret: chmod 600 {name}",
-            mode & 0o7777
-        )));
-    }
+    let Content { mut bytes, .. } = look_up_private(path, SECRET_BYTES_MAX + 1, &made_by, lookups)?;
     // The bytes themselves, not a copy: they are wiped when the secret is dropped.
     Secret::new(std::mem::take(&mut *bytes)).map_err(|error| {
         SecretFileError(format!("{name}: {error}; `onepoll secret FILE` makes one"))
     })
 }
 
+/// The content of a file that nobody but its owner may read or write; a longer one comes with one byte more than
+/// `most`.
+pub(super) fn look_up_private(
+    path: &Path,
+    most: usize,
+    made_by: &str,
+    lookups: &mut Lookups,
+) -> Result<Content, SecretFileError> {
+    let name = path.display();
+    let content = lookups.file(path, most).map_err(|error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::NotFound => format!("; `{made_by}` makes one"),
+            _ => String::new(),
+        };
+        SecretFileError(format!("{name} cannot be read: {error}{remedy}"))
+    })?;
+    check_mode(path, content.mode)?;
+    Ok(content)
+}
+
+fn check_mode(path: &Path, mode: u32) -> Result<(), SecretFileError> {
+    if mode & OTHERS == 0 {
+        return Ok(());
+    }
+    let name = path.display();
+    Err(SecretFileError(format!(
+        "{name} is open to others (mode {:04o}), so what is in it is no secret: chmod 600 {name}",
+        mode & 0o7777
+    )))
+}
+
+/// Makes a token, and writes the line into a file of names by which `name` belongs to whoever has it: into a new
+/// file of mode 0600, or behind what is there.
+pub fn make_token(path: &Path, name: &str) -> Result<Zeroizing<String>, SecretFileError> {
+    let file = path.display();
+    let failed = |error: io::Error| SecretFileError(format!("{file} cannot be written: {error}"));
+    let token = random_digits().map_err(failed)?;
+    let before = match Lookups::live().file(path, NAMES_BYTES_MAX) {
+        Ok(content) => Some(content),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(SecretFileError(format!("{file} cannot be read: {error}"))),
+    };
+    if let Some(content) = &before {
+        check_mode(path, content.mode)?;
+    }
+    let content = before.as_ref().map_or(&b""[..], |content| &content.bytes);
+    let line = line_of_name(name, token.as_bytes(), content)
+        .map_err(|wrong| SecretFileError(format!("{file}: {wrong}")))?;
+    if before.is_none() {
+        write_new(path, 0o600, line.as_bytes()).map_err(failed)?;
+    } else {
+        let is_open_line = content.last().is_some_and(|&last| last != b'\n');
+        let line = if is_open_line {
+            format!("\n{line}")
+        } else {
+            line
+        };
+        // In one piece, behind what somebody else may have written meanwhile.
+        let mut file = OpenOptions::new().append(true).open(path).map_err(failed)?;
+        let written = file.write_all(line.as_bytes());
+        written.and_then(|()| file.sync_all()).map_err(failed)?;
+    }
+    Ok(token)
+}
+
+/// 32 random bytes in hexadecimal digits.
+fn random_digits() -> io::Result<Zeroizing<String>> {
+    let bytes = Zeroizing::new(random_bytes::<MADE_BYTES>()?);
+    let mut text = Zeroizing::new(String::with_capacity(2 * MADE_BYTES + 1));
+    for byte in bytes.iter() {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 15)]));
+    }
+    Ok(text)
+}
+
 /// Makes a secret in a file that is not there yet, with mode 0600.
 pub fn make_secret(path: &Path) -> Result<(), SecretFileError> {
     let name = path.display();
     let failed = |error: io::Error| SecretFileError(format!("{name} cannot be made: {error}"));
-    let bytes = Zeroizing::new(random_bytes::<MADE_BYTES>().map_err(failed)?);
-    let mut text = Zeroizing::new(Vec::with_capacity(2 * MADE_BYTES + 1));
-    for byte in bytes.iter() {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        text.push(DIGITS[usize::from(byte >> 4)]);
-        text.push(DIGITS[usize::from(byte & 15)]);
-    }
-    text.push(b'\n');
-    write_new(path, 0o600, &text).map_err(|error| match error.kind() {
+    let mut text = random_digits().map_err(failed)?;
+    text.push('\n');
+    write_new(path, 0o600, text.as_bytes()).map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => SecretFileError(format!(
             "{name} is there already, and a secret is never overwritten; remove it, or name another file"
         )),
@@ -165,5 +226,29 @@ mod tests {
         assert_ne!(read(&other).unwrap(), first);
         let said = make_secret(&dir.path().join("no/where")).unwrap_err();
         assert!(said.to_string().contains("cannot be made"), "{said}");
+    }
+
+    #[test]
+    fn a_token_is_in_no_file_and_its_digest_is_behind_what_was_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("names");
+        let eva = make_token(&path, "Eva").unwrap();
+        assert_eq!(metadata(&path).unwrap().mode() & 0o777, 0o600);
+        let before = read(&path).unwrap();
+        // Whoever edits it may leave the last line without its end.
+        write(&path, before.trim_ascii_end()).unwrap();
+        let bob = make_token(&path, "bob").unwrap();
+        assert!(eva.len() == 64 && bob.len() == 64 && *eva != *bob);
+        let content = String::from_utf8(read(&path).unwrap()).unwrap();
+        let lines: Vec<&str> = content.lines().collect();
+        assert!(lines.len() == 2 && lines[0].starts_with("Eva ") && lines[1].starts_with("bob "));
+        assert!(!content.contains(&**eva) && !content.contains(&**bob));
+        let again = make_token(&path, "BOB").unwrap_err().to_string();
+        assert!(again.contains("BOB is in it already"), "{again}");
+        assert!(make_token(&path, "a b").is_err());
+        assert_eq!(read(&path).unwrap(), content.as_bytes());
+        set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        let open = make_token(&path, "ann").unwrap_err().to_string();
+        assert!(open.contains("is open to others (mode 0644)"), "{open}");
     }
 }

@@ -135,6 +135,14 @@ impl SocketFile {
         &self.path
     }
 
+    /// A check made the directory of both for the other, and removes it with the last of its files: this one.
+    pub(super) fn inherit_directory(&mut self, other: &mut SocketFile) {
+        let is_its = |made: &mut PathBuf| self.path.parent() == Some(&**made);
+        if let Some(made) = other.before.made.take_if(is_its) {
+            self.before.made = Some(made);
+        }
+    }
+
     /// Whether this process may remove it: the directory lets it, and not only the owners of what is in it.
     pub fn is_removable(&self) -> bool {
         let dir = self.path.parent().filter(|dir| !dir.as_os_str().is_empty());

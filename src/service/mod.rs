@@ -45,7 +45,8 @@ pub use manner::{Backlog, Manner};
 pub use metrics::Metrics;
 pub use peer::Peer;
 pub use row::{
-    Checked, Class, Half, NoOptions, OverDatagrams, OverStreams, Row, Schema, Setting, Takes,
+    Checked, Class, Half, NoOptions, OverDatagrams, OverStreams, OwnFile, Row, Schema, Setting,
+    Takes,
 };
 pub use secrets::{ProofOf, Secrets};
 pub use sessions::Sessions;

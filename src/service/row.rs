@@ -1,6 +1,7 @@
 //! What a service declares about itself, once, beside its code.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
 use serde::de::DeserializeOwned;
@@ -113,6 +114,29 @@ pub trait Checked: DeserializeOwned + Serialize + Default + 'static {
     fn descriptors(&self) -> usize {
         0
     }
+
+    /// The file that it reads when the server starts and when it reads its configuration again, if it has one.
+    fn file(&self) -> Option<OwnFile> {
+        None
+    }
+
+    /// What is wrong with the content of that.
+    fn check_file(_content: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// A file that a service reads, and that nobody but its owner may read or write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnFile {
+    /// The option that names it.
+    pub option: &'static str,
+    /// Where it is.
+    pub path: PathBuf,
+    /// How long it may be, in bytes.
+    pub bytes_max: usize,
+    /// What makes one, as the user would type it.
+    pub made_by: &'static str,
 }
 
 /// The options of a service that has none.
@@ -127,6 +151,8 @@ impl Checked for NoOptions {}
 pub enum Class {
     /// Nothing that `open=true` may not allow.
     Plain,
+    /// The stranger would say who may be there.
+    Operators,
     /// The stranger would read figures, as a program does that cannot answer a challenge.
     Figures,
     /// The stranger would run commands.
@@ -162,6 +188,12 @@ pub trait Schema: Sync {
 
     /// How many descriptors it needs besides those of its connections.
     fn descriptors(&self, written: &Written) -> Result<usize, Trouble>;
+
+    /// The file that the service reads with them, if it reads one.
+    fn file(&self, written: &Written) -> Result<Option<OwnFile>, Trouble>;
+
+    /// What is wrong with the content of that.
+    fn check_file(&self, content: &[u8]) -> Result<(), String>;
 
     /// Which of them are about the connections of one listener only.
     fn of_listener(&self) -> &'static [&'static str];
@@ -229,6 +261,14 @@ impl<T: Checked, S: ?Sized> Schema for Takes<T, S> {
 
     fn descriptors(&self, written: &Written) -> Result<usize, Trouble> {
         Ok(written.read::<T>()?.descriptors())
+    }
+
+    fn file(&self, written: &Written) -> Result<Option<OwnFile>, Trouble> {
+        Ok(written.read::<T>()?.file())
+    }
+
+    fn check_file(&self, content: &[u8]) -> Result<(), String> {
+        T::check_file(content)
     }
 
     fn of_listener(&self) -> &'static [&'static str] {

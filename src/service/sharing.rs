@@ -27,6 +27,8 @@
 //!   a value by service and name alone (`chat`, `lobby`); what one value says to another is handed over by the loop
 //!   between two turns of services, as an effect, so that no value is borrowed twice.
 
+use std::sync::Arc;
+
 use super::Secrets;
 use crate::config::Written;
 
@@ -66,6 +68,8 @@ pub struct Terms {
     pub options: Written,
     /// What they have to prove one of, where a gate stands before a value that is shared.
     pub secrets: Option<Secrets>,
+    /// The content of the file that the service [reads](super::Checked::file), as it is now.
+    pub file: Option<Arc<[u8]>>,
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ import signal
 import socket
 import stat
 import subprocess
+import tempfile
 import sys
 import threading
 import time
@@ -422,7 +423,15 @@ class Start(Case):
         with dial(path) as peer:
             peer.say(b"echo here\n")
             self.assertEqual(takes_json(peer)[1], b"here\n")
+        # Operators of the chat beside it, and what `check` makes of the directory is gone with it.
+        with dial(server.at("chat", "unix")) as peer:
+            peer.say(b"/bans\n")
+            self.assertTrue(peer.line().startswith(b"* you are guest-1 in lobby"))
+            self.assertEqual(peer.line(), b"* nobody is banned")
         server.drain()
+        with tempfile.TemporaryDirectory() as runtime:
+            onepoll("check", env={"XDG_RUNTIME_DIR": runtime})
+            self.assertEqual(os.listdir(runtime), [])
 
 
 class Streams(Case):

@@ -4,8 +4,10 @@
 import hashlib
 import hmac
 import os
+import signal
+import stat
 
-from harness import main
+from harness import main, onepoll
 from test_chat import Member
 from test_reload import Reload, at_text, table
 
@@ -182,6 +184,110 @@ class Members(Reload):
         ann.peer.close(), bob.peer.close()
         server.rests()
         server.drain()
+
+    def token(self, path, name):
+        """A new token for a name in the file of names."""
+        done = onepoll("secret", "--name", name, path)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stdout, r"\A[0-9a-f]{64}\n\Z")
+        self.assertNotIn(done.stdout.strip(), done.stderr)
+        return done.stdout.strip()
+
+    def test_t6_names_belong_to_who_has_their_token(self):
+        path = os.path.join(self.directory(), "names")
+        eva = self.token(path, "Eva")
+        self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o600)
+        config = table("chat", names=path, history=9)
+        server = self.serve(config=config, arguments=("-vv",))
+        ann, bob = (Member(self.dial(server.at("chat")), name) for name in ("ann", "bob"))
+        ann.says("/nick eva\n").notice("eva belongs to somebody: /login TOKEN takes it")
+        bob.says("/login %s\n" % eva).notice("you are now Eva")
+        bob.says("it is me\n /login %s\n" % eva)
+        ann.hears("Eva: it is me")
+        # One more name, which somebody has by now; the server reads the file on SIGHUP.
+        bobs = self.token(path, "Ann")
+        os.kill(server.pid, signal.SIGHUP)
+        server.waits_for(lambda line: "reloaded the configuration" in line)
+        ann.says("/nick\n").notice("you are ann")
+        ann.says("who am I?\n").notice("ann belongs to somebody")
+        self.assertRegex(bob.line(), rb"\Aguest-\d+: who am I\?\Z")
+        ann.says("/login %s\n" % bobs).notice("you are now Ann")
+        for _ in range(3):
+            bob.says("/login %s\n" % "0" * 64)
+        bob.peer.rest()
+        newcomer = Member(self.dial(server.at("chat")))
+        newcomer.line()
+        self.assertFalse([line for line in newcomer.skipped if eva in line])
+        # Nothing of a token is in the log, nor in the file of names.
+        self.assertFalse([line for line in server.lines if eva in line or bobs in line])
+        with open(path) as file:
+            self.assertNotIn(eva, file.read())
+        os.chmod(path, 0o640)
+        self.assertIn("open to others", self.stays(server, config))
+        with open(path, "a") as file:
+            file.write("eva x\n")
+        os.chmod(path, 0o600)
+        self.assertIn("line 3 is not `NAME SHA256`", self.stays(server, config))
+        ann.says("/who\n").notice("Ann")
+        for member in (ann, newcomer):
+            member.peer.close()
+        server.rests()
+        server.stop()
+
+    def test_t6_a_trace_shows_no_token(self):
+        path = os.path.join(self.directory(), "names")
+        eva = self.token(path, "Eva")
+        server = self.serve(config=table("chat", names=path), arguments=("--trace",))
+        bob = Member(self.dial(server.at("chat")))
+        bob.says("/login %s\n" % eva).notice("you are now Eva")
+        bob.peer.close()
+        server.rests()
+        server.stop()
+        self.assertFalse([line for line in server.lines if eva[:8] in line])
+
+    def test_t6_operators_remove_ban_and_watch(self):
+        path = os.path.join(self.directory(), "chat.sock")
+        config = table("chat", rooms="a") + table("chat+unix", path, rooms="a", operator=True)
+        server = self.serve(config=config)
+        at = server.at("chat")
+        op, (ann, bob) = Member(self.dial(path), "op"), (Member(self.dial(at), name) for name in ("ann", "bob"))
+        ann.says("/kick bob\n").notice("only an operator may do that")
+        op.says("/kick bob be nice\n").notice("bob was removed")
+        self.assertIn(b"* you were removed: be nice", bob.peer.rest().splitlines())
+        ann.notice("bob left (removed by an operator: be nice)")
+        bob = Member(self.dial(at), "bob")
+        op.says("/whois bob\n").notice("bob is in lobby, from 127.0.0.1:")
+        op.says("/ban 127.0.0.0/8 not today\n").notice("127.0.0.0/8 is banned; removed: 2")
+        for member in (ann, bob):
+            self.assertTrue(member.peer.rest().endswith(b"* you are banned: not today\n"))
+        refused = self.dial(at).say(b"let me in\n").rest()
+        self.assertEqual(refused, b"* you may not be here: 127.0.0.0/8 (not today)\n")
+        op.says("/bans\n").notice("banned: 127.0.0.0/8 (not today)")
+        op.says("/unban 127.0.0.0/8\n").notice("is banned no more")
+        op.says("/ban Bob\n").notice("Bob is banned; removed: 0")
+        ann, eve = Member(self.dial(at), "ann"), Member(self.dial(at), "eve")
+        ann.says("/nick bob\n").notice("nobody may be called that: Bob")
+        eve.says("/join den\n").notice("you are in den")
+        op.says("/watch den\n").notice("you watch den")
+        eve.says("psst\n")
+        op.hears("#den eve: psst")
+        for member in (op, ann, eve):
+            member.peer.close()
+        server.rests()
+        server.stop()
+
+    def test_t6_operators_have_a_private_socket_or_none(self):
+        path = os.path.join(self.directory(), "chat.sock")
+        for url in (
+            "chat://127.0.0.1:0?operator=true",
+            "chat://0.0.0.0:0?operator=true&open=true",
+            "chat+unix://%s?operator=true&any-user=true" % path,
+        ):
+            for command in ("check", "serve"):
+                done = onepoll(command, url)
+                self.assertEqual(done.returncode, 2, done.stderr)
+                self.assertIn("operators have a private Unix socket", done.stderr)
+        self.assertEqual(onepoll("check", "chat+unix://%s?operator=true" % path).returncode, 0)
 
     def test_fault_b11_lines_of_who_does_not_read_are_dropped_whole_and_counted(self):
         config = '[limits]\nchat-soft = "200K"\nframe = "4K"\n'

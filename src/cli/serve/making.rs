@@ -130,7 +130,7 @@ impl Making<'_> {
             },
             secure: bound.secure.clone(),
             is_beside_limit: false,
-            terms: endpoint.terms(bound.secrets.clone()),
+            terms: endpoint.terms(bound.secrets.clone(), bound.content.clone()),
         }
     }
 }

@@ -302,7 +302,8 @@ impl Change<'_> {
                 !is_same
             }
             (SocketId::Listener(id), Made::Stream(service)) => {
-                let reads = bound.secure.is_some() || bound.secrets.is_some();
+                let reads =
+                    bound.secure.is_some() || bound.secrets.is_some() || bound.content.is_some();
                 if is_same && (self.is_learnt || !reads) && !self.limits_changed {
                     false
                 } else {

@@ -4,12 +4,11 @@ use super::Chat;
 use super::member::Member;
 use super::name::{NAME_BYTES_MAX, Name};
 use super::notice::{IN_PRIVATE, Notice, Pong, Words};
+use super::operator::{ORDERS, Order};
 use super::room::{ROOMS_MAX, Room, Rooms};
-use crate::turn::{ConnId, Turn};
-use crate::wire::{Encode, Escaped, neutralise, trim_ascii_white};
-
-/// How many names or rooms one list shows: an answer is bounded, whatever it is asked about.
-pub const LISTED_MAX: usize = 100;
+use super::text::{LISTED_MAX, list, plain, quoted, room_name};
+use crate::turn::{ConnId, Fault, Turn};
+use crate::wire::{Encode, trim_ascii_white};
 
 /// How many bytes the topic of a room has at most, and what is said of a member who is away: a line or two of a
 /// terminal.
@@ -18,11 +17,9 @@ pub const TOPIC_BYTES_MAX: usize = 300;
 /// As [`TOPIC_BYTES_MAX`]: there is one for each member.
 pub const AWAY_BYTES_MAX: usize = 160;
 
-/// How much of what nobody understands is quoted back.
-const QUOTED_BYTES_MAX: usize = 32;
-
-const HELP: [&str; 14] = [
+const HELP: [&str; 15] = [
     "/nick NAME: be called NAME",
+    "/login TOKEN: be called by the name that belongs to you, if one does",
     "/me TEXT: tell the room what you do",
     "/join ROOM: go to ROOM, which is made if need be; /part: back to the lobby",
     "/msg NAME TEXT: say TEXT to NAME alone",
@@ -68,6 +65,8 @@ pub(super) enum Command<'l> {
     Ping(&'l [u8]),
     Help,
     Quit,
+    Login(&'l [u8]),
+    Order(Order<'l>),
     Unknown(&'l [u8]),
 }
 
@@ -109,6 +108,20 @@ impl<'l> Command<'l> {
             b"ping" => Command::Ping(rest),
             b"help" => Command::Help,
             b"quit" => Command::Quit,
+            b"login" => Command::Login(rest),
+            b"kick" | b"ban" => {
+                let (whom, reason) = first_word(rest);
+                Command::Order(if word.len() == 4 {
+                    Order::Kick(whom, reason)
+                } else {
+                    Order::Ban(whom, reason)
+                })
+            }
+            b"unban" => Command::Order(Order::Unban(rest)),
+            b"bans" => Command::Order(Order::Bans),
+            b"whois" => Command::Order(Order::Whois(rest)),
+            b"watch" => Command::Order(Order::Watch(rest)),
+            b"unwatch" => Command::Order(Order::Unwatch(rest)),
             _ => Command::Unknown(word),
         }
     }
@@ -123,14 +136,9 @@ fn first_word(text: &[u8]) -> (&[u8], &[u8]) {
     (&text[..end], trim_ascii_white(&text[end..]))
 }
 
-/// `#rust` and `rust` are one room: whoever knows IRC writes the one, whoever does not the other.
-fn room_name(text: &[u8]) -> Option<Name> {
-    Name::parse(text.strip_prefix(b"#").unwrap_or(text))
-}
-
 impl Chat {
     /// Does what the member whose turn it is asks for, or says why not.
-    pub(super) fn obey(&mut self, t: &mut Turn<'_>, command: Command<'_>) {
+    pub(super) fn obey(&mut self, t: &mut Turn<'_>, command: Command<'_>) -> Result<(), Fault> {
         match command {
             Command::Nick(name) => self.rename(t, name),
             Command::Join(room) => self.join(t, room),
@@ -156,9 +164,15 @@ impl Chat {
                 self.reply(t, &Notice(format_args!("rooms: {}", RoomList(&self.rooms))));
             }
             Command::Ping(text) => self.reply(t, &Pong(text)),
-            Command::Help => HELP
-                .iter()
-                .for_each(|line| self.reply(t, &Notice(format_args!("{line}")))),
+            Command::Help => {
+                let is_operator = self.members.get(t.id).is_some_and(|member| member.is_operator);
+                let orders = if is_operator { &ORDERS[..] } else { &[] };
+                for line in HELP.iter().chain(orders) {
+                    self.reply(t, &Notice(format_args!("{line}")));
+                }
+            }
+            Command::Login(token) => return self.log_in(t, token),
+            Command::Order(order) => self.carry_out(t, order),
             Command::Quit => {
                 self.leave(t, "");
                 t.close_lingering();
@@ -168,6 +182,7 @@ impl Chat {
                 quoted(word)
             ))),
         }
+        Ok(())
     }
 
     fn rename(&mut self, t: &mut Turn<'_>, text: &[u8]) {
@@ -195,16 +210,22 @@ impl Chat {
         if self.names.get(&new.key()).is_some_and(|&id| id != t.id) {
             return self.reply(t, &Notice(format_args!("{new} is somebody else's name")));
         }
-        self.names.remove(&old.key());
-        self.names.insert(new.key(), t.id);
-        let room = member.room;
-        if let Some(member) = self.members.get_mut(t.id) {
-            member.name = new;
+        let may_recase = member.is_owner && old.key() == new.key();
+        if self.owned.has(new) && !may_recase {
+            return self.reply(
+                t,
+                &Notice(format_args!(
+                    "{new} belongs to somebody: /login TOKEN takes it"
+                )),
+            );
         }
-        self.letters += self.rooms[room].members.len();
-        self.reply(t, &Notice(format_args!("you are now {new}")));
-        let renamed = Notice(format_args!("{old} is now {new}"));
-        self.send_all(t, self.rooms[room].others(t.id), &renamed);
+        if let Some(ban) = self.bans.of_name(new) {
+            return self.reply(t, &Notice(format_args!("nobody may be called that: {ban}")));
+        }
+        self.call(t, t.id, new);
+        if let Some(member) = self.members.get_mut(t.id) {
+            member.is_owner = may_recase;
+        }
     }
 
     fn join(&mut self, t: &mut Turn<'_>, text: &[u8]) {
@@ -244,7 +265,7 @@ impl Chat {
     }
 
     /// Another member by name; if there is none, the one whose turn it is is told so.
-    fn other(&self, t: &mut Turn<'_>, name: &[u8]) -> Option<ConnId> {
+    pub(super) fn other(&self, t: &mut Turn<'_>, name: &[u8]) -> Option<ConnId> {
         let found = Name::parse(name).and_then(|name| self.names.get(&name.key()).copied());
         match found {
             Some(id) if id == t.id => self.reply(t, &Notice(format_args!("that is you"))),
@@ -280,14 +301,12 @@ impl Chat {
             [] => self.tell_topic(t, room),
             text => match plain(text, TOPIC_BYTES_MAX) {
                 Some(text) => {
-                    here.topic = text;
-                    self.letters += here.members.len();
-                    let here = &self.rooms[room];
-                    let (all, topic) = (here.members.iter().copied(), &here.topic);
-                    self.send_all(
+                    here.topic.clone_from(&text);
+                    self.tell_room(
                         t,
-                        all,
-                        &Notice(format_args!("{name} set the topic: {topic}")),
+                        room,
+                        None,
+                        &Notice(format_args!("{name} set the topic: {text}")),
                     );
                 }
                 None => self.reply(
@@ -362,19 +381,6 @@ impl Chat {
     }
 }
 
-/// Text that is kept, with nothing in it that acts on a terminal; none, if it is too long.
-fn plain(text: &[u8], bytes_max: usize) -> Option<String> {
-    let mut plain = Vec::new();
-    // At most three bytes for each: no more is copied than may be kept.
-    neutralise(&text[..text.len().min(bytes_max + 1)], &mut plain);
-    let plain = String::from_utf8(plain).ok()?;
-    (plain.len() <= bytes_max).then_some(plain)
-}
-
-fn quoted(text: &[u8]) -> Escaped<'_> {
-    Escaped(&text[..text.len().min(QUOTED_BYTES_MAX)])
-}
-
 /// Says what a name is.
 struct NotAName<'a>(&'a [u8]);
 
@@ -434,20 +440,5 @@ struct RoomSize<'a>(&'a Room);
 impl fmt::Display for RoomSize<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.0.name, self.0.members.len())
-    }
-}
-
-fn list(
-    f: &mut fmt::Formatter<'_>,
-    items: impl Iterator<Item = impl fmt::Display>,
-    len: usize,
-) -> fmt::Result {
-    for (n, item) in items.take(LISTED_MAX).enumerate() {
-        let comma = if n == 0 { "" } else { ", " };
-        write!(f, "{comma}{item}")?;
-    }
-    match len.saturating_sub(LISTED_MAX) {
-        0 => Ok(()),
-        more => write!(f, " and {more} more"),
     }
 }

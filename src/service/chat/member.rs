@@ -1,8 +1,8 @@
 use super::name::Name;
 use super::pace::Pace;
 use super::room::RoomKey;
-use crate::service::Encoding;
 use crate::service::telnet::Telnet;
+use crate::service::{Encoding, Peer};
 use crate::turn::ConnId;
 use crate::wire::Line;
 
@@ -25,6 +25,14 @@ pub(super) struct Member {
     pub(super) ignores: Vec<ConnId>,
     /// How many others do not hear this member.
     pub(super) ignored_by: u32,
+    /// Where the member comes from.
+    pub(super) peer: Peer,
+    /// Whether the name belongs to the member.
+    pub(super) is_owner: bool,
+    /// Whether the member may say who may be here.
+    pub(super) is_operator: bool,
+    /// How many tokens the member was wrong about.
+    pub(super) wrong_tokens: u8,
     pub(super) telnet: Telnet,
     pub(super) lines: Line,
     pub(super) pace: Pace,
@@ -32,14 +40,18 @@ pub(super) struct Member {
 
 impl Member {
     /// A newcomer who has no seat yet.
-    pub(super) fn new(name: Name, encoding: Encoding, line_bytes_max: usize) -> Member {
+    pub(super) fn new(name: Name, peer: Peer, line_bytes_max: usize) -> Member {
         Member {
             name,
             room: RoomKey::MAX,
             seat: usize::MAX,
             announced: false,
             spoke: false,
-            encoding,
+            encoding: Encoding::Utf8,
+            peer,
+            is_owner: false,
+            is_operator: false,
+            wrong_tokens: 0,
             away: None,
             ignores: Vec::new(),
             ignored_by: 0,

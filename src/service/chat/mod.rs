@@ -18,26 +18,33 @@
 //! - A half-close ends the membership: the room is told, what is owed is still delivered.
 //! - A first line that is an HTTP request is a web page's doing, and ends the connection.
 
+mod bans;
 mod command;
 mod delivery;
 mod ignoring;
+mod login;
 mod member;
 mod name;
 mod notice;
+mod operator;
 mod options;
+mod owned;
 mod pace;
 mod room;
 mod stamp;
+mod text;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use jiff::tz::TimeZone;
 
-use self::command::Said;
+use self::bans::Bans;
+use self::command::{Command, Said};
 use self::delivery::decoded;
 use self::member::Member;
 use self::name::Name;
 use self::notice::{ALOUD, Deed, Notice, Topic, Words, dropped_lines};
+use self::owned::Owned;
 use self::room::{RoomKey, Rooms};
 use self::stamp::Stamp;
 use super::{Encoding, Manner, OverStreams, Peer, Row, Service, Sessions, Terms};
@@ -48,12 +55,16 @@ use crate::turn::column::{give_back, is_oversized};
 use crate::turn::{Closed, ConnId, Fault, Turn};
 use crate::wire::{Encode, is_http_request};
 
-pub use self::command::{AWAY_BYTES_MAX, LISTED_MAX, TOPIC_BYTES_MAX};
+pub use self::bans::{BANS_MAX, REASON_BYTES_MAX};
+pub use self::command::{AWAY_BYTES_MAX, TOPIC_BYTES_MAX};
 pub use self::ignoring::IGNORED_MAX;
 pub use self::name::NAME_BYTES_MAX;
+pub use self::operator::WATCHED_MAX;
 pub use self::options::{Options, Slow};
+pub use self::owned::{LOGIN_TRIES, NAMES_BYTES_MAX, line_of_name};
 pub use self::pace::{LINE_EVERY, LINES_AT_ONCE};
 pub use self::room::ROOMS_MAX;
+pub use self::text::LISTED_MAX;
 
 /// How many members a room has at most whose comings and goings are announced: beyond, a thousand
 /// who come at once would be millions of notices that nobody reads.
@@ -93,13 +104,19 @@ pub struct Chat {
     slow: Slow,
     /// Whether earlier lines are kept: only then it matters what time it is.
     keeps_history: bool,
-    /// What its members read and write, by listener.
-    encodings: HashMap<u16, Encoding>,
+    /// What its members have for themselves, by listener.
+    listeners: HashMap<u16, Own>,
     members: Sessions<Member>,
     /// How many of them read GBK.
     in_gbk: usize,
     /// Who is called what, whatever the case.
     names: HashMap<Name, ConnId>,
+    /// Which names belong to somebody, and whether there is a file that says so.
+    owned: Owned,
+    has_tokens: bool,
+    bans: Bans,
+    /// Connections whose member was removed, and which are to end.
+    removed: HashSet<ConnId>,
     rooms: Rooms,
     stamp: Stamp,
     /// How many have come so far.
@@ -112,6 +129,13 @@ pub struct Chat {
     letters: usize,
 }
 
+/// What the members who come by one listener have for themselves.
+#[derive(Debug, Clone, Copy, Default)]
+struct Own {
+    encoding: Encoding,
+    is_operator: bool,
+}
+
 impl Chat {
     /// As `options` say, with lines of at most `line_bytes_max` bytes.
     pub fn new(options: &Options, line_bytes_max: usize) -> Chat {
@@ -120,10 +144,14 @@ impl Chat {
             flood: options.flood,
             slow: options.slow,
             keeps_history: options.history > 0,
-            encodings: HashMap::new(),
+            listeners: HashMap::new(),
             members: Sessions::default(),
             in_gbk: 0,
             names: HashMap::new(),
+            owned: Owned::default(),
+            has_tokens: options.names.is_some(),
+            bans: Bans::default(),
+            removed: HashSet::new(),
             rooms: Rooms::new(options.history),
             stamp: Stamp::new(TimeZone::UTC),
             guests: 0,
@@ -209,8 +237,26 @@ impl Chat {
         }
         member.spoke = true;
         let line = decoded(member.encoding, line);
-        match Said::parse(&line) {
+        let said = Said::parse(&line);
+        let speaks = matches!(
+            said,
+            Said::Aloud(_) | Said::Done(_) | Said::Command(Command::Msg(..))
+        );
+        if speaks && self.is_impostor(t.id) {
+            self.pass_on(t);
+            self.lose_name(t, t.id);
+        }
+        let Some(member) = self.members.get(t.id) else {
+            return Ok(());
+        };
+        match said {
             Said::Nothing => {}
+            Said::Aloud(text) if is_spoilt_login(text) => self.reply(
+                t,
+                &Notice(format_args!(
+                    "that is not said to the room: /login is the first word of its line"
+                )),
+            ),
             Said::Aloud(text) => {
                 let (name, link) = (&member.name, ALOUD);
                 Words { name, link, text }.encode(&mut self.said);
@@ -218,7 +264,7 @@ impl Chat {
             Said::Done(text) => Deed(&member.name, text).encode(&mut self.said),
             Said::Command(command) => {
                 self.pass_on(t);
-                self.obey(t, command);
+                return self.obey(t, command);
             }
         }
         Ok(())
@@ -241,6 +287,7 @@ impl Chat {
                 self.send_all(t, hear, &self.said[..]);
             }
             let key = member.room;
+            self.tell_watchers(t, key, Some(t.id), &self.said[..]);
             self.remember(t, key);
         }
         self.said.clear();
@@ -302,10 +349,7 @@ impl Chat {
         (member.room, member.seat, member.announced) = (key, room.members.len(), announced);
         room.members.push(t.id);
         if announced {
-            let room = &self.rooms[key];
-            self.letters += room.members.len() - 1;
-            let joined = Notice(format_args!("{name} joined"));
-            self.send_all(t, room.others(t.id), &joined);
+            self.tell_room(t, key, Some(t.id), &Notice(format_args!("{name} joined")));
         }
     }
 
@@ -324,13 +368,7 @@ impl Chat {
     }
 
     fn tell_of_leaving(&mut self, t: &mut Turn<'_>, key: RoomKey, name: Name, why: &str) {
-        let members = &self.rooms[key].members;
-        self.letters += members.len();
-        self.send_all(
-            t,
-            members.iter().copied(),
-            &Notice(format_args!("{name} left{why}")),
-        );
+        self.tell_room(t, key, None, &Notice(format_args!("{name} left{why}")));
     }
 
     fn tell_topic(&self, t: &mut Turn<'_>, key: RoomKey) {
@@ -374,6 +412,9 @@ impl Chat {
         if member.encoding == Encoding::Gbk {
             self.in_gbk -= 1;
         }
+        if member.is_operator {
+            self.rooms.forget_watcher(id);
+        }
         self.names.remove(&member.name.key());
         if is_oversized(self.names.capacity(), self.names.len()) {
             self.names.shrink_to(KEPT_PLACES);
@@ -383,14 +424,31 @@ impl Chat {
     }
 }
 
+/// Whether a line has a token in it that its author did not mean to say: nobody else begins one so.
+fn is_spoilt_login(text: &[u8]) -> bool {
+    let text = text.trim_ascii_start();
+    text.len() > 6 && text[..6].eq_ignore_ascii_case(b"/login") && text[6].is_ascii_whitespace()
+}
+
 impl Service for Chat {
-    fn open(&mut self, t: &mut Turn<'_>, _peer: &Peer) {
+    fn open(&mut self, t: &mut Turn<'_>, peer: &Peer) {
+        if let Some(ban) = peer.ip().and_then(|ip| self.bans.of_source(ip)) {
+            t.reply(&Notice(format_args!("you may not be here: {ban}")));
+            return t.close_lingering();
+        }
         self.guests += 1;
         let name = Name::guest(self.guests);
-        let encoding = self.encodings.get(&t.listener()).copied();
-        let encoding = encoding.unwrap_or_default();
-        let newcomer = Member::new(name, encoding, self.line_bytes_max);
+        let own = self.listeners.get(&t.listener()).copied();
+        let Own {
+            encoding,
+            is_operator,
+        } = own.unwrap_or_default();
         self.in_gbk += usize::from(encoding == Encoding::Gbk);
+        let newcomer = Member {
+            encoding,
+            is_operator,
+            ..Member::new(name, *peer, self.line_bytes_max)
+        };
         self.members.insert(t.id, newcomer);
         self.names.insert(name.key(), t.id);
         self.sit_down(t, Rooms::LOBBY);
@@ -417,6 +475,9 @@ impl Service for Chat {
     }
 
     fn wake(&mut self, t: &mut Turn<'_>) {
+        if self.removed.remove(&t.id) {
+            return t.close_lingering();
+        }
         t.resume();
     }
 
@@ -431,6 +492,7 @@ impl Service for Chat {
     }
 
     fn closed(&mut self, t: &mut Turn<'_>, why: &Closed) {
+        self.removed.remove(&t.id);
         let why = match why {
             Closed::TooSlow | Closed::Evicted => " (did not keep up)",
             Closed::Idle => " (was idle)",
@@ -451,11 +513,18 @@ impl Service for Chat {
     fn listens(&mut self, listener: u16, terms: &Terms) {
         // They were read and checked when the endpoint was.
         let options: Options = terms.options.read().unwrap_or_default();
-        self.encodings.insert(listener, options.encoding);
+        let own = Own {
+            encoding: options.encoding,
+            is_operator: options.operator,
+        };
+        self.listeners.insert(listener, own);
+        // All listeners have the same file, which was read and checked, too.
+        let owned = terms.file.as_deref().map(Owned::parse);
+        self.owned = owned.and_then(Result::ok).unwrap_or_default();
     }
 
     fn listens_no_more(&mut self, listener: u16) {
-        self.encodings.remove(&listener);
+        self.listeners.remove(&listener);
     }
 
     fn dropped(&mut self, _id: ConnId, lines: u64, out: &mut Vec<u8>) {
@@ -485,6 +554,8 @@ impl Service for Chat {
             backlog: self.slow.backlog(),
             reads_after_reset: true,
             tells_time: self.keeps_history,
+            // Tokens are for nobody else.
+            is_private: self.has_tokens,
             ..Manner::ANSWERS
         }
     }

@@ -1,9 +1,12 @@
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::name::{NAME_BYTES_MAX, Name};
+use super::owned::{NAMES_BYTES_MAX, Owned};
 use crate::config::limits::CHAT_HISTORY_LINES_MAX;
 use crate::config::{Trouble, quoted, with};
-use crate::service::{Backlog, Checked, Encoding};
+use crate::service::{Backlog, Checked, Class, Encoding, OwnFile};
 
 /// Options of `chat`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +23,10 @@ pub struct Options {
     pub slow: Slow,
     /// What the members of this endpoint read and write.
     pub encoding: Encoding,
+    /// The file of names that belong to somebody; absent: none does.
+    pub names: Option<PathBuf>,
+    /// Whether the members of this endpoint are operators, who say who may be here.
+    pub operator: bool,
 }
 
 /// What is done about a member who does not read what others say.
@@ -43,10 +50,31 @@ impl Slow {
 }
 
 impl Checked for Options {
-    const OF_LISTENER: &'static [&'static str] = &["encoding"];
+    const OF_LISTENER: &'static [&'static str] = &["encoding", "operator"];
 
     fn set(&self) -> Option<&str> {
         self.rooms.as_deref()
+    }
+
+    fn class(&self) -> Class {
+        if self.operator {
+            Class::Operators
+        } else {
+            Class::Plain
+        }
+    }
+
+    fn file(&self) -> Option<OwnFile> {
+        self.names.as_ref().map(|path| OwnFile {
+            option: "names",
+            path: path.clone(),
+            bytes_max: NAMES_BYTES_MAX,
+            made_by: "onepoll secret --name NAME FILE",
+        })
+    }
+
+    fn check_file(content: &[u8]) -> Result<(), String> {
+        Owned::parse(content).map(|_| ())
     }
 
     fn check(&self) -> Result<(), Trouble> {

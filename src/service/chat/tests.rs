@@ -49,6 +49,9 @@ fn check(stage: &Stage<Chat>) {
             seated += 1;
         }
     }
+    for id in &chat.removed {
+        assert!(chat.members.get(*id).is_none());
+    }
     assert_eq!(seated, chat.members.len());
     let all = || chat.rooms.iter().flat_map(|room| &room.members);
     let member = |id| chat.members.get(id).unwrap();
@@ -963,6 +966,343 @@ fn those_who_are_ignored_are_bounded_and_those_who_left_do_not_count() {
         stage
             .hears_text(ids[0])
             .starts_with("* you ignore guest-66 until")
+    );
+    check(&stage);
+}
+
+/// Two names belong to somebody: Eva's token is `for eva`, and Bob's `for bob`.
+fn with_names() -> (Stage<Chat>, Vec<ConnId>) {
+    let options = Options {
+        names: Some("names".into()),
+        ..Options::default()
+    };
+    let (mut stage, _) = crowd(&options, 0);
+    stage.service.listens(0, &names_of(&["Eva", "bob"]));
+    let ids: Vec<ConnId> = (0..3).map(|_| stage.enters()).collect();
+    for &id in &ids {
+        stage.hears(id);
+    }
+    (stage, ids)
+}
+
+fn names_of(names: &[&str]) -> Terms {
+    let line = |name: &&str| {
+        let token = format!("for {}", name.to_lowercase());
+        line_of_name(name, token.as_bytes(), b"").unwrap()
+    };
+    let file: String = names.iter().map(line).collect();
+    Terms {
+        file: Some(file.as_bytes().into()),
+        ..Terms::default()
+    }
+}
+
+#[test]
+fn t6_a_name_that_belongs_to_somebody_is_taken_by_its_token_alone() {
+    let (mut stage, ids) = with_names();
+    let [ann, eve, other] = ids[..] else {
+        unreachable!("three came")
+    };
+    assert!(stage.service.manner().is_private, "a trace shows no token");
+    stage.says(ann, b"/nick eva\n/nick EVA\n/nick evan\n");
+    assert_eq!(
+        stage.hears_text(ann),
+        "* eva belongs to somebody: /login TOKEN takes it\n\
+         * EVA belongs to somebody: /login TOKEN takes it\n* you are now evan\n"
+    );
+    stage.hears(eve);
+    stage.says(eve, b"/login for eva\n/nick eVa\n/login  for eva \n");
+    assert_eq!(
+        stage.hears_text(eve),
+        "* you are now Eva\n* you are now eVa\n* you are now Eva\n"
+    );
+    // From another connection: the one that had it goes on as a guest.
+    stage.hears(other);
+    stage.says(other, b"/login for eva\nhere I am\n");
+    assert_eq!(
+        stage.hears_text(eve),
+        "* Eva belongs to somebody, who has a token for it\n* you are now guest-4\n\
+         * guest-3 is now Eva\nEva: here I am\n"
+    );
+    check(&stage);
+    stage.hears(other);
+    // Who gives it up may take it again, and nobody else.
+    stage.says(
+        other,
+        b"/nick x\n/nick Eva\n/login for eva\n/login for eva\n",
+    );
+    assert_eq!(
+        stage.hears_text(other),
+        "* you are now x\n* Eva belongs to somebody: /login TOKEN takes it\n\
+         * you are now Eva\n* you are Eva, who it belongs to\n"
+    );
+    check(&stage);
+}
+
+#[test]
+fn t6_a_token_is_never_said_and_three_wrong_ones_end_it() {
+    let (mut stage, ids) = with_names();
+    stage.says(
+        ids[0],
+        b"one\n /login for eva\n//login for eva\n\t/LOGIN x\n/login\ntwo\n",
+    );
+    assert_eq!(stage.hears_text(ids[1]), "guest-1: one\nguest-1: two\n");
+    let told = stage.hears_text(ids[0]);
+    assert!(!told.contains("for eva"), "{told}");
+    assert_eq!(told.matches("is the first word of its line").count(), 3);
+    for n in 1..=LOGIN_TRIES {
+        stage.says(ids[0], b"/login for evA\nmore\n");
+        assert_eq!(stage.fault(ids[0]).is_some(), n == LOGIN_TRIES);
+    }
+    assert!(
+        stage
+            .hears_text(ids[0])
+            .ends_with("* that is nobody's token, and you have tried enough\n")
+    );
+    let heard = stage.hears_text(ids[1]);
+    assert_eq!(heard, "guest-1: more\nguest-1: more\n* guest-1 left\n");
+    check(&stage);
+    // A right one between them begins the count again.
+    stage.says(
+        ids[1],
+        b"/login a\n/login b\n/login for bob\n/login c\n/login d\n",
+    );
+    assert_eq!(stage.fault(ids[1]), None);
+    let (mut stage, ids) = room(1);
+    stage.says(ids[0], b"/login for eva\n");
+    assert_eq!(
+        stage.hears_text(ids[0]),
+        "* no name belongs to anybody here\n"
+    );
+}
+
+#[test]
+fn t6_a_name_that_comes_to_belong_to_somebody_is_given_up_before_it_speaks() {
+    let (mut stage, ids) = with_names();
+    stage.says(ids[0], b"/nick joe\n");
+    stage.says(ids[1], b"/login for bob\n");
+    ids.iter().for_each(|&id| _ = stage.hears(id));
+    stage.service.listens(0, &names_of(&["joe"]));
+    stage.says(ids[0], b"/who\nstill joe?\n");
+    stage.says(ids[1], b"still bob\n");
+    assert_eq!(
+        stage.hears_text(ids[2]),
+        "* joe is now guest-4\nguest-4: still joe?\nbob: still bob\n"
+    );
+    stage.says(ids[2], b"/login for bob\n/login for joe\n");
+    assert_eq!(
+        stage.hears_text(ids[2]),
+        "* that is nobody's token\n* you are now joe\n"
+    );
+    check(&stage);
+    // The file has no more names: so they are anybody's again.
+    stage.service.listens(0, &Terms::default());
+    stage.says(ids[2], b"/nick x\n");
+    stage.says(ids[0], b"/nick joe\njoe here\n");
+    assert!(stage.hears_text(ids[2]).ends_with("joe: joe here\n"));
+}
+
+/// A room with an operator and two others.
+fn with_operator() -> (Stage<Chat>, ConnId, ConnId, ConnId) {
+    let (mut stage, _) = room(0);
+    let options = Options {
+        operator: true,
+        ..Options::default()
+    };
+    let terms = Terms {
+        options: crate::config::Written::of(&options),
+        ..Terms::default()
+    };
+    stage.service.listens(1, &terms);
+    stage.set_listener(1);
+    let op = stage.enters();
+    stage.set_listener(0);
+    let (ann, bob) = (stage.enters(), stage.enters());
+    stage.says(op, b"/nick op\n");
+    stage.says(ann, b"/nick ann\n");
+    stage.says(bob, b"/nick bob\n");
+    for id in [op, ann, bob] {
+        stage.hears(id);
+    }
+    (stage, op, ann, bob)
+}
+
+#[test]
+fn t6_only_operators_say_who_may_be_here() {
+    let (mut stage, _, ann, bob) = with_operator();
+    let orders = [
+        "kick bob",
+        "ban bob",
+        "unban bob",
+        "bans",
+        "whois bob",
+        "watch lobby",
+        "unwatch lobby",
+    ];
+    for order in orders {
+        stage.says(ann, format!("/{order}\n").as_bytes());
+        let refused = "* only an operator may do that, and you are none\n";
+        assert_eq!(stage.hears_text(ann), refused, "{order}");
+    }
+    stage.says(ann, b"/help\n");
+    assert!(!stage.hears_text(ann).contains("/kick"));
+    assert!(stage.hears(bob).is_empty() && !stage.is_leaving(bob));
+}
+
+#[test]
+fn t6_a_member_who_is_removed_is_told_and_so_is_the_room() {
+    let (mut stage, op, ann, bob) = with_operator();
+    stage.says(
+        op,
+        b"/help\n/kick nobody\n/kick op\n/kick BOB  too loud\x07 \n/kick bob\n",
+    );
+    let told = stage.hears_text(op);
+    assert!(told.contains("* /kick NAME REASON"), "{told}");
+    assert!(told.ends_with(
+        "* nobody is called nobody\n* that is you\n* bob left (removed by an operator: too loud\u{fffd})\n\
+         * bob was removed\n* nobody is called bob\n"
+    ), "{told}");
+    assert_eq!(
+        stage.hears_text(bob),
+        "* you were removed: too loud\u{fffd}\n"
+    );
+    assert_eq!(
+        stage.hears_text(ann),
+        "* bob left (removed by an operator: too loud\u{fffd})\n"
+    );
+    stage.waits(MS);
+    assert!(stage.is_leaving(bob));
+    stage.says(bob, b"and another thing\n");
+    assert_eq!(stage.hears_text(ann), "");
+    stage.leaves(bob);
+    assert_eq!(stage.hears_text(ann), "", "left once");
+    assert!(stage.service.removed.is_empty());
+    check(&stage);
+    // Of one who is gone in the same turn nothing stays.
+    stage.says(op, b"/kick ann\n");
+    stage.leaves(ann);
+    assert!(stage.service.removed.is_empty());
+    check(&stage);
+}
+
+#[test]
+fn t6_bans_are_of_names_and_of_sources() {
+    let (mut stage, op, ann, bob) = with_operator();
+    stage.says(
+        op,
+        b"/bans\n/ban\n/ban guest-7\n/ban Bob rude\n/ban joe\n/bans\n",
+    );
+    assert_eq!(
+        stage.hears_text(op),
+        "* nobody is banned\n* /ban NAME REASON, /ban ADDRESS REASON\n\
+         * a guest comes back by another name: /kick, or /whois and ban the address\n\
+         * bob left (removed by an operator: rude)\n* Bob is banned; removed: 1\n* joe is banned; removed: 0\n\
+         * banned: Bob (rude), joe\n"
+    );
+    assert_eq!(stage.hears_text(bob), "* you are banned: rude\n");
+    stage.says(ann, b"/nick bOB\n/nick joe\n");
+    assert!(
+        stage.hears_text(ann).ends_with(
+            "* nobody may be called that: Bob (rude)\n* nobody may be called that: joe\n"
+        )
+    );
+    stage.says(
+        op,
+        b"/unban bob\n/unban bob\n/whois ann\n/ban 127.0.0.0/8 enough\n",
+    );
+    assert_eq!(
+        stage.hears_text(op),
+        "* bob is banned no more\n* bob is not banned\n* ann is in lobby, from 127.0.0.1:1026\n\
+         * ann left (removed by an operator: enough)\n* 127.0.0.0/8 is banned; removed: 1\n"
+    );
+    assert_eq!(stage.hears_text(ann), "* you are banned: enough\n");
+    let late = stage.enters();
+    assert_eq!(
+        stage.hears_text(late),
+        "* you may not be here: 127.0.0.0/8 (enough)\n"
+    );
+    assert!(stage.is_leaving(late));
+    stage.says(late, b"hello\n");
+    assert_eq!(stage.hears_text(op), "");
+    stage.leaves(late);
+    stage.says(
+        op,
+        format!("/ban x {}\n", "y".repeat(REASON_BYTES_MAX + 1)).as_bytes(),
+    );
+    assert_eq!(stage.hears_text(op), "* a reason has at most 160 bytes\n");
+    check(&stage);
+}
+
+#[test]
+fn t6_an_operator_hears_rooms_without_being_there() {
+    let (mut stage, op, ann, bob) = with_operator();
+    stage.says(ann, b"/join den\n");
+    stage.says(bob, b"/join den\n");
+    for id in [op, ann, bob] {
+        stage.hears(id);
+    }
+    stage.says(
+        op,
+        b"/watch\n/watch nowhere\n/watch #den\n/watch den\n/watch\n",
+    );
+    assert_eq!(
+        stage.hears_text(op),
+        "* you watch no room\n* there is no room nowhere\n* you watch den, until nobody is in it\n\
+         * you watch den already\n* you watch den\n"
+    );
+    stage.says(
+        ann,
+        b"one\ntwo\n/me waves\n/topic tea\n/nick ann2\n/msg bob psst\n",
+    );
+    assert_eq!(
+        stage.hears_text(op),
+        "#den ann: one\n#den ann: two\n#den ~ ann waves\n#den * ann set the topic: tea\n#den * ann is now ann2\n"
+    );
+    // There, the operator hears everything once.
+    stage.says(op, b"/join den\n");
+    stage.hears(op);
+    stage.says(ann, b"three\n");
+    assert_eq!(stage.hears_text(op), "ann2: three\n");
+    stage.says(op, b"/part\n/unwatch den\n/unwatch den\n");
+    assert!(
+        stage
+            .hears_text(op)
+            .ends_with("* you watch no more den\n* you do not watch den\n")
+    );
+    stage.says(ann, b"four\n");
+    assert_eq!(stage.hears_text(op), "");
+    stage.says(op, b"/watch den\n");
+    stage.leaves(op);
+    check(&stage);
+    stage.says(ann, b"five\n");
+    assert!(
+        stage
+            .service
+            .rooms
+            .iter()
+            .all(|room| room.watchers.is_empty())
+    );
+}
+
+#[test]
+fn rooms_that_one_operator_watches_are_bounded() {
+    let (mut stage, op, ..) = with_operator();
+    let others: Vec<ConnId> = (0..=WATCHED_MAX).map(|_| stage.enters()).collect();
+    for (n, &id) in others.iter().enumerate() {
+        stage.says(id, format!("/join r{n}\n").as_bytes());
+        stage.says(op, format!("/watch r{n}\n").as_bytes());
+    }
+    assert!(
+        stage
+            .hears_text(op)
+            .ends_with("* you watch 16 rooms already: /unwatch one of them\n")
+    );
+    stage.leaves(others[3]);
+    stage.says(op, b"/watch r16\n");
+    assert!(
+        stage
+            .hears_text(op)
+            .ends_with("* you watch r16, until nobody is in it\n")
     );
     check(&stage);
 }
