@@ -6,6 +6,7 @@
 //! `ONEPOLL_TEST_REQUIRE_ALL=1`.
 
 mod constant;
+mod killed_server;
 mod off_this_machine;
 mod page;
 mod run;
