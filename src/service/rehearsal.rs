@@ -97,9 +97,18 @@ impl<S: Service> Stage<S> {
         self.enters_bound(None)
     }
 
+    /// Somebody connects from this address.
+    pub fn enters_from(&mut self, ip: Ipv4Addr) -> ConnId {
+        self.connects(ip, None)
+    }
+
     /// Somebody connects over TLS, whose connection has this
     /// [binding](Turn::channel_binding), or without.
     pub fn enters_bound(&mut self, binding: Option<[u8; CHANNEL_BINDING_BYTES]>) -> ConnId {
+        self.connects(Ipv4Addr::LOCALHOST, binding)
+    }
+
+    fn connects(&mut self, ip: Ipv4Addr, binding: Option<[u8; CHANNEL_BINDING_BYTES]>) -> ConnId {
         self.generation += 1;
         let taken: BTreeSet<u32> = self.clients.keys().map(|id| id.slot).collect();
         let slot = (0..)
@@ -114,9 +123,7 @@ impl<S: Service> Stage<S> {
         let port = 1024 + (self.generation % 60_000) as u16;
         self.outbox.set_channel_binding(binding);
         self.outbox.set_listener(self.listener);
-        self.turn(id, |service, t| {
-            service.open(t, &Peer::V4(Ipv4Addr::LOCALHOST, port))
-        });
+        self.turn(id, |service, t| service.open(t, &Peer::V4(ip, port)));
         self.outbox.set_channel_binding(None);
         id
     }

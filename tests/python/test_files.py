@@ -2,6 +2,7 @@
 
 Nothing of ours is imported: headers are written with `json` and `struct`, digests are hashlib's."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -421,6 +422,95 @@ class Files(Case):
             self.assertEqual((self.visible(root), self.staged(root)), ([], []))
         peer.say(f1("b", bytes(50_000)))
         self.assertEqual(answer(peer), stored("b", bytes(50_000)))
+        server.stop()
+
+    def on_a_disk_of_its_own(self, options):
+        """A server whose root is a tmpfs that is mounted for it alone, and the root as others see it."""
+        self.needs("unshare", "mount")
+        root = self.root()
+        rights = [] if os.geteuid() == 0 else ["--map-root-user"]
+        mount = 'mount -t tmpfs -o %s tmpfs "$0" && exec "$@"' % options
+        through = ("unshare", *rights, "--mount", "sh", "-c", mount, root)
+        tried = subprocess.run([*through, "true"], capture_output=True, text=True, timeout=60)
+        if tried.returncode != 0:
+            # Also where no test may be skipped: it is the kernel that refuses, and no program that is missing.
+            self.skipTest("no file system can be mounted here: %s" % tried.stderr.strip())
+        server = self.serve("file://127.0.0.1:0?auth=none&root=%s" % root, through=through)
+        return server, "/proc/%d/root%s" % (server.pid, root)
+
+    def test_fault_g4_a_disk_that_is_really_full_refuses_and_gives_room_back(self):
+        server, root = self.on_a_disk_of_its_own("size=2m")
+        there = lambda: (self.visible(root), self.staged(root))
+        free = lambda: os.statvfs(root).f_bavail * os.statvfs(root).f_frsize
+        at_first = free()
+        # At once, whether its size is told or it grows until nothing more fits.
+        peer = self.call(server)
+        peer.say(f1("a", bytes(2_500_000))[:100_000])
+        self.assertEqual(answer(peer)["kind"], "no-room")
+        peer.ended()
+        peer = self.call(server)
+        peer.say(header(onepoll="upload", file_name="a"))
+        piece = header(onepoll="part", data_size=1 << 20) + bytes(1 << 20)
+        with contextlib.suppress(OSError):
+            for _ in range(4):
+                peer.say(piece)
+        self.assertEqual(answer(peer)["kind"], "no-room")
+        self.assertEqual((there(), free()), (([], []), at_first))
+        # What is kept of an upload has no more room than what came of it.
+        ask = dict(file_name="r", file_size=1_500_000)
+        peer = self.call(server)
+        peer.say(header(onepoll="upload", **ask) + bytes(500_000))
+        peer.half_close()
+        self.assertEqual(answer(peer)["kind"], "protocol")
+        peer.ended()
+        self.assertEqual(len(self.staged(root)), 1)
+        self.assertGreater(free(), at_first - 600_000)
+        # And when others have taken the rest, it cannot go on, and its own is given back.
+        peer = self.call(server)
+        peer.say(f1("b", bytes(1_000_000)))
+        self.assertEqual(answer(peer), stored("b", bytes(1_000_000)))
+        peer.say(header(onepoll="resume", **ask))
+        said = answer(peer)
+        self.assertEqual(said["offset"], 500_000)
+        peer.say(header(onepoll="upload", **ask, offset=500_000, kept_sha256=said["sha256"]) + bytes(1_000_000))
+        self.assertEqual(answer(peer)["kind"], "no-room")
+        self.assertEqual(there(), (["b"], []))
+        peer.say(f1("c", bytes(1_000_000)))
+        self.assertEqual(answer(peer), stored("c", bytes(1_000_000)))
+        server.stop()
+
+    def test_fault_g4_a_disk_without_another_inode_refuses(self):
+        server, root = self.on_a_disk_of_its_own("size=2m,nr_inodes=8")
+        peer = self.call(server)
+        names = ["f%d" % n for n in range(9)]
+        peer.say(b"".join(f1(name, b"1") for name in names))
+        said = [answer(peer) for _ in names]
+        full = [one["kind"] for one in said if not one["ok"]]
+        self.assertTrue(full)
+        self.assertEqual(set(full), {"no-room"})
+        there = sorted(one["file_name"] for one in said if one["ok"])
+        self.assertEqual((self.visible(root), self.staged(root)), (there, []))
+        os.remove(os.path.join(root, there[0]))
+        peer.say(f1("again", b"1"))
+        self.assertEqual(answer(peer), stored("again", b"1"))
+        server.stop()
+
+    def test_fault_g2_a_staging_directory_that_others_could_write_to_is_refused(self):
+        root = self.root()
+        staging = os.path.join(root, ".onepoll")
+        os.mkdir(staging)
+        os.chmod(staging, 0o777)
+        done = onepoll("serve", "file://127.0.0.1:0?auth=none&root=" + root)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("others may write to it", done.stderr)
+        os.chmod(staging, 0o700)
+        if os.geteuid() == 0:
+            os.chown(staging, 65534, 65534)
+            done = onepoll("serve", "file://127.0.0.1:0?auth=none&root=" + root)
+            self.assertEqual(done.returncode, 1, done.stderr)
+            self.assertIn("belongs to another user", done.stderr)
+            os.chown(staging, 0, 0)
+        server = self.files(root)
         server.stop()
 
     def test_fault_g6_two_uploads_of_one_name_are_not_mixed(self):

@@ -15,6 +15,7 @@ use rustix::fs::{
     flock, fstat, ftruncate, mkdirat, open, openat2, statat, unlinkat,
 };
 use rustix::io::{Errno, pread, pwrite};
+use rustix::process::geteuid;
 
 use crate::wire::{FileName, Sha256};
 
@@ -125,6 +126,13 @@ impl Root {
         }
         let staging = openat2(&dir, STAGING, DIRECTORY, Mode::empty(), CONFINED)
             .map_err(|error| wrong("cannot open", error))?;
+        let stat = fstat(&staging).map_err(|error| wrong("cannot look at", error))?;
+        if stat.st_uid != geteuid().as_raw() || stat.st_mode & 0o022 != 0 {
+            return Err(format!(
+                "`root`: {shown}/{STAGING} belongs to another user, or others may write to it: \
+                 they could change what is stored; remove it"
+            ));
+        }
         let lock = match take(&staging) {
             Ok(lock) => Some(lock),
             // The server that is taken over has it until its uploads have ended; each file has a lock of its own.

@@ -118,6 +118,8 @@ impl Files {
             && let Some(offer) = session.offer.take()
         {
             self.users.remove(&offer.staged.name);
+            drop(offer);
+            self.let_next(|id| t.visit(id));
         }
         let key = partial(&name, size);
         let is_there = self.kept.contains_key(&key) || self.users.contains_key(&key);
@@ -414,6 +416,7 @@ impl Files {
             t.note(note_of(&session.peer, answer, DOWNLOAD, named));
         }
         session.queue(answer);
+        drop(phase);
         self.let_next(|id| t.visit(id));
     }
 
@@ -604,6 +607,7 @@ impl Files {
                 session.queue(&FileAnswer::Ok(facts));
             }
         }
+        self.let_next(|id| t.visit(id));
     }
 }
 

@@ -208,12 +208,19 @@ impl Files {
         }
     }
 
-    /// Somebody who waits for a place may have one now.
-    fn let_next(&mut self, mut visit: impl FnMut(ConnId)) {
-        while let Some(id) = self.waiting.pop_front() {
-            if self.sessions.get(id).is_some() {
-                return visit(id);
-            }
+    /// The first of those that wait for a place, and may have one now, has its turn.
+    fn let_next(&mut self, visit: impl FnOnce(ConnId)) {
+        let sessions = &self.sessions;
+        self.waiting.retain(|id| {
+            let session = sessions.get(*id);
+            session.is_some_and(|session| matches!(session.phase, Phase::Waits(_)))
+        });
+        let next = self.waiting.iter().position(|id| {
+            let session = self.sessions.get(*id);
+            session.is_some_and(|session| self.has_place(session, session.offer.is_some()))
+        });
+        if let Some(id) = next.and_then(|n| self.waiting.remove(n)) {
+            visit(id);
         }
     }
 }
@@ -315,6 +322,7 @@ impl Service for Files {
             return;
         };
         self.cut_off(t, &session.peer, session.phase, &why.to_string());
+        drop(session.offer);
         self.users.retain(|_, user| *user != t.id);
         self.let_next(|id| t.visit(id));
     }

@@ -92,7 +92,6 @@ pub(super) struct Receiving {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Place {
     pub(super) of_all: Arc<()>,
-    #[expect(dead_code, reason = "it counts as long as it is there")]
     pub(super) of_source: Option<Arc<()>>,
 }
 

@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
@@ -11,7 +12,9 @@ use std::time::Duration;
 use super::disk::Found;
 use super::work::{Order, Store};
 use super::*;
-use crate::config::limits::FILES_OPEN_MAX;
+use crate::config::limits::{
+    FILES_OPEN_MAX, FILES_PENDING_PER_CONNECTION_MAX, UPLOADS_PER_SOURCE_MAX,
+};
 use crate::service::rehearsal::Stage;
 use crate::turn::{Errand, FileFate, Output};
 use crate::wire::{
@@ -784,6 +787,51 @@ fn fault_g16_as_many_files_come_at_once_as_may_and_the_others_wait() {
     let waiting = clients.iter().filter(|&&client| client != clients[1]);
     let held = waiting.filter(|&&client| scene.stage.is_held(client));
     assert_eq!(held.count(), 1);
+}
+
+#[test]
+fn fault_g16_who_waits_for_a_place_of_a_source_keeps_it_from_none_of_another() {
+    let mut scene = Scene::new(|_| {});
+    let sources = [1, 2].map(|last| Ipv4Addr::new(192, 0, 2, last));
+    let mut clients = Vec::new();
+    for n in 0..=UPLOADS_PER_SOURCE_MAX {
+        // That of the first source is the first to wait.
+        for source in sources {
+            let client = scene.stage.enters_from(source);
+            let sent = upload(&format!("f{n}-{source}"), b"1234", UploadForm::Framed);
+            scene.stage.says(client, &sent[..sent.len() - 1]);
+            clients.push(client);
+        }
+    }
+    let last = clients.len() - 1;
+    assert!(scene.stage.is_held(clients[last]) && scene.stage.is_held(clients[last - 1]));
+    scene.stage.leaves(clients[1]);
+    scene.stage.waits(Duration::ZERO);
+    assert!(!scene.stage.is_held(clients[last]));
+    assert!(scene.stage.is_held(clients[last - 1]));
+}
+
+#[test]
+fn fault_g16_whoever_has_waited_before_takes_nobodys_turn() {
+    let mut scene = Scene::new(|_| {});
+    let busy = scene.stage.enters();
+    // It waits for its own files to be stored, again and again, and has none that comes in the end.
+    let all: Vec<u8> = (0..3 * FILES_PENDING_PER_CONNECTION_MAX)
+        .flat_map(|n| upload(&format!("b{n}"), b"1", UploadForm::Framed))
+        .collect();
+    scene.stage.says(busy, &all);
+    assert!(scene.stage.is_held(busy));
+    scene.works();
+    assert!(!scene.stage.is_held(busy));
+    let clients: Vec<ConnId> = (0..=FILES_OPEN_MAX).map(|_| scene.stage.enters()).collect();
+    for (n, &client) in clients.iter().enumerate() {
+        let sent = upload(&format!("f{n}"), b"1234", UploadForm::Framed);
+        scene.stage.says(client, &sent[..sent.len() - 1]);
+    }
+    assert!(scene.stage.is_held(clients[FILES_OPEN_MAX]));
+    scene.stage.leaves(clients[0]);
+    scene.stage.waits(Duration::ZERO);
+    assert!(!scene.stage.is_held(clients[FILES_OPEN_MAX]));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Uploads: how one begins, what is done with what comes, and how it ends.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +11,8 @@ use super::disk::{Disk, partial, temporary};
 use super::options::Overwrite;
 use super::room::{Remains, grow};
 use super::session::{
-    Offer, Output as ChildOutput, Pending, Phase, Place, Receiving, Staged, Work, lost, note,
-    note_of,
+    Offer, Output as ChildOutput, Pending, Phase, Place, Receiving, Session, Staged, Work, lost,
+    note, note_of,
 };
 use super::storing::Arrived;
 use super::work::{Order, Store, of_system};
@@ -67,7 +68,9 @@ impl Files {
                     session.phase = Phase::Waits(Box::new(upload));
                     t.hold();
                 }
-                self.waiting.push_back(t.id);
+                if !self.waiting.contains(&t.id) {
+                    self.waiting.push_back(t.id);
+                }
             }
             Err(error) => self.refuse_upload(t, error.about(&upload.name)),
         }
@@ -237,28 +240,27 @@ impl Files {
         }
     }
 
-    /// A place for one file more, if there is one.
-    fn place(&mut self, t: &Turn<'_>, offer: Option<&Offer>) -> Option<Place> {
-        let session = self.sessions.get(t.id)?;
+    /// Whether a connection may send one file more now. What it goes on with has a place already.
+    pub(super) fn has_place(&self, session: &Session, has_offer: bool) -> bool {
         let is_stored = |pending: &&Pending| matches!(pending, Pending::Stores(_));
         let pending = session.pending.iter().filter(is_stored).count();
         let open = Arc::strong_count(&self.places.of_all) - 1;
-        if pending >= FILES_PENDING_PER_CONNECTION_MAX || open >= FILES_OPEN_MAX && offer.is_none()
-        {
+        let of_source = counted(&session.peer).and_then(|ip| self.sources.get(&ip));
+        pending < FILES_PENDING_PER_CONNECTION_MAX
+            && (open < FILES_OPEN_MAX || has_offer)
+            && of_source.is_none_or(|place| Arc::strong_count(place) <= UPLOADS_PER_SOURCE_MAX)
+    }
+
+    /// A place for one file more, if there is one.
+    fn place(&mut self, t: &Turn<'_>, offer: Option<&Offer>) -> Option<Place> {
+        let session = self.sessions.get(t.id)?;
+        if !self.has_place(session, offer.is_some()) {
             return None;
         }
-        let ip = session.peer.ip().filter(|ip| !ip.is_loopback());
-        let of_source = match ip {
-            None => None,
-            Some(ip) => {
-                self.sources.retain(|_, place| Arc::strong_count(place) > 1);
-                let place = self.sources.entry(ip).or_default();
-                if Arc::strong_count(place) > UPLOADS_PER_SOURCE_MAX {
-                    return None;
-                }
-                Some(place.clone())
-            }
-        };
+        let of_source = counted(&session.peer).map(|ip| {
+            self.sources.retain(|_, place| Arc::strong_count(place) > 1);
+            self.sources.entry(ip).or_default().clone()
+        });
         Some(Place {
             of_all: offer.map_or_else(
                 || self.places.of_all.clone(),
@@ -401,6 +403,7 @@ impl Files {
                 ..receiving.place
             },
         });
+        drop(receiving.place.of_source);
         while let Some(errand) = self.next_errand() {
             t.send_on_errand(errand);
         }
@@ -510,6 +513,11 @@ impl Files {
         }
         self.count.release(receiving.reserved);
         self.users.remove(&receiving.staged.name);
+        // What was reserved beyond what came is given back: the quota does not count it.
+        let disk = self.disk.as_deref();
+        if disk.is_none_or(|disk| disk.cut(&receiving.staged.file, receiving.at).is_err()) {
+            return self.drop_staged(&receiving.staged);
+        }
         let remains = Remains::of(receiving.at, self.options.keep_partial, now);
         self.kept.insert(receiving.staged.name, remains);
     }
@@ -606,8 +614,14 @@ impl Files {
             }
             t.visit(arrived.owner);
         }
+        drop(arrived);
         self.let_next(|id| t.visit(id));
     }
+}
+
+/// The address by which uploads are counted: those of this machine are not.
+fn counted(peer: &Peer) -> Option<IpAddr> {
+    peer.ip().filter(|ip| !ip.is_loopback())
 }
 
 /// Until when more of it must have come.
