@@ -6,7 +6,7 @@ use crate::load::measure::failures::Errors;
 use crate::load::measure::figures::{Grouped, Micros};
 use crate::load::plan::mode::ModeName;
 use crate::load::run::generator::Generator;
-use crate::load::run::report::Report;
+use crate::load::run::report::{Crowded, Report};
 
 /// What was asked, and over how many connections.
 pub(super) fn request(report: &Report) -> String {
@@ -114,6 +114,9 @@ pub(super) fn notices(reports: &[Report]) -> Vec<String> {
         };
         format!("the generator was the limit{when}, since {}", limit(first))
     });
+    let crowded = reports.iter().filter_map(|one| Some((one.crowded?, one)));
+    let worst = crowded.max_by(|(a, _), (b, _)| a.blocked_us.max.total_cmp(&b.blocked_us.max));
+    let crowded = worst.map(|(crowded, report)| busy(&crowded, report));
     let hidden = reports
         .iter()
         .filter_map(|one| Some((one.hidden?, one.mode)));
@@ -134,11 +137,25 @@ pub(super) fn notices(reports: &[Report]) -> Vec<String> {
     let hints = hints.map(|(hint, _)| (*hint).to_owned());
     limit
         .into_iter()
+        .chain(crowded)
         .chain(stall)
         .chain(other)
         .chain(tls)
         .chain(hints)
         .collect()
+}
+
+/// That there were too few connections, and how many would do.
+fn busy(crowded: &Crowded, report: &Report) -> String {
+    let enough = crowded.enough.map_or(String::new(), |enough| {
+        format!("; if the server takes no longer with them, -c {enough} would do")
+    });
+    format!(
+        "all connections were busy ({}): half of the requests waited {} for a free one, the longest {}, and that is part of their latency{enough}",
+        Grouped(report.connections.asked as u64),
+        Micros(crowded.blocked_us.p50),
+        Micros(crowded.blocked_us.max)
+    )
 }
 
 /// Why the generator was the limit, and what that means.

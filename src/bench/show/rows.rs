@@ -47,6 +47,10 @@ pub(super) const REQUESTS: Group = (
         ("answered", |r| Some(number(requests(r)?.answered))),
         ("late", |r| Some(number(requests(r)?.late))),
         ("never answered", |r| Some(number(requests(r)?.unanswered))),
+        ("of these never sent", |r| {
+            let unsent = requests(r)?.unsent;
+            (unsent > 0).then(|| number(unsent))
+        }),
     ],
 );
 
@@ -159,6 +163,7 @@ pub(super) const POINTS: [Point; 5] = [
 pub(super) const PHASES: &[Phase] = &[
     ("to first", |r| Some(r.deliveries?.first_us)),
     ("to median", |r| Some(r.deliveries?.median_us)),
+    ("waiting", |r| taken(r.phases_us.wait)),
     ("connect", |r| taken(r.phases_us.connect)),
     ("first byte", |r| taken(r.phases_us.first_byte)),
     ("last byte", |r| taken(r.phases_us.last_byte)),

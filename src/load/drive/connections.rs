@@ -420,7 +420,8 @@ impl<T> Connections<T> {
     }
 
     /// Connections that have owed something for longer than the timeout, if it is time to look: an answer,
-    /// an end, or to be connected. When the oldest request on an active one began, `waiting_since` says.
+    /// an end, or to be connected. When the oldest request on an active one was sent, `waiting_since` says: a
+    /// request that waited for its connection has not used up the server's time.
     pub(super) fn overdue(
         &mut self,
         now: u64,
@@ -443,7 +444,7 @@ impl<T> Connections<T> {
                     ConnectionStage::Dialling
                     | ConnectionStage::Securing
                     | ConnectionStage::Proving(_)
-                    | ConnectionStage::Leaving => Some(conn.began),
+                    | ConnectionStage::Leaving => Some(conn.stamps.dialled),
                 });
             since.is_some_and(|since| now.saturating_sub(since) >= timeout)
         };

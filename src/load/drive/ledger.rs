@@ -194,10 +194,10 @@ impl Ledger {
         let line = *line;
         self.in_flight -= 1;
         if line.missed > 0 {
-            run.tally.lost(line.began, now);
+            run.tally.lost(line.began);
         } else {
             run.tally.answered(line.began, now, 1);
-            if run.tally.counts(line.began, now) {
+            if run.tally.counts(line.began) {
                 self.to_first
                     .record(line.first.saturating_sub(line.began), 1);
                 self.to_median

@@ -1,7 +1,6 @@
 //! When requests of the open model begin: one rule for all kinds of traffic.
 
 use crate::load::measure::clock::nanos;
-use crate::load::measure::failures::FailureKind;
 use crate::load::run::Run;
 use crate::load::run::tally::Phase;
 
@@ -9,7 +8,8 @@ use crate::load::run::tally::Phase;
 ///
 /// `room_since` says since when there has been room for a request, a free connection or a place in the
 /// window; none while there is not. Requests that found no room within the timeout never begin: they are
-/// counted as lost, not sent late without a word. The delay of the others is the generator's own as far as
+/// counted as never sent, not sent late without a word: what the server is asked late, on top of what it owes
+/// already, would only make it later. The delay of the others is the generator's own as far as
 /// there was room.
 #[inline]
 pub(super) fn next_due(run: &mut Run<'_>, now: u64, room_since: Option<u64>) -> Option<u64> {
@@ -27,12 +27,13 @@ pub(super) fn next_due(run: &mut Run<'_>, now: u64, room_since: Option<u64>) -> 
             schedule.advance();
         }
         if is_too_late {
-            run.lost(FailureKind::Timeout, began, now);
+            run.unsent(began, now);
             continue;
         }
-        if run.tally.counts(began, now) {
+        if run.tally.counts(began) {
             let could_begin = began.max(room_since.unwrap_or(began));
             run.tally.lag.record(now.saturating_sub(could_begin), 1);
+            run.tally.blocked.record(could_begin - began, 1);
         }
         return Some(began);
     }
@@ -115,6 +116,7 @@ mod tests {
             assert_eq!(next_due(run, 200, Some(190)), Some(100));
             assert_eq!(run.tally.lag.summary().count, 2);
             assert_eq!(run.tally.lag.summary().max, 0.0);
+            assert_eq!(run.tally.blocked.summary().max, 0.1);
             assert_eq!((run.tally.requests.asked, run.tally.errors.total), (2, 0));
         });
     }
@@ -124,15 +126,12 @@ mod tests {
         with(|run| {
             // Those of 0, 100 and 200 are too late at 450; that of 300 is not.
             assert_eq!(next_due(run, 450, Some(450)), Some(300));
-            assert_eq!(
-                (run.tally.requests.unanswered, run.tally.errors.timeout),
-                (3, 3)
-            );
+            assert_eq!((run.tally.requests.unsent, run.tally.errors.unsent), (3, 3));
             assert_eq!(run.tally.requests.asked, 4);
             // So are all others, with nobody to send them.
             assert_eq!(next_due(run, 10_000, None), None);
             assert_eq!(
-                (run.tally.requests.unanswered, run.tally.errors.timeout),
+                (run.tally.requests.unanswered, run.tally.errors.unsent),
                 (9, 9)
             );
             assert_eq!(next_event(run, true), 1_000);
@@ -145,7 +144,7 @@ mod tests {
             assert_eq!(next_due(run, 249, Some(249)), Some(0));
             assert_eq!(next_due(run, 349, Some(349)), Some(100));
             assert_eq!(next_due(run, 450, Some(450)), Some(300));
-            assert_eq!(run.tally.errors.timeout, 1);
+            assert_eq!(run.tally.errors.unsent, 1);
         });
     }
 
@@ -176,7 +175,7 @@ mod tests {
             assert_eq!(next_due(run, 250, None), None);
             // That of 0 never began; 100 and 200 begin late.
             assert_eq!(
-                (run.tally.errors.total, run.tally.warmup_errors.timeout),
+                (run.tally.errors.total, run.tally.warmup_errors.unsent),
                 (0, 1)
             );
             assert_eq!(next_due(run, 260, Some(255)), Some(100));

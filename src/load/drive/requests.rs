@@ -15,7 +15,7 @@ use mio::Events;
 use crate::load::drive::connections::{Connection, ConnectionStage, Connections};
 use crate::load::drive::event_loop::Traffic;
 use crate::load::drive::pacer;
-use crate::load::drive::start_times::StartTimes;
+use crate::load::drive::start_times::{Start, StartTimes};
 use crate::load::drive::streams::Streams;
 use crate::load::exchange::judge::Judge;
 use crate::load::exchange::requests::Requests;
@@ -120,7 +120,7 @@ impl<'p> Traffic<'p> for Driver<'p> {
     fn expire(&mut self, now: u64) {
         self.connections.end_backoff(now);
         let times = &self.times;
-        let waiting_since = |index, requests: &Requests| times.oldest(index, requests);
+        let waiting_since = |index, requests: &Requests| times.oldest_sent(index, requests);
         for index in self.connections.overdue(now, &self.run, waiting_since) {
             self.fail(index, FailureKind::Timeout.into());
         }
@@ -320,7 +320,11 @@ impl Driver<'_> {
                 return;
             };
             if self.run.plan.mode.keeps() {
-                let asked = self.ask_taken(index, 1, began);
+                let start = Start {
+                    meant: began,
+                    sent: now,
+                };
+                let asked = self.ask_taken(index, 1, start);
                 self.settle(index, asked);
             } else {
                 self.dial_for(index, began, now);
@@ -383,7 +387,10 @@ impl Driver<'_> {
         let Some(conn) = self.connections.get_mut(index) else {
             return Ok(false);
         };
-        let began = conn.began;
+        let start = Start {
+            meant: conn.began,
+            sent: conn.stamps.dialled,
+        };
         let Some(n) = conn.stream.write(conn.payload.first(&self.terms))? else {
             return Ok(false);
         };
@@ -393,7 +400,7 @@ impl Driver<'_> {
         self.connections
             .open(index, ConnectionStage::Active, &mut self.run);
         if let Some(conn) = self.connections.get_mut(index) {
-            self.times.begin(index, &conn.payload, 1, began);
+            self.times.begin(index, &conn.payload, 1, start);
             conn.payload.ask(1, &self.terms);
             conn.payload.sent(n, &self.terms);
         }
@@ -423,14 +430,14 @@ impl Driver<'_> {
     #[inline]
     fn ask(&mut self, index: usize, count: usize, now: u64) -> Result<(), Failure> {
         let count = self.run.tally.take(self.run.phase, count);
-        self.ask_taken(index, count, now)
+        self.ask_taken(index, count, Start::at(now))
     }
 
     /// Puts `count` requests on a connection that were taken out of those that are left.
     #[inline]
-    fn ask_taken(&mut self, index: usize, count: usize, began: u64) -> Result<(), Failure> {
+    fn ask_taken(&mut self, index: usize, count: usize, start: Start) -> Result<(), Failure> {
         if let Some(conn) = self.connections.get_mut(index) {
-            self.times.begin(index, &conn.payload, count, began);
+            self.times.begin(index, &conn.payload, count, start);
             conn.payload.ask(count, &self.terms);
         }
         self.write(index)
@@ -491,20 +498,24 @@ impl Driver<'_> {
         }
         let tally = &mut self.run.tally;
         let requests = &mut conn.payload;
-        self.times.answered(index, requests, count, |began, run| {
-            tally.answered(began, now, run as u64);
-            if tally.counts(began, now) {
+        self.times.answered(index, requests, count, |start, run| {
+            let Start { meant, sent } = start;
+            tally.answered(meant, now, run as u64);
+            if tally.counts(meant) {
                 let mut rest = run as u64;
                 let breakdown = &mut tally.breakdown;
+                if sent > meant {
+                    breakdown.wait.record(sent - meant, rest);
+                }
                 // Only the oldest can have come in part before.
                 if first_byte != 0 {
-                    let waited = first_byte.saturating_sub(began);
+                    let waited = first_byte.saturating_sub(sent);
                     breakdown.first_byte.record(waited, 1);
                     breakdown.last_byte.record(now - first_byte, 1);
                     (first_byte, rest) = (0, rest - 1);
                 }
                 if rest > 0 {
-                    let waited = now.saturating_sub(began);
+                    let waited = now.saturating_sub(sent);
                     breakdown.first_byte.record(waited, rest);
                     breakdown.last_byte.record(0, rest);
                 }
@@ -528,9 +539,10 @@ impl Driver<'_> {
         let now = self.run.watch.nanos();
         let tally = &mut self.run.tally;
         tally.answered(began, now, 1);
-        if tally.counts(began, now) {
+        if tally.counts(began) {
             let phases = &mut tally.breakdown;
             for (phase, from, to) in [
+                (&mut phases.wait, began, stamps.dialled),
                 (&mut phases.connect, stamps.dialled, stamps.connected),
                 (&mut phases.first_byte, stamps.connected, stamps.first_byte),
                 (&mut phases.last_byte, stamps.first_byte, stamps.last_byte),
@@ -559,13 +571,13 @@ impl Driver<'_> {
             failure = conn.explain(failure, &mut self.run);
             if keeps {
                 for began in self.times.in_flight(index, &conn.payload) {
-                    self.run.tally.lost(began, now);
+                    self.run.tally.lost(began);
                     last = began;
                 }
             }
         }
         if !keeps {
-            self.run.tally.lost(began, now);
+            self.run.tally.lost(began);
         }
         self.run.failed(failure, last, now);
         if self.keeps_time_by_dialling() {
@@ -577,6 +589,7 @@ impl Driver<'_> {
         match failure.kind {
             FailureKind::Reset
             | FailureKind::Timeout
+            | FailureKind::Unsent
             | FailureKind::ShortAnswer
             | FailureKind::WrongAnswer
             | FailureKind::TurnedDown
@@ -673,16 +686,16 @@ mod tests {
     fn a_connection_that_is_lost_with_a_request_that_counts_is_an_error_that_counts() {
         // What began in the warm-up alone is the warm-up's, whenever it is lost.
         warming_up(|driver| {
-            driver.ask_taken(0, 2, 5).unwrap();
+            driver.ask_taken(0, 2, Start::at(5)).unwrap();
             driver.run.advance_phase(11, 0);
             reset(driver);
             assert_eq!(lost(driver), (1, 0, 0));
         });
         // The oldest of the warm-up, the others not.
         warming_up(|driver| {
-            driver.ask_taken(0, 1, 10).unwrap();
+            driver.ask_taken(0, 1, Start::at(10)).unwrap();
             driver.run.advance_phase(11, 0);
-            driver.ask_taken(0, 2, 11).unwrap();
+            driver.ask_taken(0, 2, Start::at(11)).unwrap();
             reset(driver);
             assert_eq!(lost(driver), (0, 1, 2));
         });
@@ -691,9 +704,9 @@ mod tests {
     #[test]
     fn an_answer_to_the_warm_up_counts_for_the_rate_and_has_no_latency() {
         warming_up(|driver| {
-            driver.ask_taken(0, 2, 10).unwrap();
+            driver.ask_taken(0, 2, Start::at(10)).unwrap();
             driver.run.advance_phase(11, 0);
-            driver.ask_taken(0, 1, 11).unwrap();
+            driver.ask_taken(0, 1, Start::at(11)).unwrap();
             driver.connections.get_mut(0).unwrap().payload.flight = 0;
             driver.answered(0, 3).unwrap();
             let tally = &driver.run.tally;

@@ -62,6 +62,8 @@ kinds! {
     Reset, reset, "reset";
     /// The answer was not complete in time.
     Timeout, timeout, "timed out";
+    /// Open model: never sent, since no connection was free within the timeout.
+    Unsent, unsent, "never sent";
     /// No local port was left, or a local address is not ours.
     NoPort, no_port, "without a local port";
     /// No file descriptor was left.

@@ -29,6 +29,8 @@ pub struct Series {
     seconds: Vec<SecondSeen>,
     current: Latencies,
     errors: u64,
+    /// When the first began.
+    since: u64,
     /// When the current one is over.
     until: u64,
 }
@@ -39,6 +41,7 @@ impl Default for Series {
             seconds: Vec::with_capacity(64),
             current: Latencies::new(),
             errors: 0,
+            since: 0,
             until: u64::MAX,
         }
     }
@@ -47,6 +50,7 @@ impl Default for Series {
 impl Series {
     /// The first second begins.
     pub fn begin(&mut self, now: u64) {
+        self.since = now;
         self.until = now.saturating_add(SECOND);
     }
 
@@ -59,15 +63,19 @@ impl Series {
         self.current.record(nanos, count);
     }
 
-    /// Something failed; before the first second begins it is in none.
-    pub fn failed(&mut self, now: u64) {
-        if self.until == u64::MAX {
+    /// Something failed at `at`, of which it may be known only now; before the first second begins it is in none.
+    pub fn failed(&mut self, at: u64) {
+        if self.until == u64::MAX || at < self.since {
             return;
         }
-        if now >= self.until {
-            self.turn(now);
+        if at >= self.until {
+            self.turn(at);
         }
-        self.errors += 1;
+        let second = usize::try_from((at - self.since) / SECOND).unwrap_or(usize::MAX);
+        match self.seconds.get_mut(second) {
+            Some(over) => over.errors += 1,
+            None => self.errors += 1,
+        }
     }
 
     /// Everything until `end`.

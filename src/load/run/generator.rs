@@ -15,10 +15,19 @@ const LIMIT_SHARE: f64 = 0.9;
 const CROWDED_SHARE: f64 = 0.2;
 /// The kernel tells idle time so coarsely.
 const IDLE_TICK: Duration = Duration::from_millis(10);
-/// A schedule that 1 % of many requests (10 % of a few) missed by this much, with a connection free,
-/// was not kept.
-const LAG_US: f64 = 1_000.0;
+/// A schedule that 1 % of many requests (10 % of a few) missed by this much was not kept.
+const DELAY_US: f64 = 1_000.0;
 const MANY: u64 = 1_000;
+
+/// Whether so many began so late that the schedule was not kept.
+pub(crate) fn is_delayed(delays: &Summary) -> bool {
+    // Of a few hundred, 1 % is one that the machine kept.
+    let delay = match delays.count {
+        MANY.. => delays.p99,
+        _ => delays.p90,
+    };
+    delay >= DELAY_US
+}
 
 /// How busy the generator was while measuring; shares of one processor.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -55,11 +64,6 @@ impl Generator {
         let busy = share(cpu.used.saturating_sub(spun));
         let queued = share(cpu.queued);
         let lag_us = lag.summary();
-        // Of a few hundred, 1 % is one that the machine kept.
-        let missed = match lag_us.count {
-            MANY.. => lag_us.p99,
-            _ => lag_us.p90,
-        };
         // In doubt there was time: a tick that was not over is counted as idle.
         let spare = |idle: u64| share(idle.saturating_add(nanos(IDLE_TICK)).saturating_add(spun));
         let taken = cpu.idle.map(|idle| round(1.0 - spare(idle), 3));
@@ -73,7 +77,7 @@ impl Generator {
             was_the_limit: false,
         };
         generator.was_the_limit =
-            !generator.has_time() || generator.is_crowded() || missed >= LAG_US;
+            !generator.has_time() || generator.is_crowded() || is_delayed(&lag_us);
         generator
     }
 

@@ -145,22 +145,29 @@ impl<'p> Run<'p> {
         self.spun_before = spun;
     }
 
-    /// Counts a request that failed, and that nobody will answer any more.
+    /// Counts a request that failed at `at`, and that nobody will answer any more.
     #[cold]
-    pub(crate) fn lost(&mut self, failure: impl Into<Failure>, began: u64, now: u64) {
-        self.tally.lost(began, now);
-        self.failed(failure, began, now);
+    pub(crate) fn lost(&mut self, failure: impl Into<Failure>, began: u64, at: u64) {
+        self.tally.lost(began);
+        self.failed(failure, began, at);
     }
 
-    /// Counts a failed request or connection; `began` is when the request did. The first error of no named
-    /// kind is kept in words.
+    /// Counts a request that was meant to begin at `began` and found no connection in time.
     #[cold]
-    pub(crate) fn failed(&mut self, failure: impl Into<Failure>, began: u64, now: u64) {
+    pub(crate) fn unsent(&mut self, began: u64, now: u64) {
+        self.tally.unsent(began);
+        self.failed(FailureKind::Unsent, began, now);
+    }
+
+    /// Counts a request or connection that failed at `at`; `began` is when the request did. The first error of no
+    /// named kind is kept in words.
+    #[cold]
+    pub(crate) fn failed(&mut self, failure: impl Into<Failure>, began: u64, at: u64) {
         let Failure { kind, errno } = failure.into();
         if kind == FailureKind::Other && self.tally.other.is_none() {
             self.tally.other = errno.map(|errno| io::Error::from(errno).to_string());
         }
-        self.tally.failed(self.phase, kind, began, now);
+        self.tally.failed(self.phase, kind, began, at);
     }
 
     /// A turn of the loop is over, and it goes to sleep: returns the time.

@@ -4,9 +4,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::load::measure::histogram::Summary;
 
-/// What a request's time consists of; what is missing to the whole is waiting for a connection.
+/// What a request's time consists of, from when it was meant to begin: the parts that it has add up to its latency. On
+/// connections that stay, connecting is before all requests, and no part of any.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Breakdown<T> {
+    /// Open model: from when it was meant to begin until it was sent, or its connection dialled for. It waited for a
+    /// free connection, or for the generator ("sent late").
+    #[serde(default)] // an earlier result has none
+    pub wait: T,
     /// From dialling to being connected, including the proof where the server sends a challenge.
     pub connect: T,
     /// From being connected (`conn`) or asking (`echo`) to the first byte of the answer; where a
@@ -22,6 +27,7 @@ impl<T> Breakdown<T> {
     /// The same of each part.
     pub fn map<U>(&self, of: impl Fn(&T) -> U) -> Breakdown<U> {
         Breakdown {
+            wait: of(&self.wait),
             connect: of(&self.connect),
             first_byte: of(&self.first_byte),
             last_byte: of(&self.last_byte),
@@ -41,8 +47,11 @@ pub struct RequestCounts {
     pub answered: u64,
     /// Whole and right answers after the end: in the latencies, not in the rate.
     pub late: u64,
-    /// Requests whose connection failed before the answer.
+    /// Requests that no answer came to: their connection failed before, or they were never sent.
     pub unanswered: u64,
+    /// Open model: of these, those that were never sent, since no connection was free within the timeout.
+    #[serde(default)] // an earlier result has none
+    pub unsent: u64,
 }
 
 /// What became of lines and of their deliveries, one to each member: `expected` is `delivered` and `lost`

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::generator::Generator;
+use super::generator::{Generator, is_delayed};
 use crate::load::measure::cpu::CpuTime;
 use crate::load::measure::failures::Errors;
 use crate::load::measure::figures::{ratio, round, whole};
@@ -12,7 +12,7 @@ use crate::load::measure::histogram::{Latencies, Quantile, Summary};
 use crate::load::measure::process::{Server, Usage};
 use crate::load::measure::series::SecondSeen;
 use crate::load::plan::Plan;
-use crate::load::plan::mode::{Amount, Arrivals, Close, Mode, ModeName, Model, ModelName};
+use crate::load::plan::mode::{Arrivals, Close, Mode, ModeName, Model, ModelName};
 use crate::load::run::outcome::{Breakdown, DatagramCounts, Deliveries, RequestCounts};
 use crate::load::run::tally::Tally;
 use crate::wire::{Digest, HmacKey};
@@ -72,6 +72,9 @@ pub struct Report {
     pub requests_per_s: f64,
     /// In a closed model: what it did not see, if there was a stall.
     pub hidden: Option<Hidden>,
+    /// In an open model over connections: that they were too few, if they were.
+    #[serde(default)] // an earlier result does not say
+    pub crowded: Option<Crowded>,
     /// From the beginning of a request (open model: when it was meant to begin) to its last byte, in microseconds; in `conn` from dialling to
     /// the close, in `fanout` to the last member.
     pub latency_us: Summary,
@@ -136,6 +139,31 @@ impl Hidden {
     }
 }
 
+/// All connections were busy when requests were meant to begin: then latencies are those of a queue in front of the
+/// server, of which it has seen nothing, and the rate is what so many connections carry.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Crowded {
+    /// How long requests found no connection free, in microseconds; those that did at once among them.
+    pub blocked_us: Summary,
+    /// So many connections would do if the server took no longer with them: what is in flight at this rate (Little's
+    /// law), and twice the root of it, so that few requests wait (square-root staffing). None where nothing was answered.
+    pub enough: Option<u64>,
+}
+
+impl Crowded {
+    fn of(tally: &Tally, rate: f64) -> Option<Self> {
+        let blocked_us = tally.blocked.summary();
+        let took = tally.latencies.summary();
+        let waited = tally.breakdown.wait.summary();
+        let waited = waited.mean * ratio(waited.count, took.count.max(1));
+        let in_flight = rate * (took.mean - waited).max(0.0) / 1e6;
+        is_delayed(&blocked_us).then_some(Self {
+            blocked_us,
+            enough: (took.count > 0).then(|| whole((in_flight + 2.0 * in_flight.sqrt()).ceil())),
+        })
+    }
+}
+
 /// Connections wanted and had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
@@ -169,6 +197,10 @@ impl Report {
                 Model::Closed => Hidden::of(&tally, per_s(counts.answered), in_flight),
                 Model::Open { .. } => None,
             },
+            crowded: match (plan.model, &plan.mode) {
+                (_, Mode::Udp { .. } | Mode::Fanout { .. }) | (Model::Closed, _) => None,
+                (Model::Open { rate, .. }, _) => Crowded::of(&tally, rate),
+            },
             schedule: match plan.model {
                 Model::Closed => None,
                 Model::Open { rate, arrivals } => Some(Intended {
@@ -195,14 +227,7 @@ impl Report {
             warmup_s: plan.warmup.as_secs_f64(),
             elapsed_s: round(Duration::from_nanos(elapsed).as_secs_f64(), 6),
             interrupted: false,
-            requests: RequestCounts {
-                asked: match plan.amount {
-                    Amount::Count(_) => counts.asked,
-                    // Answers of requests that began in the warm-up count towards the rate.
-                    Amount::For(_) => counts.answered + counts.late + counts.unanswered,
-                },
-                ..counts
-            },
+            requests: counts,
             rate_per_s: per_s(achieved),
             achieved,
             requests_per_s: round(per_s(achieved) * plan.mode.messages() as f64, 1),
@@ -304,7 +329,6 @@ impl Report {
 mod tests {
     use super::*;
     use crate::load::plan::target::Endpoint;
-    use crate::load::run::tally::Phase;
 
     fn plan() -> Plan {
         let mut plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
@@ -346,28 +370,6 @@ mod tests {
             report.achieved = 1_000;
             report.join_server((before, usage(0, 0, 0), usage(cpu, 0, 0)), 100_000_000);
             assert_eq!(report.server.unwrap().per_cpu_s, per_cpu_s);
-        }
-    }
-
-    #[test]
-    fn what_was_asked_in_a_time_is_what_came_of_it_and_of_a_count_what_was_taken() {
-        for (amount, asked) in [
-            (Amount::For(Duration::from_secs(1)), 3),
-            (Amount::Count(5), 2),
-        ] {
-            let mut plan = plan();
-            plan.amount = amount;
-            let mut tally = Tally::new(&plan);
-            tally.begin(1_000, None);
-            // Two were asked in the warm-up, and two while measuring.
-            tally.answered(999, 1_000, 2);
-            assert_eq!(tally.take(Phase::Measured, 2), 2);
-            tally.answered(1_000, 1_001, 1);
-            let held = Held { asked: 1, held: 1 };
-            let none = Latencies::new();
-            let generator = Generator::new(CpuTime::default(), 0, 0, &none, &none);
-            let report = Report::new(&plan, tally, held, 1_000, generator);
-            assert_eq!(report.requests.asked, asked);
         }
     }
 

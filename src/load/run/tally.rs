@@ -5,7 +5,7 @@ use crate::load::measure::failures::{Errors, FailureKind};
 use crate::load::measure::histogram::Latencies;
 use crate::load::measure::series::{SecondSeen, Series};
 use crate::load::plan::Plan;
-use crate::load::plan::mode::{Amount, Mode, Model};
+use crate::load::plan::mode::{Amount, Mode};
 use crate::load::run::outcome::{Breakdown, RequestCounts};
 use crate::load::run::schedule::Schedule;
 
@@ -34,13 +34,12 @@ pub enum Phase {
 ///
 /// With [`Amount::For`] an answer counts towards the rate when it *came* while measuring, whenever it was
 /// asked for: else a server that keeps up, but takes its time, would seem slower than it was asked.
-/// In sums and latencies a request of the open model, and of [`Amount::Count`], counts when it *began*
-/// then (was meant to), so that they are exact.
+/// In sums and latencies a request counts when it *began* then (was meant to), so that they are exact: of
+/// those that are in flight at a moment, many are slow ones, and a latency that counted by its end would be that of
+/// what an inspector meets, not of what was asked.
 #[derive(Debug)]
 pub struct Tally {
     amount: Amount,
-    /// Whether a request counts by its beginning.
-    by_beginning: bool,
     /// Measuring starts at the next scheduled request, so that exactly the asked number counts.
     is_exact: bool,
     /// When measuring began; never, before that.
@@ -62,6 +61,8 @@ pub struct Tally {
     /// Open model: how long after its time a request began although a connection was free: the
     /// generator's own fault.
     pub lag: Latencies,
+    /// Open model: how long before that no connection was free: for want of more of them.
+    pub blocked: Latencies,
     /// The longest time without any answer.
     pub longest_gap: u64,
     /// When the last answer came.
@@ -86,7 +87,6 @@ impl Tally {
         Self {
             amount,
             is_exact: plan.warmup.is_zero() || matches!(amount, Amount::Count(_)),
-            by_beginning: plan.model != Model::Closed || matches!(amount, Amount::Count(_)),
             since: u64::MAX,
             until: u64::MAX,
             left: match amount {
@@ -100,6 +100,7 @@ impl Tally {
             latencies: Latencies::new(),
             breakdown: Breakdown::default(),
             lag: Latencies::new(),
+            blocked: Latencies::new(),
             longest_gap: 0,
             last_answer: 0,
             series: Series::default(),
@@ -171,10 +172,10 @@ impl Tally {
         self.left > 0 && next < self.until && self.until != u64::MAX
     }
 
-    /// Whether what began then and ended now is counted.
+    /// Whether what began then is counted.
     #[inline]
-    pub fn counts(&self, began: u64, now: u64) -> bool {
-        self.since <= if self.by_beginning { began } else { now }
+    pub fn counts(&self, began: u64) -> bool {
+        self.since <= began
     }
 
     /// Whether the answer to what began then counts for the rate if it comes now.
@@ -182,7 +183,7 @@ impl Tally {
     pub fn has_come(&self, began: u64, now: u64) -> bool {
         match self.amount {
             Amount::For(_) => (self.since..self.until).contains(&now),
-            Amount::Count(_) => self.counts(began, now),
+            Amount::Count(_) => self.counts(began),
         }
     }
 
@@ -195,7 +196,7 @@ impl Tally {
     #[inline]
     pub fn answered(&mut self, began: u64, now: u64, count: u64) {
         let nanos = now.saturating_sub(began);
-        let counts = self.counts(began, now);
+        let counts = self.counts(began);
         if self.has_come(began, now) {
             self.requests.came += count;
             self.series.answered(now, nanos, count);
@@ -205,7 +206,7 @@ impl Tally {
         if !counts {
             return;
         }
-        self.last = now;
+        self.last = self.last.max(now);
         if now < self.until {
             self.requests.answered += count;
         } else {
@@ -230,25 +231,33 @@ impl Tally {
     }
 
     /// A request that will not be answered.
-    pub fn lost(&mut self, began: u64, now: u64) {
-        if self.counts(began, now) {
+    pub fn lost(&mut self, began: u64) {
+        if self.counts(began) {
             self.requests.unanswered += 1;
         }
     }
 
-    /// A request or a connection that failed; `began` is when the request did.
-    pub fn failed(&mut self, phase: Phase, kind: FailureKind, began: u64, now: u64) {
+    /// A request that was never sent, and so will not be answered either.
+    pub fn unsent(&mut self, began: u64) {
+        self.lost(began);
+        if self.counts(began) {
+            self.requests.unsent += 1;
+        }
+    }
+
+    /// A request or a connection that failed at `at`; `began` is when the request did.
+    pub fn failed(&mut self, phase: Phase, kind: FailureKind, began: u64, at: u64) {
         let is_warming = match phase {
             Phase::WarmUp { .. } => true,
             Phase::Connecting => false,
-            Phase::Measured | Phase::Draining => !self.counts(began, now),
+            Phase::Measured | Phase::Draining => !self.counts(began),
         };
         if is_warming {
             return self.warmup_errors.count(kind);
         }
-        self.last = now;
-        if now < self.until {
-            self.series.failed(now);
+        self.last = self.last.max(at);
+        if at < self.until {
+            self.series.failed(at);
         }
         self.errors.count(kind);
     }
@@ -266,6 +275,7 @@ impl Tally {
             }
             if began >= self.since {
                 self.requests.unanswered += 1;
+                self.requests.unsent += 1;
             }
             schedule.advance();
         }
@@ -306,7 +316,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::load::plan::mode::Arrivals;
+    use crate::load::plan::mode::{Arrivals, Model};
     use crate::load::plan::target::Endpoint;
 
     const OPEN: Model = Model::Open {
@@ -346,19 +356,20 @@ mod tests {
     #[test]
     fn an_answer_at_the_beginning_of_measuring_counts_and_one_at_its_end_is_late() {
         let mut closed = tally(Model::Closed, FOR);
-        for (now, seen) in [
-            (999, [0, 0, 0, 0]),
-            (1_000, [1, 1, 0, 1]),
-            (1_099, [2, 2, 0, 2]),
-            (1_100, [2, 2, 1, 3]),
+        for (began, now, seen) in [
+            (900, 999, [0, 0, 0, 0]),
+            // It counts for the rate, and nothing is said of how long it took.
+            (900, 1_000, [1, 0, 0, 0]),
+            (1_000, 1_000, [2, 1, 0, 1]),
+            (1_000, 1_099, [3, 2, 0, 2]),
+            (1_000, 1_100, [3, 2, 1, 3]),
         ] {
-            // Whenever it was asked for.
-            closed.answered(900, now, 1);
-            assert_eq!(answers(&closed), seen, "{now}");
+            closed.answered(began, now, 1);
+            assert_eq!(answers(&closed), seen, "{began} {now}");
         }
         assert_eq!(closed.end(), 100);
         let seconds = closed.series(100);
-        assert_eq!((seconds.len(), seconds[0].answered), (1, 2));
+        assert_eq!((seconds.len(), seconds[0].answered), (1, 3));
     }
 
     #[test]
@@ -409,8 +420,8 @@ mod tests {
             // What fails while connecting was never warming up.
             (Model::Closed, FOR, Phase::Connecting, 500, false),
             (OPEN, COUNT, Phase::Connecting, 500, false),
-            // An answer of the closed model counts when it comes, one of the others when it was asked for.
-            (Model::Closed, FOR, Phase::Measured, 999, false),
+            // Whatever the model: it counts when it was asked for.
+            (Model::Closed, FOR, Phase::Measured, 999, true),
             (OPEN, FOR, Phase::Measured, 999, true),
             (Model::Closed, COUNT, Phase::Measured, 999, true),
             (OPEN, COUNT, drain, 999, true),
@@ -426,7 +437,7 @@ mod tests {
                 tally(model, amount)
             };
             let now = if is_cold { 600 } else { 1_050 };
-            tally.lost(began, now);
+            tally.lost(began);
             tally.failed(phase, FailureKind::Timeout, began, now);
             let expected = if is_warm_up { (1, 0) } else { (0, 1) };
             let what = format!("{model:?} {amount:?} {phase:?} {began}");
@@ -461,12 +472,13 @@ mod tests {
         tally.failed(WARM_UP, FailureKind::Refused, 0, 20);
         tally.begin(1_000, None);
         tally.failed(Phase::Measured, FailureKind::Reset, 900, 1_000);
-        tally.failed(Phase::Measured, FailureKind::Reset, 900, 1_099);
+        tally.failed(Phase::Measured, FailureKind::Reset, 1_000, 1_000);
+        tally.failed(Phase::Measured, FailureKind::Reset, 1_000, 1_099);
         // With the end measuring is over.
-        tally.failed(Phase::Draining, FailureKind::Reset, 900, 1_100);
+        tally.failed(Phase::Draining, FailureKind::Reset, 1_000, 1_100);
         let seconds = tally.series(100);
         assert_eq!((seconds.len(), seconds[0].errors), (1, 2), "{seconds:?}");
-        assert_eq!(errors(&tally), (1, 4));
+        assert_eq!(errors(&tally), (2, 4));
     }
 
     #[test]
@@ -508,13 +520,13 @@ mod tests {
             let mut tally = cold(OPEN, amount);
             // The one of 990 has not found a place.
             tally.begin(1_000, Schedule::of(OPEN, 990).as_ref());
-            (tally.counts(990, 1_000), tally.counts(989, 1_000))
+            (tally.counts(990), tally.counts(989))
         };
         assert_eq!((late(COUNT), late(FOR)), ((true, false), (false, false)));
         // One that is still to come does not put measuring off.
         let mut tally = cold(OPEN, COUNT);
         tally.begin(1_000, Schedule::of(OPEN, 1_005).as_ref());
-        assert!(tally.counts(1_000, 1_000));
+        assert!(tally.counts(1_000));
     }
 
     #[test]
@@ -550,9 +562,9 @@ mod tests {
     #[test]
     fn a_run_that_is_ended_before_its_time_has_what_came_before_that() {
         let mut tally = tally(Model::Closed, FOR);
-        tally.answered(0, 1_020, 1);
+        tally.answered(1_000, 1_020, 1);
         tally.stop(1_030);
-        tally.answered(0, 1_030, 1);
+        tally.answered(1_000, 1_030, 1);
         assert_eq!((answers(&tally), tally.end()), ([1, 1, 1, 2], 30));
         assert!(tally.is_spent());
         // In the warm-up: nothing was measured.
