@@ -117,6 +117,11 @@ pub(super) fn notices(reports: &[Report]) -> Vec<String> {
     let crowded = reports.iter().filter_map(|one| Some((one.crowded?, one)));
     let worst = crowded.max_by(|(a, _), (b, _)| a.blocked_us.max.total_cmp(&b.blocked_us.max));
     let crowded = worst.map(|(crowded, report)| busy(&crowded, report));
+    let dead = match reports {
+        // It is said before everything else.
+        [_] => None,
+        several => several.iter().find_map(died),
+    };
     let hidden = reports
         .iter()
         .filter_map(|one| Some((one.hidden?, one.mode)));
@@ -135,14 +140,24 @@ pub(super) fn notices(reports: &[Report]) -> Vec<String> {
     let tls = tls.map(|text| format!("the first failure of TLS: {}", harmless(text)));
     let hints = HINTS.iter().filter(|(_, is_so)| reports.iter().any(*is_so));
     let hints = hints.map(|(hint, _)| (*hint).to_owned());
-    limit
-        .into_iter()
+    dead.into_iter()
+        .chain(limit)
         .chain(crowded)
         .chain(stall)
         .chain(other)
         .chain(tls)
         .chain(hints)
         .collect()
+}
+
+/// That a run has ended before its time, since there was no load any more.
+pub(super) fn died(report: &Report) -> Option<String> {
+    report.died.then(|| {
+        format!(
+            "the load DIED after {:.3} s: no connection was left, and none could be made; what follows is of the time before",
+            report.elapsed_s
+        )
+    })
 }
 
 /// That there were too few connections, and how many would do.
@@ -186,10 +201,10 @@ const HINTS: &[Hint] = &[
         |report| report.errors.no_descriptor + report.warmup_errors.no_descriptor > 0,
     ),
     (
-        "the server closed connections that were to stay open: nginx does so after keepalive_requests (1,000)",
+        "the server closed connections that were to stay open, and others took their places: nginx does so after keepalive_requests (1,000)",
         |report| {
             let errors = report.errors.and(&report.warmup_errors);
-            let ended = errors.short_answer + errors.reset;
+            let ended = errors.short_answer + errors.reset + report.reconnects;
             report.expect == "http" && report.mode == ModeName::Echo && ended > 0
         },
     ),

@@ -54,6 +54,16 @@ pub(super) const REQUESTS: Group = (
     ],
 );
 
+pub(super) const STATUSES: Group = (
+    "status",
+    &[
+        ("2xx", |r| Some(number(r.statuses?.success))),
+        ("3xx", |r| Some(number(r.statuses?.redirection))),
+        ("4xx", |r| Some(number(r.statuses?.client_error))),
+        ("5xx", |r| Some(number(r.statuses?.server_error))),
+    ],
+);
+
 pub(super) const DATAGRAMS: Group = (
     "datagrams",
     &[
@@ -92,6 +102,9 @@ pub(super) const HELD: Group = (
         ("connections", |r| {
             let all = r.connections;
             (r.datagrams.is_none()).then(|| part(all.held as u64, all.asked as u64))
+        }),
+        ("replaced", |r| {
+            (r.reconnects > 0).then(|| number(r.reconnects))
         }),
         ("gone", |r| Some(number(r.deliveries?.gone))),
     ],
@@ -146,8 +159,8 @@ pub(super) type Point = (&'static str, fn(&Summary) -> f64);
 pub(super) type Phase = (&'static str, fn(&Report) -> Option<Summary>);
 
 /// In the order of a report, without the latencies.
-pub(super) const GROUPS: [Group; 9] = [
-    RATE, REQUESTS, DATAGRAMS, DELIVERIES, HELD, WARMUP, ERRORS, SERVER, GENERATOR,
+pub(super) const GROUPS: [Group; 10] = [
+    RATE, REQUESTS, STATUSES, DATAGRAMS, DELIVERIES, HELD, WARMUP, ERRORS, SERVER, GENERATOR,
 ];
 
 /// Percentiles, and the longest.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::bench::show::label::harmless;
-use crate::bench::show::phrases::{model, notices, request, several};
+use crate::bench::show::phrases::{died, model, notices, request, several};
 use crate::bench::show::rows::{self, Group, PHASES, POINTS, Row};
 use crate::load::measure::figures::{Grouped, Micros};
 use crate::load::measure::histogram::Summary;
@@ -12,6 +12,9 @@ use crate::load::run::report::Report;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(died) = died(self) {
+            writeln!(f, "{died}")?;
+        }
         write!(
             f,
             "bench {} {}: {}",
@@ -27,6 +30,7 @@ impl fmt::Display for Report {
         }
         for group in [
             rows::REQUESTS,
+            rows::STATUSES,
             rows::DATAGRAMS,
             rows::DELIVERIES,
             rows::HELD,

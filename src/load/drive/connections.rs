@@ -73,7 +73,7 @@ pub(super) struct Stamps {
 ///   |  |     |    v        |
 ///   |  backoff  Active <---'
 ///   |             |`--> Leaving    `conn`: the server is to close
-///   '-------------'--------'       `conn`: and again; a kept one that failed is not replaced
+///   '-------------'--------'       and again; a kept one too, but where members are counted (`hold`, `fanout`)
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ConnectionStage {
@@ -232,6 +232,20 @@ impl<T> Connections<T> {
             self.vacant.pop_front()
         } else {
             None
+        }
+    }
+
+    /// Nothing more is asked: of the slots to be dialled for, only those are that still owe something.
+    pub(super) fn dial_only(&mut self, owes: impl Fn(usize) -> bool) {
+        self.vacant.retain(|(index, _)| owes(*index));
+        self.backoff.retain(|(_, (index, _))| owes(*index));
+        for index in 0..self.slots.len() {
+            let is_arriving = self.slots[index]
+                .as_ref()
+                .is_some_and(|conn| conn.stage.is_arriving());
+            if is_arriving && !owes(index) {
+                self.leave(index);
+            }
         }
     }
 

@@ -8,18 +8,20 @@
 //! the others have been sent, and one read takes it. Only a connection that has to wait is registered with
 //! the poll.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
-use mio::Events;
+use mio::{Events, Token};
 
 use crate::load::drive::connections::{Connection, ConnectionStage, Connections};
 use crate::load::drive::event_loop::Traffic;
 use crate::load::drive::pacer;
 use crate::load::drive::start_times::{Start, StartTimes};
 use crate::load::drive::streams::Streams;
+use crate::load::exchange::http::is_refusal;
 use crate::load::exchange::judge::Judge;
 use crate::load::exchange::requests::Requests;
 use crate::load::exchange::terms::Terms;
+use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::{Failure, FailureKind};
 use crate::load::net::dial::DIALLING_MAX;
 use crate::load::net::poller::Poller;
@@ -29,7 +31,7 @@ use crate::load::plan::mode::{Close, Mode, Model};
 use crate::load::plan::target::TargetAddress;
 use crate::load::run::report::{Held, Report};
 use crate::load::run::schedule::Schedule;
-use crate::load::run::tally::Phase;
+use crate::load::run::tally::{Phase, Tally};
 use crate::load::run::{Run, Watcher};
 use crate::wire::CommandFraming;
 
@@ -43,10 +45,21 @@ pub(super) struct Driver<'p> {
     /// Unwatched connections that await an answer, the oldest first.
     unpolled: VecDeque<usize>,
     /// Open model: slots in which a request may begin, by dialling or on a kept connection, once for each;
-    /// and since when there has been one.
-    free: VecDeque<usize>,
+    /// and since when there has been one. What was free on a connection that has ended is not on the next.
+    free: VecDeque<Token>,
     free_since: u64,
+    /// Requests of kept connections that the server has ended in good order: they are sent again on the next.
+    carried: HashMap<usize, Requests>,
+    /// Slots of kept connections that failed before the load began: they are dialled for again when it does.
+    missing: Vec<usize>,
+    /// When a kept connection was open last.
+    open_at: u64,
+    /// Whether no kept connection is dialled any more.
+    is_closing: bool,
 }
+
+/// After so long without any connection, and none to be had, the load has died.
+const DEAD_AFTER: u64 = 1_000_000_000;
 
 impl<'p> Driver<'p> {
     /// Gets everything ready that a run needs, so that it need not allocate later.
@@ -63,6 +76,10 @@ impl<'p> Driver<'p> {
             unpolled: VecDeque::with_capacity(plan.connections),
             free: VecDeque::with_capacity(plan.connections * plan.mode.depth()),
             free_since: 0,
+            carried: HashMap::new(),
+            missing: Vec::new(),
+            open_at: 0,
+            is_closing: false,
             run,
         };
         if driver.keeps_time_by_dialling() {
@@ -87,26 +104,85 @@ impl<'p> Driver<'p> {
             self.run.schedule = Schedule::of(self.run.plan.model, now);
             self.run.warm_up(now, self.connections.poller.spun);
             self.start_all(now);
+            if self.replaces() && self.connections.open == 0 {
+                self.run.die(now);
+            }
         }
     }
 
     fn start_all(&mut self, now: u64) {
-        let plan = self.run.plan;
         for index in 0..self.connections.len() {
-            let Some(conn) = self.connections.get_mut(index) else {
-                continue;
-            };
-            conn.stage = ConnectionStage::Active;
-            if plan.mode == Mode::Hold {
-                continue;
+            if self.connections.get(index).is_some() {
+                let started = self.start(index);
+                self.settle(index, started);
             }
-            if plan.model != Model::Closed {
-                self.free(index, plan.mode.depth(), now);
-                continue;
-            }
-            let now = self.run.watch.nanos();
-            let asked = self.ask(index, plan.mode.depth(), now);
-            self.settle(index, asked);
+        }
+        for index in std::mem::take(&mut self.missing) {
+            self.connections.back_off(index, None, now);
+        }
+    }
+
+    /// Requests may begin on a kept connection: those first that one before it has left unanswered.
+    fn start(&mut self, index: usize) -> Result<(), Failure> {
+        let Some(conn) = self.connections.get_mut(index) else {
+            return Ok(());
+        };
+        conn.stage = ConnectionStage::Active;
+        let plan = self.run.plan;
+        if plan.mode == Mode::Hold {
+            return Ok(());
+        }
+        let carried = self.carried.remove(&index);
+        let had = carried.as_ref().map_or(0, |carried| carried.flight);
+        if let Some(carried) = carried {
+            conn.payload.carry_on(&carried, &self.terms);
+        }
+        let now = self.run.watch.nanos();
+        if plan.model == Model::Closed {
+            return self.ask(index, plan.mode.depth() - had, now);
+        }
+        self.free(index, plan.mode.depth() - had, now);
+        self.write(index)
+    }
+
+    /// Whether a kept connection that ends is replaced: the load is to stay up. In `hold` those are counted that stay.
+    fn replaces(&self) -> bool {
+        self.run.plan.mode.keeps() && self.run.plan.mode != Mode::Hold
+    }
+
+    /// Whether requests may still begin: in the open model also those that have waited for a connection since before the
+    /// end.
+    fn is_asking(&self) -> bool {
+        match self.run.phase {
+            Phase::Connecting => false,
+            Phase::WarmUp { .. } | Phase::Measured => true,
+            Phase::Draining => !self.run.schedule_is_done(),
+        }
+    }
+
+    /// When there will be no load any more, if no kept connection is open by then.
+    fn dies_at(&self) -> u64 {
+        if !self.is_asking() || !self.replaces() || self.connections.open > 0 {
+            return u64::MAX;
+        }
+        let patience = nanos(self.run.plan.timeout).min(DEAD_AFTER);
+        self.open_at.saturating_add(patience)
+    }
+
+    /// Ends a run that has no load any more, as of when it had; and dials only for what is owed once nothing is asked.
+    fn watch_load(&mut self, now: u64) {
+        if self.connections.open > 0 {
+            self.open_at = now;
+        }
+        if now >= self.dies_at() {
+            self.run.die(self.open_at);
+        }
+        let is_done = self.run.phase == Phase::Draining && !self.is_asking();
+        if is_done && self.replaces() && !self.is_closing {
+            self.is_closing = true;
+            let carried = &self.carried;
+            self.connections
+                .dial_only(|index| carried.contains_key(&index));
         }
     }
 }
@@ -128,6 +204,7 @@ impl<'p> Traffic<'p> for Driver<'p> {
 
     fn begin(&mut self, now: u64) {
         self.start_if_connected(now);
+        self.watch_load(now);
         self.dial();
         self.begin_due();
         self.try_unpolled();
@@ -143,15 +220,17 @@ impl<'p> Traffic<'p> for Driver<'p> {
         }
         let due = pacer::next_event(&self.run, !self.free.is_empty());
         let phase = self.run.next_phase();
-        self.connections.next_event().min(phase).min(due).max(now)
+        let dead = self.dies_at();
+        let dialled = self.connections.next_event();
+        dialled.min(phase).min(due).min(dead).max(now)
     }
 
     fn is_over(&self) -> bool {
-        // A kept connection that failed is not replaced: without any the run is over.
+        // Those that `hold` has lost are not replaced: without any the run is over.
         let none_can = self.run.plan.mode.keeps() && self.connections.open == 0;
         match self.run.phase {
             Phase::Connecting => false,
-            Phase::WarmUp { .. } | Phase::Measured => none_can,
+            Phase::WarmUp { .. } | Phase::Measured => none_can && !self.replaces(),
             Phase::Draining => {
                 self.times.outstanding + self.connections.dialling == 0
                     && self.connections.none_to_dial()
@@ -184,6 +263,10 @@ impl Streams for Driver<'_> {
             !self.connections.watches_all || self.connections.arrive(index, &mut self.run)?;
         if has_arrived && !self.run.plan.mode.keeps() {
             return self.write_first(index);
+        }
+        // The first wait for each other; one that takes the place of another does not.
+        if has_arrived && self.run.phase != Phase::Connecting {
+            self.start(index)?;
         }
         Ok(has_arrived)
     }
@@ -232,6 +315,10 @@ impl Streams for Driver<'_> {
                 self.acknowledge(index)?;
             }
             (0, _) => {}
+            (_, Mode::Conn { .. }) if is_refused(conn, &mut self.run.tally) => {
+                conn.stage = ConnectionStage::Leaving;
+                return Err(FailureKind::TurnedDown.into());
+            }
             // In the sums and in the ring it is still the same request.
             (_, Mode::Conn { .. }) if conn.payload.more > 0 => {
                 conn.payload.more -= 1;
@@ -316,7 +403,8 @@ impl Driver<'_> {
             let Some(began) = pacer::next_due(&mut self.run, now, room_since) else {
                 return;
             };
-            let Some(index) = self.free.pop_front() else {
+            let token = self.free.pop_front();
+            let Some(index) = token.and_then(|token| self.connections.index(token)) else {
                 return;
             };
             if self.run.plan.mode.keeps() {
@@ -338,16 +426,20 @@ impl Driver<'_> {
         if self.free.is_empty() {
             self.free_since = now;
         }
-        self.free.extend(std::iter::repeat_n(index, count));
+        let token = self.connections.token(index);
+        self.free.extend(std::iter::repeat_n(token, count));
     }
 
     /// Since when a request has been able to begin; none while it cannot. Kept connections that failed
     /// meanwhile are passed over.
     #[inline]
     fn room_since(&mut self) -> Option<u64> {
-        while let Some(index) = self.free.front()
+        while let Some(token) = self.free.front()
             && self.run.plan.mode.keeps()
-            && self.connections.get(*index).is_none()
+            && self
+                .connections
+                .index(*token)
+                .is_none_or(|index| self.connections.get(index).is_none())
         {
             self.free.pop_front();
         }
@@ -446,21 +538,38 @@ impl Driver<'_> {
     /// The server has ended the connection: well where it was to, or where its end is that of the answer.
     #[cold]
     fn end(&mut self, index: usize) -> Result<(), Failure> {
+        let (keeps, replaces) = (self.run.plan.mode.keeps(), self.replaces());
         let Some(conn) = self.connections.get_mut(index) else {
             return Ok(());
         };
-        if conn.stage != ConnectionStage::Leaving {
-            let is_answer = conn.payload.may_end(&self.terms)
-                && conn.stamps.first_byte > 0
-                && !self.run.plan.mode.keeps()
-                && conn.payload.more == 0;
-            if !is_answer {
-                return Err(FailureKind::ShortAnswer.into());
-            }
+        if conn.stage == ConnectionStage::Leaving {
+            self.finish(index);
+            return Ok(());
+        }
+        // Between two requests a server may hang up.
+        let is_idle = replaces && conn.payload.flight == 0;
+        let is_answer = conn.payload.may_end(&self.terms)
+            && conn.stamps.first_byte > 0
+            && conn.payload.more == 0
+            && !is_idle;
+        if !is_answer && !is_idle {
+            return Err(FailureKind::ShortAnswer.into());
+        }
+        if is_answer {
+            conn.payload.ended_with_the_connection();
             conn.stamps.last_byte = self.run.watch.nanos();
-            // Its one request is answered; `leave` takes the end of it out of the sums.
-            conn.payload.flight = 0;
-            conn.stage = ConnectionStage::Leaving;
+        }
+        if keeps {
+            if is_answer {
+                self.count_answers(index, 1);
+            }
+            self.renew(index);
+            return Ok(());
+        }
+        // Its one request is answered, well or not; `leave` takes the end of it out of the sums.
+        conn.stage = ConnectionStage::Leaving;
+        if is_refused(conn, &mut self.run.tally) {
+            return Err(FailureKind::TurnedDown.into());
         }
         self.finish(index);
         Ok(())
@@ -488,44 +597,101 @@ impl Driver<'_> {
     /// The oldest `count` requests of a kept connection are answered: asks as many again.
     #[inline]
     fn answered(&mut self, index: usize, count: usize) -> Result<(), Failure> {
-        let Some(conn) = self.connections.get_mut(index) else {
+        let now = self.count_answers(index, count);
+        if self
+            .connections
+            .get(index)
+            .is_some_and(|conn| conn.payload.is_last())
+        {
+            self.renew(index);
             return Ok(());
-        };
-        let mut first_byte = std::mem::take(&mut conn.stamps.first_byte);
-        let now = self.run.watch.nanos();
-        if conn.payload.is_inside(&self.terms) {
-            conn.stamps.first_byte = now;
         }
-        let tally = &mut self.run.tally;
-        let requests = &mut conn.payload;
-        self.times.answered(index, requests, count, |start, run| {
-            let Start { meant, sent } = start;
-            tally.answered(meant, now, run as u64);
-            if tally.counts(meant) {
-                let mut rest = run as u64;
-                let breakdown = &mut tally.breakdown;
-                if sent > meant {
-                    breakdown.wait.record(sent - meant, rest);
-                }
-                // Only the oldest can have come in part before.
-                if first_byte != 0 {
-                    let waited = first_byte.saturating_sub(sent);
-                    breakdown.first_byte.record(waited, 1);
-                    breakdown.last_byte.record(now - first_byte, 1);
-                    (first_byte, rest) = (0, rest - 1);
-                }
-                if rest > 0 {
-                    let waited = now.saturating_sub(sent);
-                    breakdown.first_byte.record(waited, rest);
-                    breakdown.last_byte.record(0, rest);
-                }
-            }
-        });
         if self.run.plan.model != Model::Closed {
             self.free(index, count, now);
             return Ok(());
         }
         self.ask(index, count, now)
+    }
+
+    /// Counts that the oldest `count` requests of a kept connection are answered now.
+    #[inline]
+    fn count_answers(&mut self, index: usize, count: usize) -> u64 {
+        let now = self.run.watch.nanos();
+        let Some(conn) = self.connections.get_mut(index) else {
+            return now;
+        };
+        let first_byte = std::mem::take(&mut conn.stamps.first_byte);
+        if conn.payload.is_inside(&self.terms) {
+            conn.stamps.first_byte = now;
+        }
+        let run = &mut self.run;
+        let requests = &mut conn.payload;
+        if matches!(self.terms.judge, Judge::Http) {
+            // Each has a status, and one that says no is none.
+            let mut first_byte = first_byte;
+            for at in 0..count {
+                let status = requests.statuses().get(at).copied().unwrap_or(0);
+                self.times.answered(index, requests, 1, |start, _| {
+                    run.tally.tell_status(status, start.meant);
+                    if is_refusal(status) {
+                        run.lost(FailureKind::TurnedDown, start.meant, now);
+                    } else {
+                        count_run(&mut run.tally, start, 1, first_byte, now);
+                    }
+                });
+                first_byte = 0;
+            }
+            return now;
+        }
+        // Only the oldest can have come in part before.
+        let mut first_byte = first_byte;
+        self.times.answered(index, requests, count, |start, count| {
+            count_run(
+                &mut run.tally,
+                start,
+                count as u64,
+                std::mem::take(&mut first_byte),
+                now,
+            );
+        });
+        now
+    }
+}
+
+/// Whether an answer on a connection of `conn` says no; counts what it says.
+fn is_refused(conn: &Connection<Requests>, tally: &mut Tally) -> bool {
+    let statuses = conn.payload.statuses();
+    for status in statuses {
+        tally.tell_status(*status, conn.began);
+    }
+    statuses.iter().copied().any(is_refusal)
+}
+
+/// `count` requests that began together are answered; the oldest in part at `first_byte`, if that is not 0.
+#[inline]
+fn count_run(tally: &mut Tally, start: Start, count: u64, first_byte: u64, now: u64) {
+    let Start { meant, sent } = start;
+    tally.answered(meant, now, count);
+    if !tally.counts(meant) {
+        return;
+    }
+    let breakdown = &mut tally.breakdown;
+    if sent > meant {
+        breakdown.wait.record(sent - meant, count);
+    }
+    let mut rest = count;
+    if first_byte != 0 {
+        breakdown
+            .first_byte
+            .record(first_byte.saturating_sub(sent), 1);
+        breakdown
+            .last_byte
+            .record(now - first_byte.max(sent).min(now), 1);
+        rest -= 1;
+    }
+    if rest > 0 {
+        breakdown.first_byte.record(now.saturating_sub(sent), rest);
+        breakdown.last_byte.record(0, rest);
     }
 }
 
@@ -558,8 +724,33 @@ impl Driver<'_> {
         }
     }
 
-    /// A connection failed, or could not be dialled; in `conn` its request began at `began`. `conn` goes on with the
-    /// next request; `echo` goes on without this connection.
+    /// The server has ended a kept connection in good order: another one takes its place, and what it has left unanswered
+    /// is asked there again.
+    #[cold]
+    fn renew(&mut self, index: usize) {
+        let Some(conn) = self.connections.leave(index) else {
+            return;
+        };
+        if conn.payload.flight > 0 {
+            self.carried.insert(index, conn.payload);
+        }
+        self.run.tally.reconnects += 1;
+        self.connections.vacate(index);
+    }
+
+    /// Requests of a connection that failed, and those that were to be sent again on it: when they began.
+    fn in_flight(&self, index: usize, conn: Option<&Connection<Requests>>) -> Vec<u64> {
+        let requests = conn
+            .map(|conn| &conn.payload)
+            .into_iter()
+            .chain(self.carried.get(&index));
+        requests
+            .flat_map(|requests| self.times.in_flight(index, requests))
+            .collect()
+    }
+
+    /// A connection failed, or could not be dialled; in `conn` its request began at `began`, and the next one
+    /// takes its place. Another connection takes the place of a kept one, too.
     #[cold]
     fn give_up(&mut self, index: usize, mut failure: Failure, began: u64) {
         let now = self.run.watch.nanos();
@@ -567,13 +758,17 @@ impl Driver<'_> {
         // A kept one fails as its youngest request does, so that no request that counts is lost without an error that
         // counts; if nothing was asked, it fails now, however long ago it was dialled.
         let mut last = if keeps { now } else { began };
-        if let Some(conn) = self.leave(index) {
+        let conn = self.leave(index);
+        if let Some(conn) = &conn {
             failure = conn.explain(failure, &mut self.run);
-            if keeps {
-                for began in self.times.in_flight(index, &conn.payload) {
-                    self.run.tally.lost(began);
-                    last = began;
-                }
+        }
+        if keeps {
+            for began in self.in_flight(index, conn.as_ref()) {
+                self.run.tally.lost(began);
+                last = began;
+            }
+            if let Some(carried) = self.carried.remove(&index) {
+                self.times.outstanding -= carried.flight;
             }
         }
         if !keeps {
@@ -583,8 +778,13 @@ impl Driver<'_> {
         if self.keeps_time_by_dialling() {
             return self.free(index, 1, now);
         }
-        if keeps || self.run.phase == Phase::Draining {
+        if keeps && !self.is_replaced_after(failure.kind) {
             return;
+        }
+        match self.run.phase {
+            Phase::Connecting if keeps => return self.missing.push(index),
+            Phase::Draining if !self.is_asking() => return,
+            _ => {}
         }
         match failure.kind {
             FailureKind::Reset
@@ -604,6 +804,16 @@ impl Driver<'_> {
             | FailureKind::Tls
             | FailureKind::Other => self.connections.back_off(index, None, now),
         }
+    }
+
+    /// Whether another one takes the place of a kept connection that failed so. A server that turns us away does so again,
+    /// and may hold it against us.
+    fn is_replaced_after(&self, kind: FailureKind) -> bool {
+        let is_turned_away = matches!(
+            kind,
+            FailureKind::NotAdmitted | FailureKind::Tls | FailureKind::SelfConnect
+        );
+        self.replaces() && !is_turned_away
     }
 
     /// Closes a connection, and takes it and what is in flight on it out of the sums.

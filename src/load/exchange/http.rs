@@ -2,7 +2,7 @@
 //!
 //! It does not know the request, so it cannot measure HEAD: the answer to that has a length and no body.
 
-use httparse::{EMPTY_HEADER, Header, Response, Status, parse_chunk_size, parse_headers};
+use httparse::{EMPTY_HEADER, Header, Response, parse_chunk_size, parse_headers};
 
 use crate::load::measure::failures::FailureKind;
 
@@ -18,6 +18,28 @@ pub(crate) struct Responses {
     part: Part,
     /// Of a head or a line that is not whole.
     carry: Vec<u8>,
+    /// What the head said of the response that comes.
+    current: Said,
+    /// The statuses of those that ended in what was fed last.
+    ended: Vec<Status>,
+    /// Whether a response that has ended was the last on this connection.
+    is_last: bool,
+}
+
+/// The status code of a response: three digits.
+pub(crate) type Status = u16;
+
+/// Whether a response says no.
+pub(crate) fn is_refusal(status: Status) -> bool {
+    status >= 400
+}
+
+/// What a head says besides its body's length.
+#[derive(Debug, Default, Clone, Copy)]
+struct Said {
+    status: Status,
+    /// The server ends the connection behind this response (RFC 9112, 9.3).
+    closes: bool,
 }
 
 /// What comes next.
@@ -38,18 +60,20 @@ enum Part {
 }
 
 impl Responses {
-    /// How many responses end in `bytes`; an error when they are none, or say no (400 and above).
+    /// How many responses end in `bytes`; an error when they are none. What comes behind the last is not looked at.
     pub(crate) fn count(&mut self, mut bytes: &[u8]) -> Result<usize, FailureKind> {
-        let mut count = 0;
+        self.ended.clear();
         loop {
             let taken = match self.part {
                 Part::Body(0) => {
-                    count += 1;
-                    self.part = Part::Head;
+                    self.end();
+                    if self.is_last {
+                        return Ok(self.ended.len());
+                    }
                     continue;
                 }
-                _ if bytes.is_empty() => return Ok(count),
-                Part::Rest => return Ok(count),
+                _ if bytes.is_empty() => return Ok(self.ended.len()),
+                Part::Rest => return Ok(self.ended.len()),
                 Part::Body(left) => {
                     let n = taken(left, bytes);
                     self.part = Part::Body(left - n as u64);
@@ -63,12 +87,42 @@ impl Responses {
                     };
                     n
                 }
-                Part::Head => self.piece(bytes, HEAD_BYTES_MAX, head)?,
+                Part::Head => self.head(bytes)?,
                 Part::ChunkLine => self.piece(bytes, CHUNK_LINE_BYTES_MAX, chunk_line)?,
                 Part::Trailer => self.piece(bytes, HEAD_BYTES_MAX, trailer)?,
             };
             bytes = &bytes[taken..];
         }
+    }
+
+    /// The statuses of the responses that ended in what was fed last, in order.
+    pub(crate) fn ended(&self) -> &[Status] {
+        &self.ended
+    }
+
+    /// Whether a response that has ended was the last on this connection, as the server said in it.
+    pub(crate) fn is_last(&self) -> bool {
+        self.is_last
+    }
+
+    /// The connection has ended, and with it the response that lasted until then.
+    pub(crate) fn ended_with_the_connection(&mut self) {
+        self.ended.clear();
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.ended.push(self.current.status);
+        self.is_last |= self.current.closes;
+        self.part = Part::Head;
+    }
+
+    /// Takes a head; an interim response (1xx) has no other part, and the one that counts follows.
+    fn head(&mut self, bytes: &[u8]) -> Result<usize, FailureKind> {
+        let mut said = Said::default();
+        let taken = self.piece(bytes, HEAD_BYTES_MAX, |bytes| head(bytes, &mut said))?;
+        self.current = said;
+        Ok(taken)
     }
 
     /// Whether part of a response has come.
@@ -83,7 +137,12 @@ impl Responses {
 
     /// Takes something that must be whole to be understood; what is not is kept. A piece that came whole is
     /// read where it lies.
-    fn piece(&mut self, bytes: &[u8], max: usize, parse: Parse) -> Result<usize, FailureKind> {
+    fn piece(
+        &mut self,
+        bytes: &[u8],
+        max: usize,
+        parse: impl FnOnce(&[u8]) -> Parsed,
+    ) -> Result<usize, FailureKind> {
         let had = self.carry.len();
         let all = if had == 0 {
             bytes
@@ -110,26 +169,37 @@ impl Responses {
 
 /// How long a piece is and what follows it, if it is whole.
 type Parsed = Result<Option<(usize, Part)>, FailureKind>;
-type Parse = fn(&[u8]) -> Parsed;
 
 fn taken(left: u64, bytes: &[u8]) -> usize {
     usize::try_from(left).map_or(bytes.len(), |left| left.min(bytes.len()))
 }
 
-fn head(bytes: &[u8]) -> Parsed {
+fn head(bytes: &[u8], said: &mut Said) -> Parsed {
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
     let mut response = Response::new(&mut headers);
-    let Status::Complete(len) = response.parse(bytes).map_err(wrong)? else {
+    let httparse::Status::Complete(len) = response.parse(bytes).map_err(wrong)? else {
         return Ok(None);
     };
-    let body = match response.code.unwrap_or(0) {
+    said.status = response.code.unwrap_or(0);
+    let body = match said.status {
         // An interim response; the one that counts follows.
         100..200 => return Ok(Some((len, Part::Head))),
         204 | 304 => Part::Body(0),
-        200..400 => body(response.headers)?,
-        _ => return Err(FailureKind::TurnedDown),
+        200..600 => body(response.headers)?,
+        _ => return Err(FailureKind::WrongAnswer),
     };
+    let is_said = |option| options(response.headers).any(|one| one.eq_ignore_ascii_case(option));
+    said.closes = is_said(b"close") || response.version == Some(0) && !is_said(b"keep-alive");
     Ok(Some((len, body)))
+}
+
+/// The options of the connection, of all such lines (RFC 9110, 7.6.1).
+fn options<'h>(headers: &'h [Header<'h>]) -> impl Iterator<Item = &'h [u8]> {
+    headers
+        .iter()
+        .filter(|header| header.name.eq_ignore_ascii_case("connection"))
+        .flat_map(|header| header.value.split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
 }
 
 fn body(headers: &[Header<'_>]) -> Result<Part, FailureKind> {
@@ -160,7 +230,7 @@ fn chunk_line(bytes: &[u8]) -> Parsed {
     if !bytes.first().is_some_and(u8::is_ascii_hexdigit) {
         return Err(FailureKind::WrongAnswer);
     }
-    let Status::Complete((taken, len)) = parse_chunk_size(bytes).map_err(wrong)? else {
+    let httparse::Status::Complete((taken, len)) = parse_chunk_size(bytes).map_err(wrong)? else {
         return Ok(None);
     };
     let next = match len {
@@ -174,8 +244,8 @@ fn chunk_line(bytes: &[u8]) -> Parsed {
 fn trailer(bytes: &[u8]) -> Parsed {
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
     Ok(match parse_headers(bytes, &mut headers).map_err(wrong)? {
-        Status::Complete((taken, _)) => Some((taken, Part::Body(0))),
-        Status::Partial => None,
+        httparse::Status::Complete((taken, _)) => Some((taken, Part::Body(0))),
+        httparse::Status::Partial => None,
     })
 }
 
@@ -220,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_response_is_wrong_and_a_refusal_is_one() {
+    fn what_is_no_response_is_wrong() {
         let is = |bytes: &str, kind| {
             let count = Responses::default().count(bytes.as_bytes());
             assert_eq!(count, Err(kind), "{bytes}");
@@ -234,13 +304,49 @@ mod tests {
             let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
             is(&format!("{head}{line}\r\n"), FailureKind::WrongAnswer);
         }
-        for head in ["404 Not Found\r\nContent-Length: 0", "503 Busy"] {
-            is(&format!("HTTP/1.1 {head}\r\n\r\n"), FailureKind::TurnedDown);
+        for code in ["099", "600", "999"] {
+            is(
+                &format!("HTTP/1.1 {code} x\r\n\r\n"),
+                FailureKind::WrongAnswer,
+            );
         }
         let endless = format!("HTTP/1.1 200 OK\r\nX: {}", "x".repeat(HEAD_BYTES_MAX));
         let mut responses = Responses::default();
         let mut parts = endless.as_bytes().chunks(1000);
         let failed = parts.find_map(|part| responses.count(part).err());
         assert_eq!(failed, Some(FailureKind::WrongAnswer));
+    }
+
+    #[test]
+    fn a_refusal_is_a_response_of_which_the_status_is_told() {
+        let refusal = "HTTP/1.1 500 Oh\r\nContent-Length: 2\r\n\r\nno";
+        let stream = [EMPTY, refusal.as_bytes(), SIZED].concat();
+        let mut responses = Responses::default();
+        assert_eq!(responses.count(&stream), Ok(3));
+        assert_eq!(responses.ended(), [204, 500, 200]);
+        assert!(is_refusal(500) && is_refusal(400) && !is_refusal(399));
+        assert!(!responses.is_last());
+        // What was told once is not told again.
+        assert_eq!((responses.count(b""), responses.ended()), (Ok(0), &[][..]));
+    }
+
+    #[test]
+    fn the_last_response_on_a_connection_says_so() {
+        let sized = |head: &str| format!("{head}\r\nContent-Length: 1\r\n\r\n.");
+        for (head, is_last) in [
+            ("HTTP/1.1 200 OK", false),
+            ("HTTP/1.1 200 OK\r\nConnection: keep-alive", false),
+            ("HTTP/1.1 200 OK\r\nconnection: x, Close", true),
+            ("HTTP/1.1 503 Busy\r\nConnection: close", true),
+            ("HTTP/1.0 200 OK", true),
+            ("HTTP/1.0 200 OK\r\nConnection: Keep-Alive", false),
+        ] {
+            let mut responses = Responses::default();
+            let stream = sized(head) + &sized(head);
+            // Behind the last comes nothing that counts.
+            let count = if is_last { 1 } else { 2 };
+            assert_eq!(responses.count(stream.as_bytes()), Ok(count), "{head}");
+            assert_eq!(responses.is_last(), is_last, "{head}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What is owed on one connection, in both directions: counting and comparing, no sockets, no time.
 
-use crate::load::exchange::http::Responses;
+use crate::load::exchange::http::{Responses, Status};
 use crate::load::exchange::judge::Judge;
 use crate::load::exchange::outputs::Outputs;
 use crate::load::exchange::payload::Payload;
@@ -161,6 +161,34 @@ impl Requests {
             }
             _ => Err(FailureKind::WrongAnswer),
         }
+    }
+
+    /// The statuses of the answers that ended in what was fed last, where answers have one.
+    pub(crate) fn statuses(&self) -> &[Status] {
+        match &self.within {
+            Within::Responses(responses) => responses.ended(),
+            _ => &[],
+        }
+    }
+
+    /// Whether the server has said that it answers nothing more on this connection.
+    #[inline]
+    pub(crate) fn is_last(&self) -> bool {
+        matches!(&self.within, Within::Responses(responses) if responses.is_last())
+    }
+
+    /// The connection has ended, and with it the oldest answer, which [may](Self::may_end) end so.
+    pub(crate) fn ended_with_the_connection(&mut self) {
+        self.flight -= 1;
+        if let Within::Responses(responses) = &mut self.within {
+            responses.ended_with_the_connection();
+        }
+    }
+
+    /// Takes over the requests in flight on a connection that has ended: they are to be sent again.
+    pub(crate) fn carry_on(&mut self, other: &Self, terms: &Terms) {
+        self.oldest = other.oldest;
+        self.ask(other.flight, terms);
     }
 
     /// Whether the end of the connection is the end of an answer, once part of it has come.

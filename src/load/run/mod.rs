@@ -48,6 +48,8 @@ pub(crate) struct Run<'p> {
     next_tick: u64,
     /// Whether the watcher has had enough.
     is_interrupted: bool,
+    /// Whether there was no load any more before its time.
+    died: bool,
     /// How long the turns took, from waking to the next wait.
     turns: Latencies,
     /// The server's process before the first connection, and when measuring began.
@@ -92,6 +94,7 @@ impl<'p> Run<'p> {
             watcher,
             next_tick: 0,
             is_interrupted: false,
+            died: false,
             turns: Latencies::new(),
             before: Usage::of(&plan.pids),
             measured: None,
@@ -177,6 +180,18 @@ impl<'p> Run<'p> {
         now
     }
 
+    /// There has been no load since `at`: measuring ended then, for requests that have waited since before, too.
+    #[cold]
+    pub(crate) fn die(&mut self, at: u64) {
+        self.died = true;
+        self.tally.end_at(at);
+        if let Some(schedule) = &mut self.schedule {
+            self.tally.lose_the_rest(schedule);
+        }
+        self.tally.stop(at);
+        self.phase = Phase::Draining;
+    }
+
     /// When the page is to be turned, as far as that depends on the clock.
     pub(crate) fn next_phase(&self) -> u64 {
         match self.phase {
@@ -199,6 +214,7 @@ impl<'p> Run<'p> {
         let wall = now.saturating_sub(self.cpu_at);
         if let Some(schedule) = &mut self.schedule
             && !self.is_interrupted
+            && !self.died
         {
             self.tally.lose_the_rest(schedule);
         }
@@ -217,6 +233,7 @@ impl<'p> Run<'p> {
         let usage = (self.before, self.measured, Usage::of(&self.plan.pids));
         let mut report = Report::new(self.plan, self.tally, held, elapsed, generator);
         report.interrupted = self.is_interrupted;
+        report.died = self.died;
         report.join_server(usage, wall);
         report
     }

@@ -54,6 +54,36 @@ pub struct RequestCounts {
     pub unsent: u64,
 }
 
+/// Responses of HTTP to requests that began while measuring, by the first digit of their status: those from 400 on are
+/// refusals, and no answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Statuses {
+    /// 200 to 299.
+    #[serde(rename = "2xx")]
+    pub success: u64,
+    /// 300 to 399.
+    #[serde(rename = "3xx")]
+    pub redirection: u64,
+    /// 400 to 499.
+    #[serde(rename = "4xx")]
+    pub client_error: u64,
+    /// 500 to 599.
+    #[serde(rename = "5xx")]
+    pub server_error: u64,
+}
+
+impl Statuses {
+    /// Of counts by the first digit, from 1 on.
+    pub(crate) fn of([_, success, redirection, client_error, server_error]: [u64; 5]) -> Self {
+        Self {
+            success,
+            redirection,
+            client_error,
+            server_error,
+        }
+    }
+}
+
 /// What became of lines and of their deliveries, one to each member: `expected` is `delivered` and `lost`
 /// together.
 ///

@@ -12,8 +12,9 @@ use crate::load::measure::histogram::{Latencies, Quantile, Summary};
 use crate::load::measure::process::{Server, Usage};
 use crate::load::measure::series::SecondSeen;
 use crate::load::plan::Plan;
+use crate::load::plan::expect::Expect;
 use crate::load::plan::mode::{Arrivals, Close, Mode, ModeName, Model, ModelName};
-use crate::load::run::outcome::{Breakdown, DatagramCounts, Deliveries, RequestCounts};
+use crate::load::run::outcome::{Breakdown, DatagramCounts, Deliveries, RequestCounts, Statuses};
 use crate::load::run::tally::Tally;
 use crate::wire::{Digest, HmacKey};
 
@@ -60,6 +61,9 @@ pub struct Report {
     pub elapsed_s: f64,
     /// Whether it was ended before its time.
     pub interrupted: bool,
+    /// Whether it ended before its time, since no connection was left and none could be made.
+    #[serde(default)] // an earlier result does not say
+    pub died: bool,
     /// Requests and answers; in `fanout` lines, answered when every member received them.
     pub requests: RequestCounts,
     /// Answers while measuring, a second; in `conn` connections, in `fanout` deliveries, of which a line
@@ -89,6 +93,13 @@ pub struct Report {
     pub errors: Errors,
     /// What failed during warm-up.
     pub warmup_errors: Errors,
+    /// Of HTTP: responses by the first digit of their status.
+    #[serde(default)] // an earlier result has none
+    pub statuses: Option<Statuses>,
+    /// Connections that were to stay, that the server ended between two requests or said so before, and that were
+    /// replaced.
+    #[serde(default)] // an earlier result has none
+    pub reconnects: u64,
     /// The first error that is of no named kind, in words.
     pub other_error: Option<String>,
     /// Whether all went through TLS; then a whole handshake is part of being connected.
@@ -227,6 +238,7 @@ impl Report {
             warmup_s: plan.warmup.as_secs_f64(),
             elapsed_s: round(Duration::from_nanos(elapsed).as_secs_f64(), 6),
             interrupted: false,
+            died: false,
             requests: counts,
             rate_per_s: per_s(achieved),
             achieved,
@@ -235,6 +247,8 @@ impl Report {
             spectrum: tally.latencies.spectrum(),
             errors: tally.errors,
             warmup_errors: tally.warmup_errors,
+            statuses: (plan.expect == Expect::Http).then(|| Statuses::of(tally.statuses)),
+            reconnects: tally.reconnects,
             other_error: tally.other,
             tls: plan.is_secured(),
             tls_session: tally.tls_session,

@@ -63,6 +63,10 @@ pub struct Tally {
     pub lag: Latencies,
     /// Open model: how long before that no connection was free: for want of more of them.
     pub blocked: Latencies,
+    /// Responses of HTTP, right ones and refusals, by the first digit of their status from 1 on.
+    pub statuses: [u64; 5],
+    /// Kept connections that the server ended in good order, and that were replaced.
+    pub reconnects: u64,
     /// The longest time without any answer.
     pub longest_gap: u64,
     /// When the last answer came.
@@ -101,6 +105,8 @@ impl Tally {
             breakdown: Breakdown::default(),
             lag: Latencies::new(),
             blocked: Latencies::new(),
+            statuses: [0; 5],
+            reconnects: 0,
             longest_gap: 0,
             last_answer: 0,
             series: Series::default(),
@@ -215,6 +221,17 @@ impl Tally {
         self.latencies.record(nanos, count);
     }
 
+    /// A response to what began then has this status.
+    #[inline]
+    pub fn tell_status(&mut self, status: u16, began: u64) {
+        let class = usize::from(status / 100).wrapping_sub(1);
+        if self.counts(began)
+            && let Some(count) = self.statuses.get_mut(class)
+        {
+            *count += 1;
+        }
+    }
+
     /// So many members heard a line that [has come](Self::has_come).
     #[inline]
     pub fn delivered(&mut self, now: u64, count: u64) {
@@ -274,8 +291,8 @@ impl Tally {
                 return;
             }
             if began >= self.since {
-                self.requests.unanswered += 1;
-                self.requests.unsent += 1;
+                self.unsent(began);
+                self.errors.count(FailureKind::Unsent);
             }
             schedule.advance();
         }
@@ -294,9 +311,14 @@ impl Tally {
         end.saturating_sub(self.since)
     }
 
-    /// Measuring ends now, before its time.
+    /// Measuring ends then, if not before.
+    pub fn end_at(&mut self, at: u64) {
+        self.until = self.until.min(at);
+    }
+
+    /// Measuring ends now, before its time, and nothing more is asked.
     pub fn stop(&mut self, now: u64) {
-        self.until = self.until.min(now);
+        self.end_at(now);
         self.left = 0;
     }
 

@@ -83,7 +83,8 @@ fn false_answers_are_not_counted_as_right() {
 
     let server = lines(|_, _, _| b"yes\nyes\n".to_vec());
     let doubled = run(&server, ECHO, "a\n", Expect::Until(b"\n".into()), 40);
-    assert_eq!(doubled.errors.wrong_answer, 1, "{doubled}");
+    // Another connection takes the place of each that has said too much.
+    counted(&doubled, 0, &[("wrong_answer", 40)]);
 }
 
 #[test]
@@ -111,7 +112,8 @@ fn outputs_of_commands_are_counted_and_refusals_are_told_apart() {
         framed(CommandFraming::Json),
         40,
     );
-    counted(&report, 30, &[("turned_down", 1)]);
+    // Another connection takes the place of the one on which that was said.
+    counted(&report, 39, &[("turned_down", 1)]);
 
     let sized = lines(|_, number, _| match number {
         20 => (-1_i32).to_le_bytes().to_vec(),
@@ -124,7 +126,7 @@ fn outputs_of_commands_are_counted_and_refusals_are_told_apart() {
         framed(CommandFraming::I32),
         40,
     );
-    counted(&report, 20, &[("wrong_answer", 1)]);
+    counted(&report, 39, &[("wrong_answer", 1)]);
 }
 
 /// A server of C2: what it says to each command, as a length and an output, and whether it waits for
@@ -184,7 +186,7 @@ fn c2_a_length_is_acknowledged_before_its_output() {
         if kind == "timeout" {
             plan.timeout = NONE_AFTER;
         }
-        counted(&super::run(&plan), 0, &[(kind, 1)]);
+        counted(&super::run(&plan), 0, &[(kind, 5)]);
     }
     let server = lines(|_, number, _| match number {
         0 => b"7".to_vec(),
@@ -193,7 +195,7 @@ fn c2_a_length_is_acknowledged_before_its_output() {
     // The second line is what makes this server hang up, before or after it got the acknowledgement.
     let report = run(&server, Mode::Exec, "ls\nls\n", decimal.clone(), 5);
     let ended = report.errors.short_answer + report.errors.reset;
-    assert_eq!((ended, report.errors.total), (1, 1), "{report}");
+    assert_eq!((ended, report.errors.total), (5, 5), "{report}");
 
     let mut plan = Plan::new("127.0.0.1:9".parse().unwrap(), Mode::Exec);
     plan.expect = decimal;

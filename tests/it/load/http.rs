@@ -1,5 +1,8 @@
 //! Servers of HTTP: where a response ends is found, and what is none, or says no, is counted exactly.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use serde_json::Value;
 
 use crate::support::program::bench;
@@ -75,9 +78,60 @@ fn a_response_may_last_until_the_connection_ends() {
     let twice = json(format!("conn {url} -c 2 -n 20 --requests 2"));
     counted(&twice, 0, 20);
     assert_eq!(twice["errors"]["short_answer"], 20, "{twice}");
-    // A connection that was to stay did not.
+    // Where connections are to stay, another one takes the place of each.
     let kept = json(format!("echo {url} -c 2 -n 20"));
-    assert_eq!(kept["errors"]["short_answer"], 2, "{kept}");
+    counted(&kept, 20, 0);
+    assert_eq!(kept["reconnects"], 20, "{kept}");
+}
+
+#[test]
+fn the_load_stays_up_where_the_server_ends_connections_and_says_no() {
+    // Every third answer on a connection says that it is the last, and every fourth of all says no.
+    let answers = Arc::new(AtomicU64::new(0));
+    let count = answers.clone();
+    let server = replies(Request::Until("\r\n\r\n"), move |_, number, _| {
+        let status = match count.fetch_add(1, Ordering::SeqCst) % 4 {
+            3 => "500 Oh\r\nX: y",
+            _ => "200 OK",
+        };
+        if number % 3 == 2 {
+            let last = format!("{status}\r\nConnection: close");
+            return Reply::Last(sized(&last, "bye").into());
+        }
+        Reply::Bytes(sized(status, "hello").into())
+    });
+    for line in [
+        format!("echo http://{server}/ -c 2 -n 120"),
+        format!("echo http://{server}/ -c 2 -n 120 --pipeline 4"),
+        format!("echo http://{server}/ -c 2 -n 120 --rate 4000"),
+    ] {
+        let before = answers.load(Ordering::SeqCst);
+        let json = json(line);
+        let number = |of: &Value| of.as_u64().unwrap();
+        // What came behind the last on a connection was asked again on the next, and is counted once.
+        assert_eq!(
+            number(&json["statuses"]["2xx"]) + number(&json["statuses"]["5xx"]),
+            120,
+            "{json}"
+        );
+        assert_eq!(
+            json["requests"]["answered"], json["statuses"]["2xx"],
+            "{json}"
+        );
+        assert_eq!(
+            json["errors"]["turned_down"], json["statuses"]["5xx"],
+            "{json}"
+        );
+        assert_eq!(json["errors"]["total"], json["statuses"]["5xx"], "{json}");
+        assert_eq!(
+            json["requests"]["unanswered"], json["statuses"]["5xx"],
+            "{json}"
+        );
+        // The server's own count agrees.
+        assert_eq!(answers.load(Ordering::SeqCst) - before, 120, "{json}");
+        assert!(number(&json["reconnects"]) >= 38, "{json}");
+        assert_eq!(json["died"], false, "{json}");
+    }
 }
 
 #[test]
