@@ -174,9 +174,21 @@ fn busy(crowded: &Crowded, report: &Report) -> String {
 }
 
 /// Why the generator was the limit, and what that means.
-fn limit(generator: &Generator) -> &'static str {
+fn limit(generator: &Generator) -> String {
+    let pauses = generator.pauses;
+    if generator.has_time() && pauses.are_long {
+        return format!(
+            "it was away {} for {} in all, the longest {} (stopped, throttled, or without a processor): latencies of up to that are its own",
+            match pauses.count {
+                1 => "once".to_owned(),
+                count => format!("{} times", Grouped(count)),
+            },
+            Micros(pauses.total_us),
+            Micros(pauses.longest_us)
+        );
+    }
     let others = generator.queued_share > generator.busy_share;
-    match generator.has_time() {
+    let why = match generator.has_time() {
         false if others => {
             "other processes used its processor: these figures describe the machine as much as the server"
         }
@@ -185,7 +197,8 @@ fn limit(generator: &Generator) -> &'static str {
             "other processes used the rest of its only processor: the server may do more"
         }
         true => "it missed its schedule (\"sent late\"): these latencies are partly its own",
-    }
+    };
+    why.to_owned()
 }
 
 /// What to do about a failure, and when to say it.

@@ -105,7 +105,7 @@ impl<'p> Driver<'p> {
             self.run.warm_up(now, self.connections.poller.spun);
             self.start_all(now);
             if self.replaces() && self.connections.open == 0 {
-                self.run.die(now);
+                self.run.die(now, self.connections.poller.spun);
             }
         }
     }
@@ -175,7 +175,7 @@ impl<'p> Driver<'p> {
             self.open_at = now;
         }
         if now >= self.dies_at() {
-            self.run.die(self.open_at);
+            self.run.die(self.open_at, self.connections.poller.spun);
         }
         let is_done = self.run.phase == Phase::Draining && !self.is_asking();
         if is_done && self.replaces() && !self.is_closing {

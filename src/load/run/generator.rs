@@ -18,6 +18,10 @@ const IDLE_TICK: Duration = Duration::from_millis(10);
 /// A schedule that 1 % of many requests (10 % of a few) missed by this much was not kept.
 const DELAY_US: f64 = 1_000.0;
 const MANY: u64 = 1_000;
+/// So much of the time is seen by the 99th percentile.
+const PAUSED_SHARE: f64 = 0.01;
+/// What is shorter is noise of the machine.
+const STALL_US: f64 = 50_000.0;
 
 /// Whether so many began so late that the schedule was not kept.
 pub(crate) fn is_delayed(delays: &Summary) -> bool {
@@ -46,14 +50,60 @@ pub struct Generator {
     pub turn_us: Summary,
     /// Open model: how long after its time a request began although a connection was free.
     pub lag_us: Summary,
-    /// Whether it or its only processor had no time to spare, or it missed its schedule: then the
+    /// How often and how long it was away against its will.
+    #[serde(default)] // an earlier result does not say
+    pub pauses: Pauses,
+    /// Whether it or its only processor had no time to spare, or it was away or missed its schedule: then the
     /// figures are its own rather than the server's.
     pub was_the_limit: bool,
 }
 
+/// Times in which the generator looked at nothing although it was to, each of 10 ms or more: it was woken later than it had
+/// asked to be, or a turn took so long. It was stopped, throttled, or others had its processor. What came meanwhile was
+/// seen late, and no stall of the server's is told from it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Pauses {
+    /// How many.
+    pub count: u64,
+    /// All of them together, in microseconds.
+    pub total_us: f64,
+    /// The longest.
+    pub longest_us: f64,
+    /// Whether that is so long that figures are more the generator's than the server's: a share of the time that
+    /// percentiles show, or once as long as a stall.
+    pub are_long: bool,
+}
+
+impl Pauses {
+    /// One more.
+    #[cold]
+    pub(crate) fn add(&mut self, from: u64, to: u64) {
+        let us = round(to.saturating_sub(from) as f64 / 1e3, 1);
+        self.count += 1;
+        self.total_us = round(self.total_us + us, 1);
+        self.longest_us = self.longest_us.max(us);
+    }
+
+    /// The same, judged for a time of so many nanoseconds.
+    fn within(self, wall: u64) -> Self {
+        let is_share = self.total_us * 1e3 >= wall as f64 * PAUSED_SHARE;
+        Self {
+            are_long: self.count > 0 && (is_share || self.longest_us >= STALL_US),
+            ..self
+        }
+    }
+}
+
 impl Generator {
     /// From nanoseconds of processor, of the clock on the wall, and of polling in vain.
-    pub fn new(cpu: CpuTime, wall: u64, spun: u64, turns: &Latencies, lag: &Latencies) -> Self {
+    pub fn new(
+        cpu: CpuTime,
+        wall: u64,
+        spun: u64,
+        turns: &Latencies,
+        lag: &Latencies,
+        pauses: Pauses,
+    ) -> Self {
         let share = |nanos: u64| {
             if wall == 0 {
                 0.0
@@ -74,10 +124,13 @@ impl Generator {
             busy_share: round(busy, 3),
             queued_share: round(queued, 3),
             processor_share: taken,
+            pauses: pauses.within(wall),
             was_the_limit: false,
         };
-        generator.was_the_limit =
-            !generator.has_time() || generator.is_crowded() || is_delayed(&lag_us);
+        generator.was_the_limit = !generator.has_time()
+            || generator.is_crowded()
+            || is_delayed(&lag_us)
+            || generator.pauses.are_long;
         generator
     }
 
@@ -112,14 +165,16 @@ mod tests {
             idle: None,
         };
         let none = Latencies::new();
-        let limit = |cpu, spun| Generator::new(cpu, wall, spun, &none, &none).was_the_limit;
+        let limit = |cpu, spun| {
+            Generator::new(cpu, wall, spun, &none, &none, Pauses::default()).was_the_limit
+        };
         assert!(limit(used(wall, 0), 0));
         assert!(limit(used(wall / 2, wall / 2), 0));
         assert!(!limit(used(wall / 2, 0), 0));
         assert!(!limit(used(wall, 0), wall / 2));
         let mut late = Latencies::new();
         late.record(2_000_000, 1);
-        assert!(Generator::new(used(0, 0), wall, 0, &none, &late).was_the_limit);
+        assert!(Generator::new(used(0, 0), wall, 0, &none, &late, Pauses::default()).was_the_limit);
     }
 
     #[test]
@@ -131,7 +186,7 @@ mod tests {
                 queued: 0,
                 idle,
             };
-            Generator::new(cpu, wall, spun, &none, &none).was_the_limit
+            Generator::new(cpu, wall, spun, &none, &none, Pauses::default()).was_the_limit
         };
         let (wall, ms) = (1_000_000_000, 1_000_000);
         assert!(limit(wall / 2, Some(0), wall, 0));
@@ -143,7 +198,7 @@ mod tests {
             queued: wall / 50,
             idle: Some(0),
         };
-        assert!(!Generator::new(polite, wall, 0, &none, &none).was_the_limit);
+        assert!(!Generator::new(polite, wall, 0, &none, &none, Pauses::default()).was_the_limit);
         // It may use another one, or that is not known.
         assert!(!limit(wall / 2, None, wall, 0));
         // The time was too short to tell an idle processor from a busy one.
@@ -157,7 +212,7 @@ mod tests {
         let none = Latencies::new();
         let wall = 1_000_000_000;
         let cpu = |used, queued, idle| CpuTime { used, queued, idle };
-        let of = |cpu| Generator::new(cpu, wall, 0, &none, &none);
+        let of = |cpu| Generator::new(cpu, wall, 0, &none, &none, Pauses::default());
         // In thousandths: whatever 0.7 and 0.2 are together.
         for busy in (0..=900).step_by(10) {
             let (used, queued) = (busy * 1_000_000, (900 - busy) * 1_000_000);
@@ -180,7 +235,8 @@ mod tests {
             let (none, mut lag) = (Latencies::new(), Latencies::new());
             lag.record(nanos, late);
             lag.record(10, on_time);
-            Generator::new(CpuTime::default(), 1_000, 0, &none, &lag).was_the_limit
+            Generator::new(CpuTime::default(), 1_000, 0, &none, &lag, Pauses::default())
+                .was_the_limit
         };
         // One of a thousand, or ten, is the machine's; with the eleventh it is 1 %.
         assert!(!missed(10, 990, 2_000_000) && missed(11, 989, 2_000_000));
@@ -189,5 +245,21 @@ mod tests {
         assert!(!missed(10, 90, 2_000_000) && missed(11, 89, 2_000_000));
         // By a millisecond, and no less.
         assert!(missed(100, 0, 1_000_000) && !missed(100, 0, 998_000));
+    }
+
+    #[test]
+    fn a_generator_that_was_away_for_long_was_the_limit() {
+        let none = Latencies::new();
+        let limit = |pauses: &[u64], wall| {
+            let mut all = Pauses::default();
+            pauses.iter().for_each(|pause| all.add(7, 7 + pause));
+            Generator::new(CpuTime::default(), wall, 0, &none, &none, all).was_the_limit
+        };
+        let ms = 1_000_000;
+        // A hundredth of the time, or once as long as a stall.
+        assert!(!limit(&[], 0) && !limit(&[], 1_000 * ms));
+        assert!(limit(&[10 * ms], 1_000 * ms) && !limit(&[10 * ms], 1_001 * ms));
+        assert!(limit(&[10 * ms; 3], 3_000 * ms) && !limit(&[10 * ms; 3], 3_001 * ms));
+        assert!(limit(&[50 * ms], 60_000 * ms) && !limit(&[49 * ms], 60_000 * ms));
     }
 }

@@ -23,11 +23,14 @@ use crate::load::measure::histogram::Latencies;
 use crate::load::measure::process::Usage;
 use crate::load::plan::Plan;
 use crate::load::plan::mode::Mode;
-use crate::load::run::generator::Generator;
+use crate::load::run::generator::{Generator, Pauses};
 use crate::load::run::progress::Progress;
 use crate::load::run::report::{Held, Report};
 use crate::load::run::schedule::Schedule;
 use crate::load::run::tally::{Phase, Tally};
+
+/// A loop that was away for so long, and not of its own will, tells of it: what is shorter is the machine's.
+pub(crate) const PAUSE: u64 = 10_000_000;
 
 /// How often it is said how far a run is.
 const TICK: u64 = 200_000_000;
@@ -52,12 +55,55 @@ pub(crate) struct Run<'p> {
     died: bool,
     /// How long the turns took, from waking to the next wait.
     turns: Latencies,
-    /// The server's process before the first connection, and when measuring began.
+    /// How long it was away against its will.
+    pauses: Pauses,
+    /// The server's process before the first connection.
     before: Option<Usage>,
-    measured: Option<Usage>,
+    /// What was used until measuring began, and then while it lasted.
+    begun: Books,
+    window: Option<Window>,
+}
+
+/// What generator and server had used at a moment.
+#[derive(Debug, Clone, Copy)]
+struct Books {
+    at: u64,
     cpu: CpuTime,
-    cpu_at: u64,
-    spun_before: u64,
+    /// Nanoseconds polled in vain.
+    spun: u64,
+    server: Option<Usage>,
+}
+
+/// What they used while measuring.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    wall: u64,
+    cpu: CpuTime,
+    spun: u64,
+    /// The server at its end.
+    server: Option<Usage>,
+}
+
+impl Books {
+    /// As of now. Reading them takes time, in which nothing is sent or received.
+    fn close(pids: &[u32], at: u64, spun: u64) -> Self {
+        Self {
+            at,
+            server: Usage::of_work(pids),
+            cpu: CpuTime::now(),
+            spun,
+        }
+    }
+
+    /// What was used since `earlier`.
+    fn since(&self, earlier: &Self) -> Window {
+        Window {
+            wall: self.at.saturating_sub(earlier.at),
+            cpu: self.cpu.since(earlier.cpu),
+            spun: self.spun.saturating_sub(earlier.spun),
+            server: self.server,
+        }
+    }
 }
 
 impl std::fmt::Debug for Run<'_> {
@@ -96,11 +142,10 @@ impl<'p> Run<'p> {
             is_interrupted: false,
             died: false,
             turns: Latencies::new(),
+            pauses: Pauses::default(),
             before: Usage::of(&plan.pids),
-            measured: None,
-            cpu: CpuTime::now(),
-            cpu_at: 0,
-            spun_before: 0,
+            begun: Books::close(&[], 0, 0),
+            window: None,
         }
     }
 
@@ -113,16 +158,25 @@ impl<'p> Run<'p> {
             if (self.watcher)(progress).is_break() {
                 self.is_interrupted = true;
                 self.tally.stop(now);
-                self.phase = Phase::Draining;
+                self.drain(now, spun);
             }
         }
         match self.phase {
             Phase::WarmUp { until } if now >= until => self.begin_measuring(now, spun),
             Phase::Measured if now >= self.tally.until() || self.tally.is_spent() => {
-                self.phase = Phase::Draining;
+                self.drain(now, spun);
             }
             _ => {}
         }
+    }
+
+    /// Asks no more. What is used from now on is none of what the answers per second cost.
+    fn drain(&mut self, now: u64, spun: u64) {
+        if self.phase == Phase::Measured {
+            let books = Books::close(&self.plan.pids, now, spun);
+            self.window = Some(books.since(&self.begun));
+        }
+        self.phase = Phase::Draining;
     }
 
     /// All are connected. Without a warm-up, measuring begins before the first request does.
@@ -139,13 +193,19 @@ impl<'p> Run<'p> {
     }
 
     fn begin_measuring(&mut self, now: u64, spun: u64) {
+        self.begun = Books::close(&self.plan.pids, now, spun);
+        if !self.plan.pids.is_empty() {
+            // What was read is no request's delay: measuring begins behind it, and so does all that is still to come.
+            let read = self.watch.nanos().saturating_sub(now);
+            self.begun.at += read;
+            if let Some(schedule) = &mut self.schedule {
+                schedule.postpone(read);
+            }
+        }
         self.phase = Phase::Measured;
-        self.tally.begin(now, self.schedule.as_ref());
+        self.tally.begin(self.begun.at, self.schedule.as_ref());
         self.turns.clear();
-        self.measured = Usage::of(&self.plan.pids);
-        self.cpu = CpuTime::now();
-        self.cpu_at = now;
-        self.spun_before = spun;
+        self.pauses = Pauses::default();
     }
 
     /// Counts a request that failed at `at`, and that nobody will answer any more.
@@ -176,20 +236,39 @@ impl<'p> Run<'p> {
     /// A turn of the loop is over, and it goes to sleep: returns the time.
     pub(crate) fn turned(&mut self, woke: u64) -> u64 {
         let now = self.watch.nanos();
-        self.turns.record(now.saturating_sub(woke), 1);
+        if self.phase != Phase::Draining {
+            self.turns.record(now.saturating_sub(woke), 1);
+        }
+        self.was_away(woke, now);
         now
+    }
+
+    /// The loop was to sleep until `until`, and woke at `woke`: whether that is a pause.
+    pub(crate) fn slept(&mut self, until: u64, woke: u64) -> bool {
+        self.was_away(until, woke)
+    }
+
+    /// Between these moments the loop looked at nothing: what came is seen late, and what was due is sent late.
+    #[inline]
+    fn was_away(&mut self, from: u64, to: u64) -> bool {
+        let is_pause = to.saturating_sub(from) >= PAUSE;
+        if is_pause {
+            self.pauses.add(from, to);
+            self.tally.paused(from, to);
+        }
+        is_pause
     }
 
     /// There has been no load since `at`: measuring ended then, for requests that have waited since before, too.
     #[cold]
-    pub(crate) fn die(&mut self, at: u64) {
+    pub(crate) fn die(&mut self, at: u64, spun: u64) {
         self.died = true;
         self.tally.end_at(at);
         if let Some(schedule) = &mut self.schedule {
             self.tally.lose_the_rest(schedule);
         }
         self.tally.stop(at);
-        self.phase = Phase::Draining;
+        self.drain(at, spun);
     }
 
     /// When the page is to be turned, as far as that depends on the clock.
@@ -211,7 +290,10 @@ impl<'p> Run<'p> {
 
     /// All that was seen.
     pub(crate) fn report(mut self, now: u64, spun: u64, held: Held) -> Report {
-        let wall = now.saturating_sub(self.cpu_at);
+        let pids = &self.plan.pids;
+        let window = self
+            .window
+            .unwrap_or_else(|| Books::close(pids, now, spun).since(&self.begun));
         if let Some(schedule) = &mut self.schedule
             && !self.is_interrupted
             && !self.died
@@ -224,17 +306,24 @@ impl<'p> Run<'p> {
         }
         let elapsed = self.tally.end();
         let generator = Generator::new(
-            CpuTime::now().since(self.cpu),
-            wall,
-            spun.saturating_sub(self.spun_before),
+            window.cpu,
+            window.wall,
+            window.spun,
             &self.turns,
             &self.tally.lag,
+            self.pauses,
         );
-        let usage = (self.before, self.measured, Usage::of(&self.plan.pids));
+        // Only now, when nobody waits for an answer, how much memory there is.
+        let after = Usage::of(pids).zip(window.server);
+        let after = after.map(|(now, then)| Usage {
+            memory: now.memory,
+            ..then
+        });
+        let usage = (self.before, self.begun.server, after);
         let mut report = Report::new(self.plan, self.tally, held, elapsed, generator);
         report.interrupted = self.is_interrupted;
         report.died = self.died;
-        report.join_server(usage, wall);
+        report.join_server(usage, window.wall);
         report
     }
 }
@@ -442,7 +531,7 @@ mod tests {
             assert!(deadline.nanos() < 60_000_000_000, "60 s of no processor");
         }
         run.advance_phase(1_100, 0);
-        assert!(run.measured.unwrap().cpu > before);
+        assert!(run.begun.server.unwrap().cpu > before);
         assert_eq!(run.before.unwrap().cpu, before);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::generator::{Generator, is_delayed};
+use super::generator::{Generator, Pauses, is_delayed};
 use crate::load::measure::cpu::CpuTime;
 use crate::load::measure::failures::Errors;
 use crate::load::measure::figures::{ratio, round, whole};
@@ -19,7 +19,7 @@ use crate::load::run::tally::Tally;
 use crate::wire::{Digest, HmacKey};
 
 /// Changes when a field changes its meaning or goes; new ones may come without.
-pub const SCHEMA: u32 = 3;
+pub const SCHEMA: u32 = 4;
 /// What is shorter is noise of the machine.
 const STALL: Duration = Duration::from_millis(50);
 
@@ -267,7 +267,7 @@ impl Report {
             held: 0,
         };
         let none = Latencies::new();
-        let generator = Generator::new(CpuTime::default(), 0, 0, &none, &none);
+        let generator = Generator::new(CpuTime::default(), 0, 0, &none, &none, Pauses::default());
         Self::new(plan, Tally::new(plan), held, 0, generator)
     }
 

@@ -40,6 +40,11 @@ impl Schedule {
         self.next as u64
     }
 
+    /// All that are still to come are so much later.
+    pub fn postpone(&mut self, nanos: u64) {
+        self.next += nanos as f64;
+    }
+
     /// That one has begun, or never will.
     #[inline]
     pub fn advance(&mut self) {

@@ -135,6 +135,13 @@ impl Tally {
         }
     }
 
+    /// The generator looked at nothing in this time: that no answer came in it says nothing of the server, and so it is in
+    /// no gap.
+    pub fn paused(&mut self, from: u64, to: u64) {
+        let pause = to.saturating_sub(from);
+        self.last_answer = self.last_answer.saturating_add(pause).min(to);
+    }
+
     /// When measuring ends, as far as that is known.
     pub fn until(&self) -> u64 {
         self.until
@@ -579,6 +586,19 @@ mod tests {
         assert_eq!(tally.longest_gap, 40);
         tally.answered(0, 1_100, 1);
         assert_eq!((tally.end(), tally.longest_gap), (100, 50));
+    }
+
+    #[test]
+    fn a_pause_of_the_generator_is_in_no_gap() {
+        let mut tally = tally(Model::Closed, FOR);
+        tally.answered(1_000, 1_010, 1);
+        // Away for 60 of the 80 until the next.
+        tally.paused(1_020, 1_080);
+        tally.answered(1_000, 1_090, 1);
+        assert_eq!(tally.longest_gap, 20);
+        // What came in a turn that took long came in it.
+        tally.paused(1_085, 1_095);
+        assert_eq!((tally.end(), tally.longest_gap), (100, 20));
     }
 
     #[test]

@@ -181,7 +181,10 @@ fn what_is_glued_to_a_challenge_is_no_part_of_it() {
     };
     for mode in [RST, ECHO] {
         let report = run(&server.plan(mode, SECRET, Digest::Sha256));
-        failed(&report, &[("wrong_answer", 12)]);
+        // Seen before the load has begun, it ends the run; seen with an answer, another connection takes its place.
+        let wrong = report.errors.wrong_answer;
+        assert!((3..=12).contains(&wrong), "{report}");
+        counted(&report, 0, &[("wrong_answer", wrong)]);
     }
 }
 

@@ -43,7 +43,7 @@ fn servers_are_asked_in_turn_and_compared_round_by_round() {
     let json = said.exits(0).json();
     let order: String = told.try_iter().collect();
     assert_eq!(order, "qs".repeat(6));
-    assert_eq!((&json["schema"], &json["rounds"]), (&3.into(), &6.into()));
+    assert_eq!((&json["schema"], &json["rounds"]), (&4.into(), &6.into()));
     let contest = &json["contests"][0];
     assert_eq!(contest["mode"], "echo");
     let [quick, slow] = [&contest["contenders"][0], &contest["contenders"][1]];

@@ -17,7 +17,7 @@ use onepoll::load::measure::failures::Errors;
 use onepoll::load::measure::histogram::Latencies;
 use onepoll::load::measure::process::Server;
 use onepoll::load::measure::series::SecondSeen;
-use onepoll::load::run::generator::Generator;
+use onepoll::load::run::generator::{Generator, Pauses};
 use onepoll::load::run::report::{Held, Hidden, Intended, Report};
 use onepoll::load::run::tally::Tally;
 use onepoll::load::{Arrivals, Mode, ModeName, ModelName, Plan};
@@ -43,7 +43,14 @@ fn empty(mode: Mode, seconds: f64) -> Report {
         idle: None,
     };
     let turns = latencies(2_000, 15_000.0, 1.5);
-    let generator = Generator::new(cpu, 1_000_000_000, 0, &turns, &Latencies::new());
+    let generator = Generator::new(
+        cpu,
+        1_000_000_000,
+        0,
+        &turns,
+        &Latencies::new(),
+        Pauses::default(),
+    );
     let mut report = Report::new(&plan, Tally::new(&plan), held, 0, generator);
     report.elapsed_s = seconds;
     report

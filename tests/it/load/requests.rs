@@ -311,7 +311,7 @@ fn the_json_has_the_fields_that_scripts_read() {
             .collect();
         keys.join(" ")
     };
-    assert_eq!(json["schema"], 3);
+    assert_eq!(json["schema"], 4);
     assert_eq!(json["model"], "closed");
     assert_eq!(json["close"], "client-rst");
     assert_eq!(json["requests"]["answered"], 10);
@@ -332,7 +332,7 @@ fn the_json_has_the_fields_that_scripts_read() {
     );
     assert_eq!(
         keys(&json["generator"]),
-        "busy_share cpu_share lag_us processor_share queued_share turn_us was_the_limit"
+        "busy_share cpu_share lag_us pauses processor_share queued_share turn_us was_the_limit"
     );
     assert_eq!(
         keys(&json["errors"]),

@@ -7,8 +7,9 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -19,9 +20,11 @@ use onepoll::load::{Amount, Arrivals, Mode, Model, Plan, Report};
 
 use super::{ECHO, NONE_AFTER, RST, counted, failed, open, run};
 use rustix::net::sockopt::set_socket_linger;
+use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::ANY;
-use crate::support::script::{Reply, Request, Scripted, replies};
+use crate::support::program::{Group, command};
+use crate::support::script::{Reply, Request, Scripted, pause, replies};
+use crate::support::{ANY, DEADLINE};
 
 const MS: f64 = 1_000.0;
 /// What a histogram of three digits may be off.
@@ -181,11 +184,47 @@ fn the_closed_model_says_that_it_hides_a_stall() {
     // Two of thousands waited: the percentiles know nothing of it.
     assert!(sum.p99 < sum.max / 2.0, "{report}");
     let hidden = report.hidden.expect("it says so");
-    at_least(hidden.stall_us, 990.0 * MS, &report);
+    // While the generator itself was away, it saw nothing of the server.
+    let away = report.generator.pauses.total_us;
+    at_least(hidden.stall_us + away, 990.0 * MS, &report);
     let expected = report.rate_per_s * hidden.stall_us / 1e6 - 2.0;
     let off = (hidden.not_asked as f64 - expected).abs();
     assert!(off <= 2.0, "{report}");
     assert!(report.to_string().contains("HIDES a stall of"), "{report}");
+}
+
+#[test]
+fn a_generator_that_is_stopped_says_so_and_calls_it_no_stall_of_the_server() {
+    let (tell, is_told) = mpsc::channel();
+    let server = replies(Request::Bytes(64), move |_, number, message| {
+        if number == 100 {
+            // Whoever waits for it may have gone.
+            let _ = tell.send(());
+        }
+        message.to_vec()
+    });
+    let line = format!("bench echo {server} -c 1 -d 1500ms --warmup 10ms --json");
+    let words: Vec<&str> = line.split(' ').collect();
+    let group = Group::spawn(
+        command(&words)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped()),
+    )
+    .unwrap();
+    let pid = Pid::from_child(&group.0);
+    is_told.recv_timeout(DEADLINE).unwrap();
+    kill_process(pid, Signal::STOP).unwrap();
+    pause(Duration::from_millis(400));
+    kill_process(pid, Signal::CONT).unwrap();
+    let json = group.said(DEADLINE).exits(0).json();
+    let generator = &json["generator"];
+    let longest = generator["pauses"]["longest_us"].as_f64().unwrap();
+    // It was to wake within 10 ms of being stopped.
+    assert!(longest >= 380.0 * MS, "{json}");
+    assert_eq!(generator["was_the_limit"], true, "{json}");
+    // The server has answered all the time.
+    let stall = json["hidden"]["stall_us"].as_f64().unwrap_or(0.0);
+    assert!(stall < 380.0 * MS, "{json}");
 }
 
 #[test]
