@@ -21,7 +21,6 @@ use crate::load::exchange::http::is_refusal;
 use crate::load::exchange::judge::Judge;
 use crate::load::exchange::requests::Requests;
 use crate::load::exchange::terms::Terms;
-use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::{Failure, FailureKind};
 use crate::load::net::dial::DIALLING_MAX;
 use crate::load::net::poller::Poller;
@@ -52,8 +51,9 @@ pub(super) struct Driver<'p> {
     carried: HashMap<usize, Requests>,
     /// Slots of kept connections that failed before the load began: they are dialled for again when it does.
     missing: Vec<usize>,
-    /// When a kept connection was open last.
+    /// When a kept connection was open last, and how often since then none could be opened.
     open_at: u64,
+    refusals: u64,
     /// Whether no kept connection is dialled any more.
     is_closing: bool,
 }
@@ -79,6 +79,7 @@ impl<'p> Driver<'p> {
             carried: HashMap::new(),
             missing: Vec::new(),
             open_at: 0,
+            refusals: 0,
             is_closing: false,
             run,
         };
@@ -162,17 +163,23 @@ impl<'p> Driver<'p> {
 
     /// When there will be no load any more, if no kept connection is open by then.
     fn dies_at(&self) -> u64 {
-        if !self.is_asking() || !self.replaces() || self.connections.open > 0 {
+        if !self.replaces() || self.connections.open > 0 || !self.is_asking() {
             return u64::MAX;
         }
-        let patience = nanos(self.run.plan.timeout).min(DEAD_AFTER);
-        self.open_at.saturating_add(patience)
+        // Those that were turned away are not dialled for again.
+        if self.connections.dialling == 0 && self.connections.none_to_dial() {
+            return self.open_at;
+        }
+        match self.refusals {
+            0 => u64::MAX,
+            _ => self.open_at.saturating_add(DEAD_AFTER),
+        }
     }
 
     /// Ends a run that has no load any more, as of when it had; and dials only for what is owed once nothing is asked.
     fn watch_load(&mut self, now: u64) {
         if self.connections.open > 0 {
-            self.open_at = now;
+            (self.open_at, self.refusals) = (now, 0);
         }
         if now >= self.dies_at() {
             self.run.die(self.open_at, self.connections.poller.spun);
@@ -734,6 +741,7 @@ impl Driver<'_> {
         if conn.payload.flight > 0 {
             self.carried.insert(index, conn.payload);
         }
+        self.open_at = self.run.watch.nanos();
         self.run.tally.reconnects += 1;
         self.connections.vacate(index);
     }
@@ -761,6 +769,10 @@ impl Driver<'_> {
         let conn = self.leave(index);
         if let Some(conn) = &conn {
             failure = conn.explain(failure, &mut self.run);
+        }
+        match &conn {
+            Some(conn) if !conn.stage.is_arriving() => self.open_at = now,
+            _ => self.refusals += 1,
         }
         if keeps {
             for began in self.in_flight(index, conn.as_ref()) {
