@@ -37,8 +37,8 @@ use crate::config::{
     quoted, random_bytes,
 };
 use crate::service::{
-    ChallengeSource, Class, Datagrams, Gate, Half, Row, SERVICES, Secrets, Service, Set, Setting,
-    Terms,
+    ChallengeSource, Class, Datagrams, Gate, Half, Row, SERVICES, Schema, Secrets, Service, Set,
+    Setting, Terms,
 };
 use crate::wire::Secret;
 
@@ -155,8 +155,33 @@ impl Endpoint {
     /// The endpoints with which it shares a value, if it does with some.
     pub fn set(&self) -> Option<Set> {
         let schema = self.row.schema(self.address.transport())?;
+        if self.has_both_halves() {
+            let (Address::Tcp(at) | Address::Udp(at)) = &self.address else {
+                return None;
+            };
+            return Some(Set {
+                service: self.row.name,
+                name: at.to_string(),
+                options: self.options_of_value(),
+            });
+        }
         // What was read once is read again.
         schema.set(self.row.name, &self.options).ok().flatten()
+    }
+
+    /// Whether its datagrams and its connections, at one address, are served by one value.
+    fn has_both_halves(&self) -> bool {
+        let schema = self.row.schema(self.address.transport());
+        schema.is_some_and(|schema| schema.has_both_halves(&self.options) == Ok(true))
+    }
+
+    /// The endpoint of the connections at the same address, which comes with one of datagrams.
+    pub(crate) fn twin(&self) -> Option<Endpoint> {
+        let Address::Udp(at) = &self.address else {
+            return None;
+        };
+        self.has_both_halves()
+            .then(|| self.clone().at(Address::Tcp(at.clone())))
     }
 
     /// What is wrong with it beside the others: one name of a set means one thing.
@@ -327,8 +352,14 @@ impl Endpoint {
             (None, Some(written)) => read_transport(row, written, "transport")?,
             (None, None) => row.usual,
         };
-        let address = Address::parse(transport, address)
-            .map_err(|problem| Trouble::of("address", problem))?;
+        let address = Address::parse(transport, address).or_else(|problem| {
+            let port = row.schema(transport).and_then(Schema::port);
+            // A path and a descriptor have none.
+            let with = port.filter(|_| matches!(transport, Transport::Tcp | Transport::Udp));
+            let with =
+                with.and_then(|port| Address::parse(transport, &format!("{address}:{port}")).ok());
+            with.ok_or_else(|| Trouble::of("address", problem))
+        })?;
         Self::read(row, address, transport, options)
     }
 
@@ -347,6 +378,12 @@ impl Endpoint {
         let common: Common = options.take(keys_of::<Common>()).read()?;
         let (options, class) = schema.read(&options)?;
         common.check()?;
+        if let (Address::Udp(at), Ok(true)) = (&address, schema.has_both_halves(&options))
+            && at.port == 0
+        {
+            let problem = "it is served over TCP on the same port, too: write a port that is not 0";
+            return Err(Trouble::of("address", problem));
+        }
         Ok(Self {
             row,
             options,

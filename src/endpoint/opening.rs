@@ -110,7 +110,13 @@ impl<'e> Judged<'e> {
         let is_root = geteuid().is_root();
         let others = inherited.others(endpoints);
         let each = |endpoint: &Endpoint| vec![endpoint.clone(); inherited.count(endpoint)];
-        let endpoints: Vec<Endpoint> = endpoints.iter().flat_map(each).collect();
+        // With one whose files are fetched over TCP comes the endpoint of that.
+        let both = |endpoint: Endpoint| {
+            let twin = endpoint.twin();
+            std::iter::once(endpoint).chain(twin)
+        };
+        let endpoints = endpoints.iter().flat_map(each).flat_map(both);
+        let endpoints: Vec<Endpoint> = endpoints.collect();
         let plan = |(n, endpoint): (usize, &Endpoint)| {
             endpoint
                 .agrees_with(&endpoints[..n])

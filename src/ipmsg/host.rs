@@ -155,6 +155,8 @@ impl IpmsgHost {
         }
         let exits: Vec<_> = to.into_iter().map(|to| (to, bytes.clone())).collect();
         self.datagrams.extend(exits.iter().cloned());
+        // Nobody would be there to be answered.
+        self.unacknowledged.clear();
         self.exits = Some((now + IPMSG_EXIT_AGAIN, exits));
     }
 

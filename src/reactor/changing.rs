@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::Reactor;
-use super::datagram::{DatagramId, DatagramOptions, DatagramsId};
+use super::datagram::{Answerer, DatagramId, DatagramOptions, DatagramsId, answerer};
 use super::epoll::Epoll;
 use super::eviction::share;
 use super::handing_over::SocketId;
@@ -21,7 +21,7 @@ use crate::buf::ReadBuf;
 use crate::config::Limits;
 use crate::config::limits::BUFFERS_HIGH_PERCENT;
 use crate::service::{DatagramTurn, Datagrams, Service, Set};
-use crate::turn::{Fault, Turn};
+use crate::turn::{Fault, Moment, Turn};
 
 /// In the place of a service that no listener has any more: nobody calls it.
 #[derive(Debug)]
@@ -65,11 +65,23 @@ impl<O: Os> Reactor<O> {
 
     /// Adds a datagram service; [`answer`](Reactor::answer) gives it sockets. It goes with the last of them.
     pub fn add_datagrams(&mut self, service: Box<dyn Datagrams>) -> DatagramsId {
-        DatagramsId(put(
+        DatagramsId(Answerer::Own(put(
             &mut self.answerers,
             &mut self.vacant_answerers,
             service,
-        ))
+        )))
+    }
+
+    /// The datagram half of the value of a set of endpoints: of this one, if it has none yet.
+    ///
+    /// # Panics
+    ///
+    /// If the service has no such half.
+    pub fn datagrams_of_service(&mut self, set: Set, service: Box<dyn Service>) -> DatagramsId {
+        let service = self.share(set, service);
+        let half = self.services[service.0].datagrams();
+        assert!(half.is_some(), "the service has no half for datagrams");
+        DatagramsId(Answerer::Half(service))
     }
 
     /// The service of a listener, to change it, or to give it to another.
@@ -151,6 +163,12 @@ impl<O: Os> Reactor<O> {
     pub fn replace_datagrams(&mut self, socket: DatagramId, options: DatagramOptions) {
         let datagram = &mut self.datagrams[socket.0 as usize];
         let before = std::mem::replace(&mut datagram.options, options);
+        let half = answerer(
+            &mut self.answerers,
+            &mut self.services,
+            datagram.options.service,
+        );
+        (datagram.has_peers, datagram.wakes_at) = (half.has_peers(), half.wakes_at());
         self.free_unused_answerer(before.service);
     }
 
@@ -159,6 +177,7 @@ impl<O: Os> Reactor<O> {
         let datagram = &mut self.datagrams[socket.0 as usize];
         let service = datagram.options.service;
         (datagram.ready, datagram.rests_until) = (false, None);
+        (datagram.has_peers, datagram.wakes_at) = (false, Moment::NEVER);
         if let Some(socket) = datagram.socket.take() {
             self.os.close_datagram(socket);
             self.free_unused_answerer(service);
@@ -236,7 +255,7 @@ impl<O: Os> Reactor<O> {
 
     fn free_unused_service(&mut self, service: ServiceId) {
         let mut used = self.listeners.iter().filter(|l| is_used(l));
-        if used.any(|listener| listener.options.service == service) {
+        if used.any(|listener| listener.options.service == service) || self.is_half_used(service) {
             return;
         }
         self.end_broadcast(service);
@@ -254,8 +273,20 @@ impl<O: Os> Reactor<O> {
         if used.any(|datagram| datagram.options.service == service) {
             return;
         }
-        self.answerers[service.0] = Box::new(Vacant);
-        self.vacant_answerers.push(service.0);
+        match service.0 {
+            Answerer::Own(place) => {
+                self.answerers[place] = Box::new(Vacant);
+                self.vacant_answerers.push(place);
+            }
+            Answerer::Half(service) => self.free_unused_service(service),
+        }
+    }
+
+    /// Whether a datagram socket has a half of this service.
+    fn is_half_used(&self, service: ServiceId) -> bool {
+        let half = DatagramsId(Answerer::Half(service));
+        let mut used = self.datagrams.iter().filter(|d| d.socket.is_some());
+        used.any(|datagram| datagram.options.service == half)
     }
 }
 

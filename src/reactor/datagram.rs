@@ -2,12 +2,13 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::Reactor;
+use super::listener::ServiceId;
 use super::os::{Os, Received};
 use super::sources::AddressRules;
 use super::tally::DatagramTally;
 use super::token::{Source, Token};
 use crate::config::limits::{DATAGRAM_FAILURES_IN_A_ROW_MAX, EMFILE_RETRY};
-use crate::service::DatagramTurn;
+use crate::service::{DatagramTurn, Datagrams, Service};
 use crate::turn::Moment;
 
 /// A datagram socket of the reactor, until it [retires](Reactor::retire_datagrams).
@@ -16,7 +17,16 @@ pub struct DatagramId(pub(super) u32);
 
 /// A datagram service that was added to the reactor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DatagramsId(pub(super) usize);
+pub struct DatagramsId(pub(super) Answerer);
+
+/// Where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answerer {
+    /// By itself.
+    Own(usize),
+    /// It is a half of this service.
+    Half(ServiceId),
+}
 
 /// A datagram endpoint: its socket, and what answers.
 #[derive(Debug, Clone)]
@@ -42,6 +52,9 @@ pub(super) struct Datagram<S> {
     failures: u32,
     /// Receiving goes on failing: rests until then.
     pub(super) rests_until: Option<Moment>,
+    /// Whether its service speaks unasked, and then when that wants to be woken.
+    pub(super) has_peers: bool,
+    pub(super) wakes_at: Moment,
     pub(super) tally: DatagramTally,
 }
 
@@ -57,7 +70,10 @@ impl<O: Os> Reactor<O> {
         let n = u32::try_from(place).map_err(|_| io::ErrorKind::QuotaExceeded)?;
         self.os
             .watch_datagram(&socket, Token::of(Source::Datagram(n)))?;
+        let half = answerer(&mut self.answerers, &mut self.services, options.service);
         let datagram = Datagram {
+            has_peers: half.has_peers(),
+            wakes_at: half.wakes_at(),
             socket: Some(socket),
             options,
             ready: true,
@@ -110,13 +126,15 @@ impl<O: Os> Reactor<O> {
             ready,
             failures,
             rests_until,
+            has_peers,
+            wakes_at,
             tally,
         } in &mut self.datagrams
         {
             let Some(socket) = socket else {
                 continue;
             };
-            let service = &mut self.answerers[options.service.0];
+            let service = answerer(&mut self.answerers, &mut self.services, options.service);
             let mut budget = self.limits.datagrams_per_turn;
             while *ready && rests_until.is_none() && budget > 0 {
                 budget -= 1;
@@ -145,16 +163,27 @@ impl<O: Os> Reactor<O> {
                     self.recorder.datagram_denied(tally, &options.name, from);
                     continue;
                 }
-                let answerable =
-                    is_answerable(from, &options.own, |port| service.may_answer_port(port))
-                        && self.reply_limiter.may_answer(self.now, from);
+                let answerable = is_answerable(from, &options.own, *has_peers, |port| {
+                    service.may_answer_port(port)
+                }) && self.reply_limiter.may_answer(self.now, from);
                 if !answerable {
                     self.recorder.unanswerable(tally, &options.name, from);
                     continue;
                 }
                 let mut turn = DatagramTurn::new(self.now, wall, from, &mut self.answer);
                 service.datagram(&mut turn, &self.datagram_buf[..n]);
-                let Some(answer) = turn.into_answer() else {
+                let answer = turn.into_answer();
+                while *has_peers && let Some((to, bytes)) = service.take_datagram() {
+                    let asked = asked.filter(|_| to.ip() == from.ip());
+                    match self.os.send(socket, &bytes, to, asked) {
+                        Ok(()) => self.recorder.spoke(tally, to, &bytes),
+                        Err(error) => self.recorder.send_failed(tally, &options.name, to, &error),
+                    }
+                }
+                if *has_peers {
+                    *wakes_at = service.wakes_at();
+                }
+                let Some(answer) = answer else {
                     continue;
                 };
                 match self.os.send(socket, answer, from, asked) {
@@ -168,15 +197,84 @@ impl<O: Os> Reactor<O> {
     }
 }
 
+impl<O: Os> Reactor<O> {
+    /// When the first of the services that speak unasked wants to be woken.
+    pub(super) fn datagrams_wake_at(&self) -> Option<Moment> {
+        self.datagrams.iter().map(|d| d.wakes_at).min()
+    }
+
+    /// Wakes services that speak unasked, and sends what they have to say.
+    pub(super) fn speak(&mut self) {
+        for Datagram {
+            socket,
+            options,
+            has_peers,
+            wakes_at,
+            tally,
+            ..
+        } in &mut self.datagrams
+        {
+            let Some(socket) = socket.as_mut().filter(|_| *has_peers) else {
+                continue;
+            };
+            let service = answerer(&mut self.answerers, &mut self.services, options.service);
+            if *wakes_at <= self.now {
+                service.woken(self.now, self.os.wall());
+            }
+            while let Some((to, bytes)) = service.take_datagram() {
+                match self.os.send(socket, &bytes, to, None) {
+                    Ok(()) => self.recorder.spoke(tally, to, &bytes),
+                    Err(error) => self.recorder.send_failed(tally, &options.name, to, &error),
+                }
+            }
+            *wakes_at = service.wakes_at();
+        }
+    }
+
+    /// Those that speak unasked have a last word.
+    pub(super) fn say_goodbye(&mut self) {
+        for datagram in &mut self.datagrams {
+            if datagram.has_peers && datagram.socket.is_some() {
+                let service = datagram.options.service;
+                let service = answerer(&mut self.answerers, &mut self.services, service);
+                service.goes(self.now);
+            }
+        }
+        self.speak();
+    }
+
+    /// Whether a last word is still to be said.
+    pub(super) fn has_goodbyes(&self) -> bool {
+        let mut all = self.datagrams.iter();
+        all.any(|d| d.socket.is_some() && d.wakes_at != Moment::NEVER)
+    }
+}
+
+/// The datagram service of this id.
+pub(super) fn answerer<'a>(
+    alone: &'a mut [Box<dyn Datagrams>],
+    services: &'a mut [Box<dyn Service>],
+    which: DatagramsId,
+) -> &'a mut dyn Datagrams {
+    match which.0 {
+        Answerer::Own(n) => &mut *alone[n],
+        Answerer::Half(service) => services[service.0]
+            .datagrams()
+            .expect("`datagrams_of_service` has seen that there is this half"),
+    }
+}
+
 /// Whether an answer to this source can do harm: two servers that answer each other never stop
 /// (CVE-2024-2169), and no client has port 0, one of ours, an address that means many or none, or a
 /// well-known port, unless the service knows better (fault E8).
 ///
 /// A port is ours on all of loopback, whichever of its addresses the datagram has as its source, but in
-/// its own family alone: the kernel may give a client on IPv4 the number of a port of ours on IPv6.
+/// its own family alone: the kernel may give a client on IPv4 the number of a port of ours on IPv6. Where `peers` have
+/// the same port, only our own addresses are ours.
 fn is_answerable(
     from: SocketAddr,
     own: &[SocketAddr],
+    peers: bool,
     may_answer_port: impl FnOnce(u16) -> bool,
 ) -> bool {
     let port = from.port();
@@ -187,7 +285,8 @@ fn is_answerable(
     };
     let is_ours = |own: &SocketAddr| {
         let is_dual_stack = own.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-        own.port() == port && (own.is_ipv4() == ip.is_ipv4() || is_dual_stack)
+        let is_elsewhere = peers && !own.ip().is_unspecified() && own.ip().to_canonical() != ip;
+        own.port() == port && (own.is_ipv4() == ip.is_ipv4() || is_dual_stack) && !is_elsewhere
     };
     one && port != 0
         && (port >= 1024 || may_answer_port(port))
@@ -217,7 +316,7 @@ mod tests {
             "[::1]:9000",
         ] {
             let source = source.parse().unwrap();
-            assert!(!is_answerable(source, &own(), |_| false), "{source}");
+            assert!(!is_answerable(source, &own(), false, |_| false), "{source}");
         }
         for source in [
             "127.0.0.1:1024",
@@ -229,7 +328,7 @@ mod tests {
             "[::1]:9004",
         ] {
             let source = source.parse().unwrap();
-            assert!(is_answerable(source, &own(), |_| false), "{source}");
+            assert!(is_answerable(source, &own(), false, |_| false), "{source}");
         }
     }
 
@@ -241,7 +340,8 @@ mod tests {
     #[test]
     fn fault_e8_a_service_may_answer_a_well_known_port_and_nothing_else_that_is_forbidden() {
         let own = ["0.0.0.0:123".parse().unwrap()];
-        let ntp = |source: &str| is_answerable(source.parse().unwrap(), &own, |port| port == 123);
+        let ntp =
+            |source: &str| is_answerable(source.parse().unwrap(), &own, false, |port| port == 123);
         assert!(ntp("192.0.2.1:123") && ntp("192.0.2.1:5000"));
         for source in [
             "192.0.2.1:7",
@@ -251,8 +351,28 @@ mod tests {
         ] {
             assert!(!ntp(source), "{source}");
         }
-        assert!(!is_answerable("192.0.2.1:0".parse().unwrap(), &[], |_| {
-            true
-        }));
+        assert!(!is_answerable(
+            "192.0.2.1:0".parse().unwrap(),
+            &[],
+            false,
+            |_| { true }
+        ));
+    }
+
+    #[test]
+    fn fault_e8_among_peers_only_our_own_addresses_are_ours() {
+        let own = ["127.0.0.1:2425", "[::1]:2426"].map(|at| at.parse().unwrap());
+        let answers = |source: &str, own: &[SocketAddr]| {
+            is_answerable(source.parse().unwrap(), own, true, |_| false)
+        };
+        assert!(answers("127.0.0.2:2425", &own) && answers("127.0.0.1:2426", &own));
+        for source in ["127.0.0.1:2425", "[::ffff:127.0.0.1]:2425", "[::1]:2426"] {
+            assert!(!answers(source, &own), "{source}");
+        }
+        // At a wildcard address every address of loopback is ours.
+        assert!(!answers(
+            "127.0.0.2:2425",
+            &["0.0.0.0:2425".parse().unwrap()]
+        ));
     }
 }

@@ -610,6 +610,7 @@ impl<O: Os> Reactor<O> {
             self.expire(slot);
         }
         self.sources.forget(self.now, self.limits.timers_per_turn);
+        self.speak();
     }
 
     /// What the loop is asked to do at a moment, beside what its connections are waited for. A turn sets none
@@ -730,6 +731,7 @@ impl<O: Os> Reactor<O> {
             .min(due(self.rest_ends()))
             .min(due(self.sources.forgets_at()))
             .min(due(self.datagram_rest_ends()))
+            .min(due(self.datagrams_wake_at()))
             .min(due(self.helper_due()))
             .min(due(self.writer_due()))
             .min(due(self.keeper_due()))

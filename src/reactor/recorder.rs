@@ -331,6 +331,12 @@ impl Recorder {
         self.trace(|| TraceEvent::Answered(from, asked.is_some(), answer));
     }
 
+    /// A datagram was sent that answers none, or not to its sender.
+    pub(super) fn spoke(&mut self, tally: &mut DatagramTally, to: SocketAddr, bytes: &[u8]) {
+        tally.sent += 1;
+        self.trace(|| TraceEvent::Answered(to, false, bytes));
+    }
+
     pub(super) fn unanswerable(
         &mut self,
         tally: &mut DatagramTally,

@@ -56,6 +56,7 @@ impl<O: Os> Reactor<O> {
         let ids = self.ids();
         log::info!(connections = ids.len(); "stopping");
         self.ask_to_finish(ids);
+        self.say_goodbye();
     }
 
     /// Stops when those who were connected at a take-over have had their time.
@@ -105,7 +106,8 @@ impl<O: Os> Reactor<O> {
             Stopping::Released(_) => self.conns.is_empty() && !self.has_listeners(),
             Stopping::Now => true,
             Stopping::Draining(until) => {
-                self.conns.is_empty() && !self.has_listeners() || self.now >= until
+                self.conns.is_empty() && !self.has_listeners() && !self.has_goodbyes()
+                    || self.now >= until
             }
         }
     }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io;
 
-use super::{Manner, Peer, Secrets, Service, Sessions, Terms};
+use super::{Datagrams, Manner, Peer, Secrets, Service, Sessions, Terms};
 use crate::buf::ReadBuf;
 use crate::turn::{
     Broadcast, BroadcastTurn, CHANNEL_BINDING_BYTES, ChildEvent, Closed, ConnId, ErrandEvent,
@@ -299,6 +299,10 @@ impl Service for Gate {
 
     fn shared_bytes(&self) -> usize {
         self.inside.shared_bytes()
+    }
+
+    fn datagrams(&mut self) -> Option<&mut dyn Datagrams> {
+        self.inside.datagrams()
     }
 
     fn give_back(&mut self) {

@@ -15,6 +15,7 @@ pub mod file;
 mod gate;
 pub mod greeting;
 mod history;
+pub mod ipmsg;
 mod manner;
 mod metrics;
 mod peer;
@@ -41,6 +42,7 @@ pub use file::Files;
 pub use gate::{ChallengeSource, Gate};
 pub use greeting::Greeting;
 pub use history::HISTORY_BYTES_MAX;
+pub use ipmsg::Ipmsg;
 pub use manner::{Backlog, Manner};
 pub use metrics::Metrics;
 pub use peer::Peer;
@@ -176,6 +178,11 @@ pub trait Service: Debug {
     /// and can do without.
     fn give_back(&mut self) {}
 
+    /// The other half of the service, where one value is both.
+    fn datagrams(&mut self) -> Option<&mut dyn Datagrams> {
+        None
+    }
+
     /// What the loop has to know of the service besides. It asks once, when a listener opens.
     fn manner(&self) -> Manner {
         Manner::ANSWERS
@@ -201,6 +208,34 @@ pub trait Datagrams: Debug {
     fn may_answer_port(&self, _port: u16) -> bool {
         false
     }
+
+    /// Whether it talks with others of its own kind, which have its own port as a source: then a datagram from that
+    /// port of another address of this machine is answered, and the loop asks it for what it sends unasked and when
+    /// it wants to be woken.
+    fn has_peers(&self) -> bool {
+        false
+    }
+
+    /// Where its socket is.
+    fn bound_to(&mut self, _at: SocketAddr) {}
+
+    /// When it wants to be [woken](Datagrams::woken).
+    fn wakes_at(&self) -> Moment {
+        Moment::NEVER
+    }
+
+    /// That moment has come.
+    fn woken(&mut self, _now: Moment, _wall: SystemTime) {}
+
+    /// The next datagram that it sends to somebody else than the sender of one, or without one. What cannot be sent is
+    /// dropped and counted.
+    fn take_datagram(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+        None
+    }
+
+    /// The server stops: a last word. As long as it wants to be woken, the server waits for it, within its
+    /// `drain-timeout`.
+    fn goes(&mut self, _now: Moment) {}
 }
 
 /// A datagram service's turn: it may answer the sender, also with an empty datagram, which is

@@ -75,9 +75,17 @@ pub trait Checked: DeserializeOwned + Serialize + Default + 'static {
     /// and a value stays when they change.
     const OF_LISTENER: &'static [&'static str] = &[];
 
+    /// The port of an address that is written without one, if the service has one of its own.
+    const PORT: Option<u16> = None;
+
     /// The name under which endpoints share a value, if they do.
     fn set(&self) -> Option<&str> {
         None
+    }
+
+    /// Whether a datagram endpoint with these is served over TCP, too, at the same address and by the same value.
+    fn has_both_halves(&self) -> bool {
+        false
     }
 
     /// What no single option is wrong about alone.
@@ -198,6 +206,12 @@ pub trait Schema: Sync {
     /// Which of them are about the connections of one listener only.
     fn of_listener(&self) -> &'static [&'static str];
 
+    /// The port of an address that is written without one.
+    fn port(&self) -> Option<u16>;
+
+    /// Whether a datagram endpoint with these is served over TCP, too, by the same value.
+    fn has_both_halves(&self, written: &Written) -> Result<bool, Trouble>;
+
     /// The set of endpoints of this service that share a value with one that has these, if it does.
     fn set(&self, service: &'static str, written: &Written) -> Result<Option<Set>, Trouble>;
 }
@@ -273,6 +287,14 @@ impl<T: Checked, S: ?Sized> Schema for Takes<T, S> {
 
     fn of_listener(&self) -> &'static [&'static str] {
         T::OF_LISTENER
+    }
+
+    fn port(&self) -> Option<u16> {
+        T::PORT
+    }
+
+    fn has_both_halves(&self, written: &Written) -> Result<bool, Trouble> {
+        Ok(written.read::<T>()?.has_both_halves())
     }
 
     fn set(&self, service: &'static str, written: &Written) -> Result<Option<Set>, Trouble> {

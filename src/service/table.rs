@@ -15,6 +15,7 @@ pub static SERVICES: &[&Row] = &[
     &super::chargen::ROW,
     &super::sntp::ROW,
     &super::metrics::ROW,
+    &super::ipmsg::ROW,
 ];
 
 #[cfg(test)]

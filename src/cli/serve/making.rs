@@ -43,10 +43,19 @@ impl Making<'_> {
             zone: self.zone,
             is_open: endpoint.common().open,
         };
-        Ok(if is_datagram(endpoint) {
-            Made::Datagrams(endpoint.datagrams(&setting)?)
+        let is_alone = endpoint.set().is_none();
+        let at = bound.datagram_address();
+        Ok(if is_datagram(endpoint) && is_alone {
+            let mut service = endpoint.datagrams(&setting)?;
+            if let Some(at) = at {
+                service.bound_to(at);
+            }
+            Made::Datagrams(service)
         } else {
             let mut service = endpoint.service(&setting, bound.secrets.clone())?;
+            if let (Some(at), Some(half)) = (at, service.datagrams()) {
+                half.bound_to(at);
+            }
             service
                 .prepare(self.is_instead)
                 .map_err(|missing| anyhow::anyhow!("endpoint `{endpoint}`: {missing}"))?;
@@ -76,15 +85,22 @@ impl Making<'_> {
     ) -> Result<OpenSocket, Failure> {
         let (place, file) = (bound.place.clone(), bound.file.take());
         let (endpoint, name) = (bound.endpoint.clone(), bound.endpoint.to_string());
-        let socket = match made {
-            Made::Datagrams(service) => {
-                let options = self.datagrams(&endpoint, reactor.add_datagrams(service));
+        let answers = match made {
+            Made::Datagrams(service) => Ok(reactor.add_datagrams(service)),
+            Made::Stream(service) => match endpoint.set().filter(|_| is_datagram(&endpoint)) {
+                Some(set) => Ok(reactor.datagrams_of_service(set, service)),
+                None => Err(service),
+            },
+        };
+        let socket = match answers {
+            Ok(answers) => {
+                let options = self.datagrams(&endpoint, answers);
                 let socket = DatagramSocket::new(bound.socket)
                     .and_then(|socket| reactor.answer(socket, options))
                     .context(name)?;
                 SocketId::Datagram(socket)
             }
-            Made::Stream(service) => {
+            Err(service) => {
                 let service = match endpoint.set() {
                     Some(set) => reactor.share(set, service),
                     None => reactor.add(service),

@@ -301,6 +301,13 @@ impl Change<'_> {
                 reactor.replace_datagrams(id, self.making.datagrams(&endpoint, service));
                 !is_same
             }
+            (SocketId::Datagram(id), Made::Stream(service)) => {
+                if let Some(set) = endpoint.set() {
+                    let service = reactor.datagrams_of_service(set, service);
+                    reactor.replace_datagrams(id, self.making.datagrams(&endpoint, service));
+                }
+                !is_same
+            }
             (SocketId::Listener(id), Made::Stream(service)) => {
                 let reads =
                     bound.secure.is_some() || bound.secrets.is_some() || bound.content.is_some();
@@ -327,7 +334,7 @@ impl Change<'_> {
                 }
             }
             // A socket does not become another kind.
-            (SocketId::Datagram(_) | SocketId::Listener(_), _) => false,
+            (SocketId::Listener(_), Made::Datagrams(_)) => false,
         };
         if let Ok(Some(rest)) = bound.rest()
             && let Err(error) = rest.finish()

@@ -64,11 +64,11 @@ pub(super) trait Disk: Debug {
 
 /// An open file.
 #[derive(Debug)]
-pub(super) struct Found {
-    pub(super) file: Arc<OwnedFd>,
-    pub(super) size: u64,
+pub(in crate::service) struct Found {
+    pub(in crate::service) file: Arc<OwnedFd>,
+    pub(in crate::service) size: u64,
     /// When it was last changed, in seconds since 1970.
-    pub(super) modified: u64,
+    pub(in crate::service) modified: u64,
 }
 
 /// A root, opened once.

@@ -9,6 +9,7 @@
 
 mod disk;
 mod downloads;
+mod open_root;
 mod options;
 mod room;
 mod session;
@@ -35,6 +36,8 @@ use crate::turn::{
 };
 use crate::wire::{Encode, FileAnswer, FileError, FileErrorKind, FileName, FileRequest, WireError};
 
+pub(super) use self::disk::Found;
+pub(super) use self::open_root::OpenRoot;
 pub use self::options::{Access, Options, Overwrite, Sync};
 pub use self::work::perform;
 

@@ -1,0 +1,222 @@
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::Ipmsg;
+use crate::buf::ReadBuf;
+use crate::config::limits::PROGRESS_GRACE;
+use crate::service::Peer;
+use crate::service::file::Found;
+use crate::turn::{Fault, FilePiece, Moment, Turn};
+use crate::wire::{Decode, IpmsgFileRequest, IpmsgFileRequests};
+
+/// How long a request may take.
+const REQUEST_WITHIN: Duration = Duration::from_secs(10);
+
+/// After how long a silence a request is over that has no end.
+const SETTLE: Duration = Duration::from_millis(20);
+
+/// How much of a file leaves at a time without a copy, and how much with one.
+const PIECE_BYTES: u64 = 256 * 1024;
+const COPY_BYTES: u64 = 64 * 1024;
+
+/// A connection that asks for a file.
+#[derive(Debug)]
+pub(super) struct Session {
+    peer: Option<IpAddr>,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// The request has not come, by this moment it is to be there.
+    Asks {
+        until: Moment,
+        unread: Vec<u8>,
+    },
+    Sends(Sending),
+    /// It has nothing more to say.
+    Over,
+}
+
+#[derive(Debug)]
+struct Sending {
+    found: Found,
+    /// How far it has got, and what is on its way.
+    at: u64,
+    promised: u64,
+    /// Whether it is read and copied, since it does not leave otherwise.
+    is_copied: bool,
+}
+
+impl Ipmsg {
+    pub(super) fn begin_session(&mut self, t: &mut Turn<'_>, peer: &Peer) {
+        let until = t.now.after(REQUEST_WITHIN);
+        let session = Session {
+            peer: peer.ip(),
+            phase: Phase::Asks {
+                until,
+                unread: Vec::new(),
+            },
+        };
+        self.sessions.insert(t.id, session);
+        t.wake_at(until);
+    }
+
+    pub(super) fn read_request(
+        &mut self,
+        t: &mut Turn<'_>,
+        input: &mut ReadBuf,
+    ) -> Result<(), Fault> {
+        let Some(session) = self.sessions.get_mut(t.id) else {
+            input.consume(input.len());
+            return Ok(());
+        };
+        if let Phase::Asks { until, unread } = &mut session.phase {
+            unread.extend_from_slice(input.unread());
+            input.consume(input.len());
+            match IpmsgFileRequests.decode(unread)? {
+                Some((request, _)) => self.begin_file(t, request),
+                // It may have no end; then silence is one.
+                None => {
+                    let settled = t.now.after(SETTLE).min(*until);
+                    let may_be_whole = IpmsgFileRequests.decode_eof(unread).is_ok();
+                    t.wake_at(if may_be_whole { settled } else { *until });
+                }
+            }
+            return Ok(());
+        }
+        // A NUL behind the request, or what nobody asked for.
+        input.consume(input.len());
+        Ok(())
+    }
+
+    /// Nothing more comes: that is an end, too.
+    pub(super) fn end_request(
+        &mut self,
+        t: &mut Turn<'_>,
+        rest: &mut ReadBuf,
+    ) -> Result<(), Fault> {
+        rest.consume(rest.len());
+        self.take_request(t)
+    }
+
+    /// What came is all that comes.
+    fn take_request(&mut self, t: &mut Turn<'_>) -> Result<(), Fault> {
+        let Some(Session {
+            phase: Phase::Asks { unread, .. },
+            ..
+        }) = self.sessions.get_mut(t.id)
+        else {
+            return Ok(());
+        };
+        match IpmsgFileRequests.decode_eof(unread)? {
+            Some((request, _)) => self.begin_file(t, request),
+            None => t.close(),
+        }
+        Ok(())
+    }
+
+    /// Silence has ended a request, or been too long.
+    pub(super) fn check_session(&mut self, t: &mut Turn<'_>) {
+        let Some(session) = self.sessions.get_mut(t.id) else {
+            return;
+        };
+        match &session.phase {
+            Phase::Asks { unread, .. } if IpmsgFileRequests.decode_eof(unread).is_ok() => {
+                if self.take_request(t).is_err() {
+                    t.close();
+                }
+            }
+            Phase::Over => {}
+            // A request that does not come, or a file that is not taken.
+            Phase::Asks { .. } | Phase::Sends(_) => t.close(),
+        }
+    }
+
+    fn begin_file(&mut self, t: &mut Turn<'_>, request: IpmsgFileRequest) {
+        let Some(session) = self.sessions.get_mut(t.id) else {
+            return;
+        };
+        let found = match session.peer {
+            Some(peer) => self.offers.find(peer.to_canonical(), request),
+            None => Err("the peer has no address".to_owned()),
+        };
+        match found {
+            Ok(found) => {
+                session.phase = Phase::Sends(Sending {
+                    at: request.offset,
+                    promised: 0,
+                    is_copied: false,
+                    found,
+                });
+                self.send_piece(t);
+            }
+            Err(why) => {
+                log::info!(slot = t.id.slot, packet = request.packet, file = request.id; "did not serve a file: {why}");
+                session.phase = Phase::Over;
+                t.wake_at(Moment::NEVER);
+                t.close_lingering();
+            }
+        }
+    }
+
+    /// Sends the next piece, if none is on its way, or ends the connection.
+    pub(super) fn send_piece(&mut self, t: &mut Turn<'_>) {
+        let Some(Session { phase, .. }) = self.sessions.get_mut(t.id) else {
+            return;
+        };
+        let Phase::Sends(sending) = phase else {
+            return;
+        };
+        if sending.promised > 0 {
+            return;
+        }
+        let left = sending.found.size.saturating_sub(sending.at);
+        if left == 0 {
+            *phase = Phase::Over;
+            t.wake_at(Moment::NEVER);
+            return t.close_lingering();
+        }
+        t.wake_at(t.now.after(PROGRESS_GRACE));
+        if !sending.is_copied {
+            sending.promised = left.min(PIECE_BYTES);
+            return t.send_file(FilePiece {
+                file: sending.found.file.clone(),
+                at: sending.at,
+                bytes: sending.promised,
+            });
+        }
+        let mut buffer = vec![0; usize::try_from(left.min(COPY_BYTES)).unwrap_or(0)];
+        match sending.found.read(&mut buffer, sending.at) {
+            Ok(n) if n > 0 => {
+                sending.at += n as u64;
+                t.reply(&buffer[..n]);
+                t.tell_when_sent();
+            }
+            // It became shorter, or cannot be read: the other end knows the size, and sees that it is not all.
+            _ => {
+                *phase = Phase::Over;
+                t.close();
+            }
+        }
+    }
+
+    pub(super) fn piece_sent(&mut self, t: &mut Turn<'_>, bytes: u64, error: Option<io::Error>) {
+        let Some(Session { phase, .. }) = self.sessions.get_mut(t.id) else {
+            return;
+        };
+        let Phase::Sends(sending) = phase else {
+            return;
+        };
+        sending.at += bytes;
+        let is_short = bytes < sending.promised && error.is_none();
+        sending.promised = 0;
+        sending.is_copied |= error.is_some();
+        if is_short {
+            *phase = Phase::Over;
+            return t.close();
+        }
+        self.send_piece(t);
+    }
+}
