@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::Failure;
 use crate::config::{Limits, Lookups, command_socket};
-use crate::endpoint::{ConfigFile, Endpoint, Log, LogFormat, default_endpoints};
+use crate::endpoint::{ConfigFile, Endpoint, Log, LogFormat, add_companions, default_endpoints};
 
 /// As much of a wrong file is looked at: one that is larger is no configuration.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -145,6 +145,7 @@ impl Sources {
             // The private directory is that of who starts the server, and nobody else can enter it.
             endpoints.retain(|endpoint| user.is_none() || !endpoint.is_private());
         }
+        add_companions(&mut endpoints);
         Ok(Configuration {
             endpoints,
             is_default_table,

@@ -93,6 +93,10 @@ pub const COMMAND_OUTPUT_BYTES_MAX: usize = i32::MAX as usize;
 /// KiB](crate::service::HISTORY_BYTES_MAX) in all.
 pub const CHAT_HISTORY_LINES_MAX: u32 = 1024;
 
+/// So much of what a peer of `talk` says is kept while nobody is attached, marks and all: as much as one message may
+/// have, or some thousand short ones.
+pub const TALK_KEPT_BYTES_MAX: usize = 64 * 1024;
+
 /// A longer line of the command of a `tail` is told in pieces, and shown to no reader who comes later.
 pub const TAIL_LINE_BYTES_MAX: usize = 64 * 1024;
 

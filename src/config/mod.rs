@@ -33,7 +33,7 @@ pub use policy::{Confinement, Policy};
 pub use private::{
     chat_socket, chat_socket_beside, check_private_dir, check_private_socket, command_socket,
     command_socket_of, command_sockets, control_socket, control_socket_of, is_private_socket,
-    make_private_dir,
+    make_private_dir, private_places, talk_socket,
 };
 pub use random::random_bytes;
 pub use rate::Rate;

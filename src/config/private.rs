@@ -1,4 +1,4 @@
-//! Where the private command socket lives, and the rules of its directory: for the server that makes it
+//! Where the private sockets of a user live, and the rules of its directory: for the server that makes it
 //! and for the clients that trust what listens there.
 //!
 //! Here, and not with the endpoints, since clients look there too.
@@ -10,6 +10,9 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::address::UNIX_PATH_BYTES_MAX;
+
+/// The name of the socket at which the person attaches.
+const TALK: &str = "talk.sock";
 
 /// Where the private command socket of this process' user lives: [`command_socket_of`] with
 /// `$XDG_RUNTIME_DIR` and the effective user.
@@ -41,9 +44,22 @@ pub fn chat_socket_beside(command_socket: &Path) -> PathBuf {
     command_socket.with_file_name("chat.sock")
 }
 
-/// Whether this is the path of a socket of the default table, whose directory is ours to make and to check.
+/// Where the person behind a server's `talk` endpoints attaches, unless told otherwise: `talk.sock` beside the
+/// [command socket](command_socket).
+pub fn talk_socket() -> PathBuf {
+    command_socket().with_file_name(TALK)
+}
+
+/// Whether this is the path of a socket that has its place in the private directory, which is ours to make and to
+/// check.
 pub fn is_private_socket(path: &Path) -> bool {
-    path == command_socket() || path == chat_socket()
+    path == command_socket() || path == chat_socket() || path == talk_socket()
+}
+
+/// Every place where such a socket may be, as [`command_sockets`] has it.
+pub fn private_places() -> Vec<PathBuf> {
+    let beside = |path: PathBuf| [path.with_file_name(TALK), chat_socket_beside(&path), path];
+    command_sockets().into_iter().flat_map(beside).collect()
 }
 
 /// Where a server of this process' user takes requests to take its sockets over, unless told otherwise:
@@ -204,6 +220,17 @@ mod tests {
             control_socket().as_os_str().len(),
             command_socket().as_os_str().len()
         );
+    }
+
+    #[test]
+    fn the_person_attaches_beside_the_command_socket_wherever_that_is() {
+        assert_eq!(talk_socket().parent(), command_socket().parent());
+        let places = private_places();
+        assert_eq!(places.len(), 3 * command_sockets().len());
+        for socket in [talk_socket(), command_socket(), chat_socket()] {
+            assert!(is_private_socket(&socket) && places.contains(&socket));
+        }
+        assert!(!is_private_socket(&control_socket()));
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! | `chat?operator=true` | free | never | never | never |
 //! | `file?access=read` | free | a secret, or `auth=none` | a secret, or `auth=none` | a secret |
 //! | `file?access=read&public=true` | free | free | free | a secret, or `open=true` |
+//! | `talk?person=true` | free | never | never | never |
 //! | every other | free | free | free | a secret, or `open=true` |
 //!
 //! Commands run as root only when that was asked for. Over a private socket root serves root, who
@@ -107,6 +108,10 @@ pub fn exposure(endpoint: &Endpoint, at: Reached, is_root: bool) -> Result<Expos
         (Class::Commands | Class::Output | Class::Uploads | Class::Downloads, _) => {
             guarded(endpoint, at, reach, is_root)
         }
+        (Class::Person, _) if reach != Reach::SameUser => Err(Refusal {
+            reason: "whoever connects there would be the person whose server it is".into(),
+            remedy: "serve it on a Unix socket without `any-user`".into(),
+        }),
         (Class::Plain | Class::Figures, Reached::Inet(at))
             if reach == Reach::Open && !endpoint.common.open && !endpoint.common.is_guarded() =>
         {

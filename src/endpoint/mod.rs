@@ -314,6 +314,15 @@ impl Endpoint {
         matches!(&self.address, Address::Unix(UnixAddress::Path(path)) if is_private_socket(path))
     }
 
+    /// The endpoint that goes with this one, if one does.
+    fn companion(&self) -> Option<Endpoint> {
+        let schema = self.row.schema(self.address.transport())?;
+        let companion = schema.companion(&self.options).ok().flatten()?;
+        let at = Address::Unix(UnixAddress::Path(companion.path));
+        // What its service has written is right.
+        Endpoint::read(self.row, at, Transport::Unix, companion.options).ok()
+    }
+
     /// Whether its options fit the limits of the server.
     pub(crate) fn fits(&self, limits: &Limits) -> Result<(), ConfigError> {
         let transport = self.address.transport();
@@ -391,6 +400,19 @@ impl Endpoint {
             address,
             common,
         })
+    }
+}
+
+/// Adds the endpoints that go with some of these: one for all that share its service.
+pub fn add_companions(endpoints: &mut Vec<Endpoint>) {
+    let asked: Vec<Endpoint> = endpoints.clone();
+    for companion in asked.iter().filter_map(Endpoint::companion) {
+        if !endpoints
+            .iter()
+            .any(|other| other.place() == companion.place())
+        {
+            endpoints.push(companion);
+        }
     }
 }
 

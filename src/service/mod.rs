@@ -27,6 +27,7 @@ mod settling;
 mod sharing;
 mod sntp;
 mod table;
+pub mod talk;
 mod telnet;
 mod time;
 mod time868;
@@ -47,14 +48,15 @@ pub use manner::{Backlog, Manner};
 pub use metrics::Metrics;
 pub use peer::Peer;
 pub use row::{
-    Checked, Class, Half, NoOptions, OverDatagrams, OverStreams, OwnFile, Row, Schema, Setting,
-    Takes,
+    Checked, Class, Companion, Half, NoOptions, OverDatagrams, OverStreams, OwnFile, Row, Schema,
+    Setting, Takes,
 };
 pub use secrets::{ProofOf, Secrets};
 pub use sessions::Sessions;
 pub use settling::Settling;
 pub use sharing::{Set, Terms};
 pub use table::SERVICES;
+pub use talk::Talk;
 pub use time::{TIME_GROWTH_BYTES_MAX, Time};
 pub use upper::Upper;
 

@@ -93,6 +93,11 @@ pub trait Checked: DeserializeOwned + Serialize + Default + 'static {
         Ok(())
     }
 
+    /// An endpoint of the same service that is served wherever one with these options is.
+    fn companion(&self) -> Option<Companion> {
+        None
+    }
+
     /// What is wrong about them with these limits of the server.
     fn fits(&self, _limits: &Limits) -> Result<(), Trouble> {
         Ok(())
@@ -147,6 +152,15 @@ pub struct OwnFile {
     pub made_by: &'static str,
 }
 
+/// An endpoint that goes with another one, on a Unix socket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Companion {
+    /// Where.
+    pub path: PathBuf,
+    /// With which options of the service.
+    pub options: Written,
+}
+
 /// The options of a service that has none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -167,6 +181,8 @@ pub enum Class {
     Commands,
     /// The stranger would read what one command writes, and run none.
     Output,
+    /// The stranger would speak as the person whose server it is.
+    Person,
     /// The stranger would store files.
     Uploads,
     /// The stranger would read files that are not for everybody.
@@ -202,6 +218,9 @@ pub trait Schema: Sync {
 
     /// What is wrong with the content of that.
     fn check_file(&self, content: &[u8]) -> Result<(), String>;
+
+    /// The endpoint that goes with one that has these, if one does.
+    fn companion(&self, written: &Written) -> Result<Option<Companion>, Trouble>;
 
     /// Which of them are about the connections of one listener only.
     fn of_listener(&self) -> &'static [&'static str];
@@ -283,6 +302,10 @@ impl<T: Checked, S: ?Sized> Schema for Takes<T, S> {
 
     fn check_file(&self, content: &[u8]) -> Result<(), String> {
         T::check_file(content)
+    }
+
+    fn companion(&self, written: &Written) -> Result<Option<Companion>, Trouble> {
+        Ok(written.read::<T>()?.companion())
     }
 
     fn of_listener(&self) -> &'static [&'static str] {

@@ -7,6 +7,7 @@ pub static SERVICES: &[&Row] = &[
     &super::upper::ROW,
     &super::greeting::ROW,
     &super::chat::ROW,
+    &super::talk::ROW,
     &super::command::ROW,
     &super::file::ROW,
     &super::time::ROW,

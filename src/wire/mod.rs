@@ -8,6 +8,7 @@
 //! however the bytes were cut on their way. (Bursts are the exception, and say so.)
 
 mod ascii;
+mod attached;
 mod burst;
 mod challenge;
 mod command_stream;
@@ -30,10 +31,12 @@ mod prefixed;
 mod since_1900;
 mod strftime;
 mod take_over;
+mod talk;
 mod telnet;
 mod text;
 
 pub use ascii::{UpperCase, trim_ascii_white, upper};
+pub use attached::AttachedNews;
 pub use burst::{BURST_BYTES_MAX, Burst, DecodeSettled, Request};
 pub use challenge::{
     CHALLENGE_BYTES, Challenge, Digest, HmacKey, Proof, SECRET_BYTES_MAX, SECRET_BYTES_MIN, Secret,
@@ -79,6 +82,7 @@ pub use take_over::{
     FileNumbers, SOCKETS_HANDED_OVER_MAX, SOCKETS_PER_MESSAGE_MAX, SocketDescription,
     TAKE_OVER_BYTES_MAX, TAKE_OVER_VERSION, TakeOverAnswer, TakeOverMessage, TakeOverRequest,
 };
+pub use talk::{TalkMessage, TalkMessages, hangs_up};
 pub use telnet::Telnet;
 #[cfg(feature = "cli")]
 pub(crate) use text::acts_on_a_terminal;
