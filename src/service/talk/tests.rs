@@ -16,7 +16,7 @@ fn stage_with(message_bytes_max: usize) -> Stage<Talk> {
     let mut stage = Stage::new(Talk::new(&Options::default(), message_bytes_max));
     let of = |options: Options| Terms {
         options: Written::of(&options),
-        secrets: None,
+        ..Terms::default()
     };
     let person = Options {
         person: true,
