@@ -37,6 +37,7 @@ mod sources;
 mod streams;
 mod suggestion;
 mod survivors;
+pub mod talk;
 mod terminal;
 pub mod time;
 mod trial;
@@ -127,6 +128,8 @@ enum Command {
     Secret(secret::Args),
     Exec(exec::Args),
     Chat(chat::Args),
+    // With what is said of TLS and secrets, a large one.
+    Talk(Box<talk::Args>),
     Send(files::send::Args),
     Fetch(files::fetch::Args),
     List(files::list::Args),
@@ -160,6 +163,7 @@ impl Command {
             Self::Secret(args) => secret::run(args),
             Self::Exec(args) => exec::run(args),
             Self::Chat(args) => chat::run(args),
+            Self::Talk(args) => talk::run(*args),
             Self::Send(args) => files::send::run(args),
             Self::Fetch(args) => files::fetch::run(args),
             Self::List(args) => files::list::run(args),

@@ -17,7 +17,7 @@ use super::deadline::{RequestDeadline, is_patience};
 use super::tls::TlsClient;
 use super::{ClientError, ServerAddress};
 use crate::buf::WriteBuf;
-use crate::config::{HostPort, check_private_socket, command_sockets};
+use crate::config::{HostPort, check_private_socket, private_places};
 use crate::socket::{
     AF_INET, AF_INET6, Exception, IPPROTO_TCP, SHUT_WR, SOCK_STREAM, Socket, SocketError,
     TCP_NODELAY,
@@ -85,15 +85,32 @@ impl ClientConnection {
                 }
             })?,
         };
-        let incoming = vec![0; READ_BYTES].into_boxed_slice();
-        Ok(Self {
+        Ok(Self::of(socket, named))
+    }
+
+    /// A connection that somebody else made, at `address`.
+    pub(super) fn accepted(socket: OwnedFd, address: String) -> Result<Self, ClientError> {
+        match Socket::from_fd(socket) {
+            Ok(socket) => {
+                send_at_once(&socket);
+                Ok(Self::of(socket, address))
+            }
+            Err(error) => Err(ClientError::Broken {
+                address,
+                cause: error.into(),
+            }),
+        }
+    }
+
+    fn of(socket: Socket, address: String) -> Self {
+        Self {
             socket,
-            address: named,
+            address,
             unread: Vec::new(),
-            incoming,
+            incoming: vec![0; READ_BYTES].into_boxed_slice(),
             #[cfg(feature = "tls")]
             tls: None,
-        })
+        }
     }
 
     /// From here on it speaks TLS, with a server that is trusted so.
@@ -460,8 +477,7 @@ fn connect_tcp(host: &HostPort, deadline: &RequestDeadline) -> Result<Socket, Cl
         });
         match connected {
             Ok(socket) => {
-                // A request is one write; waiting for more of it would only be late.
-                _ = socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1);
+                send_at_once(&socket);
                 return Ok(socket);
             }
             Err(error) => failure = Some(error),
@@ -476,12 +492,17 @@ fn connect_tcp(host: &HostPort, deadline: &RequestDeadline) -> Result<Socket, Cl
     }
 }
 
+/// A request is one write; waiting for more of it would only be late. A Unix socket waits for nothing anyway.
+fn send_at_once(socket: &Socket) {
+    _ = socket.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1);
+}
+
 /// Where a server of this user's own is looked for, whatever answers is believed, and may be asked to run
 /// anything: so it is checked as the server checks its clients. Before connecting, the directory and the
 /// socket: another user may have made them first, `/tmp/onepoll-UID` above all. After it, the user that listens,
 /// since a path may lead elsewhere by now. A place that somebody named is theirs to judge.
 fn connect_checked(path: &Path, deadline: &RequestDeadline) -> io::Result<Socket> {
-    if !command_sockets().iter().any(|place| place == path) {
+    if !private_places().iter().any(|place| place == path) {
         return Ok(Socket::from_fd(connect_unix(path, deadline)?)?);
     }
     check_private_socket(path, geteuid().as_raw())?;

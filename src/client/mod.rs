@@ -1,7 +1,8 @@
 //! Blocking clients: one request, one answer, one deadline for all of it. One of them,
 //! [`CommandStream`], leaves waiting to its caller: what it talks about goes on for as long as a command runs. So do
-//! [`FileStream`], since files are as long as they are, and [`TextStream`] and [`IpmsgSocket`], since people are.
-//! Another, [`RawExec`], has no answer that would end, and hands on what comes.
+//! [`FileStream`], since files are as long as they are, and [`TextStream`] with [`TalkStream`] on top of it,
+//! [`TalkDatagrams`] and [`IpmsgSocket`], since people are. Another, [`RawExec`], has no answer that would end, and
+//! hands on what comes.
 //!
 //! They do not know the reactor, and wait in plain system calls. What came of an answer before its
 //! deadline is said, never handed out as if it were the whole; a connection on which an answer was
@@ -20,6 +21,8 @@ mod ipmsg;
 mod other_service;
 mod raw_exec;
 mod take_over;
+mod talk_datagrams;
+mod talk_stream;
 mod text_stream;
 mod time;
 #[cfg(feature = "tls")]
@@ -42,6 +45,8 @@ pub use ipmsg::{
 };
 pub use raw_exec::{RawExec, RawNews};
 pub use take_over::{HandedSocket, Released, TakeOver};
+pub use talk_datagrams::{DatagramNews, TalkDatagrams};
+pub use talk_stream::{TalkForm, TalkNews, TalkStream};
 pub use text_stream::TextStream;
 pub use time::{TimeAnswer, ask_time};
 

@@ -1,4 +1,4 @@
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use super::connection::ClientConnection;
@@ -48,6 +48,15 @@ impl TextStream {
         TextStream::of(line)
     }
 
+    /// A connection that another end at `address` made.
+    ///
+    /// # Errors
+    ///
+    /// The descriptor is no socket.
+    pub fn accepted(socket: OwnedFd, address: String) -> Result<TextStream, ClientError> {
+        TextStream::of(ClientConnection::accepted(socket, address)?)
+    }
+
     fn of(line: ClientConnection) -> Result<TextStream, ClientError> {
         Ok(TextStream {
             duplex: Duplex::new(line)?,
@@ -61,6 +70,11 @@ impl TextStream {
     pub fn prove(&mut self, key: &HmacKey, timeout: Duration) -> Result<(), ClientError> {
         let deadline = RequestDeadline::after(timeout);
         self.duplex.line.prove(key, &deadline)
+    }
+
+    /// The other end, as it was given.
+    pub fn address(&self) -> &str {
+        self.duplex.line.address()
     }
 
     /// Takes what has come, without waiting; says whether there may be more.
@@ -108,6 +122,16 @@ impl TextStream {
             duplex.line.seal_end(duplex.outgoing.tail());
             self.saying = Saying::Ending;
         }
+    }
+
+    /// Whether more may be said.
+    pub fn is_open(&self) -> bool {
+        self.saying == Saying::Open
+    }
+
+    /// Whether all that was said has left, and the end of it.
+    pub fn has_ended_saying(&self) -> bool {
+        self.saying == Saying::Ended
     }
 
     /// Whether something waits for room in the socket.

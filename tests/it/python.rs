@@ -35,6 +35,7 @@ const FILES: &[&str] = &[
     "test_streams.py",
     "test_supervisor.py",
     "test_tail.py",
+    "test_talk.py",
     "test_tls.py",
     "test_unit.py",
 ];
@@ -67,6 +68,11 @@ fn c5_commands_as_streams() {
 #[test]
 fn c5_a_person_at_a_prompt() {
     passes("test_prompt.py");
+}
+
+#[test]
+fn t5_u3_person_to_person() {
+    passes("test_talk.py");
 }
 
 #[test]

@@ -8,17 +8,28 @@ use crate::wire::HmacKey;
 
 /// How a server is reached.
 #[derive(Debug)]
-pub(super) struct Way {
-    pub(super) address: ServerAddress,
-    pub(super) key: Option<HmacKey>,
+pub(in crate::cli) struct Way {
+    pub(in crate::cli) address: ServerAddress,
+    pub(in crate::cli) key: Option<HmacKey>,
     #[cfg(feature = "tls")]
-    pub(super) tls: Option<ClientTls>,
-    pub(super) timeout: Duration,
+    pub(in crate::cli) tls: Option<ClientTls>,
+    pub(in crate::cli) timeout: Duration,
 }
 
 impl Way {
+    /// Without proof and TLS.
+    pub(in crate::cli) fn plain(address: ServerAddress, timeout: Duration) -> Way {
+        Way {
+            address,
+            key: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+            timeout,
+        }
+    }
+
     /// A connection on which nothing was said yet.
-    pub(super) fn connect(&self) -> Result<TextStream, ClientError> {
+    pub(in crate::cli) fn connect(&self) -> Result<TextStream, ClientError> {
         #[cfg(feature = "tls")]
         let connected = match &self.tls {
             None => TextStream::connect(&self.address, self.timeout),
@@ -34,7 +45,7 @@ impl Way {
     }
 
     /// What went wrong, and what to do about it.
-    pub(super) fn explain(&self, error: &ClientError) -> String {
+    pub(in crate::cli) fn explain(&self, error: &ClientError) -> String {
         let way_out = match (error, &self.address) {
             (ClientError::NotChallenged { .. }, ServerAddress::Host(_)) => {
                 "; if it is over TLS, say --tls; if it asks for no secret, leave out --secret-file and \

@@ -1,7 +1,7 @@
 //! `onepoll chat`: takes part in a chat.
 
 mod client;
-mod connector;
+pub(super) mod connector;
 mod heard;
 
 use std::sync::Arc;

@@ -112,13 +112,19 @@ impl Conversation {
 
     /// The next that the person did; none: nothing more yet.
     pub(super) fn next(&mut self) -> Result<Option<Typed>, Failure> {
-        if let Some(&signal) = self.signals.came().first() {
-            return Ok(Some(Typed::Signal(number(signal))));
+        if let Some(signal) = self.next_signal() {
+            return Ok(Some(signal));
         }
         match &mut self.way {
             Way::Plain(plain) => plain.next(),
             Way::Terminal(terminal) => terminal.next(),
         }
+    }
+
+    /// The next signal; nothing is read.
+    pub(super) fn next_signal(&mut self) -> Option<Typed> {
+        let came = self.signals.came();
+        came.first().map(|signal| Typed::Signal(number(*signal)))
     }
 
     /// Whether more may be shown: if not, what comes is better left where it is.
