@@ -75,6 +75,7 @@ impl Broadcasts {
 impl<O: Os> Reactor<O> {
     /// A service has a listener: if it has a broadcast, that begins, unless it has begun.
     pub(super) fn begin_broadcast(&mut self, service: ServiceId) {
+        self.ask_due(service);
         let Some(broadcast) = self.services[service.0].broadcast() else {
             return;
         };

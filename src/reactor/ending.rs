@@ -188,6 +188,7 @@ impl<O: Os> Reactor<O> {
             if is_known {
                 let mut turn = Turn::new(self.now, id, &mut self.outbox);
                 self.services[service.0].closed(&mut turn, &why);
+                self.ask_due(service);
                 if self.outbox.has_effects() {
                     for note in self.outbox.last_notes(id) {
                         self.note_file_of(service, id, &note);

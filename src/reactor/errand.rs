@@ -137,6 +137,25 @@ impl<O: Os> Reactor<O> {
         }
     }
 
+    /// A service may have something to do at a moment.
+    pub(super) fn ask_due(&mut self, service: ServiceId) {
+        if let Some(at) = self.services[service.0].due() {
+            self.tended = self.tended.min(at);
+        }
+    }
+
+    /// Lets services do what they have to, if the first of these moments has come.
+    pub(super) fn tend_services(&mut self) {
+        if self.tended > self.now {
+            return;
+        }
+        self.tended = Moment::NEVER;
+        for service in 0..self.services.len() {
+            self.services[service].comes_due(self.now);
+            self.ask_due(ServiceId(service));
+        }
+    }
+
     /// When the first of them has had its time.
     pub(super) fn errands_due(&self) -> Option<Moment> {
         self.errands

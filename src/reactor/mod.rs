@@ -169,6 +169,8 @@ pub struct Reactor<O: Os> {
     children: Children<O>,
     broadcasts: Broadcasts,
     errands: Errands,
+    /// When a service has something to do that is about no connection.
+    tended: Moment,
     sent_files: SentFiles,
 
     /// Connections with something to read, in the order in which they are served.
@@ -247,6 +249,7 @@ impl<O: Os> Reactor<O> {
             children: Children::new(limits.read_per_turn),
             broadcasts: Broadcasts::default(),
             errands: Errands::default(),
+            tended: Moment::NEVER,
             sent_files: SentFiles::default(),
             ready: Vec::new(),
             put_off: Vec::new(),
@@ -622,6 +625,7 @@ impl<O: Os> Reactor<O> {
         self.start_keeper_if_due();
         self.tend_broadcasts();
         self.expire_errands();
+        self.tend_services();
     }
 
     fn flush(&mut self) {
@@ -737,6 +741,7 @@ impl<O: Os> Reactor<O> {
             .min(due(self.keeper_due()))
             .min(due(self.broadcasts.due()))
             .min(due(self.errands_due()))
+            .min(self.tended)
             .min(due(self.alarm))
             .min(due(draining))
     }

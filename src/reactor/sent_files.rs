@@ -7,6 +7,7 @@ use std::io;
 
 use super::Reactor;
 use super::os::Os;
+use super::trace::TraceEvent;
 use crate::turn::{ConnId, Fate, FilePiece};
 
 /// Pieces that are on their way, and those that have left.
@@ -70,7 +71,15 @@ impl<O: Os> Reactor<O> {
         let left = usize::try_from(going.piece.bytes - going.sent).unwrap_or(usize::MAX);
         let at = going.piece.at + going.sent;
         let room = left.min(self.limits.read_per_turn);
-        match self.os.send_file(&conn.stream, &going.piece.file, at, room) {
+        let sent = self.os.send_file(&conn.stream, &going.piece.file, at, room);
+        self.recorder.trace(|| TraceEvent::SentFile {
+            id: going.id,
+            at,
+            n: sent.as_ref().copied().unwrap_or(0),
+            of: room,
+            failed: sent.as_ref().err().map(io::Error::kind),
+        });
+        match sent {
             Ok(0) => self.end_piece(n, None),
             Ok(sent) => {
                 going.sent += sent as u64;

@@ -80,6 +80,14 @@ pub(super) enum TraceEvent<'a> {
         of: usize,
         failed: Option<io::ErrorKind>,
     },
+    /// Of a file, so many bytes went from where it lies to the socket, of those that were to go; or why none did.
+    SentFile {
+        id: ConnId,
+        at: u64,
+        n: usize,
+        of: usize,
+        failed: Option<io::ErrorKind>,
+    },
     /// What the reading half does until its next budget.
     Rests(ConnId, Input),
     /// The poll watches it from now on.
@@ -201,6 +209,7 @@ impl TraceEvent<'_> {
             | TraceEvent::Received(_, false, _) => "recvfrom",
             TraceEvent::Served { .. } => "serve",
             TraceEvent::Wrote { .. } | TraceEvent::Answered(_, false, _) => "sendto",
+            TraceEvent::SentFile { .. } => "sendfile",
             TraceEvent::Received(_, true, _) => "recvmsg",
             TraceEvent::WroteCipher { .. } | TraceEvent::Answered(_, true, _) => "sendmsg",
             TraceEvent::Rests(..) => "rest",
@@ -302,6 +311,22 @@ impl fmt::Display for Told<'_, '_> {
                         f,
                         "{id}: {n} of {of} bytes{bytes}; the socket is full, wait for an edge"
                     ),
+                }
+            }
+            TraceEvent::SentFile {
+                id,
+                at,
+                n,
+                of,
+                failed,
+            } => {
+                let id = Conn(*id);
+                match failed {
+                    Some(why) => write!(f, "{id}: {why}"),
+                    None if n == of => {
+                        write!(f, "{id}: {n} bytes of a file from {at} on, all")
+                    }
+                    None => write!(f, "{id}: {n} of {of} bytes of a file from {at} on"),
                 }
             }
             TraceEvent::Rests(id, input) => write!(f, "{}: {}", Conn(*id), Rest(*input)),

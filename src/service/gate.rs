@@ -13,7 +13,7 @@ use super::{Datagrams, Manner, Peer, Secrets, Service, Sessions, Terms};
 use crate::buf::ReadBuf;
 use crate::turn::{
     Broadcast, BroadcastTurn, CHANNEL_BINDING_BYTES, ChildEvent, Closed, ConnId, ErrandEvent,
-    Fault, Turn,
+    Fault, Moment, Turn,
 };
 use crate::wire::{CHALLENGE_BYTES, Challenge, Family};
 
@@ -226,6 +226,14 @@ impl Service for Gate {
     /// As of [`heard`](Service::heard).
     fn errand(&mut self, t: &mut BroadcastTurn<'_>, number: u64, event: ErrandEvent<'_>) {
         self.inside.errand(t, number, event);
+    }
+
+    fn due(&self) -> Option<Moment> {
+        self.inside.due()
+    }
+
+    fn comes_due(&mut self, now: Moment) {
+        self.inside.comes_due(now);
     }
 
     fn file_sent(&mut self, t: &mut Turn<'_>, bytes: u64, error: Option<io::Error>) {

@@ -104,6 +104,15 @@ pub trait Service: Debug {
     /// News of an errand that was sent with [`Turn::send_on_errand`], by its number.
     fn errand(&mut self, _t: &mut BroadcastTurn<'_>, _number: u64, _event: ErrandEvent<'_>) {}
 
+    /// When it has something to do, whoever is connected: asked when a listener of it opens, when a connection of it
+    /// has closed, and after it did that.
+    fn due(&self) -> Option<Moment> {
+        None
+    }
+
+    /// That moment has come, or another service's.
+    fn comes_due(&mut self, _now: Moment) {}
+
     /// Called once, before it is served: what it needs besides its options, such as a directory, is there from
     /// then on. `is_instead`: of a server that is taken over, and still has its own.
     ///

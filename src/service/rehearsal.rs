@@ -292,6 +292,11 @@ impl<S: Service> Stage<S> {
         self.carry_out();
     }
 
+    /// What time it is.
+    pub fn now(&self) -> Moment {
+        self.now
+    }
+
     /// The first errand that the service sent a child on, if it waits to be done.
     pub fn errand(&mut self) -> Option<Errand> {
         self.errands.pop_front()

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import signal
 import socket
 import stat
@@ -918,6 +919,26 @@ class Files(Case):
         self.assertEqual(told["file-stored", "a"]["sha256"], sha256(b"123"))
         self.assertTrue(told["file-stored", "a"]["peer"].startswith("127.0.0.1:"))
         self.assertIn("exists", told["file-refused", "a"]["why"])
+
+    @without("secret", "what is said before is traced as well")
+    @without("tls", "nothing leaves from where it lies")
+    def test_what_leaves_from_where_it_lies_is_traced(self):
+        root = self.root()
+        self.write(root, "f", bytes(300_000))
+        server = self.serve("file://127.0.0.1:0?auth=none&root=" + root, arguments=("--trace",))
+        peer = self.call(server)
+        peer.say(header(onepoll="download", file_name="f"))
+        answer(peer)
+        self.assertEqual(len(body(peer)[0]), 300_000)
+        peer.close()
+        server.stop()
+        told = "\n".join(server.lines)
+        sent = re.findall(r"sendfile +#0 \(generation 1\): ([0-9]+) (?:of [0-9]+ )?bytes of a file from ([0-9]+) on", told)
+        at = 0
+        for n, begins in sent:
+            self.assertEqual(int(begins), at)
+            at += int(n)
+        self.assertEqual(at, 300_000)
 
     def test_what_is_cut_in_the_middle_is_audited_with_its_reason(self):
         root = self.root()

@@ -9,6 +9,7 @@ use crate::config::limits::{
 };
 use crate::reactor::Signal;
 use crate::service::command::{CommandFraming, Options};
+use crate::service::file::{self, Files};
 use crate::service::{Chat, Command, Echo, SERVICES, Setting, Time, Upper, chat, upper};
 use crate::turn::{Exit, Moment, Severity};
 use crate::wire::LINE_BYTES_MAX;
@@ -32,6 +33,44 @@ fn is_closed_in(world: &mut World, wire: usize, time: Duration) {
     assert!(world.is_open(wire), "closed too early");
     world.passes(MS);
     assert!(!world.is_open(wire), "not closed in time");
+}
+
+#[test]
+fn what_is_kept_of_an_upload_goes_in_its_time_though_nobody_is_there() {
+    let root = tempfile::tempdir().unwrap();
+    let mut files = Files::new(&file::Options {
+        root: Some(root.path().to_owned()),
+        keep_partial: Duration::from_secs(100),
+        ..file::Options::default()
+    });
+    files.prepare(false).unwrap();
+    let mut world = World::new();
+    let listener = world.serves(files);
+    let staged = || {
+        let entries = std::fs::read_dir(root.path().join(".onepoll")).unwrap();
+        entries.count() - 1
+    };
+    for reset in [false, true] {
+        let wire = world.dials(listener);
+        let header = r#"{"onepoll":"upload","file_name":"a","file_size":200000}"#;
+        let mut sent = u32::try_from(header.len()).unwrap().to_le_bytes().to_vec();
+        sent.extend_from_slice(header.as_bytes());
+        sent.extend_from_slice(&[7; 100_000]);
+        world.os().says(wire, &sent);
+        world.settles();
+        if reset {
+            world.os().resets(wire);
+        } else {
+            world.os().ends(wire);
+        }
+        world.settles();
+        world.passes(99 * SECOND);
+        assert!(!world.is_open(wire));
+        assert_eq!(staged(), 1);
+        // It is looked through once a minute.
+        world.passes(61 * SECOND);
+        assert_eq!(staged(), 0);
+    }
 }
 
 #[test]

@@ -281,6 +281,15 @@ impl Service for Files {
         }
     }
 
+    /// What is kept of uploads becomes too old, also where nobody sends any more.
+    fn due(&self) -> Option<Moment> {
+        self.next_sweep()
+    }
+
+    fn comes_due(&mut self, now: Moment) {
+        self.sweep(now);
+    }
+
     fn prepare(&mut self, is_instead: bool) -> Result<(), String> {
         let Some(path) = &self.options.root else {
             return Ok(());

@@ -203,6 +203,11 @@ impl Files {
         true
     }
 
+    /// When what is kept of uploads is to be looked through again.
+    pub(super) fn next_sweep(&self) -> Option<Moment> {
+        (!self.kept.is_empty()).then(|| self.swept.after(SWEEP))
+    }
+
     /// Removes what was kept of uploads for too long.
     pub(super) fn sweep(&mut self, now: Moment) {
         if now.since(self.swept) < SWEEP && self.swept != Moment::START {

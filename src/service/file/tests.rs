@@ -689,6 +689,19 @@ fn f3_what_is_kept_is_removed_when_its_time_is_over() {
     scene.stage.says(client, &sent[..150_000]);
     scene.stage.ends(client);
     assert_eq!(scene.staged().len(), 1);
+    // Whether anybody sends a file or not.
+    for time in [10, 80, 80] {
+        assert!(scene.stage.service.next_sweep().is_some());
+        scene.stage.waits(Duration::from_secs(time));
+        let now = scene.stage.now();
+        scene.stage.service.comes_due(now);
+    }
+    assert_eq!(scene.staged(), [""; 0]);
+    assert!(scene.stage.service.next_sweep().is_none());
+    let client = scene.stage.enters();
+    scene.stage.says(client, &sent[..150_000]);
+    scene.stage.ends(client);
+    assert_eq!(scene.staged().len(), 1);
     for (time, kept) in [(10, 1), (80, 1), (80, 0)] {
         scene.stage.waits(Duration::from_secs(time));
         let client = scene.stage.enters();
