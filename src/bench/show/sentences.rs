@@ -124,19 +124,39 @@ fn absolute(contender: &Contender) -> String {
             Grouped(asked)
         );
     }
-    let (Some(p50), Some(p99), true) = (figures.p50_us, figures.p99_us, answered(contender)) else {
+    if !answered(contender) {
         return format!("No answer came from {name}.");
-    };
+    }
     let (_, noun) = subject(report.mode);
-    let longest = contender.reports.iter().map(|one| one.latency_us.max);
+    let parts = [
+        figures.p50_us.map(|us| within("half", "half", us.median)),
+        figures
+            .p99_us
+            .map(|us| within("99\u{a0}%", "more than 1\u{a0}%", us.median)),
+    ];
+    // The longest of those that were answered.
+    let longest = contender
+        .reports
+        .iter()
+        .filter_map(|one| one.spectrum.last());
+    let longest = longest.fold(0.0, |longest: f64, point| longest.max(point.us));
+    let longest = Some(format!("the longest took {}", Micros(longest)));
+    let parts: Vec<String> = parts.into_iter().chain([longest]).flatten().collect();
     format!(
-        "{name} answered {} {} a second: half within {}, 99\u{a0}% within {}, the longest took {}.",
+        "{name} answered {} {} a second: {}.",
         apart(&figures.rate_per_s, rate),
         noun,
-        Micros(p50.median),
-        Micros(p99.median),
-        Micros(longest.fold(0.0, f64::max))
+        parts.join(", ")
     )
+}
+
+/// That `share` took so long at most; or that others never were answered.
+fn within(share: &str, others: &str, us: f64) -> String {
+    if us.is_finite() {
+        format!("{share} within {}", Micros(us))
+    } else {
+        format!("{others} never answered")
+    }
 }
 
 /// Whether any round of it saw an answer.

@@ -42,25 +42,29 @@ pub fn comparison(comparison: &Comparison, width: usize) -> String {
 
 fn latencies(text: &mut String, report: &Report, width: usize) {
     let l = &report.latency_us;
-    let Some(least) = report.spectrum.first() else {
+    let (Some(least), Some(longest)) = (report.spectrum.first(), report.spectrum.last()) else {
         return;
     };
-    // Of fewer answers than one in so many there is no such percentile.
     let rows = [
-        ("50 %", l.p50, 2),
-        ("90 %", l.p90, 10),
-        ("99 %", l.p99, 100),
-        ("99.9 %", l.p99_9, 1_000),
-        ("all", l.max, 1),
+        ("50 %", l.p50),
+        ("90 %", l.p90),
+        ("99 %", l.p99),
+        ("99.9 %", l.p99_9),
+        ("all", l.max),
     ];
-    let scale = Scale::latencies([least.us, l.max]);
+    let scale = Scale::latencies([least.us, longest.us]);
     line(text, format_args!("  latency    within; log scale"));
-    for (name, us, one_in) in rows {
-        if l.count >= one_in {
-            let words = format!("    {name:<6} {:>9}  ", Micros(us));
-            let bar = bar(scale.place(us), width - columns(&words));
-            line(text, format_args!("{words}{bar}"));
+    for (name, us) in rows {
+        if us.is_nan() {
+            continue;
         }
+        let words = format!("    {name:<6} {:>9}  ", Micros(us));
+        // What never comes has no place on the scale.
+        let bar = match us.is_finite() {
+            true => bar(scale.place(us), width - columns(&words)),
+            false => String::new(),
+        };
+        line(text, format_args!("{}", (words + &bar).trim_end()));
     }
 }
 

@@ -119,7 +119,12 @@ fn figures((_, rows): Group, report: &Report) -> String {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let points = POINTS.map(|(name, point)| format!("{name} {}", Micros(point(self))));
+        let points = POINTS.iter().map(|(name, point)| (name, point(self)));
+        // What there are too few for is not printed.
+        let known = points.filter(|(_, us)| !us.is_nan());
+        let points: Vec<_> = known
+            .map(|(name, us)| format!("{name} {}", Micros(us)))
+            .collect();
         f.write_str(&points.join("   "))
     }
 }

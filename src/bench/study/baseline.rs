@@ -211,12 +211,14 @@ impl Change {
     fn of(mode: ModeName, earlier: &Contender, now: &Contender, tolerance: f64) -> Option<Self> {
         let is_open = earlier.reports.first()?.schedule.is_some();
         // Where the rate is given, how long it took says more; a round in which more than 1 % was never answered took
-        // for ever.
-        let figure = |report: &Report| match is_open {
-            false => report.rate_per_s,
-            true => Metric::P99.of(report).unwrap_or(f64::INFINITY),
+        // for ever, and so did one in which nothing was even asked.
+        let metric = if is_open { Metric::P99 } else { Metric::Rate };
+        let figure = |report: &Report| match is_open && report.latency_us.is_empty() {
+            true => Some(f64::INFINITY),
+            false => metric.of(report),
         };
-        let figures = |one: &Contender| one.reports.iter().map(figure).collect::<Vec<f64>>();
+        let figures =
+            |one: &Contender| -> Vec<f64> { one.reports.iter().filter_map(figure).collect() };
         let (earlier, later) = (figures(earlier), figures(now));
         let chance = chance(&earlier, &later);
         let rounds = (earlier.len(), later.len());
@@ -267,6 +269,7 @@ impl ChangeVerdict {
 mod tests {
     use super::*;
     use crate::bench::study::comparison::Contest;
+    use crate::load::measure::histogram::{Latencies, Summary};
     use crate::load::plan::mode::{Arrivals, Mode, Model};
     use crate::load::plan::target::Endpoint;
 
@@ -394,14 +397,14 @@ mod tests {
     fn a_round_in_which_too_many_were_never_answered_took_for_ever() {
         let good: [fn(&mut Report); 4] = [|_| {}; 4];
         // Quicker, as far as it answers: 1 % may be missing, and no more.
-        let lossy: [fn(&mut Report); 4] = [|r| {
-            r.latency_us.p99 = 50.0;
-            r.requests.unanswered = 2;
-        }; 4];
-        let exact: [fn(&mut Report); 4] = [|r| {
-            (r.latency_us.p99, r.latency_us.count) = (50.0, 99);
-            r.requests.unanswered = 1;
-        }; 4];
+        fn seen(answered: u64, never: u64) -> Summary {
+            let mut latencies = Latencies::new();
+            latencies.record(50_000, answered);
+            (0..never).for_each(|_| latencies.record_never());
+            latencies.summary()
+        }
+        let lossy: [fn(&mut Report); 4] = [|r| r.latency_us = seen(98, 2); 4];
+        let exact: [fn(&mut Report); 4] = [|r| r.latency_us = seen(99, 1); 4];
         let change =
             |now: &[fn(&mut Report)]| changed(rounds(OPEN, &good), rounds(OPEN, now), 0.05);
         assert_eq!(change(&lossy).verdict, ChangeVerdict::Worse);

@@ -188,7 +188,9 @@ impl Ratios {
         let of = |figure: fn(&Report) -> Option<f64>| {
             Spread::of(pairs().filter_map(|(one, other)| {
                 let (one, other) = (figure(one)?, figure(other)?);
-                (other > 0.0).then_some(one / other)
+                // Never is as long as never.
+                let ratio = if one == other { 1.0 } else { one / other };
+                (other > 0.0).then_some(ratio)
             }))
         };
         Some(Self {

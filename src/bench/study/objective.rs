@@ -78,25 +78,19 @@ const ORDERS: [(&str, Order); 4] = [
 ];
 
 impl Metric {
-    /// The figure of one run: none for a latency where nothing was answered, or where more was never
-    /// answered than the percentile leaves out; none for the ratio, which one run does not have.
+    /// The figure of one run: none for a latency where nothing was asked, or fewer than the percentile takes; infinite where
+    /// what was never answered reaches it. None for the ratio, which one run does not have.
     pub fn of(self, report: &Report) -> Option<f64> {
         let latency = report.latency_us;
-        let never = u128::from(report.requests.unanswered);
-        let all = never + u128::from(latency.count);
-        // A request that was never answered took for ever, so it is among the slowest: of a thousand so many may be.
-        // In whole numbers, since 1.0 - 0.9 is less than 0.1.
-        let us = |slower: u128, figure: f64| {
-            (latency.count > 0 && never * 1_000 <= all * slower).then_some(figure)
-        };
+        let us = |figure: f64| (!latency.is_empty() && !figure.is_nan()).then_some(figure);
         match self {
             Self::Rate => Some(report.rate_per_s),
-            Self::Mean => us(0, latency.mean),
-            Self::P50 => us(500, latency.p50),
-            Self::P90 => us(100, latency.p90),
-            Self::P99 => us(10, latency.p99),
-            Self::P999 => us(1, latency.p99_9),
-            Self::Max => us(0, latency.max),
+            Self::Mean => us(latency.mean),
+            Self::P50 => us(latency.p50),
+            Self::P90 => us(latency.p90),
+            Self::P99 => us(latency.p99),
+            Self::P999 => us(latency.p99_9),
+            Self::Max => us(latency.max),
             Self::Errors => Some((report.errors.total + report.warmup_errors.total) as f64),
             Self::Ratio => None,
         }
@@ -188,6 +182,7 @@ fn number(text: &str) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::load::measure::failures::FailureKind;
+    use crate::load::measure::histogram::Latencies;
     use crate::load::plan::Plan;
     use crate::load::plan::mode::Mode;
     use crate::load::plan::target::Endpoint;
@@ -274,11 +269,13 @@ mod tests {
     #[test]
     fn a_percentile_is_there_as_long_as_no_more_is_missing_than_it_leaves_out() {
         let plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
-        let is_there = |metric: Metric, answered, never| {
+        let figure = |metric: Metric, answered, never| {
+            let mut latencies = Latencies::new();
+            latencies.record(1_000, answered);
+            (0..never).for_each(|_| latencies.record_never());
             let mut report = Report::before(&plan);
-            report.latency_us.count = answered;
-            report.requests.unanswered = never;
-            metric.of(&report).is_some()
+            report.latency_us = latencies.summary();
+            metric.of(&report)
         };
         for (metric, left_out) in [
             (Metric::P50, 500),
@@ -291,13 +288,27 @@ mod tests {
             for times in [1, 3, 7, 1_000] {
                 let never = times * left_out;
                 let all = times * 1_000;
-                assert!(is_there(metric, all - never, never), "{metric:?} {times}");
-                assert!(
-                    !is_there(metric, all - never - 1, never + 1),
-                    "{metric:?} {times}"
-                );
+                let what = format!("{metric:?} {times}");
+                assert_eq!(figure(metric, all - never, never), Some(1.0), "{what}");
+                // One more, and it takes for ever.
+                let longer = figure(metric, all - never - 1, never + 1);
+                assert_eq!(longer, Some(f64::INFINITY), "{what}");
             }
-            assert!(!is_there(metric, 0, 0));
+            assert_eq!(figure(metric, 0, 0), None);
+        }
+    }
+
+    #[test]
+    fn a_percentile_takes_as_many_as_it_needs() {
+        let plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
+        for (metric, needs) in [(Metric::P90, 10), (Metric::P99, 100), (Metric::P999, 1_000)] {
+            for (answered, figure) in [(needs - 1, None), (needs, Some(1.0))] {
+                let mut latencies = Latencies::new();
+                latencies.record(1_000, answered);
+                let mut report = Report::before(&plan);
+                report.latency_us = latencies.summary();
+                assert_eq!(metric.of(&report), figure, "{metric:?} {answered}");
+            }
         }
     }
 

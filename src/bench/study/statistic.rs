@@ -13,11 +13,14 @@ pub const CONFIDENCE: f64 = 0.95;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Spread {
     /// Half are at most this.
+    #[serde(with = "crate::load::measure::figures::or_null")]
     pub median: f64,
     /// The lower end of the interval that holds the true median with at least 95 % confidence; the least
     /// where there are too few for that.
+    #[serde(with = "crate::load::measure::figures::or_null")]
     pub low: f64,
     /// The upper end; the greatest where there are too few.
+    #[serde(with = "crate::load::measure::figures::or_null")]
     pub high: f64,
     /// Whether there were enough (six) for an interval of that confidence.
     pub is_interval: bool,

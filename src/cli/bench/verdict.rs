@@ -78,7 +78,7 @@ impl Ending {
                     objective.metric.shown(figure)
                 )),
                 None => complain(format_args!(
-                    "{subject}: {objective} does not hold, there is no such figure"
+                    "{subject}: {objective} does not hold, there is no such figure: nothing was answered, or fewer than it takes (p90 ten, p99 a hundred, p99.9 a thousand)"
                 )),
             }
         }

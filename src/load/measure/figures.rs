@@ -2,13 +2,16 @@
 
 use std::fmt;
 
-/// A latency in microseconds, with its unit and three or four digits.
+/// A latency in microseconds, with its unit and three or four digits; `never` for what has no end, and a dash for what is
+/// not known.
 #[derive(Debug, Clone, Copy)]
 pub struct Micros(pub f64);
 
 impl fmt::Display for Micros {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self.0 {
+            us if us.is_nan() => "–".to_owned(),
+            us if us.is_infinite() => "never".to_owned(),
             us if us < 1_000.0 => format!("{us:.1} µs"),
             us if us < 1_000_000.0 => format!("{:.2} ms", us / 1_000.0),
             us => format!("{:.3} s", us / 1_000_000.0),
@@ -52,6 +55,19 @@ pub(crate) fn ratio(part: u64, of: u64) -> f64 {
     part as f64 / of as f64
 }
 
+/// A figure that JSON has as `null` where it is not known, or has no end.
+pub(crate) mod or_null {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(figure: &f64, to: S) -> Result<S::Ok, S::Error> {
+        figure.serialize(to)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+        Ok(Option::deserialize(from)?.unwrap_or(f64::NAN))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,5 +80,7 @@ mod tests {
         assert_eq!(Micros(22.04).to_string(), "22.0 µs");
         assert_eq!(Micros(1_500.0).to_string(), "1.50 ms");
         assert_eq!(Micros(2_000_000.0).to_string(), "2.000 s");
+        assert_eq!(Micros(f64::INFINITY).to_string(), "never");
+        assert_eq!(Micros(f64::NAN).to_string(), "–");
     }
 }

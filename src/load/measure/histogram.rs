@@ -8,10 +8,12 @@ const NANOS_MAX: u64 = 3_600 * 1_000_000_000;
 /// Three significant digits: an error of at most 0.1 %, and some 260 KiB.
 const DIGITS: u8 = 3;
 
-/// A histogram of nanoseconds that never refuses a value.
+/// Latencies in nanoseconds, and those that have none: what was never answered took for ever, and is slower than all
+/// others in every percentile.
 #[derive(Debug, Clone)]
 pub struct Latencies {
     nanos: Histogram<u64>,
+    never: u64,
 }
 
 impl Default for Latencies {
@@ -25,7 +27,7 @@ impl Latencies {
     pub fn new() -> Self {
         let nanos = Histogram::new_with_bounds(1, NANOS_MAX, DIGITS)
             .expect("bounds of 1 and an hour with three digits are valid");
-        Self { nanos }
+        Self { nanos, never: 0 }
     }
 
     /// Counts a latency `count` times.
@@ -34,46 +36,104 @@ impl Latencies {
         self.nanos.saturating_record_n(nanos, count);
     }
 
+    /// Counts one that never ends.
+    pub fn record_never(&mut self) {
+        self.never += 1;
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.nanos.reset();
+        self.never = 0;
     }
 
-    /// Points of the whole distribution, ten for each tenth of what is left above: 0, 10 % … 90 %,
-    /// 91 % … 99 %, 99.1 % …, as far as what was counted reaches, and the longest.
+    /// How many there are, those that never end among them.
+    fn total(&self) -> u64 {
+        self.nanos.len() + self.never
+    }
+
+    /// The mean of those that end, in microseconds.
+    pub(crate) fn mean_of_ended(&self) -> f64 {
+        self.nanos.mean() / 1e3
+    }
+
+    /// The latencies in microseconds that so many are at most, for each of these numbers, which rise; infinite where fewer
+    /// end.
+    fn at(&self, ranks: impl IntoIterator<Item = u64>) -> Vec<f64> {
+        let mut recorded = self.nanos.iter_recorded();
+        let (mut sum, mut nanos) = (0, 0);
+        let at = |rank: u64| {
+            while sum < rank.max(1) {
+                let Some(next) = recorded.next() else {
+                    return f64::INFINITY;
+                };
+                sum += next.count_since_last_iteration();
+                nanos = self.nanos.highest_equivalent(next.value_iterated_to());
+            }
+            micros(nanos as f64)
+        };
+        ranks.into_iter().map(at).collect()
+    }
+
+    /// Points of the distribution, ten for each tenth of what is left above: 0, 10 % … 90 %,
+    /// 91 % … 99 %, 99.1 % …, as far as what was counted reaches, and the longest. What never ends has none: then the
+    /// last is that of the longest that did, and of a share below 1.
     pub fn spectrum(&self) -> Vec<Quantile> {
-        let count = self.nanos.len();
+        let (count, total) = (self.nanos.len(), self.total());
         if count == 0 {
             return Vec::new();
         }
-        let at = |share: f64| Quantile {
-            share,
-            us: micros(self.nanos.value_at_quantile(share) as f64),
-        };
-        let mut points = vec![at(0.0)];
+        let mut shares = vec![0.0];
         let mut left = 1.0;
         // Above the last full tenth there is one latency, the longest.
-        while left * count as f64 >= 10.0 {
-            points.extend((1..=9).map(|tenth| at(1.0 - left + left * f64::from(tenth) / 10.0)));
+        while left * total as f64 >= 10.0 {
+            shares.extend((1..=9).map(|tenth| 1.0 - left + left * f64::from(tenth) / 10.0));
             left /= 10.0;
         }
-        points.push(at(1.0));
-        points
+        let last = count as f64 / total as f64;
+        shares.retain(|share| *share < last);
+        shares.push(last);
+        let us = self.at(shares.iter().map(|share| rank(*share, total).min(count)));
+        let points = shares.into_iter().zip(us);
+        points.map(|(share, us)| Quantile { share, us }).collect()
     }
 
     /// The figures of what was counted.
     pub fn summary(&self) -> Summary {
-        let at = |quantile| micros(self.nanos.value_at_quantile(quantile) as f64);
+        let (count, total) = (self.nanos.len(), self.total());
+        if total == 0 {
+            return Summary::default();
+        }
+        let shares = [0.5, 0.9, 0.99, 0.999];
+        let at = self.at(shares.map(|share| rank(share, total)));
+        // Of fewer than one in so many there is no such percentile.
+        let established = |place: usize, one_in: u64| {
+            if total >= one_in { at[place] } else { f64::NAN }
+        };
+        let or_never = |figure: f64| {
+            if self.never > 0 {
+                f64::INFINITY
+            } else {
+                figure
+            }
+        };
         Summary {
-            count: self.nanos.len(),
-            mean: micros(self.nanos.mean()),
-            p50: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-            p99_9: at(0.999),
-            max: micros(self.nanos.max() as f64),
+            count,
+            never: self.never,
+            mean: or_never(micros(self.nanos.mean())),
+            p50: established(0, 1),
+            p90: established(1, 10),
+            p99: established(2, 100),
+            p99_9: established(3, 1_000),
+            max: or_never(micros(self.nanos.max() as f64)),
         }
     }
+}
+
+/// How many of `total` are this share, upwards: in thousandths first, since 1 - 0.9 is less than 0.1.
+fn rank(share: f64, total: u64) -> u64 {
+    // A float-to-int `as` saturates; a histogram counts far below 2^53.
+    ((share * total as f64 * 1e6).round() / 1e6).ceil() as u64
 }
 
 /// One point of a distribution.
@@ -86,10 +146,16 @@ pub struct Quantile {
 }
 
 /// Percentiles in microseconds.
+///
+/// A figure is infinite where what was never answered reaches it, and no number where there are too few latencies for it (1 %
+/// takes a hundred): in JSON both are `null`, and `never` tells them apart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Written")]
 pub struct Summary {
-    /// How many latencies these are the figures of; all others are 0 when this is.
+    /// How many latencies these are the figures of; all others are 0 when this and `never` are.
     pub count: u64,
+    /// How many besides were never answered.
+    pub never: u64,
     /// The arithmetic mean.
     pub mean: f64,
     /// Half were at most this long.
@@ -102,6 +168,51 @@ pub struct Summary {
     pub p99_9: f64,
     /// The longest.
     pub max: f64,
+}
+
+impl Summary {
+    /// Whether it is of anything.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count + self.never == 0
+    }
+}
+
+/// A summary as JSON has it.
+#[derive(Debug, Deserialize)]
+struct Written {
+    count: u64,
+    #[serde(default)]
+    never: u64,
+    mean: Option<f64>,
+    p50: Option<f64>,
+    p90: Option<f64>,
+    p99: Option<f64>,
+    p99_9: Option<f64>,
+    max: Option<f64>,
+}
+
+impl From<Written> for Summary {
+    fn from(written: Written) -> Self {
+        let Written { count, never, .. } = written;
+        let total = count.saturating_add(never);
+        let read = |figure: Option<f64>, share: f64| {
+            figure.unwrap_or(if rank(share, total) > count {
+                f64::INFINITY
+            } else {
+                f64::NAN
+            })
+        };
+        Self {
+            count,
+            never,
+            mean: read(written.mean, 1.0),
+            p50: read(written.p50, 0.5),
+            p90: read(written.p90, 0.9),
+            p99: read(written.p99, 0.99),
+            p99_9: read(written.p99_9, 0.999),
+            max: read(written.max, 1.0),
+        }
+    }
 }
 
 /// Microseconds with one decimal.
@@ -189,5 +300,75 @@ mod tests {
         assert_eq!((two.summary().p50, two.summary().max), (1.0, 2.0));
         two.record(2_000, 1);
         assert_eq!(two.summary().p50, 2.0);
+    }
+
+    #[test]
+    fn what_never_ends_is_the_slowest() {
+        for (never, p50, p90, p99) in [
+            (1, 1.0, 1.0, 1.0),
+            (2, 1.0, 1.0, f64::INFINITY),
+            (10, 1.0, 1.0, f64::INFINITY),
+            (11, 1.0, f64::INFINITY, f64::INFINITY),
+            (50, 1.0, f64::INFINITY, f64::INFINITY),
+            (51, f64::INFINITY, f64::INFINITY, f64::INFINITY),
+        ] {
+            let mut latencies = Latencies::new();
+            latencies.record(1_000, 100 - never);
+            (0..never).for_each(|_| latencies.record_never());
+            let found = latencies.summary();
+            assert_eq!(
+                (found.p50, found.p90, found.p99),
+                (p50, p90, p99),
+                "{never}"
+            );
+            assert_eq!((found.count, found.never), (100 - never, never));
+            assert!(found.max.is_infinite() && found.mean.is_infinite());
+            let spectrum = latencies.spectrum();
+            assert!(spectrum.iter().all(|point| point.us == 1.0), "{spectrum:?}");
+            let last = spectrum.last().unwrap().share;
+            assert!(
+                (last - (100 - never) as f64 / 100.0).abs() < 1e-9,
+                "{spectrum:?}"
+            );
+        }
+        let mut all = Latencies::new();
+        all.record_never();
+        assert!(all.summary().p50.is_infinite() && all.spectrum().is_empty());
+        all.clear();
+        assert!(all.summary().is_empty());
+    }
+
+    #[test]
+    fn of_too_few_there_is_no_percentile() {
+        let mut latencies = Latencies::new();
+        latencies.record(1_000, 9);
+        let few = latencies.summary();
+        assert!(few.p50 == 1.0 && few.p90.is_nan() && few.max == 1.0);
+        latencies.record(1_000, 90);
+        assert!(latencies.summary().p90 == 1.0 && latencies.summary().p99.is_nan());
+        latencies.record(1_000, 900);
+        assert!(latencies.summary().p99 == 1.0 && latencies.summary().p99_9.is_nan());
+        latencies.record(1_000, 1);
+        assert_eq!(latencies.summary().p99_9, 1.0);
+    }
+
+    #[test]
+    fn json_tells_never_from_too_few() {
+        let mut latencies = Latencies::new();
+        latencies.record(1_000, 20);
+        (0..5).for_each(|_| latencies.record_never());
+        let json = serde_json::to_string(&latencies.summary()).unwrap();
+        assert!(
+            json.contains(r#""never":5,"mean":null,"p50":1.0,"p90":null,"p99":null"#),
+            "{json}"
+        );
+        let read: Summary = serde_json::from_str(&json).unwrap();
+        assert!(read.mean.is_infinite() && read.p90.is_infinite() && read.max.is_infinite());
+        assert_eq!((read.count, read.never, read.p50), (20, 5, 1.0));
+        let mut few = Latencies::new();
+        few.record(1_000, 20);
+        let json = serde_json::to_string(&few.summary()).unwrap();
+        let read: Summary = serde_json::from_str(&json).unwrap();
+        assert!(read.p99.is_nan() && read.max == 1.0, "{json}");
     }
 }

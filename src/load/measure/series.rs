@@ -16,10 +16,13 @@ pub struct SecondSeen {
     /// What failed in it.
     pub errors: u64,
     /// Half of its answers took at most this long, in microseconds.
+    #[serde(with = "crate::load::measure::figures::or_null")]
     pub p50_us: f64,
-    /// 99 % of them did.
+    /// 99 % of them did; not known of fewer than a hundred.
+    #[serde(with = "crate::load::measure::figures::or_null")]
     pub p99_us: f64,
     /// The longest of them.
+    #[serde(with = "crate::load::measure::figures::or_null")]
     pub max_us: f64,
 }
 

@@ -28,7 +28,8 @@ pub(crate) fn is_delayed(delays: &Summary) -> bool {
     // Of a few hundred, 1 % is one that the machine kept.
     let delay = match delays.count {
         MANY.. => delays.p99,
-        _ => delays.p90,
+        10.. => delays.p90,
+        _ => delays.max,
     };
     delay >= DELAY_US
 }

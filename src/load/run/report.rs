@@ -164,13 +164,14 @@ pub struct Crowded {
 impl Crowded {
     fn of(tally: &Tally, rate: f64) -> Option<Self> {
         let blocked_us = tally.blocked.summary();
-        let took = tally.latencies.summary();
+        let count = tally.latencies.summary().count;
         let waited = tally.breakdown.wait.summary();
-        let waited = waited.mean * ratio(waited.count, took.count.max(1));
-        let in_flight = rate * (took.mean - waited).max(0.0) / 1e6;
+        let waited = waited.mean * ratio(waited.count, count.max(1));
+        let took = tally.latencies.mean_of_ended();
+        let in_flight = rate * (took - waited).max(0.0) / 1e6;
         is_delayed(&blocked_us).then_some(Self {
             blocked_us,
-            enough: (took.count > 0).then(|| whole((in_flight + 2.0 * in_flight.sqrt()).ceil())),
+            enough: (count > 0).then(|| whole((in_flight + 2.0 * in_flight.sqrt()).ceil())),
         })
     }
 }

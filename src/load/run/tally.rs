@@ -258,6 +258,7 @@ impl Tally {
     pub fn lost(&mut self, began: u64) {
         if self.counts(began) {
             self.requests.unanswered += 1;
+            self.latencies.record_never();
         }
     }
 

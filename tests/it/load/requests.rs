@@ -323,7 +323,7 @@ fn the_json_has_the_fields_that_scripts_read() {
     );
     assert_eq!(
         keys(&json["latency_us"]),
-        "count max mean p50 p90 p99 p99_9"
+        "count max mean never p50 p90 p99 p99_9"
     );
     assert_eq!(keys(&json["connections"]), "asked held");
     assert_eq!(

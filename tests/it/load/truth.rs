@@ -203,7 +203,7 @@ fn a_generator_that_is_stopped_says_so_and_calls_it_no_stall_of_the_server() {
         }
         message.to_vec()
     });
-    let line = format!("bench echo {server} -c 1 -d 1500ms --warmup 10ms --json");
+    let line = format!("bench echo {server} -c 1 -d 1500ms --warmup 0s --json");
     let words: Vec<&str> = line.split(' ').collect();
     let group = Group::spawn(
         command(&words)

@@ -38,7 +38,8 @@ pub(super) fn table(page: &mut Markup, contest: &Contest) {
             let points = iter::once(mean).chain(POINTS).filter_map(|(name, point)| {
                 row(contest, name, |report| {
                     let latency = report.latency_us;
-                    (latency.count > 0).then(|| Micros(point(&latency)).to_string())
+                    let us = point(&latency);
+                    (!latency.is_empty() && !us.is_nan()).then(|| Micros(us).to_string())
                 })
             });
             group(page, "latency, from beginning to end", points);

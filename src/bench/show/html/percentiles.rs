@@ -5,6 +5,7 @@ use crate::bench::show::scale::{Scale, last_share};
 use crate::bench::study::comparison::{Contender, Contest};
 use crate::load::measure::figures::Micros;
 use crate::load::measure::histogram::Quantile;
+use crate::load::run::report::Report;
 
 /// Of the typical round of each contender that answered; none if none did.
 pub(super) fn percentiles(contest: &Contest) -> Option<LineChart> {
@@ -13,7 +14,7 @@ pub(super) fn percentiles(contest: &Contest) -> Option<LineChart> {
     let counts = contest
         .contenders
         .iter()
-        .filter_map(|contender| Some(contender.typical()?.latency_us.count));
+        .filter_map(|contender| Some(total(contender.typical()?)));
     points().next()?;
     Some(LineChart {
         title: format!("{}: latency by percentile", contest.mode),
@@ -23,7 +24,7 @@ pub(super) fn percentiles(contest: &Contest) -> Option<LineChart> {
             .map(|point| format!("{} at the end of its line. ", point.says))
             .collect(),
         x: Scale::shares(counts.max().unwrap_or(0)),
-        x_name: "for this share of the answers",
+        x_name: "for this share of the requests",
         y: Scale::latencies(points().map(|point| point.y)),
         y_name: "latency at most",
         lines,
@@ -34,7 +35,7 @@ fn points_of(contender: &Contender) -> Vec<Point> {
     let Some(report) = contender.typical() else {
         return Vec::new();
     };
-    let last = last_share(report.latency_us.count);
+    let last = last_share(total(report));
     let point = |quantile: &Quantile| {
         let share = match quantile.share {
             1.0 => "all".to_owned(),
@@ -48,6 +49,11 @@ fn points_of(contender: &Contender) -> Vec<Point> {
         }
     };
     report.spectrum.iter().map(point).collect()
+}
+
+/// All requests, those that were never answered among them: of them there are shares.
+fn total(report: &Report) -> u64 {
+    report.latency_us.count + report.latency_us.never
 }
 
 /// With as many nines as there are.
