@@ -123,6 +123,12 @@ impl IpmsgHost {
         self.people.get(at)
     }
 
+    /// How many packets wait for this address to acknowledge them.
+    pub fn unacknowledged(&self, to: SocketAddr) -> usize {
+        let all = self.unacknowledged.iter();
+        all.filter(|waiting| waiting.to == to).count()
+    }
+
     /// What it was told in vain.
     pub fn counts(&self) -> IpmsgCounts {
         self.counts

@@ -8,7 +8,7 @@ use super::sources::AddressRules;
 use super::tally::DatagramTally;
 use super::token::{Source, Token};
 use crate::config::limits::{DATAGRAM_FAILURES_IN_A_ROW_MAX, EMFILE_RETRY};
-use crate::service::{DatagramTurn, Datagrams, Service};
+use crate::service::{Ask, DatagramTurn, Datagrams, Service};
 use crate::turn::Moment;
 
 /// A datagram socket of the reactor, until it [retires](Reactor::retire_datagrams).
@@ -203,8 +203,19 @@ impl<O: Os> Reactor<O> {
         self.datagrams.iter().map(|d| d.wakes_at).min()
     }
 
-    /// Wakes services that speak unasked, and sends what they have to say.
+    /// Wakes services that speak unasked, sends what they have to say, and does what else they ask; what that makes them
+    /// say leaves in this turn, what it makes them ask is done in the next.
     pub(super) fn speak(&mut self) {
+        let asked = self.hear_all();
+        if !asked.is_empty() {
+            self.do_asked(asked);
+            let asked = self.hear_all();
+            self.do_asked(asked);
+        }
+    }
+
+    fn hear_all(&mut self) -> Vec<(DatagramsId, Ask)> {
+        let mut asked = Vec::new();
         for Datagram {
             socket,
             options,
@@ -227,8 +238,12 @@ impl<O: Os> Reactor<O> {
                     Err(error) => self.recorder.send_failed(tally, &options.name, to, &error),
                 }
             }
+            while let Some(ask) = service.take_ask() {
+                asked.push((options.service, ask));
+            }
             *wakes_at = service.wakes_at();
         }
+        asked
     }
 
     /// Those that speak unasked have a last word.

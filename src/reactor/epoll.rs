@@ -18,8 +18,8 @@ use rustix::fs::sendfile;
 use rustix::io::ioctl_fionbio;
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
-    RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, SocketFlags,
-    acceptfrom_with, recv, send, sendmsg, shutdown,
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown,
+    SocketFlags, SocketType, acceptfrom_with, recv, send, sendmsg, shutdown, socketpair,
 };
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use rustix::process::{
@@ -463,6 +463,16 @@ impl Os for Epoll {
             },
         };
         Ok((stream, peer))
+    }
+
+    fn pair(&mut self) -> io::Result<(OwnedFd, OwnedFd)> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        Ok(socketpair(
+            AddressFamily::UNIX,
+            SocketType::STREAM,
+            flags,
+            None,
+        )?)
     }
 
     fn has_pending(&mut self, listener: &OwnedFd) -> bool {

@@ -318,7 +318,6 @@ impl<O: Os> Reactor<O> {
 
     /// One connection is accepted, or told why it is not.
     fn admit(&mut self, n: usize, stream: O::Stream, peer: Peer) {
-        let listener = u16::try_from(n).expect("`listen` counts listeners in 16 bits");
         let Listener {
             options,
             manner,
@@ -369,8 +368,29 @@ impl<O: Os> Reactor<O> {
                 return self.os.close(stream);
             }
         };
+        self.enter(n, stream, peer, secured);
+    }
+
+    /// A connection is there from now on, through this listener.
+    pub(super) fn enter(
+        &mut self,
+        n: usize,
+        stream: O::Stream,
+        peer: Peer,
+        secured: Option<Box<Secured>>,
+    ) -> ConnId {
+        let listener = u16::try_from(n).expect("`listen` counts listeners in 16 bits");
+        let Listener {
+            options,
+            manner,
+            connections,
+            number,
+            tally,
+            ..
+        } = &mut self.listeners[n];
+        let has_to_log_in = manner.is_gated || secured.is_some();
         *connections += 1;
-        self.sources.opened(*number, rules, &peer);
+        self.sources.opened(*number, &options.sources, &peer);
         self.generation = if self.generation == GENERATION_MAX {
             1
         } else {
@@ -392,12 +412,14 @@ impl<O: Os> Reactor<O> {
         }
         self.fresh.push(id);
         if is_secured {
-            return self.begin_handshake(slot);
+            self.begin_handshake(slot);
+            return id;
         }
         // It is read in this turn, unless its service says otherwise: reading before the first look at
         // the poll saves a turn, and often the registration.
         self.outbox.set_listener(listener);
         self.ask_service(id, |service, turn| service.open(turn, &peer));
+        id
     }
 
     /// From here on only what is in the accept queues comes in, and no more than a queue can hold:

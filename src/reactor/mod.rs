@@ -35,6 +35,7 @@ mod keepalive;
 mod keeper;
 mod kept;
 mod launching;
+mod linking;
 mod listener;
 mod login;
 mod news;

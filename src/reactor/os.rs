@@ -77,6 +77,10 @@ pub trait Os: Debug {
     ) -> io::Result<usize> {
         Err(io::ErrorKind::Unsupported.into())
     }
+    /// Two streams that are connected to each other.
+    fn pair(&mut self) -> io::Result<(Self::Stream, Self::Stream)> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Says that nothing more will be written.
     fn shutdown(&mut self, stream: &Self::Stream) -> io::Result<()>;
     /// Closes a connection; no further event is about it.

@@ -244,9 +244,37 @@ pub trait Datagrams: Debug {
         None
     }
 
+    /// The next thing that it asks of the loop besides.
+    fn take_ask(&mut self) -> Option<Ask> {
+        None
+    }
+
+    /// What came of a connection that it asked for, which was [opened](Service::open) if it is there.
+    fn linked(&mut self, _now: Moment, _to: &LinkTo, _made: Result<ConnId, String>) {}
+
     /// The server stops: a last word. As long as it wants to be woken, the server waits for it, within its
     /// `drain-timeout`.
     fn goes(&mut self, _now: Moment) {}
+}
+
+/// What a datagram service asks of the loop besides sending datagrams.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// That this connection of its other half is [woken](Service::wake).
+    Visit(ConnId),
+    /// A connection between its other half and another service.
+    Link(LinkTo),
+}
+
+/// A connection to a service that endpoints [share](Set) under a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkTo {
+    /// For whom it is: the peer, as the other service sees it.
+    pub for_whom: SocketAddr,
+    /// The service.
+    pub service: &'static str,
+    /// The name.
+    pub name: String,
 }
 
 /// A datagram service's turn: it may answer the sender, also with an empty datagram, which is

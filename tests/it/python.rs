@@ -22,6 +22,7 @@ const FILES: &[&str] = &[
     "test_file_clients.py",
     "test_file_transfers.py",
     "test_files.py",
+    "test_ipmsg.py",
     "test_keepalive.py",
     "test_life.py",
     "test_metrics.py",
@@ -53,6 +54,11 @@ fn t6_rooms() {
 #[test]
 fn fault_h3_reload() {
     passes("test_reload.py");
+}
+
+#[test]
+fn u4_fault_c2_e9_e12_to_e15_ipmsg() {
+    passes("test_ipmsg.py");
 }
 
 #[test]

@@ -48,7 +48,7 @@ BINARY = os.environ.get("ONEPOLL_BIN") or os.path.join(ROOT, "target", "debug", 
 GAUGES = ("connections", "timers", "children", "children_waiting", "ready", "owed")
 """Counters of what there is now: all zero when nobody is there."""
 
-USUALLY_UDP = ("time", "sntp")
+USUALLY_UDP = ("time", "sntp", "ipmsg")
 """The services whose URL without a transport means UDP."""
 
 LISTENING = re.compile(

@@ -39,6 +39,7 @@ mod faults_e;
 mod faults_f;
 mod gates;
 mod impossible;
+mod ipmsg;
 mod kernel;
 mod kernel_agrees;
 mod link;

@@ -1,5 +1,5 @@
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::Ipmsg;
@@ -8,7 +8,7 @@ use crate::config::limits::PROGRESS_GRACE;
 use crate::service::Peer;
 use crate::service::file::Found;
 use crate::turn::{Fault, FilePiece, Moment, Turn};
-use crate::wire::{Decode, IpmsgFileRequest, IpmsgFileRequests};
+use crate::wire::{Decode, IpmsgFileRequest, IpmsgFileRequests, Line};
 
 /// How long a request may take.
 const REQUEST_WITHIN: Duration = Duration::from_secs(10);
@@ -24,11 +24,11 @@ const COPY_BYTES: u64 = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Session {
     peer: Option<IpAddr>,
-    phase: Phase,
+    pub(super) phase: Phase,
 }
 
 #[derive(Debug)]
-enum Phase {
+pub(super) enum Phase {
     /// The request has not come, by this moment it is to be there.
     Asks {
         until: Moment,
@@ -37,10 +37,12 @@ enum Phase {
     Sends(Sending),
     /// It has nothing more to say.
     Over,
+    /// It is that of somebody of the network who is in a room, at this address.
+    Room(SocketAddr, Line),
 }
 
 #[derive(Debug)]
-struct Sending {
+pub(super) struct Sending {
     found: Found,
     /// How far it has got, and what is on its way.
     at: u64,
@@ -72,6 +74,10 @@ impl Ipmsg {
             input.consume(input.len());
             return Ok(());
         };
+        if let Phase::Room(..) = session.phase {
+            self.hear_room(t, input);
+            return Ok(());
+        }
         if let Phase::Asks { until, unread } = &mut session.phase {
             unread.extend_from_slice(input.unread());
             input.consume(input.len());
@@ -97,6 +103,16 @@ impl Ipmsg {
         t: &mut Turn<'_>,
         rest: &mut ReadBuf,
     ) -> Result<(), Fault> {
+        if let Some(Session {
+            phase: Phase::Room(..),
+            ..
+        }) = self.sessions.get(t.id)
+        {
+            // The room has closed it, and said why before.
+            rest.consume(rest.len());
+            t.close();
+            return Ok(());
+        }
         rest.consume(rest.len());
         self.take_request(t)
     }
@@ -129,6 +145,10 @@ impl Ipmsg {
                 }
             }
             Phase::Over => {}
+            Phase::Room(at, _) => {
+                let at = *at;
+                self.visit_room(t, at);
+            }
             // A request that does not come, or a file that is not taken.
             Phase::Asks { .. } | Phase::Sends(_) => t.close(),
         }

@@ -8,6 +8,7 @@
 mod files;
 mod offers;
 mod options;
+mod room;
 mod shown;
 #[cfg(test)]
 mod tests;
@@ -16,16 +17,18 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use self::files::Session;
+use self::files::{Phase, Session};
 use self::offers::Offers;
+use self::room::Bridge;
 use self::shown::Shown;
 use super::{
-    DatagramTurn, Datagrams, Manner, OverDatagrams, OverStreams, Peer, Row, Service, Sessions,
+    Ask, DatagramTurn, Datagrams, LinkTo, Manner, OverDatagrams, OverStreams, Peer, Row, Service,
+    Sessions,
 };
 use crate::buf::ReadBuf;
 use crate::config::{Transport, random_bytes};
 use crate::ipmsg::{IpmsgHost, IpmsgMessage, IpmsgNews};
-use crate::turn::{Closed, Fault, Moment, Turn};
+use crate::turn::{Closed, ConnId, Fault, Moment, Turn};
 
 pub use self::options::Options;
 
@@ -62,6 +65,9 @@ pub struct Ipmsg {
     at: Option<SocketAddr>,
     offers: Offers,
     sessions: Sessions<Session>,
+    bridge: Bridge,
+    /// The server stops: nothing more is said to anybody.
+    is_going: bool,
     shown: Shown,
     datagrams: VecDeque<(SocketAddr, Vec<u8>)>,
 }
@@ -75,6 +81,8 @@ impl Ipmsg {
             at: None,
             offers: Offers::default(),
             sessions: Sessions::default(),
+            bridge: Bridge::default(),
+            is_going: false,
             shown: Shown::default(),
             datagrams: VecDeque::new(),
         }
@@ -100,9 +108,14 @@ impl Ipmsg {
             match news {
                 IpmsgNews::Message(message) => self.message(now, &message),
                 IpmsgNews::Acknowledged { number, to } => self.acknowledged(now, number, to),
-                IpmsgNews::Unanswered { number, .. } => self.offers.forget(number),
+                // They are gone, and did not say so.
+                IpmsgNews::Unanswered { number, to, .. } => {
+                    self.offers.forget(number);
+                    self.bridge.left(to);
+                }
+                IpmsgNews::Left(at, _) => self.bridge.left(at),
                 IpmsgNews::Released { number, .. } => self.offers.forget(number),
-                IpmsgNews::Entered(_) | IpmsgNews::Left(..) | IpmsgNews::WasRead { .. } => {}
+                IpmsgNews::Entered(_) | IpmsgNews::WasRead { .. } => {}
             }
         }
         let Some(host) = &mut self.host else {
@@ -125,8 +138,9 @@ impl Ipmsg {
         }
         let may_answer = !message.is_broadcast && !message.is_automatic;
         if may_answer && self.offers.is_open() && message.text.trim() == ASKS_FOR_FILES {
-            self.offers.asked(time(now), host, message.from);
+            return self.offers.asked(time(now), host, message.from);
         }
+        self.pass_on(now, message);
     }
 
     fn acknowledged(&mut self, now: Moment, number: u32, to: SocketAddr) {
@@ -161,6 +175,7 @@ impl Datagrams for Ipmsg {
         match &self.host {
             // It has not said yet that it is there.
             None => Moment::START,
+            Some(_) if !self.datagrams.is_empty() || !self.bridge.asks.is_empty() => Moment::START,
             Some(host) => {
                 let due = host.wakes_at();
                 due.map_or(Moment::NEVER, |due| Moment::START.after(due))
@@ -177,7 +192,16 @@ impl Datagrams for Ipmsg {
         self.datagrams.pop_front()
     }
 
+    fn take_ask(&mut self) -> Option<Ask> {
+        self.bridge.asks.pop_front()
+    }
+
+    fn linked(&mut self, now: Moment, to: &LinkTo, made: Result<ConnId, String>) {
+        self.is_linked(now, to.for_whom, made);
+    }
+
     fn goes(&mut self, now: Moment) {
+        self.is_going = true;
         if let Some(host) = &mut self.host {
             host.leave(time(now));
         }
@@ -211,7 +235,11 @@ impl Service for Ipmsg {
     }
 
     fn closed(&mut self, t: &mut Turn<'_>, _why: &Closed) {
-        self.sessions.remove(t.id);
+        if let Some(session) = self.sessions.remove(t.id)
+            && let Phase::Room(at, _) = session.phase
+        {
+            self.bridge.closed(at);
+        }
     }
 
     fn prepare(&mut self, _is_instead: bool) -> Result<(), String> {

@@ -35,6 +35,8 @@ pub struct Options {
     pub peer: Vec<String>,
     /// The directory whose files are offered, over TCP from the same port; absent: none are.
     pub root: Option<PathBuf>,
+    /// The rooms of the `chat` of this name, of which people who write here become members; absent: none.
+    pub bridge: Option<String>,
 }
 
 impl Default for Options {
@@ -48,6 +50,7 @@ impl Default for Options {
             encoding: Encoding::Gbk,
             peer: Vec::new(),
             root: None,
+            bridge: None,
         }
     }
 }
@@ -78,6 +81,10 @@ impl Checked for Options {
             };
             return Err(Trouble::with(option, problem));
         }
+        if self.bridge.as_ref().is_some_and(String::is_empty) {
+            let problem = "it names the `rooms` of a `chat`, and is empty";
+            return Err(Trouble::with("bridge", problem));
+        }
         if self.peer.len() > PEERS_MAX {
             let problem = format!("{} of them; there may be {PEERS_MAX}", self.peer.len());
             return Err(Trouble::with("peer", problem));
@@ -99,7 +106,7 @@ impl Checked for Options {
     }
 
     fn has_both_halves(&self) -> bool {
-        self.root.is_some()
+        self.root.is_some() || self.bridge.is_some()
     }
 }
 

@@ -258,3 +258,67 @@ fn u4_an_address_needs_no_port_and_names_are_looked_at() {
         assert_eq!(wrong.option.as_deref(), Some(option));
     }
 }
+
+/// What it asks of the loop.
+fn asks_of(ipmsg: &mut Ipmsg) -> Vec<Ask> {
+    std::iter::from_fn(|| ipmsg.take_ask()).collect()
+}
+
+#[test]
+fn u4_who_is_gone_without_a_word_is_a_member_of_the_room_no_longer() {
+    let mut stage = Stage::new(Ipmsg::new(&Options {
+        bridge: Some("lobby".into()),
+        ..options()
+    }));
+    answers(&mut stage.service, second(1), b"1:7:eva:eva:32:hi");
+    let asked = asks_of(&mut stage.service);
+    let [Ask::Link(to)] = &asked[..] else {
+        panic!("{asked:?}")
+    };
+    assert_eq!((to.service, to.name.as_str()), ("chat", "lobby"));
+    let link = stage.enters();
+    stage.service.linked(second(1), to, Ok(link));
+    assert_eq!(asks_of(&mut stage.service), [Ask::Visit(link)]);
+    // The room says something, which is not acknowledged: four times, and then they are gone.
+    stage.says(link, b"guest-1: hello\n* eve joined\n");
+    let said = sent(&mut stage.service);
+    assert_eq!(said.len(), 1);
+    assert_eq!(
+        packet(&said[0].1).additional,
+        b"guest-1: hello\n* eve joined"
+    );
+    for _ in 0..4 {
+        assert_eq!(asks_of(&mut stage.service), []);
+        let due = stage.service.wakes_at();
+        stage.service.woken(due, wall());
+        sent(&mut stage.service);
+    }
+    assert_eq!(asks_of(&mut stage.service), [Ask::Visit(link)]);
+    assert_eq!(stage.service.wakes_at(), Moment::NEVER);
+}
+
+#[test]
+fn u4_lines_of_the_room_wait_for_a_person_who_acknowledges_slowly() {
+    let mut stage = Stage::new(Ipmsg::new(&Options {
+        bridge: Some("lobby".into()),
+        ..options()
+    }));
+    answers(&mut stage.service, second(1), b"1:7:eva:eva:32:hi");
+    let Some(Ask::Link(to)) = stage.service.take_ask() else {
+        panic!()
+    };
+    let link = stage.enters();
+    stage.service.linked(second(1), &to, Ok(link));
+    let mut numbers = Vec::new();
+    for n in 0..4 {
+        assert!(!stage.is_held(link), "{n}");
+        stage.says(link, format!("line {n}\n").as_bytes());
+        let said = sent(&mut stage.service);
+        numbers.push(packet(&said[0].1).number);
+    }
+    assert!(stage.is_held(link));
+    let acknowledged = format!("1:9:eva:eva:33:{}", numbers[0]);
+    answers(&mut stage.service, second(1), acknowledged.as_bytes());
+    stage.waits(Duration::from_millis(500));
+    assert!(!stage.is_held(link));
+}
