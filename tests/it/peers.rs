@@ -54,6 +54,28 @@ fn the_comparison_through_tls_runs() {
 }
 
 #[test]
+fn the_comparison_with_other_ways_for_files_runs() {
+    if skipped("python3") || skipped("cc") {
+        return;
+    }
+    let mut python = Command::new("python3");
+    let binary = env!("CARGO_BIN_EXE_onepoll");
+    python.args(["benches/files/peers", "--onepoll", binary, "--json"]);
+    python.args(["--rounds", "1", "--size", "2M", "--files", "70"]);
+    python.args([
+        "--tables",
+        "download of one,upload of one,download of many,upload of many",
+    ]);
+    python.args(["--only", "bare client,fetch,sync=batch"]);
+    let said = run(&mut python, "");
+    let text = &said.exits(0).out;
+    for name in ["plain", "bare client", "sync=batch"] {
+        // In its table, and as JSON.
+        assert!(text.matches(name).count() >= 2, "{name}: {text}");
+    }
+}
+
+#[test]
 fn fault_f_hostile_commands_leave_nothing_behind() {
     if skipped("python3") {
         return;
