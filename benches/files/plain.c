@@ -5,7 +5,9 @@
    plain takes+digests PORT FILE    the same, with the SHA-256 of it all; takes+digests+sync: with fdatasync(2), too
    plain get PORT FILE              connects, and writes what comes
    plain get+digests PORT FILE      the same, with the SHA-256 of it all
+   plain gives+digests PORT FILE    like gives, with read(2) and write(2) and the SHA-256 of it all
    plain put PORT FILE              connects, sends with sendfile(2), and waits for that byte
+   plain put+digests PORT FILE      the same with read(2) and write(2), and the SHA-256 of it all
    plain f3-get PORT FILE NAME      downloads from `onepoll serve file://…`, and makes no digest of it
    plain f3-put PORT FILE NAME      uploads to it, and tells no digest */
 #define _GNU_SOURCE
@@ -72,8 +74,33 @@ static void write_all(int to, const char *bytes, size_t length) {
     }
 }
 
+static void copy(int from, int to) {
+#ifndef NO_DIGEST
+    EVP_MD_CTX *sha256 = EVP_MD_CTX_new();
+    EVP_DigestInit_ex(sha256, EVP_sha256(), NULL);
+#endif
+    for (size_t n; (n = must(read(from, buffer, sizeof buffer), "read"));) {
+#ifndef NO_DIGEST
+        if (digests) EVP_DigestUpdate(sha256, buffer, n);
+#endif
+        write_all(to, buffer, n);
+    }
+#ifndef NO_DIGEST
+    unsigned char sum[EVP_MAX_MD_SIZE];
+    EVP_DigestFinal_ex(sha256, sum, NULL);
+    for (int n = 0; digests && n < 32; n++) printf("%02x", sum[n]);
+    if (digests) puts(""), fflush(stdout);
+    EVP_MD_CTX_free(sha256);
+#endif
+}
+
 static void give(int link) {
     int file = must(open(path, O_RDONLY), path);
+    if (digests) {
+        copy(file, link);
+        close(file);
+        return;
+    }
     struct stat found;
     must(fstat(file, &found), "fstat");
     for (off_t at = 0; at < found.st_size;)
@@ -83,23 +110,7 @@ static void give(int link) {
 
 static void take(int link) {
     int file = must(open(path, O_WRONLY | O_CREAT | O_TRUNC, 0644), path);
-#ifndef NO_DIGEST
-    EVP_MD_CTX *sha256 = EVP_MD_CTX_new();
-    EVP_DigestInit_ex(sha256, EVP_sha256(), NULL);
-#endif
-    for (size_t n; (n = must(read(link, buffer, sizeof buffer), "read"));) {
-#ifndef NO_DIGEST
-        if (digests) EVP_DigestUpdate(sha256, buffer, n);
-#endif
-        write_all(file, buffer, n);
-    }
-#ifndef NO_DIGEST
-    unsigned char sum[EVP_MAX_MD_SIZE];
-    EVP_DigestFinal_ex(sha256, sum, NULL);
-    for (int n = 0; digests && n < 32; n++) printf("%02x", sum[n]);
-    if (digests) puts(""), fflush(stdout);
-    EVP_MD_CTX_free(sha256);
-#endif
+    copy(link, file);
     if (syncs) must(fdatasync(file), "fdatasync");
     must(close(file), "close");
 }
@@ -178,7 +189,7 @@ int main(int count, char **words) {
 #endif
     syncs = strstr(what, "+sync") != NULL;
     signal(SIGPIPE, SIG_IGN);
-    if (!strcmp(what, "gives") || !strncmp(what, "takes", 5)) {
+    if (!strncmp(what, "gives", 5) || !strncmp(what, "takes", 5)) {
         for (int listener = listens(port);;) {
             int link = must(accept(listener, NULL, NULL), "accept");
             if (what[0] == 'g') {
@@ -193,7 +204,7 @@ int main(int count, char **words) {
     int link = dial(port);
     if (!strncmp(what, "get", 3)) {
         take(link);
-    } else if (!strcmp(what, "put")) {
+    } else if (!strncmp(what, "put", 3)) {
         give(link);
         must(shutdown(link, SHUT_WR), "shutdown");
         if (must(read(link, buffer, 1), "read") != 1) wrong("the server did not take all");

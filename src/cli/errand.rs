@@ -3,7 +3,7 @@
 //! The order comes through standard input, the files it is about are descriptors from 3 on, and what came of it goes
 //! to standard output.
 
-use std::io::{self, Read};
+use std::io::{self, BufWriter, Read};
 use std::os::fd::{OwnedFd, RawFd};
 use std::process::ExitCode;
 
@@ -17,11 +17,17 @@ use crate::service::file::perform;
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {}
 
+/// Its one argument.
+pub(super) const NAME: &str = "errand";
+
 /// The first descriptor of a file.
 const FIRST: RawFd = 3;
 
+/// How much of what is to be said is collected before it is: a pipe takes that much at once.
+const SAID_BYTES: usize = 64 * 1024;
+
 /// Runs it.
-pub(super) fn run(_: Args) -> Outcome {
+pub(super) fn run() -> Outcome {
     // Before anything else is opened: what is not a file of the order has no number from 3 on.
     let files: Vec<OwnedFd> = (FIRST..).map_while(|fd| inherited(fd).ok()).collect();
     let mut order = Vec::new();
@@ -29,6 +35,8 @@ pub(super) fn run(_: Args) -> Outcome {
         .lock()
         .read_to_end(&mut order)
         .context("no order: this is what `serve` works on files with")?;
-    perform(&order, &files, &mut io::stdout().lock()).context("the order was not carried out")?;
+    // Said by many lines at once, or whenever that is asked for.
+    let mut out = BufWriter::with_capacity(SAID_BYTES, io::stdout().lock());
+    perform(&order, &files, &mut out).context("the order was not carried out")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -352,6 +352,25 @@ impl ClientConnection {
         Ok(())
     }
 
+    /// Appends them all, and takes them: without TLS they are not copied where nothing waits before them.
+    pub(super) fn seal_all(
+        &mut self,
+        bytes: &mut Vec<u8>,
+        into: &mut Vec<u8>,
+    ) -> Result<(), ClientError> {
+        #[cfg(feature = "tls")]
+        let is_plain = self.tls.is_none();
+        #[cfg(not(feature = "tls"))]
+        let is_plain = true;
+        if is_plain && into.is_empty() {
+            std::mem::swap(bytes, into);
+            return Ok(());
+        }
+        let sealed = self.seal(bytes, into);
+        bytes.clear();
+        sealed
+    }
+
     /// Appends what tells the server, behind all else, that nothing more will be asked; none without TLS.
     #[cfg_attr(
         not(feature = "tls"),

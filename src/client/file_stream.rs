@@ -136,11 +136,8 @@ impl FileStream {
     /// Offers the socket what is queued. That it failed shows when all that came was handed on.
     pub fn send(&mut self) {
         if !self.dialogue.out().is_empty() {
-            let sealed = self
-                .duplex
-                .line
-                .seal(self.dialogue.out(), self.duplex.outgoing.tail());
-            self.dialogue.out().clear();
+            let queue = self.duplex.outgoing.tail();
+            let sealed = self.duplex.line.seal_all(self.dialogue.out(), queue);
             if let Err(error) = sealed {
                 self.duplex.end = Some(error);
                 self.duplex.is_deaf = true;

@@ -113,11 +113,13 @@ pub const FILE_KEPT_BYTES_MIN: u64 = 64 * 1024;
 /// What is asked for beyond waits.
 pub const FILES_OPEN_MAX: usize = 256;
 
-/// Descriptors that an endpoint has besides for files: root, staging directory, lock, and our ends of its children.
-pub const DESCRIPTORS_OF_FILES: usize = 32;
+/// Descriptors that an endpoint has besides for files: root, staging directory, lock, our ends of its children, and, while
+/// one is started, a copy of each file that it gets (`FILES_PER_BATCH_MAX`).
+pub const DESCRIPTORS_OF_FILES: usize = 128;
 
-/// Of these, the uploads of one connection that have come and wait to be on the disk; it is not read beyond.
-pub const FILES_PENDING_PER_CONNECTION_MAX: usize = 64;
+/// Of these, the uploads of one connection that have come and wait to be on the disk; it is not read beyond. Two
+/// batches, so that one comes while a child syncs the other.
+pub const FILES_PENDING_PER_CONNECTION_MAX: usize = 192;
 
 /// Uploads of one source that are under way at once (fault G16); loopback and Unix sockets are exempt.
 pub const UPLOADS_PER_SOURCE_MAX: usize = 32;
@@ -125,8 +127,27 @@ pub const UPLOADS_PER_SOURCE_MAX: usize = 32;
 /// Children at once that sync files of one endpoint: a disk does not become faster by more.
 pub const FILE_CHILDREN_MAX: usize = 4;
 
-/// Files that one child syncs with `sync=batch`: each is a descriptor that it inherits.
-pub const FILES_PER_BATCH_MAX: usize = 64;
+/// Files that one child syncs with `sync=batch`: each is a descriptor that it inherits, and what a child costs
+/// is shared by as many.
+pub const FILES_PER_BATCH_MAX: usize = 96;
+
+/// An upload of at least this is digested while it comes, by a child that reads behind the loop: what has come would else
+/// be read all over again before it is acknowledged. A child is not worth it for less.
+pub const FILE_FOLLOWED_BYTES_MIN: u64 = 8 << 20;
+
+/// How much of it comes before that child is told that there is more: it wakes for each.
+pub const FILE_NEWS_BYTES: u64 = 1 << 20;
+
+/// Digests of files that were sent, which an endpoint knows so that the next download is not digested again.
+pub const FILE_DIGESTS_KNOWN_MAX: usize = 1024;
+
+/// How long it knows one: whoever writes through a mapping may change a file and not its times (mmap(2)). A client drops
+/// what has another digest, and so does nothing wrong, but it would never get that file.
+pub const FILE_DIGEST_KNOWN: Duration = Duration::from_secs(60);
+
+/// The times of a file tell what it is from what it was if they are older than this: no file system's clock ticks more
+/// rarely.
+pub const FILE_TIMES_SETTLED: Duration = Duration::from_secs(2);
 
 /// Above this, room is reserved and a file digested by a child, since that takes longer than a turn should.
 pub const FILE_AT_ONCE_BYTES_MAX: u64 = 256 * 1024;

@@ -3,7 +3,7 @@
 //! Knows SHA-256, and MD5, which finds accidents and stops no attacker: two outputs with one MD5 are easily made.
 //! Does not know secrets.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use md5::Digest;
@@ -31,7 +31,11 @@ pub struct Sum<const N: usize>(pub [u8; N]);
 
 impl<const N: usize> fmt::Display for Sum<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        let digit = |half: u8| char::from(b"0123456789abcdef"[usize::from(half)]);
+        self.0.iter().try_for_each(|byte| {
+            f.write_char(digit(byte >> 4))?;
+            f.write_char(digit(byte & 15))
+        })
     }
 }
 

@@ -76,6 +76,24 @@ fn the_comparison_with_other_ways_for_files_runs() {
 }
 
 #[test]
+fn the_latency_of_an_echo_beside_files_is_measured() {
+    if skipped("python3") {
+        return;
+    }
+    let mut python = Command::new("python3");
+    let binary = env!("CARGO_BIN_EXE_onepoll");
+    python.args(["benches/files/latency", "--onepoll", binary]);
+    python.args([
+        "--rounds", "1", "--bytes", "1M", "--size", "1M", "--rest", "0.3",
+    ]);
+    let said = run(&mut python, "");
+    let text = &said.exits(0).out;
+    for name in ["rest", "same", "other", "same / other: "] {
+        assert!(text.contains(name), "{name}: {text}");
+    }
+}
+
+#[test]
 fn fault_f_hostile_commands_leave_nothing_behind() {
     if skipped("python3") {
         return;

@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 
 use rustix::fs::{FileType, Mode, OFlags};
 
-use super::partial::Partial;
+use super::partial::{Partial, finish_all};
 use super::place::{Place, kind, kind_name, look, open_beneath, size};
 use super::pump::{Stop, Transfer, Waits};
 use super::report::{Arrived, Outcome, Report, joined};
@@ -18,7 +18,13 @@ use crate::client::{FileDialogue, FileNews};
 use crate::wire::{FileError, FileName, FileRequest, Kept, Sha256, Sha256Sum};
 
 /// How many files are asked for before the first of them has come.
-const ASKED_MAX: usize = 64;
+const ASKED_MAX: usize = 128;
+
+/// How many whole files wait to be put on the disk together: two descriptors each, …
+const WHOLE_MAX: usize = 64;
+
+/// … and how long a file may be that waits, since what is large waits for the disk by itself.
+const WHOLE_BYTES_MAX: u64 = 256 * 1024;
 
 /// How much is read at once.
 const READ_BYTES: usize = 128 * 1024;
@@ -71,6 +77,7 @@ pub(super) struct Fetching<'r> {
     asked: VecDeque<Question>,
     work: Work,
     arriving: Option<Arriving>,
+    whole: Vec<Whole>,
     buffer: Box<[u8]>,
 }
 
@@ -124,6 +131,16 @@ struct Arriving {
     at: u64,
 }
 
+/// A file that has come, and is not under its name.
+#[derive(Debug)]
+struct Whole {
+    index: usize,
+    partial: Partial,
+    size: u64,
+    offset: u64,
+    sum: Sha256Sum,
+}
+
 impl<'r> Fetching<'r> {
     pub(super) fn new(
         wanted: &'r mut [Wanted],
@@ -140,12 +157,14 @@ impl<'r> Fetching<'r> {
             asked: VecDeque::new(),
             work: Work::Nothing,
             arriving: None,
+            whole: Vec::new(),
             buffer: vec![0; READ_BYTES].into_boxed_slice(),
         }
     }
 
     /// Says what came of those that did not come to their end.
     pub(super) fn give_up(mut self, why: &str) -> Result<(), Failure> {
+        self.finish()?;
         if let Some(arriving) = self.arriving.take() {
             let Arriving {
                 index,
@@ -458,20 +477,49 @@ impl<'r> Fetching<'r> {
             );
             return Ok(self.fail(index, &why)?);
         }
-        if let (Some(mut partial), Target::Directory { place, is_forced }) = (partial, &self.target)
-        {
-            let name = self.wanted[index].name.split().1;
-            if let Err(error) = partial.finish(name, place.file_mode, *is_forced) {
-                let why = match error.kind() {
-                    io::ErrorKind::AlreadyExists => {
-                        "a file was made there meanwhile; --force replaces it".to_owned()
-                    }
-                    _ => format!("it came, and cannot be put there: {error}"),
-                };
-                return Ok(self.fail(index, &why)?);
+        let Some(partial) = partial else {
+            return Ok(self.arrived(Outcome::Done, index, (size, offset), sum)?);
+        };
+        self.whole.push(Whole {
+            index,
+            partial,
+            size,
+            offset,
+            sum,
+        });
+        if size > WHOLE_BYTES_MAX || self.whole.len() == WHOLE_MAX {
+            self.finish()?;
+        }
+        Ok(())
+    }
+
+    /// Has files that have come on the disk, under their names.
+    fn finish(&mut self) -> Result<(), Failure> {
+        let Target::Directory { place, is_forced } = &self.target else {
+            return Ok(());
+        };
+        let mut files = Vec::new();
+        let mut all = Vec::new();
+        for whole in self.whole.drain(..) {
+            files.push((whole.index, (whole.size, whole.offset), whole.sum));
+            all.push((whole.partial, self.wanted[whole.index].name.split().1));
+        }
+        let outcomes = finish_all(all, place.file_mode, *is_forced);
+        for ((index, sizes, sum), outcome) in files.into_iter().zip(outcomes) {
+            match outcome {
+                Ok(()) => self.arrived(Outcome::Done, index, sizes, sum)?,
+                Err(error) => {
+                    let why = match error.kind() {
+                        io::ErrorKind::AlreadyExists => {
+                            "a file was made there meanwhile; --force replaces it".to_owned()
+                        }
+                        _ => format!("it came, and cannot be put there: {error}"),
+                    };
+                    self.fail(index, &why)?;
+                }
             }
         }
-        Ok(self.arrived(Outcome::Done, index, (size, offset), sum)?)
+        Ok(())
     }
 
     fn refused(&mut self, index: usize, error: &FileError) -> Result<(), Failure> {
@@ -500,8 +548,17 @@ impl<'r> Fetching<'r> {
     }
 }
 
-impl Transfer for Fetching<'_> {
-    fn hear(&mut self, news: FileNews<'_>) -> Result<(), Stop> {
+impl Fetching<'_> {
+    fn has_work(&self) -> bool {
+        !matches!(self.work, Work::Nothing) || !self.to_compare.is_empty() || !self.again.is_empty()
+    }
+
+    /// Whether nothing is left to be asked or answered.
+    fn has_all_answers(&self) -> bool {
+        !self.has_work() && self.asked.is_empty() && self.next == self.wanted.len()
+    }
+
+    fn hears(&mut self, news: FileNews<'_>) -> Result<(), Stop> {
         match news {
             FileNews::Bytes(bytes) => return self.bytes(bytes),
             FileNews::Part | FileNews::Entry(_) | FileNews::Listed { .. } => return Ok(()),
@@ -539,6 +596,17 @@ impl Transfer for Fetching<'_> {
             (None, _) => Ok(()),
         }
     }
+}
+
+impl Transfer for Fetching<'_> {
+    fn hear(&mut self, news: FileNews<'_>) -> Result<(), Stop> {
+        self.hears(news)?;
+        // After the last answer the server may go, and before that is heard these are there.
+        if !self.whole.is_empty() && self.has_all_answers() {
+            self.finish()?;
+        }
+        Ok(())
+    }
 
     fn go_on(
         &mut self,
@@ -569,18 +637,20 @@ impl Transfer for Fetching<'_> {
         Ok(())
     }
 
+    /// What came meanwhile is synced together: the longer the disk takes, the more that is.
+    fn rests(&mut self) -> Result<(), Stop> {
+        Ok(self.finish()?)
+    }
+
     fn waits(&self) -> Waits<'_> {
         if let Target::Stdout(output) = &self.target
             && output.is_full()
         {
             return Waits::Output(output.as_fd());
         }
-        let has_work = !matches!(self.work, Work::Nothing)
-            || !self.to_compare.is_empty()
-            || !self.again.is_empty();
-        if has_work && self.asked.len() < ASKED_MAX {
+        if self.has_work() && self.asked.len() < ASKED_MAX {
             Waits::Nothing
-        } else if self.asked.is_empty() && self.next == self.wanted.len() {
+        } else if self.has_all_answers() && self.whole.is_empty() {
             Waits::Done
         } else {
             Waits::Server

@@ -1,5 +1,6 @@
 //! A file that has not come whole: beside the place that it is for, under a hidden name, for its owner alone.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
@@ -12,6 +13,7 @@ use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::place::{kind, look, open_beneath, size};
+use crate::service::file::sync_all;
 use crate::wire::{FILE_NAME_BYTES_MAX, Sha256};
 
 /// How often somebody may put another file in its place while we open it.
@@ -119,6 +121,12 @@ impl Partial {
     ) -> io::Result<()> {
         fchmod(&self.file, mode)?;
         fsync(&self.file)?;
+        self.rename(name, may_replace)?;
+        Ok(fsync(&self.directory)?)
+    }
+
+    /// It is on the disk: it gets the name that it is for. What is there is replaced only if it `may_replace` it.
+    fn rename(&mut self, name: &str, may_replace: bool) -> io::Result<()> {
         let directory = &self.directory;
         if may_replace {
             renameat(directory, &*self.hidden, directory, name)?;
@@ -139,7 +147,6 @@ impl Partial {
             }
         }
         self.is_gone = true;
-        fsync(&self.directory)?;
         Ok(())
     }
 
@@ -147,6 +154,42 @@ impl Partial {
     pub(in crate::cli) fn remove(mut self) {
         self.len = 0;
     }
+}
+
+/// These are whole: they go where they are for, so that they are there whatever happens now. What is there is replaced
+/// only if they `may_replace` it. What takes a disk long is asked of it for all of them together.
+pub(super) fn finish_all(
+    mut all: Vec<(Partial, &str)>,
+    mode: Mode,
+    may_replace: bool,
+) -> Vec<io::Result<()>> {
+    let mut outcomes = sync_all(&all, |(partial, _)| {
+        fchmod(&partial.file, mode)?;
+        Ok(fsync(&partial.file)?)
+    });
+    // Each once, by whichever path it was reached.
+    let mut directories: BTreeMap<_, Vec<usize>> = BTreeMap::new();
+    for (n, (partial, name)) in all.iter_mut().enumerate() {
+        if outcomes[n].is_err() {
+            continue;
+        }
+        let renamed = partial.rename(name, may_replace);
+        match renamed.and_then(|()| Ok(fstat(&partial.directory)?)) {
+            Ok(found) => directories
+                .entry((found.st_dev, found.st_ino))
+                .or_default()
+                .push(n),
+            Err(error) => outcomes[n] = Err(error),
+        }
+    }
+    for files in directories.values() {
+        if let Err(errno) = fsync(&all[files[0]].0.directory) {
+            for &n in files {
+                outcomes[n] = Err(errno.into());
+            }
+        }
+    }
+    outcomes
 }
 
 impl Drop for Partial {
@@ -227,7 +270,8 @@ mod tests {
         partial.cut(4).unwrap();
         partial.write(b"!").unwrap();
         let mode = Mode::from_raw_mode(0o640);
-        partial.finish("a", mode, false).unwrap();
+        let synced = finish_all(vec![(partial, "a")], mode, false);
+        assert!(synced[0].is_ok());
         let whole = temporary.path().join("a");
         assert_eq!(fs::read(&whole).unwrap(), b"hell!");
         let mode = fs::metadata(&whole).unwrap().permissions().mode();
@@ -246,15 +290,41 @@ mod tests {
             partial
         };
         let mode = Mode::from_raw_mode(0o600);
-        let refused = partial().finish("a", mode, false).unwrap_err();
-        assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+        let finish = |may_replace| finish_all(vec![(partial(), "a")], mode, may_replace).remove(0);
+        assert_eq!(
+            finish(false).unwrap_err().kind(),
+            io::ErrorKind::AlreadyExists
+        );
         assert_eq!(fs::read(temporary.path().join("a")).unwrap(), b"old");
-        partial().finish("a", mode, true).unwrap();
+        finish(true).unwrap();
         assert_eq!(fs::read(temporary.path().join("a")).unwrap(), b"new");
         // Nothing is left of an empty one, nor of one of no use.
         drop(Partial::make(&directory, "b").unwrap());
         partial().remove();
         assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn of_many_that_are_whole_each_has_an_outcome_of_its_own() {
+        let temporary = tempfile::tempdir().unwrap();
+        let names: Vec<String> = (0..40).map(|n| format!("f{n}")).collect();
+        fs::write(temporary.path().join("f7"), "old").unwrap();
+        fs::create_dir(temporary.path().join("other")).unwrap();
+        let top = here(temporary.path());
+        let other = here(&temporary.path().join("other"));
+        let all = names.iter().enumerate().map(|(n, name)| {
+            let directory = if n % 2 == 0 { &other } else { &top };
+            let mut partial = Partial::make(directory, name).unwrap();
+            partial.write(name.as_bytes()).unwrap();
+            (partial, name.as_str())
+        });
+        let outcomes = finish_all(all.collect(), Mode::from_raw_mode(0o600), false);
+        for (n, (name, outcome)) in names.iter().zip(outcomes).enumerate() {
+            let directory = if n % 2 == 0 { "other" } else { "." };
+            let read = fs::read_to_string(temporary.path().join(directory).join(name)).unwrap();
+            let is_new = if n == 7 { "old" } else { name };
+            assert_eq!((outcome.is_ok(), read.as_str()), (n != 7, is_new));
+        }
     }
 
     #[test]

@@ -34,6 +34,11 @@ pub(super) trait Transfer {
         is_ready: bool,
     ) -> Result<(), Stop>;
 
+    /// Nothing more has come: does what it has put off until then.
+    fn rests(&mut self) -> Result<(), Stop> {
+        Ok(())
+    }
+
     /// What it waits for.
     fn waits(&self) -> Waits<'_>;
 }
@@ -122,6 +127,9 @@ pub(super) fn pump(
         let room = QUEUED_BYTES_MAX.saturating_sub(stream.queued());
         transfer.go_on(stream.dialogue(), room, ready.local)?;
         stream.send();
+        if !may_have_more {
+            transfer.rests()?;
+        }
         let at_once = Timespec::default();
         let wait = match transfer.waits() {
             Waits::Done if !stream.wants_to_send() => return Ok(()),

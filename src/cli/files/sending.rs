@@ -347,7 +347,9 @@ impl<'r> Sending<'r> {
     }
 
     fn send_small(&mut self, dialogue: &mut FileDialogue, index: usize) -> Result<(), Failure> {
-        let mut bytes = Vec::new();
+        let room = usize::try_from(self.items[index].size).unwrap_or(0) + 1;
+        // With room for its end to be seen by the second read.
+        let mut bytes = Vec::with_capacity(room);
         let read = self.items[index].open().and_then(|(file, _)| {
             File::from(file)
                 .take(SMALL_BYTES + 1)

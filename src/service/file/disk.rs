@@ -14,9 +14,12 @@ use rustix::fs::{
     AtFlags, Dir, FallocateFlags, FileType, FlockOperation, Mode, OFlags, ResolveFlags, fallocate,
     flock, fstat, ftruncate, mkdirat, open, openat2, statat, unlinkat,
 };
-use rustix::io::{Errno, pread, pwrite};
+use rustix::io::{Errno, ioctl_fionbio, pread, pwrite, write};
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::geteuid;
 
+use super::known::Stamp;
+use crate::config::limits::FILE_TIMES_SETTLED;
 use crate::wire::{FileName, Sha256};
 
 /// The directory beneath the root in which a file is until it is whole. Its name begins with a dot, so no client can
@@ -69,6 +72,9 @@ pub(in crate::service) struct Found {
     pub(in crate::service) size: u64,
     /// When it was last changed, in seconds since 1970.
     pub(in crate::service) modified: u64,
+    pub(super) stamp: Stamp,
+    /// Whether its stamp will be another when it is changed from now on: its times are not of this moment.
+    pub(super) is_settled: bool,
 }
 
 /// A root, opened once.
@@ -286,6 +292,19 @@ fn without_lock(file: &OwnedFd, flags: OFlags) -> io::Result<OwnedFd> {
     Ok(open(path, flags | OFlags::CLOEXEC, Mode::empty())?)
 }
 
+/// A pipe through which a child that [digests a file while it comes](super::following) is told of more: its end, which
+/// waits, and ours, which does not.
+pub(super) fn news() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (its, ours) = pipe_with(PipeFlags::CLOEXEC)?;
+    ioctl_fionbio(&ours, true)?;
+    Ok((its, ours))
+}
+
+/// Says that there is more. That it does not fit says that enough was said.
+pub(super) fn tell(news: &OwnedFd) {
+    let _ = write(news, b"\n");
+}
+
 /// Opens what has this name beneath a directory.
 pub(super) fn confined(dir: impl AsFd, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
     let mut tries = 0;
@@ -307,10 +326,22 @@ fn found(file: OwnedFd) -> io::Result<Found> {
             "it is no regular file",
         ));
     }
+    let size = u64::try_from(stat.st_size).unwrap_or(0);
+    let changed = Duration::from_secs(u64::try_from(stat.st_ctime).unwrap_or(u64::MAX));
+    let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
     Ok(Found {
         file: Arc::new(file),
-        size: u64::try_from(stat.st_size).unwrap_or(0),
+        size,
         modified: u64::try_from(stat.st_mtime).unwrap_or(0),
+        stamp: Stamp {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size,
+            modified: (stat.st_mtime, stat.st_mtime_nsec),
+            changed: (stat.st_ctime, stat.st_ctime_nsec),
+        },
+        // A second more, since the time has parts of one.
+        is_settled: now.saturating_sub(changed) > FILE_TIMES_SETTLED + Duration::from_secs(1),
     })
 }
 

@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use super::Files;
 use super::disk::{Disk, partial};
-use super::session::{
-    Asked, Offer, Output as ChildOutput, Phase, Place, Sending, Work, lost, note_of,
-};
+use super::output::Output as ChildOutput;
+use super::session::{Asked, Offer, Phase, Place, Sending, Work, lost, note_of};
 use super::storing::within;
 use super::work::{Order, of_system};
 use crate::config::limits::{
@@ -217,6 +216,11 @@ impl Files {
         // What has more than there is cannot be its beginning.
         let kept = kept.filter(|kept| kept.bytes <= found.size);
         let is_small = found.size <= FILE_AT_ONCE_BYTES_MAX && kept.is_none();
+        // What the client shows is compared with the file itself.
+        let sha256 = match kept {
+            None if found.is_settled => self.known.find(&found.stamp, t.now),
+            _ => None,
+        };
         let order = Order::Digest {
             first: kept.map(|kept| kept.bytes),
             size: Some(found.size),
@@ -232,8 +236,8 @@ impl Files {
             is_read: is_small,
             on_the_way: is_small.then(Sha256::new),
             output: ChildOutput::default(),
-            sha256: None,
-            has_child: !is_small,
+            sha256,
+            has_child: !is_small && sha256.is_none(),
             child_runs: false,
             place: Place {
                 of_all: self.places.of_all.clone(),
@@ -482,6 +486,10 @@ impl Files {
                         && facts.bytes == Some(sending.found.size)
                     {
                         sending.sha256 = facts.sha256;
+                        if let Some(sha256) = facts.sha256.filter(|_| sending.found.is_settled) {
+                            let stamp = sending.found.stamp.clone();
+                            self.known.learn(stamp, sha256, t.now);
+                        }
                     }
                 }
                 if sending.sha256.is_some() && sending.at == sending.found.size {

@@ -9,11 +9,15 @@
 
 mod disk;
 mod downloads;
+mod following;
+mod known;
 mod open_root;
 mod options;
+mod output;
 mod room;
 mod session;
 mod storing;
+mod syncing;
 #[cfg(test)]
 mod tests;
 mod uploads;
@@ -25,6 +29,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use self::disk::{Disk, Leftover, Root};
+use self::following::Followers;
+use self::known::Known;
 use self::room::{Count, Remains};
 use self::session::{Asked, Pending, Phase, Place, Session, reason_of};
 use self::storing::Storing;
@@ -39,6 +45,7 @@ use crate::wire::{Encode, FileAnswer, FileError, FileErrorKind, FileName, FileRe
 pub(super) use self::disk::Found;
 pub(super) use self::open_root::OpenRoot;
 pub use self::options::{Access, Options, Overwrite, Sync};
+pub use self::syncing::sync_all;
 pub use self::work::perform;
 
 /// Its row in the table.
@@ -63,6 +70,8 @@ pub struct Files {
     disk: Option<Box<dyn Disk>>,
     sessions: Sessions<Session>,
     storing: Storing,
+    followers: Followers,
+    known: Known,
     /// What is kept of uploads, by its name in the staging directory.
     kept: BTreeMap<String, Remains>,
     /// Which connection goes on with one of them.
@@ -84,6 +93,8 @@ impl Files {
             disk: None,
             sessions: Sessions::default(),
             storing: Storing::default(),
+            followers: Followers::default(),
+            known: Known::default(),
             kept: BTreeMap::new(),
             users: BTreeMap::new(),
             swept: Moment::START,
@@ -263,7 +274,7 @@ impl Service for Files {
     }
 
     fn errand(&mut self, t: &mut BroadcastTurn<'_>, number: u64, event: ErrandEvent<'_>) {
-        if self.counted(t, number, &event) {
+        if self.counted(t, number, &event) || self.followed(t, number, &event) {
             return;
         }
         match event {

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::Files;
 use super::options::Options;
-use super::session::{Output as ChildOutput, Receiving};
+use super::output::Output as ChildOutput;
+use super::session::Receiving;
 use super::storing::within;
 use super::work::Order;
 use crate::config::limits::FILE_COUNT_AGE_MAX;

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::options::{Overwrite, Sync};
-use super::session::{Output, Place, Staged};
+use super::output::Output;
+use super::session::{Place, Staged};
 use super::work::{Order, Store};
 use crate::config::limits::{
     FILE_CHILD_BYTES_PER_SECOND_MIN, FILE_CHILD_GRACE, FILE_CHILDREN_MAX, FILES_PER_BATCH_MAX,
 };
 use crate::service::Peer;
 use crate::turn::{ConnId, Errand};
+use crate::wire::Sha256Sum;
 
 /// Files that have come: those that wait for a child to store them, and those that one stores.
 #[derive(Debug, Default)]
@@ -32,6 +34,8 @@ pub(super) struct Arrived {
     pub(super) peer: Peer,
     pub(super) staged: Staged,
     pub(super) order: Store,
+    /// It waits for the child that digests it.
+    pub(super) follower: Option<u64>,
     /// How much of the quota it has.
     pub(super) reserved: u64,
     /// How large what it replaces is.
@@ -63,6 +67,15 @@ impl Storing {
     /// A file has come.
     pub(super) fn push(&mut self, arrived: Arrived) {
         self.queue.push_back(arrived);
+    }
+
+    /// The child that digests a file has said its digest, or has ended; then the one that stores it does it.
+    pub(super) fn digested(&mut self, follower: u64, sha256: Option<Sha256Sum>) {
+        let is_its = |arrived: &&mut Arrived| arrived.follower == Some(follower);
+        if let Some(arrived) = self.queue.iter_mut().find(is_its) {
+            arrived.follower = None;
+            arrived.order.digested = sha256.map(|sha256| sha256.to_string());
+        }
     }
 
     /// What the next child does, if one more may run.
@@ -113,7 +126,10 @@ impl Storing {
         let mut busy: BTreeSet<String> = running.map(|one| one.order.name.clone()).collect();
         let (mut taken, mut left) = (VecDeque::new(), VecDeque::new());
         for arrived in self.queue.drain(..) {
-            if taken.len() < at_once && busy.insert(arrived.order.name.clone()) {
+            if arrived.follower.is_some() {
+                busy.insert(arrived.order.name.clone());
+                left.push_back(arrived);
+            } else if taken.len() < at_once && busy.insert(arrived.order.name.clone()) {
                 taken.push_back(arrived);
             } else {
                 left.push_back(arrived);

@@ -7,13 +7,15 @@ use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
+use std::thread;
 use std::time::Duration;
 
 use super::disk::Found;
 use super::work::{Order, Store};
 use super::*;
 use crate::config::limits::{
-    FILES_OPEN_MAX, FILES_PENDING_PER_CONNECTION_MAX, UPLOADS_PER_SOURCE_MAX,
+    FILE_DIGEST_KNOWN, FILE_FOLLOWED_BYTES_MIN, FILES_OPEN_MAX, FILES_PENDING_PER_CONNECTION_MAX,
+    UPLOADS_PER_SOURCE_MAX,
 };
 use crate::service::rehearsal::Stage;
 use crate::turn::{Errand, FileFate, Output};
@@ -41,6 +43,8 @@ enum Wrong {
 struct Shim {
     root: Root,
     wrong: Rc<Cell<Wrong>>,
+    /// Whether the times of files are not of this moment.
+    is_settled: Rc<Cell<bool>>,
 }
 
 impl Disk for Shim {
@@ -49,7 +53,11 @@ impl Disk for Shim {
     }
 
     fn open(&self, name: &FileName) -> io::Result<Found> {
-        self.root.open(name)
+        let found = self.root.open(name)?;
+        Ok(Found {
+            is_settled: self.is_settled.get(),
+            ..found
+        })
     }
 
     fn size_of(&self, name: &FileName) -> io::Result<Option<u64>> {
@@ -109,6 +117,7 @@ struct Scene {
     dir: tempfile::TempDir,
     stage: Stage<Files>,
     wrong: Rc<Cell<Wrong>>,
+    is_settled: Rc<Cell<bool>>,
 }
 
 impl Scene {
@@ -121,13 +130,20 @@ impl Scene {
         change(&mut options);
         let mut files = Files::new(&options);
         let wrong = Rc::new(Cell::new(Wrong::Nothing));
+        let is_settled = Rc::new(Cell::new(false));
         let (root, _) = Root::open(dir.path(), options.access.writes(), false).unwrap();
         files.disk = Some(Box::new(Shim {
             root,
             wrong: wrong.clone(),
+            is_settled: is_settled.clone(),
         }));
         let stage = Stage::new(files);
-        Scene { dir, stage, wrong }
+        Scene {
+            dir,
+            stage,
+            wrong,
+            is_settled,
+        }
     }
 
     /// The children of the service do what they are to, one after the other. Says how many there were.
@@ -443,6 +459,7 @@ fn fault_g12_what_a_child_works_on_for_a_server_that_was_killed_is_nobodys() {
             size: 0,
             md5: None,
             sha256: Some("0".repeat(64)),
+            digested: None,
         }],
     };
     let errand = Errand {
@@ -462,7 +479,7 @@ fn fault_g12_what_got_its_own_name_while_it_was_opened_is_not_written_to() {
     let (child, _) = Root::open(dir.path(), true, false).unwrap();
     let (staging, named) = (dir.path().join(".onepoll/part-1"), dir.path().join("a"));
     let is_over = std::sync::atomic::AtomicBool::new(false);
-    let torn = std::thread::scope(|scope| {
+    let torn = thread::scope(|scope| {
         // The child of a server that was killed, again and again.
         scope.spawn(|| {
             while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
@@ -509,6 +526,7 @@ fn fault_g5_a_file_whose_directory_cannot_be_synced_is_not_acknowledged() {
                 size: 5,
                 md5: None,
                 sha256: None,
+                digested: None,
             }],
         };
         let [_, staging] = &root.directories()[..] else {
@@ -861,6 +879,144 @@ fn sync_batch_takes_what_has_come_meanwhile_and_each_takes_one() {
         assert_eq!(scene.answers(client).len(), 10);
         assert_eq!(scene.visible().len(), 10);
     }
+}
+
+/// A large upload whose first bytes have come, and the child that digests it while the rest comes.
+fn followed(scene: &mut Scene, client: ConnId, all: &[u8]) -> (u64, thread::JoinHandle<Vec<u8>>) {
+    scene.stage.says(client, &all[..all.len() / 2]);
+    // Room is taken for it first.
+    scene.works_for(client);
+    scene.stage.resumes(client);
+    let errand = scene.stage.errand().unwrap();
+    let number = errand.number;
+    (number, thread::spawn(move || performed(&errand)))
+}
+
+fn large(fill: u8) -> Vec<u8> {
+    vec![fill; usize::try_from(FILE_FOLLOWED_BYTES_MIN).unwrap() + 5]
+}
+
+#[test]
+fn a_large_file_is_digested_while_it_comes_and_it_is_what_is_on_the_disk_that_is() {
+    for wrong in [Wrong::Nothing, Wrong::Flipped] {
+        for says_it_early in [true, false] {
+            let mut scene = Scene::new(|_| {});
+            scene.wrong.set(wrong);
+            let client = scene.stage.enters();
+            let bytes = large(1);
+            let told = Upload {
+                name: "a".to_owned(),
+                size: Some(bytes.len() as u64),
+                md5: None,
+                sha256: Some(sum(&bytes)),
+                kept: None,
+                has_end: false,
+                form: UploadForm::Framed,
+            };
+            let mut all = Vec::new();
+            told.encode(&mut all).unwrap();
+            all.extend_from_slice(&bytes);
+            let (number, child) = followed(&mut scene, client, &all);
+            scene.stage.says(client, &all[all.len() / 2..]);
+            // It is not read a second time.
+            assert!(scene.stage.errand().is_none());
+            let out = child.join().unwrap();
+            if says_it_early {
+                let said = ErrandEvent::Wrote(&out);
+                scene.stage.errand_has(number, said);
+            }
+            scene
+                .stage
+                .errand_has(number, ErrandEvent::Ended(Exit::Code(0)));
+            let errand = scene.stage.errand().unwrap();
+            let order = String::from_utf8(errand.order.clone()).unwrap();
+            assert_eq!(order.contains("\"digested\":\""), says_it_early, "{order}");
+            let out = performed(&errand);
+            scene
+                .stage
+                .errand_has(errand.number, ErrandEvent::Wrote(&out));
+            match wrong {
+                Wrong::Nothing => {
+                    let [Ok(facts)] = &scene.answers(client)[..] else {
+                        panic!("it is stored")
+                    };
+                    assert_eq!(facts.sha256, Some(sum(&bytes)));
+                    assert_eq!(std::fs::read(scene.dir.path().join("a")).unwrap(), bytes);
+                }
+                _ => {
+                    assert_eq!(scene.answers(client), [Err(FileErrorKind::Digest)]);
+                    assert!(scene.visible().is_empty());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_child_that_digests_a_file_ends_when_no_more_of_it_comes() {
+    let mut scene = Scene::new(|_| {});
+    let client = scene.stage.enters();
+    let all = upload("a", &large(1), UploadForm::Framed);
+    let (number, child) = followed(&mut scene, client, &all);
+    scene.stage.leaves(client);
+    assert_eq!(child.join().unwrap(), b"");
+    scene
+        .stage
+        .errand_has(number, ErrandEvent::Ended(Exit::Code(0)));
+    assert!(scene.stage.errand().is_none() && scene.visible().is_empty());
+}
+
+#[test]
+fn a_file_that_waits_for_its_digest_is_not_overtaken_by_the_next_of_its_name() {
+    let mut scene = Scene::new(|options| options.overwrite = Overwrite::Replace);
+    let client = scene.stage.enters();
+    let all = upload("a", &large(1), UploadForm::Framed);
+    let (number, child) = followed(&mut scene, client, &all);
+    scene.stage.says(client, &all[all.len() / 2..]);
+    scene
+        .stage
+        .says(client, &upload("a", b"later", UploadForm::Framed));
+    assert!(scene.stage.errand().is_none());
+    let out = child.join().unwrap();
+    scene.stage.errand_has(number, ErrandEvent::Wrote(&out));
+    assert_eq!(scene.works(), 2);
+    assert_eq!(scene.answers(client).len(), 2);
+    assert_eq!(std::fs::read(scene.dir.path().join("a")).unwrap(), b"later");
+}
+
+#[test]
+fn a_file_that_was_sent_is_digested_again_if_it_may_have_changed() {
+    let mut scene = Scene::new(|_| {});
+    let path = scene.dir.path().join("a");
+    std::fs::write(&path, large(1)).unwrap();
+    // Whether a child digests it for whoever asks for it now.
+    let mut is_digested = |is_settled, waits| {
+        scene.is_settled.set(is_settled);
+        scene.stage.waits(waits);
+        let client = scene.stage.enters();
+        let mut asks = Vec::new();
+        let download = FileRequest::Download {
+            name: "a".to_owned(),
+            kept: None,
+        };
+        download.encode(&mut asks).unwrap();
+        scene.stage.says(client, &asks);
+        let job = scene.stage.job(client);
+        let errand = job.and_then(|job| job.errand);
+        if let Some(errand) = &errand {
+            scene.stage.cannot(client, ChildEvent::Started);
+            scene.stage.writes(client, Output::Out, &performed(errand));
+        }
+        scene.stage.leaves(client);
+        errand.is_some()
+    };
+    let now = Duration::ZERO;
+    // What is written to at this moment could be once more, and have the same times.
+    assert!(is_digested(false, now) && is_digested(true, now));
+    assert!(!is_digested(true, now) && is_digested(false, now));
+    std::fs::write(&path, large(2)).unwrap();
+    assert!(is_digested(true, now) && !is_digested(true, now));
+    assert!(is_digested(true, FILE_DIGEST_KNOWN) && !is_digested(true, now));
 }
 
 #[test]

@@ -7,23 +7,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Files;
-use super::disk::{Disk, partial, temporary};
+use super::disk::{Disk, news, partial, temporary};
+use super::following::Following;
 use super::options::Overwrite;
+use super::output::Output as ChildOutput;
 use super::room::{Remains, grow};
 use super::session::{
-    Offer, Output as ChildOutput, Pending, Phase, Place, Receiving, Session, Staged, Work, lost,
-    note, note_of,
+    Offer, Pending, Phase, Place, Receiving, Session, Staged, Work, lost, note, note_of,
 };
-use super::storing::Arrived;
+use super::storing::{Arrived, within};
 use super::work::{Order, Store, of_system};
 use crate::config::limits::{
-    FILE_AT_ONCE_BYTES_MAX, FILE_DROPPED_BYTES_MAX, FILE_KEPT_BYTES_MIN, FILES_OPEN_MAX,
-    FILES_PENDING_PER_CONNECTION_MAX, PROGRESS_BYTES_PER_SECOND_MIN, PROGRESS_GRACE,
-    UPLOADS_PER_SOURCE_MAX,
+    FILE_AT_ONCE_BYTES_MAX, FILE_DROPPED_BYTES_MAX, FILE_FOLLOWED_BYTES_MIN, FILE_KEPT_BYTES_MIN,
+    FILES_OPEN_MAX, FILES_PENDING_PER_CONNECTION_MAX, PROGRESS_BYTES_PER_SECOND_MIN,
+    PROGRESS_GRACE, UPLOADS_PER_SOURCE_MAX,
 };
 use crate::config::random_bytes;
 use crate::service::Peer;
-use crate::turn::{BroadcastTurn, Errand, FileFate, FileNote, Moment, Turn};
+use crate::turn::{BroadcastTurn, Errand, ErrandEvent, FileFate, FileNote, Moment, Turn};
 use crate::wire::{
     Encode, FileAnswer, FileError, FileErrorKind, FileName, Sha256Sum, Upload, UploadForm,
 };
@@ -84,6 +85,7 @@ impl Files {
 
     pub(super) fn begin_to_receive(&mut self, t: &mut Turn<'_>, mut receiving: Receiving) {
         receiving.since = t.now;
+        receiving.following = self.follow(t, &receiving);
         let is_whole = receiving.is_whole();
         t.wake_at(slowest(&receiving));
         let Some(session) = self.sessions.get_mut(t.id) else {
@@ -93,6 +95,56 @@ impl Files {
         if is_whole {
             self.has_arrived(t);
         }
+    }
+
+    /// Has a child digest a large file while it comes. What is in it already it reads, too.
+    fn follow(&mut self, t: &mut Turn<'_>, receiving: &Receiving) -> Option<Following> {
+        let size = receiving.size?;
+        let is_worth = size >= FILE_FOLLOWED_BYTES_MIN && receiving.md5.is_none();
+        if !is_worth || !self.followers.has_room() {
+            return None;
+        }
+        // Without, it is digested when it has come.
+        let lent = self.lend(&receiving.staged).ok()?;
+        let (its, ours) = news().ok()?;
+        let number = self.storing.errand();
+        self.followers.begins(number);
+        t.send_on_errand(Errand {
+            number,
+            order: Order::Follow { size }.text(),
+            files: vec![lent, Arc::new(its)],
+            // As long as it may take to come, and then to be read.
+            within: PROGRESS_GRACE
+                + Duration::from_secs(size / PROGRESS_BYTES_PER_SECOND_MIN)
+                + within(size),
+        });
+        Some(Following::new(number, ours))
+    }
+
+    /// News of a child that digests a file while it comes; `false`: it is none.
+    pub(super) fn followed(
+        &mut self,
+        t: &mut BroadcastTurn<'_>,
+        number: u64,
+        event: &ErrandEvent<'_>,
+    ) -> bool {
+        if !self.followers.has(number) {
+            return false;
+        }
+        match event {
+            ErrandEvent::Wrote(bytes) => match self.followers.says(number, bytes) {
+                Some(sha256) => self.storing.digested(number, Some(sha256)),
+                None => return true,
+            },
+            ErrandEvent::Ended(_) | ErrandEvent::Failed(_) => {
+                self.followers.ends(number);
+                self.storing.digested(number, None);
+            }
+        }
+        while let Some(errand) = self.next_errand() {
+            t.send_on_errand(errand);
+        }
+        true
     }
 
     /// An upload is not stored; what follows of it is dropped, or too much.
@@ -166,6 +218,7 @@ impl Files {
             from: kept,
             replaces,
             is_lost: false,
+            following: None,
             place,
         };
         if size > FILE_AT_ONCE_BYTES_MAX {
@@ -340,6 +393,9 @@ impl Files {
             };
             let disk = self.disk.as_deref();
             let written = claimed.and_then(|()| write_all(disk, receiving, bytes));
+            if let Some(following) = &mut receiving.following {
+                following.hears(receiving.at);
+            }
             written.err()
         };
         let is_whole = receiving.is_whole();
@@ -383,6 +439,10 @@ impl Files {
         let peer = session.peer;
         t.wake_at(Moment::NEVER);
         let receiving = *receiving;
+        // None: it has none, or it has said what it had to, or it has ended and cannot.
+        let follower = receiving.following.map(|following| following.number);
+        let digested = follower.and_then(|number| self.followers.digest(number));
+        let follower = follower.filter(|number| digested.is_none() && self.followers.has(*number));
         self.storing.push(Arrived {
             number,
             owner: t.id,
@@ -393,7 +453,9 @@ impl Files {
                 size: receiving.at,
                 md5: receiving.md5.map(|sum| sum.to_string()),
                 sha256: receiving.sha256.map(|sum| sum.to_string()),
+                digested: digested.map(|sum| sum.to_string()),
             },
+            follower,
             staged: receiving.staged,
             reserved: receiving.reserved,
             replaces: receiving.replaces,
@@ -470,8 +532,7 @@ impl Files {
     }
 
     pub(super) fn drop_staged(&mut self, staged: &Staged) {
-        self.users.remove(&staged.name);
-        self.kept.remove(&staged.name);
+        self.forget_staged(staged);
         if let Some(disk) = &self.disk {
             disk.unstage(&staged.name);
         }
@@ -503,6 +564,11 @@ impl Files {
         };
         tell(FileFate::Refused, receiving.name.as_str(), receiving.at);
         self.abandon(receiving, t.now);
+    }
+
+    fn forget_staged(&mut self, staged: &Staged) {
+        self.users.remove(&staged.name);
+        self.kept.remove(&staged.name);
     }
 
     /// The connection breaks in the middle of it: it can be resumed, if it is worth that.
@@ -600,11 +666,14 @@ impl Files {
         self.count.release(arrived.reserved);
         let named = (arrived.order.name.as_str(), arrived.order.size);
         t.note(arrived.owner, note_of(&arrived.peer, answer, UPLOAD, named));
-        if matches!(answer, FileAnswer::Ok(_)) {
+        let is_named = matches!(answer, FileAnswer::Ok(_));
+        if is_named {
             self.count.add(arrived.order.size, arrived.replaces);
+            // It has gone from there to its name.
+            self.forget_staged(&arrived.staged);
+        } else {
+            self.drop_staged(&arrived.staged);
         }
-        // Under its name, it is not there any more.
-        self.drop_staged(&arrived.staged);
         if let Some(session) = self.sessions.get_mut(arrived.owner) {
             let mut bytes = Vec::new();
             answer.encode(&mut bytes);

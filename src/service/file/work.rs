@@ -11,11 +11,12 @@ use rustix::fs::{
     AtFlags, Dir, FileType, Mode, RenameFlags, fdatasync, fstat, fsync, linkat, mkdirat, renameat,
     renameat_with, statat, unlinkat,
 };
-use rustix::io::{Errno, pread};
+use rustix::io::{Errno, pread, read};
 use serde::{Deserialize, Serialize};
 
 use super::disk::{DIRECTORY, confined, reserve};
 use super::options::Overwrite;
+use super::syncing::sync_all;
 use crate::wire::{
     Encode, FILE_NAME_BYTES_MAX, FileAnswer, FileEntry, FileError, FileErrorKind, FileFacts,
     FileName, Md5, Md5Sum, Names, Sha256, Sha256Sum,
@@ -39,6 +40,9 @@ pub(super) enum Order {
         first: Option<u64>,
         size: Option<u64>,
     },
+    /// Digest a file of this size while it comes. Files: that one, and a pipe that says a byte when there is more, and ends
+    /// when no more comes.
+    Follow { size: u64 },
     /// Answer a `verify`. File: that one.
     Verify {
         name: String,
@@ -60,6 +64,8 @@ pub(super) struct Store {
     pub(super) size: u64,
     pub(super) md5: Option<String>,
     pub(super) sha256: Option<String>,
+    /// The SHA-256 of what is on the disk, if a child has read it while it came; no MD5 is told then.
+    pub(super) digested: Option<String>,
 }
 
 impl Order {
@@ -131,6 +137,17 @@ pub fn perform(order: &[u8], files: &[OwnedFd], out: &mut dyn Write) -> io::Resu
                 Err(error) => say(out, &FileAnswer::Error(of_system(&error)))?,
             }
         }
+        Order::Follow { size } => {
+            let (file, news) = (file(0)?, file(1)?);
+            if let Some(sha256) = digest_while_it_comes(file, news, size)? {
+                let facts = FileFacts {
+                    bytes: Some(size),
+                    sha256: Some(sha256),
+                    ..FileFacts::default()
+                };
+                say(out, &FileAnswer::Ok(facts))?;
+            }
+        }
         Order::Verify {
             name,
             modified,
@@ -200,7 +217,8 @@ pub(super) fn of_system(error: &io::Error) -> FileError {
 
 /// Hands a file on from here to there, piece by piece.
 fn read_to(file: &OwnedFd, from: u64, to: u64, mut take: impl FnMut(&[u8])) -> io::Result<()> {
-    let mut buffer = vec![0; READ_BYTES];
+    let room = usize::try_from(to.saturating_sub(from)).unwrap_or(usize::MAX);
+    let mut buffer = vec![0; room.min(READ_BYTES)];
     let mut at = from;
     while at < to {
         let room = usize::try_from(to - at)
@@ -222,6 +240,33 @@ fn read_to(file: &OwnedFd, from: u64, to: u64, mut take: impl FnMut(&[u8])) -> i
         }
     }
     Ok(())
+}
+
+/// The digest of a file that is being written; none if it does not become as long as it was to.
+fn digest_while_it_comes(
+    file: &OwnedFd,
+    news: &OwnedFd,
+    size: u64,
+) -> io::Result<Option<Sha256Sum>> {
+    let (mut sha256, mut at, mut has_ended) = (Sha256::new(), 0, size == 0);
+    let mut said = [0; 4096];
+    loop {
+        let there = u64::try_from(fstat(file)?.st_size).unwrap_or(0).min(size);
+        if there > at {
+            read_to(file, at, there, |piece| sha256.update(piece))?;
+            at = there;
+            continue;
+        }
+        if at == size || has_ended {
+            return Ok((at == size).then(|| sha256.finish()));
+        }
+        match read(news, &mut said) {
+            // What came last is looked at once more.
+            Ok(0) => has_ended = true,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// The digests that were asked for, each with how many bytes it is of.
@@ -253,14 +298,28 @@ struct Storing<'a> {
 impl Storing<'_> {
     /// Each file, or why it is not stored. Nothing is said of one before all directories are synced.
     fn all(&self, all: &[Store], files: &[OwnedFd]) -> Vec<FileAnswer<'static>> {
-        let checked: Vec<_> = all
+        let mut checked: Vec<_> = all
             .iter()
             .enumerate()
             .map(|(n, one)| match files.get(n) {
-                Some(file) => self.check(one, file),
+                Some(file) => check(one, file),
                 None => Err(FileError::new(FileErrorKind::System, "its file is missing")),
             })
             .collect();
+        if self.sync {
+            let (mut outcomes, whole): (Vec<_>, Vec<_>) = checked
+                .iter_mut()
+                .zip(files)
+                .filter(|(checked, _)| checked.is_ok())
+                .unzip();
+            let synced = sync_all(&whole, |file| Ok(fdatasync(file)?));
+            for (checked, synced) in outcomes.iter_mut().zip(synced) {
+                // An error is final: what was not written is forgotten by the kernel (fault G5).
+                if let Err(error) = synced {
+                    **checked = Err(of_system(&error));
+                }
+            }
+        }
         let mut directories = Directories::new(self.root);
         let named: Vec<Result<_, FileError>> = all
             .iter()
@@ -297,48 +356,6 @@ impl Storing<'_> {
             }
         });
         all.iter().zip(named).map(answer).collect()
-    }
-
-    /// Whether what is on the disk is what was announced; then it is synced.
-    fn check(&self, one: &Store, file: &OwnedFd) -> Result<Sha256Sum, FileError> {
-        let system = |error: io::Error| of_system(&error);
-        let stat = fstat(file).map_err(|error| system(error.into()))?;
-        if u64::try_from(stat.st_size) != Ok(one.size) {
-            return Err(FileError::new(
-                FileErrorKind::Changed,
-                format!("{} bytes are on the disk, not {}", stat.st_size, one.size),
-            ));
-        }
-        let (mut sha256, mut md5) = (Sha256::new(), one.md5.is_some().then(Md5::new));
-        read_to(file, 0, one.size, |piece| {
-            sha256.update(piece);
-            if let Some(md5) = &mut md5 {
-                md5.update(piece);
-            }
-        })
-        .map_err(system)?;
-        let sha256 = sha256.finish();
-        let told = one.sha256.as_deref().map(str::parse::<Sha256Sum>);
-        if told.is_some_and(|told| told != Ok(sha256)) {
-            return Err(FileError::new(
-                FileErrorKind::Digest,
-                format!("the SHA-256 of what arrived is {sha256}"),
-            ));
-        }
-        if let (Some(md5), Some(told)) = (md5, &one.md5) {
-            let md5 = md5.sum();
-            if told.parse::<Md5Sum>() != Ok(md5) {
-                return Err(FileError::new(
-                    FileErrorKind::Digest,
-                    format!("the MD5 of what arrived is {md5}"),
-                ));
-            }
-        }
-        if self.sync {
-            // An error of it is final: what was not written is forgotten by the kernel (fault G5).
-            fdatasync(file).map_err(|error| system(error.into()))?;
-        }
-        Ok(sha256)
     }
 
     /// Gives a file its name, or another with `overwrite=rename`. Says which.
@@ -387,6 +404,46 @@ impl Storing<'_> {
             answer => answer,
         }
     }
+}
+
+/// Whether what is on the disk is what was announced.
+fn check(one: &Store, file: &OwnedFd) -> Result<Sha256Sum, FileError> {
+    let system = |error: io::Error| of_system(&error);
+    let stat = fstat(file).map_err(|error| system(error.into()))?;
+    if u64::try_from(stat.st_size) != Ok(one.size) {
+        return Err(FileError::new(
+            FileErrorKind::Changed,
+            format!("{} bytes are on the disk, not {}", stat.st_size, one.size),
+        ));
+    }
+    let (mut sha256, mut md5) = (Sha256::new(), one.md5.is_some().then(Md5::new));
+    let digested = one.digested.as_deref().and_then(|sum| sum.parse().ok());
+    let to_be_read = if digested.is_some() { 0 } else { one.size };
+    read_to(file, 0, to_be_read, |piece| {
+        sha256.update(piece);
+        if let Some(md5) = &mut md5 {
+            md5.update(piece);
+        }
+    })
+    .map_err(system)?;
+    let sha256 = digested.unwrap_or_else(|| sha256.finish());
+    let told = one.sha256.as_deref().map(str::parse::<Sha256Sum>);
+    if told.is_some_and(|told| told != Ok(sha256)) {
+        return Err(FileError::new(
+            FileErrorKind::Digest,
+            format!("the SHA-256 of what arrived is {sha256}"),
+        ));
+    }
+    if let (Some(md5), Some(told)) = (md5, &one.md5) {
+        let md5 = md5.sum();
+        if told.parse::<Md5Sum>() != Ok(md5) {
+            return Err(FileError::new(
+                FileErrorKind::Digest,
+                format!("the MD5 of what arrived is {md5}"),
+            ));
+        }
+    }
+    Ok(sha256)
 }
 
 fn exists() -> FileError {
