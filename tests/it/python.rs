@@ -15,6 +15,7 @@ use crate::support::program::{run, skipped};
 const FILES: &[&str] = &[
     "test_audit.py",
     "test_chat.py",
+    "test_chat_client.py",
     "test_command.py",
     "test_command_stream.py",
     "test_datagrams.py",
@@ -44,6 +45,11 @@ const FILES: &[&str] = &[
 #[test]
 fn t6_chat() {
     passes("test_chat.py");
+}
+
+#[test]
+fn t6_a_person_in_a_chat() {
+    passes("test_chat_client.py");
 }
 
 #[test]

@@ -1,5 +1,13 @@
-use std::io::ErrorKind;
+//! How the server is reached, without anybody waiting for that.
+
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::thread;
 use std::time::Duration;
+
+use rustix::event::{EventfdFlags, eventfd};
 
 use crate::client::{ClientError, ServerAddress, TextStream};
 #[cfg(feature = "tls")]
@@ -44,6 +52,21 @@ impl Way {
         Ok(stream)
     }
 
+    /// Whether it would be the same the next time.
+    pub(super) fn is_final(&self, error: &ClientError) -> bool {
+        match error {
+            ClientError::Resolve { .. }
+            | ClientError::Connect { .. }
+            | ClientError::Timeout { .. }
+            | ClientError::HungUp { .. }
+            | ClientError::Broken { .. } => false,
+            // A server that is just being started again may end a handshake.
+            #[cfg(feature = "tls")]
+            ClientError::Tls { .. } => false,
+            _ => true,
+        }
+    }
+
     /// What went wrong, and what to do about it.
     pub(in crate::cli) fn explain(&self, error: &ClientError) -> String {
         let way_out = match (error, &self.address) {
@@ -61,7 +84,10 @@ impl Way {
             }
             (ClientError::Timeout { .. }, _) => "; --timeout raises this limit".to_owned(),
             (ClientError::Connect { cause, .. }, _)
-                if matches!(cause.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) =>
+                if matches!(
+                    cause.kind(),
+                    ErrorKind::ConnectionRefused | ErrorKind::NotFound
+                ) =>
             {
                 "; no server listens there".to_owned()
             }
@@ -72,5 +98,47 @@ impl Way {
             _ => String::new(),
         };
         format!("{error}{way_out}")
+    }
+}
+
+/// A connection that is being made, by a thread: to resolve a name may take its time, and nobody can be asked not to
+/// wait for it.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    outcome: Receiver<Result<TextStream, ClientError>>,
+    /// Readable when there is one.
+    done: Arc<OwnedFd>,
+}
+
+impl Attempt {
+    pub(super) fn begin(way: &Arc<Way>) -> io::Result<Attempt> {
+        let done = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
+        let (sender, outcome) = channel();
+        let (way, tells) = (Arc::clone(way), Arc::clone(&done));
+        thread::Builder::new()
+            .name("connect".to_owned())
+            .spawn(move || {
+                // Whoever has left meanwhile wants none.
+                let _ = sender.send(way.connect());
+                let _ = rustix::io::write(&tells, &1_u64.to_ne_bytes());
+            })?;
+        Ok(Attempt { outcome, done })
+    }
+
+    /// What came of it, when something has.
+    pub(super) fn outcome(&self) -> Option<Result<TextStream, ClientError>> {
+        match self.outcome.try_recv() {
+            Ok(outcome) => Some(outcome),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(Err(ClientError::Request(
+                "the thread that connects has failed",
+            ))),
+        }
+    }
+}
+
+impl AsFd for Attempt {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.done.as_fd()
     }
 }

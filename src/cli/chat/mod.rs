@@ -1,15 +1,21 @@
 //! `onepoll chat`: takes part in a chat.
 
+mod backoff;
 mod client;
 pub(super) mod connector;
 mod heard;
+mod incoming;
+mod outgoing;
+mod people;
+mod visit;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::client::Client;
+use self::client::{Client, Wishes};
 use self::connector::Way;
-use super::conversation::{Completions, Conversation, Manner};
+use self::people::People;
+use super::conversation::{Conversation, Manner};
 use super::proof::ProofArgs;
 use super::{Failure, Outcome};
 use crate::client::{AddressError, ServerAddress};
@@ -34,7 +40,7 @@ pub struct Args {
     /// The room to go to [default: the server's, lobby]
     #[arg(long, value_name = "ROOM")]
     room: Option<String>,
-    /// Ring the terminal's bell when somebody says your name, the one of --nick
+    /// Ring the terminal's bell when somebody says your name, or something to you alone
     #[arg(long)]
     bell: bool,
     /// Lines as they are, without colours and editing
@@ -43,6 +49,10 @@ pub struct Args {
     /// How long a connection may take to be made, proof and TLS included: `500ms`, `5s`, `1m`
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     timeout: Duration,
+    /// How long to wait before a lost connection is made anew: `500ms`, `1m`, or `never`; twice as long each time it
+    /// fails, at most 30s
+    #[arg(long, value_name = "DURATION|never", default_value = "1s", value_parser = parse_retry)]
+    retry: Retry,
     #[command(flatten)]
     proof: ProofArgs,
     #[cfg(feature = "tls")]
@@ -58,6 +68,17 @@ fn parse_address(text: &str) -> Result<ServerAddress, String> {
         .map_err(|wrong: AddressError| wrong.to_string())
 }
 
+/// How long to wait; none: a connection that is lost is lost.
+#[derive(Debug, Clone, Copy)]
+struct Retry(Option<Duration>);
+
+fn parse_retry(text: &str) -> Result<Retry, String> {
+    match text {
+        "never" => Ok(Retry(None)),
+        text => parse_duration(text).map(|wait| Retry(Some(wait))),
+    }
+}
+
 /// Takes part until somebody has had enough.
 pub fn run(args: Args) -> Outcome {
     for name in args.nick.iter().chain(&args.room) {
@@ -68,13 +89,21 @@ pub fn run(args: Args) -> Outcome {
     let stream = way
         .connect()
         .map_err(|error| Failure::Run(anyhow::Error::msg(way.explain(&error))))?;
+    let people = Arc::new(People::default());
+    let known = Arc::clone(&people);
     let manner = Manner {
         prompt: "> ",
-        complete: Box::new(|_| Completions::default()),
-        is_secret: |line| line.starts_with("/login"),
+        complete: Box::new(move |line| known.complete(line)),
+        is_secret: |line| line.trim_start().starts_with("/login"),
     };
     let conversation = Conversation::begin(args.plain, manner)?;
-    Client::new(stream, conversation, args.nick, args.room, args.bell).run()
+    let wishes = Wishes {
+        nick: args.nick,
+        room: args.room,
+        has_bell: args.bell,
+        retry: args.retry.0,
+    };
+    Client::new(way, stream, conversation, people, wishes).run()
 }
 
 /// How the server is reached. What that needs of files is read here.

@@ -87,6 +87,14 @@ impl Board {
         self.state().typed.pop_front()
     }
 
+    /// The next signal that was typed; lines before it stay.
+    pub(super) fn next_signal(&self) -> Option<Typed> {
+        let mut state = self.state();
+        let is_signal = |typed: &Typed| matches!(typed, Typed::Signal(_));
+        let at = state.typed.iter().position(is_signal)?;
+        state.typed.remove(at)
+    }
+
     /// Not readable any more.
     pub(super) fn clear(&self) {
         let mut count = [0; 8];

@@ -121,10 +121,14 @@ impl Conversation {
         }
     }
 
-    /// The next signal; nothing is read.
+    /// The next signal; whatever else the person did is left for later.
     pub(super) fn next_signal(&mut self) -> Option<Typed> {
         let came = self.signals.came();
-        came.first().map(|signal| Typed::Signal(number(*signal)))
+        let came = came.first().map(|signal| Typed::Signal(number(*signal)));
+        match &self.way {
+            Way::Plain(_) => came,
+            Way::Terminal(terminal) => came.or_else(|| terminal.next_signal()),
+        }
     }
 
     /// Whether more may be shown: if not, what comes is better left where it is.

@@ -1,7 +1,5 @@
 //! How a line looks on a terminal.
 
-use std::fmt::Write as _;
-
 use crate::wire::neutralise;
 
 /// What is known of a line.
@@ -9,6 +7,8 @@ use crate::wire::neutralise;
 pub(in crate::cli) enum Look {
     /// It was said, and begins with so many bytes of a name.
     Said(usize),
+    /// A name is in it, between these bytes.
+    Named { from: usize, to: usize },
     /// The server says it.
     Notice,
 }
@@ -21,27 +21,27 @@ const PLAIN: &str = "\x1b[0m";
 
 /// The line as it is shown, its end included.
 pub(super) fn styled(line: &[u8], look: Look, colours: bool) -> String {
-    let (name, text) = match look {
-        Look::Said(name) => line.split_at(name.min(line.len())),
-        Look::Notice => (&[][..], line),
-    };
     let mut shown = String::with_capacity(line.len() + 16);
-    match (look, colours) {
-        (_, false) => {
-            shown.push_str(&disarmed(name));
-            shown.push_str(&disarmed(text));
-        }
-        (Look::Said(_), true) => {
-            write!(shown, "\x1b[{}m{}{PLAIN}", colour(name), disarmed(name))
-                .expect("memory takes every character");
-            shown.push_str(&disarmed(text));
-        }
-        (Look::Notice, true) => {
-            shown.push_str(DIM);
-            shown.push_str(&disarmed(text));
+    let (from, to) = match look {
+        Look::Said(to) => (0, to),
+        Look::Named { from, to } => (from, to),
+        Look::Notice => (0, 0),
+    };
+    let to = to.min(line.len());
+    let (before, rest) = line.split_at(from.min(to));
+    let (name, text) = rest.split_at(to - from.min(to));
+    let mut marked = |mark: &str, part: &[u8]| {
+        if colours && !mark.is_empty() && !part.is_empty() {
+            shown.push_str(mark);
+            shown.push_str(&disarmed(part));
             shown.push_str(PLAIN);
+        } else {
+            shown.push_str(&disarmed(part));
         }
-    }
+    };
+    marked(DIM, before);
+    marked(&format!("\x1b[{}m", colour(name)), name);
+    marked(if look == Look::Notice { DIM } else { "" }, text);
     shown.push('\n');
     shown
 }
@@ -80,7 +80,14 @@ mod tests {
     fn nothing_that_comes_acts_on_a_terminal_but_our_own_marks() {
         let hostile =
             "eva\x1b[2J: \x1b]0;title\x07 \u{9b}31m \u{202e}txt\u{2028}\r\x08 \x7f".as_bytes();
-        for look in [Look::Said(3), Look::Said(7), Look::Said(999), Look::Notice] {
+        for look in [
+            Look::Said(3),
+            Look::Said(7),
+            Look::Said(999),
+            Look::Named { from: 5, to: 9 },
+            Look::Named { from: 9, to: 5 },
+            Look::Notice,
+        ] {
             for colours in [false, true] {
                 let shown = styled(hostile, look, colours);
                 let ours = [DIM, PLAIN].into_iter().map(str::to_owned);
@@ -107,6 +114,10 @@ mod tests {
         assert_eq!(
             styled("eva: 你好".as_bytes(), Look::Said(3), true),
             format!("\x1b[{}meva\x1b[0m: 你好\n", colour(b"eva"))
+        );
+        assert_eq!(
+            styled(b"~ eva waves", Look::Named { from: 2, to: 5 }, true),
+            format!("\x1b[2m~ \x1b[0m\x1b[{}meva\x1b[0m waves\n", colour(b"eva"))
         );
         assert_eq!(styled(b"* x", Look::Notice, false), "* x\n");
     }

@@ -60,6 +60,10 @@ impl Terminal {
         }
     }
 
+    pub(super) fn next_signal(&self) -> Option<Typed> {
+        self.board.next_signal()
+    }
+
     pub(super) fn has_room(&self) -> bool {
         self.board.has_room()
     }
