@@ -12,6 +12,7 @@ import termios
 import threading
 import time
 
+import tls
 from harness import BINARY, DEADLINE, Case, Peer, left, main
 from person import Person
 
@@ -168,6 +169,18 @@ class Plain(Clients):
         self.assertIn("is the secret its own", err)
         environment = {**os.environ, "ONEPOLL_SECRET_FILE": files["right"]}
         self.assertEqual(self.ended(self.plain(at, env=environment), 0), (GREETING, ""))
+        server.stop()
+
+    def test_over_tls_it_is_the_server_that_was_named_or_none(self):
+        cert, key, fingerprint = tls.certificate(os.path.join(self.directory(), "pair"))
+        server = self.serve("chat://127.0.0.1:0?" + tls.options(cert, key), is_plain=True)
+        at = "%s:%d" % server.at("chat")
+        flags = ("--tls", "--fingerprint", fingerprint)
+        self.assertEqual(self.ended(self.plain(at, *flags), 0), (GREETING, ""))
+        _, err = self.ended(self.plain(at, "--tls"), 1)
+        self.assertIn("say --fingerprint " + fingerprint, err)
+        _, err = self.ended(self.plain(at, "--tls", "--fingerprint", "00" * 32), 1)
+        self.assertIn("it may be another server", err)
         server.stop()
 
     def test_a_signal_ends_it_with_its_number(self):
@@ -334,7 +347,8 @@ class Terminal(Clients):
         peer = door.enters()
         person.sees(b"you are guest-1")
         self.assertEqual(peer.line(), b"/who")
-        peer.say(b"* in lobby: guest-1, eva, evan, bob\n")
+        peer.say(b"* in lobby: guest-1, eva, evan, bob\n* now they are known\n")
+        person.sees(b"* now they are known\r\n")
         return person, peer
 
     def leaves(self, person, peer, code=0):
@@ -418,6 +432,8 @@ class Terminal(Clients):
                 peer.say(line + b"\n")
                 shown = self.all_shown(person, peer)
                 self.assertEqual(shown.count(b"\x07"), rings if flags else 0, line)
+                # It takes no line of its own.
+                self.assertEqual(shown.count(b"\n"), 2, shown)
             self.leaves(person, peer)
 
     def test_ctrl_c_gives_a_line_up_and_then_leaves_and_the_terminal_is_as_it_was(self):
@@ -456,8 +472,9 @@ class Terminal(Clients):
         person, peer = self.meets()
         person.types(b"one\rtwo\rthree\r")
         self.assertEqual([said(peer) for _ in range(3)], ["one", "two", "three"])
-        person.types(b"\x1b[200~four\nfive\x1b[201~\r")
-        self.assertEqual([said(peer) for _ in range(2)], ["four", "five"])
+        lines = ["pasted %d" % number for number in range(250)]
+        person.types(b"\x1b[200~" + "\n".join(lines).encode() + b"\x1b[201~\r")
+        self.assertEqual([said(peer) for _ in lines], lines)
         self.leaves(person, peer)
 
     def test_a_window_that_changes_loses_nothing(self):

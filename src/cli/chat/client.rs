@@ -177,10 +177,11 @@ impl Client {
             .wait(is_wanted, others.as_slice(), at_most)
     }
 
-    /// Whether more can be typed. What a person types while there is no room is refused, since it cannot be left where
-    /// it is.
+    /// Whether more can be typed. What a person types while there is no connection is refused where there is no room
+    /// for it: they are to know.
     fn wants_lines(&self) -> bool {
-        self.leaving.is_none() && (self.outgoing.has_room() || !self.conversation.is_plain())
+        let is_refused = !self.conversation.is_plain() && !matches!(self.link, Link::Up(_));
+        self.leaving.is_none() && (self.outgoing.has_room() || is_refused)
     }
 
     /// Takes what was typed.
@@ -195,7 +196,12 @@ impl Client {
             }
             match self.conversation.next()? {
                 None => return Ok(None),
-                Some(Typed::Line(line)) => self.keep(line, now)?,
+                Some(Typed::Line(line)) => {
+                    self.keep(line, now)?;
+                    if !self.outgoing.has_room() {
+                        self.say_on(now);
+                    }
+                }
                 Some(Typed::End) => self.leave(now),
                 Some(Typed::Signal(number)) => return Ok(Some(interrupted(number))),
                 Some(Typed::Failed(why)) => return Err(anyhow::Error::msg(why).into()),
@@ -371,6 +377,9 @@ impl Client {
             self.unheard = 0;
         }
         let rings = self.wishes.has_bell && is_for(&heard, visit.me.as_deref());
+        if rings {
+            self.conversation.ring();
+        }
         match aside {
             Aside::Shown => self.conversation.show(line, look(line))?,
             Aside::Hidden => {}
@@ -379,9 +388,6 @@ impl Client {
                 self.outgoing.answered(ping);
             }
             Aside::NothingConfirmed => self.outgoing.forget_pings(),
-        }
-        if rings {
-            self.conversation.ring()?;
         }
         Ok(())
     }

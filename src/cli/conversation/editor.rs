@@ -15,6 +15,7 @@ use rustyline::{Context, Editor, Helper, Result as Edited};
 
 use super::board::{Board, Typed};
 use super::manner::{Completions, Manner};
+use super::mode::Mode;
 use crate::cli::streams::print_bytes;
 use crate::wire::acts_on_a_terminal;
 
@@ -25,12 +26,13 @@ const HISTORY_LINES_MAX: usize = 1000;
 pub(super) struct LineReader {
     editor: Editor<Watch, MemHistory>,
     board: Arc<Board>,
+    mode: Arc<Mode>,
     prompt: &'static str,
     is_secret: fn(&str) -> bool,
 }
 
 impl LineReader {
-    pub(super) fn new(manner: Manner, board: &Arc<Board>) -> Edited<LineReader> {
+    pub(super) fn new(manner: Manner, board: &Arc<Board>, mode: &Arc<Mode>) -> Edited<LineReader> {
         let config = Config::builder()
             // A terminal of our own description: nobody else can make it non-blocking.
             .behavior(Behavior::PreferTerm)
@@ -51,6 +53,7 @@ impl LineReader {
         Ok(LineReader {
             editor,
             board: Arc::clone(board),
+            mode: Arc::clone(mode),
             prompt: manner.prompt,
             is_secret: manner.is_secret,
         })
@@ -104,6 +107,7 @@ impl LineReader {
         // The terminal is as it was before others may use it.
         let board = self.board;
         drop(self.editor);
+        self.mode.give_back();
         board.ended();
     }
 }

@@ -11,6 +11,7 @@
 mod board;
 mod editor;
 mod manner;
+mod mode;
 mod plain;
 mod shown;
 mod terminal;
@@ -39,6 +40,8 @@ pub(super) struct Conversation {
     way: Way,
     signals: Signals,
     colours: bool,
+    /// The bell rings with the next line.
+    rings: bool,
 }
 
 #[derive(Debug)]
@@ -64,6 +67,7 @@ impl Conversation {
             way,
             signals,
             colours: is_colourful(&io::stdout()),
+            rings: false,
         })
     }
 
@@ -143,7 +147,17 @@ impl Conversation {
     pub(super) fn show(&mut self, line: &[u8], look: Look) -> Result<(), Failure> {
         match &mut self.way {
             Way::Plain(plain) => plain.show(line),
-            Way::Terminal(terminal) => terminal.show(&shown::styled(line, look, self.colours)),
+            Way::Terminal(terminal) => {
+                let bell = if std::mem::take(&mut self.rings) {
+                    shown::BELL
+                } else {
+                    ""
+                };
+                terminal.show(&format!(
+                    "{bell}{}",
+                    shown::styled(line, look, self.colours)
+                ))
+            }
         }
     }
 
@@ -158,18 +172,15 @@ impl Conversation {
         }
     }
 
-    /// Rings the terminal's bell.
-    pub(super) fn ring(&mut self) -> Result<(), Failure> {
-        match &mut self.way {
-            Way::Plain(_) => Ok(()),
-            Way::Terminal(terminal) => terminal.ring(),
-        }
+    /// Rings the terminal's bell when the next line is shown.
+    pub(super) fn ring(&mut self) {
+        self.rings = true;
     }
 
     /// Ends it when all is shown, and gives the terminal back.
     pub(super) fn end(self) -> Result<(), Failure> {
         match self.way {
-            Way::Plain(plain) => plain.end(),
+            Way::Plain(plain) => plain.end(self.signals),
             // Dropping it does.
             Way::Terminal(_) => Ok(()),
         }

@@ -10,6 +10,7 @@ use super::board::Typed;
 use crate::cli::Failure;
 use crate::cli::exec::input::{Input, Taken};
 use crate::cli::exec::output::{Output, Unwritable};
+use crate::cli::exec::signals::Signals;
 
 /// The longest line of standard input that is sent: what our servers take.
 const LINE_BYTES_MAX: usize = 64 * 1024;
@@ -105,18 +106,25 @@ impl Plain {
         Ok(())
     }
 
-    /// Writes the rest, for as long as that takes.
-    pub(super) fn end(mut self) -> Result<(), Failure> {
+    /// Writes the rest, for as long as that takes, unless a signal comes.
+    pub(super) fn end(mut self, mut signals: Signals) -> Result<(), Failure> {
         loop {
             self.flush()?;
             if !self.output.is_full() && self.kept.is_empty() {
                 return written(self.output.finish());
             }
-            match poll(&mut [PollFd::new(&self.output, PollFlags::OUT)], None) {
+            let mut asked = [
+                PollFd::new(&self.output, PollFlags::OUT),
+                PollFd::new(&signals, PollFlags::IN),
+            ];
+            match poll(&mut asked, None) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(errno) => {
                     return Err(anyhow::Error::new(io::Error::from(errno)).into());
                 }
+            }
+            if !signals.came().is_empty() {
+                return Ok(());
             }
         }
     }

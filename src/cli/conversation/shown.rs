@@ -16,6 +16,9 @@ pub(in crate::cli) enum Look {
 /// Colours that can be read on black and on white, less the red of errors.
 const COLOURS: [u8; 9] = [32, 33, 35, 36, 92, 93, 94, 95, 96];
 
+/// Rings the terminal's bell.
+pub(super) const BELL: &str = "\x07";
+
 const DIM: &str = "\x1b[2m";
 const PLAIN: &str = "\x1b[0m";
 

@@ -5,15 +5,13 @@ use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Signal, getpid, kill_process};
-use rustix::stdio::stdin;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use rustyline::ExternalPrinter as _;
 use rustyline::Result as Edited;
-use rustyline::error::ReadlineError;
 
 use super::board::{Board, Typed};
 use super::editor::LineReader;
 use super::manner::Manner;
+use super::mode::Mode;
 use crate::cli::Failure;
 use crate::cli::streams::print_bytes;
 
@@ -27,15 +25,14 @@ const ASKED_EVERY: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub(super) struct Terminal {
     board: Arc<Board>,
-    /// How it was.
-    before: Termios,
+    mode: Arc<Mode>,
 }
 
 impl Terminal {
     pub(super) fn begin(manner: Manner) -> Edited<Terminal> {
-        let before = tcgetattr(stdin()).map_err(|errno| ReadlineError::Io(errno.into()))?;
+        let mode = Arc::new(Mode::take()?);
         let board = Arc::new(Board::new()?);
-        let mut reader = LineReader::new(manner, &board)?;
+        let mut reader = LineReader::new(manner, &board, &mode)?;
         let mut printer = reader.printer()?;
         let texts = Arc::clone(&board);
         spawn("printer", move || {
@@ -48,7 +45,7 @@ impl Terminal {
             }
         })?;
         spawn("reader", move || reader.run())?;
-        Ok(Terminal { board, before })
+        Ok(Terminal { board, mode })
     }
 
     pub(super) fn next(&self) -> Result<Option<Typed>, Failure> {
@@ -76,10 +73,6 @@ impl Terminal {
         }
     }
 
-    pub(super) fn ring(&self) -> Result<(), Failure> {
-        self.show("\x07")
-    }
-
     pub(super) fn clear(&self) {
         self.board.clear();
     }
@@ -99,7 +92,7 @@ impl Drop for Terminal {
             }
         }
         if !is_given_back {
-            let _ = tcsetattr(stdin(), OptionalActions::Now, &self.before);
+            self.mode.give_back();
         }
         // There is nobody to tell that they could not be written.
         let _ = print_bytes(self.board.take_rest().as_bytes());
