@@ -185,6 +185,14 @@ impl Secret {
     }
 }
 
+#[cfg(feature = "cli")]
+impl Secret {
+    /// The bytes themselves, where they are to be said: a token.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")

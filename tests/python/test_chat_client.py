@@ -13,7 +13,7 @@ import threading
 import time
 
 import tls
-from harness import BINARY, DEADLINE, Case, Peer, left, main
+from harness import BINARY, DEADLINE, Case, Peer, left, main, onepoll
 from person import Person
 
 GREETING = "* you are guest-1 in lobby (1 here); /help lists the commands\n"
@@ -156,6 +156,41 @@ class Plain(Clients):
             door.listener.settimeout(0)
             with self.assertRaises(BlockingIOError):
                 door.listener.accept()
+
+    def test_who_is_removed_does_not_come_again(self):
+        for notice in ["you were removed: too loud", "you are banned: noise in here"]:
+            door = Door(self)
+            run = self.plain(door.path, "--retry", "1ms")
+            peer = door.enters()
+            self.assertEqual(run.stdout.readline().decode(), GREETING)
+            peer.say(b"* %s\n" % notice.encode()).close()
+            out, err = self.ended(run, 1)
+            self.assertIn("turned us away: " + notice, err)
+            self.assertEqual(out, "* %s\n" % notice)
+
+    def test_without_an_address_it_is_the_operators_socket(self):
+        runtime = self.directory()
+        os.mkdir(os.path.join(runtime, "onepoll"), 0o700)
+        names = os.path.join(runtime, "names")
+        made = onepoll("secret", "--name", "Eva", names)
+        token = os.path.join(runtime, "token")
+        with open(os.open(token, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+            file.write(made.stdout)
+        path = os.path.join(runtime, "onepoll", "chat.sock")
+        server = self.serve("chat+unix://%s?operator=true&names=%s" % (path, names), is_plain=True)
+        eve = self.plain(path)
+        self.assertEqual(eve.stdout.readline().decode(), GREETING)
+        environment = {**os.environ, "XDG_RUNTIME_DIR": runtime}
+        run = self.plain("--login", token, env=environment)
+        eve.stdout.readline()
+        self.assertEqual(eve.stdout.readline(), b"* guest-2 is now Eva\n")
+        self.types(run, "/kick guest-1 too loud\n")
+        self.assertEqual(eve.stdout.readline(), b"* you were removed: too loud\n")
+        out, err = self.ended(eve, 1)
+        self.assertIn("turned us away: you were removed: too loud", err)
+        out, err = self.ended(run, 0)
+        self.assertTrue(out.endswith("* guest-1 was removed\n"), out)
+        server.stop()
 
     def test_a_wrong_secret_and_none_are_told_as_what_they_are(self):
         files = {}

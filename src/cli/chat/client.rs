@@ -15,6 +15,7 @@ use super::visit::{Aside, Entering, Visit};
 use crate::cli::conversation::{Conversation, Typed};
 use crate::cli::{Failure, Outcome, SIGNALLED};
 use crate::client::{ClientError, TextStream};
+use crate::wire::Secret;
 
 /// How much may wait for the socket.
 const QUEUED_BYTES_MAX: usize = 64 * 1024;
@@ -60,6 +61,8 @@ pub(super) struct Client {
 /// What somebody wants of a chat.
 #[derive(Debug)]
 pub(super) struct Wishes {
+    /// The token of a name that is theirs.
+    pub(super) login: Option<Secret>,
     /// To be called so, and to be there; as it is now, when a connection breaks.
     pub(super) nick: Option<String>,
     pub(super) room: Option<String>,
@@ -85,6 +88,7 @@ impl Client {
     ) -> Client {
         let visit = Visit::begin(
             stream,
+            wishes.login.as_ref(),
             wishes.nick.as_deref(),
             wishes.room.as_deref(),
             false,
@@ -361,7 +365,10 @@ impl Client {
         let aside = visit.hear(&heard, now);
         self.people.hear(&heard);
         match heard {
-            Heard::NowCalled(name) => self.wishes.nick = Some(name.to_owned()),
+            // The name of a token comes with it.
+            Heard::NowCalled(name) if self.wishes.login.is_none() => {
+                self.wishes.nick = Some(name.to_owned());
+            }
             Heard::NowIn(room) => {
                 let is_first = visit.first_room.as_deref() == Some(room);
                 self.wishes.room = (!is_first).then(|| room.to_owned());
@@ -475,8 +482,17 @@ impl Client {
 
     /// Connected again.
     fn is_back(&mut self, stream: TextStream, now: Instant) -> Result<(), Failure> {
-        let (nick, room) = (self.wishes.nick.as_deref(), self.wishes.room.as_deref());
-        let visit = Visit::begin(stream, nick, room, true, now);
+        let Wishes {
+            login, nick, room, ..
+        } = &self.wishes;
+        let visit = Visit::begin(
+            stream,
+            login.as_ref(),
+            nick.as_deref(),
+            room.as_deref(),
+            true,
+            now,
+        );
         self.link = Link::Up(Box::new(visit));
         self.told = None;
         self.told_of_keeping = false;

@@ -31,8 +31,11 @@ pub(super) enum Heard<'l> {
     Left(&'l str),
     /// `* NAME is now NAME`
     Renamed(&'l str, &'l str),
-    /// `[TIME] NAME: TEXT`: somebody said it before we came.
+    /// `[TIME] NAME: TEXT`, `#ROOM NAME: TEXT`: somebody said it before we came, or elsewhere.
     Earlier,
+    /// The server ends the connection, and would end the next one: an operator wants that, or there were too many
+    /// wrong tokens.
+    Removed(&'l str),
     /// Another notice.
     Notice(&'l str),
     /// A line of another kind.
@@ -76,6 +79,7 @@ impl<'l> Heard<'l> {
         if let Some((name, rest)) = notice
             .strip_prefix("you are ")
             .and_then(|rest| rest.split_once(" in "))
+            .filter(|(name, _)| !name.contains(' '))
         {
             return Heard::Welcome {
                 name,
@@ -87,6 +91,14 @@ impl<'l> Heard<'l> {
             .and_then(|rest| rest.split_once(": "))
         {
             return Heard::Members(names);
+        }
+        let removals = [
+            "you were removed",
+            "you are banned",
+            "that is nobody's token, and",
+        ];
+        if removals.iter().any(|removal| notice.starts_with(removal)) {
+            return Heard::Removed(notice);
         }
         if let Some(text) = notice.strip_prefix("pong ") {
             return Heard::Pong(text);
@@ -122,9 +134,15 @@ pub(super) fn look(line: &[u8]) -> Look {
     if line.starts_with(b"* ") {
         return Look::Notice;
     }
-    // The time, in brackets, of what was said earlier.
-    let at = match line.iter().position(|byte| *byte == b']') {
-        Some(end) if line.starts_with(b"[") && line[end + 1..].starts_with(b" ") => end + 2,
+    // The time of what was said earlier, in brackets; or the room that an operator watches.
+    let position = |mark: u8| line.iter().position(|byte| *byte == mark);
+    let end = match line.first() {
+        Some(b'[') => position(b']').map(|at| at + 1),
+        Some(b'#') => position(b' '),
+        _ => None,
+    };
+    let at = match end {
+        Some(end) if line[end..].starts_with(b" ") => end + 1,
         _ => 0,
     };
     let rest = &line[at..];
@@ -204,6 +222,15 @@ mod tests {
                 Heard::Notice("the server is stopping"),
             ),
             ("~ eva waves", said("eva", " waves", false)),
+            ("#den eva: hi", Heard::Earlier),
+            (
+                "* you were removed: too loud",
+                Heard::Removed("you were removed: too loud"),
+            ),
+            (
+                "* you are banned: noise in here",
+                Heard::Removed("you are banned: noise in here"),
+            ),
             ("[2026-11-27 20:31:05] eva: hi", Heard::Earlier),
             ("[2026-11-27 20:31:05] ~ eva waves", Heard::Earlier),
             ("hello", Heard::Other),
@@ -227,6 +254,10 @@ mod tests {
             ("~ eva waves", named(2, 5)),
             ("[2026-11-27 20:31:05] eva: hi", named(22, 25)),
             ("[2026-11-27 20:31:05] ~ eva waves", named(24, 27)),
+            ("#den eva: hi", named(5, 8)),
+            ("#den ~ eva waves", named(7, 10)),
+            ("#den * eva joined", Look::Said(0)),
+            ("#den", Look::Said(0)),
             ("[x] no name", Look::Said(0)),
             ("[x]eva: hi", Look::Said(0)),
             ("[x", Look::Said(0)),

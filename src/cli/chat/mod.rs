@@ -9,6 +9,7 @@ mod outgoing;
 mod people;
 mod visit;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,9 @@ use super::conversation::{Conversation, Manner};
 use super::proof::ProofArgs;
 use super::{Failure, Outcome};
 use crate::client::{AddressError, ServerAddress};
-use crate::config::parse_duration;
+use crate::config::{chat_socket, parse_duration};
+use crate::endpoint::read_secret;
+use crate::wire::Secret;
 
 /// Takes part in a chat: reads what others say, and says what you type
 ///
@@ -31,9 +34,14 @@ use crate::config::parse_duration;
 /// you away, with 130 after Ctrl-C.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// HOST:PORT, [::1]:PORT, unix:///PATH or a path
+    /// HOST:PORT, [::1]:PORT, unix:///PATH or a path; without one, your private socket of `onepoll serve`, where you are
+    /// an operator
     #[arg(value_parser = parse_address)]
-    address: ServerAddress,
+    address: Option<ServerAddress>,
+    /// A file with the token of a name that is yours (`onepoll secret --name`), which only you may be able to read: it
+    /// is taken from whoever has it, such as a connection of yours that broke
+    #[arg(long, value_name = "FILE", conflicts_with = "nick")]
+    login: Option<PathBuf>,
     /// The name to take, 1 to 32 ASCII letters, digits, `-`, `_` or `.` [default: the server gives one]
     #[arg(long, value_name = "NAME")]
     nick: Option<String>,
@@ -84,6 +92,7 @@ pub fn run(args: Args) -> Outcome {
     for name in args.nick.iter().chain(&args.room) {
         check_name(name)?;
     }
+    let login = args.login.as_deref().map(token).transpose()?;
     let way = Arc::new(way(&args)?);
     // Before the terminal is taken: what is wrong is said as everywhere else.
     let stream = way
@@ -98,6 +107,7 @@ pub fn run(args: Args) -> Outcome {
     };
     let conversation = Conversation::begin(args.plain, manner)?;
     let wishes = Wishes {
+        login,
         nick: args.nick,
         room: args.room,
         has_bell: args.bell,
@@ -117,12 +127,27 @@ fn way(args: &Args) -> Result<Way, Failure> {
         args.identity.check_needed()?;
     }
     Ok(Way {
-        address: args.address.clone(),
+        address: args
+            .address
+            .clone()
+            .unwrap_or_else(|| ServerAddress::Unix(chat_socket())),
         key,
         #[cfg(feature = "tls")]
         tls,
         timeout: args.timeout,
     })
+}
+
+/// The token in a file. What is none would be several lines, some of them for the room.
+fn token(file: &Path) -> Result<Secret, Failure> {
+    let token = read_secret(file).map_err(Failure::usage)?;
+    if !token.bytes().iter().all(u8::is_ascii_graphic) {
+        return Err(Failure::usage(format_args!(
+            "{}: a token is one word, as `onepoll secret --name` prints it",
+            file.display()
+        )));
+    }
+    Ok(token)
 }
 
 /// What is no name would be a line of its own, or several.

@@ -10,19 +10,28 @@ const NAMES_MAX: usize = 10_000;
 /// The commands of a server, with what follows them.
 const COMMANDS: &[&str] = &[
     "/away ",
+    "/ban ",
+    "/bans",
     "/help",
     "/ignore ",
     "/join ",
+    "/kick ",
     "/list",
+    "/login ",
     "/me ",
     "/msg ",
     "/nick ",
     "/part",
+    "/ping ",
     "/quit",
     "/rooms",
     "/topic ",
+    "/unban ",
     "/unignore ",
+    "/unwatch ",
+    "/watch ",
     "/who",
+    "/whois ",
 ];
 
 /// Who is here, as far as it was heard: what a word may become.

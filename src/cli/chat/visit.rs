@@ -4,6 +4,7 @@ use super::backoff::Backoff;
 use super::heard::Heard;
 use super::incoming::Incoming;
 use crate::client::{ClientError, TextStream};
+use crate::wire::Secret;
 
 /// How long a server may be silent before it counts as one that greets nobody.
 const GREETS_WITHIN: Duration = Duration::from_secs(1);
@@ -31,6 +32,8 @@ pub(super) struct Visit {
     has_spoken: bool,
     /// The last that the server said itself.
     pub(super) last_notice: Option<String>,
+    /// Why the server does not want us any more.
+    removed: Option<String>,
     /// The name that we have.
     pub(super) me: Option<String>,
     /// The room that a newcomer enters.
@@ -93,6 +96,7 @@ impl Visit {
     /// Asks for a name and a room. `is_back`: they were ours on another connection.
     pub(super) fn begin(
         stream: TextStream,
+        login: Option<&Secret>,
         name: Option<&str>,
         room: Option<&str>,
         is_back: bool,
@@ -107,6 +111,7 @@ impl Visit {
             hidden_members: 0,
             has_spoken: false,
             last_notice: None,
+            removed: None,
             me: None,
             first_room: None,
             entering: Entering::Waits {
@@ -116,6 +121,9 @@ impl Visit {
             },
             name: Name::Settled,
         };
+        if let Some(token) = login {
+            visit.say(&[b"/login ", token.bytes()].concat());
+        }
         if let Some(name) = name {
             visit.say(format!("/nick {name}").as_bytes());
             if is_back {
@@ -182,6 +190,7 @@ impl Visit {
             _ => {}
         }
         match *heard {
+            Heard::Removed(why) => self.removed = Some(why.to_owned()),
             Heard::Welcome { name, room } if was_silent => self.welcome(name, room, now),
             // Another kind of server: what is typed is said as it is.
             Heard::Said { .. } | Heard::Other if !self.is_ours => self.entering = Entering::Done,
@@ -308,8 +317,11 @@ impl Visit {
         self.name = Name::Settled;
     }
 
-    /// Why the server turned us away, if it did: it has said why, and not taken us in.
+    /// Why the server turned us away, if it did: it has said why, and not taken us in, or not any more.
     pub(super) fn refusal(&self, end: &ClientError) -> Option<&str> {
+        if self.removed.is_some() {
+            return self.removed.as_deref();
+        }
         if self.is_welcome() || !matches!(end, ClientError::HungUp { .. }) {
             return None;
         }
