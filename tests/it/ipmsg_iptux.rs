@@ -189,5 +189,8 @@ fn u4_iptux_and_we_write_to_each_other_and_fetch_each_others_files() {
     let nobody = ["ipmsg", "send", "--bind", here, there, "x"];
     let patience = ["--retry", "20ms", "--tries", "3"];
     let nobody = onepoll(&[&nobody[..], &patience].concat());
-    nobody.fails(1, "has not acknowledged it: it was sent 3 times");
+    nobody.fails(
+        1,
+        "has not acknowledged it: it was sent 3 times; nothing listens there",
+    );
 }

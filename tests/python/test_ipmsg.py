@@ -328,12 +328,12 @@ class Commands(Case):
         self.assertEqual((event["event"], event["number"]), ("acknowledged", number))
 
     def test_a_name_is_found_among_those_who_answer(self):
-        peer = ["--peer", "%s:%d" % self.host.at, "--wait", "300ms"]
+        peer = ["--peer", "%s:%d" % self.host.at, "--wait", "5s"]
         process = self.send("hi", *peer, to="eva")
         number, _, _, _, source = self.message()
         self.host.say("1:3:eva:pc:33:%d" % number, source)
         self.ends(process, 0)
-        process = self.send("hi", *peer, to="adam")
+        process = self.send("hi", *peer[:2], "--wait", "300ms", to="adam")
         _, _, _, _, source = self.next_entry()
         self.host.say("1:1:eva:pc:3:eva", source)
         self.assertIn("nobody called adam answers", self.ends(process, 1)[1])

@@ -12,8 +12,12 @@ pub(super) fn hear_people(
     mut other: impl FnMut(&mut IpmsgSocket, IpmsgNews) -> Result<(), super::super::Failure>,
 ) -> Result<(), super::super::Failure> {
     let until = socket.now() + wait;
+    let look = Duration::from_millis(50);
     while socket.now() < until && !is_enough(socket) {
-        match socket.wait(Some(until)).map_err(anyhow::Error::new)? {
+        match socket
+            .wait(Some(until.min(socket.now() + look)))
+            .map_err(anyhow::Error::new)?
+        {
             Some(IpmsgNews::Entered(_)) | None => {}
             Some(news) => other(socket, news)?,
         }

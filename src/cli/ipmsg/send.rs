@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -20,6 +21,9 @@ use crate::wire::{IPMSG_FILES_MAX, IpmsgFile, IpmsgFileKind};
 /// How long to wait for a word of the other end before it is written to. It shows then what it reads; and some programs
 /// serve no files to hosts that they do not know.
 const GREETING_MAX: Duration = Duration::from_millis(500);
+
+/// How long others of the same name have, when one has answered.
+const NAMESAKE_MAX: Duration = Duration::from_millis(200);
 
 /// The id of the first file: iptux has ids below 10,000 for files that it offers to everybody.
 const FIRST_FILE: u32 = 10_000;
@@ -182,16 +186,18 @@ fn in_vain(args: &Args, sent: &Sent, to: SocketAddr, excuse: Option<String>) -> 
 }
 
 fn unanswered(socket: &IpmsgSocket, to: SocketAddr, tries: u32) -> Failure {
-    let why = match socket.failure(to.ip()) {
-        Some(error) => format!("it cannot be sent to {to}: {error}"),
-        None => format!(
-            "{to} has not acknowledged it: it was sent {}",
-            match tries {
-                1 => "once".to_owned(),
-                tries => format!("{tries} times"),
-            }
-        ),
+    let times = match tries {
+        1 => "once".to_owned(),
+        tries => format!("{tries} times"),
     };
+    let failed = match socket.failure(to.ip()) {
+        Some(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            "; nothing listens there".to_owned()
+        }
+        Some(error) => format!("; the last time: {error}"),
+        None => String::new(),
+    };
+    let why = format!("{to} has not acknowledged it: it was sent {times}{failed}");
     anyhow::anyhow!(why).into()
 }
 
@@ -204,7 +210,15 @@ fn find(args: &Args, socket: &mut IpmsgSocket) -> Result<SocketAddr, Failure> {
             Ok(*place)
         }
         Target::Name(called) => {
-            hear_people(socket, args.wait, |_| false, |_, _| Ok(()))?;
+            // When one has answered, others of the same name have a moment more.
+            let mut first = None;
+            let is_enough = |socket: &mut IpmsgSocket| {
+                let (host, now) = socket.host();
+                let is_there = host.people().any(|(_, person)| person.is_called(called));
+                let since = is_there.then(|| *first.get_or_insert(now));
+                since.is_some_and(|since| now >= since + NAMESAKE_MAX)
+            };
+            hear_people(socket, args.wait, is_enough, |_, _| Ok(()))?;
             let (host, _) = socket.host();
             let people = host.people();
             let found: Vec<_> = people

@@ -27,7 +27,8 @@ pub(super) fn run(args: Args) -> Outcome {
     let show = Show {
         is_json: args.me.json,
     };
-    for (at, person) in socket.host().0.people() {
+    let (host, _) = socket.host();
+    for (at, person) in host.people().filter(|(_, person)| person.has_entered) {
         show.person("person", at, person)?;
     }
     socket.leave().map_err(anyhow::Error::new)?;

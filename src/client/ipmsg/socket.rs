@@ -1,8 +1,11 @@
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use nix::cmsg_space;
+use nix::sys::socket::sockopt::{Ipv4RecvErr, Ipv6RecvErr};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -37,6 +40,12 @@ impl IpmsgSocket {
         let socket = UdpSocket::bind(at)?;
         socket.set_nonblocking(true)?;
         socket.set_broadcast(at.is_ipv4())?;
+        // Where nothing listens, the other machine says so (ICMP, fault E4): ip(7), IP_RECVERR.
+        if at.is_ipv4() {
+            setsockopt(&socket, Ipv4RecvErr, &true)?;
+        } else {
+            setsockopt(&socket, Ipv6RecvErr, &true)?;
+        }
         let at = socket.local_addr()?;
         let clock = SystemTime::now().duration_since(UNIX_EPOCH);
         let (bell, heard) = IpmsgBell::new()?;
@@ -100,7 +109,7 @@ impl IpmsgSocket {
                 Err(Errno::INTR) => true,
                 other => other?,
             };
-            self.receive_all()?;
+            self.receive_all();
             let now = self.now();
             if self.host.wakes_at().is_some_and(|due| due <= now) {
                 self.host.wake(now);
@@ -146,7 +155,43 @@ impl IpmsgSocket {
         Ok(has_rung)
     }
 
-    fn receive_all(&mut self) -> io::Result<()> {
+    /// Takes what other machines said of datagrams that did not arrive.
+    fn hear_of_failures(&mut self) {
+        let mut told = cmsg_space!([u8; 128]);
+        let mut returned = [0; 1];
+        loop {
+            let mut room = [IoSliceMut::new(&mut returned)];
+            let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
+            let fd = self.socket.as_raw_fd();
+            let Ok(message) = recvmsg::<SockaddrStorage>(fd, &mut room, Some(&mut told), flags)
+            else {
+                return;
+            };
+            let address = message.address.as_ref();
+            let to = address.and_then(|address| {
+                let v4 = address
+                    .as_sockaddr_in()
+                    .map(|v4| SocketAddr::V4((*v4).into()));
+                v4.or_else(|| Some(SocketAddr::V6((*address.as_sockaddr_in6()?).into())))
+            });
+            let errno = message.cmsgs().ok().and_then(|mut told| {
+                told.find_map(|told| match told {
+                    ControlMessageOwned::Ipv4RecvErr(error, _)
+                    | ControlMessageOwned::Ipv6RecvErr(error, _) => {
+                        i32::try_from(error.ee_errno).ok()
+                    }
+                    _ => None,
+                })
+            });
+            if let (Some(to), Some(errno)) = (to, errno) {
+                self.failed.retain(|(at, _)| *at != to);
+                self.failed.push((to, io::Error::from_raw_os_error(errno)));
+            }
+        }
+    }
+
+    fn receive_all(&mut self) {
+        self.hear_of_failures();
         for _ in 0..DATAGRAMS_AT_ONCE {
             match self.socket.recv_from(&mut self.buffer) {
                 Ok((n, from)) => {
@@ -156,12 +201,10 @@ impl IpmsgSocket {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // An earlier datagram could not be delivered (ICMP); the socket lives.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-                Err(error) => return Err(error),
+                // An earlier datagram could not be delivered; the socket lives, and why is told beside.
+                Err(_) => self.hear_of_failures(),
             }
         }
-        Ok(())
     }
 
     fn send_all(&mut self) {
