@@ -145,7 +145,16 @@ impl Sources {
             // The private directory is that of who starts the server, and nobody else can enter it.
             endpoints.retain(|endpoint| user.is_none() || !endpoint.is_private());
         }
+        let asked = endpoints.len();
         add_companions(&mut endpoints);
+        let out_of_reach = endpoints[asked..]
+            .iter()
+            .find(|endpoint| endpoint.is_private());
+        if let (Some(user), Some(companion)) = (&user, out_of_reach) {
+            return Err(Failure::usage(format_args!(
+                "endpoint `{companion}` goes with one that was asked for, and is where user {user} cannot get: say `attach=PATH`, in a directory of theirs"
+            )));
+        }
         Ok(Configuration {
             endpoints,
             is_default_table,

@@ -255,3 +255,98 @@ impl AsFd for TalkStream {
         self.stream.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::Shutdown;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    fn pair(form: TalkForm) -> (TalkStream, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let stream = TextStream::accepted(ours.into(), "them".into()).unwrap();
+        (TalkStream::new(stream, form), theirs)
+    }
+
+    /// What there is to be heard, a line each; the end is a dot, and a hang-up a bar.
+    fn hears(talk: &mut TalkStream) -> Vec<String> {
+        let mut heard = Vec::new();
+        while talk.receive() {}
+        loop {
+            match talk.next().unwrap() {
+                Some(TalkNews::Said(said)) => heard.push(String::from_utf8_lossy(said).into()),
+                Some(TalkNews::HungUp) => heard.push("|".into()),
+                Some(TalkNews::Ended) => heard.push(".".into()),
+                Some(TalkNews::Unfinished(_)) => {}
+                None => return heard,
+            }
+        }
+    }
+
+    #[test]
+    fn t5_lines_are_the_same_under_a_thousand_segmentations() {
+        let said = "one\r\n\n二 q\n q\nqq\r\r\nq".as_bytes();
+        let expected = ["one", "", "二 q", " q", "qq\r", "|", "."];
+        for segmentation in 0..1000_u32 {
+            let (mut talk, mut theirs) = pair(TalkForm::Lines);
+            let (mut rest, mut heard, mut seed) = (said, Vec::new(), segmentation);
+            while !rest.is_empty() {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let (now, later) = rest.split_at(1 + (seed >> 8) as usize % rest.len());
+                theirs.write_all(now).unwrap();
+                rest = later;
+                heard.extend(hears(&mut talk));
+            }
+            theirs.shutdown(Shutdown::Write).unwrap();
+            heard.extend(hears(&mut talk));
+            assert_eq!(heard, expected, "{segmentation}");
+        }
+    }
+
+    #[test]
+    fn t5_a_burst_settles_and_what_one_read_returned_is_one_with_no_time_at_all() {
+        let (mut talk, mut theirs) = pair(TalkForm::Bare(Settle::Never));
+        theirs.write_all(b"no end").unwrap();
+        assert!(hears(&mut talk).is_empty() && talk.patience().is_none());
+        theirs.write_all(b"\n").unwrap();
+        assert_eq!(hears(&mut talk), ["no end"]);
+        theirs.write_all(b"q").unwrap();
+        theirs.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(hears(&mut talk), ["|", "."]);
+
+        let (mut talk, mut theirs) = pair(TalkForm::Bare(Settle::After(Duration::ZERO)));
+        theirs.write_all(b"hello\nq").unwrap();
+        assert_eq!(hears(&mut talk), ["hello\nq"]);
+        theirs.write_all(b"q").unwrap();
+        assert_eq!(hears(&mut talk), ["|"]);
+
+        let hour = Duration::from_secs(3600);
+        let (mut talk, mut theirs) = pair(TalkForm::Bare(Settle::After(hour)));
+        theirs.write_all(b"hel").unwrap();
+        assert!(hears(&mut talk).is_empty());
+        assert!(talk.patience().is_some_and(|left| left <= hour));
+        theirs.write_all(b"lo\n").unwrap();
+        assert_eq!(hears(&mut talk), ["hello"]);
+        assert_eq!(talk.patience(), None);
+    }
+
+    #[test]
+    fn after_a_hang_up_nothing_more_is_said_and_a_reset_is_no_failure() {
+        let (mut talk, mut theirs) = pair(TalkForm::Lines);
+        talk.say(b"q").unwrap();
+        talk.hang_up();
+        talk.say(b"one more").unwrap();
+        talk.send();
+        assert!(!talk.is_over() && talk.patience().is_some());
+        let mut heard = String::new();
+        theirs.read_to_string(&mut heard).unwrap();
+        assert_eq!(heard, "q\n");
+        theirs.write_all(b"wait\n").unwrap();
+        assert_eq!(hears(&mut talk), ["wait"]);
+        drop(theirs);
+        assert_eq!(hears(&mut talk), ["."]);
+        assert!(talk.is_over());
+    }
+}

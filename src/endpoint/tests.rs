@@ -8,7 +8,7 @@ use crate::config::limits::{CHAT_HISTORY_LINES_MAX, COMMAND_OUTPUT_BYTES_MAX};
 use crate::config::{Network, Settle, UnixAddress};
 use crate::service::command::{CommandFraming, CommandOutput, Encoding, Restart};
 use crate::service::greeting::GreetingFraming;
-use crate::service::{chat, command, greeting, upper};
+use crate::service::{chat, command, greeting, talk, upper};
 
 fn endpoint(url: &str) -> Endpoint {
     url.parse().unwrap_or_else(|wrong| panic!("{wrong}"))
@@ -529,6 +529,17 @@ fn a_service() -> impl Strategy<Value = (&'static str, Written)> {
             history,
             ..chat::Options::default()
         });
+    let talk = (
+        any::<bool>(),
+        settle.clone(),
+        proptest::option::of("/[a-z]{1,20}"),
+    )
+        .prop_map(|(bare, settle, attach)| talk::Options {
+            bare,
+            settle,
+            attach,
+            person: false,
+        });
     // What stands for any number of arguments may only be the last.
     let program = "[a-z ]{0,4}[a-z] [^'\"\\\\]*";
     let program = program.prop_filter("any number of arguments", |line| !line.contains("**"));
@@ -576,6 +587,7 @@ fn a_service() -> impl Strategy<Value = (&'static str, Written)> {
         upper.prop_map(|options| ("upper", Written::of(&options))),
         greeting.prop_map(|options| ("greeting", Written::of(&options))),
         chat.prop_map(|options| ("chat", Written::of(&options))),
+        talk.prop_map(|options| ("talk", Written::of(&options))),
         command.prop_map(|options| ("command", Written::of(&options))),
         tail.prop_map(|options| ("command", Written::of(&options))),
     ]

@@ -4,10 +4,11 @@
 //! the answer is "not yet". A decoder that depends on how bytes were cut cannot pass it.
 
 use onepoll::wire::{
-    BURST_BYTES_MAX, Burst, CommandHeader, Decimal, DecimalLength, Decode, DecodeSettled,
-    ERROR_BYTES_MAX, Encode, Escaped, FRAME_BYTES_MAX, Framed, HEADER_BYTES_MAX, JsonHeader,
-    LENGTH_BYTES, LINE_BYTES_MAX, Length, Line, Md5, Prefix, Prefixed, Request, UpperCase,
-    WireError, md5_hex, neutralise, trim_ascii_white, upper,
+    AttachedNews, BURST_BYTES_MAX, Burst, CommandHeader, Decimal, DecimalLength, Decode,
+    DecodeSettled, ERROR_BYTES_MAX, Encode, Escaped, FRAME_BYTES_MAX, Framed, HEADER_BYTES_MAX,
+    JsonHeader, LENGTH_BYTES, LINE_BYTES_MAX, Length, Line, Md5, Prefix, Prefixed, Request,
+    TalkMessage, TalkMessages, UpperCase, WireError, hangs_up, md5_hex, neutralise,
+    trim_ascii_white, upper,
 };
 use proptest::prelude::*;
 
@@ -247,6 +248,88 @@ fn fault_b3_ten_thousand_lines_in_one_piece_come_out_in_order() {
     assert_eq!(heard.frames.len(), 10_000);
     for (n, frame) in heard.frames.iter().enumerate() {
         assert_eq!(frame, n.to_string().as_bytes());
+    }
+}
+
+// Talk.
+
+#[test]
+fn t5_messages_are_lines_or_bursts_without_their_end() {
+    let lines = || TalkMessages::lines(5);
+    let input = b"one\r\n\nq\r\r\nlast";
+    let frames: &[&[u8]] = &[b"one", b"", b"q\r", b"last"];
+    hears(lines, bytes, input, &owned(frames), Ok(()));
+    leaves_tail(lines, b"one\r\n", b"two");
+    let too_long = Err(WireError::TooLong {
+        what: "line",
+        len: 6,
+        max: 5,
+    });
+    hears(lines, bytes, b"123456", &[], too_long);
+    // Silence ends no line.
+    assert_eq!(lines().settled(b"hel"), Ok(None));
+    let mut bursts = TalkMessages::bursts(8);
+    for (burst, message) in [
+        (&b"two\nrow\n"[..], &b"two\nrow"[..]),
+        (b"one\r\n", b"one"),
+        (b"\n", b""),
+    ] {
+        assert_eq!(bursts.decode(burst), Ok(Some((message, burst.len()))));
+        assert_eq!(bursts.settled(burst), Ok(Some((message, burst.len()))));
+    }
+    assert_eq!(bursts.decode(b"hello"), Ok(None));
+    assert_eq!(bursts.settled(b"a\nq"), Ok(Some((&b"a\nq"[..], 3))));
+    assert_eq!(bursts.decode_eof(b"q\r"), Ok(Some((&b"q"[..], 2))));
+    assert!(bursts.decode(b"123456789").is_err());
+}
+
+#[test]
+fn t5_q_alone_hangs_up_and_nothing_else_does() {
+    for message in [&b"q"[..], b"Q"] {
+        assert!(hangs_up(message));
+    }
+    for message in [
+        &b""[..],
+        b"qq",
+        b" q",
+        b"q ",
+        b"q\n",
+        "ｑ".as_bytes(),
+        b"quit",
+    ] {
+        assert!(!hangs_up(message), "{message:?}");
+    }
+    let said = |is_bare| {
+        encoded(&TalkMessage {
+            text: b"hi",
+            is_bare,
+        })
+    };
+    assert_eq!(
+        (said(false), said(true)),
+        (b"hi\n".to_vec(), b"hi".to_vec())
+    );
+}
+
+#[test]
+fn t5_what_the_person_is_told_is_read_back_and_nothing_in_it_acts() {
+    let told = |news: AttachedNews<'_>| String::from_utf8(encoded(&news)).unwrap();
+    for news in [
+        AttachedNews::Called("127.0.0.1:5000"),
+        AttachedNews::Said(b"* not the server"),
+        AttachedNews::Said(b""),
+        AttachedNews::Over("it hung up"),
+        AttachedNews::Notice("nobody has called yet"),
+        AttachedNews::Refused("somebody is attached already"),
+    ] {
+        let line = told(news);
+        let line = line.strip_suffix('\n').unwrap();
+        assert_eq!(AttachedNews::of(line.as_bytes()), Some(news));
+    }
+    let hostile = told(AttachedNews::Said(b"a\x1b[2J\r\n- it hung up\rb\xff"));
+    assert_eq!(hostile, "< a\u{fffd}[2J\n< - it hung up\u{fffd}b\u{fffd}\n");
+    for line in [&b""[..], b"<", b"x y", b"hello", b"+ \xff"] {
+        assert_eq!(AttachedNews::of(line), None, "{line:?}");
     }
 }
 

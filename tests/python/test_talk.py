@@ -16,7 +16,19 @@ import threading
 import time
 import unittest
 
-from harness import BINARY, DEADLINE, ROOT, SILENCE, Case, ipv6_exists, left, main, onepoll
+from harness import (
+    BINARY,
+    DEADLINE,
+    LISTENING,
+    ROOT,
+    SILENCE,
+    Case,
+    address_of,
+    ipv6_exists,
+    left,
+    main,
+    onepoll,
+)
 from person import Person
 
 
@@ -672,6 +684,49 @@ class Attached(Tutorial):
         second.ended()
         person.process.kill()
         server.stop()
+
+    def test_fault_h3_a_reload_adds_the_person_and_takes_them_away_and_who_talks_goes_on(self):
+        echo = '[[endpoint]]\nservice = "echo"\naddress = "127.0.0.1:0"\n\n'
+        talks = '[[endpoint]]\nservice = "talk"\naddress = "127.0.0.1:0"\nattach = "%s"\n\n' % self.socket
+        server = self.serve(config=echo)
+
+        def reloads(config):
+            with open(os.path.join(server.directory, "onepoll.toml"), "w") as file:
+                file.write(config)
+            before = len(server.lines)
+            os.kill(server.pid, signal.SIGHUP)
+            server.waits_for(lambda line: "reloaded the configuration" in line, after=before)
+            opened = [LISTENING.match(line) for line in server.lines[before:]]
+            return {found["service"]: address_of(found) for found in opened if found and found["transport"] != "unix"}
+
+        at = reloads(echo + talks)["talk"]
+        person = self.attaches("--keep-open")
+        person.remark("nobody has called yet")
+        peer = socket.create_connection(at, DEADLINE)
+        self.addCleanup(peer.close)
+        person.remark("is here")
+        # Another endpoint for the same person, with other options of its own.
+        bare = reloads(echo + talks + talks.replace("attach", "bare = true\nattach"))["talk"]
+        peer.sendall(b"still here\n")
+        person.shows(b"still here").says(b"I, too\n")
+        self.assertEqual(peer.recv(1024), b"I, too\n")
+        with socket.create_connection(bare, DEADLINE) as second:
+            self.assertIn(b"* busy", second.recv(1024))
+        reloads(echo)
+        peer.sendall(b"to the end\nq\n")
+        person.shows(b"to the end").remark("hung up")
+        until = time.monotonic() + DEADLINE
+        while os.path.exists(self.socket):
+            self.assertTrue(left(until), "its socket is there still")
+            threading.Event().wait(0.002)
+        peer.close()
+        person.process.kill()
+        server.stop()
+
+    def test_a_server_of_another_user_says_where_its_person_is(self):
+        done = onepoll("check", "--user", "nobody", "talk://127.0.0.1:0")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("`attach=PATH`", done.stderr)
 
     def test_what_is_attached_to_is_a_server_of_ones_own(self):
         self.assertIn("onepoll serve talk://", self.attaches().ends(1))

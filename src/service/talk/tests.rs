@@ -305,3 +305,41 @@ fn the_person_goes_with_every_endpoint_and_is_one_for_all_that_name_the_same_soc
         assert_eq!(trouble.option.as_deref(), Some("attach"), "{wrong}");
     }
 }
+
+/// The next number of a sequence that is the same in every run (Numerical Recipes' constants).
+fn next(seed: &mut u32, below: usize) -> usize {
+    *seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+    (*seed >> 8) as usize % below
+}
+
+#[test]
+fn t5_a_dialogue_is_the_same_under_a_thousand_segmentations() {
+    let of_peer = "hello\r\n\n你好 q\nqq\n q\nquit\r\r\n\u{9b}\u{202e}\nlast\n".as_bytes();
+    let of_person = "hi\nq?\n再见\n\nQ \nbye\r\n".as_bytes();
+    let heard_by_person = "< hello\n< \n< 你好 q\n< qq\n<  q\n< quit\n< \u{fffd}\u{fffd}\n< last\n";
+    let heard_by_peer = "hi\nq?\n再见\n\nQ \nbye\n";
+    for segmentation in 0..1000 {
+        let mut seed = segmentation;
+        let (mut stage, person, peer) = pair(PEERS);
+        let (mut of_peer, mut of_person) = (of_peer, of_person);
+        let (mut by_person, mut by_peer) = (Vec::new(), Vec::new());
+        while !(of_peer.is_empty() && of_person.is_empty()) {
+            let is_peer = of_person.is_empty() || !of_peer.is_empty() && next(&mut seed, 2) == 0;
+            let (who, said) = if is_peer {
+                (peer, &mut of_peer)
+            } else {
+                (person, &mut of_person)
+            };
+            let (now, later) = said.split_at(1 + next(&mut seed, said.len()));
+            stage.says(who, now);
+            *said = later;
+            stage.waits(Duration::from_millis(next(&mut seed, 50) as u64));
+            by_person.extend(stage.hears(person));
+            by_peer.extend(stage.hears(peer));
+        }
+        assert_eq!(text(&by_person), heard_by_person, "{segmentation}");
+        assert_eq!(text(&by_peer), heard_by_peer, "{segmentation}");
+        stage.says(peer, b"Q\n");
+        assert!(stage.is_leaving(peer), "{segmentation}");
+    }
+}
