@@ -723,6 +723,19 @@ class Attached(Tutorial):
         person.process.kill()
         server.stop()
 
+    def test_fault_h1_the_person_learns_that_the_server_stops_or_is_gone(self):
+        server = self.server()
+        person = self.attaches()
+        person.remark("nobody has called yet")
+        server.stop()
+        person.remark("the server is stopping")
+        person.ends()
+        server = self.server()
+        person = self.attaches("--keep-open")
+        person.remark("nobody has called yet")
+        server.kill()
+        self.assertIn("the server hung up", person.ends(1))
+
     def test_a_server_of_another_user_says_where_its_person_is(self):
         done = onepoll("check", "--user", "nobody", "talk://127.0.0.1:0")
         self.assertEqual(done.returncode, 2)
@@ -785,7 +798,7 @@ class AtTerminal(Mail):
         eva, bob = self.mailbox(), self.mailbox()
         person = self.person("--udp", "--contacts", self.book(eva=eva, bob=bob))
         person.sees(b"> ")
-        person.types(b"eva: hello\r")
+        person.types(b"ev\thello\r")
         person.sees(b"-- to [eva 127.0.0.1:%d]" % self.port_of(eva))
         data, where = eva.recvfrom(1024)
         self.assertEqual(data, b"hello")

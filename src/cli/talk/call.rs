@@ -147,6 +147,9 @@ impl<'c> Call<'c> {
                 Some(TalkNews::Unfinished(bytes)) => self.conversation.remark(&format!(
                     "{peer} has sent {bytes} bytes without an end of line, which are not shown before there is one; --bare shows such"
                 ))?,
+                Some(TalkNews::Ended) if self.other != Other::Peer && !self.is_leaving => {
+                    return Err(anyhow::anyhow!("{peer}: the server hung up").into());
+                }
                 Some(TalkNews::Ended) if is_open => {
                     self.conversation
                         .remark(&format!("{peer} says nothing more; `q` hangs up"))?;

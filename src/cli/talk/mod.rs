@@ -117,7 +117,7 @@ pub fn run(args: Args) -> Outcome {
     let way = way(&args, &address)?;
     let stream = way.connect();
     let stream = stream.map_err(|error| anyhow::anyhow!(way.explain(&error)))?;
-    let mut conversation = begin(&args)?;
+    let mut conversation = begin(&args, Vec::new())?;
     let stream = TalkStream::new(stream, form(&args));
     let ending = Call::new(stream, Other::Peer, &mut conversation).run()?;
     conversation.end()?;
@@ -126,7 +126,7 @@ pub fn run(args: Args) -> Outcome {
 
 fn listen(args: &Args, address: &ServerAddress) -> Outcome {
     let listening = Listening::at(address, args.open)?;
-    let mut conversation = begin(args)?;
+    let mut conversation = begin(args, Vec::new())?;
     conversation.remark(&format!("listening on {}", listening.address()))?;
     let mut waiting = Some(listening);
     let mut last = Ending::Over;
@@ -169,7 +169,7 @@ fn attach(args: &Args, socket: PathBuf) -> Outcome {
         };
         anyhow::anyhow!("cannot attach at {shown}: {error}{serve}")
     })?;
-    let mut conversation = begin(args)?;
+    let mut conversation = begin(args, Vec::new())?;
     let keep_open = args.keep_open;
     let stream = TalkStream::new(stream, TalkForm::Lines);
     let call = Call::new(stream, Other::Server { keep_open }, &mut conversation);
@@ -197,7 +197,8 @@ fn over_udp(args: &Args) -> Outcome {
         None => (TalkDatagrams::new(), None),
     };
     let wait = args.wait.or((!args.listen).then_some(LAST_WAIT));
-    let mut conversation = begin(args)?;
+    let names = contacts.names().map(str::to_owned).collect();
+    let mut conversation = begin(args, names)?;
     if args.listen {
         let at = datagrams.local_addr().map_err(anyhow::Error::new)?;
         conversation.remark(&format!("listening on {at}"))?;
@@ -224,13 +225,28 @@ fn conclude(ending: Ending) -> Outcome {
     }
 }
 
-fn begin(args: &Args) -> Result<Conversation, Failure> {
+/// `names` may stand before a line.
+fn begin(args: &Args, names: Vec<String>) -> Result<Conversation, Failure> {
     let manner = Manner {
         prompt: "> ",
-        complete: Box::new(|_| Completions::default()),
+        complete: Box::new(move |line| complete(&names, line)),
         is_secret: |_| false,
     };
     Conversation::begin(args.plain, manner)
+}
+
+/// Which names the beginning of a line may become.
+fn complete(names: &[String], line: &str) -> Completions {
+    let typed = line.to_lowercase();
+    let begun = |name: &&String| name.to_lowercase().starts_with(&typed);
+    Completions {
+        at: 0,
+        words: names
+            .iter()
+            .filter(begun)
+            .map(|name| format!("{name}: "))
+            .collect(),
+    }
 }
 
 fn form(args: &Args) -> TalkForm {
@@ -271,4 +287,18 @@ fn way(args: &Args, address: &ServerAddress) -> Result<Way, Failure> {
         tls,
         timeout: args.timeout,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_completed_where_it_says_whom_a_line_is_for() {
+        let names = ["eva", "Evan", "bob"].map(str::to_owned);
+        let words = |line| complete(&names, line).words;
+        assert_eq!(words("EV"), ["eva: ", "Evan: "]);
+        assert_eq!(words("b"), ["bob: "]);
+        assert!(words("hello e").is_empty() && words("eva: b").is_empty());
+    }
 }
