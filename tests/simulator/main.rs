@@ -60,4 +60,5 @@ mod services;
 mod sources;
 mod streams;
 mod successor;
+mod talk;
 mod turns;
