@@ -13,7 +13,7 @@ import threading
 import time
 
 import tls
-from harness import BINARY, DEADLINE, Case, Peer, left, main, onepoll
+from harness import BINARY, DEADLINE, ROOT, Case, Peer, left, main, onepoll
 from person import Person
 
 GREETING = "* you are guest-1 in lobby (1 here); /help lists the commands\n"
@@ -231,6 +231,12 @@ class Plain(Clients):
         path = os.path.join(self.directory(), "none.sock")
         out, err = self.ended(self.plain(path), 1)
         self.assertIn("no server listens there", err)
+        environment = {**os.environ, "XDG_RUNTIME_DIR": self.directory()}
+        os.mkdir(os.path.join(environment["XDG_RUNTIME_DIR"], "onepoll"), 0o700)
+        run = subprocess.run([BINARY, "chat"], env=environment, capture_output=True, timeout=DEADLINE)
+        self.assertEqual(run.returncode, 1)
+        self.assertIn(b"onepoll/chat.sock", run.stderr)
+        self.assertIn(b"`onepoll serve` starts a server there", run.stderr)
 
     def test_a_server_of_another_kind_is_spoken_to_as_it_is(self):
         door = Door(self)
@@ -554,6 +560,42 @@ class Terminal(Clients):
         peer.rest()
         peer.close()
         self.assertEqual(person.ends(), 0)
+
+
+class Guide(Clients):
+    """What src/guide/serve.md shows of a chat, typed and said."""
+
+    def page(self):
+        with open(os.path.join(ROOT, "src", "guide", "serve.md")) as file:
+            blocks = re.findall(r"^```text\n(.*?)^```$", file.read(), re.DOTALL | re.MULTILINE)
+        (block,) = [block for block in blocks if block.startswith("$ onepoll chat")]
+        return block.splitlines()
+
+    def test_a_conversation_is_as_it_is_shown(self):
+        server = self.serve("chat://127.0.0.1:0", is_plain=True)
+        at = "%s:%d" % server.at("chat")
+        first, *lines, last = [line.replace("127.0.0.1:9001", at) for line in self.page()]
+        person = Person([BINARY, *first.split()[2:]], {"TERM": "xterm"})
+        bob = None
+        for line in lines:
+            if line == "* guest-2 joined":
+                bob = self.dial(server.at("chat"))
+            elif line == "* guest-2 is now bob":
+                bob.say(b"/nick bob\n")
+            elif line.startswith("bob: "):
+                bob.say(line[5:].encode() + b"\n")
+            elif line.startswith("bob (private): "):
+                bob.say(b"/msg eva " + line[15:].encode() + b"\n")
+            elif line.startswith("~ bob "):
+                bob.say(b"/me " + line[6:].encode() + b"\n")
+            if line.startswith("> "):
+                person.types(line[2:].encode() + b"\r").sees(line.encode())
+            else:
+                person.sees(line.encode() + b"\r\n")
+        self.assertEqual((last, person.ends()), ("$", 0))
+        while bob.line() != b"eva: bob: in five minutes":
+            pass
+        server.stop()
 
 
 if __name__ == "__main__":

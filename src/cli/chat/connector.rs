@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::client::{ClientError, ServerAddress, TextStream};
+use crate::config::chat_socket;
 #[cfg(feature = "tls")]
 use crate::tls::ClientTls;
 use crate::wire::HmacKey;
@@ -83,6 +84,9 @@ impl Way {
                     .to_owned()
             }
             (ClientError::Timeout { .. }, _) => "; --timeout raises this limit".to_owned(),
+            (ClientError::Connect { .. }, ServerAddress::Unix(path)) if *path == chat_socket() => {
+                "; `onepoll serve` starts a server there".to_owned()
+            }
             (ClientError::Connect { cause, .. }, _)
                 if matches!(
                     cause.kind(),

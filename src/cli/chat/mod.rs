@@ -38,16 +38,16 @@ pub struct Args {
     /// an operator
     #[arg(value_parser = parse_address)]
     address: Option<ServerAddress>,
-    /// A file with the token of a name that is yours (`onepoll secret --name`), which only you may be able to read: it
-    /// is taken from whoever has it, such as a connection of yours that broke
-    #[arg(long, value_name = "FILE", conflicts_with = "nick")]
-    login: Option<PathBuf>,
     /// The name to take, 1 to 32 ASCII letters, digits, `-`, `_` or `.` [default: the server gives one]
     #[arg(long, value_name = "NAME")]
     nick: Option<String>,
     /// The room to go to [default: the server's, lobby]
     #[arg(long, value_name = "ROOM")]
     room: Option<String>,
+    /// A file with the token of a name that is yours (`onepoll secret --name`), which only you may be able to read: it
+    /// is taken from whoever has it, such as a connection of yours that broke
+    #[arg(long, value_name = "FILE", conflicts_with = "nick")]
+    login: Option<PathBuf>,
     /// Ring the terminal's bell when somebody says your name, or something to you alone
     #[arg(long)]
     bell: bool,
