@@ -39,7 +39,7 @@ impl Audit {
             ));
         }
         let path = file(to)?;
-        drop(audit_file::open(&path)?);
+        drop(audit_file::open(&path, audit_file::Kind::Audit)?);
         let arguments = vec![OsString::from("audit-writer"), path.into_os_string()];
         let (epoll, out) = epoll
             .with_writer(arguments)
@@ -73,7 +73,7 @@ pub(super) fn check(to: Option<&str>, user: Option<u32>) -> Result<(), Failure> 
         audit_file::check_owner(&path, user)?;
     }
     if path.symlink_metadata().is_ok() {
-        drop(audit_file::open(&path)?);
+        drop(audit_file::open(&path, audit_file::Kind::Audit)?);
         return Ok(());
     }
     let directory = path.parent().unwrap_or(Path::new("/"));

@@ -14,8 +14,26 @@ use serde_json::json;
 /// What anybody but the owner may do with the file that a group may not: a group may read it.
 const OF_OTHERS: u32 = 0o037;
 
+/// What is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The audit: lines of JSON.
+    Audit,
+    /// What people say: lines of text.
+    Transcript,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Audit => "audit file",
+            Kind::Transcript => "transcript",
+        }
+    }
+}
+
 /// Opens it, and makes it if it is not there.
-pub(super) fn open(path: &Path) -> anyhow::Result<File> {
+pub(super) fn open(path: &Path, kind: Kind) -> anyhow::Result<File> {
     // Not blocking: a FIFO is refused below, and must not be waited for before.
     let flags = OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = OpenOptions::new()
@@ -24,25 +42,26 @@ pub(super) fn open(path: &Path) -> anyhow::Result<File> {
         .mode(0o600)
         .custom_flags(flags.bits() as i32)
         .open(path)
-        .with_context(|| cannot_be_opened(path))?;
-    let metadata = file.metadata().context("the audit file")?;
+        .with_context(|| cannot_be_opened(path, kind))?;
+    let what = kind.name();
+    let metadata = file.metadata().with_context(|| format!("the {what}"))?;
     let (shown, mode) = (path.display(), metadata.mode());
     if !metadata.is_file() {
-        bail!("the audit file {shown} is no regular file");
+        bail!("the {what} {shown} is no regular file");
     }
     if mode & OF_OTHERS != 0 {
         bail!(
-            "the audit file {shown} has mode {:04o}, and others must not read or write it; `chmod 600 {shown}`",
+            "the {what} {shown} has mode {:04o}, and others must not read or write it; `chmod 600 {shown}`",
             mode & 0o7777
         );
     }
     Ok(file)
 }
 
-fn cannot_be_opened(path: &Path) -> String {
-    let (user, path) = (geteuid().as_raw(), path.display());
+fn cannot_be_opened(path: &Path, kind: Kind) -> String {
+    let (user, path, what) = (geteuid().as_raw(), path.display(), kind.name());
     format!(
-        "the audit file {path} cannot be opened by user {user}, who must own it (`chown {user} {path}`), or be able to write to its directory"
+        "the {what} {path} cannot be opened by user {user}, who must own it (`chown {user} {path}`), or be able to write to its directory"
     )
 }
 
@@ -63,6 +82,7 @@ pub(super) fn check_owner(path: &Path, user: u32) -> anyhow::Result<()> {
 #[derive(Debug)]
 pub(super) struct AuditFile {
     path: PathBuf,
+    kind: Kind,
     file: File,
     /// The last line that was written is not whole.
     is_torn: bool,
@@ -72,19 +92,28 @@ pub(super) struct AuditFile {
 }
 
 impl AuditFile {
-    pub(super) fn open(path: PathBuf) -> anyhow::Result<AuditFile> {
+    pub(super) fn open(path: PathBuf, kind: Kind) -> anyhow::Result<AuditFile> {
         Ok(AuditFile {
-            file: open(&path)?,
+            file: open(&path, kind)?,
             path,
+            kind,
             is_torn: false,
             lost: 0,
             why: String::new(),
         })
     }
 
+    /// What it is, in a word.
+    pub(super) fn what(&self) -> &'static str {
+        match self.kind {
+            Kind::Audit => "audit",
+            Kind::Transcript => "transcript",
+        }
+    }
+
     /// Opens what has this name now. If that fails, the file stays that it is.
     pub(super) fn reopen(&mut self) -> anyhow::Result<()> {
-        self.file = open(&self.path)?;
+        self.file = open(&self.path, self.kind)?;
         self.is_torn = false;
         Ok(())
     }
@@ -135,6 +164,12 @@ impl AuditFile {
         reason = "a line bears the wall time at which it was written"
     )]
     fn told(&self) -> String {
+        if self.kind == Kind::Transcript {
+            return format!(
+                "* lines missing here, which could not be written: {} ({})\n",
+                self.lost, self.why
+            );
+        }
         let time = format!("{:.3}", Timestamp::now());
         let why = format!("they could not be written: {}", self.why);
         format!(

@@ -1,5 +1,5 @@
-//! `onepoll audit-writer FILE`: what `serve --audit FILE` starts beside the loop, so that the loop waits for
-//! no disk. It appends what comes through standard input, a line each, until that ends; an empty line asks
+//! `onepoll audit-writer FILE`: what `serve --audit FILE`, and a chat with a `transcript`, start beside the loop, so
+//! that the loop waits for no disk. It appends what comes through standard input, a line each, until that ends; an empty line asks
 //! it to open the file again.
 //!
 //! It ends with its input and no sooner: a supervisor that stops a server signals all of its processes, and
@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Context as _;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 
-use super::audit_file::AuditFile;
+use super::audit_file::{AuditFile, Kind};
 use super::{Outcome, complain};
 
 /// What is read at once: as much as the pipe holds.
@@ -23,6 +23,10 @@ const READ_BYTES: usize = 64 << 10;
 /// The one that `serve` starts; nobody else has a use for it
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
+    /// What it writes is no audit, but what people say
+    #[arg(long)]
+    transcript: bool,
+
     /// Where it writes
     #[arg(value_name = "FILE")]
     file: PathBuf,
@@ -35,7 +39,12 @@ pub(super) fn run(args: Args) -> Outcome {
         signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))
             .context("cannot set up signals")?;
     }
-    let mut file = AuditFile::open(args.file)?;
+    let kind = if args.transcript {
+        Kind::Transcript
+    } else {
+        Kind::Audit
+    };
+    let mut file = AuditFile::open(args.file, kind)?;
     let mut input = io::stdin().lock();
     let mut unread = Vec::new();
     let mut chunk = vec![0; READ_BYTES];
@@ -66,7 +75,8 @@ fn write(file: &mut AuditFile, lines: &[u8]) {
             from = end + 1;
             if let Err(error) = file.reopen() {
                 complain(format_args!(
-                    "{error:#}; the audit goes on in the file that was open"
+                    "{error:#}; the {} goes on in the file that was open",
+                    file.what()
                 ));
             }
         }
@@ -80,6 +90,9 @@ fn append(file: &mut AuditFile, lines: &[u8]) {
         return;
     }
     if let Some(error) = file.append(lines) {
-        complain(format_args!("the audit cannot be written: {error}"));
+        complain(format_args!(
+            "the {} cannot be written: {error}",
+            file.what()
+        ));
     }
 }

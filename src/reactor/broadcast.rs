@@ -73,9 +73,10 @@ impl Broadcasts {
 }
 
 impl<O: Os> Reactor<O> {
-    /// A service has a listener: if it has a broadcast, that begins, unless it has begun.
+    /// A service has a listener: if it has a broadcast, that begins, unless it has begun; and so does its scribe.
     pub(super) fn begin_broadcast(&mut self, service: ServiceId) {
         self.ask_due(service);
+        self.begin_scribe(service);
         let Some(broadcast) = self.services[service.0].broadcast() else {
             return;
         };

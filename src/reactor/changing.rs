@@ -260,6 +260,7 @@ impl<O: Os> Reactor<O> {
         }
         self.end_broadcast(service);
         self.forget_errands(service);
+        self.end_scribe(service);
         self.sets.retain(|(_, has)| *has != service);
         let gone = std::mem::replace(&mut self.services[service.0], Box::new(Vacant));
         self.outbox.resized(gone.shared_bytes(), 0);

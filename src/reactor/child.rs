@@ -511,6 +511,7 @@ impl<O: Os> Reactor<O> {
                     Owner::Loop => self.helper_wrote(which, &mut output[..n]),
                     Owner::Writer => self.writer_wrote(&output[..n]),
                     Owner::Keeper => self.keeper_wrote(&output[..n]),
+                    Owner::Scribe(_) => self.scribe_wrote(&output[..n]),
                 }
                 self.children.output = output;
             }
@@ -552,6 +553,7 @@ impl<O: Os> Reactor<O> {
             Owner::Loop => return self.helper_ended(exit),
             Owner::Writer => return self.writer_ended(exit),
             Owner::Keeper => return self.keeper_ended(exit),
+            Owner::Scribe(number) => return self.scribe_ended(number, exit),
         }
         if let Some(audited) = &child.audited {
             let now = self.now;
@@ -578,19 +580,23 @@ impl<O: Os> Reactor<O> {
                 self.ask_service(owner, |service, turn| service.child(turn, event));
             }
             Owner::Broadcast(number) => self.broadcast_has_news(number, event),
-            Owner::Errand(_) | Owner::Loop | Owner::Writer | Owner::Keeper => {}
+            Owner::Errand(_) | Owner::Loop | Owner::Writer | Owner::Keeper | Owner::Scribe(_) => {}
         }
     }
 
     /// Nothing outlives the server, but for the writer of the audit, which is waited for, the keeper, which looks for
     /// what commands left behind and ends then, and what works on files: it comes to an end by itself, and a file that
-    /// has arrived is stored.
+    /// has arrived is stored, and what was said is written down.
     pub(super) fn kill_all(&mut self) {
         self.children.waiting.clear();
         self.children.helper = None;
         let running = self.children.running.iter();
-        let is_left =
-            |owner: Owner| matches!(owner, Owner::Writer | Owner::Keeper | Owner::Errand(_));
+        let is_left = |owner: Owner| {
+            matches!(
+                owner,
+                Owner::Writer | Owner::Keeper | Owner::Errand(_) | Owner::Scribe(_)
+            )
+        };
         let others = running.filter(|(_, child)| !is_left(child.owner));
         let slots: Vec<usize> = others.map(|(slot, _)| slot).collect();
         for slot in slots {

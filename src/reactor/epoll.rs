@@ -91,6 +91,16 @@ impl io::Write for Feed {
     }
 }
 
+/// A pipe of which our end never waits.
+fn new_feed() -> io::Result<(OwnedFd, Box<dyn io::Write>)> {
+    let (input, feed) = pipe_with(PipeFlags::CLOEXEC)?;
+    // Only our end: the child's is a description of its own.
+    ioctl_fionbio(&feed, true)?;
+    // As large as it is allowed to be; the usual 64 KiB will do.
+    let _ = fcntl_setpipe_size(&feed, AUDIT_PIPE_BYTES);
+    Ok((input, Box::new(Feed(feed))))
+}
+
 /// What a [`Handle`] asked for.
 #[derive(Debug)]
 struct Calls {
@@ -206,13 +216,9 @@ impl Epoll {
         mut self,
         arguments: Vec<OsString>,
     ) -> io::Result<(Epoll, Box<dyn io::Write>)> {
-        let (input, feed) = pipe_with(PipeFlags::CLOEXEC)?;
-        // Only our end: the writer's is a description of its own.
-        ioctl_fionbio(&feed, true)?;
-        // As large as it is allowed to be; the usual 64 KiB will do.
-        let _ = fcntl_setpipe_size(&feed, AUDIT_PIPE_BYTES);
+        let (input, feed) = new_feed()?;
         self.writer = Some(Fed { arguments, input });
-        Ok((self, Box::new(Feed(feed))))
+        Ok((self, feed))
     }
 
     /// Prepares a keeper for commands, which is this program once more with these arguments: it reads what is told of
@@ -618,6 +624,15 @@ impl Os for Epoll {
         };
         kept.tell_all()?;
         let started = self.spawner.start_writer(&kept.arguments, &kept.input)?;
+        self.watched_by_pidfd(started)
+    }
+
+    fn new_feed(&mut self) -> io::Result<(OwnedFd, Box<dyn io::Write>)> {
+        new_feed()
+    }
+
+    fn spawn_fed(&mut self, arguments: &[OsString], input: &OwnedFd) -> io::Result<Spawned<Epoll>> {
+        let started = self.spawner.start_writer(arguments, input)?;
         self.watched_by_pidfd(started)
     }
 

@@ -32,6 +32,8 @@ pub(super) enum Owner {
     Writer,
     /// The loop itself: the keeper of commands.
     Keeper,
+    /// The scribe of this number, for a service.
+    Scribe(u32),
 }
 
 /// What has come of the helper so far.

@@ -45,6 +45,7 @@ mod penalties;
 mod recorder;
 mod refusal;
 mod reply_limiter;
+mod scribe;
 mod secured;
 mod sent_files;
 mod socket;
@@ -86,6 +87,7 @@ use self::listener::{Listener, listener_of};
 use self::patience::set_deadline;
 use self::recorder::Recorder;
 use self::reply_limiter::ReplyLimiter;
+use self::scribe::Scribes;
 use self::secured::flush_sealed;
 use self::sent_files::SentFiles;
 use self::sources::Sources;
@@ -149,6 +151,7 @@ pub struct Reactor<O: Os> {
     services: Vec<Box<dyn Service>>,
     /// Those of them that several endpoints share.
     sets: Vec<(Set, ServiceId)>,
+    scribes: Scribes,
     /// Places among the services that none has any more.
     vacant: Vec<usize>,
     /// Whether some service tells the time, for which the wall clock is read once a turn.
@@ -235,6 +238,7 @@ impl<O: Os> Reactor<O> {
             wakes: Timers::default(),
             services: Vec::new(),
             sets: Vec::new(),
+            scribes: Scribes::default(),
             vacant: Vec::new(),
             tells_time: false,
             listeners: Vec::new(),
@@ -623,6 +627,7 @@ impl<O: Os> Reactor<O> {
         self.ring_alarm();
         self.expire_helper();
         self.start_writer_if_due();
+        self.tend_scribes();
         self.start_keeper_if_due();
         self.tend_broadcasts();
         self.expire_errands();
@@ -739,6 +744,7 @@ impl<O: Os> Reactor<O> {
             .min(due(self.datagrams_wake_at()))
             .min(due(self.helper_due()))
             .min(due(self.writer_due()))
+            .min(due(self.scribes.due()))
             .min(due(self.keeper_due()))
             .min(due(self.broadcasts.due()))
             .min(due(self.errands_due()))

@@ -123,6 +123,19 @@ pub trait Os: Debug {
     fn spawn_keeper(&mut self) -> io::Result<Spawned<Self>> {
         Err(io::ErrorKind::Unsupported.into())
     }
+    /// A pipe to a child that is told things: the end that it reads, and ours, which takes what there is room for and
+    /// never waits.
+    fn new_feed(&mut self) -> io::Result<(OwnedFd, Box<dyn io::Write>)> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Starts this program once more with these arguments, to read that end.
+    fn spawn_fed(
+        &mut self,
+        _arguments: &[OsString],
+        _input: &OwnedFd,
+    ) -> io::Result<Spawned<Self>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Ends the writer's input, when nobody else tells it anything any more.
     fn end_writer(&mut self) {}
     /// Reads once from a child's output.

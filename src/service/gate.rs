@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
+use std::path::Path;
 
 use super::{Datagrams, Manner, Peer, Secrets, Service, Sessions, Terms};
 use crate::buf::ReadBuf;
@@ -216,6 +217,18 @@ impl Service for Gate {
 
     fn broadcast(&self) -> Option<Broadcast> {
         self.inside.broadcast()
+    }
+
+    fn transcript(&self) -> Option<&Path> {
+        self.inside.transcript()
+    }
+
+    fn write_transcript_to(&mut self, out: Box<dyn io::Write>) {
+        self.inside.write_transcript_to(out);
+    }
+
+    fn reopen_transcript(&mut self) {
+        self.inside.reopen_transcript();
     }
 
     /// What the service says reaches connections that it knows, which are inside.

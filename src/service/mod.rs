@@ -31,6 +31,7 @@ pub mod talk;
 mod telnet;
 mod time;
 mod time868;
+mod transcript;
 pub mod upper;
 
 pub use chat::Chat;
@@ -61,7 +62,9 @@ pub use time::{TIME_GROWTH_BYTES_MAX, Time};
 pub use upper::Upper;
 
 use std::fmt::Debug;
+use std::io::Write;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::SystemTime;
 
 use crate::buf::ReadBuf;
@@ -97,6 +100,17 @@ pub trait Service: Debug {
     fn broadcast(&self) -> Option<Broadcast> {
         None
     }
+
+    /// The file to which a child appends what the service writes down, if it does. Asked when a listener of it opens.
+    fn transcript(&self) -> Option<&Path> {
+        None
+    }
+
+    /// Where it writes that: whole lines, and none that is empty. It takes what it has room for, and never waits.
+    fn write_transcript_to(&mut self, _out: Box<dyn Write>) {}
+
+    /// The file is to be opened again, since another may have its name.
+    fn reopen_transcript(&mut self) {}
 
     /// News of that command.
     fn heard(&mut self, _t: &mut BroadcastTurn<'_>, _event: ChildEvent<'_>) {}

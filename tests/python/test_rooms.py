@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 """T6, rooms of several endpoints, and what a member may do there besides talking."""
 
+import contextlib
 import hashlib
 import hmac
 import os
 import signal
 import stat
+import threading
+import time
 
-from harness import main, onepoll
+from harness import DEADLINE, left, main, onepoll
 from test_chat import Member
 from test_reload import Reload, at_text, table
 
@@ -288,6 +291,117 @@ class Members(Reload):
                 self.assertEqual(done.returncode, 2, done.stderr)
                 self.assertIn("operators have a private Unix socket", done.stderr)
         self.assertEqual(onepoll("check", "chat+unix://%s?operator=true" % path).returncode, 0)
+
+    def writer(self, server):
+        """The child that writes the transcript."""
+        for pid in os.listdir("/proc"):
+            with contextlib.suppress(OSError):
+                with open("/proc/%s/stat" % pid) as file:
+                    parent = int(file.read().rpartition(")")[2].split()[1])
+                with open("/proc/%s/cmdline" % pid, "rb") as file:
+                    if parent == server.pid and b"--transcript" in file.read().split(b"\0"):
+                        return int(pid)
+        return None
+
+    def written(self, path, line):
+        """The transcript, when it has this line."""
+        until = time.monotonic() + DEADLINE
+        while left(until):
+            with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+                lines = file.read().split(b"\n")
+                if any(line in found for found in lines):
+                    return lines
+            threading.Event().wait(0.002)
+        self.fail("the transcript does not have %r" % line)
+
+    def test_t6_a_transcript_has_what_is_said_in_rooms_and_no_more(self):
+        path = os.path.join(self.directory(), "transcript")
+        config = table("chat", transcript=path)
+        server = self.serve(config=config)
+        ann, bob = (Member(self.dial(server.at("chat")), name) for name in ("ann", "bob"))
+        ann.says("one \x1b[31m\n/me waves\n/msg bob psst\n/topic tea\n/join den\nalone\n/ping\n").notice("pong")
+        lines = self.written(path, b"#den ann: alone")
+        self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o600)
+        for line in lines[:-1]:
+            self.assertRegex(line, rb"\A\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\] #\w+ .*\Z")
+        said = [line[22:].decode() for line in lines[:-1]]
+        self.assertEqual(
+            [line for line in said if "guest" not in line],
+            [
+                "#lobby ann: one \ufffd[31m", "#lobby ~ ann waves", "#lobby * ann set the topic: tea",
+                "#lobby * ann left", "#den * ann joined", "#den ann: alone",
+            ],
+        )
+        # Moved away, it goes on in a new file on SIGHUP; also if the configuration is wrong.
+        os.rename(path, path + ".1")
+        self.reloads(server, config)
+        ann.says("in the second\n")
+        self.written(path, b"#den ann: in the second")
+        os.rename(path, path + ".2")
+        self.stays(server, "nonsense")
+        ann.says("in the third\n")
+        self.assertEqual(len(self.written(path, b"#den ann: in the third")), 2)
+        # A writer that is gone is followed by another, for what is said from then on.
+        os.kill(self.writer(server), signal.SIGKILL)
+        server.waits_for(lambda line: "the writer of a transcript has ended; another is started" in line)
+        ann.says("meanwhile\n")
+        self.written(path, b"#den ann: meanwhile")
+        ann.says("last\n/quit\n").peer.rest()
+        bob.peer.close()
+        server.stop()
+        self.written(path, b"#den * ann left")
+
+    def test_fault_c12_a_writer_that_stops_stops_nobody_and_what_does_not_fit_is_counted(self):
+        path = os.path.join(self.directory(), "transcript")
+        server = self.serve(config=table("chat", transcript=path))
+        ann, bob = (Member(self.dial(server.at("chat")), name) for name in ("ann", "bob"))
+        ann.says("first\n")
+        bob.hears("ann: first")
+        self.written(path, b"ann: first")
+        writer = self.writer(server)
+        os.kill(writer, signal.SIGSTOP)
+        count, text = 2500, "x" * 1000  # twice what the pipe holds
+        for n in range(0, count, 100):
+            ann.says("".join("%d %s\n" % (m, text) for m in range(n, n + 100)))
+            for m in range(n, n + 100):
+                bob.hears("ann: %d %s" % (m, text))
+        server.waits_for(lambda line: "lines are missing in it" in line)
+        os.kill(writer, signal.SIGCONT)
+        # Until the pipe has room, lines are missing: the last is repeated until it is there.
+        until, repeated = time.monotonic() + DEADLINE, 0
+        while left(until):
+            ann.says("again %d\n" % repeated)
+            bob.hears("ann: again %d" % repeated)
+            with open(path, "rb") as file:
+                lines = file.read().split(b"\n")
+            repeated += 1
+            if any(b"lines missing here" in line for line in lines):
+                break
+        lines = self.written(path, b"ann: again %d" % (repeated - 1))
+        missing = sum(int(line.split(b": ")[1]) for line in lines if b"lines missing here: " in line)
+        there = [line for line in lines if b" ann: " in line and b"first" not in line]
+        self.assertGreater(missing, 100)
+        self.assertEqual(missing + len(there), count + repeated)
+        for line in there:
+            self.assertRegex(line, rb"#lobby ann: (\d+ x{1000}|again \d+)\Z")
+        ann.peer.close(), bob.peer.close()
+        server.stop()
+
+    def test_a_transcript_that_cannot_be_written_is_said_at_start(self):
+        directory = self.directory()
+        open_to_others = os.path.join(directory, "open")
+        with open(open_to_others, "w"):
+            os.chmod(open_to_others, 0o644)
+        for path, why in (
+            ("relative", "is a relative path"),
+            (directory, "is no regular file"),
+            (directory + "/none/file", "none is no directory"),
+            (open_to_others, "others must not read or write it"),
+        ):
+            for command in ("check", "serve"):
+                done = onepoll(command, "chat://127.0.0.1:0?transcript=" + path)
+                self.assertEqual(done.returncode, 1, done.stderr)
+                self.assertIn(why, done.stderr)
 
     def test_fault_b11_lines_of_who_does_not_read_are_dropped_whole_and_counted(self):
         config = '[limits]\nchat-soft = "200K"\nframe = "4K"\n'

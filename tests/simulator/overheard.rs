@@ -1,5 +1,6 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -323,6 +324,18 @@ impl Service for Overheard {
 
     fn stands_for(&self, line: &[u8]) -> Option<u64> {
         self.service.stands_for(line)
+    }
+
+    fn transcript(&self) -> Option<&Path> {
+        self.service.transcript()
+    }
+
+    fn write_transcript_to(&mut self, out: Box<dyn std::io::Write>) {
+        self.service.write_transcript_to(out);
+    }
+
+    fn reopen_transcript(&mut self) {
+        self.service.reopen_transcript();
     }
 
     fn listens(&mut self, listener: u16, terms: &Terms) {

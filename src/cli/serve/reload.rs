@@ -79,6 +79,7 @@ impl Serving {
                 changed,
                 vanished,
             }) => {
+                reactor.reopen_transcripts();
                 log::info!(opened, changed, vanished; "reloaded the configuration");
                 reactor.audit_reload(None);
                 self.supervisor.ready(&self.status());
@@ -90,8 +91,9 @@ impl Serving {
         }
     }
 
-    /// Nothing has changed, for these reasons.
+    /// Nothing has changed, for these reasons, but files may have been moved away.
     fn stays(&self, reactor: &mut Reactor<Epoll>, problems: &[String]) {
+        reactor.reopen_transcripts();
         reactor.audit_reload(Some(&problems.join("; ")));
         for problem in problems {
             log::error!("not reloaded, and everything stays as it was: {problem}");

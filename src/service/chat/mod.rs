@@ -35,6 +35,8 @@ mod stamp;
 mod text;
 
 use std::collections::{HashMap, HashSet};
+use std::io::Write;
+use std::path::{Path, PathBuf};
 
 use jiff::tz::TimeZone;
 
@@ -51,6 +53,7 @@ use super::{Encoding, Manner, OverStreams, Peer, Row, Service, Sessions, Terms};
 use crate::buf::ReadBuf;
 use crate::config::Transport;
 use crate::config::limits::KEPT_PLACES;
+use crate::service::transcript::Transcript;
 use crate::turn::column::{give_back, is_oversized};
 use crate::turn::{Closed, ConnId, Fault, Turn};
 use crate::wire::{Encode, is_http_request};
@@ -118,6 +121,9 @@ pub struct Chat {
     /// Connections whose member was removed, and which are to end.
     removed: HashSet<ConnId>,
     rooms: Rooms,
+    /// What is said in rooms is written down.
+    transcript: Option<PathBuf>,
+    record: Option<Transcript>,
     stamp: Stamp,
     /// How many have come so far.
     guests: u64,
@@ -153,6 +159,8 @@ impl Chat {
             bans: Bans::default(),
             removed: HashSet::new(),
             rooms: Rooms::new(options.history),
+            transcript: options.transcript.clone(),
+            record: None,
             stamp: Stamp::new(TimeZone::UTC),
             guests: 0,
             said: Vec::new(),
@@ -289,9 +297,30 @@ impl Chat {
             let key = member.room;
             self.tell_watchers(t, key, Some(t.id), &self.said[..]);
             self.remember(t, key);
+            let said = std::mem::take(&mut self.said);
+            self.write_down(t, key, &said);
+            self.said = said;
         }
         self.said.clear();
         self.said.shrink_to(SAID_BYTES_KEPT);
+    }
+
+    /// Writes down what was said or told to a room, if that is wanted: each line with its time and its room.
+    fn write_down(&mut self, t: &Turn<'_>, key: RoomKey, lines: &[u8]) {
+        let Some(record) = &mut self.record else {
+            return;
+        };
+        let stamp = self.stamp.at(t.wall());
+        let name = self.rooms[key].name;
+        let mut written = Vec::with_capacity(lines.len() + 64);
+        for line in lines.split_inclusive(|&byte| byte == b'\n') {
+            written.extend_from_slice(stamp.as_bytes());
+            written.push(b'#');
+            written.extend_from_slice(name.as_bytes());
+            written.push(b' ');
+            written.extend_from_slice(line);
+        }
+        record.write(&written);
     }
 
     /// Keeps what was said for those who come later.
@@ -527,6 +556,20 @@ impl Service for Chat {
         self.listeners.remove(&listener);
     }
 
+    fn transcript(&self) -> Option<&Path> {
+        self.transcript.as_deref()
+    }
+
+    fn write_transcript_to(&mut self, out: Box<dyn Write>) {
+        self.record = Some(Transcript::to(out));
+    }
+
+    fn reopen_transcript(&mut self) {
+        if let Some(record) = &mut self.record {
+            record.reopen();
+        }
+    }
+
     fn dropped(&mut self, _id: ConnId, lines: u64, out: &mut Vec<u8>) {
         notice::Dropped(lines).encode(out);
     }
@@ -553,7 +596,7 @@ impl Service for Chat {
             is_shared: true,
             backlog: self.slow.backlog(),
             reads_after_reset: true,
-            tells_time: self.keeps_history,
+            tells_time: self.keeps_history || self.transcript.is_some(),
             // Tokens are for nobody else.
             is_private: self.has_tokens,
             ..Manner::ANSWERS

@@ -264,6 +264,11 @@ impl Chat {
         let members = room.members.iter().copied();
         self.send_all(t, members.filter(move |&id| Some(id) != except), frame);
         self.tell_watchers(t, key, except, frame);
+        if self.record.is_some() {
+            let mut lines = Vec::new();
+            frame.encode(&mut lines);
+            self.write_down(t, key, &lines);
+        }
     }
 
     /// Says it to those who hear a room without being in it, each line with the name of the room.

@@ -1,3 +1,4 @@
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,8 @@ pub struct Options {
     pub encoding: Encoding,
     /// The file of names that belong to somebody; absent: none does.
     pub names: Option<PathBuf>,
+    /// The file to which all that is said in rooms is appended; absent: to none.
+    pub transcript: Option<PathBuf>,
     /// Whether the members of this endpoint are operators, who say who may be here.
     pub operator: bool,
 }
@@ -71,6 +74,34 @@ impl Checked for Options {
             bytes_max: NAMES_BYTES_MAX,
             made_by: "onepoll secret --name NAME FILE",
         })
+    }
+
+    fn descriptors(&self) -> usize {
+        // Both ends of the pipe to the child that writes it, and what is known of that child.
+        4 * usize::from(self.transcript.is_some())
+    }
+
+    fn probe(&self) -> Result<(), Trouble> {
+        let Some(path) = &self.transcript else {
+            return Ok(());
+        };
+        let wrong = |problem: String| Err(Trouble::with("transcript", problem));
+        let name = path.display();
+        match (path.parent(), path.metadata()) {
+            _ if !path.is_absolute() => wrong(format!(
+                "{name} is a relative path; name it from the root on"
+            )),
+            (_, Ok(found)) if !found.is_file() => wrong(format!("{name} is no regular file")),
+            (_, Ok(found)) if found.permissions().mode() & 0o037 != 0 => wrong(format!(
+                "{name} has mode {:04o}, and others must not read or write it; `chmod 600 {name}`",
+                found.permissions().mode() & 0o7777
+            )),
+            (Some(directory), Err(_)) if !directory.is_dir() => wrong(format!(
+                "{name} cannot be made: {} is no directory",
+                directory.display()
+            )),
+            _ => Ok(()),
+        }
     }
 
     fn check_file(content: &[u8]) -> Result<(), String> {

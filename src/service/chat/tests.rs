@@ -1307,6 +1307,64 @@ fn rooms_that_one_operator_watches_are_bounded() {
     check(&stage);
 }
 
+/// What was written to a transcript.
+#[derive(Clone, Default)]
+struct Written(std::rc::Rc<std::cell::RefCell<Vec<u8>>>);
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.borrow_mut().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn t6_a_transcript_has_what_a_room_hears_and_nothing_that_is_for_one() {
+    let options = Options {
+        transcript: Some("/var/log/chat".into()),
+        ..Options::default()
+    };
+    let mut stage = Stage::new(Chat::new(&options, LINE_BYTES_MAX));
+    assert_eq!(stage.service.transcript(), Some(Path::new("/var/log/chat")));
+    assert!(stage.service.manner().tells_time);
+    let written = Written::default();
+    stage.service.write_transcript_to(Box::new(written.clone()));
+    let (ann, bob) = (stage.enters(), stage.enters());
+    stage.says(ann, "/nick ann\n你好 \x1b\n/me waves\n".as_bytes());
+    stage.says(
+        bob,
+        b"/msg ann psst\n/login secret\n /login secret\n/topic tea\n/away\n/who\n/ping x\n",
+    );
+    stage.says(bob, b"/join den\nalone\n/quit\n");
+    stage.service.reopen_transcript();
+    stage.leaves(ann);
+    let text = String::from_utf8(written.0.take()).unwrap();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(|line| line.strip_prefix("[1970-01-01 00:00:00] ").unwrap_or(line))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "#lobby * guest-1 joined",
+            "#lobby * guest-2 joined",
+            "#lobby * guest-1 is now ann",
+            "#lobby ann: 你好 \u{fffd}",
+            "#lobby ~ ann waves",
+            "#lobby * guest-2 set the topic: tea",
+            "#lobby * guest-2 left",
+            "#den * guest-2 joined",
+            "#den guest-2: alone",
+            "#den * guest-2 left",
+            "",
+            "#lobby * ann left",
+        ]
+    );
+}
+
 /// A room with one listener of each encoding.
 fn in_two_encodings() -> Stage<Chat> {
     let (mut stage, _) = room(0);
