@@ -21,7 +21,8 @@ impl<O: Os> Reactor<O> {
         if standing.is_too_slow(&self.limits) {
             return self.close_now(slot, Closed::TooSlow);
         }
-        if standing.loses_lines(&self.limits) {
+        // What one is owed that has not logged in are no lines.
+        if standing.loses_lines(&self.limits) && !conn.is_logging_in() {
             self.drop_oldest(slot);
             standing.owed = self.outbox.owed(slot);
         }

@@ -819,4 +819,31 @@ mod tests {
         let free = stage.enters();
         assert!(stage.hears(free).starts_with(b"* you are guest-1"));
     }
+
+    #[test]
+    fn fault_d20_who_logs_in_to_a_shared_room_and_is_reset_at_once_has_come_and_gone() {
+        let mut stage = Stage::new(Gate::by_listener(Box::new(room()), counted()));
+        let ours = secrets(&[OURS], Digest::Sha256, ProofOf::Challenge);
+        stage.service.listens(0, &terms(None));
+        stage.service.listens(1, &terms(Some(ours)));
+        let ann = stage.enters();
+        stage.hears(ann);
+        stage.set_listener(1);
+        for n in 2..10 {
+            let (asked, challenge) = challenged(&mut stage);
+            if n % 2 == 0 {
+                stage.says(asked, &proven(&challenge, Digest::Sha256));
+            }
+            stage.leaves(asked);
+            let heard = String::from_utf8(stage.hears(ann)).unwrap();
+            // Who has proven nothing has not come, so nobody is told of the going.
+            let told = match n % 2 {
+                0 => format!("* guest-{0} joined\n* guest-{0} left\n", 1 + n / 2),
+                _ => String::new(),
+            };
+            assert_eq!(heard, told);
+        }
+        stage.says(ann, b"/who\n");
+        assert_eq!(stage.hears(ann), b"* in lobby: guest-1\n");
+    }
 }

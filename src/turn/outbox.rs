@@ -537,11 +537,17 @@ impl Outbox {
 
     /// Drops so many bytes of what a socket did not take, behind the first `at`, and puts `notice` in their place.
     pub(crate) fn drop_kept(&mut self, slot: u32, at: usize, len: usize, notice: &[u8]) {
-        if let Some(kept) = &mut self.lanes[slot as usize].kept {
-            let had = kept.capacity();
-            kept.replace(at..at + len, notice);
-            self.buffered = self.buffered + kept.capacity() - had;
-            self.said_in_all += notice.len() as u64;
+        let lane = &mut self.lanes[slot as usize];
+        let Some(kept) = &mut lane.kept else {
+            return;
+        };
+        let had = kept.capacity();
+        kept.replace(at..at + len, notice);
+        self.buffered = self.buffered + kept.capacity() - had;
+        self.said_in_all += notice.len() as u64;
+        if kept.is_empty() {
+            self.buffered -= kept.capacity();
+            lane.kept = None;
         }
     }
 

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use onepoll::buf::ReadBuf;
 use onepoll::reactor::{Look, State};
-use onepoll::service::{ChallengeSource, Gate, Manner, Peer, ProofOf, Secrets, Service};
+use onepoll::service::{ChallengeSource, Gate, Manner, Peer, ProofOf, Secrets, Service, Terms};
 use onepoll::turn::{Broadcast, BroadcastTurn, ChildEvent, Closed, ConnId, Fault, Moment, Turn};
 use onepoll::wire::{CHALLENGE_BYTES, Digest, HmacKey, Secret};
 
@@ -145,6 +145,22 @@ impl Service for Within {
 
     fn heard(&mut self, t: &mut BroadcastTurn<'_>, event: ChildEvent<'_>) {
         self.service.heard(t, event);
+    }
+
+    fn listens(&mut self, listener: u16, terms: &Terms) {
+        self.service.listens(listener, terms);
+    }
+
+    fn listens_no_more(&mut self, listener: u16) {
+        self.service.listens_no_more(listener);
+    }
+
+    fn dropped(&mut self, id: ConnId, lines: u64, out: &mut Vec<u8>) {
+        self.service.dropped(id, lines, out);
+    }
+
+    fn stands_for(&self, line: &[u8]) -> Option<u64> {
+        self.service.stands_for(line)
     }
 
     fn shared_bytes(&self) -> usize {

@@ -1,10 +1,12 @@
 use std::rc::Rc;
 
-use onepoll::config::{Limits, Settle};
+use onepoll::config::{Limits, Settle, Written};
 use onepoll::reactor::ServiceId;
+use onepoll::service::chat::Slow;
 use onepoll::service::command::{CommandFraming, Restart};
 use onepoll::service::{
-    Chat, Command, Discard, Echo, Greeting, Service, Tail, Upper, chat, command, greeting, upper,
+    Chat, Command, Discard, Echo, Encoding, Greeting, Service, Tail, Upper, chat, command,
+    greeting, upper,
 };
 
 use crate::clients::{Finale, Manners, Member, MemberProgress, Poster, Progress, Talker};
@@ -36,7 +38,7 @@ pub(crate) struct Listeners {
     greeting: Door,
     lines: [Door; 2],
     crowd: [Door; 2],
-    chat: Door,
+    chat: [Door; 2],
     produces: Door,
     runs: Door,
     raw: Door,
@@ -140,6 +142,7 @@ impl Opens<'_> {
         let mut account = Account::default();
         let listener = self.play.listen(service, |options| {
             account = any_options(random, profile, options);
+            options.terms.options = any_encoding(random);
             if are_all_secure {
                 options.secure = Some(stand_in(random));
             }
@@ -205,6 +208,15 @@ impl Opens<'_> {
     }
 }
 
+/// What members of a chat read and write, for those listeners that are of one.
+fn any_encoding(random: &mut Random) -> Written {
+    let encoding = random.pick(&[Encoding::Utf8, Encoding::Gbk]);
+    Written::of(&chat::Options {
+        encoding,
+        ..chat::Options::default()
+    })
+}
+
 impl Listeners {
     pub(crate) fn open(
         play: &mut Play,
@@ -232,6 +244,11 @@ impl Listeners {
         let chat = chat::Options {
             flood: random.once_in(2),
             history: random.below(4) as u32,
+            slow: if random.once_in(2) {
+                Slow::DropOldest
+            } else {
+                Slow::Disconnect
+            },
             ..chat::Options::default()
         };
         let guesses = play.os.net(|net| net.only_place.is_some());
@@ -261,7 +278,7 @@ impl Listeners {
             }),
             lines: opens.two(Uses::Timers, || Box::new(Lines)),
             crowd: opens.two(Uses::Timers, || Box::new(Crowd::default())),
-            chat: opens.one(Uses::TimersAndCommands, move || {
+            chat: opens.two(Uses::TimersAndCommands, move || {
                 Box::new(Chat::new(&chat, frame))
             }),
             produces: opens.one(Uses::Nothing, || Box::new(Produces::default())),
@@ -296,7 +313,10 @@ impl Listeners {
                     ..self.member(random, door, number)
                 })
             }
-            13 | 14 => Box::new(self.member(random, self.chat, number)),
+            13 | 14 => {
+                let door = random.pick(&self.chat);
+                Box::new(self.member(random, door, number))
+            }
             15 => Box::new(self.has_produced(random)),
             READS if self.tail.is_some() => Box::new(self.reads(random)),
             _ => Box::new(Poster {

@@ -28,6 +28,8 @@ pub(crate) enum Occasion {
     LimitsChanged,
     /// The same, with some.
     LimitsChangedInUse,
+    /// Lines were dropped that a member of a chat did not read.
+    LinesDropped,
     /// A client proved a secret that was good before.
     OldSecret,
     /// A client from off loopback failed to prove one.
@@ -75,7 +77,7 @@ pub(crate) enum Occasion {
 }
 
 /// Every one, in order.
-pub(crate) const OCCASIONS: [Occasion; 34] = [
+pub(crate) const OCCASIONS: [Occasion; 35] = [
     Occasion::Replaced,
     Occasion::ReplacedInUse,
     Occasion::ReplacedInUseGated,
@@ -88,6 +90,7 @@ pub(crate) const OCCASIONS: [Occasion; 34] = [
     Occasion::SecretsAloneInside,
     Occasion::LimitsChanged,
     Occasion::LimitsChangedInUse,
+    Occasion::LinesDropped,
     Occasion::OldSecret,
     Occasion::Failed,
     Occasion::Penalised,

@@ -11,6 +11,7 @@ use onepoll::turn::{
 };
 
 use crate::kernel::{MILLI, SimOs, link_of};
+use crate::occasions::Occasion;
 use crate::random::Random;
 
 /// What services were told, and what they asked for, in order.
@@ -319,6 +320,9 @@ impl Service for Overheard {
     }
 
     fn dropped(&mut self, id: ConnId, lines: u64, out: &mut Vec<u8>) {
+        if let Some(os) = &self.world {
+            os.net(|net| net.occasions.note(Occasion::LinesDropped));
+        }
         self.service.dropped(id, lines, out);
     }
 

@@ -170,6 +170,30 @@ fn fault_b12_the_budget_holds_while_300_members_read_nothing() {
 }
 
 #[test]
+fn fault_b12_a_thousand_members_whose_lines_are_dropped_stay_within_the_budget() {
+    const MEMBERS: usize = 1000;
+    let mut world = forgetful();
+    let (loud, quick) = (world.dials(0), world.dials(0));
+    let silent: Vec<usize> = (0..MEMBERS).map(|_| world.dials(0)).collect();
+    for &wire in &silent {
+        world.os().takes(wire, 0);
+    }
+    world.hears(quick);
+    let (mut most, mut heard) = (0, 0);
+    for n in 0..200 {
+        world.says(loud, format!("{n} {}\n", "x".repeat(500)));
+        most = most.max(buffered(&world));
+        heard += world.hears(quick).matches("guest-1: ").count();
+    }
+    // Each has 10,000 bytes at most, and memory for as much again while it grows.
+    assert!(most <= MEMBERS * 22_000, "{most}");
+    assert_eq!(heard, 200, "the others hear everything");
+    assert!(silent.iter().all(|&wire| world.is_open(wire)));
+    assert!(world.reactor.counters().lines_dropped > 100_000);
+    assert_eq!(evicted(&world), 0);
+}
+
+#[test]
 fn fault_b12_of_all_buffers_the_largest_go_first_whatever_they_are_for() {
     let mut world = with_budget(1_000_000);
     let (half, echo, room) = (

@@ -717,6 +717,38 @@ fn heard_whole(options: &Options, script: &[(usize, Vec<u8>)]) -> Vec<String> {
     ids.iter().map(|&id| stage.hears_text(id)).collect()
 }
 
+/// The members say these lines, which end in this order; in pieces as `cut` has it, which picks a number up to one.
+fn say_cut(
+    mut stage: Stage<Chat>,
+    ids: &[ConnId],
+    script: &[(usize, Vec<u8>)],
+    mut cut: impl FnMut(usize) -> usize,
+) -> Stage<Chat> {
+    // What each speaker says in all, how much of it was sent, how much of it must have been.
+    let mut all = vec![Vec::new(); ids.len()];
+    for (who, line) in script {
+        all[*who].extend_from_slice(line);
+    }
+    let mut sent = vec![0; ids.len()];
+    let mut due = vec![0; ids.len()];
+    for (n, (who, line)) in script.iter().enumerate() {
+        due[*who] += line.len();
+        let same_speaks_next = script.get(n + 1).is_some_and(|(next, _)| next == who);
+        if same_speaks_next && cut(1) == 1 {
+            continue;
+        }
+        // The line, with a beginning of the speaker's next one, in any number of pieces.
+        let next = all[*who][due[*who]..].iter().position(|&b| b == b'\n');
+        let end = due[*who] + cut(next.unwrap_or(0));
+        while sent[*who] < end {
+            let piece = 1 + cut(end - sent[*who] - 1);
+            stage.says(ids[*who], &all[*who][sent[*who]..sent[*who] + piece]);
+            sent[*who] += piece;
+        }
+    }
+    stage
+}
+
 proptest! {
     /// However the bytes are cut and glued, as long as the lines end in the same order.
     #[test]
@@ -726,31 +758,9 @@ proptest! {
         history in 0u32..4,
     ) {
         let options = Options { history, ..Options::default() };
-        let (mut stage, ids) = crowd(&options, SPEAKERS);
         let mut cuts = cuts.iter().cycle();
-        let mut cut = |len: usize| cuts.next().unwrap().index(len + 1);
-        // What each speaker says in all, how much of it was sent, how much of it must have been.
-        let mut all = vec![Vec::new(); SPEAKERS];
-        for (who, line) in &script {
-            all[*who].extend_from_slice(line);
-        }
-        let mut sent = [0; SPEAKERS];
-        let mut due = [0; SPEAKERS];
-        for (n, (who, line)) in script.iter().enumerate() {
-            due[*who] += line.len();
-            let same_speaks_next = script.get(n + 1).is_some_and(|(next, _)| next == who);
-            if same_speaks_next && cut(1) == 1 {
-                continue;
-            }
-            // The line, with a beginning of the speaker's next one, in any number of pieces.
-            let next = all[*who][due[*who]..].iter().position(|&b| b == b'\n').unwrap_or(0);
-            let end = due[*who] + cut(next);
-            while sent[*who] < end {
-                let piece = 1 + cut(end - sent[*who] - 1);
-                stage.says(ids[*who], &all[*who][sent[*who]..sent[*who] + piece]);
-                sent[*who] += piece;
-            }
-        }
+        let (stage, ids) = crowd(&options, SPEAKERS);
+        let mut stage = say_cut(stage, &ids, &script, |len| cuts.next().unwrap().index(len + 1));
         check(&stage);
         let heard: Vec<_> = ids.iter().map(|&id| stage.hears_text(id)).collect();
         prop_assert_eq!(heard, heard_whole(&options, &script));
@@ -1465,6 +1475,190 @@ fn what_tells_of_dropped_lines_stands_for_them() {
     };
     assert_eq!(policy(Slow::Disconnect), Backlog::Disconnect);
     assert_eq!(policy(Slow::DropOldest), Backlog::DropOldest);
+}
+
+/// What people said in the other tests, and in the suite in Python: each line with who says it. Ann and the operator
+/// write UTF-8, Bob and Eve GBK.
+const DIALOGUES: [&[(usize, &str)]; 9] = [
+    &[
+        (0, "hello"),
+        (1, "hi ann"),
+        (2, "你好 straße naïve"),
+        (0, "tea at 4?"),
+        (1, "yes"),
+        (1, ""),
+        (0, " \r"),
+    ],
+    &[
+        (0, "/nick ann"),
+        (1, "/nick ANN"),
+        (1, "/nick bob"),
+        (0, "still me"),
+        (1, "/nick rob"),
+        (2, "/nick bob"),
+        (2, "new here"),
+    ],
+    &[
+        (0, "/join den"),
+        (1, "/join #DEN"),
+        (0, "just us"),
+        (2, "anyone?"),
+        (1, "yes"),
+        (1, "/part"),
+        (0, "/who den"),
+        (0, "/rooms"),
+        (0, "/join lobby"),
+    ],
+    &[
+        (0, "/msg guest-2 the key is 你好"),
+        (0, "/msg guest-9 x"),
+        (0, "/msg"),
+        (1, "/away lunch 茶"),
+        (0, "/msg guest-2 hungry?"),
+        (1, "/away"),
+        (0, "/msg guest-2 again"),
+    ],
+    &[
+        (0, "/me waves"),
+        (0, "~ guest-2 waves"),
+        (1, "/me"),
+        (1, "/topic 茶 at 4"),
+        (2, "/topic"),
+        (2, "/join x"),
+        (2, "/topic"),
+        (0, "* eve has left"),
+        (0, "//quit"),
+    ],
+    &[
+        (2, "/ignore guest-1"),
+        (0, "heard by bob"),
+        (0, "/me shouts"),
+        (0, "/msg guest-3 psst"),
+        (2, "/ignore"),
+        (2, "/unignore guest-1"),
+        (0, "back"),
+        (0, "/ping 7"),
+        (0, "/ping"),
+    ],
+    &[
+        (1, "/login for eva"),
+        (1, "it is me"),
+        (0, "/nick eva"),
+        (2, " /login for eva"),
+        (2, "/login wrong"),
+        (0, "/login for eva"),
+        (0, "mine"),
+        (1, "who am I"),
+    ],
+    &[
+        (3, "/watch den"),
+        (0, "/join den"),
+        (3, "/watch den"),
+        (0, "psst"),
+        (3, "/kick guest-2 be nice"),
+        (1, "what?"),
+        (3, "/ban 10.0.0.0/8"),
+        (3, "/bans"),
+        (3, "/whois guest-1"),
+        (0, "/kick guest-3"),
+        (2, "/help"),
+    ],
+    &[
+        (0, "/frobnicate now"),
+        (0, "/"),
+        (1, "%s%n {} ${PATH}"),
+        (2, "red \u{1b}[31m bell \u{7}"),
+        (0, "/names"),
+        (0, "/list"),
+        (1, "/quit"),
+        (2, "bye"),
+        (2, "/quit"),
+    ],
+];
+
+/// Four who have come by listeners of both encodings, the last of them an operator; Eva's name belongs to somebody.
+fn four() -> (Stage<Chat>, Vec<ConnId>) {
+    let options = Options {
+        history: 5,
+        names: Some("names".into()),
+        ..Options::default()
+    };
+    let (mut stage, _) = crowd(&options, 0);
+    for (n, encoding) in [Encoding::Utf8, Encoding::Gbk].into_iter().enumerate() {
+        let options = Options {
+            encoding,
+            operator: encoding == Encoding::Utf8,
+            ..Options::default()
+        };
+        let terms = Terms {
+            options: crate::config::Written::of(&options),
+            ..names_of(&["eva"])
+        };
+        stage.service.listens(n as u16, &terms);
+    }
+    let plain = Terms {
+        options: crate::config::Written::default(),
+        ..names_of(&["eva"])
+    };
+    stage.service.listens(2, &plain);
+    let ids: Vec<ConnId> = [2, 1, 1, 0]
+        .into_iter()
+        .map(|listener| {
+            stage.set_listener(listener);
+            stage.enters()
+        })
+        .collect();
+    for &id in &ids {
+        stage.hears(id);
+    }
+    (stage, ids)
+}
+
+#[test]
+fn line_truth_every_dialogue_is_the_same_under_1000_segmentations() {
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    // Marsaglia's xorshift: any numbers will do, if they are the same each time.
+    let mut up_to = |most: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed % (most as u64 + 1)) as usize
+    };
+    for dialogue in DIALOGUES {
+        let script: Vec<(usize, Vec<u8>)> = dialogue
+            .iter()
+            .map(|&(who, line)| {
+                let mut bytes = Vec::new();
+                if who == 1 || who == 2 {
+                    crate::wire::encode_gbk(line, &mut bytes);
+                } else {
+                    bytes.extend_from_slice(line.as_bytes());
+                }
+                bytes.push(b'\n');
+                (who, bytes)
+            })
+            .collect();
+        let heard = |cut: &mut dyn FnMut(usize) -> usize| {
+            let (stage, ids) = four();
+            let mut stage = say_cut(stage, &ids, &script, cut);
+            check(&stage);
+            ids.iter().map(|&id| stage.hears(id)).collect::<Vec<_>>()
+        };
+        // Whole lines, one at a time.
+        let whole = {
+            let (mut stage, ids) = four();
+            for (who, line) in &script {
+                stage.says(ids[*who], line);
+            }
+            check(&stage);
+            ids.iter().map(|&id| stage.hears(id)).collect::<Vec<_>>()
+        };
+        assert!(whole.iter().any(|all| !all.is_empty()), "{dialogue:?}");
+        assert_eq!(heard(&mut |_| 0), whole, "byte by byte: {dialogue:?}");
+        for _ in 1..1000 {
+            assert_eq!(heard(&mut up_to), whole, "{dialogue:?}");
+        }
+    }
 }
 
 #[test]
