@@ -396,13 +396,19 @@ class Commands(Case):
             "1:7:eva:pc:%d:take\0" % 0x200120
             + "5:../../a.txt:6:0:1:\x07" + "6:..:6:0:1:\x07" + "7:d:0:0:2:\x07" + "8:short:7:0:1:\x07"
         )
-        for _ in range(2):
+        # One that is cut goes on where it ended; one that does not come whole is given up.
+        asked = []
+        for _ in range(2 + 3):
             link, _ = server.accept()
             link.settimeout(DEADLINE)
             fields = link.recv(1000).rstrip(b"\0").split(b":")
             self.assertEqual(fields[4:6], [b"96", b"7"])
-            link.sendall(b"hello\n")
+            id, offset = (int(field, 16) for field in fields[6:8])
+            asked.append((id, offset))
+            content = b"hello\n"[offset:]
+            link.sendall(content[:2] if (id, offset) == (5, 0) else content)
             link.close()
+        self.assertEqual(sorted(asked), [(5, 0), (5, 2), (8, 0), (8, 6), (8, 6)])
         self.host.say("1:8:eva:pc:32:bye")
         out, _ = self.ends(process, 1)
         events = [json.loads(line) for line in out.splitlines()]

@@ -87,7 +87,7 @@ impl Partial {
     }
 
     /// How long it is.
-    pub(super) fn len(&self) -> u64 {
+    pub(in crate::cli) fn len(&self) -> u64 {
         self.len
     }
 

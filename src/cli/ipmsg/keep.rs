@@ -8,13 +8,16 @@ use std::thread;
 
 use super::super::Failure;
 use super::super::files::{Partial, Place};
-use crate::client::{IpmsgBell, IpmsgFetch};
+use crate::client::{IpmsgBell, IpmsgFetch, IpmsgFetchError};
 use crate::config::random_bytes;
 use crate::ipmsg::IpmsgMessage;
 use crate::wire::{FileName, IpmsgEntry, IpmsgFile, IpmsgFileRequest, Names};
 
 /// How many names are tried for a file whose own is taken.
 const NAMES_MAX: u32 = 100;
+
+/// How often a file is asked for that does not come whole, each time from where it ended.
+const TRIES: u32 = 3;
 
 /// A directory into which files are fetched, and nothing outside of it.
 #[derive(Debug)]
@@ -108,12 +111,6 @@ impl Keeping {
 fn fetch(place: &Place, wanted: &Wanted, me: &IpmsgEntry, bound: IpAddr) -> Result<String, String> {
     let name = FileName::new(&wanted.file.name, Names::Basename);
     let name = name.map_err(|wrong| wrong.to_string())?;
-    let request = IpmsgFileRequest {
-        packet: wanted.number,
-        id: wanted.file.id,
-        offset: 0,
-        is_directory: false,
-    };
     let said = |error: io::Error| error.to_string();
     let directory = place.make(&name).map_err(said)?;
     // The file of another message may have the same name, and what `fetch` keeps of one, too.
@@ -122,19 +119,14 @@ fn fetch(place: &Place, wanted: &Wanted, me: &IpmsgEntry, bound: IpAddr) -> Resu
         u32::from_le_bytes(random_bytes().map_err(said)?)
     );
     let mut partial = Partial::make(&directory, &own).map_err(said)?;
-    let fetch = IpmsgFetch::ask(
-        wanted.from,
-        bound,
-        me,
-        wanted.number,
-        request,
-        wanted.file.size,
-    );
-    let whole = fetch.and_then(|fetch| fetch.read(|piece| partial.write(piece)));
-    if let Err(error) = whole {
-        // Nobody would go on with it: the packet that offers it again has another number.
-        partial.remove();
-        return Err(error.to_string());
+    let mut tries = 0;
+    while let Err(error) = go_on(&mut partial, wanted, me, bound) {
+        tries += 1;
+        if tries == TRIES {
+            // Nobody would go on with it later: the packet that offers it again has another number.
+            partial.remove();
+            return Err(error.to_string());
+        }
     }
     let free = (0..NAMES_MAX).map(|n| match n {
         0 => name.as_str().to_owned(),
@@ -152,6 +144,24 @@ fn fetch(place: &Place, wanted: &Wanted, me: &IpmsgEntry, bound: IpAddr) -> Resu
     }
     partial.remove();
     Err(format!("{NAMES_MAX} files of that name are there"))
+}
+
+/// Fetches what has not come yet.
+fn go_on(
+    partial: &mut Partial,
+    wanted: &Wanted,
+    me: &IpmsgEntry,
+    bound: IpAddr,
+) -> Result<(), IpmsgFetchError> {
+    let request = IpmsgFileRequest {
+        packet: wanted.number,
+        id: wanted.file.id,
+        offset: partial.len(),
+        is_directory: false,
+    };
+    let size = wanted.file.size;
+    let fetch = IpmsgFetch::ask(wanted.from, bound, me, wanted.number, request, size)?;
+    fetch.read(|piece| partial.write(piece))
 }
 
 /// `a.txt` as `a-2.txt`.
