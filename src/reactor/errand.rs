@@ -100,7 +100,11 @@ impl<O: Os> Reactor<O> {
             self.note_file_of(service, id, &note);
         }
         for id in visited {
-            self.ask_service(id, |service, turn| service.wake(turn));
+            // One that lingers has no turn of its own any more.
+            let conn = self.conns.get(id.slot as usize);
+            if conn.is_some_and(|conn| conn.is(id) && conn.is_open()) {
+                self.ask_service(id, |service, turn| service.wake(turn));
+            }
         }
     }
 

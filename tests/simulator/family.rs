@@ -1,6 +1,8 @@
 use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
 
-use onepoll::turn::{Exit, Output};
+use onepoll::service::file::perform;
+use onepoll::turn::{Errand, Exit, Output};
 
 use crate::kernel::MILLI;
 use crate::link::Watch;
@@ -21,6 +23,10 @@ pub(crate) struct Child {
     /// The whole group was killed.
     pub(crate) killed: bool,
     pub(crate) watch: Watch,
+    /// It works on files, and does so also when the server has stopped.
+    pub(crate) has_errand: bool,
+    /// What it was sent for, until it has ended.
+    pub(crate) errand: Option<Errand>,
 }
 
 /// What a child does, and how long after the step before.
@@ -29,6 +35,8 @@ pub(crate) type Steps = VecDeque<(u64, Step)>;
 /// One thing that a child does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
+    /// Does what it was sent for, with files; what came of it is what it writes then.
+    Perform,
     /// Writes; waits while the pipe is full.
     Say(Output, Vec<u8>),
     /// Closes an output and goes on.
@@ -104,7 +112,22 @@ impl Child {
             is_broadcast: false,
             killed: false,
             watch: Watch::default(),
+            has_errand: false,
+            errand: None,
         }
+    }
+
+    /// Does what it was sent for, and says what it writes about that.
+    pub(crate) fn perform(&self) -> Vec<u8> {
+        let errand = self.errand.as_ref().expect("it was sent on one");
+        let files: Vec<OwnedFd> = errand
+            .files
+            .iter()
+            .map(|file| file.try_clone().expect("a descriptor"))
+            .collect();
+        let mut out = Vec::new();
+        perform(&errand.order, &files, &mut out).expect("the order is one");
+        out
     }
 
     pub(crate) fn pipe(&mut self, output: Output) -> &mut Pipe {
@@ -172,7 +195,7 @@ pub(crate) fn outcome_of(steps: &Steps, mut input: &[u8]) -> Outcome {
             Step::Take(most) => input = &input[(*most).min(input.len())..],
             Step::Copy => outcome.out.extend_from_slice(std::mem::take(&mut input)),
             Step::Deafen => input = &[],
-            Step::Escape | Step::Fork => {}
+            Step::Escape | Step::Fork | Step::Perform => {}
         }
     }
     outcome

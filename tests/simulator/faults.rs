@@ -42,6 +42,8 @@ pub(crate) struct Faults {
     pub(crate) receive: u8,
     /// A command cannot be started.
     pub(crate) spawn: u8,
+    /// A child that works on files does not come to its end; set by the seeds that have such.
+    pub(crate) errand: u8,
     /// A client does something while the loop works.
     pub(crate) meanwhile: u8,
     /// A client connects to a Unix socket.

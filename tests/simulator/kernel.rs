@@ -13,6 +13,7 @@ use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::ffi::OsString;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
@@ -22,9 +23,9 @@ use onepoll::reactor::{
     Token, Woke,
 };
 use onepoll::service::Peer;
-use onepoll::turn::{Exit, Job, Moment, Output, Severity, Usage};
+use onepoll::turn::{Errand, Exit, Job, Moment, Output, Severity, Usage};
 use onepoll::wire::CommandSignal;
-use rustix::io::Errno;
+use rustix::io::{Errno, pread};
 
 use crate::family::{Child, PIPE_BYTES_MAX, Step, Steps, steps_of};
 use crate::faults::Faults;
@@ -1110,6 +1111,16 @@ impl Net {
                     done = false;
                 }
             }
+            Step::Perform => {
+                let out = child.perform();
+                // A part of it may be all that it says.
+                let said = match child.steps.get(1) {
+                    Some((_, Step::Exit(0))) => out.len(),
+                    _ => out.len() / 2,
+                };
+                child.steps[0].1 = Step::Say(Output::Out, out[..said].to_vec());
+                done = false;
+            }
             Step::Shut(output) => {
                 child.pipe(output).leader = false;
                 woken.push(output);
@@ -1153,6 +1164,26 @@ impl Net {
         self.plan(wait, Due::Child(k));
     }
 
+    /// A child begins, and does its first step after this.
+    fn starts(&mut self, world: &Rc<RefCell<World>>, child: Child, wait: u64) -> Spawned<SimOs> {
+        let has_input = child.input.is_some();
+        self.children.push(child);
+        self.descriptors += 3 + usize::from(has_input);
+        let child = self.children.len() - 1;
+        self.plan(wait, Due::Child(child));
+        let pipe = |output| SimPipe {
+            child,
+            output,
+            world: Rc::clone(world),
+        };
+        Spawned {
+            out: pipe(Some(Output::Out)),
+            err: pipe(Some(Output::Err)),
+            input: has_input.then(|| pipe(None)),
+            process: SimProcess(child),
+        }
+    }
+
     /// A child reads its input: what it got, and whether nothing more will come.
     fn read_input(&mut self, k: usize, most: usize) -> (Vec<u8>, bool) {
         let Some(input) = &mut self.children[k].input else {
@@ -1179,6 +1210,8 @@ impl Net {
         let child = &mut self.children[k];
         child.exit.get_or_insert(exit);
         child.steps.clear();
+        // Its descriptors are closed.
+        child.errand = None;
         (child.out.leader, child.err.leader) = (false, false);
         self.deafen_child(k);
         // In whatever order: the process may be seen to end before its pipes do.
@@ -1861,7 +1894,61 @@ impl Os for SimOs {
         self.spawn(&Job::line(line))
     }
 
+    fn spawn_errand(&mut self, errand: &Errand) -> io::Result<Spawned<SimOs>> {
+        let world = Rc::clone(&self.0);
+        self.call(|net| {
+            let may_fail = !net.calm && net.random.chance(net.faults.errand);
+            let fate = if may_fail { net.random.below(5) } else { 5 };
+            if fate == 0 {
+                return Err(net
+                    .random
+                    .pick(&[Errno::AGAIN, Errno::NOMEM, Errno::MFILE])
+                    .into());
+            }
+            let long = if net.calm { MILLI } else { 50 * MILLI };
+            let mut wait = net.random.pick(&[0, MICRO, MILLI, long]);
+            let mut steps = Steps::new();
+            match fate {
+                // Killed before it does anything, or when it has done it and said half of that.
+                1 => steps.push_back((wait, Step::Exit(137))),
+                2 => steps.extend([(wait, Step::Perform), (0, Step::Exit(137))]),
+                3 => steps.push_back((wait, Step::Exit(0))),
+                4 => {
+                    // So slow that it is ended.
+                    wait = 125 * SECOND;
+                    steps.extend([(wait, Step::Perform), (0, Step::Exit(0))]);
+                }
+                _ => steps.extend([(wait, Step::Perform), (0, Step::Exit(0))]),
+            }
+            let mut child = Child::new(steps, false);
+            child.has_errand = true;
+            child.errand = Some(errand.clone());
+            Ok(net.starts(&world, child, wait))
+        })
+    }
+
+    fn send_file(
+        &mut self,
+        stream: &SimStream,
+        file: &OwnedFd,
+        at: u64,
+        bytes: usize,
+    ) -> io::Result<usize> {
+        if self.net(|net| net.random.once_in(32)) {
+            return Err(Errno::INVAL.into());
+        }
+        let mut piece = vec![0; bytes];
+        let found = pread(file, &mut piece[..], at)?;
+        match found {
+            0 => Ok(0),
+            found => self.write(stream, &piece[..found]),
+        }
+    }
+
     fn spawn(&mut self, job: &Job) -> io::Result<Spawned<SimOs>> {
+        if let Some(errand) = &job.errand {
+            return self.spawn_errand(errand);
+        }
         let world = Rc::clone(&self.0);
         self.call(|net| {
             if net.random.chance(net.faults.spawn) {
@@ -1889,21 +1976,7 @@ impl Os for SimOs {
             let wait = steps.front().map_or(0, |(wait, _)| *wait);
             let mut child = Child::new(steps, job.has_input);
             child.is_broadcast = is_broadcast;
-            net.children.push(child);
-            net.descriptors += 3 + usize::from(job.has_input);
-            let child = net.children.len() - 1;
-            net.plan(wait, Due::Child(child));
-            let pipe = |output| SimPipe {
-                child,
-                output,
-                world: Rc::clone(&world),
-            };
-            Ok(Spawned {
-                out: pipe(Some(Output::Out)),
-                err: pipe(Some(Output::Err)),
-                input: job.has_input.then(|| pipe(None)),
-                process: SimProcess(child),
-            })
+            Ok(net.starts(&world, child, wait))
         })
     }
 

@@ -20,7 +20,8 @@
 //! one place, in some many begin sessions at once. A run fails if one of its occasions (`occasions.rs`) was never met.
 //!
 //! Commands as streams have seeds of their own (`streams.rs`): a run fails if clients did not vanish in the middle of
-//! every frame that they send, and after every one that they hear (`partings.rs`).
+//! every frame that they send, and after every one that they hear (`partings.rs`). Files have seeds of their own as
+//! well (`files.rs`), with a real disk, and children that fail, die and are slow.
 
 mod campaign;
 mod clients;
@@ -37,6 +38,7 @@ mod faults_a;
 mod faults_b;
 mod faults_e;
 mod faults_f;
+mod files;
 mod gates;
 mod impossible;
 mod ipmsg;

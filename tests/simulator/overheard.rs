@@ -7,7 +7,7 @@ use std::time::Duration;
 use onepoll::buf::ReadBuf;
 use onepoll::service::{Manner, Peer, Secrets, Service, Terms};
 use onepoll::turn::{
-    Broadcast, BroadcastTurn, ChildEvent, Closed, ConnId, Fault, Job, Moment, Turn,
+    Broadcast, BroadcastTurn, ChildEvent, Closed, ConnId, ErrandEvent, Fault, Job, Moment, Turn,
 };
 
 use crate::kernel::{MILLI, SimOs, link_of};
@@ -317,6 +317,22 @@ impl Service for Overheard {
 
     fn heard(&mut self, t: &mut BroadcastTurn<'_>, event: ChildEvent<'_>) {
         self.service.heard(t, event);
+    }
+
+    fn errand(&mut self, t: &mut BroadcastTurn<'_>, number: u64, event: ErrandEvent<'_>) {
+        self.service.errand(t, number, event);
+    }
+
+    fn file_sent(&mut self, t: &mut Turn<'_>, bytes: u64, error: Option<std::io::Error>) {
+        self.turn(t, |service, t| service.file_sent(t, bytes, error));
+    }
+
+    fn due(&self) -> Option<Moment> {
+        self.service.due()
+    }
+
+    fn comes_due(&mut self, now: Moment) {
+        self.service.comes_due(now);
     }
 
     fn dropped(&mut self, id: ConnId, lines: u64, out: &mut Vec<u8>) {

@@ -50,8 +50,9 @@ pub(super) trait Disk: Debug {
     fn staged_size(&self, file: &OwnedFd) -> io::Result<u64>;
     /// Takes the root for this process, if another had it when it was opened and has ended since.
     fn take_over(&mut self);
-    /// Removes it.
-    fn unstage(&self, name: &str);
+    /// Removes what has this name there; if a file is given, only if it is that one. It may be under its own name by
+    /// now, and the next upload of that name have taken its place.
+    fn unstage(&self, name: &str, file: Option<&OwnedFd>);
     /// What is kept of it from here on.
     fn cut(&self, file: &OwnedFd, bytes: u64) -> io::Result<()>;
     /// Takes room for it.
@@ -233,9 +234,11 @@ impl Disk for Root {
         }
     }
 
-    fn unstage(&self, name: &str) {
-        if let Ok(staging) = self.staging() {
-            // It may be under its own name by now.
+    fn unstage(&self, name: &str, file: Option<&OwnedFd>) {
+        // Who has it open has it locked, so that nobody puts another in its place in between.
+        if let Ok(staging) = self.staging()
+            && file.is_none_or(|file| is_called(staging, name, file) == Ok(true))
+        {
             let _ = unlinkat(staging, name, AtFlags::empty());
         }
     }

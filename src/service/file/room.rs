@@ -223,7 +223,7 @@ impl Files {
             let until = *remains.until.get_or_insert(now.after(remains.left));
             let is_over = until <= now && !users.contains_key(name);
             if is_over {
-                disk.unstage(name);
+                disk.unstage(name, None);
             }
             !is_over
         });

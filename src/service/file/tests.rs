@@ -76,8 +76,8 @@ impl Disk for Shim {
         self.root.take_over();
     }
 
-    fn unstage(&self, name: &str) {
-        self.root.unstage(name);
+    fn unstage(&self, name: &str, file: Option<&OwnedFd>) {
+        self.root.unstage(name, file);
     }
 
     fn cut(&self, file: &OwnedFd, bytes: u64) -> io::Result<()> {
@@ -494,13 +494,37 @@ fn fault_g12_what_got_its_own_name_while_it_was_opened_is_not_written_to() {
             if let Ok(found) = root.stage("part-1") {
                 let _ = root.write(&found.file, b"other", 0);
                 torn += usize::from(std::fs::read(&named).is_ok_and(|read| read == b"other"));
-                root.unstage("part-1");
+                root.unstage("part-1", Some(&found.file));
             }
         }
         is_over.store(true, std::sync::atomic::Ordering::Relaxed);
         torn
     });
     assert_eq!(torn, 0);
+}
+
+#[test]
+fn fault_g6_an_upload_that_comes_when_the_one_before_has_just_been_stored_is_another() {
+    let mut scene = Scene::new(|options| options.overwrite = Overwrite::Replace);
+    let client = scene.stage.enters();
+    let sent = upload("a", b"hello", UploadForm::Resumable);
+    scene.stage.says(client, &sent);
+    let errand = scene.stage.errand().unwrap();
+    // The child is done, and nobody has heard of that when the next one comes.
+    let out = performed(&errand);
+    scene.stage.says(client, &sent[..sent.len() - 1]);
+    scene
+        .stage
+        .errand_has(errand.number, ErrandEvent::Wrote(&out));
+    scene
+        .stage
+        .errand_has(errand.number, ErrandEvent::Ended(Exit::Code(0)));
+    assert!(scene.answers(client)[0].is_ok());
+    scene.stage.says(client, b"o");
+    assert_eq!(scene.works(), 1);
+    assert!(scene.answers(client)[0].is_ok());
+    assert_eq!(scene.visible(), ["a"]);
+    assert!(scene.staged().is_empty());
 }
 
 /// What can be looked up in and renamed to, and not be synced: fsync(2) refuses a descriptor that is a mere path.

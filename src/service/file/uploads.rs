@@ -443,6 +443,8 @@ impl Files {
         let follower = receiving.following.map(|following| following.number);
         let digested = follower.and_then(|number| self.followers.digest(number));
         let follower = follower.filter(|number| digested.is_none() && self.followers.has(*number));
+        self.users.remove(&receiving.staged.name);
+        self.kept.remove(&receiving.staged.name);
         self.storing.push(Arrived {
             number,
             owner: t.id,
@@ -534,7 +536,7 @@ impl Files {
     pub(super) fn drop_staged(&mut self, staged: &Staged) {
         self.forget_staged(staged);
         if let Some(disk) = &self.disk {
-            disk.unstage(&staged.name);
+            disk.unstage(&staged.name, Some(&staged.file));
         }
     }
 
@@ -666,13 +668,11 @@ impl Files {
         self.count.release(arrived.reserved);
         let named = (arrived.order.name.as_str(), arrived.order.size);
         t.note(arrived.owner, note_of(&arrived.peer, answer, UPLOAD, named));
-        let is_named = matches!(answer, FileAnswer::Ok(_));
-        if is_named {
+        if matches!(answer, FileAnswer::Ok(_)) {
             self.count.add(arrived.order.size, arrived.replaces);
-            // It has gone from there to its name.
-            self.forget_staged(&arrived.staged);
-        } else {
-            self.drop_staged(&arrived.staged);
+        } else if let Some(disk) = &self.disk {
+            // Not by its name alone: another of that name may have come since the child was done.
+            disk.unstage(&arrived.staged.name, Some(&arrived.staged.file));
         }
         if let Some(session) = self.sessions.get_mut(arrived.owner) {
             let mut bytes = Vec::new();
