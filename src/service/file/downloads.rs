@@ -116,7 +116,7 @@ impl Files {
         if let Some(session) = self.sessions.get_mut(t.id)
             && let Some(offer) = session.offer.take()
         {
-            self.users.remove(&offer.staged.name);
+            self.keep(t.id, &offer.staged.name, offer.kept.bytes, t.now);
             drop(offer);
             self.let_next(|id| t.visit(id));
         }

@@ -345,7 +345,9 @@ impl Service for Files {
             return;
         };
         self.cut_off(t, &session.peer, session.phase, &why.to_string());
-        drop(session.offer);
+        if let Some(offer) = session.offer {
+            self.keep(t.id, &offer.staged.name, offer.kept.bytes, t.now);
+        }
         self.users.retain(|_, user| *user != t.id);
         self.let_next(|id| t.visit(id));
     }

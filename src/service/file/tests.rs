@@ -527,6 +527,43 @@ fn fault_g6_an_upload_that_comes_when_the_one_before_has_just_been_stored_is_ano
     assert!(scene.staged().is_empty());
 }
 
+#[test]
+fn fault_g6_who_was_told_of_an_upload_and_sends_another_keeps_that() {
+    let data = vec![7; 100_000];
+    let mut scene = Scene::new(|_| {});
+    let mut resume = Vec::new();
+    FileRequest::Resume {
+        name: "a".to_owned(),
+        size: data.len() as u64,
+    }
+    .encode(&mut resume)
+    .unwrap();
+    let first = scene.stage.enters();
+    scene.stage.says(first, &announced("a", data.len(), None));
+    scene.stage.says(first, &data[..70_000]);
+    scene.stage.leaves(first);
+    let (one, two) = (scene.stage.enters(), scene.stage.enters());
+    scene.stage.says(one, &resume);
+    scene.works_for(one);
+    assert_eq!(scene.answers(one)[0].as_ref().unwrap().offset, Some(70_000));
+    let sent = upload("b", b"something else", UploadForm::Framed);
+    scene.stage.says(one, &sent[..sent.len() - 1]);
+    scene.stage.says(two, &resume);
+    scene.works_for(two);
+    assert_eq!(scene.answers(two)[0].as_ref().unwrap().offset, Some(70_000));
+    scene.stage.says(one, b"e");
+    assert_eq!(scene.works(), 1);
+    assert!(scene.answers(one)[0].is_ok());
+    assert_eq!(scene.visible(), ["b"]);
+    // It is still there for whoever comes, and nobody who was told of it goes on.
+    scene.stage.leaves(two);
+    let three = scene.stage.enters();
+    scene.stage.says(three, &resume);
+    scene.works_for(three);
+    let offset = scene.answers(three)[0].as_ref().unwrap().offset;
+    assert_eq!(offset, Some(70_000));
+}
+
 /// What can be looked up in and renamed to, and not be synced: fsync(2) refuses a descriptor that is a mere path.
 fn path_of(dir: &Path) -> OwnedFd {
     use rustix::fs::{Mode, OFlags, open};

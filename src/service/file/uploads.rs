@@ -24,7 +24,7 @@ use crate::config::limits::{
 };
 use crate::config::random_bytes;
 use crate::service::Peer;
-use crate::turn::{BroadcastTurn, Errand, ErrandEvent, FileFate, FileNote, Moment, Turn};
+use crate::turn::{BroadcastTurn, ConnId, Errand, ErrandEvent, FileFate, FileNote, Moment, Turn};
 use crate::wire::{
     Encode, FileAnswer, FileError, FileErrorKind, FileName, Sha256Sum, Upload, UploadForm,
 };
@@ -271,20 +271,34 @@ impl Files {
             return Ok(None);
         };
         let offer = session.offer.take();
-        let Some(kept) = upload.kept else {
-            return Ok(None);
-        };
         let changed = |reason: &str| Err(FileError::new(FileErrorKind::Changed, reason));
-        let Some(offer) = offer else {
-            return changed("ask with `resume` first how much is kept");
+        let (offer, kept) = match (offer, upload.kept) {
+            (Some(offer), Some(kept)) => (offer, kept),
+            (None, Some(_)) => return changed("ask with `resume` first how much is kept"),
+            (offer, None) => {
+                if let Some(offer) = offer {
+                    self.keep(t.id, &offer.staged.name, offer.kept.bytes, t.now);
+                }
+                return Ok(None);
+            }
         };
         if offer.name != *name || Some(offer.size) != upload.size || offer.kept != kept {
+            self.keep(t.id, &offer.staged.name, offer.kept.bytes, t.now);
             return changed("what is kept is not what the client has");
         }
         if self.users.get(&offer.staged.name) != Some(&t.id) {
             return changed("another connection goes on with this file");
         }
         Ok(Some(offer))
+    }
+
+    /// A connection does not go on with what it was told, or was to be told; somebody may later.
+    pub(super) fn keep(&mut self, id: ConnId, staged: &str, bytes: u64, now: Moment) {
+        if self.users.get(staged) == Some(&id) {
+            self.users.remove(staged);
+            let remains = Remains::of(bytes, self.options.keep_partial, now);
+            self.kept.entry(staged.to_owned()).or_insert(remains);
+        }
     }
 
     fn put_back(&mut self, t: &Turn<'_>, offer: Option<Offer>) {
@@ -354,14 +368,20 @@ impl Files {
     pub(super) fn take_from_another(&mut self, t: &mut Turn<'_>, name: &str) -> Option<Staged> {
         let other = *self.users.get(name)?;
         let session = self.sessions.get_mut(other)?;
-        let staged = match &mut session.phase {
-            Phase::Receiving(receiving) => receiving.lose(),
+        let is_it = |staged: &Staged| staged.name == name;
+        let works_with = match &mut session.phase {
+            Phase::Receiving(receiving) if is_it(&receiving.staged) => Some(receiving.lose()),
             Phase::Working(work) => match &mut **work {
-                Work::Reserves(receiving, _) => receiving.lose(),
-                Work::Offers { staged, .. } => staged.clone(),
-                _ => session.offer.take()?.staged,
+                Work::Reserves(receiving, _) if is_it(&receiving.staged) => Some(receiving.lose()),
+                Work::Offers { staged, .. } if is_it(staged) => Some(staged.clone()),
+                _ => None,
             },
-            _ => session.offer.take()?.staged,
+            _ => None,
+        };
+        // Or it was told of it, and does something else.
+        let staged = match works_with {
+            Some(staged) => staged,
+            None => session.offer.take_if(|offer| is_it(&offer.staged))?.staged,
         };
         self.users.insert(name.to_owned(), t.id);
         if other != t.id {
@@ -555,7 +575,10 @@ impl Files {
                 Work::Compares(sending, _) => {
                     return tell(FileFate::Unsent, sending.name.as_str(), 0);
                 }
-                Work::Offers { .. } | Work::Answers { .. } | Work::Ends => return,
+                Work::Offers { staged, bytes, .. } => {
+                    return self.keep(t.id, &staged.name, bytes, t.now);
+                }
+                Work::Answers { .. } | Work::Ends => return,
             },
             Phase::Sending(sending) => {
                 let bytes = sending.at - sending.from;
