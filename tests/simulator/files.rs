@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use onepoll::client::{FileDialogue, FileNews};
 use onepoll::service::Service as _;
@@ -26,6 +27,7 @@ use crate::kernel::{Client, Found, MICRO, MILLI, Net, SECOND};
 use crate::operator::{Kind, any_options};
 use crate::overheard::Temper;
 use crate::partings::Leave;
+use crate::play::Play;
 use crate::random::Random;
 use crate::sources::Account;
 
@@ -722,16 +724,8 @@ fn run(seed: u64, coverage: &mut Coverage) -> u64 {
     }
     let is_kept = begun.random.once_in(2);
     if is_kept {
-        // A server before this one was killed in the middle of it.
-        let (number, bytes) = (KEPT, 65_536 + begun.random.index(4_000));
-        let staging = directory.path().join(".onepoll");
-        std::fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&staging)
-            .expect("the root is empty");
-        let key = sum(format!("{}\0{}", name(number), SIZES[number]).as_bytes());
-        let kept = &content(number, 0)[..bytes];
-        std::fs::write(staging.join(format!("part-{key}")), kept).expect("it can be written");
+        let bytes = 65_536 + begun.random.index(4_000);
+        leave_part(directory.path(), bytes);
     }
     let options = Options {
         root: Some(directory.path().to_owned()),
@@ -781,6 +775,18 @@ fn run(seed: u64, coverage: &mut Coverage) -> u64 {
     turns
 }
 
+/// So much is kept of one upload: a server before was killed in the middle of it.
+fn leave_part(root: &Path, bytes: usize) {
+    let staging = root.join(".onepoll");
+    std::fs::DirBuilder::new()
+        .mode(0o700)
+        .create(&staging)
+        .expect("the root is empty");
+    let key = sum(format!("{}\0{}", name(KEPT), SIZES[KEPT]).as_bytes());
+    let kept = &content(KEPT, 0)[..bytes];
+    std::fs::write(staging.join(format!("part-{key}")), kept).expect("it can be written");
+}
+
 fn prepared(options: &Options) -> Files {
     let mut files = Files::new(options);
     files.prepare(false).expect("the root is there");
@@ -810,4 +816,44 @@ fn opens(begun: &mut Begun, options: &Options) -> usize {
     play.os.net(|net| net.listeners[listener].sources = account);
     play.serves_kind(listener, kind);
     listener
+}
+
+#[test]
+fn fault_b1_who_is_sent_a_file_is_not_closed_when_another_goes_on_with_what_it_asked_about() {
+    let directory = tempfile::tempdir().expect("a directory of its own");
+    let file = content(7, 0);
+    std::fs::write(directory.path().join("file"), &file).expect("it can be written");
+    leave_part(directory.path(), 66_000);
+    let mut play = Play::directed();
+    let listener = play.open(prepared(&Options {
+        root: Some(directory.path().to_owned()),
+        ..Options::default()
+    }));
+    let asked = |request: &FileRequest<'_>| {
+        let mut out = Vec::new();
+        request.encode(&mut out).expect("headers are short");
+        out
+    };
+    let resume = asked(&FileRequest::Resume {
+        name: name(KEPT),
+        size: SIZES[KEPT] as u64,
+    });
+    let download = asked(&FileRequest::Download {
+        name: "file".to_owned(),
+        kept: None,
+    });
+    let one = play.dial_with(listener, 1 << 20, 4096);
+    let two = play.dial(listener);
+    let second = Duration::from_secs(1);
+    for (link, asks) in [(one, &resume), (one, &download), (two, &resume)] {
+        play.say(link, asks);
+        play.pass(second);
+    }
+    let mut heard = Vec::new();
+    for _ in 0..200 {
+        heard.extend(play.hears(one));
+        play.pass(second / 100);
+    }
+    let end = format!("\"sha256\":\"{}\"}}", sum(&file));
+    assert!(heard.ends_with(end.as_bytes()), "{} bytes", heard.len());
 }

@@ -233,6 +233,7 @@ impl Files {
             from: 0,
             wrong: None,
             promised: 0,
+            due: Moment::NEVER,
             is_read: is_small,
             on_the_way: is_small.then(Sha256::new),
             output: ChildOutput::default(),
@@ -321,7 +322,8 @@ impl Files {
                 at: sending.at,
                 bytes: sending.promised,
             });
-            return t.wake_at(t.now.after(patience(sending.promised)));
+            sending.due = t.now.after(patience(sending.promised));
+            return t.wake_at(sending.due);
         }
         let room = usize::try_from(size - sending.at).unwrap_or(usize::MAX);
         let mut buffer = vec![0; room.min(SEND_BYTES)];
@@ -341,7 +343,8 @@ impl Files {
                 sending.at += n as u64;
                 t.reply(&FileAnswer::Bytes(bytes));
                 t.tell_when_sent();
-                return t.wake_at(t.now.after(patience(n as u64)));
+                sending.due = t.now.after(patience(n as u64));
+                return t.wake_at(sending.due);
             }
             Err(error) => of_system(&error),
         };
@@ -429,9 +432,13 @@ impl Files {
         let Some(session) = self.sessions.get(t.id) else {
             return;
         };
-        if let Phase::Sending(sending) = &session.phase
-            && (sending.promised > 0 || t.owed() > 0)
-        {
+        let Phase::Sending(sending) = &session.phase else {
+            return;
+        };
+        if t.now < sending.due {
+            // It was woken for something else, such as that what it was told is another's now.
+            t.wake_at(sending.due);
+        } else if sending.promised > 0 || t.owed() > 0 {
             t.close();
         }
     }

@@ -165,6 +165,8 @@ pub(super) struct Sending {
     pub(super) wrong: Option<FileError>,
     /// How much of the part that was announced has not left.
     pub(super) promised: u64,
+    /// When the client must have taken what was last sent.
+    pub(super) due: Moment,
     /// Whether it is read and sent, since its connection takes nothing from a file.
     pub(super) is_read: bool,
     /// The next byte, and the first that was sent.
