@@ -253,13 +253,15 @@ impl<O: Os> Reactor<O> {
         self.free_unused_service(service);
     }
 
-    fn free_unused_service(&mut self, service: ServiceId) {
+    pub(super) fn free_unused_service(&mut self, service: ServiceId) {
         let mut used = self.listeners.iter().filter(|l| is_used(l));
-        if used.any(|listener| listener.options.service == service) || self.is_half_used(service) {
+        if used.any(|listener| listener.options.service == service)
+            || self.is_half_used(service)
+            || self.errands.has(service)
+        {
             return;
         }
         self.end_broadcast(service);
-        self.forget_errands(service);
         self.end_scribe(service);
         self.sets.retain(|(_, has)| *has != service);
         let gone = std::mem::replace(&mut self.services[service.0], Box::new(Vacant));

@@ -29,8 +29,7 @@ pub(super) struct Errands {
 struct Running {
     /// No other has had it.
     id: u32,
-    /// None: it has gone, and nobody is told.
-    service: Option<ServiceId>,
+    service: ServiceId,
     /// What the service knows it by.
     number: u64,
     /// It is killed then.
@@ -58,7 +57,7 @@ impl<O: Os> Reactor<O> {
             match begun.and_then(|spawned| self.watch_child(Owner::Errand(id), spawned)) {
                 Ok(_) => self.errands.running.push(Running {
                     id,
-                    service: Some(service),
+                    service,
                     number: errand.number,
                     until: self.now.after(errand.within),
                 }),
@@ -83,6 +82,8 @@ impl<O: Os> Reactor<O> {
         if let Some((service, number)) = found {
             self.tell_errand(service, number, ErrandEvent::Ended(exit));
             self.begin_errands();
+            // What has come for it was done, though its last listener and connection had gone before.
+            self.free_unused_service(service);
         }
     }
 
@@ -132,15 +133,6 @@ impl<O: Os> Reactor<O> {
         self.recorder.file(who, note);
     }
 
-    /// A service has gone, and its place may become another's. What its errands do is done all the same.
-    pub(super) fn forget_errands(&mut self, service: ServiceId) {
-        for running in &mut self.errands.running {
-            if running.service == Some(service) {
-                running.service = None;
-            }
-        }
-    }
-
     /// A service may have something to do at a moment.
     pub(super) fn ask_due(&mut self, service: ServiceId) {
         if let Some(at) = self.services[service.0].due() {
@@ -184,9 +176,15 @@ impl<O: Os> Reactor<O> {
 }
 
 impl Errands {
+    /// Whether something is done for this service.
+    pub(super) fn has(&self, service: ServiceId) -> bool {
+        let mut running = self.running.iter().map(|running| running.service);
+        running.any(|its| its == service) || self.asked.iter().any(|(its, _)| *its == service)
+    }
+
     /// Whose it is.
     fn find(&self, id: u32) -> Option<(ServiceId, u64)> {
         let running = self.running.iter().find(|running| running.id == id)?;
-        Some((running.service?, running.number))
+        Some((running.service, running.number))
     }
 }
