@@ -92,11 +92,14 @@ fn check_without_arguments_looks_at_the_default_table() {
     // Its ports may be taken on this machine: then they are skipped, which is no failure.
     assert_eq!(said.code, Some(0), "{}", said.err);
     assert_eq!(json["default_table"], true);
-    assert_eq!(json["endpoints"].as_array().unwrap().len(), 6);
-    let command = &json["endpoints"][5];
-    assert_eq!(command["service"], "command");
-    assert_eq!(command["would"], "serve");
-    assert_eq!(command["exposure"], "same-user");
+    let endpoints = json["endpoints"].as_array().unwrap();
+    assert_eq!(endpoints.len(), 7);
+    // On private sockets: commands, and operators of the chat.
+    for (endpoint, service) in endpoints[5..].iter().zip(["command", "chat"]) {
+        assert_eq!(endpoint["service"], service);
+        assert_eq!(endpoint["would"], "serve");
+        assert_eq!(endpoint["exposure"], "same-user");
+    }
     assert_eq!(json["limits"]["out-pause"], "256K");
 }
 

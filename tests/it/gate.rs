@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use onepoll::config::{Limits, random_bytes};
 use onepoll::endpoint::Endpoint;
 use onepoll::service::rehearsal::Stage;
-use onepoll::service::{Gate, ProofOf, SERVICES, Secrets, Setting};
+use onepoll::service::{Gate, ProofOf, SERVICES, Secrets, Service, Setting, Terms};
 use onepoll::turn::{ConnId, Fault};
 use onepoll::wire::{Challenge, Digest, HmacKey, Secret};
 
@@ -17,7 +17,7 @@ fn secret() -> Secret {
 }
 
 /// Each service of connections, a request, and what its answer has in it.
-const SERVED: [(&str, &[u8], &[u8]); 12] = [
+const SERVED: [(&str, &[u8], &[u8]); 14] = [
     ("echo", b"hello", b"hello"),
     ("discard", b"hello", b""),
     ("upper", b"hello", b"HELLO"),
@@ -29,6 +29,9 @@ const SERVED: [(&str, &[u8], &[u8]); 12] = [
         b"\x1f\0\0\0{\"file_name\":\"a\",\"file_size\":1}x",
         b"the root was not opened",
     ),
+    ("talk", b"hello\n", b"* nobody is here"),
+    // A file that was never offered: the connection ends.
+    ("ipmsg", b"1:5:eva:eva:96:7:0:0:\0", b""),
     ("time", b"%Y\n", b"1970\n"),
     ("daytime", b"", b"1970"),
     ("time868", b"", &[0x83, 0xaa, 0x7e, 0x80]),
@@ -55,6 +58,8 @@ fn stage(name: &str, digest: Digest) -> Stage<Gate> {
     let secrets = Secrets::new(&[secret()], digest, ProofOf::Challenge).unwrap();
     let mut stage = Stage::new(Gate::new(service, secrets, Box::new(random_bytes)));
     stage.set_wall(SystemTime::UNIX_EPOCH);
+    // A value that endpoints may share asks each listener's terms: this one has none of its own.
+    stage.service.listens(0, &Terms::default());
     stage
 }
 

@@ -217,7 +217,7 @@ class Start(Case):
             ("echo+pigeon://127.0.0.1:0", ["pigeon"]),
             ("upper://127.0.0.1:0?strip=true", ["strip"]),
             ("echo+unix://" + "x" * 200, ["xxx"]),
-            ("talk://127.0.0.1:0", ["talk"]),
+            ("nats://127.0.0.1:0", ["nats"]),
         ):
             with self.subTest(asked):
                 self.refused(2, "serve", "echo://127.0.0.1:0", asked, containing=naming)
