@@ -409,7 +409,7 @@ class Terminal(Clients):
         """Everything that reached the terminal until a line that the peer says now."""
         peer.say(b"eva: thatsall\n")
         until, plain = time.monotonic() + DEADLINE, b""
-        while b"thatsall" not in plain:
+        while b"thatsall\r\n" not in plain:
             self.assertTrue(left(until))
             plain += os.read(person.terminal, 65536)
         return bytes(person.heard) + plain
