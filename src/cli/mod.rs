@@ -5,6 +5,7 @@
 //! the remote exit code on. Neither stream needs a reader: one that has gone away changes no exit code,
 //! see `streams.rs`.
 
+mod access;
 mod audit;
 mod audit_file;
 mod audit_writer;
@@ -45,6 +46,7 @@ mod trial;
 mod trust;
 pub mod unit;
 mod verdict;
+mod way;
 
 use std::fmt;
 use std::io::{self, IsTerminal};

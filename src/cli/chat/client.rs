@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 use rustix::event::PollFlags;
 
 use super::backoff::Backoff;
-use super::connector::{Attempt, Way};
+use super::connector::Attempt;
 use super::heard::{Heard, is_said, look};
 use super::incoming::{LINE_BYTES_MAX, Piece};
 use super::outgoing::{KEPT_LINES_MAX, Outgoing};
 use super::people::People;
 use super::visit::{Aside, Entering, Visit};
 use crate::cli::conversation::{Conversation, Typed};
+use crate::cli::way::Way;
 use crate::cli::{Failure, Outcome, SIGNALLED};
 use crate::client::{ClientError, TextStream};
 use crate::wire::Secret;
@@ -423,7 +424,8 @@ impl Client {
         } else {
             self.unheard += 1;
         }
-        let is_unheard = !was_welcome && self.way.key.is_some() && self.unheard >= UNHEARD_MAX;
+        let is_unheard =
+            !was_welcome && self.way.access.key.is_some() && self.unheard >= UNHEARD_MAX;
         let is_over = self.leaving.is_some() && self.outgoing.kept() == 0;
         let is_last = !self.was_welcome || is_unheard || is_over || self.wishes.retry.is_none();
         let unsure: Vec<Vec<u8>> = unsure

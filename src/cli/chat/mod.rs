@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::client::{Client, Wishes};
-use self::connector::Way;
 use self::people::People;
+use super::access::AccessArgs;
 use super::conversation::{Conversation, Manner};
-use super::proof::ProofArgs;
+use super::way::Way;
 use super::{Failure, Outcome};
 use crate::client::{AddressError, ServerAddress};
 use crate::config::{chat_socket, parse_duration};
@@ -62,13 +62,7 @@ pub struct Args {
     #[arg(long, value_name = "DURATION|never", default_value = "1s", value_parser = parse_retry)]
     retry: Retry,
     #[command(flatten)]
-    proof: ProofArgs,
-    #[cfg(feature = "tls")]
-    #[command(flatten)]
-    tls: super::trust::TlsArgs,
-    #[cfg(feature = "tls")]
-    #[command(flatten)]
-    identity: super::trust::IdentityArgs,
+    access: AccessArgs,
 }
 
 fn parse_address(text: &str) -> Result<ServerAddress, String> {
@@ -93,7 +87,13 @@ pub fn run(args: Args) -> Outcome {
         check_name(name)?;
     }
     let login = args.login.as_deref().map(token).transpose()?;
-    let way = Arc::new(way(&args)?);
+    let way = Arc::new(Way {
+        address: args
+            .address
+            .unwrap_or_else(|| ServerAddress::Unix(chat_socket())),
+        access: args.access.access()?,
+        timeout: args.timeout,
+    });
     // Before the terminal is taken: what is wrong is said as everywhere else.
     let stream = way
         .connect()
@@ -114,28 +114,6 @@ pub fn run(args: Args) -> Outcome {
         retry: args.retry.0,
     };
     Client::new(way, stream, conversation, people, wishes).run()
-}
-
-/// How the server is reached. What that needs of files is read here.
-fn way(args: &Args) -> Result<Way, Failure> {
-    let key = args.proof.key()?;
-    #[cfg(feature = "tls")]
-    let tls = args.tls.client(args.identity.identity()?)?;
-    #[cfg(feature = "tls")]
-    if tls.is_none() {
-        args.tls.check_needed()?;
-        args.identity.check_needed()?;
-    }
-    Ok(Way {
-        address: args
-            .address
-            .clone()
-            .unwrap_or_else(|| ServerAddress::Unix(chat_socket())),
-        key,
-        #[cfg(feature = "tls")]
-        tls,
-        timeout: args.timeout,
-    })
 }
 
 /// The token in a file. What is none would be several lines, some of them for the room.

@@ -16,11 +16,11 @@ use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::proof::ProofArgs;
+use super::access::{Access, AccessArgs};
 use super::{Failure, Outcome, complain, is_quiet};
 use crate::client::{ClientError, Exec, ExecFraming, ServerAddress};
 use crate::config::{command_socket, parse_duration, quoted};
-use crate::wire::{HmacKey, RunCommand, StreamedCommand};
+use crate::wire::{RunCommand, StreamedCommand};
 use input::may_have_input;
 use prompt::Prompt;
 use session::{PATIENCE, Session, Terms, complain_of};
@@ -80,13 +80,7 @@ pub struct Args {
     #[arg(long, hide = true)]
     tty: bool,
     #[command(flatten)]
-    proof: ProofArgs,
-    #[cfg(feature = "tls")]
-    #[command(flatten)]
-    tls: super::trust::TlsArgs,
-    #[cfg(feature = "tls")]
-    #[command(flatten)]
-    identity: super::trust::IdentityArgs,
+    access: AccessArgs,
     /// Shows terminal control characters of an output instead of disarming them
     #[arg(long)]
     raw: bool,
@@ -153,16 +147,17 @@ pub fn run(args: Args) -> Outcome {
         .address
         .clone()
         .unwrap_or_else(|| ServerAddress::Unix(command_socket()));
-    let key = args.proof.key()?;
-    let exec = match connect(&args, key.as_ref(), &address)? {
+    let access = args.access.access()?;
+    let is_proven = access.key.is_some();
+    let exec = match connect(&args, &access, &address) {
         Ok(exec) => exec,
-        Err(error) => return Ok(complain_of(&error, &address, key.is_some()).into()),
+        Err(error) => return Ok(complain_of(&error, &address, is_proven).into()),
     };
     let terms = Terms {
         address,
         timeout: args.timeout,
         is_raw: args.raw,
-        is_proven: key.is_some(),
+        is_proven,
     };
     let mut session = match args.framing {
         Framing::Stream => Session::of_streams(exec, terms)?,
@@ -231,34 +226,24 @@ fn described(args: &Args, command: StreamedCommand) -> Result<RunCommand, Failur
 }
 
 /// A connection on which nothing was asked yet.
-fn connect(
-    args: &Args,
-    key: Option<&HmacKey>,
-    address: &ServerAddress,
-) -> Result<Result<Exec, ClientError>, Failure> {
+fn connect(args: &Args, access: &Access, address: &ServerAddress) -> Result<Exec, ClientError> {
     let timeout = args.timeout.unwrap_or(PATIENCE);
     let framing = args.framing.of_lines();
     #[cfg(feature = "tls")]
-    let connected = match args.tls.client(args.identity.identity()?)? {
-        None => {
-            args.tls.check_needed()?;
-            args.identity.check_needed()?;
-            Exec::connect(address, framing, timeout)
-        }
-        Some(tls) => Exec::connect_tls(address, &tls, framing, timeout),
+    let connected = match &access.tls {
+        None => Exec::connect(address, framing, timeout),
+        Some(tls) => Exec::connect_tls(address, tls, framing, timeout),
     };
     #[cfg(not(feature = "tls"))]
     let connected = Exec::connect(address, framing, timeout);
-    Ok(connected.and_then(|exec| {
-        let mut exec = exec.acknowledge_with(&args.ack);
-        if let Some(settle) = args.settle {
-            exec = exec.settle(settle);
-        }
-        if let Some(key) = key {
-            exec.prove(key, timeout)?;
-        }
-        Ok(exec)
-    }))
+    let mut exec = connected?.acknowledge_with(&args.ack);
+    if let Some(settle) = args.settle {
+        exec = exec.settle(settle);
+    }
+    if let Some(key) = &access.key {
+        exec.prove(key, timeout)?;
+    }
+    Ok(exec)
 }
 
 /// Runs the lines of standard input.

@@ -3,8 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-#[cfg(feature = "tls")]
-use crate::cli::trust::trust_it;
+use crate::cli::access;
 use crate::client::{ClientError, ServerAddress};
 use crate::config::{command_socket, command_sockets};
 
@@ -28,19 +27,6 @@ pub(super) fn way_out_in_lines(
 /// What to do about it, to be said behind it.
 pub(super) fn way_out(error: &ClientError, address: &ServerAddress, is_proven: bool) -> String {
     match (error, address) {
-        (ClientError::NotChallenged { .. }, address) => {
-            let over_tls = match address {
-                ServerAddress::Host(_) => "; if it is over TLS, say --tls",
-                ServerAddress::Unix(_) => "",
-            };
-            format!(
-                "{over_tls}; if it asks for no secret, leave out --secret-file and ONEPOLL_SECRET_FILE"
-            )
-        }
-        (ClientError::HungUp { .. } | ClientError::Broken { .. }, _) if is_proven => {
-            "; to a wrong proof a server says nothing: is the secret its own, and is --digest?"
-                .to_owned()
-        }
         (ClientError::Timeout { progress, .. }, _)
             if progress.ends_with("of the header came") && !progress.starts_with('0') =>
         {
@@ -66,8 +52,6 @@ pub(super) fn way_out(error: &ClientError, address: &ServerAddress, is_proven: b
         (ClientError::Untrusted { .. }, _) => {
             "; find out whose it is, or name the address of a server that you trust".to_owned()
         }
-        #[cfg(feature = "tls")]
-        (ClientError::UnknownServer { fingerprint, .. }, _) => trust_it(fingerprint),
         (ClientError::OnlyLines { .. }, _) => format!("; {LINES_ONLY}"),
         (ClientError::NotCommands { .. }, _) => format!(
             "; name a `command` endpoint that takes requests, such as the one of `onepoll serve`, unix://{}",
@@ -83,7 +67,7 @@ pub(super) fn way_out(error: &ClientError, address: &ServerAddress, is_proven: b
              secret (--secret-file)?"
                 .to_owned()
         }
-        _ => String::new(),
+        _ => access::way_out(error, address, is_proven).unwrap_or_default(),
     }
 }
 

@@ -68,7 +68,7 @@ pub fn run(args: Args) -> Outcome {
     };
     let server = Server::new(&args.address, &args.server)?;
     let mut stream = server
-        .connect()?
+        .connect()
         .map_err(|error| anyhow::anyhow!(server.explain(&error)))?;
     let files = wanted.len() as u64;
     let mut signals = Signals::take().map_err(anyhow::Error::new)?;

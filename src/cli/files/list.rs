@@ -23,8 +23,9 @@ pub struct Args {
 /// Runs it.
 pub fn run(args: Args) -> Outcome {
     let server = Server::new(&args.address, &args.server)?;
-    let connected = server.connect()?;
-    let mut stream = connected.map_err(|error| anyhow::anyhow!(server.explain(&error)))?;
+    let mut stream = server
+        .connect()
+        .map_err(|error| anyhow::anyhow!(server.explain(&error)))?;
     let mut signals = Signals::take().map_err(anyhow::Error::new)?;
     let mut listing = Listing::new(args.server.json);
     if let Err(stop) = pump(&mut stream, &mut listing, &mut signals) {

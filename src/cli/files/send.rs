@@ -64,7 +64,7 @@ pub fn run(args: Args) -> Outcome {
         }
         // Until there is a connection, a signal does what it usually does.
         signals.set_idle(true);
-        let connected = server.connect()?;
+        let connected = server.connect();
         signals.set_idle(false);
         let mut stream = match connected {
             Ok(stream) => stream,

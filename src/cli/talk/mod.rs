@@ -16,9 +16,9 @@ use self::contacts::{Contacts, resolve};
 use self::datagrams::DatagramTalk;
 use self::listening::{Listening, listen_udp};
 use self::people::People;
-use super::chat::connector::Way;
+use super::access::{Access, AccessArgs};
 use super::conversation::{Completions, Conversation, Manner};
-use super::proof::ProofArgs;
+use super::way::Way;
 use super::{Failure, Outcome};
 use crate::client::{ClientError, ServerAddress, TalkDatagrams, TalkForm, TalkStream};
 use crate::config::{HostPort, Settle, parse_duration, talk_socket};
@@ -85,13 +85,7 @@ pub struct Args {
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     timeout: Duration,
     #[command(flatten)]
-    proof: ProofArgs,
-    #[cfg(feature = "tls")]
-    #[command(flatten)]
-    tls: super::trust::TlsArgs,
-    #[cfg(feature = "tls")]
-    #[command(flatten)]
-    identity: super::trust::IdentityArgs,
+    access: AccessArgs,
 }
 
 /// How long datagrams are waited for when there is nothing more to be said.
@@ -114,7 +108,11 @@ pub fn run(args: Args) -> Outcome {
     if args.listen {
         return listen(&args, &address);
     }
-    let way = way(&args, &address)?;
+    let way = Way {
+        address,
+        access: args.access.access()?,
+        timeout: args.timeout,
+    };
     let stream = way.connect();
     let stream = stream.map_err(|error| anyhow::anyhow!(way.explain(&error)))?;
     let mut conversation = begin(&args, Vec::new())?;
@@ -161,7 +159,11 @@ fn listen(args: &Args, address: &ServerAddress) -> Outcome {
 fn attach(args: &Args, socket: PathBuf) -> Outcome {
     let shown = socket.display().to_string();
     // No gate stands before the person.
-    let way = Way::plain(ServerAddress::Unix(socket), args.timeout);
+    let way = Way {
+        address: ServerAddress::Unix(socket),
+        access: Access::default(),
+        timeout: args.timeout,
+    };
     let stream = way.connect().map_err(|error| {
         let serve = match &error {
             ClientError::Connect { .. } => "; `onepoll serve talk://ADDRESS` makes one",
@@ -268,25 +270,6 @@ fn address_of(args: &Args) -> Result<ServerAddress, Failure> {
         },
         Err(wrong) => Err(Failure::usage(wrong)),
     }
-}
-
-/// How the other side is reached. What that needs of files is read here.
-fn way(args: &Args, address: &ServerAddress) -> Result<Way, Failure> {
-    let key = args.proof.key()?;
-    #[cfg(feature = "tls")]
-    let tls = args.tls.client(args.identity.identity()?)?;
-    #[cfg(feature = "tls")]
-    if tls.is_none() {
-        args.tls.check_needed()?;
-        args.identity.check_needed()?;
-    }
-    Ok(Way {
-        address: address.clone(),
-        key,
-        #[cfg(feature = "tls")]
-        tls,
-        timeout: args.timeout,
-    })
 }
 
 #[cfg(test)]
