@@ -627,7 +627,8 @@ impl Driver<'_> {
         let Some(conn) = self.connections.get_mut(index) else {
             return now;
         };
-        let first_byte = std::mem::take(&mut conn.stamps.first_byte);
+        // Only the oldest can have come in part before.
+        let mut first_byte = std::mem::take(&mut conn.stamps.first_byte);
         if conn.payload.is_inside(&self.terms) {
             conn.stamps.first_byte = now;
         }
@@ -635,7 +636,6 @@ impl Driver<'_> {
         let requests = &mut conn.payload;
         if matches!(self.terms.judge, Judge::Http) {
             // Each has a status, and one that says no is none.
-            let mut first_byte = first_byte;
             for at in 0..count {
                 let status = requests.statuses().get(at).copied().unwrap_or(0);
                 self.times.answered(index, requests, 1, |start, _| {
@@ -650,8 +650,6 @@ impl Driver<'_> {
             }
             return now;
         }
-        // Only the oldest can have come in part before.
-        let mut first_byte = first_byte;
         self.times.answered(index, requests, count, |start, count| {
             count_run(
                 &mut run.tally,
@@ -688,12 +686,9 @@ fn count_run(tally: &mut Tally, start: Start, count: u64, first_byte: u64, now: 
     }
     let mut rest = count;
     if first_byte != 0 {
-        breakdown
-            .first_byte
-            .record(first_byte.saturating_sub(sent), 1);
-        breakdown
-            .last_byte
-            .record(now - first_byte.max(sent).min(now), 1);
+        let waited = first_byte.saturating_sub(sent);
+        breakdown.first_byte.record(waited, 1);
+        breakdown.last_byte.record(now - first_byte, 1);
         rest -= 1;
     }
     if rest > 0 {
