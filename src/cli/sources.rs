@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use super::Failure;
-use crate::config::{Limits, Lookups, command_socket};
+use crate::config::{BusOptions, Limits, Lookups, command_socket};
 use crate::endpoint::{ConfigFile, Endpoint, Log, LogFormat, add_companions, default_endpoints};
 
 /// As much of a wrong file is looked at: one that is larger is no configuration.
@@ -15,7 +15,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 /// The arguments that say what is to be served.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Sources {
-    /// A TOML file: `endpoint` tables, `limits` and `log`
+    /// A TOML file: `endpoint` tables, `limits`, `log` and `bus`
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
@@ -45,6 +45,8 @@ pub struct Configuration {
     pub limits: Limits,
     /// How to log.
     pub log: Log,
+    /// The bus by which other servers share the rooms, if there is one.
+    pub bus: Option<BusOptions>,
     /// Who serves, when everything is bound; none: who started the server.
     pub user: Option<String>,
     /// With which group.
@@ -58,6 +60,7 @@ impl Configuration {
             endpoints,
             limits,
             log,
+            bus,
             user,
             group,
             ..
@@ -66,6 +69,7 @@ impl Configuration {
             endpoints,
             limits,
             log,
+            bus,
             user,
             group,
         }
@@ -160,6 +164,7 @@ impl Sources {
             is_default_table,
             limits: file.limits,
             log: file.log,
+            bus: file.bus,
             user,
             group: self.group.clone().or(file.group),
         })

@@ -4,6 +4,7 @@
 //! says where it stands, what is wrong and what would be right.
 
 mod address;
+mod bus;
 mod client_ports;
 mod descriptors;
 mod error;
@@ -23,6 +24,7 @@ mod written;
 pub use address::{
     Address, FdAddress, Host, HostPort, Transport, UNIX_PATH_BYTES_MAX, UnixAddress,
 };
+pub use bus::{BUS_SERVERS_MAX, Bus, BusLogin, BusOptions, BusUrl, NATS_PORT};
 pub use descriptors::{descriptor_limit, raise_descriptor_limit};
 pub use error::{ConfigError, Trouble};
 pub use limits::Limits;

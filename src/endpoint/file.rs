@@ -1,4 +1,4 @@
-//! `--config FILE`: `[[endpoint]]` tables, `[limits]` and `[log]`.
+//! `--config FILE`: `[[endpoint]]` tables, `[limits]`, `[log]` and `[bus]`.
 //!
 //! Knows TOML, and where in the text a thing stands. It reads no meaning into any key: tables
 //! become the same options as a URL's query, and what is wrong with one is told with the file,
@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::Endpoint;
 use crate::config::ConfigError;
-use crate::config::{Limits, Lookups, Trouble, Value, Written};
+use crate::config::{BusOptions, Limits, Lookups, Trouble, Value, Written};
 
 /// What a configuration file says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct ConfigFile {
     pub limits: Limits,
     /// `[log]`.
     pub log: Log,
+    /// `[bus]`: the NATS servers by which several servers share their rooms.
+    pub bus: Option<BusOptions>,
     /// `user`: who serves, when everything is bound.
     pub user: Option<String>,
     /// `group`, likewise.
@@ -143,17 +145,24 @@ impl ConfigFile {
                         "`endpoint` is a list of tables; write [[endpoint]]".into(),
                     ));
                 }
-                (name @ ("limits" | "log"), _) => {
+                (name @ ("limits" | "log" | "bus"), _) => {
                     let table = as_table(name, value, &format!("write [{name}]"))
                         .map_err(|wrong| at(key.span(), wrong))?;
                     let read = read_options(table, &[]).and_then(|options| {
                         known_keys(name, &options)?;
-                        if name == "log" {
-                            config.log = options.read()?;
-                            return Ok(());
+                        match name {
+                            "log" => config.log = options.read()?,
+                            "bus" => {
+                                let bus: BusOptions = options.read()?;
+                                bus.check()?;
+                                config.bus = Some(bus);
+                            }
+                            _ => {
+                                config.limits = options.read()?;
+                                config.limits.check()?;
+                            }
                         }
-                        config.limits = options.read()?;
-                        config.limits.check()
+                        Ok(())
                     });
                     read.map_err(|trouble| {
                         at(span_of(&trouble, table, value.span()), trouble.problem)
@@ -174,7 +183,7 @@ impl ConfigFile {
                     }
                 }
                 (other, _) => {
-                    let known = ["endpoint", "limits", "log", "user", "group"];
+                    let known = ["endpoint", "limits", "log", "bus", "user", "group"];
                     let trouble = Trouble::unknown("a configuration", "table", other, &known);
                     return Err(at(key.span(), trouble.problem));
                 }
@@ -206,6 +215,9 @@ impl ConfigFile {
         }
         write_table(&mut text, "limits", &self.limits);
         write_table(&mut text, "log", &self.log);
+        if let Some(bus) = &self.bus {
+            write_table(&mut text, "bus", bus);
+        }
         Ok(text)
     }
 }
@@ -325,6 +337,7 @@ fn read_value(name: &str, value: &DeValue<'_>) -> Result<Value, Trouble> {
 fn known_keys(table: &str, options: &Written) -> Result<(), Trouble> {
     let known = match table {
         "log" => crate::config::keys_of::<Log>(),
+        "bus" => crate::config::keys_of::<BusOptions>(),
         _ => crate::config::keys_of::<Limits>(),
     };
     match options.iter().find(|(name, _)| !known.contains(name)) {
@@ -532,6 +545,26 @@ mod tests {
                 "limit `frame`: 0",
             ),
             ("limits = 3".into(), "line 1, column 1", "write [limits]"),
+            (
+                "[bus]\n".into(),
+                "line 1, column 1",
+                "`[bus]` names no server",
+            ),
+            (
+                "[bus]\nurl = \"nats://h\"\nreplicas = 9".into(),
+                "line 3, column 1",
+                "1 to 5 copies",
+            ),
+            (
+                "[bus]\n\nurl = \"redis://h\"".into(),
+                "line 3, column 1",
+                "`redis://h` is no bus",
+            ),
+            (
+                "[bus]\nurls = \"nats://h\"".into(),
+                "line 2, column 1",
+                "perhaps `url` was meant",
+            ),
             (
                 "[log]\nlevel = \"loud\"".into(),
                 "line 2, column 1",

@@ -7,6 +7,7 @@
 
 mod activation;
 mod bind;
+mod bus;
 mod common;
 mod control;
 mod default;
@@ -43,6 +44,7 @@ use crate::service::{
 use crate::wire::Secret;
 
 pub use bind::{Bound, Rest};
+pub use bus::look_up_bus;
 pub use common::{Auth, Common, TlsMin};
 pub use control::{Control, bind_control, take_control};
 pub use default::default_endpoints;

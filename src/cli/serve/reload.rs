@@ -221,6 +221,7 @@ impl Serving {
         self.configuration = Configuration {
             limits,
             log: self.configuration.log.clone(),
+            bus: self.configuration.bus.clone(),
             user: self.configuration.user.clone(),
             group: self.configuration.group.clone(),
             ..wanted
@@ -446,6 +447,7 @@ fn what_cannot_change(now: &Configuration, wanted: &Configuration) -> Vec<&'stat
     let (has, wants) = (&now.limits, &wanted.limits);
     [
         (now.log != wanted.log, "`[log]`"),
+        (now.bus != wanted.bus, "`[bus]`"),
         (now.user != wanted.user, "`user`"),
         (now.group != wanted.group, "`group`"),
         (has.frame != wants.frame, "limit `frame`"),

@@ -1,0 +1,277 @@
+//! `[bus]`: the NATS servers by which several servers share their rooms.
+//!
+//! Knows how it is written, and what is known of it when names are resolved and files are read. Speaks no protocol.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::address::HostPort;
+use super::error::Trouble;
+use super::text::{quoted, with};
+
+/// The port of a NATS server.
+pub const NATS_PORT: u16 = 4222;
+
+/// How many servers of one bus there may be: a cluster has three or five, and tells nothing of itself that is trusted.
+pub const BUS_SERVERS_MAX: usize = 16;
+
+/// How many copies JetStream keeps at most.
+const REPLICAS_MAX: u32 = 5;
+
+/// The shortest and the longest lease of a name, in seconds: a third of it has to be longer than a slow answer, and a
+/// name that a dead server had is free after all of it.
+const LEASE_S: std::ops::RangeInclusive<u64> = 3..=600;
+
+/// `[bus]`, as it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+pub struct BusOptions {
+    /// Its servers, of which one is connected to; the next one when that goes away.
+    pub url: Vec<BusUrl>,
+    /// The user that the servers know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The file of that user's password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+    /// The file of a token instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    /// How many copies of what is said JetStream keeps: 3 in a cluster of three lose nothing with one of its servers.
+    pub replicas: u32,
+    /// How long a name stays taken when its server is dead.
+    #[serde(with = "with::some_time")]
+    pub lease: Duration,
+}
+
+impl Default for BusOptions {
+    fn default() -> Self {
+        Self {
+            url: Vec::new(),
+            user: None,
+            password_file: None,
+            token_file: None,
+            replicas: 1,
+            lease: Duration::from_secs(15),
+        }
+    }
+}
+
+impl BusOptions {
+    /// What no single key is wrong about alone.
+    pub fn check(&self) -> Result<(), Trouble> {
+        let wrong = |key: &str, problem: &str| Err(Trouble::of(key, format!("`{key}`: {problem}")));
+        if self.url.is_empty() {
+            return Err(Trouble::new(
+                "`[bus]` names no server; write url = \"nats://127.0.0.1:4222\"",
+            ));
+        }
+        if self.url.len() > BUS_SERVERS_MAX {
+            let problem = format!("more than the {BUS_SERVERS_MAX} servers that a bus may have");
+            return wrong("url", &problem);
+        }
+        if self.user.is_some() != self.password_file.is_some() {
+            let key = if self.user.is_some() {
+                "user"
+            } else {
+                "password-file"
+            };
+            return wrong(key, "`user` and `password-file` go together");
+        }
+        if self.user.is_some() && self.token_file.is_some() {
+            return wrong("token-file", "a user has a password instead");
+        }
+        if !(1..=REPLICAS_MAX).contains(&self.replicas) {
+            return wrong("replicas", "JetStream keeps 1 to 5 copies");
+        }
+        if !LEASE_S.contains(&self.lease.as_secs()) {
+            return wrong("lease", "3s to 10m");
+        }
+        Ok(())
+    }
+}
+
+/// `nats://HOST[:PORT]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct BusUrl(pub HostPort);
+
+impl TryFrom<String> for BusUrl {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let Some(rest) = text.strip_prefix("nats://") else {
+            return Err(format!(
+                "{} is no bus; write nats://HOST:4222",
+                quoted(&text)
+            ));
+        };
+        if rest.contains(['@', '/', '?']) {
+            return Err(format!(
+                "{} has more than a host and a port; a user, a password and a token are keys of `[bus]`, and in files",
+                quoted(&text)
+            ));
+        }
+        let at = HostPort::parse(rest)
+            .or_else(|wrong| HostPort::parse(&format!("{rest}:{NATS_PORT}")).map_err(|_| wrong))?;
+        if at.port == 0 {
+            return Err(format!(
+                "{} has port 0, which nobody can dial",
+                quoted(&text)
+            ));
+        }
+        Ok(Self(at))
+    }
+}
+
+impl From<BusUrl> for String {
+    fn from(url: BusUrl) -> Self {
+        url.to_string()
+    }
+}
+
+impl fmt::Display for BusUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "nats://{}", self.0)
+    }
+}
+
+/// A bus that can be dialled: names are resolved, and files are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bus {
+    /// Where its servers are, each with its name in the log; there is one at least.
+    pub servers: Vec<(String, SocketAddr)>,
+    /// By what its servers know us.
+    pub login: BusLogin,
+    /// How many copies JetStream keeps.
+    pub replicas: u32,
+    /// How long a name stays taken when its server is dead.
+    pub lease: Duration,
+    /// What no other server has: it is in message ids and in the names of guests.
+    pub nonce: u64,
+}
+
+/// By what the servers of a bus know a client.
+#[derive(Clone, PartialEq, Eq)]
+pub enum BusLogin {
+    /// They ask for nothing.
+    Nothing,
+    /// A user and its password.
+    Password(String, Zeroizing<String>),
+    /// A token.
+    Token(Zeroizing<String>),
+}
+
+impl fmt::Debug for BusLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "Nothing",
+            Self::Password(..) => "Password",
+            Self::Token(_) => "Token",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Result<BusUrl, String> {
+        BusUrl::try_from(text.to_owned())
+    }
+
+    #[test]
+    fn a_bus_is_a_host_and_perhaps_a_port() {
+        for (text, meant) in [
+            ("nats://127.0.0.1:4222", "nats://127.0.0.1:4222"),
+            ("nats://bus.example", "nats://bus.example:4222"),
+            ("nats://[::1]:4333", "nats://[::1]:4333"),
+            ("nats://[::1]", "nats://[::1]:4222"),
+        ] {
+            assert_eq!(url(text).map(|url| url.to_string()), Ok(meant.to_owned()));
+        }
+        for (text, why) in [
+            ("127.0.0.1:4222", "is no bus; write nats://HOST:4222"),
+            ("nats+tls://h:1", "is no bus; write nats://HOST:4222"),
+            ("nats://eva:pw@h:1", "more than a host and a port"),
+            ("nats://h:1/x", "more than a host and a port"),
+            ("nats://h:99999", "not a port"),
+            ("nats://h:0", "port 0"),
+            ("nats://", "has no host"),
+        ] {
+            let said = url(text).unwrap_err();
+            assert!(said.contains(why), "{text}: {said}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_said() {
+        let good = BusOptions {
+            url: vec![url("nats://h").unwrap()],
+            ..BusOptions::default()
+        };
+        assert_eq!(good.check(), Ok(()));
+        let said = |options: BusOptions| options.check().unwrap_err().problem;
+        for (wrong, why) in [
+            (BusOptions::default(), "names no server"),
+            (
+                BusOptions {
+                    replicas: 0,
+                    ..good.clone()
+                },
+                "1 to 5 copies",
+            ),
+            (
+                BusOptions {
+                    user: Some("eva".into()),
+                    ..good.clone()
+                },
+                "go together",
+            ),
+            (
+                BusOptions {
+                    password_file: Some("/p".into()),
+                    ..good.clone()
+                },
+                "go together",
+            ),
+            (
+                BusOptions {
+                    lease: Duration::from_secs(2),
+                    ..good.clone()
+                },
+                "3s to 10m",
+            ),
+            (
+                BusOptions {
+                    user: Some("eva".into()),
+                    password_file: Some("/p".into()),
+                    token_file: Some("/t".into()),
+                    ..good.clone()
+                },
+                "a password instead",
+            ),
+            (
+                BusOptions {
+                    url: vec![good.url[0].clone(); BUS_SERVERS_MAX + 1],
+                    ..good.clone()
+                },
+                "more than the 16 servers",
+            ),
+        ] {
+            let said = said(wrong);
+            assert!(said.contains(why), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let login = BusLogin::Password("eva".into(), Zeroizing::new("secret".into()));
+        assert!(!format!("{login:?}").contains("secret"));
+    }
+}
