@@ -69,7 +69,7 @@ impl<'t> ServerUrl<'t> {
         Transport::ALL.into_iter().find(|one| one.name() == name)
     }
 
-    /// The address. The path of an `http` URL is part of a request and not of it, and its port may be left out.
+    /// The address. The path, the query and the fragment of an `http` URL are not of it, and its port may be left out.
     pub fn address(&self) -> Result<ServerAddress, AddressError> {
         match (self.transport(), self.transport) {
             (Some(Transport::Unix), _) => return self.path(),
@@ -80,7 +80,7 @@ impl<'t> ServerUrl<'t> {
         }
         let at = match self.scheme {
             "http" => {
-                let host = self.address.split('/').next().unwrap_or_default();
+                let host = self.address.split(['/', '#']).next().unwrap_or_default();
                 HostPort::parse(host).or_else(|_| HostPort::parse(&format!("{host}:80")))
             }
             _ => HostPort::parse(self.address.strip_suffix('/').unwrap_or(self.address)),
@@ -144,6 +144,8 @@ mod tests {
             ("echo+tcp://[::1]:9000/", "[::1]:9000"),
             ("http://127.0.0.1:8080/a/b:c?pid=1", "127.0.0.1:8080"),
             ("http://localhost", "localhost:80"),
+            ("http://localhost?a/b", "localhost:80"),
+            ("http://localhost#a/b", "localhost:80"),
             ("http://[::1]/", "[::1]:80"),
             ("unix:///run/x.sock", "unix:///run/x.sock"),
             ("unix://x.sock", "unix://x.sock"),

@@ -8,6 +8,15 @@ use crate::load::plan::mode::ModeName;
 use crate::load::run::generator::Generator;
 use crate::load::run::report::{Crowded, Report};
 
+/// What was asked, and over how many connections, with the line that was sent.
+pub(super) fn asked(report: &Report) -> String {
+    let mut text = request(report);
+    if let Some(line) = &report.request {
+        text += &format!(", request: {}", harmless(line));
+    }
+    text
+}
+
 /// What was asked, and over how many connections.
 pub(super) fn request(report: &Report) -> String {
     let connections = count(report.connections.asked as u64, "connection");

@@ -1,7 +1,7 @@
 //! What was measured in a comparison, and the result, in sentences.
 
 use crate::bench::show::label::{factor, plain, rate};
-use crate::bench::show::phrases::{self, apart, count, failed, model, request};
+use crate::bench::show::phrases::{self, apart, asked, count, failed, model};
 use crate::bench::study::comparison::{Contender, Contest, Ratios};
 use crate::load::measure::figures::{Grouped, Micros};
 use crate::load::plan::mode::ModeName;
@@ -63,7 +63,7 @@ fn requests(contest: &Contest) -> Vec<(String, Vec<&str>)> {
         let Some(report) = contender.reports.first() else {
             continue;
         };
-        let request = request(report);
+        let request = asked(report);
         match all.iter_mut().find(|(known, _)| *known == request) {
             Some((_, names)) => names.push(&contender.name),
             None => all.push((request, vec![&contender.name])),

@@ -25,7 +25,11 @@ impl fmt::Display for Report {
         if self.mode == ModeName::Hold {
             writeln!(f, " for {:.3} s", self.elapsed_s)?;
         } else {
-            writeln!(f, "\n  model      {}: {}", self.model, model(self))?;
+            writeln!(f)?;
+            if let Some(request) = &self.request {
+                writeln!(f, "  request    {}", harmless(request))?;
+            }
+            writeln!(f, "  model      {}: {}", self.model, model(self))?;
             self.fmt_rate(f)?;
         }
         for group in [

@@ -15,8 +15,9 @@ use crate::load::ModeName;
 ///
 /// An ENDPOINT is a URL, of any server: `tcp://HOST:PORT`, `HOST:PORT`, `echo://HOST:PORT`,
 /// `unix:///PATH`, `udp://HOST:PORT`. Several are measured in turn and compared. `NAME=URL` gives one a name
-/// in the result; options behind the URL are for that server alone:
-/// `old=tcp://HOST:7?payload=hi%0A&expect=3`. An http:// URL is requested with GET.
+/// in the result. What is for one server alone stands behind --for and its name: `--for old payload='hi\\n' expect=3`,
+/// or in its URL, in quotes: `'old=tcp://HOST:7?payload=hi%0A&expect=3'`. An http:// URL is requested with GET,
+/// and all of it is the server's.
 ///
 /// Ctrl-C stops measuring and prints the result so far; a second Ctrl-C ends the program at once.
 ///
@@ -114,6 +115,10 @@ pub(super) struct CommonArgs {
     /// [NAME=]URL, such as echo://127.0.0.1:9000, HOST:PORT or unix:///PATH
     #[arg(value_name = "ENDPOINT", required = true)]
     pub(super) targets: Vec<NamedTarget>,
+    /// Options of one endpoint alone: its name in the result, and flags of the request without their dashes,
+    /// as in `--for old size=1k pid=77`
+    #[arg(long = "for", num_args = 2.., value_names = ["NAME", "OPTION=VALUE"])]
+    pub(super) own_options: Vec<String>,
     #[command(flatten)]
     message: MessageArgs,
     #[cfg(feature = "tls")]

@@ -4,6 +4,7 @@ use std::{fmt, fs};
 
 use super::args::{Args, takes};
 use super::conditions::Conditions;
+use super::own_options;
 use super::request::RequestArgs;
 use super::target::NamedTarget;
 use crate::bench::study::baseline::Baseline;
@@ -31,7 +32,8 @@ impl Call {
     /// Of `args`, if they do not contradict themselves.
     pub(super) fn of(args: Args) -> Result<Self, Failure> {
         let (modes, common, request) = args.parts();
-        let (targets, conditions) = (common.targets, common.conditions);
+        let (mut targets, conditions) = (common.targets, common.conditions);
+        own_options::give(&mut targets, &common.own_options)?;
         check(&modes, &targets, &request, &conditions)?;
         let contest = |mode: &ModeName| {
             let entries = targets.iter();

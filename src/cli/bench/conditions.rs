@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::{Arg, Args, Command};
+
 use crate::bench::study::objective::Objective;
 use crate::bench::study::statistic::ROUNDS_MAX;
 use crate::cli::Failure;
@@ -81,6 +83,13 @@ pub(super) struct Conditions {
 }
 
 impl Conditions {
+    /// The names of all of them.
+    pub(super) fn names() -> Vec<String> {
+        let command = Self::augment_args(Command::new("bench"));
+        let longs = command.get_arguments().filter_map(Arg::get_long);
+        longs.map(str::to_owned).collect()
+    }
+
     /// How regularly requests come in the open model.
     pub(super) fn arrivals(&self) -> Arrivals {
         self.arrivals.unwrap_or(Arrivals::Poisson)

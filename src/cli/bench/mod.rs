@@ -1,7 +1,8 @@
 //! `onepoll bench`: the load generator.
 //!
 //! - `args`: what is typed. `call`: from that to runs. Here they are made, and printed.
-//! - `target`, `request`: which server is asked, and for what. `literal`: bytes as they are typed.
+//! - `target`, `http_url`, `request`: which server is asked, and for what. `own_options`: one server alone.
+//!   `literal`: bytes as they are typed.
 //! - `conditions`: how often, for how long, from which addresses.
 //! - `certificate`: which one a server shows. `verdict`: the exit code.
 //! - `progress_line`: how far a run is. `interrupt`: Ctrl-C. `html`: the file with the charts.
@@ -12,8 +13,10 @@ mod call;
 mod certificate;
 mod conditions;
 mod html;
+mod http_url;
 mod interrupt;
 mod literal;
+mod own_options;
 mod progress_line;
 mod request;
 mod target;

@@ -1,7 +1,9 @@
-//! A server to be asked, as it is typed: `[NAME=]URL[?OPTION=VALUE&…]`.
+//! A server to be asked, as it is typed: `[NAME=]URL[?OPTION=VALUE&…]`; all of an `http://` URL is the server's.
 
 use std::str::FromStr;
 
+use super::conditions::Conditions;
+use super::http_url::HttpUrl;
 use super::request::RequestArgs;
 use crate::cli::Failure;
 use crate::config::{ServerUrl, nearest, percent_decode};
@@ -15,12 +17,14 @@ use crate::wire::Escaped;
 #[derive(Debug, Clone)]
 pub(super) struct NamedTarget {
     pub(super) name: String,
+    /// As it was typed, without a name and without options for us.
+    pub(super) url: String,
     pub(super) endpoint: Endpoint,
     /// The options for it alone, as flags.
     options: Vec<String>,
-    /// The request of an `http://` URL, as it would be typed for --payload.
-    http: Option<String>,
-    /// The options that its URL has for us.
+    /// What an `http://` URL asks for.
+    http: Option<HttpUrl>,
+    /// The names of its options.
     pub(super) said: Vec<String>,
 }
 
@@ -42,17 +46,63 @@ impl FromStr for NamedTarget {
             }
             _ => (None, text),
         };
+        let http = HttpUrl::of(url)?;
         let endpoint = endpoint(url)?;
-        let (address, query) = url.split_once('?').unwrap_or((url, ""));
-        let known = RequestArgs::names();
-        let (mut options, mut said, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+        // What stands behind a `?` is ours, but in a URL of HTTP.
+        let (address, query) = match (&http, url.split_once('?')) {
+            (None, Some(parts)) => parts,
+            _ => (url, ""),
+        };
+        let usual = http.as_ref().map(ToString::to_string);
+        let usual = usual.unwrap_or_else(|| endpoint.to_string());
+        let mut target = Self {
+            name: name.map_or(usual, str::to_owned),
+            url: address.to_owned(),
+            endpoint,
+            options: Vec::new(),
+            http,
+            said: Vec::new(),
+        };
+        target.give_query(query)?;
+        Ok(target)
+    }
+}
+
+impl NamedTarget {
+    /// The names of all options that one server may have.
+    pub(super) fn options() -> Vec<String> {
+        RequestArgs::names()
+    }
+
+    /// One more option for it alone.
+    pub(super) fn give(&mut self, option: &str, value: &str) -> Result<(), String> {
+        if !Self::options().iter().any(|known| known == option) {
+            return Err(unknown(option).unwrap_or_else(|| {
+                format!(
+                    "there is no option `{option}`: write one of {}",
+                    Self::options().join(", ")
+                )
+            }));
+        }
+        if self.said.iter().any(|said| said == option) {
+            return Err(format!("`{option}` is said twice"));
+        }
+        self.options.push(format!("--{option}={value}"));
+        self.said.push(option.to_owned());
+        RequestArgs::default().with(&self.options).map(drop)
+    }
+
+    /// The options of its URL: ours, and those of `serve`, whose URLs work here too.
+    fn give_query(&mut self, query: &str) -> Result<(), String> {
+        let known = Self::options();
+        let mut rest = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair
-                .split_once('=')
-                .ok_or_else(|| format!("{pair:?} in {url} is no option: write OPTION=VALUE"))?;
+            let (name, value) = pair.split_once('=').ok_or_else(|| {
+                let url = &self.url;
+                format!("{pair:?} in {url}?{query} is no option: write OPTION=VALUE")
+            })?;
             if known.iter().any(|known| known == name) {
-                options.push(format!("--{name}={}", percent_decode(value)?));
-                said.push(name.to_owned());
+                self.give(name, &percent_decode(value)?)?;
             } else {
                 rest.push(pair);
             }
@@ -63,48 +113,48 @@ impl FromStr for NamedTarget {
                 .iter()
                 .any(|name| pair.starts_with(name))
         };
-        if said.iter().any(|option| option == "tls") && rest.iter().any(is_of_tls) {
+        if self.said.iter().any(|option| option == "tls") && rest.iter().any(is_of_tls) {
             rest.push("tls=true");
         }
-        // Other options are those of `serve`: its URLs work here too.
-        if !rest.is_empty()
-            && let Err(wrong) =
-                format!("{address}?{}", rest.join("&")).parse::<endpoint::Endpoint>()
-        {
-            let known: Vec<_> = known.iter().map(String::as_str).collect();
-            let unknown = rest[0].split('=').next().unwrap_or_default();
-            return Err(match nearest(unknown, &known) {
-                Some(near) => {
-                    format!("`bench` has no option `{unknown}`: perhaps `{near}` was meant")
-                }
-                None => format!("{wrong}; and `bench` knows {}", known.join(", ")),
-            });
-        }
-        RequestArgs::default().with(&options)?;
-        Ok(Self {
-            http: address.strip_prefix("http://").map(request),
-            name: name.map_or_else(|| endpoint.to_string(), str::to_owned),
-            endpoint,
-            options,
-            said,
-        })
+        let Some(first) = rest.first() else {
+            return Ok(());
+        };
+        let served = format!("{}?{}", self.url, rest.join("&"));
+        let Err(wrong) = served.parse::<endpoint::Endpoint>() else {
+            return Ok(());
+        };
+        Err(unknown(first.split('=').next().unwrap_or_default())
+            .unwrap_or_else(|| format!("{wrong}; and `bench` knows {}", known.join(", "))))
     }
-}
 
-impl NamedTarget {
-    /// What is asked of it: what its URL says, and `flags` where that says nothing.
+    /// What is asked of it: what is said of it alone, and `flags` where that says nothing.
     pub(super) fn asked(&self, flags: &RequestArgs) -> Result<RequestArgs, Failure> {
         let mut asked = flags.with(&self.options).map_err(Failure::Usage)?;
-        if let Some(request) = &self.http {
+        if let Some(http) = &self.http {
             let message = &mut asked.message;
             // A size for all is one for those that take any bytes.
             if !self.said.iter().any(|option| option == "size") {
-                message.payload.get_or_insert_with(|| request.clone());
+                message.payload.get_or_insert_with(|| http.request());
             }
             message.expect.get_or_insert_with(|| "http".to_owned());
         }
         Ok(asked)
     }
+}
+
+/// Of an option that no server may have alone: what was meant, if that can be guessed.
+fn unknown(option: &str) -> Option<String> {
+    if Conditions::names().iter().any(|name| name == option) {
+        return Some(format!(
+            "`{option}` is the same for all servers: say it as --{option}"
+        ));
+    }
+    let known = NamedTarget::options();
+    let known: Vec<_> = known.iter().map(String::as_str).collect();
+    let near = nearest(option, &known)?;
+    Some(format!(
+        "`bench` has no option `{option}`: perhaps `{near}` was meant"
+    ))
 }
 
 /// The server at `url`, whose scheme may also be a service.
@@ -128,17 +178,6 @@ fn endpoint(url: &str) -> Result<Endpoint, String> {
     })
 }
 
-/// GET, for what stands behind `http://`. A query of its own is written with `%3F`, since what stands behind
-/// a bare `?` is for us.
-fn request(address: &str) -> String {
-    let (host, path) = address.split_once('/').unwrap_or((address, ""));
-    let path = path
-        .replace("%3F", "?")
-        .replace("%3f", "?")
-        .replace('\\', r"\\");
-    format!(r"GET /{path} HTTP/1.1\r\nHost: {host}\r\n\r\n")
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
@@ -152,8 +191,8 @@ mod tests {
 
     #[test]
     fn a_name_is_before_the_url_and_options_behind_it() {
-        let one = target("nginx=http://127.0.0.1:8081?payload=GET%20/%0D%0A&expect=238&pid=1,2");
-        assert_eq!(one.name, "nginx");
+        let one = target("old=echo://127.0.0.1:8081?payload=GET%20/%0D%0A&expect=238&pid=1,2");
+        assert_eq!(one.name, "old");
         assert_eq!(one.endpoint, "tcp://127.0.0.1:8081".parse().unwrap());
         let asked = |one: &NamedTarget| one.asked(&RequestArgs::default()).unwrap().message;
         assert_eq!(asked(&one).payload.as_deref(), Some("GET /\r\n"));
@@ -169,12 +208,13 @@ mod tests {
     }
 
     #[test]
-    fn an_http_url_is_a_request() {
+    fn an_http_url_is_a_request_and_none_of_it_is_for_us() {
         let asked = |text: &str, flags: &[&str]| {
-            let message = target(text)
-                .asked(&RequestArgs::try_parse_from(flags).unwrap())
-                .unwrap()
-                .message;
+            let target = target(text);
+            assert_eq!(target.said, [""; 0], "{text}");
+            let flags = RequestArgs::try_parse_from(flags).unwrap();
+            let message = target.asked(&flags).unwrap().message;
+            assert_eq!(message.pid, [0; 0], "{text}");
             (
                 message.payload.unwrap_or_default(),
                 message.expect.unwrap_or_default(),
@@ -183,33 +223,78 @@ mod tests {
         let get = |path: &str| format!(r"GET /{path} HTTP/1.1\r\nHost: h:1\r\n\r\n");
         let http = "http".to_owned();
         assert_eq!(asked("http://h:1", &[]), (get(""), http.clone()));
-        assert_eq!(
-            asked("http://h:1/a/b%3Fc=d?pid=1", &["--size=9"]),
-            (get("a/b?c=d"), http.clone())
-        );
+        for query in [
+            "requests=3",
+            "size=10",
+            "payload=y",
+            "key=val",
+            "pid=1&expect=9",
+            "x",
+        ] {
+            for (url, path) in [
+                ("http://h:1", ""),
+                ("http://h:1/", ""),
+                ("http://h:1/list", "list"),
+            ] {
+                let sent = get(&format!("{path}?{query}"));
+                let url = format!("{url}?{query}#top?size=9");
+                assert_eq!(asked(&url, &["--size=9"]), (sent, http.clone()), "{url}");
+            }
+        }
         assert_eq!(
             asked("http://h:1/", &["--payload=x"]),
-            ("x".to_owned(), http.clone())
-        );
-        assert_eq!(
-            asked("http://h:1/?payload=y", &["--payload=x"]),
-            ("y".to_owned(), http)
+            ("x".to_owned(), http)
         );
         assert_eq!(
             asked("http://h:1/", &["--expect=9"]),
             (get(""), "9".to_owned())
         );
         assert_eq!(asked("tcp://h:1", &[]), (String::new(), String::new()));
+        assert_eq!(target("http://h:1/a?b#c").name, "http://h:1/a?b");
+        assert_eq!(target("n=http://h:1/a?b=c").name, "n");
+    }
+
+    #[test]
+    fn an_option_may_be_said_apart_from_the_url() {
+        let mut one = target("http://h:1/a?size=10");
+        one.give("size", "7").unwrap();
+        one.give("expect", "7").unwrap();
+        let message = one.asked(&RequestArgs::default()).unwrap().message;
+        assert_eq!((message.size, message.payload), (Some(7), None));
+        assert_eq!(message.expect.as_deref(), Some("7"));
+        // As it is: a shell has no use for per cent.
+        one.give("command", "a%20b=c").unwrap();
+        let command = one.asked(&RequestArgs::default()).unwrap().exec.command;
+        assert_eq!(command.as_deref(), Some("a%20b=c"));
+        for (option, value, why) in [
+            ("size", "7", "`size` is said twice"),
+            ("payload", "x", "cannot be used with"),
+            ("payloat", "x", "perhaps `payload` was meant"),
+            (
+                "rate",
+                "5",
+                "`rate` is the same for all servers: say it as --rate",
+            ),
+            (
+                "zebra",
+                "5",
+                "there is no option `zebra`: write one of size, payload",
+            ),
+            ("pid", "x", "invalid value 'x' for '--pid"),
+        ] {
+            let wrong = one.clone().give(option, value).unwrap_err();
+            assert!(wrong.contains(why), "{option}: {wrong}");
+        }
     }
 
     #[test]
     fn what_is_wrong_is_said() {
         for (text, why) in [
-            (
-                "http://127.0.0.1:1?payloat=x",
-                "perhaps `payload` was meant",
-            ),
-            ("http://127.0.0.1:1?zebra=1", "`bench` knows size, payload"),
+            ("tcp://127.0.0.1:1?payloat=x", "perhaps `payload` was meant"),
+            ("tcp://127.0.0.1:1?zebra=1", "`bench` knows size, payload"),
+            ("tcp://127.0.0.1:1?count=1", "say it as --count"),
+            ("tcp://127.0.0.1:1?size=1&size=2", "`size` is said twice"),
+            ("http://me@127.0.0.1:1", "names a user"),
             ("echo://127.0.0.1:1?size", "write OPTION=VALUE"),
             ("echo://127.0.0.1:1?size=x", "'x' for '--size <BYTES>'"),
             ("echo://127.0.0.1:1?payload=%G0", "%25"),

@@ -84,7 +84,7 @@ pub enum PlanError {
     Rate(String),
     /// Not an endpoint.
     #[error(
-        "{0:?} is no endpoint: write tcp://HOST:PORT, HOST:PORT, echo://HOST:PORT, http://HOST/PATH, unix:///PATH or echo+unix:///PATH"
+        "{0:?} is no endpoint: write tcp://HOST:PORT, HOST:PORT, echo://HOST:PORT, http://HOST:PORT/PATH, unix:///PATH or echo+unix:///PATH"
     )]
     Endpoint(String),
     /// An endpoint that nobody can dial.

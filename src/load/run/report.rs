@@ -16,7 +16,7 @@ use crate::load::plan::expect::Expect;
 use crate::load::plan::mode::{Arrivals, Close, Mode, ModeName, Model, ModelName};
 use crate::load::run::outcome::{Breakdown, DatagramCounts, Deliveries, RequestCounts, Statuses};
 use crate::load::run::tally::Tally;
-use crate::wire::{Digest, HmacKey};
+use crate::wire::{Digest, Escaped, HmacKey};
 
 /// Changes when a field changes its meaning or goes; new ones may come without.
 pub const SCHEMA: u32 = 4;
@@ -44,6 +44,10 @@ pub struct Report {
     pub pipeline: usize,
     /// Bytes of a message.
     pub size_bytes: usize,
+    /// The first line of the message, where one was given: of HTTP the request line, in `exec` the command; bytes that are
+    /// no text are escaped, and a long line is cut.
+    #[serde(default)] // an earlier result does not say
+    pub request: Option<String>,
     /// What counts as the answer.
     pub expect: String,
     /// With which digest each connection proved itself before it asked; none where it need not.
@@ -229,6 +233,7 @@ impl Report {
             connections,
             pipeline: plan.mode.depth(),
             size_bytes: plan.message_bytes(),
+            request: plan.text.as_deref().map(first_line),
             expect: plan.expect.to_string(),
             digest: plan.hmac_key.as_ref().map(HmacKey::digest),
             close: match plan.mode {
@@ -340,6 +345,20 @@ impl Report {
     }
 }
 
+/// Of a message, as it can be printed anywhere.
+fn first_line(message: &[u8]) -> String {
+    /// A longer URL is a document.
+    const BYTES_MAX: usize = 1_000;
+    let line = message.split(|byte| *byte == b'\n').next();
+    let line = line.unwrap_or_default();
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let mut text = Escaped(&line[..line.len().min(BYTES_MAX)]).to_string();
+    if line.len() > BYTES_MAX {
+        text.push('…');
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -420,6 +439,29 @@ mod tests {
             (whole(2.0), whole(1.999), whole(1.998), whole(3.5)),
             (2, 2, 1, 3)
         );
+    }
+
+    #[test]
+    fn the_request_is_the_first_line_of_a_message_that_was_given() {
+        let request = |text: Option<&[u8]>| {
+            let mut plan = plan();
+            plan.text = text.map(<[u8]>::to_vec);
+            Report::before(&plan).request
+        };
+        assert_eq!(request(None), None);
+        for (message, line) in [
+            (
+                &b"GET /?a=b HTTP/1.1\r\nHost: h\r\n\r\n"[..],
+                "GET /?a=b HTTP/1.1",
+            ),
+            (b"true\n", "true"),
+            (b"no end", "no end"),
+            (b"\x1b[2J\xff\0", r"\x1b[2J\xff\x00"),
+        ] {
+            assert_eq!(request(Some(message)).as_deref(), Some(line));
+        }
+        let long = request(Some(&[b'x'; 5_000])).unwrap();
+        assert_eq!(long, "x".repeat(1_000) + "…");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Servers of HTTP: where a response ends is found, and what is none, or says no, is counted exactly.
 
-use std::sync::Arc;
+use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 
 use serde_json::Value;
 
@@ -51,7 +52,7 @@ fn an_http_server_is_asked_for_its_path_on_new_and_on_kept_connections() {
         }
         first => panic!("{first}"),
     });
-    for path in ["sized%3Fn=1", "chunked"] {
+    for path in ["sized?n=1#top", "chunked"] {
         let url = format!("http://{server}/{path}");
         for line in [
             format!("echo {url} -c 3 -n 60"),
@@ -63,6 +64,123 @@ fn an_http_server_is_asked_for_its_path_on_new_and_on_kept_connections() {
             counted(&json, 60, 0);
         }
     }
+}
+
+#[test]
+fn all_of_an_http_url_is_the_servers_and_the_report_says_what_was_sent() {
+    let (tell, told) = mpsc::channel();
+    let server = replies(Request::Until("\r\n\r\n"), move |_, _, head| {
+        let head = std::str::from_utf8(head).unwrap();
+        tell.send(head.lines().next().unwrap().to_owned()).unwrap();
+        Reply::Bytes(sized("200 OK", "hello").into())
+    });
+    for (url, target) in [
+        ("/list?requests=3", "/list?requests=3"),
+        ("/?size=10", "/?size=10"),
+        ("?key=val", "/?key=val"),
+        ("/a?payload=x&pid=1#top", "/a?payload=x&pid=1"),
+        ("#top", "/"),
+    ] {
+        let url = format!("http://{server}{url}");
+        let line = format!("GET {target} HTTP/1.1");
+        let report = json(format!("echo {url} -c 1 -n 3"));
+        counted(&report, 3, 0);
+        assert_eq!(report["request"], line, "{report}");
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), [&*line; 3], "{url}");
+        let said = bench(format!("conn {url} -c 1 -n 1"));
+        let shown = format!("\n  request    {line}\n");
+        assert!(said.exits(0).out.contains(&shown), "{}", said.out);
+        // Both endpoints are the same, so each has a name of its own.
+        let dir = tempfile::tempdir().unwrap();
+        let page = dir.path().join("page.html");
+        let html = page.to_str().unwrap();
+        let said = bench(format!(
+            "conn a={url} b={url} -c 1 -n 1 --rounds 1 --for b expect=http --html {html}"
+        ));
+        let shown = format!(", answer: http, request: {line}\n");
+        assert!(said.exits(0).out.contains(&shown), "{}", said.out);
+        let escaped = line.replace('&', "&amp;");
+        let page = fs::read_to_string(page).unwrap();
+        assert!(page.contains(&format!("request: {escaped}.")), "{page}");
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), [&*line; 3], "{url}");
+    }
+}
+
+#[test]
+fn what_is_for_one_server_alone_is_said_apart_from_its_url() {
+    let (tell, told) = mpsc::channel();
+    let server = replies(Request::Until("\n"), move |_, _, line| {
+        tell.send(String::from_utf8_lossy(line).into_owned())
+            .unwrap();
+        Reply::Bytes(line.into())
+    });
+    let command = |own: &str| {
+        format!("echo old=tcp://{server} new=tcp://{server} -c 1 -n 1 --rounds 1 {own}")
+    };
+    let own = [
+        "--for old payload=hi\\n expect=echo --for new payload=you\\n",
+        "--for new payload=you\\n old payload=hi\\n",
+    ];
+    for own in own {
+        bench(command(own)).exits(0);
+        assert_eq!(
+            told.try_iter().collect::<Vec<_>>(),
+            ["hi\n", "you\n"],
+            "{own}"
+        );
+    }
+    // As it was typed, where it has no name.
+    bench(format!(
+        "echo echo://{server} -c 1 -n 1 --for echo://{server} payload=x\\n"
+    ))
+    .exits(0);
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), ["x\n"]);
+    for (own, why) in [
+        (
+            "--for odl size=1",
+            "--for odl: no endpoint has this name: perhaps `old` was meant",
+        ),
+        (
+            "--for server size=1",
+            "--for server: no endpoint has this name: write one of old, new",
+        ),
+        (
+            "--for old payloat=x",
+            "--for old: `bench` has no option `payloat`: perhaps `payload` was meant",
+        ),
+        (
+            "--for old zebra=x",
+            "--for old: there is no option `zebra`: write one of size, payload",
+        ),
+        (
+            "--for old rate=5",
+            "--for old: `rate` is the same for all servers: say it as --rate",
+        ),
+        (
+            "--for old size=x",
+            "--for old: invalid value 'x' for '--size <BYTES>'",
+        ),
+        ("--for old size=1 size=2", "--for old: `size` is said twice"),
+        (
+            "--for old window=2",
+            "old: `window` has no effect in `bench echo`",
+        ),
+        (
+            "--for old new",
+            "--for old: write what is for it alone behind it: OPTION=VALUE",
+        ),
+        ("--for old size", "--for old: \"size\" is no OPTION=VALUE"),
+        (
+            "--for old size=1 c=tcp://127.0.0.1:9",
+            "\"c=tcp://127.0.0.1:9\" is no OPTION=VALUE; endpoints stand before --for",
+        ),
+    ] {
+        bench(command(own)).refuses(why);
+    }
+    bench(format!(
+        "echo tcp://{server}?size=1 --for tcp://{server} size=2"
+    ))
+    .refuses(&format!("--for tcp://{server}: `size` is said twice"));
 }
 
 #[test]
