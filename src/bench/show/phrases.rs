@@ -5,7 +5,7 @@ use crate::bench::study::statistic::Spread;
 use crate::load::measure::failures::Errors;
 use crate::load::measure::figures::{Grouped, Micros};
 use crate::load::plan::mode::ModeName;
-use crate::load::run::generator::Generator;
+use crate::load::run::outcome::DatagramCounts;
 use crate::load::run::report::{Crowded, Report};
 
 /// What was asked, and over how many connections, with the line that was sent.
@@ -110,12 +110,7 @@ pub(super) fn kinds(mode: ModeName, errors: &Errors) -> String {
 
 /// What a reader must know before believing the figures of a run, or of several rounds of it.
 pub(super) fn notices(reports: &[Report]) -> Vec<String> {
-    let limited = || {
-        reports
-            .iter()
-            .map(|one| &one.generator)
-            .filter(|one| one.was_the_limit)
-    };
+    let limited = || reports.iter().filter(|one| one.generator.was_the_limit);
     let limit = limited().next().map(|first| {
         let when = match reports.len() {
             1 => String::new(),
@@ -131,6 +126,9 @@ pub(super) fn notices(reports: &[Report]) -> Vec<String> {
         [_] => None,
         several => several.iter().find_map(died),
     };
+    let seen = reports.iter().filter_map(|one| one.datagrams);
+    let buffer = seen.max_by_key(|seen| (seen.dropped, seen.buffer_wanted_bytes));
+    let buffer = buffer.and_then(|seen| overflowed(&seen));
     let hidden = reports
         .iter()
         .filter_map(|one| Some((one.hidden?, one.mode)));
@@ -152,6 +150,7 @@ pub(super) fn notices(reports: &[Report]) -> Vec<String> {
     dead.into_iter()
         .chain(limit)
         .chain(crowded)
+        .chain(buffer)
         .chain(stall)
         .chain(other)
         .chain(tls)
@@ -182,8 +181,32 @@ fn busy(crowded: &Crowded, report: &Report) -> String {
     )
 }
 
+/// What was lost in our own receive buffer, and that it is too small, if so.
+fn overflowed(seen: &DatagramCounts) -> Option<String> {
+    let dropped = seen.dropped.filter(|dropped| *dropped > 0);
+    let is_small = seen.buffer_bytes < seen.buffer_wanted_bytes;
+    let size = format!(
+        "the receive buffer holds {} B, and what can come at once takes {} B: raise net.core.rmem_max, or have fewer in flight",
+        Grouped(seen.buffer_bytes),
+        Grouped(seen.buffer_wanted_bytes)
+    );
+    let lost = dropped.map(|dropped| {
+        format!(
+            "{} found no room in our own receive buffer and {} no loss of the server's",
+            count(dropped, "datagram"),
+            if dropped == 1 { "is" } else { "are" }
+        )
+    });
+    match (lost, is_small) {
+        (Some(lost), true) => Some(format!("{lost}; {size}")),
+        (None, true) => Some(size),
+        (lost, false) => lost,
+    }
+}
+
 /// Why the generator was the limit, and what that means.
-fn limit(generator: &Generator) -> String {
+fn limit(report: &Report) -> String {
+    let generator = &report.generator;
     let pauses = generator.pauses;
     if generator.has_time() && pauses.are_long {
         return format!(
@@ -197,6 +220,7 @@ fn limit(generator: &Generator) -> String {
         );
     }
     let others = generator.queued_share > generator.busy_share;
+    let has_overflowed = report.datagrams.and_then(|seen| seen.dropped) > Some(0);
     let why = match generator.has_time() {
         false if others => {
             "other processes used its processor: these figures describe the machine as much as the server"
@@ -204,6 +228,9 @@ fn limit(generator: &Generator) -> String {
         false => "it had no processor time to spare: the server may do more",
         true if generator.is_crowded() => {
             "other processes used the rest of its only processor: the server may do more"
+        }
+        true if has_overflowed => {
+            "it did not read its receive buffer in time: what was lost there says nothing of the server"
         }
         true => "it missed its schedule (\"sent late\"): these latencies are partly its own",
     };

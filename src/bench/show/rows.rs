@@ -69,6 +69,15 @@ pub(super) const DATAGRAMS: Group = (
     &[
         ("sent", |r| Some(number(r.datagrams?.sent))),
         ("lost", |r| Some(number(r.datagrams?.lost))),
+        ("of these by the server or on the way", |r| {
+            let seen = r.datagrams?;
+            let dropped = seen.dropped.filter(|dropped| *dropped > 0)?;
+            Some(number(seen.lost.saturating_sub(dropped)))
+        }),
+        ("lost in our own receive buffer", |r| {
+            let dropped = r.datagrams?.dropped?;
+            (dropped > 0).then(|| number(dropped))
+        }),
         ("duplicated", |r| Some(number(numbered(r)?.duplicates))),
         ("reordered", |r| Some(number(numbered(r)?.reordered))),
         ("late", |r| Some(number(r.datagrams?.late))),

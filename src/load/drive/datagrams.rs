@@ -21,6 +21,7 @@ use crate::load::exchange::payload::{Payload, number_of, write_message};
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::FailureKind;
 use crate::load::net::poller::Poller;
+use crate::load::net::receive_buffer::{dropped, make_room};
 use crate::load::plan::Plan;
 use crate::load::plan::error::LoadError;
 use crate::load::plan::limits::{DATAGRAM_BYTES_MAX, DATAGRAMS_MAX, NUMBER_BYTES};
@@ -28,7 +29,7 @@ use crate::load::plan::mode::Model;
 use crate::load::run::outcome::DatagramCounts;
 use crate::load::run::report::{Held, Report};
 use crate::load::run::tally::Phase;
-use crate::load::run::{Run, Watcher};
+use crate::load::run::{PAUSE, Run, Watcher};
 
 /// How many numbers back an answer is still recognised as a late or a double one, at the least.
 const REMEMBERED: usize = 2 * DATAGRAMS_MAX;
@@ -105,6 +106,7 @@ impl<'p> Udp<'p> {
         let source = plan.sources.first().copied();
         bind(&socket, &source.unwrap_or(SocketAddr::new(any, 0))).map_err(io)?;
         connect(&socket, &target).map_err(io)?;
+        let buffer = make_room(&socket, at_once(plan), plan.size).map_err(io)?;
         let poller = Poller::new(run.watch, plan.spin, plan.model != Model::Closed)?;
         poller.register(&socket, Token(0))?;
         let remembered = remembered(plan);
@@ -112,6 +114,8 @@ impl<'p> Udp<'p> {
             run,
             seen: DatagramCounts {
                 numbered: plan.size >= NUMBER_BYTES,
+                buffer_bytes: buffer.given,
+                buffer_wanted_bytes: buffer.wanted,
                 ..DatagramCounts::default()
             },
             payload: Payload::new(plan.size, 1),
@@ -312,8 +316,12 @@ impl<'p> Traffic<'p> for Udp<'p> {
 
     fn report(self, now: u64) -> Report {
         let held = Held { asked: 1, held: 1 };
+        let seen = DatagramCounts {
+            dropped: dropped(&self.socket),
+            ..self.seen
+        };
         let mut report = self.run.report(now, self.poller.spun, held);
-        report.datagrams = Some(self.seen);
+        report.join_datagrams(seen);
         report
     }
 }
@@ -329,6 +337,15 @@ fn remembered(plan: &Plan) -> usize {
                 .clamp(REMEMBERED, REMEMBERED_MAX)
                 .next_power_of_two()
         }
+    }
+}
+
+/// How many answers may come while nobody reads them: all that are in flight, or in the open model those of a time that is
+/// not yet a pause of ours.
+fn at_once(plan: &Plan) -> usize {
+    match plan.model {
+        Model::Closed => plan.mode.depth(),
+        Model::Open { rate, .. } => (rate * PAUSE as f64 / 1e9).ceil() as usize,
     }
 }
 

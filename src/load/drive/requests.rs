@@ -796,6 +796,7 @@ impl Driver<'_> {
         match failure.kind {
             FailureKind::Reset
             | FailureKind::Timeout
+            | FailureKind::OwnBuffer
             | FailureKind::Unsent
             | FailureKind::ShortAnswer
             | FailureKind::WrongAnswer

@@ -28,9 +28,21 @@ macro_rules! kinds {
             /// Counts one.
             pub fn count(&mut self, kind: FailureKind) {
                 self.total += 1;
-                *match kind {
+                *self.of(kind) += 1;
+            }
+
+            /// So many of one kind, as far as there are, turn out to be of another; how many did.
+            pub(crate) fn reassign(&mut self, from: FailureKind, to: FailureKind, most: u64) -> u64 {
+                let count = most.min(*self.of(from));
+                *self.of(from) -= count;
+                *self.of(to) += count;
+                count
+            }
+
+            fn of(&mut self, kind: FailureKind) -> &mut u64 {
+                match kind {
                     $(FailureKind::$kind => &mut self.$field,)+
-                } += 1;
+                }
             }
 
             /// The sums of both.
@@ -62,6 +74,8 @@ kinds! {
     Reset, reset, "reset";
     /// The answer was not complete in time.
     Timeout, timeout, "timed out";
+    /// Datagrams: not answered in time, and there was no room for so many answers in our own receive buffer.
+    OwnBuffer, own_buffer, "lost in our own receive buffer";
     /// Open model: never sent, since no connection was free within the timeout.
     Unsent, unsent, "never sent";
     /// No local port was left, or a local address is not ours.

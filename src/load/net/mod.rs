@@ -2,12 +2,13 @@
 //!
 //! - [`dial`]: opens one connection, and says why that failed. `secured`: its TLS session, if it has one.
 //!   `handshake`: the proof where the server sends a challenge. `at_once`: what never waits.
-//! - `poller`: the only place of a run that sleeps.
+//! - `poller`: the only place of a run that sleeps. `receive_buffer`: where datagrams wait to be read, or find no room.
 
 mod at_once;
 pub mod dial;
 pub(crate) mod handshake;
 pub(crate) mod poller;
+pub(crate) mod receive_buffer;
 #[cfg(feature = "tls")]
 pub(crate) mod secured;
 #[cfg(not(feature = "tls"))]

@@ -128,6 +128,17 @@ pub struct DatagramCounts {
     pub sent: u64,
     /// Requests that were not answered in time.
     pub lost: u64,
+    /// Datagrams that the kernel dropped, since there was no room for them in our own receive buffer: an answer among them was
+    /// sent and has arrived, and is lost here. None where the kernel does not tell.
+    #[serde(default)] // an earlier result does not say
+    pub dropped: Option<u64>,
+    /// Bytes of that buffer, as the kernel counts them: more than what is in the datagrams.
+    #[serde(default)] // an earlier result does not say
+    pub buffer_bytes: u64,
+    /// Bytes that hold all answers that can come at once: those to all that is in flight, in the open model those of 10 ms. The
+    /// kernel gives no more than `net.core.rmem_max` lets it.
+    #[serde(default)] // an earlier result does not say
+    pub buffer_wanted_bytes: u64,
     /// Answers to what was answered already.
     pub duplicates: u64,
     /// Answers that came after the answer to a later request.

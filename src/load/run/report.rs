@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::generator::{Generator, Pauses, is_delayed};
 use crate::load::measure::cpu::CpuTime;
-use crate::load::measure::failures::Errors;
+use crate::load::measure::failures::{Errors, FailureKind};
 use crate::load::measure::figures::{ratio, round, whole};
 use crate::load::measure::histogram::{Latencies, Quantile, Summary};
 use crate::load::measure::process::{Server, Usage};
@@ -307,6 +307,17 @@ impl Report {
                     round(ratio(more, self.connections.held as u64), 1)
                 }),
         });
+    }
+
+    /// Adds what became of datagrams. What was dropped in our own receive buffer is no loss of the server's: as many of those
+    /// that were not answered in time are lost there, in doubt those that were measured.
+    pub(crate) fn join_datagrams(&mut self, seen: DatagramCounts) {
+        let mut left = seen.dropped.unwrap_or(0);
+        self.generator.was_the_limit |= left > 0;
+        for errors in [&mut self.errors, &mut self.warmup_errors] {
+            left -= errors.reassign(FailureKind::Timeout, FailureKind::OwnBuffer, left);
+        }
+        self.datagrams = Some(seen);
     }
 
     /// The seconds of a run that were measured from their beginning to their end: a part of one would

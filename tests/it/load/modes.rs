@@ -1,11 +1,13 @@
 //! The modes of the load generator beside connections and echoes: datagrams, and connections that
 //! say nothing. Every count is exact.
 
-use std::net::UdpSocket;
-use std::sync::mpsc;
+use std::net::{SocketAddr, UdpSocket};
+use std::ops::ControlFlow;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
 use std::time::Duration;
 
-use onepoll::load::{Amount, Mode, Model, Plan, Report};
+use onepoll::load::{self, Amount, Mode, Model, Plan, Report};
 
 use super::{LOST_AFTER, NONE_AFTER, counted, failed, open, run};
 use crate::support::program::bench;
@@ -102,6 +104,88 @@ fn an_answer_after_its_time_is_late_and_not_an_answer() {
     let report = run(&plan);
     assert_eq!(fates(&report), [60, 1, 0, 0, 1, 0, 0], "{report}");
     assert_eq!(report.requests.answered, 59, "{report}");
+}
+
+/// Hears so many datagrams, and when it is told to says each so often; tells when it has.
+fn flood(count: usize, times: usize, go: Receiver<()>, done: Sender<()>) -> SocketAddr {
+    let socket = UdpSocket::bind(ANY).unwrap();
+    let address = socket.local_addr().unwrap();
+    thread::spawn(move || {
+        let mut datagram = vec![0; 1 << 16];
+        let mut heard = || {
+            let (n, from) = socket.recv_from(&mut datagram).unwrap();
+            (datagram[..n].to_vec(), from)
+        };
+        let heard: Vec<_> = (0..count).map(|_| heard()).collect();
+        go.recv_timeout(DEADLINE).unwrap();
+        for (datagram, from) in heard {
+            for _ in 0..times {
+                assert_eq!(socket.send_to(&datagram, from).unwrap(), datagram.len());
+            }
+        }
+        done.send(()).unwrap();
+    });
+    address
+}
+
+#[test]
+fn what_finds_no_room_in_our_own_buffer_is_no_loss_of_the_server() {
+    let (tell, go) = mpsc::channel();
+    let (done, is_done) = mpsc::channel();
+    // All that is in flight has room in the buffer, and this is a hundred times as much.
+    let address = flood(64, 100, go, done);
+    let mut plan = plan(format!("udp://{address}"), 64, 64);
+    (plan.size, plan.timeout) = (1_400, Duration::from_millis(400));
+    let mut looks = 0;
+    let report = load::run_watched(&plan, &mut |_| {
+        looks += 1;
+        // At the second look all is on its way; until the server has said everything, nothing is read.
+        if looks == 2 {
+            tell.send(()).unwrap();
+            is_done.recv_timeout(DEADLINE).unwrap();
+        }
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    let seen = report.datagrams.unwrap();
+    let dropped = seen.dropped.unwrap();
+    let answered = report.requests.answered;
+    // What the server's book has is what came and what was dropped.
+    let came = answered + report.requests.late + seen.duplicates + seen.late;
+    assert_eq!(came + dropped, 6_400, "{report}");
+    assert!(seen.lost > 0 && dropped > 6_000, "{report}");
+    assert!(seen.buffer_bytes >= seen.buffer_wanted_bytes, "{report}");
+    failed(&report, &[("own_buffer", seen.lost)]);
+    assert!(report.generator.was_the_limit, "{report}");
+    let text = report.to_string();
+    for said in [
+        format!(
+            "{} lost, 0 of these by the server or on the way, ",
+            seen.lost
+        ),
+        format!(
+            "errors     {}: {} lost in our own receive buffer",
+            seen.lost, seen.lost
+        ),
+        "found no room in our own receive buffer".to_owned(),
+    ] {
+        assert!(text.contains(&said), "{said}\n{text}");
+    }
+}
+
+#[test]
+fn a_receive_buffer_that_is_too_small_for_the_window_is_said() {
+    let address = datagrams(ANY, |_, datagram| vec![datagram.to_vec()]);
+    let mut plan = plan(format!("udp://{address}"), 1_024, 1);
+    plan.size = 65_507;
+    let report = run(&plan);
+    counted(&report, 1, &[]);
+    let seen = report.datagrams.unwrap();
+    assert_eq!(seen.dropped, Some(0), "{report}");
+    assert!(seen.buffer_bytes < seen.buffer_wanted_bytes, "{report}");
+    let text = report.to_string();
+    assert!(text.contains("raise net.core.rmem_max"), "{text}");
+    assert!(!text.contains("own receive buffer"), "{text}");
 }
 
 #[test]

@@ -336,7 +336,7 @@ fn the_json_has_the_fields_that_scripts_read() {
     );
     assert_eq!(
         keys(&json["errors"]),
-        "cut_off duplicate no_descriptor no_port not_admitted other refused reordered reset self_connect short_answer timeout tls total turned_down unsent wrong_answer"
+        "cut_off duplicate no_descriptor no_port not_admitted other own_buffer refused reordered reset self_connect short_answer timeout tls total turned_down unsent wrong_answer"
     );
 }
 
