@@ -72,21 +72,36 @@ pub(super) fn several(report: &Report) -> Option<u64> {
     Some(requests as u64)
 }
 
-/// What makes a request, or a line of a chat, begin, and what the latencies then say.
-pub(super) fn model(report: &Report) -> String {
+/// What makes a request, or a line of a chat, begin in these runs, which differ in their seeds at most, and what the
+/// latencies then say.
+pub(super) fn model(reports: &[Report]) -> String {
     const STALLS: &str = "waiting behind a stall is only partly seen";
+    let Some(report) = reports.first() else {
+        return "nothing was asked".to_owned();
+    };
     match &report.schedule {
         Some(schedule) => format!(
-            "{} {} a second, {} arrivals; latency counts from when each was meant to begin",
+            "{} {} a second, {} arrivals{}; latency counts from when each was meant to begin",
             rate(schedule.rate_per_s),
             unit(report.mode),
-            schedule.arrivals
+            schedule.arrivals,
+            seeds(reports)
         ),
         None if report.mode == ModeName::Fanout => format!(
             "{} in flight, the next when every member has one; {STALLS}",
             Grouped(report.pipeline as u64)
         ),
         None => format!("each request waits for the answer before it; {STALLS}"),
+    }
+}
+
+/// Which arrivals those were: what `--seed` takes to repeat them is the first.
+fn seeds(reports: &[Report]) -> String {
+    let all = reports.iter().filter_map(|one| one.schedule?.seed);
+    match (all.clone().min(), all.max()) {
+        (Some(one), Some(last)) if one == last => format!(" (seed {one})"),
+        (Some(first), Some(last)) => format!(" (seeds {first} to {last}, one each round)"),
+        _ => String::new(),
     }
 }
 

@@ -23,7 +23,8 @@ pub(super) fn subject(mode: ModeName) -> (&'static str, &'static str) {
 
 /// How the servers were asked, and how to read the figures.
 pub(super) fn setup(contest: &Contest, rounds: usize) -> Vec<String> {
-    let Some(report) = contest.contenders.iter().find_map(Contender::typical) else {
+    let mut measured = contest.contenders.iter();
+    let Some((one, report)) = measured.find_map(|one| Some((one, one.typical()?))) else {
         return vec!["nothing was measured".to_owned()];
     };
     let servers = match contest.contenders.len() {
@@ -50,7 +51,7 @@ pub(super) fn setup(contest: &Contest, rounds: usize) -> Vec<String> {
         ),
     }
     if report.mode != ModeName::Hold {
-        sentences.push(format!("{} model: {}", report.model, model(report)));
+        sentences.push(format!("{} model: {}", report.model, model(&one.reports)));
         sentences.extend(reading(contest, rounds));
     }
     sentences

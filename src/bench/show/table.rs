@@ -161,6 +161,7 @@ mod tests {
     fn a_rate_that_held_once_is_not_said_to_hold_and_not_said_to_fail_at_once() {
         let probe = |rate_per_s, broken: &[&str]| Probe {
             rate_per_s,
+            seed: None,
             answered_per_s: rate_per_s,
             latency_us: Summary::default(),
             broken: broken.iter().map(|one| (*one).to_owned()).collect(),

@@ -29,7 +29,8 @@ impl fmt::Display for Report {
             if let Some(request) = &self.request {
                 writeln!(f, "  request    {}", harmless(request))?;
             }
-            writeln!(f, "  model      {}: {}", self.model, model(self))?;
+            let runs = std::slice::from_ref(self);
+            writeln!(f, "  model      {}: {}", self.model, model(runs))?;
             self.fmt_rate(f)?;
         }
         for group in [

@@ -110,7 +110,8 @@ impl Comparison {
 }
 
 impl Contest {
-    /// Asks all of `entries` in turn, so many rounds; `watcher` is told the round (from 1), the name, and
+    /// Asks all of `entries` in turn, so many rounds, each with a seed of its own: that of the plans, and those that
+    /// follow it. Rounds of one schedule would be one round, repeated. In a round all have the same; `watcher` is told the round (from 1), the name, and
     /// how far that run is, and says whether to go on. A run that was interrupted is left out, and the last.
     pub fn hold(
         mode: ModeName,
@@ -123,7 +124,8 @@ impl Contest {
         'rounds: for round in 1..=rounds {
             for (entry, (_, reports)) in entries.iter().zip(&mut contenders) {
                 let mut told = |progress| watcher(round, &entry.name, progress);
-                let report = crate::load::run_watched(&entry.plan, &mut told)?;
+                let plan = entry.plan.with_seed_after(round - 1);
+                let report = crate::load::run_watched(&plan, &mut told)?;
                 if report.interrupted {
                     break 'rounds;
                 }

@@ -56,6 +56,8 @@ pub struct Found {
 pub struct Probe {
     /// Requests a second, as they were meant to come.
     pub rate_per_s: f64,
+    /// Which times these were, for `--seed`; none where none is random.
+    pub seed: Option<u64>,
     /// Answers a second.
     pub answered_per_s: f64,
     /// From the intended beginning of a request.
@@ -149,10 +151,11 @@ impl Search<'_> {
     }
 
     fn run(&mut self, model: Model, amount: Amount) -> Result<Report, LoadError> {
+        // Arrivals of its own for each probe: else all would see the same bursts.
         let plan = Plan {
             model,
             amount,
-            ..self.plan.clone()
+            ..self.plan.with_seed_after(self.probes.len())
         };
         let report = (self.measure)(&plan)?;
         if report.interrupted {
@@ -180,6 +183,7 @@ impl Search<'_> {
         let held = broken.is_empty();
         self.probes.push(Probe {
             rate_per_s: rate,
+            seed: report.schedule.and_then(|schedule| schedule.seed),
             answered_per_s: report.answered_per_s(),
             latency_us: report.latency_us,
             broken,

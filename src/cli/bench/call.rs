@@ -41,8 +41,10 @@ impl Call {
             Ok((*mode, entries.collect::<Result<_, _>>()?))
         };
         let contests = modes.iter().map(contest);
-        #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "none is secured"))]
         let mut contests = contests.collect::<Result<Vec<Entries>, Failure>>()?;
+        let seed = conditions.seed()?;
+        let entries = contests.iter_mut().flat_map(|(_, entries)| entries);
+        entries.for_each(|entry| entry.plan.seed = seed);
         #[cfg(feature = "tls")]
         secure(&mut contests, &targets, &request, &common.identity)?;
         let rounds = conditions.rounds(targets.len());

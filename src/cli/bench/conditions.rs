@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::{Arg, Args, Command};
 
 use crate::bench::study::objective::Objective;
 use crate::bench::study::statistic::ROUNDS_MAX;
 use crate::cli::Failure;
-use crate::config::parse_duration;
+use crate::config::{parse_duration, random_bytes};
 use crate::load::{Amount, Arrivals, Mode, Model, Plan, SourceRange};
 
 /// Rounds of a comparison, where nothing else was said: enough for an interval of 95 %.
@@ -23,6 +24,10 @@ pub(super) struct Conditions {
     /// How regularly the requests of --rate come [default: poisson]
     #[arg(long, value_enum)]
     arrivals: Option<Arrivals>,
+    /// Which random times these are: those of the run that printed this number. Each round, and each probe of
+    /// --find-rate, has the next one [default: another one in each call]
+    #[arg(long, value_name = "NUMBER")]
+    seed: Option<u32>,
     /// Searches for the highest rate, in the open model, at which all these objectives hold: `p99<5ms`,
     /// `p99.9<20ms,errors<1`. No error and no backlog are required too
     #[arg(long, value_name = "OBJECTIVE,…", value_delimiter = ',', conflicts_with_all = ["rate", "count", "rounds"])]
@@ -100,6 +105,12 @@ impl Conditions {
         if self.arrivals.is_some() && self.rate.is_none() && self.find_rate.is_empty() {
             return Err(Failure::usage("--arrivals needs --rate or --find-rate"));
         }
+        let is_random = self.rate.is_some() || !self.find_rate.is_empty();
+        if self.seed.is_some() && !(is_random && self.arrivals() != Arrivals::Constant) {
+            return Err(Failure::usage(
+                "--seed needs --rate or --find-rate, with arrivals other than constant: nothing else is random",
+            ));
+        }
         if !(0.0..100.0).contains(&self.tolerance) {
             let why = format!(
                 "--tolerance is a percentage from 0 to below 100, not {}",
@@ -112,6 +123,17 @@ impl Conditions {
                 "--rounds must be between 1 and {ROUNDS_MAX}, not {rounds}"
             ))),
             _ => Ok(()),
+        }
+    }
+
+    /// That of the call, where none was asked for: a short one, since it may be typed again.
+    pub(super) fn seed(&self) -> Result<u64, Failure> {
+        match self.seed {
+            Some(seed) => Ok(seed.into()),
+            None => {
+                let bytes = random_bytes().context("there is no random number to be had")?;
+                Ok(u32::from_le_bytes(bytes).into())
+            }
         }
     }
 

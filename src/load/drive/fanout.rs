@@ -359,7 +359,7 @@ impl Fanout<'_> {
         let now = self.run.watch.nanos();
         self.stage = RoomStage::Talking;
         self.ledger.open(self.lines.next());
-        self.run.schedule = Schedule::of(self.run.plan.model, now);
+        self.run.schedule = Schedule::of(self.run.plan.model, self.run.plan.seed, now);
         self.run.warm_up(now, self.connections.poller.spun);
     }
 }

@@ -99,7 +99,7 @@ mod tests {
         plan.timeout = Duration::from_nanos(250);
         let mut watcher = |_| ControlFlow::Continue(());
         let mut run = Run::new(&plan, &mut watcher);
-        run.schedule = Schedule::of(plan.model, 0);
+        run.schedule = Schedule::of(plan.model, 1, 0);
         run.warm_up(0, 0);
         test(&mut run);
     }

@@ -102,7 +102,7 @@ impl<'p> Driver<'p> {
             && self.connections.none_to_dial()
         {
             // One time for both: of a schedule that began later, the last requests would be left out.
-            self.run.schedule = Schedule::of(self.run.plan.model, now);
+            self.run.schedule = Schedule::of(self.run.plan.model, self.run.plan.seed, now);
             self.run.warm_up(now, self.connections.poller.spun);
             self.start_all(now);
             if self.replaces() && self.connections.open == 0 {

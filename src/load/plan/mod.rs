@@ -67,6 +67,8 @@ pub struct Plan {
     pub sources: Vec<SocketAddr>,
     /// The server's processes, if they are to be watched.
     pub pids: Vec<u32>,
+    /// What is random in the open model, the times of requests, is that of this number: the same in each run of it.
+    pub seed: u64,
 }
 
 impl Plan {
@@ -94,6 +96,15 @@ impl Plan {
             spin: Duration::ZERO,
             sources: Vec::new(),
             pids: Vec::new(),
+            seed: 0,
+        }
+    }
+
+    /// The same with another seed: so many after its own.
+    pub(crate) fn with_seed_after(&self, count: usize) -> Self {
+        Self {
+            seed: self.seed.wrapping_add(count as u64),
+            ..self.clone()
         }
     }
 

@@ -125,7 +125,7 @@ impl<'p> Run<'p> {
                 Phase::WarmUp {
                     until: nanos(plan.warmup),
                 },
-                Schedule::of(plan.model, watch.nanos()),
+                Schedule::of(plan.model, plan.seed, watch.nanos()),
             ),
             Mode::Echo { .. } | Mode::Exec | Mode::Hold | Mode::Fanout { .. } => {
                 (Phase::Connecting, None)
@@ -474,7 +474,7 @@ mod tests {
         with(open, Amount::Count(9), twice, |mut run| {
             run.advance_phase(1_100, 0);
             run.tally.answered(1_100, 1_100 + TICK, 1);
-            run.schedule = Schedule::of(open, 100 * TICK);
+            run.schedule = Schedule::of(open, 1, 100 * TICK);
             run.advance_phase(1_100 + TICK, 0);
             let report = run.report(1_100 + TICK, 0, NONE);
             assert!(report.interrupted);
@@ -507,7 +507,7 @@ mod tests {
             arrivals: Arrivals::Constant,
         };
         with(open, FOR, GOES_ON, |mut run| {
-            run.schedule = Schedule::of(open, 1_000);
+            run.schedule = Schedule::of(open, 1, 1_000);
             run.failed(FailureKind::Reset, 1_000, 1_050);
             let report = run.report(1_070, 0, NONE);
             assert_eq!((report.requests.asked, report.requests.unanswered), (0, 0));

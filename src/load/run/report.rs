@@ -130,6 +130,9 @@ pub struct Intended {
     pub rate_per_s: f64,
     /// How regularly.
     pub arrivals: Arrivals,
+    /// Which times these were, for `--seed`; none where none is random.
+    #[serde(default)] // an earlier result does not say
+    pub seed: Option<u64>,
 }
 
 /// What a closed model cannot show: the requests that would have come while no answer did.
@@ -222,6 +225,7 @@ impl Report {
                 Model::Open { rate, arrivals } => Some(Intended {
                     rate_per_s: rate,
                     arrivals,
+                    seed: (arrivals != Arrivals::Constant).then_some(plan.seed),
                 }),
             },
             phases_us: tally.breakdown.map(Latencies::summary),

@@ -361,7 +361,7 @@ mod tests {
     /// A tally that has warmed up until 1,000.
     fn tally(model: Model, amount: Amount) -> Tally {
         let mut tally = cold(model, amount);
-        tally.begin(1_000, Schedule::of(model, 1_000).as_ref());
+        tally.begin(1_000, Schedule::of(model, 1, 1_000).as_ref());
         tally
     }
 
@@ -549,33 +549,33 @@ mod tests {
         let late = |amount| {
             let mut tally = cold(OPEN, amount);
             // The one of 990 has not found a place.
-            tally.begin(1_000, Schedule::of(OPEN, 990).as_ref());
+            tally.begin(1_000, Schedule::of(OPEN, 1, 990).as_ref());
             (tally.counts(990), tally.counts(989))
         };
         assert_eq!((late(COUNT), late(FOR)), ((true, false), (false, false)));
         // One that is still to come does not put measuring off.
         let mut tally = cold(OPEN, COUNT);
-        tally.begin(1_000, Schedule::of(OPEN, 1_005).as_ref());
+        tally.begin(1_000, Schedule::of(OPEN, 1, 1_005).as_ref());
         assert!(tally.counts(1_000));
     }
 
     #[test]
     fn those_that_will_never_begin_are_counted_to_the_end_and_not_from_the_warm_up() {
         // From 980 on: two are of the warm-up, and ten of the time that is measured.
-        let mut schedule = Schedule::of(OPEN, 980).unwrap();
+        let mut schedule = Schedule::of(OPEN, 1, 980).unwrap();
         let mut open = tally(OPEN, FOR);
         open.lose_the_rest(&mut schedule);
         assert_eq!((open.requests.asked, open.requests.unanswered), (10, 10));
         assert_eq!(schedule.next(), 1_100);
 
         let mut count = tally(OPEN, COUNT);
-        count.lose_the_rest(&mut Schedule::of(OPEN, 980).unwrap());
+        count.lose_the_rest(&mut Schedule::of(OPEN, 1, 980).unwrap());
         assert_eq!((count.requests.asked, count.requests.unanswered), (3, 3));
         assert_eq!(count.end(), 30);
 
         // It never came to measuring.
         let mut never = cold(OPEN, COUNT);
-        never.lose_the_rest(&mut Schedule::of(OPEN, 980).unwrap());
+        never.lose_the_rest(&mut Schedule::of(OPEN, 1, 980).unwrap());
         assert_eq!((never.requests.unanswered, never.end()), (0, 0));
     }
 

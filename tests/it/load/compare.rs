@@ -65,6 +65,49 @@ fn servers_are_asked_in_turn_and_compared_round_by_round() {
 }
 
 #[test]
+fn each_round_has_a_seed_of_its_own_which_is_printed_and_repeats_it() {
+    let (one, other) = (echo(), echo());
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("page.html");
+    let asked = |more: &str| {
+        let rate = "--rate 50000 --rounds 3 -n 20 -c 1";
+        bench(format!("echo a={one} b={other} {rate} {more}"))
+    };
+    let seeds = |json: &Value| -> Vec<Value> {
+        let contenders = json["contests"][0]["contenders"].as_array().unwrap();
+        let reports = contenders
+            .iter()
+            .map(|one| one["reports"].as_array().unwrap());
+        let seed = |report: &Value| report["schedule"]["seed"].clone();
+        reports.flatten().map(seed).collect()
+    };
+    // In a round both have the same.
+    let json = asked("--seed 4294967294 --json").exits(0).json();
+    let first = 4_294_967_294_u64;
+    let all = [first, first + 1, first + 2].repeat(2);
+    assert_eq!(
+        seeds(&json),
+        all.iter().map(|seed| json!(seed)).collect::<Vec<_>>()
+    );
+    let said = asked(&format!("--seed 7 --html {}", page.display()));
+    let text = "poisson arrivals (seeds 7 to 9, one each round); latency";
+    assert!(said.exits(0).out.contains(text), "{}", said.out);
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains(text));
+    // Nobody asks for the same times twice unless they say so.
+    let [here, there] = [(); 2].map(|()| seeds(&asked("--json").json()));
+    assert_ne!(here, there);
+    let number = |seed: &Value| seed.as_u64().unwrap();
+    assert_eq!(number(&here[1]), number(&here[0]) + 1);
+    // Nothing is random in a constant schedule, and nothing is said.
+    let json = asked("--arrivals constant --json").exits(0).json();
+    assert_eq!(seeds(&json), vec![Value::Null; 6]);
+    let single = bench(format!("echo {one} --rate 50000 -n 20 -c 1 --seed 3"));
+    let text = "poisson arrivals (seed 3); latency";
+    assert!(single.exits(0).out.contains(text), "{}", single.out);
+}
+
+#[test]
 fn a_call_may_have_several_modes_and_say_what_each_server_is_asked() {
     let (quick, slow, _told) = quick_and_slow();
     let pid = std::process::id();
@@ -321,6 +364,18 @@ fn wrong_usage_says_what_would_be_right() {
             "needs several endpoints, or a --baseline",
         ),
         ("conn 127.0.0.1:9 --tolerance 5", "--baseline"),
+        (
+            "conn 127.0.0.1:9 --seed 5",
+            "--seed needs --rate or --find-rate",
+        ),
+        (
+            "conn 127.0.0.1:9 --rate 5 --arrivals constant --seed 5",
+            "nothing else is random",
+        ),
+        (
+            "conn 127.0.0.1:9 --rate 5 --seed x",
+            "'x' for '--seed <NUMBER>'",
+        ),
         (
             "conn 127.0.0.1:9 127.0.0.1:9?size=5",
             "is given twice: name each",

@@ -3,6 +3,7 @@
 mod answers;
 mod challenge;
 mod compare;
+mod coverage;
 mod fanout;
 mod http;
 mod line;

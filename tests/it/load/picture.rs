@@ -184,6 +184,7 @@ fn paint() -> Vec<(&'static str, Comparison)> {
     open.schedule = Some(Intended {
         rate_per_s: 2_000.0,
         arrivals: Arrivals::Poisson,
+        seed: Some(2_718_281_828),
     });
     open.generator.was_the_limit = true;
 
