@@ -25,6 +25,7 @@ mod ipmsg;
 mod json_header;
 mod keeping;
 mod line;
+mod nats;
 mod ntp;
 mod object;
 mod prefixed;
@@ -74,6 +75,10 @@ pub use json_header::{
 pub use keeping::Keeping;
 pub(crate) use line::oldest_lines;
 pub use line::{LINE_BYTES_MAX, Line};
+pub use nats::{
+    JetStreamAnswer, JetStreamError, JetStreamPosition, JetStreamState, NATS_INFO_BYTES_MAX,
+    NATS_LINE_BYTES_MAX, NatsCommands, NatsFrame, NatsHeaders, NatsMessage,
+};
 pub use ntp::{NTP_BYTES, Ntp, NtpPacket, NtpTime};
 pub use prefixed::{FRAME_BYTES_MAX, Framed, LENGTH_BYTES, Length, Prefix, Prefixed};
 pub use since_1900::Since1900;

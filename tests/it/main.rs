@@ -31,6 +31,7 @@ mod ipmsg_wire;
 mod lab;
 #[cfg(feature = "cli")]
 mod load;
+mod nats_wire;
 #[cfg(feature = "cli")]
 mod peers;
 #[cfg(feature = "cli")]

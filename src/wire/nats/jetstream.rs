@@ -1,0 +1,139 @@
+use serde::Deserialize;
+
+/// What JetStream answers to any request of ours: what is read of it, in one shape.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct JetStreamAnswer {
+    /// Why it was not done.
+    pub error: Option<JetStreamError>,
+    /// The place of a message that was published.
+    pub seq: u64,
+    /// Whether a message of the same id was there already.
+    pub duplicate: bool,
+    /// When a stream was made: another time is another stream.
+    pub created: String,
+    /// Whether something was done that answers nothing else.
+    pub success: bool,
+    /// What is in a stream.
+    pub state: JetStreamState,
+}
+
+/// Why a request was not done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct JetStreamError {
+    /// As HTTP has them.
+    pub code: u16,
+    /// Exactly which error.
+    pub err_code: u32,
+    /// In words.
+    pub description: String,
+}
+
+/// What is in a stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct JetStreamState {
+    /// The place of its newest message.
+    pub last_seq: u64,
+}
+
+impl JetStreamError {
+    /// The subject has another newest message than the one that was expected.
+    pub const WRONG_LAST_SEQUENCE: u32 = 10071;
+    /// A stream of that name has other options.
+    pub const STREAM_NAME_IN_USE: u32 = 10058;
+}
+
+impl JetStreamAnswer {
+    /// An answer, if it is one.
+    pub fn read(payload: &[u8]) -> Option<JetStreamAnswer> {
+        serde_json::from_slice(payload).ok()
+    }
+}
+
+/// Where in its stream a message is that a consumer delivers, as its reply subject says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JetStreamPosition {
+    /// In the stream.
+    pub stream: u64,
+    /// In what the consumer has delivered, from 1 on without a gap.
+    pub consumer: u64,
+    /// When it was stored, in nanoseconds since 1970.
+    pub nanos: u64,
+    /// How many the consumer has not delivered yet.
+    pub pending: u64,
+}
+
+impl JetStreamPosition {
+    /// Reads `$JS.ACK.STREAM.CONSUMER.DELIVERED.STREAM_SEQ.CONSUMER_SEQ.NANOS.PENDING`, or the same with a domain and an
+    /// account before the stream and perhaps more behind it.
+    pub fn read(reply: &str) -> Option<JetStreamPosition> {
+        let rest = reply.strip_prefix("$JS.ACK.")?;
+        let words: Vec<&str> = rest.split('.').collect();
+        let numbers = match words.len() {
+            7 => words.get(3..7)?,
+            9.. => words.get(5..9)?,
+            _ => return None,
+        };
+        let number = |n: usize| numbers.get(n)?.parse().ok();
+        Some(JetStreamPosition {
+            stream: number(0)?,
+            consumer: number(1)?,
+            nanos: number(2)?,
+            pending: number(3)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_read_as_the_server_gives_them() {
+        let read = |text: &str| JetStreamAnswer::read(text.as_bytes());
+        let stored = read(r#"{"stream":"S","seq":7,"duplicate":true}"#).unwrap();
+        assert!(stored.seq == 7 && stored.duplicate && stored.error.is_none());
+        let wrong = read(
+            r#"{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 3"},"stream":"S","seq":0}"#,
+        );
+        let error = wrong.unwrap().error.unwrap();
+        assert_eq!(error.err_code, JetStreamError::WRONG_LAST_SEQUENCE);
+        let made = read(
+            r#"{"type":"io.nats.jetstream.api.v1.stream_create_response","config":{},"created":"2026-11-27T23:00:00Z","state":{"messages":2,"last_seq":9},"did_create":true}"#,
+        );
+        let made = made.unwrap();
+        assert_eq!(
+            (made.state.last_seq, &*made.created),
+            (9, "2026-11-27T23:00:00Z")
+        );
+        assert_eq!(read("+ACK"), None);
+    }
+
+    #[test]
+    fn a_position_is_read_in_both_forms() {
+        let expected = JetStreamPosition {
+            stream: 12,
+            consumer: 3,
+            nanos: 1_700_000_000_000_000_000,
+            pending: 4,
+        };
+        for reply in [
+            "$JS.ACK.S.C.1.12.3.1700000000000000000.4",
+            "$JS.ACK._.acc.S.C.1.12.3.1700000000000000000.4",
+            "$JS.ACK.hub.acc.S.C.1.12.3.1700000000000000000.4.random",
+        ] {
+            assert_eq!(JetStreamPosition::read(reply), Some(expected), "{reply}");
+        }
+        for wrong in [
+            "",
+            "_INBOX.x",
+            "$JS.ACK.S.C.1.12.3.x.4",
+            "$JS.ACK.S.C.1.2.3.4",
+            "$JS.ACK.S.C.1.2.3.4.5.6",
+        ] {
+            assert_eq!(JetStreamPosition::read(wrong), None, "{wrong}");
+        }
+    }
+}
