@@ -254,12 +254,16 @@ impl<O: Os> Reactor<O> {
     }
 
     pub(super) fn free_unused_service(&mut self, service: ServiceId) {
-        let mut used = self.listeners.iter().filter(|l| is_used(l));
-        if used.any(|listener| listener.options.service == service)
+        let of_it = |l: &&Listener<_>| is_used(l) && l.options.service == service;
+        let mut used = self.listeners.iter().filter(of_it);
+        if used.clone().any(|listener| !listener.is_dialled)
             || self.is_half_used(service)
             || self.errands.has(service)
         {
             return;
+        }
+        if used.next().is_some() {
+            return self.end_dialled(service);
         }
         self.end_broadcast(service);
         self.end_scribe(service);

@@ -42,6 +42,8 @@ pub(super) struct Connection<S> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Must {
     Nothing,
+    /// Be made at all: it was dialled.
+    Connect,
     /// Log in: counted, and with a deadline from when it was accepted, which nothing puts off.
     LogIn,
     /// Take some of what it is owed, which is more than the soft limit.
@@ -53,7 +55,9 @@ pub(super) enum Must {
 /// Where a connection stands.
 ///
 /// ```text
-///                    ┌───────────── reset, failed write, no progress ───────────┐
+/// dial ──> Connecting ── refused, or in vain ──> Dead
+///              │
+///              v     ┌───────────── reset, failed write, no progress ───────────┐
 ///                    │                                                          v
 /// accept ──> Open ──┴─ close / fault / eof, then all is sent ──┬─ drained ──> Dead ──> reaped
 ///                                                               v               ^
@@ -62,6 +66,8 @@ pub(super) enum Must {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
+    /// Dialled, and nobody has answered. Its service does not know of it.
+    Connecting,
     /// Its session has begun, and its service does not know of it yet.
     Handshaking {
         /// How much was read, in bytes.
@@ -211,6 +217,15 @@ impl<S> Connection<S> {
 
     /// Whether its service was told of it.
     pub(super) fn is_known(&self) -> bool {
+        self.was_made() && self.is_opened()
+    }
+
+    /// Whether there was a connection: one that was dialled may never have been answered.
+    pub(super) fn was_made(&self) -> bool {
+        self.must != Must::Connect
+    }
+
+    fn is_opened(&self) -> bool {
         self.secured.as_ref().is_none_or(|secured| secured.is_open)
     }
 

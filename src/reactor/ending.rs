@@ -145,7 +145,7 @@ impl<O: Os> Reactor<O> {
         let why = match conn.stage {
             Stage::Dead { .. } => return,
             Stage::Lingering { why, .. } => why,
-            Stage::Handshaking { .. } | Stage::Open { .. } => why,
+            Stage::Connecting | Stage::Handshaking { .. } | Stage::Open { .. } => why,
         };
         conn.stage = Stage::Dead { why };
         self.outbox.resized(conn.buffered(), 0);
@@ -175,7 +175,7 @@ impl<O: Os> Reactor<O> {
             self.deadlines.cancel(slot);
             self.wakes.cancel(slot);
             self.sent_files.forget(id);
-            let is_known = conn.is_known();
+            let (is_known, was_made) = (conn.is_known(), conn.was_made());
             self.os.close(conn.stream);
             let listener = &mut self.listeners[usize::from(conn.listener)];
             listener.connections -= 1;
@@ -194,8 +194,10 @@ impl<O: Os> Reactor<O> {
                         self.note_file_of(service, id, &note);
                     }
                 }
-            } else {
+            } else if was_made {
                 self.recorder.counters.tls_handshakes.failed += 1;
+            } else {
+                self.tell_dial_failed(service, why);
             }
             if let Some(successor) = successor {
                 self.listeners[usize::from(successor)].older -= 1;

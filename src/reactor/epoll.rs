@@ -32,6 +32,7 @@ use super::datagram_socket::DatagramSocket;
 use super::kept::{Kept, Marks};
 use super::launching::refusal;
 use super::os::{HandedOver, Os, Readiness, Received, Seen, Signal, Spawned, Woke};
+use super::socket::{connect_tcp, is_connected};
 use super::spawn::{Spawner, Started};
 use super::strays::{Left, Strays};
 use super::token::{Source, Token};
@@ -469,6 +470,14 @@ impl Os for Epoll {
             },
         };
         Ok((stream, peer))
+    }
+
+    fn connect(&mut self, to: SocketAddr) -> io::Result<OwnedFd> {
+        connect_tcp(to)
+    }
+
+    fn is_connected(&mut self, stream: &OwnedFd) -> io::Result<bool> {
+        is_connected(stream)
     }
 
     fn pair(&mut self) -> io::Result<(OwnedFd, OwnedFd)> {

@@ -147,8 +147,10 @@ impl<O: Os> Reactor<O> {
         }
         self.tended = Moment::NEVER;
         for service in 0..self.services.len() {
-            self.services[service].comes_due(self.now);
-            self.ask_due(ServiceId(service));
+            let service = ServiceId(service);
+            self.services[service.0].comes_due(self.now);
+            self.dial_for(service);
+            self.ask_due(service);
         }
     }
 

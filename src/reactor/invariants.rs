@@ -29,6 +29,8 @@ pub struct Look {
 pub enum State {
     /// For an edge, and has not logged in.
     LoggingIn,
+    /// Dialled, and not answered.
+    Connecting,
     /// In its handshake: its service does not know of it.
     Handshaking,
     /// For an edge, with nothing unread.
@@ -188,6 +190,7 @@ impl<O: Os> Reactor<O> {
         let is_open = self.outbox.fate(slot) == Fate::Open;
         match (conn.stage, conn.input) {
             (Stage::Dead { .. }, _) => State::Dead,
+            (Stage::Connecting, _) => State::Connecting,
             (Stage::Handshaking { .. }, _) => State::Handshaking,
             (Stage::Lingering { .. }, Input::Queued) => State::LingeringQueued,
             (Stage::Lingering { .. }, _) => State::Lingering,
@@ -218,6 +221,11 @@ impl<O: Os> Reactor<O> {
         match conn.stage {
             // I10 says why it was not freed in its turn.
             Stage::Dead { .. } => return Ok(()),
+            Stage::Connecting if !deadline => return err("I4: is dialled without a deadline"),
+            Stage::Connecting if owed > 0 || conn.input != Input::Waiting => {
+                return err("I3: is served, and was not answered");
+            }
+            Stage::Connecting => return Ok(()),
             Stage::Handshaking { .. } => return self.check_handshake(slot, conn, due),
             Stage::Lingering { .. } if !deadline => return err("I4: lingers without a deadline"),
             Stage::Lingering { .. } if due > self.now.after(LINGER) => {

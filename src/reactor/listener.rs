@@ -87,6 +87,8 @@ impl ListenerOptions {
 pub(super) struct Listener<L> {
     /// `None` once it is closed, or another listener has it.
     pub(super) socket: Option<L>,
+    /// It stands for connections that its service dials, and never had a socket.
+    pub(super) is_dialled: bool,
     /// Which socket: its number, which no other has had.
     pub(super) number: u32,
     pub(super) options: ListenerOptions,
@@ -118,10 +120,30 @@ impl<L> Listener<L> {
     ) -> Listener<L> {
         Listener {
             socket: Some(socket),
+            is_dialled: false,
             number,
             options,
             manner,
             pending: true,
+            rests_until: None,
+            connections: 0,
+            older: 0,
+            successor: None,
+            closes_after: None,
+            spent: false,
+            tally: Tally::default(),
+        }
+    }
+
+    /// One for connections that its service dials.
+    pub(super) fn dialled(number: u32, options: ListenerOptions, manner: Manner) -> Listener<L> {
+        Listener {
+            socket: None,
+            is_dialled: true,
+            number,
+            options,
+            manner,
+            pending: false,
             rests_until: None,
             connections: 0,
             older: 0,
@@ -379,16 +401,42 @@ impl<O: Os> Reactor<O> {
         peer: Peer,
         secured: Option<Box<Secured>>,
     ) -> ConnId {
+        let has_to_log_in = self.listeners[n].manner.is_gated || secured.is_some();
+        let is_secured = secured.is_some();
+        let id = self.add_connection(n, stream, peer, secured);
+        let name = &self.listeners[n].options.name;
+        self.recorder.opened(id, name, &peer);
+        if has_to_log_in {
+            self.expect_login(id.slot);
+        }
+        if is_secured {
+            self.begin_handshake(id.slot);
+            return id;
+        }
+        // It is read in this turn, unless its service says otherwise: reading before the first look at
+        // the poll saves a turn, and often the registration.
+        self.outbox
+            .set_listener(self.conns[id.slot as usize].listener);
+        self.ask_service(id, |service, turn| service.open(turn, &peer));
+        id
+    }
+
+    /// A connection has its entry, its lane and its place among those that the poll will watch; no service knows of it.
+    pub(super) fn add_connection(
+        &mut self,
+        n: usize,
+        stream: O::Stream,
+        peer: Peer,
+        secured: Option<Box<Secured>>,
+    ) -> ConnId {
         let listener = u16::try_from(n).expect("`listen` counts listeners in 16 bits");
         let Listener {
             options,
-            manner,
             connections,
             number,
             tally,
             ..
         } = &mut self.listeners[n];
-        let has_to_log_in = manner.is_gated || secured.is_some();
         *connections += 1;
         self.sources.opened(*number, &options.sources, &peer);
         self.generation = if self.generation == GENERATION_MAX {
@@ -402,23 +450,11 @@ impl<O: Os> Reactor<O> {
             slot,
             generation: self.generation,
         };
-        let is_secured = secured.is_some();
         let conn = Connection::new(stream, id.generation, peer, listener);
         entry.insert(Connection { secured, ..conn });
         self.outbox.open(id);
-        self.recorder.opened(tally, id, &options.name, &peer);
-        if has_to_log_in {
-            self.expect_login(slot);
-        }
+        tally.opened += 1;
         self.fresh.push(id);
-        if is_secured {
-            self.begin_handshake(slot);
-            return id;
-        }
-        // It is read in this turn, unless its service says otherwise: reading before the first look at
-        // the poll saves a turn, and often the registration.
-        self.outbox.set_listener(listener);
-        self.ask_service(id, |service, turn| service.open(turn, &peer));
         id
     }
 

@@ -15,6 +15,7 @@ mod connection;
 mod counters;
 mod datagram;
 mod datagram_socket;
+mod dialling;
 mod dropping;
 mod ending;
 mod epoll;
@@ -370,6 +371,9 @@ impl<O: Os> Reactor<O> {
         };
         if conn.is_dead() {
             return;
+        }
+        if conn.stage == Stage::Connecting {
+            return self.dispatch_connecting(id, readiness);
         }
         let manner = &listener_of(&self.listeners, conn).manner;
         // What came before the reset can still be read, if the service wants it; after the end of input

@@ -77,6 +77,14 @@ pub trait Os: Debug {
     ) -> io::Result<usize> {
         Err(io::ErrorKind::Unsupported.into())
     }
+    /// A stream that is on its way to this address. It is writable, or failed, when that is decided.
+    fn connect(&mut self, _to: SocketAddr) -> io::Result<Self::Stream> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    /// Whether it has arrived; why it never will.
+    fn is_connected(&mut self, _stream: &Self::Stream) -> io::Result<bool> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Two streams that are connected to each other.
     fn pair(&mut self) -> io::Result<(Self::Stream, Self::Stream)> {
         Err(io::ErrorKind::Unsupported.into())

@@ -68,6 +68,7 @@ impl<O: Os> Reactor<O> {
         let standing = Standing::of(conn, slot, &self.listeners, &self.outbox);
         match conn.stage {
             Stage::Dead { .. } => {}
+            Stage::Connecting => self.close_now(slot, Closed::Gone(std::io::ErrorKind::TimedOut)),
             Stage::Handshaking { .. } => {
                 self.penalise(slot, Closed::LoginTimeout);
                 self.close_now(slot, Closed::LoginTimeout);

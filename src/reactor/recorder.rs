@@ -174,11 +174,18 @@ impl Recorder {
         }
     }
 
-    pub(super) fn opened(&mut self, tally: &mut Tally, id: ConnId, endpoint: &str, peer: &Peer) {
-        tally.opened += 1;
+    pub(super) fn opened(&mut self, id: ConnId, endpoint: &str, peer: &Peer) {
         self.trace(|| TraceEvent::Accepted(id, endpoint, peer.to_string()));
         if log_enabled!(Level::Debug) {
             debug!(slot = id.slot, generation = id.generation, endpoint, peer:%; "connected");
+        }
+    }
+
+    /// A service has dialled.
+    pub(super) fn dials(&mut self, id: ConnId, name: &str, peer: &Peer) {
+        self.trace(|| TraceEvent::Dialled(id, name, peer.to_string()));
+        if log_enabled!(Level::Debug) {
+            debug!(slot = id.slot, generation = id.generation, to = name, peer:%; "dialling");
         }
     }
 

@@ -9,10 +9,11 @@ use std::path::Path;
 use rustix::fs::{FileType, Mode, chmod, lstat, unlink};
 use rustix::net::sockopt::{
     set_ipv6_v6only, set_socket_recv_buffer_size, set_socket_reuseaddr,
-    set_socket_send_buffer_size, set_tcp_nodelay,
+    set_socket_send_buffer_size, set_tcp_nodelay, socket_error,
 };
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, getpeername, listen,
+    socket_with,
 };
 
 use super::keepalive::Keepalive;
@@ -60,6 +61,27 @@ pub fn bind_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
     bind(&fd, &address)?;
     set_socket_reuseaddr(&fd, false)?;
     Ok(fd)
+}
+
+/// A TCP socket that is on its way to `address`: the connection is made, or refused, while nobody waits for it.
+pub(super) fn connect_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
+    let fd = socket_with(family(address), SocketType::STREAM, FLAGS, None)?;
+    set_tcp_nodelay(&fd, true)?;
+    Keepalive::default().set(&fd)?;
+    match connect(&fd, &address) {
+        Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(fd),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether the connection of such a socket is made; why it never will be.
+pub(super) fn is_connected(fd: &OwnedFd) -> io::Result<bool> {
+    socket_error(fd)??;
+    match getpeername(fd) {
+        Ok(_) => Ok(true),
+        Err(rustix::io::Errno::NOTCONN) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// A bound UDP socket. `[::]` is dual-stack.

@@ -148,8 +148,8 @@ pub(super) fn deadline<S>(
     let in_record = match conn.must {
         Must::Nothing => false,
         Must::EndRecord => true,
-        // It was set when the connection was accepted: neither bytes nor turns put it off.
-        Must::LogIn => return Deadline { due, begun },
+        // It was set when the connection was accepted or dialled: neither bytes nor turns put it off.
+        Must::LogIn | Must::Connect => return Deadline { due, begun },
         // Counts from when it fell behind, not from its last sign of life.
         Must::CatchUp => {
             let soft = limits.chat_soft_time;

@@ -81,6 +81,10 @@ impl<O: Os> Reactor<O> {
     /// its handshake is served first, as one that waits to be accepted is.
     fn ask_to_finish(&mut self, mut ids: Vec<ConnId>) {
         ids.retain(|&id| {
+            if self.is_connecting(id) {
+                self.close_now(id.slot, Closed::Stopping);
+                return false;
+            }
             let waits = self.is_put_off(id) || self.is_handshaking(id);
             if !waits {
                 self.ask_service(id, |service, turn| service.stopping(turn));
@@ -88,6 +92,12 @@ impl<O: Os> Reactor<O> {
             waits
         });
         self.unasked = ids;
+    }
+
+    /// Whether it was dialled, and nobody has answered.
+    fn is_connecting(&self, id: ConnId) -> bool {
+        let conn = self.conns.get(id.slot as usize).filter(|c| c.is(id));
+        conn.is_some_and(|conn| conn.stage == Stage::Connecting)
     }
 
     /// Whether its handshake goes on, or is just over and what came with its end is not served yet.

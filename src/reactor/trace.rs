@@ -46,6 +46,8 @@ pub(super) enum TraceEvent<'a> {
     Saw(Source, Readiness),
     /// A connection was accepted.
     Accepted(ConnId, &'a str, String),
+    /// A service has dialled.
+    Dialled(ConnId, &'a str, String),
     /// No connection waits at this listener, says this call.
     NoneWaits(usize, &'static str),
     /// A connection was accepted, and closed, for this reason.
@@ -203,6 +205,7 @@ impl TraceEvent<'_> {
             TraceEvent::Woke { .. } => "epoll_wait",
             TraceEvent::Saw(..) => "saw",
             TraceEvent::Accepted(..) => ACCEPT,
+            TraceEvent::Dialled(..) => "connect",
             TraceEvent::NoneWaits(_, call) => call,
             TraceEvent::Read { .. }
             | TraceEvent::ReadCipher { .. }
@@ -242,6 +245,9 @@ impl fmt::Display for Told<'_, '_> {
             }
             TraceEvent::Saw(source, readiness) => {
                 write!(f, "{}: {}", Name(*source), Ready(*readiness))
+            }
+            TraceEvent::Dialled(id, name, peer) => {
+                write!(f, "{}: on its way to {peer}, for {name}", Conn(*id))
             }
             TraceEvent::Accepted(id, endpoint, peer) => write!(
                 f,

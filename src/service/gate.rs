@@ -10,7 +10,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use super::{Datagrams, Manner, Peer, Secrets, Service, Sessions, Terms};
+use super::{Datagrams, Dial, Manner, Peer, Secrets, Service, Sessions, Terms};
 use crate::buf::ReadBuf;
 use crate::turn::{
     Broadcast, BroadcastTurn, CHANNEL_BINDING_BYTES, ChildEvent, Closed, ConnId, ErrandEvent,
@@ -247,6 +247,20 @@ impl Service for Gate {
 
     fn comes_due(&mut self, now: Moment) {
         self.inside.comes_due(now);
+    }
+
+    fn dials(&mut self, now: Moment) -> Option<Dial> {
+        self.inside.dials(now)
+    }
+
+    /// Whom the service dialled has nothing to prove here.
+    fn dialled(&mut self, t: &mut Turn<'_>) {
+        self.passages.insert(t.id, Passage::Inside);
+        self.inside.dialled(t);
+    }
+
+    fn dial_failed(&mut self, now: Moment, error: &io::Error) {
+        self.inside.dial_failed(now, error);
     }
 
     fn file_sent(&mut self, t: &mut Turn<'_>, bytes: u64, error: Option<io::Error>) {

@@ -65,7 +65,7 @@ use std::fmt::Debug;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use crate::buf::ReadBuf;
 use crate::turn::{
@@ -126,6 +126,18 @@ pub trait Service: Debug {
 
     /// That moment has come, or another service's.
     fn comes_due(&mut self, _now: Moment) {}
+
+    /// To whom it wants a connection of its own making, now: asked after [`comes_due`](Service::comes_due).
+    fn dials(&mut self, _now: Moment) -> Option<Dial> {
+        None
+    }
+
+    /// The connection that it dialled is there. It is one of the service's from then on, and was never
+    /// [opened](Service::open).
+    fn dialled(&mut self, _t: &mut Turn<'_>) {}
+
+    /// The connection that it dialled was refused, or not answered in time.
+    fn dial_failed(&mut self, _now: Moment, _error: &std::io::Error) {}
 
     /// Called once, before it is served: what it needs besides its options, such as a directory, is there from
     /// then on. `is_instead`: of a server that is taken over, and still has its own.
@@ -269,6 +281,17 @@ pub trait Datagrams: Debug {
     /// The server stops: a last word. As long as it wants to be woken, the server waits for it, within its
     /// `drain-timeout`.
     fn goes(&mut self, _now: Moment) {}
+}
+
+/// To whom a service wants a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dial {
+    /// Its name in the log and in the counters.
+    pub name: String,
+    /// Where.
+    pub to: SocketAddr,
+    /// How long it waits for an answer.
+    pub within: Duration,
 }
 
 /// What a datagram service asks of the loop besides sending datagrams.

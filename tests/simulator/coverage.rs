@@ -61,6 +61,7 @@ impl Row {
     fn index(self) -> usize {
         match self {
             Row::New => 0,
+            Row::In(State::Connecting) => unreachable!("no service of the table dials"),
             Row::In(State::LoggingIn) => 1,
             Row::In(State::Handshaking) => 2,
             Row::In(State::Waiting) => 3,

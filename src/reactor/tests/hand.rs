@@ -29,6 +29,8 @@ pub(super) struct Hand {
     unwritten: usize,
     pub(super) unwritten_max: usize,
     signals: Vec<Signal>,
+    /// What the next dial fails with at once.
+    pub(super) no_dial: Option<Errno>,
 }
 
 /// A listener.
@@ -58,6 +60,8 @@ pub(super) struct Wire {
     room: usize,
     pub(super) is_shut: bool,
     pub(super) is_closed: bool,
+    /// Where the loop has dialled, and what came of it so far.
+    pub(super) dialled: Option<(SocketAddr, Result<bool, Errno>)>,
 }
 
 /// A datagram socket.
@@ -142,6 +146,27 @@ impl Hand {
     }
 
     pub(super) fn dials(&mut self, listener: usize, peer: Peer) -> usize {
+        let wire = self.wire(usize::MAX);
+        let queue = &mut self.listeners[listener];
+        queue.waiting.push_back((wire, peer));
+        let token = queue.token;
+        self.tells(token, READABLE);
+        wire
+    }
+
+    /// What the loop has dialled is answered, or refused.
+    pub(super) fn decides(&mut self, wire: usize, answer: Result<(), Errno>) {
+        let dialled = self.wires[wire].dialled.as_mut().unwrap();
+        dialled.1 = answer.map(|()| true);
+        let readiness = Readiness {
+            error: answer.is_err(),
+            ..WRITABLE
+        };
+        self.wires[wire].room = usize::MAX;
+        self.tells(self.wires[wire].token, readiness);
+    }
+
+    fn wire(&mut self, room: usize) -> usize {
         self.wires.push(Wire {
             token: None,
             said: VecDeque::new(),
@@ -150,16 +175,12 @@ impl Hand {
             is_reset: false,
             heard: Vec::new(),
             sockets: Vec::new(),
-            room: usize::MAX,
+            room,
             is_shut: false,
             is_closed: false,
+            dialled: None,
         });
-        let wire = self.wires.len() - 1;
-        let queue = &mut self.listeners[listener];
-        queue.waiting.push_back((wire, peer));
-        let token = queue.token;
-        self.tells(token, READABLE);
-        wire
+        self.wires.len() - 1
     }
 
     pub(super) fn says(&mut self, wire: usize, bytes: &[u8]) {
@@ -397,6 +418,20 @@ impl Os for Hand {
             .waiting
             .pop_front()
             .ok_or(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn connect(&mut self, to: SocketAddr) -> io::Result<usize> {
+        if let Some(error) = self.no_dial.take() {
+            return Err(error.into());
+        }
+        let wire = self.wire(0);
+        self.wires[wire].dialled = Some((to, Ok(false)));
+        Ok(wire)
+    }
+
+    fn is_connected(&mut self, wire: &usize) -> io::Result<bool> {
+        let (_, answer) = self.wires[*wire].dialled.unwrap();
+        answer.map_err(io::Error::from)
     }
 
     fn has_pending(&mut self, listener: &usize) -> bool {

@@ -9,6 +9,7 @@ mod buffers;
 mod changing;
 mod commands;
 mod deadlines;
+mod dialling;
 mod feeding;
 mod hand;
 mod handing_over;

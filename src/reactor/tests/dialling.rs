@@ -1,0 +1,233 @@
+use std::io;
+
+use rustix::io::Errno;
+
+use super::*;
+use crate::reactor::invariants::State;
+use crate::service::{Dial, Echo};
+use crate::turn::{Closed, ConnId, Moment};
+
+/// How long the service waits before it dials again.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// Passes what its clients say on to the one whom it dials, and back to the last of them.
+#[derive(Debug)]
+struct Caller {
+    due: Moment,
+    link: Option<ConnId>,
+    client: Option<ConnId>,
+}
+
+impl Caller {
+    fn new() -> Caller {
+        Caller {
+            due: Moment::START,
+            link: None,
+            client: None,
+        }
+    }
+}
+
+fn address() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 4222))
+}
+
+impl Service for Caller {
+    fn open(&mut self, t: &mut Turn<'_>, _: &Peer) {
+        self.client = Some(t.id);
+    }
+
+    fn input(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
+        let to = if Some(t.id) == self.link {
+            self.client
+        } else {
+            self.link
+        };
+        match to {
+            Some(to) => t.send(to, input.unread()),
+            None => t.reply("nobody\n"),
+        }
+        input.consume(input.len());
+        Ok(())
+    }
+
+    fn closed(&mut self, t: &mut Turn<'_>, _: &Closed) {
+        if Some(t.id) == self.link {
+            self.link = None;
+            self.due = t.now.after(AGAIN);
+        }
+    }
+
+    fn stopping(&mut self, t: &mut Turn<'_>) {
+        t.close();
+    }
+
+    fn due(&self) -> Option<Moment> {
+        Some(self.due)
+    }
+
+    fn comes_due(&mut self, _: Moment) {}
+
+    fn dials(&mut self, now: Moment) -> Option<Dial> {
+        if self.due > now {
+            return None;
+        }
+        self.due = Moment::NEVER;
+        Some(Dial {
+            name: "nats://bus".into(),
+            to: address(),
+            within: SECOND,
+        })
+    }
+
+    fn dialled(&mut self, t: &mut Turn<'_>) {
+        self.link = Some(t.id);
+        t.reply("HELLO\n");
+    }
+
+    fn dial_failed(&mut self, now: Moment, _: &io::Error) {
+        self.due = now.after(AGAIN);
+    }
+}
+
+/// The wires that the loop has dialled so far.
+fn dialled(world: &World) -> Vec<usize> {
+    let wires = world.reactor.os.wires.iter().enumerate();
+    let is_dialled = wires.filter(|(_, wire)| wire.dialled.is_some());
+    is_dialled.map(|(n, _)| n).collect()
+}
+
+#[test]
+fn a_service_dials_and_the_connection_is_one_of_its_own() {
+    let mut world = World::new();
+    let listener = world.serves(Caller::new());
+    world.settles();
+    let [bus] = dialled(&world)[..] else {
+        panic!("one was dialled");
+    };
+    assert_eq!(world.os().wires[bus].dialled.unwrap().0, address());
+    let looks: Vec<State> = world.reactor.looks().map(|look| look.state).collect();
+    assert_eq!(looks, [State::Connecting]);
+    let client = world.dials(listener);
+    world.says(client, "too early\n");
+    assert_eq!(world.hears(client), "nobody\n");
+    world.os().decides(bus, Ok(()));
+    world.settles();
+    assert_eq!(world.hears(bus), "HELLO\n");
+    world.says(client, "hi\n");
+    assert_eq!(world.hears(bus), "hi\n");
+    world.says(bus, "ho\n");
+    assert_eq!(world.hears(client), "ho\n");
+    // It has no deadline: it may be silent for as long as it likes.
+    world.passes(Duration::from_secs(86_400));
+    assert!(world.is_open(bus));
+    world.os().resets(bus);
+    world.settles();
+    assert!(!world.is_open(bus));
+    world.passes(AGAIN);
+    assert_eq!(dialled(&world).len(), 2);
+    // The endpoint that it counts for has one name, however often it was dialled.
+    let named = |world: &World| {
+        world
+            .reactor
+            .figures()
+            .iter()
+            .any(|f| format!("{f:?}").contains("nats://bus"))
+    };
+    assert!(named(&world));
+}
+
+#[test]
+fn a_bus_that_does_not_answer_keeps_nobody_waiting() {
+    let mut world = World::new();
+    let listener = world.serves(Caller::new());
+    let echo = world.serves(Echo);
+    world.settles();
+    let client = world.dials(echo);
+    world.says(client, "at once");
+    assert_eq!(world.hears(client), "at once");
+    let bus = dialled(&world)[0];
+    world.passes(SECOND - MS);
+    assert!(world.is_open(bus));
+    world.passes(MS);
+    assert!(!world.is_open(bus), "its time was over");
+    // The service was told, and tries again when it wants to.
+    assert_eq!(dialled(&world).len(), 1);
+    world.passes(AGAIN);
+    assert_eq!(dialled(&world).len(), 2);
+    let late = world.dials(listener);
+    world.says(late, "x");
+    assert_eq!(world.hears(late), "nobody\n");
+    assert_eq!(world.reactor.counters().tls_handshakes.failed, 0);
+}
+
+#[test]
+fn a_dial_that_is_refused_now_or_later_is_told_and_forgotten() {
+    let mut world = World::new();
+    world.os().no_dial = Some(Errno::NETUNREACH);
+    world.serves(Caller::new());
+    world.settles();
+    assert!(dialled(&world).is_empty());
+    world.passes(AGAIN);
+    let bus = dialled(&world)[0];
+    world.os().decides(bus, Err(Errno::CONNREFUSED));
+    world.settles();
+    assert!(!world.is_open(bus));
+    assert_eq!(world.hears(bus), "");
+    world.passes(AGAIN);
+    let again = dialled(&world)[1];
+    // An edge that decides nothing changes nothing.
+    world.os().stirs(again);
+    world.settles();
+    assert!(world.is_open(again));
+    world.os().decides(again, Ok(()));
+    world.settles();
+    assert_eq!(world.hears(again), "HELLO\n");
+}
+
+#[test]
+fn a_server_that_stops_waits_for_no_answer_and_asks_what_was_answered_to_end() {
+    for answered in [false, true] {
+        let mut world = World::new();
+        world.serves(Caller::new());
+        world.settles();
+        let bus = dialled(&world)[0];
+        if answered {
+            world.os().decides(bus, Ok(()));
+            world.settles();
+        }
+        world.os().signal(crate::reactor::Signal::Stop);
+        world.settles();
+        assert!(world.os().wires[bus].is_closed);
+        assert!(world.reactor.is_stopped());
+        assert_eq!(dialled(&world).len(), 1);
+    }
+}
+
+#[test]
+fn what_was_dialled_ends_with_the_last_listener_and_the_last_client() {
+    let mut world = World::new();
+    let service = world.reactor.add(Box::new(Caller::new()));
+    let socket = world.reactor.os.listener();
+    let id = world
+        .reactor
+        .listen(socket, ListenerOptions::to(service))
+        .unwrap();
+    world.settles();
+    let bus = dialled(&world)[0];
+    world.os().decides(bus, Ok(()));
+    world.settles();
+    let client = world.dials(socket);
+    world.reactor.retire(id);
+    world.settles();
+    world.says(client, "hi\n");
+    assert!(
+        world.hears(bus).ends_with("hi\n"),
+        "those who are here are served on"
+    );
+    world.os().ends(client);
+    world.settles();
+    assert!(!world.is_open(client) && !world.is_open(bus));
+    world.passes(Duration::from_secs(60));
+    assert_eq!(dialled(&world).len(), 1, "and nobody dials any more");
+}
