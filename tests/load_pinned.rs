@@ -49,6 +49,11 @@ fn beside_a_server_that_takes_its_time_the_generator_was_not_the_limit() {
     plan.amount = Amount::Count(20);
     let report = load::run(&plan).unwrap();
     assert_eq!(report.requests.answered, 20, "{report}");
-    assert!(!report.generator.was_the_limit, "{report}");
-    assert!(!report.to_string().contains("was the limit"), "{report}");
+    // A machine with other work takes the processor away now and then: that is true, and told.
+    let generator = &report.generator;
+    let is_away = generator.pauses.are_long;
+    assert_eq!(generator.was_the_limit, is_away, "{report}");
+    let text = report.to_string();
+    assert_eq!(text.contains("was the limit"), is_away, "{report}");
+    assert_eq!(text.contains("since it was away"), is_away, "{report}");
 }

@@ -11,9 +11,21 @@ pub(super) fn notice(output: &[u8]) -> Option<String> {
     (!reason.contains('\n')).then(|| reason.to_owned())
 }
 
-/// Neither a length nor the first bytes of a frame are all of this.
-fn is_text(byte: &u8) -> bool {
-    byte.is_ascii_graphic() || matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+/// Neither a length, the first bytes of a frame, nor a challenge, which is random, is all of this.
+fn is_text(bytes: &[u8]) -> bool {
+    let (text, is_whole) = match std::str::from_utf8(bytes) {
+        Ok(text) => (text, true),
+        Err(error) => {
+            // A character may be cut at the end.
+            let text = &bytes[..error.valid_up_to()];
+            (
+                std::str::from_utf8(text).unwrap_or_default(),
+                error.error_len().is_none(),
+            )
+        }
+    };
+    let is_shown = |c: char| !c.is_control() || matches!(c, '\t' | '\r' | '\n');
+    is_whole && text.chars().all(is_shown)
 }
 
 /// What was asked instead of a command server, where what it said in answer tells.
@@ -25,6 +37,7 @@ pub(super) fn no_command_server(
     /// How much of it is shown.
     const SHOWN_BYTES: usize = 40;
     let unread = line.unread();
+    let shown = &unread[..unread.len().min(SHOWN_BYTES)];
     let begins_as = |other: &[u8]| {
         !unread.is_empty() && (unread.starts_with(other) || other.starts_with(unread))
     };
@@ -33,8 +46,7 @@ pub(super) fn no_command_server(
         "it sends back what it is sent, as an echo server does".to_owned()
     } else if begins_as(&request.to_ascii_uppercase()) {
         "it sends back what it is sent in capitals, as `upper` does".to_owned()
-    } else if is_garbled && unread.len() >= 4 && unread[..4].iter().all(is_text) {
-        let shown = &unread[..unread.len().min(SHOWN_BYTES)];
+    } else if is_garbled && unread.len() >= 4 && is_text(shown) {
         format!("it sends text, {:?}", Escaped(shown))
     } else {
         return error;
@@ -42,5 +54,21 @@ pub(super) fn no_command_server(
     ClientError::NotCommands {
         address: line.address().to_owned(),
         what,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_challenge_that_begins_with_four_letters_is_no_text() {
+        assert!(is_text(b"220 mail.example ready\r\n"));
+        assert!(is_text("220 Gr\u{fc}ezi".as_bytes()));
+        // A character that is cut, as by the end of what is shown.
+        assert!(is_text(b"220 Gr\xc3"));
+        assert!(!is_text(b"AbCd\x8f\x01\xee\x17"));
+        assert!(!is_text(b"AbCd\x1b[2J"));
+        assert!(!is_text(b"\0\0\0\x04"));
     }
 }
