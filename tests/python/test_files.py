@@ -158,7 +158,7 @@ class Files(Case):
         for sync in ("each", "batch"):
             server = self.files(root, "&overwrite=replace&sync=" + sync)
             peer = self.call(server)
-            files = [b"%d" % n for n in range(60)]
+            files = [b"%d" % n for n in range(30)]
             peer.say(b"".join(f1("a", data) for data in files))
             for data in files:
                 self.assertEqual(answer(peer), stored("a", data))
@@ -651,7 +651,7 @@ class Files(Case):
 
     def test_fault_g13_a_file_that_is_replaced_or_becomes_shorter_while_it_is_sent(self):
         root = self.root()
-        data = random.Random(4).randbytes(40_000_000)
+        data = random.Random(4).randbytes(12_000_000)
         self.write(root, "f", data)
         server = self.files(root)
         peer = self.dial(server.at("file"), rcvbuf=4096)
@@ -660,6 +660,7 @@ class Files(Case):
         # The open file stays what it was.
         self.write(root, "g", b"new")
         os.rename(os.path.join(root, "g"), os.path.join(root, "f"))
+        peer.link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         self.assertEqual(body(peer), (data, stored("f", data)))
         self.write(root, "f", data)
         peer.say(header(onepoll="download", file_name="f"))
@@ -826,7 +827,8 @@ class Files(Case):
         self.assertEqual(answer(other), stored("g", b"1"))
         peer.say(f1("f", data)[100_000:])
         self.assertEqual(answer(peer), stored("f", data))
-        peer.ended()
+        # Whoever stays would be waited for until the drain's end.
+        peer.half_close().ended()
         old.ends()
         other.say(f1("h", b"2"))
         self.assertEqual(answer(other), stored("h", b"2"))
@@ -839,12 +841,12 @@ class Files(Case):
     # Both are asked at length by `benches/files/run`.
 
     def test_fault_g12_a_server_that_is_killed_shows_no_torn_file_and_loses_none_that_it_acknowledged(self):
-        figures = self.runs("--kills", "20", "--races", "0")["kills"]
-        self.assertEqual((figures["kills"], figures["torn"], figures["lost"], figures["left"]), (20, 0, 0, 0))
+        figures = self.runs("--kills", "8", "--races", "0")["kills"]
+        self.assertEqual((figures["kills"], figures["torn"], figures["lost"], figures["left"]), (8, 0, 0, 0))
         self.assertGreater(figures["acknowledged"], 0)
 
     def test_fault_g2_a_directory_that_is_swapped_for_a_link_leads_nowhere(self):
-        figures = self.runs("--kills", "0", "--races", "3000")["races"]
+        figures = self.runs("--kills", "0", "--races", "1000")["races"]
         self.assertEqual(figures["escapes"], 0)
         self.assertGreater(min(figures["swaps"], figures["read_inside"], figures["refused"]), 10)
 
