@@ -5,7 +5,7 @@ use crate::bench::study::statistic::Spread;
 use crate::load::measure::failures::Errors;
 use crate::load::measure::figures::{Grouped, Micros};
 use crate::load::plan::mode::ModeName;
-use crate::load::run::outcome::DatagramCounts;
+use crate::load::run::outcome::{DatagramCounts, RollCall};
 use crate::load::run::report::{Crowded, Report};
 
 /// What was asked, and over how many connections, with the line that was sent.
@@ -24,7 +24,7 @@ pub(super) fn request(report: &Report) -> String {
     let mut text = match (report.mode, report.close, several(report)) {
         (ModeName::Hold, ..) => {
             let connections = count(report.connections.asked as u64, "idle connection");
-            return connections + &secured(report);
+            return connections + &asked_at_end(report) + &secured(report);
         }
         (ModeName::Fanout, ..) => format!(
             "one sender to {} members, lines of {size} B",
@@ -52,6 +52,19 @@ pub(super) fn request(report: &Report) -> String {
         text += &format!(", proves itself with {digest} (part of \"connect\")");
     }
     text + &secured(report)
+}
+
+/// In `hold`: what each connection is asked at the end.
+fn asked_at_end(report: &Report) -> String {
+    match report.roll_call {
+        Some(RollCall {
+            answered: Some(_), ..
+        }) => format!(
+            ", each asked at the end with {} B",
+            Grouped(report.size_bytes as u64)
+        ),
+        _ => String::new(),
+    }
 }
 
 /// What connections go through.
@@ -156,6 +169,7 @@ pub(super) fn notices(reports: &[Report]) -> Vec<String> {
             unit(mode)
         )
     });
+    let unasked = reports.iter().find_map(unasked);
     let other = reports.iter().find_map(|one| one.other_error.as_deref());
     let other = other.map(|text| format!("the first of the other errors: {}", harmless(text)));
     let tls = reports.iter().find_map(|one| one.tls_error.as_deref());
@@ -167,6 +181,7 @@ pub(super) fn notices(reports: &[Report]) -> Vec<String> {
         .chain(crowded)
         .chain(buffer)
         .chain(stall)
+        .chain(unasked)
         .chain(other)
         .chain(tls)
         .chain(hints)
@@ -181,6 +196,25 @@ pub(super) fn died(report: &Report) -> Option<String> {
             report.elapsed_s
         )
     })
+}
+
+/// That what `hold` has counted is not known of the service.
+fn unasked(report: &Report) -> Option<String> {
+    let roll = report
+        .roll_call
+        .filter(|roll| roll.answered.is_none() && roll.connected > 0)?;
+    let known = match (roll.established, roll.accepted) {
+        (_, Some(_)) => {
+            "that the server has accepted a connection does not say that it still serves it"
+        }
+        (Some(_), None) => {
+            "whether the server knows these connections is not known to the kernel of this machine"
+        }
+        (None, None) => "the kernel did not tell how they stand",
+    };
+    Some(format!(
+        "the service was not asked: {known}; echo://, http:// or --payload with --expect ask each connection at the end"
+    ))
 }
 
 /// That there were too few connections, and how many would do.

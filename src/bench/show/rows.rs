@@ -116,6 +116,30 @@ pub(super) const HELD: Group = (
             (r.reconnects > 0).then(|| number(r.reconnects))
         }),
         ("gone", |r| Some(number(r.deliveries?.gone))),
+        ("connected until the end", |r| {
+            Some(number(r.roll_call?.connected as u64))
+        }),
+        ("answered when asked then", |r| {
+            Some(number(r.roll_call?.answered? as u64))
+        }),
+    ],
+);
+
+pub(super) const KERNEL: Group = (
+    "kernel",
+    &[
+        ("established", |r| {
+            Some(number(r.roll_call?.established? as u64))
+        }),
+        ("accepted by the server", |r| {
+            Some(number(r.roll_call?.accepted? as u64))
+        }),
+        ("waiting to be accepted", |r| {
+            Some(number(r.roll_call?.waiting? as u64))
+        }),
+        ("unknown to the server's end", |r| {
+            Some(number(r.roll_call?.gone? as u64))
+        }),
     ],
 );
 
@@ -168,8 +192,9 @@ pub(super) type Point = (&'static str, fn(&Summary) -> f64);
 pub(super) type Phase = (&'static str, fn(&Report) -> Option<Summary>);
 
 /// In the order of a report, without the latencies.
-pub(super) const GROUPS: [Group; 10] = [
-    RATE, REQUESTS, STATUSES, DATAGRAMS, DELIVERIES, HELD, WARMUP, ERRORS, SERVER, GENERATOR,
+pub(super) const GROUPS: [Group; 11] = [
+    RATE, REQUESTS, STATUSES, DATAGRAMS, DELIVERIES, HELD, KERNEL, WARMUP, ERRORS, SERVER,
+    GENERATOR,
 ];
 
 /// Percentiles, and the longest.

@@ -119,10 +119,15 @@ fn absolute(contender: &Contender) -> String {
             report.connections.held as u64,
             report.connections.asked as u64,
         );
+        let answered = report.roll_call.and_then(|roll| roll.answered);
         return format!(
-            "{name} held {} of {} connections.",
+            "{name} held {} of {}{}.",
             Grouped(held),
-            Grouped(asked)
+            count(asked, "connection"),
+            match answered {
+                Some(_) => ", and answered on each of them at the end",
+                None => "; the service was not asked",
+            }
         );
     }
     if !answered(contender) {

@@ -39,6 +39,7 @@ impl fmt::Display for Report {
             rows::DATAGRAMS,
             rows::DELIVERIES,
             rows::HELD,
+            rows::KERNEL,
         ] {
             line(f, group, self)?;
         }

@@ -80,6 +80,11 @@ enum ModeArgs {
         common: CommonArgs,
     },
     /// Idle connections: how many are held, why not more, and (with --pid) how much memory each costs
+    ///
+    /// At the end the kernel is asked where each connection stands: established, and, where the server is on
+    /// this machine, accepted by it. echo://, upper:// and http:// endpoints are then asked with one message on each
+    /// connection, and others if --payload, --size or --expect says what; a connection without an answer within
+    /// --timeout is not held.
     Hold {
         #[command(flatten)]
         common: CommonArgs,

@@ -77,7 +77,11 @@ fn entrant(
         ModeName::Udp => target.endpoint.clone().over_udp(),
         _ => target.endpoint.clone(),
     };
-    let mut plan = target.asked(request)?.plan(endpoint, mode)?;
+    let asked = target.asked(request)?;
+    let mut plan = asked.plan(endpoint, mode)?;
+    if mode == ModeName::Hold {
+        plan.asks_at_end = target.answers() || asked.message.asks();
+    }
     conditions.apply(&mut plan)?;
     plan.check().map_err(Failure::usage)?;
     Ok(Entrant {

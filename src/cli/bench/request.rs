@@ -120,14 +120,23 @@ pub(super) struct FanoutArgs {
 }
 
 impl MessageArgs {
-    /// An option that has no effect in any of `modes`: in `exec` the message is the command, `hold` sends
-    /// nothing, and datagrams and lines of a chat begin with their number.
+    /// Whether it says what is to be asked or answered.
+    pub(super) fn asks(&self) -> bool {
+        self.size.is_some() || self.payload.is_some() || self.expect.is_some()
+    }
+
+    /// An option that has no effect in any of `modes`: in `exec` the message is the command, and datagrams and
+    /// lines of a chat begin with their number.
     pub(super) fn unheeded(&self, modes: &[ModeName]) -> Option<&'static str> {
-        use ModeName::{Conn, Echo, Exec, Fanout, Udp};
+        use ModeName::{Conn, Echo, Exec, Fanout, Hold, Udp};
         let said = [
-            ("size", self.size.is_some(), &[Conn, Echo, Udp, Fanout][..]),
-            ("payload", self.payload.is_some(), &[Conn, Echo]),
-            ("expect", self.expect.is_some(), &[Conn, Echo, Exec]),
+            (
+                "size",
+                self.size.is_some(),
+                &[Conn, Echo, Udp, Fanout, Hold][..],
+            ),
+            ("payload", self.payload.is_some(), &[Conn, Echo, Hold]),
+            ("expect", self.expect.is_some(), &[Conn, Echo, Exec, Hold]),
         ];
         said.into_iter()
             .find(|(_, is_said, heeding)| {
@@ -181,6 +190,10 @@ impl RequestArgs {
             ),
         };
         let mut plan = Plan::new(endpoint, self.mode(mode)?);
+        if mode == ModeName::Hold {
+            // Enough to see that somebody answers.
+            plan.size = 1;
+        }
         if let Some(size) = message.size {
             plan.size = size;
         }

@@ -24,6 +24,8 @@ pub(super) struct NamedTarget {
     options: Vec<String>,
     /// What an `http://` URL asks for.
     http: Option<HttpUrl>,
+    /// Whether its URL says that it sends back what it receives.
+    is_echo: bool,
     /// The names of its options.
     pub(super) said: Vec<String>,
 }
@@ -59,6 +61,7 @@ impl FromStr for NamedTarget {
             name: name.map_or(usual, str::to_owned),
             url: address.to_owned(),
             endpoint,
+            is_echo: ["echo", "upper"].contains(&ServerUrl::of(url).scheme),
             options: Vec::new(),
             http,
             said: Vec::new(),
@@ -125,6 +128,11 @@ impl NamedTarget {
         };
         Err(unknown(first.split('=').next().unwrap_or_default())
             .unwrap_or_else(|| format!("{wrong}; and `bench` knows {}", known.join(", "))))
+    }
+
+    /// Whether it is known what it answers to, if nothing else was said.
+    pub(super) fn answers(&self) -> bool {
+        self.is_echo || self.http.is_some()
     }
 
     /// What is asked of it: what is said of it alone, and `flags` where that says nothing.

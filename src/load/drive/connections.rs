@@ -190,6 +190,13 @@ impl<T> Connections<T> {
         self.slots[index].as_mut()
     }
 
+    /// The slots of those that are open.
+    pub(super) fn open_ones(&self) -> impl Iterator<Item = usize> {
+        let is_open = |conn: &Connection<T>| !conn.stage.is_arriving();
+        let slots = self.slots.iter().enumerate();
+        slots.filter_map(move |(index, slot)| slot.as_ref().is_some_and(is_open).then_some(index))
+    }
+
     /// The slot of an event, if its connection is still there; none for the timer.
     #[inline]
     pub(super) fn index(&self, token: Token) -> Option<usize> {

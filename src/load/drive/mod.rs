@@ -1,7 +1,7 @@
 //! Making a run: which kind of traffic, and the loop of each.
 //!
 //! - `event_loop`: the loop. `pacer`: when requests of the open model begin.
-//! - `requests`: on connections. `datagrams`: over UDP. `fanout`: of one sender to many receivers.
+//! - `requests`: on connections. `roll_call`: which of them are still held. `datagrams`: over UDP. `fanout`: of one sender to many receivers.
 //! - `streams`: what traffic over connections has in common. `connections`: all of a run, and their states.
 //! - `start_times`: when the requests in flight began. `ledger`: the lines in flight.
 
@@ -12,6 +12,7 @@ mod fanout;
 mod ledger;
 mod pacer;
 mod requests;
+mod roll_call;
 mod start_times;
 mod streams;
 

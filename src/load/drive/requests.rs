@@ -37,9 +37,9 @@ use crate::wire::CommandFraming;
 /// A run over connections in progress.
 #[derive(Debug)]
 pub(super) struct Driver<'p> {
-    run: Run<'p>,
+    pub(super) run: Run<'p>,
     terms: Terms,
-    connections: Connections<Requests>,
+    pub(super) connections: Connections<Requests>,
     times: StartTimes,
     /// Unwatched connections that await an answer, the oldest first.
     unpolled: VecDeque<usize>,
@@ -211,6 +211,7 @@ impl<'p> Traffic<'p> for Driver<'p> {
 
     fn begin(&mut self, now: u64) {
         self.start_if_connected(now);
+        self.call_roll(now);
         self.watch_load(now);
         self.dial();
         self.begin_due();
@@ -246,7 +247,8 @@ impl<'p> Traffic<'p> for Driver<'p> {
         }
     }
 
-    fn report(self, now: u64) -> Report {
+    fn report(mut self, now: u64) -> Report {
+        self.end_roll_call();
         let held = Held {
             asked: self.run.plan.connections,
             held: match self.run.plan.mode {
@@ -309,8 +311,8 @@ impl Streams for Driver<'_> {
         }
         let goes_on = may_have_more || to_the_end;
         let answered = match self.run.plan.mode {
-            // `hold` discards what the server sends.
-            Mode::Hold => Ok(0),
+            // `hold` discards what the server sends before it is asked.
+            Mode::Hold if conn.payload.flight == 0 => Ok(0),
             _ => conn.payload.feed(bytes, &self.terms),
         };
         if conn.stamps.first_byte == 0 {
@@ -534,7 +536,12 @@ impl Driver<'_> {
 
     /// Puts `count` requests on a connection that were taken out of those that are left.
     #[inline]
-    fn ask_taken(&mut self, index: usize, count: usize, start: Start) -> Result<(), Failure> {
+    pub(super) fn ask_taken(
+        &mut self,
+        index: usize,
+        count: usize,
+        start: Start,
+    ) -> Result<(), Failure> {
         if let Some(conn) = self.connections.get_mut(index) {
             self.times.begin(index, &conn.payload, count, start);
             conn.payload.ask(count, &self.terms);
@@ -551,6 +558,13 @@ impl Driver<'_> {
         };
         if conn.stage == ConnectionStage::Leaving {
             self.finish(index);
+            return Ok(());
+        }
+        // It was held until it was asked, and has answered.
+        if self.run.plan.asks_at_end
+            && self.run.phase == Phase::Draining
+            && conn.payload.flight == 0
+        {
             return Ok(());
         }
         // Between two requests a server may hang up.
@@ -570,7 +584,9 @@ impl Driver<'_> {
             if is_answer {
                 self.count_answers(index, 1);
             }
-            self.renew(index);
+            if replaces {
+                self.renew(index);
+            }
             return Ok(());
         }
         // Its one request is answered, well or not; `leave` takes the end of it out of the sums.
@@ -610,7 +626,9 @@ impl Driver<'_> {
             .get(index)
             .is_some_and(|conn| conn.payload.is_last())
         {
-            self.renew(index);
+            if self.replaces() {
+                self.renew(index);
+            }
             return Ok(());
         }
         if self.run.plan.model != Model::Closed {
@@ -810,6 +828,8 @@ impl Driver<'_> {
             | FailureKind::NoDescriptor
             | FailureKind::SelfConnect
             | FailureKind::Tls
+            | FailureKind::NotAccepted
+            | FailureKind::Forgotten
             | FailureKind::Other => self.connections.back_off(index, None, now),
         }
     }

@@ -99,6 +99,10 @@ kinds! {
     /// The connection through TLS ended without a close_notify: the server broke off, or somebody between did
     /// (RFC 8446, 6.1).
     CutOff, cut_off, "cut off without close_notify";
+    /// In [`Mode::Hold`](crate::load::Mode::Hold): it still waits in the listener's queue, so no service has it.
+    NotAccepted, not_accepted, "not accepted by the server";
+    /// Likewise: established with us, and the server's machine, which is this one, knows nothing of it.
+    Forgotten, forgotten, "unknown to the server's end";
     /// Anything else; the first is kept in words.
     Other, other, "other";
 }

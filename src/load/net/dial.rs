@@ -34,6 +34,8 @@ const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 #[derive(Debug)]
 pub struct Dialer {
     target: SocketAddrAny,
+    /// The same, as it was looked up.
+    server: TargetAddress,
     sources: Vec<SocketAddr>,
     next_source: usize,
     reset_on_close: bool,
@@ -46,6 +48,7 @@ pub struct Dialer {
 impl Dialer {
     /// For the connections of one run.
     pub fn new(plan: &Plan, target: &TargetAddress) -> io::Result<Self> {
+        let server = target.clone();
         let (target, tcp_port): (SocketAddrAny, _) = match target {
             TargetAddress::Tcp(address) => ((*address).into(), Some(address.port())),
             TargetAddress::Unix(path) => (SocketAddrUnix::new(path.as_path())?.into(), None),
@@ -62,6 +65,7 @@ impl Dialer {
             );
         Ok(Self {
             target,
+            server,
             sources: plan.sources.clone(),
             next_source: 0,
             reset_on_close,
@@ -96,6 +100,11 @@ impl Dialer {
             Err(Errno::AGAIN) if family == AddressFamily::UNIX => Ok(None),
             Err(errno) => Err(errno),
         }
+    }
+
+    /// What it dials.
+    pub(crate) fn target(&self) -> &TargetAddress {
+        &self.server
     }
 
     /// Whether connections have a session.

@@ -48,6 +48,9 @@ pub struct Plan {
     pub text: Option<Vec<u8>>,
     /// What counts as the answer.
     pub expect: Expect,
+    /// In [`Mode::Hold`]: whether each connection sends the message at the end, so that it is known which the service
+    /// still answers.
+    pub asks_at_end: bool,
     /// What each connection proves itself with before it asks, to a server that begins with a
     /// challenge; the time that takes counts into being connected.
     pub hmac_key: Option<HmacKey>,
@@ -87,6 +90,7 @@ impl Plan {
             size: 64,
             text: None,
             expect: Expect::Echo,
+            asks_at_end: false,
             hmac_key: None,
             #[cfg(feature = "tls")]
             tls: None,

@@ -24,6 +24,7 @@ use crate::load::measure::process::Usage;
 use crate::load::plan::Plan;
 use crate::load::plan::mode::Mode;
 use crate::load::run::generator::{Generator, Pauses};
+use crate::load::run::outcome::RollCall;
 use crate::load::run::progress::Progress;
 use crate::load::run::report::{Held, Report};
 use crate::load::run::schedule::Schedule;
@@ -62,6 +63,8 @@ pub(crate) struct Run<'p> {
     /// What was used until measuring began, and then while it lasted.
     begun: Books,
     window: Option<Window>,
+    /// In `hold`: what became of each connection, and the server's process when the roll was called.
+    roll_call: Option<(RollCall, Option<Usage>)>,
 }
 
 /// What generator and server had used at a moment.
@@ -146,7 +149,19 @@ impl<'p> Run<'p> {
             before: Usage::of(&plan.pids),
             begun: Books::close(&[], 0, 0),
             window: None,
+            roll_call: None,
         }
+    }
+
+    /// What `hold` has held is looked at now, and nothing is measured any more.
+    pub(crate) fn call_roll(&mut self, roll: RollCall, now: u64) {
+        self.tally.stop(now);
+        self.roll_call = Some((roll, Usage::of(&self.plan.pids)));
+    }
+
+    /// What the service has answered since, where it was asked.
+    pub(crate) fn roll_call(&mut self) -> Option<&mut RollCall> {
+        self.roll_call.as_mut().map(|(roll, _)| roll)
     }
 
     /// Goes on from warm-up to measuring to the end when it is time; `spun` nanoseconds were polled
@@ -290,19 +305,18 @@ impl<'p> Run<'p> {
 
     /// All that was seen.
     pub(crate) fn report(mut self, now: u64, spun: u64, held: Held) -> Report {
-        let pids = &self.plan.pids;
         let window = self
             .window
-            .unwrap_or_else(|| Books::close(pids, now, spun).since(&self.begun));
+            .unwrap_or_else(|| Books::close(&self.plan.pids, now, spun).since(&self.begun));
         if let Some(schedule) = &mut self.schedule
             && !self.is_interrupted
             && !self.died
         {
             self.tally.lose_the_rest(schedule);
         }
-        if self.plan.mode == Mode::Hold {
-            // `hold` has nothing outstanding: stop the clock now.
-            self.tally.stop(now);
+        if self.plan.mode == Mode::Hold && self.roll_call.is_none() {
+            // None was left, and so it ended before its time.
+            self.call_roll(RollCall::default(), now);
         }
         let elapsed = self.tally.end();
         let generator = Generator::new(
@@ -314,7 +328,11 @@ impl<'p> Run<'p> {
             self.pauses,
         );
         // Only now, when nobody waits for an answer, how much memory there is.
-        let after = Usage::of(pids).zip(window.server);
+        let (roll, after) = match self.roll_call {
+            Some((roll, after)) => (Some(roll), after),
+            None => (None, Usage::of(&self.plan.pids)),
+        };
+        let after = after.zip(window.server);
         let after = after.map(|(now, then)| Usage {
             memory: now.memory,
             ..then
@@ -323,6 +341,7 @@ impl<'p> Run<'p> {
         let mut report = Report::new(self.plan, self.tally, held, elapsed, generator);
         report.interrupted = self.is_interrupted;
         report.died = self.died;
+        report.roll_call = roll;
         report.join_server(usage, window.wall);
         report
     }

@@ -84,6 +84,23 @@ impl Statuses {
     }
 }
 
+/// What is known, at the end, of the connections that `hold` has held until then. None is what nobody could tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollCall {
+    /// How many were connected: nothing that came on them had said otherwise.
+    pub connected: usize,
+    /// How many of these are established, as the kernel of this machine has it.
+    pub established: Option<usize>,
+    /// Where the server is on this machine, too: how many it has accepted.
+    pub accepted: Option<usize>,
+    /// Likewise: how many were in the queue of its listener.
+    pub waiting: Option<usize>,
+    /// Likewise: of how many its end was gone, without a word.
+    pub gone: Option<usize>,
+    /// How many the service answered, each asked with one message; none where it was not asked.
+    pub answered: Option<usize>,
+}
+
 /// What became of lines and of their deliveries, one to each member: `expected` is `delivered` and `lost`
 /// together.
 ///

@@ -14,7 +14,9 @@ use crate::load::measure::series::SecondSeen;
 use crate::load::plan::Plan;
 use crate::load::plan::expect::Expect;
 use crate::load::plan::mode::{Arrivals, Close, Mode, ModeName, Model, ModelName};
-use crate::load::run::outcome::{Breakdown, DatagramCounts, Deliveries, RequestCounts, Statuses};
+use crate::load::run::outcome::{
+    Breakdown, DatagramCounts, Deliveries, RequestCounts, RollCall, Statuses,
+};
 use crate::load::run::tally::Tally;
 use crate::wire::{Digest, Escaped, HmacKey};
 
@@ -113,6 +115,9 @@ pub struct Report {
     pub tls_session: Option<String>,
     /// The first failure of TLS, in words.
     pub tls_error: Option<String>,
+    /// What was established of each connection at the end, in `hold`.
+    #[serde(default)] // an earlier result does not say
+    pub roll_call: Option<RollCall>,
     /// What became of datagrams, in `udp`.
     pub datagrams: Option<DatagramCounts>,
     /// What became of lines on their way to the members, in `fanout`.
@@ -263,6 +268,7 @@ impl Report {
             tls: plan.is_secured(),
             tls_session: tally.tls_session,
             tls_error: tally.tls_error,
+            roll_call: None,
             datagrams: None,
             deliveries: None,
             server: None,
@@ -294,6 +300,9 @@ impl Report {
         let cpu = after.cpu.saturating_sub(measured.cpu);
         let per = |count: u64, nanos: u64| ratio(count, nanos.max(1));
         let answered = self.achieved;
+        // As many as there were when its memory was looked at.
+        let connected = self.roll_call.map(|roll| roll.connected);
+        let connected = connected.filter(|connected| *connected > 0);
         self.server = Some(Server {
             pids: self.pids.clone(),
             cpu_share: round(per(cpu, wall), 3),
@@ -305,11 +314,10 @@ impl Report {
                 .then(|| round(per(answered, cpu) * 1e9, 1)),
             memory_before_bytes: before.memory,
             memory_after_bytes: after.memory,
-            memory_per_connection_bytes: (self.mode == ModeName::Hold && self.connections.held > 0)
-                .then(|| {
-                    let more = after.memory.saturating_sub(before.memory);
-                    round(ratio(more, self.connections.held as u64), 1)
-                }),
+            memory_per_connection_bytes: connected.map(|connected| {
+                let more = after.memory.saturating_sub(before.memory);
+                round(ratio(more, connected as u64), 1)
+            }),
         });
     }
 

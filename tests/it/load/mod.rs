@@ -5,6 +5,7 @@ mod challenge;
 mod compare;
 mod coverage;
 mod fanout;
+mod hold;
 mod http;
 mod line;
 mod modes;

@@ -7,11 +7,11 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
 
-use onepoll::load::{self, Amount, Mode, Model, Plan, Report};
+use onepoll::load::{self, Mode, Model, Plan, Report};
 
 use super::{LOST_AFTER, NONE_AFTER, counted, failed, open, run};
 use crate::support::program::bench;
-use crate::support::script::{conversations, datagrams};
+use crate::support::script::datagrams;
 use crate::support::{ANY, DEADLINE};
 
 fn plan(endpoint: String, window: usize, count: u64) -> Plan {
@@ -202,35 +202,6 @@ fn where_nobody_listens_every_datagram_is_lost_and_the_kernel_says_why() {
 }
 
 #[test]
-fn idle_connections_are_held_and_those_that_are_not_have_a_reason() {
-    let server = conversations(|number, mut peer| match number % 4 {
-        0 => {}
-        1 => peer.resets(),
-        2 => drop(peer.rest()),
-        _ => drop(peer.says("welcome\n").rest()),
-    });
-    let mut plan = super::plan(server, Mode::Hold, 80, 1);
-    plan.amount = Amount::For(Duration::from_secs(1));
-    plan.pids = vec![std::process::id()];
-    let report = run(&plan);
-    assert_eq!(
-        (report.connections.asked, report.connections.held),
-        (80, 40),
-        "{report}"
-    );
-    failed(&report, &[("reset", 20), ("short_answer", 20)]);
-    let text = report.to_string();
-    assert!(text.contains("held       40 of 80 connections"), "{text}");
-    assert!(text.contains("errors     40: "), "{text}");
-    assert!(text.contains("20 reset"), "{text}");
-    assert!(text.contains("20 hung up"), "{text}");
-    let server = report.server.unwrap();
-    assert_eq!(server.pids, [std::process::id()]);
-    assert!(server.memory_before_bytes > 100_000, "{server:?}");
-    assert!(server.memory_per_connection_bytes.is_some(), "{server:?}");
-}
-
-#[test]
 fn a_mode_refuses_what_it_cannot_ask() {
     for (line, why) in [
         (
@@ -246,12 +217,4 @@ fn a_mode_refuses_what_it_cannot_ask() {
     ] {
         bench(line).refuses(why);
     }
-}
-
-#[test]
-fn a_connection_that_is_held_says_nothing() {
-    let (tell, told) = mpsc::channel();
-    let server = conversations(move |_, mut peer| tell.send(peer.rest()).unwrap());
-    bench(format!("hold {server} -c 1 -d 50ms")).exits(0);
-    assert_eq!(told.recv_timeout(DEADLINE), Ok(vec![]));
 }

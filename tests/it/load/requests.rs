@@ -319,7 +319,7 @@ fn the_json_has_the_fields_that_scripts_read() {
     assert_eq!(
         keys(&json),
         "close connections crowded datagrams deliveries died digest elapsed_s endpoint errors expect generator hidden interrupted latency_us mode model other_error phases_us \
-         pipeline rate_per_s reconnects request requests requests_per_connection requests_per_s schedule schema seconds server size_bytes spectrum statuses tls tls_error tls_session warmup_errors warmup_s"
+         pipeline rate_per_s reconnects request requests requests_per_connection requests_per_s roll_call schedule schema seconds server size_bytes spectrum statuses tls tls_error tls_session warmup_errors warmup_s"
     );
     assert_eq!(
         keys(&json["latency_us"]),
@@ -336,7 +336,7 @@ fn the_json_has_the_fields_that_scripts_read() {
     );
     assert_eq!(
         keys(&json["errors"]),
-        "cut_off duplicate no_descriptor no_port not_admitted other own_buffer refused reordered reset self_connect short_answer timeout tls total turned_down unsent wrong_answer"
+        "cut_off duplicate forgotten no_descriptor no_port not_accepted not_admitted other own_buffer refused reordered reset self_connect short_answer timeout tls total turned_down unsent wrong_answer"
     );
 }
 

@@ -1,0 +1,163 @@
+//! Connections that are held: how many, and what that says of the server's end. Every count is exact.
+
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use onepoll::load::{Amount, Mode};
+use serde_json::Value;
+
+use super::{failed, run};
+use crate::support::program::bench;
+use crate::support::script::{Reply, Request, conversations, replies};
+use crate::support::{ANY, DEADLINE};
+
+#[test]
+fn idle_connections_are_held_and_those_that_are_not_have_a_reason() {
+    let server = conversations(|number, mut peer| match number % 4 {
+        0 => {}
+        1 => peer.resets(),
+        2 => drop(peer.rest()),
+        _ => drop(peer.says("welcome\n").rest()),
+    });
+    let mut plan = super::plan(server, Mode::Hold, 80, 1);
+    plan.amount = Amount::For(Duration::from_secs(1));
+    plan.pids = vec![std::process::id()];
+    let report = run(&plan);
+    assert_eq!(
+        (report.connections.asked, report.connections.held),
+        (80, 40),
+        "{report}"
+    );
+    failed(&report, &[("reset", 20), ("short_answer", 20)]);
+    let text = report.to_string();
+    assert!(text.contains("held       40 of 80 connections"), "{text}");
+    assert!(text.contains("errors     40: "), "{text}");
+    assert!(text.contains("20 reset"), "{text}");
+    assert!(text.contains("20 hung up"), "{text}");
+    let server = report.server.unwrap();
+    assert_eq!(server.pids, [std::process::id()]);
+    assert!(server.memory_before_bytes > 100_000, "{server:?}");
+    assert!(server.memory_per_connection_bytes.is_some(), "{server:?}");
+}
+
+#[test]
+fn a_connection_that_is_held_says_nothing() {
+    let (tell, told) = mpsc::channel();
+    let server = conversations(move |_, mut peer| tell.send(peer.rest()).unwrap());
+    bench(format!("hold {server} -c 1 -d 50ms")).exits(0);
+    assert_eq!(told.recv_timeout(DEADLINE), Ok(vec![]));
+}
+
+/// What is known of the connections that were held: connected, established, accepted, waiting, gone, answered.
+fn roll(json: &Value) -> [Option<u64>; 6] {
+    let roll = &json["roll_call"];
+    let keys = [
+        "connected",
+        "established",
+        "accepted",
+        "waiting",
+        "gone",
+        "answered",
+    ];
+    keys.map(|key| roll[key].as_u64())
+}
+
+#[test]
+fn connections_that_nobody_accepts_are_not_held() {
+    let listener = TcpListener::bind(ANY).unwrap();
+    let tcp = listener.local_addr().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let unix = dir.path().join("listener");
+    let _queue = UnixListener::bind(&unix).unwrap();
+    let unix = unix.display();
+    for url in [format!("{tcp}"), format!("unix://{unix}")] {
+        let line = format!("hold {url} -c 20 -d 50ms");
+        let json = bench(format!("{line} --json")).exits(1).json();
+        let known = [Some(20), Some(20), Some(0), Some(20), Some(0), None];
+        assert_eq!(roll(&json), known, "{json}");
+        assert_eq!(json["connections"]["held"], 0, "{json}");
+        assert_eq!(json["errors"]["not_accepted"], 20, "{json}");
+        let text = bench(line).exits(1).out.clone();
+        for said in [
+            "held       0 of 20 connections, 20 connected until the end\n",
+            "kernel     20 established, 0 accepted by the server, 20 waiting to be accepted",
+            "errors     20: 20 not accepted by the server\n",
+            "notice     the service was not asked: ",
+        ] {
+            assert!(text.contains(said), "{said}: {text}");
+        }
+    }
+    // Where it is asked, it is its silence that counts.
+    for url in [format!("echo://{tcp}"), format!("echo+unix://{unix}")] {
+        let line = format!("hold {url} -c 20 -d 50ms --timeout 200ms --json");
+        let json = bench(line).exits(1).json();
+        let known = [Some(20), Some(20), Some(0), Some(20), Some(0), Some(0)];
+        assert_eq!(roll(&json), known, "{json}");
+        assert_eq!(json["errors"]["timeout"], 20, "{json}");
+    }
+}
+
+#[test]
+fn connections_that_the_service_has_forgotten_are_not_held() {
+    // It has accepted all, and answers every fifth and tenth.
+    let server = conversations(|number, mut peer| {
+        let is_served = number % 5 < 2;
+        while let Some(message) = peer.may_take(1) {
+            if is_served && peer.may_say(message).is_err() {
+                return;
+            }
+        }
+    });
+    let line = |url: &str| format!("hold {url} -c 100 -d 100ms --timeout 1s");
+    let asked = line(&format!("echo://{server}"));
+    let json = bench(format!("{asked} --json")).exits(1).json();
+    let known = [Some(100), Some(100), Some(100), Some(0), Some(0), Some(40)];
+    assert_eq!(roll(&json), known, "{json}");
+    assert_eq!(json["connections"]["held"], 40, "{json}");
+    assert_eq!(json["errors"]["timeout"], 60, "{json}");
+    assert_eq!(json["errors"]["total"], 60, "{json}");
+    let text = bench(asked).exits(1).out.clone();
+    let held = "held       40 of 100 connections, 100 connected until the end, 40 answered when asked then\n";
+    assert!(text.contains(held), "{text}");
+    assert!(
+        text.contains("100 idle connections, each asked at the end with 1 B for 0.1"),
+        "{text}"
+    );
+    assert!(!text.contains("was not asked"), "{text}");
+    // Without that nobody knows better, and that is said.
+    let unasked = bench(line(&server.to_string()));
+    let text = &unasked.exits(0).out;
+    for said in [
+        "held       100 of 100 connections, 100 connected until the end\n",
+        "kernel     100 established, 100 accepted by the server, 0 waiting",
+        "notice     the service was not asked: that the server has accepted a connection does not say that it still serves it",
+    ] {
+        assert!(text.contains(said), "{said}: {text}");
+    }
+}
+
+#[test]
+fn what_is_asked_at_the_end_may_be_said() {
+    let server = replies(Request::Until("\n"), |_, _, line| match line {
+        b"ping\n" => Reply::Last(b"pong\n".to_vec()),
+        line => panic!("{line:?}"),
+    });
+    let json = bench(format!(
+        "hold {server} -c 10 -d 50ms --payload ping\\n --expect until=\\n --json"
+    ));
+    let json = json.exits(0).json();
+    assert_eq!(roll(&json)[5], Some(10), "{json}");
+    assert_eq!(json["connections"]["held"], 10, "{json}");
+    assert_eq!(json["request"], "ping", "{json}");
+    // An answer over HTTP that is the last on its connection is one.
+    let server = replies(Request::Until("\r\n\r\n"), |_, _, _| {
+        let head = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        Reply::Last(head.into())
+    });
+    let json = bench(format!("hold http://{server}/x -c 10 -d 50ms --json"));
+    let json = json.exits(0).json();
+    assert_eq!(roll(&json)[5], Some(10), "{json}");
+    assert_eq!(json["reconnects"], 0, "{json}");
+}
