@@ -5,8 +5,8 @@ use crate::turn::Moment;
 
 /// A child that runs for as long as the loop does: when it ends, another is started after a wait that grows as long as
 /// that happens again.
-#[derive(Debug)]
-pub(super) struct Attendant {
+#[derive(Debug, Clone)]
+pub struct Attendant {
     runs: bool,
     since: Moment,
     /// When it is started, if it does not run.
@@ -17,7 +17,7 @@ pub(super) struct Attendant {
 
 impl Attendant {
     /// One that is to be started now.
-    pub(super) fn new(now: Moment) -> Attendant {
+    pub fn new(now: Moment) -> Attendant {
         Attendant {
             runs: false,
             since: now,
@@ -27,21 +27,22 @@ impl Attendant {
     }
 
     /// When it is to be started, if it does not run.
-    pub(super) fn due(&self) -> Option<Moment> {
+    pub fn due(&self) -> Option<Moment> {
         (!self.runs).then_some(self.starts_at)
     }
 
     /// It is not waited with any longer.
-    pub(super) fn hurry(&mut self, now: Moment) {
+    pub fn hurry(&mut self, now: Moment) {
         self.starts_at = now;
     }
 
-    pub(super) fn started(&mut self, now: Moment) {
+    /// It was started.
+    pub fn started(&mut self, now: Moment) {
         (self.runs, self.since) = (true, now);
     }
 
     /// It has ended, or could not be started. Says how long the next one is waited with.
-    pub(super) fn failed(&mut self, now: Moment) -> Duration {
+    pub fn failed(&mut self, now: Moment) -> Duration {
         if self.runs && now.since(self.since) >= ATTENDANT_RETRY_MAX {
             self.wait = ATTENDANT_RETRY;
         }

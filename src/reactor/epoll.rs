@@ -288,6 +288,21 @@ impl Epoll {
             .deregister(&mut SourceFd(&fd.as_fd().as_raw_fd()));
     }
 
+    /// Watches what the code that runs the loop has.
+    pub(super) fn watch_own(&self, descriptor: &impl AsFd, token: Token) -> io::Result<()> {
+        self.register(descriptor, token, Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// Starts this program once more, with this as its standard input, and with standard output and error as ours are.
+    pub(super) fn spawn_companion(
+        &mut self,
+        arguments: &[OsString],
+        input: &OwnedFd,
+    ) -> io::Result<Process> {
+        let pid = self.spawner.start_companion(arguments, input)?;
+        self.watched(pid, None)
+    }
+
     /// A child that can be waited for without mistaking another for it, or none.
     fn watched_by_pidfd(&mut self, started: Started) -> io::Result<Spawned<Epoll>> {
         let Started {
@@ -297,19 +312,24 @@ impl Epoll {
             input,
             order,
         } = started;
+        let process = self.watched(pid, order)?;
+        Ok(Spawned {
+            out,
+            err,
+            input,
+            process,
+        })
+    }
+
+    fn watched(&mut self, pid: Pid, order: Option<OwnedFd>) -> io::Result<Process> {
         match pidfd_open(pid, PidfdFlags::NONBLOCK) {
             Ok(pidfd) => {
                 self.strays.command_started(pid);
-                Ok(Spawned {
-                    out,
-                    err,
-                    input,
-                    process: Process {
-                        pidfd,
-                        pid,
-                        mark: None,
-                        order,
-                    },
+                Ok(Process {
+                    pidfd,
+                    pid,
+                    mark: None,
+                    order,
                 })
             }
             Err(error) => {
@@ -546,6 +566,7 @@ impl Os for Epoll {
             .map(|socket| match socket {
                 HandedOver::Listener(listener) => listener.as_fd(),
                 HandedOver::Datagram(socket) => socket.as_fd(),
+                HandedOver::Kept(socket) => socket.as_fd(),
             })
             .collect();
         let mut room = vec![MaybeUninit::uninit(); cmsg_space!(ScmRights(descriptors.len()))];
@@ -741,6 +762,11 @@ pub struct Process {
 }
 
 impl Process {
+    /// Its number.
+    pub(super) fn pid(&self) -> u32 {
+        self.pid.as_raw_pid().unsigned_abs()
+    }
+
     /// The leader is not reaped while this value lives, so the number is still its group's; and the leader of a
     /// session cannot leave its group (setpgid(2)).
     fn signal(&self, signal: rustix::process::Signal) {

@@ -8,14 +8,15 @@ use super::listener::Listener;
 use super::os::Os;
 use super::tally::{ByEndpoint, DatagramTally, Tally, place};
 use crate::turn::ConnId;
-use crate::wire::{Family, Kind, Value};
+use crate::wire::{Encode as _, Family, Kind, Value};
 
 impl<O: Os> Reactor<O> {
     /// Gives a service the figures that it asked for.
     #[cold]
     pub(super) fn tell_figures(&mut self, id: ConnId) {
-        let figures = self.figures();
-        self.ask_service(id, |service, turn| service.figures(turn, &figures));
+        let mut page = Vec::new();
+        self.figures().encode(&mut page);
+        self.tell_page(id, &page);
     }
 
     /// All of them, by endpoint where something has one.

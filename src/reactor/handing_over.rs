@@ -4,6 +4,7 @@
 //! requests as [`News::HandOver`](super::News).
 
 use std::io;
+use std::os::fd::OwnedFd;
 
 use super::Reactor;
 use super::audit::AuditEvent;
@@ -58,9 +59,33 @@ impl<O: Os> Reactor<O> {
         let mut bytes = Vec::new();
         answer.encode(&mut bytes);
         let sent = self.os.send_sockets(&conn.stream, &bytes, &handed)?;
+        self.handed_over(to, &bytes, sent)
+    }
+
+    /// As [`hand_over`](Reactor::hand_over), with sockets that are not served here.
+    pub fn hand_over_kept(
+        &mut self,
+        to: ConnId,
+        answer: &impl Encode,
+        sockets: &[&OwnedFd],
+    ) -> io::Result<()> {
+        let conn = live(&self.conns, to).ok_or(io::ErrorKind::NotConnected)?;
+        if self.outbox.owed(to.slot) > 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let handed: Vec<HandedOver<'_, O>> =
+            sockets.iter().map(|kept| HandedOver::Kept(kept)).collect();
+        let mut bytes = Vec::new();
+        answer.encode(&mut bytes);
+        let sent = self.os.send_sockets(&conn.stream, &bytes, &handed)?;
+        self.handed_over(to, &bytes, sent)
+    }
+
+    fn handed_over(&mut self, to: ConnId, bytes: &[u8], sent: usize) -> io::Result<()> {
         // They went with the first byte; the rest is sent as everything is.
-        self.outbox.say([to], |out| out.extend_from_slice(&bytes));
+        self.outbox.say([to], |out| out.extend_from_slice(bytes));
         self.outbox.flush(to.slot, |_| Ok(sent))?;
+        let conn = &self.conns[to.slot as usize];
         self.listeners[usize::from(conn.listener)].tally.bytes_out += sent as u64;
         self.outbox.mark_dirty(to.slot);
         self.ask_service(to, |_, turn| turn.resume());
@@ -90,6 +115,20 @@ impl<O: Os> Reactor<O> {
             .ok_or(io::ErrorKind::NotConnected)?
             .peer;
         self.recorder.note(|| AuditEvent::TakeOver(by, taken.len()));
+        self.let_go_of(taken);
+        self.ask_service(to, |_, turn| {
+            turn.reply(answer);
+            turn.close();
+        });
+        Ok(())
+    }
+
+    /// Lets go of these sockets, and closes the others, as [`release`](Reactor::release) does; who has them now was
+    /// told so elsewhere. Nothing changes in a loop that is stopping already.
+    pub fn let_go_of(&mut self, taken: &[SocketId]) {
+        if self.stopping != Stopping::No {
+            return;
+        }
         self.stopping = Stopping::Released(self.now.after(self.limits.drain_timeout));
         for socket in taken {
             match *socket {
@@ -101,11 +140,6 @@ impl<O: Os> Reactor<O> {
         for n in 0..self.datagrams.len() {
             self.retire_datagrams(DatagramId(n as u32));
         }
-        self.ask_service(to, |_, turn| {
-            turn.reply(answer);
-            turn.close();
-        });
-        Ok(())
     }
 
     /// Says why nothing changes, and ends the connection.

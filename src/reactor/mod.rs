@@ -11,6 +11,7 @@ mod audit;
 mod broadcast;
 mod changing;
 mod child;
+mod company;
 mod connection;
 mod counters;
 mod datagram;
@@ -76,9 +77,9 @@ use std::io;
 
 use slab::Slab;
 
-use self::attendant::Attendant;
 use self::broadcast::Broadcasts;
 use self::child::Children;
+use self::company::Company;
 use self::connection::{Connection, Input, Pause, Stage};
 use self::datagram::Datagram;
 use self::errand::Errands;
@@ -107,6 +108,8 @@ use crate::turn::{
     ARENA_BYTES_MAX, Closed, ConnId, Effect, Fate, Fault, Moment, Outbox, REPLY_AT_ONCE_BYTES, Turn,
 };
 
+pub use self::attendant::Attendant;
+pub use self::company::Companion;
 pub use self::counters::{ClosedBy, Counters, Refused, TlsHandshakes};
 pub use self::datagram::{DatagramId, DatagramOptions, DatagramsId};
 pub use self::datagram_socket::DatagramSocket;
@@ -211,6 +214,8 @@ pub struct Reactor<O: Os> {
     /// The child that writes the audit, if it has a file.
     writer: Option<Box<Writer>>,
     keeper: Option<Attendant>,
+    /// Whether others serve the same endpoints.
+    company: Company,
 
     // Shared by all turns, so that a connection at rest owns nothing.
     input: ReadBuf,
@@ -274,6 +279,7 @@ impl<O: Os> Reactor<O> {
             recorder: Recorder::default(),
             writer: None,
             keeper: None,
+            company: Company::default(),
             input: ReadBuf::default(),
             cipher: ReadBuf::default(),
             datagram_buf: vec![0; DATAGRAM_BYTES_MAX],
@@ -360,6 +366,7 @@ impl<O: Os> Reactor<O> {
                 }
                 Source::ChildIn(id) => self.dispatch_input(id, readiness),
                 Source::Signals | Source::Caller => self.called = true,
+                Source::Watched(n) => self.tell(News::Ready(n)),
             }
         }
         self.seen = seen;
@@ -554,6 +561,7 @@ impl<O: Os> Reactor<O> {
                 Effect::SendFile(piece) => self.begin_file(id, piece),
                 Effect::Note(note) => self.note_file(id, &note),
                 Effect::Errand(errand) => self.send_on_errand(id, *errand),
+                Effect::Figures if self.company.is_member => self.tell(News::Figures(id)),
                 Effect::Figures => self.tell_figures(id),
                 Effect::HandOver(wanted) => self.tell(News::HandOver(id, wanted)),
             }

@@ -23,6 +23,12 @@ pub enum News {
     /// [`hand_over`](Reactor::hand_over), [`release`](Reactor::release) or
     /// [`refuse_hand_over`](Reactor::refuse_hand_over), and its input is held until then.
     HandOver(ConnId, HandOver),
+    /// A service asks for the figures of all the processes of which this is [one](Reactor::join), for this connection:
+    /// it is answered with [`tell_page`](Reactor::tell_page).
+    Figures(ConnId),
+    /// Something is to be read from what is [watched](Reactor::watch_for) under this number, or it has room again; or
+    /// the process of this number has ended.
+    Ready(u32),
 }
 
 /// How a helper ended, and what it wrote.

@@ -179,6 +179,8 @@ pub enum HandedOver<'a, O: Os + ?Sized> {
     Listener(&'a O::Listener),
     /// A datagram socket.
     Datagram(&'a O::Datagram),
+    /// Either, which is not served here.
+    Kept(&'a OwnedFd),
 }
 
 /// A datagram that came.

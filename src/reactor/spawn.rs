@@ -275,6 +275,34 @@ impl Spawner {
         self.start_ourselves(arguments, input.as_fd(), &self.environment)
     }
 
+    /// Starts this program once more, with this as its standard input, our standard output and error, and the whole
+    /// environment but for what a supervisor told this process alone.
+    pub(super) fn start_companion(
+        &self,
+        arguments: &[OsString],
+        input: &OwnedFd,
+    ) -> io::Result<Pid> {
+        let mut all = vec![c"onepoll".to_owned()];
+        for argument in arguments {
+            all.push(without_nul(argument.as_bytes())?);
+        }
+        let all: Vec<&CStr> = all.iter().map(CString::as_c_str).collect();
+        stay_somewhere()?;
+        let mut actions = PosixSpawnFileActions::init()?;
+        actions.add_dup2(input.as_raw_fd(), 0)?;
+        let lowered = self
+            .soft_descriptors
+            .map(Lowered::to)
+            .transpose()?
+            .flatten();
+        let environment = environment_of_helpers();
+        let environment = with(&environment, &[]);
+        let (program, attributes) = (&self.program, &self.attributes);
+        let pid = spawn_by_path(program.as_c_str(), &actions, attributes, &all, &environment);
+        drop(lowered);
+        Ok(Pid::from_raw(pid?.as_raw()).ok_or(io::ErrorKind::NotFound)?)
+    }
+
     fn start_program(
         &self,
         program: &Program<'_>,

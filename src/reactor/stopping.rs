@@ -25,6 +25,7 @@ impl<O: Os> Reactor<O> {
         self.os.signals(&mut signals);
         for signal in signals {
             match signal {
+                Signal::Stop if self.is_told_twice() => {}
                 Signal::Stop => self.stop(),
                 Signal::Reload => {
                     self.recorder.reopen_audit();
@@ -33,6 +34,11 @@ impl<O: Os> Reactor<O> {
                 Signal::Report => self.report(),
             }
         }
+    }
+
+    /// One of several processes is told to stop by whoever stops them all, and perhaps by its supervisor too.
+    fn is_told_twice(&self) -> bool {
+        self.company.is_member && matches!(self.stopping, Stopping::Draining(_))
     }
 
     /// Stops: closes the listeners, and gives connections `drain-timeout` to finish. Asked again, stops
@@ -113,11 +119,13 @@ impl<O: Os> Reactor<O> {
     pub fn is_stopped(&self) -> bool {
         match self.stopping {
             Stopping::No => false,
-            Stopping::Released(_) => self.conns.is_empty() && !self.has_listeners(),
+            Stopping::Released(_) => {
+                self.conns.is_empty() && !self.has_listeners() && !self.company.waits
+            }
             Stopping::Now => true,
             Stopping::Draining(until) => {
-                self.conns.is_empty() && !self.has_listeners() && !self.has_goodbyes()
-                    || self.now >= until
+                let is_done = self.conns.is_empty() && !self.has_listeners();
+                is_done && !self.has_goodbyes() && !self.company.waits || self.now >= until
             }
         }
     }

@@ -33,6 +33,8 @@ pub enum Source {
     Signals,
     /// A [`Handle`](super::Handle) was used.
     Caller,
+    /// What the code that runs the loop watches, by its number.
+    Watched(u32),
 }
 
 /// Generations count from 1 to this and then start over.
@@ -44,6 +46,8 @@ const KIND_BITS: u32 = 61;
 /// What there is one of, in the place of a slot.
 const SIGNALS: u32 = 0;
 const CALLER: u32 = 1;
+/// In the same place, what there are several of begins here.
+const WATCHED: u32 = 2;
 
 impl Token {
     /// The token of this source.
@@ -57,6 +61,7 @@ impl Token {
             Source::Datagram(n) => (5, n, 0),
             Source::Signals => (6, SIGNALS, 0),
             Source::Caller => (6, CALLER, 0),
+            Source::Watched(n) => (6, WATCHED + n, 0),
             Source::ChildIn(id) => (7, id.slot, id.generation),
         };
         debug_assert!(generation <= GENERATION_MAX);
@@ -76,7 +81,8 @@ impl Token {
             4 => Source::Listener(slot),
             5 => Source::Datagram(slot),
             6 if slot == SIGNALS => Source::Signals,
-            6 => Source::Caller,
+            6 if slot == CALLER => Source::Caller,
+            6 => Source::Watched(slot - WATCHED),
             _ => Source::ChildIn(id),
         }
     }
@@ -115,6 +121,8 @@ mod tests {
             Source::Datagram(u32::MAX),
             Source::Signals,
             Source::Caller,
+            Source::Watched(0),
+            Source::Watched(129),
         ] {
             assert_eq!(Token::from_u64(Token::of(source).as_u64()).source(), source);
         }

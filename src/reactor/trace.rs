@@ -436,6 +436,7 @@ impl fmt::Display for Name {
             Source::ChildIn(id) => write!(f, "standard input of child {}", id.slot),
             Source::Signals => f.write_str("signals"),
             Source::Caller => f.write_str("a caller"),
+            Source::Watched(n) => write!(f, "descriptor {n} of the server's own"),
         }
     }
 }

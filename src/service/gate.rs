@@ -16,7 +16,7 @@ use crate::turn::{
     Broadcast, BroadcastTurn, CHANNEL_BINDING_BYTES, ChildEvent, Closed, ConnId, ErrandEvent,
     Fault, Moment, Turn,
 };
-use crate::wire::{CHALLENGE_BYTES, Challenge, Family};
+use crate::wire::{CHALLENGE_BYTES, Challenge};
 
 /// Where challenges come from: the operating system's random source, but in tests.
 pub type ChallengeSource = Box<dyn FnMut() -> io::Result<Challenge>>;
@@ -273,9 +273,9 @@ impl Service for Gate {
         self.inside.prepare(is_instead)
     }
 
-    fn figures(&mut self, t: &mut Turn<'_>, figures: &[Family]) {
+    fn figures(&mut self, t: &mut Turn<'_>, page: &[u8]) {
         if let Some(inside) = self.inside(t) {
-            inside.figures(t, figures);
+            inside.figures(t, page);
         }
     }
 

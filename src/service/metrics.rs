@@ -5,7 +5,7 @@ use crate::buf::ReadBuf;
 use crate::config::Transport;
 use crate::turn::{Closed, Fault, Moment, Turn};
 use crate::wire::{
-    EXPOSITION_TYPE, Encode, Family, HttpRequest, HttpRequests, HttpResponse, WireError,
+    EXPOSITION_TYPE, Encode, HttpRequest, HttpRequests, HttpResponse, WireError,
 };
 
 /// Its row in the table.
@@ -151,12 +151,12 @@ impl Service for Metrics {
         Ok(())
     }
 
-    fn figures(&mut self, t: &mut Turn<'_>, figures: &[Family]) {
+    fn figures(&mut self, t: &mut Turn<'_>, page: &[u8]) {
         let Some(asked) = self.asked.remove(t.id) else {
             return;
         };
         self.exposition.clear();
-        figures.encode(&mut self.exposition);
+        self.exposition.extend_from_slice(page);
         self.told = Some(t.now);
         self.tell_figures(t, asked);
         t.resume();
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
     use crate::service::rehearsal::Stage;
     use crate::turn::ConnId;
-    use crate::wire::Kind;
+    use crate::wire::{Family, Kind};
 
     fn stage() -> (Stage<Metrics>, ConnId) {
         let mut stage = Stage::new(Metrics::default());

@@ -71,7 +71,7 @@ use crate::buf::ReadBuf;
 use crate::turn::{
     Broadcast, BroadcastTurn, ChildEvent, Closed, ConnId, ErrandEvent, Fault, Moment, Turn,
 };
-use crate::wire::{Encode, Family};
+use crate::wire::Encode;
 
 /// What bytes on a stream mean. One value serves every connection of its listeners.
 pub trait Service: Debug {
@@ -154,8 +154,9 @@ pub trait Service: Debug {
     /// the connection takes none from a file, such as one over TLS.
     fn file_sent(&mut self, _t: &mut Turn<'_>, _bytes: u64, _error: Option<std::io::Error>) {}
 
-    /// What the loop has counted, which was asked for with [`Turn::ask_figures`].
-    fn figures(&mut self, _t: &mut Turn<'_>, _figures: &[Family]) {}
+    /// What was counted, which was asked for with [`Turn::ask_figures`], as
+    /// [text](crate::wire::EXPOSITION_TYPE).
+    fn figures(&mut self, _t: &mut Turn<'_>, _page: &[u8]) {}
 
     /// The peer will send nothing more; `rest` is what [`input`](Service::input) left.
     ///

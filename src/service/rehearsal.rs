@@ -19,7 +19,7 @@ use crate::turn::{
     BroadcastTurn, CHANNEL_BINDING_BYTES, ChildEvent, Closed, ConnId, Effect, Errand, ErrandEvent,
     Exit, Fate, Fault, FileNote, HandOver, Job, Moment, Outbox, Output, Severity, Turn,
 };
-use crate::wire::{CommandSignal, Family};
+use crate::wire::{CommandSignal, Encode as _, Family};
 
 /// Frames in a budget, as the reactor gives by default.
 const FRAMES: u32 = 256;
@@ -408,7 +408,9 @@ impl<S: Service> Stage<S> {
                 Effect::HandOver(wanted) => client.wanted = Some(wanted),
                 Effect::Figures => {
                     let mut turn = Turn::new(self.now, id, &mut self.outbox);
-                    self.service.figures(&mut turn, &self.figures);
+                    let mut page = Vec::new();
+                    self.figures.encode(&mut page);
+                    self.service.figures(&mut turn, &page);
                 }
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>
 
+use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 
 use super::Encode;
@@ -94,6 +95,13 @@ impl Family {
         });
     }
 
+    /// Puts this label before the others of all its values.
+    pub fn label(&mut self, name: &'static str, text: &str) {
+        for sample in &mut self.samples {
+            sample.labels.insert(0, (name, text.to_owned()));
+        }
+    }
+
     /// Its name.
     pub fn name(&self) -> &'static str {
         self.name
@@ -109,6 +117,35 @@ impl Encode for [Family] {
         }
         out.extend_from_slice(text.as_bytes());
     }
+}
+
+/// Several pages as one: a figure that several have is told once, with the values of all. Their labels tell them
+/// apart.
+pub fn one_page(pages: &[&[u8]]) -> Vec<u8> {
+    // In the order in which they are met: what a figure means, and its values on all pages.
+    let mut figures: Vec<(&[u8], Vec<u8>)> = Vec::new();
+    let mut places: HashMap<&[u8], usize> = HashMap::new();
+    for page in pages {
+        let mut place = None;
+        for line in page.split_inclusive(|&byte| byte == b'\n') {
+            if line.starts_with(b"# HELP ") {
+                place = Some(*places.entry(line).or_insert_with(|| {
+                    figures.push((line, Vec::new()));
+                    figures.len() - 1
+                }));
+            } else if let Some((_, values)) = place.and_then(|place| figures.get_mut(place))
+                && !(line.starts_with(b"# TYPE ") && !values.is_empty())
+            {
+                values.extend_from_slice(line);
+            }
+        }
+    }
+    let mut page = Vec::new();
+    for (meaning, values) in figures {
+        page.extend_from_slice(meaning);
+        page.extend_from_slice(&values);
+    }
+    page
 }
 
 impl fmt::Display for Family {
@@ -193,6 +230,41 @@ b_seconds_count 3
 # HELP d One.
 # TYPE d gauge
 d 0
+"#
+        );
+    }
+
+    #[test]
+    fn pages_of_several_become_one() {
+        let page = |process: &str, bytes| {
+            let mut sent = Family::new("sent_total", Kind::Counter, "Bytes.");
+            sent.push(&[("endpoint", "e")], bytes);
+            sent.push(&[("endpoint", "f")], bytes + 1);
+            let mut own = match process {
+                "1" => Family::new("first", Kind::Gauge, "Of the first.").with(1),
+                _ => Family::new("second", Kind::Gauge, "Of the second.").with(2),
+            };
+            sent.label("process", process);
+            own.label("process", process);
+            let mut out = Vec::new();
+            [sent, own].encode(&mut out);
+            out
+        };
+        let one = one_page(&[&page("1", 7), &page("2", 9), b"", b"nonsense\n"]);
+        assert_eq!(
+            String::from_utf8(one).unwrap(),
+            r#"# HELP sent_total Bytes.
+# TYPE sent_total counter
+sent_total{process="1",endpoint="e"} 7
+sent_total{process="1",endpoint="f"} 8
+sent_total{process="2",endpoint="e"} 9
+sent_total{process="2",endpoint="f"} 10
+# HELP first Of the first.
+# TYPE first gauge
+first{process="1"} 1
+# HELP second Of the second.
+# TYPE second gauge
+second{process="2"} 2
 "#
         );
     }

@@ -31,6 +31,7 @@ mod object;
 mod prefixed;
 mod since_1900;
 mod strftime;
+mod supervision;
 mod take_over;
 mod talk;
 mod telnet;
@@ -51,7 +52,7 @@ pub use command_stream::{
 };
 pub use decimal::{Decimal, DecimalLength};
 pub use digest::{Md5, Md5Sum, NoSum, Sha256, Sha256Sum, Sum, md5_hex};
-pub use exposition::{EXPOSITION_TYPE, Family, Kind, Value};
+pub use exposition::{EXPOSITION_TYPE, Family, Kind, Value, one_page};
 pub use file::{
     BadName, FILE_NAME_BYTES_MAX, FILE_PART_BYTES_MAX, FILE_PATH_BYTES_MAX, FILE_PATH_PARTS_MAX,
     FILE_SIZE_MAX, FileAnswer, FileAnswers, FileEntry, FileError, FileErrorKind, FileFacts,
@@ -83,6 +84,9 @@ pub use ntp::{NTP_BYTES, Ntp, NtpPacket, NtpTime};
 pub use prefixed::{FRAME_BYTES_MAX, Framed, LENGTH_BYTES, Length, Prefix, Prefixed};
 pub use since_1900::Since1900;
 pub use strftime::{STRFTIME_BYTES_MAX, StrftimeError, strftime};
+pub use supervision::{
+    FromProcess, ProcessState, SUPERVISION_BYTES_MAX, ToProcess, packed, unpacked,
+};
 pub use take_over::{
     FileNumbers, SOCKETS_HANDED_OVER_MAX, SOCKETS_PER_MESSAGE_MAX, SocketDescription,
     TAKE_OVER_BYTES_MAX, TAKE_OVER_VERSION, TakeOverAnswer, TakeOverMessage, TakeOverRequest,

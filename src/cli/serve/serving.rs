@@ -56,6 +56,8 @@ impl Serving {
                 self.wind_watchdog(reactor);
             }
             News::Stopping => self.supervisor.stopping(),
+            // Told to one of several processes, and to their supervisor.
+            News::Figures(_) | News::Ready(_) => {}
         }
     }
 

@@ -493,6 +493,7 @@ impl Os for Hand {
             .extend(sockets.iter().map(|socket| match socket {
                 HandedOver::Listener(listener) => (true, **listener),
                 HandedOver::Datagram(socket) => (false, **socket),
+                HandedOver::Kept(_) => unreachable!("a supervisor has a kernel below it"),
             }));
         Ok(n)
     }
