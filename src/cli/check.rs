@@ -16,7 +16,7 @@ use super::identity::Identity;
 use super::verdict::Verdict;
 use super::{Configuration, Outcome, Sources, audit, complain, print, print_bytes, trial};
 use crate::config::Lookups;
-use crate::endpoint::{Attempt, Intent, Opening, Unserved, look_up_bus};
+use crate::endpoint::{Attempt, Handed, Intent, Judged, Opening, Unserved, look_up_bus};
 
 /// Say what serve would do, or why it would refuse
 #[derive(Debug, clap::Args)]
@@ -58,8 +58,9 @@ pub fn run(args: Args) -> Outcome {
         }
     };
     let nofile = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-    let (endpoints, limits) = (&configuration.endpoints, &configuration.limits);
-    let opening = Opening::of(endpoints, limits, nofile, Intent::Check);
+    let (endpoints, limits) = (&configuration.endpoints, &configuration.limits_of_one());
+    let judged = configuration.judge(Judged::of(endpoints, limits, nofile));
+    let opening = judged.bind(Intent::Check, &mut Handed::default());
     let mut verdict = Verdict::of(&configuration, &opening);
     verdict.problems.extend(trial::problems(&configuration));
     if args.print {
@@ -72,7 +73,12 @@ pub fn run(args: Args) -> Outcome {
             print(line(attempt))?;
         }
         if let (Ok(connections), None) = (&opening.connections_max, verdict.failure()) {
-            print(format_args!("at most {connections} connections in all"))?;
+            print(match configuration.processes {
+                1 => format!("at most {connections} connections in all"),
+                processes => format!(
+                    "{processes} processes, each with at most {connections} connections in all"
+                ),
+            })?;
         }
     }
     for problem in &verdict.skipped {
@@ -165,6 +171,7 @@ fn as_json(configuration: &Configuration, opening: &Opening, verdict: &Verdict) 
         "ok": verdict.problems.is_empty(),
         "endpoints": opening.attempts.iter().map(endpoint).collect::<Vec<_>>(),
         "default_table": configuration.is_default_table,
+        "processes": configuration.processes,
         "connections": opening.connections_max.as_ref().ok(),
         "limits": configuration.limits,
         "log": configuration.log,

@@ -44,6 +44,9 @@ static OWN: OnceLock<OwnedFd> = OnceLock::new();
 /// [`LogFormat::Json`] a program reads it, line by line.
 static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 
+/// Which of several processes this is.
+static PROCESS: OnceLock<u32> = OnceLock::new();
+
 /// What the counters are logged for: their message is a JSON object. They are asked for by a signal, so
 /// they are printed at every level but `off`.
 const COUNTERS: &str = "onepoll::counters";
@@ -67,6 +70,11 @@ pub(super) fn begin(level: LevelFilter, format: LogFormat) {
         .target(Target::Pipe(Box::new(Stderr)))
         .format(move |out, record| out.write_all(line(format, record).as_bytes()))
         .init();
+}
+
+/// From now on each line says that it is of this process, one of several.
+pub(super) fn of_process(number: u32) {
+    let _ = PROCESS.set(number);
 }
 
 /// Takes a description of standard error that nobody shares, where there can be one. After the endpoints
@@ -93,10 +101,14 @@ pub(super) fn announce(level: Level, message: &str, endpoint: Option<&str>) {
             }
             object(level, message, fields)
         }
-        Some(LogFormat::Text) | None => match endpoint {
-            Some(endpoint) => format!("onepoll: {message} on {endpoint}\n"),
-            None => format!("onepoll: {}\n", shown(message)),
-        },
+        Some(LogFormat::Text) | None => {
+            let process = PROCESS.get().map(|number| format!("process {number}: "));
+            let process = process.unwrap_or_default();
+            match endpoint {
+                Some(endpoint) => format!("onepoll: {process}{message} on {endpoint}\n"),
+                None => format!("onepoll: {process}{}\n", shown(message)),
+            }
+        }
     };
     let _ = Stderr.write_all(line.as_bytes());
 }
@@ -129,6 +141,9 @@ fn line(format: LogFormat, record: &Record<'_>) -> String {
 /// half an object is none.
 fn object(level: Level, message: &str, fields: serde_json::Map<String, Value>) -> String {
     let mut object = fields;
+    if let Some(number) = PROCESS.get() {
+        object.insert("process".into(), (*number).into());
+    }
     object.insert("time".into(), format!("{:.3}", now()).into());
     object.insert("level".into(), level.as_str().into());
     object.insert("message".into(), message.into());
@@ -170,6 +185,9 @@ fn write_text(line: &mut String, record: &Record<'_>) {
     );
     let mut pairs = Text(line);
     let _ = record.key_values().visit(&mut pairs);
+    if let Some(number) = PROCESS.get() {
+        let _ = write!(line, " process={number}");
+    }
 }
 
 #[expect(

@@ -24,8 +24,8 @@ pub(super) fn run(args: Args) -> Outcome {
     let mut lookups = Lookups::live();
     let configuration = args.sources.read(&mut lookups)?;
     let nofile = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-    let (endpoints, limits) = (&configuration.endpoints, &configuration.limits);
-    let judged = Judged::again(endpoints, limits, nofile, lookups);
+    let (endpoints, limits) = (&configuration.endpoints, &configuration.limits_of_one());
+    let judged = configuration.judge(Judged::again(endpoints, limits, nofile, lookups));
     let record = judged.lookups().record();
     let mut opening = judged.refuse();
     // Inherited sockets are the server's, which judges them itself.

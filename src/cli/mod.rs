@@ -48,6 +48,7 @@ pub mod unit;
 mod verdict;
 mod way;
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -155,6 +156,8 @@ enum Command {
     Launch(launch::Args),
     #[command(hide = true)]
     LookUp(look_up::Args),
+    #[command(hide = true)]
+    Process(serve::ProcessArgs),
 }
 
 impl Command {
@@ -183,6 +186,7 @@ impl Command {
             Self::Keeper(args) => keeper::run(args),
             Self::Launch(args) => launch::run(args),
             Self::LookUp(args) => look_up::run(args),
+            Self::Process(args) => serve::run_process(args),
         }
     }
 }
@@ -270,6 +274,13 @@ static LEVEL_STEP: AtomicI8 = AtomicI8::new(0);
 /// The level to log at: `base`, moved by `-v` and `-q`.
 pub fn log_level(base: impl Into<LevelFilter>) -> LevelFilter {
     moved(base.into(), LEVEL_STEP.load(Ordering::Relaxed))
+}
+
+/// `-v` and `-q` as they were given, for another process of this program.
+pub(super) fn level_arguments() -> Vec<OsString> {
+    let step = LEVEL_STEP.load(Ordering::Relaxed);
+    let flag = if step < 0 { "-q" } else { "-v" };
+    vec![flag.into(); step.unsigned_abs().into()]
 }
 
 /// Whether less is to be said than usual.

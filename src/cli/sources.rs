@@ -6,8 +6,11 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use super::Failure;
+use crate::config::limits::PROCESSES_MAX;
 use crate::config::{BusOptions, Limits, Lookups, command_socket};
-use crate::endpoint::{ConfigFile, Endpoint, Log, LogFormat, add_companions, default_endpoints};
+use crate::endpoint::{
+    ConfigFile, Endpoint, Judged, Log, LogFormat, add_companions, default_endpoints,
+};
 
 /// As much of a wrong file is looked at: one that is larger is no configuration.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -18,6 +21,11 @@ pub struct Sources {
     /// A TOML file: `endpoint` tables, `limits`, `log` and `bus`
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+
+    /// So many processes serve the same endpoints, each with a loop of its own, beneath one that looks after them (1);
+    /// `processes` of the file
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(PROCESSES_MAX)))]
+    pub processes: Option<u32>,
 
     /// Become this user when everything is bound, a name or a number; `user` of the file
     #[arg(long, value_name = "USER")]
@@ -47,6 +55,8 @@ pub struct Configuration {
     pub log: Log,
     /// The bus by which other servers share the rooms, if there is one.
     pub bus: Option<BusOptions>,
+    /// How many processes serve the endpoints.
+    pub processes: u32,
     /// Who serves, when everything is bound; none: who started the server.
     pub user: Option<String>,
     /// With which group.
@@ -61,6 +71,7 @@ impl Configuration {
             limits,
             log,
             bus,
+            processes,
             user,
             group,
             ..
@@ -70,9 +81,20 @@ impl Configuration {
             limits,
             log,
             bus,
+            processes: Some(processes).filter(|processes| *processes > 1),
             user,
             group,
         }
+    }
+
+    /// What each process has of the limits.
+    pub(super) fn limits_of_one(&self) -> Limits {
+        self.limits.share_of(self.processes)
+    }
+
+    /// Refuses what its number of processes cannot serve.
+    pub(super) fn judge<'e>(&self, judged: Judged<'e>) -> Judged<'e> {
+        judged.among(self.processes, self.bus.is_some(), self.is_default_table)
     }
 }
 
@@ -100,6 +122,9 @@ impl Sources {
             if let Some(value) = value {
                 arguments.extend([flag.into(), value.into()]);
             }
+        }
+        if let Some(processes) = self.processes {
+            arguments.extend(["--processes".into(), processes.to_string().into()]);
         }
         arguments.push("--".into());
         arguments.extend(self.endpoints.iter().map(Into::into));
@@ -165,6 +190,7 @@ impl Sources {
             limits: file.limits,
             log: file.log,
             bus: file.bus,
+            processes: self.processes.or(file.processes).unwrap_or(1),
             user,
             group: self.group.clone().or(file.group),
         })

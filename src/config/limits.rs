@@ -199,6 +199,21 @@ pub const TAKE_OVER_TIMEOUT: Duration = Duration::from_secs(10);
 /// taken over though it has as many connections as it may.
 pub const CONTROL_CONNECTIONS_MAX: usize = 4;
 
+/// The most processes that serve together: more than most machines have processors, and their sockets fit one take-over.
+pub const PROCESSES_MAX: u32 = 64;
+
+/// How long a process may take from its start until it could serve: it reads no file and resolves no name for that.
+pub const PROCESS_START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the processes of a server may go on after their `drain-timeout`, before they are killed.
+pub const PROCESS_END_GRACE: Duration = Duration::from_secs(2);
+
+/// How long the figures of other processes are waited for.
+pub const FIGURES_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How many messages may wait for a process that does not read them, before it is killed and replaced.
+pub const PROCESS_MESSAGES_MAX: usize = 1024;
+
 /// How much of `buffers` may be in use, in percent, before connections are closed: what one write may add
 /// beyond that fits into the rest.
 pub const BUFFERS_HIGH_PERCENT: usize = 90;
@@ -375,6 +390,20 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// What each of so many processes has of them: an equal part, rounded up, of what is a number of things in the whole
+    /// server, and everything else as it is.
+    pub fn share_of(&self, processes: u32) -> Limits {
+        let part = |all: u32| all.div_ceil(processes.max(1));
+        Limits {
+            connections: self.connections.map(part),
+            not_logged_in: part(self.not_logged_in),
+            buffers: self.buffers.div_ceil(processes.max(1) as usize),
+            commands: part(self.commands),
+            commands_queued: part(self.commands_queued),
+            ..self.clone()
+        }
+    }
+
     /// Whether they make sense together.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.check()
@@ -513,6 +542,22 @@ fn limits_error(problem: String) -> ConfigError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_has_an_equal_part_of_what_is_counted_in_the_whole_server() {
+        let all = Limits {
+            connections: Some(1001),
+            ..Limits::default()
+        };
+        let one = all.share_of(2);
+        assert_eq!(one.connections, Some(501));
+        assert_eq!((one.not_logged_in, one.buffers), (256, 128 << 20));
+        assert_eq!((one.commands, one.commands_queued), (8, 32));
+        assert_eq!(one.frame, all.frame);
+        assert_eq!(all.share_of(1), all);
+        let many = Limits::default().share_of(64);
+        assert_eq!((many.connections, many.commands), (None, 1));
+    }
 
     #[test]
     fn the_defaults_make_sense_together() {

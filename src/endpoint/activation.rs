@@ -114,7 +114,7 @@ impl Activation {
             })
         };
         let others = all.iter().filter(|(number, name)| !is_taken(*number, name));
-        Handed::of(others.filter_map(|(number, name)| {
+        let sockets = others.filter_map(|(number, name)| {
             let socket = reactor::inherited(*number).ok()?;
             // systemd hands over descriptors that block.
             set_nonblocking(&socket).ok()?;
@@ -123,7 +123,8 @@ impl Activation {
                 file: numbers_of_its_file(&socket),
             };
             Some((u32::try_from(*number).ok()?, description, socket))
-        }))
+        });
+        Handed::of(sockets).by_activation()
     }
 }
 

@@ -23,8 +23,14 @@ use super::{Endpoint, place};
 use crate::config::{
     Address, Host, HostPort, Transport, UnixAddress, check_private_dir, is_private_socket,
 };
-use crate::reactor::{Keepalive, Secure, begin_to_listen, bind_abstract, bind_tcp, open_udp};
+use crate::reactor::{
+    Keepalive, Secure, begin_to_listen, bind_abstract, bind_tcp, bind_tcp_beside, open_udp,
+    open_udp_beside, share_address,
+};
 use crate::service::Secrets;
+
+/// What a process says of an endpoint for which its supervisor has no socket.
+const NOT_HANDED: &str = "the supervisor has no socket for it";
 
 /// A socket that was bound, and the endpoint as it came to be: with the port that the system chose.
 #[derive(Debug)]
@@ -49,6 +55,8 @@ pub struct Bound {
     at: Option<SocketAddr>,
     /// Another server has handed it over, and serves it until we are ready.
     is_handed: bool,
+    /// Another process opened it and keeps it.
+    is_inherited: bool,
 }
 
 impl Bound {
@@ -109,7 +117,47 @@ impl Bound {
             content: None,
             at: None,
             is_handed: false,
+            is_inherited: false,
         }
+    }
+
+    /// This socket and others at its address, one for each of so many processes, as far as such a socket can have any
+    /// beside it: a Unix socket cannot, and one that was inherited is its owner's to share, so there is one for all.
+    ///
+    /// Sockets there that another server handed over are taken before any is bound.
+    pub fn spread(self, processes: u32, handed: &mut Handed) -> io::Result<Vec<Bound>> {
+        let Some(at) = self.at.filter(|_| !self.is_inherited) else {
+            return Ok(vec![self]);
+        };
+        let transport = match self.endpoint.address {
+            Address::Udp(_) => Transport::Udp,
+            _ => Transport::Tcp,
+        };
+        let mut all = vec![self];
+        while all.len() < processes as usize {
+            let first = &all[0];
+            let (socket, is_handed) = match handed.inet(transport, at, &first.place) {
+                Some((socket, _)) => (socket, true),
+                None => {
+                    share_address(&first.socket)?;
+                    let bind = match transport {
+                        Transport::Udp => open_udp_beside,
+                        _ => bind_tcp_beside,
+                    };
+                    (bind(at)?, false)
+                }
+            };
+            all.push(Bound {
+                place: first.place.clone(),
+                secure: first.secure.clone(),
+                secrets: first.secrets.clone(),
+                content: first.content.clone(),
+                at: Some(at),
+                is_handed,
+                ..Bound::of(&first.endpoint, socket)
+            });
+        }
+        Ok(all)
     }
 
     /// The same, of a socket that another server has too.
@@ -162,6 +210,7 @@ pub(super) fn bind(
             at: planned.at.first().copied(),
             place: planned.place.clone(),
             is_handed: planned.is_handed,
+            is_inherited: true,
             ..Bound::of(endpoint, socket)
         });
     }
@@ -186,6 +235,9 @@ pub(super) fn bind(
                     ..Bound::of(endpoint, socket).handed()
                 });
             }
+            if handed.is_everything() {
+                return Err(Unserved::failed(endpoint, NOT_HANDED));
+            }
             let is_private = is_private_socket(path);
             let bound = SocketFile::bind(path, mode, is_private, intent);
             let (socket, file) = bound.map_err(|error| {
@@ -209,6 +261,9 @@ pub(super) fn bind(
             }
             if let Some(socket) = handed.abstract_name(name.as_bytes()) {
                 return one(Bound::of(endpoint, socket).handed());
+            }
+            if handed.is_everything() {
+                return Err(Unserved::failed(endpoint, NOT_HANDED));
             }
             let socket =
                 bind_abstract(name.as_bytes()).map_err(|error| failed(endpoint, at, &error))?;
@@ -249,6 +304,7 @@ fn addresses(
         let is_handed = taken.is_some();
         let opened = match taken {
             Some(taken) => Ok(taken),
+            None if handed.is_everything() => Err(Errno::ADDRNOTAVAIL.into()),
             None => open(at).and_then(|socket| local_address(&socket).map(|at| (socket, at))),
         };
         match opened {
@@ -263,6 +319,7 @@ fn addresses(
                     at: Some(at),
                     place: asked,
                     is_handed,
+                    is_inherited: is_handed && handed.is_activation(),
                     ..Bound::of(&endpoint, socket)
                 });
             }

@@ -13,6 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::Endpoint;
 use crate::config::ConfigError;
+use crate::config::limits::PROCESSES_MAX;
 use crate::config::{BusOptions, Limits, Lookups, Trouble, Value, Written};
 
 /// What a configuration file says.
@@ -26,6 +27,8 @@ pub struct ConfigFile {
     pub log: Log,
     /// `[bus]`: the NATS servers by which several servers share their rooms.
     pub bus: Option<BusOptions>,
+    /// `processes`: how many serve the endpoints; absent: one.
+    pub processes: Option<u32>,
     /// `user`: who serves, when everything is bound.
     pub user: Option<String>,
     /// `group`, likewise.
@@ -168,6 +171,19 @@ impl ConfigFile {
                         at(span_of(&trouble, table, value.span()), trouble.problem)
                     })?;
                 }
+                ("processes", value) => {
+                    let number = match value {
+                        DeValue::Integer(number) => number.as_str().parse::<u32>().ok(),
+                        _ => None,
+                    };
+                    let number = number.filter(|number| (1..=PROCESSES_MAX).contains(number));
+                    config.processes = Some(number.ok_or_else(|| {
+                        at(
+                            key.span(),
+                            format!("`processes` is no number from 1 to {PROCESSES_MAX}"),
+                        )
+                    })?);
+                }
                 (name @ ("user" | "group"), value) => {
                     let text = match value {
                         DeValue::String(text) => text.to_string(),
@@ -183,7 +199,15 @@ impl ConfigFile {
                     }
                 }
                 (other, _) => {
-                    let known = ["endpoint", "limits", "log", "bus", "user", "group"];
+                    let known = [
+                        "endpoint",
+                        "limits",
+                        "log",
+                        "bus",
+                        "processes",
+                        "user",
+                        "group",
+                    ];
                     let trouble = Trouble::unknown("a configuration", "table", other, &known);
                     return Err(at(key.span(), trouble.problem));
                 }
@@ -201,6 +225,9 @@ impl ConfigFile {
     /// TOML is UTF-8, which the path of a socket need not be.
     pub fn write(&self) -> Result<String, ConfigError> {
         let mut text = String::new();
+        if let Some(processes) = self.processes {
+            push_line(&mut text, "processes", &i64::from(processes).into());
+        }
         for (key, value) in [("user", &self.user), ("group", &self.group)] {
             if let Some(value) = value {
                 push_line(&mut text, key, &value.as_str().into());

@@ -16,7 +16,13 @@ use crate::wire::{FileNumbers, SocketDescription};
 /// Sockets that another server hands over. Dropped, those that no endpoint took are closed here; the other
 /// server has them still.
 #[derive(Debug, Default)]
-pub struct Handed(Vec<Socket>);
+pub struct Handed {
+    all: Vec<Socket>,
+    /// Nothing is bound besides: what is not among these is not there.
+    is_everything: bool,
+    /// They are those of a process that opens sockets for others and keeps them, such as systemd.
+    is_activation: bool,
+}
 
 #[derive(Debug)]
 struct Socket {
@@ -24,6 +30,8 @@ struct Socket {
     place: String,
     file: Option<FileNumbers>,
     found: Found,
+    /// Whether it is served already, or has been, or needs no listening to.
+    listens: bool,
     /// `None` once an endpoint has it.
     socket: Option<OwnedFd>,
 }
@@ -47,25 +55,56 @@ impl Handed {
             place: description.place,
             file: description.file,
             found: find(&socket),
+            listens: listens(&socket),
             socket: Some(socket),
         };
-        Handed(sockets.into_iter().map(entry).collect())
+        Handed {
+            all: sockets.into_iter().map(entry).collect(),
+            is_everything: false,
+            is_activation: false,
+        }
+    }
+
+    /// They are all that is served: an endpoint that does not find its socket among them has none.
+    pub fn everything(self) -> Handed {
+        Handed {
+            is_everything: true,
+            ..self
+        }
+    }
+
+    /// They come from a process that opens sockets for others.
+    pub(super) fn by_activation(self) -> Handed {
+        Handed {
+            is_activation: true,
+            ..self
+        }
+    }
+
+    /// Whether nothing is bound besides.
+    pub(super) fn is_everything(&self) -> bool {
+        self.is_everything
+    }
+
+    /// Whether each is the only one at its address, and stays so.
+    pub(super) fn is_activation(&self) -> bool {
+        self.is_activation
     }
 
     /// Whether there is none.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all.is_empty()
     }
 
     /// What those are called that no endpoint took.
     pub(super) fn left(&self) -> Vec<String> {
-        let left = self.0.iter().filter(|socket| socket.socket.is_some());
+        let left = self.all.iter().filter(|socket| socket.socket.is_some());
         left.map(|socket| socket.place.clone()).collect()
     }
 
     /// The numbers of those that were taken.
     pub fn taken(&self) -> Vec<u32> {
-        let taken = self.0.iter().filter(|socket| socket.socket.is_none());
+        let taken = self.all.iter().filter(|socket| socket.socket.is_none());
         taken.map(|socket| socket.number).collect()
     }
 
@@ -120,12 +159,22 @@ impl Handed {
     }
 
     fn take<T>(&mut self, is_it: impl Fn(&Socket) -> Option<T>) -> Option<(OwnedFd, T)> {
-        self.0.iter_mut().find_map(|entry| {
+        let is_everything = self.is_everything;
+        self.all.iter_mut().find_map(|entry| {
             entry.socket.as_ref()?;
+            // A supervisor of ours listens when all its processes could serve.
+            if !entry.listens && !is_everything {
+                return None;
+            }
             let told = is_it(entry)?;
             Some((entry.socket.take()?, told))
         })
     }
+}
+
+fn listens(socket: &OwnedFd) -> bool {
+    let is_datagram = sockopt::socket_type(socket) == Ok(SocketType::DGRAM);
+    is_datagram || sockopt::socket_acceptconn(socket).unwrap_or(false)
 }
 
 fn find(socket: &OwnedFd) -> Found {
@@ -136,15 +185,12 @@ fn find(socket: &OwnedFd) -> Found {
     ) else {
         return Found::Other;
     };
-    let listens = sockopt::socket_acceptconn(socket).unwrap_or(false);
     match (domain, kind, SocketAddr::try_from(name.clone())) {
-        (AddressFamily::UNIX, SocketType::STREAM, _) if listens => {
+        (AddressFamily::UNIX, SocketType::STREAM, _) => {
             let name = SocketAddrUnix::try_from(name).ok();
             Found::Unix(name.and_then(|name| name.abstract_name().map(<[u8]>::to_vec)))
         }
-        (AddressFamily::INET | AddressFamily::INET6, SocketType::STREAM, Ok(at)) if listens => {
-            Found::Tcp(at)
-        }
+        (AddressFamily::INET | AddressFamily::INET6, SocketType::STREAM, Ok(at)) => Found::Tcp(at),
         (AddressFamily::INET | AddressFamily::INET6, SocketType::DGRAM, Ok(at)) => Found::Udp(at),
         _ => Found::Other,
     }

@@ -39,7 +39,7 @@ use crate::config::{
 };
 use crate::service::{
     ChallengeSource, Class, Datagrams, Gate, Half, Row, SERVICES, Schema, Secrets, Service, Set,
-    Setting, Terms,
+    Setting, Several, Terms,
 };
 use crate::wire::Secret;
 
@@ -103,6 +103,14 @@ impl Endpoint {
     /// The options that do not depend on the service.
     pub fn common(&self) -> &Common {
         &self.common
+    }
+
+    /// Whether several processes may serve it.
+    pub fn several(&self) -> Several {
+        let schema = self.row.schema(self.address.transport());
+        // What was read once is read again.
+        let several = schema.and_then(|schema| schema.several(&self.options).ok());
+        several.unwrap_or(Several::Yes)
     }
 
     /// Which commands it runs, if its service runs any, and within what.

@@ -17,6 +17,7 @@ use super::socket_file::Intent;
 use super::tls::secure;
 use super::unserved::Unserved;
 use crate::config::{Address, ConfigError, FdAddress, Limits, Lookups};
+use crate::service::Several;
 
 /// What became of the endpoints that were asked for.
 #[derive(Debug)]
@@ -54,6 +55,7 @@ pub struct Judged<'e> {
     plans: Vec<Result<Planned, Unserved>>,
     limits: &'e Limits,
     nofile: u64,
+    processes: u32,
     is_root: bool,
     lookups: Lookups,
     /// What a supervisor handed over, for the endpoints that are bound there.
@@ -130,9 +132,36 @@ impl<'e> Judged<'e> {
             lookups,
             limits,
             nofile,
+            processes: 1,
             is_root,
             others,
         }
+    }
+
+    /// So many processes are to serve them, with these limits each. What cannot be served so is refused; of the default
+    /// table, it is left out.
+    pub fn among(mut self, processes: u32, has_bus: bool, is_default_table: bool) -> Judged<'e> {
+        self.processes = processes;
+        if processes <= 1 {
+            return self;
+        }
+        for (endpoint, plan) in self.endpoints.iter().zip(&mut self.plans) {
+            let (why, remedy) = match endpoint.several() {
+                Several::WithBus(why) if !has_bus => (why, ", unless a `[bus]` joins them"),
+                Several::No(why) => (why, ""),
+                Several::Yes | Several::WithBus(_) => continue,
+            };
+            let problem = format!(
+                "{processes} processes cannot serve it{remedy}: {why}; serve it by a server of its own, with one process"
+            );
+            if plan.is_ok() {
+                *plan = Err(match is_default_table {
+                    true => Unserved::failed(endpoint, problem),
+                    false => Unserved::refused(endpoint, problem),
+                });
+            }
+        }
+        self
     }
 
     /// What was looked up so far: once all endpoints are judged, everything.
@@ -155,7 +184,7 @@ impl<'e> Judged<'e> {
     /// Only if no endpoint is refused: takes the sockets that another server hands over, and binds the others.
     pub fn bind(mut self, intent: Intent, handed: &mut Handed) -> Opening {
         let mut others = std::mem::take(&mut self.others);
-        let handed = if handed.is_empty() {
+        let handed = if handed.is_empty() && !handed.is_everything() {
             &mut others
         } else {
             handed
@@ -239,7 +268,7 @@ impl<'e> Judged<'e> {
 
     fn connections_max(&self) -> Result<u32, ConfigError> {
         let planned: Vec<&Planned> = self.plans.iter().flatten().collect();
-        connections_max(&planned, self.limits, self.nofile)
+        connections_max(&planned, self.limits, self.nofile, self.processes)
     }
 }
 

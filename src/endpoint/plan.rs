@@ -164,11 +164,12 @@ fn resolve(name: &HostPort, lookups: &mut Lookups) -> io::Result<Vec<SocketAddr>
 
 /// How many connections there can be in all, where the limits and what every endpoint asks for fit.
 ///
-/// `nofile` is the descriptor limit that the server would have.
+/// `nofile` is the descriptor limit that the server would have, or each of its `processes`, whose limits these are then.
 pub(super) fn connections_max(
     planned: &[&Planned],
     limits: &Limits,
     nofile: u64,
+    processes: u32,
 ) -> Result<u32, ConfigError> {
     limits.validate()?;
     for planned in planned {
@@ -177,11 +178,15 @@ pub(super) fn connections_max(
     let listeners = planned.iter().map(|planned| planned.at.len().max(1)).sum();
     let files = planned.iter().map(|planned| planned.endpoint.descriptors());
     let capacity = limits.capacity(nofile, listeners, files.sum())?;
-    let too_many = |planned: &&&Planned| planned.endpoint.common.max_connections > Some(capacity);
+    let of_one = |planned: &Planned| {
+        let asked = planned.endpoint.common.max_connections;
+        asked.map(|asked| asked.div_ceil(processes.max(1)))
+    };
+    let too_many = |planned: &&&Planned| of_one(planned) > Some(capacity);
     match planned.iter().find(too_many) {
         None => Ok(capacity),
         Some(planned) => {
-            let asked = planned.endpoint.common.max_connections.unwrap_or_default();
+            let asked = of_one(planned).unwrap_or_default();
             Err(ConfigError::at(
                 &planned.endpoint,
                 format!(
@@ -257,7 +262,7 @@ mod tests {
         let limits = Limits::default();
         let judge = |url: &str| {
             let planned = planned(url).unwrap();
-            connections_max(&[&planned], &limits, 1024).map_err(|wrong| wrong.to_string())
+            connections_max(&[&planned], &limits, 1024, 1).map_err(|wrong| wrong.to_string())
         };
         assert!(judge("command://127.0.0.1:0?auth=none&framing=i32&max-output=256M").is_ok());
         let said = judge("command://127.0.0.1:0?auth=none&framing=i32&max-output=257M");
@@ -273,7 +278,7 @@ mod tests {
     fn max_connections_must_fit_the_total() {
         let total = |url: String| {
             let planned = planned(&url).unwrap();
-            connections_max(&[&planned], &Limits::default(), 1024)
+            connections_max(&[&planned], &Limits::default(), 1024, 1)
         };
         let left = 1024 - (64 + 4 * 16 + 1);
         assert_eq!(
@@ -283,7 +288,7 @@ mod tests {
         // A listener for each address that a name has.
         let mut several = planned("echo://127.0.0.1:0").unwrap();
         several.at = vec!["127.0.0.1:1".parse().unwrap(); 5];
-        let fewer = connections_max(&[&several, &several], &Limits::default(), 1024);
+        let fewer = connections_max(&[&several, &several], &Limits::default(), 1024, 1);
         assert_eq!(fewer, Ok(left + 1 - 10));
         let wrong = total(format!("echo://127.0.0.1:0?max-connections={}", left + 1));
         let said = wrong.unwrap_err().to_string();

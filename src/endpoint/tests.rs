@@ -699,6 +699,7 @@ proptest! {
             log: Log { level: LogLevel::Debug, ..Log::default() },
             user,
             group: Some("7".into()),
+            processes: connections.map(|count| count % 64 + 1),
             bus: toml::from_str("url = [\"nats://h:1\", \"nats://[::1]:2\"]\nreplicas = 3").ok(),
         };
         let text = file.write().unwrap();

@@ -136,6 +136,8 @@ pub(super) struct Audit {
     second: u32,
     shares: [u32; KINDS],
     wall: SystemTime,
+    /// Which of several processes this is.
+    process: Option<u32>,
     /// Lines that were passed on, and those that were not.
     pub(super) passed: u64,
     pub(super) missing: u64,
@@ -153,9 +155,16 @@ impl Audit {
             second: 0,
             shares: [0; KINDS],
             wall: SystemTime::UNIX_EPOCH,
+            process: None,
             passed: 0,
             missing: 0,
         }
+    }
+
+    /// From now on each line says that it is of this process.
+    pub(super) fn of_process(mut self, process: Option<u32>) -> Audit {
+        self.process = process;
+        self
     }
 
     /// A turn has begun.
@@ -177,7 +186,7 @@ impl Audit {
             self.missing += 1;
             return;
         }
-        self.push(&Line::of(event, self.wall).text());
+        self.push(&Line::of(event, self.wall).of_process(self.process).text());
         self.count += 1;
     }
 
@@ -197,7 +206,9 @@ impl Audit {
     /// left to be passed on.
     pub(super) fn flush(&mut self) -> bool {
         if self.lost > 0 {
-            let line = Line::missing(self.lost, "there was no room", self.wall).text();
+            let line = Line::missing(self.lost, "there was no room", self.wall)
+                .of_process(self.process)
+                .text();
             if self.out.write_all(line.as_bytes()).is_err() {
                 self.lose();
                 return false;
@@ -221,7 +232,8 @@ impl Audit {
     fn tell_left_out(&mut self) {
         let left_out = std::mem::take(&mut self.left_out);
         if left_out > 0 {
-            self.push(&Line::missing(left_out, "there were too many", self.wall).text());
+            let line = Line::missing(left_out, "there were too many", self.wall);
+            self.push(&line.of_process(self.process).text());
         }
     }
 
@@ -282,6 +294,8 @@ struct Line<'a> {
     exit: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     signal: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     output_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -375,6 +389,10 @@ impl<'a> Line<'a> {
             why: Some(why),
             ..Line::new("lost", wall)
         }
+    }
+
+    fn of_process(self, process: Option<u32>) -> Line<'a> {
+        Line { process, ..self }
     }
 
     fn about(mut self, who: Who<'a>) -> Line<'a> {

@@ -7,18 +7,20 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use super::Reactor;
 use super::epoll::{Epoll, Process};
 use super::os::Os;
+use super::stopping::Stopping;
 use super::token::{Source, Token};
 use crate::turn::{ConnId, Exit, Severity};
 
 /// What is different for such a loop.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Company {
-    /// It is one of several.
-    pub(super) is_member: bool,
+    /// Which of several it is, if it is one; they are counted from 1.
+    pub(super) member: Option<u32>,
     /// Others serve, and it does not end before the code that runs it says so.
     pub(super) waits: bool,
 }
@@ -40,8 +42,28 @@ impl<O: Os> Reactor<O> {
     /// are asked of the code that runs it, as [`News::Figures`](super::News): they are those of all. A second SIGTERM
     /// does not hurry: a supervisor such as systemd sends one to every process of a service, and so does ours. And
     /// only the code that runs it has the configuration read again.
-    pub fn join(&mut self) {
-        self.company.is_member = true;
+    ///
+    /// `number` says which it is: in the audit, and by the label `process` of its figures.
+    pub fn join(&mut self, number: u32) {
+        self.company.member = Some(number);
+    }
+
+    /// Stops as at SIGTERM, unless it does already.
+    pub fn drain(&mut self) {
+        if !self.is_told_twice() {
+            self.stop();
+        }
+    }
+
+    /// Has files opened again that are written to, since they may have been moved away.
+    pub fn reopen_files(&mut self) {
+        self.recorder.reopen_audit();
+        self.reopen_transcripts();
+    }
+
+    /// Prints the counters, as at SIGUSR1.
+    pub fn print_counters(&self) {
+        self.report();
     }
 
     /// Whether the loop goes on, also while it stops and has nothing left to serve, since others serve on its behalf.
@@ -56,8 +78,7 @@ impl<O: Os> Reactor<O> {
 
     /// Stops at once, as at a second SIGTERM.
     pub fn stop_now(&mut self) {
-        self.stop();
-        self.stop();
+        self.stopping = Stopping::Now;
     }
 }
 
@@ -90,6 +111,11 @@ impl Reactor<Epoll> {
     /// How it ended, if it has.
     pub fn ended(&mut self, companion: &Companion) -> io::Result<Option<Exit>> {
         self.os.ended(&companion.0)
+    }
+
+    /// Waits for its end, with the loop stopped, for so long at most.
+    pub fn wait_for_end(&mut self, companion: &Companion, within: Duration) {
+        self.os.wait_for_end(&companion.0, within);
     }
 
     /// Lets go of one that has ended.

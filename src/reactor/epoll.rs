@@ -293,6 +293,21 @@ impl Epoll {
         self.register(descriptor, token, Interest::READABLE | Interest::WRITABLE)
     }
 
+    /// Waits until a process has ended, or for so long.
+    pub(super) fn wait_for_end(&self, process: &Process, within: Duration) {
+        let until = now() + within;
+        loop {
+            let left = until.saturating_duration_since(now());
+            let mut ended = [PollFd::new(&process.pidfd, PollFlags::IN)];
+            let left = Timespec::try_from(left).unwrap_or_default();
+            // A signal that comes meanwhile has been handled: the loop is at its end.
+            match poll(&mut ended, Some(&left)) {
+                Err(rustix::io::Errno::INTR) => {}
+                _ => return,
+            }
+        }
+    }
+
     /// Starts this program once more, with this as its standard input, and with standard output and error as ours are.
     pub(super) fn spawn_companion(
         &mut self,

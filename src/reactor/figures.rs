@@ -25,6 +25,12 @@ impl<O: Os> Reactor<O> {
         families.extend(streams(by_endpoint(&self.listeners)));
         families.extend(self.datagram_figures());
         families.extend(self.loop_figures());
+        if let Some(process) = self.company.member {
+            let process = process.to_string();
+            for family in &mut families {
+                family.label("process", &process);
+            }
+        }
         families
     }
 

@@ -121,8 +121,8 @@ pub use self::listener::{ListenerId, ListenerOptions, ServiceId};
 pub use self::news::{Cut, Helped, News};
 pub use self::os::{HandedOver, Os, Readiness, Received, Seen, Signal, Spawned, Woke};
 pub use self::socket::{
-    LISTEN_BACKLOG, begin_to_listen, bind_abstract, bind_tcp, bind_unix, is_stale, listen_tcp,
-    open_udp,
+    LISTEN_BACKLOG, begin_to_listen, bind_abstract, bind_tcp, bind_tcp_beside, bind_unix, is_stale,
+    listen_tcp, open_udp, open_udp_beside, share_address,
 };
 pub use self::sources::{AddressRules, SourceRules};
 #[cfg(feature = "tls")]
@@ -561,7 +561,7 @@ impl<O: Os> Reactor<O> {
                 Effect::SendFile(piece) => self.begin_file(id, piece),
                 Effect::Note(note) => self.note_file(id, &note),
                 Effect::Errand(errand) => self.send_on_errand(id, *errand),
-                Effect::Figures if self.company.is_member => self.tell(News::Figures(id)),
+                Effect::Figures if self.company.member.is_some() => self.tell(News::Figures(id)),
                 Effect::Figures => self.tell_figures(id),
                 Effect::HandOver(wanted) => self.tell(News::HandOver(id, wanted)),
             }

@@ -26,6 +26,8 @@ pub enum News {
     /// A service asks for the figures of all the processes of which this is [one](Reactor::join), for this connection:
     /// it is answered with [`tell_page`](Reactor::tell_page).
     Figures(ConnId),
+    /// SIGUSR1 came to a loop that [waits for others](Reactor::wait_for_others): their counters are to be printed.
+    Report,
     /// Something is to be read from what is [watched](Reactor::watch_for) under this number, or it has room again; or
     /// the process of this number has ended.
     Ready(u32),

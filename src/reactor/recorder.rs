@@ -43,8 +43,14 @@ impl Recorder {
     }
 
     /// From now on the audit goes to `out`.
-    pub(super) fn audit_to(&mut self, out: Box<dyn io::Write>, now: Moment, wall: SystemTime) {
-        let mut audit = Box::new(Audit::new(out));
+    pub(super) fn audit_to(
+        &mut self,
+        out: Box<dyn io::Write>,
+        process: Option<u32>,
+        now: Moment,
+        wall: SystemTime,
+    ) {
+        let mut audit = Box::new(Audit::new(out).of_process(process));
         audit.begin_turn(now, wall);
         audit.note(&AuditEvent::Start);
         self.audit = Some(audit);

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustix::fs::{FileType, Mode, chmod, lstat, unlink};
 use rustix::net::sockopt::{
-    set_ipv6_v6only, set_socket_recv_buffer_size, set_socket_reuseaddr,
+    set_ipv6_v6only, set_socket_recv_buffer_size, set_socket_reuseaddr, set_socket_reuseport,
     set_socket_send_buffer_size, set_tcp_nodelay, socket_error,
 };
 use rustix::net::{
@@ -50,7 +50,26 @@ pub fn begin_to_listen(fd: &OwnedFd) -> io::Result<()> {
 /// Until it listens it keeps its place to itself. With `SO_REUSEADDR` alone a second socket could be
 /// bound there, and only its `listen` would be refused, when the first was serving already.
 pub fn bind_tcp(address: SocketAddr) -> io::Result<OwnedFd> {
+    tcp(address, false)
+}
+
+/// Lets sockets be bound [beside](bind_tcp_beside) this one, by processes of this user. It is said after `bind`: said
+/// before, it would hide that the port is another server's, which has said it too (`SO_REUSEPORT`, socket(7)).
+pub fn share_address(fd: &OwnedFd) -> io::Result<()> {
+    Ok(set_socket_reuseport(fd, true)?)
+}
+
+/// As [`bind_tcp`], beside others at the same address that [share](share_address) it: the kernel gives each connection to
+/// one of those that listen, by its addresses and ports.
+pub fn bind_tcp_beside(address: SocketAddr) -> io::Result<OwnedFd> {
+    tcp(address, true)
+}
+
+fn tcp(address: SocketAddr, is_beside: bool) -> io::Result<OwnedFd> {
     let fd = socket_with(family(address), SocketType::STREAM, FLAGS, None)?;
+    if is_beside {
+        share_address(&fd)?;
+    }
     // Connections of an earlier server in TIME_WAIT must not keep this one from its port.
     set_socket_reuseaddr(&fd, true)?;
     if address.is_ipv6() {
@@ -86,7 +105,20 @@ pub(super) fn is_connected(fd: &OwnedFd) -> io::Result<bool> {
 
 /// A bound UDP socket. `[::]` is dual-stack.
 pub fn open_udp(address: SocketAddr) -> io::Result<OwnedFd> {
+    udp(address, false)
+}
+
+/// As [`open_udp`], beside others at the same address that [share](share_address) it: the kernel gives each datagram to
+/// one of them, by its addresses and ports.
+pub fn open_udp_beside(address: SocketAddr) -> io::Result<OwnedFd> {
+    udp(address, true)
+}
+
+fn udp(address: SocketAddr, is_beside: bool) -> io::Result<OwnedFd> {
     let fd = socket_with(family(address), SocketType::DGRAM, FLAGS, None)?;
+    if is_beside {
+        share_address(&fd)?;
+    }
     if address.is_ipv6() {
         set_ipv6_v6only(&fd, !address.ip().is_unspecified())?;
     }

@@ -31,14 +31,15 @@ impl<O: Os> Reactor<O> {
                     self.recorder.reopen_audit();
                     self.tell(News::Reload);
                 }
+                Signal::Report if self.company.waits => self.tell(News::Report),
                 Signal::Report => self.report(),
             }
         }
     }
 
     /// One of several processes is told to stop by whoever stops them all, and perhaps by its supervisor too.
-    fn is_told_twice(&self) -> bool {
-        self.company.is_member && matches!(self.stopping, Stopping::Draining(_))
+    pub(super) fn is_told_twice(&self) -> bool {
+        self.company.member.is_some() && matches!(self.stopping, Stopping::Draining(_))
     }
 
     /// Stops: closes the listeners, and gives connections `drain-timeout` to finish. Asked again, stops
@@ -50,6 +51,8 @@ impl<O: Os> Reactor<O> {
     pub fn stop(&mut self) {
         match self.stopping {
             Stopping::No => self.tell(News::Stopping),
+            // The others, which it looks after, were released too.
+            Stopping::Released(_) if self.company.waits => self.tell(News::Stopping),
             Stopping::Released(_) => {}
             Stopping::Draining(_) | Stopping::Now => {
                 self.stopping = Stopping::Now;

@@ -30,7 +30,9 @@ impl<O: Os> Reactor<O> {
     /// which must not wait. Lines come in writes of up to 4096 bytes; one that fails is counted, and what it
     /// had is lost.
     pub fn audit_to(&mut self, out: Box<dyn io::Write>) {
-        self.recorder.audit_to(out, self.now, self.os.wall());
+        let process = self.company.member;
+        self.recorder
+            .audit_to(out, process, self.now, self.os.wall());
     }
 
     /// Keeps a writer that takes what the audit tells, as [`Epoll::with_writer`](super::Epoll::with_writer)

@@ -4,9 +4,7 @@ use super::{Checked, Class, OverStreams, Row, Service, Sessions};
 use crate::buf::ReadBuf;
 use crate::config::Transport;
 use crate::turn::{Closed, Fault, Moment, Turn};
-use crate::wire::{
-    EXPOSITION_TYPE, Encode, HttpRequest, HttpRequests, HttpResponse, WireError,
-};
+use crate::wire::{EXPOSITION_TYPE, Encode, HttpRequest, HttpRequests, HttpResponse, WireError};
 
 /// Its row in the table.
 pub(super) const ROW: Row = Row {

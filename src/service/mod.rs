@@ -50,7 +50,7 @@ pub use metrics::Metrics;
 pub use peer::Peer;
 pub use row::{
     Checked, Class, Companion, Half, NoOptions, OverDatagrams, OverStreams, OwnFile, Row, Schema,
-    Setting, Takes,
+    Setting, Several, Takes,
 };
 pub use secrets::{ProofOf, Secrets};
 pub use sessions::Sessions;

@@ -103,6 +103,11 @@ pub trait Checked: DeserializeOwned + Serialize + Default + 'static {
         Ok(())
     }
 
+    /// Whether several processes may serve it, each with a value of its own.
+    fn several(&self) -> Several {
+        Several::Yes
+    }
+
     /// What it would mean if a stranger reached a service with these options.
     fn class(&self) -> Class {
         Class::Plain
@@ -189,6 +194,18 @@ pub enum Class {
     Downloads,
 }
 
+/// Whether several processes may serve an endpoint (`serve --processes`): each has a value of the service, and a client
+/// is with whichever process its connection or its datagram comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Several {
+    /// No client can tell.
+    Yes,
+    /// What the values have in common comes by a bus; without one, this is in the way.
+    WithBus(&'static str),
+    /// This is in the way.
+    No(&'static str),
+}
+
 /// The options that a half of a service takes, as they are written.
 pub trait Schema: Sync {
     /// Their names.
@@ -200,6 +217,9 @@ pub trait Schema: Sync {
 
     /// Whether they, once read, fit the limits of the server.
     fn fits(&self, written: &Written, limits: &Limits) -> Result<(), Trouble>;
+
+    /// Whether several processes may serve the service with them.
+    fn several(&self, written: &Written) -> Result<Several, Trouble>;
 
     /// Which commands the service runs with them, if it runs any.
     fn policy(&self, written: &Written) -> Result<Option<Policy>, Trouble>;
@@ -278,6 +298,10 @@ impl<T: Checked, S: ?Sized> Schema for Takes<T, S> {
 
     fn fits(&self, written: &Written, limits: &Limits) -> Result<(), Trouble> {
         written.read::<T>()?.fits(limits)
+    }
+
+    fn several(&self, written: &Written) -> Result<Several, Trouble> {
+        Ok(written.read::<T>()?.several())
     }
 
     fn policy(&self, written: &Written) -> Result<Option<Policy>, Trouble> {

@@ -134,7 +134,7 @@ pub fn one_page(pages: &[&[u8]]) -> Vec<u8> {
                     figures.len() - 1
                 }));
             } else if let Some((_, values)) = place.and_then(|place| figures.get_mut(place))
-                && !(line.starts_with(b"# TYPE ") && !values.is_empty())
+                && (!line.starts_with(b"# TYPE ") || values.is_empty())
             {
                 values.extend_from_slice(line);
             }

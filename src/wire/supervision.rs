@@ -44,6 +44,8 @@ pub enum ToProcess {
     Go,
     /// Serve what the file beside this says from now on, on the sockets that are served already and on those that came.
     Reload,
+    /// Open again what is written to: it may have been moved away.
+    Reopen,
     /// Print the counters.
     Report,
     /// Another server has the sockets from now on.
@@ -133,7 +135,8 @@ pub fn packed(message: &impl Serialize) -> Vec<u8> {
 ///
 /// `InvalidData`: it is none. Both ends are the same program, so that is a mistake of ours.
 pub fn unpacked<T: DeserializeOwned>(packet: &[u8]) -> io::Result<T> {
-    serde_json::from_slice(packet).map_err(|wrong| io::Error::new(io::ErrorKind::InvalidData, wrong))
+    serde_json::from_slice(packet)
+        .map_err(|wrong| io::Error::new(io::ErrorKind::InvalidData, wrong))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use log::Level;
+use zeroize::Zeroizing;
 
 use super::learnt::Learnt;
 use super::open_socket::ControlPath;
@@ -23,6 +24,8 @@ pub(super) struct Bindings {
     pub(super) connections_max: u32,
     /// What the files and hosts were that the configuration names.
     pub(super) learnt: Learnt,
+    /// The same in full, where other processes are told.
+    pub(super) record: Option<Zeroizing<String>>,
     /// Those files.
     pub(super) files: Vec<PathBuf>,
     /// The server that is taken over.
@@ -41,9 +44,11 @@ impl Bindings {
         lookups: Lookups,
         takes_over: Option<&ControlPath>,
     ) -> Result<Bindings, Failure> {
-        let (endpoints, limits) = (&configuration.endpoints, &configuration.limits);
-        let judged = Judged::at_start(endpoints, limits, nofile, lookups);
+        let (endpoints, limits) = (&configuration.endpoints, &configuration.limits_of_one());
+        let judged = configuration.judge(Judged::at_start(endpoints, limits, nofile, lookups));
         let learnt = Learnt::of(judged.lookups());
+        let is_told = configuration.processes > 1;
+        let record = is_told.then(|| judged.lookups().record());
         let mut files: Vec<PathBuf> = judged.lookups().paths().map(Into::into).collect();
         files.sort_unstable();
         files.dedup();
@@ -74,6 +79,7 @@ impl Bindings {
             bound: opening.bound,
             connections_max: opening.connections_max?,
             learnt,
+            record,
             files,
             asked,
             handed,

@@ -23,6 +23,8 @@ pub(super) struct Making<'a> {
     pub(super) zone: &'a TimeZone,
     /// This process's own datagram sockets.
     pub(super) own: &'a [SocketAddr],
+    /// How many processes serve the same endpoints.
+    pub(super) processes: u32,
     /// Whether another server is taken over.
     pub(super) is_instead: bool,
 }
@@ -135,7 +137,7 @@ impl Making<'_> {
             service,
             connections_max: common
                 .max_connections
-                .map_or(usize::MAX, |max| max as usize),
+                .map_or(usize::MAX, |max| max.div_ceil(self.processes) as usize),
             idle: common.idle_timeout,
             only_uid: (is_local && !common.any_user).then(|| geteuid().as_raw()),
             and_root: false,

@@ -6,6 +6,7 @@ mod keeping;
 mod learnt;
 mod making;
 mod open_socket;
+mod processes;
 mod reload;
 mod remark;
 mod serving;
@@ -38,6 +39,8 @@ use crate::config::{
 };
 use crate::endpoint::Bound;
 use crate::reactor::{Epoll, Reactor, TracedBytes, close_on_exec};
+
+pub(super) use self::processes::{ProcessArgs, run_process};
 
 /// The server; without endpoints and file: the default table
 #[derive(Debug, clap::Args)]
@@ -106,6 +109,15 @@ pub fn run(args: Args) -> Outcome {
     if !problems.is_empty() {
         return Err(anyhow::anyhow!(problems.join("\n")).into());
     }
+    if configuration.processes > 1 {
+        if args.trace.is_some() {
+            return Err(Failure::usage(
+                "`--trace` follows one loop, and several processes have several: say `--processes 1`",
+            ));
+        }
+        let descriptors = (of_commands, nofile);
+        return processes::run(args, configuration, bindings, control, descriptors);
+    }
     let epoll = Epoll::new()
         .and_then(|epoll| epoll.spin(args.spin.unwrap_or_default()).with_signals())
         .and_then(Epoll::as_init)
@@ -136,6 +148,7 @@ pub fn run(args: Args) -> Outcome {
         sockets,
         learnt,
         reading: Reading::Rests,
+        is_member: false,
         taker: None,
         configuration,
     };
@@ -225,6 +238,7 @@ fn open(
         limits,
         zone: &TimeZone::system(),
         own: &own,
+        processes: 1,
         is_instead: bindings.asked.is_some(),
     };
     let mut sockets = Vec::new();
@@ -233,7 +247,10 @@ fn open(
     }
     sockets.extend(control.open(reactor, bindings.control)?);
     match bindings.asked {
-        Some(asked) => taking_over::finish(asked, bindings.handed, &mut sockets, rests)?,
+        Some(asked) => {
+            let files = sockets.iter_mut().filter_map(|socket| socket.file.as_mut());
+            taking_over::finish(asked, bindings.handed, files, rests)?;
+        }
         None => {
             for rest in rests {
                 rest.finish()

@@ -33,10 +33,10 @@ use crate::wire::SocketDescription;
 
 /// How many endpoints a reload changed, by what it did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Changes {
-    opened: usize,
-    changed: usize,
-    vanished: usize,
+pub(super) struct Changes {
+    pub(super) opened: usize,
+    pub(super) changed: usize,
+    pub(super) vanished: usize,
 }
 
 impl Serving {
@@ -73,7 +73,7 @@ impl Serving {
         if reactor.is_stopping() {
             return;
         }
-        match learn(&helped).and_then(|lookups| self.reload(reactor, lookups)) {
+        match learn(&helped).and_then(|lookups| self.reload(reactor, lookups, Vec::new())) {
             Ok(Changes {
                 opened,
                 changed,
@@ -104,15 +104,21 @@ impl Serving {
         ));
     }
 
-    /// Changes what is served to what the configuration says now.
-    fn reload(
+    /// Changes what is served to what the configuration says now; `given` are sockets that the supervisor of this
+    /// process has for what is new.
+    pub(super) fn reload(
         &mut self,
         reactor: &mut Reactor<Epoll>,
         mut lookups: Lookups,
+        given: Vec<(SocketDescription, OwnedFd)>,
     ) -> Result<Changes, Vec<String>> {
-        let wanted = self.sources.read(&mut lookups).map_err(lines)?;
-        let (mut handed, owners) = self.own_sockets(reactor).map_err(lines)?;
+        let mut wanted = self.sources.read(&mut lookups).map_err(lines)?;
+        let cannot_change = what_cannot_change(&self.configuration, &wanted);
+        wanted.processes = self.configuration.processes;
+        wanted.limits = wanted.limits_of_one();
+        let (mut handed, owners) = self.own_sockets(reactor, given).map_err(lines)?;
         let judged = Judged::again(&wanted.endpoints, &wanted.limits, self.nofile, lookups);
+        let judged = wanted.judge(judged);
         let learnt = Learnt::of(judged.lookups());
         let opening = judged.bind(Intent::Reload, &mut handed);
         // Those that no endpoint took are ours twice.
@@ -120,7 +126,8 @@ impl Serving {
         let verdict = Verdict::of(&wanted, &opening);
         if let Some(failure) = verdict.failure() {
             let mut problems = lines(failure);
-            problems.extend(self.rivals(&opening.attempts));
+            let served = self.sockets.iter().filter_map(|s| s.endpoint.as_ref());
+            problems.extend(rivals(served, &opening.attempts));
             return Err(problems);
         }
         let connections_max = opening
@@ -137,6 +144,7 @@ impl Serving {
             limits: &limits,
             zone: &zone,
             own: &own,
+            processes: self.configuration.processes,
             is_instead: false,
         };
         // Whatever can go wrong does so before anything changes.
@@ -173,8 +181,10 @@ impl Serving {
             }
         }
         changes.opened = sockets.len();
-        for opened in sockets.iter().filter_map(|socket| socket.endpoint.as_ref()) {
-            announce(Level::Info, "listening", Some(&opened.to_string()));
+        if !self.is_member {
+            for opened in sockets.iter().filter_map(|socket| socket.endpoint.as_ref()) {
+                announce(Level::Info, "listening", Some(&opened.to_string()));
+            }
         }
         let is_learnt = learnt == self.learnt;
         let mut before: Vec<Option<OpenSocket>> = std::mem::take(&mut self.sockets)
@@ -189,6 +199,7 @@ impl Serving {
                 making: &making,
                 limits_changed: limits != self.configuration.limits,
                 is_learnt,
+                owns_files: !self.is_member,
             };
             let (socket, changed) = change.apply(reactor, was, bound, made);
             changes.changed += usize::from(changed);
@@ -203,17 +214,13 @@ impl Serving {
             }
         }
         reactor.change_limits(limits.clone(), connections_max as usize);
-        opening
-            .attempts
-            .iter()
-            .filter(|attempt| !self.configuration.endpoints.contains(&attempt.endpoint))
-            .for_each(remark);
-        for problem in &verdict.skipped {
-            log::warn!("{problem}; skipped");
-        }
-        for what in what_cannot_change(&self.configuration, &wanted) {
-            log::warn!(
-                "{what} cannot change while the server runs: it stays as it was until the next start"
+        if !self.is_member {
+            let new =
+                |attempt: &&Attempt| !self.configuration.endpoints.contains(&attempt.endpoint);
+            warn(
+                opening.attempts.iter().filter(new),
+                &verdict,
+                &cannot_change,
             );
         }
         self.sockets = sockets;
@@ -222,6 +229,7 @@ impl Serving {
             limits,
             log: self.configuration.log.clone(),
             bus: self.configuration.bus.clone(),
+            processes: self.configuration.processes,
             user: self.configuration.user.clone(),
             group: self.configuration.group.clone(),
             ..wanted
@@ -234,6 +242,7 @@ impl Serving {
     fn own_sockets(
         &self,
         reactor: &Reactor<Epoll>,
+        given: Vec<(SocketDescription, OwnedFd)>,
     ) -> Result<(Handed, HashMap<u64, usize>), Failure> {
         let mut all = Vec::new();
         let mut owners = HashMap::new();
@@ -250,26 +259,53 @@ impl Serving {
             };
             all.push((n as u32, description, again));
         }
-        Ok((Handed::of(all), owners))
+        let more = (all.len() as u32..).zip(given);
+        all.extend(more.map(|(n, (description, socket))| (n, description, socket)));
+        let handed = Handed::of(all);
+        let handed = match self.is_member {
+            true => handed.everything(),
+            false => handed,
+        };
+        Ok((handed, owners))
     }
+}
 
-    /// Endpoints of ours that are in the way of those that could not be bound.
-    fn rivals(&self, attempts: &[Attempt]) -> Vec<String> {
-        let mut hints = Vec::new();
-        let failed = attempts
-            .iter()
-            .filter(|attempt| matches!(attempt.unserved, Some(Unserved::Failed(_))));
-        for attempt in failed {
-            let served = self.sockets.iter().filter_map(|s| s.endpoint.as_ref());
-            for rival in served.filter(|rival| has_same_port(rival, &attempt.endpoint)) {
-                hints.push(format!(
-                    "`{rival}` has that port until it is gone: take it out in one reload, and put `{}` in with the next",
-                    attempt.endpoint
-                ));
-            }
-        }
-        hints
+/// Says what the person who configured it should hear of these endpoints, which are new, and of what is as it was.
+pub(super) fn warn<'a>(
+    new: impl Iterator<Item = &'a Attempt>,
+    verdict: &Verdict,
+    cannot_change: &[&str],
+) {
+    new.for_each(remark);
+    for problem in &verdict.skipped {
+        log::warn!("{problem}; skipped");
     }
+    for what in cannot_change {
+        log::warn!(
+            "{what} cannot change while the server runs: it stays as it was until the next start"
+        );
+    }
+}
+
+/// Endpoints that are served and in the way of those that could not be bound.
+pub(super) fn rivals<'e>(
+    served: impl Iterator<Item = &'e Endpoint> + Clone,
+    attempts: &[Attempt],
+) -> Vec<String> {
+    let mut hints = Vec::new();
+    let failed = attempts
+        .iter()
+        .filter(|attempt| matches!(attempt.unserved, Some(Unserved::Failed(_))));
+    for attempt in failed {
+        let served = served.clone();
+        for rival in served.filter(|rival| has_same_port(rival, &attempt.endpoint)) {
+            hints.push(format!(
+                "`{rival}` has that port until it is gone: take it out in one reload, and put `{}` in with the next",
+                attempt.endpoint
+            ));
+        }
+    }
+    hints
 }
 
 /// What is done to a socket that is served already.
@@ -278,6 +314,8 @@ struct Change<'a> {
     limits_changed: bool,
     /// Whether all files and hosts are what they were.
     is_learnt: bool,
+    /// Whether the files of sockets are this process's to remove.
+    owns_files: bool,
 }
 
 impl Change<'_> {
@@ -344,7 +382,7 @@ impl Change<'_> {
         {
             log::warn!("{endpoint}: {error}");
         }
-        if let Some(mut file) = bound.file.take() {
+        if let Some(mut file) = bound.file.take().filter(|_| self.owns_files) {
             if let Err(error) = file.own() {
                 log::warn!("{endpoint}: {error}");
             }
@@ -368,7 +406,7 @@ fn has_secrets(service: &mut dyn Service, secrets: Option<&Secrets>) -> bool {
 }
 
 /// What the helper has learnt, or what is wrong.
-fn learn(helped: &Helped) -> Result<Lookups, Vec<String>> {
+pub(super) fn learn(helped: &Helped) -> Result<Lookups, Vec<String>> {
     let one = |problem: String| Err(vec![problem]);
     match (helped.cut, helped.exit) {
         (Some(Cut::TooLate), _) => one(format!(
@@ -399,7 +437,7 @@ fn learn(helped: &Helped) -> Result<Lookups, Vec<String>> {
     }
 }
 
-fn lines(failure: Failure) -> Vec<String> {
+pub(super) fn lines(failure: Failure) -> Vec<String> {
     failure.to_string().lines().map(ToOwned::to_owned).collect()
 }
 
@@ -409,7 +447,7 @@ fn owner(bound: &Bound, owners: &HashMap<u64, usize>) -> Option<usize> {
 }
 
 /// The number of a socket, which all its descriptors have in common.
-fn number(socket: &OwnedFd) -> u64 {
+pub(super) fn number(socket: &OwnedFd) -> u64 {
     fstat(socket).map_or(0, |found| found.st_ino)
 }
 
@@ -443,11 +481,12 @@ fn in_force(now: &Limits, wanted: &Limits) -> Limits {
 }
 
 /// What is configured otherwise now, and is taken up at start only.
-fn what_cannot_change(now: &Configuration, wanted: &Configuration) -> Vec<&'static str> {
+pub(super) fn what_cannot_change(now: &Configuration, wanted: &Configuration) -> Vec<&'static str> {
     let (has, wants) = (&now.limits, &wanted.limits);
     [
         (now.log != wanted.log, "`[log]`"),
         (now.bus != wanted.bus, "`[bus]`"),
+        (now.processes != wanted.processes, "`processes`"),
         (now.user != wanted.user, "`user`"),
         (now.group != wanted.group, "`group`"),
         (has.frame != wants.frame, "limit `frame`"),

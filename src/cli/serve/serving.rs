@@ -20,6 +20,8 @@ pub(super) struct Serving {
     /// What the files and hosts were that it names.
     pub(super) learnt: Learnt,
     pub(super) reading: Reading,
+    /// Whether it is one of several, and has a supervisor of ours.
+    pub(super) is_member: bool,
     /// The process that asked for the sockets last, to take this server over.
     pub(super) taker: Option<ConnId>,
 }
@@ -57,7 +59,7 @@ impl Serving {
             }
             News::Stopping => self.supervisor.stopping(),
             // Told to one of several processes, and to their supervisor.
-            News::Figures(_) | News::Ready(_) => {}
+            News::Figures(_) | News::Ready(_) | News::Report => {}
         }
     }
 

@@ -54,6 +54,11 @@ impl Supervisor {
         self.tell(&format!("READY=1\nSTATUS={status}"));
     }
 
+    /// How it serves has changed.
+    pub(super) fn status(&self, status: &str) {
+        self.tell(&format!("STATUS={status}"));
+    }
+
     /// The server, which took another over, serves, and is the service's main process from here on.
     pub(super) fn ready_instead(&self, status: &str) {
         let pid = std::process::id();

@@ -7,7 +7,7 @@ use std::io;
 use anyhow::Context as _;
 use log::Level;
 
-use super::open_socket::{ControlPath, OpenSocket};
+use super::open_socket::ControlPath;
 use crate::cli::Failure;
 use crate::cli::logging::announce;
 use crate::client::{ClientError, Released, TakeOver};
@@ -40,10 +40,10 @@ pub(super) fn ask(control: &ControlPath) -> Result<(TakeOver, Handed), Failure> 
 
 /// Says that this server is ready, and waits until the old one has let go. From then on the sockets and their
 /// files are ours.
-pub(super) fn finish(
+pub(super) fn finish<'f>(
     asked: TakeOver,
     handed: Handed,
-    sockets: &mut [OpenSocket],
+    files: impl Iterator<Item = &'f mut SocketFile>,
     rests: Vec<Rest>,
 ) -> Result<(), Failure> {
     let taken = handed.taken();
@@ -60,10 +60,7 @@ pub(super) fn finish(
         );
     }
     let settled = rests.into_iter().map(Rest::finish);
-    let owned = sockets
-        .iter_mut()
-        .filter_map(|socket| socket.file.as_mut())
-        .map(SocketFile::own);
+    let owned = files.map(SocketFile::own);
     for error in settled.chain(owned).filter_map(Result::err) {
         // It is served all the same.
         announce(

@@ -7,7 +7,7 @@ use super::name::{NAME_BYTES_MAX, Name};
 use super::owned::{NAMES_BYTES_MAX, Owned};
 use crate::config::limits::CHAT_HISTORY_LINES_MAX;
 use crate::config::{Trouble, quoted, with};
-use crate::service::{Backlog, Checked, Class, Encoding, OwnFile};
+use crate::service::{Backlog, Checked, Class, Encoding, OwnFile, Several};
 
 /// Options of `chat`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +57,12 @@ impl Checked for Options {
 
     fn set(&self) -> Option<&str> {
         self.rooms.as_deref()
+    }
+
+    fn several(&self) -> Several {
+        Several::WithBus(
+            "each would have rooms of its own, whose members do not hear those of the others",
+        )
     }
 
     fn class(&self) -> Class {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::programs::Programs;
 use crate::config::limits::{COMMAND_OUTPUT_BYTES_MAX, TAIL_HISTORY_LINES_MAX};
 use crate::config::{Confinement, Limits, Policy, Settle, Trouble, format_size, quoted, with};
-use crate::service::{Checked, Class, Encoding};
+use crate::service::{Checked, Class, Encoding, Several};
 use crate::wire::CommandFraming;
 
 /// Options of `command`.
@@ -110,6 +110,15 @@ impl Checked for Options {
                 ),
             )),
             _ => Ok(()),
+        }
+    }
+
+    fn several(&self) -> Several {
+        match self.run {
+            Some(_) => {
+                Several::No("its command runs once for all connections, and each would run it")
+            }
+            None => Several::Yes,
         }
     }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::limits::{DESCRIPTORS_OF_FILES, FILE_KEEP_PARTIAL, FILES_OPEN_MAX};
 use crate::config::{Trouble, quoted, with};
-use crate::service::{Checked, Class};
+use crate::service::{Checked, Class, Several};
 use crate::wire::Names;
 
 /// Options of `file`.
@@ -109,6 +109,16 @@ pub enum Sync {
 }
 
 impl Checked for Options {
+    fn several(&self) -> Several {
+        if self.access.writes() {
+            Several::No(
+                "one has the lock of its root and counts what is stored there; `access=read` may be served by several",
+            )
+        } else {
+            Several::Yes
+        }
+    }
+
     fn check(&self) -> Result<(), Trouble> {
         let Some(root) = &self.root else {
             return Err(Trouble::of(

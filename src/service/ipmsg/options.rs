@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Trouble, quoted};
 use crate::ipmsg::{IpmsgReplyTo, IpmsgSettings};
-use crate::service::{Checked, Class, Encoding};
+use crate::service::{Checked, Class, Encoding, Several};
 use crate::wire::{IPMSG_PORT, IpmsgEncoding, IpmsgEntry};
 
 /// How long a name may be.
@@ -57,6 +57,12 @@ impl Default for Options {
 
 impl Checked for Options {
     const PORT: Option<u16> = Some(IPMSG_PORT);
+
+    fn several(&self) -> Several {
+        Several::No(
+            "a host of IPMSG knows who is there and what has come, and each would know a part",
+        )
+    }
 
     fn check(&self) -> Result<(), Trouble> {
         let named = [

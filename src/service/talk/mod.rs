@@ -12,7 +12,9 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::settling::Settling;
-use super::{Backlog, Checked, Class, Companion, Manner, OverStreams, Peer, Row, Service, Terms};
+use super::{
+    Backlog, Checked, Class, Companion, Manner, OverStreams, Peer, Row, Service, Several, Terms,
+};
 use crate::buf::ReadBuf;
 use crate::config::limits::TALK_KEPT_BYTES_MAX;
 use crate::config::{Settle, Transport, Trouble, UNIX_PATH_BYTES_MAX, Written, talk_socket};
@@ -76,6 +78,10 @@ impl Checked for Options {
             )),
             _ => Ok(()),
         }
+    }
+
+    fn several(&self) -> Several {
+        Several::No("there is one person behind it, and each would have one")
     }
 
     fn class(&self) -> Class {

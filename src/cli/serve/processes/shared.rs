@@ -1,0 +1,76 @@
+//! The sockets of one endpoint, as a supervisor keeps them for its processes.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use crate::endpoint::{Bound, Endpoint, Handed, SocketFile};
+use crate::wire::SocketDescription;
+
+/// One for each process, or one for all.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) endpoint: Endpoint,
+    place: String,
+    sockets: Vec<OwnedFd>,
+    /// The file of a Unix socket: gone when this is dropped.
+    pub(super) file: Option<SocketFile>,
+}
+
+impl Shared {
+    /// What was bound, and as many beside it as it can have.
+    pub(super) fn spread(
+        mut bound: Bound,
+        processes: u32,
+        handed: &mut Handed,
+    ) -> io::Result<(Shared, Vec<Bound>)> {
+        let file = bound.file.take();
+        let (endpoint, place) = (bound.endpoint.clone(), bound.place.clone());
+        let all = bound.spread(processes, handed)?;
+        let sockets = all.iter().map(|bound| bound.socket.try_clone());
+        let shared = Shared {
+            endpoint,
+            place,
+            sockets: sockets.collect::<io::Result<_>>()?,
+            file,
+        };
+        Ok((shared, all))
+    }
+
+    /// The socket of this process, counted from 0.
+    pub(super) fn of(&self, process: usize) -> Option<&OwnedFd> {
+        self.sockets.get(process % self.sockets.len().max(1))
+    }
+
+    /// All of them.
+    pub(super) fn sockets(&self) -> &[OwnedFd] {
+        &self.sockets
+    }
+
+    /// Lets go of them; the file stays.
+    pub(super) fn close(&mut self) {
+        self.sockets.clear();
+    }
+
+    /// It has other options from now on; and the file that a reload has found, if it has one.
+    pub(super) fn becomes(&mut self, mut bound: Bound) {
+        self.place = bound.place;
+        self.endpoint = bound.endpoint;
+        let Some(mut file) = bound.file.take() else {
+            return;
+        };
+        if let Err(error) = file.own() {
+            log::warn!("{}: {error}", self.endpoint);
+        }
+        if let Some(mut before) = self.file.replace(file) {
+            before.give_up();
+        }
+    }
+
+    /// Which sockets they are.
+    pub(super) fn description(&self) -> SocketDescription {
+        SocketDescription {
+            place: self.place.clone(),
+            file: self.file.as_ref().and_then(SocketFile::numbers),
+        }
+    }
+}

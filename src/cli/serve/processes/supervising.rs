@@ -1,0 +1,978 @@
+//! The supervisor: what it keeps, and what it does about news of its loop.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use log::Level;
+use serde_json::json;
+
+use super::channel::{Channel, Packet, Received, file_with};
+use super::roster::Roster;
+use super::shared::Shared;
+use crate::cli::audit::Audit;
+use crate::cli::logging::announce;
+use crate::cli::serve::Args;
+use crate::cli::serve::bindings::Bindings;
+use crate::cli::serve::learnt::Learnt;
+use crate::cli::serve::open_socket::{ControlPath, OpenSocket};
+use crate::cli::serve::reload::{Changes, learn, lines, number, rivals, warn, what_cannot_change};
+use crate::cli::serve::serving::Reading;
+use crate::cli::serve::supervisor::Supervisor;
+use crate::cli::serve::taking_over;
+use crate::cli::streams::print_in_passing;
+use crate::cli::verdict::Verdict;
+use crate::cli::{Configuration, Failure, Outcome, Sources, level_arguments};
+use crate::config::limits::{HELPER_TIMEOUT, PROCESS_END_GRACE, PROCESS_START_TIMEOUT};
+use crate::config::{Limits, Lookups};
+use crate::endpoint::{Bound, Handed, Intent, Judged, Rest, SocketFile};
+use crate::reactor::{Companion, Epoll, Helped, News, Reactor};
+use crate::service::Peer;
+use crate::turn::{ConnId, Exit, HandOver, Moment};
+use crate::wire::{
+    FromProcess, SOCKETS_HANDED_OVER_MAX, SOCKETS_PER_MESSAGE_MAX, SocketDescription,
+    TakeOverAnswer, ToProcess, unpacked,
+};
+
+/// So many pings without an answer, and a process is killed: then a whole `WATCHDOG_USEC` is over.
+const PINGS_MAX: u32 = 2;
+
+/// What the supervisor has.
+struct Supervising {
+    sources: Sources,
+    /// How many descriptors a process may have.
+    nofile: u64,
+    /// What each process is started with, besides its number.
+    arguments: Vec<OsString>,
+    supervisor: Supervisor,
+    control: Option<OpenSocket>,
+    shared: Vec<Shared>,
+    /// As it is in force.
+    configuration: Configuration,
+    /// What the files and hosts were that it names.
+    learnt: Learnt,
+    /// The same in full, in memory.
+    record: OwnedFd,
+    reading: Reading,
+    /// The processes that are to follow a reload.
+    following: Option<Following>,
+    taker: Option<ConnId>,
+    roster: Roster,
+    members: Vec<Member>,
+    /// When systemd is to be told again that the loop turns.
+    watchdog_at: Option<Moment>,
+    stage: Stage,
+}
+
+/// A process, as far as it is there.
+#[derive(Debug, Default)]
+struct Member {
+    companion: Option<Companion>,
+    channel: Option<Channel>,
+    /// Pings that it has not answered.
+    unanswered: u32,
+}
+
+/// How far the server is.
+enum Stage {
+    /// Its processes prepare: nothing is served before all could.
+    Preparing(Box<Preparing>),
+    Serves,
+    /// Another server has its sockets, and processes that end are not replaced.
+    Released,
+    /// It stops.
+    Stops,
+    /// It could not begin.
+    Failed(Failure),
+}
+
+/// What is done when all processes could serve.
+struct Preparing {
+    bound: Vec<Bound>,
+    bindings: Bindings,
+    control: ControlPath,
+    is_instead: bool,
+    json: bool,
+}
+
+/// A reload that is under way in the processes.
+struct Following {
+    /// Those that have not answered.
+    left: BTreeSet<usize>,
+    until: Moment,
+    changes: Changes,
+}
+
+/// Serves what was bound by processes; `of_commands` is the limit on descriptors that commands have.
+pub(in crate::cli::serve) fn run(
+    args: Args,
+    configuration: Configuration,
+    mut bindings: Bindings,
+    control: ControlPath,
+    (of_commands, nofile): (Option<u64>, u64),
+) -> Outcome {
+    let processes = configuration.processes;
+    let epoll = Epoll::new()
+        .and_then(Epoll::with_signals)
+        .and_then(Epoll::as_init)
+        .map(|epoll| epoll.descriptors_of_commands(of_commands))
+        .context("cannot set up the poll")?;
+    let to = args.audit.as_deref().or(configuration.log.audit.as_deref());
+    let (epoll, audit) = Audit::prepare(to, epoll)?;
+    // It lets processes finish that let connections finish.
+    let limits = Limits {
+        drain_timeout: configuration.limits.drain_timeout + PROCESS_END_GRACE,
+        ..configuration.limits.clone()
+    };
+    let mut reactor = Reactor::new(epoll, limits, bindings.connections_max as usize);
+    reactor.wait_for_others(true);
+    let (mut shared, mut all) = (Vec::new(), Vec::new());
+    for bound in std::mem::take(&mut bindings.bound) {
+        let endpoint = bound.endpoint.to_string();
+        let spread = Shared::spread(bound, processes, &mut bindings.handed);
+        let (one, sockets) = spread.with_context(|| {
+            format!("{endpoint}: cannot have a socket for each of {processes} processes")
+        })?;
+        shared.push(one);
+        all.extend(sockets);
+    }
+    let record = bindings.record.take().unwrap_or_default();
+    let record = file_with(record.as_bytes()).context("cannot make a file in memory")?;
+    let mut supervising = Supervising {
+        arguments: arguments(&args),
+        nofile,
+        supervisor: Supervisor::find(),
+        control: None,
+        shared,
+        learnt: bindings.learnt,
+        record,
+        reading: Reading::Rests,
+        following: None,
+        taker: None,
+        roster: Roster::new(processes, reactor.now()),
+        members: (0..processes).map(|_| Member::default()).collect(),
+        watchdog_at: None,
+        configuration,
+        sources: args.sources,
+        stage: Stage::Preparing(Box::new(Preparing {
+            bound: all,
+            bindings,
+            control,
+            is_instead: args.take_over,
+            json: args.json,
+        })),
+    };
+    audit.begin(&mut reactor);
+    supervising.start_due(&mut reactor);
+    supervising.wind(&mut reactor);
+    let served = reactor.run_with(|reactor, news| {
+        supervising.hear(reactor, news);
+        supervising.wind(reactor);
+    });
+    supervising.end(&mut reactor);
+    served.context("the poll failed")?;
+    match supervising.stage {
+        Stage::Failed(failure) => Err(failure),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// What a process is started with.
+fn arguments(args: &Args) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec!["process".into()];
+    arguments.extend(level_arguments());
+    if let Some(spin) = args.spin {
+        arguments.extend(["--spin".into(), format!("{}ns", spin.as_nanos()).into()]);
+    }
+    if let Some(audit) = &args.audit {
+        arguments.extend(["--audit".into(), audit.into()]);
+    }
+    arguments
+}
+
+impl Supervising {
+    fn hear(&mut self, reactor: &mut Reactor<Epoll>, news: News) {
+        match news {
+            News::Ready(number) => match of_number(number) {
+                Watched::End(n) => self.look_after(reactor, n),
+                Watched::Channel(n) => self.listen(reactor, n),
+            },
+            News::Alarm => self.act_by_the_clock(reactor),
+            News::Reload => {
+                self.tell_all(reactor, &ToProcess::Reopen);
+                self.begin_reload(reactor);
+            }
+            News::Report => self.tell_all(reactor, &ToProcess::Report),
+            News::Helper(helped) => self.end_reload(reactor, &helped),
+            News::HandOver(id, wanted) => self.hand_over(reactor, id, wanted),
+            News::Stopping => self.stop(reactor),
+            // It serves no such service.
+            News::Figures(_) => {}
+        }
+    }
+
+    /// Asks to be told when something is to be done.
+    fn wind(&self, reactor: &mut Reactor<Epoll>) {
+        let roster = self.roster.due().filter(|_| self.starts_processes());
+        let following = self.following.as_ref().map(|following| following.until);
+        let all = [roster, following, self.watchdog_at];
+        reactor.alarm_at(all.into_iter().flatten().min());
+    }
+
+    fn act_by_the_clock(&mut self, reactor: &mut Reactor<Epoll>) {
+        let now = reactor.now();
+        if self.starts_processes() {
+            while let Some(n) = self.roster.late(now) {
+                log::error!(process = n + 1; "a process that should serve by now does not, and is killed");
+                self.kill(reactor, n);
+                self.roster.put_off(n, now);
+            }
+            self.start_due(reactor);
+        }
+        if let Some(following) = self.following.as_ref().filter(|f| f.until <= now) {
+            for n in following.left.clone() {
+                log::error!(process = n + 1; "a process does not read its configuration again, and is replaced");
+                self.kill(reactor, n);
+            }
+            self.following = None;
+            self.finish_reload(reactor, None);
+        }
+        if self.watchdog_at.is_some_and(|at| at <= now) {
+            self.watch(reactor);
+        }
+    }
+
+    /// Whether processes that end are replaced.
+    fn starts_processes(&self) -> bool {
+        matches!(self.stage, Stage::Preparing(_) | Stage::Serves)
+    }
+
+    // ------------------------------------------------------------------------ starting, and looking after
+
+    fn start_due(&mut self, reactor: &mut Reactor<Epoll>) {
+        let now = reactor.now();
+        while let Some(n) = self.roster.to_start(now) {
+            match self.start(reactor, n) {
+                Ok(()) => self.roster.started(n, now),
+                Err(error) => {
+                    let wait = self.roster.ended(n, now);
+                    log::error!(process = n + 1, error:%, wait:?; "a process cannot be started");
+                    if let Stage::Preparing(_) = self.stage {
+                        let why = format!("process {} cannot be started: {error}", n + 1);
+                        return self.fail(reactor, anyhow::anyhow!(why).into());
+                    }
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, reactor: &mut Reactor<Epoll>, n: usize) -> io::Result<()> {
+        let (channel, its) = Channel::pair()?;
+        let mut arguments = self.arguments.clone();
+        arguments.extend(["--number".into(), (n + 1).to_string().into()]);
+        arguments.extend(self.sources.as_arguments());
+        reactor.watch_for(&channel, Watched::Channel(n).number())?;
+        let companion = reactor.start_companion(&arguments, &its, Watched::End(n).number())?;
+        self.members[n] = Member {
+            companion: Some(companion),
+            channel: Some(channel),
+            unanswered: 0,
+        };
+        self.give(reactor, n, |_| true);
+        let record = self.record.try_clone()?;
+        self.tell(reactor, n, &ToProcess::Begin, &[record.as_fd()]);
+        Ok(())
+    }
+
+    /// Gives a process its sockets of these endpoints.
+    fn give(&mut self, reactor: &mut Reactor<Epoll>, n: usize, which: impl Fn(&Shared) -> bool) {
+        let given = self.shared.iter().filter(|shared| which(shared));
+        let sockets = given.filter_map(|shared| {
+            let socket = shared.of(n)?.try_clone();
+            Some(socket.map(|socket| (shared.description(), socket)))
+        });
+        let all: Vec<(SocketDescription, OwnedFd)> = match sockets.collect() {
+            Ok(all) => all,
+            Err(error) => {
+                let error: io::Error = error;
+                return log::error!(process = n + 1, error:%; "its sockets cannot be passed on");
+            }
+        };
+        for some in all.chunks(SOCKETS_PER_MESSAGE_MAX) {
+            let message = ToProcess::Sockets {
+                sockets: some.iter().map(|(which, _)| which.clone()).collect(),
+            };
+            let sockets: Vec<BorrowedFd<'_>> = some.iter().map(|(_, fd)| fd.as_fd()).collect();
+            self.tell(reactor, n, &message, &sockets);
+        }
+    }
+
+    fn tell(
+        &mut self,
+        reactor: &mut Reactor<Epoll>,
+        n: usize,
+        message: &ToProcess,
+        beside: &[BorrowedFd<'_>],
+    ) {
+        let Some(channel) = &mut self.members[n].channel else {
+            return;
+        };
+        if let Err(error) = channel.send(message, beside) {
+            log::error!(process = n + 1, error:%; "a process cannot be told anything, and is killed");
+            self.kill(reactor, n);
+        }
+    }
+
+    fn tell_all(&mut self, reactor: &mut Reactor<Epoll>, message: &ToProcess) {
+        for n in 0..self.members.len() {
+            self.tell(reactor, n, message, &[]);
+        }
+    }
+
+    /// Its end is told as that of one that died.
+    fn kill(&self, reactor: &mut Reactor<Epoll>, n: usize) {
+        if let Some(companion) = &self.members[n].companion {
+            reactor.kill_companion(companion);
+        }
+    }
+
+    /// Something has become of a process: perhaps its end.
+    fn look_after(&mut self, reactor: &mut Reactor<Epoll>, n: usize) {
+        let Some(companion) = &self.members[n].companion else {
+            return;
+        };
+        let exit = match reactor.ended(companion) {
+            Ok(None) => return,
+            Ok(Some(exit)) => exit,
+            Err(error) => return log::error!(process = n + 1, error:%; "cannot be waited for"),
+        };
+        // What it said last.
+        self.listen(reactor, n);
+        let member = std::mem::take(&mut self.members[n]);
+        if let Some(companion) = member.companion {
+            reactor.reap_companion(companion);
+        }
+        if let Some(following) = &mut self.following {
+            following.left.remove(&n);
+        }
+        self.ended(reactor, n, exit);
+        self.finish_following(reactor);
+    }
+
+    fn ended(&mut self, reactor: &mut Reactor<Epoll>, n: usize, exit: Exit) {
+        let wait = self.roster.ended(n, reactor.now());
+        match self.stage {
+            Stage::Preparing(_) => {
+                let why = format!("process {} has ended before it could serve: {exit}", n + 1);
+                self.fail(reactor, anyhow::anyhow!(why).into());
+            }
+            Stage::Serves => {
+                log::warn!(process = n + 1, exit:%, wait:?; "a process has ended; another is started");
+                self.supervisor.status(&self.status());
+            }
+            Stage::Released | Stage::Stops | Stage::Failed(_) => {
+                let is_last = self.members.iter().all(|member| member.companion.is_none());
+                reactor.wait_for_others(!is_last);
+            }
+        }
+    }
+
+    /// Hears what a process says.
+    fn listen(&mut self, reactor: &mut Reactor<Epoll>, n: usize) {
+        loop {
+            let Some(channel) = &mut self.members[n].channel else {
+                return;
+            };
+            let heard = channel.flush().and_then(|()| channel.receive());
+            let heard = heard.and_then(|received| match received {
+                Received::Packet(packet) => Ok(Some((unpacked(&packet.bytes)?, packet))),
+                Received::Nothing => Ok(None),
+                Received::End => Err(io::ErrorKind::UnexpectedEof.into()),
+            });
+            match heard {
+                Ok(Some((message, packet))) => self.answer(reactor, n, message, &packet),
+                Ok(None) => return,
+                Err(error) => {
+                    self.members[n].channel = None;
+                    if error.kind() != io::ErrorKind::UnexpectedEof {
+                        log::error!(process = n + 1, error:%; "a process is not understood, and is killed");
+                        self.kill(reactor, n);
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn answer(
+        &mut self,
+        reactor: &mut Reactor<Epoll>,
+        n: usize,
+        message: FromProcess,
+        packet: &Packet,
+    ) {
+        match message {
+            FromProcess::Ready => self.ready(reactor, n),
+            FromProcess::Failed { problems } => match self.stage {
+                Stage::Preparing(_) => {
+                    self.fail(reactor, anyhow::anyhow!(problems.join("\n")).into());
+                }
+                _ => {
+                    for problem in problems {
+                        log::error!(process = n + 1; "a process cannot serve: {problem}");
+                    }
+                }
+            },
+            FromProcess::Reloaded {
+                opened,
+                changed,
+                vanished,
+            } => {
+                if let Some(following) = &mut self.following {
+                    following.left.remove(&n);
+                    following.changes = Changes {
+                        opened,
+                        changed,
+                        vanished,
+                    };
+                }
+                self.finish_following(reactor);
+            }
+            FromProcess::NotReloaded { problems } => {
+                for problem in problems {
+                    log::error!(process = n + 1; "a process cannot follow, and is replaced: {problem}");
+                }
+                self.tell(reactor, n, &ToProcess::Stop, &[]);
+                if let Some(following) = &mut self.following {
+                    following.left.remove(&n);
+                }
+                self.finish_following(reactor);
+            }
+            FromProcess::Alive => self.members[n].unanswered = 0,
+            FromProcess::AskFigures => {
+                let of = self.roster.states();
+                self.tell(reactor, n, &ToProcess::Told { of }, &[]);
+                let to = n as u32 + 1;
+                for other in (0..self.members.len()).filter(|other| *other != n) {
+                    if self.roster.is_serving(other) {
+                        self.tell(reactor, other, &ToProcess::Figures { to }, &[]);
+                    }
+                }
+            }
+            FromProcess::Page { to } => {
+                let to = (to as usize).wrapping_sub(1);
+                if let (Some(file), true) = (packet.descriptors.first(), to < self.members.len()) {
+                    let process = n as u32 + 1;
+                    self.tell(reactor, to, &ToProcess::Page { process }, &[file.as_fd()]);
+                }
+            }
+        }
+    }
+
+    /// A process could serve.
+    fn ready(&mut self, reactor: &mut Reactor<Epoll>, n: usize) {
+        self.roster.serves(n);
+        match self.stage {
+            Stage::Serves => {
+                self.tell(reactor, n, &ToProcess::Go, &[]);
+                log::info!(process = n + 1; "a process serves");
+                self.supervisor.status(&self.status());
+            }
+            Stage::Preparing(_) if self.roster.serving() == self.members.len() => {
+                self.open(reactor);
+            }
+            Stage::Preparing(_) | Stage::Released | Stage::Stops | Stage::Failed(_) => {}
+        }
+    }
+
+    /// All could serve: now everything listens, another server lets go, and they do.
+    fn open(&mut self, reactor: &mut Reactor<Epoll>) {
+        let Stage::Preparing(preparing) = std::mem::replace(&mut self.stage, Stage::Serves) else {
+            return;
+        };
+        let is_instead = preparing.is_instead;
+        if let Err(failure) = self.begin_to_listen(reactor, *preparing) {
+            return self.fail(reactor, failure);
+        }
+        self.tell_all(reactor, &ToProcess::Go);
+        announce(Level::Info, "ready", None);
+        if is_instead {
+            self.supervisor.ready_instead(&self.status());
+        } else {
+            self.supervisor.ready(&self.status());
+        }
+        let watchdog = self.supervisor.watchdog();
+        self.watchdog_at = watchdog.map(|time| reactor.now().after(time));
+    }
+
+    fn begin_to_listen(
+        &mut self,
+        reactor: &mut Reactor<Epoll>,
+        preparing: Preparing,
+    ) -> Result<(), Failure> {
+        let Preparing {
+            bound,
+            bindings,
+            control,
+            json,
+            ..
+        } = preparing;
+        let mut rests: Vec<Rest> = Vec::new();
+        for bound in &bound {
+            rests.extend(bound.rest().context("cannot take a socket over")?);
+            bound
+                .begin()
+                .with_context(|| format!("{}: cannot listen", bound.endpoint))?;
+        }
+        self.control = control.open(reactor, bindings.control)?;
+        match bindings.asked {
+            Some(asked) => {
+                let own = self.control.iter_mut().filter_map(|own| own.file.as_mut());
+                let files = self.shared.iter_mut().filter_map(|one| one.file.as_mut());
+                taking_over::finish(asked, bindings.handed, files.chain(own), rests)?;
+            }
+            None => {
+                for rest in rests {
+                    rest.finish()
+                        .context("cannot set up a socket that was handed over")?;
+                }
+            }
+        }
+        let urls = self.shared.iter().map(|one| one.endpoint.to_string());
+        let urls: Vec<String> = urls.collect();
+        for url in &urls {
+            announce(Level::Info, "listening", Some(url));
+        }
+        if json {
+            let pids = self.members.iter().map(|member| &member.companion);
+            let pids: Vec<u32> = pids.flatten().map(Companion::pid).collect();
+            print_in_passing(json!({
+                "listening": urls,
+                "connections_max": bindings.connections_max,
+                "processes": pids,
+            }))?;
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, reactor: &mut Reactor<Epoll>, failure: Failure) {
+        // The first reason is the reason.
+        if !matches!(self.stage, Stage::Failed(_)) {
+            self.stage = Stage::Failed(failure);
+            reactor.stop_now();
+        }
+    }
+
+    /// Tells systemd that the loop turns, and looks whether those of the processes do.
+    fn watch(&mut self, reactor: &mut Reactor<Epoll>) {
+        for n in 0..self.members.len() {
+            if !self.roster.is_serving(n) {
+                continue;
+            }
+            if self.members[n].unanswered >= PINGS_MAX {
+                log::error!(process = n + 1; "the loop of a process does not turn, and it is killed");
+                self.kill(reactor, n);
+            } else {
+                self.members[n].unanswered += 1;
+                self.tell(reactor, n, &ToProcess::Ping, &[]);
+            }
+        }
+        self.supervisor.alive();
+        let watchdog = self.supervisor.watchdog();
+        self.watchdog_at = watchdog.map(|time| reactor.now().after(time));
+    }
+
+    /// In a line, for systemd.
+    fn status(&self) -> String {
+        let (endpoints, all) = (self.shared.len(), self.members.len());
+        let what = match endpoints {
+            0 => "serving nothing".into(),
+            1 => "serving 1 endpoint".into(),
+            more => format!("serving {more} endpoints"),
+        };
+        match self.roster.serving() {
+            serving if serving == all => format!("{what} with {all} processes"),
+            serving => format!("{what} with {serving} of {all} processes"),
+        }
+    }
+
+    // ------------------------------------------------------------------------ stopping
+
+    /// Everything stops: processes accept what is in their queues, which close with them.
+    fn stop(&mut self, reactor: &mut Reactor<Epoll>) {
+        if matches!(self.stage, Stage::Preparing(_) | Stage::Serves) {
+            self.supervisor.stopping();
+        }
+        self.stage = Stage::Stops;
+        self.tell_all(reactor, &ToProcess::Stop);
+        self.shared.iter_mut().for_each(Shared::close);
+        let is_alone = self.members.iter().all(|member| member.companion.is_none());
+        reactor.wait_for_others(!is_alone);
+    }
+
+    /// The loop is over, and no process outlives it.
+    fn end(&mut self, reactor: &mut Reactor<Epoll>) {
+        self.tell_all(reactor, &ToProcess::StopNow);
+        for (n, member) in self.members.iter_mut().enumerate() {
+            let Some(companion) = member.companion.take() else {
+                continue;
+            };
+            reactor.wait_for_end(&companion, PROCESS_END_GRACE);
+            if !matches!(reactor.ended(&companion), Ok(Some(_))) {
+                log::warn!(process = n + 1; "a process did not end in time, and is killed");
+                reactor.kill_companion(&companion);
+            }
+            reactor.reap_companion(companion);
+        }
+    }
+
+    // ------------------------------------------------------------------------ being taken over
+
+    /// Answers a process that would take this server over.
+    fn hand_over(&mut self, reactor: &mut Reactor<Epoll>, id: ConnId, wanted: HandOver) {
+        let is_busy = self.reading != Reading::Rests || self.following.is_some();
+        let answered = match wanted {
+            HandOver::Sockets { .. } if is_busy => Err(io::Error::other(
+                "the server is reading its configuration again; try again when it has",
+            )),
+            HandOver::Sockets { from } => {
+                self.taker = Some(id);
+                self.offer(reactor, id, from as usize)
+            }
+            HandOver::Ready { taken } => self.release(reactor, id, &taken),
+        };
+        if let Err(error) = answered {
+            log::warn!("not taken over: {error}");
+            let reason = error.to_string();
+            reactor.refuse_hand_over(id, &TakeOverAnswer::Refused { reason });
+        }
+    }
+
+    /// All sockets, in the order in which they have their numbers: that of the control socket is the last.
+    fn sockets(&self, reactor: &Reactor<Epoll>) -> io::Result<Vec<(SocketDescription, OwnedFd)>> {
+        let mut all = Vec::new();
+        for shared in &self.shared {
+            for socket in shared.sockets() {
+                all.push((shared.description(), socket.try_clone()?));
+            }
+        }
+        if let Some(control) = &self.control
+            && let Some(socket) = reactor.duplicate(control.socket)?
+        {
+            let description = SocketDescription {
+                place: control.place.clone(),
+                file: control.file.as_ref().and_then(SocketFile::numbers),
+            };
+            all.push((description, socket));
+        }
+        Ok(all)
+    }
+
+    fn offer(&self, reactor: &mut Reactor<Epoll>, id: ConnId, from: usize) -> io::Result<()> {
+        if reactor.is_stopping() || !matches!(self.stage, Stage::Serves) {
+            let why = "the server has handed its sockets over already, or is stopping";
+            return Err(io::Error::other(why));
+        }
+        let all = self.sockets(reactor)?;
+        if all.len() > SOCKETS_HANDED_OVER_MAX {
+            let (all, max) = (all.len(), SOCKETS_HANDED_OVER_MAX);
+            let why =
+                format!("the server has {all} sockets, and no more than {max} can be handed over");
+            return Err(io::Error::other(why));
+        }
+        if from == 0 {
+            let pid = pid(reactor, id).unwrap_or_default();
+            log::info!("process {pid} asks for the sockets of this server, to take it over");
+        }
+        let rest = all.get(from..).unwrap_or_default();
+        let batch = &rest[..rest.len().min(SOCKETS_PER_MESSAGE_MAX)];
+        let answer = TakeOverAnswer::Sockets {
+            sockets: batch.iter().map(|(which, _)| which.clone()).collect(),
+            more: rest.len() > batch.len(),
+        };
+        let sockets: Vec<&OwnedFd> = batch.iter().map(|(_, socket)| socket).collect();
+        reactor.hand_over_kept(id, &answer, &sockets)
+    }
+
+    /// The other server and the processes have the same sockets for a moment: whichever accepts a connection
+    /// serves it.
+    fn release(
+        &mut self,
+        reactor: &mut Reactor<Epoll>,
+        id: ConnId,
+        taken: &[u32],
+    ) -> io::Result<()> {
+        let all = self.sockets(reactor)?;
+        let mut numbers = Vec::new();
+        for wanted in taken {
+            let Some((_, socket)) = all.get(*wanted as usize) else {
+                return Err(io::Error::other(format!("there is no socket {wanted}")));
+            };
+            numbers.push(number(socket));
+        }
+        let own = self.control.as_ref().filter(|control| {
+            let socket = reactor.duplicate(control.socket).ok().flatten();
+            socket.is_some_and(|socket| numbers.contains(&number(&socket)))
+        });
+        let own: Vec<_> = own.map(|control| control.socket).into_iter().collect();
+        let pid = pid(reactor, id);
+        reactor.release(id, &TakeOverAnswer::Released, &own)?;
+        for shared in &mut self.shared {
+            let is_taken = |socket: &OwnedFd| numbers.contains(&number(socket));
+            // What is at the path is the other's to remove.
+            if shared.sockets().iter().any(is_taken)
+                && let Some(file) = &mut shared.file
+            {
+                file.give_up();
+            }
+        }
+        if let Some(control) = &mut self.control
+            && !own.is_empty()
+            && let Some(file) = &mut control.file
+        {
+            file.give_up();
+        }
+        self.stage = Stage::Released;
+        self.tell_all(reactor, &ToProcess::Release { taken: numbers });
+        self.shared.iter_mut().for_each(Shared::close);
+        let is_alone = self.members.iter().all(|member| member.companion.is_none());
+        reactor.wait_for_others(!is_alone);
+        let pid = pid.unwrap_or_default();
+        log::info!("process {pid} serves from now on; what is left here finishes");
+        self.supervisor.main_process(pid);
+        Ok(())
+    }
+
+    // ------------------------------------------------------------------------ reading the configuration again
+
+    /// Has a helper read the configuration.
+    fn begin_reload(&mut self, reactor: &mut Reactor<Epoll>) {
+        if reactor.is_stopping() || !matches!(self.stage, Stage::Serves) {
+            return log::info!("SIGHUP was ignored: the server is stopping, or does not serve yet");
+        }
+        if self.taker.is_some_and(|taker| reactor.is_open(taker)) {
+            return log::warn!(
+                "SIGHUP was ignored: another process is taking this server over, and has read the configuration itself"
+            );
+        }
+        if self.reading != Reading::Rests {
+            self.reading = Reading::ReadsOnceMore;
+            return;
+        }
+        self.supervisor.reloading();
+        let mut arguments = vec!["look-up".into()];
+        arguments.extend(self.sources.as_arguments());
+        match reactor.help(&arguments, HELPER_TIMEOUT) {
+            Ok(()) => self.reading = Reading::Reads,
+            Err(error) => {
+                let problem = format!("no helper can be started to read it: {error}");
+                self.finish_reload(reactor, Some(vec![problem]));
+            }
+        }
+    }
+
+    /// A helper has read the configuration, or found out what is wrong with it.
+    fn end_reload(&mut self, reactor: &mut Reactor<Epoll>, helped: &Helped) {
+        if reactor.is_stopping() {
+            self.reading = Reading::Rests;
+            return;
+        }
+        match learn(helped).and_then(|lookups| self.reload(reactor, lookups)) {
+            Ok(()) => self.finish_following(reactor),
+            Err(problems) => self.finish_reload(reactor, Some(problems)),
+        }
+    }
+
+    /// Binds what is new, and has all processes follow.
+    fn reload(
+        &mut self,
+        reactor: &mut Reactor<Epoll>,
+        mut lookups: Lookups,
+    ) -> Result<(), Vec<String>> {
+        let mut wanted = self.sources.read(&mut lookups).map_err(lines)?;
+        let cannot_change = what_cannot_change(&self.configuration, &wanted);
+        wanted.processes = self.configuration.processes;
+        let (mut handed, owners) = self
+            .own_sockets()
+            .map_err(|error| vec![error.to_string()])?;
+        let limits = wanted.limits_of_one();
+        let judged = Judged::again(&wanted.endpoints, &limits, self.nofile, lookups);
+        let judged = wanted.judge(judged);
+        let learnt = Learnt::of(judged.lookups());
+        let record = judged.lookups().record();
+        let opening = judged.bind(Intent::Reload, &mut handed);
+        drop(handed);
+        let verdict = Verdict::of(&wanted, &opening);
+        if let Some(failure) = verdict.failure() {
+            let mut problems = lines(failure);
+            let served = self.shared.iter().map(|shared| &shared.endpoint);
+            problems.extend(rivals(served, &opening.attempts));
+            return Err(problems);
+        }
+        // Whatever can go wrong does so before anything changes.
+        let wrong = |error: io::Error| vec![error.to_string()];
+        let record = file_with(record.as_bytes()).map_err(wrong)?;
+        let (mut old, mut new) = (Vec::new(), Vec::new());
+        for bound in opening.bound {
+            if let Some(owner) = owners.get(&number(&bound.socket)) {
+                old.push((*owner, bound));
+                continue;
+            }
+            let none = &mut Handed::default();
+            let spread = Shared::spread(bound, wanted.processes, none);
+            let (shared, sockets) = spread.map_err(wrong)?;
+            for bound in sockets {
+                bound
+                    .begin()
+                    .with_context(|| format!("{}: cannot listen", bound.endpoint))
+                    .map_err(|wrong| lines(wrong.into()))?;
+            }
+            new.push(shared);
+        }
+        let mut before: Vec<Option<Shared>> = std::mem::take(&mut self.shared)
+            .into_iter()
+            .map(Some)
+            .collect();
+        for (owner, bound) in old {
+            if let Some(mut shared) = before[owner].take() {
+                shared.becomes(bound);
+                self.shared.push(shared);
+            }
+        }
+        for vanished in before.into_iter().flatten() {
+            if let Some(file) = vanished.file {
+                file.remove();
+            }
+        }
+        let first_new = self.shared.len();
+        self.shared.extend(new);
+        for opened in &self.shared[first_new..] {
+            announce(Level::Info, "listening", Some(&opened.endpoint.to_string()));
+        }
+        let known = &self.configuration.endpoints;
+        let is_new = |endpoint| !known.contains(endpoint);
+        let attempts = opening.attempts.iter();
+        warn(
+            attempts.filter(|attempt| is_new(&attempt.endpoint)),
+            &verdict,
+            &cannot_change,
+        );
+        self.learnt = learnt;
+        self.record = record;
+        self.configuration = Configuration {
+            log: self.configuration.log.clone(),
+            bus: self.configuration.bus.clone(),
+            user: self.configuration.user.clone(),
+            group: self.configuration.group.clone(),
+            ..wanted
+        };
+        let mut left = BTreeSet::new();
+        let places: Vec<SocketDescription> = self.shared[first_new..]
+            .iter()
+            .map(Shared::description)
+            .collect();
+        for n in 0..self.members.len() {
+            if self.members[n].channel.is_none() {
+                continue;
+            }
+            self.give(reactor, n, |shared| places.contains(&shared.description()));
+            let record = self.record.try_clone().map_err(wrong)?;
+            self.tell(reactor, n, &ToProcess::Reload, &[record.as_fd()]);
+            left.insert(n);
+        }
+        let now = reactor.now();
+        self.following = Some(Following {
+            left,
+            until: now.after(PROCESS_START_TIMEOUT),
+            changes: Changes::default(),
+        });
+        // What was in the way of those that do not run may be gone.
+        self.roster.hurry(now);
+        Ok(())
+    }
+
+    /// One of the sockets of each endpoint, among which the endpoints of the new configuration find theirs; and the
+    /// place in our list of each, by the number that the kernel gave it.
+    fn own_sockets(&self) -> io::Result<(Handed, HashMap<u64, usize>)> {
+        let (mut all, mut owners) = (Vec::new(), HashMap::new());
+        for (n, shared) in self.shared.iter().enumerate() {
+            if let Some(socket) = shared.of(0) {
+                owners.insert(number(socket), n);
+                all.push((n as u32, shared.description(), socket.try_clone()?));
+            }
+        }
+        Ok((Handed::of(all), owners))
+    }
+
+    /// Whether all processes have followed; then that is the end of it.
+    fn finish_following(&mut self, reactor: &mut Reactor<Epoll>) {
+        let is_done = |following: &Following| following.left.is_empty();
+        if self.following.as_ref().is_some_and(is_done) {
+            let changes = self.following.take().map(|following| following.changes);
+            let Changes {
+                opened,
+                changed,
+                vanished,
+            } = changes.unwrap_or_default();
+            log::info!(opened, changed, vanished; "reloaded the configuration");
+            self.finish_reload(reactor, None);
+        }
+    }
+
+    fn finish_reload(&mut self, reactor: &mut Reactor<Epoll>, problems: Option<Vec<String>>) {
+        let once_more = self.reading == Reading::ReadsOnceMore;
+        self.reading = Reading::Rests;
+        let status = self.status();
+        match problems {
+            None => {
+                reactor.audit_reload(None);
+                self.supervisor.ready(&status);
+            }
+            Some(problems) => {
+                reactor.audit_reload(Some(&problems.join("; ")));
+                for problem in &problems {
+                    log::error!("not reloaded, and everything stays as it was: {problem}");
+                }
+                let status = format!("{status}; the configuration is wrong, see the log");
+                self.supervisor.ready(&status);
+            }
+        }
+        if once_more {
+            self.begin_reload(reactor);
+        }
+    }
+}
+
+/// What the loop watches for the supervisor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Watched {
+    End(usize),
+    Channel(usize),
+}
+
+impl Watched {
+    fn number(self) -> u32 {
+        match self {
+            Watched::End(n) => 2 * n as u32,
+            Watched::Channel(n) => 2 * n as u32 + 1,
+        }
+    }
+}
+
+fn of_number(number: u32) -> Watched {
+    let n = number as usize / 2;
+    match number % 2 {
+        0 => Watched::End(n),
+        _ => Watched::Channel(n),
+    }
+}
+
+fn pid(reactor: &Reactor<Epoll>, id: ConnId) -> Option<u32> {
+    match reactor.peer(id) {
+        Some(Peer::Local { pid, .. }) => Some(pid),
+        _ => None,
+    }
+}
