@@ -4,7 +4,8 @@ use crate::bench::show::label::{harmless, rate};
 use crate::bench::study::statistic::Spread;
 use crate::load::measure::failures::Errors;
 use crate::load::measure::figures::{Grouped, Micros};
-use crate::load::plan::mode::ModeName;
+use crate::load::measure::stages::ByStage;
+use crate::load::plan::mode::{Close, ModeName};
 use crate::load::run::outcome::{DatagramCounts, RollCall};
 use crate::load::run::report::{Crowded, Report};
 
@@ -136,6 +137,13 @@ pub(super) fn kinds(mode: ModeName, errors: &Errors) -> String {
     errors.by_kind().map(kind).collect::<Vec<_>>().join(", ")
 }
 
+/// How far what failed was: `3 connecting, 2 waiting for the first byte`.
+pub(super) fn stages(failed: &ByStage) -> String {
+    let stages = failed.by_name();
+    let stages = stages.map(|(count, stage)| format!("{} {stage}", Grouped(count)));
+    stages.collect::<Vec<_>>().join(", ")
+}
+
 /// What a reader must know before believing the figures of a run, or of several rounds of it.
 pub(super) fn notices(reports: &[Report]) -> Vec<String> {
     let limited = || reports.iter().filter(|one| one.generator.was_the_limit);
@@ -172,6 +180,8 @@ pub(super) fn notices(reports: &[Report]) -> Vec<String> {
     let unasked = reports.iter().find_map(unasked);
     let other = reports.iter().find_map(|one| one.other_error.as_deref());
     let other = other.map(|text| format!("the first of the other errors: {}", harmless(text)));
+    let answer = reports.iter().find_map(|one| one.failed_answer.as_deref());
+    let answer = answer.map(|text| format!("the first answer that failed: {}", harmless(text)));
     let tls = reports.iter().find_map(|one| one.tls_error.as_deref());
     let tls = tls.map(|text| format!("the first failure of TLS: {}", harmless(text)));
     let hints = HINTS.iter().filter(|(_, is_so)| reports.iter().any(*is_so));
@@ -183,6 +193,7 @@ pub(super) fn notices(reports: &[Report]) -> Vec<String> {
         .chain(stall)
         .chain(unasked)
         .chain(other)
+        .chain(answer)
         .chain(tls)
         .chain(hints)
         .collect()
@@ -311,6 +322,13 @@ const HINTS: &[Hint] = &[
         |report| {
             let errors = report.errors.and(&report.warmup_errors);
             report.tls && report.tls_session.is_none() && errors.timeout > 0
+        },
+    ),
+    (
+        "each connection ends with a reset (`--close client-rst`, the default), which some servers answer with refusals and resets: `--close client-fin` is the polite way",
+        |report| {
+            let errors = report.errors.and(&report.warmup_errors);
+            report.close == Some(Close::ClientRst) && errors.refused + errors.reset > 0
         },
     ),
     (

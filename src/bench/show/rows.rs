@@ -5,7 +5,7 @@
 use std::iter;
 
 use crate::bench::show::label::{factor, rate};
-use crate::bench::show::phrases::{apart, failed, kinds, several};
+use crate::bench::show::phrases::{apart, failed, kinds, several, stages};
 use crate::bench::study::comparison::{Contender, Contest, Figures};
 use crate::bench::study::statistic::Spread;
 use crate::load::measure::figures::{Grouped, Micros};
@@ -160,6 +160,32 @@ pub(super) const ERRORS: Group = (
     })],
 );
 
+pub(super) const WARMUP_STAGES: Group = (
+    "failed",
+    &[("", |r| {
+        let warm_up = &r.failure_stages.warm_up;
+        (warm_up.total() > 0).then(|| stages(warm_up))
+    })],
+);
+
+pub(super) const STAGES: Group = (
+    "failed",
+    &[
+        ("", |r| {
+            let counted = r.failure_stages.counted();
+            (counted.total() > 0).then(|| stages(&counted))
+        }),
+        ("of these before the load began", |r| {
+            let opening = r.failure_stages.opening.total();
+            (opening > 0).then(|| number(opening))
+        }),
+        ("of these after the end", |r| {
+            let draining = r.failure_stages.draining.total();
+            (draining > 0).then(|| number(draining))
+        }),
+    ],
+);
+
 pub(super) const SERVER: Group = (
     "server",
     &[
@@ -192,8 +218,19 @@ pub(super) type Point = (&'static str, fn(&Summary) -> f64);
 pub(super) type Phase = (&'static str, fn(&Report) -> Option<Summary>);
 
 /// In the order of a report, without the latencies.
-pub(super) const GROUPS: [Group; 11] = [
-    RATE, REQUESTS, STATUSES, DATAGRAMS, DELIVERIES, HELD, KERNEL, WARMUP, ERRORS, SERVER,
+pub(super) const GROUPS: [Group; 13] = [
+    RATE,
+    REQUESTS,
+    STATUSES,
+    DATAGRAMS,
+    DELIVERIES,
+    HELD,
+    KERNEL,
+    WARMUP,
+    WARMUP_STAGES,
+    ERRORS,
+    STAGES,
+    SERVER,
     GENERATOR,
 ];
 

@@ -44,7 +44,13 @@ impl fmt::Display for Report {
             line(f, group, self)?;
         }
         self.fmt_latencies(f)?;
-        for group in [rows::WARMUP, rows::ERRORS, rows::SERVER] {
+        for group in [
+            rows::WARMUP,
+            rows::WARMUP_STAGES,
+            rows::ERRORS,
+            rows::STAGES,
+            rows::SERVER,
+        ] {
             line(f, group, self)?;
         }
         if self.server.is_none() && self.is_watched() {

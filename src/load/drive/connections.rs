@@ -8,6 +8,7 @@ use mio::Token;
 
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::{Failure, FailureKind};
+use crate::load::measure::stages::FailureStage;
 use crate::load::net::dial::{BACKOFF, DIALLING_MAX, Dialer, Stream};
 use crate::load::net::handshake::Handshake;
 use crate::load::net::poller::Poller;
@@ -92,6 +93,16 @@ pub(super) enum ConnectionStage {
 }
 
 impl ConnectionStage {
+    /// How far a connection was that failed so before anything could be asked; none behind that.
+    pub(super) fn arriving(&self, kind: FailureKind) -> Option<FailureStage> {
+        match self {
+            Self::Dialling => Some(FailureStage::Connecting),
+            Self::Securing | Self::Proving(_) => Some(FailureStage::Handshake),
+            // The proof had left, and was not accepted.
+            _ => (kind == FailureKind::NotAdmitted).then_some(FailureStage::Handshake),
+        }
+    }
+
     /// Whether nothing may be asked yet: such a connection counts as being dialled.
     #[inline]
     pub(super) fn is_arriving(&self) -> bool {
@@ -120,6 +131,8 @@ pub(super) struct Connections<T> {
     pub(super) dialer: Dialer,
     pub(super) poller: Poller,
     incoming: Box<[u8]>,
+    /// So many bytes of it are of the last read.
+    last_read: usize,
     /// What is read of sessions, before it is opened.
     cipher: Box<[u8]>,
     /// Whether connections outlive a request.
@@ -158,6 +171,7 @@ impl<T> Connections<T> {
             generations: vec![0; count].into_boxed_slice(),
             poller: Poller::new(run.watch, plan.spin, plan.model != Model::Closed)?,
             incoming: vec![0; READ_BYTES].into_boxed_slice(),
+            last_read: 0,
             cipher: vec![0; cipher_bytes].into_boxed_slice(),
             keeps,
             watches_all: keeps || plan.hmac_key.is_some() || dialer.secures(),
@@ -411,7 +425,13 @@ impl<T> Connections<T> {
             return Ok(None);
         };
         let read = conn.stream.read(&mut self.incoming, &mut self.cipher)?;
+        self.last_read = read.as_ref().map_or(0, |read| read.n);
         Ok(read.map(|read| (conn, &self.incoming[..read.n], read.may_have_more)))
+    }
+
+    /// What the last read brought, of whichever connection.
+    pub(super) fn last_read(&self) -> &[u8] {
+        &self.incoming[..self.last_read]
     }
 
     /// Its budget is spent: the others come first, and then it again.

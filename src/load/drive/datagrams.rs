@@ -20,12 +20,14 @@ use crate::load::drive::pacer::{self, WindowRoom};
 use crate::load::exchange::payload::{Payload, number_of, write_message};
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::FailureKind;
+use crate::load::measure::stages::FailureStage;
 use crate::load::net::poller::Poller;
 use crate::load::net::receive_buffer::{dropped, make_room};
 use crate::load::plan::Plan;
 use crate::load::plan::error::LoadError;
 use crate::load::plan::limits::{DATAGRAM_BYTES_MAX, DATAGRAMS_MAX, NUMBER_BYTES};
 use crate::load::plan::mode::Model;
+use crate::load::run::failed_answer::FailedAnswer;
 use crate::load::run::outcome::DatagramCounts;
 use crate::load::run::report::{Held, Report};
 use crate::load::run::tally::Phase;
@@ -195,7 +197,7 @@ impl<'p> Udp<'p> {
                 self.is_full = errno == Errno::AGAIN;
                 self.requests[self.slot(number)].state = RequestState::Unused;
                 self.waiting -= 1;
-                self.run.lost(errno, began, now);
+                self.run.lost(errno, FailureStage::Sending, began, now);
             }
         }
     }
@@ -222,11 +224,11 @@ impl<'p> Udp<'p> {
                 .find(|number| self.requests[self.slot(*number)].state == RequestState::Waiting)
         };
         let Some(number) = number else {
-            return self.wrong(now);
+            return self.wrong(n, now);
         };
         write_message(&mut self.outgoing, number, &self.payload);
         if *answer != *self.outgoing {
-            return self.wrong(now);
+            return self.wrong(n, now);
         }
         let request = &mut self.requests[self.slot(number)];
         if request.number != number {
@@ -234,7 +236,7 @@ impl<'p> Udp<'p> {
             return;
         }
         match request.state {
-            RequestState::Unused => self.wrong(now),
+            RequestState::Unused => self.wrong(n, now),
             RequestState::Answered => self.seen.duplicates += 1,
             RequestState::Lost => self.seen.late += 1,
             RequestState::Waiting => {
@@ -249,9 +251,20 @@ impl<'p> Udp<'p> {
         }
     }
 
-    fn wrong(&mut self, now: u64) {
+    /// The `n` bytes that came are no answer.
+    #[cold]
+    fn wrong(&mut self, n: usize, now: u64) {
         self.seen.wrong += 1;
-        self.run.failed(FailureKind::WrongAnswer, now, now);
+        let (kind, stage) = (FailureKind::WrongAnswer, FailureStage::Reading);
+        self.run.failed(kind, stage, now, now);
+        let answer = FailedAnswer {
+            kind,
+            status: None,
+            came: Some((n, self.outgoing.len())),
+            bytes: &self.incoming[..n],
+            difference: None,
+        };
+        self.run.tally.tell_failed(answer);
     }
 }
 
@@ -277,7 +290,8 @@ impl<'p> Traffic<'p> for Udp<'p> {
                 self.waiting -= 1;
                 self.seen.lost += 1;
                 // It was lost on its way. That nobody knew until now has delayed no other.
-                self.run.lost(FailureKind::Timeout, began, sent);
+                let stage = FailureStage::Waiting;
+                self.run.lost(FailureKind::Timeout, stage, began, sent);
             }
             self.oldest += 1;
         }

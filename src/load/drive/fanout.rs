@@ -23,6 +23,7 @@ use crate::load::exchange::line_matcher::LineMatcher;
 use crate::load::exchange::lines::Lines;
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::{Failure, FailureKind};
+use crate::load::measure::stages::FailureStage;
 use crate::load::net::dial::Stream;
 use crate::load::net::poller::Poller;
 use crate::load::plan::Plan;
@@ -253,13 +254,20 @@ impl<'p> Streams for Fanout<'p> {
     fn fail(&mut self, index: usize, failure: Failure) {
         let now = self.run.watch.nanos();
         let Some(mut conn) = self.connections.leave(index) else {
-            return self.run.failed(failure, now, now);
+            let stage = FailureStage::Connecting;
+            return self.run.failed(failure, stage, now, now);
         };
         // Where lines are measured, all were let in; before that, those that have received one.
         let is_measured = matches!(self.stage, RoomStage::Talking);
         conn.is_admitted |= is_measured || !conn.payload.matcher.is_new();
         let failure = conn.explain(failure, &mut self.run);
-        self.run.failed(failure, now, now);
+        let is_sending = index == self.sender_slot() && !self.sender.is_done(&self.lines);
+        let stage = match conn.stage.arriving(failure.kind) {
+            Some(stage) => stage,
+            None if is_sending => FailureStage::Sending,
+            None => FailureStage::Waiting,
+        };
+        self.run.failed(failure, stage, now, now);
         if index == self.sender_slot() {
             self.sender.is_connected = false;
         } else if !conn.stage.is_arriving() {

@@ -8,6 +8,7 @@ use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::FailureKind;
 use crate::load::measure::figures::round;
 use crate::load::measure::histogram::Latencies;
+use crate::load::measure::stages::FailureStage;
 use crate::load::run::Run;
 use crate::load::run::outcome::Deliveries;
 
@@ -175,7 +176,7 @@ impl Ledger {
                 FailureKind::WrongAnswer
             }
         };
-        run.failed(kind, now, now);
+        run.failed(kind, FailureStage::Reading, now, now);
     }
 
     /// A count at which something happens.
@@ -228,7 +229,7 @@ impl Ledger {
             let (began, left) = (line.began, line.can() - line.received);
             self.in_flight -= 1;
             self.seen.lost += u64::from(left);
-            run.lost(FailureKind::Timeout, began, now);
+            run.lost(FailureKind::Timeout, FailureStage::Waiting, began, now);
             self.pass_over();
         }
     }

@@ -3,12 +3,13 @@
 //! - `event_loop`: the loop. `pacer`: when requests of the open model begin.
 //! - `requests`: on connections. `roll_call`: which of them are still held. `datagrams`: over UDP. `fanout`: of one sender to many receivers.
 //! - `streams`: what traffic over connections has in common. `connections`: all of a run, and their states.
-//! - `start_times`: when the requests in flight began. `ledger`: the lines in flight.
+//! - `start_times`: when the requests in flight began. `ledger`: the lines in flight. `heads`: how answers begin.
 
 mod connections;
 mod datagrams;
 mod event_loop;
 mod fanout;
+mod heads;
 mod ledger;
 mod pacer;
 mod requests;

@@ -14,6 +14,7 @@ use mio::{Events, Token};
 
 use crate::load::drive::connections::{Connection, ConnectionStage, Connections};
 use crate::load::drive::event_loop::Traffic;
+use crate::load::drive::heads::Heads;
 use crate::load::drive::pacer;
 use crate::load::drive::start_times::{Start, StartTimes};
 use crate::load::drive::streams::Streams;
@@ -22,12 +23,14 @@ use crate::load::exchange::judge::Judge;
 use crate::load::exchange::requests::Requests;
 use crate::load::exchange::terms::Terms;
 use crate::load::measure::failures::{Failure, FailureKind};
+use crate::load::measure::stages::FailureStage;
 use crate::load::net::dial::DIALLING_MAX;
 use crate::load::net::poller::Poller;
 use crate::load::plan::Plan;
 use crate::load::plan::error::LoadError;
 use crate::load::plan::mode::{Close, Mode, Model};
 use crate::load::plan::target::TargetAddress;
+use crate::load::run::failed_answer::FailedAnswer;
 use crate::load::run::report::{Held, Report};
 use crate::load::run::schedule::Schedule;
 use crate::load::run::tally::{Phase, Tally};
@@ -41,6 +44,7 @@ pub(super) struct Driver<'p> {
     terms: Terms,
     pub(super) connections: Connections<Requests>,
     times: StartTimes,
+    heads: Heads,
     /// Unwatched connections that await an answer, the oldest first.
     unpolled: VecDeque<usize>,
     /// Open model: slots in which a request may begin, by dialling or on a kept connection, once for each;
@@ -73,6 +77,7 @@ impl<'p> Driver<'p> {
             terms: Terms::new(plan),
             connections: Connections::new(plan.connections, &run, target)?,
             times: StartTimes::new(plan.connections, plan.mode.depth()),
+            heads: Heads::new(plan.connections),
             unpolled: VecDeque::with_capacity(plan.connections),
             free: VecDeque::with_capacity(plan.connections * plan.mode.depth()),
             free_since: 0,
@@ -319,6 +324,9 @@ impl Streams for Driver<'_> {
             conn.stamps.first_byte = self.run.watch.nanos();
             conn.is_admitted = true;
         }
+        if answered == Ok(0) {
+            self.heads.keep(index, conn.stamps.first_byte, bytes);
+        }
         match (answered?, &self.run.plan.mode) {
             (0, _) if matches!(self.terms.judge, Judge::Framed(CommandFraming::Decimal)) => {
                 self.acknowledge(index)?;
@@ -351,7 +359,9 @@ impl Streams for Driver<'_> {
     #[cold]
     fn fail(&mut self, index: usize, failure: Failure) {
         if let Some(conn) = self.connections.get(index) {
-            self.give_up(index, failure, conn.began);
+            let began = conn.began;
+            self.tell_failed(index, failure.kind);
+            self.give_up(index, failure, began);
         }
     }
 }
@@ -654,17 +664,23 @@ impl Driver<'_> {
         let requests = &mut conn.payload;
         if matches!(self.terms.judge, Judge::Http) {
             // Each has a status, and one that says no is none.
+            let (since, mut refused) = (first_byte, None);
             for at in 0..count {
                 let status = requests.statuses().get(at).copied().unwrap_or(0);
                 self.times.answered(index, requests, 1, |start, _| {
                     run.tally.tell_status(status, start.meant);
                     if is_refusal(status) {
-                        run.lost(FailureKind::TurnedDown, start.meant, now);
+                        let (kind, stage) = (FailureKind::TurnedDown, FailureStage::Reading);
+                        run.lost(kind, stage, start.meant, now);
+                        refused = refused.or(Some(status));
                     } else {
                         count_run(&mut run.tally, start, 1, first_byte, now);
                     }
                 });
                 first_byte = 0;
+            }
+            if let Some(status) = refused {
+                self.tell_refused(index, status, since, count);
             }
             return now;
         }
@@ -770,6 +786,92 @@ impl Driver<'_> {
             .collect()
     }
 
+    /// Of the first answer that fails, what came of it is kept.
+    #[cold]
+    fn tell_failed(&mut self, index: usize, kind: FailureKind) {
+        let Some(conn) = self.connections.get(index) else {
+            return;
+        };
+        // What failed by what was read begins with it, unless part of it had come before.
+        let is_read = matches!(kind, FailureKind::WrongAnswer | FailureKind::TurnedDown);
+        if self.run.plan.mode == Mode::Hold || !is_read && !self.has_begun(conn) {
+            return;
+        }
+        let read = if is_read {
+            self.connections.last_read()
+        } else {
+            &[]
+        };
+        let bytes = match self.heads.of(index, conn.stamps.first_byte) {
+            [] => read,
+            // That of the first on a connection is not that of another.
+            _ if self.run.plan.mode.messages() > 1 => read,
+            head => head,
+        };
+        let is_wrong = kind == FailureKind::WrongAnswer;
+        self.run.tally.tell_failed(FailedAnswer {
+            kind,
+            status: conn.payload.statuses().first().copied().filter(|_| is_read),
+            came: conn.payload.come(&self.terms).filter(|_| !is_wrong),
+            bytes,
+            difference: match is_wrong {
+                true => conn.payload.difference(read, &self.terms),
+                false => None,
+            },
+        });
+    }
+
+    /// The same of a refusal among `count` answers, the oldest of which had come in part at `since`: of several, nobody knows
+    /// how each begins.
+    #[cold]
+    fn tell_refused(&mut self, index: usize, status: u16, since: u64, count: usize) {
+        let bytes = match self.heads.of(index, since) {
+            _ if count > 1 => &[],
+            [] => self.connections.last_read(),
+            head => head,
+        };
+        self.run.tally.tell_failed(FailedAnswer {
+            kind: FailureKind::TurnedDown,
+            status: Some(status),
+            came: None,
+            bytes,
+            difference: None,
+        });
+    }
+
+    /// Whether part of the oldest answer on a connection has come.
+    fn has_begun(&self, conn: &Connection<Requests>) -> bool {
+        match self.run.plan.mode {
+            // There it is the first byte of the first.
+            Mode::Conn { requests: 2.., .. } => conn.payload.is_inside(&self.terms),
+            _ => conn.stamps.first_byte != 0,
+        }
+    }
+
+    /// How far a connection was that failed so; none could be dialled where there is none.
+    fn failure_stage(
+        &self,
+        conn: Option<&Connection<Requests>>,
+        kind: FailureKind,
+    ) -> FailureStage {
+        let Some(conn) = conn else {
+            return FailureStage::Connecting;
+        };
+        if let Some(stage) = conn.stage.arriving(kind) {
+            return stage;
+        }
+        let requests = &conn.payload;
+        match conn.stage {
+            // A refusal is an answer, of which nothing is owed any more.
+            ConnectionStage::Leaving if kind != FailureKind::TurnedDown => FailureStage::Closing,
+            ConnectionStage::Leaving => FailureStage::Reading,
+            _ if kind == FailureKind::WrongAnswer || self.has_begun(conn) => FailureStage::Reading,
+            _ if requests.is_sending() => FailureStage::Sending,
+            _ if requests.flight > 0 => FailureStage::Waiting,
+            _ => FailureStage::Idle,
+        }
+    }
+
     /// A connection failed, or could not be dialled; in `conn` its request began at `began`, and the next one
     /// takes its place. Another connection takes the place of a kept one, too.
     #[cold]
@@ -799,7 +901,8 @@ impl Driver<'_> {
         if !keeps {
             self.run.tally.lost(began);
         }
-        self.run.failed(failure, last, now);
+        let stage = self.failure_stage(conn.as_ref(), failure.kind);
+        self.run.failed(failure, stage, last, now);
         if self.keeps_time_by_dialling() {
             return self.free(index, 1, now);
         }

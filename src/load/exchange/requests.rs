@@ -119,6 +119,34 @@ impl Requests {
         }
     }
 
+    /// Whether part of what was asked has not left.
+    pub(crate) fn is_sending(&self) -> bool {
+        self.unsent > 0
+    }
+
+    /// How many bytes of the oldest answer have come, and how many it has; none where its length is not known beforehand.
+    pub(crate) fn come(&self, terms: &Terms) -> Option<(usize, usize)> {
+        let size = terms.answer_bytes()?;
+        let left = self.unread.checked_rem(size)?;
+        Some((if left == 0 { 0 } else { size - left }, size))
+    }
+
+    /// What came, from where it is wrong on, and what was to come there; none where that cannot be told.
+    pub(crate) fn difference<'b>(
+        &self,
+        bytes: &'b [u8],
+        terms: &'b Terms,
+    ) -> Option<(&'b [u8], &'b [u8])> {
+        let payload = match &terms.judge {
+            Judge::Echo => &terms.payload,
+            Judge::Exact(expected, _) => expected,
+            _ => return None,
+        };
+        let expected = payload.stretch(self.read_at, bytes.len().min(self.unread));
+        let place = bytes.iter().zip(expected).position(|(a, b)| a != b)?;
+        Some((&bytes[place..], &expected[place..]))
+    }
+
     /// `n` bytes of it were.
     #[inline]
     pub(crate) fn sent(&mut self, n: usize, terms: &Terms) {

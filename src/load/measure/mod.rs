@@ -2,7 +2,7 @@
 //!
 //! - [`clock`]: the one place that reads the clock. [`cpu`]: the processor time of the generator's thread.
 //! - [`process`]: what the server's processes used.
-//! - [`histogram`]: latencies. [`series`]: what happened second by second. [`failures`]: by kind.
+//! - [`histogram`]: latencies. [`series`]: what happened second by second. [`failures`]: by kind. [`stages`]: by how far they were.
 //! - [`figures`]: numbers as they are printed.
 
 pub mod clock;
@@ -12,3 +12,4 @@ pub mod figures;
 pub mod histogram;
 pub mod process;
 pub mod series;
+pub mod stages;

@@ -4,8 +4,9 @@
 //! `Run::report` at the end.
 //!
 //! - [`schedule`]: when requests are meant to begin, in the open model. [`tally`]: what happened, counted.
-//! - [`report`]: all that a run saw, with [`outcome`] and [`generator`]. [`progress`]: a look at it before.
+//! - [`report`]: all that a run saw, with [`outcome`], [`generator`] and a [`failed_answer`]. [`progress`]: a look at it before.
 
+pub mod failed_answer;
 pub mod generator;
 pub mod outcome;
 pub mod progress;
@@ -21,6 +22,7 @@ use crate::load::measure::cpu::CpuTime;
 use crate::load::measure::failures::{Failure, FailureKind};
 use crate::load::measure::histogram::Latencies;
 use crate::load::measure::process::Usage;
+use crate::load::measure::stages::FailureStage;
 use crate::load::plan::Plan;
 use crate::load::plan::mode::Mode;
 use crate::load::run::generator::{Generator, Pauses};
@@ -225,27 +227,40 @@ impl<'p> Run<'p> {
 
     /// Counts a request that failed at `at`, and that nobody will answer any more.
     #[cold]
-    pub(crate) fn lost(&mut self, failure: impl Into<Failure>, began: u64, at: u64) {
+    pub(crate) fn lost(
+        &mut self,
+        failure: impl Into<Failure>,
+        stage: FailureStage,
+        began: u64,
+        at: u64,
+    ) {
         self.tally.lost(began);
-        self.failed(failure, began, at);
+        self.failed(failure, stage, began, at);
     }
 
     /// Counts a request that was meant to begin at `began` and found no connection in time.
     #[cold]
     pub(crate) fn unsent(&mut self, began: u64, now: u64) {
         self.tally.unsent(began);
-        self.failed(FailureKind::Unsent, began, now);
+        self.failed(FailureKind::Unsent, FailureStage::Queued, began, now);
     }
 
-    /// Counts a request or connection that failed at `at`; `began` is when the request did. The first error of no
+    /// Counts a request or connection that failed in `stage`, at `at`; `began` is when the request did. The first error of no
     /// named kind is kept in words.
     #[cold]
-    pub(crate) fn failed(&mut self, failure: impl Into<Failure>, began: u64, at: u64) {
+    pub(crate) fn failed(
+        &mut self,
+        failure: impl Into<Failure>,
+        stage: FailureStage,
+        began: u64,
+        at: u64,
+    ) {
         let Failure { kind, errno } = failure.into();
         if kind == FailureKind::Other && self.tally.other.is_none() {
             self.tally.other = errno.map(|errno| io::Error::from(errno).to_string());
         }
-        self.tally.failed(self.phase, kind, began, at);
+        let by_stage = self.tally.failed(self.phase, kind, began, at);
+        by_stage.count(stage);
     }
 
     /// A turn of the loop is over, and it goes to sleep: returns the time.
@@ -454,16 +469,16 @@ mod tests {
             arrivals: Arrivals::Constant,
         };
         with(open, FOR, GOES_ON, |mut run| {
-            run.lost(FailureKind::Reset, 1_000, 1_050);
+            run.lost(FailureKind::Reset, FailureStage::Waiting, 1_000, 1_050);
             let other = Failure {
                 kind: FailureKind::Other,
                 errno: Some(rustix::io::Errno::NOBUFS),
             };
-            run.failed(other, 1_000, 1_060);
+            run.failed(other, FailureStage::Waiting, 1_000, 1_060);
             run.advance_phase(1_100, 0);
             // It began in the warm-up, and is lost in the drain.
-            run.lost(FailureKind::Timeout, 1_099, 1_300);
-            run.lost(FailureKind::Timeout, 1_100, 1_300);
+            run.lost(FailureKind::Timeout, FailureStage::Waiting, 1_099, 1_300);
+            run.lost(FailureKind::Timeout, FailureStage::Waiting, 1_100, 1_300);
             let report = run.report(1_300, 0, NONE);
             assert_eq!((report.warmup_errors.total, report.errors.total), (3, 1));
             assert_eq!(report.warmup_errors.reset, 1);
@@ -473,6 +488,9 @@ mod tests {
             );
             assert_eq!(report.requests.unanswered, 1);
             assert!(report.has_errors() && report.other_error.is_some());
+            let stages = report.failure_stages;
+            assert_eq!((stages.warm_up.waiting, stages.draining.waiting), (3, 1));
+            assert_eq!((stages.warm_up.total(), stages.counted().total()), (3, 1));
         });
     }
 
@@ -527,7 +545,7 @@ mod tests {
         };
         with(open, FOR, GOES_ON, |mut run| {
             run.schedule = Schedule::of(open, 1, 1_000);
-            run.failed(FailureKind::Reset, 1_000, 1_050);
+            run.failed(FailureKind::Reset, FailureStage::Waiting, 1_000, 1_050);
             let report = run.report(1_070, 0, NONE);
             assert_eq!((report.requests.asked, report.requests.unanswered), (0, 0));
             assert_eq!((report.warmup_errors.reset, report.errors.total), (1, 0));

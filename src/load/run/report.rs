@@ -11,6 +11,7 @@ use crate::load::measure::figures::{ratio, round, whole};
 use crate::load::measure::histogram::{Latencies, Quantile, Summary};
 use crate::load::measure::process::{Server, Usage};
 use crate::load::measure::series::SecondSeen;
+use crate::load::measure::stages::FailureStages;
 use crate::load::plan::Plan;
 use crate::load::plan::expect::Expect;
 use crate::load::plan::mode::{Arrivals, Close, Mode, ModeName, Model, ModelName};
@@ -99,6 +100,9 @@ pub struct Report {
     pub errors: Errors,
     /// What failed during warm-up.
     pub warmup_errors: Errors,
+    /// How far all of these were when they failed.
+    #[serde(default)] // an earlier result does not say
+    pub failure_stages: FailureStages,
     /// Of HTTP: responses by the first digit of their status.
     #[serde(default)] // an earlier result has none
     pub statuses: Option<Statuses>,
@@ -108,6 +112,9 @@ pub struct Report {
     pub reconnects: u64,
     /// The first error that is of no named kind, in words.
     pub other_error: Option<String>,
+    /// What came of the first answer that was refused, wrong or not whole, in words of ASCII.
+    #[serde(default)] // an earlier result does not say
+    pub failed_answer: Option<String>,
     /// Whether all went through TLS; then a whole handshake is part of being connected.
     #[serde(default)]
     pub tls: bool,
@@ -262,9 +269,11 @@ impl Report {
             spectrum: tally.latencies.spectrum(),
             errors: tally.errors,
             warmup_errors: tally.warmup_errors,
+            failure_stages: tally.stages,
             statuses: (plan.expect == Expect::Http).then(|| Statuses::of(tally.statuses)),
             reconnects: tally.reconnects,
             other_error: tally.other,
+            failed_answer: tally.failed_answer,
             tls: plan.is_secured(),
             tls_session: tally.tls_session,
             tls_error: tally.tls_error,

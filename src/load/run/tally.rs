@@ -4,8 +4,10 @@ use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::{Errors, FailureKind};
 use crate::load::measure::histogram::Latencies;
 use crate::load::measure::series::{SecondSeen, Series};
+use crate::load::measure::stages::{ByStage, FailureStage, FailureStages};
 use crate::load::plan::Plan;
 use crate::load::plan::mode::{Amount, Mode};
+use crate::load::run::failed_answer::FailedAnswer;
 use crate::load::run::outcome::{Breakdown, RequestCounts};
 use crate::load::run::schedule::Schedule;
 
@@ -76,8 +78,12 @@ pub struct Tally {
     pub errors: Errors,
     /// What failed during warm-up.
     pub warmup_errors: Errors,
+    /// How far all of that was.
+    pub stages: FailureStages,
     /// The first error of [`FailureKind::Other`], in words.
     pub other: Option<String>,
+    /// What came of the first answer that failed, in words.
+    pub failed_answer: Option<String>,
     /// The first failure of a TLS session, in words.
     pub tls_error: Option<String>,
     /// What the first session agreed upon.
@@ -112,7 +118,9 @@ impl Tally {
             series: Series::default(),
             errors: Errors::default(),
             warmup_errors: Errors::default(),
+            stages: FailureStages::default(),
             other: None,
+            failed_answer: None,
             tls_error: None,
             tls_session: None,
         }
@@ -228,6 +236,12 @@ impl Tally {
         self.latencies.record(nanos, count);
     }
 
+    /// Of the first answer that fails, what came of it is kept in words.
+    #[cold]
+    pub fn tell_failed(&mut self, answer: FailedAnswer<'_>) {
+        self.failed_answer.get_or_insert_with(|| answer.to_string());
+    }
+
     /// A response to what began then has this status.
     #[inline]
     pub fn tell_status(&mut self, status: u16, began: u64) {
@@ -270,21 +284,28 @@ impl Tally {
         }
     }
 
-    /// A request or a connection that failed at `at`; `began` is when the request did.
-    pub fn failed(&mut self, phase: Phase, kind: FailureKind, began: u64, at: u64) {
+    /// A request or a connection that failed at `at`; `began` is when the request did. In what is returned, how far it was
+    /// is to be counted.
+    pub fn failed(&mut self, phase: Phase, kind: FailureKind, began: u64, at: u64) -> &mut ByStage {
         let is_warming = match phase {
             Phase::WarmUp { .. } => true,
             Phase::Connecting => false,
             Phase::Measured | Phase::Draining => !self.counts(began),
         };
         if is_warming {
-            return self.warmup_errors.count(kind);
+            self.warmup_errors.count(kind);
+            return &mut self.stages.warm_up;
         }
         self.last = self.last.max(at);
-        if at < self.until {
-            self.series.failed(at);
-        }
         self.errors.count(kind);
+        if at >= self.until {
+            return &mut self.stages.draining;
+        }
+        self.series.failed(at);
+        match phase {
+            Phase::Connecting => &mut self.stages.opening,
+            _ => &mut self.stages.measured,
+        }
     }
 
     /// The requests that the schedule still has, from the next on, will never begin: no connection is left.
@@ -301,6 +322,7 @@ impl Tally {
             if began >= self.since {
                 self.unsent(began);
                 self.errors.count(FailureKind::Unsent);
+                self.stages.measured.count(FailureStage::Queued);
             }
             schedule.advance();
         }

@@ -4,6 +4,7 @@ mod answers;
 mod challenge;
 mod compare;
 mod coverage;
+mod failures;
 mod fanout;
 mod hold;
 mod http;
