@@ -48,13 +48,6 @@ impl<O: Os> Reactor<O> {
         self.company.member = Some(number);
     }
 
-    /// Stops as at SIGTERM, unless it does already.
-    pub fn drain(&mut self) {
-        if !self.is_told_twice() {
-            self.stop();
-        }
-    }
-
     /// Has files opened again that are written to, since they may have been moved away.
     pub fn reopen_files(&mut self) {
         self.recorder.reopen_audit();
@@ -83,6 +76,11 @@ impl<O: Os> Reactor<O> {
 }
 
 impl Reactor<Epoll> {
+    /// Stops as at SIGTERM, unless it does already: after the next turn, in which what has come by now is served.
+    pub fn drain(&mut self) -> io::Result<()> {
+        self.os.handle().stop()
+    }
+
     /// Tells of this descriptor as [`News::Ready`](super::News) whenever it becomes readable or writable: of an edge,
     /// so whoever is told reads until nothing is there. It is closed by its owner, and nothing more is told of it then.
     pub fn watch_for(&mut self, descriptor: &impl AsFd, number: u32) -> io::Result<()> {

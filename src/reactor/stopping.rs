@@ -38,7 +38,7 @@ impl<O: Os> Reactor<O> {
     }
 
     /// One of several processes is told to stop by whoever stops them all, and perhaps by its supervisor too.
-    pub(super) fn is_told_twice(&self) -> bool {
+    fn is_told_twice(&self) -> bool {
         self.company.member.is_some() && matches!(self.stopping, Stopping::Draining(_))
     }
 

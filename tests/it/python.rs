@@ -29,6 +29,7 @@ const FILES: &[&str] = &[
     "test_metrics.py",
     "test_policy.py",
     "test_process.py",
+    "test_processes.py",
     "test_prompt.py",
     "test_reload.py",
     "test_rooms.py",
@@ -95,6 +96,11 @@ fn one_command_and_many_readers() {
 #[test]
 fn units_pages_users() {
     passes("test_unit.py");
+}
+
+#[test]
+fn several_processes() {
+    passes("test_processes.py");
 }
 
 #[test]

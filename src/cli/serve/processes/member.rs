@@ -167,6 +167,14 @@ fn may_go(channel: &mut Channel) -> Result<bool, Failure> {
     }
 }
 
+/// Stops in the order of a SIGTERM.
+fn drain(reactor: &mut Reactor<Epoll>) {
+    if let Err(error) = reactor.drain() {
+        log::error!(error:%; "the loop cannot be woken to stop, and stops at once");
+        reactor.stop_now();
+    }
+}
+
 fn send(
     channel: &mut Channel,
     message: &FromProcess,
@@ -281,7 +289,7 @@ impl Member {
                         log::error!(error:%; "the supervisor is gone, and so is this process when its connections have finished");
                     }
                     self.tell_figures(reactor);
-                    return reactor.drain();
+                    return drain(reactor);
                 }
             }
         }
@@ -305,7 +313,7 @@ impl Member {
                 let taken: Vec<SocketId> = taken.map(|socket| socket.socket).collect();
                 reactor.let_go_of(&taken);
             }
-            ToProcess::Stop => reactor.drain(),
+            ToProcess::Stop => drain(reactor),
             ToProcess::StopNow => reactor.stop_now(),
             ToProcess::Ping => self.say(&FromProcess::Alive, None),
             ToProcess::Figures { to } => {
