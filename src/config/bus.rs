@@ -5,6 +5,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -142,7 +143,7 @@ impl fmt::Display for BusUrl {
 }
 
 /// A bus that can be dialled: names are resolved, and files are read.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Bus {
     /// Where its servers are, each with its name in the log; there is one at least.
     pub servers: Vec<(String, SocketAddr)>,
@@ -152,8 +153,17 @@ pub struct Bus {
     pub replicas: u32,
     /// How long a name stays taken when its server is dead.
     pub lease: Duration,
-    /// What no other server has: it is in message ids and in the names of guests.
-    pub nonce: u64,
+    /// From where numbers are counted that no other server has.
+    pub nonce: AtomicU64,
+}
+
+impl Bus {
+    /// A number that nobody else has, here or on another server: it is in ids and in the names of guests.
+    pub(crate) fn own_number(&self) -> u64 {
+        // Far apart, since the first digits are to differ.
+        self.nonce
+            .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed)
+    }
 }
 
 /// By what the servers of a bus know a client.

@@ -32,7 +32,7 @@ pub fn look_up_bus(options: &BusOptions, lookups: &mut Lookups) -> Result<Bus, C
         login,
         replicas: options.replicas,
         lease: options.lease,
-        nonce: u64::from_le_bytes(nonce),
+        nonce: u64::from_le_bytes(nonce).into(),
     })
 }
 
@@ -90,7 +90,9 @@ mod tests {
         assert_eq!(at, ["127.0.0.1:4222", "[::1]:4333"]);
         let password = Zeroizing::new("hush".to_owned());
         assert_eq!(bus.login, BusLogin::Password("eva".into(), password));
-        assert_ne!(bus.nonce, look_up().unwrap().nonce);
+        let number = bus.own_number();
+        assert_ne!(number, bus.own_number());
+        assert_ne!(number, look_up().unwrap().own_number());
         std::fs::write(&path, "two\nlines").unwrap();
         assert!(look_up().unwrap_err().to_string().contains("not one line"));
     }

@@ -9,7 +9,7 @@ use std::io;
 
 use super::Reactor;
 use super::connection::{Must, Stage};
-use super::listener::{Listener, ListenerOptions, ServiceId};
+use super::listener::{Listener, ListenerOptions, ServiceId, listener_of};
 use super::os::{Os, Readiness};
 use super::standing::After;
 use super::stopping::Stopping;
@@ -77,7 +77,11 @@ impl<O: Os> Reactor<O> {
                 (conn.stage, conn.must) = (Stage::Open { begun: 0 }, Must::Nothing);
                 conn.learn(readiness);
                 self.deadlines.cancel(slot);
+                let service = listener_of(&self.listeners, &self.conns[slot as usize])
+                    .options
+                    .service;
                 self.ask_service(id, |service, turn| service.dialled(turn));
+                self.ask_due(service);
                 self.after_turn(slot, After::Turn);
             }
         }

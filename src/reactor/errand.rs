@@ -13,7 +13,9 @@ use super::listener::{ServiceId, listener_of};
 use super::os::Os;
 use super::standing::After;
 use crate::service::Peer;
-use crate::turn::{BroadcastTurn, ConnId, Errand, ErrandEvent, Exit, FileNote, Moment, Severity};
+use crate::turn::{
+    BroadcastTurn, ConnId, Errand, ErrandEvent, Exit, FileNote, Moment, Severity, Turn,
+};
 
 /// The errands of services.
 #[derive(Debug, Default)]
@@ -149,6 +151,9 @@ impl<O: Os> Reactor<O> {
         for service in 0..self.services.len() {
             let service = ServiceId(service);
             self.services[service.0].comes_due(self.now);
+            let mut turn = Turn::new(self.now, ConnId::NOBODY, &mut self.outbox);
+            self.services[service.0].tends(&mut turn);
+            self.carry_out();
             self.dial_for(service);
             self.ask_due(service);
         }

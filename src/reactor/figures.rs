@@ -25,6 +25,9 @@ impl<O: Os> Reactor<O> {
         families.extend(streams(by_endpoint(&self.listeners)));
         families.extend(self.datagram_figures());
         families.extend(self.loop_figures());
+        for service in &self.services {
+            service.add_figures(&mut families);
+        }
         if let Some(process) = self.company.member {
             let process = process.to_string();
             for family in &mut families {

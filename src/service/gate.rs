@@ -16,7 +16,7 @@ use crate::turn::{
     Broadcast, BroadcastTurn, CHANNEL_BINDING_BYTES, ChildEvent, Closed, ConnId, ErrandEvent,
     Fault, Moment, Turn,
 };
-use crate::wire::{CHALLENGE_BYTES, Challenge};
+use crate::wire::{CHALLENGE_BYTES, Challenge, Family};
 
 /// Where challenges come from: the operating system's random source, but in tests.
 pub type ChallengeSource = Box<dyn FnMut() -> io::Result<Challenge>>;
@@ -247,6 +247,14 @@ impl Service for Gate {
 
     fn comes_due(&mut self, now: Moment) {
         self.inside.comes_due(now);
+    }
+
+    fn tends(&mut self, t: &mut Turn<'_>) {
+        self.inside.tends(t);
+    }
+
+    fn add_figures(&self, figures: &mut Vec<Family>) {
+        self.inside.add_figures(figures);
     }
 
     fn dials(&mut self, now: Moment) -> Option<Dial> {

@@ -71,7 +71,7 @@ use crate::buf::ReadBuf;
 use crate::turn::{
     Broadcast, BroadcastTurn, ChildEvent, Closed, ConnId, ErrandEvent, Fault, Moment, Turn,
 };
-use crate::wire::Encode;
+use crate::wire::{Encode, Family};
 
 /// What bytes on a stream mean. One value serves every connection of its listeners.
 pub trait Service: Debug {
@@ -126,6 +126,12 @@ pub trait Service: Debug {
 
     /// That moment has come, or another service's.
     fn comes_due(&mut self, _now: Moment) {}
+
+    /// The same, with a turn of nobody: what it says to its connections leaves.
+    fn tends(&mut self, _t: &mut Turn<'_>) {}
+
+    /// Adds what it has counted to what the loop has.
+    fn add_figures(&self, _figures: &mut Vec<Family>) {}
 
     /// To whom it wants a connection of its own making, now: asked after [`comes_due`](Service::comes_due).
     fn dials(&mut self, _now: Moment) -> Option<Dial> {

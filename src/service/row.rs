@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Datagrams, Service, Set};
-use crate::config::{Limits, Policy, Transport, Trouble, Written, keys_of};
+use crate::config::{Bus, Limits, Policy, Transport, Trouble, Written, keys_of};
 
 /// A service: its name, what it goes over, and how it is made from its options.
 ///
@@ -270,6 +271,8 @@ pub struct Setting<'a> {
     pub zone: &'a TimeZone,
     /// Whether more than this machine may reach the endpoint.
     pub is_open: bool,
+    /// By what servers share their rooms, if there is one.
+    pub bus: Option<&'a Arc<Bus>>,
 }
 
 /// A half whose options are a `T`, and how it is made of them.

@@ -48,6 +48,7 @@ mod tests {
             limits: &Limits::default(),
             zone: &TimeZone::UTC,
             is_open: false,
+            bus: None,
         };
         for row in SERVICES {
             let none = Written::default();

@@ -8,3 +8,11 @@ pub struct ConnId {
     /// Counts up over all connections, so no two that share a slot share it.
     pub generation: u32,
 }
+
+impl ConnId {
+    /// The id of no connection: what is sent to it goes nowhere.
+    pub(crate) const NOBODY: ConnId = ConnId {
+        slot: u32::MAX,
+        generation: u32::MAX,
+    };
+}

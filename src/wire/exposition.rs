@@ -57,6 +57,21 @@ impl Family {
         }
     }
 
+    /// Adds a value to the family of this name, which is made if it is not among them.
+    pub fn add_to(
+        families: &mut Vec<Family>,
+        (name, kind, help): (&'static str, Kind, &'static str),
+        labels: &[(&'static str, &str)],
+        value: u64,
+    ) {
+        let at = families.iter().position(|family| family.name == name);
+        let at = at.unwrap_or_else(|| {
+            families.push(Family::new(name, kind, help));
+            families.len() - 1
+        });
+        families[at].push(labels, value);
+    }
+
     /// The same, with this as its only value.
     pub fn with(mut self, value: u64) -> Family {
         self.push(&[], value);

@@ -53,6 +53,7 @@ fn stage(name: &str, digest: Digest) -> Stage<Gate> {
         limits: &Limits::default(),
         zone: &TimeZone::UTC,
         is_open: false,
+        bus: None,
     };
     let service = endpoint.service(&setting, None).unwrap();
     let secrets = Secrets::new(&[secret()], digest, ProofOf::Challenge).unwrap();

@@ -1,6 +1,7 @@
 //! From a socket that was bound to an endpoint that is served.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use jiff::tz::TimeZone;
@@ -8,7 +9,7 @@ use rustix::process::geteuid;
 
 use super::open_socket::OpenSocket;
 use crate::cli::Failure;
-use crate::config::{Address, Limits};
+use crate::config::{Address, Bus, Limits};
 use crate::endpoint::{Bound, Common, Endpoint};
 use crate::reactor::{
     AddressRules, DatagramOptions, DatagramSocket, DatagramsId, Epoll, ListenerOptions, Reactor,
@@ -21,6 +22,8 @@ use crate::service::{Datagrams, Service, Setting};
 pub(super) struct Making<'a> {
     pub(super) limits: &'a Limits,
     pub(super) zone: &'a TimeZone,
+    /// By what servers share their rooms.
+    pub(super) bus: Option<&'a Arc<Bus>>,
     /// This process's own datagram sockets.
     pub(super) own: &'a [SocketAddr],
     /// How many processes serve the same endpoints.
@@ -44,6 +47,7 @@ impl Making<'_> {
             limits: self.limits,
             zone: self.zone,
             is_open: endpoint.common().open,
+            bus: self.bus,
         };
         let is_alone = endpoint.set().is_none();
         let at = bound.datagram_address();

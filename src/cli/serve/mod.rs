@@ -16,6 +16,7 @@ mod taking_over;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -35,9 +36,9 @@ use super::logging::announce;
 use super::streams::print_in_passing;
 use super::{Configuration, Failure, Outcome, Sources, help, log_level, logging, trial};
 use crate::config::{
-    Limits, Lookups, Policy, descriptor_limit, parse_duration, raise_descriptor_limit,
+    Bus, Limits, Lookups, Policy, descriptor_limit, parse_duration, raise_descriptor_limit,
 };
-use crate::endpoint::Bound;
+use crate::endpoint::{Bound, look_up_bus};
 use crate::reactor::{Epoll, Reactor, TracedBytes, close_on_exec};
 
 pub(super) use self::processes::{ProcessArgs, run_process};
@@ -90,6 +91,11 @@ enum Traced {
 pub fn run(args: Args) -> Outcome {
     let mut lookups = Lookups::live();
     let configuration = read(&args.sources, &mut lookups)?;
+    let bus = configuration.bus.as_ref();
+    let bus = bus
+        .map(|bus| look_up_bus(bus, &mut lookups))
+        .transpose()?
+        .map(Arc::new);
     let identity = Identity::find(
         configuration.user.as_deref(),
         configuration.group.as_deref(),
@@ -137,7 +143,7 @@ pub fn run(args: Args) -> Outcome {
         .iter()
         .map(|bound| bound.endpoint.to_string())
         .collect();
-    let sockets = open(bindings, limits, &control, &mut reactor)?;
+    let sockets = open(bindings, limits, bus.as_ref(), &control, &mut reactor)?;
     if !policies.is_empty() {
         keeping::begin(&mut reactor)?;
     }
@@ -150,6 +156,7 @@ pub fn run(args: Args) -> Outcome {
         reading: Reading::Rests,
         is_member: false,
         taker: None,
+        bus,
         configuration,
     };
     for url in &urls {
@@ -222,6 +229,7 @@ fn become_user(identity: &Identity, bindings: &Bindings) -> Result<(), Failure> 
 fn open(
     bindings: Bindings,
     limits: &Limits,
+    bus: Option<&Arc<Bus>>,
     control: &ControlPath,
     reactor: &mut Reactor<Epoll>,
 ) -> Result<Vec<OpenSocket>, Failure> {
@@ -237,6 +245,7 @@ fn open(
     let making = Making {
         limits,
         zone: &TimeZone::system(),
+        bus,
         own: &own,
         processes: 1,
         is_instead: bindings.asked.is_some(),

@@ -143,6 +143,7 @@ impl Serving {
         let making = Making {
             limits: &limits,
             zone: &zone,
+            bus: self.bus.as_ref(),
             own: &own,
             processes: self.configuration.processes,
             is_instead: false,

@@ -1,9 +1,12 @@
 //! The server while it runs: what it serves, as it was configured last, and what it does about news of the loop.
 
+use std::sync::Arc;
+
 use super::learnt::Learnt;
 use super::open_socket::OpenSocket;
 use super::supervisor::Supervisor;
 use crate::cli::{Configuration, Sources};
+use crate::config::Bus;
 use crate::reactor::{Epoll, News, Reactor};
 use crate::turn::ConnId;
 
@@ -15,6 +18,8 @@ pub(super) struct Serving {
     pub(super) nofile: u64,
     pub(super) supervisor: Supervisor,
     pub(super) sockets: Vec<OpenSocket>,
+    /// By what servers share their rooms.
+    pub(super) bus: Option<Arc<Bus>>,
     /// As it is in force.
     pub(super) configuration: Configuration,
     /// What the files and hosts were that it names.

@@ -116,6 +116,7 @@ fn a_producer_does_not_break_the_silence_of_its_reader() {
         limits: &limits,
         zone: &jiff::tz::TimeZone::UTC,
         is_open: false,
+        bus: None,
     };
     let service = row
         .stream

@@ -1,6 +1,8 @@
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::Chat;
+use super::bus::Question;
 use super::member::Member;
 use super::name::{NAME_BYTES_MAX, Name};
 use super::notice::{IN_PRIVATE, Notice, Pong, Words};
@@ -161,8 +163,12 @@ impl Chat {
             }
             Command::Rooms => {
                 self.letters += self.rooms.len().min(LISTED_MAX);
-                self.reply(t, &Notice(format_args!("rooms: {}", RoomList(&self.rooms))));
+                match &self.bus {
+                    Some(bus) => self.reply(t, &AllRooms(&self.rooms, bus.rooms())),
+                    None => self.reply(t, &Notice(format_args!("rooms: {}", RoomList(&self.rooms)))),
+                }
             }
+            Command::Ping(text) if self.pong_when_kept(t, text) => {}
             Command::Ping(text) => self.reply(t, &Pong(text)),
             Command::Help => {
                 let is_operator = self.members.get(t.id).is_some_and(|member| member.is_operator);
@@ -222,6 +228,9 @@ impl Chat {
         if let Some(ban) = self.bans.of_name(new) {
             return self.reply(t, &Notice(format_args!("nobody may be called that: {ban}")));
         }
+        if old.key() != new.key() && self.claims(t, new, false) {
+            return;
+        }
         self.call(t, t.id, new);
         if let Some(member) = self.members.get_mut(t.id) {
             member.is_owner = may_recase;
@@ -233,7 +242,10 @@ impl Chat {
             return self.reply(t, &NotAName(text));
         };
         match self.rooms.find_or_make(name) {
-            Some(room) => self.go(t, room),
+            Some(room) => {
+                self.learn_room(t, room);
+                self.go(t, room);
+            }
             None => self.reply(
                 t,
                 &Notice(format_args!(
@@ -250,7 +262,16 @@ impl Chat {
         if name.is_empty() || text.is_empty() {
             return self.reply(t, &Notice(format_args!("/msg NAME TEXT")));
         }
-        let Some(to) = self.other(t, name) else {
+        let elsewhere = |from: Name| Question::Message {
+            from: from.to_string(),
+            to: String::from_utf8_lossy(name).into_owned(),
+            text: String::from_utf8_lossy(text).into_owned(),
+        };
+        let question = self.find(name).is_none().then(|| elsewhere(member.name));
+        if question.is_some_and(|question| self.asks(t, question)) {
+            return;
+        }
+        let (Some(to), Some(member)) = (self.other(t, name), self.members.get(t.id)) else {
             return;
         };
         let (name, link) = (&member.name, IN_PRIVATE);
@@ -266,8 +287,7 @@ impl Chat {
 
     /// Another member by name; if there is none, the one whose turn it is is told so.
     pub(super) fn other(&self, t: &mut Turn<'_>, name: &[u8]) -> Option<ConnId> {
-        let found = Name::parse(name).and_then(|name| self.names.get(&name.key()).copied());
-        match found {
+        match self.find(name) {
             Some(id) if id == t.id => self.reply(t, &Notice(format_args!("that is you"))),
             Some(id) => return Some(id),
             None => self.reply(
@@ -276,6 +296,12 @@ impl Chat {
             ),
         }
         None
+    }
+
+    /// A member of this server by name.
+    pub(super) fn find(&self, name: &[u8]) -> Option<ConnId> {
+        let name = Name::parse(name)?;
+        self.names.get(&name.key()).copied()
     }
 
     /// What a member is called.
@@ -302,6 +328,8 @@ impl Chat {
             text => match plain(text, TOPIC_BYTES_MAX) {
                 Some(text) => {
                     here.topic.clone_from(&text);
+                    let room_name = here.name;
+                    self.publish_topic(t, room_name, &text);
                     self.tell_room(
                         t,
                         room,
@@ -365,6 +393,13 @@ impl Chat {
             ([], Some(member)) => Some(member.room),
             (text, _) => room_name(text).and_then(|name| self.rooms.find(name)),
         };
+        let question = match room {
+            Some(key) => Some(Question::Who(self.rooms[key].name.to_string())),
+            None => room_name(text).map(|name| Question::Who(name.to_string())),
+        };
+        if self.bus.is_some() && question.is_some_and(|question| self.asks(t, question)) {
+            return;
+        }
         if let Some(room) = room {
             self.letters += self.rooms[room].members.len().min(LISTED_MAX);
         }
@@ -408,7 +443,7 @@ impl fmt::Display for Roll<'_> {
 }
 
 /// A member among those who are here.
-struct Present<'a>(&'a Member);
+pub(super) struct Present<'a>(pub(super) &'a Member);
 
 impl fmt::Display for Present<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -432,6 +467,36 @@ struct RoomList<'a>(&'a Rooms);
 impl fmt::Display for RoomList<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         list(f, self.0.iter().map(RoomSize), self.0.len())
+    }
+}
+
+/// The same, with those of other servers and how many are in them.
+struct AllRooms<'a>(&'a Rooms, BTreeMap<String, usize>);
+
+impl Encode for AllRooms<'_> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let AllRooms(here, elsewhere) = self;
+        let mut elsewhere = elsewhere.clone();
+        let mut rooms = Vec::new();
+        for room in here.iter() {
+            let others = elsewhere.remove(&room.name.key().to_string()).unwrap_or(0);
+            rooms.push(format!("{} ({})", room.name, room.members.len() + others));
+        }
+        rooms.extend(
+            elsewhere
+                .into_iter()
+                .map(|(name, count)| format!("{name} ({count})")),
+        );
+        let list = ListOf(&rooms);
+        Notice(format_args!("rooms: {list}")).encode(out);
+    }
+}
+
+struct ListOf<'a>(&'a [String]);
+
+impl fmt::Display for ListOf<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        list(f, self.0.iter(), self.0.len())
     }
 }
 

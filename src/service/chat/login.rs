@@ -26,6 +26,9 @@ impl Chat {
         if let Some(holder) = holder.filter(|&id| id != t.id) {
             self.lose_name(t, holder);
         }
+        if self.name_of(t.id) != Some(name) && self.claims(t, name, true) {
+            return Ok(());
+        }
         if self.name_of(t.id) == Some(name) {
             self.reply(
                 t,
@@ -60,18 +63,16 @@ impl Chat {
 
     /// A member has the name of somebody else no more, and is told by which name it goes on.
     pub(super) fn lose_name(&mut self, t: &mut Turn<'_>, id: ConnId) {
+        self.lose_name_to(t, id, "belongs to somebody, who has a token for it");
+    }
+
+    /// The same, for this reason.
+    pub(super) fn lose_name_to(&mut self, t: &mut Turn<'_>, id: ConnId, why: &str) {
         let Some(lost) = self.name_of(id) else {
             return;
         };
-        self.guests += 1;
-        let guest = Name::guest(self.guests);
-        self.send(
-            t,
-            id,
-            &Notice(format_args!(
-                "{lost} belongs to somebody, who has a token for it"
-            )),
-        );
+        let guest = self.guest();
+        self.send(t, id, &Notice(format_args!("{lost} {why}")));
         self.call(t, id, guest);
     }
 
@@ -88,6 +89,9 @@ impl Chat {
         };
         let (old, room) = (member.name, member.room);
         (member.name, member.is_owner) = (new, false);
+        if old.key() != new.key() {
+            self.release_name(t, old);
+        }
         self.names.remove(&old.key());
         self.names.insert(new.key(), id);
         self.send(t, id, &Notice(format_args!("you are now {new}")));

@@ -19,8 +19,10 @@
 //! - A first line that is an HTTP request is a web page's doing, and ends the connection.
 
 mod bans;
+mod bus;
 mod command;
 mod delivery;
+mod elsewhere;
 mod ignoring;
 mod login;
 mod member;
@@ -31,32 +33,39 @@ mod options;
 mod owned;
 mod pace;
 mod room;
+mod shared;
 mod stamp;
 mod text;
+mod waits;
 
 use std::collections::{HashMap, HashSet};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
 
 use jiff::tz::TimeZone;
 
 use self::bans::Bans;
+use self::bus::Bus;
 use self::command::{Command, Said};
 use self::delivery::decoded;
+use self::elsewhere::Elsewhere;
 use self::member::Member;
 use self::name::Name;
 use self::notice::{ALOUD, Deed, Notice, Topic, Words, dropped_lines};
 use self::owned::Owned;
 use self::room::{RoomKey, Rooms};
+
 use self::stamp::Stamp;
-use super::{Encoding, Manner, OverStreams, Peer, Row, Service, Sessions, Terms};
+use super::{Dial, Encoding, Manner, OverStreams, Peer, Row, Service, Sessions, Terms};
 use crate::buf::ReadBuf;
-use crate::config::Transport;
 use crate::config::limits::KEPT_PLACES;
+use crate::config::{self, Transport};
 use crate::service::transcript::Transcript;
 use crate::turn::column::{give_back, is_oversized};
-use crate::turn::{Closed, ConnId, Fault, Turn};
-use crate::wire::{Encode, is_http_request};
+use crate::turn::{Closed, ConnId, Fault, Moment, Turn};
+use crate::wire::{Encode, Family, is_http_request};
 
 pub use self::bans::{BANS_MAX, REASON_BYTES_MAX};
 pub use self::command::{AWAY_BYTES_MAX, TOPIC_BYTES_MAX};
@@ -91,8 +100,11 @@ pub const ROW: Row = Row {
     usual: Transport::Tcp,
     stream: Some(&OverStreams {
         build: |options: &Options, setting| {
-            let chat = Chat::new(options, setting.limits.frame);
-            Box::new(chat.in_zone(setting.zone.clone()))
+            let chat = Chat::new(options, setting.limits.frame).in_zone(setting.zone.clone());
+            Box::new(match setting.bus {
+                Some(bus) => chat.on_bus(bus.clone(), options),
+                None => chat,
+            })
         },
     }),
     datagrams: None,
@@ -133,6 +145,12 @@ pub struct Chat {
     stamped: Vec<u8>,
     /// How many letters the lines of this input were for so far; see [`LETTERS_PER_FRAME`].
     letters: usize,
+    /// By what other servers share the rooms.
+    bus: Option<Box<Bus>>,
+    /// What is known of rooms that nobody of this server is in.
+    elsewhere: Option<Elsewhere>,
+    /// The memory of what waits for the bus, and of those, as it was last said.
+    bus_bytes: usize,
 }
 
 /// What the members who come by one listener have for themselves.
@@ -166,6 +184,22 @@ impl Chat {
             said: Vec::new(),
             stamped: Vec::new(),
             letters: 0,
+            bus: None,
+            elsewhere: None,
+            bus_bytes: 0,
+        }
+    }
+
+    /// The same, with rooms that all servers of this bus share whose endpoints have the same `rooms`.
+    pub fn on_bus(self, bus: Arc<config::Bus>, options: &Options) -> Chat {
+        Chat {
+            bus: Some(Box::new(Bus::new(
+                bus,
+                options.rooms.as_deref(),
+                options.history,
+            ))),
+            elsewhere: Some(Elsewhere::new(options.history)),
+            ..self
         }
     }
 
@@ -196,7 +230,13 @@ impl Chat {
         input: &mut ReadBuf,
         ended: bool,
     ) -> Result<(), Fault> {
-        while let Some(member) = self.members.get_mut(t.id) {
+        loop {
+            if self.bus.is_some() && !ended && self.is_held_by_bus(t) {
+                return Ok(());
+            }
+            let Some(member) = self.members.get_mut(t.id) else {
+                break;
+            };
             if self.flood
                 && !input.is_empty()
                 && !ended
@@ -283,7 +323,16 @@ impl Chat {
         if self.said.is_empty() {
             return;
         }
-        if let Some(member) = self.members.get(t.id) {
+        if self.bus.is_some() {
+            let said = std::mem::take(&mut self.said);
+            if let Some(member) = self.members.get(t.id) {
+                let room = self.rooms[member.room].name;
+                if !self.publish(t, room, Some(t.id), &said) {
+                    self.tell_not_kept(t);
+                }
+            }
+            self.said = said;
+        } else if let Some(member) = self.members.get(t.id) {
             let room = &self.rooms[member.room];
             self.letters += room.members.len();
             let others = room.others(t.id);
@@ -296,8 +345,8 @@ impl Chat {
             }
             let key = member.room;
             self.tell_watchers(t, key, Some(t.id), &self.said[..]);
-            self.remember(t, key);
             let said = std::mem::take(&mut self.said);
+            self.remember(t, key, &said, t.wall());
             self.write_down(t, key, &said);
             self.said = said;
         }
@@ -323,22 +372,28 @@ impl Chat {
         record.write(&written);
     }
 
-    /// Keeps what was said for those who come later.
-    fn remember(&mut self, t: &mut Turn<'_>, key: RoomKey) {
+    /// Keeps what was said then for those who come later.
+    fn remember(&mut self, t: &mut Turn<'_>, key: RoomKey, lines: &[u8], when: SystemTime) {
         if !self.keeps_history {
             return;
         }
-        let stamp = self.stamp.at(t.wall());
-        self.stamped.clear();
-        for line in self.said.split_inclusive(|&byte| byte == b'\n') {
-            self.stamped.extend_from_slice(stamp.as_bytes());
-            self.stamped.extend_from_slice(line);
-        }
+        self.put_stamps(lines, when);
         let history = &mut self.rooms[key].history;
         let had = history.capacity();
         history.keep(&self.stamped);
         t.shares(had, history.capacity());
         self.stamped.shrink_to(SAID_BYTES_KEPT);
+    }
+
+    /// What was said, with the time: not what the server told.
+    fn put_stamps(&mut self, lines: &[u8], when: SystemTime) {
+        let stamp = self.stamp.at(when);
+        self.stamped.clear();
+        let lines = lines.split_inclusive(|&byte| byte == b'\n');
+        for line in lines.filter(|line| !line.starts_with(b"* ")) {
+            self.stamped.extend_from_slice(stamp.as_bytes());
+            self.stamped.extend_from_slice(line);
+        }
     }
 
     /// Takes the member whose turn it is from one room to another.
@@ -358,8 +413,8 @@ impl Chat {
         }
         self.vanish_if_empty(t, from);
         self.sit_down(t, to);
+        let here = self.count_in(to);
         let room = &self.rooms[to];
-        let here = room.members.len();
         self.reply(
             t,
             &Notice(format_args!("you are in {} ({here} here)", room.name)),
@@ -418,7 +473,7 @@ impl Chat {
 
     /// Ends the membership of the connection whose turn it is, and tells the room.
     fn leave(&mut self, t: &mut Turn<'_>, why: &str) {
-        if let Some(member) = self.forget(t.id) {
+        if let Some(member) = self.forget(t, t.id) {
             if member.announced {
                 self.tell_of_leaving(t, member.room, member.name, why);
             }
@@ -428,13 +483,19 @@ impl Chat {
 
     /// Forgets a room that nobody is in.
     fn vanish_if_empty(&mut self, t: &mut Turn<'_>, key: RoomKey) {
+        if self.bus.is_some() && key != Rooms::LOBBY && self.rooms[key].members.is_empty() {
+            t.shares(self.rooms[key].history.capacity(), 0);
+            self.leave_room(key);
+            self.share(t);
+        }
         let had = self.rooms.vanish_if_empty(key);
         t.shares(had, 0);
     }
 
     /// Frees the seat and the name.
-    fn forget(&mut self, id: ConnId) -> Option<Member> {
+    fn forget(&mut self, t: &mut Turn<'_>, id: ConnId) -> Option<Member> {
         let member = self.members.remove(id)?;
+        self.release_name(t, member.name);
         for &other in &member.ignores {
             self.ignores_no_more(other);
         }
@@ -453,6 +514,22 @@ impl Chat {
     }
 }
 
+impl Chat {
+    /// Whether this connection is to the bus, and no member's.
+    fn is_bus(&self, id: ConnId) -> bool {
+        self.bus.as_ref().is_some_and(|bus| bus.is_link(id))
+    }
+
+    /// The name of the next guest.
+    fn guest(&mut self) -> Name {
+        self.guests += 1;
+        match &self.bus {
+            None => Name::guest(self.guests),
+            Some(bus) => Name::guest_of(bus.tag(), self.guests),
+        }
+    }
+}
+
 /// Whether a line has a token in it that its author did not mean to say: nobody else begins one so.
 fn is_spoilt_login(text: &[u8]) -> bool {
     let text = text.trim_ascii_start();
@@ -465,8 +542,7 @@ impl Service for Chat {
             t.reply(&Notice(format_args!("you may not be here: {ban}")));
             return t.close_lingering();
         }
-        self.guests += 1;
-        let name = Name::guest(self.guests);
+        let name = self.guest();
         let own = self.listeners.get(&t.listener()).copied();
         let Own {
             encoding,
@@ -481,8 +557,8 @@ impl Service for Chat {
         self.members.insert(t.id, newcomer);
         self.names.insert(name.key(), t.id);
         self.sit_down(t, Rooms::LOBBY);
+        let here = self.count_in(Rooms::LOBBY);
         let lobby = &self.rooms[Rooms::LOBBY];
-        let here = lobby.members.len();
         self.reply(
             t,
             &Notice(format_args!(
@@ -495,6 +571,9 @@ impl Service for Chat {
     }
 
     fn input(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
+        if self.is_bus(t.id) {
+            return self.hear_bus(t, input);
+        }
         let outcome = self.listen(t, input, false);
         self.pass_on(t);
         if outcome.is_err() {
@@ -504,6 +583,9 @@ impl Service for Chat {
     }
 
     fn wake(&mut self, t: &mut Turn<'_>) {
+        if let Some(bus) = self.bus.as_mut().filter(|bus| bus.is_link(t.id)) {
+            return bus.wake(t);
+        }
         if self.removed.remove(&t.id) {
             return t.close_lingering();
         }
@@ -511,6 +593,11 @@ impl Service for Chat {
     }
 
     fn eof(&mut self, t: &mut Turn<'_>, rest: &mut ReadBuf) -> Result<(), Fault> {
+        if self.is_bus(t.id) {
+            rest.consume(rest.len());
+            t.close();
+            return Ok(());
+        }
         let outcome = self.listen(t, rest, true);
         self.pass_on(t);
         // Who has ended its input is owed what was said so far, and not what others go on to say:
@@ -521,6 +608,9 @@ impl Service for Chat {
     }
 
     fn closed(&mut self, t: &mut Turn<'_>, why: &Closed) {
+        if self.is_bus(t.id) {
+            return self.lose_bus(t, &why.to_string());
+        }
         self.removed.remove(&t.id);
         let why = match why {
             Closed::TooSlow | Closed::Evicted => " (did not keep up)",
@@ -531,12 +621,48 @@ impl Service for Chat {
     }
 
     fn stopping(&mut self, t: &mut Turn<'_>) {
+        if let Some(bus) = self.bus.as_mut().filter(|bus| bus.is_link(t.id)) {
+            return bus.end(t);
+        }
         self.reply(t, &Notice(format_args!("the server is stopping")));
-        // Everybody is told that, so nobody is told who leaves.
-        if let Some(member) = self.forget(t.id) {
+        // Everybody of this server is told that, so nobody here is told who leaves.
+        if let Some(member) = self.forget(t, t.id) {
+            if self.bus.is_some() && member.announced {
+                self.tell_of_leaving(t, member.room, member.name, "");
+            }
             self.vanish_if_empty(t, member.room);
         }
         t.close_lingering();
+    }
+
+    fn due(&self) -> Option<Moment> {
+        self.bus.as_ref().map(|bus| bus.due())
+    }
+
+    fn tends(&mut self, t: &mut Turn<'_>) {
+        self.see_to_bus(t);
+    }
+
+    fn dials(&mut self, now: Moment) -> Option<Dial> {
+        self.bus.as_mut()?.dials(now)
+    }
+
+    fn dialled(&mut self, t: &mut Turn<'_>) {
+        if let Some(bus) = &mut self.bus {
+            bus.dialled(t);
+        }
+    }
+
+    fn dial_failed(&mut self, now: Moment, error: &io::Error) {
+        if let Some(bus) = &mut self.bus {
+            bus.dial_failed(now, error);
+        }
+    }
+
+    fn add_figures(&self, figures: &mut Vec<Family>) {
+        if let Some(bus) = &self.bus {
+            bus.figures(figures);
+        }
     }
 
     fn listens(&mut self, listener: u16, terms: &Terms) {
@@ -583,11 +709,15 @@ impl Service for Chat {
     }
 
     fn shared_bytes(&self) -> usize {
-        self.rooms.history_capacity()
+        self.rooms.history_capacity() + self.bus_bytes
     }
 
     fn give_back(&mut self) {
         self.rooms.forget_histories();
+        if let Some(elsewhere) = &mut self.elsewhere {
+            elsewhere.forget();
+        }
+        self.bus_bytes = self.bus.as_ref().map_or(0, |bus| bus.kept_bytes());
     }
 
     /// A line that was sent before its connection was reset was sent: the others read it.

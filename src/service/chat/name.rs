@@ -43,6 +43,13 @@ impl Name {
         Name { len, bytes }
     }
 
+    /// The same, of the server that has this tag, which is short, among several.
+    pub(super) fn guest_of(tag: &str, n: u64) -> Name {
+        // The number of a server's guests has 18 digits at most as long as it lives.
+        let text = format!("guest-{tag}-{n}");
+        Name::parse(text.as_bytes()).unwrap_or_else(|| Name::guest(n))
+    }
+
     /// Whether only the server may give this name.
     pub(super) fn is_guest(&self) -> bool {
         self.as_bytes()

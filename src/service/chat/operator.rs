@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::Chat;
 use super::bans::{BANS_MAX, Ban, Banned, REASON_BYTES_MAX};
+use super::bus::Question;
 use super::notice::Notice;
 use super::room::RoomKey;
 use super::text::{LISTED_MAX, list, plain, quoted, room_name};
@@ -51,7 +52,11 @@ impl Chat {
             Order::Kick(name, reason) => self.kick(t, name, reason),
             Order::Ban(whom, reason) => self.ban(t, whom, reason),
             Order::Unban(whom) => {
-                let gone = Banned::parse(whom).is_some_and(|whom| self.bans.remove(&whom));
+                let banned = Banned::parse(whom);
+                let gone = banned.is_some_and(|whom| self.bans.remove(&whom));
+                if let Some(banned) = banned.filter(|_| gone) {
+                    self.publish_ban(t, banned, None);
+                }
                 let words = if gone {
                     "is banned no more"
                 } else {
@@ -92,7 +97,17 @@ impl Chat {
     }
 
     fn kick(&mut self, t: &mut Turn<'_>, name: &[u8], reason: &[u8]) {
-        let (Some(reason), Some(id)) = (self.reason(t, reason), self.other(t, name)) else {
+        let Some(reason) = self.reason(t, reason) else {
+            return;
+        };
+        let question = self.find(name).is_none().then(|| Question::Kick {
+            name: String::from_utf8_lossy(name).into_owned(),
+            reason: reason.clone(),
+        });
+        if question.is_some_and(|question| self.asks(t, question)) {
+            return;
+        }
+        let Some(id) = self.other(t, name) else {
             return;
         };
         let Some(name) = self.name_of(id) else {
@@ -132,6 +147,7 @@ impl Chat {
                 )),
             );
         }
+        self.publish_ban(t, whom, Some(&reason));
         // Not whoever asks for it, who would be gone by a slip.
         let met = self.ids_of(whom);
         let met: Vec<ConnId> = met.into_iter().filter(|&id| id != t.id).collect();
@@ -143,7 +159,7 @@ impl Chat {
     }
 
     /// Members of whom a ban is.
-    fn ids_of(&self, whom: Banned) -> Vec<ConnId> {
+    pub(super) fn ids_of(&self, whom: Banned) -> Vec<ConnId> {
         match whom {
             Banned::Name(name) => self.names.get(&name.key()).copied().into_iter().collect(),
             Banned::Source(network) => {
@@ -158,10 +174,10 @@ impl Chat {
     }
 
     /// The connection of a member ends, the member and the room are told why.
-    fn remove(&mut self, t: &mut Turn<'_>, id: ConnId, what: &str, reason: &str) {
+    pub(super) fn remove(&mut self, t: &mut Turn<'_>, id: ConnId, what: &str, reason: &str) {
         let because = Because(reason);
         self.send(t, id, &Notice(format_args!("you {what}{because}")));
-        if let Some(member) = self.forget(id) {
+        if let Some(member) = self.forget(t, id) {
             if member.announced {
                 let (name, room) = (member.name, member.room);
                 self.tell_room(
@@ -260,6 +276,13 @@ impl Chat {
         frame: &E,
     ) {
         let room = &self.rooms[key];
+        if self.bus.is_some() {
+            let name = room.name;
+            let mut lines = Vec::new();
+            frame.encode(&mut lines);
+            self.publish(t, name, except, &lines);
+            return;
+        }
         self.letters += room.members.len();
         let members = room.members.iter().copied();
         self.send_all(t, members.filter(move |&id| Some(id) != except), frame);

@@ -248,7 +248,7 @@ fn t6_history_is_told_to_newcomers_of_a_room() {
         "* you are guest-2 in lobby (2 here); /help lists the commands\n\
          * earlier lines: 2\n[1970-01-01 00:00:00] guest-1: two\n[1970-01-01 00:00:00] guest-1: three\n"
     );
-    stage.set_wall(std::time::SystemTime::UNIX_EPOCH + 86_400_007 * MS);
+    stage.set_wall(SystemTime::UNIX_EPOCH + 86_400_007 * MS);
     stage.says(ids[0], b"/join x\n/me waves\n");
     stage.says(b, b"/join x\n");
     assert_eq!(
@@ -1120,7 +1120,7 @@ fn with_operator() -> (Stage<Chat>, ConnId, ConnId, ConnId) {
         ..Options::default()
     };
     let terms = Terms {
-        options: crate::config::Written::of(&options),
+        options: config::Written::of(&options),
         ..Terms::default()
     };
     stage.service.listens(1, &terms);
@@ -1322,11 +1322,11 @@ fn rooms_that_one_operator_watches_are_bounded() {
 struct Written(std::rc::Rc<std::cell::RefCell<Vec<u8>>>);
 
 impl Write for Written {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.borrow_mut().extend_from_slice(bytes);
         Ok(bytes.len())
     }
-    fn flush(&mut self) -> std::io::Result<()> {
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
@@ -1384,7 +1384,7 @@ fn in_two_encodings() -> Stage<Chat> {
             ..Options::default()
         };
         let terms = Terms {
-            options: crate::config::Written::of(&options),
+            options: config::Written::of(&options),
             ..Terms::default()
         };
         stage.service.listens(n as u16, &terms);
@@ -1591,13 +1591,13 @@ fn four() -> (Stage<Chat>, Vec<ConnId>) {
             ..Options::default()
         };
         let terms = Terms {
-            options: crate::config::Written::of(&options),
+            options: config::Written::of(&options),
             ..names_of(&["eva"])
         };
         stage.service.listens(n as u16, &terms);
     }
     let plain = Terms {
-        options: crate::config::Written::default(),
+        options: config::Written::default(),
         ..names_of(&["eva"])
     };
     stage.service.listens(2, &plain);

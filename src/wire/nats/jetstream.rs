@@ -16,6 +16,8 @@ pub struct JetStreamAnswer {
     pub success: bool,
     /// What is in a stream.
     pub state: JetStreamState,
+    /// How many messages a consumer has to deliver.
+    pub num_pending: u64,
 }
 
 /// Why a request was not done.

@@ -7,6 +7,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -32,7 +33,7 @@ use crate::cli::verdict::Verdict;
 use crate::cli::{Configuration, Failure, Outcome, Sources, log_level, logging};
 use crate::config::limits::FIGURES_TIMEOUT;
 use crate::config::{Lookups, Policy, descriptor_limit, parse_duration, raise_descriptor_limit};
-use crate::endpoint::{Bound, Handed, Intent, Judged};
+use crate::endpoint::{Bound, Handed, Intent, Judged, look_up_bus};
 use crate::reactor::{Epoll, News, Reactor, SocketId, close_on_exec};
 use crate::turn::ConnId;
 use crate::wire::{Encode as _, FromProcess, SocketDescription, ToProcess, unpacked};
@@ -203,6 +204,11 @@ fn prepare(
         limits: configuration.limits_of_one(),
         ..configuration
     };
+    let bus = configuration.bus.as_ref();
+    let bus = bus
+        .map(|bus| look_up_bus(bus, &mut lookups))
+        .transpose()?
+        .map(Arc::new);
     let (endpoints, limits) = (&configuration.endpoints, &configuration.limits);
     let judged = Judged::again(endpoints, limits, nofile, lookups);
     let judged = configuration.judge(judged);
@@ -233,6 +239,7 @@ fn prepare(
     let making = Making {
         limits,
         zone: &TimeZone::system(),
+        bus: bus.as_ref(),
         own: &own,
         processes: configuration.processes,
         is_instead: false,
@@ -253,6 +260,7 @@ fn prepare(
         reading: Reading::Rests,
         is_member: true,
         taker: None,
+        bus,
         configuration,
     };
     Ok((reactor, serving, audit))

@@ -1,0 +1,256 @@
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::super::name::Name;
+use crate::turn::{ConnId, Moment};
+
+/// How long the bus has to answer a claim.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// Names that members of this server have on the bus, and claims that are not answered.
+#[derive(Debug, Default)]
+pub(super) struct Leases {
+    held: HashMap<Name, Lease>,
+    claims: HashMap<u64, Claim>,
+    count: u64,
+}
+
+#[derive(Debug)]
+struct Lease {
+    holder: ConnId,
+    /// Its place in the bucket: whoever has another place has the name.
+    sequence: u64,
+    /// When it was last confirmed.
+    since: Moment,
+    /// It is being renewed.
+    is_asked: bool,
+}
+
+/// A claim to a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Claim {
+    pub(super) name: Name,
+    pub(super) holder: ConnId,
+    pub(super) what: Why,
+    asked: Moment,
+}
+
+/// What a claim is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// The name is to be free.
+    New,
+    /// The name belongs to the holder, whoever has it.
+    Own,
+    /// The lease is to go on.
+    Renewal,
+    /// The lease is over, and nobody may have taken the name since.
+    Again,
+}
+
+/// What became of a claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// The name is the holder's.
+    Taken(u64),
+    /// It is somebody else's.
+    Refused,
+    /// Nobody can tell.
+    Unknown,
+}
+
+/// What follows from it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Nothing,
+    /// A member may be called so, or not.
+    Decided(Claim, Answer),
+    /// A member has lost the name.
+    Lost(Name, ConnId),
+    /// It is to be claimed anew.
+    Reclaim(Name, ConnId),
+}
+
+impl Leases {
+    /// A claim begins. Says its number.
+    pub(super) fn ask(&mut self, name: Name, holder: ConnId, what: Why, now: Moment) -> u64 {
+        self.count += 1;
+        if let Some(lease) = self.held.get_mut(&name.key()) {
+            lease.is_asked = true;
+        }
+        let claim = Claim {
+            name,
+            holder,
+            what,
+            asked: now,
+        };
+        self.claims.insert(self.count, claim);
+        self.count
+    }
+
+    /// The place that the bucket must have for the name, if it has to have one.
+    pub(super) fn expected(&self, name: Name, what: Why) -> Option<u64> {
+        match what {
+            Why::New | Why::Again => Some(0),
+            Why::Own => None,
+            Why::Renewal => Some(self.held.get(&name.key()).map_or(0, |lease| lease.sequence)),
+        }
+    }
+
+    /// A claim is answered.
+    pub(super) fn answered(&mut self, number: u64, answer: Answer, now: Moment) -> Outcome {
+        match self.claims.remove(&number) {
+            Some(claim) => self.decided(claim, answer, now),
+            None => Outcome::Nothing,
+        }
+    }
+
+    fn decided(&mut self, claim: Claim, answer: Answer, now: Moment) -> Outcome {
+        let key = claim.name.key();
+        let is_new = matches!(claim.what, Why::New | Why::Own);
+        if let Answer::Taken(sequence) = answer
+            && (is_new || self.held.contains_key(&key))
+        {
+            let lease = Lease {
+                holder: claim.holder,
+                sequence,
+                since: now,
+                is_asked: false,
+            };
+            self.held.insert(key, lease);
+        }
+        match (claim.what, answer) {
+            _ if is_new => Outcome::Decided(claim, answer),
+            (_, Answer::Taken(_)) => Outcome::Nothing,
+            _ if !self.held.contains_key(&key) => Outcome::Nothing,
+            (_, Answer::Unknown) => {
+                if let Some(lease) = self.held.get_mut(&key) {
+                    lease.is_asked = false;
+                }
+                Outcome::Nothing
+            }
+            (Why::Renewal, Answer::Refused) => Outcome::Reclaim(claim.name, claim.holder),
+            (_, Answer::Refused) => {
+                self.held.remove(&key);
+                Outcome::Lost(claim.name, claim.holder)
+            }
+        }
+    }
+
+    /// A name is its holder's no more. Says its place.
+    pub(super) fn release(&mut self, name: Name) -> Option<u64> {
+        self.held.remove(&name.key()).map(|lease| lease.sequence)
+    }
+
+    /// Claims that have waited too long.
+    pub(super) fn expire(&mut self, now: Moment) -> Vec<Outcome> {
+        let late = |claim: &Claim| claim.asked.after(ANSWER) <= now;
+        self.give_up(late, now)
+    }
+
+    /// The bus is away: no claim will be answered.
+    pub(super) fn give_all_up(&mut self, now: Moment) -> Vec<Outcome> {
+        self.give_up(|_| true, now)
+    }
+
+    fn give_up(&mut self, which: impl Fn(&Claim) -> bool, now: Moment) -> Vec<Outcome> {
+        let late: Vec<Claim> = self
+            .claims
+            .extract_if(|_, claim| which(claim))
+            .map(|(_, claim)| claim)
+            .collect();
+        let decided = late.into_iter();
+        decided
+            .map(|claim| self.decided(claim, Answer::Unknown, now))
+            .collect()
+    }
+
+    /// Those whose third is over, which are to be renewed.
+    pub(super) fn due(&self, now: Moment, lease: Duration) -> Vec<(Name, ConnId)> {
+        let is_due = |held: &Lease| !held.is_asked && held.since.after(lease / 3) <= now;
+        let due = self.held.iter().filter(|(_, held)| is_due(held));
+        due.map(|(&name, held)| (name, held.holder)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Duration = Duration::from_secs(15);
+
+    fn name(text: &str) -> Name {
+        Name::parse(text.as_bytes()).unwrap()
+    }
+
+    const EVA: ConnId = ConnId {
+        slot: 1,
+        generation: 1,
+    };
+
+    #[test]
+    fn a_name_is_claimed_renewed_and_lost() {
+        let (mut leases, now) = (Leases::default(), Moment::START);
+        let claim = leases.ask(name("Eva"), EVA, Why::New, now);
+        assert_eq!(leases.expected(name("eva"), Why::New), Some(0));
+        let decided = leases.answered(claim, Answer::Taken(7), now);
+        assert!(matches!(
+            decided,
+            Outcome::Decided(Claim { holder: EVA, .. }, Answer::Taken(7))
+        ));
+        assert_eq!(
+            leases.answered(claim, Answer::Taken(7), now),
+            Outcome::Nothing
+        );
+        assert_eq!(
+            leases.due(now.after(LEASE / 3 - Duration::from_millis(1)), LEASE),
+            []
+        );
+        let later = now.after(LEASE / 3);
+        let due = leases.due(later, LEASE);
+        assert_eq!(due, [(name("eva"), EVA)]);
+        assert_eq!(leases.expected(name("EVA"), Why::Renewal), Some(7));
+        let renewal = leases.ask(due[0].0, EVA, Why::Renewal, later);
+        assert_eq!(leases.due(later, LEASE), [], "it is asked for once");
+        assert_eq!(
+            leases.answered(renewal, Answer::Taken(9), later),
+            Outcome::Nothing
+        );
+        assert_eq!(leases.expected(name("eva"), Why::Renewal), Some(9));
+        let renewal = leases.ask(name("eva"), EVA, Why::Renewal, later);
+        let again = leases.answered(renewal, Answer::Refused, later);
+        assert_eq!(again, Outcome::Reclaim(name("eva"), EVA));
+        let again = leases.ask(name("eva"), EVA, Why::Again, later);
+        assert_eq!(
+            leases.answered(again, Answer::Refused, later),
+            Outcome::Lost(name("eva"), EVA)
+        );
+        assert_eq!(leases.release(name("eva")), None);
+    }
+
+    #[test]
+    fn what_is_not_answered_is_given_up_and_asked_again() {
+        let (mut leases, now) = (Leases::default(), Moment::START);
+        leases.ask(name("eva"), EVA, Why::New, now);
+        assert_eq!(leases.expire(now), []);
+        let given_up = leases.expire(now.after(ANSWER));
+        assert!(matches!(
+            given_up[..],
+            [Outcome::Decided(_, Answer::Unknown)]
+        ));
+        let claim = leases.ask(name("eva"), EVA, Why::Own, now);
+        assert_eq!(leases.expected(name("eva"), Why::Own), None);
+        leases.answered(claim, Answer::Taken(1), now);
+        leases.ask(name("eva"), EVA, Why::Renewal, now.after(LEASE));
+        assert_eq!(leases.give_all_up(now.after(LEASE)), [Outcome::Nothing]);
+        assert_eq!(leases.due(now.after(LEASE), LEASE).len(), 1);
+        // A renewal of a name that was given back meanwhile brings nothing back.
+        let renewal = leases.ask(name("eva"), EVA, Why::Renewal, now.after(LEASE));
+        assert_eq!(leases.release(name("Eva")), Some(1));
+        assert_eq!(
+            leases.answered(renewal, Answer::Taken(2), now),
+            Outcome::Nothing
+        );
+        assert_eq!(leases.release(name("eva")), None);
+    }
+}
