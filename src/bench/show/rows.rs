@@ -4,15 +4,15 @@
 
 use std::iter;
 
-use crate::bench::show::label::{factor, rate};
-use crate::bench::show::phrases::{apart, failed, kinds, several, stages};
+use crate::bench::show::label::{factor, harmless, rate};
+use crate::bench::show::phrases::{apart, count, failed, kinds, several, stages};
 use crate::bench::study::comparison::{Contender, Contest, Figures};
 use crate::bench::study::statistic::Spread;
 use crate::load::measure::figures::{Grouped, Micros};
 use crate::load::measure::histogram::Summary;
 use crate::load::measure::process::Server;
 use crate::load::plan::mode::ModeName;
-use crate::load::run::outcome::{DatagramCounts, RequestCounts};
+use crate::load::run::outcome::{DatagramCounts, LackingMember, RequestCounts};
 use crate::load::run::report::Report;
 
 /// A figure of a run: its name, which may follow it in a sentence, and how it is written; none where the
@@ -21,6 +21,20 @@ pub(super) type Row = (&'static str, fn(&Report) -> Option<String>);
 
 /// What figures are about, and the figures.
 pub(super) type Group = (&'static str, &'static [Row]);
+
+pub(super) const ADDRESS: Group = (
+    "address",
+    &[("", |r| {
+        let address = r.address.as_ref().filter(|one| !one.all.is_empty())?;
+        let asked = harmless(&address.asked);
+        match address.all.as_slice() {
+            // It was written so.
+            [_] if r.endpoint.ends_with(&format!("://{asked}")) => None,
+            [_] => Some(asked),
+            all => Some(format!("{asked}, of {}", all.join(" and "))),
+        }
+    })],
+);
 
 pub(super) const RATE: Group = (
     "rate",
@@ -64,6 +78,15 @@ pub(super) const STATUSES: Group = (
     ],
 );
 
+pub(super) const EXIT_CODES: Group = (
+    "exit codes",
+    &[("", |r| {
+        let codes = r.exit_codes.as_ref().filter(|codes| !codes.is_empty())?;
+        let code = |(code, count): (&i32, &u64)| format!("{code}: {}", Grouped(*count));
+        Some(codes.iter().map(code).collect::<Vec<_>>().join(", "))
+    })],
+);
+
 pub(super) const DATAGRAMS: Group = (
     "datagrams",
     &[
@@ -103,6 +126,30 @@ pub(super) const DELIVERIES: Group = (
         ("wrong", |r| Some(number(r.deliveries?.wrong))),
         ("notices", |r| Some(number(r.deliveries?.notices))),
     ],
+);
+
+pub(super) const LACKING: Group = (
+    "lost by",
+    &[("", |r| {
+        /// More would be a document; JSON has all.
+        const SHOWN: usize = 5;
+        let member = |one: &LackingMember| {
+            let address = one.address.as_ref().map(|own| format!(" ({own})"));
+            let gone = if one.is_gone { ", gone" } else { "" };
+            format!(
+                "member {}{}: {}{gone}",
+                one.member,
+                address.unwrap_or_default(),
+                count(one.lines, "line")
+            )
+        };
+        let mut parts: Vec<_> = r.lacking.iter().take(SHOWN).map(member).collect();
+        let more = r.lacking.len().saturating_sub(SHOWN) as u64;
+        if more > 0 {
+            parts.push(format!("and {} more", count(more, "member")));
+        }
+        (!parts.is_empty()).then(|| parts.join("; "))
+    })],
 );
 
 pub(super) const HELD: Group = (
@@ -218,12 +265,15 @@ pub(super) type Point = (&'static str, fn(&Summary) -> f64);
 pub(super) type Phase = (&'static str, fn(&Report) -> Option<Summary>);
 
 /// In the order of a report, without the latencies.
-pub(super) const GROUPS: [Group; 13] = [
+pub(super) const GROUPS: [Group; 16] = [
+    ADDRESS,
     RATE,
     REQUESTS,
     STATUSES,
+    EXIT_CODES,
     DATAGRAMS,
     DELIVERIES,
+    LACKING,
     HELD,
     KERNEL,
     WARMUP,

@@ -24,20 +24,24 @@ impl fmt::Display for Report {
         )?;
         if self.mode == ModeName::Hold {
             writeln!(f, " for {:.3} s", self.elapsed_s)?;
+            line(f, rows::ADDRESS, self)?;
         } else {
             writeln!(f)?;
             if let Some(request) = &self.request {
                 writeln!(f, "  request    {}", harmless(request))?;
             }
             let runs = std::slice::from_ref(self);
+            line(f, rows::ADDRESS, self)?;
             writeln!(f, "  model      {}: {}", self.model, model(runs))?;
             self.fmt_rate(f)?;
         }
         for group in [
             rows::REQUESTS,
             rows::STATUSES,
+            rows::EXIT_CODES,
             rows::DATAGRAMS,
             rows::DELIVERIES,
+            rows::LACKING,
             rows::HELD,
             rows::KERNEL,
         ] {

@@ -96,6 +96,9 @@ pub(super) struct ExecArgs {
     /// How the server marks the end of an output; `raw` does not, so --expect must say it [default: json]
     #[arg(long, value_enum)]
     pub(super) framing: Option<CommandFraming>,
+    /// The exit code that every command must end with, where the framing tells it, as `json` does [default: 0]
+    #[arg(long, value_name = "CODE", allow_negative_numbers = true)]
+    pub(super) exit: Option<i32>,
 }
 
 /// In `udp`.
@@ -178,15 +181,20 @@ impl RequestArgs {
     pub(super) fn plan(&self, endpoint: Endpoint, mode: ModeName) -> Result<Plan, Failure> {
         let message = &self.message;
         let expect = message.expect.as_deref();
-        let (text, expect) = match mode {
+        let (text, (expect, output)) = match mode {
             ModeName::Exec => {
                 let command = self.exec.command.as_deref().unwrap_or("true");
                 let framing = self.exec.framing.unwrap_or(CommandFraming::Json);
+                if self.exec.exit.is_some() && framing != CommandFraming::Json {
+                    return Err(Failure::usage(
+                        "--exit goes with --framing json: the other framings tell no exit code",
+                    ));
+                }
                 (Some(command_line(command)?), output(framing, expect)?)
             }
             _ => (
                 message.payload.as_deref().map(bytes_of).transpose()?,
-                answer(expect.unwrap_or("echo"))?,
+                (answer(expect.unwrap_or("echo"))?, None),
             ),
         };
         let mut plan = Plan::new(endpoint, self.mode(mode)?);
@@ -199,6 +207,8 @@ impl RequestArgs {
         }
         plan.text = text;
         plan.expect = expect;
+        plan.output = output;
+        plan.exit = self.exec.exit.unwrap_or(0);
         plan.hmac_key = self.hmac_key(mode)?;
         plan.pids.clone_from(&message.pid);
         Ok(plan)
@@ -242,8 +252,11 @@ impl RequestArgs {
     }
 }
 
-/// What counts as the output of a command.
-fn output(framing: CommandFraming, expect: Option<&str>) -> Result<Expect, Failure> {
+/// What counts as the output of a command, and which bytes it must be, where its frame says where it ends.
+fn output(
+    framing: CommandFraming,
+    expect: Option<&str>,
+) -> Result<(Expect, Option<Vec<u8>>), Failure> {
     let expect = expect.map(answer).transpose()?;
     match (framing, expect) {
         (CommandFraming::Raw, None | Some(Expect::Echo | Expect::Eof | Expect::Http)) => {
@@ -251,10 +264,11 @@ fn output(framing: CommandFraming, expect: Option<&str>) -> Result<Expect, Failu
                 "--framing raw: an output has no end of its own there, so say what it is: --expect until=DELIMITER, a number of bytes or exact=@FILE",
             ))
         }
-        (CommandFraming::Raw, Some(expect)) => Ok(expect),
-        (_, Some(_)) => Err(Failure::usage(
-            "--expect goes with --framing raw: the other framings say where an output ends",
-        )),
-        (framing, None) => Ok(Expect::Framed(framing)),
+        (CommandFraming::Raw, Some(expect)) => Ok((expect, None)),
+        (framing, Some(Expect::Exact(output))) => Ok((Expect::Framed(framing), Some(output))),
+        (framing, Some(_)) => Err(Failure::Usage(format!(
+            "--framing {framing} says where an output ends, so --expect can only be its text: exact=TEXT or exact=@FILE",
+        ))),
+        (framing, None) => Ok((Expect::Framed(framing), None)),
     }
 }

@@ -9,12 +9,13 @@
 //! follows one that every member has, with `depth` of them in flight, or *open*, where each line has
 //! its time.
 
+use std::cmp::Reverse;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 use mio::Events;
 
-use crate::load::drive::connections::Connections;
+use crate::load::drive::connections::{Connection, Connections};
 use crate::load::drive::event_loop::Traffic;
 use crate::load::drive::ledger::Ledger;
 use crate::load::drive::pacer::{self, WindowRoom};
@@ -30,6 +31,7 @@ use crate::load::plan::Plan;
 use crate::load::plan::error::LoadError;
 use crate::load::plan::mode::Model;
 use crate::load::plan::target::TargetAddress;
+use crate::load::run::outcome::LackingMember;
 use crate::load::run::report::{Held, Report};
 use crate::load::run::schedule::Schedule;
 use crate::load::run::tally::Phase;
@@ -85,6 +87,8 @@ pub(crate) struct Fanout<'p> {
     in_flight_max: usize,
     /// Open model: places for lines.
     places: WindowRoom,
+    /// Members whose connection failed where lines are measured.
+    gone: Vec<LackingMember>,
 }
 
 impl<'p> Fanout<'p> {
@@ -117,6 +121,7 @@ impl<'p> Fanout<'p> {
             in_flight_max,
             lines,
             places: WindowRoom::default(),
+            gone: Vec::new(),
             run,
         })
     }
@@ -124,6 +129,16 @@ impl<'p> Fanout<'p> {
     /// The slot behind those of the members.
     fn sender_slot(&self) -> usize {
         self.run.plan.connections
+    }
+
+    /// What a member lacks.
+    fn lacking(&self, index: usize, conn: &Connection<Member<'p>>, is_gone: bool) -> LackingMember {
+        LackingMember {
+            member: index + 1,
+            address: conn.stream.local_address().map(|own| own.to_string()),
+            lines: self.ledger.lacking(&conn.payload.matcher),
+            is_gone,
+        }
     }
 
     /// How many members are connected.
@@ -196,8 +211,17 @@ impl<'p> Traffic<'p> for Fanout<'p> {
             asked: self.run.plan.connections,
             held: self.members(),
         };
+        let members = (0..self.run.plan.connections).filter_map(|index| {
+            let conn = self.connections.get(index)?;
+            let is_there = !conn.stage.is_arriving();
+            is_there.then(|| self.lacking(index, conn, false))
+        });
+        let lacking = members.filter(|member| member.lines > 0);
+        let mut lacking: Vec<_> = self.gone.iter().cloned().chain(lacking).collect();
+        lacking.sort_by_key(|member| (Reverse(member.lines), member.member));
         let mut report = self.run.report(now, self.connections.poller.spun, held);
         let lines_per_s = report.answered_per_s();
+        report.lacking = lacking;
         report.deliveries = Some(self.ledger.deliveries(lines_per_s));
         report
     }
@@ -271,6 +295,9 @@ impl<'p> Streams for Fanout<'p> {
         if index == self.sender_slot() {
             self.sender.is_connected = false;
         } else if !conn.stage.is_arriving() {
+            if is_measured {
+                self.gone.push(self.lacking(index, &conn, true));
+            }
             self.ledger.lose(&conn.payload.matcher, now, &mut self.run);
         }
     }

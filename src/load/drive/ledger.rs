@@ -253,6 +253,11 @@ impl Ledger {
         }
     }
 
+    /// How many of the lines that count a member has not received.
+    pub(crate) fn lacking(&self, matcher: &LineMatcher) -> u64 {
+        matcher.lacking(self.first, self.next)
+    }
+
     /// All that was seen; `lines_per_s` is known elsewhere.
     pub(crate) fn deliveries(&self, lines_per_s: f64) -> Deliveries {
         Deliveries {

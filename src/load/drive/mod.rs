@@ -26,6 +26,7 @@ use crate::load::plan::error::LoadError;
 use crate::load::plan::mode::Mode;
 use crate::load::plan::target::TargetAddress;
 use crate::load::run::Watcher;
+use crate::load::run::outcome::Address;
 use crate::load::run::report::Report;
 
 /// Carries out `plan` on this thread; comes back when it is done, at the latest one timeout after
@@ -39,9 +40,10 @@ pub fn run(plan: &Plan) -> Result<Report, LoadError> {
 pub fn run_watched(plan: &Plan, watcher: Watcher<'_>) -> Result<Report, LoadError> {
     plan.check()?;
     raise_descriptor_limit();
-    let target = plan.looked_up()?;
+    let found = plan.looked_up()?;
+    let target = found.address.clone();
     plan.check_sources(&target)?;
-    match (&plan.mode, target) {
+    let mut report = match (&plan.mode, target) {
         (_, TargetAddress::Udp(address)) => drive(datagrams::Udp::new(plan, address, watcher)?),
         (
             Mode::Fanout {
@@ -55,5 +57,7 @@ pub fn run_watched(plan: &Plan, watcher: Watcher<'_>) -> Result<Report, LoadErro
             watcher,
         )?),
         (_, target) => drive(requests::Driver::new(plan, &target, watcher)?),
-    }
+    }?;
+    report.address = Some(Address::of(&found));
+    Ok(report)
 }

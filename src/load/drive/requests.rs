@@ -20,6 +20,7 @@ use crate::load::drive::start_times::{Start, StartTimes};
 use crate::load::drive::streams::Streams;
 use crate::load::exchange::http::is_refusal;
 use crate::load::exchange::judge::Judge;
+use crate::load::exchange::outputs::EndedOutput;
 use crate::load::exchange::requests::Requests;
 use crate::load::exchange::terms::Terms;
 use crate::load::measure::failures::{Failure, FailureKind};
@@ -684,6 +685,24 @@ impl Driver<'_> {
             }
             return now;
         }
+        if matches!(self.terms.judge, Judge::Framed(_)) {
+            // Each has an exit code, where that is told, and may be another output than was asked for.
+            for at in 0..count {
+                let ended = requests.outputs().get(at).copied();
+                let failure = ended.and_then(|ended| is_other(ended, &self.terms));
+                self.times.answered(index, requests, 1, |start, _| {
+                    if let Some(exit) = ended.and_then(|ended| ended.exit) {
+                        run.tally.tell_exit(exit, start.meant);
+                    }
+                    match failure {
+                        Some(kind) => run.lost(kind, FailureStage::Reading, start.meant, now),
+                        None => count_run(&mut run.tally, start, 1, first_byte, now),
+                    }
+                });
+                first_byte = 0;
+            }
+            return now;
+        }
         self.times.answered(index, requests, count, |start, count| {
             count_run(
                 &mut run.tally,
@@ -695,6 +714,14 @@ impl Driver<'_> {
         });
         now
     }
+}
+
+/// Why an output is not the one that was asked for, if it is not.
+fn is_other(ended: EndedOutput, terms: &Terms) -> Option<FailureKind> {
+    if ended.exit.is_some_and(|exit| exit != terms.exit) {
+        return Some(FailureKind::Exited);
+    }
+    (!ended.is_right).then_some(FailureKind::WrongAnswer)
 }
 
 /// Whether an answer on a connection of `conn` says no; counts what it says.
@@ -922,6 +949,7 @@ impl Driver<'_> {
             | FailureKind::ShortAnswer
             | FailureKind::WrongAnswer
             | FailureKind::TurnedDown
+            | FailureKind::Exited
             | FailureKind::Duplicate
             | FailureKind::Reordered
             | FailureKind::CutOff => self.connections.vacate(index),

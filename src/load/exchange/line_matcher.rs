@@ -60,6 +60,15 @@ impl LineMatcher {
         number >= self.due || self.missing.binary_search(&number).is_ok()
     }
 
+    /// How many of the lines from `first` up to `end` were not received.
+    pub(crate) fn lacking(&self, first: u64, end: u64) -> u64 {
+        let overtaken = self
+            .missing
+            .iter()
+            .filter(|line| (first..end).contains(line));
+        overtaken.count() as u64 + end.saturating_sub(self.due.max(first))
+    }
+
     /// Whether no line was received yet.
     pub(crate) fn is_new(&self) -> bool {
         !self.has_received

@@ -20,6 +20,22 @@ pub(crate) struct Outputs {
     part: Part,
     /// Of a header that is not whole.
     carry: Vec<u8>,
+    /// What the header said of the output that comes.
+    exit: Option<i32>,
+    /// How many bytes of it have come, and whether one was not what is expected.
+    came: usize,
+    is_wrong: bool,
+    /// Those that ended in what was fed last.
+    ended: Vec<EndedOutput>,
+}
+
+/// An output that is whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct EndedOutput {
+    /// The exit code, where the framing tells it.
+    pub(crate) exit: Option<i32>,
+    /// Whether it is what is expected, if anything is.
+    pub(crate) is_right: bool,
 }
 
 /// What comes next.
@@ -39,6 +55,8 @@ struct Described {
     data_size: u64,
     #[serde(default)]
     error: Option<IgnoredAny>,
+    #[serde(default)]
+    exit: Option<i32>,
 }
 
 impl Outputs {
@@ -47,29 +65,32 @@ impl Outputs {
     pub(crate) fn count(
         &mut self,
         framing: CommandFraming,
+        expected: Option<&[u8]>,
         mut bytes: &[u8],
     ) -> Result<usize, FailureKind> {
-        let mut count = 0;
+        self.ended.clear();
         loop {
             match self.part {
                 Part::Output(left) if left <= bytes.len() => {
+                    self.compare(&bytes[..left], expected);
+                    self.end(expected);
                     bytes = &bytes[left..];
-                    count += 1;
-                    self.part = Part::Header;
                 }
-                _ if bytes.is_empty() => return Ok(count),
+                _ if bytes.is_empty() => return Ok(self.ended.len()),
                 // A server that sends more than the length did not wait for our acknowledgement.
                 Part::Unacknowledged(_) => return Err(FailureKind::WrongAnswer),
                 Part::Output(left) => {
+                    self.compare(bytes, expected);
                     self.part = Part::Output(left - bytes.len());
-                    return Ok(count);
+                    return Ok(self.ended.len());
                 }
                 Part::Header => {
                     let had = self.carry.len();
                     self.carry.extend_from_slice(bytes);
-                    let Some((len, taken)) = header(framing, &self.carry)? else {
-                        return Ok(count);
+                    let Some((len, exit, taken)) = header(framing, &self.carry)? else {
+                        return Ok(self.ended.len());
                     };
+                    self.exit = exit;
                     bytes = &bytes[taken - had..];
                     self.carry.clear();
                     self.part = match framing {
@@ -79,6 +100,29 @@ impl Outputs {
                 }
             }
         }
+    }
+
+    /// The outputs that ended in what was fed last, in order.
+    pub(crate) fn ended(&self) -> &[EndedOutput] {
+        &self.ended
+    }
+
+    fn compare(&mut self, bytes: &[u8], expected: Option<&[u8]>) {
+        if let Some(expected) = expected {
+            let end = self.came + bytes.len();
+            self.is_wrong |= expected.get(self.came..end) != Some(bytes);
+            self.came = end;
+        }
+    }
+
+    fn end(&mut self, expected: Option<&[u8]>) {
+        let came = std::mem::take(&mut self.came);
+        let is_wrong = std::mem::take(&mut self.is_wrong);
+        self.ended.push(EndedOutput {
+            exit: self.exit.take(),
+            is_right: !is_wrong && expected.is_none_or(|expected| expected.len() == came),
+        });
+        self.part = Part::Header;
     }
 
     /// Takes the acknowledgement that is to be sent now, if one is.
@@ -98,19 +142,23 @@ impl Outputs {
     }
 }
 
-/// The length of the output behind a header, and the header's own.
-fn header(framing: CommandFraming, unread: &[u8]) -> Result<Option<(usize, usize)>, FailureKind> {
+/// The length of the output behind a header, the exit code if it says one, and the header's own length.
+type Header = (usize, Option<i32>, usize);
+
+fn header(framing: CommandFraming, unread: &[u8]) -> Result<Option<Header>, FailureKind> {
+    let without_exit = |(len, taken)| (len, None, taken);
     let wrong = |_| FailureKind::WrongAnswer;
     match framing {
         CommandFraming::Decimal => {
             let max = OUTPUT_BYTES_MAX as u64;
             let settled = DecimalLength::new(max).settled(unread).map_err(wrong)?;
-            Ok(settled.and_then(|(len, taken)| Some((usize::try_from(len).ok()?, taken))))
+            Ok(settled.and_then(|(len, taken)| Some((usize::try_from(len).ok()?, None, taken))))
         }
         // A plan with this framing is refused: it has no end.
         CommandFraming::Raw => Err(FailureKind::WrongAnswer),
         CommandFraming::I32 => Length::new("output", OUTPUT_BYTES_MAX)
             .decode(unread)
+            .map(|decoded| decoded.map(without_exit))
             .map_err(wrong),
         CommandFraming::Json | CommandFraming::Stream => {
             let decoded = JsonHeader::<Described>::new()
@@ -123,7 +171,7 @@ fn header(framing: CommandFraming, unread: &[u8]) -> Result<Option<(usize, usize
                 return Err(FailureKind::TurnedDown);
             }
             match usize::try_from(header.data_size) {
-                Ok(len) if len <= OUTPUT_BYTES_MAX => Ok(Some((len, taken))),
+                Ok(len) if len <= OUTPUT_BYTES_MAX => Ok(Some((len, header.exit, taken))),
                 _ => Err(FailureKind::WrongAnswer),
             }
         }
@@ -147,16 +195,48 @@ mod tests {
             for cut in 1..=stream.len() {
                 let mut outputs = Outputs::default();
                 let parts = stream.chunks(cut);
-                let counts = parts.map(|part| outputs.count(framing, part).unwrap());
+                let counts = parts.map(|part| outputs.count(framing, None, part).unwrap());
                 assert_eq!(counts.sum::<usize>(), 3, "{framing:?} {cut}");
                 assert!(!outputs.is_inside(), "{framing:?} {cut}");
             }
         }
         let mut refusal = Vec::new();
         CommandHeader::new(b"", None, Some("busy")).encode(&mut refusal);
-        let refused = Outputs::default().count(CommandFraming::Json, &refusal);
+        let refused = Outputs::default().count(CommandFraming::Json, None, &refusal);
         assert_eq!(refused, Err(FailureKind::TurnedDown));
-        let negative = Outputs::default().count(CommandFraming::I32, &(-1_i32).to_le_bytes());
+        let negative = Outputs::default().count(CommandFraming::I32, None, &(-1_i32).to_le_bytes());
         assert_eq!(negative, Err(FailureKind::WrongAnswer));
+    }
+
+    #[test]
+    fn an_output_has_an_exit_code_and_is_the_expected_one_or_not() {
+        let mut stream = Vec::new();
+        let outputs = [
+            (&b"hello\n"[..], Some(0), true),
+            (b"hellO\n", Some(1), false),
+            (b"hello", None, false),
+            (b"hello\n!", Some(137), false),
+            (b"", Some(-1), false),
+            (b"hello\n", Some(0), true),
+        ];
+        for (output, exit, _) in outputs {
+            CommandHeader::new(output, exit, None).encode(&mut stream);
+            output.encode(&mut stream);
+        }
+        for cut in 1..=stream.len() {
+            for expected in [Some(&b"hello\n"[..]), None] {
+                let (mut seen, mut counter) = (Vec::new(), Outputs::default());
+                for part in stream.chunks(cut) {
+                    let count = counter.count(CommandFraming::Json, expected, part).unwrap();
+                    assert_eq!(count, counter.ended().len());
+                    seen.extend_from_slice(counter.ended());
+                }
+                let right = outputs.map(|(_, exit, is_right)| EndedOutput {
+                    exit,
+                    is_right: is_right || expected.is_none(),
+                });
+                assert_eq!(seen, right, "{cut}");
+            }
+        }
     }
 }

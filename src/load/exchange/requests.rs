@@ -2,7 +2,7 @@
 
 use crate::load::exchange::http::{Responses, Status};
 use crate::load::exchange::judge::Judge;
-use crate::load::exchange::outputs::Outputs;
+use crate::load::exchange::outputs::{EndedOutput, Outputs};
 use crate::load::exchange::payload::Payload;
 use crate::load::exchange::terms::Terms;
 use crate::load::measure::failures::FailureKind;
@@ -63,14 +63,16 @@ impl Within {
     }
 
     /// Takes what came; says how many answers end in it.
-    fn count(&mut self, judge: &Judge, bytes: &[u8]) -> Result<usize, FailureKind> {
-        match (self, judge) {
+    fn count(&mut self, terms: &Terms, bytes: &[u8]) -> Result<usize, FailureKind> {
+        match (self, &terms.judge) {
             (Self::Delimited { matched, is_inside }, Judge::Until(delimiter)) => {
                 let (count, has_rest) = delimiter.count(matched, bytes);
                 *is_inside = has_rest;
                 Ok(count)
             }
-            (Self::Outputs(outputs), Judge::Framed(framing)) => outputs.count(*framing, bytes),
+            (Self::Outputs(outputs), Judge::Framed(framing)) => {
+                outputs.count(*framing, terms.output.as_deref(), bytes)
+            }
             (Self::Responses(responses), Judge::Http) => responses.count(bytes),
             _ => Ok(0),
         }
@@ -176,9 +178,7 @@ impl Requests {
             Judge::Framed(CommandFraming::Decimal) if self.unsent > 0 => {
                 return Err(FailureKind::WrongAnswer);
             }
-            judge @ (Judge::Until(_) | Judge::Framed(_) | Judge::Http) => {
-                self.within.count(judge, bytes)?
-            }
+            Judge::Until(_) | Judge::Framed(_) | Judge::Http => self.within.count(terms, bytes)?,
             Judge::Eof => 0,
         };
         let is_unasked = self.flight == answered && self.is_inside(terms);
@@ -195,6 +195,14 @@ impl Requests {
     pub(crate) fn statuses(&self) -> &[Status] {
         match &self.within {
             Within::Responses(responses) => responses.ended(),
+            _ => &[],
+        }
+    }
+
+    /// The outputs of commands that ended in what was fed last.
+    pub(crate) fn outputs(&self) -> &[EndedOutput] {
+        match &self.within {
+            Within::Outputs(outputs) => outputs.ended(),
             _ => &[],
         }
     }
@@ -237,7 +245,7 @@ impl Requests {
 
     /// That was said. Says how many requests are answered by it: an empty output is whole then.
     pub(crate) fn acknowledged(&mut self, terms: &Terms) -> Result<usize, FailureKind> {
-        let answered = self.within.count(&terms.judge, b"")?;
+        let answered = self.within.count(terms, b"")?;
         self.flight -= answered;
         Ok(answered)
     }
@@ -269,6 +277,8 @@ mod tests {
             payload: Payload::new(10, 3),
             size: 10,
             judge: Judge::Echo,
+            output: None,
+            exit: 0,
         }
     }
 

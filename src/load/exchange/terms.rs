@@ -11,6 +11,9 @@ pub(crate) struct Terms {
     /// How many bytes a message has.
     pub(crate) size: usize,
     pub(crate) judge: Judge,
+    /// Of commands: what their output is to be, if that is known, and their exit code.
+    pub(crate) output: Option<Vec<u8>>,
+    pub(crate) exit: i32,
 }
 
 impl Terms {
@@ -23,6 +26,8 @@ impl Terms {
             },
             size: plan.message_bytes(),
             judge: Judge::new(plan),
+            output: plan.output.clone(),
+            exit: plan.exit,
         }
     }
 

@@ -88,6 +88,8 @@ kinds! {
     WrongAnswer, wrong_answer, "wrong answers";
     /// The server refused: a command, or its end; or a status of HTTP from 400 on.
     TurnedDown, turned_down, "turned down";
+    /// A command ended with another exit code than it was to.
+    Exited, exited, "with another exit code";
     /// A line that a member of a chat had received already.
     Duplicate, duplicate, "received twice";
     /// A line that a member of a chat received after a later one.

@@ -230,6 +230,11 @@ impl Stream {
         }
     }
 
+    /// Where it is on this side, of TCP.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        getsockname(&self.fd).ok()?.try_into().ok()
+    }
+
     /// Its session, if it has one.
     #[inline]
     pub(crate) fn session(&self) -> Option<&Session> {

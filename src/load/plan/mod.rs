@@ -21,7 +21,7 @@ use self::limits::{
     NUMBER_BYTES, PIPELINE_MAX, RATE_MAX, REQUESTS_MAX, SIZE_BYTES_MAX, SOURCES_MAX,
 };
 use self::mode::{Amount, Mode, Model};
-use self::target::{Endpoint, TargetAddress};
+use self::target::{Endpoint, Located, TargetAddress};
 use crate::load::measure::process::Usage;
 #[cfg(feature = "tls")]
 use crate::tls::{ClientTls, server_name};
@@ -33,7 +33,7 @@ pub struct Plan {
     /// The server, as it was given.
     pub endpoint: Endpoint,
     /// Its address, if it was looked up already.
-    pub target: Option<TargetAddress>,
+    pub target: Option<Located>,
     /// What one request is.
     pub mode: Mode,
     /// What makes a request begin.
@@ -48,6 +48,10 @@ pub struct Plan {
     pub text: Option<Vec<u8>>,
     /// What counts as the answer.
     pub expect: Expect,
+    /// In [`Mode::Exec`]: what every output must be; none for any.
+    pub output: Option<Vec<u8>>,
+    /// In [`Mode::Exec`]: the exit code that every command must end with, where the framing tells it.
+    pub exit: i32,
     /// In [`Mode::Hold`]: whether each connection sends the message at the end, so that it is known which the service
     /// still answers.
     pub asks_at_end: bool,
@@ -90,6 +94,8 @@ impl Plan {
             size: 64,
             text: None,
             expect: Expect::Echo,
+            output: None,
+            exit: 0,
             asks_at_end: false,
             hmac_key: None,
             #[cfg(feature = "tls")]
@@ -115,12 +121,13 @@ impl Plan {
     /// Looks up the server, once for all runs of this plan.
     pub fn look_up(&mut self) -> Result<TargetAddress, LoadError> {
         let target = self.looked_up()?;
-        self.target = Some(target.clone());
-        Ok(target)
+        let address = target.address.clone();
+        self.target = Some(target);
+        Ok(address)
     }
 
     /// The address of the server, looked up now if it was not yet.
-    pub(crate) fn looked_up(&self) -> Result<TargetAddress, LoadError> {
+    pub(crate) fn looked_up(&self) -> Result<Located, LoadError> {
         match &self.target {
             Some(target) => Ok(target.clone()),
             None => self.endpoint.resolve(self.timeout),

@@ -100,11 +100,29 @@ pub enum TargetAddress {
     Udp(SocketAddr),
 }
 
+/// Where a server was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located {
+    /// The address that is asked.
+    pub address: TargetAddress,
+    /// All that its name has, in the order of the resolver; none of a path.
+    pub all: Vec<SocketAddr>,
+}
+
+impl fmt::Display for TargetAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) | Self::Udp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
 impl Endpoint {
     /// Looks the host up. Of several addresses it takes the first at which something listens, as every client
     /// of ours does: that costs the server one idle connection, or one empty datagram. A single address is
     /// not tried.
-    pub(super) fn resolve(&self, timeout: Duration) -> Result<TargetAddress, LoadError> {
+    pub(super) fn resolve(&self, timeout: Duration) -> Result<Located, LoadError> {
         let host = match self {
             Endpoint::Unix(path) => {
                 // What another user may have put where our own server should be is not asked.
@@ -114,7 +132,10 @@ impl Endpoint {
                 {
                     return Err(LoadError::Untrusted(wrong));
                 }
-                return Ok(TargetAddress::Unix(path.clone()));
+                return Ok(Located {
+                    address: TargetAddress::Unix(path.clone()),
+                    all: Vec::new(),
+                });
             }
             Endpoint::Tcp(host) | Endpoint::Udp(host) => host,
         };
@@ -133,14 +154,16 @@ impl Endpoint {
                 TcpStream::connect_timeout(address, timeout).is_ok()
             }
         };
-        let chosen = match addresses.len() {
-            1 => first,
-            _ => addresses.into_iter().find(answers).unwrap_or(first),
+        let chosen = match addresses.as_slice() {
+            [only] => *only,
+            several => several.iter().copied().find(answers).unwrap_or(first),
         };
-        Ok(if is_udp {
-            TargetAddress::Udp(chosen)
-        } else {
-            TargetAddress::Tcp(chosen)
+        Ok(Located {
+            address: match is_udp {
+                true => TargetAddress::Udp(chosen),
+                false => TargetAddress::Tcp(chosen),
+            },
+            all: addresses,
         })
     }
 }

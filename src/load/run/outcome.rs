@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::load::measure::histogram::Summary;
+use crate::load::plan::target::Located;
 
 /// What a request's time consists of, from when it was meant to begin: the parts that it has add up to its latency. On
 /// connections that stay, connecting is before all requests, and no part of any.
@@ -84,6 +85,24 @@ impl Statuses {
     }
 }
 
+/// Where the name of a server led.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    /// The address that was asked: of several the first at which something listens, or a path.
+    pub asked: String,
+    /// All that the name has, in the order of the resolver; none of a path.
+    pub all: Vec<String>,
+}
+
+impl Address {
+    pub(crate) fn of(found: &Located) -> Self {
+        Self {
+            asked: found.address.to_string(),
+            all: found.all.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
 /// What is known, at the end, of the connections that `hold` has held until then. None is what nobody could tell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RollCall {
@@ -136,6 +155,19 @@ pub struct Deliveries {
     pub first_us: Summary,
     /// Until half of the members had it.
     pub median_us: Summary,
+}
+
+/// A member of a chat that lacks lines of those that count.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LackingMember {
+    /// Its number, from 1 on, in the order in which members were dialled for.
+    pub member: usize,
+    /// Its own address, as the server sees it if nothing is between; none over a Unix socket.
+    pub address: Option<String>,
+    /// How many lines it never received; of one that has gone, until then.
+    pub lines: u64,
+    /// Whether its connection failed before the end.
+    pub is_gone: bool,
 }
 
 /// What became of datagrams, those of the warm-up included.

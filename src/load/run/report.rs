@@ -1,5 +1,6 @@
 //! What a run saw, as JSON has it; `text` prints the same figures.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -16,10 +17,11 @@ use crate::load::plan::Plan;
 use crate::load::plan::expect::Expect;
 use crate::load::plan::mode::{Arrivals, Close, Mode, ModeName, Model, ModelName};
 use crate::load::run::outcome::{
-    Breakdown, DatagramCounts, Deliveries, RequestCounts, RollCall, Statuses,
+    Address, Breakdown, DatagramCounts, Deliveries, LackingMember, RequestCounts, RollCall,
+    Statuses,
 };
 use crate::load::run::tally::Tally;
-use crate::wire::{Digest, Escaped, HmacKey};
+use crate::wire::{CommandFraming, Digest, Escaped, HmacKey};
 
 /// Changes when a field changes its meaning or goes; new ones may come without.
 pub const SCHEMA: u32 = 4;
@@ -35,6 +37,9 @@ pub struct Report {
     pub mode: ModeName,
     /// The server, as it was given.
     pub endpoint: String,
+    /// The address that was asked, and all that the endpoint's name has.
+    #[serde(default)] // an earlier result does not say
+    pub address: Option<Address>,
     /// `closed`: each request waits for the answer before it, so a stalled server gets fewer requests, and
     /// the waiting of those that would have come meanwhile is not seen.
     /// `open`: each request has its time, and its latency counts from then.
@@ -106,6 +111,9 @@ pub struct Report {
     /// Of HTTP: responses by the first digit of their status.
     #[serde(default)] // an earlier result has none
     pub statuses: Option<Statuses>,
+    /// Of commands whose framing tells it: how many of those that began while measuring ended with which exit code.
+    #[serde(default)] // an earlier result has none
+    pub exit_codes: Option<BTreeMap<i32, u64>>,
     /// Connections that were to stay, that the server ended between two requests or said so before, and that were
     /// replaced.
     #[serde(default)] // an earlier result has none
@@ -129,6 +137,9 @@ pub struct Report {
     pub datagrams: Option<DatagramCounts>,
     /// What became of lines on their way to the members, in `fanout`.
     pub deliveries: Option<Deliveries>,
+    /// The members of `fanout` that lack lines, or have gone: those that lack most come first.
+    #[serde(default)] // an earlier result does not say
+    pub lacking: Vec<LackingMember>,
     /// What the server's process used, if it was named.
     pub server: Option<Server>,
     /// What the generator itself used.
@@ -245,12 +256,16 @@ impl Report {
             pids: plan.pids.clone(),
             mode: plan.mode.name(),
             endpoint: plan.endpoint.to_string(),
+            address: None,
             model: plan.model.name(),
             connections,
             pipeline: plan.mode.depth(),
             size_bytes: plan.message_bytes(),
             request: plan.text.as_deref().map(first_line),
-            expect: plan.expect.to_string(),
+            expect: match &plan.output {
+                Some(output) => format!("{}, exactly {} bytes", plan.expect, output.len()),
+                None => plan.expect.to_string(),
+            },
             digest: plan.hmac_key.as_ref().map(HmacKey::digest),
             close: match plan.mode {
                 Mode::Conn { close, .. } => Some(close),
@@ -271,6 +286,8 @@ impl Report {
             warmup_errors: tally.warmup_errors,
             failure_stages: tally.stages,
             statuses: (plan.expect == Expect::Http).then(|| Statuses::of(tally.statuses)),
+            exit_codes: (plan.expect == Expect::Framed(CommandFraming::Json))
+                .then_some(tally.exits),
             reconnects: tally.reconnects,
             other_error: tally.other,
             failed_answer: tally.failed_answer,
@@ -280,6 +297,7 @@ impl Report {
             roll_call: None,
             datagrams: None,
             deliveries: None,
+            lacking: Vec::new(),
             server: None,
             generator,
         }

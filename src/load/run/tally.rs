@@ -1,5 +1,7 @@
 //! What happened, counted.
 
+use std::collections::BTreeMap;
+
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::{Errors, FailureKind};
 use crate::load::measure::histogram::Latencies;
@@ -67,6 +69,8 @@ pub struct Tally {
     pub blocked: Latencies,
     /// Responses of HTTP, right ones and refusals, by the first digit of their status from 1 on.
     pub statuses: [u64; 5],
+    /// Of commands: how many ended with which exit code.
+    pub exits: BTreeMap<i32, u64>,
     /// Kept connections that the server ended in good order, and that were replaced.
     pub reconnects: u64,
     /// The longest time without any answer.
@@ -112,6 +116,7 @@ impl Tally {
             lag: Latencies::new(),
             blocked: Latencies::new(),
             statuses: [0; 5],
+            exits: BTreeMap::new(),
             reconnects: 0,
             longest_gap: 0,
             last_answer: 0,
@@ -240,6 +245,13 @@ impl Tally {
     #[cold]
     pub fn tell_failed(&mut self, answer: FailedAnswer<'_>) {
         self.failed_answer.get_or_insert_with(|| answer.to_string());
+    }
+
+    /// A command that began at `began` has ended with this exit code.
+    pub fn tell_exit(&mut self, exit: i32, began: u64) {
+        if self.counts(began) {
+            *self.exits.entry(exit).or_default() += 1;
+        }
     }
 
     /// A response to what began then has this status.

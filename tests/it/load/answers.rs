@@ -271,6 +271,69 @@ fn our_own_server_is_asked_in_every_framing() {
 }
 
 #[test]
+fn a_command_that_ends_otherwise_or_says_something_else_is_no_answer() {
+    let running = |framing| {
+        let options = Options {
+            framing,
+            ..Options::default()
+        };
+        let limits = Limits::default();
+        Running::serving(move || Box::new(Command::new(&options, &limits)))
+    };
+    let server = running(CommandFraming::Json);
+    let exits = |line: &str, exit, output: Option<&str>| {
+        let expect = Expect::Framed(CommandFraming::Json);
+        let mut plan = asking(server.place, Mode::Exec, line, expect, 6);
+        (plan.connections, plan.exit) = (2, exit);
+        plan.output = output.map(|text| text.as_bytes().to_vec());
+        let report = super::run(&plan);
+        // Whatever a command says, its connection stays.
+        assert_eq!((report.reconnects, report.connections.held), (0, 2));
+        report
+    };
+    let hi = "echo hi\n";
+    for (line, exit, output, code, errors) in [
+        (hi, 0, None, 0, &[][..]),
+        (hi, 0, Some("hi\n"), 0, &[]),
+        (hi, 0, Some("ho\n"), 0, &[("wrong_answer", 6)]),
+        (hi, 0, Some("hi"), 0, &[("wrong_answer", 6)]),
+        (hi, 0, Some("hi\nhi\n"), 0, &[("wrong_answer", 6)]),
+        (hi, 3, Some("hi\n"), 0, &[("exited", 6)]),
+        ("exit 3\n", 0, None, 3, &[("exited", 6)]),
+        ("exit 3\n", 3, Some(""), 3, &[]),
+    ] {
+        let report = exits(line, exit, output);
+        let answered = if errors.is_empty() { 6 } else { 0 };
+        counted(&report, answered, errors);
+        let codes = report.exit_codes.clone().unwrap();
+        assert_eq!(codes.into_iter().collect::<Vec<_>>(), [(code, 6)], "{line}");
+        let text = report.to_string();
+        assert!(
+            text.contains(&format!("  exit codes {code}: 6\n")),
+            "{text}"
+        );
+    }
+    // Another framing tells no code, and its output is compared all the same.
+    for framing in [CommandFraming::I32, CommandFraming::Decimal] {
+        let server = running(framing);
+        for (line, output, errors) in [
+            (hi, "hi\n", &[][..]),
+            (hi, "ho\n", &[("wrong_answer", 6)]),
+            ("exit 3\n", "", &[]),
+            ("exit 3\n", "x", &[("wrong_answer", 6)]),
+        ] {
+            let expect = Expect::Framed(framing);
+            let mut plan = asking(server.place, Mode::Exec, line, expect, 6);
+            plan.output = Some(output.into());
+            let report = super::run(&plan);
+            let answered = if errors.is_empty() { 6 } else { 0 };
+            counted(&report, answered, errors);
+            assert_eq!(report.exit_codes, None);
+        }
+    }
+}
+
+#[test]
 fn answers_are_asked_for_on_the_command_line() {
     let server = lines(|_, _, line| format!("{line}!\n").into_bytes());
     for (payload, expect) in [
@@ -284,6 +347,11 @@ fn answers_are_asked_for_on_the_command_line() {
     let raw = format!("exec {server} -n 5 --framing raw");
     bench(format!(r"{raw} --expect until=!\n")).exits(0);
     bench(raw).refuses("no end of its own");
+    bench(format!("exec {server} --expect 5")).refuses(
+        "--framing json says where an output ends, so --expect can only be its text: exact=TEXT or exact=@FILE",
+    );
+    bench(format!("exec {server} --framing i32 --exit 1"))
+        .refuses("--exit goes with --framing json");
     for (mode, wrong) in [
         ("echo", "--expect eof"),
         ("udp", "--expect 5"),

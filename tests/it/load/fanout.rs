@@ -303,6 +303,14 @@ fn every_tenth_line_that_one_member_does_not_get_is_lost() {
         counted(&report, lines - lost, &[("timeout", lost)]);
         assert_eq!(report.requests.unanswered, lost, "{report}");
         assert_eq!(report.latency_us.count, lines - lost, "{report}");
+        let lacking = report.lacking.as_slice();
+        assert_eq!(lacking.len(), 1, "{report}");
+        let member = (lacking[0].member, lacking[0].lines, lacking[0].is_gone);
+        assert_eq!(member, (3, lost, false), "{report}");
+        let own = lacking[0].address.as_ref().unwrap();
+        let lines = if lost == 2 { "2 lines" } else { "10 lines" };
+        let said = format!("\n  lost by    member 3 ({own}): {lines}\n");
+        assert!(report.to_string().contains(&said), "{report}");
     }
 }
 
@@ -456,6 +464,15 @@ fn a_member_that_goes_is_one_error_and_no_more_is_expected_of_it() {
         assert_eq!(seen.delivered, 19 * 5 + 31 * 4, "{report}");
         assert_eq!(report.requests.answered + seen.lost, 50, "{report}");
         assert!(seen.lost <= 1, "{report}");
+        let lacking: Vec<_> = report.lacking.iter().collect();
+        let [gone] = lacking.as_slice() else {
+            panic!("{report}");
+        };
+        assert_eq!(
+            (gone.member, gone.lines, gone.is_gone),
+            (2, seen.lost, true),
+            "{report}"
+        );
     }
 }
 

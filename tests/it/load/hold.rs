@@ -8,7 +8,7 @@ use std::time::Duration;
 use onepoll::load::{Amount, Mode};
 use serde_json::Value;
 
-use super::{failed, run};
+use super::{LOST_AFTER, failed, run};
 use crate::support::program::bench;
 use crate::support::script::{Reply, Request, conversations, replies};
 use crate::support::{ANY, DEADLINE};
@@ -110,15 +110,17 @@ fn connections_that_the_service_has_forgotten_are_not_held() {
             }
         }
     });
-    let line = |url: &str| format!("hold {url} -c 100 -d 100ms --timeout 1s");
-    let asked = line(&format!("echo://{server}"));
-    let json = bench(format!("{asked} --json")).exits(1).json();
+    let mut plan = super::plan(server, Mode::Hold, 100, 1);
+    plan.amount = Amount::For(Duration::from_millis(100));
+    (plan.size, plan.asks_at_end, plan.timeout) = (1, true, LOST_AFTER);
+    let report = run(&plan);
+    let json = serde_json::to_value(&report).unwrap();
     let known = [Some(100), Some(100), Some(100), Some(0), Some(0), Some(40)];
     assert_eq!(roll(&json), known, "{json}");
     assert_eq!(json["connections"]["held"], 40, "{json}");
     assert_eq!(json["errors"]["timeout"], 60, "{json}");
     assert_eq!(json["errors"]["total"], 60, "{json}");
-    let text = bench(asked).exits(1).out.clone();
+    let text = report.to_string();
     let held = "held       40 of 100 connections, 100 connected until the end, 40 answered when asked then\n";
     assert!(text.contains(held), "{text}");
     assert!(
@@ -127,7 +129,7 @@ fn connections_that_the_service_has_forgotten_are_not_held() {
     );
     assert!(!text.contains("was not asked"), "{text}");
     // Without that nobody knows better, and that is said.
-    let unasked = bench(line(&server.to_string()));
+    let unasked = bench(format!("hold {server} -c 100 -d 100ms"));
     let text = &unasked.exits(0).out;
     for said in [
         "held       100 of 100 connections, 100 connected until the end\n",

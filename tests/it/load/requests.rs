@@ -43,6 +43,27 @@ fn every_request_of_a_good_server_is_counted_once() {
 }
 
 #[test]
+fn the_address_that_was_asked_is_said_with_all_that_the_name_has() {
+    let server = echo();
+    let port = server.address.port();
+    let json = bench(format!("echo localhost:{port} -c 1 -n 1 --json")).json();
+    let asked = format!("127.0.0.1:{port}");
+    assert_eq!(json["address"]["asked"], asked, "{json}");
+    let all = json["address"]["all"].as_array().unwrap();
+    assert!(all.contains(&Value::from(asked.as_str())), "{json}");
+    let text = bench(format!("echo localhost:{port} -c 1 -n 1"));
+    let all: Vec<_> = all.iter().map(|one| one.as_str().unwrap()).collect();
+    let said = match all.as_slice() {
+        [only] => format!("\n  address    {only}\n"),
+        several => format!("\n  address    {asked}, of {}\n", several.join(" and ")),
+    };
+    assert!(text.out.contains(&said), "{}", text.out);
+    // Where it was written as it is, nothing is left to be said.
+    let text = bench(format!("echo {server} -c 1 -n 1"));
+    assert!(!text.exits(0).out.contains("address"), "{}", text.out);
+}
+
+#[test]
 fn messages_of_any_size_and_depth_come_back() {
     let server = echo();
     for (size, pipeline) in [
@@ -318,7 +339,7 @@ fn the_json_has_the_fields_that_scripts_read() {
     assert_eq!(json["requests_per_connection"], 3);
     assert_eq!(
         keys(&json),
-        "close connections crowded datagrams deliveries died digest elapsed_s endpoint errors expect failed_answer failure_stages generator hidden interrupted latency_us mode model other_error phases_us \
+        "address close connections crowded datagrams deliveries died digest elapsed_s endpoint errors exit_codes expect failed_answer failure_stages generator hidden interrupted lacking latency_us mode model other_error phases_us \
          pipeline rate_per_s reconnects request requests requests_per_connection requests_per_s roll_call schedule schema seconds server size_bytes spectrum statuses tls tls_error tls_session warmup_errors warmup_s"
     );
     assert_eq!(
@@ -336,7 +357,7 @@ fn the_json_has_the_fields_that_scripts_read() {
     );
     assert_eq!(
         keys(&json["errors"]),
-        "cut_off duplicate forgotten no_descriptor no_port not_accepted not_admitted other own_buffer refused reordered reset self_connect short_answer timeout tls total turned_down unsent wrong_answer"
+        "cut_off duplicate exited forgotten no_descriptor no_port not_accepted not_admitted other own_buffer refused reordered reset self_connect short_answer timeout tls total turned_down unsent wrong_answer"
     );
 }
 
