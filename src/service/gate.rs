@@ -10,7 +10,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use super::{Datagrams, Dial, Manner, Peer, Secrets, Service, Sessions, Terms};
+use super::{Datagrams, Dial, Manner, Occasion, Peer, Secrets, Service, Sessions, Terms};
 use crate::buf::ReadBuf;
 use crate::turn::{
     Broadcast, BroadcastTurn, CHANNEL_BINDING_BYTES, ChildEvent, Closed, ConnId, ErrandEvent,
@@ -277,8 +277,8 @@ impl Service for Gate {
         }
     }
 
-    fn prepare(&mut self, is_instead: bool) -> Result<(), String> {
-        self.inside.prepare(is_instead)
+    fn prepare(&mut self, occasion: Occasion) -> Result<(), String> {
+        self.inside.prepare(occasion)
     }
 
     fn figures(&mut self, t: &mut Turn<'_>, page: &[u8]) {

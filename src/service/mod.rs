@@ -18,6 +18,7 @@ mod history;
 pub mod ipmsg;
 mod manner;
 mod metrics;
+mod occasion;
 mod peer;
 pub mod rehearsal;
 mod row;
@@ -47,6 +48,7 @@ pub use history::HISTORY_BYTES_MAX;
 pub use ipmsg::Ipmsg;
 pub use manner::{Backlog, Manner};
 pub use metrics::Metrics;
+pub use occasion::Occasion;
 pub use peer::Peer;
 pub use row::{
     Checked, Class, Companion, Half, NoOptions, OverDatagrams, OverStreams, OwnFile, Row, Schema,
@@ -146,12 +148,12 @@ pub trait Service: Debug {
     fn dial_failed(&mut self, _now: Moment, _error: &std::io::Error) {}
 
     /// Called once, before it is served: what it needs besides its options, such as a directory, is there from
-    /// then on. `is_instead`: of a server that is taken over, and still has its own.
+    /// then on.
     ///
     /// # Errors
     ///
     /// What is missing, in a sentence for people.
-    fn prepare(&mut self, _is_instead: bool) -> Result<(), String> {
+    fn prepare(&mut self, _occasion: Occasion) -> Result<(), String> {
         Ok(())
     }
 

@@ -14,8 +14,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use onepoll::client::{FileDialogue, FileNews};
-use onepoll::service::Service as _;
 use onepoll::service::file::{Files, Options, Overwrite, Sync};
+use onepoll::service::{Occasion, Service as _};
 use onepoll::wire::{
     FileError, FileErrorKind, FileFacts, FileRequest, Kept, Sha256, Sha256Sum, Upload, UploadForm,
 };
@@ -788,7 +788,7 @@ fn leave_part(root: &Path, bytes: usize) {
 
 fn prepared(options: &Options) -> Files {
     let mut files = Files::new(options);
-    files.prepare(false).expect("the root is there");
+    files.prepare(Occasion::Start).expect("the root is there");
     files
 }
 

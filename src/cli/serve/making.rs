@@ -15,7 +15,7 @@ use crate::reactor::{
     AddressRules, DatagramOptions, DatagramSocket, DatagramsId, Epoll, ListenerOptions, Reactor,
     ServiceId, SocketId, SourceRules,
 };
-use crate::service::{Datagrams, Service, Setting};
+use crate::service::{Datagrams, Occasion, Service, Setting};
 
 /// What endpoints are made with besides their own options.
 #[derive(Debug)]
@@ -28,8 +28,8 @@ pub(super) struct Making<'a> {
     pub(super) own: &'a [SocketAddr],
     /// How many processes serve the same endpoints.
     pub(super) processes: u32,
-    /// Whether another server is taken over.
-    pub(super) is_instead: bool,
+    /// Why they are made.
+    pub(super) occasion: Occasion,
 }
 
 /// What serves an endpoint, and is not known to the loop yet.
@@ -63,7 +63,7 @@ impl Making<'_> {
                 half.bound_to(at);
             }
             service
-                .prepare(self.is_instead)
+                .prepare(self.occasion)
                 .map_err(|missing| anyhow::anyhow!("endpoint `{endpoint}`: {missing}"))?;
             Made::Stream(service)
         })

@@ -40,6 +40,7 @@ use crate::config::{
 };
 use crate::endpoint::{Bound, look_up_bus};
 use crate::reactor::{Epoll, Reactor, TracedBytes, close_on_exec};
+use crate::service::Occasion;
 
 pub(super) use self::processes::{ProcessArgs, run_process};
 
@@ -248,7 +249,10 @@ fn open(
         bus,
         own: &own,
         processes: 1,
-        is_instead: bindings.asked.is_some(),
+        occasion: match bindings.asked {
+            Some(_) => Occasion::TakeOver,
+            None => Occasion::Start,
+        },
     };
     let mut sockets = Vec::new();
     for bound in bindings.bound {

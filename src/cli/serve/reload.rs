@@ -27,7 +27,7 @@ use crate::config::limits::HELPER_TIMEOUT;
 use crate::config::{Address, Limits, Lookups, format_duration};
 use crate::endpoint::{Attempt, Bound, Endpoint, Handed, Intent, Judged, SocketFile, Unserved};
 use crate::reactor::{Cut, Epoll, Helped, Reactor, SocketId};
-use crate::service::{Secrets, Service};
+use crate::service::{Occasion, Secrets, Service};
 use crate::turn::Exit;
 use crate::wire::SocketDescription;
 
@@ -146,7 +146,7 @@ impl Serving {
             bus: self.bus.as_ref(),
             own: &own,
             processes: self.configuration.processes,
-            is_instead: false,
+            occasion: Occasion::Reload,
         };
         // Whatever can go wrong does so before anything changes.
         let mut planned = Vec::new();

@@ -10,7 +10,7 @@ use crate::config::limits::{
 use crate::reactor::Signal;
 use crate::service::command::{CommandFraming, Options};
 use crate::service::file::{self, Files};
-use crate::service::{Chat, Command, Echo, SERVICES, Setting, Time, Upper, chat, upper};
+use crate::service::{Chat, Command, Echo, Occasion, SERVICES, Setting, Time, Upper, chat, upper};
 use crate::turn::{Exit, Moment, Severity};
 use crate::wire::LINE_BYTES_MAX;
 
@@ -43,7 +43,7 @@ fn what_is_kept_of_an_upload_goes_in_its_time_though_nobody_is_there() {
         keep_partial: Duration::from_secs(100),
         ..file::Options::default()
     });
-    files.prepare(false).unwrap();
+    files.prepare(Occasion::Start).unwrap();
     let mut world = World::new();
     let listener = world.serves(files);
     let staged = || {

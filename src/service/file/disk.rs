@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
+use rustix::event::{Timespec, poll};
 use rustix::fs::{
     AtFlags, Dir, FallocateFlags, FileType, FlockOperation, Mode, OFlags, ResolveFlags, fallocate,
     flock, fstat, ftruncate, mkdirat, open, openat2, statat, unlinkat,
@@ -20,6 +21,7 @@ use rustix::process::geteuid;
 
 use super::known::Stamp;
 use crate::config::limits::FILE_TIMES_SETTLED;
+use crate::service::Occasion;
 use crate::wire::{FileName, Sha256};
 
 /// The directory beneath the root in which a file is until it is whole. Its name begins with a dot, so no client can
@@ -28,6 +30,15 @@ const STAGING: &str = ".onepoll";
 
 /// Who has it locked has the root.
 const LOCK: &str = "lock";
+
+/// Between two tries to lock it.
+const PAUSE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 5_000_000,
+};
+
+/// How often that is tried at the start: for half a second.
+const LOCK_TRIES: u32 = 100;
 
 /// What a file is called there that cannot be resumed, and one that can.
 const TEMPORARY: &str = "tmp-";
@@ -107,7 +118,7 @@ impl Root {
     pub(super) fn open(
         path: &Path,
         writes: bool,
-        is_instead: bool,
+        occasion: Occasion,
     ) -> Result<(Root, Vec<Leftover>), String> {
         let shown = path.display();
         let dir = open(path, DIRECTORY, Mode::empty())
@@ -140,10 +151,15 @@ impl Root {
                  they could change what is stored; remove it"
             ));
         }
-        let lock = match take(&staging) {
+        let tries = match occasion {
+            // A child of a server that was killed has its lock until it runs its own program (exec).
+            Occasion::Start => LOCK_TRIES,
+            Occasion::Reload | Occasion::TakeOver => 1,
+        };
+        let lock = match take(&staging, tries) {
             Ok(lock) => Some(lock),
             // The server that is taken over has it until its uploads have ended; each file has a lock of its own.
-            Err(Errno::WOULDBLOCK) if is_instead => None,
+            Err(Errno::WOULDBLOCK) if occasion == Occasion::TakeOver => None,
             Err(Errno::WOULDBLOCK) => {
                 return Err(format!(
                     "`root`: another server stores files in {shown}; one server has a root"
@@ -230,7 +246,7 @@ impl Disk for Root {
         if let Some(staging) = &mut self.staging
             && staging.lock.is_none()
         {
-            staging.lock = take(&staging.dir).ok();
+            staging.lock = take(&staging.dir, 1).ok();
         }
     }
 
@@ -368,7 +384,8 @@ static LOCKS: Mutex<Vec<Locked>> = Mutex::new(Vec::new());
 /// Device and inode of what is locked, and the lock.
 type Locked = ((u64, u64), Weak<OwnedFd>);
 
-fn take(staging: &OwnedFd) -> Result<Arc<OwnedFd>, Errno> {
+/// Takes the lock, or the one that this process has; the more tries, the longer another process is waited for.
+fn take(staging: &OwnedFd, tries: u32) -> Result<Arc<OwnedFd>, Errno> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
     let file = openat2(staging, LOCK, flags, Mode::RUSR | Mode::WUSR, CONFINED)?;
     let stat = fstat(&file)?;
@@ -379,6 +396,17 @@ fn take(staging: &OwnedFd) -> Result<Arc<OwnedFd>, Errno> {
     if let Some(lock) = ours.and_then(|(_, lock)| lock.upgrade()) {
         return Ok(lock);
     }
+    for _ in 1..tries {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => {}
+            _ => break,
+        }
+        match poll(&mut [], Some(&PAUSE)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(wrong) => return Err(wrong),
+        }
+    }
+    // Once more, also where it is locked already.
     flock(&file, FlockOperation::NonBlockingLockExclusive)?;
     let lock = Arc::new(file);
     locks.push((place, Arc::downgrade(&lock)));

@@ -34,7 +34,7 @@ use self::known::Known;
 use self::room::{Count, Remains};
 use self::session::{Asked, Pending, Phase, Place, Session, reason_of};
 use self::storing::Storing;
-use super::{Manner, OverStreams, Peer, Row, Service, Sessions};
+use super::{Manner, Occasion, OverStreams, Peer, Row, Service, Sessions};
 use crate::buf::ReadBuf;
 use crate::config::Transport;
 use crate::turn::{
@@ -301,12 +301,12 @@ impl Service for Files {
         self.sweep(now);
     }
 
-    fn prepare(&mut self, is_instead: bool) -> Result<(), String> {
+    fn prepare(&mut self, occasion: Occasion) -> Result<(), String> {
         let Some(path) = &self.options.root else {
             return Ok(());
         };
         let writes = self.options.access.writes();
-        let (root, leftovers) = Root::open(path, writes, is_instead)?;
+        let (root, leftovers) = Root::open(path, writes, occasion)?;
         for Leftover { name, bytes, age } in leftovers {
             let left = self.options.keep_partial.saturating_sub(age);
             self.kept.insert(name, Remains::of_before(bytes, left));

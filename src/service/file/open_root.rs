@@ -7,6 +7,7 @@ use rustix::fs::Dir;
 use rustix::io::pread;
 
 use super::disk::{Disk, Found, Root};
+use crate::service::Occasion;
 use crate::wire::FileName;
 
 /// A directory whose files are read.
@@ -20,7 +21,7 @@ impl OpenRoot {
     ///
     /// What is wrong with it, in a sentence for people.
     pub(in crate::service) fn open(path: &Path) -> Result<OpenRoot, String> {
-        Ok(OpenRoot(Root::open(path, false, false)?.0))
+        Ok(OpenRoot(Root::open(path, false, Occasion::Reload)?.0))
     }
 
     /// The regular file of this name.

@@ -131,7 +131,7 @@ impl Scene {
         let mut files = Files::new(&options);
         let wrong = Rc::new(Cell::new(Wrong::Nothing));
         let is_settled = Rc::new(Cell::new(false));
-        let (root, _) = Root::open(dir.path(), options.access.writes(), false).unwrap();
+        let (root, _) = Root::open(dir.path(), options.access.writes(), Occasion::Start).unwrap();
         files.disk = Some(Box::new(Shim {
             root,
             wrong: wrong.clone(),
@@ -441,14 +441,14 @@ fn fault_g12_what_a_child_works_on_for_a_server_that_was_killed_is_nobodys() {
         // The child takes room for it when its server is killed.
         let errand = scene.stage.job(client).and_then(|job| job.errand).unwrap();
         drop(scene.stage);
-        let (_, left) = Root::open(scene.dir.path(), true, false).unwrap();
+        let (_, left) = Root::open(scene.dir.path(), true, Occasion::Start).unwrap();
         let is_kept = form == UploadForm::Resumable;
         assert_eq!(left.len(), usize::from(is_kept), "{form:?}");
         assert!(performed(&errand).is_empty());
     }
     // Nor does a child leave what it cannot store, with nobody there who would remove it.
     let dir = tempfile::tempdir().unwrap();
-    let (root, _) = Root::open(dir.path(), true, false).unwrap();
+    let (root, _) = Root::open(dir.path(), true, Occasion::Start).unwrap();
     let found = root.stage("tmp-1").unwrap();
     let order = Order::Store {
         sync: true,
@@ -473,10 +473,38 @@ fn fault_g12_what_a_child_works_on_for_a_server_that_was_killed_is_nobodys() {
 }
 
 #[test]
+fn a_root_that_a_child_of_a_killed_server_still_has_is_waited_for_at_the_start_only() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Root::open(dir.path(), true, Occasion::Start).unwrap());
+    let path = dir.path().join(".onepoll/lock");
+    let held = std::fs::File::open(&path).unwrap();
+    held.try_lock().unwrap();
+    let refused = Root::open(dir.path(), true, Occasion::Reload)
+        .err()
+        .unwrap();
+    assert!(refused.contains("another server stores files"), "{refused}");
+    let opened = thread::scope(|scope| {
+        let opener = scope.spawn(|| Root::open(dir.path(), true, Occasion::Start));
+        // It has the lock's file open while it tries.
+        let has_open = || {
+            let all = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+            let links = all.filter_map(|entry| std::fs::read_link(entry.path()).ok());
+            links.filter(|link| *link == path).count()
+        };
+        while has_open() < 2 && !opener.is_finished() {
+            thread::yield_now();
+        }
+        drop(held);
+        opener.join().unwrap()
+    });
+    opened.unwrap();
+}
+
+#[test]
 fn fault_g12_what_got_its_own_name_while_it_was_opened_is_not_written_to() {
     let dir = tempfile::tempdir().unwrap();
-    let (root, _) = Root::open(dir.path(), true, false).unwrap();
-    let (child, _) = Root::open(dir.path(), true, false).unwrap();
+    let (root, _) = Root::open(dir.path(), true, Occasion::Start).unwrap();
+    let (child, _) = Root::open(dir.path(), true, Occasion::Start).unwrap();
     let (staging, named) = (dir.path().join(".onepoll/part-1"), dir.path().join("a"));
     let is_over = std::sync::atomic::AtomicBool::new(false);
     let torn = thread::scope(|scope| {
@@ -575,7 +603,7 @@ fn path_of(dir: &Path) -> OwnedFd {
 fn fault_g5_a_file_whose_directory_cannot_be_synced_is_not_acknowledged() {
     for (sync, kind) in [(true, Err(FileErrorKind::System)), (false, Ok(()))] {
         let dir = tempfile::tempdir().unwrap();
-        let (root, _) = Root::open(dir.path(), true, false).unwrap();
+        let (root, _) = Root::open(dir.path(), true, Occasion::Start).unwrap();
         let staged = root.stage("tmp-1").unwrap();
         root.write(&staged.file, b"hello", 0).unwrap();
         let order = Order::Store {

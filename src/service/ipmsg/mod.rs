@@ -22,8 +22,8 @@ use self::offers::Offers;
 use self::room::Bridge;
 use self::shown::Shown;
 use super::{
-    Ask, DatagramTurn, Datagrams, LinkTo, Manner, OverDatagrams, OverStreams, Peer, Row, Service,
-    Sessions,
+    Ask, DatagramTurn, Datagrams, LinkTo, Manner, Occasion, OverDatagrams, OverStreams, Peer, Row,
+    Service, Sessions,
 };
 use crate::buf::ReadBuf;
 use crate::config::{Transport, random_bytes};
@@ -242,7 +242,7 @@ impl Service for Ipmsg {
         }
     }
 
-    fn prepare(&mut self, _is_instead: bool) -> Result<(), String> {
+    fn prepare(&mut self, _occasion: Occasion) -> Result<(), String> {
         if let Some(path) = &self.options.root {
             self.offers.open(path)?;
         }

@@ -100,7 +100,7 @@ fn with_files(names: &[&str]) -> (tempfile::TempDir, Stage<Ipmsg>) {
         root: Some(directory.path().to_owned()),
         ..options()
     });
-    ipmsg.prepare(false).unwrap();
+    ipmsg.prepare(Occasion::Start).unwrap();
     (directory, Stage::new(ipmsg))
 }
 

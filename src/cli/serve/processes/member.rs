@@ -35,6 +35,7 @@ use crate::config::limits::FIGURES_TIMEOUT;
 use crate::config::{Lookups, Policy, descriptor_limit, parse_duration, raise_descriptor_limit};
 use crate::endpoint::{Bound, Handed, Intent, Judged, look_up_bus};
 use crate::reactor::{Epoll, News, Reactor, SocketId, close_on_exec};
+use crate::service::Occasion;
 use crate::turn::ConnId;
 use crate::wire::{Encode as _, FromProcess, SocketDescription, ToProcess, unpacked};
 
@@ -242,7 +243,7 @@ fn prepare(
         bus: bus.as_ref(),
         own: &own,
         processes: configuration.processes,
-        is_instead: false,
+        occasion: Occasion::Start,
     };
     let mut sockets: Vec<OpenSocket> = Vec::new();
     for bound in opening.bound {
