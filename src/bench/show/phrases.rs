@@ -6,8 +6,8 @@ use crate::load::measure::failures::Errors;
 use crate::load::measure::figures::{Grouped, Micros};
 use crate::load::measure::stages::ByStage;
 use crate::load::plan::mode::{Close, ModeName};
-use crate::load::run::outcome::{DatagramCounts, RollCall};
-use crate::load::run::report::{Crowded, Report};
+use crate::load::run::outcome::{DatagramCounts, PerConnection, RollCall};
+use crate::load::run::report::{Crowded, Hidden, Report};
 
 /// What was asked, and over how many connections, with the line that was sent.
 pub(super) fn asked(report: &Report) -> String {
@@ -169,14 +169,15 @@ pub(super) fn notices(reports: &[Report]) -> Vec<String> {
         .iter()
         .filter_map(|one| Some((one.hidden?, one.mode)));
     let worst = hidden.max_by(|(a, _), (b, _)| a.stall_us.total_cmp(&b.stall_us));
-    let stall = worst.map(|(hidden, mode)| {
-        format!(
-            "the closed model HIDES a stall of {}: some {} {} would have come meanwhile and are in no percentile; --rate shows them",
-            Micros(hidden.stall_us),
-            Grouped(hidden.not_asked),
-            unit(mode)
-        )
-    });
+    let stall = worst.map(|(hidden, mode)| stalled(&hidden, mode));
+    let shares = reports.iter().filter_map(|one| one.per_connection);
+    let starved = shares
+        .filter(|shares| shares.starved > 0)
+        .max_by_key(|shares| shares.starved);
+    let connections = reports
+        .first()
+        .map_or(0, |one| one.connections.asked as u64);
+    let starved = starved.map(|shares| starving(&shares, connections));
     let unasked = reports.iter().find_map(unasked);
     let other = reports.iter().find_map(|one| one.other_error.as_deref());
     let other = other.map(|text| format!("the first of the other errors: {}", harmless(text)));
@@ -191,6 +192,7 @@ pub(super) fn notices(reports: &[Report]) -> Vec<String> {
         .chain(crowded)
         .chain(buffer)
         .chain(stall)
+        .chain(starved)
         .chain(unasked)
         .chain(other)
         .chain(answer)
@@ -262,6 +264,35 @@ fn overflowed(seen: &DatagramCounts) -> Option<String> {
         (None, true) => Some(size),
         (lost, false) => lost,
     }
+}
+
+/// That no answer came for a while, and what the figures know nothing of.
+fn stalled(hidden: &Hidden, mode: ModeName) -> String {
+    let what = match hidden.stalls {
+        0 | 1 => format!("a stall of {}", Micros(hidden.stall_us)),
+        stalls => format!(
+            "{} stalls of {} in all, the longest {}",
+            Grouped(stalls),
+            Micros(hidden.stalled_us),
+            Micros(hidden.stall_us)
+        ),
+    };
+    format!(
+        "the closed model HIDES {what}: some {} {} would have come meanwhile and are in no percentile but the corrected; --rate shows them",
+        Grouped(hidden.not_asked),
+        unit(mode)
+    )
+}
+
+/// That some connections had few answers, which their requests in the percentiles do not show.
+fn starving(shares: &PerConnection, connections: u64) -> String {
+    format!(
+        "{} of {} connections had less than half as many answers as others ({} on the slowest, {} on one of the fastest): what they did not ask is in no percentile",
+        Grouped(shares.starved),
+        Grouped(connections),
+        Grouped(shares.least),
+        Grouped(shares.p90)
+    )
 }
 
 /// Why the generator was the limit, and what that means.

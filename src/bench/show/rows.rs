@@ -162,6 +162,13 @@ pub(super) const HELD: Group = (
         ("replaced", |r| {
             (r.reconnects > 0).then(|| number(r.reconnects))
         }),
+        ("answers on each", |r| {
+            let seen = r.per_connection.filter(|_| r.connections.asked > 1)?;
+            Some(match seen.least == seen.most {
+                true => number(seen.most),
+                false => format!("{} to {}", number(seen.least), number(seen.most)),
+            })
+        }),
         ("gone", |r| Some(number(r.deliveries?.gone))),
         ("connected until the end", |r| {
             Some(number(r.roll_call?.connected as u64))
@@ -304,6 +311,9 @@ pub(super) const PHASES: &[Phase] = &[
     ("close", |r| taken(r.phases_us.close)),
     ("sent late", |r| taken(r.generator.lag_us)),
 ];
+
+/// What a closed model's latencies would be with the requests that it did not ask.
+pub(super) const CORRECTED: Phase = ("corrected", |r| Some(r.corrected?.latency_us));
 
 /// What took no time at all did not happen.
 fn taken(phase: Summary) -> Option<Summary> {

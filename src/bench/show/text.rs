@@ -1,10 +1,10 @@
 //! A report as text for a terminal.
 
-use std::fmt;
+use std::{fmt, iter};
 
 use crate::bench::show::label::harmless;
 use crate::bench::show::phrases::{died, model, notices, request, several};
-use crate::bench::show::rows::{self, Group, PHASES, POINTS, Row};
+use crate::bench::show::rows::{self, CORRECTED, Group, PHASES, POINTS, Row};
 use crate::load::measure::figures::{Grouped, Micros};
 use crate::load::measure::histogram::Summary;
 use crate::load::plan::mode::ModeName;
@@ -104,7 +104,7 @@ impl Report {
             0 => writeln!(f, "  {name:10} none: no answer came")?,
             _ => writeln!(f, "  {name:10} {}", self.latency_us)?,
         }
-        for (name, phase) in PHASES {
+        for (name, phase) in iter::once(&CORRECTED).chain(PHASES) {
             if let Some(phase) = phase(self) {
                 writeln!(f, "    {name:10} {phase}")?;
             }

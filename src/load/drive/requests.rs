@@ -46,6 +46,8 @@ pub(super) struct Driver<'p> {
     pub(super) connections: Connections<Requests>,
     times: StartTimes,
     heads: Heads,
+    /// How many answers came in each slot while measuring.
+    answers: Box<[u64]>,
     /// Unwatched connections that await an answer, the oldest first.
     unpolled: VecDeque<usize>,
     /// Open model: slots in which a request may begin, by dialling or on a kept connection, once for each;
@@ -79,6 +81,7 @@ impl<'p> Driver<'p> {
             connections: Connections::new(plan.connections, &run, target)?,
             times: StartTimes::new(plan.connections, plan.mode.depth()),
             heads: Heads::new(plan.connections),
+            answers: vec![0; plan.connections].into_boxed_slice(),
             unpolled: VecDeque::with_capacity(plan.connections),
             free: VecDeque::with_capacity(plan.connections * plan.mode.depth()),
             free_since: 0,
@@ -262,7 +265,9 @@ impl<'p> Traffic<'p> for Driver<'p> {
                 _ => self.connections.open,
             },
         };
-        self.run.report(now, self.connections.poller.spun, held)
+        let mut report = self.run.report(now, self.connections.poller.spun, held);
+        report.join_connections(&self.answers);
+        report
     }
 }
 
@@ -652,6 +657,14 @@ impl Driver<'_> {
     /// Counts that the oldest `count` requests of a kept connection are answered now.
     #[inline]
     fn count_answers(&mut self, index: usize, count: usize) -> u64 {
+        let before = self.run.tally.requests.came;
+        let now = self.count_each(index, count);
+        self.answers[index] += self.run.tally.requests.came - before;
+        now
+    }
+
+    #[inline]
+    fn count_each(&mut self, index: usize, count: usize) -> u64 {
         let now = self.run.watch.nanos();
         let Some(conn) = self.connections.get_mut(index) else {
             return now;

@@ -98,6 +98,57 @@ impl Latencies {
         points.map(|(share, us)| Quantile { share, us }).collect()
     }
 
+    /// How many are at least this long, and how long they are together.
+    pub(crate) fn at_least(&self, nanos: u64) -> (u64, u64) {
+        let long = self.nanos.iter_recorded();
+        let long = long.filter(|step| step.value_iterated_to() >= nanos);
+        long.fold((0, 0_u64), |(count, sum), step| {
+            let more = step.count_since_last_iteration();
+            let nanos = step.value_iterated_to().saturating_mul(more);
+            (count + more, sum.saturating_add(nanos))
+        })
+    }
+
+    /// The same figures, corrected for what a closed model did not ask: where a request took longer than the usual time until
+    /// the next, those that would have followed it meanwhile count as if they had waited for its end (`copyCorrected` of
+    /// HdrHistogram, with the median as the expected interval). None where nothing was counted, or something was never answered:
+    /// nobody knows how many would have followed that.
+    pub fn corrected(&self) -> Option<Corrected> {
+        let interval = self.at([rank(0.5, self.total())]).first().copied()?;
+        let interval = (interval * 1e3).round();
+        if self.never > 0 || self.nanos.is_empty() || interval < 1.0 {
+            return None;
+        }
+        // A float-to-int `as` saturates.
+        let correction = Correction {
+            interval: interval as u64,
+            steps: self
+                .nanos
+                .iter_recorded()
+                .map(|step| (step.value_iterated_to(), step.count_since_last_iteration()))
+                .collect(),
+        };
+        let raw = self.summary();
+        let total = correction.at_most(u64::MAX);
+        let at = |share, raw: f64| match raw.is_nan() {
+            true => f64::NAN,
+            false => micros(correction.at(rank(share, total)) as f64),
+        };
+        Some(Corrected {
+            interval_us: micros(interval),
+            latency_us: Summary {
+                count: total,
+                never: 0,
+                mean: micros(correction.mean()),
+                p50: at(0.5, raw.p50),
+                p90: at(0.9, raw.p90),
+                p99: at(0.99, raw.p99),
+                p99_9: at(0.999, raw.p99_9),
+                max: raw.max,
+            },
+        })
+    }
+
     /// The figures of what was counted.
     pub fn summary(&self) -> Summary {
         let (count, total) = (self.nanos.len(), self.total());
@@ -128,6 +179,68 @@ impl Latencies {
             max: or_never(micros(self.nanos.max() as f64)),
         }
     }
+}
+
+/// Latencies, each with those that would have followed it: of one of 7 with an interval of 2 there are 7, 5 and 3.
+struct Correction {
+    interval: u64,
+    /// Each latency, and how many there are.
+    steps: Vec<(u64, u64)>,
+}
+
+impl Correction {
+    /// How many would have followed one that took so long.
+    fn followed(&self, nanos: u64) -> u64 {
+        (nanos / self.interval).saturating_sub(1)
+    }
+
+    /// How many are at most this long.
+    fn at_most(&self, most: u64) -> u64 {
+        let each = self.steps.iter().map(|&(nanos, count)| {
+            let followed = self.followed(nanos);
+            let too_long = nanos.saturating_sub(most).div_ceil(self.interval);
+            // The latency itself, and those that followed; the first of them are the longest.
+            count * (1 + followed).saturating_sub(too_long)
+        });
+        each.sum()
+    }
+
+    /// The latency that so many are at most.
+    fn at(&self, rank: u64) -> u64 {
+        let longest = self.steps.last().map_or(0, |(nanos, _)| *nanos);
+        let (mut below, mut at) = (0, longest);
+        while at - below > 1 {
+            let middle = below + (at - below) / 2;
+            if self.at_most(middle) >= rank {
+                at = middle;
+            } else {
+                below = middle;
+            }
+        }
+        at
+    }
+
+    fn mean(&self) -> f64 {
+        let sum: f64 = self
+            .steps
+            .iter()
+            .map(|&(nanos, count)| {
+                let followed = self.followed(nanos) as f64;
+                let missed = followed * (followed + 1.0) / 2.0 * self.interval as f64;
+                count as f64 * ((followed + 1.0) * nanos as f64 - missed)
+            })
+            .sum();
+        sum / self.at_most(u64::MAX).max(1) as f64
+    }
+}
+
+/// Latencies of a closed model with those that it did not ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Corrected {
+    /// The expected time between two requests of one connection, in microseconds: the median of the latencies.
+    pub interval_us: f64,
+    /// What they would be; `count` has those that were not asked, too.
+    pub latency_us: Summary,
 }
 
 /// How many of `total` are this share, upwards: in thousandths first, since 1 - 0.9 is less than 0.1.
@@ -336,6 +449,62 @@ mod tests {
         assert!(all.summary().p50.is_infinite() && all.spectrum().is_empty());
         all.clear();
         assert!(all.summary().is_empty());
+    }
+
+    #[test]
+    fn what_is_corrected_is_what_hdrhistogram_corrects() {
+        let mut latencies = Latencies::new();
+        latencies.record(1_000, 800);
+        latencies.record(1_500, 150);
+        for slow in 0..50 {
+            latencies.record(7_000 + slow * 333, 1);
+        }
+        let corrected = latencies.corrected().unwrap();
+        assert_eq!(corrected.interval_us, 1.0);
+        let theirs = latencies.nanos.clone_correct(1_000);
+        let ours = corrected.latency_us;
+        assert_eq!(ours.count, theirs.len());
+        for (ours, theirs) in [
+            (ours.p50, theirs.value_at_quantile(0.5)),
+            (ours.p90, theirs.value_at_quantile(0.9)),
+            (ours.p99, theirs.value_at_quantile(0.99)),
+            (ours.p99_9, theirs.value_at_quantile(0.999)),
+            (ours.max, theirs.max()),
+            (ours.mean, theirs.mean() as u64),
+        ] {
+            let theirs = theirs as f64 / 1e3;
+            assert!((ours - theirs).abs() <= 0.1, "{ours} {theirs}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_established_is_not_corrected() {
+        let mut latencies = Latencies::new();
+        assert_eq!(latencies.corrected(), None);
+        latencies.record(1_000, 50);
+        latencies.record(60_000, 1);
+        let corrected = latencies.corrected().unwrap().latency_us;
+        // Of 51 there is no p99, however many would have followed.
+        assert_eq!((corrected.count, corrected.max), (110, 60.0));
+        assert!(
+            corrected.p90 > 40.0 && corrected.p99.is_nan(),
+            "{corrected:?}"
+        );
+        latencies.record_never();
+        assert_eq!(latencies.corrected(), None);
+    }
+
+    #[test]
+    fn those_that_are_long_are_counted_together() {
+        let mut latencies = Latencies::new();
+        latencies.record(10, 2);
+        latencies.record(20, 3);
+        latencies.record(30, 1);
+        assert_eq!(latencies.at_least(20), (4, 90));
+        assert_eq!(
+            (latencies.at_least(31), latencies.at_least(0).0),
+            ((0, 0), 6)
+        );
     }
 
     #[test]

@@ -55,6 +55,48 @@ pub struct RequestCounts {
     pub unsent: u64,
 }
 
+/// How many answers came on each connection while measuring: that of one that is asked again at once says how slow the
+/// server was to it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PerConnection {
+    /// The fewest.
+    pub least: u64,
+    /// On half of them there were at most so many.
+    pub median: u64,
+    /// On 90 % of them there were at most so many.
+    pub p90: u64,
+    /// The most.
+    pub most: u64,
+    /// How many had less than half as many as that 90th percentile; none where that is too few to tell from chance.
+    pub starved: u64,
+}
+
+impl PerConnection {
+    /// Of so many answers on each; none without any connection.
+    pub(crate) fn of(answers: &[u64]) -> Option<Self> {
+        let mut answers = answers.to_vec();
+        answers.sort_unstable();
+        let at = |tenths: usize| answers[(answers.len() * tenths).div_ceil(10).max(1) - 1];
+        let (least, most) = (*answers.first()?, *answers.last()?);
+        let p90 = at(9);
+        let starved = answers.iter().filter(|count| 2 * **count < p90).count();
+        Some(Self {
+            least,
+            median: at(5),
+            p90,
+            most,
+            starved: if p90 >= ANSWERS_MIN {
+                starved as u64
+            } else {
+                0
+            },
+        })
+    }
+}
+
+/// Half of so many is not what chance leaves of them: that would be five standard deviations.
+const ANSWERS_MIN: u64 = 100;
+
 /// Responses of HTTP to requests that began while measuring, by the first digit of their status: those from 400 on are
 /// refusals, and no answers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -200,4 +242,30 @@ pub struct DatagramCounts {
     pub refused: u64,
     /// Whether requests carry a number; without, `duplicates` and `reordered` cannot be told.
     pub numbered: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_with_less_than_half_of_the_usual_are_counted() {
+        assert_eq!(PerConnection::of(&[]), None);
+        let starved = |answers: &[u64]| PerConnection::of(answers).unwrap().starved;
+        assert_eq!(
+            (starved(&[7]), starved(&[49, 100]), starved(&[50, 100])),
+            (0, 1, 0)
+        );
+        // Too few to tell.
+        assert_eq!(starved(&[0, 99]), 0);
+        let half = [vec![3; 25], vec![1_000; 24], vec![5_000]].concat();
+        let expected = PerConnection {
+            least: 3,
+            median: 3,
+            p90: 1_000,
+            most: 5_000,
+            starved: 25,
+        };
+        assert_eq!(PerConnection::of(&half), Some(expected));
+    }
 }

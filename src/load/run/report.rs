@@ -6,10 +6,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::generator::{Generator, Pauses, is_delayed};
+use crate::load::measure::clock::nanos;
 use crate::load::measure::cpu::CpuTime;
 use crate::load::measure::failures::{Errors, FailureKind};
 use crate::load::measure::figures::{ratio, round, whole};
-use crate::load::measure::histogram::{Latencies, Quantile, Summary};
+use crate::load::measure::histogram::{Corrected, Latencies, Quantile, Summary};
 use crate::load::measure::process::{Server, Usage};
 use crate::load::measure::series::SecondSeen;
 use crate::load::measure::stages::FailureStages;
@@ -17,8 +18,8 @@ use crate::load::plan::Plan;
 use crate::load::plan::expect::Expect;
 use crate::load::plan::mode::{Arrivals, Close, Mode, ModeName, Model, ModelName};
 use crate::load::run::outcome::{
-    Address, Breakdown, DatagramCounts, Deliveries, LackingMember, RequestCounts, RollCall,
-    Statuses,
+    Address, Breakdown, DatagramCounts, Deliveries, LackingMember, PerConnection, RequestCounts,
+    RollCall, Statuses,
 };
 use crate::load::run::tally::Tally;
 use crate::wire::{CommandFraming, Digest, Escaped, HmacKey};
@@ -96,6 +97,12 @@ pub struct Report {
     pub latency_us: Summary,
     /// The whole distribution of these latencies, for a picture: denser towards the slowest.
     pub spectrum: Vec<Quantile>,
+    /// In a closed model of requests: the same, corrected for what was not asked while it waited, where that is established.
+    #[serde(default)] // an earlier result has none
+    pub corrected: Option<Corrected>,
+    /// In a closed model, on connections that stay: how many answers each had.
+    #[serde(default)] // an earlier result does not say
+    pub per_connection: Option<PerConnection>,
     /// What that consists of.
     pub phases_us: Breakdown<Summary>,
     /// What happened in each second.
@@ -159,23 +166,42 @@ pub struct Intended {
 }
 
 /// What a closed model cannot show: the requests that would have come while no answer did.
+///
+/// A stall is a time of 10 ms or more without any answer in which several times as many would have come as were waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Hidden {
-    /// The longest time without any answer, in microseconds.
+    /// The longest stall, in microseconds.
     pub stall_us: f64,
+    /// How many there were.
+    #[serde(default)] // an earlier result has the longest only
+    pub stalls: u64,
+    /// How long all of them were together, in microseconds.
+    #[serde(default)] // likewise
+    pub stalled_us: f64,
     /// About how many requests would have come meanwhile at the rate of the run, and did not.
     pub not_asked: u64,
 }
 
 impl Hidden {
-    /// A stall is one that is long in itself, and in which several times as many would have come as
-    /// were waiting.
+    /// They are told where they are long together: what is shorter is noise of the machine.
     fn of(tally: &Tally, rate: f64, in_flight: usize) -> Option<Self> {
-        let stall = Duration::from_nanos(tally.longest_gap);
-        let missed = whole(rate * stall.as_secs_f64()).saturating_sub(in_flight as u64);
-        (stall >= STALL && missed > in_flight as u64).then_some(Self {
-            stall_us: round(stall.as_secs_f64() * 1e6, 1),
-            not_asked: missed,
+        let least = 2.0 * in_flight as f64 / rate.max(f64::MIN_POSITIVE);
+        let least = Duration::try_from_secs_f64(least).map_or(u64::MAX, nanos);
+        let (stalls, together) = tally.gaps.at_least(least);
+        // Of several, the sum is as exact as the histogram is.
+        let together = if stalls == 1 {
+            tally.longest_gap
+        } else {
+            together
+        };
+        let missed = whole(rate * together as f64 / 1e9);
+        let not_asked = missed.saturating_sub(in_flight as u64 * stalls);
+        let micros = |nanos: u64| round(nanos as f64 / 1e3, 1);
+        (together >= nanos(STALL) && not_asked > in_flight as u64).then_some(Self {
+            stall_us: micros(tally.longest_gap),
+            stalls,
+            stalled_us: micros(together),
+            not_asked,
         })
     }
 }
@@ -282,6 +308,11 @@ impl Report {
             requests_per_s: round(per_s(achieved) * plan.mode.messages() as f64, 1),
             latency_us: tally.latencies.summary(),
             spectrum: tally.latencies.spectrum(),
+            corrected: match (plan.model, &plan.mode) {
+                (Model::Open { .. }, _) | (_, Mode::Fanout { .. } | Mode::Hold) => None,
+                (Model::Closed, _) => tally.latencies.corrected(),
+            },
+            per_connection: None,
             errors: tally.errors,
             warmup_errors: tally.warmup_errors,
             failure_stages: tally.stages,
@@ -346,6 +377,14 @@ impl Report {
                 round(ratio(more, connected as u64), 1)
             }),
         });
+    }
+
+    /// Adds how many answers each connection had, where one that is slow is asked less.
+    pub(crate) fn join_connections(&mut self, answers: &[u64]) {
+        let is_closed = self.model == ModelName::Closed && self.mode != ModeName::Hold;
+        if is_closed && self.requests_per_connection.is_none() {
+            self.per_connection = PerConnection::of(answers);
+        }
     }
 
     /// Adds what became of datagrams. What was dropped in our own receive buffer is no loss of the server's: as many of those
@@ -461,7 +500,8 @@ mod tests {
     fn a_stall_that_is_exactly_as_long_as_one_must_be_is_one() {
         let hidden = |gap: Duration, rate, in_flight| {
             let mut tally = Tally::new(&plan());
-            tally.longest_gap = u64::try_from(gap.as_nanos()).unwrap();
+            tally.longest_gap = nanos(gap);
+            tally.gaps.record(nanos(gap), 1);
             Hidden::of(&tally, rate, in_flight).map(|hidden| (hidden.stall_us, hidden.not_asked))
         };
         // Ten would have come, of which four were waiting.

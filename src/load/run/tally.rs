@@ -13,6 +13,9 @@ use crate::load::run::failed_answer::FailedAnswer;
 use crate::load::run::outcome::{Breakdown, RequestCounts};
 use crate::load::run::schedule::Schedule;
 
+/// What is shorter is no gap between answers that anybody is told of.
+pub const GAP: u64 = 10_000_000;
+
 /// How far a run is.
 ///
 /// ```text
@@ -75,6 +78,8 @@ pub struct Tally {
     pub reconnects: u64,
     /// The longest time without any answer.
     pub longest_gap: u64,
+    /// All that took at least [`GAP`].
+    pub gaps: Latencies,
     /// When the last answer came.
     last_answer: u64,
     series: Series,
@@ -119,6 +124,7 @@ impl Tally {
             exits: BTreeMap::new(),
             reconnects: 0,
             longest_gap: 0,
+            gaps: Latencies::new(),
             last_answer: 0,
             series: Series::default(),
             errors: Errors::default(),
@@ -226,7 +232,7 @@ impl Tally {
         if self.has_come(began, now) {
             self.requests.came += count;
             self.series.answered(now, nanos, count);
-            self.longest_gap = self.longest_gap.max(now.saturating_sub(self.last_answer));
+            self.gap(now);
             self.last_answer = now;
         }
         if !counts {
@@ -251,6 +257,16 @@ impl Tally {
     pub fn tell_exit(&mut self, exit: i32, began: u64) {
         if self.counts(began) {
             *self.exits.entry(exit).or_default() += 1;
+        }
+    }
+
+    /// No answer has come since the last one.
+    #[inline]
+    fn gap(&mut self, now: u64) {
+        let gap = now.saturating_sub(self.last_answer);
+        self.longest_gap = self.longest_gap.max(gap);
+        if gap >= GAP {
+            self.gaps.record(gap, 1);
         }
     }
 
@@ -349,7 +365,7 @@ impl Tally {
             Amount::For(_) => self.until,
             Amount::Count(_) => self.last,
         };
-        self.longest_gap = self.longest_gap.max(end.saturating_sub(self.last_answer));
+        self.gap(end);
         end.saturating_sub(self.since)
     }
 

@@ -155,6 +155,8 @@ fn paint() -> Vec<(&'static str, Comparison)> {
     stalled.latency_us.max = 2_100_000.0;
     stalled.spectrum.last_mut().unwrap().us = 2_100_000.0;
     stalled.hidden = Some(Hidden {
+        stalls: 1,
+        stalled_us: 2_100_000.0,
         stall_us: 2_100_000.0,
         not_asked: 252_000,
     });

@@ -121,7 +121,7 @@ fn a_constant_latency_is_every_percentile_in_both_models() {
             let answered: u64 = report.seconds.iter().map(|second| second.answered).sum();
             assert_eq!(answered, 60, "{:?}", report.seconds);
             // Ten milliseconds are no stall; where the machine has one, it is said.
-            let is_one = |hidden: Hidden| hidden.stall_us >= 50.0 * MS;
+            let is_one = |hidden: Hidden| hidden.stalled_us >= 50.0 * MS;
             assert!(report.hidden.is_none_or(is_one), "{report}");
         }
     }
@@ -191,6 +191,56 @@ fn the_closed_model_says_that_it_hides_a_stall() {
     let off = (hidden.not_asked as f64 - expected).abs();
     assert!(off <= 2.0, "{report}");
     assert!(report.to_string().contains("HIDES a stall of"), "{report}");
+}
+
+#[test]
+fn all_stalls_are_told_together_and_corrected_percentiles_stand_beside_the_raw() {
+    // Five of 500 take 20 ms, and nobody is answered meanwhile.
+    let script = |number, at| at + if number % 100 == 50 { 20_000_000 } else { 0 };
+    let plan = |model| plan(&server(script), ECHO, model, 1, Amount::Count(500));
+    let report = measured(&plan(Model::Closed));
+    let hidden = report.hidden.expect("it says so");
+    // What came while the generator itself was away is no stall of the server.
+    let away = report.generator.pauses;
+    assert!(hidden.stalls + away.count >= 5, "{report}");
+    at_least(hidden.stalled_us + away.total_us, 100.0 * MS, &report);
+    assert!(report.to_string().contains(" stalls of "), "{report}");
+    // 1 % of the requests: the raw p99 has none of them.
+    let corrected = report.corrected.unwrap();
+    assert_eq!(report.latency_us.count, 500, "{report}");
+    assert_eq!(corrected.interval_us, report.latency_us.p50, "{report}");
+    assert!(corrected.latency_us.count > 500, "{report}");
+    at_least(corrected.latency_us.p99, 18.0 * MS, &report);
+    assert!(
+        report.to_string().contains("    corrected  p50 "),
+        "{report}"
+    );
+    // In the open model nothing is hidden, and nothing to be corrected.
+    let report = measured(&plan(open(1_000.0)));
+    assert_eq!((report.corrected, report.hidden), (None, None), "{report}");
+}
+
+#[test]
+fn connections_that_are_answered_seldom_have_a_word() {
+    // Every other connection is answered after 150 ms, the others at once.
+    let server = replies(Request::Bytes(64), |connection, _, message| {
+        let wait = if connection % 2 == 1 { 150 } else { 0 };
+        Reply::After(Duration::from_millis(wait), message.to_vec())
+    });
+    let report = measured(&plan(&server, ECHO, Model::Closed, 4, Amount::Count(2_000)));
+    let seen = report.per_connection.unwrap();
+    assert_eq!(seen.starved, 2, "{report}");
+    assert!(2 * seen.least < seen.p90 && seen.most < 2_000, "{report}");
+    let said = "2 of 4 connections had less than half as many answers as others";
+    assert!(report.to_string().contains(said), "{report}");
+    // All are answered alike.
+    let report = measured(&plan(&server, ECHO, Model::Closed, 1, Amount::Count(200)));
+    let seen = report.per_connection.unwrap();
+    assert_eq!(
+        (seen.least, seen.most, seen.starved),
+        (200, 200, 0),
+        "{report}"
+    );
 }
 
 #[test]

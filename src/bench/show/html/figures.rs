@@ -4,7 +4,9 @@ use std::iter;
 
 use crate::bench::show::html::line_chart::contender;
 use crate::bench::show::html::markup::{Attributes, Markup};
-use crate::bench::show::rows::{GROUPS, NOTHING, PHASES, POINTS, Phase, Point, column, rounds};
+use crate::bench::show::rows::{
+    CORRECTED, GROUPS, NOTHING, PHASES, POINTS, Phase, Point, column, rounds,
+};
 use crate::bench::study::comparison::{Contender, Contest};
 use crate::load::measure::figures::Micros;
 use crate::load::run::report::Report;
@@ -43,6 +45,18 @@ pub(super) fn table(page: &mut Markup, contest: &Contest) {
                 })
             });
             group(page, "latency, from beginning to end", points);
+            let (_, corrected) = CORRECTED;
+            let points = POINTS.iter().filter_map(|(name, point)| {
+                row(contest, name, |report| {
+                    let us = point(&corrected(report)?);
+                    (!us.is_nan()).then(|| Micros(us).to_string())
+                })
+            });
+            group(
+                page,
+                "the same, corrected for what a closed model did not ask while it waited",
+                points,
+            );
             let turn: Phase = ("a turn of the generator", |r| Some(r.generator.turn_us));
             let phases = PHASES
                 .iter()
