@@ -221,6 +221,8 @@ class Processes(Case):
         self.assertEqual(page["onepoll_process_restarts_total", ("process", "1")], 1)
         self.assertEqual(page["onepoll_process_restarts_total", ("process", "2")], 0)
         self.one_in_each(server, server.at("echo"))
+        # Nothing is left of the one that died.
+        self.assertEqual(len(server.descriptors_now()), len(server.descriptors))
         server.stop()
 
     def test_figures_come_without_those_of_a_process_that_does_not_answer(self):
@@ -280,8 +282,8 @@ class Processes(Case):
             "echo://127.0.0.1:0?secret-file=" + secret, config, ("--audit", path)
         )
         self.assertEqual(len(server["ready"]["processes"]), 2)
-        for pid in server["ready"]["processes"]:
-            os.kill(pid, signal.SIGUSR1)
+        # The supervisor has no counters worth printing.
+        server["process"].send_signal(signal.SIGUSR1)
         found = set()
         for line in server["process"].stderr:
             told = json.loads(line)
@@ -412,6 +414,7 @@ class Processes(Case):
         os.kill(processes(server)[1], signal.SIGKILL)
         server.waits_for(lambda line: "a process serves process=1" in line)
         reloads(config("echo"), "opened=0 changed=0 vanished=1")
+        self.assertEqual(len(server.descriptors_now()), len(server.descriptors))
         with self.assertRaises(ConnectionRefusedError):
             self.dial(at)
         self.one_in_each(server, server.at("echo"))
