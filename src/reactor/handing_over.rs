@@ -107,6 +107,17 @@ impl<O: Os> Reactor<O> {
         answer: &impl Encode,
         taken: &[SocketId],
     ) -> io::Result<()> {
+        self.release_with(to, answer, taken, 0)
+    }
+
+    /// The same, where the other process has so many sockets besides that are [kept](Reactor::hand_over_kept).
+    pub fn release_with(
+        &mut self,
+        to: ConnId,
+        answer: &impl Encode,
+        taken: &[SocketId],
+        kept: usize,
+    ) -> io::Result<()> {
         if self.stopping != Stopping::No {
             return Err(io::Error::other("the server is stopping"));
         }
@@ -114,7 +125,8 @@ impl<O: Os> Reactor<O> {
         let by = live(&self.conns, to)
             .ok_or(io::ErrorKind::NotConnected)?
             .peer;
-        self.recorder.note(|| AuditEvent::TakeOver(by, taken.len()));
+        self.recorder
+            .note(|| AuditEvent::TakeOver(by, taken.len() + kept));
         self.let_go_of(taken);
         self.ask_service(to, |_, turn| {
             turn.reply(answer);

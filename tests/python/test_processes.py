@@ -261,6 +261,35 @@ class Processes(Case):
         server.stop()
         self.assertFalse(os.path.exists(path))
 
+    def test_a_room_is_one_in_both_by_a_bus(self):
+        self.needs("nats-server")
+        store = self.directory()
+        nats = subprocess.Popen(
+            ["nats-server", "-a", "127.0.0.1", "-p", "-1", "-js", "-sd", store],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        self.addCleanup(nats.stderr.close)
+        self.addCleanup(nats.wait)
+        self.addCleanup(nats.kill)
+        port = None
+        for line in nats.stderr:
+            listening = re.search(rb"Listening for client connections on 127\.0\.0\.1:(\d+)", line)
+            port = int(listening[1]) if listening else port
+            if b"Server is ready" in line:
+                break
+        config = "[bus]\nurl = 'nats://127.0.0.1:%d'\nreplicas = 1\n" % port
+        server = self.serve_two("chat://127.0.0.1:0", "metrics://127.0.0.1:0", config=config)
+        for process in ("1", "2"):
+            server.waits_for(lambda line: "connected to the bus" in line and "process=" + process in line)
+        members = self.one_in_each(
+            server, server.at("chat"), "chat://", ask=lambda peer: hears_of(peer.say(b"/ping in\n"), b"* pong in")
+        )
+        members[1].say(b"a word from the other process\n")
+        hears_of(members[2], b": a word from the other process")
+        server.stop()
+
     def test_each_has_a_session_of_its_own_and_nothing_on_its_standard_input(self):
         server = self.serve_two("echo://127.0.0.1:0")
         for pid in processes(server).values():
@@ -424,7 +453,8 @@ class Processes(Case):
         urls = ["echo://127.0.0.1:0", "echo+udp://127.0.0.1:0", "metrics://127.0.0.1:0"]
         unix = os.path.join(self.directory(), "echo.sock")
         control = os.path.join(self.directory(), "control")
-        common = ("--control", control)
+        audit = os.path.join(self.directory(), "audit")
+        common = ("--control", control, "--audit", audit)
         old = self.serve(*urls, "echo+unix://" + unix, arguments=common)
         for before, after in ((1, 2), (2, 2), (2, 3), (3, 1)):
             peers = [self.dial(old.at("echo")).say(b"old").hears(b"old") for _ in range(8)]
@@ -438,6 +468,12 @@ class Processes(Case):
             for peer in peers:
                 peer.say(b"still").hears(b"still").half_close().ended().close()
             old.ends(0)
+            with open(audit) as file:
+                told = [json.loads(line) for line in file]
+            told = [event for event in told if event["event"] == "take-over" and event["server"] == old.pid]
+            # Of each of three addresses, the Unix socket, and that of the take-over.
+            sockets = 3 * min(before, after) + 2
+            self.assertEqual([(event["pid"], event["sockets"]) for event in told], [(new.pid, sockets)])
             for _ in range(16):
                 self.dial(new.at("echo")).say(b"new").hears(b"new").close()
             self.dial(unix).say(b"new").hears(b"new").close()
@@ -482,6 +518,12 @@ class Processes(Case):
         # Another server of this machine may have its ports.
         self.assertIn(would["echo", "tcp"], ("serve", "skip"))
         self.assertEqual(would["command", "unix"], "serve")
+
+
+def hears_of(peer, what):
+    """The next line with this in it."""
+    while what not in peer.line():
+        pass
 
 
 def state(pid):

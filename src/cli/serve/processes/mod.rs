@@ -13,6 +13,8 @@
 
 mod channel;
 mod collecting;
+mod following;
+mod handing_over;
 mod member;
 mod roster;
 mod shared;

@@ -1,6 +1,6 @@
 //! The supervisor: what it keeps, and what it does about news of its loop.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,67 +17,59 @@ use crate::cli::audit::Audit;
 use crate::cli::logging::announce;
 use crate::cli::serve::Args;
 use crate::cli::serve::bindings::Bindings;
-use crate::cli::serve::learnt::Learnt;
 use crate::cli::serve::open_socket::{ControlPath, OpenSocket};
-use crate::cli::serve::reload::{Changes, learn, lines, number, rivals, warn, what_cannot_change};
+use crate::cli::serve::reload::Changes;
 use crate::cli::serve::serving::Reading;
 use crate::cli::serve::supervisor::Supervisor;
 use crate::cli::serve::taking_over;
 use crate::cli::streams::print_in_passing;
-use crate::cli::verdict::Verdict;
 use crate::cli::{Configuration, Failure, Outcome, Sources, level_arguments};
-use crate::config::limits::{HELPER_TIMEOUT, PROCESS_END_GRACE, PROCESS_START_TIMEOUT};
-use crate::config::{Limits, Lookups};
-use crate::endpoint::{Bound, Handed, Intent, Judged, Rest, SocketFile};
-use crate::reactor::{Companion, Epoll, Helped, News, Reactor};
-use crate::service::Peer;
-use crate::turn::{ConnId, Exit, HandOver, Moment};
-use crate::wire::{
-    FromProcess, SOCKETS_HANDED_OVER_MAX, SOCKETS_PER_MESSAGE_MAX, SocketDescription,
-    TakeOverAnswer, ToProcess, unpacked,
-};
+use crate::config::Limits;
+use crate::config::limits::PROCESS_END_GRACE;
+use crate::endpoint::{Bound, Rest};
+use crate::reactor::{Companion, Epoll, News, Reactor};
+use crate::turn::{ConnId, Exit, Moment};
+use crate::wire::{FromProcess, SOCKETS_PER_MESSAGE_MAX, SocketDescription, ToProcess, unpacked};
 
 /// So many pings without an answer, and a process is killed: then a whole `WATCHDOG_USEC` is over.
 const PINGS_MAX: u32 = 2;
 
 /// What the supervisor has.
-struct Supervising {
-    sources: Sources,
+pub(super) struct Supervising {
+    pub(super) sources: Sources,
     /// How many descriptors a process may have.
-    nofile: u64,
+    pub(super) nofile: u64,
     /// What each process is started with, besides its number.
-    arguments: Vec<OsString>,
-    supervisor: Supervisor,
-    control: Option<OpenSocket>,
-    shared: Vec<Shared>,
+    pub(super) arguments: Vec<OsString>,
+    pub(super) supervisor: Supervisor,
+    pub(super) control: Option<OpenSocket>,
+    pub(super) shared: Vec<Shared>,
     /// As it is in force.
-    configuration: Configuration,
-    /// What the files and hosts were that it names.
-    learnt: Learnt,
-    /// The same in full, in memory.
-    record: OwnedFd,
-    reading: Reading,
+    pub(super) configuration: Configuration,
+    /// What the files and hosts were that it names, in memory.
+    pub(super) record: OwnedFd,
+    pub(super) reading: Reading,
     /// The processes that are to follow a reload.
-    following: Option<Following>,
-    taker: Option<ConnId>,
-    roster: Roster,
-    members: Vec<Member>,
+    pub(super) following: Option<Following>,
+    pub(super) taker: Option<ConnId>,
+    pub(super) roster: Roster,
+    pub(super) members: Vec<Member>,
     /// When systemd is to be told again that the loop turns.
-    watchdog_at: Option<Moment>,
-    stage: Stage,
+    pub(super) watchdog_at: Option<Moment>,
+    pub(super) stage: Stage,
 }
 
 /// A process, as far as it is there.
 #[derive(Debug, Default)]
-struct Member {
-    companion: Option<Companion>,
-    channel: Option<Channel>,
+pub(super) struct Member {
+    pub(super) companion: Option<Companion>,
+    pub(super) channel: Option<Channel>,
     /// Pings that it has not answered.
-    unanswered: u32,
+    pub(super) unanswered: u32,
 }
 
 /// How far the server is.
-enum Stage {
+pub(super) enum Stage {
     /// Its processes prepare: nothing is served before all could.
     Preparing(Box<Preparing>),
     Serves,
@@ -90,7 +82,7 @@ enum Stage {
 }
 
 /// What is done when all processes could serve.
-struct Preparing {
+pub(super) struct Preparing {
     bound: Vec<Bound>,
     bindings: Bindings,
     control: ControlPath,
@@ -99,11 +91,11 @@ struct Preparing {
 }
 
 /// A reload that is under way in the processes.
-struct Following {
+pub(super) struct Following {
     /// Those that have not answered.
-    left: BTreeSet<usize>,
-    until: Moment,
-    changes: Changes,
+    pub(super) left: BTreeSet<usize>,
+    pub(super) until: Moment,
+    pub(super) changes: Changes,
 }
 
 /// Serves what was bound by processes; `of_commands` is the limit on descriptors that commands have.
@@ -147,7 +139,6 @@ pub(in crate::cli::serve) fn run(
         supervisor: Supervisor::find(),
         control: None,
         shared,
-        learnt: bindings.learnt,
         record,
         reading: Reading::Rests,
         following: None,
@@ -250,8 +241,6 @@ impl Supervising {
         matches!(self.stage, Stage::Preparing(_) | Stage::Serves)
     }
 
-    // ------------------------------------------------------------------------ starting, and looking after
-
     fn start_due(&mut self, reactor: &mut Reactor<Epoll>) {
         let now = reactor.now();
         while let Some(n) = self.roster.to_start(now) {
@@ -288,7 +277,12 @@ impl Supervising {
     }
 
     /// Gives a process its sockets of these endpoints.
-    fn give(&mut self, reactor: &mut Reactor<Epoll>, n: usize, which: impl Fn(&Shared) -> bool) {
+    pub(super) fn give(
+        &mut self,
+        reactor: &mut Reactor<Epoll>,
+        n: usize,
+        which: impl Fn(&Shared) -> bool,
+    ) {
         let given = self.shared.iter().filter(|shared| which(shared));
         let sockets = given.filter_map(|shared| {
             let socket = shared.of(n)?.try_clone();
@@ -310,7 +304,7 @@ impl Supervising {
         }
     }
 
-    fn tell(
+    pub(super) fn tell(
         &mut self,
         reactor: &mut Reactor<Epoll>,
         n: usize,
@@ -326,14 +320,14 @@ impl Supervising {
         }
     }
 
-    fn tell_all(&mut self, reactor: &mut Reactor<Epoll>, message: &ToProcess) {
+    pub(super) fn tell_all(&mut self, reactor: &mut Reactor<Epoll>, message: &ToProcess) {
         for n in 0..self.members.len() {
             self.tell(reactor, n, message, &[]);
         }
     }
 
     /// Its end is told as that of one that died.
-    fn kill(&self, reactor: &mut Reactor<Epoll>, n: usize) {
+    pub(super) fn kill(&self, reactor: &mut Reactor<Epoll>, n: usize) {
         if let Some(companion) = &self.members[n].companion {
             reactor.kill_companion(companion);
         }
@@ -586,7 +580,7 @@ impl Supervising {
     }
 
     /// In a line, for systemd.
-    fn status(&self) -> String {
+    pub(super) fn status(&self) -> String {
         let (endpoints, all) = (self.shared.len(), self.members.len());
         let what = match endpoints {
             0 => "serving nothing".into(),
@@ -598,8 +592,6 @@ impl Supervising {
             serving => format!("{what} with {serving} of {all} processes"),
         }
     }
-
-    // ------------------------------------------------------------------------ stopping
 
     /// Everything stops: processes accept what is in their queues, which close with them.
     fn stop(&mut self, reactor: &mut Reactor<Epoll>) {
@@ -628,322 +620,6 @@ impl Supervising {
             reactor.reap_companion(companion);
         }
     }
-
-    // ------------------------------------------------------------------------ being taken over
-
-    /// Answers a process that would take this server over.
-    fn hand_over(&mut self, reactor: &mut Reactor<Epoll>, id: ConnId, wanted: HandOver) {
-        let is_busy = self.reading != Reading::Rests || self.following.is_some();
-        let answered = match wanted {
-            HandOver::Sockets { .. } if is_busy => Err(io::Error::other(
-                "the server is reading its configuration again; try again when it has",
-            )),
-            HandOver::Sockets { from } => {
-                self.taker = Some(id);
-                self.offer(reactor, id, from as usize)
-            }
-            HandOver::Ready { taken } => self.release(reactor, id, &taken),
-        };
-        if let Err(error) = answered {
-            log::warn!("not taken over: {error}");
-            let reason = error.to_string();
-            reactor.refuse_hand_over(id, &TakeOverAnswer::Refused { reason });
-        }
-    }
-
-    /// All sockets, in the order in which they have their numbers: that of the control socket is the last.
-    fn sockets(&self, reactor: &Reactor<Epoll>) -> io::Result<Vec<(SocketDescription, OwnedFd)>> {
-        let mut all = Vec::new();
-        for shared in &self.shared {
-            for socket in shared.sockets() {
-                all.push((shared.description(), socket.try_clone()?));
-            }
-        }
-        if let Some(control) = &self.control
-            && let Some(socket) = reactor.duplicate(control.socket)?
-        {
-            let description = SocketDescription {
-                place: control.place.clone(),
-                file: control.file.as_ref().and_then(SocketFile::numbers),
-            };
-            all.push((description, socket));
-        }
-        Ok(all)
-    }
-
-    fn offer(&self, reactor: &mut Reactor<Epoll>, id: ConnId, from: usize) -> io::Result<()> {
-        if reactor.is_stopping() || !matches!(self.stage, Stage::Serves) {
-            let why = "the server has handed its sockets over already, or is stopping";
-            return Err(io::Error::other(why));
-        }
-        let all = self.sockets(reactor)?;
-        if all.len() > SOCKETS_HANDED_OVER_MAX {
-            let (all, max) = (all.len(), SOCKETS_HANDED_OVER_MAX);
-            let why =
-                format!("the server has {all} sockets, and no more than {max} can be handed over");
-            return Err(io::Error::other(why));
-        }
-        if from == 0 {
-            let pid = pid(reactor, id).unwrap_or_default();
-            log::info!("process {pid} asks for the sockets of this server, to take it over");
-        }
-        let rest = all.get(from..).unwrap_or_default();
-        let batch = &rest[..rest.len().min(SOCKETS_PER_MESSAGE_MAX)];
-        let answer = TakeOverAnswer::Sockets {
-            sockets: batch.iter().map(|(which, _)| which.clone()).collect(),
-            more: rest.len() > batch.len(),
-        };
-        let sockets: Vec<&OwnedFd> = batch.iter().map(|(_, socket)| socket).collect();
-        reactor.hand_over_kept(id, &answer, &sockets)
-    }
-
-    /// The other server and the processes have the same sockets for a moment: whichever accepts a connection
-    /// serves it.
-    fn release(
-        &mut self,
-        reactor: &mut Reactor<Epoll>,
-        id: ConnId,
-        taken: &[u32],
-    ) -> io::Result<()> {
-        let all = self.sockets(reactor)?;
-        let mut numbers = Vec::new();
-        for wanted in taken {
-            let Some((_, socket)) = all.get(*wanted as usize) else {
-                return Err(io::Error::other(format!("there is no socket {wanted}")));
-            };
-            numbers.push(number(socket));
-        }
-        let own = self.control.as_ref().filter(|control| {
-            let socket = reactor.duplicate(control.socket).ok().flatten();
-            socket.is_some_and(|socket| numbers.contains(&number(&socket)))
-        });
-        let own: Vec<_> = own.map(|control| control.socket).into_iter().collect();
-        let pid = pid(reactor, id);
-        reactor.release(id, &TakeOverAnswer::Released, &own)?;
-        for shared in &mut self.shared {
-            let is_taken = |socket: &OwnedFd| numbers.contains(&number(socket));
-            // What is at the path is the other's to remove.
-            if shared.sockets().iter().any(is_taken)
-                && let Some(file) = &mut shared.file
-            {
-                file.give_up();
-            }
-        }
-        if let Some(control) = &mut self.control
-            && !own.is_empty()
-            && let Some(file) = &mut control.file
-        {
-            file.give_up();
-        }
-        self.stage = Stage::Released;
-        self.tell_all(reactor, &ToProcess::Release { taken: numbers });
-        self.shared.iter_mut().for_each(Shared::close);
-        let is_alone = self.members.iter().all(|member| member.companion.is_none());
-        reactor.wait_for_others(!is_alone);
-        let pid = pid.unwrap_or_default();
-        log::info!("process {pid} serves from now on; what is left here finishes");
-        self.supervisor.main_process(pid);
-        Ok(())
-    }
-
-    // ------------------------------------------------------------------------ reading the configuration again
-
-    /// Has a helper read the configuration.
-    fn begin_reload(&mut self, reactor: &mut Reactor<Epoll>) {
-        if reactor.is_stopping() || !matches!(self.stage, Stage::Serves) {
-            return log::info!("SIGHUP was ignored: the server is stopping, or does not serve yet");
-        }
-        if self.taker.is_some_and(|taker| reactor.is_open(taker)) {
-            return log::warn!(
-                "SIGHUP was ignored: another process is taking this server over, and has read the configuration itself"
-            );
-        }
-        if self.reading != Reading::Rests {
-            self.reading = Reading::ReadsOnceMore;
-            return;
-        }
-        self.supervisor.reloading();
-        let mut arguments = vec!["look-up".into()];
-        arguments.extend(self.sources.as_arguments());
-        match reactor.help(&arguments, HELPER_TIMEOUT) {
-            Ok(()) => self.reading = Reading::Reads,
-            Err(error) => {
-                let problem = format!("no helper can be started to read it: {error}");
-                self.finish_reload(reactor, Some(vec![problem]));
-            }
-        }
-    }
-
-    /// A helper has read the configuration, or found out what is wrong with it.
-    fn end_reload(&mut self, reactor: &mut Reactor<Epoll>, helped: &Helped) {
-        if reactor.is_stopping() {
-            self.reading = Reading::Rests;
-            return;
-        }
-        match learn(helped).and_then(|lookups| self.reload(reactor, lookups)) {
-            Ok(()) => self.finish_following(reactor),
-            Err(problems) => self.finish_reload(reactor, Some(problems)),
-        }
-    }
-
-    /// Binds what is new, and has all processes follow.
-    fn reload(
-        &mut self,
-        reactor: &mut Reactor<Epoll>,
-        mut lookups: Lookups,
-    ) -> Result<(), Vec<String>> {
-        let mut wanted = self.sources.read(&mut lookups).map_err(lines)?;
-        let cannot_change = what_cannot_change(&self.configuration, &wanted);
-        wanted.processes = self.configuration.processes;
-        let (mut handed, owners) = self
-            .own_sockets()
-            .map_err(|error| vec![error.to_string()])?;
-        let limits = wanted.limits_of_one();
-        let judged = Judged::again(&wanted.endpoints, &limits, self.nofile, lookups);
-        let judged = wanted.judge(judged);
-        let learnt = Learnt::of(judged.lookups());
-        let record = judged.lookups().record();
-        let opening = judged.bind(Intent::Reload, &mut handed);
-        drop(handed);
-        let verdict = Verdict::of(&wanted, &opening);
-        if let Some(failure) = verdict.failure() {
-            let mut problems = lines(failure);
-            let served = self.shared.iter().map(|shared| &shared.endpoint);
-            problems.extend(rivals(served, &opening.attempts));
-            return Err(problems);
-        }
-        // Whatever can go wrong does so before anything changes.
-        let wrong = |error: io::Error| vec![error.to_string()];
-        let record = file_with(record.as_bytes()).map_err(wrong)?;
-        let (mut old, mut new) = (Vec::new(), Vec::new());
-        for bound in opening.bound {
-            if let Some(owner) = owners.get(&number(&bound.socket)) {
-                old.push((*owner, bound));
-                continue;
-            }
-            let none = &mut Handed::default();
-            let spread = Shared::spread(bound, wanted.processes, none);
-            let (shared, sockets) = spread.map_err(wrong)?;
-            for bound in sockets {
-                bound
-                    .begin()
-                    .with_context(|| format!("{}: cannot listen", bound.endpoint))
-                    .map_err(|wrong| lines(wrong.into()))?;
-            }
-            new.push(shared);
-        }
-        let mut before: Vec<Option<Shared>> = std::mem::take(&mut self.shared)
-            .into_iter()
-            .map(Some)
-            .collect();
-        for (owner, bound) in old {
-            if let Some(mut shared) = before[owner].take() {
-                shared.becomes(bound);
-                self.shared.push(shared);
-            }
-        }
-        for vanished in before.into_iter().flatten() {
-            if let Some(file) = vanished.file {
-                file.remove();
-            }
-        }
-        let first_new = self.shared.len();
-        self.shared.extend(new);
-        for opened in &self.shared[first_new..] {
-            announce(Level::Info, "listening", Some(&opened.endpoint.to_string()));
-        }
-        let known = &self.configuration.endpoints;
-        let is_new = |endpoint| !known.contains(endpoint);
-        let attempts = opening.attempts.iter();
-        warn(
-            attempts.filter(|attempt| is_new(&attempt.endpoint)),
-            &verdict,
-            &cannot_change,
-        );
-        self.learnt = learnt;
-        self.record = record;
-        self.configuration = Configuration {
-            log: self.configuration.log.clone(),
-            bus: self.configuration.bus.clone(),
-            user: self.configuration.user.clone(),
-            group: self.configuration.group.clone(),
-            ..wanted
-        };
-        let mut left = BTreeSet::new();
-        let places: Vec<SocketDescription> = self.shared[first_new..]
-            .iter()
-            .map(Shared::description)
-            .collect();
-        for n in 0..self.members.len() {
-            if self.members[n].channel.is_none() {
-                continue;
-            }
-            self.give(reactor, n, |shared| places.contains(&shared.description()));
-            let record = self.record.try_clone().map_err(wrong)?;
-            self.tell(reactor, n, &ToProcess::Reload, &[record.as_fd()]);
-            left.insert(n);
-        }
-        let now = reactor.now();
-        self.following = Some(Following {
-            left,
-            until: now.after(PROCESS_START_TIMEOUT),
-            changes: Changes::default(),
-        });
-        // What was in the way of those that do not run may be gone.
-        self.roster.hurry(now);
-        Ok(())
-    }
-
-    /// One of the sockets of each endpoint, among which the endpoints of the new configuration find theirs; and the
-    /// place in our list of each, by the number that the kernel gave it.
-    fn own_sockets(&self) -> io::Result<(Handed, HashMap<u64, usize>)> {
-        let (mut all, mut owners) = (Vec::new(), HashMap::new());
-        for (n, shared) in self.shared.iter().enumerate() {
-            if let Some(socket) = shared.of(0) {
-                owners.insert(number(socket), n);
-                all.push((n as u32, shared.description(), socket.try_clone()?));
-            }
-        }
-        Ok((Handed::of(all), owners))
-    }
-
-    /// Whether all processes have followed; then that is the end of it.
-    fn finish_following(&mut self, reactor: &mut Reactor<Epoll>) {
-        let is_done = |following: &Following| following.left.is_empty();
-        if self.following.as_ref().is_some_and(is_done) {
-            let changes = self.following.take().map(|following| following.changes);
-            let Changes {
-                opened,
-                changed,
-                vanished,
-            } = changes.unwrap_or_default();
-            log::info!(opened, changed, vanished; "reloaded the configuration");
-            self.finish_reload(reactor, None);
-        }
-    }
-
-    fn finish_reload(&mut self, reactor: &mut Reactor<Epoll>, problems: Option<Vec<String>>) {
-        let once_more = self.reading == Reading::ReadsOnceMore;
-        self.reading = Reading::Rests;
-        let status = self.status();
-        match problems {
-            None => {
-                reactor.audit_reload(None);
-                self.supervisor.ready(&status);
-            }
-            Some(problems) => {
-                reactor.audit_reload(Some(&problems.join("; ")));
-                for problem in &problems {
-                    log::error!("not reloaded, and everything stays as it was: {problem}");
-                }
-                let status = format!("{status}; the configuration is wrong, see the log");
-                self.supervisor.ready(&status);
-            }
-        }
-        if once_more {
-            self.begin_reload(reactor);
-        }
-    }
 }
 
 /// What the loop watches for the supervisor.
@@ -967,12 +643,5 @@ fn of_number(number: u32) -> Watched {
     match number % 2 {
         0 => Watched::End(n),
         _ => Watched::Channel(n),
-    }
-}
-
-fn pid(reactor: &Reactor<Epoll>, id: ConnId) -> Option<u32> {
-    match reactor.peer(id) {
-        Some(Peer::Local { pid, .. }) => Some(pid),
-        _ => None,
     }
 }
