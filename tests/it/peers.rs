@@ -22,6 +22,42 @@ fn the_comparison_with_other_servers_runs() {
     }
 }
 
+#[test]
+fn rooms_on_a_bus_hold_when_the_bus_is_killed() {
+    if skipped("python3") || skipped("nats-server") {
+        return;
+    }
+    let mut python = Command::new("python3");
+    let binary = env!("CARGO_BIN_EXE_onepoll");
+    python.args(["benches/bus/hold", "--onepoll", binary]);
+    python.args([
+        "--servers",
+        "2",
+        "--buses",
+        "1",
+        "--clients",
+        "6",
+        "--kill",
+        "nats",
+    ]);
+    python.args([
+        "--pause",
+        "0.02",
+        "--between",
+        "0.5",
+        "--down",
+        "0.05",
+        "--patience",
+        "60",
+    ]);
+    let said = run(&mut python, "");
+    let text = &said.exits(0).out;
+    assert!(
+        text.contains("every line that was accepted came once, in one order"),
+        "{text}"
+    );
+}
+
 #[cfg(feature = "tls")]
 #[test]
 fn the_comparison_through_tls_runs() {

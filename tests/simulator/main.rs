@@ -23,6 +23,7 @@
 //! every frame that they send, and after every one that they hear (`partings.rs`). Files have seeds of their own as
 //! well (`files.rs`), with a real disk, and children that fail, die and are slow.
 
+mod bus;
 mod campaign;
 mod clients;
 #[path = "../counting/mod.rs"]

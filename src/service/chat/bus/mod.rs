@@ -46,8 +46,9 @@ pub(super) const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// What a message may have besides: its headers.
 const HEADERS_BYTES_MAX: usize = 4 * 1024;
 
-/// How long the bus may be away before those who are here are told that they are alone.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the bus may be away before those who are here are told that they are alone: a cluster of NATS takes up to nine
+/// seconds to elect a leader, and until then it only seems to be away.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long one of its servers has to answer a dial, and each step after that.
 const STEP: Duration = Duration::from_secs(3);

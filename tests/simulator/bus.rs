@@ -1,0 +1,1199 @@
+//! Rooms on a bus: several loops, a scripted NATS between them, and people who speak. A seed decides what is delayed,
+//! refused, cut off, kept and not told; the invariants of every loop are looked at after each of its turns.
+//!
+//! A small world of its own: here loops share a clock, and what matters is not the kernel but what becomes of a line.
+
+#[path = "nats.rs"]
+mod nats;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ffi::OsString;
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use onepoll::config::{Bus, BusLogin, Limits};
+use onepoll::reactor::{
+    HandedOver, ListenerOptions, Os, Reactor, Readiness, Received, Seen, Signal, Spawned, Token,
+    Woke,
+};
+use onepoll::service::{Chat, Peer, chat};
+use onepoll::turn::{Exit, Job, Moment, Severity, Usage};
+use onepoll::wire::CommandSignal;
+
+use self::nats::Nats;
+use crate::kernel::{MILLI, SECOND};
+use crate::random::Random;
+
+/// How long a name is somebody's when its server is dead.
+const LEASE: u64 = 15 * SECOND;
+
+/// How long the bus may be away before people are told.
+const PATIENCE: u64 = 20 * SECOND;
+
+/// The line by which they are.
+const ALONE: &str =
+    "* the bus is away: only people of this server hear you; what you say is kept for the others";
+
+/// One of several loops, as its system calls see the world.
+#[derive(Debug, Clone)]
+struct BusOs {
+    world: Rc<RefCell<World>>,
+    server: usize,
+}
+
+#[derive(Debug)]
+struct World {
+    now: u64,
+    random: Random,
+    wires: Vec<Wire>,
+    servers: Vec<Server>,
+    nats: Nats,
+    /// What happens by itself, and when.
+    agenda: BTreeMap<(u64, u64), Due>,
+    agenda_len: u64,
+    /// What becomes of the next dials; answered otherwise.
+    dials: VecDeque<Dialled>,
+    /// How often something goes wrong, of 256.
+    faults: u8,
+}
+
+#[derive(Debug, Default)]
+struct Server {
+    seen: Vec<Seen>,
+    listener: Option<Token>,
+    waiting: VecDeque<usize>,
+    until: u64,
+    signals: Vec<Signal>,
+}
+
+/// A connection: of a person to a server, or of a server to the bus.
+#[derive(Debug)]
+struct Wire {
+    server: usize,
+    token: Option<Token>,
+    is_bus: bool,
+    /// What the peer of the server says.
+    up: VecDeque<u8>,
+    is_over: bool,
+    /// What a person has heard.
+    heard: Vec<u8>,
+    is_closed: bool,
+    /// When what the bus was told last arrives, and what it says.
+    arrives: [u64; 2],
+    dialled: Dialled,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dialled {
+    Waits,
+    Answered,
+    Refused,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Due {
+    /// A dial is decided.
+    Decided(usize, Dialled),
+    /// What a server wrote comes to the bus.
+    ToBus(usize, Vec<u8>),
+    /// What the bus said comes to a server.
+    ToServer(usize, Vec<u8>),
+    /// A connection to the bus is cut.
+    Cut(usize),
+    Beat,
+    Leads(bool),
+    Speaks(bool),
+    Person(usize),
+}
+
+impl World {
+    fn plan(&mut self, wait: u64, due: Due) {
+        self.plan_at(self.now + wait, due);
+    }
+
+    fn plan_at(&mut self, at: u64, due: Due) {
+        self.agenda_len += 1;
+        self.agenda.insert((at, self.agenda_len), due);
+    }
+
+    fn wire(&mut self, server: usize, is_bus: bool) -> usize {
+        self.wires.push(Wire {
+            server,
+            token: None,
+            is_bus,
+            up: VecDeque::new(),
+            is_over: false,
+            heard: Vec::new(),
+            is_closed: false,
+            arrives: [0; 2],
+            dialled: Dialled::Waits,
+        });
+        self.wires.len() - 1
+    }
+
+    fn tell(&mut self, wire: usize) {
+        let Wire { server, token, .. } = self.wires[wire];
+        if let Some(token) = token {
+            let readiness = self.readiness(wire);
+            self.servers[server].seen.push(Seen { token, readiness });
+        }
+    }
+
+    fn readiness(&self, wire: usize) -> Readiness {
+        let wire = &self.wires[wire];
+        Readiness {
+            readable: !wire.up.is_empty() || wire.is_over,
+            read_closed: wire.is_over,
+            writable: !wire.is_bus || wire.dialled != Dialled::Waits,
+            error: wire.dialled == Dialled::Refused,
+            ..Readiness::default()
+        }
+    }
+
+    /// What the bus has said goes on its way, in the order in which it was said.
+    fn send_said(&mut self) {
+        for (wire, bytes) in std::mem::take(&mut self.nats.says) {
+            let delay = self.delay();
+            let at = self.wires[wire].arrives[1].max(self.now + delay);
+            self.wires[wire].arrives[1] = at;
+            self.plan_at(at, Due::ToServer(wire, bytes));
+        }
+    }
+
+    fn delay(&mut self) -> u64 {
+        match self.faults {
+            0 => 0,
+            _ if self.random.once_in(20) => self.random.below(500 * MILLI),
+            _ => self.random.below(5 * MILLI),
+        }
+    }
+
+    /// A connection to the bus ends, as both ends will know.
+    fn cut(&mut self, wire: usize) {
+        self.nats.loses(wire);
+        self.wires[wire].is_over = true;
+        self.tell(wire);
+    }
+
+    /// The connections of this server to the bus that are open.
+    fn links(&self, server: usize) -> Vec<usize> {
+        let wires = self.wires.iter().enumerate();
+        let open = wires.filter(|(_, wire)| {
+            let is_its = wire.server == server && wire.is_bus;
+            is_its && !wire.is_closed && !wire.is_over && wire.dialled == Dialled::Answered
+        });
+        open.map(|(n, _)| n).collect()
+    }
+
+    fn happens(&mut self, due: Due) {
+        match due {
+            Due::Decided(wire, dialled) => {
+                self.wires[wire].dialled = dialled;
+                self.tell(wire);
+                if dialled == Dialled::Answered {
+                    self.nats.greets(wire);
+                }
+            }
+            Due::ToBus(wire, bytes) => {
+                if !self.wires[wire].is_over {
+                    self.nats.hears(wire, &bytes, self.now);
+                    // It is kept, and nobody is told: neither who said it nor who would hear it here.
+                    if self.faults > 0 && self.random.chance(self.faults / 8) {
+                        self.nats.says.retain(|(to, _)| *to != wire);
+                        self.cut(wire);
+                    }
+                }
+            }
+            Due::ToServer(wire, bytes) => {
+                if !self.wires[wire].is_over && !self.wires[wire].is_closed {
+                    self.wires[wire].up.extend(bytes);
+                    self.tell(wire);
+                }
+            }
+            Due::Cut(wire) => self.cut(wire),
+            Due::Beat => {
+                self.nats.beats();
+                self.plan(SECOND, Due::Beat);
+            }
+            Due::Leads(leads) => {
+                self.nats.has_no_leader = !leads;
+                self.nats.deliver(self.now);
+            }
+            Due::Speaks(speaks) => {
+                self.nats.is_silent = !speaks;
+                self.nats.deliver(self.now);
+            }
+            Due::Person(_) => unreachable!("people are not of the world"),
+        }
+        self.send_said();
+    }
+}
+
+impl Os for BusOs {
+    type Listener = ();
+    type Stream = usize;
+    type Datagram = ();
+    type Pipe = ();
+    type Process = ();
+
+    fn wait(&mut self, seen: &mut Vec<Seen>, until: Option<Moment>) -> io::Result<Woke> {
+        let mut world = self.world.borrow_mut();
+        let now = Moment::from_nanos(world.now);
+        let server = &mut world.servers[self.server];
+        server.until = until.map_or(u64::MAX, Moment::as_nanos);
+        seen.append(&mut server.seen);
+        Ok(Woke {
+            asleep: now,
+            awake: now,
+        })
+    }
+
+    fn wall(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_nanos(self.world.borrow().now)
+    }
+
+    fn watch_listener(&mut self, _: &(), token: Token) -> io::Result<()> {
+        self.world.borrow_mut().servers[self.server].listener = Some(token);
+        Ok(())
+    }
+
+    fn rewatch_listener(&mut self, _: &(), _: Token) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn watch_datagram(&mut self, _: &(), _: Token) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn watch(&mut self, wire: &usize, token: Token) -> io::Result<()> {
+        let mut world = self.world.borrow_mut();
+        world.wires[*wire].token = Some(token);
+        if world.readiness(*wire) != Readiness::default() {
+            world.tell(*wire);
+        }
+        Ok(())
+    }
+
+    fn watch_pipe(&mut self, _: &(), _: Token) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn watch_input(&mut self, _: &(), _: Token) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn watch_process(&mut self, _: &(), _: Token) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn accept(&mut self, _: &()) -> io::Result<(usize, Peer)> {
+        let mut world = self.world.borrow_mut();
+        let wire = world.servers[self.server].waiting.pop_front();
+        let wire = wire.ok_or(io::Error::from(io::ErrorKind::WouldBlock))?;
+        Ok((wire, Peer::V4(Ipv4Addr::LOCALHOST, 4000)))
+    }
+
+    fn has_pending(&mut self, _: &()) -> bool {
+        !self.world.borrow().servers[self.server].waiting.is_empty()
+    }
+
+    fn close_listener(&mut self, _: ()) {}
+
+    fn connect(&mut self, _: SocketAddr) -> io::Result<usize> {
+        let mut world = self.world.borrow_mut();
+        let wire = world.wire(self.server, true);
+        let chance = world.faults;
+        let by_chance = match chance {
+            0 => Dialled::Answered,
+            _ if world.random.chance(chance) => Dialled::Refused,
+            _ if world.random.chance(chance / 4) => Dialled::Waits,
+            _ => Dialled::Answered,
+        };
+        let dialled = world.dials.pop_front().unwrap_or(by_chance);
+        if dialled != Dialled::Waits {
+            let delay = world.delay();
+            world.plan(delay, Due::Decided(wire, dialled));
+        }
+        Ok(wire)
+    }
+
+    fn is_connected(&mut self, wire: &usize) -> io::Result<bool> {
+        match self.world.borrow().wires[*wire].dialled {
+            Dialled::Waits => Ok(false),
+            Dialled::Answered => Ok(true),
+            Dialled::Refused => Err(io::ErrorKind::ConnectionRefused.into()),
+        }
+    }
+
+    fn read(&mut self, wire: &usize, into: &mut [u8]) -> io::Result<usize> {
+        let wire = &mut self.world.borrow_mut().wires[*wire];
+        match wire.up.is_empty() {
+            true if wire.is_over => Ok(0),
+            true => Err(io::ErrorKind::WouldBlock.into()),
+            false => io::Read::read(&mut wire.up, into),
+        }
+    }
+
+    fn write(&mut self, wire: &usize, bytes: &[u8]) -> io::Result<usize> {
+        let mut world = self.world.borrow_mut();
+        if world.wires[*wire].is_over && world.wires[*wire].is_bus {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        if world.wires[*wire].is_bus {
+            let delay = world.delay();
+            let at = world.wires[*wire].arrives[0].max(world.now + delay);
+            world.wires[*wire].arrives[0] = at;
+            world.plan_at(at, Due::ToBus(*wire, bytes.to_vec()));
+        } else {
+            world.wires[*wire].heard.extend_from_slice(bytes);
+        }
+        Ok(bytes.len())
+    }
+
+    fn write_vectored(&mut self, wire: &usize, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.to_vec()).collect();
+        self.write(wire, &bytes)
+    }
+
+    fn shutdown(&mut self, _: &usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn close(&mut self, wire: usize) {
+        let mut world = self.world.borrow_mut();
+        world.wires[wire].is_closed = true;
+        world.wires[wire].token = None;
+        world.nats.loses(wire);
+    }
+
+    fn send_sockets(
+        &mut self,
+        _: &usize,
+        _: &[u8],
+        _: &[HandedOver<'_, BusOs>],
+    ) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn receive(&mut self, _: &mut (), _: &mut [u8]) -> io::Result<Received> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn send(&mut self, _: &mut (), _: &[u8], _: SocketAddr, _: Option<IpAddr>) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn close_datagram(&mut self, (): ()) {}
+
+    fn spawn(&mut self, _: &Job) -> io::Result<Spawned<BusOs>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn spawn_helper(&mut self, _: &[OsString]) -> io::Result<Spawned<BusOs>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn read_pipe(&mut self, _: &(), _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn write_pipe(&mut self, _: &(), _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn kill(&mut self, _: &(), _: Severity) {}
+
+    fn signal(&mut self, _: &(), _: CommandSignal) {}
+
+    fn ended(&mut self, _: &()) -> io::Result<Option<Exit>> {
+        Ok(None)
+    }
+
+    fn reap(&mut self, _: ()) -> Usage {
+        Usage::default()
+    }
+
+    fn signals(&mut self, into: &mut Vec<Signal>) {
+        into.append(&mut self.world.borrow_mut().servers[self.server].signals);
+    }
+}
+
+/// Loops that share a bus.
+struct Servers {
+    world: Rc<RefCell<World>>,
+    loops: Vec<Option<Reactor<BusOs>>>,
+    history: u32,
+}
+
+impl Servers {
+    fn new(count: usize) -> Servers {
+        Servers::with(count, Random::new(0), 0, 0)
+    }
+
+    fn with(count: usize, random: Random, faults: u8, history: u32) -> Servers {
+        let world = World {
+            now: SECOND,
+            random,
+            wires: Vec::new(),
+            servers: Vec::new(),
+            nats: Nats::default(),
+            agenda: BTreeMap::new(),
+            agenda_len: 0,
+            dials: VecDeque::new(),
+            faults,
+        };
+        let mut servers = Servers {
+            world: Rc::new(RefCell::new(world)),
+            loops: Vec::new(),
+            history,
+        };
+        servers.world.borrow_mut().plan(SECOND, Due::Beat);
+        for _ in 0..count {
+            servers.starts();
+        }
+        servers
+    }
+
+    /// One server more; its number.
+    fn starts(&mut self) -> usize {
+        let server = self.loops.len();
+        self.world.borrow_mut().servers.push(Server::default());
+        let os = BusOs {
+            world: self.world.clone(),
+            server,
+        };
+        let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let bus = Bus {
+            servers: vec![("nats://a".into(), at(1)), ("nats://b".into(), at(2))],
+            login: BusLogin::Nothing,
+            replicas: 1,
+            lease: Duration::from_nanos(LEASE),
+            nonce: (((server as u64) + 1) << 48).into(),
+        };
+        let options = chat::Options {
+            history: self.history,
+            ..chat::Options::default()
+        };
+        let chat = Chat::new(&options, Limits::default().frame).on_bus(Arc::new(bus), &options);
+        let mut reactor = Reactor::new(os, Limits::default(), 1000);
+        let service = reactor.add(Box::new(chat));
+        reactor
+            .listen((), ListenerOptions::to(service))
+            .expect("it listens");
+        self.loops.push(Some(reactor));
+        server
+    }
+
+    /// A server is killed: what it had is gone, and its connections end.
+    fn dies(&mut self, server: usize) {
+        self.loops[server] = None;
+        let mut world = self.world.borrow_mut();
+        for wire in 0..world.wires.len() {
+            if world.wires[wire].server == server {
+                world.wires[wire].is_closed = true;
+                world.nats.loses(wire);
+            }
+        }
+    }
+
+    /// Somebody connects.
+    fn dials(&mut self, server: usize) -> usize {
+        let mut world = self.world.borrow_mut();
+        let wire = world.wire(server, false);
+        let of = &mut world.servers[server];
+        of.waiting.push_back(wire);
+        let readiness = Readiness {
+            readable: true,
+            ..Readiness::default()
+        };
+        of.seen
+            .extend(of.listener.map(|token| Seen { token, readiness }));
+        wire
+    }
+
+    fn says(&mut self, wire: usize, text: &str) {
+        let mut world = self.world.borrow_mut();
+        world.wires[wire].up.extend(text.bytes());
+        world.tell(wire);
+    }
+
+    fn leaves(&mut self, wire: usize) {
+        let mut world = self.world.borrow_mut();
+        world.wires[wire].is_over = true;
+        world.tell(wire);
+    }
+
+    /// What somebody has heard since they were last asked.
+    fn hears(&mut self, wire: usize) -> Vec<String> {
+        let heard = std::mem::take(&mut self.world.borrow_mut().wires[wire].heard);
+        let heard = String::from_utf8(heard).expect("the chat speaks UTF-8");
+        heard.lines().map(ToOwned::to_owned).collect()
+    }
+
+    /// Whether one of the lines that somebody has heard since is this.
+    fn hears_line(&mut self, wire: usize, line: &str) -> bool {
+        self.hears(wire).iter().any(|heard| heard == line)
+    }
+
+    /// Lets time pass; `person` is called for each who is due.
+    fn passes_with(&mut self, time: u64, mut person: impl FnMut(&mut Servers, usize)) {
+        let end = self.world.borrow().now + time;
+        for _ in 0..2_000_000 {
+            let mut next = end;
+            for server in 0..self.loops.len() {
+                let Some(reactor) = &mut self.loops[server] else {
+                    continue;
+                };
+                loop {
+                    let world = self.world.borrow();
+                    let of = &world.servers[server];
+                    if of.seen.is_empty() && of.until > world.now {
+                        next = next.min(of.until);
+                        break;
+                    }
+                    drop(world);
+                    reactor.turn().expect("the poll does not fail");
+                    // In a debug build the turn has looked.
+                    if !cfg!(debug_assertions) {
+                        reactor.check().expect("what holds after every turn");
+                    }
+                }
+            }
+            let mut world = self.world.borrow_mut();
+            // One loop may have given another something to do.
+            if world
+                .servers
+                .iter()
+                .enumerate()
+                .any(|(n, of)| !of.seen.is_empty() && self.loops[n].is_some())
+            {
+                continue;
+            }
+            match world.agenda.first_key_value() {
+                Some((&(at, n), _)) if at <= next => {
+                    world.now = world.now.max(at);
+                    let due = world.agenda.remove(&(at, n)).expect("it is the first");
+                    drop(world);
+                    match due {
+                        Due::Person(number) => person(self, number),
+                        due => self.world.borrow_mut().happens(due),
+                    }
+                }
+                _ if next >= end => {
+                    world.now = end;
+                    return;
+                }
+                _ => world.now = next,
+            }
+        }
+        panic!("the world does not come to rest");
+    }
+
+    fn passes(&mut self, time: u64) {
+        self.passes_with(time, |_, _| {});
+    }
+
+    /// Until all that there is to do now is done.
+    fn settles(&mut self) {
+        self.passes(10 * MILLI);
+    }
+
+    fn cut(&mut self, server: usize) {
+        let mut world = self.world.borrow_mut();
+        for wire in world.links(server) {
+            world.cut(wire);
+        }
+    }
+
+    /// Two people, each on a server of their own, who have heard of each other.
+    fn pair(&mut self) -> [usize; 2] {
+        self.settles();
+        let pair = [self.dials(0), self.dials(1)];
+        self.settles();
+        pair.map(|wire| {
+            self.hears(wire);
+            wire
+        })
+    }
+}
+
+/// Lines with the names of guests less what differs from server to server.
+fn texts(lines: &[String]) -> Vec<&str> {
+    let said = lines.iter().filter(|line| !line.starts_with("* "));
+    said.map(|line| line.split_once(": ").map_or(&**line, |(_, text)| text))
+        .collect()
+}
+
+#[test]
+fn all_servers_hear_what_is_said_in_one_order_and_nobody_themselves() {
+    let mut servers = Servers::new(2);
+    let [eva, bob] = servers.pair();
+    let ann = servers.dials(1);
+    servers.settles();
+    servers.hears(ann);
+    servers.says(eva, "one\n");
+    servers.says(bob, "two\nthree\n");
+    servers.says(ann, "four\n");
+    servers.settles();
+    let heard = [eva, bob, ann].map(|wire| servers.hears(wire));
+    let heard = heard.each_ref().map(|lines| texts(lines));
+    assert_eq!(heard[0], ["two", "three", "four"]);
+    assert_eq!(heard[1], ["one", "four"]);
+    assert_eq!(heard[2], ["one", "two", "three"]);
+}
+
+#[test]
+fn a_line_is_said_once_whatever_reconnects_meanwhile() {
+    let mut servers = Servers::new(2);
+    let [eva, bob] = servers.pair();
+    // It is kept, and the connection is cut before anybody is told.
+    servers.world.borrow_mut().nats.is_silent = true;
+    servers.says(eva, "kept\n/ping one\n");
+    servers.settles();
+    servers.cut(0);
+    servers.cut(1);
+    servers.world.borrow_mut().nats.is_silent = false;
+    servers.passes(3 * SECOND);
+    assert_eq!(texts(&servers.hears(bob)), ["kept"]);
+    assert!(
+        servers.hears_line(eva, "* pong one"),
+        "and who said it knows that it is"
+    );
+    // It is lost on its way, and goes again.
+    servers.world.borrow_mut().nats.has_no_leader = true;
+    servers.says(eva, "lost\n/ping two\n");
+    servers.settles();
+    assert!(servers.hears(eva).is_empty());
+    servers.world.borrow_mut().nats.has_no_leader = false;
+    servers.passes(10 * SECOND);
+    assert_eq!(texts(&servers.hears(bob)), ["lost"]);
+    assert!(servers.hears_line(eva, "* pong two"));
+}
+
+#[test]
+fn a_name_is_one_persons_on_all_servers_and_free_when_its_server_is_dead() {
+    let mut servers = Servers::new(2);
+    let [eva, bob] = servers.pair();
+    servers.says(eva, "/nick eva\n");
+    servers.settles();
+    assert!(servers.hears_line(eva, "* you are now eva"));
+    servers.says(bob, "/nick Eva\n");
+    servers.settles();
+    assert!(servers.hears_line(bob, "* Eva is somebody else's name"));
+    // It is renewed for as long as its server lives.
+    servers.passes(3 * LEASE);
+    servers.says(bob, "/nick eva\n");
+    servers.settles();
+    assert!(servers.hears_line(bob, "* eva is somebody else's name"));
+    servers.dies(0);
+    servers.says(bob, "/nick eva\n");
+    servers.settles();
+    assert!(servers.hears_line(bob, "* eva is somebody else's name"));
+    servers.passes(LEASE);
+    servers.says(bob, "/nick eva\n");
+    servers.settles();
+    assert!(
+        servers.hears_line(bob, "* you are now eva"),
+        "its lease is over"
+    );
+}
+
+#[test]
+fn a_name_that_is_given_back_is_free_at_once() {
+    let mut servers = Servers::new(2);
+    let [eva, bob] = servers.pair();
+    servers.says(eva, "/nick eva\n/nick ann\n");
+    servers.settles();
+    servers.says(bob, "/nick eva\n");
+    servers.settles();
+    assert!(servers.hears_line(bob, "* you are now eva"));
+    servers.leaves(eva);
+    servers.settles();
+    servers.says(bob, "/nick ann\n");
+    servers.settles();
+    assert!(servers.hears_line(bob, "* you are now ann"));
+}
+
+#[test]
+fn while_the_bus_is_away_local_rooms_go_on_and_are_told_so() {
+    let mut servers = Servers::new(2);
+    let [eva, bob] = servers.pair();
+    let ann = servers.dials(0);
+    servers.settles();
+    servers.hears(ann);
+    servers.hears(eva);
+    servers.hears(bob);
+    servers
+        .world
+        .borrow_mut()
+        .dials
+        .extend([Dialled::Refused; 20]);
+    servers.cut(0);
+    servers.settles();
+    servers.says(eva, "early\n");
+    servers.passes(PATIENCE - SECOND);
+    assert!(
+        servers.hears(ann).is_empty(),
+        "it may be back at any moment"
+    );
+    servers.passes(2 * SECOND);
+    assert_eq!(servers.hears(eva), [ALONE]);
+    assert_eq!(texts(&servers.hears(ann)), ["early"]);
+    servers.says(eva, "late\n/ping 1\n/nick eva\n");
+    servers.settles();
+    assert_eq!(texts(&servers.hears(ann)), ["late"]);
+    let told = servers.hears(eva);
+    assert_eq!(told[0], "* pong 1");
+    assert!(
+        told[1].starts_with("* names cannot be taken while the bus is away"),
+        "{told:?}"
+    );
+    assert!(servers.hears(bob).is_empty());
+    servers.world.borrow_mut().dials.clear();
+    servers.passes(10 * SECOND);
+    assert_eq!(
+        texts(&servers.hears(bob)),
+        ["early", "late"],
+        "it was kept for him"
+    );
+    let back = "* the bus is back: other servers hear you again";
+    assert_eq!(
+        servers.hears(ann),
+        [back],
+        "who heard it does not hear it again"
+    );
+}
+
+#[test]
+fn what_waits_for_the_bus_is_bounded_and_who_loses_a_line_is_told() {
+    let mut servers = Servers::new(1);
+    servers.settles();
+    let eva = servers.dials(0);
+    servers.settles();
+    servers
+        .world
+        .borrow_mut()
+        .dials
+        .extend([Dialled::Refused; 100]);
+    servers.cut(0);
+    servers.passes(PATIENCE + SECOND);
+    servers.hears(eva);
+    let line = format!("{}\n", "x".repeat(10_000));
+    for _ in 0..120 {
+        servers.says(eva, &line);
+        servers.settles();
+    }
+    let told = servers.hears(eva);
+    assert!(told.len() > 10 && told.len() < 20, "{}", told.len());
+    assert!(
+        told[0].starts_with("* people of other servers will not hear that"),
+        "{}",
+        told[0]
+    );
+}
+
+#[test]
+fn a_server_that_is_about_to_go_is_left_at_once() {
+    let mut servers = Servers::new(2);
+    let [eva, bob] = servers.pair();
+    let link = servers.world.borrow().links(0)[0];
+    {
+        let mut world = servers.world.borrow_mut();
+        world.nats.is_lame(link);
+        world.send_said();
+    }
+    servers.says(eva, "meanwhile\n");
+    servers.passes(SECOND);
+    let links = servers.world.borrow().links(0);
+    assert!(links.len() == 1 && links[0] != link);
+    assert_eq!(texts(&servers.hears(bob)), ["meanwhile"]);
+}
+
+#[test]
+fn what_the_bus_refuses_is_counted_by_what_it_is() {
+    let mut servers = Servers::new(1);
+    servers.settles();
+    for why in [
+        "Slow Consumer Detected",
+        "Permissions Violation for Publish to \"x\"",
+        "?",
+    ] {
+        let link = servers.world.borrow().links(0)[0];
+        let mut world = servers.world.borrow_mut();
+        world.nats.refuses(link, why);
+        world.send_said();
+        drop(world);
+        servers.settles();
+    }
+    let figures = servers.loops[0].as_ref().expect("it lives").figures();
+    let shown = format!("{figures:?}");
+    for reason in ["slow-consumer", "permissions", "other"] {
+        let at = shown.find(reason).expect(reason);
+        assert!(shown[at..].contains("Count(1)"), "{reason}");
+    }
+}
+
+#[test]
+fn questions_and_orders_reach_people_of_other_servers() {
+    let mut servers = Servers::new(2);
+    let [eva, bob] = servers.pair();
+    servers.says(eva, "/nick eva\n");
+    servers.says(bob, "/nick bob\n/away tea\n");
+    servers.passes(2 * SECOND);
+    servers.hears(eva);
+    servers.hears(bob);
+    servers.says(eva, "/who\n/msg bob psst\n/msg ann hi\n/rooms\n");
+    servers.passes(3 * SECOND);
+    assert_eq!(
+        servers.hears(eva),
+        [
+            "* in lobby: eva, bob (away)",
+            "* bob is away: tea",
+            "* nobody is called ann",
+            "* rooms: lobby (2)"
+        ]
+    );
+    assert_eq!(servers.hears(bob), ["eva (private): psst"]);
+    servers.says(bob, "/join den\n/topic cats\n");
+    servers.settles();
+    servers.says(eva, "/join den\n");
+    servers.settles();
+    assert!(servers.hears_line(eva, "* topic of den: cats"));
+}
+
+#[test]
+fn a_server_that_comes_later_knows_what_was_said_before() {
+    let mut servers = Servers::with(1, Random::new(0), 0, 3);
+    servers.settles();
+    let eva = servers.dials(0);
+    servers.settles();
+    servers.says(eva, "1\n2\n3\n4\n/join den\nin the den\n");
+    servers.settles();
+    let later = servers.starts();
+    servers.settles();
+    let bob = servers.dials(later);
+    servers.settles();
+    let told = servers.hears(bob);
+    assert_eq!(told[1], "* earlier lines: 3");
+    assert!(
+        told[2].ends_with(": 2") && told[4].ends_with(": 4"),
+        "{told:?}"
+    );
+    servers.says(bob, "/join den\n");
+    servers.settles();
+    let told = servers.hears(bob);
+    assert_eq!(told[1], "* earlier lines: 1");
+    assert!(told[2].ends_with(": in the den"), "{told:?}");
+}
+
+#[test]
+fn what_anybody_can_publish_does_nothing_that_a_member_cannot() {
+    let mut servers = Servers::new(1);
+    servers.settles();
+    let eva = servers.dials(0);
+    servers.settles();
+    servers.hears(eva);
+    {
+        let mut world = servers.world.borrow_mut();
+        let lobby = "onepoll._.room.6c6f626279";
+        let intruder = world.wire(usize::MAX, true);
+        world.nats.greets(intruder);
+        world.nats.says.clear();
+        let payload = "eva: \u{1b}[2Jhi\nno name: x\n* \u{202e}notice\n~ eva waves\n~ e*a x\njust text\n[x] y: z\n";
+        let publish = format!("PUB {lobby} {}\r\n{payload}\r\n", payload.len());
+        let now = world.now;
+        world.nats.hears(intruder, publish.as_bytes(), now);
+        for wrong in [
+            "{}",
+            "[",
+            "{\"who\": 3}",
+            "{\"kick\":{\"name\":\"guest-000100-1\",\"reason\":5}}",
+        ] {
+            let ask = format!("PUB onepoll._.ask _INBOX.x {}\r\n{wrong}\r\n", wrong.len());
+            world.nats.hears(intruder, ask.as_bytes(), now);
+            let alive = format!("PUB onepoll._.alive {}\r\n{wrong}\r\n", wrong.len());
+            world.nats.hears(intruder, alive.as_bytes(), now);
+        }
+        world.nats.loses(intruder);
+        world.send_said();
+    }
+    servers.passes(2 * SECOND);
+    let heard = servers.hears(eva);
+    assert_eq!(
+        heard,
+        ["eva: \u{fffd}[2Jhi", "* \u{fffd}notice", "~ eva waves"]
+    );
+}
+
+// Seeds.
+
+/// What one person has said and heard, in all their connections.
+#[derive(Debug)]
+struct Person {
+    server: usize,
+    wire: Option<usize>,
+    lines: u32,
+    /// Which of their lines were answered by a pong.
+    accepted: Vec<u32>,
+    sessions: Vec<Session>,
+}
+
+#[derive(Debug, Default)]
+struct Session {
+    /// What everybody had said when it began to hear: of each, the next line must come.
+    began: HashMap<usize, u32>,
+    heard: Vec<(usize, u32)>,
+    was_alone: bool,
+    lasted: bool,
+}
+
+/// Runs a seed; what is wrong.
+fn run(seed: u64) -> Result<u32, String> {
+    let mut random = Random::new(seed);
+    let faults = random.pick(&[0, 16, 48]);
+    let count = 2 + random.index(2);
+    let (luck, history) = (Random::new(random.next()), random.below(4) as u32);
+    let mut servers = Servers::with(count, luck, 0, history);
+    // What was said before a server came to the bus is history there.
+    servers.passes(SECOND);
+    servers.world.borrow_mut().faults = faults;
+    let mut people: Vec<Person> = (0..3 + random.index(5))
+        .map(|n| Person {
+            server: n % count,
+            wire: None,
+            lines: 0,
+            accepted: Vec::new(),
+            sessions: Vec::new(),
+        })
+        .collect();
+    let steps = 20 + random.below(30);
+    for n in 0..people.len() {
+        let wait = random.below(SECOND);
+        servers.world.borrow_mut().plan(wait, Due::Person(n));
+    }
+    for _ in 0..steps {
+        disturb(&mut servers, &mut random, faults, count);
+        let time = random.below(2 * SECOND);
+        servers.passes_with(time, |servers, n| {
+            step(servers, &mut people, n, &mut random, false)
+        });
+    }
+    // Nothing goes wrong any more, and everybody has said all.
+    {
+        let mut world = servers.world.borrow_mut();
+        world.faults = 0;
+        world.dials.clear();
+        world.happens(Due::Leads(true));
+        world.happens(Due::Speaks(true));
+    }
+    servers.passes_with(60 * SECOND, |servers, n| {
+        step(servers, &mut people, n, &mut random, true)
+    });
+    for n in 0..people.len() {
+        listen(&mut servers, &mut people, n);
+        let is_here = people[n].wire.is_some();
+        if let Some(session) = people[n].sessions.last_mut() {
+            session.lasted = is_here;
+        }
+    }
+    judge(&people)
+}
+
+/// Something happens to the bus.
+fn disturb(servers: &mut Servers, random: &mut Random, faults: u8, count: usize) {
+    if faults == 0 {
+        return;
+    }
+    match random.below(8) {
+        0 => servers.cut(random.index(count)),
+        1 => {
+            let mut world = servers.world.borrow_mut();
+            world.happens(Due::Leads(false));
+            let wait = random.below(6 * SECOND);
+            world.plan(wait, Due::Leads(true));
+        }
+        2 => {
+            let mut world = servers.world.borrow_mut();
+            world.happens(Due::Speaks(false));
+            let wait = random.below(3 * SECOND);
+            world.plan(wait, Due::Speaks(true));
+        }
+        3 => {
+            let server = random.index(count);
+            let mut world = servers.world.borrow_mut();
+            for link in world.links(server) {
+                world.nats.is_lame(link);
+            }
+            world.send_said();
+        }
+        4 => {
+            let server = random.index(count);
+            let mut world = servers.world.borrow_mut();
+            for link in world.links(server) {
+                world.nats.refuses(link, "Slow Consumer Detected");
+                let wait = random.below(10 * MILLI);
+                world.plan(wait, Due::Cut(link));
+            }
+            world.send_said();
+        }
+        _ => {}
+    }
+}
+
+/// A person does something, and rests.
+fn step(
+    servers: &mut Servers,
+    people: &mut [Person],
+    n: usize,
+    random: &mut Random,
+    is_over: bool,
+) {
+    listen(servers, people, n);
+    if is_over {
+        return;
+    }
+    let said: HashMap<usize, u32> = (0..people.len()).map(|n| (n, people[n].lines)).collect();
+    let person = &mut people[n];
+    match person.wire {
+        None => {
+            person.wire = Some(servers.dials(person.server));
+            person.sessions.push(Session {
+                began: said,
+                ..Session::default()
+            });
+        }
+        Some(wire) if random.once_in(25) => {
+            servers.leaves(wire);
+            person.wire = None;
+        }
+        Some(wire) => {
+            for _ in 0..random.some(3) {
+                person.lines += 1;
+                let line = person.lines;
+                servers.says(wire, &format!("{n}.{line}\n"));
+                if random.once_in(2) {
+                    servers.says(wire, &format!("/ping {n}.{line}\n"));
+                }
+            }
+            if random.once_in(10) {
+                servers.says(wire, &format!("/nick p{n}-{}\n", person.lines));
+            }
+        }
+    }
+    let wait = random.below(2 * SECOND);
+    servers.world.borrow_mut().plan(wait, Due::Person(n));
+}
+
+/// What a person hears is written down.
+fn listen(servers: &mut Servers, people: &mut [Person], n: usize) {
+    let Some(wire) = people[n].wire else {
+        return;
+    };
+    let parse = |text: &str| {
+        let (who, line) = text.split_once('.')?;
+        Some((who.parse::<usize>().ok()?, line.parse::<u32>().ok()?))
+    };
+    for heard in servers.hears(wire) {
+        let person = &mut people[n];
+        let Some(session) = person.sessions.last_mut() else {
+            return;
+        };
+        if let Some(pong) = heard.strip_prefix("* pong ").and_then(parse) {
+            person.accepted.push(pong.1);
+        } else if heard == ALONE {
+            session.was_alone = true;
+        } else if let Some(said) = heard.split_once(": ").and_then(|(name, text)| {
+            (!name.starts_with('*') && !name.starts_with('[')).then(|| parse(text))?
+        }) {
+            session.heard.push(said);
+        }
+    }
+}
+
+/// What must hold of what everybody heard. Says how many lines that were accepted had to come somewhere.
+fn judge(people: &[Person]) -> Result<u32, String> {
+    let mut owed = 0;
+    let sessions = || {
+        people
+            .iter()
+            .enumerate()
+            .flat_map(|(n, person)| person.sessions.iter().map(move |s| (n, s)))
+    };
+    for (n, session) in sessions() {
+        let mut sorted = session.heard.clone();
+        sorted.sort_unstable();
+        if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(format!("{n} heard {:?} twice", pair[0]));
+        }
+        // Who has come back is another member, to whom what they said before may come late.
+        let began = session.began.get(&n).copied().unwrap_or(0);
+        if let Some(own) = session
+            .heard
+            .iter()
+            .find(|(who, line)| *who == n && *line > began)
+        {
+            return Err(format!("{n} heard their own {own:?}"));
+        }
+        if !session.lasted {
+            continue;
+        }
+        for (other, person) in people.iter().enumerate().filter(|(other, _)| *other != n) {
+            let began = session.began.get(&other).copied().unwrap_or(0);
+            // What was said before the last pong has been passed on, too.
+            let last = person.accepted.iter().max().copied().unwrap_or(0);
+            for line in began + 1..=last {
+                owed += 1;
+                if person.accepted.contains(&line) && !session.heard.contains(&(other, line)) {
+                    return Err(format!("{n} missed {other}.{line}, which was accepted"));
+                }
+            }
+        }
+    }
+    // Who was alone for a while heard some lines earlier than others did.
+    let measured: Vec<(usize, &Session)> = sessions().filter(|(_, s)| !s.was_alone).collect();
+    if sessions().any(|(_, session)| session.was_alone) {
+        return Ok(owed);
+    }
+    for (n, measure) in &measured {
+        let places = measure.heard.iter().enumerate();
+        let place: HashMap<_, _> = places.map(|(at, line)| (*line, at)).collect();
+        for (m, session) in &measured {
+            let common: Vec<usize> = session
+                .heard
+                .iter()
+                .filter_map(|line| place.get(line))
+                .copied()
+                .collect();
+            if !common.is_sorted() {
+                return Err(format!("I11: {n} and {m} heard lines in different orders"));
+            }
+        }
+    }
+    Ok(owed)
+}
+
+/// Seeds of a bus on which everything goes wrong that may.
+#[test]
+fn seeds_of_a_bus() {
+    let number = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .and_then(|text| text.parse::<u64>().ok())
+    };
+    let seeds = match number("ONEPOLL_SIM_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("ONEPOLL_SIM_SEEDS").unwrap_or(15),
+    };
+    let mut owed = 0;
+    for seed in seeds {
+        match run(seed) {
+            Ok(more) => owed += more,
+            Err(wrong) => panic!("ONEPOLL_SIM_SEED={seed}: {wrong}"),
+        }
+    }
+    assert!(owed > 0, "nobody said anything");
+}

@@ -1,0 +1,385 @@
+use std::collections::{BTreeMap, HashMap};
+
+use onepoll::wire::{Decode as _, Encode as _, NatsCommands, NatsFrame, NatsHeaders, NatsMessage};
+use serde_json::{Value, json};
+
+/// A server of NATS in a script: what it is told, it does, and no more than is asked of it here.
+#[derive(Debug, Default)]
+pub(crate) struct Nats {
+    clients: BTreeMap<usize, Client>,
+    pub(crate) streams: HashMap<String, Stream>,
+    consumers: Vec<Consumer>,
+    /// What it says, and to which of its connections.
+    pub(crate) says: Vec<(usize, Vec<u8>)>,
+    /// It answers nothing that streams are asked, as while none of a cluster leads.
+    pub(crate) has_no_leader: bool,
+    /// Messages that it keeps from now on are not told to whoever published them, nor delivered yet.
+    pub(crate) is_silent: bool,
+    count: u64,
+}
+
+#[derive(Debug)]
+struct Client {
+    unread: Vec<u8>,
+    commands: NatsCommands,
+    subscriptions: Vec<(u64, String)>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Stream {
+    subjects: Vec<String>,
+    max_age: u64,
+    /// What is kept, by its place.
+    pub(crate) kept: BTreeMap<u64, Stored>,
+    pub(crate) last: u64,
+    ids: HashMap<String, u64>,
+    created: u64,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct Stored {
+    pub(crate) subject: String,
+    headers: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
+    at: u64,
+}
+
+#[derive(Debug)]
+struct Consumer {
+    stream: String,
+    deliver: String,
+    next: u64,
+    delivered: u64,
+}
+
+impl Nats {
+    /// Somebody connects.
+    pub(crate) fn greets(&mut self, client: usize) {
+        let new = Client {
+            unread: Vec::new(),
+            commands: NatsCommands::new(1 << 20),
+            subscriptions: Vec::new(),
+        };
+        self.clients.insert(client, new);
+        let info = json!({"server_id": "S", "version": "2.9.10", "headers": true, "jetstream": true, "max_payload": 1 << 20});
+        self.say(client, &NatsFrame::Info(info.to_string().as_bytes()));
+    }
+
+    /// A connection is gone, and with it what was delivered there.
+    pub(crate) fn loses(&mut self, client: usize) {
+        if let Some(client) = self.clients.remove(&client) {
+            let has = |subject: &str| client.subscriptions.iter().any(|(_, to)| to == subject);
+            self.consumers.retain(|consumer| !has(&consumer.deliver));
+        }
+    }
+
+    /// Its server is about to go, and says so.
+    pub(crate) fn is_lame(&mut self, client: usize) {
+        let info = json!({"headers": true, "jetstream": true, "ldm": true});
+        self.say(client, &NatsFrame::Info(info.to_string().as_bytes()));
+    }
+
+    pub(crate) fn refuses(&mut self, client: usize, why: &str) {
+        self.say(client, &NatsFrame::Err(why));
+    }
+
+    /// What a client says.
+    pub(crate) fn hears(&mut self, client: usize, bytes: &[u8], now: u64) {
+        let Some(mut this) = self.clients.remove(&client) else {
+            return;
+        };
+        this.unread.extend_from_slice(bytes);
+        let unread = std::mem::take(&mut this.unread);
+        let mut rest = &unread[..];
+        let mut commands = this.commands.clone();
+        self.clients.insert(client, this);
+        while let Some((frame, taken)) = commands.decode(rest).expect("the bus says what is right")
+        {
+            self.takes(client, frame, now);
+            rest = &rest[taken..];
+        }
+        let this = self.clients.get_mut(&client).expect("nobody has lost it");
+        (this.unread, this.commands) = (rest.to_vec(), commands);
+    }
+
+    fn takes(&mut self, client: usize, frame: NatsFrame<'_>, now: u64) {
+        match frame {
+            NatsFrame::Ping => self.say(client, &NatsFrame::Pong),
+            NatsFrame::Connect(json) => {
+                let said: Value = serde_json::from_slice(json).expect("CONNECT is JSON");
+                assert_eq!(
+                    (&said["verbose"], &said["echo"]),
+                    (&json!(false), &json!(false))
+                );
+            }
+            NatsFrame::Pong => {}
+            NatsFrame::Sub { subject, sid, .. } => {
+                let this = self.clients.get_mut(&client).expect("it speaks");
+                this.subscriptions.push((sid, subject.to_owned()));
+            }
+            NatsFrame::Unsub { sid, .. } => {
+                let this = self.clients.get_mut(&client).expect("it speaks");
+                let gone = this
+                    .subscriptions
+                    .iter()
+                    .find(|(its, _)| *its == sid)
+                    .cloned();
+                this.subscriptions.retain(|(its, _)| *its != sid);
+                if let Some((_, subject)) = gone {
+                    self.consumers
+                        .retain(|consumer| consumer.deliver != subject);
+                }
+            }
+            NatsFrame::Pub(message) => self.published(client, &message, now),
+            other => panic!("no client says {other:?}"),
+        }
+    }
+
+    fn published(&mut self, client: usize, message: &NatsMessage<'_>, now: u64) {
+        if let Some(request) = message.subject.strip_prefix("$JS.API.") {
+            let answer = match self.has_no_leader {
+                true => None,
+                false => Some(self.answer(request, message.payload)),
+            };
+            self.reply(message, answer);
+            // A new consumer has its answer before what it delivers.
+            return self.deliver(now);
+        }
+        let takes = |stream: &Stream| stream.subjects.iter().any(|s| is_match(s, message.subject));
+        if self.streams.values().any(takes) {
+            let answer = (!self.has_no_leader).then(|| self.store(message, now));
+            if !self.is_silent {
+                self.reply(message, answer);
+                self.deliver(now);
+            }
+            return;
+        }
+        self.pass_on(Some(client), message);
+    }
+
+    /// Core NATS: to all who want it, but not back.
+    fn pass_on(&mut self, from: Option<usize>, message: &NatsMessage<'_>) {
+        let mut to = Vec::new();
+        for (&client, this) in self
+            .clients
+            .iter()
+            .filter(|(client, _)| Some(**client) != from)
+        {
+            let wanted = this
+                .subscriptions
+                .iter()
+                .filter(|(_, s)| is_match(s, message.subject));
+            to.extend(wanted.map(|(sid, _)| (client, *sid)));
+        }
+        for (client, sid) in to {
+            self.say(client, &NatsFrame::Msg(sid, *message));
+        }
+    }
+
+    fn reply(&mut self, message: &NatsMessage<'_>, answer: Option<Value>) {
+        let Some(to) = message.reply else {
+            return;
+        };
+        let payload = answer.as_ref().map(Value::to_string).unwrap_or_default();
+        let headers = match answer {
+            Some(_) => NatsHeaders::default(),
+            None => NatsHeaders::read(b"NATS/1.0 503\r\n\r\n").expect("these are headers"),
+        };
+        self.pass_on(
+            None,
+            &NatsMessage {
+                subject: to,
+                reply: None,
+                headers,
+                payload: payload.as_bytes(),
+            },
+        );
+    }
+
+    fn answer(&mut self, request: &str, body: &[u8]) -> Value {
+        let body: Value = serde_json::from_slice(body).expect("requests are JSON");
+        let (verb, name) = request
+            .rsplit_once('.')
+            .expect("a request names what it is about");
+        match verb {
+            "STREAM.CREATE" => {
+                let subjects = body["subjects"].as_array().expect("it has subjects");
+                let text = |value: &Value| value.as_str().expect("text").to_owned();
+                self.count += 1;
+                let count = self.count;
+                let stream = self
+                    .streams
+                    .entry(name.to_owned())
+                    .or_insert_with(|| Stream {
+                        subjects: subjects.iter().map(text).collect(),
+                        max_age: body["max_age"].as_u64().unwrap_or(0),
+                        created: count,
+                        ..Stream::default()
+                    });
+                stream.info()
+            }
+            "STREAM.INFO" => self.streams[name].info(),
+            "STREAM.MSG.DELETE" => {
+                let place = body["seq"].as_u64().expect("a place");
+                let gone = self
+                    .streams
+                    .get_mut(name)
+                    .and_then(|stream| stream.kept.remove(&place));
+                json!({"success": gone.is_some()})
+            }
+            "CONSUMER.CREATE" => {
+                let config = &body["config"];
+                let first = config["opt_start_seq"].as_u64().unwrap_or(1);
+                let deliver = config["deliver_subject"]
+                    .as_str()
+                    .expect("it pushes")
+                    .to_owned();
+                let pending = self.streams[name].kept.range(first..).count();
+                let consumer = Consumer {
+                    stream: name.to_owned(),
+                    deliver,
+                    next: first,
+                    delivered: 0,
+                };
+                self.consumers.push(consumer);
+                json!({"num_pending": pending})
+            }
+            other => panic!("{other} is not asked for"),
+        }
+    }
+
+    fn store(&mut self, message: &NatsMessage<'_>, now: u64) -> Value {
+        let matches = |(_, stream): &(&String, &mut Stream)| {
+            stream.subjects.iter().any(|s| is_match(s, message.subject))
+        };
+        let (_, stream) = self.streams.iter_mut().find(matches).expect("it was found");
+        stream.forget(now);
+        let newest = || {
+            let mut kept = stream.kept.iter().rev();
+            let found = kept.find(|(_, stored)| stored.subject == message.subject);
+            found.map_or(0, |(place, _)| *place)
+        };
+        if let Some(expected) = message.headers.get("Nats-Expected-Last-Subject-Sequence")
+            && expected != newest().to_string()
+        {
+            return json!({"error": {"code": 400, "err_code": 10071, "description": "wrong last sequence"}});
+        }
+        let id = message.headers.get("Nats-Msg-Id").map(ToOwned::to_owned);
+        if let Some(place) = id.as_ref().and_then(|id| stream.ids.get(id)) {
+            return json!({"seq": place, "duplicate": true});
+        }
+        if stream.max_age > 0 && message.subject.starts_with("$KV.") {
+            // One value a key.
+            stream
+                .kept
+                .retain(|_, stored| stored.subject != message.subject);
+        }
+        stream.last += 1;
+        stream.ids.extend(id.map(|id| (id, stream.last)));
+        let stored = Stored {
+            subject: message.subject.to_owned(),
+            headers: message.headers.as_bytes().to_vec(),
+            payload: message.payload.to_vec(),
+            at: now,
+        };
+        stream.kept.insert(stream.last, stored);
+        json!({"seq": stream.last})
+    }
+
+    /// Consumers deliver what there is.
+    pub(crate) fn deliver(&mut self, now: u64) {
+        if self.has_no_leader || self.is_silent {
+            return;
+        }
+        for n in 0..self.consumers.len() {
+            loop {
+                let consumer = &mut self.consumers[n];
+                let stream = &self.streams[&consumer.stream];
+                let Some((&place, stored)) = stream.kept.range(consumer.next..).next() else {
+                    break;
+                };
+                consumer.next = place + 1;
+                consumer.delivered += 1;
+                let pending = stream.kept.range(place + 1..).count();
+                let (delivered, name) = (consumer.delivered, &consumer.stream);
+                let reply = format!("$JS.ACK.{name}.C.1.{place}.{delivered}.{now}.{pending}");
+                let (stored, deliver) = (stored.clone(), consumer.deliver.clone());
+                self.deliver_to(
+                    &deliver,
+                    &stored.subject,
+                    &reply,
+                    &stored.headers,
+                    &stored.payload,
+                );
+            }
+        }
+    }
+
+    /// Consumers say that they are there.
+    pub(crate) fn beats(&mut self) {
+        if self.has_no_leader {
+            return;
+        }
+        for n in 0..self.consumers.len() {
+            let Consumer {
+                deliver, delivered, ..
+            } = &self.consumers[n];
+            let (deliver, delivered) = (deliver.clone(), *delivered);
+            let headers =
+                format!("NATS/1.0 100 Idle Heartbeat\r\nNats-Last-Consumer: {delivered}\r\n\r\n");
+            self.deliver_to(&deliver, &deliver, "", headers.as_bytes(), b"");
+        }
+    }
+
+    fn deliver_to(&mut self, to: &str, subject: &str, reply: &str, headers: &[u8], payload: &[u8]) {
+        let mut wanted = Vec::new();
+        for (&client, this) in &self.clients {
+            let its = this
+                .subscriptions
+                .iter()
+                .filter(|(_, subject)| subject == to);
+            wanted.extend(its.map(|(sid, _)| (client, *sid)));
+        }
+        for (client, sid) in wanted {
+            let message = NatsMessage {
+                subject,
+                reply: (!reply.is_empty()).then_some(reply),
+                headers: NatsHeaders::read(headers).expect("these are headers"),
+                payload,
+            };
+            self.say(client, &NatsFrame::Msg(sid, message));
+        }
+    }
+
+    fn say(&mut self, client: usize, frame: &NatsFrame<'_>) {
+        let mut bytes = Vec::new();
+        frame.encode(&mut bytes);
+        self.says.push((client, bytes));
+    }
+}
+
+impl Stream {
+    fn info(&self) -> Value {
+        json!({"created": self.created.to_string(), "state": {"last_seq": self.last}})
+    }
+
+    /// What is too old is gone.
+    fn forget(&mut self, now: u64) {
+        let max_age = self.max_age;
+        self.kept
+            .retain(|_, stored| max_age == 0 || now.saturating_sub(stored.at) < max_age);
+    }
+}
+
+/// Whether a subject is one of those that a pattern means.
+fn is_match(pattern: &str, subject: &str) -> bool {
+    let (mut patterns, mut words) = (pattern.split('.'), subject.split('.'));
+    loop {
+        match (patterns.next(), words.next()) {
+            (Some(">"), Some(_)) | (None, None) => return true,
+            (Some("*"), Some(_)) => {}
+            (Some(pattern), Some(word)) if pattern == word => {}
+            _ => return false,
+        }
+    }
+}
