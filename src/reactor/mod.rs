@@ -122,7 +122,7 @@ pub use self::news::{Cut, Helped, News};
 pub use self::os::{HandedOver, Os, Readiness, Received, Seen, Signal, Spawned, Woke};
 pub use self::socket::{
     LISTEN_BACKLOG, begin_to_listen, bind_abstract, bind_tcp, bind_tcp_beside, bind_unix, is_stale,
-    listen_tcp, open_udp, open_udp_beside, share_address,
+    listen_again, listen_tcp, open_udp, open_udp_beside, rest_from_listening, share_address,
 };
 pub use self::sources::{AddressRules, SourceRules};
 #[cfg(feature = "tls")]

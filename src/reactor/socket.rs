@@ -12,8 +12,8 @@ use rustix::net::sockopt::{
     set_socket_send_buffer_size, set_tcp_nodelay, socket_error,
 };
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, getpeername, listen,
-    socket_with,
+    AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, bind, connect, getpeername,
+    listen, shutdown, socket_with,
 };
 
 use super::keepalive::Keepalive;
@@ -43,6 +43,22 @@ pub fn begin_to_listen(fd: &OwnedFd) -> io::Result<()> {
     // See `bind_tcp`.
     set_socket_reuseaddr(fd, true)?;
     Ok(listen(fd, LISTEN_BACKLOG)?)
+}
+
+/// Listens no more and keeps its place: what waits in its queue is reset, and the kernel gives new connections to the
+/// others at its address.
+pub fn rest_from_listening(fd: &OwnedFd) -> io::Result<()> {
+    Ok(shutdown(fd, Shutdown::Read)?)
+}
+
+/// Listens again, at the address that it had. A port that the system chose was given up with listening, and others of ours
+/// that [share](share_address) the address have kept it.
+pub fn listen_again(fd: &OwnedFd, address: SocketAddr) -> io::Result<()> {
+    match bind(fd, &address) {
+        // It is bound.
+        Ok(()) | Err(rustix::io::Errno::INVAL) => begin_to_listen(fd),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// A TCP socket that does not listen yet. `[::]` is dual-stack.

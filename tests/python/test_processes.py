@@ -225,6 +225,34 @@ class Processes(Case):
         self.assertEqual(len(server.descriptors_now()), len(server.descriptors))
         server.stop()
 
+    def test_while_one_does_not_hold_its_clients_go_to_the_other(self):
+        for port in (0, free_port()):
+            server = self.serve_two("echo://127.0.0.1:%d" % port, "metrics://127.0.0.1:0")
+            at = server.at("echo")
+            self.addCleanup(lambda pid=server.pid: is_there(pid) and os.kill(pid, signal.SIGCONT))
+            for _ in range(8):
+                second = processes(server)[2]
+                with server.changed:
+                    before = len(server.lines)
+                os.kill(second, signal.SIGKILL)
+                server.waits_for(lambda line: "another is started process=2" in line, after=before)
+                # The wait for the next doubles each time, and is long enough for this at last.
+                server.stopped_in_time()
+                if 2 not in processes(server) and listening(at[1]) == 1:
+                    break
+                server.goes_on()
+                server.waits_for(lambda line: "a process serves process=2" in line, after=before)
+            else:
+                self.fail("it was always there again")
+            for _ in range(20):
+                self.dial(at).say(b"still").hears(b"still").close()
+            server.goes_on()
+            server.waits_for(lambda line: "a process serves process=2" in line, after=before)
+            self.assertEqual(listening(at[1]), 2)
+            for peer in self.one_in_each(server, at).values():
+                peer.close()
+            server.stop()
+
     def test_figures_come_without_those_of_a_process_that_does_not_answer(self):
         server = self.serve_two("metrics://127.0.0.1:0", "metrics://127.0.0.1:0")
         at = server.at("metrics", nth=1)
@@ -518,6 +546,19 @@ class Processes(Case):
         # Another server of this machine may have its ports.
         self.assertIn(would["echo", "tcp"], ("serve", "skip"))
         self.assertEqual(would["command", "unix"], "serve")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def listening(port):
+    """How many sockets listen at this port: in state 0A, as the kernel has it."""
+    with open("/proc/net/tcp") as file:
+        rows = [line.split() for line in file.readlines()[1:]]
+    return sum(row[1].endswith(":%04X" % port) and row[3] == "0A" for row in rows)
 
 
 def hears_of(peer, what):

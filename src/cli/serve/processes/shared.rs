@@ -1,9 +1,14 @@
 //! The sockets of one endpoint, as a supervisor keeps them for its processes.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
+use rustix::net::sockopt::socket_type;
+use rustix::net::{SocketType, getsockname};
+
 use crate::endpoint::{Bound, Endpoint, Handed, SocketFile};
+use crate::reactor::{listen_again, rest_from_listening};
 use crate::wire::SocketDescription;
 
 /// One for each process, or one for all.
@@ -12,6 +17,8 @@ pub(super) struct Shared {
     pub(super) endpoint: Endpoint,
     place: String,
     sockets: Vec<OwnedFd>,
+    /// Where connections come to, if each process has a queue of its own for them.
+    queues_at: Option<SocketAddr>,
     /// The file of a Unix socket: gone when this is dropped.
     pub(super) file: Option<SocketFile>,
 }
@@ -27,10 +34,12 @@ impl Shared {
         let (endpoint, place) = (bound.endpoint.clone(), bound.place.clone());
         let all = bound.spread(processes, handed)?;
         let sockets = all.iter().map(|bound| bound.socket.try_clone());
+        let sockets: Vec<OwnedFd> = sockets.collect::<io::Result<_>>()?;
         let shared = Shared {
+            queues_at: queues_at(&sockets),
             endpoint,
             place,
-            sockets: sockets.collect::<io::Result<_>>()?,
+            sockets,
             file,
         };
         Ok((shared, all))
@@ -44,6 +53,22 @@ impl Shared {
     /// All of them.
     pub(super) fn sockets(&self) -> &[OwnedFd] {
         &self.sockets
+    }
+
+    /// The process is not there for some time: its queue is reset, and new connections go to the others.
+    pub(super) fn rest(&self, process: usize) -> io::Result<()> {
+        match (self.queues_at, self.of(process)) {
+            (Some(_), Some(socket)) => rest_from_listening(socket),
+            _ => Ok(()),
+        }
+    }
+
+    /// It is there again.
+    pub(super) fn listen_again(&self, process: usize) -> io::Result<()> {
+        match (self.queues_at, self.of(process)) {
+            (Some(at), Some(socket)) => listen_again(socket, at),
+            _ => Ok(()),
+        }
     }
 
     /// Lets go of them; the file stays.
@@ -73,4 +98,14 @@ impl Shared {
             file: self.file.as_ref().and_then(SocketFile::numbers),
         }
     }
+}
+
+fn queues_at(sockets: &[OwnedFd]) -> Option<SocketAddr> {
+    let [first, _, ..] = sockets else {
+        return None;
+    };
+    if socket_type(first) != Ok(SocketType::STREAM) {
+        return None;
+    }
+    SocketAddr::try_from(getsockname(first).ok()?).ok()
 }

@@ -25,7 +25,7 @@ use crate::cli::serve::taking_over;
 use crate::cli::streams::print_in_passing;
 use crate::cli::{Configuration, Failure, Outcome, Sources, level_arguments};
 use crate::config::Limits;
-use crate::config::limits::PROCESS_END_GRACE;
+use crate::config::limits::{ATTENDANT_RETRY, PROCESS_END_GRACE};
 use crate::endpoint::{Bound, Rest};
 use crate::reactor::{Companion, Epoll, News, Reactor};
 use crate::turn::{ConnId, Exit, Moment};
@@ -54,6 +54,8 @@ pub(super) struct Supervising {
     pub(super) taker: Option<ConnId>,
     pub(super) roster: Roster,
     pub(super) members: Vec<Member>,
+    /// Those whose clients go to others, since they did not hold.
+    resting: BTreeSet<usize>,
     /// When systemd is to be told again that the loop turns.
     pub(super) watchdog_at: Option<Moment>,
     pub(super) stage: Stage,
@@ -145,6 +147,7 @@ pub(in crate::cli::serve) fn run(
         taker: None,
         roster: Roster::new(processes, reactor.now()),
         members: (0..processes).map(|_| Member::default()).collect(),
+        resting: BTreeSet::new(),
         watchdog_at: None,
         configuration,
         sources: args.sources,
@@ -365,11 +368,35 @@ impl Supervising {
             }
             Stage::Serves => {
                 log::warn!(process = n + 1, exit:%, wait:?; "a process has ended; another is started");
+                // Once, its clients wait for the next one. If that does not hold, they are not to wait for longer and
+                // longer.
+                if wait > ATTENDANT_RETRY && self.resting.insert(n) {
+                    self.rest(n);
+                }
                 self.supervisor.status(&self.status());
             }
             Stage::Released | Stage::Stops | Stage::Failed(_) => {
                 let is_last = self.members.iter().all(|member| member.companion.is_none());
                 reactor.wait_for_others(!is_last);
+            }
+        }
+    }
+
+    fn rest(&self, n: usize) {
+        for shared in &self.shared {
+            if let Err(error) = shared.rest(n) {
+                log::error!(process = n + 1, endpoint:% = shared.endpoint, error:%; "its queue cannot be given up");
+            }
+        }
+        log::warn!(process = n + 1; "new connections go to the other processes until it serves again");
+    }
+
+    fn end_rest(&mut self, n: usize) {
+        if self.resting.remove(&n) {
+            for shared in &self.shared {
+                if let Err(error) = shared.listen_again(n) {
+                    log::error!(process = n + 1, endpoint:% = shared.endpoint, error:%; "it cannot listen again");
+                }
             }
         }
     }
@@ -471,6 +498,7 @@ impl Supervising {
         self.roster.serves(n);
         match self.stage {
             Stage::Serves => {
+                self.end_rest(n);
                 self.tell(reactor, n, &ToProcess::Go, &[]);
                 log::info!(process = n + 1; "a process serves");
                 self.supervisor.status(&self.status());
