@@ -4,6 +4,7 @@ use crate::bench::show::label::{harmless, rate};
 use crate::bench::study::statistic::Spread;
 use crate::load::measure::failures::Errors;
 use crate::load::measure::figures::{Grouped, Micros};
+use crate::load::measure::process::Unread;
 use crate::load::measure::stages::ByStage;
 use crate::load::plan::mode::{Close, ModeName};
 use crate::load::run::outcome::{DatagramCounts, PerConnection, RollCall};
@@ -293,6 +294,19 @@ fn starving(shares: &PerConnection, connections: u64) -> String {
         Grouped(shares.least),
         Grouped(shares.p90)
     )
+}
+
+/// Why there are no figures of the server's processes.
+pub(super) fn unread(why: Unread) -> &'static str {
+    match why {
+        Unread::Ended => "a process of --pid has ended, so there are no figures for it",
+        Unread::NoDescriptor => {
+            "the generator had no descriptors left to read figures of --pid: raise the limit with `ulimit -n`, or use fewer connections (-c)"
+        }
+        Unread::Untold => {
+            "the kernel does not tell figures of --pid: is it a process of another user?"
+        }
+    }
 }
 
 /// Why the generator was the limit, and what that means.

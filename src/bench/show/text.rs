@@ -3,7 +3,7 @@
 use std::{fmt, iter};
 
 use crate::bench::show::label::harmless;
-use crate::bench::show::phrases::{died, model, notices, request, several};
+use crate::bench::show::phrases::{died, model, notices, request, several, unread};
 use crate::bench::show::rows::{self, CORRECTED, Group, PHASES, POINTS, Row};
 use crate::load::measure::figures::{Grouped, Micros};
 use crate::load::measure::histogram::Summary;
@@ -57,11 +57,8 @@ impl fmt::Display for Report {
         ] {
             line(f, group, self)?;
         }
-        if self.server.is_none() && self.is_watched() {
-            writeln!(
-                f,
-                "  server     a process of --pid ended during the run, so there are no figures for it"
-            )?;
+        if let Some(why) = self.server_unread {
+            writeln!(f, "  server     {}", unread(why))?;
         }
         line(f, rows::GENERATOR, self)?;
         for notice in notices(std::slice::from_ref(self)) {

@@ -7,8 +7,11 @@ use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::termios::tcgetwinsize;
+use unicode_width::UnicodeWidthChar;
 
 use super::interrupt::Interrupt;
+use crate::bench::show::terminal::COLUMNS;
 use crate::cli::is_quiet;
 
 /// The line. It is written to terminals only, and not with `-q`.
@@ -20,8 +23,6 @@ pub(super) struct ProgressLine<'i> {
 
 /// Back to the beginning of the line, and nothing behind it.
 const CLEAR: &str = "\r\x1b[K";
-/// What a terminal shows without wrapping, which could not be cleared.
-const CHARS_MAX: usize = 79;
 
 impl<'i> ProgressLine<'i> {
     pub(super) fn new(interrupt: &'i Interrupt) -> Self {
@@ -35,12 +36,32 @@ impl<'i> ProgressLine<'i> {
     /// waits for a stopped terminal (Ctrl-S).
     pub(super) fn show(&mut self, text: impl fmt::Display) -> ControlFlow<()> {
         if self.is_shown && can_write() {
-            let text: String = text.to_string().chars().take(CHARS_MAX).collect();
+            let text = cut(&text.to_string(), columns());
             let mut err = io::stderr().lock();
             let _ = write!(err, "{CLEAR}{text}").and_then(|()| err.flush());
         }
         self.interrupt.flow()
     }
+}
+
+/// How wide the terminal is now: its user may make it narrower at any time.
+fn columns() -> usize {
+    match tcgetwinsize(io::stderr()) {
+        Ok(size) if size.ws_col > 0 => size.ws_col.into(),
+        _ => COLUMNS,
+    }
+}
+
+/// As much of `text` as stays in a line of so many columns. The last is free: a full line may wrap, and could not be cleared.
+fn cut(text: &str, columns: usize) -> String {
+    let mut left = columns.saturating_sub(1);
+    let fits = |c: &char| {
+        let wide = c.width().unwrap_or(0);
+        let fits = wide <= left;
+        left = left.saturating_sub(wide);
+        fits
+    };
+    text.chars().take_while(fits).collect()
 }
 
 /// Whether standard error takes something without waiting.
@@ -56,5 +77,22 @@ impl Drop for ProgressLine<'_> {
         if self.is_shown && can_write() {
             let _ = write!(io::stderr().lock(), "{CLEAR}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_stays_within_the_columns_but_the_last() {
+        assert_eq!(cut("four", 5), "four");
+        assert_eq!(
+            (cut("four", 4), cut("four", 1), cut("four", 0)),
+            ("fou".into(), String::new(), String::new())
+        );
+        // Two columns each: none is cut in half.
+        assert_eq!(cut("a你好", 4), "a你");
+        assert_eq!(cut("a你好b", 5), "a你");
     }
 }

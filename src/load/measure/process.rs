@@ -1,8 +1,11 @@
 //! What the server's processes used, as the kernel tells it: by pid, with all their threads and children.
 
 use std::collections::BTreeSet;
+use std::fs;
 
 use procfs::process::Process;
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
 /// So many processes are looked at; a server that forks for each connection has one for each.
@@ -91,6 +94,40 @@ fn share_of_memory(process: &Process) -> Option<u64> {
     rollup.0.first()?.extension.map.get("Pss").copied()
 }
 
+/// Why nothing is known of processes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unread {
+    /// One of them has ended.
+    Ended,
+    /// They are there, and this process has no descriptor left to read of them.
+    NoDescriptor,
+    /// They are there, and the kernel does not tell.
+    Untold,
+}
+
+impl Unread {
+    /// Why these cannot be read; `ran_out` says whether there was a moment without a descriptor.
+    pub(crate) fn of(pids: &[u32], ran_out: bool) -> Self {
+        let has_ended = |pid: &u32| {
+            let pid = i32::try_from(*pid).ok().and_then(Pid::from_raw);
+            pid.is_none_or(|pid| test_kill_process(pid) == Err(Errno::SRCH))
+        };
+        let none_left = || {
+            let opened = fs::File::open("/proc/self/stat");
+            let errno = opened.err().and_then(|error| Errno::from_io_error(&error));
+            matches!(errno, Some(Errno::MFILE | Errno::NFILE))
+        };
+        if pids.iter().any(has_ended) {
+            Self::Ended
+        } else if ran_out || none_left() {
+            Self::NoDescriptor
+        } else {
+            Self::Untold
+        }
+    }
+}
+
 /// What the server's processes used in a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Server {
@@ -112,11 +149,10 @@ pub struct Server {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::io::Read;
     use std::process::{Command, Stdio};
 
-    use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
 
     use super::*;
 
@@ -172,6 +208,17 @@ mod tests {
         let usage = Usage::of(&[child.id()]).unwrap();
         assert_eq!(usage.memory, 0, "{usage:?}");
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_process_that_has_ended_is_told_from_one_that_cannot_be_read() {
+        let own = std::process::id();
+        let mut child = Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        assert_eq!(Unread::of(&[own, child.id()], true), Unread::Ended);
+        assert_eq!(Unread::of(&[u32::MAX], false), Unread::Ended);
+        assert_eq!(Unread::of(&[own], true), Unread::NoDescriptor);
+        assert_eq!(Unread::of(&[own], false), Unread::Untold);
     }
 
     #[test]

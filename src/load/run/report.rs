@@ -11,7 +11,7 @@ use crate::load::measure::cpu::CpuTime;
 use crate::load::measure::failures::{Errors, FailureKind};
 use crate::load::measure::figures::{ratio, round, whole};
 use crate::load::measure::histogram::{Corrected, Latencies, Quantile, Summary};
-use crate::load::measure::process::{Server, Usage};
+use crate::load::measure::process::{Server, Unread, Usage};
 use crate::load::measure::series::SecondSeen;
 use crate::load::measure::stages::FailureStages;
 use crate::load::plan::Plan;
@@ -149,6 +149,9 @@ pub struct Report {
     pub lacking: Vec<LackingMember>,
     /// What the server's process used, if it was named.
     pub server: Option<Server>,
+    /// Why there are no such figures, though it was named.
+    #[serde(default)] // an earlier result does not say
+    pub server_unread: Option<Unread>,
     /// What the generator itself used.
     pub generator: Generator,
 }
@@ -330,6 +333,7 @@ impl Report {
             deliveries: None,
             lacking: Vec::new(),
             server: None,
+            server_unread: None,
             generator,
         }
     }
@@ -353,6 +357,9 @@ impl Report {
         wall: u64,
     ) {
         let (Some(before), Some(measured), Some(after)) = usage else {
+            let ran_out = self.errors.no_descriptor + self.warmup_errors.no_descriptor > 0;
+            let is_watched = !self.pids.is_empty();
+            self.server_unread = is_watched.then(|| Unread::of(&self.pids, ran_out));
             return;
         };
         let cpu = after.cpu.saturating_sub(measured.cpu);
@@ -421,11 +428,6 @@ impl Report {
     /// Answers per second of the server's processor time, where that is known.
     pub fn per_cpu(&self) -> Option<f64> {
         self.server.as_ref()?.per_cpu_s
-    }
-
-    /// Whether the server's processes were to be watched.
-    pub(crate) fn is_watched(&self) -> bool {
-        !self.pids.is_empty()
     }
 
     /// Whether anything failed, at any time.

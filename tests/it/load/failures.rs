@@ -1,6 +1,8 @@
 //! What failed, where, and what came of it: each failure is counted in the stage and in the part of the run in which
 //! the server's script has it, and nowhere else.
 
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use onepoll::load::measure::stages::{ByStage, FailureStages};
@@ -9,7 +11,7 @@ use onepoll::wire::{Digest, HmacKey, Secret};
 
 use super::{ECHO, NONE_AFTER, RST, closing, failed, open, plan, run};
 use crate::support::peer::Nobody;
-use crate::support::program::bench;
+use crate::support::program::{bench, finish};
 use crate::support::script::{Reply, Request, Scripted, conversations, datagrams, pause, replies};
 use crate::support::{ANY, DEADLINE};
 
@@ -273,4 +275,31 @@ fn beside_resets_under_a_close_by_reset_the_polite_way_is_said() {
     assert!(report.to_string().contains(polite), "{report}");
     let report = ask(&server, closing(Close::ClientFin, 1), 2);
     assert!(!report.to_string().contains(polite), "{report}");
+}
+
+#[test]
+fn a_server_that_has_ended_is_told_from_a_generator_without_descriptors() {
+    let watched = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+    let pid = watched.id();
+    let watched = Arc::new(Mutex::new(watched));
+    // It ends before the first answer.
+    let server = replies(Request::Bytes(64), move |_, _, message| {
+        let mut watched = watched.lock().unwrap();
+        watched.kill().unwrap();
+        watched.wait().unwrap();
+        message.to_vec()
+    });
+    let said = bench(format!("echo {server} -c 1 -n 2 --pid {pid}"));
+    let ended = "server     a process of --pid has ended";
+    assert!(said.out.contains(ended), "{}", said.out);
+    let server = conversations(|_, mut peer| drop(peer.rest()));
+    // The whole of its limit goes into connections, and this process is alive.
+    let own = std::process::id();
+    let line = format!("bench hold {server} -c 200 -d 20ms --pid {own}");
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -n 64; exec \"$0\" $1"]);
+    limited.args([env!("CARGO_BIN_EXE_onepoll"), &line]);
+    let said = finish(&mut limited);
+    let none_left = "server     the generator had no descriptors left";
+    assert!(said.out.contains(none_left), "{}", said.out);
 }

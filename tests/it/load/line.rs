@@ -9,31 +9,53 @@ use std::thread;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::support::DEADLINE;
 use crate::support::program::{Group, Said, bench, command};
 use crate::support::script::{conversations, echo};
 
-/// What `bench` writes to a terminal on its standard error, and to a pipe on its standard output.
-fn on_a_terminal(line: &str) -> Said {
+/// What `bench` writes to a terminal on its standard error, and to a pipe on its standard output. The terminal
+/// becomes narrower when it first shows `until`.
+fn on_a_terminal(line: &str, until: &'static str) -> Said {
     let near = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&near).unwrap();
     unlockpt(&near).unwrap();
     let name = ptsname(&near, Vec::new()).unwrap();
+    tcsetwinsize(&near, wide(WIDE)).unwrap();
     let far = open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
     let group = start(line, Stdio::from(far));
     // Reading ends with an error when the last one who holds the far side has gone: the program, since
     // the command that held ours is dropped by now.
     let shown = thread::spawn(move || {
-        let mut shown = String::new();
-        let _ = File::from(near).read_to_string(&mut shown);
-        shown
+        let (mut shown, mut chunk) = (Vec::new(), [0; 4096]);
+        let mut near = File::from(near);
+        while let Ok(n @ 1..) = near.read(&mut chunk) {
+            shown.extend_from_slice(&chunk[..n]);
+            if String::from_utf8_lossy(&shown).contains(until) {
+                tcsetwinsize(&near, wide(NARROW)).unwrap();
+            }
+        }
+        String::from_utf8(shown).unwrap()
     });
     let said = group.said(DEADLINE);
     said.exits(0);
     Said {
         err: shown.join().unwrap(),
         ..said
+    }
+}
+
+/// Columns of the terminal.
+const WIDE: u16 = 50;
+const NARROW: u16 = 20;
+
+fn wide(columns: u16) -> Winsize {
+    Winsize {
+        ws_row: 24,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
     }
 }
 
@@ -46,16 +68,20 @@ fn start(line: &str, stderr: Stdio) -> Group {
 
 #[test]
 fn a_terminal_sees_how_far_a_run_is_and_then_the_result_only() {
-    let said = on_a_terminal(&format!("echo {} -d 700ms -c 2", echo()));
+    let said = on_a_terminal(&format!("echo {} -d 700ms -c 2", echo()), "p50");
     let shown = said.err;
     let lines: Vec<&str> = shown.split("\r\x1b[K").collect();
     assert!(lines.len() >= 4, "{shown:?}");
     assert!(lines.contains(&"connecting"), "{shown:?}");
-    let says_how_far = |line: &&str| line.contains("of 1 s") && line.contains("p99");
+    let says_how_far = |line: &&str| line.contains("of 1 s") && line.contains("p50");
     assert!(lines.iter().any(says_how_far), "{shown:?}");
     assert_eq!(lines.last(), Some(&""), "{shown:?}");
-    let fits = |line: &&str| line.chars().count() < 80;
-    assert!(lines.iter().all(fits), "{shown:?}");
+    // A line that was as wide as the terminal would wrap, and could not be cleared.
+    let fits = |most: u16| move |line: &&str| line.chars().count() < usize::from(most);
+    assert!(lines.iter().all(fits(WIDE)), "{shown:?}");
+    // By then it was narrower.
+    let last = lines[lines.len() - 2];
+    assert!(last.contains("of 1 s") && fits(NARROW)(&last), "{shown:?}");
     assert!(said.out.starts_with("bench echo"), "{}", said.out);
     assert!(!said.out.contains('\x1b'), "{}", said.out);
 }
@@ -63,7 +89,7 @@ fn a_terminal_sees_how_far_a_run_is_and_then_the_result_only() {
 #[test]
 fn a_pipe_is_shown_nothing_and_neither_is_a_terminal_that_is_to_be_quiet() {
     let line = format!("echo {} -d 100ms -c 2", echo());
-    let said = on_a_terminal(&format!("{line} -q"));
+    let said = on_a_terminal(&format!("{line} -q"), "anything");
     assert_eq!(said.err, "");
     assert!(said.out.contains("rate"), "{}", said.out);
     let said = bench(line);
