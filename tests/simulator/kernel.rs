@@ -493,10 +493,13 @@ impl Net {
     /// The loop is given this connection, which it may have to refuse.
     fn admits(&mut self, k: usize) {
         let is_penalised = self.is_penalised(k);
-        let logins = self.links.iter().filter(|link| link.is_logging_in());
-        let are_logins_full = logins.count() >= self.logins_max;
+        let has_to_log_in = self.links[k].logs_in_until.is_some();
+        // Only then: a crowd would be counted once for each of it.
+        let are_logins_full = has_to_log_in && {
+            let logins = self.links.iter().filter(|link| link.is_logging_in());
+            logins.count() >= self.logins_max
+        };
         let link = &mut self.links[k];
-        let has_to_log_in = link.logs_in_until.is_some();
         let queue = &mut self.listeners[link.listener];
         let is_other = link.local && queue.only_uid.is_some_and(|uid| uid != link.uid)
             || !link.local && link.reset && queue.only_uid.is_some();
@@ -508,7 +511,7 @@ impl Net {
             () if is_penalised => Some(&mut self.refused.penalised),
             () if self.open >= self.connections_max => Some(&mut self.refused.full),
             () if queue.open >= queue.connections_max => Some(&mut self.refused.listener_full),
-            () if has_to_log_in && are_logins_full => {
+            () if are_logins_full => {
                 self.occasions.note(Occasion::LoginsFull);
                 Some(&mut self.refused.logins_full)
             }

@@ -118,6 +118,7 @@ impl Secure for StandIn {
             held: VecDeque::new(),
             records: VecDeque::new(),
             sent: 0,
+            unwritten: 0,
             has_said_bye: false,
         }))
     }
@@ -138,12 +139,15 @@ struct StandInSession {
     records: VecDeque<Vec<u8>>,
     /// How much of the first of them has left.
     sent: usize,
+    /// How much of all of them has not: it is asked in every turn, and there may be thousands.
+    unwritten: usize,
     has_said_bye: bool,
 }
 
 impl StandInSession {
     fn push(&mut self, kind: u8, body: &[u8]) {
         let record = self.maker.make(kind, body);
+        self.unwritten += record.len();
         self.records.push_back(record);
     }
 
@@ -200,8 +204,7 @@ impl Session for StandInSession {
     }
 
     fn unwritten(&self) -> usize {
-        let records: usize = self.records.iter().map(Vec::len).sum();
-        records - self.sent
+        self.unwritten
     }
 
     fn seal(&mut self, plain: &[u8]) -> usize {
@@ -227,6 +230,7 @@ impl Session for StandInSession {
         let offered = slices.iter().map(|slice| slice.len()).sum();
         let taken = write(&slices)?;
         self.sent += taken;
+        self.unwritten -= taken;
         while let Some(first) = self
             .records
             .front()
