@@ -933,7 +933,7 @@ fn fault_g16_who_waits_for_a_place_of_a_source_keeps_it_from_none_of_another() {
 
 #[test]
 fn fault_g16_whoever_has_waited_before_takes_nobodys_turn() {
-    let mut scene = Scene::new(|_| {});
+    let mut scene = Scene::new(|options| options.sync = Sync::Off);
     let busy = scene.stage.enters();
     // It waits for its own files to be stored, again and again, and has none that comes in the end.
     let all: Vec<u8> = (0..3 * FILES_PENDING_PER_CONNECTION_MAX)
