@@ -121,40 +121,47 @@ impl Bound {
         }
     }
 
-    /// This socket and others at its address, one for each of so many processes, as far as such a socket can have any
-    /// beside it: a Unix socket cannot, and one that was inherited is its owner's to share, so there is one for all.
+    /// Sockets beside this one, at its address, so that each of so many processes has one of its own, as far as there can
+    /// be any: a Unix socket has none beside it, and one that was inherited is its owner's to share, so it is for all.
     ///
-    /// Sockets there that another server handed over are taken before any is bound.
-    pub fn spread(self, processes: u32, handed: &mut Handed) -> io::Result<Vec<Bound>> {
+    /// To be called by the user that has bound this one. Sockets there that another server hands over are taken before any
+    /// is bound; and if those are another user's, beside whom we can bind none, they have to do.
+    pub fn beside(&self, processes: u32, handed: &mut Handed) -> io::Result<Vec<Bound>> {
+        let mut all = Vec::new();
         let Some(at) = self.at.filter(|_| !self.is_inherited) else {
-            return Ok(vec![self]);
+            return Ok(all);
         };
         let transport = match self.endpoint.address {
             Address::Udp(_) => Transport::Udp,
             _ => Transport::Tcp,
         };
-        let mut all = vec![self];
-        while all.len() < processes as usize {
-            let first = &all[0];
-            let (socket, is_handed) = match handed.inet(transport, at, &first.place) {
+        while all.len() + 1 < processes as usize {
+            let (socket, is_handed) = match handed.inet(transport, at, &self.place) {
                 Some((socket, _)) => (socket, true),
                 None => {
-                    share_address(&first.socket)?;
+                    share_address(&self.socket)?;
                     let bind = match transport {
                         Transport::Udp => open_udp_beside,
                         _ => bind_tcp_beside,
                     };
-                    (bind(at)?, false)
+                    match bind(at) {
+                        Err(error)
+                            if self.is_handed && error.kind() == io::ErrorKind::AddrInUse =>
+                        {
+                            return Ok(all);
+                        }
+                        bound => (bound?, false),
+                    }
                 }
             };
             all.push(Bound {
-                place: first.place.clone(),
-                secure: first.secure.clone(),
-                secrets: first.secrets.clone(),
-                content: first.content.clone(),
+                place: self.place.clone(),
+                secure: self.secure.clone(),
+                secrets: self.secrets.clone(),
+                content: self.content.clone(),
                 at: Some(at),
                 is_handed,
-                ..Bound::of(&first.endpoint, socket)
+                ..Bound::of(&self.endpoint, socket)
             });
         }
         Ok(all)

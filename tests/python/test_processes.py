@@ -8,6 +8,7 @@ one in each, it dials until it has (a hundred tries would all go to one of two o
 import contextlib
 import json
 import os
+import pwd
 import re
 import select
 import signal
@@ -375,6 +376,27 @@ class Processes(Case):
         readable, _, _ = select.select([process.stdout], [], [], DEADLINE)
         assert readable, "it is not ready"
         return {"process": process, "ready": json.loads(process.stdout.readline())}
+
+    def test_root_binds_for_all_and_another_user_serves(self):
+        if os.geteuid():
+            self.skipTest("only root becomes another user")
+        nobody = pwd.getpwnam("nobody").pw_uid
+        home = self.directory()
+        os.chmod(home, 0o777)
+        server = self.serve(
+            "echo://127.0.0.1:0",
+            "metrics://127.0.0.1:0",
+            arguments=(*TWO, "--user", "nobody", "--control", os.path.join(home, "control")),
+            is_plain=True,  # behind what nobody cannot read
+        )
+        for pid in (server.pid, *processes(server).values()):
+            self.assertEqual(os.stat("/proc/%d" % pid).st_uid, nobody)
+        self.one_in_each(server, server.at("echo"))
+        # One that is started by then has the same sockets.
+        os.kill(processes(server)[1], signal.SIGKILL)
+        server.waits_for(lambda line: "a process serves process=1" in line)
+        self.one_in_each(server, server.at("echo"))
+        server.stop()
 
     # ------------------------------------------------------------------------ the end
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use log::Level;
 use zeroize::Zeroizing;
 
@@ -21,6 +22,8 @@ use crate::endpoint::{Bound, Control, Handed, Intent, Judged, SocketFile};
 #[derive(Debug)]
 pub(super) struct Bindings {
     pub(super) bound: Vec<Bound>,
+    /// Sockets beside each of these, for other processes.
+    pub(super) beside: Vec<Vec<Bound>>,
     pub(super) connections_max: u32,
     /// What the files and hosts were that the configuration names.
     pub(super) learnt: Learnt,
@@ -75,8 +78,19 @@ impl Bindings {
         for name in &opening.unclaimed {
             announce(Level::Warn, &unclaimed(name), None);
         }
+        // By the user that has bound them: the kernel lets no other bind beside them.
+        let processes = configuration.processes;
+        let mut beside = Vec::new();
+        for bound in &opening.bound {
+            let sockets = bound.beside(processes, &mut handed);
+            beside.push(sockets.with_context(|| {
+                let endpoint = &bound.endpoint;
+                format!("{endpoint}: cannot have a socket for each of {processes} processes")
+            })?);
+        }
         Ok(Bindings {
             bound: opening.bound,
+            beside,
             connections_max: opening.connections_max?,
             learnt,
             record,

@@ -97,9 +97,10 @@ impl Supervising {
                 old.push((*owner, bound));
                 continue;
             }
-            let none = &mut Handed::default();
-            let spread = Shared::spread(bound, wanted.processes, none);
-            let (shared, sockets) = spread.map_err(wrong)?;
+            let beside = bound.beside(wanted.processes, &mut Handed::default());
+            let beside = beside.map_err(wrong)?;
+            let shared = Shared::of_bound(bound, beside, wanted.processes);
+            let (shared, sockets) = shared.map_err(wrong)?;
             for bound in sockets {
                 bound
                     .begin()

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use rustix::net::sockopt::socket_type;
 use rustix::net::{SocketType, getsockname};
 
-use crate::endpoint::{Bound, Endpoint, Handed, SocketFile};
+use crate::endpoint::{Bound, Endpoint, SocketFile};
 use crate::reactor::{listen_again, rest_from_listening};
 use crate::wire::SocketDescription;
 
@@ -24,19 +24,21 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    /// What was bound, and as many beside it as it can have.
-    pub(super) fn spread(
+    /// What was bound, and the others at its address, for so many processes; and all of them, to be listened to.
+    pub(super) fn of_bound(
         mut bound: Bound,
+        beside: Vec<Bound>,
         processes: u32,
-        handed: &mut Handed,
     ) -> io::Result<(Shared, Vec<Bound>)> {
         let file = bound.file.take();
         let (endpoint, place) = (bound.endpoint.clone(), bound.place.clone());
-        let all = bound.spread(processes, handed)?;
+        let mut all = vec![bound];
+        all.extend(beside);
         let sockets = all.iter().map(|bound| bound.socket.try_clone());
         let sockets: Vec<OwnedFd> = sockets.collect::<io::Result<_>>()?;
+        let has_own = sockets.len() == processes as usize;
         let shared = Shared {
-            queues_at: queues_at(&sockets),
+            queues_at: queue_at(&sockets[0]).filter(|_| has_own),
             endpoint,
             place,
             sockets,
@@ -100,12 +102,10 @@ impl Shared {
     }
 }
 
-fn queues_at(sockets: &[OwnedFd]) -> Option<SocketAddr> {
-    let [first, _, ..] = sockets else {
-        return None;
-    };
-    if socket_type(first) != Ok(SocketType::STREAM) {
+/// Where connections wait in it, if it is a TCP socket.
+fn queue_at(socket: &OwnedFd) -> Option<SocketAddr> {
+    if socket_type(socket) != Ok(SocketType::STREAM) {
         return None;
     }
-    SocketAddr::try_from(getsockname(first).ok()?).ok()
+    SocketAddr::try_from(getsockname(socket).ok()?).ok()
 }

@@ -124,12 +124,10 @@ pub(in crate::cli::serve) fn run(
     let mut reactor = Reactor::new(epoll, limits, bindings.connections_max as usize);
     reactor.wait_for_others(true);
     let (mut shared, mut all) = (Vec::new(), Vec::new());
-    for bound in std::mem::take(&mut bindings.bound) {
-        let endpoint = bound.endpoint.to_string();
-        let spread = Shared::spread(bound, processes, &mut bindings.handed);
-        let (one, sockets) = spread.with_context(|| {
-            format!("{endpoint}: cannot have a socket for each of {processes} processes")
-        })?;
+    let bound = std::mem::take(&mut bindings.bound);
+    for (bound, beside) in bound.into_iter().zip(std::mem::take(&mut bindings.beside)) {
+        let (one, sockets) =
+            Shared::of_bound(bound, beside, processes).context("cannot keep a socket")?;
         shared.push(one);
         all.extend(sockets);
     }
