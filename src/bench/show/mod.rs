@@ -1,10 +1,12 @@
 //! Reports and comparisons, to be read.
 //!
 //! - `rows`: every figure, once. `phrases`: what is said of reports. `sentences`: what is said of a comparison.
-//! - `text`: a report in lines. `table`: comparisons in columns. [`terminal`]: charts of characters. [`html`]: a page
+//! - `text`: a report in lines. `table`: comparisons in columns. [`changes`]: what is
+//!   better or worse. [`terminal`]: charts of characters. [`html`]: a page
 //!   with charts of SVG. All of these print those rows and phrases.
 //! - `scale`: from a figure to a place. `label`: how much room text needs, and numbers.
 
+pub mod changes;
 pub mod html;
 mod label;
 mod phrases;

@@ -7,7 +7,6 @@ use comfy_table::{CellAlignment, Table, presets};
 use crate::bench::show::label::{harmless, rate, shorten};
 use crate::bench::show::rows::{NOTHING, column, rounds};
 use crate::bench::show::sentences::{notices, setup};
-use crate::bench::study::baseline::{Change, ChangeVerdict};
 use crate::bench::study::comparison::{Comparison, Contest};
 use crate::bench::study::search::{Found, Probe};
 use crate::load::measure::figures::Micros;
@@ -61,41 +60,8 @@ impl Contest {
     }
 }
 
-fn short(name: &str) -> String {
+pub(super) fn short(name: &str) -> String {
     shorten(name, NAME_COLUMNS_MAX)
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let figure = |median: f64| match self.metric {
-            "p99" if median.is_infinite() => "never".to_owned(),
-            "p99" => Micros(median).to_string(),
-            _ => format!("{} /s", rate(median)),
-        };
-        write!(
-            f,
-            "{} of {}: {} {} before, {} now",
-            self.mode,
-            short(&self.name),
-            self.metric,
-            figure(self.before.median),
-            figure(self.now.median),
-        )?;
-        if self.ratio.is_finite() {
-            write!(f, ", {:.3} of it", self.ratio)?;
-        }
-        let said = match self.verdict {
-            ChangeVerdict::TooFew => {
-                return f.write_str(
-                    "; too few rounds to tell a difference from chance: at least four on each side (--rounds)",
-                );
-            }
-            ChangeVerdict::Same => "not shown to differ",
-            ChangeVerdict::Better => "BETTER",
-            ChangeVerdict::Worse => "WORSE",
-        };
-        write!(f, "; {said} (chance alone: {:.3})", self.chance)
-    }
 }
 
 impl fmt::Display for Found {

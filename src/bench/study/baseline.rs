@@ -1,12 +1,11 @@
 //! An earlier result, and whether the present one differs from it by more than chance.
 
+use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
 
+use crate::bench::study::change::{Change, chance_of_a_figure};
 use crate::bench::study::comparison::{Comparison, Contender};
-use crate::bench::study::objective::Metric;
-use crate::bench::study::statistic::{CONFIDENCE, ROUNDS_MAX, Spread, chance, least_chance};
-use crate::load::measure::figures::round;
+use crate::bench::study::statistic::{ROUNDS_MAX, least_chance};
 use crate::load::plan::Plan;
 use crate::load::plan::mode::ModeName;
 use crate::load::run::report::{Report, SCHEMA};
@@ -38,7 +37,7 @@ pub enum BaselineError {
     },
     /// So few that no difference at all could be told from chance.
     #[error(
-        "{before} rounds before and {now} now are too few to tell a difference from chance: at least 4 and 4 (--rounds 4 … --json)"
+        "{before} rounds before and {now} now are too few to tell a difference from chance: at least 5 and 5 (--rounds 20 … --json, so that rounds that depend on each other can be taken together)"
     )]
     TooFew {
         /// Rounds in the file.
@@ -99,41 +98,6 @@ fn setting(report: &Report) -> [(&'static str, String); 10] {
     ]
 }
 
-/// How one server does beside its earlier self.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Change {
-    /// In which mode.
-    pub mode: ModeName,
-    /// Which server.
-    pub name: String,
-    /// Of which figure: `rate` in the closed model; `p99` in the open one, where the rate is given.
-    pub metric: &'static str,
-    /// As it was.
-    pub before: Spread,
-    /// As it is.
-    pub now: Spread,
-    /// The median now by the median before.
-    pub ratio: f64,
-    /// How likely chance alone parts them so far.
-    pub chance: f64,
-    /// What follows.
-    pub verdict: ChangeVerdict,
-}
-
-/// What a change amounts to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ChangeVerdict {
-    /// By more than chance, and by more than what is tolerated.
-    Better,
-    /// By more than chance, and by more than what is tolerated.
-    Worse,
-    /// Not shown to differ, or not by more than what is tolerated.
-    Same,
-    /// So few rounds that no difference at all could be told from chance.
-    TooFew,
-}
-
 impl Baseline {
     /// Reads what `--json` printed: of one run, or of rounds of them.
     pub fn parse(text: &str) -> Result<Self, BaselineError> {
@@ -164,7 +128,7 @@ impl Baseline {
     ) -> Result<(), BaselineError> {
         let contender = self.find(mode, name)?;
         let before = contender.reports.len();
-        if least_chance(before, now) > 1.0 - CONFIDENCE {
+        if least_chance(before, now) > chance_of_a_figure() {
             return Err(BaselineError::TooFew { before, now });
         }
         let present = setting(&Report::before(plan));
@@ -184,11 +148,24 @@ impl Baseline {
 
     /// What has changed for each server; a difference of no more than `tolerance` (a share of 1) is none.
     pub fn changes(&self, now: &Comparison, tolerance: f64) -> Vec<Change> {
-        let contenders = now.contenders().filter_map(|(mode, contender)| {
+        let both = now.contenders().filter_map(|(mode, contender)| {
             let before = self.find(mode, &contender.name).ok()?;
-            Change::of(mode, before, contender, tolerance)
+            Some((mode, before, contender))
         });
-        contenders.collect()
+        both.flat_map(|(mode, before, now)| Change::since(mode, before, now, tolerance))
+            .collect()
+    }
+
+    /// The command line of each server's process, where it was watched: by name.
+    pub fn commands(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.contenders().filter_map(|(_, one)| {
+            let mut servers = one
+                .reports
+                .iter()
+                .filter_map(|report| report.server.as_ref());
+            let command = servers.find_map(|server| server.command.as_deref())?;
+            Some((one.name.as_str(), command))
+        })
     }
 
     fn find(&self, mode: ModeName, name: &str) -> Result<&Contender, BaselineError> {
@@ -207,94 +184,12 @@ impl Baseline {
     }
 }
 
-impl Change {
-    fn of(mode: ModeName, earlier: &Contender, now: &Contender, tolerance: f64) -> Option<Self> {
-        let is_open = earlier.reports.first()?.schedule.is_some();
-        // Where the rate is given, how long it took says more; a round in which more than 1 % was never answered took
-        // for ever, and so did one in which nothing was even asked.
-        let metric = if is_open { Metric::P99 } else { Metric::Rate };
-        let figure = |report: &Report| match is_open && report.latency_us.is_empty() {
-            true => Some(f64::INFINITY),
-            false => metric.of(report),
-        };
-        let figures =
-            |one: &Contender| -> Vec<f64> { one.reports.iter().filter_map(figure).collect() };
-        let (earlier, later) = (figures(earlier), figures(now));
-        let chance = chance(&earlier, &later);
-        let rounds = (earlier.len(), later.len());
-        let (before, is) = (Spread::of(earlier)?, Spread::of(later)?);
-        let medians = (before.median, is.median);
-        Some(Self {
-            mode,
-            name: now.name.clone(),
-            metric: if is_open { "p99" } else { "rate" },
-            before,
-            now: is,
-            ratio: round(is.median / before.median, 4),
-            chance: round(chance, 4),
-            verdict: ChangeVerdict::of(medians, chance, tolerance, rounds, is_open),
-        })
-    }
-}
-
-impl ChangeVerdict {
-    fn of(
-        (before, now): (f64, f64),
-        chance: f64,
-        tolerance: f64,
-        (rounds_before, rounds_now): (usize, usize),
-        less_is_better: bool,
-    ) -> Self {
-        if least_chance(rounds_before, rounds_now) > 1.0 - CONFIDENCE {
-            return Self::TooFew;
-        }
-        // Written so that nothing, and no answer at all, can be compared too.
-        let is_far = if before.is_finite() {
-            (now - before).abs() > tolerance * before
-        } else {
-            now.is_finite()
-        };
-        match (
-            chance <= 1.0 - CONFIDENCE && is_far,
-            (now > before) == less_is_better,
-        ) {
-            (false, _) => Self::Same,
-            (true, true) => Self::Worse,
-            (true, false) => Self::Better,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::bench::study::comparison::Contest;
-    use crate::load::measure::histogram::{Latencies, Summary};
-    use crate::load::plan::mode::{Arrivals, Mode, Model};
+    use crate::load::plan::mode::Mode;
     use crate::load::plan::target::Endpoint;
-
-    #[test]
-    fn a_verdict_needs_rounds_and_a_difference() {
-        let of = |ratio, chance, rounds, less| {
-            ChangeVerdict::of((100.0, 100.0 * ratio), chance, 0.05, rounds, less)
-        };
-        assert_eq!(of(0.5, 0.01, (7, 7), false), ChangeVerdict::Worse);
-        assert_eq!(of(1.5, 0.01, (7, 7), false), ChangeVerdict::Better);
-        assert_eq!(of(1.5, 0.01, (7, 7), true), ChangeVerdict::Worse);
-        assert_eq!(of(0.5, 0.01, (7, 7), true), ChangeVerdict::Better);
-        assert_eq!(of(0.5, 0.06, (7, 7), false), ChangeVerdict::Same);
-        assert_eq!(of(0.96, 0.01, (7, 7), false), ChangeVerdict::Same);
-        assert_eq!(of(0.5, 0.1, (3, 3), false), ChangeVerdict::TooFew);
-        assert_eq!(of(0.5, 0.1, (1, 9), false), ChangeVerdict::TooFew);
-        assert_eq!(of(0.5, 0.02, (4, 4), false), ChangeVerdict::Worse);
-        let never = f64::INFINITY;
-        let of = |before, now, less| ChangeVerdict::of((before, now), 0.01, 0.05, (7, 7), less);
-        assert_eq!(of(100.0, never, true), ChangeVerdict::Worse);
-        assert_eq!(of(never, 100.0, true), ChangeVerdict::Better);
-        assert_eq!(of(0.0, 100.0, false), ChangeVerdict::Better);
-        assert_eq!(of(100.0, 0.0, false), ChangeVerdict::Worse);
-        assert_eq!(of(0.0, 0.0, false), ChangeVerdict::Same);
-    }
 
     #[test]
     fn what_is_no_baseline_says_why() {
@@ -306,111 +201,22 @@ mod tests {
         assert!(why(&bare).contains("missing field"), "{}", why(&bare));
     }
 
-    /// What rounds of the open or of the closed model saw.
-    fn rounds(model: Model, reports: &[fn(&mut Report)]) -> Comparison {
-        let mut plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
-        plan.model = model;
-        let reports = reports.iter().map(|change| {
-            let mut report = Report::before(&plan);
-            (report.rate_per_s, report.latency_us.p99) = (100.0, 100.0);
-            report.latency_us.count = 100;
-            change(&mut report);
-            report
-        });
-        let one = ("it".to_owned(), reports.collect());
-        Comparison::of(vec![Contest::of(ModeName::Echo, vec![one])])
-    }
-
-    const OPEN: Model = Model::Open {
-        rate: 100.0,
-        arrivals: Arrivals::Constant,
-    };
-
-    fn changed(before: Comparison, now: Comparison, tolerance: f64) -> Change {
-        let changes = Baseline(before).changes(&now, tolerance);
-        changes.into_iter().next().unwrap()
-    }
-
-    #[test]
-    fn a_difference_of_exactly_what_is_tolerated_is_none() {
-        let of =
-            |now, tolerance, less| ChangeVerdict::of((100.0, now), 0.01, tolerance, (7, 7), less);
-        assert_eq!(of(95.0, 0.05, false), ChangeVerdict::Same);
-        assert_eq!(of(105.0, 0.05, false), ChangeVerdict::Same);
-        assert_eq!(of(94.9, 0.05, false), ChangeVerdict::Worse);
-        assert_eq!(of(105.1, 0.05, true), ChangeVerdict::Worse);
-        // Nothing is tolerated, and there is nothing.
-        assert_eq!(of(100.0, 0.0, false), ChangeVerdict::Same);
-        assert_eq!(of(100.0, 0.0, true), ChangeVerdict::Same);
-        assert_eq!(of(99.9, 0.0, false), ChangeVerdict::Worse);
-        // Chance alone parts them exactly as often as it may.
-        let chance = |chance| ChangeVerdict::of((100.0, 50.0), chance, 0.05, (1, 39), false);
-        assert_eq!(chance(0.05), ChangeVerdict::Worse);
-        assert_eq!(chance(0.050_1), ChangeVerdict::Same);
-        let never = f64::INFINITY;
-        let both = ChangeVerdict::of((never, never), 0.01, 0.05, (7, 7), true);
-        assert_eq!(both, ChangeVerdict::Same);
-    }
-
-    #[test]
-    fn rounds_that_tie_with_those_before_are_the_same() {
-        let same: [fn(&mut Report); 5] = [|_| {}; 5];
-        for (model, metric) in [(Model::Closed, "rate"), (OPEN, "p99")] {
-            let change = changed(rounds(model, &same), rounds(model, &same), 0.0);
-            assert_eq!(
-                (change.verdict, change.metric),
-                (ChangeVerdict::Same, metric)
-            );
-            assert_eq!((change.ratio, change.chance), (1.0, 1.0));
-        }
-        // All but one are slower, and that one ties: chance may have done it (4 of 70 orders).
-        let before: [fn(&mut Report); 4] = [|r| r.rate_per_s = 90.0, |_| {}, |_| {}, |_| {}];
-        let slower: [fn(&mut Report); 4] = [|r| r.rate_per_s = 50.0; 4];
-        let mut with_tie = slower;
-        with_tie[0] = |r| r.rate_per_s = 90.0;
-        let verdict = |now: &[fn(&mut Report)]| {
-            let (before, now) = (rounds(Model::Closed, &before), rounds(Model::Closed, now));
-            changed(before, now, 0.05).verdict
-        };
-        assert_eq!(verdict(&slower), ChangeVerdict::Worse);
-        assert_eq!(verdict(&with_tie), ChangeVerdict::Same);
-    }
-
     #[test]
     fn as_many_rounds_as_it_takes_are_enough() {
         let plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
         let has = |before: usize, now| {
-            let before = rounds(Model::Closed, &vec![(|_| {}) as fn(&mut Report); before]);
-            Baseline(before).has(ModeName::Echo, "it", &plan, now)
+            let one = ("it".to_owned(), vec![Report::before(&plan); before]);
+            let earlier = Comparison::of(vec![Contest::of(ModeName::Echo, vec![one])]);
+            Baseline(earlier).has(ModeName::Echo, "it", &plan, now)
         };
-        assert!(has(4, 4).is_ok() && has(3, 5).is_ok() && has(1, 39).is_ok());
-        for (before, now) in [(3, 4), (4, 3), (1, 38)] {
+        // 2 of all orders are at most 1.25 %, a quarter of 5 %.
+        assert!(has(5, 5).is_ok() && has(4, 6).is_ok() && has(2, 17).is_ok());
+        for (before, now) in [(4, 5), (5, 4), (2, 16), (1, 100)] {
             let too_few = has(before, now);
             assert!(
                 matches!(too_few, Err(BaselineError::TooFew { .. })),
                 "{before} {now}"
             );
         }
-    }
-
-    #[test]
-    fn a_round_in_which_too_many_were_never_answered_took_for_ever() {
-        let good: [fn(&mut Report); 4] = [|_| {}; 4];
-        // Quicker, as far as it answers: 1 % may be missing, and no more.
-        fn seen(answered: u64, never: u64) -> Summary {
-            let mut latencies = Latencies::new();
-            latencies.record(50_000, answered);
-            (0..never).for_each(|_| latencies.record_never());
-            latencies.summary()
-        }
-        let lossy: [fn(&mut Report); 4] = [|r| r.latency_us = seen(98, 2); 4];
-        let exact: [fn(&mut Report); 4] = [|r| r.latency_us = seen(99, 1); 4];
-        let change =
-            |now: &[fn(&mut Report)]| changed(rounds(OPEN, &good), rounds(OPEN, now), 0.05);
-        assert_eq!(change(&lossy).verdict, ChangeVerdict::Worse);
-        assert_eq!(change(&lossy).now.median, f64::INFINITY);
-        assert_eq!(change(&exact).verdict, ChangeVerdict::Better);
-        let none: [fn(&mut Report); 4] = [|r| r.latency_us.count = 0; 4];
-        assert_eq!(change(&none).verdict, ChangeVerdict::Worse);
     }
 }

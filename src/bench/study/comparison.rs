@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 use serde::{Deserialize, Serialize};
 
 use crate::bench::study::objective::Metric;
+use crate::bench::study::percentile::widened;
 use crate::bench::study::statistic::Spread;
+use crate::bench::study::turns::Turns;
 use crate::load::measure::failures::Errors;
 use crate::load::plan::Plan;
 use crate::load::plan::error::LoadError;
@@ -60,7 +62,8 @@ pub struct Contender {
 pub struct Figures {
     /// Answers a second.
     pub rate_per_s: Spread,
-    /// The latency that half of the requests had at most, in microseconds; none if no request was answered.
+    /// The latency that half of the requests had at most, in microseconds; none if no request was answered. The interval
+    /// holds that of all requests in the long run, too.
     pub p50_us: Option<Spread>,
     /// The latency that 99 % of the requests had at most, likewise.
     pub p99_us: Option<Spread>,
@@ -111,18 +114,26 @@ impl Comparison {
 
 impl Contest {
     /// Asks all of `entries` in turn, so many rounds, each with a seed of its own: that of the plans, and those that
-    /// follow it. Rounds of one schedule would be one round, repeated. In a round all have the same; `watcher` is told the round (from 1), the name, and
-    /// how far that run is, and says whether to go on. A run that was interrupted is left out, and the last.
+    /// follow it. Rounds of one schedule would be one round, repeated. In a round all have the same. `between` is called
+    /// before each round; `watcher` is told the round (from 1), the name, and how far that run is, and says whether to go
+    /// on. A run that was interrupted is left out, and the last.
     pub fn hold(
         mode: ModeName,
         entries: &[Entrant],
         rounds: usize,
+        turns: Turns,
+        between: &mut dyn FnMut(),
         watcher: &mut dyn FnMut(usize, &str, Progress) -> ControlFlow<()>,
     ) -> Result<Self, LoadError> {
         let names = entries.iter().map(|entry| entry.name.clone());
         let mut contenders: Vec<_> = names.map(|name| (name, Vec::new())).collect();
         'rounds: for round in 1..=rounds {
-            for (entry, (_, reports)) in entries.iter().zip(&mut contenders) {
+            between();
+            let mut asked: Vec<_> = entries.iter().zip(&mut contenders).collect();
+            if turns.are_reversed(round - 1) {
+                asked.reverse();
+            }
+            for (entry, (_, reports)) in asked {
                 let mut told = |progress| watcher(round, &entry.name, progress);
                 let plan = entry.plan.with_seed_after(round - 1);
                 let report = crate::load::run_watched(&plan, &mut told)?;
@@ -166,11 +177,15 @@ impl Contender {
 impl Figures {
     fn of(reports: &[Report]) -> Option<Self> {
         let of = |figure: fn(&Report) -> f64| Spread::of(reports.iter().map(figure));
-        let latency = |metric: Metric| Spread::of(reports.iter().filter_map(|one| metric.of(one)));
+        let spectra: Vec<_> = reports.iter().map(|one| one.spectrum.as_slice()).collect();
+        let latency = |metric: Metric, share| {
+            let spread = Spread::of(reports.iter().filter_map(|one| metric.of(one)))?;
+            Some(widened(spread, share, &spectra))
+        };
         Some(Self {
             rate_per_s: of(|report| report.rate_per_s)?,
-            p50_us: latency(Metric::P50),
-            p99_us: latency(Metric::P99),
+            p50_us: latency(Metric::P50, 0.5),
+            p99_us: latency(Metric::P99, 0.99),
             per_cpu_s: Spread::of(reports.iter().filter_map(Report::per_cpu)),
             errors: reports.iter().fold(Errors::default(), |all, report| {
                 all.and(&report.errors).and(&report.warmup_errors)

@@ -101,6 +101,101 @@ pub fn least_chance(m: usize, n: usize) -> f64 {
     (2.0 / orders).min(1.0)
 }
 
+/// How likely differences lie as far to one side as these, or farther, if each might as well have had the other sign: the
+/// exact two-sided signed-rank test of Wilcoxon (1945).
+///
+/// Those of equal size share their rank, and those of nothing say nothing. Nothing is assumed of how they depend on
+/// each other, as long as it was drawn by lot which side of each pair is which.
+pub fn chance_of_signs(differences: &[f64]) -> f64 {
+    let differ = differences.iter().filter(|one| **one != 0.0);
+    let mut differences: Vec<f64> = differ.copied().collect();
+    differences.sort_by(|a, b| a.abs().total_cmp(&b.abs()));
+    let ranks = doubled_ranks(&differences, |a, b| a.abs() == b.abs());
+    let all: usize = ranks.iter().sum();
+    let signed = ranks.iter().zip(&differences);
+    let up: usize = signed
+        .filter(|(_, one)| **one > 0.0)
+        .map(|(rank, _)| rank)
+        .sum();
+    // In how many of all ways to give signs the positive ones have this sum of ranks.
+    let mut ways = vec![0.0; all + 1];
+    ways[0] = 1.0;
+    for &rank in &ranks {
+        for sum in (rank..=all).rev() {
+            ways[sum] += ways[sum - rank];
+        }
+    }
+    let tail: f64 = ways[..=up.min(all - up)].iter().sum();
+    (tail * least_chance_of_signs(ranks.len())).min(1.0)
+}
+
+/// What [`chance_of_signs`] is where all of `n` differences have one sign: the least there is. Before it is at most 1, it
+/// is what each way to give signs counts for, twice.
+pub fn least_chance_of_signs(n: usize) -> f64 {
+    2.0 * 0.5f64.powi(i32::try_from(n).unwrap_or(i32::MAX))
+}
+
+/// Twice the rank of each of these, which are in their order: those that are alike share the mean of theirs.
+fn doubled_ranks(sorted: &[f64], alike: impl Fn(&f64, &f64) -> bool) -> Vec<usize> {
+    let mut ranks = Vec::with_capacity(sorted.len());
+    for group in sorted.chunk_by(alike) {
+        let (before, count) = (ranks.len(), group.len());
+        ranks.extend(vec![2 * before + count + 1; count]);
+    }
+    ranks
+}
+
+/// How much each measurement is like the one before it, in series that were measured alike: from 0, not at all, to below 1.
+///
+/// Of ranks, so that one outlier, or what took for ever, counts for no more than its place. What is found in a few
+/// measurements is too low, the more so the more they depend on each other: that is corrected (Kendall, "Note on bias in
+/// the estimation of autocorrelation", 1954).
+pub fn autocorrelation(series: &[&[f64]]) -> f64 {
+    let (mut together, mut each, mut count) = (0.0, 0.0, 0);
+    for values in series {
+        let mut order: Vec<usize> = (0..values.len()).collect();
+        order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
+        let sorted: Vec<f64> = order.iter().map(|at| values[*at]).collect();
+        let mean = values.len() as f64 + 1.0;
+        let mut apart = vec![0.0; values.len()];
+        for (at, rank) in order.iter().zip(doubled_ranks(&sorted, |a, b| a == b)) {
+            apart[*at] = rank as f64 - mean;
+        }
+        together += apart.windows(2).map(|pair| pair[0] * pair[1]).sum::<f64>();
+        each += apart.iter().map(|one| one * one).sum::<f64>();
+        count += values.len();
+    }
+    if each == 0.0 {
+        // All are alike.
+        return 0.0;
+    }
+    let (n, found) = (count as f64 / series.len() as f64, together / each);
+    (found + (1.0 + 4.0 * found) / n).clamp(0.0, LIKE_MAX)
+}
+
+/// More than this is not told apart from always the same.
+const LIKE_MAX: f64 = 0.99;
+/// What is found in independent measurements, too.
+const LIKE_MIN: f64 = 0.1;
+
+/// How many measurements that are so much like each other make one that stands for itself: half as many again as it takes
+/// until a mean varies as that of independent ones, `(1 + r) / (1 - r)` of them (Kish, "Survey Sampling", 1965; Geyer,
+/// "Practical Markov chain Monte Carlo", 1992).
+pub fn block_length(autocorrelation: f64) -> usize {
+    if autocorrelation < LIKE_MIN {
+        return 1;
+    }
+    (1.5 * (1.0 + autocorrelation) / (1.0 - autocorrelation)).ceil() as usize
+}
+
+/// The means of so many neighbours each; the first are left out where they do not come out even.
+pub fn blocks(values: &[f64], length: usize) -> Vec<f64> {
+    let blocks = values.rchunks_exact(length).rev();
+    blocks
+        .map(|block| block.iter().sum::<f64>() / length as f64)
+        .collect()
+}
+
 /// In how many orders of `m` and `n` things the first kind wins 0, 1, 2 … of all pairs.
 fn orders(m: usize, n: usize) -> Vec<f64> {
     // `ways[j]`: for as many of the first kind as were laid so far and `j` of the second.
@@ -172,6 +267,61 @@ mod tests {
             let error = (found / least_chance(m, n) - 1.0).abs();
             assert!(error <= 1e-9, "{m} {n}: {found}");
         }
+    }
+
+    #[test]
+    fn the_signed_rank_test_is_exact() {
+        let is = |differences: &[f64], expected: f64| {
+            let other: Vec<f64> = differences.iter().map(|one| -one).collect();
+            for found in [chance_of_signs(differences), chance_of_signs(&other)] {
+                assert!((found - expected).abs() < 1e-12, "{differences:?}: {found}");
+            }
+        };
+        // All of one sign: 2 of all 2^n.
+        is(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], 2.0 / 128.0);
+        // The smallest has the other sign, then the next: 4 and 6 of 256.
+        is(&[-1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], 4.0 / 256.0);
+        is(&[1.0, -2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], 6.0 / 256.0);
+        // A table of Wilcoxon's: of ten, sums of at most 8 are 25 of 1,024 ways.
+        is(
+            &[-1.0, -7.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 9.0, 10.0],
+            50.0 / 1_024.0,
+        );
+        // What does not differ says nothing; what is alike shares a rank.
+        is(&[0.0, 0.0, 5.0, 5.0, 5.0], 2.0 / 8.0);
+        is(&[-5.0, 5.0, 5.0], 1.0);
+        is(&[f64::INFINITY, 1.0, 2.0], 2.0 / 8.0);
+        is(&[], 1.0);
+        is(&[0.0], 1.0);
+        assert_eq!(least_chance_of_signs(8), 2.0 / 256.0);
+    }
+
+    #[test]
+    fn what_follows_the_one_before_it_is_one_measurement() {
+        // One up, one down: the opposite of alike.
+        let turns: Vec<f64> = (0..20).map(|at| f64::from(at % 2)).collect();
+        assert_eq!(autocorrelation(&[&turns, &turns]), 0.0);
+        assert_eq!(autocorrelation(&[&[7.0; 20], &[f64::INFINITY; 20]]), 0.0);
+        assert_eq!((block_length(0.0), block_length(0.09)), (1, 1));
+        // A slow wave, which ends where measurements have no end.
+        let wave: Vec<f64> = (0..20)
+            .map(|at| match at {
+                0..10 => f64::from(at),
+                _ => f64::INFINITY,
+            })
+            .collect();
+        assert_eq!(autocorrelation(&[&wave, &wave]), LIKE_MAX);
+        assert!(block_length(LIKE_MAX) > ROUNDS_MAX);
+        // Counted out: twice the ranks lie -3, -5, 3, -1, 5, 1 from their mean. What one has of the next is -3 of 70.
+        let few = [20.0, 10.0, 50.0, 30.0, 60.0, 40.0];
+        let found = -3.0 / 70.0;
+        let expected = found + (1.0 + 4.0 * found) / 6.0;
+        assert!((autocorrelation(&[&few]) - expected).abs() < 1e-12);
+        // A third in each is that of the one before it: twice as many for one that stands for itself, and half more.
+        assert_eq!(block_length(1.0 / 3.0), 3);
+        assert_eq!(block_length(0.87), 22);
+        assert_eq!(blocks(&[9.0, 1.0, 3.0, 5.0, 7.0], 2), [2.0, 6.0]);
+        assert_eq!(blocks(&[1.0, 3.0], 3), [0.0; 0]);
     }
 
     #[test]

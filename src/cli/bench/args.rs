@@ -21,8 +21,8 @@ use crate::load::ModeName;
 ///
 /// Ctrl-C stops measuring and prints the result so far; a second Ctrl-C ends the program at once.
 ///
-/// Exit codes: 0 done, 1 a run or a request failed, 2 wrong usage, 3 a requirement does not hold, 130
-/// interrupted.
+/// Exit codes: 0 done, 1 a run or a request failed, 2 wrong usage, 3 a requirement does not hold, 4 the
+/// machine is too busy to compare anything, 130 interrupted.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(subcommand)]

@@ -1,11 +1,13 @@
 //! From arguments to runs, and what contradicts itself in them.
 
+use std::path::PathBuf;
 use std::{fmt, fs};
 
 use super::args::{Args, takes};
 use super::conditions::Conditions;
 use super::own_options;
 use super::request::RequestArgs;
+use super::rival::{Program, Rival};
 use super::target::NamedTarget;
 use crate::bench::study::baseline::Baseline;
 use crate::bench::study::comparison::Entrant;
@@ -22,6 +24,8 @@ pub(super) struct Call {
     pub(super) rounds: usize,
     /// The earlier result to compare with.
     pub(super) baseline: Option<Baseline>,
+    /// The program to start and to ask in turn with the server.
+    pub(super) program: Option<Program>,
     pub(super) conditions: Conditions,
 }
 
@@ -33,6 +37,21 @@ impl Call {
     pub(super) fn of(args: Args) -> Result<Self, Failure> {
         let (modes, common, request) = args.parts();
         let (mut targets, conditions) = (common.targets, common.conditions);
+        let rival = conditions.against.as_deref().map(Rival::read).transpose()?;
+        if rival.is_some() && targets.len() > 1 {
+            return Err(Failure::usage(
+                "--against takes one endpoint: several are compared without it",
+            ));
+        }
+        let path = match rival {
+            Some(Rival::Running(target)) => {
+                // The first is the one that others are compared with.
+                targets.insert(0, *target);
+                None
+            }
+            Some(Rival::Program(path)) => Some(path),
+            None => None,
+        };
         own_options::give(&mut targets, &common.own_options)?;
         check(&modes, &targets, &request, &conditions)?;
         let contest = |mode: &ModeName| {
@@ -48,7 +67,9 @@ impl Call {
         #[cfg(feature = "tls")]
         secure(&mut contests, &targets, &request, &common.identity)?;
         let rounds = conditions.rounds(targets.len());
+        let program = path.map(|path| against(path, &targets[0], &mut contests));
         Ok(Self {
+            program: program.transpose()?,
             baseline: baseline(&conditions, &contests, rounds)?,
             contests,
             rounds,
@@ -59,7 +80,7 @@ impl Call {
     /// The one run, where there is nothing to compare it with.
     pub(super) fn only(&self) -> Option<&Entrant> {
         match self.contests.as_slice() {
-            [(_, entries)] if self.rounds == 1 && self.baseline.is_none() => {
+            [(_, entries)] if self.rounds == 1 && !self.conditions.is_judged() => {
                 entries.first().filter(|_| entries.len() == 1)
             }
             _ => None,
@@ -120,6 +141,24 @@ fn secure(
     identity.check_needed()
 }
 
+/// The program that is asked in turn with the server, for the same; where, is known when it runs.
+fn against(
+    path: PathBuf,
+    target: &NamedTarget,
+    contests: &mut [Entries],
+) -> Result<Program, Failure> {
+    let mut program = None;
+    for (_, entries) in contests {
+        let mut entry = entries[0].clone();
+        if program.is_none() {
+            program = Some(Program::like(path.clone(), target, &entry.plan)?);
+        }
+        entry.name = path.display().to_string();
+        entries.insert(0, entry);
+    }
+    program.ok_or_else(|| Failure::usage("--against: there is nothing to measure"))
+}
+
 /// The earlier result, if there is to be one: read before anything is measured.
 fn baseline(
     conditions: &Conditions,
@@ -177,15 +216,15 @@ fn check(
     }
     let is_ratio = |objective: &Objective| objective.metric == Metric::Ratio;
     let is_hold = modes.contains(&ModeName::Hold);
-    let is_alone = targets.len() < 2 && conditions.baseline.is_none();
+    let is_alone = targets.len() < 2 && !conditions.is_judged();
     let contradictions = [
         (
             is_hold && conditions.count_requests(),
             "`bench hold` sends no requests: it takes --connections and --duration, not --rate or --count",
         ),
         (
-            is_hold && conditions.baseline.is_some(),
-            "`bench hold` has no rate to compare with a --baseline",
+            is_hold && conditions.is_judged(),
+            "`bench hold` has no rate to compare, with a --baseline or --against another server",
         ),
         (
             conditions.find_rate.iter().any(is_ratio),
@@ -197,7 +236,7 @@ fn check(
         ),
         (
             is_alone && conditions.require.iter().any(is_ratio),
-            "--require ratio… needs several endpoints, or a --baseline",
+            "--require ratio… needs several endpoints, --against or a --baseline",
         ),
     ];
     match contradictions.into_iter().find(|(is_so, _)| *is_so) {

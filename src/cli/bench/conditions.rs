@@ -14,6 +14,15 @@ use crate::load::{Amount, Arrivals, Mode, Model, Plan, SourceRange};
 
 /// Rounds of a comparison, where nothing else was said: enough for an interval of 95 %.
 const ROUNDS: usize = 7;
+/// Where it is to be found out whether a server is better or worse: enough for that where each round is somewhat
+/// like the one before it.
+const ROUNDS_JUDGED: usize = 20;
+/// The least from which anything can follow: see [`Change`](crate::bench::study::change::Change).
+const ROUNDS_AGAINST_MIN: usize = 16;
+/// Per cent of a figure.
+const TOLERANCE: f64 = 5.0;
+/// Per cent of all processors.
+const BUSY: f64 = 10.0;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Conditions {
@@ -55,21 +64,26 @@ pub(super) struct Conditions {
     /// ranges, such as 127.0.0.2-127.0.0.20,127.0.0.40
     #[arg(long, value_name = "ADDRESS[-LAST],…", value_delimiter = ',')]
     source: Vec<SourceRange>,
-    /// Rounds: each server is measured so often, in turn: A B A B … [default: 1, and 7 in a comparison]
+    /// Rounds: each server is measured so often, in turn: A B A B … [default: 1; 7 in a comparison, 20 with
+    /// --baseline or --against]
     #[arg(long, value_name = "COUNT")]
     rounds: Option<usize>,
     /// A file with an earlier result of --json to compare with; exit code 3 if this result is worse by more
-    /// than chance
+    /// than chance. --against is surer: what the machine does then hurts both alike
     #[arg(long, value_name = "FILE", conflicts_with = "find_rate")]
     pub(super) baseline: Option<PathBuf>,
-    /// A difference from the baseline of no more than this counts as none
-    #[arg(
-        long,
-        value_name = "PERCENT",
-        default_value = "5",
-        requires = "baseline"
-    )]
-    pub(super) tolerance: f64,
+    /// Another server, or a program of one, to ask in turn with this one: exit code 3 if this one is worse by more than
+    /// chance. A program is started as the other server was (as the process of --pid, or by `serve URL` for a
+    /// service of ours), on a port of its own
+    #[arg(long, value_name = "PROGRAM|URL", conflicts_with_all = ["find_rate", "baseline"])]
+    pub(super) against: Option<String>,
+    /// With --baseline or --against, a difference of no more than this counts as none [default: 5]
+    #[arg(long, value_name = "PERCENT")]
+    tolerance: Option<f64>,
+    /// With --baseline or --against: where other processes use more than this share of the machine's processors, nothing is
+    /// compared, and the exit code is 4 [default: 10]
+    #[arg(long, value_name = "PERCENT")]
+    max_busy: Option<f64>,
     /// Objectives that must hold, or the exit code is 3: `rate>=10k`, `p99<5ms`, `errors<1`, and in a
     /// comparison `ratio>=0.95`: the rate of each other server by that of the first
     #[arg(
@@ -105,18 +119,36 @@ impl Conditions {
         if self.arrivals.is_some() && self.rate.is_none() && self.find_rate.is_empty() {
             return Err(Failure::usage("--arrivals needs --rate or --find-rate"));
         }
-        let is_random = self.rate.is_some() || !self.find_rate.is_empty();
-        if self.seed.is_some() && !(is_random && self.arrivals() != Arrivals::Constant) {
+        let is_open = self.rate.is_some() || !self.find_rate.is_empty();
+        let is_random = is_open && self.arrivals() != Arrivals::Constant || self.against.is_some();
+        if self.seed.is_some() && !is_random {
             return Err(Failure::usage(
-                "--seed needs --rate or --find-rate, with arrivals other than constant: nothing else is random",
+                "--seed needs --rate or --find-rate, with arrivals other than constant, or --against: nothing else is random",
             ));
         }
-        if !(0.0..100.0).contains(&self.tolerance) {
-            let why = format!(
-                "--tolerance is a percentage from 0 to below 100, not {}",
-                self.tolerance
-            );
-            return Err(Failure::Usage(why));
+        let shares = [
+            ("--tolerance", self.tolerance, 99.999_999_999_9),
+            ("--max-busy", self.max_busy, 100.0),
+        ];
+        for (name, share, most) in shares {
+            let Some(share) = share else { continue };
+            if !self.is_judged() {
+                return Err(Failure::Usage(format!(
+                    "{name} needs --baseline or --against"
+                )));
+            }
+            if !(0.0..=most).contains(&share) {
+                return Err(Failure::Usage(format!(
+                    "{name} is a percentage from 0 to {most:.0}, not {share}"
+                )));
+            }
+        }
+        if let (Some(_), Some(rounds)) = (&self.against, self.rounds)
+            && rounds < ROUNDS_AGAINST_MIN
+        {
+            return Err(Failure::Usage(format!(
+                "--against takes at least {ROUNDS_AGAINST_MIN} rounds to tell a difference from chance, not {rounds}: blocks of two of each, of which it takes eight"
+            )));
         }
         match self.rounds {
             Some(rounds) if !(1..=ROUNDS_MAX).contains(&rounds) => Err(Failure::Usage(format!(
@@ -144,9 +176,26 @@ impl Conditions {
 
     /// How often each of `servers` is measured.
     pub(super) fn rounds(&self, servers: usize) -> usize {
-        let is_comparison = servers > 1 || self.baseline.is_some();
-        self.rounds
-            .unwrap_or(if is_comparison { ROUNDS } else { 1 })
+        self.rounds.unwrap_or(match servers {
+            _ if self.is_judged() => ROUNDS_JUDGED,
+            1 => 1,
+            _ => ROUNDS,
+        })
+    }
+
+    /// Whether it is to be found out if a server is better or worse.
+    pub(super) fn is_judged(&self) -> bool {
+        self.baseline.is_some() || self.against.is_some()
+    }
+
+    /// Which share of a figure is no difference.
+    pub(super) fn tolerance(&self) -> f64 {
+        self.tolerance.unwrap_or(TOLERANCE) / 100.0
+    }
+
+    /// Which share of the processors others may use.
+    pub(super) fn max_busy(&self) -> f64 {
+        self.max_busy.unwrap_or(BUSY) / 100.0
     }
 
     /// `plan` under these conditions.

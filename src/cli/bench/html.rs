@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 
 use crate::bench::show::html;
+use crate::bench::study::change::Change;
 use crate::bench::study::comparison::Comparison;
 use crate::cli::{Failure, complain, is_quiet};
 
@@ -42,8 +43,12 @@ impl HtmlFile {
     }
 
     /// Writes the page, and says where it is.
-    pub(super) fn write(mut self, comparison: &Comparison) -> Result<(), Failure> {
-        let page = html::page(comparison);
+    pub(super) fn write(
+        mut self,
+        comparison: &Comparison,
+        changes: &[Change],
+    ) -> Result<(), Failure> {
+        let page = html::page(comparison, changes);
         let shown = self.path.display().to_string();
         self.file
             .write_all(page.as_bytes())

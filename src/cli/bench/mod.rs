@@ -3,7 +3,7 @@
 //! - `args`: what is typed. `call`: from that to runs. Here they are made, and printed.
 //! - `target`, `http_url`, `request`: which server is asked, and for what. `own_options`: one server alone.
 //!   `literal`: bytes as they are typed.
-//! - `conditions`: how often, for how long, from which addresses.
+//! - `rival`: the server to ask in turn with. `conditions`: how often, for how long, from which addresses.
 //! - `certificate`: which one a server shows. `verdict`: the exit code.
 //! - `progress_line`: how far a run is. `interrupt`: Ctrl-C. `html`: the file with the charts.
 
@@ -19,10 +19,13 @@ mod literal;
 mod own_options;
 mod progress_line;
 mod request;
+mod rival;
 mod target;
 mod verdict;
 
 use std::fmt;
+use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use serde::Serialize;
@@ -35,13 +38,18 @@ use self::conditions::Conditions;
 use self::html::HtmlFile;
 pub(super) use self::interrupt::Interrupt;
 use self::progress_line::ProgressLine;
-use self::verdict::Ending;
+use self::rival::Program;
+use self::verdict::{BUSY, Ending};
 use super::{Failure, Outcome, complain, is_quiet, print};
+use crate::bench::show::changes;
 use crate::bench::show::terminal::{self, COLUMNS};
-use crate::bench::study::baseline::Change;
+use crate::bench::study::baseline::Baseline;
+use crate::bench::study::change::{Change, ChangeVerdict};
 use crate::bench::study::comparison::{Comparison, Contest, Entrant};
 use crate::bench::study::forecast::forecast_of;
+use crate::bench::study::quiet::{Looks, Others};
 use crate::bench::study::search::find_rate;
+use crate::bench::study::turns::Turns;
 use crate::load;
 use crate::load::plan::error::LoadError;
 
@@ -51,6 +59,26 @@ pub fn run(args: Args) -> Outcome {
     let interrupt = Interrupt::take().context("signals cannot be taken over")?;
     let html = call.conditions.html.clone();
     let html = html.map(HtmlFile::open).transpose()?;
+    let mut looks = Looks::default();
+    if call.conditions.is_judged() {
+        looks.look(FIRST_LOOK);
+        if let Some(others) = too_busy(&call.conditions, looks) {
+            complain(format_args!(
+                "{}: nothing that is measured now could be compared. Wait, or say --max-busy if that is usual here",
+                changes::others(&others)
+            ));
+            return Ok(ExitCode::from(BUSY));
+        }
+    }
+    let rival = call.program.as_ref().map(Program::start).transpose()?;
+    for (_, entries) in &mut call.contests {
+        if let (Some(rival), Some(entry)) = (&rival, entries.first_mut()) {
+            entry.plan.endpoint = rival.endpoint.clone();
+            if !entry.plan.pids.is_empty() {
+                entry.plan.pids = vec![rival.pid()];
+            }
+        }
+    }
     #[cfg(feature = "tls")]
     check_trust(&call.contests)?;
     foresee(&mut call.contests)?;
@@ -59,8 +87,18 @@ pub fn run(args: Args) -> Outcome {
             measure(&call.conditions, &interrupt, entry, html)
         }
         Some(entry) => search(&call.conditions, &interrupt, entry, html),
-        None => compare(&call, &interrupt, html),
+        None => compare(&call, &interrupt, looks, html),
     }
+}
+
+/// How long the machine is looked at before anything is measured, and then before each round.
+const FIRST_LOOK: Duration = Duration::from_millis(200);
+const LOOK: Duration = Duration::from_millis(30);
+
+/// What others use, if that is too much.
+fn too_busy(conditions: &Conditions, looks: Looks) -> Option<Others> {
+    let others = looks.others();
+    others.filter(|others| others.share > conditions.max_busy())
 }
 
 /// Shortages of all runs are reported before the first run begins.
@@ -88,7 +126,7 @@ fn measure(
     let shown = show(conditions, &report, &terminal::report(&report, COLUMNS));
     let ending = Ending::of_run(&report, &conditions.require);
     if let Some(html) = html {
-        html.write(&Comparison::of_one(&entry.name, report.clone()))?;
+        html.write(&Comparison::of_one(&entry.name, report.clone()), &[])?;
     }
     shown?;
     #[cfg(feature = "tls")]
@@ -114,14 +152,19 @@ fn search(
     let shown = show(conditions, &found, "");
     let ending = Ending::of_search(found.rate_per_s.is_some());
     if let (Some(html), Some(report)) = (html, found.report) {
-        html.write(&Comparison::of_one(&entry.name, report))?;
+        html.write(&Comparison::of_one(&entry.name, report), &[])?;
     }
     shown?;
     Ok(ending.code())
 }
 
 /// All servers in turn, mode by mode.
-fn compare(call: &Call, interrupt: &Interrupt, html: Option<HtmlFile>) -> Outcome {
+fn compare(
+    call: &Call,
+    interrupt: &Interrupt,
+    mut looks: Looks,
+    html: Option<HtmlFile>,
+) -> Outcome {
     let (rounds, conditions) = (call.rounds, &call.conditions);
     let mut line = ProgressLine::new(interrupt);
     let mut held = Vec::with_capacity(call.contests.len());
@@ -129,21 +172,38 @@ fn compare(call: &Call, interrupt: &Interrupt, html: Option<HtmlFile>) -> Outcom
         if interrupt.came() {
             break;
         }
-        let contest = Contest::hold(*mode, entries, rounds, &mut |round, name, progress| {
+        let turns = match (&conditions.against, entries.first()) {
+            (Some(_), Some(entry)) => Turns::ByLot {
+                seed: entry.plan.seed,
+            },
+            _ => Turns::Alike,
+        };
+        let mut look = || {
+            if conditions.is_judged() && !interrupt.came() {
+                looks.look(LOOK);
+            }
+        };
+        let mut told = |round, name: &str, progress| {
             line.show(format_args!(
                 "{mode} {round} of {rounds}, {name}: {progress}"
             ))
-        });
+        };
+        let contest = Contest::hold(*mode, entries, rounds, turns, &mut look, &mut told);
         held.push(contest?);
     }
     drop(line);
     let comparison = Comparison::of(held);
-    let tolerance = conditions.tolerance / 100.0;
-    let changes = call.baseline.as_ref();
-    let changes = changes.map(|baseline| baseline.changes(&comparison, tolerance));
+    let mut changes = changes_of(call, &comparison);
+    let others = looks.others().filter(|_| conditions.is_judged());
+    if too_busy(conditions, looks).is_some() {
+        let verdicts = changes.iter_mut().map(|change| &mut change.verdict);
+        verdicts.for_each(|verdict| *verdict = ChangeVerdict::Busy);
+    }
     let result = With {
         comparison: &comparison,
-        changes: &changes.unwrap_or_default(),
+        changes: &changes,
+        others,
+        commands: call.baseline.iter().flat_map(Baseline::commands).collect(),
     };
     let shown = show(
         conditions,
@@ -151,7 +211,7 @@ fn compare(call: &Call, interrupt: &Interrupt, html: Option<HtmlFile>) -> Outcom
         &terminal::comparison(&comparison, COLUMNS),
     );
     if let Some(html) = html {
-        html.write(&comparison)?;
+        html.write(&comparison, &changes)?;
     }
     shown?;
     #[cfg(feature = "tls")]
@@ -182,20 +242,48 @@ fn show(
     print(picture.trim_end())
 }
 
-/// A comparison with what has changed since the baseline; in JSON they stand beside each other.
+/// Whether servers are better or worse than before, or than the one that they were asked in turn with.
+fn changes_of(call: &Call, comparison: &Comparison) -> Vec<Change> {
+    let tolerance = call.conditions.tolerance();
+    if let Some(baseline) = &call.baseline {
+        return baseline.changes(comparison, tolerance);
+    }
+    if call.conditions.against.is_none() {
+        return Vec::new();
+    }
+    let pairs = comparison.contests.iter().filter_map(|contest| {
+        let [other, now] = contest.contenders.as_slice() else {
+            return None;
+        };
+        Some(Change::in_turn(contest.mode, other, now, tolerance))
+    });
+    pairs.flatten().collect()
+}
+
+/// A comparison with what has changed; in JSON they stand beside each other.
 #[derive(Serialize)]
 struct With<'c> {
     #[serde(flatten)]
     comparison: &'c Comparison,
     #[serde(skip_serializing_if = "<[Change]>::is_empty")]
     changes: &'c [Change],
+    /// What other processes used, where it matters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    others: Option<Others>,
+    /// How the servers of a baseline were started, as far as that is known.
+    #[serde(skip)]
+    commands: Vec<(&'c str, &'c str)>,
 }
 
 impl fmt::Display for With<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.comparison)?;
-        for change in self.changes {
-            writeln!(f, "  baseline   {change}")?;
+        write!(f, "{}", changes::text(self.changes))?;
+        if let Some(others) = &self.others {
+            writeln!(f, "  machine    {}", changes::others(others))?;
+        }
+        for (name, command) in &self.commands {
+            writeln!(f, "  before     {}", changes::earlier(name, command))?;
         }
         Ok(())
     }

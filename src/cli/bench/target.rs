@@ -19,6 +19,8 @@ pub(super) struct NamedTarget {
     pub(super) name: String,
     /// As it was typed, without a name and without options for us.
     pub(super) url: String,
+    /// The same with the options of `serve`.
+    pub(super) served: String,
     pub(super) endpoint: Endpoint,
     /// The options for it alone, as flags.
     options: Vec<String>,
@@ -60,6 +62,7 @@ impl FromStr for NamedTarget {
         let mut target = Self {
             name: name.map_or(usual, str::to_owned),
             url: address.to_owned(),
+            served: address.to_owned(),
             endpoint,
             is_echo: ["echo", "upper"].contains(&ServerUrl::of(url).scheme),
             options: Vec::new(),
@@ -124,6 +127,7 @@ impl NamedTarget {
         };
         let served = format!("{}?{}", self.url, rest.join("&"));
         let Err(wrong) = served.parse::<endpoint::Endpoint>() else {
+            self.served = served;
             return Ok(());
         };
         Err(unknown(first.split('=').next().unwrap_or_default())

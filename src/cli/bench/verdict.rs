@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::bench::study::baseline::{Change, ChangeVerdict};
+use crate::bench::study::change::{Change, ChangeMetric, ChangeVerdict};
 use crate::bench::study::comparison::{Comparison, Contender};
 use crate::bench::study::objective::{Metric, Objective};
 use crate::bench::study::statistic::Spread;
@@ -11,12 +11,15 @@ use crate::load::{ModeName, Report};
 
 /// A threshold was missed.
 pub(super) const MISSED: u8 = 3;
+/// The machine was too busy to compare anything.
+pub(super) const BUSY: u8 = 4;
 
-/// What became of a call: errors make 1, a missed threshold 3, whatever else went wrong.
+/// What became of a call: errors make 1, a busy machine 4, a missed threshold 3, whatever else went wrong.
 #[derive(Debug, Default)]
 pub(super) struct Ending {
     has_errors: bool,
     has_missed: bool,
+    is_busy: bool,
 }
 
 impl Ending {
@@ -24,7 +27,7 @@ impl Ending {
     pub(super) fn of_run(report: &Report, required: &[Objective]) -> Self {
         let mut ending = Self {
             has_errors: report.has_errors(),
-            has_missed: false,
+            ..Self::default()
         };
         for objective in required {
             ending.require(objective, objective.metric.of(report), &report.endpoint);
@@ -41,6 +44,11 @@ impl Ending {
         let mut ending = Self::default();
         for contest in &comparison.contests {
             for (place, contender) in contest.contenders.iter().enumerate() {
+                let has_changed = |change: &Change| change.name == contender.name;
+                if !changes.is_empty() && !changes.iter().any(has_changed) {
+                    // It is only there for the other to be compared with.
+                    continue;
+                }
                 let figures = contender.figures.as_ref();
                 ending.has_errors |= figures.is_some_and(|figures| figures.errors.total > 0);
                 let subject = format!("{} of {}", contest.mode, contender.name);
@@ -55,17 +63,17 @@ impl Ending {
                 }
             }
         }
-        ending.has_missed |= changes
-            .iter()
-            .any(|change| change.verdict == ChangeVerdict::Worse);
+        let is = |verdict| changes.iter().any(|change| change.verdict == verdict);
+        ending.has_missed |= is(ChangeVerdict::Worse);
+        ending.is_busy = is(ChangeVerdict::Busy);
         ending
     }
 
     /// Something was searched for.
     pub(super) fn of_search(found: bool) -> Self {
         Self {
-            has_errors: false,
             has_missed: !found,
+            ..Self::default()
         }
     }
 
@@ -85,10 +93,11 @@ impl Ending {
     }
 
     pub(super) fn code(&self) -> ExitCode {
-        match (self.has_missed, self.has_errors) {
-            (true, _) => ExitCode::from(MISSED),
-            (false, true) => ExitCode::FAILURE,
-            (false, false) => ExitCode::SUCCESS,
+        match (self.has_missed, self.is_busy, self.has_errors) {
+            (true, ..) => ExitCode::from(MISSED),
+            (_, true, _) => ExitCode::from(BUSY),
+            (.., true) => ExitCode::FAILURE,
+            (.., false) => ExitCode::SUCCESS,
         }
     }
 }
@@ -100,7 +109,10 @@ fn ratio(contender: &Contender, changes: &[Change], mode: ModeName) -> Option<f6
         return contender.ratios.map(|ratios| ratios.rate.median);
     }
     let mut changes = changes.iter();
-    let change = changes.find(|change| change.mode == mode && change.name == contender.name)?;
+    let change = changes.find(|change| {
+        let is_rate = change.metric == ChangeMetric::Rate;
+        is_rate && change.mode == mode && change.name == contender.name
+    })?;
     Some(change.ratio).filter(|ratio| ratio.is_finite())
 }
 
@@ -205,10 +217,16 @@ mod tests {
         Change {
             mode: ModeName::Echo,
             name: "a".to_owned(),
-            metric: "rate",
+            metric: ChangeMetric::Rate,
             before: Spread::of([before]).unwrap(),
             now: Spread::of([now]).unwrap(),
             ratio: now / before,
+            ratios: None,
+            blocks: [7, 7],
+            rounds_of_a_block: 1,
+            autocorrelation: Some(0.0),
+            generator_was_the_limit: [0, 0],
+            against: None,
             chance: 1.0,
             verdict,
         }
@@ -225,6 +243,9 @@ mod tests {
             (ChangeVerdict::Same, 0),
             (ChangeVerdict::Better, 0),
             (ChangeVerdict::TooFew, 0),
+            (ChangeVerdict::Dependent, 0),
+            (ChangeVerdict::Limited, 0),
+            (ChangeVerdict::Busy, BUSY),
             (ChangeVerdict::Worse, MISSED),
         ] {
             assert_eq!(ending(verdict, &[]), exits(expected), "{verdict:?}");

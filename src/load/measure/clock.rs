@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::event::{Timespec, poll};
+
 /// Nanoseconds since a run began.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopwatch {
@@ -29,4 +31,10 @@ impl Stopwatch {
 /// A duration as the stopwatch counts: the greatest number there is for one that does not fit.
 pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Waits for so long, or until a signal comes.
+pub(crate) fn rest(time: Duration) {
+    // A signal ends it early; nothing else can go wrong.
+    let _ = poll(&mut [], Timespec::try_from(time).ok().as_ref());
 }

@@ -88,6 +88,12 @@ impl Usage {
     }
 }
 
+/// The command line of a process, quoted as a shell takes it; none where it has ended.
+pub(crate) fn command_line(pid: u32) -> Option<String> {
+    let words = Process::new(pid.try_into().ok()?).ok()?.cmdline().ok()?;
+    (!words.is_empty()).then(|| shell_words::join(words))
+}
+
 /// Bytes that a process maps, those shared with others divided by their number.
 fn share_of_memory(process: &Process) -> Option<u64> {
     let rollup = process.smaps_rollup().ok()?.memory_map_rollup;
@@ -133,6 +139,9 @@ impl Unread {
 pub struct Server {
     /// Which processes; their children count too.
     pub pids: Vec<u32>,
+    /// The command line of the first, quoted as a shell takes it: what would have to be run to measure it again.
+    #[serde(default)] // an earlier result does not say
+    pub command: Option<String>,
     /// Their share of one processor while measuring.
     pub cpu_share: f64,
     /// How often a second it went to sleep by itself while measuring.

@@ -11,7 +11,7 @@ use crate::load::measure::cpu::CpuTime;
 use crate::load::measure::failures::{Errors, FailureKind};
 use crate::load::measure::figures::{ratio, round, whole};
 use crate::load::measure::histogram::{Corrected, Latencies, Quantile, Summary};
-use crate::load::measure::process::{Server, Unread, Usage};
+use crate::load::measure::process::{Server, Unread, Usage, command_line};
 use crate::load::measure::series::SecondSeen;
 use crate::load::measure::stages::FailureStages;
 use crate::load::plan::Plan;
@@ -370,6 +370,7 @@ impl Report {
         let connected = connected.filter(|connected| *connected > 0);
         self.server = Some(Server {
             pids: self.pids.clone(),
+            command: self.pids.first().copied().and_then(command_line),
             cpu_share: round(per(cpu, wall), 3),
             sleeps_per_s: round(
                 per(after.sleeps.saturating_sub(measured.sleeps), wall) * 1e9,

@@ -63,6 +63,11 @@ impl Schedule {
     }
 }
 
+/// Heads or tails, of a seed.
+pub(crate) fn lot(seed: u64) -> bool {
+    mixed(seed.wrapping_add(STEP)) >> 63 == 1
+}
+
 /// From one state of splitmix64 to the next: 2^64 by the golden ratio.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 

@@ -2,9 +2,13 @@
 //! holds: against servers that keep to a script.
 
 use std::fmt;
+use std::net::TcpStream;
 use std::ops::ControlFlow;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
 use std::time::Duration;
 
 use onepoll::bench::study::search::find_rate;
@@ -13,8 +17,9 @@ use serde_json::{Value, json};
 
 use super::{ECHO, plan};
 use crate::support::peer::Nobody;
-use crate::support::program::{bench, command, run};
+use crate::support::program::{Said, bench, command, run};
 use crate::support::script::{Reply, Request, Scripted, echo, replies};
+use crate::support::server::Served;
 
 /// An echo of 64 bytes that takes `time` for each answer. The first request of each connection is told
 /// with the server's letter.
@@ -169,73 +174,223 @@ fn a_threshold_that_is_missed_has_an_exit_code_of_its_own() {
     assert!(said.exits(3).err.contains(why), "{}", said.err);
 }
 
+/// Answers, but never what was asked.
+fn wrong() -> Scripted {
+    replies(Request::Any, |_, _, message| vec![b'!'; message.len()])
+}
+
+/// What the machine does is none of these tests' affair: the counts are.
+const FEW: &str = "-n 6 -c 1 --max-busy 100";
+
 #[test]
 fn a_baseline_is_compared_by_more_than_chance() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("before.json");
     let path = file.to_str().unwrap();
-    let server = echo();
-    let measured = |rounds: u32| {
-        let said = bench(format!(
+    let (good, bad) = (echo(), wrong());
+    let measured = |server: &Scripted, rounds: u32| {
+        bench(format!(
             "echo it={server} --rounds {rounds} -n 6 -c 1 --json"
-        ));
-        said.exits(0).json()
+        ))
+        .json()
     };
     let before = |json: &Value| std::fs::write(&file, json.to_string()).unwrap();
-    let now = |more: &str| {
+    let now = |server: &Scripted, more: &str| {
         bench(format!(
-            "echo it={server} --rounds 4 -n 6 -c 1 --baseline {path}{more}"
+            "echo it={server} --rounds 5 {FEW} --baseline {path}{more}"
         ))
     };
-    let four = measured(4);
-    // A million times as fast, and no less: six requests take a fraction of a millisecond, and on a
-    // busy machine a second. Complete separation of four and four, 2 of 70 orders.
-    before(&times_as_fast(&four, 1e6));
-    let text = now("").exits(3).out.clone();
-    assert!(text.contains("WORSE (chance alone: 0.029)"), "{text}");
-    let json = now(" --json").json();
-    assert_eq!(json["changes"][0]["verdict"], "worse");
-    // What is within a tolerance is no worse, and is required all the same.
-    now(" --tolerance 99.99999999").exits(0);
-    now(" --tolerance 99.99999999 --require ratio>=0.9").exits(3);
+    let verdict = |said: &Said, metric: &str| {
+        let json = said.json();
+        let changes = json["changes"].as_array().unwrap();
+        let of_it = changes.iter().find(|change| change["metric"] == metric);
+        let change = of_it.unwrap_or_else(|| panic!("no {metric}: {json}"));
+        change["verdict"].clone()
+    };
+    // Every request fails now: complete separation of five and five, 2 of 252 orders.
+    let five = measured(&good, 5);
+    before(&five);
+    let text = now(&bad, "").exits(3).out.clone();
+    for part in [
+        "echo of it, beside the baseline: 5 and 5 blocks of 1 round",
+        "errors",
+        "0.008  WORSE",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert_eq!(verdict(now(&bad, " --json").exits(3), "errors"), "worse");
+    // And none does any more.
+    before(&measured(&bad, 5));
+    let said = now(&good, " --json");
+    assert_eq!(verdict(said.exits(0), "errors"), "better");
+    // How fast it is by the baseline, whatever follows from that: six requests take a fraction of a millisecond, and on a
+    // busy machine a second.
+    before(&times_as_fast(&five, 1e6));
+    now(&good, " --require ratio>=0.9").exits(3);
+    before(&times_as_fast(&five, 1e-6));
+    now(&good, " --require ratio>=0.9").exits(0);
 
-    before(&times_as_fast(&four, 1e-6));
-    let text = now("").exits(0).out.clone();
-    assert!(text.contains("BETTER"), "{text}");
-
-    // With three rounds no difference could be told: that is said before anybody waits for it.
-    before(&measured(3));
-    bench(format!(
-        "echo it={server} --rounds 3 -n 6 -c 1 --baseline {path}"
-    ))
-    .refuses("3 rounds before and 3 now are too few");
-    before(&four);
+    // With four rounds no difference could be told: that is said before anybody waits for it.
+    before(&measured(&good, 4));
+    let few = format!("echo it={good} --rounds 4 {FEW} --baseline {path}");
+    bench(few).refuses("4 rounds before and 4 now are too few");
+    before(&five);
 
     // What is not comparable is refused, what can be before anything is measured.
+    let many = FEW.replace("-c 1", "-c 2");
     for (line, why) in [
         (
-            format!("echo it={server} --rounds 4 -n 6 -c 2 --baseline {path}"),
+            format!("echo it={good} --rounds 5 {many} --baseline {path}"),
             "as many connections as 1, and now it is 2",
         ),
         (
-            format!("conn it={server} -n 6 --baseline {path}"),
+            format!("conn it={good} -n 6 --baseline {path}"),
             "it has no conn of it, but echo of it",
         ),
         (
-            format!("echo {server} -n 6 --baseline {path}"),
+            format!("echo {good} -n 6 --baseline {path}"),
             "no echo of tcp://127.0.0.1:",
         ),
         (
-            format!("echo it={server} --baseline /nonexistent"),
+            format!("echo it={good} --baseline /nonexistent"),
             "/nonexistent: No such file",
         ),
         (
-            format!("echo it={server} --baseline {}", file!()),
+            format!("echo it={good} --baseline {}", file!()),
             "it is no result of",
         ),
     ] {
         bench(line).refuses(why);
     }
+}
+
+#[test]
+fn a_machine_that_others_use_is_refused_with_the_figure() {
+    let server = echo();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let others = {
+        let is_over = Arc::clone(&is_over);
+        thread::spawn(move || while !is_over.load(Ordering::Relaxed) {})
+    };
+    let said = bench(format!(
+        "echo it={server} --against other={server} -n 6 -c 1 --max-busy 0"
+    ));
+    is_over.store(true, Ordering::Relaxed);
+    others.join().unwrap();
+    for part in ["other processes used ", " load average ", "say --max-busy"] {
+        said.fails(4, part);
+    }
+    assert!(server.entries(0).is_empty());
+}
+
+#[test]
+fn a_server_is_asked_in_turn_with_another_in_an_order_and_its_mirror_image() {
+    let (tell, told) = mpsc::channel();
+    let [good, other] = ['g', 'o'].map(|letter| server_of(Duration::ZERO, letter, &tell));
+    let asked = |seed: u32| {
+        let said = bench(format!(
+            "echo it={good} --against other={other} --rounds 16 {FEW} --seed {seed} --json"
+        ));
+        let order: String = told.try_iter().collect();
+        (said.json(), order)
+    };
+    let (json, order) = asked(5);
+    let blocks: Vec<&str> = (0..8)
+        .map(|block| &order[4 * block..4 * block + 4])
+        .collect();
+    assert!(
+        blocks.iter().all(|block| ["goog", "oggo"].contains(block)),
+        "{order}"
+    );
+    // By lot, and the same lots again.
+    assert!(
+        blocks.contains(&"goog") && blocks.contains(&"oggo"),
+        "{order}"
+    );
+    assert_eq!(asked(5).1, order);
+    assert_ne!(asked(6).1, order);
+    let names: Vec<&Value> = json["contests"][0]["contenders"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| &one["name"])
+        .collect();
+    assert_eq!(names, ["other", "it"]);
+    let change = &json["changes"][0];
+    assert_eq!(
+        (&change["name"], &change["against"]),
+        (&json!("it"), &json!("other"))
+    );
+    assert_eq!(
+        (&change["metric"], &change["blocks"]),
+        (&json!("rate"), &json!([8, 8]))
+    );
+    assert!(json["others"]["processors"].as_u64() > Some(0), "{json}");
+}
+
+#[test]
+fn one_server_is_better_or_worse_than_another_where_every_block_says_so() {
+    let (good, bad) = (echo(), wrong());
+    let asked = |it: &Scripted, other: &Scripted, more: &str| {
+        bench(format!(
+            "echo it={it} --against other={other} --rounds 16 {FEW}{more}"
+        ))
+    };
+    let text = asked(&bad, &good, "").exits(3).out.clone();
+    for part in [
+        "asked in turn with other: 8 blocks of 2 rounds each",
+        "0.008  WORSE",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    // The other's errors are not those of the server that is judged, nor is what is required.
+    asked(&good, &bad, " --require errors<1,ratio>1").exits(3);
+    let text = asked(&good, &bad, " --require errors<1")
+        .exits(0)
+        .out
+        .clone();
+    assert!(text.contains("0.008  BETTER"), "{text}");
+}
+
+#[test]
+fn another_program_is_started_as_the_server_was_and_ends_with_the_call() {
+    let served = Served::start("echo://127.0.0.1:0");
+    let address = served.address();
+    let program = env!("CARGO_BIN_EXE_onepoll");
+    let said = bench(format!(
+        "echo new=echo://{address}?max-connections=5 --against {program} --rounds 16 {FEW} --json"
+    ));
+    let json = said.json();
+    let [other, new] = [0, 1].map(|at| &json["contests"][0]["contenders"][at]);
+    assert_eq!(
+        (&other["name"], &new["name"]),
+        (&json!(program), &json!("new"))
+    );
+    let reports = |one: &Value| one["reports"].as_array().unwrap().clone();
+    let endpoint = |one: &Value| reports(one)[0]["endpoint"].as_str().unwrap().to_owned();
+    assert_eq!(endpoint(new), format!("tcp://{address}"));
+    let there = endpoint(other);
+    let there = there.strip_prefix("tcp://").unwrap();
+    assert_ne!(there, address.to_string());
+    for one in [other, new] {
+        assert_eq!(
+            (reports(one).len(), &one["figures"]["errors"]["total"]),
+            (16, &json!(0))
+        );
+    }
+    assert!(TcpStream::connect(there).is_err(), "{there} still listens");
+
+    // What cannot be started says why, and nothing is measured.
+    let asked = |line: &str| bench(format!("echo {line} --rounds 16 {FEW}"));
+    asked(&format!("new=echo://{address} --against /bin/false"))
+        .fails(1, "it ended before it could be asked");
+    asked(&format!("{address} --against {program}")).refuses("name its process (--pid)");
+    asked(&format!("{address} --against ./nothing")).refuses("write the path of a server program");
+    asked(&format!("a={address} b={address} --against {address}")).refuses("takes one endpoint");
+    bench(format!(
+        "echo a={address} --against b={address} --rounds 14"
+    ))
+    .refuses("at least 16 rounds");
 }
 
 /// The same comparison as a server so many times as fast would have had it.
@@ -361,7 +516,7 @@ fn wrong_usage_says_what_would_be_right() {
         ),
         (
             "conn 127.0.0.1:9 --require ratio>1",
-            "needs several endpoints, or a --baseline",
+            "needs several endpoints, --against or a --baseline",
         ),
         ("conn 127.0.0.1:9 --tolerance 5", "--baseline"),
         (

@@ -1,5 +1,6 @@
 //! One HTML file with everything in it.
 
+use crate::bench::show::changes;
 use crate::bench::show::html::axis::WIDTHS;
 use crate::bench::show::html::bars::bars;
 use crate::bench::show::html::figures::table;
@@ -9,6 +10,7 @@ use crate::bench::show::html::percentiles::percentiles;
 use crate::bench::show::html::rate::rates;
 use crate::bench::show::scale::SECONDS_MIN;
 use crate::bench::show::sentences;
+use crate::bench::study::change::Change;
 use crate::bench::study::comparison::{Comparison, Contest};
 use crate::load::plan::mode::ModeName;
 
@@ -22,7 +24,7 @@ const HEAD: &str = r#"
 /// A comparison to be looked at in a browser: one file that needs no other, no network and no script.
 ///
 /// A single run is a comparison of one contender in one round.
-pub fn page(comparison: &Comparison) -> String {
+pub fn page(comparison: &Comparison, changes: &[Change]) -> String {
     let mut page = Markup::default();
     page.raw("<!DOCTYPE html>");
     page.element("html", &[("lang", &"en")], |page| {
@@ -36,7 +38,7 @@ pub fn page(comparison: &Comparison) -> String {
                 page.line("h1", &[], "onepoll bench");
                 for contest in &comparison.contests {
                     page.element("section", &[], |page| {
-                        section(page, contest, comparison.rounds);
+                        section(page, contest, comparison.rounds, changes);
                     });
                 }
                 page.line("footer", &[], FOOTER);
@@ -63,11 +65,19 @@ fn title(comparison: &Comparison) -> String {
     format!("onepoll bench: {}", names.join(", "))
 }
 
-fn section(page: &mut Markup, contest: &Contest, rounds: usize) {
+fn section(page: &mut Markup, contest: &Contest, rounds: usize, changes: &[Change]) {
     let (subject, _) = sentences::subject(contest.mode);
     page.line("h2", &[], subject);
     for sentence in sentences::headline(contest, rounds) {
         page.line("p", &[("class", &"headline")], sentence);
+    }
+    let of_it = changes.iter().filter(|change| change.mode == contest.mode);
+    for change in of_it {
+        page.line(
+            "p",
+            &[("class", &"headline")],
+            capital(changes::sentence(change)) + ".",
+        );
     }
     for notice in sentences::notices(contest) {
         let with: Attributes<'_> = &[("class", &"notice"), ("role", &"note")];
