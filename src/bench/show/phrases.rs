@@ -157,7 +157,7 @@ pub(super) fn notices(reports: &[Report]) -> Vec<String> {
     });
     let crowded = reports.iter().filter_map(|one| Some((one.crowded?, one)));
     let worst = crowded.max_by(|(a, _), (b, _)| a.blocked_us.max.total_cmp(&b.blocked_us.max));
-    let crowded = worst.map(|(crowded, report)| busy(&crowded, report));
+    let crowded = worst.map(|(crowded, report)| busy(&crowded, report.connections.asked));
     let dead = match reports {
         // It is said before everything else.
         [_] => None,
@@ -232,13 +232,13 @@ fn unasked(report: &Report) -> Option<String> {
 }
 
 /// That there were too few connections, and how many would do.
-fn busy(crowded: &Crowded, report: &Report) -> String {
+pub(super) fn busy(crowded: &Crowded, connections: usize) -> String {
     let enough = crowded.enough.map_or(String::new(), |enough| {
         format!("; if the server takes no longer with them, -c {enough} would do")
     });
     format!(
         "all connections were busy ({}): half of the requests waited {} for a free one, the longest {}, and that is part of their latency{enough}",
-        Grouped(report.connections.asked as u64),
+        Grouped(connections as u64),
         Micros(crowded.blocked_us.p50),
         Micros(crowded.blocked_us.max)
     )

@@ -66,7 +66,7 @@ impl Looks {
 
     fn add(&mut self, all: u64, idle: u64) {
         self.all += all;
-        self.idle += idle.min(all);
+        self.idle += idle;
     }
 
     /// What was seen; none where nothing was.
@@ -82,7 +82,8 @@ impl Looks {
     }
 
     fn share(&self) -> f64 {
-        round(1.0 - ratio(self.idle, self.all.max(1)), 3)
+        // The kernel counts in ticks, which may have begun before: only all looks together are right.
+        round((1.0 - ratio(self.idle, self.all.max(1))).max(0.0), 3)
     }
 }
 
@@ -99,12 +100,11 @@ mod tests {
         assert_eq!(idle_of("cpu  1 2 3 4 5\nintr 5", 100), None);
         let mut looks = Looks::default();
         assert_eq!(looks.others(), None);
-        looks.add(400, 400);
+        looks.add(400, 410);
         assert_eq!(looks.share(), 0.0);
-        looks.add(400, 200);
+        looks.add(400, 190);
         assert_eq!(looks.share(), 0.25);
-        // A tick that began before counts whole.
-        looks.add(200, 210);
+        looks.add(200, 200);
         assert_eq!(looks.share(), 0.2);
     }
 

@@ -4,20 +4,25 @@
 //! their latency counts from when they were meant to begin. No two probes give the same figures, so a
 //! rate that failed is retried once before it counts as too high, and the highest that held is confirmed
 //! at the end; if it fails then, a slightly lower one is.
+//!
+//! A rate holds only if the backlog does not grow. What was in flight as measuring began is no excuse for what is at its end,
+//! and what grew in one probe at a rate is added to what grows in the next. Behind a probe that failed, the server is
+//! asked one request at a time until it has done what it owed: else the next probe would begin with that queue.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::bench::study::objective::Objective;
+use crate::load::measure::failures::Errors;
 use crate::load::measure::figures::round;
 use crate::load::measure::histogram::Summary;
 use crate::load::plan::Plan;
 use crate::load::plan::error::LoadError;
 use crate::load::plan::limits::RATE_MAX;
-use crate::load::plan::mode::{Amount, Arrivals, Model};
+use crate::load::plan::mode::{Amount, Arrivals, Mode, ModeName, Model};
 use crate::load::run::Watcher;
-use crate::load::run::report::{Report, SCHEMA};
+use crate::load::run::report::{Crowded, Report, SCHEMA};
 
 /// When the answer is exact enough: the lowest rate that failed is at most this much above it.
 const PRECISION: f64 = 1.05;
@@ -27,16 +32,31 @@ const PROBES_MAX: usize = 40;
 const CONFIRMATIONS_MAX: usize = 10;
 /// A probe of fewer requests cannot tell keeping up from falling behind: no lower rate is tried.
 const REQUESTS_MIN: f64 = 100.0;
-/// A probe must answer this share of what its schedule asked, less what chance does to it.
-const KEPT_UP: f64 = 0.98;
+/// A backlog may grow by this share of what was asked, or, where that is less, by what chance does at the most that a server
+/// can do: the root of how many were asked.
+const GROWN: f64 = 0.02;
+/// A server that owes nothing takes at most so many times as long for one request as with all connections busy …
+const DRAINED: f64 = 2.0;
+/// … or so many microseconds.
+const DRAINED_US: f64 = 1_000.0;
+/// It is asked at most so often whether it has done what it owed.
+const DRAINS_MAX: usize = 20;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Found {
     /// [`SCHEMA`].
     pub schema: u32,
+    /// What a request was.
+    pub mode: ModeName,
+    /// The server, as it was given.
+    pub endpoint: String,
+    /// How many connections there were.
+    pub connections: usize,
     /// What was to hold.
     pub objectives: Vec<String>,
+    /// Why nothing was searched for: what failed in a first run, in which no answer came.
+    pub unanswered: Option<Errors>,
     /// The highest rate that held, and held again, requests a second; none when none did.
     pub rate_per_s: Option<f64>,
     /// The lowest rate that failed; none where all held up to the highest that was tried.
@@ -64,6 +84,13 @@ pub struct Probe {
     pub latency_us: Summary,
     /// What did not hold; nothing when all did.
     pub broken: Vec<String>,
+    /// How many requests were asked.
+    pub asked: u64,
+    /// By how many requests the backlog grew: so many more waited for an answer at the end of it than at the beginning, less those
+    /// that the least latency explains.
+    pub backlog: f64,
+    /// That there were too few connections, if there were.
+    pub crowded: Option<Crowded>,
     /// Whether the generator was the limit.
     pub generator_was_the_limit: bool,
 }
@@ -76,13 +103,8 @@ pub fn find_rate(
     objectives: &[Objective],
     watcher: Watcher<'_>,
 ) -> Result<Found, LoadError> {
-    let search = Search {
-        plan,
-        arrivals,
-        objectives,
-        measure: &mut |plan| crate::load::run_watched(plan, watcher),
-        probes: Vec::new(),
-    };
+    let mut measure = |plan: &Plan| crate::load::run_watched(plan, watcher);
+    let search = Search::of(plan, arrivals, objectives, &mut measure);
     search.find()
 }
 
@@ -93,6 +115,10 @@ struct Search<'s> {
     /// Makes one run.
     measure: &'s mut dyn FnMut(&Plan) -> Result<Report, LoadError>,
     probes: Vec<Probe>,
+    /// How long a request takes at the most where the server owes nothing else.
+    usual_us: f64,
+    /// Whether it may still owe what a probe has asked.
+    owes: bool,
 }
 
 impl Search<'_> {
@@ -103,8 +129,11 @@ impl Search<'_> {
             Amount::Count(_) => 0.1,
         };
         // The rate of the closed model is near what the server can do at most.
-        let mut bounds = Bounds::around(self.closed_rate()?, least);
+        let closed = self.closed()?;
+        let unanswered = nothing_but_errors(&closed);
+        let mut bounds = Bounds::around(closed.answered_per_s(), least);
         while self.probes.len() < PROBES_MAX
+            && unanswered.is_none()
             && let Some(rate) = bounds.next()
         {
             // A rate that fails once may have met a bad moment of the machine.
@@ -127,6 +156,10 @@ impl Search<'_> {
         let mut probes = self.probes.iter();
         Ok(Found {
             schema: SCHEMA,
+            mode: self.plan.mode.name(),
+            endpoint: self.plan.endpoint.to_string(),
+            connections: self.plan.connections,
+            unanswered,
             objectives: self.objectives.iter().map(Objective::to_string).collect(),
             rate_per_s: best.as_ref().and(rate),
             failed_per_s: bounds.failed,
@@ -142,22 +175,50 @@ impl Search<'_> {
         })
     }
 
-    fn closed_rate(&mut self) -> Result<f64, LoadError> {
+    /// What the server does where each request waits for the one before it.
+    fn closed(&mut self) -> Result<Report, LoadError> {
         let amount = match self.plan.amount {
             Amount::For(time) => Amount::For(time.min(Duration::from_secs(1))),
             count => count,
         };
-        Ok(self.run(Model::Closed, amount)?.answered_per_s())
+        let plan = self.with(Model::Closed, amount);
+        let report = self.run(&plan)?;
+        // No number where there was no answer.
+        self.usual_us = DRAINED_US.max(DRAINED * report.latency_us.p50);
+        Ok(report)
     }
 
-    fn run(&mut self, model: Model, amount: Amount) -> Result<Report, LoadError> {
+    /// Waits until the server has done what it owes: a request then takes no longer than usual.
+    fn drain(&mut self) -> Result<(), LoadError> {
+        let mut plan = self.with(Model::Closed, Amount::Count(1));
+        plan.warmup = Duration::ZERO;
+        if !matches!(plan.mode, Mode::Fanout { .. }) {
+            plan.connections = 1;
+        }
+        for _ in 0..DRAINS_MAX {
+            let report = self.run(&plan)?;
+            // What fails at once is no queue.
+            let took = report.latency_us;
+            let is_late = took.count > 0 && took.max > self.usual_us;
+            self.owes = is_late || report.errors.timeout > 0;
+            if !self.owes {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn with(&self, model: Model, amount: Amount) -> Plan {
         // Arrivals of its own for each probe: else all would see the same bursts.
-        let plan = Plan {
+        Plan {
             model,
             amount,
             ..self.plan.with_seed_after(self.probes.len())
-        };
-        let report = (self.measure)(&plan)?;
+        }
+    }
+
+    fn run(&mut self, plan: &Plan) -> Result<Report, LoadError> {
+        let report = (self.measure)(plan)?;
         if report.interrupted {
             return Err(LoadError::Interrupted);
         }
@@ -166,8 +227,12 @@ impl Search<'_> {
 
     /// What one run at this rate saw, if all objectives held.
     fn probe(&mut self, rate: f64) -> Result<Option<Report>, LoadError> {
+        if self.owes {
+            self.drain()?;
+        }
         let arrivals = self.arrivals;
-        let report = self.run(Model::Open { rate, arrivals }, self.plan.amount)?;
+        let plan = self.with(Model::Open { rate, arrivals }, self.plan.amount);
+        let report = self.run(&plan)?;
         let mut broken: Vec<String> = self
             .objectives
             .iter()
@@ -177,11 +242,19 @@ impl Search<'_> {
         if report.has_errors() {
             broken.push("no errors".to_owned());
         }
-        if !kept_up(&report) {
+        let backlog = grown(&report);
+        if !self.kept_up(rate, backlog, report.requests.asked) {
             broken.push("no backlog".to_owned());
         }
+        if self.owes {
+            broken.push("no backlog of the probe before".to_owned());
+        }
         let held = broken.is_empty();
+        self.owes = !held;
         self.probes.push(Probe {
+            asked: report.requests.asked,
+            backlog: round(backlog, 1),
+            crowded: report.crowded,
             rate_per_s: rate,
             seed: report.schedule.and_then(|schedule| schedule.seed),
             answered_per_s: report.answered_per_s(),
@@ -191,18 +264,59 @@ impl Search<'_> {
         });
         Ok(held.then_some(report))
     }
+
+    /// Whether the answers came as fast as the requests, in this probe and in all that held at this rate together: a server
+    /// that only falls behind slowly fails no percentile at first.
+    fn kept_up(&self, rate: f64, backlog: f64, asked: u64) -> bool {
+        let before = self.probes.iter();
+        let before = before.filter(|probe| probe.rate_per_s == rate && probe.broken.is_empty());
+        let (all, all_asked) = before.fold((backlog, asked), |(all, sum), probe| {
+            (all + probe.backlog, sum + probe.asked)
+        });
+        backlog <= may_grow(asked) && all <= may_grow(all_asked)
+    }
+
+    fn of<'s>(
+        plan: &'s Plan,
+        arrivals: Arrivals,
+        objectives: &'s [Objective],
+        measure: &'s mut dyn FnMut(&Plan) -> Result<Report, LoadError>,
+    ) -> Search<'s> {
+        Search {
+            plan,
+            arrivals,
+            objectives,
+            measure,
+            probes: Vec::new(),
+            usual_us: 0.0,
+            owes: false,
+        }
+    }
 }
 
-/// Whether the answers came as fast as the requests: a server that only falls behind slowly fails no
-/// percentile at first.
-fn kept_up(report: &Report) -> bool {
-    let asked = report.requests.asked as f64;
-    let came = report.requests.came as f64;
-    // At the end of the time some requests are in flight. As many as the least latency explains are no
-    // backlog; more than that is a queue.
+/// By how many requests the backlog grew while measuring, less those that the least latency explains.
+fn grown(report: &Report) -> f64 {
+    let requests = report.requests;
+    // What was in flight as measuring began was answered meanwhile, and so takes the place of as much that is at its end. That
+    // is all of it, but where a warm-up was too short to have as many in flight as there must be.
+    let before = requests.came.saturating_sub(requests.answered) as f64;
     let least = report.spectrum.first().map_or(0.0, |point| point.us);
     let in_flight = report.answered_per_s() * least / 1e6;
-    asked - came <= asked * (1.0 - KEPT_UP) + in_flight + 1.0
+    requests.asked as f64 - requests.came as f64 - (in_flight - before).max(0.0)
+}
+
+/// By how many it may grow where so many are asked.
+fn may_grow(asked: u64) -> f64 {
+    let asked = asked as f64;
+    1.0 + (asked * GROWN).min(asked.sqrt())
+}
+
+/// What failed in a run in which nothing else happened.
+fn nothing_but_errors(report: &Report) -> Option<Errors> {
+    let requests = report.requests;
+    let errors = report.errors.and(&report.warmup_errors);
+    let answers = requests.came + requests.answered + requests.late;
+    (answers == 0 && errors.total > 0).then_some(errors)
 }
 
 /// Between which rates the answer lies.
@@ -261,10 +375,15 @@ impl Bounds {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::load::measure::clock::nanos;
+    use crate::load::measure::cpu::CpuTime;
     use crate::load::measure::failures::FailureKind;
-    use crate::load::measure::histogram::Quantile;
-    use crate::load::plan::mode::Mode;
+    use crate::load::measure::histogram::{Latencies, Quantile};
     use crate::load::plan::target::Endpoint;
+    use crate::load::run::generator::{Generator, Pauses};
+    use crate::load::run::report::Held;
+    use crate::load::run::schedule::Schedule;
+    use crate::load::run::tally::{Phase, Tally};
 
     fn search(start: f64, limit: f64) -> (Bounds, usize) {
         let mut bounds = Bounds::around(start, 0.1);
@@ -309,7 +428,7 @@ mod tests {
     fn seen(plan: &Plan, after: impl FnOnce(&mut Report)) -> Report {
         let mut report = Report::before(plan);
         (report.requests.asked, report.requests.came) = (1_000, 1_000);
-        report.elapsed_s = 1.0;
+        (report.requests.answered, report.elapsed_s) = (1_000, 1.0);
         after(&mut report);
         report
     }
@@ -324,20 +443,19 @@ mod tests {
         let mut plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
         plan.amount = amount;
         let mut tried: Vec<f64> = Vec::new();
-        let search = Search {
-            plan: &plan,
-            arrivals: Arrivals::Constant,
-            objectives: &["rate>=0".parse().unwrap()],
-            measure: &mut |plan| {
-                let Model::Open { rate, .. } = plan.model else {
-                    return Ok(seen(plan, |report| report.requests.came = closed as u64));
-                };
-                let before = tried.iter().filter(|known| **known == rate).count();
-                tried.push(rate);
-                Ok(seen(plan, |report| script(rate, before, report)))
-            },
-            probes: Vec::new(),
+        let mut measure = |plan: &Plan| {
+            let Model::Open { rate, .. } = plan.model else {
+                return Ok(seen(plan, |report| {
+                    report.requests.came = closed as u64;
+                    report.latency_us.count = 1;
+                }));
+            };
+            let before = tried.iter().filter(|known| **known == rate).count();
+            tried.push(rate);
+            Ok(seen(plan, |report| script(rate, before, report)))
         };
+        let objectives = ["rate>=0".parse().unwrap()];
+        let search = Search::of(&plan, Arrivals::Constant, &objectives, &mut measure);
         search.find().unwrap()
     }
 
@@ -506,16 +624,11 @@ mod tests {
         let plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
         for at in [0, 1, 5] {
             let mut runs = 0;
-            let search = Search {
-                plan: &plan,
-                arrivals: Arrivals::Constant,
-                objectives: &[],
-                measure: &mut |plan| {
-                    runs += 1;
-                    Ok(seen(plan, |report| report.interrupted = runs > at))
-                },
-                probes: Vec::new(),
+            let mut measure = |plan: &Plan| {
+                runs += 1;
+                Ok(seen(plan, |report| report.interrupted = runs > at))
             };
+            let search = Search::of(&plan, Arrivals::Constant, &[], &mut measure);
             assert!(matches!(search.find(), Err(LoadError::Interrupted)));
             assert_eq!(runs, at + 1);
         }
@@ -524,20 +637,26 @@ mod tests {
     #[test]
     fn keeping_up_exactly_as_far_as_it_must_is_keeping_up() {
         let plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
+        let kept_up = |report: &Report| grown(report) <= may_grow(report.requests.asked);
         let came = |came: u64, asked: u64| {
             kept_up(&seen(&plan, |report| {
-                (report.requests.asked, report.requests.came) = (asked, came);
+                report.requests.asked = asked;
+                (report.requests.came, report.requests.answered) = (came, came);
             }))
         };
         // 2 %, and one.
         assert!(came(97, 100) && !came(96, 100));
         assert!(came(979, 1_000) && !came(978, 1_000));
+        // Of many, what chance does: the root.
+        assert!(came(9_899, 10_000) && !came(9_898, 10_000));
+        assert!(came(998_999, 1_000_000) && !came(998_998, 1_000_000));
         // More may come than were asked for: those of the warm-up.
         assert!(came(120, 100) && came(0, 0) && came(0, 1) && !came(0, 2));
         // A tenth of a second in flight is not a backlog where the least latency is as long.
         let in_flight = |came: u64, least_us: f64| {
             kept_up(&seen(&plan, |report| {
-                (report.requests.asked, report.requests.came) = (1_000, came);
+                report.requests.asked = 1_000;
+                (report.requests.came, report.requests.answered) = (came, came);
                 report.spectrum = vec![Quantile {
                     share: 0.0,
                     us: least_us,
@@ -545,6 +664,202 @@ mod tests {
             }))
         };
         assert!(in_flight(900, 100_000.0) && !in_flight(888, 100_000.0) && !in_flight(900, 0.0));
+        // Where as many were in flight before, which were answered meanwhile, they are no excuse.
+        let twice = seen(&plan, |report| {
+            report.requests.asked = 1_000;
+            (report.requests.came, report.requests.answered) = (900, 800);
+            report.spectrum = vec![Quantile {
+                share: 0.0,
+                us: 100_000.0,
+            }];
+        });
+        assert!(!kept_up(&twice));
+        assert_eq!(grown(&twice), 100.0);
+    }
+
+    #[test]
+    fn what_grew_in_a_probe_is_added_to_what_grows_in_the_next_at_that_rate() {
+        let found = |growth: u64| {
+            searched(SECOND, 1_500.0, move |rate, _, report| {
+                (report.requests.asked, report.requests.came) = (10_000, 10_000 - growth);
+                report.requests.answered = report.requests.came;
+                if rate > 1_000.0 {
+                    fails(report);
+                }
+            })
+        };
+        // Of 10,000 by 101 at most, and of 20,000 by 142.
+        let held = found(71);
+        assert!(held.rate_per_s.is_some() && held.probes.iter().all(|probe| probe.backlog == 71.0));
+        let grows = found(72);
+        let failed = grows.failed_per_s.unwrap();
+        let of_it = grows
+            .probes
+            .iter()
+            .filter(|probe| probe.rate_per_s == failed);
+        let broken: Vec<&[String]> = of_it.map(|probe| probe.broken.as_slice()).collect();
+        assert_eq!(broken, [&[][..], &["no backlog".to_owned()]], "{grows:?}");
+        // Alone it grows by less than it may.
+        assert!(
+            grows.rate_per_s.is_some_and(|rate| rate < failed) && held.rate_per_s == Some(failed)
+        );
+    }
+
+    #[test]
+    fn where_nothing_is_answered_nothing_is_searched_for() {
+        let plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
+        let mut runs = 0;
+        let mut measure = |plan: &Plan| {
+            runs += 1;
+            let mut report = Report::before(plan);
+            report.errors.count(FailureKind::Refused);
+            report.warmup_errors.count(FailureKind::Refused);
+            Ok(report)
+        };
+        let found = Search::of(&plan, Arrivals::Constant, &[], &mut measure)
+            .find()
+            .unwrap();
+        assert_eq!(
+            (found.rate_per_s, found.failed_per_s, found.probes.len()),
+            (None, None, 0)
+        );
+        assert_eq!(
+            found
+                .unanswered
+                .map(|errors| (errors.total, errors.refused)),
+            Some((2, 2))
+        );
+        assert_eq!(runs, 1);
+    }
+
+    /// A server of which everything is known: it answers so many requests at once, each in the same time and in the
+    /// order in which they came, whoever still waits for that. No clock passes but this one.
+    struct Simulated {
+        now: u64,
+        /// When each place is free.
+        places: Vec<u64>,
+        service: u64,
+        /// By how much the server was behind at the beginning of each run of the open model.
+        behind: Vec<u64>,
+    }
+
+    impl Simulated {
+        fn answer(&mut self, came: u64) -> u64 {
+            let first = self.places.iter_mut().min().unwrap();
+            *first = came.max(*first) + self.service;
+            *first
+        }
+
+        fn behind(&self) -> u64 {
+            let least = self.places.iter().min().unwrap();
+            least.saturating_sub(self.now)
+        }
+
+        fn run(&mut self, plan: &Plan) -> Report {
+            let mut tally = Tally::new(plan);
+            let start = self.now;
+            match (plan.model, plan.amount) {
+                (Model::Open { rate, arrivals }, Amount::For(time)) => {
+                    self.behind.push(self.behind());
+                    let mut schedule = Schedule::new(arrivals, rate, plan.seed, start);
+                    let since = start + nanos(plan.warmup);
+                    let until = since + nanos(time);
+                    let mut answers = Vec::new();
+                    while schedule.next() < until {
+                        let began = schedule.next();
+                        answers.push((began, self.answer(began)));
+                        schedule.advance();
+                    }
+                    tally.begin(since, None);
+                    answers.sort_by_key(|(_, came)| *came);
+                    for (began, came) in answers {
+                        tally.take_due(Phase::Measured, began);
+                        // The generator goes on soon after the end, and forgets what it has not heard by then.
+                        match came < until + nanos(plan.timeout) {
+                            true => tally.answered(began, came, 1),
+                            false => tally.lost(began),
+                        }
+                    }
+                    self.now = until + nanos(plan.timeout);
+                }
+                (Model::Closed, Amount::Count(count)) => {
+                    tally.begin(start, None);
+                    for _ in 0..count {
+                        tally.take(Phase::Measured, 1);
+                        let came = self.answer(self.now);
+                        tally.answered(self.now, came, 1);
+                        self.now = came;
+                    }
+                }
+                (_, Amount::For(time)) => {
+                    // As many as there are places, again and again.
+                    tally.begin(start, None);
+                    while self.now < start + nanos(time) {
+                        let count = self.places.len();
+                        tally.take(Phase::Measured, count);
+                        let began = self.now;
+                        self.now += self.service;
+                        tally.answered(began, self.now, count as u64);
+                    }
+                    self.places.fill(self.now);
+                }
+                (Model::Open { .. }, Amount::Count(_)) => unreachable!("a probe takes its time"),
+            }
+            let held = Held { asked: 1, held: 1 };
+            let none = Latencies::new();
+            let idle = Generator::new(CpuTime::default(), 1, 0, &none, &none, Pauses::default());
+            let elapsed = tally.end();
+            Report::new(plan, tally, held, elapsed, idle)
+        }
+    }
+
+    #[test]
+    fn no_more_is_found_than_a_server_of_known_capacity_can_do() {
+        let objectives = ["p99<60s".parse().unwrap()];
+        let mut plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
+        plan.timeout = Duration::from_millis(60);
+        for (places, service_ms, arrivals) in [
+            // 8,000 a second, of which 8,354 were said to hold.
+            (400_u32, 50_u32, Arrivals::Constant),
+            (400, 50, Arrivals::Poisson),
+            (8, 1, Arrivals::Poisson),
+        ] {
+            let capacity = f64::from(places) * 1e3 / f64::from(service_ms);
+            for seed in 0..3 {
+                plan.seed = 1_000 * seed;
+                let mut server = Simulated {
+                    now: 0,
+                    places: vec![0; places as usize],
+                    service: 1_000_000 * u64::from(service_ms),
+                    behind: Vec::new(),
+                };
+                let mut measure = |plan: &Plan| Ok(server.run(plan));
+                let found = Search::of(&plan, arrivals, &objectives, &mut measure)
+                    .find()
+                    .unwrap();
+                let what = format!("{places} {arrivals} {seed}: {found:?}");
+                let rate = found.rate_per_s.unwrap();
+                assert!((0.9 * capacity..1.01 * capacity).contains(&rate), "{what}");
+                for probe in &found.probes {
+                    let must_fail = probe.rate_per_s > 1.02 * capacity;
+                    assert!(
+                        !must_fail || probe.broken.contains(&"no backlog".to_owned()),
+                        "{what}"
+                    );
+                    assert!(
+                        !probe
+                            .broken
+                            .contains(&"no backlog of the probe before".to_owned()),
+                        "{what}"
+                    );
+                }
+                // No probe begins with the queue of the one before it, which lasts longer than anybody waits.
+                assert!(
+                    server.behind.iter().all(|behind| *behind <= 1_000_000 * 50),
+                    "{what}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -86,12 +86,8 @@ pub(super) struct Conditions {
     max_busy: Option<f64>,
     /// Objectives that must hold, or the exit code is 3: `rate>=10k`, `p99<5ms`, `errors<1`, and in a
     /// comparison `ratio>=0.95`: the rate of each other server by that of the first
-    #[arg(
-        long,
-        value_name = "OBJECTIVE,…",
-        value_delimiter = ',',
-        conflicts_with = "find_rate"
-    )]
+    /// With --find-rate, of the highest rate that holds, and of the run at that rate
+    #[arg(long, value_name = "OBJECTIVE,…", value_delimiter = ',')]
     pub(super) require: Vec<Objective>,
     /// Writes the result with charts to an HTML file, which opens offline in any browser
     #[arg(long, value_name = "FILE")]

@@ -6,9 +6,6 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-use crate::bench::show::html;
-use crate::bench::study::change::Change;
-use crate::bench::study::comparison::Comparison;
 use crate::cli::{Failure, complain, is_quiet};
 
 /// A file that can be written; what was there stays until there is something better.
@@ -42,13 +39,8 @@ impl HtmlFile {
         Ok(Self { path, file, part })
     }
 
-    /// Writes the page, and says where it is.
-    pub(super) fn write(
-        mut self,
-        comparison: &Comparison,
-        changes: &[Change],
-    ) -> Result<(), Failure> {
-        let page = html::page(comparison, changes);
+    /// Writes a page, and says where it is.
+    pub(super) fn write(mut self, page: &str) -> Result<(), Failure> {
         let shown = self.path.display().to_string();
         self.file
             .write_all(page.as_bytes())

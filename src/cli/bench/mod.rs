@@ -42,6 +42,7 @@ use self::rival::Program;
 use self::verdict::{BUSY, Ending};
 use super::{Failure, Outcome, complain, is_quiet, print};
 use crate::bench::show::changes;
+use crate::bench::show::html::{page, page_of_search};
 use crate::bench::show::terminal::{self, COLUMNS};
 use crate::bench::study::baseline::Baseline;
 use crate::bench::study::change::{Change, ChangeVerdict};
@@ -93,7 +94,7 @@ pub fn run(args: Args) -> Outcome {
 
 /// How long the machine is looked at before anything is measured, and then before each round.
 const FIRST_LOOK: Duration = Duration::from_millis(200);
-const LOOK: Duration = Duration::from_millis(30);
+const LOOK: Duration = Duration::from_millis(10);
 
 /// What others use, if that is too much.
 fn too_busy(conditions: &Conditions, looks: Looks) -> Option<Others> {
@@ -126,7 +127,8 @@ fn measure(
     let shown = show(conditions, &report, &terminal::report(&report, COLUMNS));
     let ending = Ending::of_run(&report, &conditions.require);
     if let Some(html) = html {
-        html.write(&Comparison::of_one(&entry.name, report.clone()), &[])?;
+        let alone = Comparison::of_one(&entry.name, report.clone());
+        html.write(&page(&alone, &[]))?;
     }
     shown?;
     #[cfg(feature = "tls")]
@@ -150,9 +152,9 @@ fn search(
     )?;
     drop(line);
     let shown = show(conditions, &found, "");
-    let ending = Ending::of_search(found.rate_per_s.is_some());
-    if let (Some(html), Some(report)) = (html, found.report) {
-        html.write(&Comparison::of_one(&entry.name, report), &[])?;
+    let ending = Ending::of_search(&found, &conditions.require);
+    if let Some(html) = html {
+        html.write(&page_of_search(&found))?;
     }
     shown?;
     Ok(ending.code())
@@ -211,7 +213,7 @@ fn compare(
         &terminal::comparison(&comparison, COLUMNS),
     );
     if let Some(html) = html {
-        html.write(&comparison, &changes)?;
+        html.write(&page(&comparison, &changes))?;
     }
     shown?;
     #[cfg(feature = "tls")]

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use crate::bench::study::change::{Change, ChangeMetric, ChangeVerdict};
 use crate::bench::study::comparison::{Comparison, Contender};
 use crate::bench::study::objective::{Metric, Objective};
+use crate::bench::study::search::Found;
 use crate::bench::study::statistic::Spread;
 use crate::cli::complain;
 use crate::load::{ModeName, Report};
@@ -69,12 +70,21 @@ impl Ending {
         ending
     }
 
-    /// Something was searched for.
-    pub(super) fn of_search(found: bool) -> Self {
-        Self {
-            has_missed: !found,
+    /// Of a search, which found a rate or missed it; where nothing answered, there was none to be found.
+    pub(super) fn of_search(found: &Found, required: &[Objective]) -> Self {
+        let mut ending = Self {
+            has_errors: found.unanswered.is_some(),
+            has_missed: found.rate_per_s.is_none() && found.unanswered.is_none(),
             ..Self::default()
+        };
+        for objective in required {
+            let figure = match objective.metric {
+                Metric::Rate => found.rate_per_s,
+                metric => found.report.as_ref().and_then(|report| metric.of(report)),
+            };
+            ending.require(objective, figure, &found.endpoint);
         }
+        ending
     }
 
     fn require(&mut self, objective: &Objective, figure: Option<f64>, subject: &str) {
@@ -130,7 +140,7 @@ fn middle(contender: &Contender, metric: Metric) -> Option<f64> {
 mod tests {
     use super::*;
     use crate::bench::study::comparison::Contest;
-    use crate::load::measure::failures::FailureKind;
+    use crate::load::measure::failures::{Errors, FailureKind};
     use crate::load::{Endpoint, Mode, Plan};
 
     fn round(rate_per_s: f64) -> Report {
@@ -281,7 +291,40 @@ mod tests {
         let required = ["p99<60s".parse().unwrap()];
         let ending = Ending::of_comparison(&comparison, &required, &[]);
         assert_eq!(code(&ending), exits(MISSED));
-        assert_eq!(code(&Ending::of_search(false)), exits(MISSED));
-        assert_eq!(code(&Ending::of_search(true)), exits(0));
+    }
+
+    #[test]
+    fn what_is_required_of_a_search_is_required_of_the_rate_that_was_found() {
+        let found = |rate_per_s: Option<f64>, unanswered| Found {
+            schema: 4,
+            mode: ModeName::Echo,
+            endpoint: "unix:///x".to_owned(),
+            connections: 1,
+            objectives: Vec::new(),
+            unanswered,
+            rate_per_s,
+            failed_per_s: None,
+            least_per_s: 1.0,
+            generator_was_the_limit: false,
+            probes: Vec::new(),
+            // Chance asked for a little less than that.
+            report: rate_per_s.map(|rate| round(0.99 * rate)),
+        };
+        let nobody = Some(Errors::default());
+        for (rate, unanswered, required, expected) in [
+            (Some(100.0), None, "", 0),
+            (None, None, "", MISSED),
+            (None, nobody, "", 1),
+            (Some(100.0), None, "rate>=100,p99<=250us", 0),
+            (Some(100.0), None, "rate>100", MISSED),
+            (Some(100.0), None, "p99<250us", MISSED),
+            (None, None, "rate>=0", MISSED),
+            (None, nobody, "rate>=0", MISSED),
+        ] {
+            let objectives = required.split(',').filter(|one| !one.is_empty());
+            let objectives: Vec<Objective> = objectives.map(|one| one.parse().unwrap()).collect();
+            let ending = Ending::of_search(&found(rate, unanswered), &objectives);
+            assert_eq!(code(&ending), exits(expected), "{rate:?} {required}");
+        }
     }
 }

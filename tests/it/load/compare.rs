@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::ops::ControlFlow;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
@@ -212,7 +212,7 @@ fn a_baseline_is_compared_by_more_than_chance() {
     before(&five);
     let text = now(&bad, "").exits(3).out.clone();
     for part in [
-        "echo of it, beside the baseline: 5 and 5 blocks of 1 round",
+        "echo of it, beside the baseline: ",
         "errors",
         "0.008  WORSE",
     ] {
@@ -412,11 +412,13 @@ fn times_as_fast(json: &Value, times: f64) -> Value {
 
 #[test]
 fn the_highest_rate_that_holds_is_found() {
-    // No probe fails but the two in which an answer is false: the second rate, which is retried once.
-    let server = replies(Request::Bytes(64), |connection, _, message| {
+    // No probe fails but the two in which answers are false: the second rate, which is retried once. Twenty requests are
+    // those of a first run, and twenty those of each probe; one, between these two, asks whether the server is done.
+    let asked = Arc::new(AtomicUsize::new(0));
+    let server = replies(Request::Bytes(64), move |_, _, message| {
+        let before = asked.fetch_add(1, Ordering::SeqCst);
         let mut answer = message.to_vec();
-        // Another connection takes the place of each that has failed: twenty for each of these probes.
-        answer[63] ^= u8::from((2..42).contains(&connection));
+        answer[63] ^= u8::from((40..81).contains(&before));
         answer
     });
     let plan = plan(server, ECHO, 1, 20);
@@ -469,6 +471,97 @@ fn whether_any_rate_holds_is_in_the_exit_code() {
     let text = &said.exits(3).out;
     assert!(text.contains("no rate holds down to 500 /s"), "{text}");
     assert!(text.contains("not: p50<900us"), "{text}");
+
+    // More may be required of what is found.
+    let found = |require: &str| {
+        bench(format!(
+            "echo {} {find} p50<60s --require {require}",
+            echo()
+        ))
+    };
+    found("rate>=1,p50<60s").exits(0);
+    let said = found("rate>100M");
+    assert!(
+        said.exits(3)
+            .err
+            .contains("rate>100M does not hold, it is "),
+        "{}",
+        said.err
+    );
+}
+
+#[test]
+fn where_nobody_listens_no_rate_is_searched_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("page.html");
+    let find = "-d 200ms --warmup 0s -c 2 --find-rate p50<60s";
+    let said = bench(format!(
+        "echo {} {find} --html {}",
+        Nobody::new(),
+        page.display()
+    ));
+    let page = std::fs::read_to_string(page).unwrap();
+    for text in [&said.exits(1).out, &page] {
+        let (_, why) = text.split_once("othing, since no answer came: ").unwrap();
+        let (why, _) = why.split_once(" refused").unwrap();
+        assert!(why.parse::<u32>().is_ok_and(|count| count > 0), "{text}");
+    }
+    let json = bench(format!("echo {} {find} --json", Nobody::new()))
+        .exits(1)
+        .json();
+    assert_eq!(
+        (&json["rate_per_s"], &json["probes"]),
+        (&Value::Null, &json!([]))
+    );
+    let errors = &json["unanswered"];
+    assert!(errors["refused"].as_u64() > Some(0), "{json}");
+    assert_eq!(errors["refused"], errors["total"]);
+}
+
+#[test]
+fn too_few_connections_are_said_to_be_the_limit_of_a_search() {
+    let (tell, _told) = mpsc::channel();
+    // Two connections on which each answer takes 20 ms carry at most a hundred a second, however quick the machine is.
+    let slow = server_of(Duration::from_millis(20), 'x', &tell);
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("page.html");
+    let find = format!("echo {slow} -d 300ms --warmup 0s -c 2 --find-rate p50<60s");
+    let said = bench(format!("{find} --html {}", page.display()));
+    let text = &said.exits(3).out;
+    for part in [
+        "no rate holds down to 333",
+        "at the lowest rate that failed all connections were busy (2)",
+        " would do",
+        "no backlog",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    let page = std::fs::read_to_string(page).unwrap();
+    for part in [
+        "All probes",
+        "answered /s",
+        "not: no backlog",
+        "ll connections were busy (2)",
+    ] {
+        assert!(page.contains(part), "{part}");
+    }
+    let json = bench(format!("{find} --json")).exits(3).json();
+    let probes = json["probes"].as_array().unwrap();
+    for probe in probes {
+        assert!(
+            probe["broken"]
+                .as_array()
+                .unwrap()
+                .contains(&json!("no backlog")),
+            "{probe}"
+        );
+        assert!(
+            probe["backlog"].as_f64() > Some(1.0) && probe["asked"].as_u64() > Some(0),
+            "{probe}"
+        );
+    }
+    let last = probes.last().unwrap();
+    assert!(last["crowded"]["enough"].as_u64() > Some(2), "{last}");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //!
 //! - [`page()`]: one HTML file that needs nothing else, no network and no script.
 //! - `bars`: rates beside each other. `percentiles`: latencies. `rate`: second by second. `figures`: every figure.
+//!   `probes`: what a search tried.
 //! - `line_chart`: what the two charts of lines share. `axis`: what all charts share.
 //! - `markup`: tags, always closed, and text, always escaped.
 //!
@@ -17,6 +18,7 @@ mod line_chart;
 mod markup;
 mod page;
 mod percentiles;
+mod probes;
 mod rate;
 
-pub use page::page;
+pub use page::{page, page_of_search};

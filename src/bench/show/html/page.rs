@@ -1,17 +1,18 @@
 //! One HTML file with everything in it.
 
-use crate::bench::show::changes;
 use crate::bench::show::html::axis::WIDTHS;
 use crate::bench::show::html::bars::bars;
 use crate::bench::show::html::figures::table;
 use crate::bench::show::html::line_chart::{LineChart, contender};
 use crate::bench::show::html::markup::{Attributes, Markup};
 use crate::bench::show::html::percentiles::percentiles;
+use crate::bench::show::html::probes;
 use crate::bench::show::html::rate::rates;
 use crate::bench::show::scale::SECONDS_MIN;
-use crate::bench::show::sentences;
+use crate::bench::show::{changes, search, sentences};
 use crate::bench::study::change::Change;
 use crate::bench::study::comparison::{Comparison, Contest};
+use crate::bench::study::search::Found;
 use crate::load::plan::mode::ModeName;
 
 const STYLE: &str = include_str!("style.css");
@@ -25,22 +26,64 @@ const HEAD: &str = r#"
 ///
 /// A single run is a comparison of one contender in one round.
 pub fn page(comparison: &Comparison, changes: &[Change]) -> String {
+    document(&title(comparison), |page| {
+        for contest in &comparison.contests {
+            page.element("section", &[], |page| {
+                section(page, contest, comparison.rounds, changes);
+            });
+        }
+    })
+}
+
+/// A search for the highest rate: what was found, what was tried, and the run at that rate.
+pub fn page_of_search(found: &Found) -> String {
+    document(&format!("onepoll bench: {}", found.endpoint), |page| {
+        page.element("section", &[], |page| {
+            page.line("h2", &[], "The highest rate that holds");
+            let result = capital(search::result(found));
+            page.line(
+                "p",
+                &[("class", &"headline")],
+                format!("{}: {result}.", found.endpoint),
+            );
+            for notice in search::notices(found) {
+                let with: Attributes<'_> = &[("class", &"notice"), ("role", &"note")];
+                page.line("p", with, capital(notice) + ".");
+            }
+            let sought = format!("bench {}: {}.", found.mode, search::sought(found));
+            page.line("p", &[("class", &"setup")], sought);
+            if !found.probes.is_empty() {
+                page.element("figure", &[], |page| {
+                    caption(page, "All probes", "In the order in which they were made.");
+                    probes::table(page, found);
+                });
+            }
+        });
+        if let Some(report) = &found.report {
+            let run = Comparison::of_one(&found.endpoint, report.clone());
+            for contest in &run.contests {
+                page.element("section", &[], |page| {
+                    section(page, contest, run.rounds, &[])
+                });
+            }
+        }
+    })
+}
+
+/// A page around `body`.
+fn document(title: &str, body: impl FnOnce(&mut Markup)) -> String {
     let mut page = Markup::default();
     page.raw("<!DOCTYPE html>");
     page.element("html", &[("lang", &"en")], |page| {
         page.element("head", &[], |page| {
             page.raw(HEAD);
-            page.line("title", &[], title(comparison));
+            page.line("title", &[], title);
             page.element("style", &[], |page| page.raw(STYLE));
         });
         page.element("body", &[], |page| {
             page.element("main", &[], |page| {
                 page.line("h1", &[], "onepoll bench");
-                for contest in &comparison.contests {
-                    page.element("section", &[], |page| {
-                        section(page, contest, comparison.rounds, changes);
-                    });
-                }
+                body(page);
                 page.line("footer", &[], FOOTER);
             });
         });
