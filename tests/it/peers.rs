@@ -60,6 +60,23 @@ fn rooms_on_a_bus_hold_when_the_bus_is_killed() {
 
 #[cfg(feature = "tls")]
 #[test]
+fn a_line_to_many_on_a_bus_is_measured() {
+    if skipped("python3") || skipped("nats-server") {
+        return;
+    }
+    let mut python = Command::new("python3");
+    let binary = env!("CARGO_BIN_EXE_onepoll");
+    python.args(["benches/bus/fanout", "--onepoll", binary, "--json"]);
+    python.args(["--members", "5", "--lines", "20", "--rounds", "1"]);
+    let said = run(&mut python, "").exits(0).json();
+    for kind in ["one", "bus", "two", "nats"] {
+        let of = &said[kind];
+        assert_eq!(of["members_with_other_counts"], 0, "{said}");
+        assert!(of["lines_per_second"].as_f64() > Some(0.0), "{said}");
+    }
+}
+
+#[test]
 fn the_comparison_through_tls_runs() {
     if skipped("python3") {
         return;
