@@ -196,3 +196,30 @@ fn family(address: SocketAddr) -> AddressFamily {
         AddressFamily::INET6
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    use rustix::net::getsockname;
+
+    use super::*;
+
+    #[test]
+    fn a_dial_that_nobody_answers_keeps_the_loop_waiting_for_nothing() {
+        let listener = bind_tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+        // A queue of one, which nobody accepts: the kernel answers no more than that.
+        listen(&listener, 0).unwrap();
+        let at = SocketAddr::try_from(getsockname(&listener).unwrap()).unwrap();
+        let (done, all) = mpsc::channel();
+        thread::spawn(move || done.send([(); 8].map(|()| connect_tcp(at))));
+        // One that waited would wait for two minutes.
+        let all = all
+            .recv_timeout(Duration::from_secs(30))
+            .expect("nobody waits");
+        let made = all.map(|dialled| is_connected(&dialled.unwrap()).unwrap());
+        assert!(made.contains(&false), "{made:?}");
+    }
+}

@@ -650,6 +650,9 @@ fn all_servers_hear_what_is_said_in_one_order_and_nobody_themselves() {
 fn a_line_is_said_once_whatever_reconnects_meanwhile() {
     let mut servers = Servers::new(2);
     let [eva, bob] = servers.pair();
+    servers.says(eva, "before\n");
+    servers.settles();
+    assert_eq!(texts(&servers.hears(bob)), ["before"]);
     // It is kept, and the connection is cut before anybody is told.
     servers.world.borrow_mut().nats.is_silent = true;
     servers.says(eva, "kept\n/ping one\n");
