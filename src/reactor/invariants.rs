@@ -323,7 +323,8 @@ impl<O: Os> Reactor<O> {
             _ => {}
         }
         let kept = conn.carry.as_ref().map_or(0, |carry| carry.len());
-        if kept > limits.frame + limits.read_per_turn + conn.opens_besides()
+        let besides = conn.opens_besides() + listener_of(&self.listeners, conn).frame_besides();
+        if kept > limits.frame + limits.read_per_turn + besides
             && fate == Fate::Open
             && !self.outbox.is_held(slot)
         {

@@ -18,6 +18,9 @@ use crate::config::limits::EMFILE_RETRY;
 use crate::service::{Manner, Peer, Terms};
 use crate::turn::{ConnId, Moment};
 
+/// How long a frame of a connection that a service dialled may be besides what limits say, which are about clients.
+const DIALLED_FRAME_BYTES: usize = 128 * 1024;
+
 /// A listener of the reactor, until it [retires](Reactor::retire) or is [replaced](Reactor::replace).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListenerId(pub(super) u16);
@@ -158,6 +161,15 @@ impl<L> Listener<L> {
     pub(super) fn drain(&mut self) {
         self.closes_after = Some(LISTEN_BACKLOG.unsigned_abs());
         self.pending = self.socket.is_some();
+    }
+
+    /// How many bytes a frame of its connections may have besides what limits say.
+    pub(super) fn frame_besides(&self) -> usize {
+        if self.is_dialled {
+            DIALLED_FRAME_BYTES
+        } else {
+            0
+        }
     }
 
     /// The most bytes that a peer may have sent when its handshake ends.

@@ -469,7 +469,16 @@ impl<O: Os> Reactor<O> {
         // The service parses what is there and says what it has to say.
         let service = &mut *self.services[listener.options.service.0];
         let mut turn = Turn::new(self.now, id, &mut self.outbox);
-        let (outcome, frames) = offer(service, &mut turn, conn, &mut input, got, &self.limits);
+        let most = self.limits.frame + self.limits.read_per_turn + listener.frame_besides();
+        let (outcome, frames) = offer(
+            service,
+            &mut turn,
+            conn,
+            &mut input,
+            got,
+            &self.limits,
+            most,
+        );
         self.recorder.trace(|| TraceEvent::Served {
             id,
             frames,
@@ -781,6 +790,7 @@ fn offer<S>(
     input: &mut ReadBuf,
     got: usize,
     limits: &Limits,
+    most: usize,
 ) -> (Result<(), Fault>, u32) {
     let budget = limits.frames_per_turn;
     input.begin_budget(budget);
@@ -798,7 +808,6 @@ fn offer<S>(
             // What is left is of another frame, which has a time of its own.
             conn.begins_anew();
         }
-        let most = limits.frame + limits.read_per_turn;
         if input.len() > most && input.len() > most + conn.opens_besides() && !turn.is_held() {
             let fault = Fault::Refused("more bytes than the longest frame, and no frame");
             return (Err(fault), frames);

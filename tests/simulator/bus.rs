@@ -921,15 +921,21 @@ fn what_anybody_can_publish_does_nothing_that_a_member_cannot() {
             let alive = format!("PUB onepoll._.alive {}\r\n{wrong}\r\n", wrong.len());
             world.nats.hears(intruder, alive.as_bytes(), now);
         }
+        // It answers at no subject but one for answers: it may say there what whoever asks may not.
+        let ask = format!("PUB onepoll._.ask {lobby} 15\r\n{{\"who\":\"lobby\"}}\r\n");
+        world.nats.hears(intruder, ask.as_bytes(), now);
         world.nats.loses(intruder);
         world.send_said();
     }
+    let kept = |servers: &Servers| servers.world.borrow().nats.streams["ONEPOLL__"].last;
+    let before = kept(&servers);
     servers.passes(2 * SECOND);
     let heard = servers.hears(eva);
     assert_eq!(
         heard,
         ["eva: \u{fffd}[2Jhi", "* \u{fffd}notice", "~ eva waves"]
     );
+    assert_eq!(kept(&servers), before);
 }
 
 // Seeds.

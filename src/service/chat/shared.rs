@@ -26,15 +26,21 @@ use crate::wire::{Encode, neutralise};
 impl Chat {
     /// The connection to the bus has something to say.
     pub(super) fn hear_bus(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
-        let Some(bus) = &mut self.bus else {
-            return Ok(());
-        };
         self.letters = 0;
-        let outcome = bus.input(t, input);
+        // What is told to a big room is not one of 256 small messages.
+        while let Some(bus) = &mut self.bus
+            && bus.input(t, input)?
+        {
+            self.do_as_told(t);
+            let frames = self.letters / LETTERS_PER_FRAME;
+            self.letters %= LETTERS_PER_FRAME;
+            input.charge(u32::try_from(frames).unwrap_or(u32::MAX));
+        }
+        if let Some(bus) = &mut self.bus {
+            bus.pump(t);
+        }
         self.do_as_told(t);
-        let frames = self.letters / LETTERS_PER_FRAME;
-        input.charge(u32::try_from(frames).unwrap_or(u32::MAX));
-        outcome
+        Ok(())
     }
 
     /// Time has passed.
@@ -186,8 +192,8 @@ impl Chat {
             Some(_) => {}
             None => {
                 self.put_stamps(lines, when);
-                if let Some(known) = self.elsewhere.as_mut().and_then(|all| all.of(room)) {
-                    known.history.keep(&self.stamped);
+                if let Some(elsewhere) = &mut self.elsewhere {
+                    elsewhere.keep(room, &self.stamped);
                 }
             }
         }
@@ -231,8 +237,8 @@ impl Chat {
     fn set_topic(&mut self, room: Name, topic: String) {
         if let Some(key) = self.rooms.find(room) {
             self.rooms[key].topic = topic;
-        } else if let Some(known) = self.elsewhere.as_mut().and_then(|all| all.of(room)) {
-            known.topic = topic;
+        } else if let Some(elsewhere) = &mut self.elsewhere {
+            elsewhere.set_topic(room, topic);
         }
     }
 
@@ -261,9 +267,9 @@ impl Chat {
     /// Nobody of this server is in a room any more.
     pub(super) fn leave_room(&mut self, key: RoomKey) {
         let room = &mut self.rooms[key];
-        if let Some(known) = self.elsewhere.as_mut().and_then(|all| all.of(room.name)) {
-            std::mem::swap(&mut known.history, &mut room.history);
-            known.topic = std::mem::take(&mut room.topic);
+        if let Some(elsewhere) = &mut self.elsewhere {
+            let topic = std::mem::take(&mut room.topic);
+            elsewhere.put(room.name, &mut room.history, topic);
         }
     }
 

@@ -214,6 +214,8 @@ struct Consumer {
     epoch: u64,
     /// How many messages it has delivered.
     delivered: u64,
+    /// It has lost one: what it delivers counts no more, and another one is asked for.
+    is_void: bool,
     heard: Moment,
 }
 
@@ -298,6 +300,7 @@ impl Bus {
             consumer: Consumer {
                 epoch: 0,
                 delivered: 0,
+                is_void: false,
                 heard: Moment::START,
             },
             steps: 0,
@@ -434,7 +437,9 @@ impl Bus {
     /// The connection is gone.
     pub(super) fn lost(&mut self, now: Moment, why: &str) {
         let was_good = self.is_ready() || matches!(self.link, Link::Settling(_, Step::CatchUp));
-        log::warn!(bus = self.name(), why; "the connection to the bus is gone");
+        if !self.is_ending {
+            log::warn!(bus = self.name(), why; "the connection to the bus is gone");
+        }
         self.fail(now);
         if was_good {
             // The next one at once, but not all together.
@@ -454,24 +459,17 @@ impl Bus {
             .extend(answered.into_iter().map(Event::Answered));
     }
 
-    /// Commands of the server.
-    pub(super) fn input(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
+    /// One command of the server. Whether there was one.
+    pub(super) fn input(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<bool, Fault> {
         (self.heard, self.is_pinged) = (t.now, false);
         let mut decoder = self.decoder.clone();
-        let mut outcome = Ok(());
-        loop {
-            match input.next(&mut decoder) {
-                Ok(Some(frame)) => self.take(t, frame),
-                Ok(None) => break,
-                Err(error) => {
-                    outcome = Err(error.into());
-                    break;
-                }
-            }
+        let frame = input.next(&mut decoder)?;
+        let is_one = frame.is_some();
+        if let Some(frame) = frame {
+            self.take(t, frame);
         }
         self.decoder = decoder;
-        self.pump(t);
-        outcome
+        Ok(is_one)
     }
 
     fn take(&mut self, t: &mut Turn<'_>, frame: NatsFrame<'_>) {
@@ -618,6 +616,7 @@ impl Bus {
                 self.consumer = Consumer {
                     epoch: self.consumer.epoch + 1,
                     delivered: 0,
+                    is_void: false,
                     heard: t.now,
                 };
                 let epoch = self.consumer.epoch;
@@ -748,7 +747,9 @@ impl Bus {
             }
             ASKS => {
                 let question = serde_json::from_slice(message.payload).ok();
-                if let (Some(question), Some(reply)) = (question, message.reply) {
+                // Whoever can ask must not have us say to any other subject what they may not say themselves.
+                let reply = message.reply.filter(|to| may_answer("_INBOX.", to));
+                if let (Some(question), Some(reply)) = (question, reply) {
                     self.events
                         .push_back(Event::Asked(question, reply.to_owned()));
                 }
@@ -765,17 +766,23 @@ impl Bus {
 
     /// What the consumer delivers: a message, or that it is there.
     fn take_delivery(&mut self, t: &mut Turn<'_>, message: &NatsMessage<'_>) {
+        if self.consumer.is_void {
+            return;
+        }
         self.consumer.heard = t.now;
         if message.headers.status() == Some(100) {
             let stalled = message.headers.get("Nats-Consumer-Stalled");
-            if let Some(reply) = message.reply.or(stalled) {
+            if let Some(reply) = message
+                .reply
+                .or(stalled)
+                .filter(|to| may_answer("$JS.FC.", to))
+            {
                 self.publish(t, reply, None, &[], b"");
             }
             let delivered = message.headers.get("Nats-Last-Consumer");
             let delivered = delivered.and_then(|number| number.parse::<u64>().ok());
             if delivered.is_some_and(|number| number > self.consumer.delivered) {
-                self.be_away(t.now);
-                self.step(t, Step::Stream);
+                self.begin_anew(t);
             }
             return;
         }
@@ -783,9 +790,7 @@ impl Bus {
             return;
         };
         if at.consumer != self.consumer.delivered + 1 {
-            // Something was lost on the way: from where we are, once more.
-            self.be_away(t.now);
-            return self.step(t, Step::Stream);
+            return self.begin_anew(t);
         }
         self.consumer.delivered = at.consumer;
         if at.stream > self.stream.last {
@@ -808,6 +813,13 @@ impl Bus {
         if at.pending == 0 {
             self.be_ready(t);
         }
+    }
+
+    /// Something was lost on the way: from where we are, once more.
+    fn begin_anew(&mut self, t: &mut Turn<'_>) {
+        self.consumer.is_void = true;
+        self.be_away(t.now);
+        self.step(t, Step::Stream);
     }
 
     fn give_room(&mut self) {
@@ -1203,6 +1215,11 @@ const STREAM_BYTES_MAX: i64 = 128 * 1024 * 1024;
 
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Whether this is a subject for answers of one kind, and nothing else.
+fn may_answer(kind: &str, subject: &str) -> bool {
+    subject.starts_with(kind) && !subject.contains(|c: char| c.is_whitespace() || c.is_control())
 }
 
 /// What is answered where nobody is.
