@@ -180,6 +180,7 @@ pub(super) fn notices(reports: &[Report]) -> Vec<String> {
         .map_or(0, |one| one.connections.asked as u64);
     let starved = starved.map(|shares| starving(&shares, connections));
     let unasked = reports.iter().find_map(unasked);
+    let greeted = reports.iter().find_map(greeted);
     let other = reports.iter().find_map(|one| one.other_error.as_deref());
     let other = other.map(|text| format!("the first of the other errors: {}", harmless(text)));
     let answer = reports.iter().find_map(|one| one.failed_answer.as_deref());
@@ -195,6 +196,7 @@ pub(super) fn notices(reports: &[Report]) -> Vec<String> {
         .chain(stall)
         .chain(starved)
         .chain(unasked)
+        .chain(greeted)
         .chain(other)
         .chain(answer)
         .chain(tls)
@@ -210,6 +212,16 @@ pub(super) fn died(report: &Report) -> Option<String> {
             report.elapsed_s
         )
     })
+}
+
+/// That the answers may be none.
+fn greeted(report: &Report) -> Option<String> {
+    let greeting = report.greeting.as_ref()?;
+    Some(format!(
+        "the server sends \"{}\" before it is asked, and --expect {} takes that for the answer: what is counted may be greetings",
+        harmless(greeting),
+        harmless(&report.expect)
+    ))
 }
 
 /// That what `hold` has counted is not known of the service.

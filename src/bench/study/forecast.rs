@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use crate::bench::study::resources::{REUSED_AFTER_S, Resources};
 use crate::config::raise_descriptor_limit;
 use crate::load::measure::figures::Grouped;
+use crate::load::net::greeting::greeting;
 use crate::load::plan::Plan;
 use crate::load::plan::error::LoadError;
 use crate::load::plan::mode::{Amount, Close, Mode, ModeName, Model};
@@ -17,13 +18,15 @@ use crate::load::plan::target::TargetAddress;
 /// What the generator has open beside its connections: standard streams, poll, timer, and files of /proc.
 const OTHER_DESCRIPTORS: u64 = 16;
 
-/// What is short for `plan` on this machine, as it is now: see [`forecast`].
+/// What is short for `plan` on this machine, as it is now: see [`forecast`]. It is also listened for a greeting, where one
+/// would be taken for an answer.
 ///
 /// # Errors
 ///
 /// As [`Plan::look_up`].
 pub fn forecast_of(plan: &mut Plan) -> Result<Vec<String>, LoadError> {
     let target = plan.look_up()?;
+    plan.greeting = greeting(plan, &target);
     let resources = Resources::of_this_machine(plan, &target, raise_descriptor_limit());
     Ok(forecast(plan, &target, &resources))
 }

@@ -48,6 +48,8 @@ pub struct Plan {
     pub text: Option<Vec<u8>>,
     /// What counts as the answer.
     pub expect: Expect,
+    /// What the server sends before it is asked, if that is known, and could be taken for an answer.
+    pub greeting: Option<Vec<u8>>,
     /// In [`Mode::Exec`]: what every output must be; none for any.
     pub output: Option<Vec<u8>>,
     /// In [`Mode::Exec`]: the exit code that every command must end with, where the framing tells it.
@@ -94,6 +96,7 @@ impl Plan {
             size: 64,
             text: None,
             expect: Expect::Echo,
+            greeting: None,
             output: None,
             exit: 0,
             asks_at_end: false,

@@ -57,6 +57,10 @@ pub struct Report {
     /// no text are escaped, and a long line is cut.
     #[serde(default)] // an earlier result does not say
     pub request: Option<String>,
+    /// The first bytes that the server sent to a connection that asked nothing, escaped, where any bytes count as the answer: so
+    /// what was counted may be greetings.
+    #[serde(default)] // an earlier result does not say
+    pub greeting: Option<String>,
     /// What counts as the answer.
     pub expect: String,
     /// With which digest each connection proved itself before it asked; none where it need not.
@@ -291,6 +295,10 @@ impl Report {
             pipeline: plan.mode.depth(),
             size_bytes: plan.message_bytes(),
             request: plan.text.as_deref().map(first_line),
+            greeting: plan
+                .greeting
+                .as_deref()
+                .map(|bytes| Escaped(bytes).to_string()),
             expect: match &plan.output {
                 Some(output) => format!("{}, exactly {} bytes", plan.expect, output.len()),
                 None => plan.expect.to_string(),
