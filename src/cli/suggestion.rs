@@ -24,9 +24,14 @@ pub(super) fn corrected(
     }
     // With what is global, and names in usage lines.
     command.build();
-    let mut named = &command;
+    let (mut above, mut named) = (None, &command);
     for word in words {
-        named = named.find_subcommand(word).unwrap_or(named);
+        if let Some(found) = named.find_subcommand(word) {
+            (above, named) = (Some(named), found);
+        }
+    }
+    if let Some(elsewhere) = above.and_then(|above| elsewhere(above, named, &unknown)) {
+        return named.clone().error(ErrorKind::UnknownArgument, elsewhere);
     }
     let known: Vec<&str> = named
         .get_arguments()
@@ -40,6 +45,25 @@ pub(super) fn corrected(
     let usage = named.clone().render_usage();
     error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
     error
+}
+
+/// That not `named` has this flag, but another one of what stands beside it, such as another mode of `bench`.
+fn elsewhere(above: &Command, named: &Command, unknown: &str) -> Option<String> {
+    // Of the subcommands of onepoll each is a program of its own.
+    let of = above.get_bin_name()?.split_once(' ')?.1;
+    let has_it = |sub: &&Command| {
+        let mut flags = sub.get_arguments().filter(|flag| !flag.is_hide_set());
+        flags.any(|flag| flag.get_long() == Some(unknown))
+    };
+    let others = above.get_subcommands().filter(has_it);
+    let others: Vec<_> = others
+        .map(|sub| format!("`{of} {}`", sub.get_name()))
+        .collect();
+    let named = named.get_name();
+    (!others.is_empty()).then(|| {
+        let others = others.join(" and ");
+        format!("--{unknown} is no option of `{of} {named}`, but of {others}")
+    })
 }
 
 #[cfg(test)]

@@ -207,6 +207,9 @@ pub(super) fn notices(reports: &[Report]) -> Vec<String> {
 /// That a run has ended before its time, since there was no load any more.
 pub(super) fn died(report: &Report) -> Option<String> {
     report.died.then(|| {
+        if report.elapsed_s == 0.0 {
+            return "the load DIED after 0.000 s: no connection could be made, so nothing was measured".to_owned();
+        }
         format!(
             "the load DIED after {:.3} s: no connection was left, and none could be made; what follows is of the time before",
             report.elapsed_s
@@ -418,7 +421,7 @@ pub(super) fn failed(mode: ModeName, errors: &Errors) -> String {
 mod tests {
     use super::*;
     use crate::load::measure::failures::FailureKind;
-    use crate::load::{Endpoint, Mode, Plan};
+    use crate::load::{Endpoint, Expect, Mode, Plan};
 
     #[test]
     fn what_is_to_be_done_about_a_failure_is_said_when_the_warm_up_saw_it_too() {
@@ -445,6 +448,16 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_greeting_is_told_where_it_would_be_taken_for_an_answer() {
+        let mut plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
+        plan.expect = Expect::Until(b"\n".to_vec());
+        assert_eq!(notices(&[Report::before(&plan)]), Vec::<String>::new());
+        plan.greeting = Some(b"220 hello\r\n".to_vec());
+        let said = r#"the server sends "220 hello\r\n" before it is asked, and --expect until=\n takes that for the answer: what is counted may be greetings"#;
+        assert_eq!(notices(&[Report::before(&plan)]), [said]);
     }
 
     #[test]

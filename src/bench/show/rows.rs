@@ -12,8 +12,8 @@ use crate::load::measure::figures::{Grouped, Micros};
 use crate::load::measure::histogram::Summary;
 use crate::load::measure::process::Server;
 use crate::load::plan::mode::ModeName;
-use crate::load::run::outcome::{DatagramCounts, LackingMember, RequestCounts};
-use crate::load::run::report::Report;
+use crate::load::run::outcome::{DatagramCounts, LackingMember, RequestCounts, Throughput};
+use crate::load::run::report::{Held, Report};
 
 /// A figure of a run: its name, which may follow it in a sentence, and how it is written; none where the
 /// run has no such figure.
@@ -51,6 +51,14 @@ pub(super) const RATE: Group = (
             several(r).map(|_| rate(r.requests_per_s))
         }),
         ("lines /s", |r| Some(rate(r.deliveries?.lines_per_s))),
+    ],
+);
+
+pub(super) const BYTES: Group = (
+    "bytes",
+    &[
+        ("sent", |r| Some(bytes_per_s(throughput(r)?.sent))),
+        ("received", |r| Some(bytes_per_s(throughput(r)?.received))),
     ],
 );
 
@@ -155,9 +163,10 @@ pub(super) const LACKING: Group = (
 pub(super) const HELD: Group = (
     "held",
     &[
-        ("connections", |r| {
-            let all = r.connections;
-            (r.datagrams.is_none()).then(|| part(all.held as u64, all.asked as u64))
+        ("", |r| {
+            let Held { held, asked } = r.connections;
+            let of = count(asked as u64, "connection");
+            (r.datagrams.is_none()).then(|| format!("{} of {of}", Grouped(held as u64)))
         }),
         ("replaced", |r| {
             (r.reconnects > 0).then(|| number(r.reconnects))
@@ -272,9 +281,10 @@ pub(super) type Point = (&'static str, fn(&Summary) -> f64);
 pub(super) type Phase = (&'static str, fn(&Report) -> Option<Summary>);
 
 /// In the order of a report, without the latencies.
-pub(super) const GROUPS: [Group; 16] = [
+pub(super) const GROUPS: [Group; 17] = [
     ADDRESS,
     RATE,
+    BYTES,
     REQUESTS,
     STATUSES,
     EXIT_CODES,
@@ -318,6 +328,27 @@ pub(super) const CORRECTED: Phase = ("corrected", |r| Some(r.corrected?.latency_
 /// What took no time at all did not happen.
 fn taken(phase: Summary) -> Option<Summary> {
     (phase.max > 0.0).then_some(phase)
+}
+
+/// None where nothing was sent while measuring.
+fn throughput(report: &Report) -> Option<Throughput> {
+    report.bytes_per_s.filter(|bytes| bytes.sent > 0.0)
+}
+
+/// Bytes a second, in units of a thousand.
+fn bytes_per_s(bytes: f64) -> String {
+    let (number, unit) = match bytes {
+        b if b < 999.5 => return format!("{b:.0} B/s"),
+        b if b < 999_500.0 => (b / 1e3, "kB"),
+        b if b < 999_500_000.0 => (b / 1e6, "MB"),
+        b => (b / 1e9, "GB"),
+    };
+    let digits = match number {
+        n if n >= 99.95 => 0,
+        n if n >= 9.995 => 1,
+        _ => 2,
+    };
+    format!("{number:.digits$} {unit}/s")
 }
 
 /// A figure of all rounds of one server: its name, how far they lie apart, and how a number of it is written.

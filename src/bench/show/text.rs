@@ -3,9 +3,9 @@
 use std::{fmt, iter};
 
 use crate::bench::show::label::harmless;
-use crate::bench::show::phrases::{died, model, notices, request, several, unread};
+use crate::bench::show::phrases::{count, died, model, notices, request, several, unread};
 use crate::bench::show::rows::{self, CORRECTED, Group, PHASES, POINTS, Row};
-use crate::load::measure::figures::{Grouped, Micros};
+use crate::load::measure::figures::Micros;
 use crate::load::measure::histogram::Summary;
 use crate::load::plan::mode::ModeName;
 use crate::load::run::report::Report;
@@ -36,6 +36,7 @@ impl fmt::Display for Report {
             self.fmt_rate(f)?;
         }
         for group in [
+            rows::BYTES,
             rows::REQUESTS,
             rows::STATUSES,
             rows::EXIT_CODES,
@@ -70,16 +71,16 @@ impl fmt::Display for Report {
 
 impl Report {
     fn fmt_rate(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let unit = match (self.deliveries, several(self)) {
-            (Some(_), _) => "lines that every member received",
-            (None, Some(_)) => "connections",
-            (None, None) => "answers",
+        let came = self.requests.came;
+        let came = match (self.deliveries, several(self)) {
+            (Some(_), _) => count(came, "line") + " that every member received",
+            (None, Some(_)) => count(came, "connection"),
+            (None, None) => count(came, "answer"),
         };
         writeln!(
             f,
-            "  rate       {}   ({} {unit} in {:.3} s, after {:.3} s of warm-up{})",
+            "  rate       {}   ({came} in {:.3} s, after {:.3} s of warm-up{})",
             figures(rows::RATE, self),
-            Grouped(self.requests.came),
             self.elapsed_s,
             self.warmup_s,
             if self.interrupted {

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use crate::bench::study::resources::{REUSED_AFTER_S, Resources};
 use crate::config::raise_descriptor_limit;
 use crate::load::measure::figures::Grouped;
-use crate::load::net::greeting::greeting;
+use crate::load::net::greeting::{SILENCE, greeting};
 use crate::load::plan::Plan;
 use crate::load::plan::error::LoadError;
 use crate::load::plan::mode::{Amount, Close, Mode, ModeName, Model};
@@ -26,7 +26,7 @@ const OTHER_DESCRIPTORS: u64 = 16;
 /// As [`Plan::look_up`].
 pub fn forecast_of(plan: &mut Plan) -> Result<Vec<String>, LoadError> {
     let target = plan.look_up()?;
-    plan.greeting = greeting(plan, &target);
+    plan.greeting = greeting(plan, &target, SILENCE);
     let resources = Resources::of_this_machine(plan, &target, raise_descriptor_limit());
     Ok(forecast(plan, &target, &resources))
 }

@@ -4,6 +4,7 @@
 //! - [`comparison`]: several runs beside each other, in [`turns`]; [`statistic`] and `percentile`: what they say together; [`change`]: whether one is better
 //!   or worse than another, or than in an earlier result, a [`baseline`]. [`quiet`]: whether the machine is quiet enough for
 //!   that.
+//! - [`provenance`]: when, where and by which command it was made.
 //! - [`search`]: the highest rate at which an [objective](mod@objective) holds.
 
 pub mod baseline;
@@ -12,6 +13,7 @@ pub mod comparison;
 pub mod forecast;
 pub mod objective;
 mod percentile;
+pub mod provenance;
 pub mod quiet;
 pub mod resources;
 pub mod search;

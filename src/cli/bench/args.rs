@@ -1,8 +1,10 @@
 //! The arguments of `bench`.
 
-use clap::{Command, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command, FromArgMatches, Id, Subcommand};
 
 use super::conditions::Conditions;
+use super::heed::{hide_unheeded, why_unheeded};
 use super::request::{
     ConnArgs, DepthArgs, ExecArgs, FanoutArgs, MessageArgs, RequestArgs, UdpArgs,
 };
@@ -24,9 +26,50 @@ use crate::load::ModeName;
 /// Exit codes: 0 done, 1 a run or a request failed, 2 wrong usage, 3 a requirement does not hold, 4 the
 /// machine is too busy to compare anything, 130 interrupted.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+struct Typed {
     #[command(subcommand)]
     mode: ModeArgs,
+}
+
+/// What is typed behind `bench`, and which options were.
+#[derive(Debug)]
+pub struct Args {
+    mode: ModeArgs,
+    said: Vec<String>,
+}
+
+impl FromArgMatches for Args {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Ok(Self {
+            said: said(matches),
+            mode: Typed::from_arg_matches(matches)?.mode,
+        })
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl clap::Args for Args {
+    fn augment_args(command: Command) -> Command {
+        hide_unheeded(Typed::augment_args(command))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        hide_unheeded(Typed::augment_args_for_update(command))
+    }
+}
+
+/// The names of the options that were typed, without their dashes.
+fn said(matches: &ArgMatches) -> Vec<String> {
+    let Some((_, mode)) = matches.subcommand() else {
+        return Vec::new();
+    };
+    let is_typed = |id: &&Id| mode.value_source(id.as_str()) == Some(ValueSource::CommandLine);
+    let typed = mode.ids().filter(is_typed);
+    typed.map(|id| id.as_str().replace('_', "-")).collect()
 }
 
 #[derive(Debug, Subcommand)]
@@ -137,6 +180,11 @@ pub(super) struct CommonArgs {
 }
 
 impl Args {
+    /// The options that were typed, without their dashes.
+    pub(super) fn said(&self) -> &[String] {
+        &self.said
+    }
+
     /// The modes, what is common to them, and the request, whatever mode was typed.
     pub(super) fn parts(self) -> (Vec<ModeName>, CommonArgs, RequestArgs) {
         let mut request = RequestArgs::default();
@@ -189,8 +237,11 @@ impl Args {
     }
 }
 
-/// Whether `mode` has this option.
+/// Whether `mode` heeds this option.
 pub(super) fn takes(mode: ModeName, option: &str) -> bool {
+    if why_unheeded(&[mode], option).is_some() {
+        return false;
+    }
     let modes = ModeArgs::augment_subcommands(Command::new("bench"));
     let mode = modes.find_subcommand(mode.to_string());
     mode.is_some_and(|mode| {

@@ -5,6 +5,7 @@ use std::{fmt, fs};
 
 use super::args::{Args, takes};
 use super::conditions::Conditions;
+use super::heed::why_unheeded;
 use super::own_options;
 use super::request::RequestArgs;
 use super::rival::{Program, Rival};
@@ -35,6 +36,7 @@ pub(super) type Entries = (ModeName, Vec<Entrant>);
 impl Call {
     /// Of `args`, if they do not contradict themselves.
     pub(super) fn of(args: Args) -> Result<Self, Failure> {
+        let said = args.said().to_vec();
         let (modes, common, request) = args.parts();
         let (mut targets, conditions) = (common.targets, common.conditions);
         let rival = conditions.against.as_deref().map(Rival::read).transpose()?;
@@ -53,7 +55,8 @@ impl Call {
             None => None,
         };
         own_options::give(&mut targets, &common.own_options)?;
-        check(&modes, &targets, &request, &conditions)?;
+        check_heeded(&modes, &said)?;
+        check(&modes, &targets, &conditions)?;
         let contest = |mode: &ModeName| {
             let entries = targets.iter();
             let entries = entries.map(|target| entrant(*mode, target, &request, &conditions));
@@ -182,17 +185,38 @@ fn baseline(
     Ok(Some(baseline))
 }
 
-/// What contradicts itself, and what has no effect.
+/// What has no effect in any of `modes`.
+fn check_heeded(modes: &[ModeName], said: &[String]) -> Result<(), Failure> {
+    let of_requests = RequestArgs::names();
+    for option in said {
+        let why = match why_unheeded(modes, option) {
+            Some(why) => format!(": {why}"),
+            None if !of_requests.contains(option) => continue,
+            None if modes.iter().any(|mode| takes(*mode, option)) => continue,
+            None => String::new(),
+        };
+        let names = names(modes);
+        return Err(Failure::Usage(format!(
+            "--{option} has no effect in {names}{why}"
+        )));
+    }
+    Ok(())
+}
+
+fn names(modes: &[ModeName]) -> String {
+    let names: Vec<_> = modes.iter().map(|mode| format!("`bench {mode}`")).collect();
+    names.join(" or ")
+}
+
+/// What contradicts itself.
 fn check(
     modes: &[ModeName],
     targets: &[NamedTarget],
-    request: &RequestArgs,
     conditions: &Conditions,
 ) -> Result<(), Failure> {
     conditions.check()?;
     let refuse = |why: String| Err(Failure::Usage(why));
-    let names: Vec<_> = modes.iter().map(|mode| format!("`bench {mode}`")).collect();
-    let names = names.join(" or ");
+    let names = names(modes);
     for (at, target) in targets.iter().enumerate() {
         let takes = |option: &&String| modes.iter().any(|mode| takes(*mode, option));
         if let Some(option) = target.said.iter().find(|option| !takes(option)) {
@@ -210,9 +234,6 @@ fn check(
     }
     if let Some(mode) = (1..modes.len()).find(|at| modes[..*at].contains(&modes[*at])) {
         return refuse(format!("--mode names {} twice", modes[mode]));
-    }
-    if let Some(said) = request.message.unheeded(modes) {
-        return refuse(format!("--{said} has no effect in {names}"));
     }
     let is_ratio = |objective: &Objective| objective.metric == Metric::Ratio;
     let is_hold = modes.contains(&ModeName::Hold);

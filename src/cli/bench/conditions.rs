@@ -6,7 +6,9 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Arg, Args, Command};
 
+use super::number::{count, rate as per_second};
 use crate::bench::study::objective::Objective;
+use crate::bench::study::provenance::Provenance;
 use crate::bench::study::statistic::ROUNDS_MAX;
 use crate::cli::Failure;
 use crate::config::{parse_duration, random_bytes};
@@ -26,9 +28,9 @@ const BUSY: f64 = 10.0;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Conditions {
-    /// Open model: requests a second, however fast the server answers; latency counts from the time at
-    /// which each request was meant to begin
-    #[arg(short, long, value_name = "RATE")]
+    /// Open model: requests a second (`500`, `10k`, `1.5M`), however fast the server answers; latency counts from the
+    /// time at which each request was meant to begin
+    #[arg(short, long, value_name = "RATE", value_parser = per_second, allow_negative_numbers = true)]
     rate: Option<f64>,
     /// How regularly the requests of --rate come [default: poisson]
     #[arg(long, value_enum)]
@@ -42,14 +44,14 @@ pub(super) struct Conditions {
     #[arg(long, value_name = "OBJECTIVE,…", value_delimiter = ',', conflicts_with_all = ["rate", "count", "rounds"])]
     pub(super) find_rate: Vec<Objective>,
     /// Connections open at once; with --rate in `conn`, at most; in `fanout` members that receive, beside
-    /// one that sends [default: 50, and 100 in `fanout`]
-    #[arg(short, long, value_name = "COUNT")]
+    /// one that sends; `10k` is 10,000 [default: 50, and 100 in `fanout`]
+    #[arg(short, long, value_name = "COUNT", value_parser = count::<usize>, allow_negative_numbers = true)]
     connections: Option<usize>,
     /// How long to measure: `500ms`, `10s`, `1m`
     #[arg(short, long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration, conflicts_with = "count")]
     duration: Duration,
-    /// Measures this many requests, instead of a duration
-    #[arg(short = 'n', long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    /// Measures this many requests (`500`, `10k`, `1.5M`), instead of a duration
+    #[arg(short = 'n', long, value_name = "COUNT", value_parser = count::<u64>, allow_negative_numbers = true)]
     count: Option<u64>,
     /// How long to run before anything is counted [default: 200ms, none with --count]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
@@ -66,7 +68,7 @@ pub(super) struct Conditions {
     source: Vec<SourceRange>,
     /// Rounds: each server is measured so often, in turn: A B A B … [default: 1; 7 in a comparison, 20 with
     /// --baseline or --against]
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = count::<usize>)]
     rounds: Option<usize>,
     /// A file with an earlier result of --json to compare with; exit code 3 if this result is worse by more
     /// than chance. --against is surer: what the machine does then hurts both alike
@@ -95,6 +97,9 @@ pub(super) struct Conditions {
     /// Prints the result as JSON
     #[arg(long)]
     pub(super) json: bool,
+    /// Where the result was made: read when the arguments are, so before anything is measured.
+    #[arg(skip = Provenance::of_this_call())]
+    pub(super) made: Provenance,
 }
 
 impl Conditions {
@@ -145,6 +150,9 @@ impl Conditions {
             return Err(Failure::Usage(format!(
                 "--against takes at least {ROUNDS_AGAINST_MIN} rounds to tell a difference from chance, not {rounds}: blocks of two of each, of which it takes eight"
             )));
+        }
+        if self.count == Some(0) {
+            return Err(Failure::usage("--count must be at least 1, not 0"));
         }
         match self.rounds {
             Some(rounds) if !(1..=ROUNDS_MAX).contains(&rounds) => Err(Failure::Usage(format!(

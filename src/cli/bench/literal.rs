@@ -1,8 +1,9 @@
-//! Bytes and sizes as they are typed.
+//! Bytes and answers as they are typed.
 
 use std::fs::File;
 use std::io::Read;
 
+use super::number::size;
 use crate::cli::Failure;
 use crate::load::Expect;
 use crate::load::plan::limits::SIZE_BYTES_MAX;
@@ -79,21 +80,6 @@ pub(super) fn answer(text: &str) -> Result<Expect, Failure> {
     })
 }
 
-/// Bytes, with `K` and `M` for 1024 and 1024².
-pub(super) fn size(text: &str) -> Result<usize, String> {
-    let (digits, unit) = match text.strip_suffix(['K', 'k']) {
-        Some(digits) => (digits, 1 << 10),
-        None => text
-            .strip_suffix(['M', 'm'])
-            .map_or((text, 1), |digits| (digits, 1 << 20)),
-    };
-    digits
-        .parse::<usize>()
-        .ok()
-        .and_then(|number| number.checked_mul(unit))
-        .ok_or_else(|| "write a number of bytes, or 16K, or 1M (powers of 1024)".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,15 +89,5 @@ mod tests {
         assert_eq!(unescaped(r"a\r\n\0\\b"), Ok(b"a\r\n\0\\b".to_vec()));
         assert!(unescaped(r"\x").is_err());
         assert!(unescaped("\\").is_err());
-    }
-
-    #[test]
-    fn sizes_are_powers_of_1024() {
-        assert_eq!(size("64"), Ok(64));
-        assert_eq!(size("16K"), Ok(16_384));
-        assert_eq!(size("1m"), Ok(1 << 20));
-        for wrong in ["", "K", "-1", "1G", "1.5K", "99999999999999999999"] {
-            assert!(size(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! - `args`: what is typed. `call`: from that to runs. Here they are made, and printed.
 //! - `target`, `http_url`, `request`: which server is asked, and for what. `own_options`: one server alone.
-//!   `literal`: bytes as they are typed.
+//!   `literal`, `number`: bytes and numbers as they are typed. `heed`: what has no effect in a mode.
 //! - `rival`: the server to ask in turn with. `conditions`: how often, for how long, from which addresses.
 //! - `certificate`: which one a server shows. `verdict`: the exit code.
 //! - `progress_line`: how far a run is. `interrupt`: Ctrl-C. `html`: the file with the charts.
@@ -12,10 +12,12 @@ mod call;
 #[cfg(feature = "tls")]
 mod certificate;
 mod conditions;
+mod heed;
 mod html;
 mod http_url;
 mod interrupt;
 mod literal;
+mod number;
 mod own_options;
 mod progress_line;
 mod request;
@@ -48,6 +50,7 @@ use crate::bench::study::baseline::Baseline;
 use crate::bench::study::change::{Change, ChangeVerdict};
 use crate::bench::study::comparison::{Comparison, Contest, Entrant};
 use crate::bench::study::forecast::forecast_of;
+use crate::bench::study::provenance::Provenance;
 use crate::bench::study::quiet::{Looks, Others};
 use crate::bench::study::search::find_rate;
 use crate::bench::study::turns::Turns;
@@ -128,7 +131,7 @@ fn measure(
     let ending = Ending::of_run(&report, &conditions.require);
     if let Some(html) = html {
         let alone = Comparison::of_one(&entry.name, report.clone());
-        html.write(&page(&alone, &[]))?;
+        html.write(&page(&alone, &[], Some(&conditions.made)))?;
     }
     shown?;
     #[cfg(feature = "tls")]
@@ -154,7 +157,7 @@ fn search(
     let shown = show(conditions, &found, "");
     let ending = Ending::of_search(&found, &conditions.require);
     if let Some(html) = html {
-        html.write(&page_of_search(&found))?;
+        html.write(&page_of_search(&found, Some(&conditions.made)))?;
     }
     shown?;
     Ok(ending.code())
@@ -213,7 +216,7 @@ fn compare(
         &terminal::comparison(&comparison, COLUMNS),
     );
     if let Some(html) = html {
-        html.write(&page(&comparison, &changes))?;
+        html.write(&page(&comparison, &changes, Some(&conditions.made)))?;
     }
     shown?;
     #[cfg(feature = "tls")]
@@ -234,7 +237,10 @@ fn show(
     picture: &str,
 ) -> Result<(), Failure> {
     if conditions.json {
-        let json = serde_json::to_string(result);
+        let json = serde_json::to_string(&Made {
+            result,
+            made: &conditions.made,
+        });
         return print(json.context("the result cannot be written as JSON")?);
     }
     print(result.to_string().trim_end())?;
@@ -260,6 +266,14 @@ fn changes_of(call: &Call, comparison: &Comparison) -> Vec<Change> {
         Some(Change::in_turn(contest.mode, other, now, tolerance))
     });
     pairs.flatten().collect()
+}
+
+/// A result, and beside its fields where it was made.
+#[derive(Serialize)]
+struct Made<'r, R> {
+    #[serde(flatten)]
+    result: &'r R,
+    made: &'r Provenance,
 }
 
 /// A comparison with what has changed; in JSON they stand beside each other.

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser};
 
-use super::literal::{answer, bytes_of, command_line, size};
+use super::literal::{answer, bytes_of, command_line};
+use super::number::{count, process, size};
 use crate::cli::Failure;
 use crate::cli::proof::{key, named_by_environment};
 #[cfg(feature = "tls")]
@@ -38,8 +39,8 @@ pub(super) struct RequestArgs {
 #[derive(Debug, Clone, Default, clap::Args)]
 #[group(skip)]
 pub(super) struct MessageArgs {
-    /// Size of a message in bytes; `16K` is 16384 [default: 64]
-    #[arg(short, long, value_name = "BYTES", value_parser = size)]
+    /// Size of a message in bytes: `64`, `16K`, `1.5MiB` (powers of 1024) [default: 64, and 1 in `hold`]
+    #[arg(short, long, value_name = "BYTES", value_parser = size, allow_negative_numbers = true)]
     pub(super) size: Option<usize>,
     /// The message, instead of its size: text with `\n`, `\r`, `\t`, `\0` and `\\`, or @FILE
     #[arg(long, value_name = "TEXT|@FILE", conflicts_with = "size")]
@@ -50,7 +51,7 @@ pub(super) struct MessageArgs {
     pub(super) expect: Option<String>,
     /// Processes of the server: the result reports their processor time, memory and sleeps, and those of
     /// their children
-    #[arg(long, value_name = "PID,…", value_delimiter = ',')]
+    #[arg(long, value_name = "PID,…", value_delimiter = ',', value_parser = process)]
     pub(super) pid: Vec<u32>,
     /// A file with the secret of a server that sends each client 32 random bytes and expects their HMAC. The
     /// secret is the file's content without a newline at its end: 16 bytes or more, which only you may be
@@ -72,7 +73,7 @@ pub(super) struct ConnArgs {
     pub(super) close: Option<Close>,
     /// Requests on a connection, one after the other, before it is closed [default: 1]. Counts and latencies
     /// are still those of connections: --count, --rate and --timeout are for all its requests together
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = count::<usize>)]
     pub(super) requests: Option<usize>,
 }
 
@@ -82,7 +83,7 @@ pub(super) struct ConnArgs {
 pub(super) struct DepthArgs {
     /// Messages in flight on each connection; in `fanout` lines in flight, without a limit with --rate
     /// [default: 1]
-    #[arg(long, value_name = "DEPTH")]
+    #[arg(long, value_name = "DEPTH", value_parser = count::<usize>)]
     pub(super) pipeline: Option<usize>,
 }
 
@@ -106,7 +107,7 @@ pub(super) struct ExecArgs {
 #[group(skip)]
 pub(super) struct UdpArgs {
     /// Datagrams in flight, without a limit with --rate [default: 64]
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", value_parser = count::<usize>)]
     pub(super) window: Option<usize>,
 }
 
@@ -126,26 +127,6 @@ impl MessageArgs {
     /// Whether it says what is to be asked or answered.
     pub(super) fn asks(&self) -> bool {
         self.size.is_some() || self.payload.is_some() || self.expect.is_some()
-    }
-
-    /// An option that has no effect in any of `modes`: in `exec` the message is the command, and datagrams and
-    /// lines of a chat begin with their number.
-    pub(super) fn unheeded(&self, modes: &[ModeName]) -> Option<&'static str> {
-        use ModeName::{Conn, Echo, Exec, Fanout, Hold, Udp};
-        let said = [
-            (
-                "size",
-                self.size.is_some(),
-                &[Conn, Echo, Udp, Fanout, Hold][..],
-            ),
-            ("payload", self.payload.is_some(), &[Conn, Echo, Hold]),
-            ("expect", self.expect.is_some(), &[Conn, Echo, Exec, Hold]),
-        ];
-        said.into_iter()
-            .find(|(_, is_said, heeding)| {
-                *is_said && !modes.iter().any(|mode| heeding.contains(mode))
-            })
-            .map(|(name, ..)| name)
     }
 }
 

@@ -83,12 +83,7 @@ impl NamedTarget {
     /// One more option for it alone.
     pub(super) fn give(&mut self, option: &str, value: &str) -> Result<(), String> {
         if !Self::options().iter().any(|known| known == option) {
-            return Err(unknown(option).unwrap_or_else(|| {
-                format!(
-                    "there is no option `{option}`: write one of {}",
-                    Self::options().join(", ")
-                )
-            }));
+            return Err(unknown(option).unwrap_or_else(|| no_option(option)));
         }
         if self.said.iter().any(|said| said == option) {
             return Err(format!("`{option}` is said twice"));
@@ -125,12 +120,18 @@ impl NamedTarget {
         let Some(first) = rest.first() else {
             return Ok(());
         };
+        let option = first.split('=').next().unwrap_or_default();
+        // Without a service there is nothing of `serve`.
+        let scheme = ServerUrl::of(&self.url).scheme;
+        if SERVICES.iter().all(|row| row.name != scheme) {
+            return Err(unknown(option).unwrap_or_else(|| no_option(option)));
+        }
         let served = format!("{}?{}", self.url, rest.join("&"));
         let Err(wrong) = served.parse::<endpoint::Endpoint>() else {
             self.served = served;
             return Ok(());
         };
-        Err(unknown(first.split('=').next().unwrap_or_default())
+        Err(unknown(option)
             .unwrap_or_else(|| format!("{wrong}; and `bench` knows {}", known.join(", "))))
     }
 
@@ -152,6 +153,11 @@ impl NamedTarget {
         }
         Ok(asked)
     }
+}
+
+fn no_option(option: &str) -> String {
+    let known = NamedTarget::options().join(", ");
+    format!("there is no option `{option}`: write one of {known}")
 }
 
 /// Of an option that no server may have alone: what was meant, if that can be guessed.
@@ -303,7 +309,11 @@ mod tests {
     fn what_is_wrong_is_said() {
         for (text, why) in [
             ("tcp://127.0.0.1:1?payloat=x", "perhaps `payload` was meant"),
-            ("tcp://127.0.0.1:1?zebra=1", "`bench` knows size, payload"),
+            (
+                "tcp://127.0.0.1:1?zebra=1",
+                "there is no option `zebra`: write one of size, payload",
+            ),
+            ("echo://127.0.0.1:1?zebra=1", "`bench` knows size, payload"),
             ("tcp://127.0.0.1:1?count=1", "say it as --count"),
             ("tcp://127.0.0.1:1?size=1&size=2", "`size` is said twice"),
             ("http://me@127.0.0.1:1", "names a user"),

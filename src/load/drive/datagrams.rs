@@ -216,6 +216,7 @@ impl<'p> Udp<'p> {
 
     fn take_answer(&mut self, n: usize) {
         let now = self.run.watch.nanos();
+        self.run.received_bytes(n);
         let answer = &self.incoming[..n];
         let number = if self.seen.numbered {
             number_of(answer).filter(|number| *number < self.next)

@@ -263,6 +263,7 @@ impl<'p> Streams for Fanout<'p> {
             return Err(FailureKind::ShortAnswer.into());
         }
         if !is_sender {
+            self.run.received_bytes(bytes.len());
             // One look at the clock for all that came at once.
             let now = self.run.watch.nanos();
             let (ledger, run) = (&mut self.ledger, &mut self.run);
@@ -483,6 +484,7 @@ impl Fanout<'_> {
             let Some(n) = conn.stream.write(unsent)? else {
                 return Ok(());
             };
+            self.run.sent_bytes(n);
             let (all, len) = (self.sender.part + n, self.run.plan.size + 1);
             self.sender.line += (all / len) as u64;
             self.sender.part = all % len;

@@ -305,6 +305,7 @@ impl Streams for Driver<'_> {
         if !unsent.is_empty()
             && let Some(n) = conn.stream.write_plain(unsent)?
         {
+            self.run.sent_bytes(n);
             conn.payload.sent(n, &self.terms);
         }
         Ok(())
@@ -320,6 +321,7 @@ impl Streams for Driver<'_> {
             self.end(index)?;
             return Ok(false);
         }
+        self.run.received_bytes(bytes.len());
         let goes_on = may_have_more || to_the_end;
         let answered = match self.run.plan.mode {
             // `hold` discards what the server sends before it is asked.
@@ -511,6 +513,7 @@ impl Driver<'_> {
         let Some(n) = conn.stream.write(conn.payload.first(&self.terms))? else {
             return Ok(false);
         };
+        self.run.sent_bytes(n);
         if let Some(conn) = self.connections.get(index) {
             self.connections.dialer.check_peer(&conn.stream)?;
         }
@@ -538,6 +541,7 @@ impl Driver<'_> {
             return Ok(conn.stream.flush()?);
         }
         if let Some(n) = conn.stream.write(unsent)? {
+            self.run.sent_bytes(n);
             conn.payload.sent(n, &self.terms);
         }
         Ok(())

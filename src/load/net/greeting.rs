@@ -11,13 +11,13 @@ use crate::load::plan::mode::ModeName;
 use crate::load::plan::target::TargetAddress;
 
 /// As long as it may take to greet: a server that speaks first does so at once.
-const SILENCE: Duration = Duration::from_millis(200);
+pub(crate) const SILENCE: Duration = Duration::from_millis(200);
 /// So much of it is worth showing.
 const SHOWN_BYTES: usize = 64;
 
-/// Listens on one connection, and asks nothing: the first bytes, if any come. None of a plan that takes nothing for an
+/// Listens on one connection for so long, and asks nothing: the first bytes, if any come. None of a plan that takes nothing for an
 /// answer but what it asked for, or that proves itself first, with a secret or through TLS.
-pub(crate) fn greeting(plan: &Plan, target: &TargetAddress) -> Option<Vec<u8>> {
+pub(crate) fn greeting(plan: &Plan, target: &TargetAddress, silence: Duration) -> Option<Vec<u8>> {
     let takes_any = matches!(
         plan.expect,
         Expect::Until(_) | Expect::Bytes(_) | Expect::Eof
@@ -33,12 +33,12 @@ pub(crate) fn greeting(plan: &Plan, target: &TargetAddress) -> Option<Vec<u8>> {
     let read = match target {
         TargetAddress::Tcp(address) => {
             let mut stream = TcpStream::connect_timeout(address, plan.timeout).ok()?;
-            stream.set_read_timeout(Some(SILENCE)).ok()?;
+            stream.set_read_timeout(Some(silence)).ok()?;
             stream.read(&mut first)
         }
         TargetAddress::Unix(path) => {
             let mut stream = UnixStream::connect(path).ok()?;
-            stream.set_read_timeout(Some(SILENCE)).ok()?;
+            stream.set_read_timeout(Some(silence)).ok()?;
             stream.read(&mut first)
         }
         TargetAddress::Udp(_) => return None,
@@ -70,15 +70,23 @@ mod tests {
         let endpoint: Endpoint = address.to_string().parse().unwrap();
         let mut plan = Plan::new(endpoint, Mode::Echo { depth: 1 });
         let target = TargetAddress::Tcp(address);
+        // What comes, comes sooner; what does not is an end.
+        let patient = Duration::from_secs(60);
         // An echo is compared: nobody is asked.
-        assert_eq!(greeting(&plan, &target), None);
+        assert_eq!(greeting(&plan, &target, patient), None);
         plan.expect = Expect::Until(b"\n".to_vec());
-        assert_eq!(greeting(&plan, &target), Some(b"220 hello\r\n".to_vec()));
-        assert_eq!(greeting(&plan, &target), None);
+        assert_eq!(
+            greeting(&plan, &target, patient),
+            Some(b"220 hello\r\n".to_vec())
+        );
+        assert_eq!(greeting(&plan, &target, patient), None);
         plan.mode = Mode::Hold;
-        assert_eq!(greeting(&plan, &target), None);
+        assert_eq!(greeting(&plan, &target, patient), None);
         (plan.mode, plan.expect) = (Mode::Echo { depth: 1 }, Expect::Bytes(3));
-        assert_eq!(greeting(&plan, &target), Some(b"220 hello\r\n".to_vec()));
+        assert_eq!(
+            greeting(&plan, &target, patient),
+            Some(b"220 hello\r\n".to_vec())
+        );
         server.join().unwrap();
     }
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use super::limits::RATE_MAX;
 use super::mode::ModeName;
 use crate::config::AddressError;
+use crate::load::measure::figures::Grouped;
 
 /// Why a run could not be made at all; what goes wrong during one is counted in its [`Report`](crate::load::Report).
 ///
@@ -53,7 +54,7 @@ impl From<io::Error> for LoadError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// A number below what makes sense or above its limit.
-    #[error("{what} must be between {min} and {max}, not {given}")]
+    #[error("{what} must be between {} and {}, not {}", Grouped(*.min as u64), Grouped(*.max as u64), Grouped(*.given as u64))]
     Bounds {
         /// Which number.
         what: &'static str,
@@ -64,6 +65,9 @@ pub enum PlanError {
         /// What was asked for.
         given: usize,
     },
+    /// A time that is none, or longer than can be counted.
+    #[error("{0} must be more than 0, and at most 500 years")]
+    Time(&'static str),
     /// Several answers, of which the first is to end its connection.
     #[error("--expect eof: the first answer ends its connection, so --requests must be 1, not {0}")]
     AfterTheEnd(usize),
@@ -80,7 +84,7 @@ pub enum PlanError {
     #[error("--tls: a TLS session needs a connection, and `bench udp` has none")]
     NoStream,
     /// No rate that could be kept.
-    #[error("the rate must be above 0 and at most {RATE_MAX} a second, not {0}")]
+    #[error("the rate must be above 0 and at most {} a second, not {rate}", Grouped(RATE_MAX as u64), rate = .0)]
     Rate(String),
     /// Not an endpoint.
     #[error(

@@ -186,9 +186,9 @@ impl Plan {
             return Err(PlanError::Rate(rate.to_string()));
         }
         if let Amount::For(time) = self.amount {
-            lasts("the time to measure in nanoseconds", time)?;
+            lasts("the time to measure (--duration)", time)?;
         }
-        lasts("the timeout in milliseconds", self.timeout)?;
+        lasts("the time for a request (--timeout)", self.timeout)?;
         if let (Endpoint::Unix(_), Some(source)) = (&self.endpoint, self.sources.first()) {
             return Err(PlanError::Source(*source, self.endpoint.to_string()));
         }
@@ -290,8 +290,8 @@ fn bounds(what: &'static str, given: usize, max: usize) -> Result<(), PlanError>
 }
 
 fn lasts(what: &'static str, time: Duration) -> Result<(), PlanError> {
-    let nanos = usize::try_from(time.as_nanos()).unwrap_or(usize::MAX);
-    bounds(what, nanos, usize::MAX)
+    let is_counted = u64::try_from(time.as_nanos()).is_ok_and(|nanos| nanos > 0);
+    is_counted.then_some(()).ok_or(PlanError::Time(what))
 }
 
 fn between(what: &'static str, given: usize, min: usize, max: usize) -> Result<(), PlanError> {

@@ -24,7 +24,7 @@ use crate::load::measure::histogram::Latencies;
 use crate::load::measure::process::Usage;
 use crate::load::measure::stages::FailureStage;
 use crate::load::plan::Plan;
-use crate::load::plan::mode::Mode;
+use crate::load::plan::mode::{Amount, Mode};
 use crate::load::run::generator::{Generator, Pauses};
 use crate::load::run::outcome::RollCall;
 use crate::load::run::progress::Progress;
@@ -238,6 +238,32 @@ impl<'p> Run<'p> {
         self.failed(failure, stage, began, at);
     }
 
+    /// So many bytes have left.
+    #[inline]
+    pub(crate) fn sent_bytes(&mut self, n: usize) {
+        if self.counts_bytes() {
+            self.tally.sent_bytes += n as u64;
+        }
+    }
+
+    /// So many bytes came.
+    #[inline]
+    pub(crate) fn received_bytes(&mut self, n: usize) {
+        if self.counts_bytes() {
+            self.tally.received_bytes += n as u64;
+        }
+    }
+
+    /// Whether it is still measured: of a run by count, until the last answer.
+    #[inline]
+    fn counts_bytes(&self) -> bool {
+        match self.phase {
+            Phase::Measured => true,
+            Phase::Draining => matches!(self.plan.amount, Amount::Count(_)),
+            Phase::Connecting | Phase::WarmUp { .. } => false,
+        }
+    }
+
     /// Counts a request that was meant to begin at `began` and found no connection in time.
     #[cold]
     pub(crate) fn unsent(&mut self, began: u64, now: u64) {
@@ -367,7 +393,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::load::plan::mode::{Amount, Arrivals, Model};
+    use crate::load::plan::mode::{Arrivals, Model};
     use crate::load::plan::target::Endpoint;
 
     const NONE: Held = Held { asked: 1, held: 1 };

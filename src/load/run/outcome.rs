@@ -97,6 +97,15 @@ impl PerConnection {
 /// Half of so many is not what chance leaves of them: that would be five standard deviations.
 const ANSWERS_MIN: u64 = 100;
 
+/// Bytes a second while measuring, of messages and answers: without what TLS, TCP and IP add.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Throughput {
+    /// To the server.
+    pub sent: f64,
+    /// From the server; in `fanout` to all members together.
+    pub received: f64,
+}
+
 /// Responses of HTTP to requests that began while measuring, by the first digit of their status: those from 400 on are
 /// refusals, and no answers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

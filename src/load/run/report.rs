@@ -19,7 +19,7 @@ use crate::load::plan::expect::Expect;
 use crate::load::plan::mode::{Arrivals, Close, Mode, ModeName, Model, ModelName};
 use crate::load::run::outcome::{
     Address, Breakdown, DatagramCounts, Deliveries, LackingMember, PerConnection, RequestCounts,
-    RollCall, Statuses,
+    RollCall, Statuses, Throughput,
 };
 use crate::load::run::tally::Tally;
 use crate::wire::{CommandFraming, Digest, Escaped, HmacKey};
@@ -91,6 +91,9 @@ pub struct Report {
     achieved: u64,
     /// The same in requests: in `conn` several where a connection asks more than once.
     pub requests_per_s: f64,
+    /// The same in bytes, both ways; none in `hold`.
+    #[serde(default)] // an earlier result does not say
+    pub bytes_per_s: Option<Throughput>,
     /// In a closed model: what it did not see, if there was a stall.
     pub hidden: Option<Hidden>,
     /// In an open model over connections: that they were too few, if they were.
@@ -297,8 +300,8 @@ impl Report {
             request: plan.text.as_deref().map(first_line),
             greeting: plan
                 .greeting
-                .as_deref()
-                .map(|bytes| Escaped(bytes).to_string()),
+                .as_ref()
+                .map(|bytes| bytes.escape_ascii().to_string()),
             expect: match &plan.output {
                 Some(output) => format!("{}, exactly {} bytes", plan.expect, output.len()),
                 None => plan.expect.to_string(),
@@ -317,6 +320,10 @@ impl Report {
             rate_per_s: per_s(achieved),
             achieved,
             requests_per_s: round(per_s(achieved) * plan.mode.messages() as f64, 1),
+            bytes_per_s: (plan.mode != Mode::Hold).then(|| Throughput {
+                sent: per_s(tally.sent_bytes),
+                received: per_s(tally.received_bytes),
+            }),
             latency_us: tally.latencies.summary(),
             spectrum: tally.latencies.spectrum(),
             corrected: match (plan.model, &plan.mode) {

@@ -72,6 +72,10 @@ pub struct Tally {
     pub blocked: Latencies,
     /// Responses of HTTP, right ones and refusals, by the first digit of their status from 1 on.
     pub statuses: [u64; 5],
+    /// Bytes that were sent and received while measuring, without what TLS adds.
+    pub sent_bytes: u64,
+    /// Likewise.
+    pub received_bytes: u64,
     /// Of commands: how many ended with which exit code.
     pub exits: BTreeMap<i32, u64>,
     /// Kept connections that the server ended in good order, and that were replaced.
@@ -121,6 +125,8 @@ impl Tally {
             lag: Latencies::new(),
             blocked: Latencies::new(),
             statuses: [0; 5],
+            sent_bytes: 0,
+            received_bytes: 0,
             exits: BTreeMap::new(),
             reconnects: 0,
             longest_gap: 0,

@@ -8,7 +8,6 @@ use onepoll::load::{Expect, Mode, Plan, Report};
 use onepoll::service::Command;
 use onepoll::service::command::{CommandFraming, Options};
 use onepoll::wire::{CommandHeader, Encode};
-use serde_json::Value;
 
 use super::{ECHO, NONE_AFTER, RST, counted, plan};
 use crate::support::program::bench;
@@ -332,27 +331,6 @@ fn a_command_that_ends_otherwise_or_says_something_else_is_no_answer() {
             assert_eq!(report.exit_codes, None);
         }
     }
-}
-
-#[test]
-fn a_greeting_is_told_where_it_would_be_taken_for_an_answer() {
-    let polite = conversations(|_, mut peer| {
-        // It greets, and then hangs up on whoever asks.
-        let _ = peer.may_say("220 hello\r\n");
-        let _ = peer.may_take(1);
-    });
-    let said = bench(format!(r"conn {polite} -c 1 -n 3 --expect until=\n"));
-    let notice = r#"notice     the server sends "220 hello\r\n" before it is asked, and --expect until=\n takes that for the answer: what is counted may be greetings"#;
-    assert!(said.out.contains(notice), "{}", said.out);
-    let json = bench(format!(r"conn {polite} -c 1 -n 3 --expect until=\n --json")).json();
-    assert_eq!(json["greeting"], r"220 hello\r\n", "{json}");
-    // One that waits to be asked has said nothing.
-    let patient = lines(|_, _, line| format!("{line}\n").into_bytes());
-    let json = bench(format!(
-        r"echo {patient} -c 1 -n 3 --payload a\n --expect until=\n --json"
-    ));
-    let json = json.exits(0).json();
-    assert_eq!(json["greeting"], Value::Null, "{json}");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The load generator.
 
 mod answers;
+mod arguments;
 mod challenge;
 mod compare;
 mod coverage;

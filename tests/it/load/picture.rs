@@ -366,7 +366,7 @@ fn attribute<'p>(with: &[(&str, &'p str)], name: &str) -> Option<&'p str> {
 #[test]
 fn every_page_is_well_formed_and_fetches_nothing() {
     for (name, comparison) in gallery() {
-        let page = page(comparison, &[]);
+        let page = page(comparison, &[], None);
         let pieces = pieces(&page);
         for piece in &pieces {
             let Piece::Open(tag, with) = piece else {
@@ -428,7 +428,7 @@ fn every_page_is_well_formed_and_fetches_nothing() {
 #[test]
 fn every_chart_says_in_words_what_it_shows() {
     for (name, comparison) in gallery() {
-        let page = page(comparison, &[]);
+        let page = page(comparison, &[], None);
         let pieces = pieces(&page);
         for (at, piece) in pieces.iter().enumerate() {
             let Piece::Open("svg", with) = piece else {
@@ -473,7 +473,7 @@ impl Area {
 #[test]
 fn what_is_drawn_is_within_its_chart_and_no_label_lies_on_another() {
     for (name, comparison) in gallery() {
-        let page = page(comparison, &[]);
+        let page = page(comparison, &[], None);
         let mut size = (0.0, 0.0);
         let mut labels: Vec<(Area, String)> = Vec::new();
         let pieces = pieces(&page);
@@ -554,7 +554,7 @@ fn what_is_drawn_is_within_its_chart_and_no_label_lies_on_another() {
 fn words_say_how_sure_they_are() {
     let text = |wanted: &str| {
         let (_, comparison) = gallery().iter().find(|(name, _)| *name == wanted).unwrap();
-        page(comparison, &[])
+        page(comparison, &[], None)
     };
     let says = |name: &str, what: &str| {
         let page = text(name);
@@ -582,7 +582,7 @@ fn words_say_how_sure_they_are() {
 #[test]
 fn a_part_of_a_second_is_not_drawn() {
     let (_, stalled) = gallery().iter().find(|(name, _)| *name == "stall").unwrap();
-    let page = page(stalled, &[]);
+    let page = page(stalled, &[], None);
     assert!(page.contains("second 8: ") && !page.contains("second 9: "));
     assert!(page.contains("second 4: 0 answers"));
 }
@@ -590,7 +590,7 @@ fn a_part_of_a_second_is_not_drawn() {
 #[test]
 fn idle_connections_have_no_rate_to_draw() {
     let (_, hold) = gallery().iter().find(|(name, _)| *name == "hold").unwrap();
-    let page = page(hold, &[]);
+    let page = page(hold, &[], None);
     assert!(!page.contains("<svg") && !page.contains("Rate over time"));
     let report = &hold.contests[0].contenders[0].reports[0];
     assert_eq!(terminal::report(report, 80), "");
@@ -710,7 +710,7 @@ fn a_browser_draws_every_page_without_complaint() {
     let mut as_they_are = looking.clone();
     let mut wanted = String::new();
     for (name, comparison) in gallery() {
-        let page = page(comparison, &[]);
+        let page = page(comparison, &[], None);
         std::fs::write(folder.join(format!("{name}.html")), &page).unwrap();
         let _ = write!(as_they_are, "<iframe src=\"{name}.html\"></iframe>");
         // The page itself runs no script; this copy may.

@@ -13,6 +13,14 @@ use crate::load::run::report::Report;
 
 /// A column for each contender; rows without any figure are left out.
 pub(super) fn table(page: &mut Markup, contest: &Contest) {
+    let names: Vec<&str> = contest
+        .contenders
+        .iter()
+        .map(|one| one.name.as_str())
+        .collect();
+    let add = |page: &mut Markup, label, rows: &mut dyn Iterator<Item = Vec<String>>| {
+        group(page, label, rows, &names);
+    };
     page.element("div", &[("class", &"table")], |page| {
         page.element("table", &[], |page| {
             page.element("thead", &[], |page| {
@@ -26,39 +34,40 @@ pub(super) fn table(page: &mut Markup, contest: &Contest) {
                 });
             });
             if contest.contenders.iter().any(|one| one.reports.len() > 1) {
-                group(page, "all rounds", rounds(contest, true));
+                add(page, "all rounds", &mut rounds(contest, true));
             }
             for (label, rows) in GROUPS {
-                group(
+                add(
                     page,
                     label,
-                    rows.iter()
+                    &mut rows
+                        .iter()
                         .filter_map(|(name, figure)| row(contest, name, figure)),
                 );
             }
             let mean: Point = ("mean", |of| of.mean);
-            let points = iter::once(mean).chain(POINTS).filter_map(|(name, point)| {
+            let mut points = iter::once(mean).chain(POINTS).filter_map(|(name, point)| {
                 row(contest, name, |report| {
                     let latency = report.latency_us;
                     let us = point(&latency);
                     (!latency.is_empty() && !us.is_nan()).then(|| Micros(us).to_string())
                 })
             });
-            group(page, "latency, from beginning to end", points);
+            add(page, "latency, from beginning to end", &mut points);
             let (_, corrected) = CORRECTED;
-            let points = POINTS.iter().filter_map(|(name, point)| {
+            let mut points = POINTS.iter().filter_map(|(name, point)| {
                 row(contest, name, |report| {
                     let us = point(&corrected(report)?);
                     (!us.is_nan()).then(|| Micros(us).to_string())
                 })
             });
-            group(
+            add(
                 page,
                 "the same, corrected for what a closed model did not ask while it waited",
-                points,
+                &mut points,
             );
             let turn: Phase = ("a turn of the generator", |r| Some(r.generator.turn_us));
-            let phases = PHASES
+            let mut phases = PHASES
                 .iter()
                 .copied()
                 .chain([turn])
@@ -68,7 +77,7 @@ pub(super) fn table(page: &mut Markup, contest: &Contest) {
                         Some(format!("{} · {}", Micros(phase.p50), Micros(phase.p99)))
                     })
                 });
-            group(page, "phases: p50 · p99", phases);
+            add(page, "phases: p50 · p99", &mut phases);
         });
     });
 }
@@ -89,8 +98,14 @@ fn row(
     Some(column(name, cells))
 }
 
-/// Rows of one kind below its name; nothing of none.
-fn group(page: &mut Markup, name: &str, rows: impl Iterator<Item = Vec<String>>) {
+/// Rows of one kind below its name; nothing of none. Each cell has the name of its column, where there are several: on a
+/// narrow screen it stands beside it, and the head of the table is not shown.
+fn group(
+    page: &mut Markup,
+    name: &str,
+    rows: &mut dyn Iterator<Item = Vec<String>>,
+    names: &[&str],
+) {
     let mut rows = rows.peekable();
     let Some(first) = rows.peek() else { return };
     let span = first.len();
@@ -102,8 +117,9 @@ fn group(page: &mut Markup, name: &str, rows: impl Iterator<Item = Vec<String>>)
         for cells in rows {
             page.element("tr", &[], |page| {
                 page.line("th", &[("scope", &"row")], &cells[0]);
-                for cell in &cells[1..] {
-                    page.line("td", &[], cell);
+                for (place, (cell, name)) in cells[1..].iter().zip(names).enumerate() {
+                    let of: Attributes<'_> = &[("class", &contender(place)), ("data-name", name)];
+                    page.line("td", if names.len() > 1 { of } else { &[] }, cell);
                 }
             });
         }

@@ -12,6 +12,7 @@ use crate::bench::show::scale::SECONDS_MIN;
 use crate::bench::show::{changes, search, sentences};
 use crate::bench::study::change::Change;
 use crate::bench::study::comparison::{Comparison, Contest};
+use crate::bench::study::provenance::Provenance;
 use crate::bench::study::search::Found;
 use crate::load::plan::mode::ModeName;
 
@@ -25,8 +26,8 @@ const HEAD: &str = r#"
 /// A comparison to be looked at in a browser: one file that needs no other, no network and no script.
 ///
 /// A single run is a comparison of one contender in one round.
-pub fn page(comparison: &Comparison, changes: &[Change]) -> String {
-    document(&title(comparison), |page| {
+pub fn page(comparison: &Comparison, changes: &[Change], made: Option<&Provenance>) -> String {
+    document(&title(comparison), made, |page| {
         for contest in &comparison.contests {
             page.element("section", &[], |page| {
                 section(page, contest, comparison.rounds, changes);
@@ -36,42 +37,46 @@ pub fn page(comparison: &Comparison, changes: &[Change]) -> String {
 }
 
 /// A search for the highest rate: what was found, what was tried, and the run at that rate.
-pub fn page_of_search(found: &Found) -> String {
-    document(&format!("onepoll bench: {}", found.endpoint), |page| {
-        page.element("section", &[], |page| {
-            page.line("h2", &[], "The highest rate that holds");
-            let result = capital(search::result(found));
-            page.line(
-                "p",
-                &[("class", &"headline")],
-                format!("{}: {result}.", found.endpoint),
-            );
-            for notice in search::notices(found) {
-                let with: Attributes<'_> = &[("class", &"notice"), ("role", &"note")];
-                page.line("p", with, capital(notice) + ".");
+pub fn page_of_search(found: &Found, made: Option<&Provenance>) -> String {
+    document(
+        &format!("onepoll bench: {}", found.endpoint),
+        made,
+        |page| {
+            page.element("section", &[], |page| {
+                page.line("h2", &[], "The highest rate that holds");
+                let result = capital(search::result(found));
+                page.line(
+                    "p",
+                    &[("class", &"headline")],
+                    format!("{}: {result}.", found.endpoint),
+                );
+                for notice in search::notices(found) {
+                    let with: Attributes<'_> = &[("class", &"notice"), ("role", &"note")];
+                    page.line("p", with, capital(notice) + ".");
+                }
+                let sought = format!("bench {}: {}.", found.mode, search::sought(found));
+                page.line("p", &[("class", &"setup")], sought);
+                if !found.probes.is_empty() {
+                    page.element("figure", &[], |page| {
+                        caption(page, "All probes", "In the order in which they were made.");
+                        probes::table(page, found);
+                    });
+                }
+            });
+            if let Some(report) = &found.report {
+                let run = Comparison::of_one(&found.endpoint, report.clone());
+                for contest in &run.contests {
+                    page.element("section", &[], |page| {
+                        section(page, contest, run.rounds, &[])
+                    });
+                }
             }
-            let sought = format!("bench {}: {}.", found.mode, search::sought(found));
-            page.line("p", &[("class", &"setup")], sought);
-            if !found.probes.is_empty() {
-                page.element("figure", &[], |page| {
-                    caption(page, "All probes", "In the order in which they were made.");
-                    probes::table(page, found);
-                });
-            }
-        });
-        if let Some(report) = &found.report {
-            let run = Comparison::of_one(&found.endpoint, report.clone());
-            for contest in &run.contests {
-                page.element("section", &[], |page| {
-                    section(page, contest, run.rounds, &[])
-                });
-            }
-        }
-    })
+        },
+    )
 }
 
-/// A page around `body`.
-fn document(title: &str, body: impl FnOnce(&mut Markup)) -> String {
+/// A page around `body`, which says where it was made.
+fn document(title: &str, made: Option<&Provenance>, body: impl FnOnce(&mut Markup)) -> String {
     let mut page = Markup::default();
     page.raw("<!DOCTYPE html>");
     page.element("html", &[("lang", &"en")], |page| {
@@ -84,7 +89,12 @@ fn document(title: &str, body: impl FnOnce(&mut Markup)) -> String {
             page.element("main", &[], |page| {
                 page.line("h1", &[], "onepoll bench");
                 body(page);
-                page.line("footer", &[], FOOTER);
+                page.element("footer", &[], |page| {
+                    if let Some(made) = made {
+                        page.line("p", &[("class", &"made")], made.sentence());
+                    }
+                    page.line("p", &[], FOOTER);
+                });
             });
         });
     });
