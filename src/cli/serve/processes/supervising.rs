@@ -24,8 +24,8 @@ use crate::cli::serve::supervisor::Supervisor;
 use crate::cli::serve::taking_over;
 use crate::cli::streams::print_in_passing;
 use crate::cli::{Configuration, Failure, Outcome, Sources, level_arguments};
-use crate::config::Limits;
 use crate::config::limits::{ATTENDANT_RETRY, PROCESS_END_GRACE};
+use crate::config::{Limits, format_duration};
 use crate::endpoint::{Bound, Rest};
 use crate::reactor::{Companion, Epoll, News, Reactor};
 use crate::turn::{ConnId, Exit, Moment};
@@ -177,7 +177,7 @@ fn arguments(args: &Args) -> Vec<OsString> {
     let mut arguments: Vec<OsString> = vec!["process".into()];
     arguments.extend(level_arguments());
     if let Some(spin) = args.spin {
-        arguments.extend(["--spin".into(), format!("{}ns", spin.as_nanos()).into()]);
+        arguments.extend(["--spin".into(), format_duration(spin).into()]);
     }
     if let Some(audit) = &args.audit {
         arguments.extend(["--audit".into(), audit.into()]);
@@ -261,6 +261,7 @@ impl Supervising {
 
     fn start(&mut self, reactor: &mut Reactor<Epoll>, n: usize) -> io::Result<()> {
         let (channel, its) = Channel::pair()?;
+        let record = self.record.try_clone()?;
         let mut arguments = self.arguments.clone();
         arguments.extend(["--number".into(), (n + 1).to_string().into()]);
         arguments.extend(self.sources.as_arguments());
@@ -272,7 +273,6 @@ impl Supervising {
             unanswered: 0,
         };
         self.give(reactor, n, |_| true);
-        let record = self.record.try_clone()?;
         self.tell(reactor, n, &ToProcess::Begin, &[record.as_fd()]);
         Ok(())
     }
