@@ -58,20 +58,20 @@ pub fn text(changes: &[Change]) -> String {
 /// One change.
 pub(super) fn sentence(change: &Change) -> String {
     let (name, metric) = (harmless(&change.name), figure_name(change.metric));
-    let beside = match &change.against {
-        Some(other) => format!("beside {} in turn", harmless(other)),
-        None => "beside the baseline".to_owned(),
+    let other = match &change.against {
+        Some(other) => format!("of {}, in turn", harmless(other)),
+        None => "before".to_owned(),
     };
     let (was, is) = (middle(change, 0), middle(change, 1));
     let mut text = format!(
-        "{name}, {metric} {beside}: {}; it is {}, and was {}",
+        "{name}, {metric}: {}; {} beside {} {other}",
         verdict(change.verdict),
         written(change.metric, is),
         written(change.metric, was)
     );
     let ratio = ratio(change);
     if ratio != NOTHING {
-        let _ = write!(text, ", {ratio} times that");
+        let _ = write!(text, ", which is {ratio} times as much");
     }
     let _ = write!(
         text,

@@ -88,18 +88,22 @@ fn reading(contest: &Contest, rounds: usize) -> Option<String> {
 }
 
 /// The result, for a reader of one sentence.
-pub(super) fn headline(contest: &Contest, rounds: usize) -> Vec<String> {
+///
+/// Of servers that were judged by blocks of rounds, each for itself.
+pub(super) fn headline(contest: &Contest, rounds: usize, is_judged: bool) -> Vec<String> {
     let Some((first, others)) = contest.contenders.split_first() else {
         return vec!["No server was measured.".to_owned()];
     };
     let mut sentences = vec![absolute(first)];
     sentences.extend(others.iter().map(|one| match &one.ratios {
-        Some(ratios) if answered(one) => relative(&one.name, &first.name, contest.mode, ratios),
+        Some(ratios) if answered(one) && !is_judged => {
+            relative(&one.name, &first.name, contest.mode, ratios)
+        }
         _ => absolute(one),
     }));
     let answering = others.iter().filter(|one| answered(one));
     let mut ratios = answering.filter_map(|one| one.ratios).peekable();
-    if ratios.peek().is_some() && !ratios.any(|ratios| ratios.rate.is_interval) {
+    if !is_judged && ratios.peek().is_some() && !ratios.any(|ratios| ratios.rate.is_interval) {
         sentences.push(format!(
             "{}: too few to tell a difference from chance, which takes six.",
             count(rounds as u64, "round")

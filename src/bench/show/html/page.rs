@@ -10,7 +10,7 @@ use crate::bench::show::html::probes;
 use crate::bench::show::html::rate::rates;
 use crate::bench::show::scale::SECONDS_MIN;
 use crate::bench::show::{changes, search, sentences};
-use crate::bench::study::change::Change;
+use crate::bench::study::change::{Change, ChangeVerdict};
 use crate::bench::study::comparison::{Comparison, Contest};
 use crate::bench::study::provenance::Provenance;
 use crate::bench::study::search::Found;
@@ -121,16 +121,18 @@ fn title(comparison: &Comparison) -> String {
 fn section(page: &mut Markup, contest: &Contest, rounds: usize, changes: &[Change]) {
     let (subject, _) = sentences::subject(contest.mode);
     page.line("h2", &[], subject);
-    for sentence in sentences::headline(contest, rounds) {
+    let of_it = || changes.iter().filter(|change| change.mode == contest.mode);
+    // Two answers to one question would be one too many: that of blocks is the surer one.
+    let is_judged = of_it().any(|change| change.against.is_some());
+    for sentence in sentences::headline(contest, rounds, is_judged) {
         page.line("p", &[("class", &"headline")], sentence);
     }
-    let of_it = changes.iter().filter(|change| change.mode == contest.mode);
-    for change in of_it {
-        page.line(
-            "p",
-            &[("class", &"headline")],
-            capital(changes::sentence(change)) + ".",
-        );
+    for change in of_it() {
+        let class = match change.verdict {
+            ChangeVerdict::Better | ChangeVerdict::Worse => "headline",
+            _ => "setup",
+        };
+        page.line("p", &[("class", &class)], changes::sentence(change) + ".");
     }
     for notice in sentences::notices(contest) {
         let with: Attributes<'_> = &[("class", &"notice"), ("role", &"note")];

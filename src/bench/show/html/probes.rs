@@ -9,7 +9,7 @@ use crate::bench::study::search::Found;
 /// What there is room for on a page, before the verdict.
 const MORE: [Probed; 3] = [
     ("asked", |probe| rate(probe.asked as f64)),
-    ("more in the backlog", |probe| plain(probe.backlog.max(0.0))),
+    ("backlog", |probe| plain(probe.backlog.max(0.0))),
     ("seed", |probe| {
         probe
             .seed
