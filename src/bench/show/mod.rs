@@ -4,7 +4,7 @@
 //! - `text`: a report in lines. `table`: comparisons in columns. `search`: what was tried and found. [`changes`]: what is
 //!   better or worse. [`terminal`]: charts of characters. [`html`]: a page
 //!   with charts of SVG. All of these print those rows and phrases.
-//! - `scale`: from a figure to a place. `label`: how much room text needs, and numbers.
+//! - [`mod@wrap`]: lines that are too long for a terminal. `scale`: from a figure to a place. `label`: how much room text needs, and numbers.
 
 pub mod changes;
 pub mod html;
@@ -17,3 +17,4 @@ mod sentences;
 mod table;
 pub mod terminal;
 mod text;
+pub mod wrap;

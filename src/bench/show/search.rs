@@ -42,6 +42,19 @@ pub(super) fn result(found: &Found) -> String {
             kinds(found.mode, errors)
         );
     }
+    if found.interrupted {
+        let held = found
+            .held_per_s
+            .map(|held| format!("{} /s held once", rate(held)));
+        let failed = found
+            .failed_per_s
+            .map(|failed| format!("{} /s does not hold", rate(failed)));
+        let known: Vec<_> = held.into_iter().chain(failed).collect();
+        return match known.as_slice() {
+            [] => "interrupted before any rate was known to hold or not".to_owned(),
+            known => format!("interrupted: {}", known.join(", ")),
+        };
+    }
     let has_held = found.probes.iter().any(|probe| probe.broken.is_empty());
     let mut text = match found.rate_per_s {
         Some(found) => format!("{} /s holds", rate(found)),
@@ -129,7 +142,9 @@ mod tests {
             connections: 50,
             objectives: vec!["p99<5ms".to_owned()],
             unanswered: None,
+            interrupted: false,
             rate_per_s: None,
+            held_per_s: None,
             failed_per_s: Some(900.0),
             least_per_s: 100.0,
             generator_was_the_limit: false,
@@ -193,5 +208,18 @@ mod tests {
             nobody.to_string(),
             "  found      nothing, since no answer came: 50 refused"
         );
+    }
+
+    #[test]
+    fn what_is_known_of_a_search_that_was_interrupted_is_said() {
+        let mut found = Found {
+            interrupted: true,
+            held_per_s: Some(450.0),
+            ..found(Vec::new())
+        };
+        let said = "interrupted: 450 /s held once, 900 /s does not hold";
+        assert_eq!(result(&found), said);
+        (found.held_per_s, found.failed_per_s) = (None, None);
+        assert!(result(&found).starts_with("interrupted before any rate"));
     }
 }

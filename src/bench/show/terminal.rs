@@ -13,7 +13,7 @@ use crate::load::run::report::Report;
 /// The usual width of a terminal.
 pub const COLUMNS: usize = 80;
 /// With less there is no room for words beside a bar.
-const COLUMNS_MIN: usize = 60;
+const COLUMNS_MIN: usize = 36;
 /// Eighths of a column, from none to seven.
 const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];

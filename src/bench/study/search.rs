@@ -57,8 +57,12 @@ pub struct Found {
     pub objectives: Vec<String>,
     /// Why nothing was searched for: what failed in a first run, in which no answer came.
     pub unanswered: Option<Errors>,
+    /// Whether it was ended before its time: then all this is as of then.
+    pub interrupted: bool,
     /// The highest rate that held, and held again, requests a second; none when none did.
     pub rate_per_s: Option<f64>,
+    /// The highest that held once, and has not failed since.
+    pub held_per_s: Option<f64>,
     /// The lowest rate that failed; none where all held up to the highest that was tried.
     pub failed_per_s: Option<f64>,
     /// The lowest rate that could be tried: a probe of its length would have too few requests at less.
@@ -108,6 +112,15 @@ pub fn find_rate(
     search.find()
 }
 
+/// How far a search is.
+struct Sought {
+    bounds: Bounds,
+    /// What failed where no answer came at all.
+    unanswered: Option<Errors>,
+    /// The rate that held again, and its run.
+    best: Option<(f64, Report)>,
+}
+
 struct Search<'s> {
     plan: &'s Plan,
     arrivals: Arrivals,
@@ -122,18 +135,57 @@ struct Search<'s> {
 }
 
 impl Search<'_> {
+    /// The search, or as much of it as there was when it was interrupted.
     fn find(mut self) -> Result<Found, LoadError> {
         // Where requests are counted, a low rate only takes longer.
         let least = match self.plan.amount {
             Amount::For(time) => round(REQUESTS_MIN / time.as_secs_f64().max(1e-3), 1),
             Amount::Count(_) => 0.1,
         };
+        let mut sought = Sought {
+            bounds: Bounds::around(least, least),
+            unanswered: None,
+            best: None,
+        };
+        let interrupted = match self.seek(least, &mut sought) {
+            Ok(()) => false,
+            Err(LoadError::Interrupted) => true,
+            Err(error) => return Err(error),
+        };
+        let (rate_per_s, report) = sought.best.unzip();
+        let failed_per_s = sought.bounds.failed;
+        let mut probes = self.probes.iter();
+        Ok(Found {
+            schema: SCHEMA,
+            mode: self.plan.mode.name(),
+            endpoint: self.plan.endpoint.to_string(),
+            connections: self.plan.connections,
+            unanswered: sought.unanswered,
+            objectives: self.objectives.iter().map(Objective::to_string).collect(),
+            interrupted,
+            rate_per_s,
+            held_per_s: sought.bounds.held,
+            failed_per_s,
+            least_per_s: least,
+            generator_was_the_limit: probes.any(|probe| {
+                // The same rate may have held before.
+                Some(probe.rate_per_s) == failed_per_s
+                    && !probe.broken.is_empty()
+                    && probe.generator_was_the_limit
+            }),
+            probes: self.probes,
+            report,
+        })
+    }
+
+    fn seek(&mut self, least: f64, sought: &mut Sought) -> Result<(), LoadError> {
         // The rate of the closed model is near what the server can do at most.
         let closed = self.closed()?;
-        let unanswered = nothing_but_errors(&closed);
-        let mut bounds = Bounds::around(closed.answered_per_s(), least);
+        sought.unanswered = nothing_but_errors(&closed);
+        sought.bounds = Bounds::around(closed.answered_per_s(), least);
+        let bounds = &mut sought.bounds;
         while self.probes.len() < PROBES_MAX
-            && unanswered.is_none()
+            && sought.unanswered.is_none()
             && let Some(rate) = bounds.next()
         {
             // A rate that fails once may have met a bad moment of the machine.
@@ -141,38 +193,18 @@ impl Search<'_> {
             bounds.tell(rate, holds);
         }
         // The last that held, held once; it must hold again, or a little less must.
-        let mut best = None;
         let mut rate = bounds.held;
         while let Some(again) = rate
             && self.probes.len() < PROBES_MAX + CONFIRMATIONS_MAX
         {
-            best = self.probe(again)?;
-            if best.is_some() {
+            if let Some(report) = self.probe(again)? {
+                sought.best = Some((again, report));
                 break;
             }
             bounds.tell(again, false);
             rate = bounds.below(again);
         }
-        let mut probes = self.probes.iter();
-        Ok(Found {
-            schema: SCHEMA,
-            mode: self.plan.mode.name(),
-            endpoint: self.plan.endpoint.to_string(),
-            connections: self.plan.connections,
-            unanswered,
-            objectives: self.objectives.iter().map(Objective::to_string).collect(),
-            rate_per_s: best.as_ref().and(rate),
-            failed_per_s: bounds.failed,
-            least_per_s: least,
-            generator_was_the_limit: probes.any(|probe| {
-                // The same rate may have held before.
-                Some(probe.rate_per_s) == bounds.failed
-                    && !probe.broken.is_empty()
-                    && probe.generator_was_the_limit
-            }),
-            probes: self.probes,
-            report: best,
-        })
+        Ok(())
     }
 
     /// What the server does where each request waits for the one before it.
@@ -620,17 +652,22 @@ mod tests {
     }
 
     #[test]
-    fn a_search_that_is_interrupted_finds_nothing() {
+    fn a_search_that_is_interrupted_tells_what_it_has_found() {
         let plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
-        for at in [0, 1, 5] {
+        for at in [0_usize, 1, 5] {
             let mut runs = 0;
             let mut measure = |plan: &Plan| {
                 runs += 1;
                 Ok(seen(plan, |report| report.interrupted = runs > at))
             };
             let search = Search::of(&plan, Arrivals::Constant, &[], &mut measure);
-            assert!(matches!(search.find(), Err(LoadError::Interrupted)));
+            let found = search.find().unwrap();
             assert_eq!(runs, at + 1);
+            // The run that was interrupted is left out.
+            assert!(found.interrupted && found.rate_per_s.is_none(), "{found:?}");
+            assert_eq!(found.probes.len(), at.saturating_sub(1), "{found:?}");
+            let held = found.probes.last().map(|probe| probe.rate_per_s);
+            assert_eq!(found.held_per_s, held, "{found:?}");
         }
     }
 

@@ -26,6 +26,7 @@ mod target;
 mod verdict;
 
 use std::fmt;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -39,13 +40,14 @@ use self::certificate::{check_plain, check_trust};
 use self::conditions::Conditions;
 use self::html::HtmlFile;
 pub(super) use self::interrupt::Interrupt;
-use self::progress_line::ProgressLine;
+use self::progress_line::{ProgressLine, columns};
 use self::rival::Program;
 use self::verdict::{BUSY, Ending};
 use super::{Failure, Outcome, complain, is_quiet, print};
 use crate::bench::show::changes;
 use crate::bench::show::html::{page, page_of_search};
 use crate::bench::show::terminal::{self, COLUMNS};
+use crate::bench::show::wrap::wrap;
 use crate::bench::study::baseline::Baseline;
 use crate::bench::study::change::{Change, ChangeVerdict};
 use crate::bench::study::comparison::{Comparison, Contest, Entrant};
@@ -127,7 +129,11 @@ fn measure(
     let mut line = ProgressLine::new(interrupt);
     let report = load::run_watched(&entry.plan, &mut |progress| line.show(progress))?;
     drop(line);
-    let shown = show(conditions, &report, &terminal::report(&report, COLUMNS));
+    let shown = show(
+        conditions,
+        &report,
+        &terminal::report(&report, picture_columns()),
+    );
     let ending = Ending::of_run(&report, &conditions.require);
     if let Some(html) = html {
         let alone = Comparison::of_one(&entry.name, report.clone());
@@ -160,7 +166,7 @@ fn search(
         html.write(&page_of_search(&found, Some(&conditions.made)))?;
     }
     shown?;
-    Ok(ending.code())
+    Ok(interrupt.code_or(ending.code()))
 }
 
 /// All servers in turn, mode by mode.
@@ -213,7 +219,7 @@ fn compare(
     let shown = show(
         conditions,
         &result,
-        &terminal::comparison(&comparison, COLUMNS),
+        &terminal::comparison(&comparison, picture_columns()),
     );
     if let Some(html) = html {
         html.write(&page(&comparison, &changes, Some(&conditions.made)))?;
@@ -243,11 +249,27 @@ fn show(
         });
         return print(json.context("the result cannot be written as JSON")?);
     }
-    print(result.to_string().trim_end())?;
+    print_wrapped(&result.to_string())?;
     if picture.is_empty() || is_quiet() {
         return Ok(());
     }
-    print(picture.trim_end())
+    print_wrapped(picture)
+}
+
+/// On a terminal in lines that are no longer than it is wide.
+fn print_wrapped(text: &str) -> Result<(), Failure> {
+    match io::stdout().is_terminal() {
+        true => print(wrap(text, columns(io::stdout())).trim_end()),
+        false => print(text.trim_end()),
+    }
+}
+
+/// How wide a picture is: as wide as the terminal, but no wider than is usual; elsewhere as usual.
+fn picture_columns() -> usize {
+    match io::stdout().is_terminal() {
+        true => columns(io::stdout()).min(COLUMNS),
+        false => COLUMNS,
+    }
 }
 
 /// Whether servers are better or worse than before, or than the one that they were asked in turn with.

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
+use std::os::fd::AsFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::tcgetwinsize;
@@ -36,7 +37,7 @@ impl<'i> ProgressLine<'i> {
     /// waits for a stopped terminal (Ctrl-S).
     pub(super) fn show(&mut self, text: impl fmt::Display) -> ControlFlow<()> {
         if self.is_shown && can_write() {
-            let text = cut(&text.to_string(), columns());
+            let text = cut(&text.to_string(), columns(io::stderr()));
             let mut err = io::stderr().lock();
             let _ = write!(err, "{CLEAR}{text}").and_then(|()| err.flush());
         }
@@ -44,9 +45,9 @@ impl<'i> ProgressLine<'i> {
     }
 }
 
-/// How wide the terminal is now: its user may make it narrower at any time.
-fn columns() -> usize {
-    match tcgetwinsize(io::stderr()) {
+/// How wide a terminal is now: its user may make it narrower at any time.
+pub(super) fn columns(terminal: impl AsFd) -> usize {
+    match tcgetwinsize(terminal) {
         Ok(size) if size.ws_col > 0 => size.ws_col.into(),
         _ => COLUMNS,
     }

@@ -302,6 +302,8 @@ mod tests {
             connections: 1,
             objectives: Vec::new(),
             unanswered,
+            interrupted: false,
+            held_per_s: rate_per_s,
             rate_per_s,
             failed_per_s: None,
             least_per_s: 1.0,

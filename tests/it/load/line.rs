@@ -123,4 +123,12 @@ fn ctrl_c_ends_the_measuring_and_prints_what_was_seen() {
         assert_eq!(json["errors"]["total"], 0, "{json}");
         while told.try_recv().is_ok() {}
     }
+    // A search prints what it has tried.
+    let line = format!("echo {server} -c 1 -d 60s --find-rate p99<1s --json");
+    let group = start(&line, Stdio::piped());
+    told.recv_timeout(DEADLINE).unwrap();
+    kill_process(Pid::from_child(&group.0), Signal::INT).unwrap();
+    let json = group.said(DEADLINE).exits(130).json();
+    assert_eq!(json["interrupted"], true, "{json}");
+    assert_eq!(json["rate_per_s"], serde_json::Value::Null, "{json}");
 }

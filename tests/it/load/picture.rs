@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 
 use onepoll::bench::show::html::page;
 use onepoll::bench::show::terminal;
+use onepoll::bench::show::wrap::wrap;
 use onepoll::bench::study::comparison::{Comparison, Contest};
 use onepoll::load::measure::cpu::CpuTime;
 use onepoll::load::measure::failures::Errors;
@@ -600,7 +601,7 @@ fn idle_connections_have_no_rate_to_draw() {
 fn a_terminal_is_never_too_narrow() {
     let mut all = String::new();
     for (name, comparison) in gallery() {
-        for width in [60, 80, 200] {
+        for width in [40, 60, 80, 200] {
             let mut text = terminal::comparison(comparison, width);
             for contest in &comparison.contests {
                 for one in &contest.contenders {
@@ -608,6 +609,10 @@ fn a_terminal_is_never_too_narrow() {
                         text += &terminal::report(report, width);
                     }
                 }
+            }
+            if width < 60 {
+                // There its words are broken into lines, as those of the result are.
+                text = wrap(&text, width);
             }
             for line in text.lines() {
                 let columns: usize = line
