@@ -12,7 +12,7 @@ use crate::load::run::report::{Crowded, Hidden, Report};
 
 /// What was asked, and over how many connections, with the line that was sent.
 pub(super) fn asked(report: &Report) -> String {
-    let mut text = request(report);
+    let mut text = request(report) + &asked_at_end(report);
     if let Some(line) = &report.request {
         text += &format!(", request: {}", harmless(line));
     }
@@ -26,7 +26,7 @@ pub(super) fn request(report: &Report) -> String {
     let mut text = match (report.mode, report.close, several(report)) {
         (ModeName::Hold, ..) => {
             let connections = count(report.connections.asked as u64, "idle connection");
-            return connections + &asked_at_end(report) + &secured(report);
+            return connections + &secured(report);
         }
         (ModeName::Fanout, ..) => format!(
             "one sender to {} members, lines of {size} B",
@@ -57,7 +57,7 @@ pub(super) fn request(report: &Report) -> String {
 }
 
 /// In `hold`: what each connection is asked at the end.
-fn asked_at_end(report: &Report) -> String {
+pub(super) fn asked_at_end(report: &Report) -> String {
     match report.roll_call {
         Some(RollCall {
             answered: Some(_), ..

@@ -3,7 +3,9 @@
 use std::{fmt, iter};
 
 use crate::bench::show::label::harmless;
-use crate::bench::show::phrases::{count, died, model, notices, request, several, unread};
+use crate::bench::show::phrases::{
+    asked_at_end, count, died, model, notices, request, several, unread,
+};
 use crate::bench::show::rows::{self, CORRECTED, Group, PHASES, POINTS, Row};
 use crate::load::measure::figures::Micros;
 use crate::load::measure::histogram::Summary;
@@ -23,7 +25,7 @@ impl fmt::Display for Report {
             request(self)
         )?;
         if self.mode == ModeName::Hold {
-            writeln!(f, " for {:.3} s", self.elapsed_s)?;
+            writeln!(f, " for {:.3} s{}", self.elapsed_s, asked_at_end(self))?;
             line(f, rows::ADDRESS, self)?;
         } else {
             writeln!(f)?;

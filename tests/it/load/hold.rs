@@ -138,7 +138,8 @@ fn connections_that_the_service_has_forgotten_are_not_held() {
     assert_eq!(json["errors"]["total"], 60, "{json}");
     for said in [
         "held       40 of 100 connections, 100 connected until the end, 40 answered when asked then\n",
-        "100 idle connections, each asked at the end with 1 B for ",
+        "100 idle connections for ",
+        " s, each asked at the end with 1 B\n",
     ] {
         assert!(text.contains(said), "{said}: {text}");
     }
