@@ -221,6 +221,7 @@ impl World {
             }
             Due::Leads(leads) => {
                 self.nats.has_no_leader = !leads;
+                self.nats.leader += u64::from(leads);
                 self.nats.deliver(self.now);
             }
             Due::Speaks(speaks) => {
@@ -660,6 +661,7 @@ fn a_line_is_said_once_whatever_reconnects_meanwhile() {
     servers.cut(0);
     servers.cut(1);
     servers.world.borrow_mut().nats.is_silent = false;
+    servers.world.borrow_mut().nats.leader += 1;
     servers.passes(3 * SECOND);
     assert_eq!(texts(&servers.hears(bob)), ["kept"]);
     assert!(

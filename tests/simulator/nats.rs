@@ -13,6 +13,8 @@ pub(crate) struct Nats {
     pub(crate) says: Vec<(usize, Vec<u8>)>,
     /// It answers nothing that streams are asked, as while none of a cluster leads.
     pub(crate) has_no_leader: bool,
+    /// Which of a cluster leads: each says another time at which a stream was made.
+    pub(crate) leader: u64,
     /// Messages that it keeps from now on are not told to whoever published them, nor delivered yet.
     pub(crate) is_silent: bool,
     count: u64,
@@ -206,7 +208,7 @@ impl Nats {
                 let subjects = body["subjects"].as_array().expect("it has subjects");
                 let text = |value: &Value| value.as_str().expect("text").to_owned();
                 self.count += 1;
-                let count = self.count;
+                let (count, leader) = (self.count, self.leader);
                 let stream = self
                     .streams
                     .entry(name.to_owned())
@@ -216,9 +218,9 @@ impl Nats {
                         created: count,
                         ..Stream::default()
                     });
-                stream.info()
+                stream.info(leader)
             }
-            "STREAM.INFO" => self.streams[name].info(),
+            "STREAM.INFO" => self.streams[name].info(self.leader),
             "STREAM.MSG.DELETE" => {
                 let place = body["seq"].as_u64().expect("a place");
                 let gone = self
@@ -359,8 +361,8 @@ impl Nats {
 }
 
 impl Stream {
-    fn info(&self) -> Value {
-        json!({"created": self.created.to_string(), "state": {"last_seq": self.last}})
+    fn info(&self, leader: u64) -> Value {
+        json!({"created": (self.created * 1000 + leader).to_string(), "state": {"last_seq": self.last}})
     }
 
     /// What is too old is gone.

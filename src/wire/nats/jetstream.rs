@@ -10,7 +10,7 @@ pub struct JetStreamAnswer {
     pub seq: u64,
     /// Whether a message of the same id was there already.
     pub duplicate: bool,
-    /// When a stream was made: another time is another stream.
+    /// When a stream was made, by the clock of the server that leads it: another leader says another time.
     pub created: String,
     /// Whether something was done that answers nothing else.
     pub success: bool,

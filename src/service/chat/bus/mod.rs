@@ -680,16 +680,14 @@ impl Bus {
             Step::Login | Step::CatchUp => {}
             Step::Stream | Step::FoundStream => {
                 let last = answer.state.last_seq;
-                let is_first = self.stream.created.is_empty();
-                if self.stream.created != answer.created {
-                    self.stream = Stream {
-                        created: answer.created,
-                        last: 0,
-                        begins: if is_first { last } else { 0 },
-                    };
+                if self.stream.created.is_empty() {
+                    self.stream.begins = last;
+                } else if self.stream.created != answer.created && last < self.stream.last {
+                    // It was made anew. Another time alone is another leader's, each of which has its own; and less in it
+                    // alone is a leader that has not caught up.
+                    self.stream.last = last;
                 }
-                // A cluster that has lost what it had goes on from there.
-                self.stream.last = self.stream.last.min(last);
+                self.stream.created = answer.created;
                 self.step(t, Step::Bucket);
             }
             Step::Bucket => self.step(t, Step::Consumer),
