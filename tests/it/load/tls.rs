@@ -448,7 +448,7 @@ fn a_result_of_plain_connections_is_no_baseline_for_tls_however_old_it_is() {
     let plain = Served::start("echo://127.0.0.1:0");
     let line = |server: &Served, more: &str| {
         let at = server.address();
-        format!("echo server={at} -c 2 -n 20 --rounds 4 {more}")
+        format!("echo server={at} -c 2 -n 20 --rounds 5 {more}")
     };
     let said = bench(line(&plain, "--json"));
     let mut earlier = said.exits(0).json();
@@ -468,7 +468,10 @@ fn a_result_of_plain_connections_is_no_baseline_for_tls_however_old_it_is() {
     }
     let file = folder.path().join("earlier.json");
     std::fs::write(&file, earlier.to_string()).unwrap();
-    let baseline = format!("--baseline {} --tolerance 99", file.display());
+    let baseline = format!(
+        "--baseline {} --tolerance 99 --max-busy 100",
+        file.display()
+    );
     bench(line(&plain, &baseline)).exits(0);
     let through = format!("--tls --fingerprint {fingerprint} {baseline}");
     let why = "was measured with a transport that is plain, and now it is TLS";
