@@ -23,7 +23,7 @@ impl<O: Os> Reactor<O> {
             return;
         };
         if let Err(error) = self.dial(service, &dial) {
-            log::debug!(to = dial.name, error:%; "cannot dial");
+            log::debug!(to:% = dial.name, error:%; "cannot dial");
             self.services[service.0].dial_failed(self.now, &error);
         }
     }

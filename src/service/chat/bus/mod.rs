@@ -502,7 +502,7 @@ impl Bus {
             return;
         }
         if !info.headers || !info.jetstream {
-            log::warn!(bus = self.name(), version = Escaped(info.version.as_bytes()).to_string(); "this server has no JetStream, which the rooms of a bus need: start it with -js");
+            log::warn!(bus = self.name(), version:% = Escaped(info.version.as_bytes()); "this server has no JetStream, which the rooms of a bus need: start it with -js");
         }
         let mut connect = json!({
             "verbose": false,
@@ -536,7 +536,7 @@ impl Bus {
             *count += 1;
         }
         let said = Escaped(&text.as_bytes()[..text.len().min(200)]).to_string();
-        log::warn!(bus = self.name(), said; "the bus refuses");
+        log::warn!(bus = self.name(), said:%; "the bus refuses");
     }
 
     /// Subscribes, and begins with the stream.
@@ -672,7 +672,7 @@ impl Bus {
                     let said =
                         Escaped(&error.description.as_bytes()[..error.description.len().min(200)])
                             .to_string();
-                    return log::debug!(bus = self.name(), said; "the bus is not ready");
+                    return log::debug!(bus = self.name(), said:%; "the bus is not ready");
                 }
             }
         }
@@ -842,7 +842,7 @@ impl Bus {
         }
         let said = error.description.as_bytes();
         let why = Escaped(&said[..said.len().min(200)]).to_string();
-        log::warn!(bus = self.name(), why; "the bus does not keep what was said");
+        log::warn!(bus = self.name(), why:%; "the bus does not keep what was said");
         if let Some(lost) = self.outgoing.take(number) {
             self.counts.lost += 1;
             self.events.push_back(Event::Lost(lost, why));
