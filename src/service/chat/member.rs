@@ -1,7 +1,6 @@
 use super::name::Name;
 use super::pace::Pace;
 use super::room::RoomKey;
-use super::waits::Waits;
 use crate::service::telnet::Telnet;
 use crate::service::{Encoding, Peer};
 use crate::turn::ConnId;
@@ -34,10 +33,6 @@ pub(super) struct Member {
     pub(super) is_operator: bool,
     /// How many tokens the member was wrong about.
     pub(super) wrong_tokens: u8,
-    /// What the member waits for, whose input is held meanwhile.
-    pub(super) waits: Option<Waits>,
-    /// How much of what the member said is not kept by the bus yet.
-    pub(super) unkept: u32,
     pub(super) telnet: Telnet,
     pub(super) lines: Line,
     pub(super) pace: Pace,
@@ -60,8 +55,6 @@ impl Member {
             away: None,
             ignores: Vec::new(),
             ignored_by: 0,
-            waits: None,
-            unkept: 0,
             telnet: Telnet::default(),
             lines: Line::new(line_bytes_max),
             pace: Pace::default(),

@@ -56,8 +56,8 @@ use self::name::Name;
 use self::notice::{ALOUD, Deed, Notice, Topic, Words, dropped_lines};
 use self::owned::Owned;
 use self::room::{RoomKey, Rooms};
-
 use self::stamp::Stamp;
+use self::waits::Unsettled;
 use super::{Dial, Encoding, Manner, OverStreams, Peer, Row, Service, Sessions, Terms};
 use crate::buf::ReadBuf;
 use crate::config::limits::KEPT_PLACES;
@@ -149,6 +149,8 @@ pub struct Chat {
     bus: Option<Box<Bus>>,
     /// What is known of rooms that nobody of this server is in.
     elsewhere: Option<Elsewhere>,
+    /// Members with whom the bus is not through.
+    unsettled: Unsettled,
     /// The memory of what waits for the bus, and of those, as it was last said.
     bus_bytes: usize,
 }
@@ -186,6 +188,7 @@ impl Chat {
             letters: 0,
             bus: None,
             elsewhere: None,
+            unsettled: Unsettled::default(),
             bus_bytes: 0,
         }
     }
@@ -495,6 +498,7 @@ impl Chat {
     /// Frees the seat and the name.
     fn forget(&mut self, t: &mut Turn<'_>, id: ConnId) -> Option<Member> {
         let member = self.members.remove(id)?;
+        self.unsettled.forget(id);
         self.release_name(t, member.name);
         for &other in &member.ignores {
             self.ignores_no_more(other);

@@ -124,8 +124,8 @@ impl Chat {
         for piece in pieces(lines) {
             let kept = bus.keep(Topic::Room(room), speaker, piece);
             is_kept &= kept;
-            if kept && let Some(member) = speaker.and_then(|id| self.members.get_mut(id)) {
-                member.unkept += 1;
+            if kept && let Some(id) = speaker.filter(|id| self.members.get(*id).is_some()) {
+                self.unsettled.said(id);
             }
         }
         bus.pump(t);
@@ -320,11 +320,7 @@ impl Chat {
         let Some(id) = segment.speaker else {
             return;
         };
-        let Some(member) = self.members.get_mut(id) else {
-            return;
-        };
-        member.unkept = member.unkept.saturating_sub(segment.pieces);
-        if member.unkept == 0 && matches!(member.waits, Some(Waits::Kept(_))) {
+        if self.unsettled.kept(id, segment.pieces) {
             self.release(t, id);
         }
     }
@@ -372,22 +368,20 @@ impl Chat {
 
     /// A member's input is held until what it waits for is there.
     pub(super) fn wait_for(&mut self, t: &mut Turn<'_>, waits: Waits) {
-        if let Some(member) = self.members.get_mut(t.id) {
-            member.waits = Some(waits);
+        if self.members.get(t.id).is_some() {
+            self.unsettled.wait(t.id, waits);
             t.hold();
         }
     }
 
     /// Whether the member whose turn it is is to wait, since there is no room for what it says.
     pub(super) fn is_held_by_bus(&mut self, t: &mut Turn<'_>) -> bool {
-        let Some(member) = self.members.get(t.id) else {
-            return false;
-        };
-        if member.waits.is_some() {
+        if self.unsettled.waits_of(t.id).is_some() {
             t.hold();
             return true;
         }
-        let holds = self.bus.as_mut().is_some_and(|bus| bus.holds());
+        let is_here = self.members.get(t.id).is_some();
+        let holds = is_here && self.bus.as_mut().is_some_and(|bus| bus.holds());
         if holds {
             self.wait_for(t, Waits::Room);
         }
@@ -396,11 +390,7 @@ impl Chat {
 
     /// A member waits no more: its input is taken again.
     fn release(&mut self, t: &mut Turn<'_>, id: ConnId) {
-        let Some(waits) = self
-            .members
-            .get_mut(id)
-            .and_then(|member| member.waits.take())
-        else {
+        let Some(waits) = self.unsettled.release(id) else {
             return;
         };
         if let Waits::Kept(text) = waits {
@@ -410,13 +400,7 @@ impl Chat {
     }
 
     fn release_all(&mut self, t: &mut Turn<'_>, which: impl Fn(&Waits) -> bool) {
-        let all = self.names.values().copied();
-        let waits = |id: &ConnId| {
-            let member = self.members.get(*id);
-            member.is_some_and(|member| member.waits.as_ref().is_some_and(&which))
-        };
-        let released: Vec<ConnId> = all.filter(waits).collect();
-        for id in released {
+        for id in self.unsettled.waiting(which) {
             self.release(t, id);
         }
     }
@@ -424,8 +408,7 @@ impl Chat {
     /// Answers `/ping`, at once or when all that the member has said is kept.
     pub(super) fn pong_when_kept(&mut self, t: &mut Turn<'_>, text: &[u8]) -> bool {
         let is_alone = self.bus.as_ref().is_none_or(|bus| bus.is_alone());
-        let member = self.members.get(t.id);
-        let waits = !is_alone && member.is_some_and(|member| member.unkept > 0);
+        let waits = !is_alone && self.unsettled.has_unkept(t.id);
         if waits {
             self.wait_for(t, Waits::Kept(text.to_vec()));
         }
@@ -460,10 +443,7 @@ impl Chat {
     }
 
     fn take_claim(&mut self, t: &mut Turn<'_>, id: ConnId, name: Name, claimed: Claimed) {
-        let waits = self
-            .members
-            .get(id)
-            .and_then(|member| member.waits.as_ref());
+        let waits = self.unsettled.waits_of(id);
         let is_here = matches!(waits, Some(Waits::Claim));
         match claimed {
             // Who has left meanwhile, or somebody who came by it here, needs it no more.
