@@ -10,8 +10,10 @@
 //! ```
 
 mod asks;
+mod counts;
 mod leases;
 mod outgoing;
+mod setup;
 mod subjects;
 
 use std::collections::VecDeque;
@@ -23,6 +25,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use self::asks::Asks;
+use self::counts::{Counts, Now};
 use self::leases::{Answer, Claim, Leases, Outcome, Why};
 use self::outgoing::Outgoing;
 use self::subjects::{Inbox, Subjects};
@@ -32,8 +35,8 @@ use crate::config::{self, BusLogin};
 use crate::service::Dial;
 use crate::turn::{ConnId, Fault, Moment, Turn};
 use crate::wire::{
-    Escaped, Family, JetStreamAnswer, JetStreamError, JetStreamPosition, Kind, NatsCommands,
-    NatsFrame, NatsHeaders, NatsMessage,
+    Escaped, Family, JetStreamAnswer, JetStreamError, JetStreamPosition, NatsCommands, NatsFrame,
+    NatsHeaders, NatsMessage,
 };
 
 pub(super) use self::asks::{Alive, Asked, Question, Reply};
@@ -45,6 +48,9 @@ pub(super) const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 
 /// What a message may have besides: its headers.
 const HEADERS_BYTES_MAX: usize = 4 * 1024;
+
+/// So much is shown of what a server complains of.
+const SHOWN_BYTES_MAX: usize = 200;
 
 /// How long the bus may be away before those who are here are told that they are alone: a cluster of NATS takes up to nine
 /// seconds to elect a leader, and until then it only seems to be away.
@@ -59,17 +65,11 @@ const BACKOFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(
 /// How often there is something to see to.
 const TICK: Duration = Duration::from_secs(1);
 
-/// The consumer says so often that it is there.
-const HEARTBEAT: Duration = Duration::from_secs(1);
-
-/// Without that for so long it is not.
+/// A consumer that says nothing for so long is not there; it does [so often](setup).
 const SILENCE: Duration = Duration::from_millis(3500);
 
 /// How long the server may be silent before it is asked, and before it is taken to be gone.
 const PING: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(10)];
-
-/// Ids of messages are known for so long.
-const IDS: Duration = Duration::from_secs(120);
 
 /// Ours among the numbers of subscriptions; those of consumers are above.
 const INBOX: u64 = 1;
@@ -217,55 +217,6 @@ struct Consumer {
     /// It has lost one: what it delivers counts no more, and another one is asked for.
     is_void: bool,
     heard: Moment,
-}
-
-/// What is counted.
-#[derive(Debug, Default)]
-struct Counts {
-    connections: u64,
-    failures: u64,
-    errors: [u64; Refusal::ALL.len()],
-    kept: u64,
-    lost: u64,
-}
-
-/// What a server of NATS is displeased with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Refusal {
-    SlowConsumer,
-    Permissions,
-    Authorization,
-    Other,
-}
-
-impl Refusal {
-    const ALL: [Refusal; 4] = [
-        Refusal::SlowConsumer,
-        Refusal::Permissions,
-        Refusal::Authorization,
-        Refusal::Other,
-    ];
-
-    fn of(text: &str) -> Refusal {
-        let text = text.to_ascii_lowercase();
-        match () {
-            () if text.contains("slow consumer") => Refusal::SlowConsumer,
-            () if text.contains("permissions violation") => Refusal::Permissions,
-            () if text.contains("authorization") || text.contains("authentication") => {
-                Refusal::Authorization
-            }
-            () => Refusal::Other,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Refusal::SlowConsumer => "slow-consumer",
-            Refusal::Permissions => "permissions",
-            Refusal::Authorization => "authorization",
-            Refusal::Other => "other",
-        }
-    }
 }
 
 /// What a server says of itself, as far as it matters.
@@ -530,12 +481,8 @@ impl Bus {
     }
 
     fn take_refusal(&mut self, text: &str) {
-        let refusal = Refusal::of(text);
-        let at = Refusal::ALL.iter().position(|one| *one == refusal);
-        if let Some(count) = at.and_then(|at| self.counts.errors.get_mut(at)) {
-            *count += 1;
-        }
-        let said = Escaped(&text.as_bytes()[..text.len().min(200)]).to_string();
+        self.counts.refused(text);
+        let said = shown(text);
         log::warn!(bus = self.name(), said:%; "the bus refuses");
     }
 
@@ -562,98 +509,49 @@ impl Bus {
         let Some(id) = self.connection() else {
             return;
         };
-        let stream = self.subjects.stream();
-        let lease = nanos(self.settings.lease);
-        let replicas = self.settings.replicas;
-        let (subject, body) = match step {
+        let (subjects, settings) = (&self.subjects, &self.settings);
+        let asked = match step {
             Step::Login | Step::CatchUp => return,
-            Step::Stream => (
-                format!("$JS.API.STREAM.CREATE.{stream}"),
-                json!({
-                    "name": stream,
-                    "subjects": self.subjects.kept(),
-                    "retention": "limits",
-                    "discard": "old",
-                    "storage": "file",
-                    "num_replicas": replicas,
-                    "max_msgs_per_subject": i64::from(self.history.max(HISTORY_MIN)),
-                    "max_age": nanos(HISTORY_AGE),
-                    "max_bytes": STREAM_BYTES_MAX,
-                    "max_msg_size": MESSAGE_BYTES_MAX + HEADERS_BYTES_MAX,
-                    "duplicate_window": nanos(IDS),
-                }),
-            ),
-            Step::FoundStream => (format!("$JS.API.STREAM.INFO.{stream}"), json!({})),
-            Step::Bucket => {
-                let bucket = self.subjects.bucket();
-                (
-                    format!("$JS.API.STREAM.CREATE.{bucket}"),
-                    json!({
-                        "name": bucket,
-                        "subjects": [self.subjects.keys()],
-                        "retention": "limits",
-                        "discard": "new",
-                        "storage": "file",
-                        "num_replicas": replicas,
-                        "max_msgs_per_subject": 1,
-                        "max_age": lease,
-                        "duplicate_window": lease.min(nanos(IDS)),
-                        "allow_rollup_hdrs": true,
-                    }),
-                )
-            }
+            Step::Stream => setup::stream(subjects, settings, self.history),
+            Step::FoundStream => setup::found_stream(subjects),
+            Step::Bucket => setup::bucket(subjects, settings),
             Step::Consumer => {
-                let before = DELIVERY + self.consumer.epoch;
-                if self.consumer.epoch > 0 {
-                    t.send(
-                        id,
-                        &(NatsFrame::Unsub {
-                            sid: before,
-                            after: None,
-                        }),
-                    );
-                }
-                self.consumer = Consumer {
-                    epoch: self.consumer.epoch + 1,
-                    delivered: 0,
-                    is_void: false,
-                    heard: t.now,
-                };
-                let epoch = self.consumer.epoch;
-                let delivery = self.subjects.delivery(epoch);
-                t.send(
-                    id,
-                    &(NatsFrame::Sub {
-                        subject: &delivery,
-                        queue: None,
-                        sid: DELIVERY + epoch,
-                    }),
-                );
-                let mut consumer = json!({
-                    "deliver_subject": delivery,
-                    "deliver_policy": "all",
-                    "ack_policy": "none",
-                    "replay_policy": "instant",
-                    "flow_control": true,
-                    "idle_heartbeat": nanos(HEARTBEAT),
-                    "mem_storage": true,
-                    "num_replicas": 1,
-                });
-                if self.stream.last > 0 {
-                    consumer["deliver_policy"] = "by_start_sequence".into();
-                    consumer["opt_start_seq"] = (self.stream.last + 1).into();
-                }
-                (
-                    format!("$JS.API.CONSUMER.CREATE.{stream}"),
-                    json!({ "stream_name": stream, "config": consumer }),
-                )
+                let delivery = self.subscribe_anew(t, id);
+                setup::consumer(&self.subjects, &delivery, self.stream.last)
             }
         };
         self.link = Link::Settling(id, step);
         self.stepped = t.now;
         self.steps += 1;
         let reply = self.subjects.inbox(Inbox::Setup, self.steps);
-        self.publish(t, &subject, Some(&reply), &[], body.to_string().as_bytes());
+        let body = asked.body.to_string();
+        self.publish(t, &asked.subject, Some(&reply), &[], body.as_bytes());
+    }
+
+    /// Subscribes to what the next consumer delivers, and not to what the last one does; the subject.
+    fn subscribe_anew(&mut self, t: &mut Turn<'_>, id: ConnId) -> String {
+        let before = self.consumer.epoch;
+        if before > 0 {
+            let (sid, after) = (DELIVERY + before, None);
+            t.send(id, &NatsFrame::Unsub { sid, after });
+        }
+        let epoch = before + 1;
+        self.consumer = Consumer {
+            epoch,
+            delivered: 0,
+            is_void: false,
+            heard: t.now,
+        };
+        let delivery = self.subjects.delivery(epoch);
+        t.send(
+            id,
+            &NatsFrame::Sub {
+                subject: &delivery,
+                queue: None,
+                sid: DELIVERY + epoch,
+            },
+        );
+        delivery
     }
 
     /// A step was answered.
@@ -669,9 +567,7 @@ impl Bus {
                 Step::Bucket if is_there => return self.step(t, Step::Consumer),
                 _ => {
                     // It is asked again at a tick: a cluster may have no leader for a while.
-                    let said =
-                        Escaped(&error.description.as_bytes()[..error.description.len().min(200)])
-                            .to_string();
+                    let said = shown(&error.description);
                     return log::debug!(bus = self.name(), said:%; "the bus is not ready");
                 }
             }
@@ -840,8 +736,7 @@ impl Bus {
         if error.code >= 500 {
             return;
         }
-        let said = error.description.as_bytes();
-        let why = Escaped(&said[..said.len().min(200)]).to_string();
+        let why = shown(&error.description);
         log::warn!(bus = self.name(), why:%; "the bus does not keep what was said");
         if let Some(lost) = self.outgoing.take(number) {
             self.counts.lost += 1;
@@ -1141,83 +1036,26 @@ impl Bus {
 
     /// What was counted.
     pub(super) fn figures(&self, into: &mut Vec<Family>) {
-        let counts = &self.counts;
-        let rooms = ("rooms", &*self.rooms);
-        let mut add =
-            |name, kind, help, value| Family::add_to(into, (name, kind, help), &[rooms], value);
-        let (gauge, counter) = (Kind::Gauge, Kind::Counter);
-        add(
-            "onepoll_bus_up",
-            gauge,
-            "Whether the bus is there.",
-            self.is_ready().into(),
+        self.counts.add_to(
+            into,
+            &self.rooms,
+            Now {
+                is_up: self.is_ready(),
+                servers: self.asks.servers(),
+                waiting_bytes: self.outgoing.bytes(),
+            },
         );
-        let servers = self.asks.servers() as u64;
-        add(
-            "onepoll_bus_servers",
-            gauge,
-            "Other servers that share the rooms.",
-            servers,
-        );
-        let waiting = self.outgoing.bytes() as u64;
-        add(
-            "onepoll_bus_waiting_bytes",
-            gauge,
-            "What was said and is not kept by the bus yet.",
-            waiting,
-        );
-        add(
-            "onepoll_bus_connections_total",
-            counter,
-            "Times that the bus was ready.",
-            counts.connections,
-        );
-        add(
-            "onepoll_bus_failures_total",
-            counter,
-            "Connections to the bus that failed or ended.",
-            counts.failures,
-        );
-        add(
-            "onepoll_bus_messages_total",
-            counter,
-            "Messages of rooms that came from the bus.",
-            counts.kept,
-        );
-        add(
-            "onepoll_bus_lost_total",
-            counter,
-            "Messages of rooms that the bus did not keep.",
-            counts.lost,
-        );
-        for (refusal, &count) in Refusal::ALL.iter().zip(&counts.errors) {
-            let labels = [rooms, ("reason", refusal.name())];
-            let family = (
-                "onepoll_bus_errors_total",
-                counter,
-                "What the servers of the bus refused.",
-            );
-            Family::add_to(into, family, &labels, count);
-        }
     }
-}
-
-/// How many messages the stream keeps of a room at least: what servers catch up with that were away for a while.
-const HISTORY_MIN: u32 = 4096;
-
-/// How long it keeps them.
-const HISTORY_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-
-/// How large it is at most.
-const STREAM_BYTES_MAX: i64 = 128 * 1024 * 1024;
-
-fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Whether this is a subject for answers of one kind, and nothing else.
 fn may_answer(kind: &str, subject: &str) -> bool {
     subject.starts_with(kind) && !subject.contains(|c: char| c.is_whitespace() || c.is_control())
+}
+
+/// What a server says, for the log and for members: not all of a long text, and nothing that acts on a terminal.
+fn shown(text: &str) -> String {
+    Escaped(&text.as_bytes()[..text.len().min(SHOWN_BYTES_MAX)]).to_string()
 }
 
 /// What is answered where nobody is.
