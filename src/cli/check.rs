@@ -16,7 +16,7 @@ use super::identity::Identity;
 use super::verdict::Verdict;
 use super::{Configuration, Outcome, Sources, audit, complain, print, print_bytes, trial};
 use crate::config::Lookups;
-use crate::endpoint::{Attempt, Handed, Intent, Judged, Opening, Unserved, look_up_bus};
+use crate::endpoint::{Attempt, Handed, Intent, Judged, Opening, Unserved};
 
 /// Say what serve would do, or why it would refuse
 #[derive(Debug, clap::Args)]
@@ -42,9 +42,7 @@ pub fn run(args: Args) -> Outcome {
         let identity = Identity::find(user.as_deref(), group.as_deref())?;
         let user = identity.map(|identity| identity.owner().0);
         audit::check(configuration.log.audit.as_deref(), user)?;
-        if let Some(bus) = &configuration.bus {
-            look_up_bus(bus, &mut Lookups::live())?;
-        }
+        configuration.look_up_bus(&mut Lookups::live())?;
         Ok(configuration)
     });
     let configuration = match checked {

@@ -10,7 +10,7 @@ use rustix::process::{Resource, getrlimit};
 use super::verdict::Verdict;
 use super::{Outcome, Sources, print_bytes, trial};
 use crate::config::{Address, Lookups};
-use crate::endpoint::{Judged, look_up_bus};
+use crate::endpoint::Judged;
 
 /// Look up what a configuration names, for a server that runs
 #[derive(Debug, clap::Args)]
@@ -23,9 +23,7 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> Outcome {
     let mut lookups = Lookups::live();
     let configuration = args.sources.read(&mut lookups)?;
-    if let Some(bus) = &configuration.bus {
-        look_up_bus(bus, &mut lookups)?;
-    }
+    configuration.look_up_bus(&mut lookups)?;
     let nofile = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     let (endpoints, limits) = (&configuration.endpoints, &configuration.limits_of_one());
     let judged = configuration.judge(Judged::again(endpoints, limits, nofile, lookups));

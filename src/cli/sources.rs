@@ -4,12 +4,13 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::Failure;
 use crate::config::limits::PROCESSES_MAX;
-use crate::config::{BusOptions, Limits, Lookups, command_socket};
+use crate::config::{Bus, BusOptions, ConfigError, Limits, Lookups, command_socket};
 use crate::endpoint::{
-    ConfigFile, Endpoint, Judged, Log, LogFormat, add_companions, default_endpoints,
+    ConfigFile, Endpoint, Judged, Log, LogFormat, add_companions, default_endpoints, look_up_bus,
 };
 
 /// As much of a wrong file is looked at: one that is larger is no configuration.
@@ -90,6 +91,15 @@ impl Configuration {
     /// What each process has of the limits.
     pub(super) fn limits_of_one(&self) -> Limits {
         self.limits.share_of(self.processes)
+    }
+
+    /// The bus, if it names one: its hosts are resolved and its files are read.
+    pub(super) fn look_up_bus(
+        &self,
+        lookups: &mut Lookups,
+    ) -> Result<Option<Arc<Bus>>, ConfigError> {
+        let bus = self.bus.as_ref().map(|bus| look_up_bus(bus, lookups));
+        Ok(bus.transpose()?.map(Arc::new))
     }
 
     /// Refuses what its number of processes cannot serve.

@@ -10,17 +10,14 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendFlags, recvmsg, send,
-    sockopt,
-};
+use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendFlags, recvmsg, send, sockopt};
 use rustix::process::geteuid;
 
 use super::ClientError;
 use super::connection::{check_server_of, connect_unix};
 use super::deadline::{RequestDeadline, is_patience};
 use crate::config::limits::TAKE_OVER_TIMEOUT;
-use crate::config::{check_private_socket, control_socket, control_socket_of};
+use crate::config::{check_private_socket, control_socket, control_socket_of, descriptors_beside};
 use crate::wire::{
     Decode, Encode, SOCKETS_HANDED_OVER_MAX, SOCKETS_PER_MESSAGE_MAX, SocketDescription,
     TAKE_OVER_VERSION, TakeOverAnswer, TakeOverMessage, TakeOverRequest,
@@ -230,16 +227,8 @@ impl TakeOver {
         self.unread
             .truncate(had + received.as_ref().map_or(0, |r| r.bytes));
         let received = received?;
-        for message in beside.drain() {
-            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-                self.descriptors.extend(descriptors);
-            }
-        }
-        if received.flags.contains(ReturnFlags::CTRUNC) {
-            return Err(io::Error::other(
-                "some sockets did not fit this process's descriptor limit; raise it with `ulimit -n`",
-            ));
-        }
+        self.descriptors
+            .extend(descriptors_beside(&mut beside, received.flags)?);
         Ok(received.bytes)
     }
 

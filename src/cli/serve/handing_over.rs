@@ -35,11 +35,11 @@ impl Serving {
             }
         }
     }
+}
 
-    /// Whether a process has got the sockets and goes by their numbers, so that they must stay as they are.
-    pub(super) fn is_being_taken_over(&self, reactor: &Reactor<Epoll>) -> bool {
-        self.taker.is_some_and(|taker| reactor.is_open(taker))
-    }
+/// Whether a process has got the sockets and goes by their numbers, so that they must stay as they are.
+pub(super) fn is_being_taken_over(reactor: &Reactor<Epoll>, taker: Option<ConnId>) -> bool {
+    taker.is_some_and(|taker| reactor.is_open(taker))
 }
 
 fn offer(
@@ -77,7 +77,7 @@ fn offer(
     Ok(None)
 }
 
-/// The number of the process that serves from now on, if the kernel knows it.
+/// The number of the process that serves from now on.
 fn release(
     reactor: &mut Reactor<Epoll>,
     sockets: &mut [OpenSocket],
@@ -106,13 +106,15 @@ fn release(
     Ok(pid)
 }
 
-fn pid(reactor: &Reactor<Epoll>, id: ConnId) -> Option<u32> {
+/// The number of the process at the other end, if the kernel knows it.
+pub(super) fn pid(reactor: &Reactor<Epoll>, id: ConnId) -> Option<u32> {
     match reactor.peer(id) {
         Some(Peer::Local { pid, .. }) => Some(pid),
         _ => None,
     }
 }
 
-fn process(pid: Option<u32>) -> String {
+/// It, for people.
+pub(super) fn process(pid: Option<u32>) -> String {
     pid.map_or_else(|| "a process".into(), |pid| format!("process {pid}"))
 }

@@ -5,7 +5,14 @@ use std::ffi::OsString;
 use anyhow::Context as _;
 
 use crate::config::Policy;
+use crate::endpoint::Bound;
 use crate::reactor::{Epoll, Reactor};
+
+/// What commands may do at those of these endpoints that run any.
+pub(super) fn policies(bound: &[Bound]) -> Vec<Policy> {
+    let policy = |bound: &Bound| bound.endpoint.policy();
+    bound.iter().filter_map(policy).collect()
+}
 
 /// Prepares one, which removes what servers that are no more left in the directories of these policies.
 pub(super) fn prepare(epoll: Epoll, policies: &[Policy]) -> anyhow::Result<Epoll> {

@@ -6,6 +6,7 @@ mod keeping;
 mod learnt;
 mod making;
 mod open_socket;
+mod poll;
 mod processes;
 mod reload;
 mod remark;
@@ -30,15 +31,14 @@ use self::making::Making;
 use self::open_socket::{ControlPath, OpenSocket};
 use self::serving::{Reading, Serving};
 use self::supervisor::Supervisor;
-use super::audit::Audit;
 use super::identity::Identity;
 use super::logging::announce;
 use super::streams::print_in_passing;
 use super::{Configuration, Failure, Outcome, Sources, help, log_level, logging, trial};
 use crate::config::{
-    Bus, Limits, Lookups, Policy, descriptor_limit, parse_duration, raise_descriptor_limit,
+    Bus, Limits, Lookups, descriptor_limit, parse_duration, raise_descriptor_limit,
 };
-use crate::endpoint::{Bound, look_up_bus};
+use crate::endpoint::Bound;
 use crate::reactor::{Epoll, Reactor, TracedBytes, close_on_exec};
 use crate::service::Occasion;
 
@@ -92,11 +92,7 @@ enum Traced {
 pub fn run(args: Args) -> Outcome {
     let mut lookups = Lookups::live();
     let configuration = read(&args.sources, &mut lookups)?;
-    let bus = configuration.bus.as_ref();
-    let bus = bus
-        .map(|bus| look_up_bus(bus, &mut lookups))
-        .transpose()?
-        .map(Arc::new);
+    let bus = configuration.look_up_bus(&mut lookups)?;
     let identity = Identity::find(
         configuration.user.as_deref(),
         configuration.group.as_deref(),
@@ -125,16 +121,10 @@ pub fn run(args: Args) -> Outcome {
         let descriptors = (of_commands, nofile);
         return processes::run(args, configuration, bindings, control, descriptors);
     }
-    let epoll = Epoll::new()
-        .and_then(|epoll| epoll.spin(args.spin.unwrap_or_default()).with_signals())
-        .and_then(Epoll::as_init)
-        .map(|epoll| epoll.descriptors_of_commands(of_commands))
-        .context("cannot set up the poll")?;
     let audit = args.audit.as_deref().or(configuration.log.audit.as_deref());
-    let (epoll, audit) = Audit::prepare(audit, epoll)?;
+    let (epoll, audit) = poll::open(args.spin, of_commands, audit)?;
     let (limits, connections_max) = (&configuration.limits, bindings.connections_max);
-    let runs = |bound: &Bound| bound.endpoint.policy();
-    let policies: Vec<Policy> = bindings.bound.iter().filter_map(runs).collect();
+    let policies = keeping::policies(&bindings.bound);
     let epoll = keeping::prepare(epoll, &policies)?;
     let mut reactor = Reactor::new(epoll, limits.clone(), connections_max as usize);
 
@@ -259,17 +249,7 @@ fn open(
         sockets.push(making.open(reactor, bound)?);
     }
     sockets.extend(control.open(reactor, bindings.control)?);
-    match bindings.asked {
-        Some(asked) => {
-            let files = sockets.iter_mut().filter_map(|socket| socket.file.as_mut());
-            taking_over::finish(asked, bindings.handed, files, rests)?;
-        }
-        None => {
-            for rest in rests {
-                rest.finish()
-                    .context("cannot set up a socket that was handed over")?;
-            }
-        }
-    }
+    let files = sockets.iter_mut().filter_map(|socket| socket.file.as_mut());
+    taking_over::finish(bindings.asked, bindings.handed, files, rests)?;
     Ok(sockets)
 }

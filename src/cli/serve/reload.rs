@@ -14,21 +14,23 @@ use jiff::tz::TimeZone;
 use log::Level;
 use rustix::fs::fstat;
 
+use super::handing_over::is_being_taken_over;
 use super::keeping;
 use super::learnt::Learnt;
 use super::making::{Made, Making};
 use super::open_socket::OpenSocket;
 use super::remark::remark;
 use super::serving::{Reading, Serving};
+use super::supervisor::Supervisor;
 use crate::cli::logging::announce;
 use crate::cli::verdict::Verdict;
-use crate::cli::{Configuration, Failure};
+use crate::cli::{Configuration, Failure, Sources};
 use crate::config::limits::HELPER_TIMEOUT;
 use crate::config::{Address, Limits, Lookups, format_duration};
 use crate::endpoint::{Attempt, Bound, Endpoint, Handed, Intent, Judged, SocketFile, Unserved};
 use crate::reactor::{Cut, Epoll, Helped, Reactor, SocketId};
 use crate::service::{Occasion, Secrets, Service};
-use crate::turn::Exit;
+use crate::turn::{ConnId, Exit};
 use crate::wire::SocketDescription;
 
 /// How many endpoints a reload changed, by what it did.
@@ -45,24 +47,14 @@ impl Serving {
         if reactor.is_stopping() {
             return log::info!("SIGHUP was ignored: the server is stopping");
         }
-        if self.is_being_taken_over(reactor) {
-            return log::warn!(
-                "SIGHUP was ignored: another process is taking this server over, and has read the configuration itself"
-            );
-        }
-        if self.reading != Reading::Rests {
-            self.reading = Reading::ReadsOnceMore;
-            return;
-        }
-        self.supervisor.reloading();
-        let mut arguments = vec!["look-up".into()];
-        arguments.extend(self.sources.as_arguments());
-        match reactor.help(&arguments, HELPER_TIMEOUT) {
-            Ok(()) => self.reading = Reading::Reads,
-            Err(error) => {
-                let problem = format!("no helper can be started to read it: {error}");
-                self.stays(reactor, &[problem]);
-            }
+        let Self {
+            sources,
+            supervisor,
+            reading,
+            ..
+        } = self;
+        if let Err(problem) = begin(reactor, self.taker, sources, supervisor, reading) {
+            self.stays(reactor, &[problem]);
         }
     }
 
@@ -94,14 +86,7 @@ impl Serving {
     /// Nothing has changed, for these reasons, but files may have been moved away.
     fn stays(&self, reactor: &mut Reactor<Epoll>, problems: &[String]) {
         reactor.reopen_transcripts();
-        reactor.audit_reload(Some(&problems.join("; ")));
-        for problem in problems {
-            log::error!("not reloaded, and everything stays as it was: {problem}");
-        }
-        let status = self.status();
-        self.supervisor.ready(&format!(
-            "{status}; the configuration is wrong, see the log"
-        ));
+        tell_unchanged(reactor, &self.supervisor, &self.status(), problems);
     }
 
     /// Changes what is served to what the configuration says now; `given` are sockets that the supervisor of this
@@ -228,12 +213,7 @@ impl Serving {
         self.learnt = learnt;
         self.configuration = Configuration {
             limits,
-            log: self.configuration.log.clone(),
-            bus: self.configuration.bus.clone(),
-            processes: self.configuration.processes,
-            user: self.configuration.user.clone(),
-            group: self.configuration.group.clone(),
-            ..wanted
+            ..with_what_stays(&self.configuration, wanted)
         };
         Ok(changes)
     }
@@ -268,6 +248,62 @@ impl Serving {
             false => handed,
         };
         Ok((handed, owners))
+    }
+}
+
+/// Has a helper read the configuration, or read it once more if one does; the error says why none can be started.
+pub(super) fn begin(
+    reactor: &mut Reactor<Epoll>,
+    taker: Option<ConnId>,
+    sources: &Sources,
+    supervisor: &Supervisor,
+    reading: &mut Reading,
+) -> Result<(), String> {
+    if is_being_taken_over(reactor, taker) {
+        log::warn!(
+            "SIGHUP was ignored: another process is taking this server over, and has read the configuration itself"
+        );
+        return Ok(());
+    }
+    if *reading != Reading::Rests {
+        *reading = Reading::ReadsOnceMore;
+        return Ok(());
+    }
+    supervisor.reloading();
+    let mut arguments = vec!["look-up".into()];
+    arguments.extend(sources.as_arguments());
+    reactor
+        .help(&arguments, HELPER_TIMEOUT)
+        .map_err(|error| format!("no helper can be started to read it: {error}"))?;
+    *reading = Reading::Reads;
+    Ok(())
+}
+
+/// Says in the log, in the audit and to systemd why everything stays as it was.
+pub(super) fn tell_unchanged(
+    reactor: &mut Reactor<Epoll>,
+    supervisor: &Supervisor,
+    status: &str,
+    problems: &[String],
+) {
+    reactor.audit_reload(Some(&problems.join("; ")));
+    for problem in problems {
+        log::error!("not reloaded, and everything stays as it was: {problem}");
+    }
+    supervisor.ready(&format!(
+        "{status}; the configuration is wrong, see the log"
+    ));
+}
+
+/// What is wanted, but for [what cannot change](what_cannot_change).
+pub(super) fn with_what_stays(now: &Configuration, wanted: Configuration) -> Configuration {
+    Configuration {
+        log: now.log.clone(),
+        bus: now.bus.clone(),
+        processes: now.processes,
+        user: now.user.clone(),
+        group: now.group.clone(),
+        ..wanted
     }
 }
 

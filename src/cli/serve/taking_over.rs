@@ -38,14 +38,21 @@ pub(super) fn ask(control: &ControlPath) -> Result<(TakeOver, Handed), Failure> 
     Ok((asked, Handed::of(sockets)))
 }
 
-/// Says that this server is ready, and waits until the old one has let go. From then on the sockets and their
-/// files are ours.
+/// Makes sockets that were handed over what was asked for. If by a server, says to it that this one is ready, and waits
+/// until it has let go: from then on the sockets and their files are ours.
 pub(super) fn finish<'f>(
-    asked: TakeOver,
+    asked: Option<TakeOver>,
     handed: Handed,
     files: impl Iterator<Item = &'f mut SocketFile>,
     rests: Vec<Rest>,
 ) -> Result<(), Failure> {
+    let Some(asked) = asked else {
+        for rest in rests {
+            rest.finish()
+                .context("cannot set up a socket that was handed over")?;
+        }
+        return Ok(());
+    };
     let taken = handed.taken();
     // Those that nobody asked for are the old server's alone to close, or their queues would wait here.
     drop(handed);

@@ -15,13 +15,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
-    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg,
-    sendmsg, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use crate::config::descriptors_beside;
 use crate::config::limits::{HELPER_BYTES_MAX, PROCESS_MESSAGES_MAX};
 use crate::wire::{SOCKETS_PER_MESSAGE_MAX, SUPERVISION_BYTES_MAX, packed};
 
@@ -127,17 +127,7 @@ impl Channel {
                 Err(error) => return Err(error.into()),
             }
         };
-        let mut descriptors = Vec::new();
-        for message in beside.drain() {
-            if let RecvAncillaryMessage::ScmRights(some) = message {
-                descriptors.extend(some);
-            }
-        }
-        if received.flags.contains(ReturnFlags::CTRUNC) {
-            return Err(io::Error::other(
-                "some sockets did not fit this process's descriptor limit; raise it with `ulimit -n`",
-            ));
-        }
+        let descriptors = descriptors_beside(&mut beside, received.flags)?;
         if received.flags.contains(ReturnFlags::TRUNC) {
             return Err(io::Error::other("a message was longer than any is"));
         }

@@ -1,4 +1,4 @@
-//! The figures of all processes as one page, for whoever asked one of them.
+//! The figures of all processes as one page, for the client that asked one of them.
 
 use crate::turn::ConnId;
 use crate::wire::{Encode as _, Family, Kind, ProcessState, one_page};

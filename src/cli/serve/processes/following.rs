@@ -13,13 +13,15 @@ use log::Level;
 use super::channel::file_with;
 use super::shared::Shared;
 use super::supervising::{Following, Stage, Supervising};
-use crate::cli::Configuration;
 use crate::cli::logging::announce;
-use crate::cli::serve::reload::{Changes, learn, lines, number, rivals, warn, what_cannot_change};
+use crate::cli::serve::reload::{
+    Changes, begin, learn, lines, number, rivals, tell_unchanged, warn, what_cannot_change,
+    with_what_stays,
+};
 use crate::cli::serve::serving::Reading;
 use crate::cli::verdict::Verdict;
 use crate::config::Lookups;
-use crate::config::limits::{HELPER_TIMEOUT, PROCESS_START_TIMEOUT};
+use crate::config::limits::PROCESS_START_TIMEOUT;
 use crate::endpoint::{Handed, Intent, Judged};
 use crate::reactor::{Epoll, Helped, Reactor};
 use crate::wire::{SocketDescription, ToProcess};
@@ -30,24 +32,14 @@ impl Supervising {
         if reactor.is_stopping() || !matches!(self.stage, Stage::Serves) {
             return log::info!("SIGHUP was ignored: the server is stopping, or does not serve yet");
         }
-        if self.taker.is_some_and(|taker| reactor.is_open(taker)) {
-            return log::warn!(
-                "SIGHUP was ignored: another process is taking this server over, and has read the configuration itself"
-            );
-        }
-        if self.reading != Reading::Rests {
-            self.reading = Reading::ReadsOnceMore;
-            return;
-        }
-        self.supervisor.reloading();
-        let mut arguments = vec!["look-up".into()];
-        arguments.extend(self.sources.as_arguments());
-        match reactor.help(&arguments, HELPER_TIMEOUT) {
-            Ok(()) => self.reading = Reading::Reads,
-            Err(error) => {
-                let problem = format!("no helper can be started to read it: {error}");
-                self.finish_reload(reactor, Some(vec![problem]));
-            }
+        let Self {
+            sources,
+            supervisor,
+            reading,
+            ..
+        } = self;
+        if let Err(problem) = begin(reactor, self.taker, sources, supervisor, reading) {
+            self.finish_reload(reactor, Some(vec![problem]));
         }
     }
 
@@ -138,13 +130,7 @@ impl Supervising {
             &cannot_change,
         );
         self.record = record;
-        self.configuration = Configuration {
-            log: self.configuration.log.clone(),
-            bus: self.configuration.bus.clone(),
-            user: self.configuration.user.clone(),
-            group: self.configuration.group.clone(),
-            ..wanted
-        };
+        self.configuration = with_what_stays(&self.configuration, wanted);
         let mut left = BTreeSet::new();
         let places: Vec<SocketDescription> = self.shared[first_new..]
             .iter()
@@ -211,14 +197,7 @@ impl Supervising {
                 reactor.audit_reload(None);
                 self.supervisor.ready(&status);
             }
-            Some(problems) => {
-                reactor.audit_reload(Some(&problems.join("; ")));
-                for problem in &problems {
-                    log::error!("not reloaded, and everything stays as it was: {problem}");
-                }
-                let status = format!("{status}; the configuration is wrong, see the log");
-                self.supervisor.ready(&status);
-            }
+            Some(problems) => tell_unchanged(reactor, &self.supervisor, &status, &problems),
         }
         if once_more {
             self.begin_reload(reactor);

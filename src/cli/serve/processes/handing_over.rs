@@ -5,11 +5,11 @@ use std::os::fd::OwnedFd;
 
 use super::shared::Shared;
 use super::supervising::{Stage, Supervising};
+use crate::cli::serve::handing_over::{pid, process};
 use crate::cli::serve::reload::number;
 use crate::cli::serve::serving::Reading;
 use crate::endpoint::SocketFile;
 use crate::reactor::{Epoll, Reactor};
-use crate::service::Peer;
 use crate::turn::{ConnId, HandOver};
 use crate::wire::{
     SOCKETS_HANDED_OVER_MAX, SOCKETS_PER_MESSAGE_MAX, SocketDescription, TakeOverAnswer, ToProcess,
@@ -69,8 +69,8 @@ impl Supervising {
             return Err(io::Error::other(why));
         }
         if from == 0 {
-            let pid = pid(reactor, id).unwrap_or_default();
-            log::info!("process {pid} asks for the sockets of this server, to take it over");
+            let process = process(pid(reactor, id));
+            log::info!("{process} asks for the sockets of this server, to take it over");
         }
         let rest = all.get(from..).unwrap_or_default();
         let batch = &rest[..rest.len().min(SOCKETS_PER_MESSAGE_MAX)];
@@ -126,16 +126,11 @@ impl Supervising {
         self.shared.iter_mut().for_each(Shared::close);
         let is_alone = self.members.iter().all(|member| member.companion.is_none());
         reactor.wait_for_others(!is_alone);
-        let pid = pid.unwrap_or_default();
-        log::info!("process {pid} serves from now on; what is left here finishes");
-        self.supervisor.main_process(pid);
+        let process = process(pid);
+        log::info!("{process} serves from now on; what is left here finishes");
+        if let Some(pid) = pid {
+            self.supervisor.main_process(pid);
+        }
         Ok(())
-    }
-}
-
-fn pid(reactor: &Reactor<Epoll>, id: ConnId) -> Option<u32> {
-    match reactor.peer(id) {
-        Some(Peer::Local { pid, .. }) => Some(pid),
-        _ => None,
     }
 }

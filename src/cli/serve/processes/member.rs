@@ -7,7 +7,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
@@ -22,18 +21,18 @@ use zeroize::Zeroizing;
 use super::channel::{Channel, Packet, Received, file_with};
 use super::collecting::Collecting;
 use crate::cli::audit::Audit;
-use crate::cli::serve::keeping;
 use crate::cli::serve::learnt::Learnt;
 use crate::cli::serve::making::Making;
 use crate::cli::serve::open_socket::OpenSocket;
 use crate::cli::serve::reload::{lines, number};
 use crate::cli::serve::serving::{Reading, Serving};
 use crate::cli::serve::supervisor::Supervisor;
+use crate::cli::serve::{keeping, poll};
 use crate::cli::verdict::Verdict;
 use crate::cli::{Configuration, Failure, Outcome, Sources, log_level, logging};
 use crate::config::limits::FIGURES_TIMEOUT;
-use crate::config::{Lookups, Policy, descriptor_limit, parse_duration, raise_descriptor_limit};
-use crate::endpoint::{Bound, Handed, Intent, Judged, look_up_bus};
+use crate::config::{Lookups, descriptor_limit, parse_duration, raise_descriptor_limit};
+use crate::endpoint::{Bound, Handed, Intent, Judged};
 use crate::reactor::{Epoll, News, Reactor, SocketId, close_on_exec};
 use crate::service::Occasion;
 use crate::turn::ConnId;
@@ -205,11 +204,7 @@ fn prepare(
         limits: configuration.limits_of_one(),
         ..configuration
     };
-    let bus = configuration.bus.as_ref();
-    let bus = bus
-        .map(|bus| look_up_bus(bus, &mut lookups))
-        .transpose()?
-        .map(Arc::new);
+    let bus = configuration.look_up_bus(&mut lookups)?;
     let (endpoints, limits) = (&configuration.endpoints, &configuration.limits);
     let judged = Judged::again(endpoints, limits, nofile, lookups);
     let judged = configuration.judge(judged);
@@ -223,15 +218,9 @@ fn prepare(
         return Err(failure);
     }
     let connections_max = opening.connections_max?;
-    let epoll = Epoll::new()
-        .and_then(|epoll| epoll.spin(args.spin.unwrap_or_default()).with_signals())
-        .and_then(Epoll::as_init)
-        .map(|epoll| epoll.descriptors_of_commands(of_commands))
-        .context("cannot set up the poll")?;
     let audit = args.audit.as_deref().or(configuration.log.audit.as_deref());
-    let (epoll, audit) = Audit::prepare(audit, epoll)?;
-    let runs = |bound: &Bound| bound.endpoint.policy();
-    let policies: Vec<Policy> = opening.bound.iter().filter_map(runs).collect();
+    let (epoll, audit) = poll::open(args.spin, of_commands, audit)?;
+    let policies = keeping::policies(&opening.bound);
     let epoll = keeping::prepare(epoll, &policies)?;
     let mut reactor = Reactor::new(epoll, limits.clone(), connections_max as usize);
     reactor.join(args.number);

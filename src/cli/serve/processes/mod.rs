@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!                 supervisor: binds, keeps all sockets, starts, watches, passes on what it is told
-//!                /      |      \            a channel each; its end is the end of whoever is at the other
+//!                /      |      \            a channel each; its end is the end of the process at the other
 //!        process 1  process 2 … process N   each serves a TCP and a UDP socket of its own at every address, and the
 //!                                           one of each Unix socket and inherited descriptor
 //! ```

@@ -13,7 +13,6 @@ use serde_json::json;
 use super::channel::{Channel, Packet, Received, file_with};
 use super::roster::Roster;
 use super::shared::Shared;
-use crate::cli::audit::Audit;
 use crate::cli::logging::announce;
 use crate::cli::serve::Args;
 use crate::cli::serve::bindings::Bindings;
@@ -21,7 +20,7 @@ use crate::cli::serve::open_socket::{ControlPath, OpenSocket};
 use crate::cli::serve::reload::Changes;
 use crate::cli::serve::serving::Reading;
 use crate::cli::serve::supervisor::Supervisor;
-use crate::cli::serve::taking_over;
+use crate::cli::serve::{poll, taking_over};
 use crate::cli::streams::print_in_passing;
 use crate::cli::{Configuration, Failure, Outcome, Sources, level_arguments};
 use crate::config::limits::{ATTENDANT_RETRY, PROCESS_END_GRACE};
@@ -109,13 +108,8 @@ pub(in crate::cli::serve) fn run(
     (of_commands, nofile): (Option<u64>, u64),
 ) -> Outcome {
     let processes = configuration.processes;
-    let epoll = Epoll::new()
-        .and_then(Epoll::with_signals)
-        .and_then(Epoll::as_init)
-        .map(|epoll| epoll.descriptors_of_commands(of_commands))
-        .context("cannot set up the poll")?;
-    let to = args.audit.as_deref().or(configuration.log.audit.as_deref());
-    let (epoll, audit) = Audit::prepare(to, epoll)?;
+    let audit = args.audit.as_deref().or(configuration.log.audit.as_deref());
+    let (epoll, audit) = poll::open(None, of_commands, audit)?;
     // It lets processes finish that let connections finish.
     let limits = Limits {
         drain_timeout: configuration.limits.drain_timeout + PROCESS_END_GRACE,
@@ -548,19 +542,9 @@ impl Supervising {
                 .with_context(|| format!("{}: cannot listen", bound.endpoint))?;
         }
         self.control = control.open(reactor, bindings.control)?;
-        match bindings.asked {
-            Some(asked) => {
-                let own = self.control.iter_mut().filter_map(|own| own.file.as_mut());
-                let files = self.shared.iter_mut().filter_map(|one| one.file.as_mut());
-                taking_over::finish(asked, bindings.handed, files.chain(own), rests)?;
-            }
-            None => {
-                for rest in rests {
-                    rest.finish()
-                        .context("cannot set up a socket that was handed over")?;
-                }
-            }
-        }
+        let own = self.control.iter_mut().filter_map(|own| own.file.as_mut());
+        let files = self.shared.iter_mut().filter_map(|one| one.file.as_mut());
+        taking_over::finish(bindings.asked, bindings.handed, files.chain(own), rests)?;
         let urls = self.shared.iter().map(|one| one.endpoint.to_string());
         let urls: Vec<String> = urls.collect();
         for url in &urls {
