@@ -123,11 +123,19 @@ impl<L> Listener<L> {
     ) -> Listener<L> {
         Listener {
             socket: Some(socket),
+            pending: true,
+            ..Listener::without_socket(number, options, manner)
+        }
+    }
+
+    fn without_socket(number: u32, options: ListenerOptions, manner: Manner) -> Listener<L> {
+        Listener {
+            socket: None,
             is_dialled: false,
             number,
             options,
             manner,
-            pending: true,
+            pending: false,
             rests_until: None,
             connections: 0,
             older: 0,
@@ -141,19 +149,8 @@ impl<L> Listener<L> {
     /// One for connections that its service dials.
     pub(super) fn dialled(number: u32, options: ListenerOptions, manner: Manner) -> Listener<L> {
         Listener {
-            socket: None,
             is_dialled: true,
-            number,
-            options,
-            manner,
-            pending: false,
-            rests_until: None,
-            connections: 0,
-            older: 0,
-            successor: None,
-            closes_after: None,
-            spent: false,
-            tally: Tally::default(),
+            ..Listener::without_socket(number, options, manner)
         }
     }
 

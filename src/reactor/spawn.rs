@@ -231,10 +231,7 @@ impl Spawner {
         input: BorrowedFd<'_>,
         environment: &[CString],
     ) -> io::Result<Started> {
-        let mut all = vec![c"onepoll".to_owned()];
-        for argument in arguments {
-            all.push(without_nul(argument.as_bytes())?);
-        }
+        let all = behind_our_name(arguments)?;
         let all: Vec<&CStr> = all.iter().map(CString::as_c_str).collect();
         stay_somewhere()?;
         let program = Program {
@@ -282,25 +279,27 @@ impl Spawner {
         arguments: &[OsString],
         input: &OwnedFd,
     ) -> io::Result<Pid> {
-        let mut all = vec![c"onepoll".to_owned()];
-        for argument in arguments {
-            all.push(without_nul(argument.as_bytes())?);
-        }
+        let all = behind_our_name(arguments)?;
         let all: Vec<&CStr> = all.iter().map(CString::as_c_str).collect();
         stay_somewhere()?;
         let mut actions = PosixSpawnFileActions::init()?;
         actions.add_dup2(input.as_raw_fd(), 0)?;
-        let lowered = self
-            .soft_descriptors
-            .map(Lowered::to)
-            .transpose()?
-            .flatten();
+        let lowered = self.lowered()?;
         let environment = environment_of_helpers();
         let environment = with(&environment, &[]);
         let (program, attributes) = (&self.program, &self.attributes);
         let pid = spawn_by_path(program.as_c_str(), &actions, attributes, &all, &environment);
         drop(lowered);
         Ok(Pid::from_raw(pid?.as_raw()).ok_or(io::ErrorKind::NotFound)?)
+    }
+
+    /// The limit on descriptors as commands have it, until this is dropped.
+    fn lowered(&self) -> io::Result<Option<Lowered>> {
+        Ok(self
+            .soft_descriptors
+            .map(Lowered::to)
+            .transpose()?
+            .flatten())
     }
 
     fn start_program(
@@ -323,11 +322,7 @@ impl Spawner {
         for (file, its) in files.iter().zip(ORDER_DESCRIPTOR..) {
             actions.add_dup2(file.as_raw_fd(), its)?;
         }
-        let lowered = self
-            .soft_descriptors
-            .map(Lowered::to)
-            .transpose()?
-            .flatten();
+        let lowered = self.lowered()?;
         let pid = spawn_by_path(
             program.path,
             &actions,
@@ -350,6 +345,15 @@ impl Spawner {
 fn null() -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     Ok(open("/dev/null", flags, Mode::empty())?)
+}
+
+/// The arguments of this program, with its name before them.
+fn behind_our_name(arguments: &[OsString]) -> io::Result<Vec<CString>> {
+    let mut all = vec![c"onepoll".to_owned()];
+    for argument in arguments {
+        all.push(without_nul(argument.as_bytes())?);
+    }
+    Ok(all)
 }
 
 fn without_nul(bytes: &[u8]) -> io::Result<CString> {

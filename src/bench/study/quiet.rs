@@ -7,6 +7,7 @@ use rustix::param::clock_ticks_per_second;
 use serde::Serialize;
 
 use crate::load::measure::clock::{Stopwatch, nanos, rest};
+use crate::load::measure::cpu::idle_of;
 use crate::load::measure::figures::{ratio, round};
 
 /// How much of the processors others used while neither the generator nor a server had anything to do.
@@ -33,20 +34,16 @@ pub struct Others {
 /// What the kernel counts of all processors: nanoseconds idle, to a tick, and how many there are.
 fn idle() -> Option<(u64, usize)> {
     let stat = fs::read_to_string("/proc/stat").ok()?;
-    idle_of(&stat, clock_ticks_per_second())
+    idle_of_all(&stat, clock_ticks_per_second())
 }
 
-fn idle_of(stat: &str, ticks_per_second: u64) -> Option<(u64, usize)> {
-    let times = stat.lines().next()?.strip_prefix("cpu ")?;
-    // user nice system idle iowait …
-    let ticks = times.split_ascii_whitespace().skip(3).take(2);
-    let ticks: u64 = ticks.map(|ticks| ticks.parse().unwrap_or(0)).sum();
+fn idle_of_all(stat: &str, ticks_per_second: u64) -> Option<(u64, usize)> {
+    let idle = idle_of("cpu ", stat, ticks_per_second)?;
     let processors = stat
         .lines()
         .skip(1)
         .take_while(|line| line.starts_with("cpu"))
         .count();
-    let idle = ticks * (1_000_000_000 / ticks_per_second.max(1));
     (processors > 0).then_some((idle, processors))
 }
 
@@ -95,9 +92,9 @@ mod tests {
     fn what_others_use_is_what_is_not_idle() {
         let stat =
             "cpu  10 20 30 400 50 6 7 0 0 0\ncpu0 1 2 3 200 5 6 7\ncpu1 1 2 3 200 45 6 7\nintr 5\n";
-        assert_eq!(idle_of(stat, 100), Some((4_500_000_000, 2)));
-        assert_eq!(idle_of("", 100), None);
-        assert_eq!(idle_of("cpu  1 2 3 4 5\nintr 5", 100), None);
+        assert_eq!(idle_of_all(stat, 100), Some((4_500_000_000, 2)));
+        assert_eq!(idle_of_all("", 100), None);
+        assert_eq!(idle_of_all("cpu  1 2 3 4 5\nintr 5", 100), None);
         let mut looks = Looks::default();
         assert_eq!(looks.others(), None);
         looks.add(400, 410);

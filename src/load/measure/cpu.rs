@@ -52,11 +52,15 @@ fn idle() -> Option<u64> {
     let status = fs::read_to_string("/proc/thread-self/status").ok()?;
     let allowed = |line: &str| Some(line.strip_prefix("Cpus_allowed_list:")?.trim().to_owned());
     let cpu: u32 = status.lines().find_map(allowed)?.parse().ok()?;
-    let name = format!("cpu{cpu} ");
     let stat = fs::read_to_string("/proc/stat").ok()?;
-    let times = stat.lines().find_map(|line| line.strip_prefix(&name))?;
+    idle_of(&format!("cpu{cpu} "), &stat, clock_ticks_per_second())
+}
+
+/// Nanoseconds, to a tick, that `/proc/stat` says this line's processor was idle.
+pub(crate) fn idle_of(line: &str, stat: &str, ticks_per_second: u64) -> Option<u64> {
+    let times = stat.lines().find_map(|one| one.strip_prefix(line))?;
     // user nice system idle iowait …
     let ticks = times.split_ascii_whitespace().skip(3).take(2);
     let ticks: u64 = ticks.map(|ticks| ticks.parse().unwrap_or(0)).sum();
-    Some(ticks * (1_000_000_000 / clock_ticks_per_second().max(1)))
+    Some(ticks * (1_000_000_000 / ticks_per_second.max(1)))
 }

@@ -207,9 +207,9 @@ impl Decode for NatsCommands {
             }
             ("INFO", _) => return self.done(NatsFrame::Info(rest.as_bytes()), start),
             ("CONNECT", _) => return self.done(NatsFrame::Connect(rest.as_bytes()), start),
-            ("SUB", [subject, sid]) => {
+            ("SUB", [subject, queue @ .., sid]) if queue.len() <= 1 => {
                 check_subject(subject)?;
-                let (queue, sid) = (None, number(sid)?);
+                let (queue, sid) = (queue.first().copied(), number(sid)?);
                 return self.done(
                     NatsFrame::Sub {
                         subject,
@@ -219,24 +219,8 @@ impl Decode for NatsCommands {
                     start,
                 );
             }
-            ("SUB", [subject, queue, sid]) => {
-                check_subject(subject)?;
-                let (queue, sid) = (Some(*queue), number(sid)?);
-                return self.done(
-                    NatsFrame::Sub {
-                        subject,
-                        queue,
-                        sid,
-                    },
-                    start,
-                );
-            }
-            ("UNSUB", [sid]) => {
-                let (sid, after) = (number(sid)?, None);
-                return self.done(NatsFrame::Unsub { sid, after }, start);
-            }
-            ("UNSUB", [sid, after]) => {
-                let (sid, after) = (number(sid)?, Some(number(after)?));
+            ("UNSUB", [sid, after @ ..]) if after.len() <= 1 => {
+                let (sid, after) = (number(sid)?, after.first().map(|n| number(n)).transpose()?);
                 return self.done(NatsFrame::Unsub { sid, after }, start);
             }
             ("PING", []) => return self.done(NatsFrame::Ping, start),
