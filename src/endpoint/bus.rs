@@ -64,21 +64,22 @@ fn wrong(problem: String) -> ConfigError {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
-    use super::*;
+    use serde_json::json;
 
-    fn options(text: &str) -> BusOptions {
-        toml::from_str(text).unwrap()
-    }
+    use super::*;
 
     #[test]
     fn names_are_resolved_and_files_are_read_before_the_loop() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("password");
         std::fs::write(&path, "hush\n").unwrap();
-        let written = format!(
-            "url = [\"nats://127.0.0.1\", \"nats://[::1]:4333\"]\nuser = \"eva\"\npassword-file = {path:?}\n"
-        );
-        let look_up = || look_up_bus(&options(&written), &mut Lookups::live());
+        let written = json!({
+            "url": ["nats://127.0.0.1", "nats://[::1]:4333"],
+            "user": "eva",
+            "password-file": path,
+        });
+        let options: BusOptions = serde_json::from_value(written).unwrap();
+        let look_up = || look_up_bus(&options, &mut Lookups::live());
         let open = look_up().unwrap_err().to_string();
         assert!(
             open.starts_with("[bus]: ") && open.contains("chmod 600"),
