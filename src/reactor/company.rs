@@ -82,7 +82,7 @@ impl Reactor<Epoll> {
     }
 
     /// Tells of this descriptor as [`News::Ready`](super::News) whenever it becomes readable or writable: of an edge,
-    /// so whoever is told reads until nothing is there. It is closed by its owner, and nothing more is told of it then.
+    /// so the caller reads until nothing is there. It is closed by its owner, and nothing more is told of it then.
     pub fn watch_for(&mut self, descriptor: &impl AsFd, number: u32) -> io::Result<()> {
         let token = Token::of(Source::Watched(number));
         self.os.watch_own(descriptor, token)

@@ -37,7 +37,7 @@ impl<O: Os> Reactor<O> {
         }
     }
 
-    /// One of several processes is told to stop by whoever stops them all, and perhaps by its supervisor too.
+    /// One of several processes gets the signal that stops them all, and perhaps word from its supervisor too.
     fn is_told_twice(&self) -> bool {
         self.company.member.is_some() && matches!(self.stopping, Stopping::Draining(_))
     }

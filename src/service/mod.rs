@@ -135,7 +135,7 @@ pub trait Service: Debug {
     /// Adds what it has counted to what the loop has.
     fn add_figures(&self, _figures: &mut Vec<Family>) {}
 
-    /// To whom it wants a connection of its own making, now: asked after [`comes_due`](Service::comes_due).
+    /// Where it wants a connection to, now: asked after [`comes_due`](Service::comes_due).
     fn dials(&mut self, _now: Moment) -> Option<Dial> {
         None
     }
@@ -292,7 +292,7 @@ pub trait Datagrams: Debug {
     fn goes(&mut self, _now: Moment) {}
 }
 
-/// To whom a service wants a connection.
+/// Where a service wants a connection to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dial {
     /// Its name in the log and in the counters.
