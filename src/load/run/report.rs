@@ -223,12 +223,13 @@ pub struct Crowded {
     /// How long requests found no connection free, in microseconds; those that did at once among them.
     pub blocked_us: Summary,
     /// So many connections would do if the server took no longer with them: what is in flight at this rate (Little's
-    /// law), and twice the root of it, so that few requests wait (square-root staffing). None where nothing was answered.
+    /// law), and twice the root of it, so that few requests wait (square-root staffing). None where nothing was answered,
+    /// or where as many would do as there are: then more of them are no remedy.
     pub enough: Option<u64>,
 }
 
 impl Crowded {
-    fn of(tally: &Tally, rate: f64) -> Option<Self> {
+    fn of(tally: &Tally, rate: f64, connections: usize, depth: usize) -> Option<Self> {
         let blocked_us = tally.blocked.summary();
         let count = tally.latencies.summary().count;
         let waited = tally.breakdown.wait.summary();
@@ -237,9 +238,15 @@ impl Crowded {
         let in_flight = rate * (took - waited).max(0.0) / 1e6;
         is_delayed(&blocked_us).then_some(Self {
             blocked_us,
-            enough: (count > 0).then(|| whole((in_flight + 2.0 * in_flight.sqrt()).ceil())),
+            enough: Some(enough(in_flight, depth))
+                .filter(|enough| count > 0 && *enough > connections as u64),
         })
     }
+}
+
+/// How many connections carry so many requests at once, `depth` on each, so that few wait.
+fn enough(in_flight: f64, depth: usize) -> u64 {
+    whole(((in_flight + 2.0 * in_flight.sqrt()) / depth.max(1) as f64).ceil())
 }
 
 /// Connections wanted and had.
@@ -277,7 +284,9 @@ impl Report {
             },
             crowded: match (plan.model, &plan.mode) {
                 (_, Mode::Udp { .. } | Mode::Fanout { .. }) | (Model::Closed, _) => None,
-                (Model::Open { rate, .. }, _) => Crowded::of(&tally, rate),
+                (Model::Open { rate, .. }, mode) => {
+                    Crowded::of(&tally, rate, plan.connections, mode.depth())
+                }
             },
             schedule: match plan.model {
                 Model::Closed => None,
@@ -570,6 +579,24 @@ mod tests {
         }
         let long = request(Some(&[b'x'; 5_000])).unwrap();
         assert_eq!(long, "x".repeat(1_000) + "…");
+    }
+
+    #[test]
+    fn more_connections_are_a_remedy_only_where_more_are_needed_than_there_are() {
+        assert_eq!([enough(50.0, 1), enough(50.0, 16)], [65, 5]);
+        let of = |connections, depth| {
+            let mut tally = Tally::new(&plan());
+            // Each took 50 ms, and found no connection free for 2 ms: a thousand a second are 50 in flight.
+            tally.latencies.record(50_000_000, 1_000);
+            tally.blocked.record(2_000_000, 1_000);
+            Crowded::of(&tally, 1_000.0, connections, depth)
+                .unwrap()
+                .enough
+        };
+        assert_eq!(of(64, 1), of(10, 1));
+        assert!(of(64, 1).is_some_and(|enough| (65..=66).contains(&enough)));
+        assert_eq!((of(66, 1), of(50, 16)), (None, None));
+        assert_eq!(of(4, 16), Some(5));
     }
 
     #[test]
