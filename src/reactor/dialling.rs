@@ -9,22 +9,26 @@ use std::io;
 
 use super::Reactor;
 use super::connection::{Must, Stage};
+use super::half::{Half, dialler_of};
 use super::listener::{Listener, ListenerOptions, ServiceId, listener_of};
 use super::os::{Os, Readiness};
 use super::standing::After;
 use super::stopping::Stopping;
-use crate::service::{Dial, Manner, Peer};
-use crate::turn::{Closed, ConnId};
+use crate::service::{Dial, Dialler, Manner, Peer};
+use crate::turn::{Closed, ConnId, Turn};
 
 impl<O: Os> Reactor<O> {
     /// A service may want a connection, now that it has done what was due.
     pub(super) fn dial_for(&mut self, service: ServiceId) {
-        let Some(dial) = self.services[service.0].dials(self.now) else {
+        let Some(dialler) = self.services[service.0].dialler() else {
+            return;
+        };
+        let Some(dial) = dialler.dials(self.now) else {
             return;
         };
         if let Err(error) = self.dial(service, &dial) {
             log::debug!(to:% = dial.name, error:%; "cannot dial");
-            self.services[service.0].dial_failed(self.now, &error);
+            dialler_of(&mut self.services, service).dial_failed(self.now, &error);
         }
     }
 
@@ -80,7 +84,7 @@ impl<O: Os> Reactor<O> {
                 let service = listener_of(&self.listeners, &self.conns[slot as usize])
                     .options
                     .service;
-                self.ask_service(id, |service, turn| service.dialled(turn));
+                self.ask_dialler(id, |dialler, turn| dialler.dialled(turn));
                 self.ask_due(service);
                 self.after_turn(slot, After::Turn);
             }
@@ -93,7 +97,7 @@ impl<O: Os> Reactor<O> {
             Closed::Gone(kind) => kind.into(),
             why => io::Error::other(why.to_string()),
         };
-        self.services[service.0].dial_failed(self.now, &error);
+        dialler_of(&mut self.services, service).dial_failed(self.now, &error);
         self.ask_due(service);
     }
 
@@ -114,6 +118,15 @@ impl<O: Os> Reactor<O> {
                 self.ask_service(conn.id(slot), |service, turn| service.stopping(turn));
             }
         }
+    }
+
+    /// Gives a service its turn for a connection that it dialled, unless that has ended.
+    fn ask_dialler(&mut self, id: ConnId, ask: impl FnOnce(&mut dyn Dialler, &mut Turn<'_>)) {
+        self.ask_half(id, |half, turn| {
+            if let Half::Dialled(dialled) = half {
+                ask(dialled.0, turn);
+            }
+        });
     }
 
     /// Whether those who are here are served on, by a process that was taken over, too.

@@ -4,6 +4,7 @@ use std::io;
 
 use super::Reactor;
 use super::connection::{Input, Must, Stage};
+use super::half::Half;
 use super::listener::listener_of;
 use super::os::{Os, Readiness};
 use super::standing::After;
@@ -187,7 +188,8 @@ impl<O: Os> Reactor<O> {
             let service = listener.options.service;
             if is_known {
                 let mut turn = Turn::new(self.now, id, &mut self.outbox);
-                self.services[service.0].closed(&mut turn, &why);
+                let mut half = Half::of(&mut self.services, listener);
+                half.service().closed(&mut turn, &why);
                 self.ask_due(service);
                 if self.outbox.has_effects() {
                     for note in self.outbox.last_notes(id) {

@@ -150,9 +150,8 @@ impl<O: Os> Reactor<O> {
         self.tended = Moment::NEVER;
         for service in 0..self.services.len() {
             let service = ServiceId(service);
-            self.services[service.0].comes_due(self.now);
             let mut turn = Turn::new(self.now, ConnId::NOBODY, &mut self.outbox);
-            self.services[service.0].tends(&mut turn);
+            self.services[service.0].comes_due(&mut turn);
             self.carry_out();
             self.dial_for(service);
             self.ask_due(service);

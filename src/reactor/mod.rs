@@ -26,6 +26,7 @@ mod expiring;
 mod feed;
 mod figures;
 mod give_back;
+mod half;
 mod handing_over;
 mod handshake;
 mod hello;
@@ -84,6 +85,7 @@ use self::connection::{Connection, Input, Pause, Stage};
 use self::datagram::Datagram;
 use self::errand::Errands;
 use self::eviction::share;
+use self::half::Half;
 use self::hello::is_client_hello;
 use self::listener::{Listener, listener_of};
 use self::patience::set_deadline;
@@ -467,11 +469,11 @@ impl<O: Os> Reactor<O> {
             .trace(|| read_event(conn, id, &read, new_of(&input, got), room, listener));
 
         // The service parses what is there and says what it has to say.
-        let service = &mut *self.services[listener.options.service.0];
+        let mut half = Half::of(&mut self.services, listener);
         let mut turn = Turn::new(self.now, id, &mut self.outbox);
         let most = self.limits.frame + self.limits.read_per_turn + listener.frame_besides();
         let (outcome, frames) = offer(
-            service,
+            half.service(),
             &mut turn,
             conn,
             &mut input,
@@ -597,6 +599,11 @@ impl<O: Os> Reactor<O> {
 
     /// Gives a service its turn for one connection, unless that has ended.
     fn ask_service(&mut self, id: ConnId, ask: impl FnOnce(&mut dyn Service, &mut Turn<'_>)) {
+        self.ask_half(id, |mut half, turn| ask(half.service(), turn));
+    }
+
+    /// The same, for whom it matters which half of the service that is.
+    fn ask_half(&mut self, id: ConnId, ask: impl FnOnce(Half<'_>, &mut Turn<'_>)) {
         let Some(conn) = self
             .conns
             .get(id.slot as usize)
@@ -604,8 +611,8 @@ impl<O: Os> Reactor<O> {
         else {
             return;
         };
-        let service = service_of(&mut self.services, &self.listeners, conn);
-        ask(service, &mut Turn::new(self.now, id, &mut self.outbox));
+        let half = Half::of(&mut self.services, listener_of(&self.listeners, conn));
+        ask(half, &mut Turn::new(self.now, id, &mut self.outbox));
         self.carry_out();
         self.after_turn(id.slot, After::Turn);
     }
@@ -820,15 +827,6 @@ fn offer<S>(
         return (outcome, frames + (budget - input.frames_left()));
     }
     (outcome, frames)
-}
-
-/// The service of a connection.
-fn service_of<'a, L, S>(
-    services: &'a mut [Box<dyn Service>],
-    listeners: &[Listener<L>],
-    conn: &Connection<S>,
-) -> &'a mut dyn Service {
-    &mut *services[listener_of(listeners, conn).options.service.0]
 }
 
 impl<O: Os> fmt::Debug for Reactor<O> {

@@ -10,7 +10,7 @@ use std::fmt;
 use std::io;
 use std::path::Path;
 
-use super::{Datagrams, Dial, Manner, Occasion, Peer, Secrets, Service, Sessions, Terms};
+use super::{Datagrams, Dialler, Manner, Occasion, Peer, Secrets, Service, Sessions, Terms};
 use crate::buf::ReadBuf;
 use crate::turn::{
     Broadcast, BroadcastTurn, CHANNEL_BINDING_BYTES, ChildEvent, Closed, ConnId, ErrandEvent,
@@ -245,30 +245,12 @@ impl Service for Gate {
         self.inside.due()
     }
 
-    fn comes_due(&mut self, now: Moment) {
-        self.inside.comes_due(now);
-    }
-
-    fn tends(&mut self, t: &mut Turn<'_>) {
-        self.inside.tends(t);
+    fn comes_due(&mut self, t: &mut Turn<'_>) {
+        self.inside.comes_due(t);
     }
 
     fn add_figures(&self, figures: &mut Vec<Family>) {
         self.inside.add_figures(figures);
-    }
-
-    fn dials(&mut self, now: Moment) -> Option<Dial> {
-        self.inside.dials(now)
-    }
-
-    /// Whom the service dialled has nothing to prove here.
-    fn dialled(&mut self, t: &mut Turn<'_>) {
-        self.passages.insert(t.id, Passage::Inside);
-        self.inside.dialled(t);
-    }
-
-    fn dial_failed(&mut self, now: Moment, error: &io::Error) {
-        self.inside.dial_failed(now, error);
     }
 
     fn file_sent(&mut self, t: &mut Turn<'_>, bytes: u64, error: Option<io::Error>) {
@@ -346,6 +328,11 @@ impl Service for Gate {
 
     fn datagrams(&mut self) -> Option<&mut dyn Datagrams> {
         self.inside.datagrams()
+    }
+
+    /// Whom the service dials has nothing to prove here.
+    fn dialler(&mut self) -> Option<&mut dyn Dialler> {
+        self.inside.dialler()
     }
 
     fn give_back(&mut self) {

@@ -8,6 +8,7 @@ pub mod chat;
 pub mod command;
 mod control;
 mod daytime;
+mod dialler;
 mod discard;
 mod echo;
 mod encoding;
@@ -38,6 +39,7 @@ pub mod upper;
 pub use chat::Chat;
 pub use command::{Command, Tail};
 pub use control::Control;
+pub use dialler::{Dial, Dialler};
 pub use discard::Discard;
 pub use echo::Echo;
 pub use encoding::Encoding;
@@ -67,7 +69,7 @@ use std::fmt::Debug;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use crate::buf::ReadBuf;
 use crate::turn::{
@@ -126,26 +128,11 @@ pub trait Service: Debug {
         None
     }
 
-    /// That moment has come, or another service's.
-    fn comes_due(&mut self, _now: Moment) {}
-
-    /// The same, with a turn of nobody: what it says to its connections leaves.
-    fn tends(&mut self, _t: &mut Turn<'_>) {}
+    /// That moment has come, or another service's. The turn is nobody's: what it says to its connections leaves.
+    fn comes_due(&mut self, _t: &mut Turn<'_>) {}
 
     /// Adds what it has counted to what the loop has.
     fn add_figures(&self, _figures: &mut Vec<Family>) {}
-
-    /// Where it wants a connection to, now: asked after [`comes_due`](Service::comes_due).
-    fn dials(&mut self, _now: Moment) -> Option<Dial> {
-        None
-    }
-
-    /// The connection that it dialled is there. It is one of the service's from then on, and was never
-    /// [opened](Service::open).
-    fn dialled(&mut self, _t: &mut Turn<'_>) {}
-
-    /// The connection that it dialled was refused, or not answered in time.
-    fn dial_failed(&mut self, _now: Moment, _error: &std::io::Error) {}
 
     /// Called once, before it is served: what it needs besides its options, such as a directory, is there from
     /// then on.
@@ -229,6 +216,12 @@ pub trait Service: Debug {
         None
     }
 
+    /// The half that makes connections to others, if it has one, which it keeps: what comes by those is not for the
+    /// methods here.
+    fn dialler(&mut self) -> Option<&mut dyn Dialler> {
+        None
+    }
+
     /// What the loop has to know of the service besides. It asks once, when a listener opens.
     fn manner(&self) -> Manner {
         Manner::ANSWERS
@@ -290,17 +283,6 @@ pub trait Datagrams: Debug {
     /// The server stops: a last word. As long as it wants to be woken, the server waits for it, within its
     /// `drain-timeout`.
     fn goes(&mut self, _now: Moment) {}
-}
-
-/// Where a service wants a connection to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dial {
-    /// Its name in the log and in the counters.
-    pub name: String,
-    /// Where.
-    pub to: SocketAddr,
-    /// How long it waits for an answer.
-    pub within: Duration,
 }
 
 /// What a datagram service asks of the loop besides sending datagrams.

@@ -177,9 +177,13 @@ impl<S: Service> Stage<S> {
         std::mem::take(&mut self.client(id).heard)
     }
 
-    /// Lets time pass, and wakes the service for each connection for which it asked to be woken.
+    /// Lets time pass: the service does what is [due](Service::due), and is woken for each connection for which it
+    /// asked to be.
     pub fn waits(&mut self, time: Duration) {
         self.now = self.now.after(time);
+        if self.service.due().is_some_and(|at| at <= self.now) {
+            self.turn(ConnId::NOBODY, |service, t| service.comes_due(t));
+        }
         loop {
             let due =
                 |(_, client): &(&ConnId, &Client)| client.wake.is_some_and(|at| at <= self.now);

@@ -331,8 +331,8 @@ impl Service for Overheard {
         self.service.due()
     }
 
-    fn comes_due(&mut self, now: Moment) {
-        self.service.comes_due(now);
+    fn comes_due(&mut self, t: &mut Turn<'_>) {
+        self.service.comes_due(t);
     }
 
     fn dropped(&mut self, id: ConnId, lines: u64, out: &mut Vec<u8>) {

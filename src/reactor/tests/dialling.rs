@@ -4,7 +4,7 @@ use rustix::io::Errno;
 
 use super::*;
 use crate::reactor::invariants::State;
-use crate::service::{Dial, Echo};
+use crate::service::{Dial, Dialler, Echo};
 use crate::turn::{Closed, ConnId, Moment};
 
 /// How long the service waits before it dials again.
@@ -32,30 +32,23 @@ fn address() -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, 4222))
 }
 
+/// Passes on to one connection what came by another.
+fn pass_on(t: &mut Turn<'_>, input: &mut ReadBuf, to: Option<ConnId>) {
+    match to {
+        Some(to) => t.send(to, input.unread()),
+        None => t.reply("nobody\n"),
+    }
+    input.consume(input.len());
+}
+
 impl Service for Caller {
     fn open(&mut self, t: &mut Turn<'_>, _: &Peer) {
         self.client = Some(t.id);
     }
 
     fn input(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
-        let to = if Some(t.id) == self.link {
-            self.client
-        } else {
-            self.link
-        };
-        match to {
-            Some(to) => t.send(to, input.unread()),
-            None => t.reply("nobody\n"),
-        }
-        input.consume(input.len());
+        pass_on(t, input, self.link);
         Ok(())
-    }
-
-    fn closed(&mut self, t: &mut Turn<'_>, _: &Closed) {
-        if Some(t.id) == self.link {
-            self.link = None;
-            self.due = t.now.after(AGAIN);
-        }
     }
 
     fn stopping(&mut self, t: &mut Turn<'_>) {
@@ -66,8 +59,12 @@ impl Service for Caller {
         Some(self.due)
     }
 
-    fn comes_due(&mut self, _: Moment) {}
+    fn dialler(&mut self) -> Option<&mut dyn Dialler> {
+        Some(self)
+    }
+}
 
+impl Dialler for Caller {
     fn dials(&mut self, now: Moment) -> Option<Dial> {
         if self.due > now {
             return None;
@@ -83,6 +80,20 @@ impl Service for Caller {
     fn dialled(&mut self, t: &mut Turn<'_>) {
         self.link = Some(t.id);
         t.reply("HELLO\n");
+    }
+
+    fn input(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
+        pass_on(t, input, self.client);
+        Ok(())
+    }
+
+    fn stopping(&mut self, t: &mut Turn<'_>) {
+        t.close();
+    }
+
+    fn closed(&mut self, t: &mut Turn<'_>, _: &Closed) {
+        self.link = None;
+        self.due = t.now.after(AGAIN);
     }
 
     fn dial_failed(&mut self, now: Moment, _: &io::Error) {

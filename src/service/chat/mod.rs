@@ -39,7 +39,7 @@ mod text;
 mod waits;
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -58,7 +58,7 @@ use self::owned::Owned;
 use self::room::{RoomKey, Rooms};
 use self::stamp::Stamp;
 use self::waits::Unsettled;
-use super::{Dial, Encoding, Manner, OverStreams, Peer, Row, Service, Sessions, Terms};
+use super::{Dialler, Encoding, Manner, OverStreams, Peer, Row, Service, Sessions, Terms};
 use crate::buf::ReadBuf;
 use crate::config::limits::KEPT_PLACES;
 use crate::config::{self, Transport};
@@ -519,11 +519,6 @@ impl Chat {
 }
 
 impl Chat {
-    /// Whether this connection is to the bus, and no member's.
-    fn is_bus(&self, id: ConnId) -> bool {
-        self.bus.as_ref().is_some_and(|bus| bus.is_link(id))
-    }
-
     /// The name of the next guest.
     fn guest(&mut self) -> Name {
         self.guests += 1;
@@ -575,9 +570,6 @@ impl Service for Chat {
     }
 
     fn input(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
-        if self.is_bus(t.id) {
-            return self.hear_bus(t, input);
-        }
         let outcome = self.listen(t, input, false);
         self.pass_on(t);
         if outcome.is_err() {
@@ -587,9 +579,6 @@ impl Service for Chat {
     }
 
     fn wake(&mut self, t: &mut Turn<'_>) {
-        if let Some(bus) = self.bus.as_mut().filter(|bus| bus.is_link(t.id)) {
-            return bus.wake(t);
-        }
         if self.removed.remove(&t.id) {
             return t.close_lingering();
         }
@@ -597,11 +586,6 @@ impl Service for Chat {
     }
 
     fn eof(&mut self, t: &mut Turn<'_>, rest: &mut ReadBuf) -> Result<(), Fault> {
-        if self.is_bus(t.id) {
-            rest.consume(rest.len());
-            t.close();
-            return Ok(());
-        }
         let outcome = self.listen(t, rest, true);
         self.pass_on(t);
         // Who has ended its input is owed what was said so far, and not what others go on to say:
@@ -612,9 +596,6 @@ impl Service for Chat {
     }
 
     fn closed(&mut self, t: &mut Turn<'_>, why: &Closed) {
-        if self.is_bus(t.id) {
-            return self.lose_bus(t, &why.to_string());
-        }
         self.removed.remove(&t.id);
         let why = match why {
             Closed::TooSlow | Closed::Evicted => " (did not keep up)",
@@ -625,9 +606,6 @@ impl Service for Chat {
     }
 
     fn stopping(&mut self, t: &mut Turn<'_>) {
-        if let Some(bus) = self.bus.as_mut().filter(|bus| bus.is_link(t.id)) {
-            return bus.end(t);
-        }
         self.reply(t, &Notice(format_args!("the server is stopping")));
         // Everybody of this server is told that, so nobody here is told who leaves.
         if let Some(member) = self.forget(t, t.id) {
@@ -643,24 +621,12 @@ impl Service for Chat {
         self.bus.as_ref().map(|bus| bus.due())
     }
 
-    fn tends(&mut self, t: &mut Turn<'_>) {
+    fn comes_due(&mut self, t: &mut Turn<'_>) {
         self.see_to_bus(t);
     }
 
-    fn dials(&mut self, now: Moment) -> Option<Dial> {
-        self.bus.as_mut()?.dials(now)
-    }
-
-    fn dialled(&mut self, t: &mut Turn<'_>) {
-        if let Some(bus) = &mut self.bus {
-            bus.dialled(t);
-        }
-    }
-
-    fn dial_failed(&mut self, now: Moment, error: &io::Error) {
-        if let Some(bus) = &mut self.bus {
-            bus.dial_failed(now, error);
-        }
+    fn dialler(&mut self) -> Option<&mut dyn Dialler> {
+        if self.bus.is_some() { Some(self) } else { None }
     }
 
     fn add_figures(&self, figures: &mut Vec<Family>) {

@@ -4,6 +4,7 @@
 //! said it.
 
 use std::borrow::Cow;
+use std::io;
 use std::time::{Duration, SystemTime};
 
 use super::bans::{Ban, Banned, REASON_BYTES_MAX};
@@ -20,12 +21,29 @@ use super::text::{LISTED_MAX, plain, quoted};
 use super::waits::Waits;
 use super::{Chat, LETTERS_PER_FRAME, TOPIC_BYTES_MAX};
 use crate::buf::ReadBuf;
-use crate::turn::{ConnId, Fault, Turn};
+use crate::service::{Dial, Dialler};
+use crate::turn::{Closed, ConnId, Fault, Moment, Turn};
 use crate::wire::{Encode, neutralise};
 
-impl Chat {
-    /// The connection to the bus has something to say.
-    pub(super) fn hear_bus(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
+/// The connection to the bus.
+impl Dialler for Chat {
+    fn dials(&mut self, now: Moment) -> Option<Dial> {
+        self.bus.as_mut()?.dials(now)
+    }
+
+    fn dialled(&mut self, t: &mut Turn<'_>) {
+        if let Some(bus) = &mut self.bus {
+            bus.dialled(t);
+        }
+    }
+
+    fn dial_failed(&mut self, now: Moment, error: &io::Error) {
+        if let Some(bus) = &mut self.bus {
+            bus.dial_failed(now, error);
+        }
+    }
+
+    fn input(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
         self.letters = 0;
         // What is told to a big room is not one of 256 small messages.
         while let Some(bus) = &mut self.bus
@@ -43,6 +61,27 @@ impl Chat {
         Ok(())
     }
 
+    fn wake(&mut self, t: &mut Turn<'_>) {
+        if let Some(bus) = &mut self.bus {
+            bus.wake(t);
+        }
+    }
+
+    fn stopping(&mut self, t: &mut Turn<'_>) {
+        if let Some(bus) = &mut self.bus {
+            bus.end(t);
+        }
+    }
+
+    fn closed(&mut self, t: &mut Turn<'_>, why: &Closed) {
+        if let Some(bus) = &mut self.bus {
+            bus.lost(t.now, &why.to_string());
+        }
+        self.do_as_told(t);
+    }
+}
+
+impl Chat {
     /// Time has passed.
     pub(super) fn see_to_bus(&mut self, t: &mut Turn<'_>) {
         let Some(bus) = &mut self.bus else {
@@ -57,14 +96,6 @@ impl Chat {
                 ..Alive::default()
             };
             bus.say_alive(t, alive);
-        }
-        self.do_as_told(t);
-    }
-
-    /// The connection to the bus is gone.
-    pub(super) fn lose_bus(&mut self, t: &mut Turn<'_>, why: &str) {
-        if let Some(bus) = &mut self.bus {
-            bus.lost(t.now, why);
         }
         self.do_as_told(t);
     }

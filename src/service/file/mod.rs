@@ -297,8 +297,8 @@ impl Service for Files {
         self.next_sweep()
     }
 
-    fn comes_due(&mut self, now: Moment) {
-        self.sweep(now);
+    fn comes_due(&mut self, t: &mut Turn<'_>) {
+        self.sweep(t.now);
     }
 
     fn prepare(&mut self, occasion: Occasion) -> Result<(), String> {

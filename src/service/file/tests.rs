@@ -800,8 +800,6 @@ fn f3_what_is_kept_is_removed_when_its_time_is_over() {
     for time in [10, 80, 80] {
         assert!(scene.stage.service.next_sweep().is_some());
         scene.stage.waits(Duration::from_secs(time));
-        let now = scene.stage.now();
-        scene.stage.service.comes_due(now);
     }
     assert_eq!(scene.staged(), [""; 0]);
     assert!(scene.stage.service.next_sweep().is_none());

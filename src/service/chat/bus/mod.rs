@@ -271,11 +271,6 @@ impl Bus {
         }
     }
 
-    /// Whether this connection is to the bus.
-    pub(super) fn is_link(&self, id: ConnId) -> bool {
-        self.connection() == Some(id)
-    }
-
     fn connection(&self) -> Option<ConnId> {
         match self.link {
             Link::Down(_) | Link::Dialling => None,
