@@ -13,6 +13,8 @@ use zeroize::Zeroizing;
 
 use super::address::HostPort;
 use super::error::Trouble;
+#[cfg(feature = "tls")]
+use super::nkey::NkeySeed;
 use super::text::{quoted, with};
 
 /// The port of a NATS server.
@@ -43,6 +45,9 @@ pub struct BusOptions {
     /// The file of a token instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
+    /// The file of the seed of an nkey instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nkey_file: Option<PathBuf>,
     /// How many copies of what is said JetStream keeps: 3 in a cluster of three lose nothing with one of its servers.
     pub replicas: u32,
     /// How long a name stays taken when its server is dead.
@@ -57,6 +62,7 @@ impl Default for BusOptions {
             user: None,
             password_file: None,
             token_file: None,
+            nkey_file: None,
             replicas: 1,
             lease: Duration::from_secs(15),
         }
@@ -84,8 +90,24 @@ impl BusOptions {
             };
             return wrong(key, "`user` and `password-file` go together");
         }
-        if self.user.is_some() && self.token_file.is_some() {
-            return wrong("token-file", "a user has a password instead");
+        let instead = [
+            ("token-file", &self.token_file),
+            ("nkey-file", &self.nkey_file),
+        ];
+        let mut given = instead.iter().filter(|(_, file)| file.is_some());
+        if let Some((key, _)) = given.next() {
+            if self.user.is_some() {
+                return wrong(key, "a user has a password instead");
+            }
+            if given.next().is_some() {
+                return wrong("nkey-file", "instead of `token-file`, not besides");
+            }
+        }
+        if self.nkey_file.is_some() && !cfg!(feature = "tls") {
+            return wrong(
+                "nkey-file",
+                "this program was built without signatures (cargo's feature `tls`)",
+            );
         }
         if !(1..=REPLICAS_MAX).contains(&self.replicas) {
             return wrong("replicas", "JetStream keeps 1 to 5 copies");
@@ -175,6 +197,9 @@ pub enum BusLogin {
     Password(String, Zeroizing<String>),
     /// A token.
     Token(Zeroizing<String>),
+    /// A user by a key, with which is signed what a server says.
+    #[cfg(feature = "tls")]
+    Nkey(NkeySeed),
 }
 
 impl fmt::Debug for BusLogin {
@@ -183,6 +208,8 @@ impl fmt::Debug for BusLogin {
             Self::Nothing => "Nothing",
             Self::Password(..) => "Password",
             Self::Token(_) => "Token",
+            #[cfg(feature = "tls")]
+            Self::Nkey(_) => "Nkey",
         })
     }
 }
@@ -262,6 +289,23 @@ mod tests {
                     user: Some("eva".into()),
                     password_file: Some("/p".into()),
                     token_file: Some("/t".into()),
+                    ..good.clone()
+                },
+                "a password instead",
+            ),
+            (
+                BusOptions {
+                    token_file: Some("/t".into()),
+                    nkey_file: Some("/n".into()),
+                    ..good.clone()
+                },
+                "not besides",
+            ),
+            (
+                BusOptions {
+                    user: Some("eva".into()),
+                    password_file: Some("/p".into()),
+                    nkey_file: Some("/n".into()),
                     ..good.clone()
                 },
                 "a password instead",

@@ -12,6 +12,8 @@ pub mod limits;
 mod lookups;
 mod network;
 mod new_file;
+#[cfg(feature = "tls")]
+mod nkey;
 mod policy;
 mod private;
 mod random;
@@ -31,6 +33,8 @@ pub use limits::Limits;
 pub use lookups::{Content, Lookups};
 pub use network::Network;
 pub(crate) use new_file::write_new;
+#[cfg(feature = "tls")]
+pub use nkey::{NKEY_BYTES, NkeySeed, nkey_user};
 pub use policy::{Confinement, Policy};
 pub use private::{
     chat_socket, chat_socket_beside, check_private_dir, check_private_socket, command_socket,

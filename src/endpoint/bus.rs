@@ -3,6 +3,8 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use super::secret_file::look_up_private;
+#[cfg(feature = "tls")]
+use crate::config::NkeySeed;
 use crate::config::{Bus, BusLogin, BusOptions, ConfigError, Lookups, random_bytes};
 
 /// How long a password or a token may be, in bytes: a line.
@@ -21,11 +23,7 @@ pub fn look_up_bus(options: &BusOptions, lookups: &mut Lookups) -> Result<Bus, C
     if servers.is_empty() {
         return Err(wrong("no server of it has an address".into()));
     }
-    let login = match (&options.user, &options.password_file, &options.token_file) {
-        (Some(user), Some(path), _) => BusLogin::Password(user.clone(), credential(path, lookups)?),
-        (_, _, Some(path)) => BusLogin::Token(credential(path, lookups)?),
-        _ => BusLogin::Nothing,
-    };
+    let login = login(options, lookups)?;
     let nonce = random_bytes().map_err(|error| wrong(format!("no random number: {error}")))?;
     Ok(Bus {
         servers,
@@ -34,6 +32,23 @@ pub fn look_up_bus(options: &BusOptions, lookups: &mut Lookups) -> Result<Bus, C
         lease: options.lease,
         nonce: u64::from_le_bytes(nonce).into(),
     })
+}
+
+/// By what the servers know us: at most one of these is given.
+fn login(options: &BusOptions, lookups: &mut Lookups) -> Result<BusLogin, ConfigError> {
+    if let (Some(user), Some(path)) = (&options.user, &options.password_file) {
+        return Ok(BusLogin::Password(user.clone(), credential(path, lookups)?));
+    }
+    if let Some(path) = &options.token_file {
+        return Ok(BusLogin::Token(credential(path, lookups)?));
+    }
+    #[cfg(feature = "tls")]
+    if let Some(path) = &options.nkey_file {
+        let seed = NkeySeed::read(&credential(path, lookups)?);
+        let seed = seed.map_err(|why| wrong(format!("`nkey-file`: {} {why}", path.display())))?;
+        return Ok(BusLogin::Nkey(seed));
+    }
+    Ok(BusLogin::Nothing)
 }
 
 /// The one line of a file that only its owner may read.

@@ -12,6 +12,7 @@
 mod asks;
 mod counts;
 mod leases;
+mod login;
 mod outgoing;
 mod setup;
 mod subjects;
@@ -31,7 +32,7 @@ use self::outgoing::Outgoing;
 use self::subjects::{Inbox, Subjects};
 use super::name::Name;
 use crate::buf::ReadBuf;
-use crate::config::{self, BusLogin};
+use crate::config;
 use crate::service::Dial;
 use crate::turn::{ConnId, Fault, Moment, Turn};
 use crate::wire::{
@@ -228,6 +229,8 @@ struct Info {
     /// Lame duck mode: it goes soon.
     ldm: bool,
     version: String,
+    /// What a user with an nkey signs.
+    nonce: Option<String>,
 }
 
 impl Bus {
@@ -450,25 +453,13 @@ impl Bus {
         if !info.headers || !info.jetstream {
             log::warn!(bus = self.name(), version:% = Escaped(info.version.as_bytes()); "this server has no JetStream, which the rooms of a bus need: start it with -js");
         }
-        let mut connect = json!({
-            "verbose": false,
-            "pedantic": false,
-            "headers": true,
-            "no_responders": true,
-            "echo": false,
-            "name": "onepoll",
-            "lang": "onepoll",
-            "version": env!("CARGO_PKG_VERSION"),
-            "protocol": 1,
-        });
-        match &self.settings.login {
-            BusLogin::Nothing => {}
-            BusLogin::Password(user, password) => {
-                connect["user"] = user.as_str().into();
-                connect["pass"] = password.as_str().into();
+        let connect = match login::connect(&self.settings.login, info.nonce.as_deref()) {
+            Ok(connect) => connect,
+            Err(why) => {
+                log::warn!(bus = self.name(), why; "cannot log in to the bus");
+                return t.close();
             }
-            BusLogin::Token(token) => connect["auth_token"] = token.as_str().into(),
-        }
+        };
         t.reply(&(NatsFrame::Connect(connect.to_string().as_bytes())));
         t.reply(&(NatsFrame::Ping));
         self.link = Link::Settling(t.id, Step::Login);
