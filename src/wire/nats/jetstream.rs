@@ -1,11 +1,12 @@
 use serde::Deserialize;
 
+use super::NatsMessage;
+
 /// What JetStream answers to any request of ours: what is read of it, in one shape.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct JetStreamAnswer {
-    /// Why it was not done.
-    pub error: Option<JetStreamError>,
+    error: Option<JetStreamError>,
     /// The place of a message that was published.
     pub seq: u64,
     /// Whether a message of the same id was there already.
@@ -45,12 +46,28 @@ impl JetStreamError {
     pub const WRONG_LAST_SEQUENCE: u32 = 10071;
     /// A stream of that name has other options.
     pub const STREAM_NAME_IN_USE: u32 = 10058;
+
+    fn failure(code: u16, description: &str) -> JetStreamError {
+        JetStreamError {
+            code,
+            description: description.to_owned(),
+            ..JetStreamError::default()
+        }
+    }
 }
 
 impl JetStreamAnswer {
-    /// An answer, if it is one.
-    pub fn read(payload: &[u8]) -> Option<JetStreamAnswer> {
-        serde_json::from_slice(payload).ok()
+    /// What a message answers, or why it is no success.
+    pub fn of(message: &NatsMessage<'_>) -> Result<JetStreamAnswer, JetStreamError> {
+        if message.headers.status() == Some(503) {
+            return Err(JetStreamError::failure(503, "nobody answers"));
+        }
+        let answer: JetStreamAnswer = serde_json::from_slice(message.payload)
+            .map_err(|_| JetStreamError::failure(500, "what came is no answer"))?;
+        match answer.error {
+            Some(error) => Err(error),
+            None => Ok(answer),
+        }
     }
 }
 
@@ -90,17 +107,23 @@ impl JetStreamPosition {
 
 #[cfg(test)]
 mod tests {
+    use super::super::NatsHeaders;
     use super::*;
 
     #[test]
     fn answers_are_read_as_the_server_gives_them() {
-        let read = |text: &str| JetStreamAnswer::read(text.as_bytes());
+        let read = |text: &str| {
+            JetStreamAnswer::of(&NatsMessage {
+                payload: text.as_bytes(),
+                ..NatsMessage::default()
+            })
+        };
         let stored = read(r#"{"stream":"S","seq":7,"duplicate":true}"#).unwrap();
-        assert!(stored.seq == 7 && stored.duplicate && stored.error.is_none());
+        assert!(stored.seq == 7 && stored.duplicate);
         let wrong = read(
             r#"{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 3"},"stream":"S","seq":0}"#,
         );
-        let error = wrong.unwrap().error.unwrap();
+        let error = wrong.unwrap_err();
         assert_eq!(error.err_code, JetStreamError::WRONG_LAST_SEQUENCE);
         let made = read(
             r#"{"type":"io.nats.jetstream.api.v1.stream_create_response","config":{},"created":"2026-11-27T23:00:00Z","state":{"messages":2,"last_seq":9},"did_create":true}"#,
@@ -110,7 +133,16 @@ mod tests {
             (made.state.last_seq, &*made.created),
             (9, "2026-11-27T23:00:00Z")
         );
-        assert_eq!(read("+ACK"), None);
+        assert_eq!(read("+ACK").unwrap_err().code, 500);
+    }
+
+    #[test]
+    fn nobody_who_answers_is_an_answer_that_says_so() {
+        let nobody = NatsMessage {
+            headers: NatsHeaders::read(b"NATS/1.0 503\r\n\r\n").unwrap(),
+            ..NatsMessage::default()
+        };
+        assert_eq!(JetStreamAnswer::of(&nobody).unwrap_err().code, 503);
     }
 
     #[test]

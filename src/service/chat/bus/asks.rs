@@ -1,11 +1,15 @@
+//! Other servers, and what this one asks them.
+
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::name::Name;
-use super::super::text::LISTED_MAX;
-use crate::turn::{ConnId, Moment};
+use super::link::Link;
+use super::subjects::Inbox;
+use crate::service::chat::name::Name;
+use crate::service::chat::text::LISTED_MAX;
+use crate::turn::{ConnId, Moment, Turn};
 
 /// How long other servers have to answer.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -140,8 +144,21 @@ impl Asks {
         all
     }
 
+    /// Asks all of them for the member whose turn it is. Whether somebody will answer.
+    pub(super) fn ask(&mut self, link: &Link, t: &mut Turn<'_>, question: Question) -> bool {
+        if !link.is_ready() || self.servers.is_empty() {
+            return false;
+        }
+        let Ok(body) = serde_json::to_vec(&question) else {
+            return false;
+        };
+        let number = self.begin(t.id, question, t.now);
+        link.request(t, &link.subjects.ask(), (Inbox::Ask, number), &[], &body);
+        true
+    }
+
     /// A question is asked; says its number.
-    pub(super) fn ask(&mut self, by: ConnId, question: Question, now: Moment) -> u64 {
+    fn begin(&mut self, by: ConnId, question: Question, now: Moment) -> u64 {
         self.count += 1;
         let asked = Asked {
             by,
@@ -229,7 +246,7 @@ mod tests {
         let lobby = Name::parse(b"lobby").unwrap();
         assert_eq!((asks.servers(), asks.elsewhere(lobby)), (2, 5));
         assert_eq!(asks.rooms(), [("lobby".to_owned(), 5)].into());
-        let who = asks.ask(EVA, Question::Who("lobby".into()), now);
+        let who = asks.begin(EVA, Question::Who("lobby".into()), now);
         assert!(asks.answered(who, Reply::default()).is_none());
         assert_eq!(
             asks.answered(who, Reply::default()).unwrap().replies.len(),
@@ -240,13 +257,13 @@ mod tests {
             name: "eva".into(),
             reason: String::new(),
         };
-        let kick = asks.ask(EVA, kick, now);
+        let kick = asks.begin(EVA, kick, now);
         let found = Reply {
             found: Some("Eva".into()),
             ..Reply::default()
         };
         assert!(asks.answered(kick, found).is_some());
-        asks.ask(EVA, Question::Who("lobby".into()), now);
+        asks.begin(EVA, Question::Who("lobby".into()), now);
         assert_eq!(asks.expire(now).len(), 0);
         assert_eq!(asks.expire(now.after(ANSWER)).len(), 1);
         asks.expire(now.after(GONE));

@@ -1,8 +1,16 @@
+//! Names that members of this server have on the bus, as keys of a bucket that expire, and claims to such.
+
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::super::name::Name;
-use crate::turn::{ConnId, Moment};
+use serde_json::json;
+
+use super::event::{Claimed, Event};
+use super::link::Link;
+use super::subjects::Inbox;
+use crate::service::chat::name::Name;
+use crate::turn::{ConnId, Moment, Turn};
+use crate::wire::{JetStreamAnswer, JetStreamError, NatsMessage};
 
 /// How long the bus has to answer a claim.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -28,16 +36,16 @@ struct Lease {
 
 /// A claim to a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Claim {
-    pub(super) name: Name,
-    pub(super) holder: ConnId,
-    pub(super) what: Why,
+struct Claim {
+    name: Name,
+    holder: ConnId,
+    why: Why,
     asked: Moment,
 }
 
 /// What a claim is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Why {
+enum Why {
     /// The name is to be free.
     New,
     /// The name belongs to the holder, whoever has it.
@@ -50,7 +58,7 @@ pub(super) enum Why {
 
 /// What became of a claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
+enum Answer {
     /// The name is the holder's.
     Taken(u64),
     /// It is somebody else's.
@@ -61,7 +69,7 @@ pub(super) enum Answer {
 
 /// What follows from it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+enum Outcome {
     Nothing,
     /// A member may be called so, or not.
     Decided(Claim, Answer),
@@ -72,8 +80,96 @@ pub(super) enum Outcome {
 }
 
 impl Leases {
+    /// Claims a name for a member: one that is free, or one that belongs to the member. Whether an answer will come.
+    pub(super) fn claim(
+        &mut self,
+        link: &Link,
+        t: &mut Turn<'_>,
+        (name, holder): (Name, ConnId),
+        is_owner: bool,
+    ) -> bool {
+        let why = if is_owner { Why::Own } else { Why::New };
+        let is_ready = link.is_ready();
+        if is_ready {
+            self.ask(link, t, (name, holder), why);
+        }
+        is_ready
+    }
+
+    /// Renews those of which a third is over.
+    pub(super) fn renew(&mut self, link: &Link, t: &mut Turn<'_>, lease: Duration) {
+        for held in self.due(t.now, lease) {
+            self.ask(link, t, held, Why::Renewal);
+        }
+    }
+
+    /// A member is called so no more.
+    pub(super) fn release(&mut self, link: &Link, t: &mut Turn<'_>, name: Name) {
+        if let Some(sequence) = self.let_go(name) {
+            let subject = format!("$JS.API.STREAM.MSG.DELETE.{}", link.subjects.bucket());
+            let body = json!({ "seq": sequence, "no_erase": true }).to_string();
+            link.request(t, &subject, (Inbox::Nothing, 0), &[], body.as_bytes());
+        }
+    }
+
+    /// A claim is answered.
+    pub(super) fn take(
+        &mut self,
+        link: &Link,
+        t: &mut Turn<'_>,
+        number: u64,
+        message: &NatsMessage<'_>,
+    ) -> Option<Event> {
+        match self.answered(number, Answer::of(message), t.now) {
+            // It was somebody else's a moment ago, and may be nobody's.
+            Outcome::Reclaim(name, holder) => {
+                self.ask(link, t, (name, holder), Why::Again);
+                None
+            }
+            outcome => outcome.event(),
+        }
+    }
+
+    /// Claims that have waited too long.
+    pub(super) fn expire(&mut self, now: Moment) -> Vec<Event> {
+        self.give_up(|claim| claim.asked.after(ANSWER) <= now, now)
+    }
+
+    /// The bus is away: no claim will be answered.
+    pub(super) fn give_all_up(&mut self, now: Moment) -> Vec<Event> {
+        self.give_up(|_| true, now)
+    }
+
+    fn give_up(&mut self, which: impl Fn(&Claim) -> bool, now: Moment) -> Vec<Event> {
+        let late = self.claims.extract_if(|_, claim| which(claim));
+        let late: Vec<Claim> = late.map(|(_, claim)| claim).collect();
+        let outcomes = late
+            .into_iter()
+            .map(|claim| self.decided(claim, Answer::Unknown, now));
+        outcomes.filter_map(Outcome::event).collect()
+    }
+
+    fn ask(&mut self, link: &Link, t: &mut Turn<'_>, (name, holder): (Name, ConnId), why: Why) {
+        let expected = self.expected(name, why).map(|place| place.to_string());
+        let number = self.begin(name, holder, why, t.now);
+        let header = expected
+            .as_deref()
+            .map(|place| ("Nats-Expected-Last-Subject-Sequence", place));
+        let (key, me) = (link.subjects.key(name), link.subjects.me.as_bytes());
+        link.request(t, &key, (Inbox::Claim, number), header.as_slice(), me);
+    }
+
+    /// The place that the bucket must have for the name, if it has to have one.
+    fn expected(&self, name: Name, why: Why) -> Option<u64> {
+        match why {
+            Why::New | Why::Again => Some(0),
+            Why::Own => None,
+            Why::Renewal => Some(self.held.get(&name.key()).map_or(0, |lease| lease.sequence)),
+        }
+    }
+
     /// A claim begins. Says its number.
-    pub(super) fn ask(&mut self, name: Name, holder: ConnId, what: Why, now: Moment) -> u64 {
+    fn begin(&mut self, name: Name, holder: ConnId, why: Why, now: Moment) -> u64 {
         self.count += 1;
         if let Some(lease) = self.held.get_mut(&name.key()) {
             lease.is_asked = true;
@@ -81,24 +177,14 @@ impl Leases {
         let claim = Claim {
             name,
             holder,
-            what,
+            why,
             asked: now,
         };
         self.claims.insert(self.count, claim);
         self.count
     }
 
-    /// The place that the bucket must have for the name, if it has to have one.
-    pub(super) fn expected(&self, name: Name, what: Why) -> Option<u64> {
-        match what {
-            Why::New | Why::Again => Some(0),
-            Why::Own => None,
-            Why::Renewal => Some(self.held.get(&name.key()).map_or(0, |lease| lease.sequence)),
-        }
-    }
-
-    /// A claim is answered.
-    pub(super) fn answered(&mut self, number: u64, answer: Answer, now: Moment) -> Outcome {
+    fn answered(&mut self, number: u64, answer: Answer, now: Moment) -> Outcome {
         match self.claims.remove(&number) {
             Some(claim) => self.decided(claim, answer, now),
             None => Outcome::Nothing,
@@ -107,7 +193,7 @@ impl Leases {
 
     fn decided(&mut self, claim: Claim, answer: Answer, now: Moment) -> Outcome {
         let key = claim.name.key();
-        let is_new = matches!(claim.what, Why::New | Why::Own);
+        let is_new = matches!(claim.why, Why::New | Why::Own);
         if let Answer::Taken(sequence) = answer
             && (is_new || self.held.contains_key(&key))
         {
@@ -119,7 +205,7 @@ impl Leases {
             };
             self.held.insert(key, lease);
         }
-        match (claim.what, answer) {
+        match (claim.why, answer) {
             _ if is_new => Outcome::Decided(claim, answer),
             (_, Answer::Taken(_)) => Outcome::Nothing,
             _ if !self.held.contains_key(&key) => Outcome::Nothing,
@@ -138,38 +224,45 @@ impl Leases {
     }
 
     /// A name is its holder's no more. Says its place.
-    pub(super) fn release(&mut self, name: Name) -> Option<u64> {
+    fn let_go(&mut self, name: Name) -> Option<u64> {
         self.held.remove(&name.key()).map(|lease| lease.sequence)
     }
 
-    /// Claims that have waited too long.
-    pub(super) fn expire(&mut self, now: Moment) -> Vec<Outcome> {
-        let late = |claim: &Claim| claim.asked.after(ANSWER) <= now;
-        self.give_up(late, now)
-    }
-
-    /// The bus is away: no claim will be answered.
-    pub(super) fn give_all_up(&mut self, now: Moment) -> Vec<Outcome> {
-        self.give_up(|_| true, now)
-    }
-
-    fn give_up(&mut self, which: impl Fn(&Claim) -> bool, now: Moment) -> Vec<Outcome> {
-        let late: Vec<Claim> = self
-            .claims
-            .extract_if(|_, claim| which(claim))
-            .map(|(_, claim)| claim)
-            .collect();
-        let decided = late.into_iter();
-        decided
-            .map(|claim| self.decided(claim, Answer::Unknown, now))
-            .collect()
-    }
-
     /// Those whose third is over, which are to be renewed.
-    pub(super) fn due(&self, now: Moment, lease: Duration) -> Vec<(Name, ConnId)> {
+    fn due(&self, now: Moment, lease: Duration) -> Vec<(Name, ConnId)> {
         let is_due = |held: &Lease| !held.is_asked && held.since.after(lease / 3) <= now;
         let due = self.held.iter().filter(|(_, held)| is_due(held));
         due.map(|(&name, held)| (name, held.holder)).collect()
+    }
+}
+
+impl Answer {
+    fn of(message: &NatsMessage<'_>) -> Answer {
+        match JetStreamAnswer::of(message) {
+            Ok(answer) if answer.seq > 0 => Answer::Taken(answer.seq),
+            Err(error) if error.err_code == JetStreamError::WRONG_LAST_SEQUENCE => Answer::Refused,
+            _ => Answer::Unknown,
+        }
+    }
+}
+
+impl Outcome {
+    /// What the chat is told of it.
+    fn event(self) -> Option<Event> {
+        match self {
+            Outcome::Nothing | Outcome::Reclaim(..) => None,
+            Outcome::Lost(name, holder) => Some(Event::NameLost(holder, name)),
+            Outcome::Decided(claim, answer) => {
+                let claimed = match answer {
+                    Answer::Taken(_) => Claimed::Taken {
+                        is_owner: claim.why == Why::Own,
+                    },
+                    Answer::Refused => Claimed::Refused,
+                    Answer::Unknown => Claimed::Unknown,
+                };
+                Some(Event::Claimed(claim.holder, claim.name, claimed))
+            }
+        }
     }
 }
 
@@ -191,7 +284,7 @@ mod tests {
     #[test]
     fn a_name_is_claimed_renewed_and_lost() {
         let (mut leases, now) = (Leases::default(), Moment::START);
-        let claim = leases.ask(name("Eva"), EVA, Why::New, now);
+        let claim = leases.begin(name("Eva"), EVA, Why::New, now);
         assert_eq!(leases.expected(name("eva"), Why::New), Some(0));
         let decided = leases.answered(claim, Answer::Taken(7), now);
         assert!(matches!(
@@ -210,47 +303,47 @@ mod tests {
         let due = leases.due(later, LEASE);
         assert_eq!(due, [(name("eva"), EVA)]);
         assert_eq!(leases.expected(name("EVA"), Why::Renewal), Some(7));
-        let renewal = leases.ask(due[0].0, EVA, Why::Renewal, later);
+        let renewal = leases.begin(due[0].0, EVA, Why::Renewal, later);
         assert_eq!(leases.due(later, LEASE), [], "it is asked for once");
         assert_eq!(
             leases.answered(renewal, Answer::Taken(9), later),
             Outcome::Nothing
         );
         assert_eq!(leases.expected(name("eva"), Why::Renewal), Some(9));
-        let renewal = leases.ask(name("eva"), EVA, Why::Renewal, later);
+        let renewal = leases.begin(name("eva"), EVA, Why::Renewal, later);
         let again = leases.answered(renewal, Answer::Refused, later);
         assert_eq!(again, Outcome::Reclaim(name("eva"), EVA));
-        let again = leases.ask(name("eva"), EVA, Why::Again, later);
+        let again = leases.begin(name("eva"), EVA, Why::Again, later);
         assert_eq!(
             leases.answered(again, Answer::Refused, later),
             Outcome::Lost(name("eva"), EVA)
         );
-        assert_eq!(leases.release(name("eva")), None);
+        assert_eq!(leases.let_go(name("eva")), None);
     }
 
     #[test]
     fn what_is_not_answered_is_given_up_and_asked_again() {
         let (mut leases, now) = (Leases::default(), Moment::START);
-        leases.ask(name("eva"), EVA, Why::New, now);
-        assert_eq!(leases.expire(now), []);
+        leases.begin(name("eva"), EVA, Why::New, now);
+        assert!(leases.expire(now).is_empty());
         let given_up = leases.expire(now.after(ANSWER));
         assert!(matches!(
             given_up[..],
-            [Outcome::Decided(_, Answer::Unknown)]
+            [Event::Claimed(EVA, _, Claimed::Unknown)]
         ));
-        let claim = leases.ask(name("eva"), EVA, Why::Own, now);
+        let claim = leases.begin(name("eva"), EVA, Why::Own, now);
         assert_eq!(leases.expected(name("eva"), Why::Own), None);
         leases.answered(claim, Answer::Taken(1), now);
-        leases.ask(name("eva"), EVA, Why::Renewal, now.after(LEASE));
-        assert_eq!(leases.give_all_up(now.after(LEASE)), [Outcome::Nothing]);
+        leases.begin(name("eva"), EVA, Why::Renewal, now.after(LEASE));
+        assert!(leases.give_all_up(now.after(LEASE)).is_empty());
         assert_eq!(leases.due(now.after(LEASE), LEASE).len(), 1);
         // A renewal of a name that was given back meanwhile brings nothing back.
-        let renewal = leases.ask(name("eva"), EVA, Why::Renewal, now.after(LEASE));
-        assert_eq!(leases.release(name("Eva")), Some(1));
+        let renewal = leases.begin(name("eva"), EVA, Why::Renewal, now.after(LEASE));
+        assert_eq!(leases.let_go(name("Eva")), Some(1));
         assert_eq!(
             leases.answered(renewal, Answer::Taken(2), now),
             Outcome::Nothing
         );
-        assert_eq!(leases.release(name("eva")), None);
+        assert_eq!(leases.let_go(name("eva")), None);
     }
 }

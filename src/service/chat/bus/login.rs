@@ -55,16 +55,18 @@ mod signed {
     }
 }
 
-#[cfg(all(test, feature = "tls"))]
+#[cfg(test)]
 mod tests {
-    use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD};
-    use ring::signature::{ED25519, UnparsedPublicKey};
-
     use super::*;
-    use crate::config::NkeySeed;
 
+    #[cfg(feature = "tls")]
     #[test]
     fn an_nkey_signs_what_this_server_said() {
+        use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD};
+        use ring::signature::{ED25519, UnparsedPublicKey};
+
+        use crate::config::NkeySeed;
+
         let seed = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY";
         let login = BusLogin::Nkey(NkeySeed::read(seed).unwrap());
         let said = connect(&login, Some("PXoWU7zWAMt75FY")).unwrap();
@@ -81,10 +83,20 @@ mod tests {
     }
 
     #[test]
-    fn who_needs_no_login_says_nothing_of_one() {
-        let said = connect(&BusLogin::Nothing, Some("nonce")).unwrap();
-        for key in ["user", "pass", "auth_token", "nkey", "sig"] {
-            assert_eq!(said.get(key), None);
+    fn a_server_is_told_what_it_knows_us_by_and_nothing_else() {
+        let password = BusLogin::Password("us".into(), "pa\"ss".to_owned().into());
+        for (login, told) in [
+            (BusLogin::Nothing, [None, None, None]),
+            (password, [Some("us"), Some("pa\"ss"), None]),
+            (
+                BusLogin::Token("t".to_owned().into()),
+                [None, None, Some("t")],
+            ),
+        ] {
+            let said = connect(&login, Some("nonce")).unwrap();
+            let of = |key| said.get(key).and_then(Value::as_str);
+            assert_eq!(["user", "pass", "auth_token"].map(of), told);
+            assert_eq!(["nkey", "sig"].map(of), [None, None]);
         }
     }
 }

@@ -1,6 +1,9 @@
+//! What is to be kept by the bus, until it has come back.
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::setup::MESSAGE_BYTES_MAX;
 use super::subjects::Topic;
 use crate::turn::{ConnId, Moment};
 
@@ -26,6 +29,8 @@ pub(super) struct Outgoing {
     pending: VecDeque<Pending>,
     bytes: usize,
     count: u64,
+    /// Somebody waits for room.
+    is_waited_for: bool,
 }
 
 /// A message that is to be kept.
@@ -64,13 +69,25 @@ impl Outgoing {
         self.pending.is_empty()
     }
 
-    pub(super) fn has_room(&self, bytes: usize) -> bool {
+    fn has_room(&self, bytes: usize) -> bool {
         self.bytes + bytes <= KEPT_BYTES_MAX
     }
 
-    /// Whether those who waited for room may go on.
-    pub(super) fn may_go_on(&self) -> bool {
-        self.bytes <= GOES_ON_BYTES
+    /// Whether one more message of this size can be kept.
+    pub(super) fn takes(&self, bytes: usize) -> bool {
+        bytes <= MESSAGE_BYTES_MAX && self.has_room(bytes)
+    }
+
+    /// Whether who speaks is to wait until there is room.
+    pub(super) fn holds(&mut self) -> bool {
+        let holds = !self.has_room(2 * MESSAGE_BYTES_MAX);
+        self.is_waited_for |= holds;
+        holds
+    }
+
+    /// Whether those who waited for room may go on now: once.
+    pub(super) fn gives_room(&mut self) -> bool {
+        self.bytes <= GOES_ON_BYTES && std::mem::take(&mut self.is_waited_for)
     }
 
     /// One piece more, behind everything else.
@@ -218,5 +235,24 @@ mod tests {
         let shown: Vec<u64> = outgoing.show().map(|pending| pending.number).collect();
         assert_eq!(shown, [2]);
         assert!(outgoing.has_room(KEPT_BYTES_MAX - 6) && !outgoing.has_room(KEPT_BYTES_MAX - 5));
+        assert!(outgoing.takes(MESSAGE_BYTES_MAX) && !outgoing.takes(MESSAGE_BYTES_MAX + 1));
+    }
+
+    #[test]
+    fn who_waits_for_room_goes_on_when_half_of_it_is_free() {
+        let mut outgoing = Outgoing::default();
+        let line = vec![b'x'; MESSAGE_BYTES_MAX];
+        let mut count = 0_u64;
+        while !outgoing.holds() {
+            outgoing.push(Topic::Ban(String::new()), None, &line, false);
+            count += 1;
+        }
+        assert_eq!(count as usize, KEPT_BYTES_MAX / MESSAGE_BYTES_MAX - 1);
+        let mut went_on = Vec::new();
+        for number in 1..=count {
+            outgoing.take(number).unwrap();
+            went_on.extend(outgoing.gives_room().then_some(outgoing.bytes()));
+        }
+        assert_eq!(went_on, [GOES_ON_BYTES]);
     }
 }

@@ -5,8 +5,16 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::subjects::Subjects;
-use super::{HEADERS_BYTES_MAX, MESSAGE_BYTES_MAX};
 use crate::config;
+
+/// How many bytes a message of a bus has at most: the same for all servers, whatever their limits are.
+pub(in super::super) const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// What a message may have besides: its headers.
+const HEADERS_BYTES_MAX: usize = 4 * 1024;
+
+/// How much of one command is read.
+pub(super) const FRAME_BYTES_MAX: usize = MESSAGE_BYTES_MAX + HEADERS_BYTES_MAX;
 
 /// Ids of messages are known for so long.
 const IDS: Duration = Duration::from_secs(120);
@@ -22,6 +30,19 @@ const HISTORY_AGE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// How large it is at most.
 const STREAM_BYTES_MAX: i64 = 128 * 1024 * 1024;
+
+/// What JetStream is asked for, one after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// To make the stream.
+    Stream,
+    /// What the stream is like: it was there, with other options.
+    FoundStream,
+    /// To make the bucket.
+    Bucket,
+    /// To make a consumer.
+    Consumer,
+}
 
 /// A request to JetStream.
 pub(super) struct Asked {
@@ -44,7 +65,7 @@ pub(super) fn stream(subjects: &Subjects, settings: &config::Bus, history: u32) 
             "max_msgs_per_subject": i64::from(history.max(HISTORY_MIN)),
             "max_age": nanos(HISTORY_AGE),
             "max_bytes": STREAM_BYTES_MAX,
-            "max_msg_size": MESSAGE_BYTES_MAX + HEADERS_BYTES_MAX,
+            "max_msg_size": FRAME_BYTES_MAX,
             "duplicate_window": nanos(IDS),
         }),
     }

@@ -155,6 +155,12 @@ impl Subjects {
     }
 }
 
+/// Whether this is a subject for answers of one kind, and nothing else: whoever has us answer must not have us say to any
+/// other subject what they may not say themselves.
+pub(super) fn may_answer(kind: &str, subject: &str) -> bool {
+    subject.starts_with(kind) && !subject.contains(|c: char| c.is_whitespace() || c.is_control())
+}
+
 fn name_hex(name: Name) -> String {
     hex(&name.key().to_string())
 }
@@ -216,5 +222,19 @@ mod tests {
         }
         assert_eq!(subjects.number_of(&subjects.id(3)), Some(3));
         assert_eq!(other.number_of(&subjects.id(3)), None);
+    }
+
+    #[test]
+    fn nothing_but_answers_goes_where_somebody_else_says() {
+        assert!(may_answer("_INBOX.", "_INBOX.a.b"));
+        for wrong in [
+            "onepoll._.room.6162",
+            "_INBOX.a b",
+            "_INBOX.a\r\nPUB",
+            " _INBOX.a",
+            "",
+        ] {
+            assert!(!may_answer("_INBOX.", wrong), "{wrong}");
+        }
     }
 }

@@ -1,0 +1,136 @@
+//! The servers of a bus: which of them is dialled, and when.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config;
+
+/// How long nobody dials after a connection that failed: the first time, and at most.
+const BACKOFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
+
+/// Where the bus is.
+#[derive(Debug)]
+pub(super) struct Servers {
+    settings: Arc<config::Bus>,
+    /// Which is dialled next, or was last.
+    at: usize,
+    /// How often in a row that has failed.
+    failures: u32,
+    dice: u64,
+}
+
+impl Servers {
+    /// Those of these settings, for the one who has this number: not all begin at the same server.
+    pub(super) fn new(settings: Arc<config::Bus>, nonce: u64) -> Servers {
+        Servers {
+            at: nonce as usize % settings.servers.len().max(1),
+            failures: 0,
+            dice: nonce | 1,
+            settings,
+        }
+    }
+
+    /// The one that is dialled next, or was last.
+    pub(super) fn current(&self) -> Option<(&str, SocketAddr)> {
+        let servers = &self.settings.servers;
+        let (name, to) = servers.get(self.at % servers.len().max(1))?;
+        Some((name, *to))
+    }
+
+    /// Its name.
+    pub(super) fn name(&self) -> &str {
+        self.current().map_or("", |(name, _)| name)
+    }
+
+    /// Whether the last attempt failed, too: what is said of each would fill a log.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failures > 0
+    }
+
+    /// It is good: what failed before counts no more.
+    pub(super) fn hold(&mut self) {
+        self.failures = 0;
+    }
+
+    /// Another one, after this time: each failure doubles it.
+    pub(super) fn fail(&mut self) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        self.at = self.at.wrapping_add(1);
+        let [least, most] = BACKOFF;
+        let doubled = least.saturating_mul(1 << self.failures.min(10)).min(most);
+        // Between half of it and all of it, or servers that lost a bus together would come back together.
+        doubled / 2 + doubled.mul_f64(0.5 * self.roll())
+    }
+
+    /// Another one after one that was good: at once, but not all together.
+    pub(super) fn leave(&mut self) -> Duration {
+        self.hold();
+        self.at = self.at.wrapping_add(1);
+        BACKOFF[0].mul_f64(self.roll())
+    }
+
+    /// A number from 0 to 1 that another server of ours does not have.
+    fn roll(&mut self) -> f64 {
+        self.dice ^= self.dice << 13;
+        self.dice ^= self.dice >> 7;
+        self.dice ^= self.dice << 17;
+        (self.dice >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+    use crate::config::BusLogin;
+
+    fn servers(count: u16, nonce: u64) -> Servers {
+        let one = |n| (format!("nats://{n}"), SocketAddr::from(([127, 0, 0, 1], n)));
+        let settings = config::Bus {
+            servers: (0..count).map(one).collect(),
+            login: BusLogin::Nothing,
+            replicas: 1,
+            lease: Duration::from_secs(15),
+            nonce: AtomicU64::new(0),
+        };
+        Servers::new(settings.into(), nonce)
+    }
+
+    #[test]
+    fn each_failure_is_another_server_and_a_longer_wait() {
+        let mut servers = servers(3, 7);
+        assert!(!servers.has_failed());
+        let mut names = Vec::new();
+        for n in 1..=12 {
+            names.push(servers.name().to_owned());
+            let wait = servers.fail();
+            let most = BACKOFF[1].min(BACKOFF[0] * (1 << n.min(10)));
+            assert!((most / 2..=most).contains(&wait), "{n}: {wait:?}");
+            assert!(servers.has_failed());
+        }
+        let round = ["nats://1", "nats://2", "nats://0"];
+        assert_eq!(names, round.repeat(4));
+        servers.hold();
+        assert!(!servers.has_failed());
+    }
+
+    #[test]
+    fn after_one_that_was_good_the_next_is_dialled_at_once_by_each_at_another_time() {
+        let waits: Vec<Duration> = (1..40)
+            .step_by(2)
+            .map(|nonce| {
+                let mut servers = servers(2, nonce);
+                servers.fail();
+                let before = servers.name().to_owned();
+                let wait = servers.leave();
+                assert!(!servers.has_failed() && servers.name() != before);
+                wait
+            })
+            .collect();
+        assert!(waits.iter().all(|wait| *wait <= BACKOFF[0]));
+        let differ = waits.windows(2).filter(|two| two[0] != two[1]).count();
+        assert!(differ > 15, "{waits:?}");
+    }
+}
