@@ -143,6 +143,13 @@ fn a_circle_is_found_and_what_is_none_is_not() {
     ] {
         assert_eq!(found(&[a, ("src/room/b.rs", b)]), [""; 0], "{b}");
     }
+    // Nor is that something is visible from above.
+    let above = ("src/room/mod.rs", "use self::b::c::C;");
+    let seen = ("src/room/b/c.rs", "pub(in super::super) enum C {}");
+    assert_eq!(
+        found(&[above, seen, ("src/room/b/mod.rs", "mod c;")]),
+        [""; 0]
+    );
     // A page of a type of the folder may name that type, and no other thing of it.
     let folder = (
         "src/room/mod.rs",
@@ -307,7 +314,10 @@ fn code(text: &str) -> String {
     let tests = text.find("#[cfg(test)]\nmod ").unwrap_or(text.len());
     let lines = text[..tests].lines().filter(|line| !is_comment(line));
     let code = lines.map(|line| line.split(" // ").next().unwrap_or(line));
-    code.collect::<Vec<_>>().join("\n")
+    // Whom something is visible to is no import of it.
+    code.collect::<Vec<_>>()
+        .join("\n")
+        .replace("pub(in super::super)", "pub")
 }
 
 /// The `use` lines of code, and the code without them.
