@@ -14,6 +14,7 @@ use crate::support::program::{run, skipped};
 /// The files, one test each.
 const FILES: &[&str] = &[
     "test_audit.py",
+    "test_bus.py",
     "test_chat.py",
     "test_chat_client.py",
     "test_command.py",
@@ -51,6 +52,11 @@ fn t6_chat() {
 #[test]
 fn t6_a_person_in_a_chat() {
     passes("test_chat_client.py");
+}
+
+#[test]
+fn t6_rooms_on_a_bus() {
+    passes("test_bus.py");
 }
 
 #[test]
