@@ -24,8 +24,10 @@ mod command;
 mod delivery;
 mod elsewhere;
 mod ignoring;
+mod letters;
 mod login;
 mod member;
+mod minutes;
 mod name;
 mod notice;
 mod operator;
@@ -40,7 +42,7 @@ mod waits;
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -51,18 +53,18 @@ use self::bus::Bus;
 use self::command::{Command, Said};
 use self::delivery::decoded;
 use self::elsewhere::Elsewhere;
+use self::letters::Letters;
 use self::member::Member;
+use self::minutes::{Minutes, SAID_BYTES_KEPT};
 use self::name::Name;
 use self::notice::{ALOUD, Deed, Notice, Topic, Words, dropped_lines};
 use self::owned::Owned;
 use self::room::{RoomKey, Rooms};
-use self::stamp::Stamp;
 use self::waits::Unsettled;
 use super::{Dialler, Encoding, Manner, OverStreams, Peer, Row, Service, Sessions, Terms};
 use crate::buf::ReadBuf;
 use crate::config::limits::KEPT_PLACES;
 use crate::config::{self, Transport};
-use crate::service::transcript::Transcript;
 use crate::turn::column::{give_back, is_oversized};
 use crate::turn::{Closed, ConnId, Fault, Moment, Turn};
 use crate::wire::{Encode, Family, is_http_request};
@@ -82,16 +84,8 @@ pub use self::text::LISTED_MAX;
 /// who come at once would be millions of notices that nobody reads.
 pub const ANNOUNCED_MAX: usize = 1024;
 
-/// How many letters weigh as much as a frame: a line that tells a thousand members something is
-/// not one of 256 small ones, and a few who rename themselves all the time would stop the loop for
-/// half a second (fault A7).
-const LETTERS_PER_FRAME: usize = 8;
-
 /// How many bytes of history weigh as much as a letter.
 const HISTORY_BYTES_PER_LETTER: usize = 256;
-
-/// How much memory is kept for the lines of one input.
-const SAID_BYTES_KEPT: usize = 64 * 1024;
 
 /// Its row in the table.
 pub const ROW: Row = Row {
@@ -117,8 +111,6 @@ pub struct Chat {
     /// Whether a member that says too much too fast is held back.
     flood: bool,
     slow: Slow,
-    /// Whether earlier lines are kept: only then it matters what time it is.
-    keeps_history: bool,
     /// What its members have for themselves, by listener.
     listeners: HashMap<u16, Own>,
     members: Sessions<Member>,
@@ -133,18 +125,13 @@ pub struct Chat {
     /// Connections whose member was removed, and which are to end.
     removed: HashSet<ConnId>,
     rooms: Rooms,
-    /// What is said in rooms is written down.
-    transcript: Option<PathBuf>,
-    record: Option<Transcript>,
-    stamp: Stamp,
+    /// What is kept of what is said.
+    minutes: Minutes,
     /// How many have come so far.
     guests: u64,
     /// The lines of one input, on their way to the room together; empty between inputs.
     said: Vec<u8>,
-    /// The same as they are kept, with the time.
-    stamped: Vec<u8>,
-    /// How many letters the lines of this input were for so far; see [`LETTERS_PER_FRAME`].
-    letters: usize,
+    letters: Letters,
     /// By what other servers share the rooms.
     bus: Option<Box<Bus>>,
     /// What is known of rooms that nobody of this server is in.
@@ -169,7 +156,6 @@ impl Chat {
             line_bytes_max,
             flood: options.flood,
             slow: options.slow,
-            keeps_history: options.history > 0,
             listeners: HashMap::new(),
             members: Sessions::default(),
             in_gbk: 0,
@@ -179,13 +165,10 @@ impl Chat {
             bans: Bans::default(),
             removed: HashSet::new(),
             rooms: Rooms::new(options.history),
-            transcript: options.transcript.clone(),
-            record: None,
-            stamp: Stamp::new(TimeZone::UTC),
+            minutes: Minutes::new(options),
             guests: 0,
             said: Vec::new(),
-            stamped: Vec::new(),
-            letters: 0,
+            letters: Letters::default(),
             bus: None,
             elsewhere: None,
             unsettled: Unsettled::default(),
@@ -209,14 +192,14 @@ impl Chat {
     /// The same, with the time of this zone before earlier lines.
     pub fn in_zone(self, zone: TimeZone) -> Chat {
         Chat {
-            stamp: Stamp::new(zone),
+            minutes: self.minutes.in_zone(zone),
             ..self
         }
     }
 
     /// Takes lines until there is none, the member has left, or has said enough for now.
     fn listen(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf, ended: bool) -> Result<(), Fault> {
-        self.letters = 0;
+        self.letters.begin();
         if let Some(member) = self.members.get_mut(t.id) {
             member.telnet.filter(t, input);
         }
@@ -257,9 +240,7 @@ impl Chat {
             match line {
                 Ok(Some(line)) => {
                     self.heed(t, line)?;
-                    let frames = self.letters / LETTERS_PER_FRAME;
-                    self.letters %= LETTERS_PER_FRAME;
-                    input.charge(u32::try_from(frames).unwrap_or(u32::MAX));
+                    self.letters.charge(input);
                 }
                 Ok(None) => return Ok(()),
                 Err(error) => {
@@ -357,45 +338,22 @@ impl Chat {
         self.said.shrink_to(SAID_BYTES_KEPT);
     }
 
-    /// Writes down what was said or told to a room, if that is wanted: each line with its time and its room.
+    /// Writes down what was said or told to a room, if that is wanted.
     fn write_down(&mut self, t: &Turn<'_>, key: RoomKey, lines: &[u8]) {
-        let Some(record) = &mut self.record else {
-            return;
-        };
-        let stamp = self.stamp.at(t.wall());
-        let name = self.rooms[key].name;
-        let mut written = Vec::with_capacity(lines.len() + 64);
-        for line in lines.split_inclusive(|&byte| byte == b'\n') {
-            written.extend_from_slice(stamp.as_bytes());
-            written.push(b'#');
-            written.extend_from_slice(name.as_bytes());
-            written.push(b' ');
-            written.extend_from_slice(line);
+        if self.minutes.writes() {
+            let room = self.rooms[key].name;
+            self.minutes.write_down(room, lines, t.wall());
         }
-        record.write(&written);
     }
 
     /// Keeps what was said then for those who come later.
     fn remember(&mut self, t: &mut Turn<'_>, key: RoomKey, lines: &[u8], when: SystemTime) {
-        if !self.keeps_history {
-            return;
-        }
-        self.put_stamps(lines, when);
-        let history = &mut self.rooms[key].history;
-        let had = history.capacity();
-        history.keep(&self.stamped);
-        t.shares(had, history.capacity());
-        self.stamped.shrink_to(SAID_BYTES_KEPT);
-    }
-
-    /// What was said, with the time: not what the server told.
-    fn put_stamps(&mut self, lines: &[u8], when: SystemTime) {
-        let stamp = self.stamp.at(when);
-        self.stamped.clear();
-        let lines = lines.split_inclusive(|&byte| byte == b'\n');
-        for line in lines.filter(|line| !line.starts_with(b"* ")) {
-            self.stamped.extend_from_slice(stamp.as_bytes());
-            self.stamped.extend_from_slice(line);
+        if self.minutes.keeps_history() {
+            let history = &mut self.rooms[key].history;
+            let had = history.capacity();
+            self.minutes
+                .stamp(lines, when, |stamped| history.keep(stamped));
+            t.shares(had, history.capacity());
         }
     }
 
@@ -653,17 +611,15 @@ impl Service for Chat {
     }
 
     fn transcript(&self) -> Option<&Path> {
-        self.transcript.as_deref()
+        self.minutes.transcript()
     }
 
     fn write_transcript_to(&mut self, out: Box<dyn Write>) {
-        self.record = Some(Transcript::to(out));
+        self.minutes.write_to(out);
     }
 
     fn reopen_transcript(&mut self) {
-        if let Some(record) = &mut self.record {
-            record.reopen();
-        }
+        self.minutes.reopen();
     }
 
     fn dropped(&mut self, _id: ConnId, lines: u64, out: &mut Vec<u8>) {
@@ -696,7 +652,7 @@ impl Service for Chat {
             is_shared: true,
             backlog: self.slow.backlog(),
             reads_after_reset: true,
-            tells_time: self.keeps_history || self.transcript.is_some(),
+            tells_time: self.minutes.tells_time(),
             // Tokens are for nobody else.
             is_private: self.has_tokens,
             ..Manner::ANSWERS

@@ -287,7 +287,7 @@ impl Chat {
         let members = room.members.iter().copied();
         self.send_all(t, members.filter(move |&id| Some(id) != except), frame);
         self.tell_watchers(t, key, except, frame);
-        if self.record.is_some() {
+        if self.minutes.writes() {
             let mut lines = Vec::new();
             frame.encode(&mut lines);
             self.write_down(t, key, &lines);

@@ -19,7 +19,7 @@ use super::notice::{ALOUD, Deed, IN_PRIVATE, Notice, Words};
 use super::room::RoomKey;
 use super::text::{LISTED_MAX, plain, quoted};
 use super::waits::Waits;
-use super::{Chat, LETTERS_PER_FRAME, TOPIC_BYTES_MAX};
+use super::{Chat, TOPIC_BYTES_MAX};
 use crate::buf::ReadBuf;
 use crate::service::{Dial, Dialler};
 use crate::turn::{Closed, ConnId, Fault, Moment, Turn};
@@ -44,15 +44,13 @@ impl Dialler for Chat {
     }
 
     fn input(&mut self, t: &mut Turn<'_>, input: &mut ReadBuf) -> Result<(), Fault> {
-        self.letters = 0;
+        self.letters.begin();
         // What is told to a big room is not one of 256 small messages.
         while let Some(bus) = &mut self.bus
             && bus.input(t, input)?
         {
             self.do_as_told(t);
-            let frames = self.letters / LETTERS_PER_FRAME;
-            self.letters %= LETTERS_PER_FRAME;
-            input.charge(u32::try_from(frames).unwrap_or(u32::MAX));
+            self.letters.charge(input);
         }
         if let Some(bus) = &mut self.bus {
             bus.pump(t);
@@ -222,9 +220,9 @@ impl Chat {
             Some(key) if kept.is_earlier => self.remember(t, key, lines, when),
             Some(_) => {}
             None => {
-                self.put_stamps(lines, when);
                 if let Some(elsewhere) = &mut self.elsewhere {
-                    elsewhere.keep(room, &self.stamped);
+                    let keep = |stamped: &[u8]| elsewhere.keep(room, stamped);
+                    self.minutes.stamp(lines, when, keep);
                 }
             }
         }
