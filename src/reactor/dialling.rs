@@ -61,8 +61,7 @@ impl<O: Os> Reactor<O> {
             is_beside_limit: true,
             ..ListenerOptions::to(service)
         };
-        let number = self.sockets;
-        self.sockets = self.sockets.wrapping_add(1);
+        let number = self.number_of_socket();
         self.put_listener(n, Listener::dialled(number, options, Manner::ANSWERS));
         Ok(n)
     }

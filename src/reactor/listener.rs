@@ -204,12 +204,18 @@ impl<O: Os> Reactor<O> {
         self.os
             .watch_listener(&socket, Token::of(Source::Listener(u32::from(n))))?;
         let manner = self.tell_terms(n, &options);
-        let number = self.sockets;
-        self.sockets = self.sockets.wrapping_add(1);
+        let number = self.number_of_socket();
         let service = options.service;
         self.put_listener(n, Listener::new(socket, number, options, manner));
         self.begin_broadcast(service);
         Ok(ListenerId(n))
+    }
+
+    /// A number that no listener's socket has had.
+    pub(super) fn number_of_socket(&mut self) -> u32 {
+        let number = self.sockets;
+        self.sockets = self.sockets.wrapping_add(1);
+        number
     }
 
     /// Tells a service the terms of a listener, and is told how it serves those connections.
@@ -349,48 +355,10 @@ impl<O: Os> Reactor<O> {
 
     /// One connection is accepted, or told why it is not.
     fn admit(&mut self, n: usize, stream: O::Stream, peer: Peer) {
-        let Listener {
-            options,
-            manner,
-            connections,
-            older,
-            number,
-            tally,
-            ..
-        } = &mut self.listeners[n];
-        let rules = &options.sources;
-        let logins_max = self.limits.not_logged_in as usize;
-        let has_to_log_in = manner.is_gated || options.secure.is_some();
-        let refusal = match () {
-            () if !options.admits(&peer) => Some(Refusal::OtherUser),
-            () if !rules.addresses.admits(peer.ip()) => Some(Refusal::Denied),
-            // Where nobody is asked for a proof, failing to give one elsewhere says nothing.
-            () if manner.is_gated && self.sources.is_penalised(self.now, &peer) => {
-                Some(Refusal::Penalised)
-            }
-            () if self.conns.len() >= self.connections_max && !options.is_beside_limit => {
-                Some(Refusal::Full)
-            }
-            () if *connections + *older >= options.connections_max => Some(Refusal::ListenerFull),
-            () if has_to_log_in && self.logging_in >= logins_max => Some(Refusal::LoginsFull),
-            // Last, since it takes a token of those that the source has.
-            () => self.sources.refuses(self.now, *number, rules, &peer),
-        };
-        if let Some(refusal) = refusal {
-            self.recorder.refused(tally, refusal, &options.name, &peer);
-            let mut words = Vec::new();
-            // A client that begins a session would take words for a record, and one that is asked for a proof for
-            // the challenge.
-            if refusal.is_told() && options.secure.is_none() && !manner.is_gated {
-                self.services[options.service.0].refusal(refusal.words(), &mut words);
-            }
-            if !words.is_empty() {
-                // The reason gets one write, not a buffer.
-                let _ = self.os.write(&stream, &words);
-            }
-            self.os.close(stream);
-            return;
+        if let Some(refusal) = self.refuses(n, &peer) {
+            return self.turn_away(n, stream, &peer, refusal);
         }
+        let Listener { options, tally, .. } = &mut self.listeners[n];
         let secured = match options.secure.as_ref().map(|secure| secure.begin()) {
             None => None,
             Some(Ok(session)) => Some(Box::new(Secured::new(session))),
@@ -400,6 +368,58 @@ impl<O: Os> Reactor<O> {
             }
         };
         self.enter(n, stream, peer, secured);
+    }
+
+    /// Why a connection of this peer is not served, if it is not.
+    fn refuses(&mut self, n: usize, peer: &Peer) -> Option<Refusal> {
+        let Listener {
+            options,
+            manner,
+            connections,
+            older,
+            number,
+            ..
+        } = &self.listeners[n];
+        let rules = &options.sources;
+        let logins_max = self.limits.not_logged_in as usize;
+        let has_to_log_in = manner.is_gated || options.secure.is_some();
+        match () {
+            () if !options.admits(peer) => Some(Refusal::OtherUser),
+            () if !rules.addresses.admits(peer.ip()) => Some(Refusal::Denied),
+            // Where nobody is asked for a proof, failing to give one elsewhere says nothing.
+            () if manner.is_gated && self.sources.is_penalised(self.now, peer) => {
+                Some(Refusal::Penalised)
+            }
+            () if self.conns.len() >= self.connections_max && !options.is_beside_limit => {
+                Some(Refusal::Full)
+            }
+            () if *connections + *older >= options.connections_max => Some(Refusal::ListenerFull),
+            () if has_to_log_in && self.logging_in >= logins_max => Some(Refusal::LoginsFull),
+            // Last, since it takes a token of those that the source has.
+            () => self.sources.refuses(self.now, *number, rules, peer),
+        }
+    }
+
+    /// Tells a client why its connection is not served, where it can be told, and closes it.
+    fn turn_away(&mut self, n: usize, stream: O::Stream, peer: &Peer, refusal: Refusal) {
+        let Listener {
+            options,
+            manner,
+            tally,
+            ..
+        } = &mut self.listeners[n];
+        self.recorder.refused(tally, refusal, &options.name, peer);
+        let mut words = Vec::new();
+        // A client that begins a session would take words for a record, and one that is asked for a proof for
+        // the challenge.
+        if refusal.is_told() && options.secure.is_none() && !manner.is_gated {
+            self.services[options.service.0].refusal(refusal.words(), &mut words);
+        }
+        if !words.is_empty() {
+            // The reason gets one write, not a buffer.
+            let _ = self.os.write(&stream, &words);
+        }
+        self.os.close(stream);
     }
 
     /// A connection is there from now on, through this listener.
