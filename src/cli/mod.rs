@@ -98,6 +98,11 @@ impl Failure {
             Self::Run(_) => ExitCode::from(1),
         }
     }
+
+    /// What is wrong, a line each.
+    fn into_problems(self) -> Vec<String> {
+        self.to_string().lines().map(ToOwned::to_owned).collect()
+    }
 }
 
 impl From<crate::config::ConfigError> for Failure {
@@ -226,10 +231,11 @@ pub fn main() -> ExitCode {
 
 /// Says why it failed.
 fn conclude(failure: Failure) -> ExitCode {
-    for problem in failure.to_string().lines() {
+    let code = failure.exit_code();
+    for problem in failure.into_problems() {
         complain(problem);
     }
-    failure.exit_code()
+    code
 }
 
 /// What clap has to say: help and version are results, the rest is wrong usage.

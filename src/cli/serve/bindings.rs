@@ -49,9 +49,9 @@ impl Bindings {
     ) -> Result<Bindings, Failure> {
         let (endpoints, limits) = (&configuration.endpoints, &configuration.limits_of_one());
         let judged = configuration.judge(Judged::at_start(endpoints, limits, nofile, lookups));
-        let learnt = Learnt::of(judged.lookups());
-        let is_told = configuration.processes > 1;
-        let record = is_told.then(|| judged.lookups().record());
+        let record = judged.lookups().record();
+        let learnt = Learnt::of(&record);
+        let record = (configuration.processes > 1).then_some(record);
         let mut files: Vec<PathBuf> = judged.lookups().paths().map(Into::into).collect();
         files.sort_unstable();
         files.dedup();

@@ -13,6 +13,7 @@ mod remark;
 mod serving;
 mod supervisor;
 mod taking_over;
+mod wanted;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

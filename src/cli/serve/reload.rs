@@ -19,15 +19,14 @@ use super::keeping;
 use super::learnt::Learnt;
 use super::making::{Made, Making};
 use super::open_socket::OpenSocket;
-use super::remark::remark;
 use super::serving::{Reading, Serving};
 use super::supervisor::Supervisor;
+use super::wanted::Wanted;
 use crate::cli::logging::announce;
-use crate::cli::verdict::Verdict;
-use crate::cli::{Configuration, Failure, Sources};
+use crate::cli::{Failure, Sources};
 use crate::config::limits::HELPER_TIMEOUT;
-use crate::config::{Address, Limits, Lookups, format_duration};
-use crate::endpoint::{Attempt, Bound, Endpoint, Handed, Intent, Judged, SocketFile, Unserved};
+use crate::config::{Limits, Lookups, format_duration};
+use crate::endpoint::{Bound, Handed, SocketFile};
 use crate::reactor::{Cut, Epoll, Helped, Reactor, SocketId};
 use crate::service::{Occasion, Secrets, Service};
 use crate::turn::{ConnId, Exit};
@@ -94,37 +93,26 @@ impl Serving {
     pub(super) fn reload(
         &mut self,
         reactor: &mut Reactor<Epoll>,
-        mut lookups: Lookups,
+        lookups: Lookups,
         given: Vec<(SocketDescription, OwnedFd)>,
     ) -> Result<Changes, Vec<String>> {
-        let mut wanted = self.sources.read(&mut lookups).map_err(lines)?;
-        let cannot_change = what_cannot_change(&self.configuration, &wanted);
-        wanted.processes = self.configuration.processes;
-        wanted.limits = wanted.limits_of_one();
-        let (mut handed, owners) = self.own_sockets(reactor, given).map_err(lines)?;
-        let judged = Judged::again(&wanted.endpoints, &wanted.limits, self.nofile, lookups);
-        let judged = wanted.judge(judged);
-        let learnt = Learnt::of(judged.lookups());
-        let opening = judged.bind(Intent::Reload, &mut handed);
-        // Those that no endpoint took are ours twice.
-        drop(handed);
-        let verdict = Verdict::of(&wanted, &opening);
-        if let Some(failure) = verdict.failure() {
-            let mut problems = lines(failure);
-            let served = self.sockets.iter().filter_map(|s| s.endpoint.as_ref());
-            problems.extend(rivals(served, &opening.attempts));
-            return Err(problems);
-        }
-        let connections_max = opening
-            .connections_max
-            .map_err(|wrong| vec![wrong.to_string()])?;
-        let own: Vec<SocketAddr> = opening
-            .bound
-            .iter()
-            .filter_map(Bound::datagram_address)
-            .collect();
+        let (handed, owners) = self
+            .own_sockets(reactor, given)
+            .map_err(Failure::into_problems)?;
+        let served = self.sockets.iter().filter_map(|s| s.endpoint.as_ref());
+        let from = (&self.sources, &self.configuration);
+        let mut wanted = Wanted::bind(from, self.nofile, lookups, handed, served)?;
+        let connections_max = match &wanted.opening.connections_max {
+            Ok(connections_max) => *connections_max,
+            Err(wrong) => return Err(vec![wrong.to_string()]),
+        };
+        let all = std::mem::take(&mut wanted.opening.bound);
+        let own: Vec<SocketAddr> = all.iter().filter_map(Bound::datagram_address).collect();
         let zone = TimeZone::system();
-        let limits = in_force(&self.configuration.limits, &wanted.limits);
+        let limits = in_force(
+            &self.configuration.limits,
+            &wanted.configuration.limits_of_one(),
+        );
         let making = Making {
             limits: &limits,
             zone: &zone,
@@ -135,34 +123,31 @@ impl Serving {
         };
         // Whatever can go wrong does so before anything changes.
         let mut planned = Vec::new();
-        for bound in opening.bound {
+        for bound in all {
             let owner = owner(&bound, &owners);
             if owner.is_none() {
                 let listens = bound.begin();
                 listens
                     .with_context(|| format!("{}: cannot listen", bound.endpoint))
-                    .map_err(|wrong| lines(wrong.into()))?;
+                    .map_err(|wrong| Failure::from(wrong).into_problems())?;
             }
-            let made = making.make(&bound).map_err(lines)?;
+            let made = making.make(&bound).map_err(Failure::into_problems)?;
             planned.push((owner, bound, made));
         }
         let mut sockets: Vec<OpenSocket> = Vec::new();
         let mut changes = Changes::default();
         let (old, new): (Vec<_>, Vec<_>) = planned.into_iter().partition(|plan| plan.0.is_some());
         // Nothing runs that nobody looks after.
-        if wanted
-            .endpoints
-            .iter()
-            .any(|endpoint| endpoint.policy().is_some())
-        {
-            keeping::begin(reactor).map_err(|wrong| lines(wrong.into()))?;
+        let mut endpoints = wanted.configuration.endpoints.iter();
+        if endpoints.any(|endpoint| endpoint.policy().is_some()) {
+            keeping::begin(reactor).map_err(|wrong| Failure::from(wrong).into_problems())?;
         }
         for (_, bound, made) in new {
             match making.watch(reactor, bound, made) {
                 Ok(socket) => sockets.push(socket),
                 Err(wrong) => {
                     sockets.into_iter().for_each(|new| retire(reactor, new));
-                    return Err(lines(wrong));
+                    return Err(wrong.into_problems());
                 }
             }
         }
@@ -172,6 +157,7 @@ impl Serving {
                 announce(Level::Info, "listening", Some(&opened.to_string()));
             }
         }
+        let learnt = Learnt::of(&wanted.record);
         let is_learnt = learnt == self.learnt;
         let mut before: Vec<Option<OpenSocket>> = std::mem::take(&mut self.sockets)
             .into_iter()
@@ -201,20 +187,12 @@ impl Serving {
         }
         reactor.change_limits(limits.clone(), connections_max as usize);
         if !self.is_member {
-            let new =
-                |attempt: &&Attempt| !self.configuration.endpoints.contains(&attempt.endpoint);
-            warn(
-                opening.attempts.iter().filter(new),
-                &verdict,
-                &cannot_change,
-            );
+            wanted.warn(&self.configuration);
         }
         self.sockets = sockets;
         self.learnt = learnt;
-        self.configuration = Configuration {
-            limits,
-            ..with_what_stays(&self.configuration, wanted)
-        };
+        wanted.replace(&mut self.configuration);
+        self.configuration.limits = limits;
         Ok(changes)
     }
 
@@ -293,56 +271,6 @@ pub(super) fn tell_unchanged(
     supervisor.ready(&format!(
         "{status}; the configuration is wrong, see the log"
     ));
-}
-
-/// What is wanted, but for [what cannot change](what_cannot_change).
-pub(super) fn with_what_stays(now: &Configuration, wanted: Configuration) -> Configuration {
-    Configuration {
-        log: now.log.clone(),
-        bus: now.bus.clone(),
-        processes: now.processes,
-        user: now.user.clone(),
-        group: now.group.clone(),
-        ..wanted
-    }
-}
-
-/// Says what the person who configured it should hear of these endpoints, which are new, and of what is as it was.
-pub(super) fn warn<'a>(
-    new: impl Iterator<Item = &'a Attempt>,
-    verdict: &Verdict,
-    cannot_change: &[&str],
-) {
-    new.for_each(remark);
-    for problem in &verdict.skipped {
-        log::warn!("{problem}; skipped");
-    }
-    for what in cannot_change {
-        log::warn!(
-            "{what} cannot change while the server runs: it stays as it was until the next start"
-        );
-    }
-}
-
-/// Endpoints that are served and in the way of those that could not be bound.
-pub(super) fn rivals<'e>(
-    served: impl Iterator<Item = &'e Endpoint> + Clone,
-    attempts: &[Attempt],
-) -> Vec<String> {
-    let mut hints = Vec::new();
-    let failed = attempts
-        .iter()
-        .filter(|attempt| matches!(attempt.unserved, Some(Unserved::Failed(_))));
-    for attempt in failed {
-        let served = served.clone();
-        for rival in served.filter(|rival| has_same_port(rival, &attempt.endpoint)) {
-            hints.push(format!(
-                "`{rival}` has that port until it is gone: take it out in one reload, and put `{}` in with the next",
-                attempt.endpoint
-            ));
-        }
-    }
-    hints
 }
 
 /// What is done to a socket that is served already.
@@ -474,10 +402,6 @@ pub(super) fn learn(helped: &Helped) -> Result<Lookups, Vec<String>> {
     }
 }
 
-pub(super) fn lines(failure: Failure) -> Vec<String> {
-    failure.to_string().lines().map(ToOwned::to_owned).collect()
-}
-
 /// Which of the sockets that are served this is.
 fn owner(bound: &Bound, owners: &HashMap<u64, usize>) -> Option<usize> {
     owners.get(&number(&bound.socket)).copied()
@@ -499,15 +423,6 @@ fn retire(reactor: &mut Reactor<Epoll>, socket: OpenSocket) {
     }
 }
 
-fn has_same_port(one: &Endpoint, other: &Endpoint) -> bool {
-    match (one.address(), other.address()) {
-        (Address::Tcp(one), Address::Tcp(other)) | (Address::Udp(one), Address::Udp(other)) => {
-            one.port == other.port
-        }
-        _ => false,
-    }
-}
-
 /// These limits, but for those that stay as they are.
 fn in_force(now: &Limits, wanted: &Limits) -> Limits {
     Limits {
@@ -515,24 +430,4 @@ fn in_force(now: &Limits, wanted: &Limits) -> Limits {
         read_per_turn: now.read_per_turn,
         ..wanted.clone()
     }
-}
-
-/// What is configured otherwise now, and is taken up at start only.
-pub(super) fn what_cannot_change(now: &Configuration, wanted: &Configuration) -> Vec<&'static str> {
-    let (has, wants) = (&now.limits, &wanted.limits);
-    [
-        (now.log != wanted.log, "`[log]`"),
-        (now.bus != wanted.bus, "`[bus]`"),
-        (now.processes != wanted.processes, "`processes`"),
-        (now.user != wanted.user, "`user`"),
-        (now.group != wanted.group, "`group`"),
-        (has.frame != wants.frame, "limit `frame`"),
-        (
-            has.read_per_turn != wants.read_per_turn,
-            "limit `read-per-turn`",
-        ),
-    ]
-    .into_iter()
-    .filter_map(|(differs, what)| differs.then_some(what))
-    .collect()
 }

@@ -13,16 +13,14 @@ use log::Level;
 use super::channel::file_with;
 use super::shared::Shared;
 use super::supervising::{Following, Stage, Supervising};
+use crate::cli::Failure;
 use crate::cli::logging::announce;
-use crate::cli::serve::reload::{
-    Changes, begin, learn, lines, number, rivals, tell_unchanged, warn, what_cannot_change,
-    with_what_stays,
-};
+use crate::cli::serve::reload::{Changes, begin, learn, number, tell_unchanged};
 use crate::cli::serve::serving::Reading;
-use crate::cli::verdict::Verdict;
+use crate::cli::serve::wanted::Wanted;
 use crate::config::Lookups;
 use crate::config::limits::PROCESS_START_TIMEOUT;
-use crate::endpoint::{Handed, Intent, Judged};
+use crate::endpoint::Handed;
 use crate::reactor::{Epoll, Helped, Reactor};
 use crate::wire::{SocketDescription, ToProcess};
 
@@ -59,45 +57,31 @@ impl Supervising {
     fn reload(
         &mut self,
         reactor: &mut Reactor<Epoll>,
-        mut lookups: Lookups,
+        lookups: Lookups,
     ) -> Result<(), Vec<String>> {
-        let mut wanted = self.sources.read(&mut lookups).map_err(lines)?;
-        let cannot_change = what_cannot_change(&self.configuration, &wanted);
-        wanted.processes = self.configuration.processes;
-        let (mut handed, owners) = self
-            .own_sockets()
-            .map_err(|error| vec![error.to_string()])?;
-        let limits = wanted.limits_of_one();
-        let judged = Judged::again(&wanted.endpoints, &limits, self.nofile, lookups);
-        let judged = wanted.judge(judged);
-        let record = judged.lookups().record();
-        let opening = judged.bind(Intent::Reload, &mut handed);
-        drop(handed);
-        let verdict = Verdict::of(&wanted, &opening);
-        if let Some(failure) = verdict.failure() {
-            let mut problems = lines(failure);
-            let served = self.shared.iter().map(|shared| &shared.endpoint);
-            problems.extend(rivals(served, &opening.attempts));
-            return Err(problems);
-        }
-        // Whatever can go wrong does so before anything changes.
         let wrong = |error: io::Error| vec![error.to_string()];
-        let record = file_with(record.as_bytes()).map_err(wrong)?;
+        let (handed, owners) = self.own_sockets().map_err(wrong)?;
+        let served = self.shared.iter().map(|shared| &shared.endpoint);
+        let from = (&self.sources, &self.configuration);
+        let mut wanted = Wanted::bind(from, self.nofile, lookups, handed, served)?;
+        let processes = self.configuration.processes;
+        // Whatever can go wrong does so before anything changes.
+        let record = file_with(wanted.record.as_bytes()).map_err(wrong)?;
         let (mut old, mut new) = (Vec::new(), Vec::new());
-        for bound in opening.bound {
+        for bound in std::mem::take(&mut wanted.opening.bound) {
             if let Some(owner) = owners.get(&number(&bound.socket)) {
                 old.push((*owner, bound));
                 continue;
             }
-            let beside = bound.beside(wanted.processes, &mut Handed::default());
+            let beside = bound.beside(processes, &mut Handed::default());
             let beside = beside.map_err(wrong)?;
-            let shared = Shared::of_bound(bound, beside, wanted.processes);
+            let shared = Shared::of_bound(bound, beside, processes);
             let (shared, sockets) = shared.map_err(wrong)?;
             for bound in sockets {
                 bound
                     .begin()
                     .with_context(|| format!("{}: cannot listen", bound.endpoint))
-                    .map_err(|wrong| lines(wrong.into()))?;
+                    .map_err(|wrong| Failure::from(wrong).into_problems())?;
             }
             new.push(shared);
         }
@@ -121,16 +105,9 @@ impl Supervising {
         for opened in &self.shared[first_new..] {
             announce(Level::Info, "listening", Some(&opened.endpoint.to_string()));
         }
-        let known = &self.configuration.endpoints;
-        let is_new = |endpoint| !known.contains(endpoint);
-        let attempts = opening.attempts.iter();
-        warn(
-            attempts.filter(|attempt| is_new(&attempt.endpoint)),
-            &verdict,
-            &cannot_change,
-        );
+        wanted.warn(&self.configuration);
         self.record = record;
-        self.configuration = with_what_stays(&self.configuration, wanted);
+        wanted.replace(&mut self.configuration);
         let mut left = BTreeSet::new();
         let places: Vec<SocketDescription> = self.shared[first_new..]
             .iter()

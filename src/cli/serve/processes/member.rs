@@ -24,7 +24,7 @@ use crate::cli::audit::Audit;
 use crate::cli::serve::learnt::Learnt;
 use crate::cli::serve::making::Making;
 use crate::cli::serve::open_socket::OpenSocket;
-use crate::cli::serve::reload::{lines, number};
+use crate::cli::serve::reload::number;
 use crate::cli::serve::serving::{Reading, Serving};
 use crate::cli::serve::supervisor::Supervisor;
 use crate::cli::serve::{keeping, poll};
@@ -91,7 +91,7 @@ pub(in crate::cli) fn run(args: Args) -> Outcome {
     let (mut reactor, serving, audit) = match prepared {
         Ok(prepared) => prepared,
         Err(failure) => {
-            let problems = lines(failure);
+            let problems = failure.into_problems();
             send(&mut channel, &FromProcess::Failed { problems }, &[])?;
             return Ok(ExitCode::FAILURE);
         }
@@ -208,7 +208,7 @@ fn prepare(
     let (endpoints, limits) = (&configuration.endpoints, &configuration.limits);
     let judged = Judged::again(endpoints, limits, nofile, lookups);
     let judged = configuration.judge(judged);
-    let learnt = Learnt::of(judged.lookups());
+    let learnt = Learnt::of(&judged.lookups().record());
     let numbered = (0..).zip(given);
     let sockets = numbered.map(|(n, (description, socket))| (n, description, socket));
     let mut handed = Handed::of(sockets).everything();
