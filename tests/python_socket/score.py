@@ -12,6 +12,7 @@ not excuse, 77 if there is nothing to judge by.
 import argparse
 import collections
 import concurrent.futures
+import importlib
 import json
 import os
 import pathlib
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -62,6 +64,10 @@ CLASSES = {
         "CreateServerFunctionalTest",
     ],
 }
+#: Classes whose tests wait for seconds each: they begin first, each test beside the others.
+LONG = ("test_socket.NetworkConnectionBehaviourTest", "test_socket.TCPTimeoutTest")
+#: And the class that takes longest with work.
+LONGEST_CLASS = "test_socket.GeneralModuleTests"
 #: No class takes longer; one that does waits for ever.
 CLASS_SECONDS_MAX = 60
 
@@ -141,6 +147,13 @@ def run(bridge, name):
     return outcomes
 
 
+def tests_of(name):
+    """The tests of a class."""
+    file, _, cls = name.partition(".")
+    cls = getattr(importlib.import_module("test." + file), cls)
+    return [f"{name}.{test}" for test in unittest.defaultTestLoader.getTestCaseNames(cls)]
+
+
 def expectations():
     """Test or class: (outcome, reason)."""
     expected = {}
@@ -167,15 +180,19 @@ def main():
         return MISSING
     bridge = arguments.bridge or build_bridge()
     names = [f"{file}.{cls}" for file, classes in CLASSES.items() for cls in classes]
+    names.sort(key=lambda name: name != LONGEST_CLASS)
     if arguments.only:
         names = [f"{name}{word.partition('.')[1]}{word.partition('.')[2]}"
                  for word in arguments.only for name in names
                  if word.partition(".")[0] == name.partition(".")[2]]
+    else:
+        tests = [test for name in LONG for test in tests_of(name)]
+        names = tests + [name for name in names if name not in LONG]
     expected = expectations()
     tally = collections.Counter()
     reasons = collections.defaultdict(list)
     surprises = []
-    with concurrent.futures.ThreadPoolExecutor(3) as judges:
+    with concurrent.futures.ThreadPoolExecutor(6) as judges:
         ran = list(judges.map(lambda name: run(bridge, name), names))
     for name, outcomes in zip(names, ran):
         if any(outcome == "fails" and test not in expected for test, outcome, _ in outcomes):
