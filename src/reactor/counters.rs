@@ -309,9 +309,37 @@ impl ClosedBy {
         self.insecure += insecure;
     }
 
-    /// Connections that ended, for whatever reason.
+    /// Connections that ended, for whatever reason. Field by field, as above.
     pub(super) fn sum(&self) -> u64 {
-        self.each().into_iter().map(|(_, count)| count).sum()
+        let ClosedBy {
+            done,
+            ended,
+            gone,
+            idle,
+            slow_frame,
+            too_slow,
+            evicted,
+            refused,
+            wrong_proof,
+            login_timeout,
+            stopping,
+            stuck,
+            cut,
+            insecure,
+        } = self;
+        done + ended
+            + gone
+            + idle
+            + slow_frame
+            + too_slow
+            + evicted
+            + refused
+            + wrong_proof
+            + login_timeout
+            + stopping
+            + stuck
+            + cut
+            + insecure
     }
 }
 

@@ -7,6 +7,7 @@ use super::listener::listener_of;
 use super::os::Os;
 use super::patience::SOON;
 use super::secured::SEALED_BYTES_MAX;
+use super::tally::Tally;
 use crate::config::limits::{LEAVING, LINGER, LOGIN_BYTES_MAX, PROGRESS_GRACE};
 use crate::service::Backlog;
 use crate::turn::{ConnId, Fate, Moment};
@@ -59,6 +60,23 @@ pub enum State {
     Dead,
 }
 
+/// What came and went at all endpoints: of the counters those that are checked after each turn of a debug build, which
+/// takes long over all.
+#[derive(Debug, Default)]
+struct Flow {
+    opened: u64,
+    closed: u64,
+    bytes_out: u64,
+}
+
+impl Flow {
+    fn add(&mut self, tally: &Tally) {
+        self.opened += tally.opened;
+        self.closed += tally.closed.sum();
+        self.bytes_out += tally.bytes_out;
+    }
+}
+
 impl<O: Os> Reactor<O> {
     /// Says which invariant does not hold, and of which connection.
     pub fn check(&self) -> Result<(), String> {
@@ -93,8 +111,8 @@ impl<O: Os> Reactor<O> {
             return Err("I3: a connection may wait at a listener, and nobody looks".into());
         }
         // I7: what is counted equals a recount.
-        let counters = self.counters();
-        if counters.connections_opened - counters.connections_closed != self.conns.len() as u64 {
+        let flow = self.flow();
+        if flow.opened - flow.closed != self.conns.len() as u64 {
             return Err("I7: connections opened less closed are not those that are here".into());
         }
         let by_listener: usize = self.listeners.iter().map(|l| l.connections).sum();
@@ -106,12 +124,14 @@ impl<O: Os> Reactor<O> {
             (listener.number, &listener.options.sources, &conn.peer)
         });
         self.sources.check(self.now, sources)?;
-        for (n, listener) in self.listeners.iter().enumerate() {
-            let before = self
-                .listeners
-                .iter()
-                .filter(|l| l.successor == u16::try_from(n).ok());
-            let older: usize = before.map(|l| l.connections).sum();
+        let mut older_of = vec![0; self.listeners.len()];
+        for before in &self.listeners {
+            let successor = before.successor.map(usize::from);
+            if let Some(older) = successor.and_then(|n| older_of.get_mut(n)) {
+                *older += before.connections;
+            }
+        }
+        for (n, (listener, older)) in self.listeners.iter().zip(older_of).enumerate() {
             if listener.older != older {
                 let counted = listener.older;
                 return Err(format!(
@@ -153,7 +173,7 @@ impl<O: Os> Reactor<O> {
         }
         // I5: what was said was sent, is owed, or was dropped with its connection.
         let (said, (_, owed)) = (self.outbox.said_in_all(), self.outbox.count());
-        let (sent, dropped) = (counters.bytes_out, counters.bytes_dropped);
+        let (sent, dropped) = (flow.bytes_out, self.recorder.counters.bytes_dropped);
         if said != sent + owed as u64 + dropped {
             return Err(format!(
                 "I5: {said} bytes were said, {sent} sent, {owed} are owed, {dropped} dropped"
@@ -172,6 +192,15 @@ impl<O: Os> Reactor<O> {
         }
         self.deadlines.check()?;
         self.wakes.check()
+    }
+
+    fn flow(&self) -> Flow {
+        let mut flow = Flow::default();
+        flow.add(&self.gone);
+        for listener in &self.listeners {
+            flow.add(&listener.tally);
+        }
+        flow
     }
 
     /// The connections, and how each stands, for tests that ask what has met which state.

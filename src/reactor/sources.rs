@@ -126,9 +126,7 @@ impl Sources {
 
     /// A connection was let in.
     pub(super) fn opened(&mut self, listener: u32, rules: &SourceRules, peer: &Peer) {
-        if rules.connections_max.is_some()
-            && let Some(key) = SourceKey::of(peer)
-        {
+        if let Some(key) = counted_as(rules, peer) {
             *self.connections.entry((listener, key)).or_default() += 1;
         }
     }
@@ -155,8 +153,7 @@ impl Sources {
 
     /// A connection that was let in has ended.
     pub(super) fn closed(&mut self, listener: u32, rules: &SourceRules, peer: &Peer) {
-        if rules.connections_max.is_some()
-            && let Some(key) = SourceKey::of(peer)
+        if let Some(key) = counted_as(rules, peer)
             && let Some(has) = self.connections.get_mut(&(listener, key))
         {
             *has -= 1;
@@ -211,10 +208,14 @@ impl Sources {
         now: Moment,
         connections: impl Iterator<Item = (u32, &'a SourceRules, &'a Peer)>,
     ) -> Result<(), String> {
-        let mut recount = Sources::default();
-        connections.for_each(|(listener, rules, peer)| recount.opened(listener, rules, peer));
-        if recount.connections != self.connections {
-            let (counted, here) = (&self.connections, &recount.connections);
+        let mut recount = HashMap::new();
+        for (listener, rules, peer) in connections {
+            if let Some(key) = counted_as(rules, peer) {
+                *recount.entry((listener, key)).or_default() += 1;
+            }
+        }
+        if recount != self.connections {
+            let (counted, here) = (&self.connections, &recount);
             return Err(format!(
                 "I7: by source {counted:?} are counted, and {here:?} are here"
             ));
@@ -227,4 +228,9 @@ impl Sources {
         }
         Ok(())
     }
+}
+
+/// The source of a connection, where those of one source are counted.
+fn counted_as(rules: &SourceRules, peer: &Peer) -> Option<SourceKey> {
+    rules.connections_max.and_then(|_| SourceKey::of(peer))
 }

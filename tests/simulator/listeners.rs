@@ -1,4 +1,5 @@
 use std::rc::Rc;
+use std::sync::LazyLock;
 
 use onepoll::config::{Limits, Settle, Written};
 use onepoll::reactor::ServiceId;
@@ -210,11 +211,16 @@ impl Opens<'_> {
 
 /// What members of a chat read and write, for those listeners that are of one.
 fn any_encoding(random: &mut Random) -> Written {
-    let encoding = random.pick(&[Encoding::Utf8, Encoding::Gbk]);
-    Written::of(&chat::Options {
-        encoding,
-        ..chat::Options::default()
-    })
+    // Written once: a debug build takes long over it.
+    static WRITTEN: LazyLock<[Written; 2]> = LazyLock::new(|| {
+        [Encoding::Utf8, Encoding::Gbk].map(|encoding| {
+            Written::of(&chat::Options {
+                encoding,
+                ..chat::Options::default()
+            })
+        })
+    });
+    random.pick(&[&WRITTEN[0], &WRITTEN[1]]).clone()
 }
 
 impl Listeners {
