@@ -443,11 +443,25 @@ mod tests {
         rounds: usize,
         change: impl Fn(usize, &mut Report),
     ) -> Contender {
+        contender_of(&round_of(model), name, rounds, change)
+    }
+
+    /// A round as it is before it is changed.
+    fn round_of(model: Model) -> Report {
         let mut plan = Plan::new(Endpoint::Unix("/x".into()), Mode::Echo { depth: 1 });
         plan.model = model;
         let mut one = Report::before(&plan);
         (one.rate_per_s, one.latency_us.p99) = (100.0, 100.0);
         (one.latency_us.count, one.requests.asked) = (100, 100);
+        one
+    }
+
+    fn contender_of(
+        one: &Report,
+        name: &str,
+        rounds: usize,
+        change: impl Fn(usize, &mut Report),
+    ) -> Contender {
         let reports = (0..rounds).map(|round| {
             let mut report = one.clone();
             change(round, &mut report);
@@ -657,8 +671,10 @@ mod tests {
 
     /// In how many of 100 comparisons of a server with itself it was found better or worse.
     fn wrong(like: f64, rounds: usize, in_turn: bool) -> usize {
+        // Made once: a report has many histograms.
+        let unchanged = round_of(Model::Closed);
         let of = |rates: &[f64]| {
-            contender("it", Model::Closed, rates.len(), |round, one| {
+            contender_of(&unchanged, "it", rates.len(), |round, one| {
                 one.rate_per_s = rates[round];
                 one.latency_us.p99 = 1e6 / rates[round];
             })

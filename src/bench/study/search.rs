@@ -406,6 +406,8 @@ impl Bounds {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::*;
     use crate::load::measure::clock::nanos;
     use crate::load::measure::cpu::CpuTime;
@@ -773,8 +775,8 @@ mod tests {
     /// order in which they came, whoever still waits for that. No clock passes but this one.
     struct Simulated {
         now: u64,
-        /// When each place is free.
-        places: Vec<u64>,
+        /// When each place is free, the first first: what comes later is answered later.
+        places: VecDeque<u64>,
         service: u64,
         /// By how much the server was behind at the beginning of each run of the open model.
         behind: Vec<u64>,
@@ -782,14 +784,14 @@ mod tests {
 
     impl Simulated {
         fn answer(&mut self, came: u64) -> u64 {
-            let first = self.places.iter_mut().min().unwrap();
-            *first = came.max(*first) + self.service;
-            *first
+            let first = self.places.pop_front().unwrap();
+            let done = came.max(first) + self.service;
+            self.places.push_back(done);
+            done
         }
 
         fn behind(&self) -> u64 {
-            let least = self.places.iter().min().unwrap();
-            least.saturating_sub(self.now)
+            self.places[0].saturating_sub(self.now)
         }
 
         fn run(&mut self, plan: &Plan) -> Report {
@@ -838,7 +840,7 @@ mod tests {
                         self.now += self.service;
                         tally.answered(began, self.now, count as u64);
                     }
-                    self.places.fill(self.now);
+                    self.places.iter_mut().for_each(|free| *free = self.now);
                 }
                 (Model::Open { .. }, Amount::Count(_)) => unreachable!("a probe takes its time"),
             }
@@ -866,7 +868,7 @@ mod tests {
                 plan.seed = 1_000 * seed;
                 let mut server = Simulated {
                     now: 0,
-                    places: vec![0; places as usize],
+                    places: vec![0; places as usize].into(),
                     service: 1_000_000 * u64::from(service_ms),
                     behind: Vec::new(),
                 };
