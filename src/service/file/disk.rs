@@ -40,6 +40,9 @@ const PAUSE: Timespec = Timespec {
 /// How often that is tried at the start: for half a second.
 const LOCK_TRIES: u32 = 100;
 
+/// How often it is looked whether a child of a server that was killed still stores files: for ten seconds.
+const STORED_TRIES: u32 = 2_000;
+
 /// What a file is called there that cannot be resumed, and one that can.
 const TEMPORARY: &str = "tmp-";
 const PARTIAL: &str = "part-";
@@ -167,6 +170,13 @@ impl Root {
             }
             Err(error) => return Err(wrong("cannot lock", error)),
         };
+        // Where this process had the lock already, what is locked is its own.
+        let is_first = lock
+            .as_ref()
+            .is_some_and(|lock| Arc::strong_count(lock) == 1);
+        if occasion == Occasion::Start && is_first {
+            wait_until_stored(&staging).map_err(|error| wrong("cannot look at", error))?;
+        }
         let leftovers = clean(&staging).map_err(|error| wrong("cannot clean", error))?;
         let dir_of_staging = Arc::new(staging);
         let staging = Some(Staging {
@@ -401,16 +411,44 @@ fn take(staging: &OwnedFd, tries: u32) -> Result<Arc<OwnedFd>, Errno> {
             Err(Errno::WOULDBLOCK) => {}
             _ => break,
         }
-        match poll(&mut [], Some(&PAUSE)) {
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(wrong) => return Err(wrong),
-        }
+        pause()?;
     }
     // Once more, also where it is locked already.
     flock(&file, FlockOperation::NonBlockingLockExclusive)?;
     let lock = Arc::new(file);
     locks.push((place, Arc::downgrade(&lock)));
     Ok(lock)
+}
+
+fn pause() -> Result<(), Errno> {
+    match poll(&mut [], Some(&PAUSE)) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(wrong) => Err(wrong),
+    }
+}
+
+/// Waits until no child of a server that was killed has a file there that it is still to give its name: else that takes
+/// the place of a later one that this server has acknowledged (fault G12). One that takes too long is not waited for.
+fn wait_until_stored(staging: &OwnedFd) -> Result<(), Errno> {
+    for _ in 0..STORED_TRIES {
+        let mut is_stored = true;
+        for entry in Dir::read_from(staging)? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().to_str() else {
+                continue;
+            };
+            if (name.starts_with(PARTIAL) || name.starts_with(TEMPORARY))
+                && let Ok(file) = confined(staging, name, OFlags::RDONLY | OFlags::NONBLOCK)
+            {
+                is_stored &= flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok();
+            }
+        }
+        if is_stored {
+            break;
+        }
+        pause()?;
+    }
+    Ok(())
 }
 
 /// Removes what nobody can go on with, and says what can be: what a server that was killed had begun. A file that

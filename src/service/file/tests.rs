@@ -501,6 +501,31 @@ fn a_root_that_a_child_of_a_killed_server_still_has_is_waited_for_at_the_start_o
 }
 
 #[test]
+fn fault_g12_a_child_of_a_server_that_was_killed_stores_its_file_before_the_next_server_begins() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Root::open(dir.path(), true, Occasion::Start).unwrap());
+    let (staged, named) = (dir.path().join(".onepoll/tmp-1"), dir.path().join("a"));
+    for _ in 0..20 {
+        let file = std::fs::File::create(&staged).unwrap();
+        file.lock().unwrap();
+        thread::scope(|scope| {
+            let child = scope.spawn(|| {
+                for _ in 0..1_000 {
+                    thread::yield_now();
+                }
+                std::fs::rename(&staged, &named).unwrap();
+                drop(file);
+            });
+            drop(Root::open(dir.path(), true, Occasion::Start).unwrap());
+            // Else it would put an earlier version there that this server has replaced.
+            std::fs::remove_file(&named).unwrap();
+            child.join().unwrap();
+            assert!(!named.exists());
+        });
+    }
+}
+
+#[test]
 fn fault_g12_what_got_its_own_name_while_it_was_opened_is_not_written_to() {
     let dir = tempfile::tempdir().unwrap();
     let (root, _) = Root::open(dir.path(), true, Occasion::Start).unwrap();
