@@ -76,6 +76,15 @@ def left(until):
     return max(0.0, until - time.monotonic())
 
 
+def free_port():
+    """A port that nobody has, and that the kernel gives to nobody who asks for any: those begin at 32768 (ip(7))."""
+    first = 20000 + os.getpid() % 10000
+    for port in range(first, 32768):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no port from %d on is free" % first)
+
+
 def ipv6_exists():
     """Whether this host has ::1 at all. Any other trouble with it is not hidden here."""
     try:

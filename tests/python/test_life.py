@@ -17,7 +17,7 @@ import threading
 import time
 
 from behind import without
-from harness import BINARY, DEADLINE, Case, dial, left, main, onepoll
+from harness import BINARY, DEADLINE, Case, dial, free_port, left, main, onepoll
 
 from test_chat import Member
 from test_command import members, takes_i32, takes_json
@@ -27,12 +27,6 @@ def taken_port():
     """A socket that listens, and its port."""
     holder = socket.create_server(("127.0.0.1", 0))
     return holder, holder.getsockname()[1]
-
-
-def free_port():
-    holder, port = taken_port()
-    holder.close()
-    return port
 
 
 def until(predicate, what):

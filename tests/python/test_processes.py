@@ -17,7 +17,7 @@ import subprocess
 import threading
 import time
 
-from harness import BINARY, DEADLINE, Case, left, main, onepoll
+from harness import BINARY, DEADLINE, Case, free_port, left, main, onepoll
 from test_metrics import get, heard, samples
 from test_supervisor import Supervisor
 
@@ -577,12 +577,6 @@ class Processes(Case):
         # Another server of this machine may have its ports.
         self.assertIn(would["echo", "tcp"], ("serve", "skip"))
         self.assertEqual(would["command", "unix"], "serve")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def listening(port):
