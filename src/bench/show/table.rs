@@ -5,6 +5,7 @@ use std::fmt;
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::bench::show::label::{harmless, shorten};
+use crate::bench::show::phrases::INTERRUPTED;
 use crate::bench::show::rows::{column, rounds};
 use crate::bench::show::sentences::{notices, setup};
 use crate::bench::study::comparison::{Comparison, Contest};
@@ -29,6 +30,9 @@ pub(super) fn table(words: &[usize], columns: &[Vec<String>]) -> String {
 
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.interrupted {
+            writeln!(f, "{INTERRUPTED}")?;
+        }
         for (at, contest) in self.contests.iter().enumerate() {
             if at > 0 {
                 writeln!(f)?;

@@ -31,6 +31,10 @@ pub struct Comparison {
     pub schema: u32,
     /// How often each was asked.
     pub rounds: usize,
+    /// Whether it ended before all were asked as often as they were to be: then it has the rounds that were whole by
+    /// then. A file of before there was this field is of a whole one.
+    #[serde(default)]
+    pub interrupted: bool,
     /// One for each mode.
     pub contests: Vec<Contest>,
 }
@@ -93,7 +97,21 @@ impl Comparison {
         Self {
             schema: SCHEMA,
             rounds: contenders.map(|one| one.reports.len()).max().unwrap_or(0),
+            interrupted: false,
             contests,
+        }
+    }
+
+    /// Of contests that were to be so many, and each of them so many rounds of every server.
+    pub fn of_planned(contests: Vec<Contest>, modes: usize, rounds: usize) -> Self {
+        let is_whole = |contest: &Contest| {
+            let mut contenders = contest.contenders.iter();
+            contenders.all(|one| one.reports.len() == rounds)
+        };
+        let interrupted = contests.len() < modes || !contests.iter().all(is_whole);
+        Self {
+            interrupted,
+            ..Self::of(contests)
         }
     }
 
@@ -242,6 +260,25 @@ mod tests {
         let both = vec![("a".to_owned(), one), ("b".to_owned(), other)];
         let contest = Contest::of(ModeName::Echo, both);
         contest.contenders.try_into().unwrap()
+    }
+
+    #[test]
+    fn what_lacks_a_contest_or_a_round_was_interrupted() {
+        let contest = |one: &[f64], other: &[f64]| {
+            let both = [("a", one), ("b", other)];
+            let both = both.map(|(name, rates)| (name.to_owned(), rounds(rates)));
+            Contest::of(ModeName::Echo, both.to_vec())
+        };
+        let (whole, short) = (contest(&[1.0; 2], &[1.0; 2]), contest(&[1.0; 2], &[1.0]));
+        for (contests, interrupted) in [
+            (vec![whole.clone(), whole.clone()], false),
+            (vec![whole.clone()], true),
+            (vec![whole, short], true),
+            (vec![], true),
+        ] {
+            let comparison = Comparison::of_planned(contests, 2, 2);
+            assert_eq!(comparison.interrupted, interrupted, "{comparison:?}");
+        }
     }
 
     #[test]

@@ -203,7 +203,7 @@ fn compare(
         held.push(contest?);
     }
     drop(line);
-    let comparison = Comparison::of(held);
+    let comparison = Comparison::of_planned(held, call.contests.len(), rounds);
     let mut changes = changes_of(call, &comparison);
     let others = looks.others().filter(|_| conditions.is_judged());
     if too_busy(conditions, looks).is_some() {

@@ -131,4 +131,33 @@ fn ctrl_c_ends_the_measuring_and_prints_what_was_seen() {
     let json = group.said(DEADLINE).exits(130).json();
     assert_eq!(json["interrupted"], true, "{json}");
     assert_eq!(json["rate_per_s"], serde_json::Value::Null, "{json}");
+    // A comparison prints the rounds that were whole by then.
+    let page = tempfile::tempdir().unwrap();
+    let html = page.path().join("page.html");
+    for (line, is_json) in [
+        ("compare a={} b={} --mode echo,conn", true),
+        ("echo a={} b={} --rounds 3", false),
+    ] {
+        while told.try_recv().is_ok() {}
+        let line = line.replace("{}", &server.to_string()) + " -c 1 -d 60s";
+        let as_json = if is_json { " --json" } else { "" };
+        let line = format!("{line}{as_json} --html {}", html.display());
+        let group = start(&line, Stdio::piped());
+        told.recv_timeout(DEADLINE).unwrap();
+        kill_process(Pid::from_child(&group.0), Signal::INT).unwrap();
+        let said = group.said(DEADLINE);
+        said.exits(130);
+        let written = "interrupted: what follows is of the rounds that were whole by then";
+        if is_json {
+            assert_eq!(said.json()["interrupted"], true, "{}", said.out);
+        } else {
+            assert!(said.out.starts_with(written), "{}", said.out);
+        }
+        let html = std::fs::read_to_string(&html).unwrap();
+        assert!(html.contains(&written.replacen('i', "I", 1)), "{html}");
+    }
+    let whole = bench(format!(
+        "echo a={server} b={server} --rounds 1 -n 2 -c 1 --json"
+    ));
+    assert_eq!(whole.exits(0).json()["interrupted"], false);
 }

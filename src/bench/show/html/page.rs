@@ -8,6 +8,7 @@ use crate::bench::show::html::markup::{Attributes, Markup};
 use crate::bench::show::html::percentiles::percentiles;
 use crate::bench::show::html::probes;
 use crate::bench::show::html::rate::rates;
+use crate::bench::show::phrases::INTERRUPTED;
 use crate::bench::show::scale::SECONDS_MIN;
 use crate::bench::show::{changes, search, sentences};
 use crate::bench::study::change::{Change, ChangeVerdict};
@@ -28,6 +29,13 @@ const HEAD: &str = r#"
 /// A single run is a comparison of one contender in one round.
 pub fn page(comparison: &Comparison, changes: &[Change], made: Option<&Provenance>) -> String {
     document(&title(comparison), made, |page| {
+        if comparison.interrupted {
+            page.line(
+                "p",
+                &[("class", &"headline")],
+                capital(INTERRUPTED.to_owned()) + ".",
+            );
+        }
         for contest in &comparison.contests {
             page.element("section", &[], |page| {
                 section(page, contest, comparison.rounds, changes);
