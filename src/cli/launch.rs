@@ -17,13 +17,13 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, bail};
-use nix::sys::prctl::{set_no_new_privs, set_pdeathsig};
-use nix::sys::signal::Signal;
-use nix::unistd::{User, geteuid, getppid};
+use nix::sys::prctl::set_no_new_privs;
+use nix::unistd::{User, geteuid};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::cgroup::{self, Cgroup};
 use super::identity::Identity;
+use super::tether::end_with;
 use super::{Failure, Outcome};
 use crate::config::Confinement;
 use crate::reactor::close_on_exec;
@@ -217,15 +217,4 @@ fn confine_files(confinement: &Confinement) -> anyhow::Result<()> {
 #[cfg(not(feature = "landlock"))]
 fn confine_files(_: &Confinement) -> anyhow::Result<()> {
     bail!("landlock: this program was built without it")
-}
-
-/// The command ends with the server, also with one that is killed (fault F22).
-fn end_with(server: u32) -> anyhow::Result<()> {
-    set_pdeathsig(Signal::SIGKILL).context("PR_SET_PDEATHSIG")?;
-    // It may be too late to be told.
-    let parent = getppid().as_raw();
-    if i64::from(parent) != i64::from(server) {
-        bail!("the server has ended");
-    }
-    Ok(())
 }

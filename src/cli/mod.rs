@@ -40,6 +40,7 @@ mod suggestion;
 mod survivors;
 pub mod talk;
 mod terminal;
+mod tether;
 pub mod time;
 mod trial;
 #[cfg(feature = "tls")]
@@ -163,6 +164,8 @@ enum Command {
     LookUp(look_up::Args),
     #[command(hide = true)]
     Process(serve::ProcessArgs),
+    #[command(hide = true)]
+    Tether(tether::Args),
 }
 
 impl Command {
@@ -192,6 +195,7 @@ impl Command {
             Self::Launch(args) => launch::run(args),
             Self::LookUp(args) => look_up::run(args),
             Self::Process(args) => serve::run_process(args),
+            Self::Tether(args) => tether::run(args),
         }
     }
 }

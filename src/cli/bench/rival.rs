@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Read as _, Seek as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -16,6 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::target::NamedTarget;
 use crate::cli::Failure;
+use crate::cli::tether::tethered;
 use crate::config::{HostPort, ServerUrl};
 use crate::load::measure::clock::{Stopwatch, nanos, rest};
 use crate::load::{Endpoint, Plan};
@@ -49,7 +50,7 @@ pub(super) struct Program {
     other: Endpoint,
 }
 
-/// A program that runs, until this goes.
+/// A program that runs, until this goes, and no longer than this process.
 #[derive(Debug)]
 pub(super) struct Running {
     child: Child,
@@ -137,7 +138,7 @@ impl Program {
         let words = self.moved_to(&endpoint)?;
         let mut said =
             File::from(memfd_create("stderr", MemfdFlags::CLOEXEC).context("--against")?);
-        let mut command = Command::new(&self.path);
+        let mut command = tethered(&self.path);
         command
             .args(&words)
             .stdin(Stdio::null())
@@ -446,25 +447,5 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(wrong.contains("is nowhere in the command"), "{wrong}");
-    }
-
-    #[test]
-    fn a_program_that_ends_says_why_and_none_is_left() {
-        let folder = tempfile::tempdir().unwrap();
-        let socket = folder.path().join("s");
-        let mut program = program(
-            &["-c", "echo no such option >&2; exit 7", ""],
-            "127.0.0.1:9",
-        );
-        program.path = "/bin/sh".into();
-        program.words[2] = socket.display().to_string();
-        program.other = Endpoint::Unix(socket);
-        let wrong = program.start().unwrap_err().to_string();
-        for part in [
-            "it ended before it could be asked (exit status: 7)",
-            "no such option",
-        ] {
-            assert!(wrong.contains(part), "{wrong}");
-        }
     }
 }

@@ -2,9 +2,12 @@
 //! holds: against servers that keep to a script.
 
 use std::fmt;
+use std::fs::Permissions;
 use std::net::TcpStream;
 use std::ops::ControlFlow;
-use std::process::Command;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -13,11 +16,15 @@ use std::time::Duration;
 
 use onepoll::bench::study::search::find_rate;
 use onepoll::load::Arrivals;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::{ECHO, plan};
+use crate::support::DEADLINE;
 use crate::support::peer::Nobody;
-use crate::support::program::{Said, bench, command, run};
+use crate::support::process::{ended, lives};
+use crate::support::program::{Group, Said, bench, command, run};
 use crate::support::script::{Reply, Request, Scripted, echo, replies};
 use crate::support::server::Served;
 
@@ -391,6 +398,53 @@ fn another_program_is_started_as_the_server_was_and_ends_with_the_call() {
         "echo a={address} --against b={address} --rounds 14"
     ))
     .refuses("at least 16 rounds");
+}
+
+/// A program of these lines for /bin/sh.
+fn script(path: &Path, lines: &str, mode: u32) {
+    std::fs::write(path, format!("#!/bin/sh\n{lines}\n")).unwrap();
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn a_program_that_says_why_it_ends_is_quoted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (socket, old) = (folder.path().join("s"), folder.path().join("old"));
+    let asked = format!("echo echo+unix://{}", socket.display());
+    let asked = || bench(format!("{asked} --against {} {FEW}", old.display()));
+    script(&old, "echo no such option >&2; exit 7", 0o700);
+    for part in [
+        "it ended before it could be asked (exit status: 7)",
+        "no such option",
+    ] {
+        asked().fails(1, part);
+    }
+    script(&old, "", 0o600);
+    asked().fails(1, "old cannot be run: ");
+}
+
+#[test]
+fn another_program_ends_with_a_bench_that_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, fifo) = (folder.path().join("old"), folder.path().join("fifo"));
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RWXU, 0).unwrap();
+    let (tell, told) = mpsc::channel();
+    let said = fifo.clone();
+    thread::spawn(move || tell.send(std::fs::read_to_string(said).unwrap()));
+    // It becomes another program, and that is still the one that was started.
+    let server = env!("CARGO_BIN_EXE_onepoll");
+    let lines = format!("echo $$ > {}; exec {server} \"$@\"", fifo.display());
+    script(&old, &lines, 0o700);
+    let address = echo();
+    let mut bench = command(&["bench", "echo", &format!("echo://{address}")]);
+    bench.args(["--against", old.to_str().unwrap(), "--max-busy", "100"]);
+    bench.args(["-d", "60s"]).stdin(Stdio::null());
+    let bench = Group::spawn(bench.stdout(Stdio::null()).stderr(Stdio::null())).unwrap();
+    let pid = told.recv_timeout(DEADLINE).unwrap();
+    let program = Pid::from_raw(pid.trim().parse().unwrap()).unwrap();
+    assert!(lives(program));
+    kill_process(Pid::from_child(&bench.0), Signal::KILL).unwrap();
+    ended(program);
 }
 
 /// The same comparison as a server so many times as fast would have had it.
