@@ -10,11 +10,39 @@ use crate::bench::study::change::{Change, ChangeMetric, ChangeVerdict};
 use crate::bench::study::quiet::Others;
 use crate::load::measure::figures::Micros;
 
-/// A table for each server, and below it what its verdicts mean.
-pub fn text(changes: &[Change]) -> String {
+/// What follows for each server in each mode, in one sentence: what is worse first, and what is not known last.
+pub fn verdicts(changes: &[Change]) -> Vec<String> {
+    of_servers(changes).map(overall).collect()
+}
+
+fn overall(changes: &[Change]) -> String {
+    let first = &changes[0];
+    let beside = match &first.against {
+        Some(other) => short(other),
+        None => "the baseline".to_owned(),
+    };
+    let mut parts = Vec::new();
+    for said in [WORSE, BETTER, SAME, NOT_KNOWN] {
+        let of_it = changes.iter().filter(|one| verdict(one.verdict) == said);
+        let figures: Vec<_> = of_it.map(|one| figure_name(one.metric)).collect();
+        if let Some((last, others)) = figures.split_last() {
+            let others = others.join(", ");
+            let and = if others.is_empty() { "" } else { " and " };
+            parts.push(format!("{said} in {others}{and}{last}"));
+        }
+    }
+    let (mode, name) = (first.mode, short(&first.name));
+    format!("{mode} of {name} beside {beside}: {}", parts.join("; "))
+}
+
+fn of_servers(changes: &[Change]) -> impl Iterator<Item = &[Change]> {
+    changes.chunk_by(|a, b| (a.mode, &a.name) == (b.mode, &b.name))
+}
+
+/// A table for each server, no wider than this, and below it what its verdicts mean.
+pub fn text(changes: &[Change], most: Option<usize>) -> String {
     let mut text = String::new();
-    let groups = changes.chunk_by(|a, b| (a.mode, &a.name) == (b.mode, &b.name));
-    for changes in groups {
+    for changes in of_servers(changes) {
         let first = &changes[0];
         let (before, beside) = match &first.against {
             Some(other) => (short(other), format!("asked in turn with {}", short(other))),
@@ -36,7 +64,7 @@ pub fn text(changes: &[Change]) -> String {
             column("chance", cells(|one| format!("{:.3}", one.chance))),
             column("", cells(|one| verdict(one.verdict).to_owned())),
         ];
-        let _ = writeln!(text, "{}", table(&[0, 5], &columns));
+        let _ = writeln!(text, "{}", table(&[0, 5], &columns, most));
         if !changes.iter().any(|one| one.metric == ChangeMetric::P99) {
             let _ = writeln!(
                 text,
@@ -161,15 +189,20 @@ fn factor3(ratio: f64) -> String {
     }
 }
 
+const WORSE: &str = "WORSE";
+const BETTER: &str = "BETTER";
+const SAME: &str = "not shown to differ";
+const NOT_KNOWN: &str = "not known";
+
 fn verdict(verdict: ChangeVerdict) -> &'static str {
     match verdict {
-        ChangeVerdict::Better => "BETTER",
-        ChangeVerdict::Worse => "WORSE",
-        ChangeVerdict::Same => "not shown to differ",
+        ChangeVerdict::Better => BETTER,
+        ChangeVerdict::Worse => WORSE,
+        ChangeVerdict::Same => SAME,
         ChangeVerdict::Limited
         | ChangeVerdict::TooFew
         | ChangeVerdict::Dependent
-        | ChangeVerdict::Busy => "not known",
+        | ChangeVerdict::Busy => NOT_KNOWN,
     }
 }
 
@@ -195,5 +228,63 @@ fn why(change: &Change) -> String {
             "not known, since other processes had too much of the machine (--max-busy)".to_owned()
         }
         ChangeVerdict::Better | ChangeVerdict::Worse | ChangeVerdict::Same => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::study::statistic::Spread;
+    use crate::load::plan::mode::ModeName;
+
+    fn change(metric: ChangeMetric, verdict: ChangeVerdict, against: Option<&str>) -> Change {
+        let one = Spread::of([1.0]).unwrap();
+        Change {
+            mode: ModeName::Echo,
+            name: "new".to_owned(),
+            against: against.map(str::to_owned),
+            metric,
+            before: one,
+            now: one,
+            ratio: 1.0,
+            ratios: None,
+            blocks: [8, 8],
+            rounds_of_a_block: 2,
+            autocorrelation: None,
+            generator_was_the_limit: [0, 0],
+            chance: 1.0,
+            verdict,
+        }
+    }
+
+    #[test]
+    fn there_is_one_verdict_for_a_server_and_what_is_worse_is_said_first() {
+        use ChangeMetric::{Errors, P99, PerCpu, Rate};
+        use ChangeVerdict::{Better, Limited, Same, TooFew, Worse};
+        let told = |all: &[(ChangeMetric, ChangeVerdict)], against| {
+            let all = all.iter();
+            let all: Vec<_> = all.map(|(m, v)| change(*m, *v, against)).collect();
+            verdicts(&all)
+        };
+        let mixed = [
+            (Rate, Limited),
+            (P99, Worse),
+            (Errors, Worse),
+            (PerCpu, Better),
+        ];
+        assert_eq!(
+            told(&mixed, Some("old")),
+            [
+                "echo of new beside old: WORSE in p99 and errors; BETTER in rate /cpu s; not known in rate"
+            ]
+        );
+        let alike = [(Rate, Same), (P99, Same), (Errors, Same), (PerCpu, TooFew)];
+        assert_eq!(
+            told(&alike, None),
+            [
+                "echo of new beside the baseline: not shown to differ in rate, p99 and errors; not known in rate /cpu s"
+            ]
+        );
+        assert!(told(&[], None).is_empty());
     }
 }

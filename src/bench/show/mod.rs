@@ -9,7 +9,7 @@
 pub mod changes;
 pub mod html;
 mod label;
-mod phrases;
+pub(crate) mod phrases;
 mod rows;
 mod scale;
 mod search;

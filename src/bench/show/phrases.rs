@@ -11,7 +11,7 @@ use crate::load::run::outcome::{DatagramCounts, PerConnection, RollCall};
 use crate::load::run::report::{Crowded, Hidden, Report};
 
 /// What is said first of a comparison that was not whole.
-pub(super) const INTERRUPTED: &str =
+pub(crate) const INTERRUPTED: &str =
     "interrupted: what follows is of the rounds that were whole by then";
 
 /// What was asked, and over how many connections, with the line that was sent.

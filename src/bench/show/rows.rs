@@ -361,7 +361,7 @@ type Column = (
 /// A cell of what is not known.
 pub(super) const NOTHING: &str = "–";
 
-const RATE_PER_S: &str = "rate /s";
+pub(super) const RATE_PER_S: &str = "rate /s";
 /// The name of a column of ratios to the first server begins with this.
 const RATIO: &str = "ratio";
 

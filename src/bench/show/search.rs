@@ -10,6 +10,7 @@ use crate::bench::study::search::{Found, Probe};
 use crate::load::measure::figures::Micros;
 use crate::load::measure::histogram::Summary;
 
+/// Its table is no wider than the formatter's width.
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.probes.is_empty() {
@@ -17,7 +18,7 @@ impl fmt::Display for Found {
         }
         writeln!(f, "{}:", sought(self))?;
         let columns = PROBED.map(|(name, cell)| column(name, self.probes.iter().map(cell)));
-        writeln!(f, "{}", table(&[5], &columns))?;
+        writeln!(f, "{}", table(&[5], &columns, f.width()))?;
         write!(f, "  found      {}", result(self))?;
         for notice in notices(self) {
             write!(f, "\n  notice     {notice}")?;

@@ -77,33 +77,31 @@ fn requests(contest: &Contest) -> Vec<(String, Vec<&str>)> {
 fn reading(contest: &Contest, rounds: usize) -> Option<String> {
     let mut figures = contest.contenders.iter().filter_map(|one| one.figures);
     let certainty = match figures.any(|figures| figures.rate_per_s.is_interval) {
-        true => "an interval that holds the true median with 95 % confidence",
+        true => {
+            "an interval that holds the true median with 95 % confidence, if rounds do not depend on each other"
+        }
         false => "the least and the greatest (an interval of 95 % takes six rounds)",
     };
-    let ratios = match contest.contenders.len() {
-        1 => "",
-        _ => "; ratios to the first, round by round",
+    let ratios = match contest.contenders.iter().any(|one| one.ratios.is_some()) {
+        false => "",
+        true => "; ratios to the first, round by round, are no verdict: --against gives one",
     };
     (rounds > 1).then(|| format!("medians, and in brackets {certainty}{ratios}"))
 }
 
-/// The result, for a reader of one sentence.
-///
-/// Of servers that were judged by blocks of rounds, each for itself.
-pub(super) fn headline(contest: &Contest, rounds: usize, is_judged: bool) -> Vec<String> {
+/// The result, for a reader of one sentence. Of servers that have no ratios, each for itself.
+pub(super) fn headline(contest: &Contest, rounds: usize) -> Vec<String> {
     let Some((first, others)) = contest.contenders.split_first() else {
         return vec!["No server was measured.".to_owned()];
     };
     let mut sentences = vec![absolute(first)];
     sentences.extend(others.iter().map(|one| match &one.ratios {
-        Some(ratios) if answered(one) && !is_judged => {
-            relative(&one.name, &first.name, contest.mode, ratios)
-        }
+        Some(ratios) if answered(one) => relative(&one.name, &first.name, contest.mode, ratios),
         _ => absolute(one),
     }));
     let answering = others.iter().filter(|one| answered(one));
     let mut ratios = answering.filter_map(|one| one.ratios).peekable();
-    if !is_judged && ratios.peek().is_some() && !ratios.any(|ratios| ratios.rate.is_interval) {
+    if ratios.peek().is_some() && !ratios.any(|ratios| ratios.rate.is_interval) {
         sentences.push(format!(
             "{}: too few to tell a difference from chance, which takes six.",
             count(rounds as u64, "round")

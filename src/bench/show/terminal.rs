@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::bench::show::label::{self, columns, shorten};
-use crate::bench::show::rows::{beside_bars, column};
+use crate::bench::show::rows::{RATE_PER_S, beside_bars, column};
 use crate::bench::show::scale::{SECONDS_MIN, Scale};
 use crate::bench::show::table::table;
 use crate::bench::study::comparison::{Comparison, Contender, Contest};
@@ -14,6 +14,8 @@ use crate::load::run::report::Report;
 pub const COLUMNS: usize = 80;
 /// With less there is no room for words beside a bar.
 const COLUMNS_MIN: usize = 36;
+/// A shorter bar tells little.
+const BAR_MIN: usize = 12;
 /// Eighths of a column, from none to seven.
 const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -138,12 +140,29 @@ fn contenders(text: &mut String, contest: &Contest, rounds_made: usize, width: u
         .iter()
         .map(rate)
         .fold(f64::MIN_POSITIVE, f64::max);
+    if bar_max < BAR_MIN {
+        // Beside figures there is no room for bars: below each other there is.
+        for (place, one) in contest.contenders.iter().enumerate() {
+            line(text, format_args!("  {}", shorten(&one.name, width - 2)));
+            let bar = bar(rate(one) / most, width - 4);
+            line(text, format_args!("    {bar}"));
+            let cells = beside.iter().map(|column| match column[0].as_str() {
+                RATE_PER_S => format!("{} /s", column[place + 1]),
+                name => format!("{name} {}", column[place + 1]),
+            });
+            line(
+                text,
+                format_args!("    {}", cells.collect::<Vec<_>>().join(", ")),
+            );
+        }
+        return;
+    }
     let bars = contest
         .contenders
         .iter()
         .map(|one| bar(rate(one) / most, bar_max));
     let all = [vec![names, column("", bars)], beside].concat();
-    line(text, format_args!("{}", table(&[0, 1], &all)));
+    line(text, format_args!("{}", table(&[0, 1], &all, None)));
 }
 
 /// So much of so many columns, to an eighth of one; what is not nothing is seen.

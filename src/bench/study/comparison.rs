@@ -55,7 +55,8 @@ pub struct Contender {
     pub name: String,
     /// Its figures over the rounds; none where no round could be made.
     pub figures: Option<Figures>,
-    /// Its figures by those of the first contender in the same round; none for the first itself.
+    /// Its figures by those of the first contender in the same round; none for the first itself, nor where blocks of rounds are
+    /// judged.
     pub ratios: Option<Ratios>,
     /// What each round saw.
     pub reports: Vec<Report>,
@@ -161,7 +162,17 @@ impl Contest {
                 reports.push(report);
             }
         }
-        Ok(Self::of(mode, contenders))
+        let contest = Self::of(mode, contenders);
+        Ok(match turns {
+            Turns::Alike => contest,
+            Turns::ByLot { .. } => contest.without_ratios(),
+        })
+    }
+
+    /// Of servers that are judged by blocks of rounds: the ratios of rounds would be a second answer to one question.
+    fn without_ratios(mut self) -> Self {
+        self.contenders.iter_mut().for_each(|one| one.ratios = None);
+        self
     }
 
     /// Of what each contender's rounds saw: names and reports, in the order they were asked.

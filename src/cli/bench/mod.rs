@@ -46,6 +46,7 @@ use self::verdict::{BUSY, Ending};
 use super::{Failure, Outcome, complain, is_quiet, print};
 use crate::bench::show::changes;
 use crate::bench::show::html::{page, page_of_search};
+use crate::bench::show::phrases::INTERRUPTED;
 use crate::bench::show::terminal::{self, COLUMNS};
 use crate::bench::show::wrap::wrap;
 use crate::bench::study::baseline::Baseline;
@@ -211,6 +212,7 @@ fn compare(
         verdicts.for_each(|verdict| *verdict = ChangeVerdict::Busy);
     }
     let result = With {
+        verdicts: changes::verdicts(&changes),
         comparison: &comparison,
         changes: &changes,
         others,
@@ -249,7 +251,11 @@ fn show(
         });
         return print(json.context("the result cannot be written as JSON")?);
     }
-    print_wrapped(&result.to_string())?;
+    let text = match terminal_columns() {
+        Some(width) => format!("{result:width$}"),
+        None => result.to_string(),
+    };
+    print_wrapped(&text)?;
     if picture.is_empty() || is_quiet() {
         return Ok(());
     }
@@ -258,18 +264,21 @@ fn show(
 
 /// On a terminal in lines that are no longer than it is wide.
 fn print_wrapped(text: &str) -> Result<(), Failure> {
-    match io::stdout().is_terminal() {
-        true => print(wrap(text, columns(io::stdout())).trim_end()),
-        false => print(text.trim_end()),
+    match terminal_columns() {
+        Some(width) => print(wrap(text, width).trim_end()),
+        None => print(text.trim_end()),
     }
+}
+
+/// How wide the terminal is, where the result goes to one.
+fn terminal_columns() -> Option<usize> {
+    let stdout = io::stdout();
+    stdout.is_terminal().then(|| columns(stdout))
 }
 
 /// How wide a picture is: as wide as the terminal, but no wider than is usual; elsewhere as usual.
 fn picture_columns() -> usize {
-    match io::stdout().is_terminal() {
-        true => columns(io::stdout()).min(COLUMNS),
-        false => COLUMNS,
-    }
+    terminal_columns().map_or(COLUMNS, |width| width.min(COLUMNS))
 }
 
 /// Whether servers are better or worse than before, or than the one that they were asked in turn with.
@@ -301,6 +310,9 @@ struct Made<'r, R> {
 /// A comparison with what has changed; in JSON they stand beside each other.
 #[derive(Serialize)]
 struct With<'c> {
+    /// What follows from `changes`, a sentence for each server in each mode.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    verdicts: Vec<String>,
     #[serde(flatten)]
     comparison: &'c Comparison,
     #[serde(skip_serializing_if = "<[Change]>::is_empty")]
@@ -313,10 +325,18 @@ struct With<'c> {
     commands: Vec<(&'c str, &'c str)>,
 }
 
+/// Tables are no wider than the formatter's width.
 impl fmt::Display for With<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.comparison)?;
-        write!(f, "{}", changes::text(self.changes))?;
+        if self.comparison.interrupted {
+            writeln!(f, "{INTERRUPTED}")?;
+        }
+        // What was asked for first, then what it follows from.
+        for verdict in &self.verdicts {
+            writeln!(f, "{verdict}")?;
+        }
+        write!(f, "{}", changes::text(self.changes, f.width()))?;
+        self.comparison.fmt(f)?;
         if let Some(others) = &self.others {
             writeln!(f, "  machine    {}", changes::others(others))?;
         }

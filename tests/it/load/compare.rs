@@ -343,13 +343,34 @@ fn one_server_is_better_or_worse_than_another_where_every_block_says_so() {
             "echo it={it} --against other={other} --rounds 16 {FEW}{more}"
         ))
     };
-    let text = asked(&bad, &good, "").exits(3).out.clone();
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("page.html");
+    let with_page = format!(" --html {}", page.display());
+    let text = asked(&bad, &good, &with_page).exits(3).out.clone();
     for part in [
         "asked in turn with other: 8 blocks of 2 rounds each",
         "0.008  WORSE",
     ] {
         assert!(text.contains(part), "{text}");
     }
+    // One verdict, first, in the same words everywhere; and no ratios of rounds beside it. The rate may be worse as well.
+    let says = |verdict: &str| {
+        let (of_what, verdict) = verdict.split_once(": ").unwrap();
+        let (worse, _) = verdict.split_once(';').unwrap_or((verdict, ""));
+        of_what.ends_with("cho of it beside other")
+            && worse.starts_with("WORSE in ")
+            && worse.contains("errors")
+    };
+    let (verdict, rest) = text.split_once('\n').unwrap();
+    assert!(says(verdict) && !rest.contains("to the first"), "{text}");
+    let page = std::fs::read_to_string(page).unwrap();
+    let first = page.split_once(r#"<p class="headline">"#).unwrap().1;
+    assert!(says(first.split_once('<').unwrap().0), "{page}");
+    assert!(!page.contains("to the first"), "{page}");
+    let json = asked(&bad, &good, " --json").exits(3).json();
+    assert!(says(json["verdicts"][0].as_str().unwrap()), "{json}");
+    let contenders = &json["contests"][0]["contenders"];
+    assert_eq!(contenders[1]["ratios"], Value::Null, "{json}");
     // The other's errors are not those of the server that is judged, nor is what is required.
     asked(&good, &bad, " --require errors<1,ratio>1").exits(3);
     let text = asked(&good, &bad, " --require errors<1")

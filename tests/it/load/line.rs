@@ -66,6 +66,57 @@ fn start(line: &str, stderr: Stdio) -> Group {
     Group::spawn(bench.stdout(Stdio::piped()).stderr(stderr)).unwrap()
 }
 
+/// What `bench` prints on a terminal of so many columns.
+fn printed(line: &str, columns: u16) -> String {
+    let near = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&near).unwrap();
+    unlockpt(&near).unwrap();
+    let name = ptsname(&near, Vec::new()).unwrap();
+    tcsetwinsize(&near, wide(columns)).unwrap();
+    let far = open(name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+    let mut bench = command(&["bench"]);
+    bench.args(line.split(' ')).stdin(Stdio::null());
+    let group = Group::spawn(bench.stdout(Stdio::from(far)).stderr(Stdio::piped())).unwrap();
+    drop(bench);
+    let shown = thread::spawn(move || {
+        let mut shown = Vec::new();
+        // It ends with an error when nobody has the far side any more.
+        let _ = File::from(near).read_to_end(&mut shown);
+        String::from_utf8(shown).unwrap().replace("\r\n", "\n")
+    });
+    group.said(DEADLINE);
+    shown.join().unwrap()
+}
+
+#[test]
+fn no_row_of_a_table_is_broken_on_a_narrow_terminal() {
+    let server = echo();
+    let few = "-n 8 -c 1 --max-busy 100";
+    for (line, rows) in [
+        (
+            format!("compare quick={server} slow={server} --mode echo,conn -n 8 -c 1"),
+            ["\n  quick\n    rate /s", "\n  slow\n    rate /s"],
+        ),
+        (
+            format!("echo new={server} --against old={server} --rounds 16 {few}"),
+            ["\n  errors\n    not ", "\n    chance  "],
+        ),
+        (
+            format!("echo {server} --find-rate p50<60s -d 50ms --warmup 0s -c 1"),
+            ["\n  asked /s ", "\n    answered /s   "],
+        ),
+    ] {
+        for columns in [40, 60, 80] {
+            let text = printed(&line, columns);
+            let fits = |line: &str| line.chars().count() <= usize::from(columns);
+            assert!(text.lines().all(fits), "{columns}: {text}");
+            for row in rows {
+                assert!(columns != 40 || text.contains(row), "{row:?}: {text}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_terminal_sees_how_far_a_run_is_and_then_the_result_only() {
     let said = on_a_terminal(&format!("echo {} -d 700ms -c 2", echo()), "p50");

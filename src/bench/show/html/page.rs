@@ -11,7 +11,7 @@ use crate::bench::show::html::rate::rates;
 use crate::bench::show::phrases::INTERRUPTED;
 use crate::bench::show::scale::SECONDS_MIN;
 use crate::bench::show::{changes, search, sentences};
-use crate::bench::study::change::{Change, ChangeVerdict};
+use crate::bench::study::change::Change;
 use crate::bench::study::comparison::{Comparison, Contest};
 use crate::bench::study::provenance::Provenance;
 use crate::bench::study::search::Found;
@@ -129,18 +129,16 @@ fn title(comparison: &Comparison) -> String {
 fn section(page: &mut Markup, contest: &Contest, rounds: usize, changes: &[Change]) {
     let (subject, _) = sentences::subject(contest.mode);
     page.line("h2", &[], subject);
-    let of_it = || changes.iter().filter(|change| change.mode == contest.mode);
-    // Two answers to one question would be one too many: that of blocks is the surer one.
-    let is_judged = of_it().any(|change| change.against.is_some());
-    for sentence in sentences::headline(contest, rounds, is_judged) {
+    let of_it = changes.iter().filter(|change| change.mode == contest.mode);
+    let of_it: Vec<_> = of_it.cloned().collect();
+    for verdict in changes::verdicts(&of_it) {
+        page.line("p", &[("class", &"headline")], capital(verdict) + ".");
+    }
+    for sentence in sentences::headline(contest, rounds) {
         page.line("p", &[("class", &"headline")], sentence);
     }
-    for change in of_it() {
-        let class = match change.verdict {
-            ChangeVerdict::Better | ChangeVerdict::Worse => "headline",
-            _ => "setup",
-        };
-        page.line("p", &[("class", &class)], changes::sentence(change) + ".");
+    for change in &of_it {
+        page.line("p", &[("class", &"setup")], changes::sentence(change) + ".");
     }
     for notice in sentences::notices(contest) {
         let with: Attributes<'_> = &[("class", &"notice"), ("role", &"note")];
@@ -151,13 +149,23 @@ fn section(page: &mut Markup, contest: &Contest, rounds: usize, changes: &[Chang
     page.line("p", &[("class", &"setup")], setup.join(" "));
     names(page, contest);
     if let Some(bars) = bars(contest) {
-        let why = match rounds {
-            1 => "The rate, and its ratio to the first.",
-            _ => {
-                "The median rate, and its ratio to the first; a whisker is the interval of the rate."
-            }
+        let rate = if rounds == 1 {
+            "The rate"
+        } else {
+            "The median rate"
         };
-        figure(page, "Answers a second", why, bars);
+        let has_ratios = contest.contenders.iter().any(|one| one.ratios.is_some());
+        let ratio = if has_ratios {
+            ", and its ratio to the first"
+        } else {
+            ""
+        };
+        let whisker = match rounds {
+            1 => "",
+            _ => "; a whisker is the interval of the rate",
+        };
+        let why = format!("{rate}{ratio}{whisker}.");
+        figure(page, "Answers a second", &why, bars);
     }
     let typical = if rounds > 1 {
         "Of the round with the middle rate. "
