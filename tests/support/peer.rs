@@ -20,7 +20,7 @@ const REST_BYTES_MAX: u64 = 256 << 20;
 /// One side of a connection; a wait that is too long is a panic.
 #[derive(Debug)]
 pub(crate) struct Peer<S = TcpStream> {
-    stream: S,
+    pub(crate) stream: S,
     /// What came with a line that was asked for.
     unread: Vec<u8>,
 }
