@@ -54,6 +54,12 @@ pub(super) fn request(report: &Report) -> String {
     if report.expect != "echo" {
         text += &format!(", answer: {}", harmless(&report.expect));
     }
+    if let Some(greeting) = &report.await_greeting {
+        text += &format!(
+            ", awaits a greeting ({}, part of \"connect\")",
+            harmless(greeting)
+        );
+    }
     if let Some(digest) = report.digest {
         text += &format!(", proves itself with {digest} (part of \"connect\")");
     }
@@ -225,9 +231,15 @@ pub(super) fn died(report: &Report) -> Option<String> {
 fn greeted(report: &Report) -> Option<String> {
     let greeting = report.greeting.as_ref()?;
     Some(format!(
-        "the server sends \"{}\" before it is asked, and --expect {} takes that for the answer: what is counted may be greetings",
+        "the server sends \"{}\" before it is asked, and that is taken for the answer ({}): what is counted may be greetings; --await-greeting {} awaits it on each connection, and then asks",
         harmless(greeting),
-        harmless(&report.expect)
+        harmless(&report.expect),
+        // One that is longer is not known whole.
+        if greeting.ends_with("\\n") {
+            "until=\\n"
+        } else {
+            "FRAME"
+        }
     ))
 }
 
@@ -460,7 +472,7 @@ mod tests {
         plan.expect = Expect::Until(b"\n".to_vec());
         assert_eq!(notices(&[Report::before(&plan)]), Vec::<String>::new());
         plan.greeting = Some(b"220 hello\r\n".to_vec());
-        let said = r#"the server sends "220 hello\r\n" before it is asked, and --expect until=\n takes that for the answer: what is counted may be greetings"#;
+        let said = r#"the server sends "220 hello\r\n" before it is asked, and that is taken for the answer (until=\n): what is counted may be greetings; --await-greeting until=\n awaits it on each connection, and then asks"#;
         assert_eq!(notices(&[Report::before(&plan)]), [said]);
     }
 

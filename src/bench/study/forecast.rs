@@ -9,11 +9,12 @@ use std::net::SocketAddr;
 use crate::bench::study::resources::{REUSED_AFTER_S, Resources};
 use crate::config::raise_descriptor_limit;
 use crate::load::measure::figures::Grouped;
-use crate::load::net::greeting::{SILENCE, greeting};
+use crate::load::net::greeting::{SILENCE, greeting, takes_any};
 use crate::load::plan::Plan;
 use crate::load::plan::error::LoadError;
 use crate::load::plan::mode::{Amount, Close, Mode, ModeName, Model};
 use crate::load::plan::target::TargetAddress;
+use crate::load::run::report::{Report, escaped};
 
 /// What the generator has open beside its connections: standard streams, poll, timer, and files of /proc.
 const OTHER_DESCRIPTORS: u64 = 16;
@@ -26,9 +27,25 @@ const OTHER_DESCRIPTORS: u64 = 16;
 /// As [`Plan::look_up`].
 pub fn forecast_of(plan: &mut Plan) -> Result<Vec<String>, LoadError> {
     let target = plan.look_up()?;
-    plan.greeting = greeting(plan, &target, SILENCE);
+    if takes_any(plan) {
+        plan.greeting = greeting(plan, &target, SILENCE);
+    }
     let resources = Resources::of_this_machine(plan, &target, raise_descriptor_limit());
     Ok(forecast(plan, &target, &resources))
+}
+
+/// Where answers were wrong, whether the server had spoken before it was asked: then that is said in the reports. Nobody listens for it
+/// beforehand where it cannot be taken for a right answer.
+pub fn hear_greeting(plan: &Plan, reports: &mut [Report]) {
+    let is_wrong = |report: &Report| report.errors.and(&report.warmup_errors).wrong_answer > 0;
+    if takes_any(plan) || !reports.iter().any(is_wrong) {
+        return;
+    }
+    let target = plan.target.as_ref().map(|located| &located.address);
+    let heard = target.and_then(|target| greeting(plan, target, SILENCE));
+    for report in reports {
+        report.greeting = heard.as_deref().map(escaped);
+    }
 }
 
 /// A sentence for each resource of which `plan` needs more than there is: that the run will fail, where it

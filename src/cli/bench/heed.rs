@@ -13,6 +13,7 @@ const NO_CONNECTION: &str = "a challenge comes on a connection, and datagrams ha
 const NO_SESSION: &str = "a TLS session needs a connection, and datagrams have none";
 const NO_REQUESTS: &str =
     "it sends no requests while it measures, but takes --connections and --duration";
+const UNREAD: &str = "a greeting is read before a connection is asked at the end, and is no answer";
 const NO_RATE: &str = "it has no rate to compare";
 
 const UNHEEDED: &[Unheeded] = {
@@ -22,6 +23,8 @@ const UNHEEDED: &[Unheeded] = {
         ("payload", &[Exec], COMMAND),
         ("payload", &[Udp, Fanout], NUMBERED),
         ("expect", &[Udp, Fanout], NUMBERED),
+        ("await-greeting", &[Hold], UNREAD),
+        ("await-greeting", &[Udp, Fanout], NUMBERED),
         ("secret-file", &[Udp], NO_CONNECTION),
         ("digest", &[Udp], NO_CONNECTION),
         ("tls", &[Udp], NO_SESSION),

@@ -62,22 +62,35 @@ pub(super) fn command_line(command: &str) -> Result<Vec<u8>, Failure> {
 /// What counts as the answer.
 pub(super) fn answer(text: &str) -> Result<Expect, Failure> {
     match text {
-        "echo" => return Ok(Expect::Echo),
-        "eof" => return Ok(Expect::Eof),
-        "http" => return Ok(Expect::Http),
-        _ => {}
+        "echo" => Ok(Expect::Echo),
+        "eof" => Ok(Expect::Eof),
+        "http" => Ok(Expect::Http),
+        _ => ended(text)?.ok_or_else(|| {
+            Failure::Usage(format!(
+                "--expect {text:?}: write echo, http, a number of bytes, until=DELIMITER, eof or exact=@FILE"
+            ))
+        }),
     }
-    if let Some(delimiter) = text.strip_prefix("until=") {
-        return Ok(Expect::Until(bytes_of(delimiter)?));
-    }
-    if let Some(exact) = text.strip_prefix("exact=") {
-        return Ok(Expect::Exact(bytes_of(exact)?));
-    }
-    size(text).map(Expect::Bytes).map_err(|_| {
+}
+
+/// What a server says first.
+pub(super) fn greeting(text: &str) -> Result<Expect, Failure> {
+    ended(text)?.ok_or_else(|| {
         Failure::Usage(format!(
-            "--expect {text:?}: write echo, http, a number of bytes, until=DELIMITER, eof or exact=@FILE"
+            "--await-greeting {text:?}: write until=DELIMITER, a number of bytes or exact=TEXT"
         ))
     })
+}
+
+/// What says itself where it ends; none of anything else.
+fn ended(text: &str) -> Result<Option<Expect>, Failure> {
+    if let Some(delimiter) = text.strip_prefix("until=") {
+        return Ok(Some(Expect::Until(bytes_of(delimiter)?)));
+    }
+    if let Some(exact) = text.strip_prefix("exact=") {
+        return Ok(Some(Expect::Exact(bytes_of(exact)?)));
+    }
+    Ok(size(text).map(Expect::Bytes).ok())
 }
 
 #[cfg(test)]

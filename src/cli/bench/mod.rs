@@ -52,7 +52,7 @@ use crate::bench::show::wrap::wrap;
 use crate::bench::study::baseline::Baseline;
 use crate::bench::study::change::{Change, ChangeVerdict};
 use crate::bench::study::comparison::{Comparison, Contest, Entrant};
-use crate::bench::study::forecast::forecast_of;
+use crate::bench::study::forecast::{forecast_of, hear_greeting};
 use crate::bench::study::provenance::Provenance;
 use crate::bench::study::quiet::{Looks, Others};
 use crate::bench::study::search::find_rate;
@@ -128,8 +128,9 @@ fn measure(
     html: Option<HtmlFile>,
 ) -> Outcome {
     let mut line = ProgressLine::new(interrupt);
-    let report = load::run_watched(&entry.plan, &mut |progress| line.show(progress))?;
+    let mut report = load::run_watched(&entry.plan, &mut |progress| line.show(progress))?;
     drop(line);
+    hear_greeting(&entry.plan, std::slice::from_mut(&mut report));
     let shown = show(
         conditions,
         &report,
@@ -201,7 +202,11 @@ fn compare(
             ))
         };
         let contest = Contest::hold(*mode, entries, rounds, turns, &mut look, &mut told);
-        held.push(contest?);
+        let mut contest = contest?;
+        for (entry, contender) in entries.iter().zip(&mut contest.contenders) {
+            hear_greeting(&entry.plan, &mut contender.reports);
+        }
+        held.push(contest);
     }
     drop(line);
     let comparison = Comparison::of_planned(held, call.contests.len(), rounds);

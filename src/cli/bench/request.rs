@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{CommandFactory, Parser};
 
-use super::literal::{answer, bytes_of, command_line};
+use super::literal::{answer, bytes_of, command_line, greeting};
 use super::number::{count, process, size};
 use crate::cli::Failure;
 use crate::cli::proof::{key, named_by_environment};
@@ -49,6 +49,10 @@ pub(super) struct MessageArgs {
     /// `exact=@FILE` [default: echo, and http for an http:// URL]
     #[arg(long, value_name = "ANSWER")]
     pub(super) expect: Option<String>,
+    /// What the server sends on each connection before it is asked, as one of SMTP does: `until=DELIMITER`, a number of bytes or
+    /// `exact=TEXT`. It is awaited, and then asked; that is part of `connect`
+    #[arg(long, value_name = "GREETING")]
+    pub(super) await_greeting: Option<String>,
     /// Processes of the server: the result reports their processor time, memory and sleeps, and those of
     /// their children
     #[arg(long, value_name = "PID,…", value_delimiter = ',', value_parser = process)]
@@ -190,6 +194,11 @@ impl RequestArgs {
         plan.expect = expect;
         plan.output = output;
         plan.exit = self.exec.exit.unwrap_or(0);
+        plan.await_greeting = message
+            .await_greeting
+            .as_deref()
+            .map(greeting)
+            .transpose()?;
         plan.hmac_key = self.hmac_key(mode)?;
         plan.pids.clone_from(&message.pid);
         Ok(plan)

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 
 use mio::Token;
 
+use crate::load::drive::awaited_greeting::{AwaitedGreeting, Heard};
 use crate::load::measure::clock::nanos;
 use crate::load::measure::failures::{Failure, FailureKind};
 use crate::load::measure::stages::FailureStage;
@@ -70,6 +71,7 @@ pub(super) struct Stamps {
 /// ```text
 /// vacant -> Dialling -> Securing   through TLS: shakes hands, and goes on as the others do
 ///   ^  ^     |    |`--> Proving    where the server sends a challenge; likewise
+///   |  |     |    |`--> Greeted    where the server speaks first, and that is awaited; likewise
 ///   |  |     |    |`--> Ready      a kept one: waits for the others
 ///   |  |     |    v        |
 ///   |  backoff  Active <---'
@@ -84,6 +86,8 @@ pub(super) enum ConnectionStage {
     Securing,
     /// Connected, and not yet known to the server.
     Proving(Handshake),
+    /// Connected, and the server has not said all that it says first.
+    Greeted(Heard),
     /// Connected, and nothing asked yet.
     Ready,
     /// Requests may be in flight.
@@ -97,7 +101,7 @@ impl ConnectionStage {
     pub(super) fn arriving(&self, kind: FailureKind) -> Option<FailureStage> {
         match self {
             Self::Dialling => Some(FailureStage::Connecting),
-            Self::Securing | Self::Proving(_) => Some(FailureStage::Handshake),
+            Self::Securing | Self::Proving(_) | Self::Greeted(_) => Some(FailureStage::Handshake),
             // The proof had left, and was not accepted.
             _ => (kind == FailureKind::NotAdmitted).then_some(FailureStage::Handshake),
         }
@@ -108,7 +112,10 @@ impl ConnectionStage {
     pub(super) fn is_arriving(&self) -> bool {
         matches!(
             self,
-            ConnectionStage::Dialling | ConnectionStage::Securing | ConnectionStage::Proving(_)
+            ConnectionStage::Dialling
+                | ConnectionStage::Securing
+                | ConnectionStage::Proving(_)
+                | ConnectionStage::Greeted(_)
         )
     }
 }
@@ -135,6 +142,8 @@ pub(super) struct Connections<T> {
     last_read: usize,
     /// What is read of sessions, before it is opened.
     cipher: Box<[u8]>,
+    /// What the server says first, where that is awaited.
+    greeting: Option<AwaitedGreeting>,
     /// Whether connections outlive a request.
     keeps: bool,
     /// Whether the poll watches a connection from the beginning; else its first write tells whether it is
@@ -174,7 +183,11 @@ impl<T> Connections<T> {
             last_read: 0,
             cipher: vec![0; cipher_bytes].into_boxed_slice(),
             keeps,
-            watches_all: keeps || plan.hmac_key.is_some() || dialer.secures(),
+            watches_all: keeps
+                || plan.hmac_key.is_some()
+                || plan.await_greeting.is_some()
+                || dialer.secures(),
+            greeting: plan.await_greeting.as_ref().and_then(AwaitedGreeting::of),
             dialer,
             vacant: (0..count).map(|index| (index, None)).collect(),
             backoff: VecDeque::with_capacity(count),
@@ -382,7 +395,9 @@ impl<T> Connections<T> {
                 run.tally.tls_session = conn.stream.session().and_then(Session::agreed);
             }
         }
-        if let Some(hmac_key) = &run.plan.hmac_key {
+        if let Some(hmac_key) = &run.plan.hmac_key
+            && !matches!(conn.stage, ConnectionStage::Greeted(_))
+        {
             if !matches!(conn.stage, ConnectionStage::Proving(_)) {
                 conn.stage = ConnectionStage::Proving(Handshake::new());
             }
@@ -394,6 +409,18 @@ impl<T> Connections<T> {
             // Whether the server accepts the proof shows in what it does next. Where nothing is asked, a
             // server that refuses and one that tires of us look alike.
             conn.is_admitted = run.plan.mode == Mode::Hold;
+        }
+        if let Some(greeting) = &self.greeting {
+            if !matches!(conn.stage, ConnectionStage::Greeted(_)) {
+                conn.stage = ConnectionStage::Greeted(Heard::default());
+            }
+            if let ConnectionStage::Greeted(heard) = &mut conn.stage
+                && !greeting.go_on(heard, &mut conn.stream, &mut self.cipher)?
+            {
+                return Ok(false);
+            }
+            // It speaks to us.
+            conn.is_admitted = true;
         }
         if self.keeps {
             self.open(index, ConnectionStage::Ready, run);
@@ -485,6 +512,7 @@ impl<T> Connections<T> {
                     ConnectionStage::Dialling
                     | ConnectionStage::Securing
                     | ConnectionStage::Proving(_)
+                    | ConnectionStage::Greeted(_)
                     | ConnectionStage::Leaving => Some(conn.stamps.dialled),
                 });
             since.is_some_and(|since| now.saturating_sub(since) >= timeout)

@@ -5,6 +5,7 @@
 //! - `streams`: what traffic over connections has in common. `connections`: all of a run, and their states.
 //! - `start_times`: when the requests in flight began. `ledger`: the lines in flight. `heads`: how answers begin.
 
+mod awaited_greeting;
 mod connections;
 mod datagrams;
 mod event_loop;

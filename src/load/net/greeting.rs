@@ -15,18 +15,22 @@ pub(crate) const SILENCE: Duration = Duration::from_millis(200);
 /// So much of it is worth showing.
 const SHOWN_BYTES: usize = 64;
 
-/// Listens on one connection for so long, and asks nothing: the first bytes, if any come. None of a plan that takes nothing for an
-/// answer but what it asked for, or that proves itself first, with a secret or through TLS.
-pub(crate) fn greeting(plan: &Plan, target: &TargetAddress, silence: Duration) -> Option<Vec<u8>> {
-    let takes_any = matches!(
+/// Whether any bytes are an answer, and a greeting would be taken for one that is right.
+pub(crate) fn takes_any(plan: &Plan) -> bool {
+    matches!(
         plan.expect,
         Expect::Until(_) | Expect::Bytes(_) | Expect::Eof
-    );
+    )
+}
+
+/// Listens on one connection for so long, and asks nothing: the first bytes, if any come. None of a plan that awaits them, or
+/// that proves itself first, with a secret or through TLS.
+pub(crate) fn greeting(plan: &Plan, target: &TargetAddress, silence: Duration) -> Option<Vec<u8>> {
     let asks = matches!(
         plan.mode.name(),
         ModeName::Conn | ModeName::Echo | ModeName::Exec
     );
-    if !takes_any || !asks || plan.hmac_key.is_some() || plan.is_secured() {
+    if plan.await_greeting.is_some() || !asks || plan.hmac_key.is_some() || plan.is_secured() {
         return None;
     }
     let mut first = vec![0; SHOWN_BYTES];
@@ -72,8 +76,11 @@ mod tests {
         let target = TargetAddress::Tcp(address);
         // What comes, comes sooner; what does not is an end.
         let patient = Duration::from_secs(60);
-        // An echo is compared: nobody is asked.
+        // What is awaited, nobody has to be told of.
+        plan.await_greeting = Some(Expect::Bytes(1));
         assert_eq!(greeting(&plan, &target, patient), None);
+        plan.await_greeting = None;
+        assert!(!takes_any(&plan));
         plan.expect = Expect::Until(b"\n".to_vec());
         assert_eq!(
             greeting(&plan, &target, patient),
@@ -82,6 +89,7 @@ mod tests {
         assert_eq!(greeting(&plan, &target, patient), None);
         plan.mode = Mode::Hold;
         assert_eq!(greeting(&plan, &target, patient), None);
+        assert!(takes_any(&plan));
         (plan.mode, plan.expect) = (Mode::Echo { depth: 1 }, Expect::Bytes(3));
         assert_eq!(
             greeting(&plan, &target, patient),

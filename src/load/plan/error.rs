@@ -74,6 +74,12 @@ pub enum PlanError {
     /// An answer that this mode cannot await.
     #[error("--expect {0} does not go with `bench {1}`")]
     Expect(String, ModeName),
+    /// A greeting that has no end.
+    #[error("--await-greeting {0}: write until=DELIMITER, a number of bytes or exact=TEXT")]
+    Greeting(String),
+    /// A greeting that this mode does not await.
+    #[error("--await-greeting does not go with `bench {0}`")]
+    NoGreeting(ModeName),
     /// A secret, and nothing that a challenge could come on.
     #[error("--secret-file: a challenge comes on a connection, and `bench udp` has none")]
     HmacKey,

@@ -26,3 +26,6 @@ pub const DATAGRAM_BYTES_MAX: usize = 65_507;
 pub const LINES_MAX: usize = 1 << 16;
 /// Eight letters of five bits: a number that an upper-casing server leaves alone.
 pub const NUMBER_BYTES: usize = 8;
+
+/// The longest greeting of a server, where a delimiter ends it: more is none.
+pub const GREETING_BYTES_MAX: usize = 64 << 10;

@@ -17,8 +17,8 @@ use std::time::Duration;
 use self::error::{LoadError, PlanError};
 use self::expect::Expect;
 use self::limits::{
-    CONNECTIONS_MAX, DATAGRAM_BYTES_MAX, DATAGRAMS_MAX, IN_FLIGHT_BYTES_MAX, IN_FLIGHT_MAX,
-    NUMBER_BYTES, PIPELINE_MAX, RATE_MAX, REQUESTS_MAX, SIZE_BYTES_MAX, SOURCES_MAX,
+    CONNECTIONS_MAX, DATAGRAM_BYTES_MAX, DATAGRAMS_MAX, GREETING_BYTES_MAX, IN_FLIGHT_BYTES_MAX,
+    IN_FLIGHT_MAX, NUMBER_BYTES, PIPELINE_MAX, RATE_MAX, REQUESTS_MAX, SIZE_BYTES_MAX, SOURCES_MAX,
 };
 use self::mode::{Amount, Mode, Model};
 use self::target::{Endpoint, Located, TargetAddress};
@@ -50,6 +50,9 @@ pub struct Plan {
     pub expect: Expect,
     /// What the server sends before it is asked, if that is known, and could be taken for an answer.
     pub greeting: Option<Vec<u8>>,
+    /// What each connection awaits before it asks, from a server that speaks first; the time that takes counts into
+    /// being connected.
+    pub await_greeting: Option<Expect>,
     /// In [`Mode::Exec`]: what every output must be; none for any.
     pub output: Option<Vec<u8>>,
     /// In [`Mode::Exec`]: the exit code that every command must end with, where the framing tells it.
@@ -97,6 +100,7 @@ impl Plan {
             text: None,
             expect: Expect::Echo,
             greeting: None,
+            await_greeting: None,
             output: None,
             exit: 0,
             asks_at_end: false,
@@ -175,6 +179,7 @@ impl Plan {
         if let Some(pid) = self.pids.iter().find(|pid| Usage::of(&[**pid]).is_none()) {
             return Err(PlanError::Pid(*pid));
         }
+        self.check_greeting()?;
         self.check_answer()?;
         #[cfg(feature = "tls")]
         if self.is_secured() {
@@ -232,6 +237,24 @@ impl Plan {
                 bounds("the size of a hello", hello.len() + 1, SIZE_BYTES_MAX)
             }
             Mode::Echo { .. } | Mode::Exec | Mode::Hold => Ok(()),
+        }
+    }
+
+    /// Whether a greeting has an end, and a connection to come on.
+    fn check_greeting(&self) -> Result<(), PlanError> {
+        let bytes = match &self.await_greeting {
+            None => return Ok(()),
+            Some(Expect::Exact(bytes) | Expect::Until(bytes)) => bytes.len(),
+            Some(Expect::Bytes(bytes)) => *bytes,
+            Some(other) => return Err(PlanError::Greeting(other.to_string())),
+        };
+        match self.mode {
+            Mode::Conn { .. } | Mode::Echo { .. } | Mode::Exec => {
+                bounds("the size of a greeting", bytes, GREETING_BYTES_MAX)
+            }
+            Mode::Hold | Mode::Udp { .. } | Mode::Fanout { .. } => {
+                Err(PlanError::NoGreeting(self.mode.name()))
+            }
         }
     }
 

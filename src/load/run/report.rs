@@ -57,10 +57,13 @@ pub struct Report {
     /// no text are escaped, and a long line is cut.
     #[serde(default)] // an earlier result does not say
     pub request: Option<String>,
-    /// The first bytes that the server sent to a connection that asked nothing, escaped, where any bytes count as the answer: so
-    /// what was counted may be greetings.
+    /// The first bytes that the server sent to a connection that asked nothing, escaped, where any bytes count as the answer, or
+    /// answers were wrong: so what was counted may be greetings.
     #[serde(default)] // an earlier result does not say
     pub greeting: Option<String>,
+    /// What each connection awaited before it asked, from a server that speaks first.
+    #[serde(default)] // an earlier result does not say
+    pub await_greeting: Option<String>,
     /// What counts as the answer.
     pub expect: String,
     /// With which digest each connection proved itself before it asked; none where it need not.
@@ -258,6 +261,11 @@ pub struct Held {
     pub held: usize,
 }
 
+/// Bytes of a server, so that no terminal acts on them.
+pub(crate) fn escaped(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
+}
+
 impl Report {
     /// Of what `tally` holds after `elapsed` nanoseconds.
     pub fn new(
@@ -307,10 +315,8 @@ impl Report {
             pipeline: plan.mode.depth(),
             size_bytes: plan.message_bytes(),
             request: plan.text.as_deref().map(first_line),
-            greeting: plan
-                .greeting
-                .as_ref()
-                .map(|bytes| bytes.escape_ascii().to_string()),
+            greeting: plan.greeting.as_deref().map(escaped),
+            await_greeting: plan.await_greeting.as_ref().map(Expect::to_string),
             expect: match &plan.output {
                 Some(output) => format!("{}, exactly {} bytes", plan.expect, output.len()),
                 None => plan.expect.to_string(),

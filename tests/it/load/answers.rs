@@ -380,3 +380,57 @@ fn whoever_never_stops_talking_does_not_hold_the_run() {
         counted(&super::run(&plan), 0, &[("timeout", 4)]);
     }
 }
+
+/// A server that speaks first, as one of SMTP does, and then answers each line.
+fn mail_server() -> SocketAddr {
+    conversations(|_, mut peer| {
+        // In two parts: a greeting is no answer, however it comes.
+        if peer.may_say("220-mail").is_err() || peer.may_say(".example\r\n").is_err() {
+            return;
+        }
+        while let Some(line) = peer.may_take(b"NOOP\r\n".len()) {
+            if peer.may_say([b"250-", line.as_slice()].concat()).is_err() {
+                return;
+            }
+        }
+    })
+}
+
+#[test]
+fn a_greeting_is_awaited_before_anything_is_asked() {
+    let server = mail_server();
+    let asked = |mode: &str, greeting: &str| {
+        let message = r"--payload NOOP\r\n --expect exact=250-NOOP\r\n";
+        bench(format!(
+            "{mode} {server} -n 12 -c 2 {message} --json --await-greeting {greeting}"
+        ))
+    };
+    for mode in ["conn", "echo"] {
+        for greeting in [r"until=\n", "18", r"exact=220-mail.example\r\n"] {
+            let json = asked(mode, greeting).exits(0).json();
+            assert_eq!(json["requests"]["answered"], 12, "{json}");
+            assert_eq!(json["errors"]["total"], 0, "{json}");
+            assert_eq!(json["greeting"], serde_json::Value::Null, "{json}");
+        }
+    }
+    // Another one than it was said to be, or one with something behind it, is an error of the connection.
+    for greeting in ["exact=221", "17"] {
+        let json = asked("conn", greeting).exits(1).json();
+        assert_eq!(json["errors"]["wrong_answer"], 12, "{json}");
+        assert_eq!(
+            json["failure_stages"]["measured"]["handshake"], 12,
+            "{json}"
+        );
+    }
+    // Who does not say it is told, where any bytes are an answer and where an echo is compared.
+    for expect in ["echo", r"until=\n"] {
+        let line = format!(r"echo {server} -n 12 -c 2 --payload NOOP\r\n --expect {expect}");
+        let text = bench(line).out;
+        let said = r#"the server sends "220-mail"#;
+        let option = r"--await-greeting ";
+        assert!(text.contains(said) && text.contains(option), "{text}");
+    }
+    bench(format!("hold {server} --await-greeting 3")).refuses("is no answer");
+    bench(format!("echo {server} --await-greeting eof")).refuses("write until=DELIMITER");
+    bench(format!("udp {server} --await-greeting 3")).refuses("has no effect in `bench udp`");
+}

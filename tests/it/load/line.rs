@@ -103,7 +103,7 @@ fn no_row_of_a_table_is_broken_on_a_narrow_terminal() {
         ),
         (
             format!("echo {server} --find-rate p50<60s -d 50ms --warmup 0s -c 1"),
-            ["\n  asked /s ", "\n    answered /s   "],
+            ["\n  asked /s ", "\n    answered /s  "],
         ),
     ] {
         for columns in [40, 60, 80] {

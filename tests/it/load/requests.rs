@@ -339,7 +339,7 @@ fn the_json_has_the_fields_that_scripts_read() {
     assert_eq!(json["requests_per_connection"], 3);
     assert_eq!(
         keys(&json),
-        "address bytes_per_s close connections corrected crowded datagrams deliveries died digest elapsed_s endpoint errors exit_codes expect failed_answer failure_stages generator greeting hidden interrupted lacking latency_us made mode model other_error per_connection phases_us \
+        "address await_greeting bytes_per_s close connections corrected crowded datagrams deliveries died digest elapsed_s endpoint errors exit_codes expect failed_answer failure_stages generator greeting hidden interrupted lacking latency_us made mode model other_error per_connection phases_us \
          pipeline rate_per_s reconnects request requests requests_per_connection requests_per_s roll_call schedule schema seconds server server_unread size_bytes spectrum statuses tls tls_error tls_session warmup_errors warmup_s"
     );
     assert_eq!(
