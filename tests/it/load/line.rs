@@ -101,10 +101,6 @@ fn no_row_of_a_table_is_broken_on_a_narrow_terminal() {
             format!("echo new={server} --against old={server} --rounds 16 {few}"),
             ["\n  errors\n    not ", "\n    chance  "],
         ),
-        (
-            format!("echo {server} --find-rate p50<60s -d 50ms --warmup 0s -c 1"),
-            ["\n  asked /s ", "\n    answered /s  "],
-        ),
     ] {
         for columns in [40, 60, 80] {
             let text = printed(&line, columns);
