@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use super::Failure;
 use crate::config::limits::PROCESSES_MAX;
-use crate::config::{Bus, BusOptions, ConfigError, Limits, Lookups, command_socket};
+use crate::config::{BusOptions, ConfigError, Limits, Lookups, command_socket};
 use crate::endpoint::{
     ConfigFile, Endpoint, Judged, Log, LogFormat, add_companions, default_endpoints, look_up_bus,
 };
+use crate::service::Bus;
 
 /// As much of a wrong file is looked at: one that is larger is no configuration.
 const FILE_BYTES_MAX: u64 = 1 << 20;

@@ -1,20 +1,15 @@
 //! `[bus]`: the NATS servers by which several servers share their rooms.
 //!
-//! Knows how it is written, and what is known of it when names are resolved and files are read. Speaks no protocol.
+//! Knows how it is written. Resolves no name and reads no file: [`Bus`](crate::service::Bus) is what comes of that.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use super::address::HostPort;
 use super::error::Trouble;
-#[cfg(feature = "tls")]
-use super::nkey::NkeySeed;
 use super::text::{quoted, with};
 
 /// The port of a NATS server.
@@ -164,56 +159,6 @@ impl fmt::Display for BusUrl {
     }
 }
 
-/// A bus that can be dialled: names are resolved, and files are read.
-#[derive(Debug)]
-pub struct Bus {
-    /// Where its servers are, each with its name in the log; there is one at least.
-    pub servers: Vec<(String, SocketAddr)>,
-    /// By what its servers know us.
-    pub login: BusLogin,
-    /// How many copies JetStream keeps.
-    pub replicas: u32,
-    /// How long a name stays taken when its server is dead.
-    pub lease: Duration,
-    /// From where numbers are counted that no other server has.
-    pub nonce: AtomicU64,
-}
-
-impl Bus {
-    /// A number that nobody else has, here or on another server: it is in ids and in the names of guests.
-    pub(crate) fn own_number(&self) -> u64 {
-        // Far apart, since the first digits are to differ.
-        self.nonce
-            .fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed)
-    }
-}
-
-/// By what the servers of a bus know a client.
-#[derive(Clone, PartialEq, Eq)]
-pub enum BusLogin {
-    /// They ask for nothing.
-    Nothing,
-    /// A user and its password.
-    Password(String, Zeroizing<String>),
-    /// A token.
-    Token(Zeroizing<String>),
-    /// A user by a key, with which is signed what a server says.
-    #[cfg(feature = "tls")]
-    Nkey(NkeySeed),
-}
-
-impl fmt::Debug for BusLogin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Nothing => "Nothing",
-            Self::Password(..) => "Password",
-            Self::Token(_) => "Token",
-            #[cfg(feature = "tls")]
-            Self::Nkey(_) => "Nkey",
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -321,11 +266,5 @@ mod tests {
             let said = said(wrong);
             assert!(said.contains(why), "{said}");
         }
-    }
-
-    #[test]
-    fn a_password_is_not_shown() {
-        let login = BusLogin::Password("eva".into(), Zeroizing::new("secret".into()));
-        assert!(!format!("{login:?}").contains("secret"));
     }
 }

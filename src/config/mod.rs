@@ -26,7 +26,7 @@ mod written;
 pub use address::{
     Address, FdAddress, Host, HostPort, Transport, UNIX_PATH_BYTES_MAX, UnixAddress,
 };
-pub use bus::{BUS_SERVERS_MAX, Bus, BusLogin, BusOptions, BusUrl, NATS_PORT};
+pub use bus::{BUS_SERVERS_MAX, BusOptions, BusUrl, NATS_PORT};
 pub use descriptors::{descriptor_limit, descriptors_beside, raise_descriptor_limit};
 pub use error::{ConfigError, Trouble};
 pub use limits::Limits;

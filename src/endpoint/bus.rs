@@ -5,7 +5,8 @@ use zeroize::Zeroizing;
 use super::secret_file::look_up_private;
 #[cfg(feature = "tls")]
 use crate::config::NkeySeed;
-use crate::config::{Bus, BusLogin, BusOptions, ConfigError, Lookups, random_bytes};
+use crate::config::{BusOptions, ConfigError, Lookups, random_bytes};
+use crate::service::{Bus, BusLogin};
 
 /// How long a password or a token may be, in bytes: a line.
 const CREDENTIAL_BYTES_MAX: usize = 4096;

@@ -8,9 +8,8 @@ use super::connection::{Input, Stage};
 use super::listener::listener_of;
 use super::os::Os;
 use super::secured::Opened;
-use super::transport::Broken;
 use crate::buf::ReadBuf;
-use crate::turn::{Closed, ConnId};
+use crate::turn::{Broken, Closed, ConnId};
 
 /// Steps of handshakes in one turn: 500 clients that began at once delayed others by 75 ms; with this
 /// budget it was 4 to 6.

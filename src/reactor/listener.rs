@@ -13,10 +13,10 @@ use super::sources::SourceRules;
 use super::tally::Tally;
 use super::token::{GENERATION_MAX, Source, Token};
 use super::trace::{ACCEPT, LOOK, Moved, TraceEvent};
-use super::transport::{Secure, Secured};
+use super::transport::Secured;
 use crate::config::limits::EMFILE_RETRY;
 use crate::service::{Manner, Peer, Terms};
-use crate::turn::{ConnId, Moment};
+use crate::turn::{ConnId, Moment, Secure};
 
 /// How long a frame of a connection that a service dialled may be besides what limits say, which are about clients.
 const DIALLED_FRAME_BYTES: usize = 128 * 1024;

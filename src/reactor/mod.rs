@@ -131,8 +131,8 @@ pub use self::sources::{AddressRules, SourceRules};
 pub use self::tls::{Tls, TlsOptions};
 pub use self::token::{Source, Token};
 pub use self::trace::TracedBytes;
-pub use self::transport::{Broken, Secure, Session, Taken, Written};
 pub use crate::adopt::{close_on_exec, inherited};
+pub use crate::turn::{Broken, Secure, Session, Taken, Written};
 
 /// One thread, one poll, and all that is served by them.
 pub struct Reactor<O: Os> {

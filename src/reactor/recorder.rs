@@ -11,9 +11,8 @@ use super::os::Received;
 use super::refusal::Refusal;
 use super::tally::{DatagramTally, Tally};
 use super::trace::{TraceEvent, TracedBytes, Tracer};
-use super::transport::Broken;
 use crate::service::Peer;
-use crate::turn::{Closed, ConnId, Exit, Fault, FileFate, FileNote, Moment};
+use crate::turn::{Broken, Closed, ConnId, Exit, Fault, FileFate, FileNote, Moment};
 
 /// Log lines of one kind that one second may bring; the rest are counted and told as one line.
 const LINES_PER_SECOND: u32 = 20;

@@ -10,9 +10,9 @@ use super::os::Os;
 use super::recorder::Recorder;
 use super::standing::After;
 use super::trace::{TraceEvent, Verdict};
-use super::transport::{Broken, RECORDS_PER_TURN, Taken};
+use super::transport::RECORDS_PER_TURN;
 use crate::buf::ReadBuf;
-use crate::turn::{Closed, Outbox};
+use crate::turn::{Broken, Closed, Outbox, Taken};
 
 /// How much is sealed before it is written.
 pub(super) const SEALED_BYTES_MAX: usize = 64 << 10;

@@ -11,8 +11,8 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, RootCertStore, ServerConfig, ServerConnection};
 
 use super::tls_stock::Stock;
-use super::transport::{Broken, Secure, Session, Taken, Written};
 use crate::tls::{NothingYet, Out, Records, channel_binding, tls_provider, tls_versions};
+use crate::turn::{Broken, Secure, Session, Taken, Written};
 use crate::wire::Escaped;
 
 /// What a server that is asked for its certificate answers with, and what it asks of its clients.

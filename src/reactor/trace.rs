@@ -14,8 +14,7 @@ use super::connection::{Input, Pause};
 use super::incoming::Incoming;
 use super::os::Readiness;
 use super::token::Source;
-use super::transport::Written;
-use crate::turn::{Closed, ConnId, Moment, Output};
+use crate::turn::{Closed, ConnId, Moment, Output, Written};
 use crate::wire::Escaped;
 
 /// How many bytes of a read or a write are shown, at most.

@@ -3,6 +3,7 @@
 //! A service knows its connections, its [`Turn`] and its frames. It does not know sockets, the poll,
 //! the clock, threads or other services. It never waits, and it leaves half a frame where it was.
 
+mod bus;
 mod chargen;
 pub mod chat;
 pub mod command;
@@ -36,6 +37,7 @@ mod time868;
 mod transcript;
 pub mod upper;
 
+pub use bus::{Bus, BusLogin};
 pub use chat::Chat;
 pub use command::{Command, Tail};
 pub use control::Control;

@@ -8,8 +8,8 @@ use jiff::tz::TimeZone;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Datagrams, Service, Set};
-use crate::config::{Bus, Limits, Policy, Transport, Trouble, Written, keys_of};
+use super::{Bus, Datagrams, Service, Set};
+use crate::config::{Limits, Policy, Transport, Trouble, Written, keys_of};
 
 /// A service: its name, what it goes over, and how it is made from its options.
 ///

@@ -17,6 +17,7 @@ mod moment;
 mod note;
 mod order;
 mod outbox;
+mod session;
 
 use std::time::SystemTime;
 
@@ -37,6 +38,7 @@ pub use self::note::{FileFate, FileNote};
 pub use self::order::{ERRNO, Order, REFUSAL};
 pub(crate) use self::outbox::Outbox;
 pub use self::outbox::{ARENA_BYTES_MAX, REPLY_AT_ONCE_BYTES};
+pub use self::session::{Broken, Secure, Session, Taken, Written};
 
 /// How long a [channel binding](Turn::channel_binding) is.
 pub const CHANNEL_BINDING_BYTES: usize = 32;

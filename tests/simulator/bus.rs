@@ -15,12 +15,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use onepoll::config::{Bus, BusLogin, Limits};
+use onepoll::config::Limits;
 use onepoll::reactor::{
     HandedOver, ListenerOptions, Os, Reactor, Readiness, Received, Seen, Signal, Spawned, Token,
     Woke,
 };
-use onepoll::service::{Chat, Peer, chat};
+use onepoll::service::{Bus, BusLogin, Chat, Peer, chat};
 use onepoll::turn::{Exit, Job, Moment, Severity, Usage};
 use onepoll::wire::CommandSignal;
 

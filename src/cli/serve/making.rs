@@ -9,13 +9,13 @@ use rustix::process::geteuid;
 
 use super::open_socket::OpenSocket;
 use crate::cli::Failure;
-use crate::config::{Address, Bus, Limits};
+use crate::config::{Address, Limits};
 use crate::endpoint::{Bound, Common, Endpoint};
 use crate::reactor::{
     AddressRules, DatagramOptions, DatagramSocket, DatagramsId, Epoll, ListenerOptions, Reactor,
     ServiceId, SocketId, SourceRules,
 };
-use crate::service::{Datagrams, Occasion, Service, Setting};
+use crate::service::{Bus, Datagrams, Occasion, Service, Setting};
 
 /// What endpoints are made with besides their own options.
 #[derive(Debug)]

@@ -36,12 +36,10 @@ use super::identity::Identity;
 use super::logging::announce;
 use super::streams::print_in_passing;
 use super::{Configuration, Failure, Outcome, Sources, help, log_level, logging, trial};
-use crate::config::{
-    Bus, Limits, Lookups, descriptor_limit, parse_duration, raise_descriptor_limit,
-};
+use crate::config::{Limits, Lookups, descriptor_limit, parse_duration, raise_descriptor_limit};
 use crate::endpoint::Bound;
 use crate::reactor::{Epoll, Reactor, TracedBytes, close_on_exec};
-use crate::service::Occasion;
+use crate::service::{Bus, Occasion};
 
 pub(super) use self::processes::{ProcessArgs, run_process};
 

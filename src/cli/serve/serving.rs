@@ -6,8 +6,8 @@ use super::learnt::Learnt;
 use super::open_socket::OpenSocket;
 use super::supervisor::Supervisor;
 use crate::cli::{Configuration, Sources};
-use crate::config::Bus;
 use crate::reactor::{Epoll, News, Reactor};
+use crate::service::Bus;
 use crate::turn::ConnId;
 
 /// What is served, and by which arguments.

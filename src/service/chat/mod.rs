@@ -63,8 +63,9 @@ use self::room::{RoomKey, Rooms};
 use self::waits::Unsettled;
 use super::{Dialler, Encoding, Manner, OverStreams, Peer, Row, Service, Sessions, Terms};
 use crate::buf::ReadBuf;
+use crate::config::Transport;
 use crate::config::limits::KEPT_PLACES;
-use crate::config::{self, Transport};
+use crate::service;
 use crate::turn::column::{give_back, is_oversized};
 use crate::turn::{Closed, ConnId, Fault, Moment, Turn};
 use crate::wire::{Encode, Family, is_http_request};
@@ -177,7 +178,7 @@ impl Chat {
     }
 
     /// The same, with rooms that all servers of this bus share whose endpoints have the same `rooms`.
-    pub fn on_bus(self, bus: Arc<config::Bus>, options: &Options) -> Chat {
+    pub fn on_bus(self, bus: Arc<service::Bus>, options: &Options) -> Chat {
         Chat {
             bus: Some(Box::new(Bus::new(
                 bus,

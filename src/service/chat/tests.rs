@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::*;
+use crate::config;
 use crate::service::Backlog;
 use crate::service::rehearsal::Stage;
 use crate::wire::{LINE_BYTES_MAX, WireError};

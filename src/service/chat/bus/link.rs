@@ -12,8 +12,7 @@ use super::servers::Servers;
 use super::setup::{Asked, FRAME_BYTES_MAX, Step};
 use super::subjects::{Inbox, Subjects};
 use crate::buf::ReadBuf;
-use crate::config;
-use crate::service::Dial;
+use crate::service::{self, Dial};
 use crate::turn::{ConnId, Fault, Moment, Turn};
 use crate::wire::{Encode, Escaped, NatsCommands, NatsFrame, NatsHeaders, NatsMessage};
 
@@ -36,7 +35,7 @@ const DELIVERY: u64 = 16;
 /// The connection.
 #[derive(Debug)]
 pub(super) struct Link {
-    settings: Arc<config::Bus>,
+    settings: Arc<service::Bus>,
     servers: Servers,
     /// How what goes by it is addressed.
     pub(super) subjects: Subjects,
@@ -82,7 +81,7 @@ enum State {
 
 impl Link {
     /// One to the servers of these settings, which begins as soon as it may.
-    pub(super) fn new(settings: Arc<config::Bus>, set: Option<&str>) -> Link {
+    pub(super) fn new(settings: Arc<service::Bus>, set: Option<&str>) -> Link {
         let nonce = settings.own_number();
         Link {
             servers: Servers::new(settings.clone(), nonce),
@@ -414,7 +413,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::BusLogin;
+    use crate::service::BusLogin;
     use crate::turn::{Effect, Fate, Outbox};
 
     const ID: ConnId = ConnId {
@@ -432,7 +431,7 @@ mod tests {
 
     impl Scene {
         fn new() -> Scene {
-            let settings = config::Bus {
+            let settings = service::Bus {
                 servers: vec![(
                     "nats://bus".into(),
                     SocketAddr::from(([127, 0, 0, 1], 4222)),

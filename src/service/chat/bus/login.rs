@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::config::BusLogin;
+use crate::service::BusLogin;
 
 /// The JSON of CONNECT, to a server that said this nonce, if it said one.
 pub(super) fn connect(login: &BusLogin, nonce: Option<&str>) -> Result<Value, &'static str> {

@@ -42,8 +42,7 @@ use self::setup::Step;
 use self::subjects::{Inbox, may_answer};
 use super::name::Name;
 use crate::buf::ReadBuf;
-use crate::config;
-use crate::service::Dial;
+use crate::service::{self, Dial};
 use crate::turn::{ConnId, Fault, Moment, Turn};
 use crate::wire::{Escaped, Family, JetStreamAnswer, JetStreamError, NatsFrame, NatsMessage};
 
@@ -59,7 +58,7 @@ const SHOWN_BYTES_MAX: usize = 200;
 /// The bus, as one server sees it.
 #[derive(Debug)]
 pub(super) struct Bus {
-    settings: Arc<config::Bus>,
+    settings: Arc<service::Bus>,
     /// The name that the endpoints share, for the counters.
     rooms: String,
     /// How many lines of a room are kept at least.
@@ -78,7 +77,7 @@ pub(super) struct Bus {
 
 impl Bus {
     /// The bus of the rooms of this name, which keeps `history` lines of each at least.
-    pub(super) fn new(settings: Arc<config::Bus>, set: Option<&str>, history: u32) -> Bus {
+    pub(super) fn new(settings: Arc<service::Bus>, set: Option<&str>, history: u32) -> Bus {
         Bus {
             link: Link::new(settings.clone(), set),
             rooms: set.unwrap_or_default().to_owned(),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config;
+use crate::service;
 
 /// How long nobody dials after a connection that failed: the first time, and at most.
 const BACKOFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
@@ -12,7 +12,7 @@ const BACKOFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(
 /// Where the bus is.
 #[derive(Debug)]
 pub(super) struct Servers {
-    settings: Arc<config::Bus>,
+    settings: Arc<service::Bus>,
     /// Which is dialled next, or was last.
     at: usize,
     /// How often in a row that has failed.
@@ -22,7 +22,7 @@ pub(super) struct Servers {
 
 impl Servers {
     /// Those of these settings, for the one who has this number: not all begin at the same server.
-    pub(super) fn new(settings: Arc<config::Bus>, nonce: u64) -> Servers {
+    pub(super) fn new(settings: Arc<service::Bus>, nonce: u64) -> Servers {
         Servers {
             at: nonce as usize % settings.servers.len().max(1),
             failures: 0,
@@ -84,11 +84,11 @@ mod tests {
     use std::sync::atomic::AtomicU64;
 
     use super::*;
-    use crate::config::BusLogin;
+    use crate::service::BusLogin;
 
     fn servers(count: u16, nonce: u64) -> Servers {
         let one = |n| (format!("nats://{n}"), SocketAddr::from(([127, 0, 0, 1], n)));
-        let settings = config::Bus {
+        let settings = service::Bus {
             servers: (0..count).map(one).collect(),
             login: BusLogin::Nothing,
             replicas: 1,

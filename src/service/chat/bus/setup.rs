@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::subjects::Subjects;
-use crate::config;
+use crate::service;
 
 /// How many bytes a message of a bus has at most: the same for all servers, whatever their limits are.
 pub(in super::super) const MESSAGE_BYTES_MAX: usize = 64 * 1024;
@@ -51,7 +51,7 @@ pub(super) struct Asked {
 }
 
 /// Makes the stream, which keeps `history` messages of each room at least.
-pub(super) fn stream(subjects: &Subjects, settings: &config::Bus, history: u32) -> Asked {
+pub(super) fn stream(subjects: &Subjects, settings: &service::Bus, history: u32) -> Asked {
     let stream = subjects.stream();
     Asked {
         subject: format!("$JS.API.STREAM.CREATE.{stream}"),
@@ -80,7 +80,7 @@ pub(super) fn found_stream(subjects: &Subjects) -> Asked {
 }
 
 /// Makes the bucket, whose keys are gone when their lease is over.
-pub(super) fn bucket(subjects: &Subjects, settings: &config::Bus) -> Asked {
+pub(super) fn bucket(subjects: &Subjects, settings: &service::Bus) -> Asked {
     let bucket = subjects.bucket();
     let lease = nanos(settings.lease);
     Asked {
