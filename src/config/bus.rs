@@ -43,6 +43,19 @@ pub struct BusOptions {
     /// The file of the seed of an nkey instead.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nkey_file: Option<PathBuf>,
+    /// A file of certificates (PEM) that vouch for those of its servers, which have to have the host of their `url` for a name;
+    /// `system`: those of this machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// Instead, the SHA-256 of the one certificate that its servers have, whatever its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
+    /// Our own certificate (PEM), for servers that ask their clients for one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cert: Option<String>,
+    /// The private key of that (PEM).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// How many copies of what is said JetStream keeps: 3 in a cluster of three lose nothing with one of its servers.
     pub replicas: u32,
     /// How long a name stays taken when its server is dead.
@@ -58,6 +71,10 @@ impl Default for BusOptions {
             password_file: None,
             token_file: None,
             nkey_file: None,
+            ca: None,
+            fingerprint: None,
+            cert: None,
+            key: None,
             replicas: 1,
             lease: Duration::from_secs(15),
         }
@@ -104,6 +121,7 @@ impl BusOptions {
                 "this program was built without signatures (cargo's feature `tls`)",
             );
         }
+        self.check_tls()?;
         if !(1..=REPLICAS_MAX).contains(&self.replicas) {
             return wrong("replicas", "JetStream keeps 1 to 5 copies");
         }
@@ -112,20 +130,86 @@ impl BusOptions {
         }
         Ok(())
     }
+
+    /// Whether its servers are spoken to through TLS.
+    pub fn is_tls(&self) -> bool {
+        self.url.iter().any(|url| url.is_tls)
+    }
+
+    fn check_tls(&self) -> Result<(), Trouble> {
+        let wrong = |key: &str, problem: &str| Err(Trouble::of(key, format!("`{key}`: {problem}")));
+        if !self.is_tls() {
+            let keys = [
+                ("ca", &self.ca),
+                ("fingerprint", &self.fingerprint),
+                ("cert", &self.cert),
+                ("key", &self.key),
+            ];
+            return match keys.iter().find(|(_, value)| value.is_some()) {
+                Some((key, _)) => wrong(
+                    key,
+                    "it is about servers that speak TLS; write nats+tls://HOST:4222",
+                ),
+                None => Ok(()),
+            };
+        }
+        if !self.url.iter().all(|url| url.is_tls) {
+            return wrong(
+                "url",
+                "some of the servers speak TLS and some do not, and what goes to one may go to any: write nats+tls:// for all",
+            );
+        }
+        if cfg!(not(feature = "tls")) {
+            return wrong("url", "nats+tls: this program was built without TLS");
+        }
+        match (&self.ca, &self.fingerprint) {
+            (None, None) => {
+                return wrong(
+                    "url",
+                    "nats+tls has to know which servers are the right ones: ca = \"FILE\", ca = \"system\" or fingerprint = \"SHA256\"",
+                );
+            }
+            (Some(_), Some(_)) => {
+                return wrong(
+                    "fingerprint",
+                    "`ca` says already which servers are the right ones",
+                );
+            }
+            _ => {}
+        }
+        if self.cert.is_some() != self.key.is_some() {
+            let key = if self.cert.is_some() { "cert" } else { "key" };
+            return wrong(
+                key,
+                "`cert` and `key` go together (`onepoll certificate DIR` makes both)",
+            );
+        }
+        Ok(())
+    }
 }
 
-/// `nats://HOST[:PORT]`.
+/// `nats://HOST[:PORT]`, or `nats+tls://HOST[:PORT]`, which NATS' own clients write `tls://`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct BusUrl(pub HostPort);
+pub struct BusUrl {
+    /// Whether it is spoken to through TLS, or not at all.
+    pub is_tls: bool,
+    /// Where it is.
+    pub at: HostPort,
+}
 
 impl TryFrom<String> for BusUrl {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let Some(rest) = text.strip_prefix("nats://") else {
+        let schemes = [("nats://", false), ("nats+tls://", true), ("tls://", true)];
+        let mut found = schemes.iter().filter_map(|(scheme, is_tls)| {
+            let rest = text.strip_prefix(scheme)?;
+            Some((rest, *is_tls))
+        });
+        let Some((rest, is_tls)) = found.next() else {
             return Err(format!(
-                "{} is no bus; write nats://HOST:4222",
+                "{} is no bus; write nats://HOST:4222, or nats+tls://HOST:4222",
                 quoted(&text)
             ));
         };
@@ -143,7 +227,7 @@ impl TryFrom<String> for BusUrl {
                 quoted(&text)
             ));
         }
-        Ok(Self(at))
+        Ok(Self { is_tls, at })
     }
 }
 
@@ -155,7 +239,8 @@ impl From<BusUrl> for String {
 
 impl fmt::Display for BusUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "nats://{}", self.0)
+        let scheme = if self.is_tls { "nats+tls" } else { "nats" };
+        write!(f, "{scheme}://{}", self.at)
     }
 }
 
@@ -174,12 +259,16 @@ mod tests {
             ("nats://bus.example", "nats://bus.example:4222"),
             ("nats://[::1]:4333", "nats://[::1]:4333"),
             ("nats://[::1]", "nats://[::1]:4222"),
+            ("nats+tls://bus.example", "nats+tls://bus.example:4222"),
+            ("nats+tls://[::1]:4333", "nats+tls://[::1]:4333"),
+            ("tls://bus.example:1", "nats+tls://bus.example:1"),
         ] {
             assert_eq!(url(text).map(|url| url.to_string()), Ok(meant.to_owned()));
         }
         for (text, why) in [
             ("127.0.0.1:4222", "is no bus; write nats://HOST:4222"),
-            ("nats+tls://h:1", "is no bus; write nats://HOST:4222"),
+            ("nats+ssl://h:1", "or nats+tls://HOST:4222"),
+            ("nats+tls://h:0", "port 0"),
             ("nats://eva:pw@h:1", "more than a host and a port"),
             ("nats://h:1/x", "more than a host and a port"),
             ("nats://h:99999", "not a port"),
@@ -189,6 +278,39 @@ mod tests {
             let said = url(text).unwrap_err();
             assert!(said.contains(why), "{text}: {said}");
         }
+    }
+
+    #[test]
+    fn what_is_said_of_tls_goes_with_servers_that_speak_it() {
+        let read = |text: &str| toml::from_str::<BusOptions>(text).unwrap().check();
+        let tls = |more: &str| read(&format!("url = [\"nats+tls://h\"]\n{more}"));
+        if cfg!(not(feature = "tls")) {
+            let said = tls("ca = \"f\"").unwrap_err().problem;
+            assert!(said.contains("built without TLS"), "{said}");
+            return;
+        }
+        assert_eq!(tls("ca = \"f\""), Ok(()));
+        assert_eq!(tls("ca = \"system\"\ncert = \"c\"\nkey = \"k\""), Ok(()));
+        assert_eq!(tls("fingerprint = \"AB\""), Ok(()));
+        for (more, why) in [
+            ("", "ca = \"FILE\", ca = \"system\" or fingerprint"),
+            ("ca = \"f\"\nfingerprint = \"AB\"", "says already which"),
+            ("ca = \"f\"\ncert = \"c\"", "`cert` and `key` go together"),
+            ("ca = \"f\"\nkey = \"c\"", "`cert` and `key` go together"),
+        ] {
+            let said = tls(more).unwrap_err().problem;
+            assert!(said.contains(why), "{more}: {said}");
+        }
+        for key in ["ca", "fingerprint", "cert", "key"] {
+            let said = read(&format!("url = [\"nats://h\"]\n{key} = \"x\"")).unwrap_err();
+            assert!(
+                said.problem.contains("write nats+tls://"),
+                "{}",
+                said.problem
+            );
+        }
+        let mixed = read("url = [\"nats+tls://h\", \"nats://h\"]\nca = \"f\"").unwrap_err();
+        assert!(mixed.problem.contains("for all"), "{}", mixed.problem);
     }
 
     #[test]

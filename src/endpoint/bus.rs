@@ -2,24 +2,30 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
+use super::bus_tls::secure;
 use super::secret_file::look_up_private;
 #[cfg(feature = "tls")]
 use crate::config::NkeySeed;
 use crate::config::{BusOptions, ConfigError, Lookups, random_bytes};
-use crate::service::{Bus, BusLogin};
+use crate::service::{Bus, BusLogin, BusServer};
 
 /// How long a password or a token may be, in bytes: a line.
 const CREDENTIAL_BYTES_MAX: usize = 4096;
 
 /// The bus that these options mean: its hosts are resolved and its files are read. It may wait.
 pub fn look_up_bus(options: &BusOptions, lookups: &mut Lookups) -> Result<Bus, ConfigError> {
+    let secures = secure(options, lookups).map_err(wrong)?;
     let mut servers = Vec::new();
-    for url in &options.url {
+    for (url, secure) in options.url.iter().zip(secures) {
         let name = url.to_string();
         let found = lookups
-            .host(&url.0)
+            .host(&url.at)
             .map_err(|error| wrong(format!("{name} cannot be resolved: {error}")))?;
-        servers.extend(found.into_iter().map(|at| (name.clone(), at)));
+        servers.extend(found.into_iter().map(|to| BusServer {
+            name: name.clone(),
+            to,
+            secure: secure.clone(),
+        }));
     }
     if servers.is_empty() {
         return Err(wrong("no server of it has an address".into()));
@@ -103,7 +109,11 @@ mod tests {
         );
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         let bus = look_up().unwrap();
-        let at: Vec<String> = bus.servers.iter().map(|(_, at)| at.to_string()).collect();
+        let at: Vec<String> = bus
+            .servers
+            .iter()
+            .map(|server| server.to.to_string())
+            .collect();
         assert_eq!(at, ["127.0.0.1:4222", "[::1]:4333"]);
         let password = Zeroizing::new("hush".to_owned());
         assert_eq!(bus.login, BusLogin::Password("eva".into(), password));

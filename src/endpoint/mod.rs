@@ -8,6 +8,7 @@
 mod activation;
 mod bind;
 mod bus;
+mod bus_tls;
 mod common;
 mod control;
 mod default;

@@ -42,7 +42,7 @@ pub(super) struct Connection<S> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Must {
     Nothing,
-    /// Be made at all: it was dialled.
+    /// Be made at all: it was dialled, and is answered, or its session is there.
     Connect,
     /// Log in: counted, and with a deadline from when it was accepted, which nothing puts off.
     LogIn,
@@ -64,11 +64,14 @@ pub(super) enum Must {
 ///                                                           Lingering ──────────┘
 ///                                              FIN came, enough discarded, or 2 s
 /// ```
+///
+/// One with a session is `Handshaking` before it is `Open`: from the start if it was accepted, and from when its service
+/// begins one if it was dialled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
     /// Dialled, and nobody has answered. Its service does not know of it.
     Connecting,
-    /// Its session has begun, and its service does not know of it yet.
+    /// Its session has begun, and its service is told when it is there.
     Handshaking {
         /// How much was read, in bytes.
         heard: u32,
@@ -220,7 +223,8 @@ impl<S> Connection<S> {
         self.was_made() && self.is_opened()
     }
 
-    /// Whether there was a connection: one that was dialled may never have been answered.
+    /// Whether there was a connection: one that was dialled may never have been answered, or its session may not have
+    /// come about.
     pub(super) fn was_made(&self) -> bool {
         self.must != Must::Connect
     }

@@ -14,6 +14,7 @@ use super::listener::{Listener, ListenerOptions, ServiceId, listener_of};
 use super::os::{Os, Readiness};
 use super::standing::After;
 use super::stopping::Stopping;
+use super::transport::Secured;
 use crate::service::{Dial, Dialler, Manner, Peer};
 use crate::turn::{Closed, ConnId, Turn};
 
@@ -62,7 +63,12 @@ impl<O: Os> Reactor<O> {
             ..ListenerOptions::to(service)
         };
         let number = self.number_of_socket();
-        self.put_listener(n, Listener::dialled(number, options, Manner::ANSWERS));
+        // What the other end said last is why it went.
+        let manner = Manner {
+            reads_after_reset: true,
+            ..Manner::ANSWERS
+        };
+        self.put_listener(n, Listener::dialled(number, options, manner));
         Ok(n)
     }
 
@@ -90,11 +96,25 @@ impl<O: Os> Reactor<O> {
         }
     }
 
-    /// A connection that was dialled was never there: tells its service why.
-    pub(super) fn tell_dial_failed(&mut self, service: ServiceId, why: Closed) {
-        let error = match why {
-            Closed::Gone(kind) => kind.into(),
-            why => io::Error::other(why.to_string()),
+    /// The session that its service began on a connection is there.
+    pub(super) fn tell_secured(&mut self, id: ConnId) {
+        let conn = &self.conns[id.slot as usize];
+        let service = listener_of(&self.listeners, conn).options.service;
+        self.ask_dialler(id, |dialler, turn| dialler.secured(turn));
+        self.ask_due(service);
+    }
+
+    /// A connection that was dialled was never there, or never had its session: tells its service why.
+    pub(super) fn tell_dial_failed(
+        &mut self,
+        service: ServiceId,
+        why: Closed,
+        secured: Option<&Secured>,
+    ) {
+        let error = match (secured, why) {
+            (None, Closed::Gone(kind)) => kind.into(),
+            (None, why) => io::Error::other(why.to_string()),
+            (Some(secured), why) => io::Error::other(secured.why_gone(why)),
         };
         dialler_of(&mut self.services, service).dial_failed(self.now, &error);
         self.ask_due(service);
@@ -110,7 +130,7 @@ impl<O: Os> Reactor<O> {
         let slots: Vec<u32> = slots.filter(is_its).collect();
         for slot in slots {
             let conn = &self.conns[slot as usize];
-            if conn.stage == Stage::Connecting {
+            if !conn.was_made() {
                 self.close_now(slot, Closed::Done);
             } else {
                 // It has something to say first, perhaps.

@@ -166,7 +166,7 @@ impl<O: Os> Reactor<O> {
         }
         self.has_reaped = true;
         while let Some(slot) = self.dead.pop() {
-            let conn = self.conns.remove(slot as usize);
+            let mut conn = self.conns.remove(slot as usize);
             let Stage::Dead { why } = conn.stage else {
                 unreachable!("only `close_now` puts connections on this list")
             };
@@ -177,6 +177,7 @@ impl<O: Os> Reactor<O> {
             self.wakes.cancel(slot);
             self.sent_files.forget(id);
             let (is_known, was_made) = (conn.is_known(), conn.was_made());
+            let secured = conn.secured.take();
             self.os.close(conn.stream);
             let listener = &mut self.listeners[usize::from(conn.listener)];
             listener.connections -= 1;
@@ -184,22 +185,33 @@ impl<O: Os> Reactor<O> {
             let rules = &listener.options.sources;
             self.sources.closed(listener.number, rules, &conn.peer);
             let (tally, name) = (&mut listener.tally, &listener.options.name);
-            self.recorder.closed(tally, id, name, &conn.peer, why);
+            if listener.is_dialled {
+                // Its service says why.
+                self.recorder.hung_up(tally, id, name, &conn.peer, why);
+            } else {
+                self.recorder.closed(tally, id, name, &conn.peer, why);
+            }
+            if secured.as_ref().is_some_and(|secured| !secured.is_open) {
+                self.recorder.counters.tls_handshakes.failed += 1;
+            }
             let service = listener.options.service;
             if is_known {
                 let mut turn = Turn::new(self.now, id, &mut self.outbox);
-                let mut half = Half::of(&mut self.services, listener);
-                half.service().closed(&mut turn, &why);
+                match (Half::of(&mut self.services, listener), secured) {
+                    (Half::Accepted(service), _) => service.closed(&mut turn, &why),
+                    (Half::Dialled(dialled), None) => dialled.0.closed(&mut turn, &why),
+                    (Half::Dialled(dialled), Some(secured)) => {
+                        dialled.0.closed(&mut turn, &secured.why_gone(why));
+                    }
+                }
                 self.ask_due(service);
                 if self.outbox.has_effects() {
                     for note in self.outbox.last_notes(id) {
                         self.note_file_of(service, id, &note);
                     }
                 }
-            } else if was_made {
-                self.recorder.counters.tls_handshakes.failed += 1;
-            } else {
-                self.tell_dial_failed(service, why);
+            } else if !was_made {
+                self.tell_dial_failed(service, why, secured.as_deref());
             }
             if let Some(successor) = successor {
                 self.listeners[usize::from(successor)].older -= 1;

@@ -4,12 +4,13 @@
 //! takes a few off its front.
 
 use super::Reactor;
-use super::connection::{Input, Stage};
+use super::connection::{Input, Must, Stage};
 use super::listener::listener_of;
 use super::os::Os;
 use super::secured::Opened;
+use super::transport::Secured;
 use crate::buf::ReadBuf;
-use crate::turn::{Broken, Closed, ConnId};
+use crate::turn::{Beginning, Broken, Closed, ConnId, Fate};
 
 /// Steps of handshakes in one turn: 500 clients that began at once delayed others by 75 ms; with this
 /// budget it was 4 to 6.
@@ -20,6 +21,52 @@ impl<O: Os> Reactor<O> {
     pub(super) fn begin_handshake(&mut self, slot: u32) {
         self.conns[slot as usize].stage = Stage::Handshaking { heard: 0 };
         self.enqueue(slot);
+    }
+
+    /// A service begins a session on a connection that it dialled. Until that is there, the connection was not made: what
+    /// becomes of it is told as of a dial.
+    pub(super) fn begin_session(&mut self, id: ConnId, beginning: &Beginning) {
+        let slot = id.slot;
+        let conn = &mut self.conns[slot as usize];
+        let is_dialled = listener_of(&self.listeners, conn).is_dialled;
+        debug_assert!(
+            is_dialled,
+            "a session of what was accepted is its listener's"
+        );
+        if !conn.is_open() || self.outbox.fate(slot) != Fate::Open {
+            return;
+        }
+        let secured = match Secured::begin(&*beginning.secure) {
+            Ok(secured) if is_dialled && conn.secured.is_none() => secured,
+            Ok(_) => return self.close_now(slot, Closed::Insecure),
+            Err(error) => {
+                let options = &listener_of(&self.listeners, conn).options;
+                let broken = Broken(error.to_string());
+                self.recorder.broke(&options.name, &conn.peer, &broken);
+                return self.close_now(slot, Closed::Insecure);
+            }
+        };
+        conn.secured = Some(secured);
+        (conn.stage, conn.must) = (Stage::Handshaking { heard: 0 }, Must::Connect);
+        let is_first = conn.carry.is_none() && self.outbox.owed(slot) == 0;
+        self.deadlines.set(slot, self.now.after(beginning.within));
+        self.recount(slot);
+        if !is_first {
+            // Whoever is between may have put it there, and it would be taken for what came through the session.
+            let broken = "plaintext came before the session began that nobody had asked for";
+            if let Some(secured) = &mut self.conns[slot as usize].secured {
+                secured.broken = Some(Box::new(Broken(broken.to_owned())));
+            }
+            return self.close_now(slot, Closed::Insecure);
+        }
+        self.outgoing(slot);
+        let conn = &mut self.conns[slot as usize];
+        conn.input = Input::Waiting;
+        if conn.incoming.has_ended() {
+            self.close_now(slot, Closed::Gone(std::io::ErrorKind::UnexpectedEof));
+        } else if conn.incoming.may_have_more() {
+            self.enqueue(slot);
+        }
     }
 
     /// A connection on the ready queue is in its handshake: its place is on the other queue.
@@ -50,7 +97,10 @@ impl<O: Os> Reactor<O> {
             return;
         };
         conn.input = Input::Waiting;
-        let most = self.listeners[usize::from(conn.listener)].handshake_bytes_max();
+        let most = conn
+            .secured
+            .as_ref()
+            .map_or(0, |secured| secured.handshake_bytes_max);
         let room = self.limits.read_per_turn;
         if let Err(error) = self.read_cipher(slot, room) {
             return self.close_now(slot, Closed::Gone(error.kind()));
@@ -87,6 +137,7 @@ impl<O: Os> Reactor<O> {
     /// The handshake is over: the service is told of the connection, and offered what came with it.
     fn open_secured(&mut self, id: ConnId, input: ReadBuf) {
         let conn = &mut self.conns[id.slot as usize];
+        let is_dialled = !conn.was_made();
         let peer = conn.peer;
         let listener = conn.listener;
         let is_gated = listener_of(&self.listeners, conn).manner.is_gated;
@@ -107,6 +158,12 @@ impl<O: Os> Reactor<O> {
             self.outbox.resized(0, conn.carried());
         }
         self.outgoing(id.slot);
+        if is_dialled {
+            let conn = &mut self.conns[id.slot as usize];
+            conn.must = conn.must_besides();
+            self.deadlines.cancel(id.slot);
+            return self.tell_secured(id);
+        }
         if is_gated {
             self.outbox.set_channel_binding(binding);
         } else {

@@ -376,7 +376,12 @@ impl<O: Os> Reactor<O> {
     ) -> Result<(), String> {
         let err = |what: &str| Err(what.to_owned());
         let until = self.now.after(self.limits.login_timeout.max(SOON));
-        if !conn.is_logging_in() || due > until {
+        let is_late = match conn.must {
+            // As long as its service says.
+            Must::Connect => due == Moment::NEVER && until != Moment::NEVER,
+            must => must != Must::LogIn || due > until,
+        };
+        if is_late {
             return err("I4: its handshake may take longer than any may");
         }
         if self.outbox.owed(slot) > 0 || conn.carry.is_some() {

@@ -169,12 +169,6 @@ impl<L> Listener<L> {
         }
     }
 
-    /// The most bytes that a peer may have sent when its handshake ends.
-    pub(super) fn handshake_bytes_max(&self) -> u32 {
-        let secure = self.options.secure.as_ref();
-        secure.map_or(0, |secure| secure.handshake_bytes_max())
-    }
-
     /// Bytes that one of its connections read or wrote, for a trace.
     pub(super) fn moved<'a>(&self, bytes: &'a [u8]) -> Moved<'a> {
         Moved {
@@ -359,10 +353,9 @@ impl<O: Os> Reactor<O> {
             return self.turn_away(n, stream, &peer, refusal);
         }
         let Listener { options, tally, .. } = &mut self.listeners[n];
-        let secured = match options.secure.as_ref().map(|secure| secure.begin()) {
-            None => None,
-            Some(Ok(session)) => Some(Box::new(Secured::new(session))),
-            Some(Err(error)) => {
+        let secured = match options.secure.as_deref().map(Secured::begin).transpose() {
+            Ok(secured) => secured,
+            Err(error) => {
                 self.recorder.accept_failed(tally, &options.name, &error);
                 return self.os.close(stream);
             }

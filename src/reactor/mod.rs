@@ -65,6 +65,10 @@ mod timer;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "tls")]
+mod tls_client;
+#[cfg(feature = "tls")]
+mod tls_session;
+#[cfg(feature = "tls")]
 mod tls_stock;
 mod token;
 mod trace;
@@ -129,6 +133,8 @@ pub use self::socket::{
 pub use self::sources::{AddressRules, SourceRules};
 #[cfg(feature = "tls")]
 pub use self::tls::{Tls, TlsOptions};
+#[cfg(feature = "tls")]
+pub use self::tls_client::TlsClient;
 pub use self::token::{Source, Token};
 pub use self::trace::TracedBytes;
 pub use crate::adopt::{close_on_exec, inherited};
@@ -575,6 +581,7 @@ impl<O: Os> Reactor<O> {
                 Effect::Figures if self.company.member.is_some() => self.tell(News::Figures(id)),
                 Effect::Figures => self.tell_figures(id),
                 Effect::HandOver(wanted) => self.tell(News::HandOver(id, wanted)),
+                Effect::Secure(beginning) => self.begin_session(id, &beginning),
             }
         }
     }

@@ -69,6 +69,9 @@ impl<O: Os> Reactor<O> {
         match conn.stage {
             Stage::Dead { .. } => {}
             Stage::Connecting => self.close_now(slot, Closed::Gone(std::io::ErrorKind::TimedOut)),
+            Stage::Handshaking { .. } if !conn.was_made() => {
+                self.close_now(slot, Closed::Gone(std::io::ErrorKind::TimedOut));
+            }
             Stage::Handshaking { .. } => {
                 self.penalise(slot, Closed::LoginTimeout);
                 self.close_now(slot, Closed::LoginTimeout);

@@ -242,6 +242,20 @@ impl Recorder {
         }
     }
 
+    /// A connection that a service had dialled is no more, which that service tells.
+    pub(super) fn hung_up(
+        &mut self,
+        tally: &mut Tally,
+        id: ConnId,
+        endpoint: &str,
+        peer: &Peer,
+        why: Closed,
+    ) {
+        *tally.closed.by(why) += 1;
+        self.trace(|| TraceEvent::Freed(id, why));
+        debug!(slot = id.slot, generation = id.generation, endpoint, peer:%, why:%; "closed");
+    }
+
     pub(super) fn evicted(&mut self, endpoint: &str, peer: &Peer, bytes: usize, buffered: usize) {
         if self.throttle.allows(Kind::Evicted) {
             warn!(

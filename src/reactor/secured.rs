@@ -140,13 +140,20 @@ impl<O: Os> Reactor<O> {
     /// then the connection ends. It lingers, or the kernel's reset would destroy the alert.
     pub(super) fn break_off(&mut self, slot: u32, broken: &Broken) {
         let conn = &mut self.conns[slot as usize];
-        let options = &listener_of(&self.listeners, conn).options;
-        self.recorder.broke(&options.name, &conn.peer, broken);
+        let listener = listener_of(&self.listeners, conn);
+        if !listener.is_dialled {
+            let name = &listener.options.name;
+            self.recorder.broke(name, &conn.peer, broken);
+        }
         self.recorder.dropped(self.outbox.forget(slot));
         let Some(secured) = &mut conn.secured else {
             return;
         };
         secured.sealed = 0;
+        if listener.is_dialled {
+            // Its service is told, and tells.
+            secured.broken = Some(Box::new(broken.clone()));
+        }
         let written = flush_session(conn, slot, &mut self.os, &mut self.recorder);
         let is_full = conn
             .secured

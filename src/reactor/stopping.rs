@@ -90,7 +90,7 @@ impl<O: Os> Reactor<O> {
     /// its handshake is served first, as one that waits to be accepted is.
     fn ask_to_finish(&mut self, mut ids: Vec<ConnId>) {
         ids.retain(|&id| {
-            if self.is_connecting(id) {
+            if self.is_unmade(id) {
                 self.close_now(id.slot, Closed::Stopping);
                 return false;
             }
@@ -103,10 +103,10 @@ impl<O: Os> Reactor<O> {
         self.unasked = ids;
     }
 
-    /// Whether it was dialled, and nobody has answered.
-    fn is_connecting(&self, id: ConnId) -> bool {
+    /// Whether it was dialled, and nobody has answered, or its session is not there.
+    fn is_unmade(&self, id: ConnId) -> bool {
         let conn = self.conns.get(id.slot as usize).filter(|c| c.is(id));
-        conn.is_some_and(|conn| conn.stage == Stage::Connecting)
+        conn.is_some_and(|conn| !conn.was_made() && !conn.is_dead())
     }
 
     /// Whether its handshake goes on, or is just over and what came with its end is not served yet.

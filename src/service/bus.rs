@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -11,12 +12,13 @@ use zeroize::Zeroizing;
 
 #[cfg(feature = "tls")]
 use crate::config::NkeySeed;
+use crate::turn::Secure;
 
 /// A bus that can be dialled: names are resolved, and files are read.
 #[derive(Debug)]
 pub struct Bus {
-    /// Where its servers are, each with its name in the log; there is one at least.
-    pub servers: Vec<(String, SocketAddr)>,
+    /// Its servers; there is one at least.
+    pub servers: Vec<BusServer>,
     /// By what its servers know us.
     pub login: BusLogin,
     /// How many copies JetStream keeps.
@@ -25,6 +27,17 @@ pub struct Bus {
     pub lease: Duration,
     /// From where numbers are counted that no other server has.
     pub nonce: AtomicU64,
+}
+
+/// A server of a bus.
+#[derive(Debug, Clone)]
+pub struct BusServer {
+    /// Its name in the log.
+    pub name: String,
+    /// Where it is.
+    pub to: SocketAddr,
+    /// What begins the session with it, without which nothing is said to it; none: there is none.
+    pub secure: Option<Arc<dyn Secure>>,
 }
 
 impl Bus {

@@ -1,12 +1,12 @@
 //! Connections that a service makes to others.
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::buf::ReadBuf;
-use crate::turn::{Closed, Fault, Moment, Turn};
+use crate::turn::{Fault, Moment, Turn};
 
 /// The half of a service that makes connections to others: the loop dials for it, and gives it what comes by them.
 ///
@@ -20,7 +20,10 @@ pub trait Dialler: Debug {
     /// The connection is there. It has said nothing yet, nor has the other end.
     fn dialled(&mut self, t: &mut Turn<'_>);
 
-    /// It was refused, or not answered in time.
+    /// The session is there that it [began](Turn::begin_session) on the connection.
+    fn secured(&mut self, _t: &mut Turn<'_>) {}
+
+    /// It was refused, or not answered in time; or the session that was begun on it did not come about.
     fn dial_failed(&mut self, now: Moment, error: &io::Error);
 
     /// Bytes have come. What is left in `input` comes again with more behind it.
@@ -45,8 +48,8 @@ pub trait Dialler: Debug {
         t.close_lingering();
     }
 
-    /// It is gone: what is sent to it goes nowhere.
-    fn closed(&mut self, t: &mut Turn<'_>, why: &Closed);
+    /// It is gone, and why in words: what is sent to it goes nowhere.
+    fn closed(&mut self, t: &mut Turn<'_>, why: &dyn Display);
 }
 
 /// Where a service wants a connection to.

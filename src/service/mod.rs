@@ -37,7 +37,7 @@ mod time868;
 mod transcript;
 pub mod upper;
 
-pub use bus::{Bus, BusLogin};
+pub use bus::{Bus, BusLogin, BusServer};
 pub use chat::Chat;
 pub use command::{Command, Tail};
 pub use control::Control;

@@ -410,6 +410,7 @@ impl<S: Service> Stage<S> {
                 Effect::Note(_) => unreachable!("it is told above"),
                 Effect::Errand(errand) => self.errands.push_back(*errand),
                 Effect::HandOver(wanted) => client.wanted = Some(wanted),
+                Effect::Secure(_) => unreachable!("nobody was dialled"),
                 Effect::Figures => {
                     let mut turn = Turn::new(self.now, id, &mut self.outbox);
                     let mut page = Vec::new();

@@ -12,7 +12,7 @@ use super::plain_answer::plain_answer;
 use super::provider::{tls_provider, tls_versions};
 use super::trust::Trust;
 use super::verifier::Verifier;
-use crate::config::{Host, ServerAddress};
+use crate::config::{Host, Lookups, ServerAddress};
 
 /// Begins a client's sessions: made once, for as many as there will be.
 #[derive(Debug, Clone)]
@@ -21,6 +21,28 @@ pub struct ClientTls {
     trust: Trust,
     seen: Arc<Mutex<Option<Fingerprint>>>,
     introduction: Arc<Introduction>,
+    remedies: Remedies,
+}
+
+/// What to do about a server that is otherwise than expected, in the words of whoever is to do it: options of a command, or
+/// keys of a file.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Remedies {
+    /// It speaks no TLS.
+    pub(crate) plain: &'static str,
+    /// It asks for a certificate, and there is none.
+    pub(crate) ask: &'static str,
+    /// What names the certificate that it does not accept.
+    pub(crate) cert: &'static str,
+}
+
+impl Remedies {
+    /// Those of our commands.
+    const OPTIONS: Remedies = Remedies {
+        plain: "leave out --tls",
+        ask: "--cert FILE and --key FILE",
+        cert: "--cert",
+    };
 }
 
 /// Why there is no session, or no longer.
@@ -53,10 +75,20 @@ impl ClientTls {
     ///
     /// Every session begins with a whole handshake: none is resumed.
     pub fn new(trust: Trust, identity: Option<Identity>) -> Result<ClientTls, String> {
+        ClientTls::look_up(trust, identity, Remedies::OPTIONS, &mut Lookups::live())
+    }
+
+    /// The same, with these remedies, and what vouches for servers as it is looked up.
+    pub(crate) fn look_up(
+        trust: Trust,
+        identity: Option<Identity>,
+        remedies: Remedies,
+        lookups: &mut Lookups,
+    ) -> Result<ClientTls, String> {
         let provider = Arc::new(tls_provider());
         let seen = Arc::default();
         let introduction = Arc::new(Introduction::of(identity));
-        let verifier = Verifier::of(&trust, &provider, Arc::clone(&seen))?;
+        let verifier = Verifier::of(&trust, &provider, Arc::clone(&seen), lookups)?;
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(tls_versions(true))
             .map_err(|error| error.to_string())?
@@ -69,6 +101,7 @@ impl ClientTls {
             trust,
             seen,
             introduction,
+            remedies,
         })
     }
 
@@ -92,7 +125,7 @@ impl ClientTls {
                 let expected = *expected;
                 TlsError::Other { shown, expected }
             }
-            _ => match (plain_answer(first), self.why_not_admitted(error)) {
+            _ => match (self.why_plain(first), self.why_not_admitted(error)) {
                 (Some(why), _) => TlsError::Broken(why),
                 (None, Some(why)) => TlsError::NotAdmitted(why),
                 (None, None) => TlsError::Broken(error.to_string()),
@@ -100,14 +133,25 @@ impl ClientTls {
         }
     }
 
+    /// What is wrong with a server that began with `first`, if that is no TLS.
+    pub(crate) fn why_plain(&self, first: &[u8]) -> Option<String> {
+        plain_answer(first, self.remedies.plain)
+    }
+
     /// Why a session failed whose server ended the connection without a word.
     pub(crate) fn why_cut(&self) -> String {
         let cut =
             "the connection ended and the server did not say so: somebody may have cut it off";
-        match self.introduction.was_asked() {
-            true if !self.introduction.has_certificate() => format!("{cut}; {ASKED}"),
-            _ => cut.to_owned(),
+        match self.why_gone() {
+            Some(why) => format!("{cut}; {why}"),
+            None => cut.to_owned(),
         }
+    }
+
+    /// Why a server may have ended the connection without a word.
+    pub(crate) fn why_gone(&self) -> Option<String> {
+        let lacks_one = self.introduction.was_asked() && !self.introduction.has_certificate();
+        lacks_one.then(|| self.asked())
     }
 
     /// What a server means that has asked for a certificate of ours, and then says this.
@@ -120,7 +164,7 @@ impl ClientTls {
             // TLS 1.3 has a word for it, TLS 1.2 had not.
             Error::AlertReceived(
                 Alert::CertificateRequired | Alert::HandshakeFailure | Alert::BadCertificate,
-            ) if !self.introduction.has_certificate() => Some(ASKED.to_owned()),
+            ) if !self.introduction.has_certificate() => Some(self.asked()),
             Error::AlertReceived(
                 alert @ (Alert::AccessDenied
                 | Alert::BadCertificate
@@ -131,10 +175,17 @@ impl ClientTls {
                 | Alert::UnknownCA
                 | Alert::UnsupportedCertificate),
             ) => Some(format!(
-                "the server does not accept the certificate of --cert: {alert:?}"
+                "the server does not accept the certificate of {}: {alert:?}",
+                self.remedies.cert
             )),
             _ => None,
         }
+    }
+
+    /// What a server wants that lets in only clients with a certificate.
+    fn asked(&self) -> String {
+        let remedy = self.remedies.ask;
+        format!("the server asks its clients for a certificate, and none was given: {remedy}")
     }
 }
 
@@ -151,7 +202,3 @@ pub(crate) fn server_name(address: &ServerAddress) -> Result<ServerName<'static>
         .map(|name| name.to_owned())
         .map_err(|_| format!("`{host}` cannot be the name of a server with a certificate"))
 }
-
-/// What a server that lets in only clients with a certificate wants.
-const ASKED: &str =
-    "the server asks its clients for a certificate, and none was given: --cert FILE and --key FILE";

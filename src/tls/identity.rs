@@ -18,10 +18,17 @@ impl Identity {
     /// The certificates in the file `cert`, and the key in `key`, both PEM; fails, in words behind the name of the
     /// option, if they cannot be used.
     pub fn read(cert: &str, key: &str) -> Result<Identity, String> {
-        match certified(cert, key, &mut Lookups::live()) {
-            Ok(certified) => Ok(Identity(certified)),
-            Err(Problem { option, what }) => Err(format!("--{option}: {what}")),
-        }
+        let read = Identity::look_up(cert, key, &mut Lookups::live());
+        read.map_err(|Problem { option, what }| format!("--{option}: {what}"))
+    }
+
+    /// The same, as they are looked up.
+    pub(crate) fn look_up(
+        cert: &str,
+        key: &str,
+        lookups: &mut Lookups,
+    ) -> Result<Identity, Problem> {
+        certified(cert, key, lookups).map(Identity)
     }
 }
 

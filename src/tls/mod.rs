@@ -22,8 +22,8 @@ mod verifier;
 
 pub(crate) use certified::{Problem, certified, roots};
 pub(crate) use channel_binding::channel_binding;
-pub(crate) use client::server_name;
 pub use client::{ClientTls, TlsError};
+pub(crate) use client::{Remedies, server_name};
 pub use fingerprint::Fingerprint;
 pub use identity::Identity;
 pub(crate) use nothing_yet::NothingYet;

@@ -12,8 +12,9 @@ const HANDSHAKE: u8 = 22;
 /// The type of the first message of a client, which no server sends, but one that sends back what it receives.
 const CLIENT_HELLO: u8 = 1;
 
-/// What to say of a server whose first bytes show that it speaks no TLS; none if they are those of a record.
-pub(super) fn plain_answer(first: &[u8]) -> Option<String> {
+/// What to say of a server whose first bytes show that it speaks no TLS, and what to do about it; none if they are those
+/// of a record.
+pub(super) fn plain_answer(first: &[u8], remedy: &str) -> Option<String> {
     let why = match *first {
         [] => return None,
         [HANDSHAKE, _, _, _, _, CLIENT_HELLO, ..] => "it sends back what it receives".to_owned(),
@@ -24,7 +25,7 @@ pub(super) fn plain_answer(first: &[u8]) -> Option<String> {
         }
     };
     Some(format!(
-        "the server seems to speak no TLS, since {why}; leave out --tls"
+        "the server seems to speak no TLS, since {why}; {remedy}"
     ))
 }
 
@@ -41,12 +42,12 @@ mod tests {
             &[22, 3, 3, 0, 122, 2],
             &[21, 3, 3, 0, 2, 2, 40],
         ] {
-            assert_eq!(plain_answer(bytes), None, "{bytes:?}");
+            assert_eq!(plain_answer(bytes, ""), None, "{bytes:?}");
         }
         // A server that echoes, and one that greets.
-        let echoed = plain_answer(&[22, 3, 1, 0, 240, 1, 0]).unwrap();
+        let echoed = plain_answer(&[22, 3, 1, 0, 240, 1, 0], "").unwrap();
         assert!(echoed.contains("sends back what it receives"), "{echoed}");
-        let greeted = plain_answer(b"* you are guest-1, a name of your own").unwrap();
+        let greeted = plain_answer(b"* you are guest-1, a name of your own", "write x").unwrap();
         assert!(
             greeted.contains("\"* you are guest-1, a nam\""),
             "{greeted}"

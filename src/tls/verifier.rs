@@ -1,7 +1,7 @@
 //! Whether a server's certificate is one that a client trusts.
 
 use std::fmt;
-use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -14,6 +14,7 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, Sign
 
 use super::fingerprint::Fingerprint;
 use super::trust::Trust;
+use crate::config::Lookups;
 
 /// Judges a server's certificate, and remembers it.
 #[derive(Debug)]
@@ -35,12 +36,13 @@ impl Verifier {
         trust: &Trust,
         provider: &Arc<CryptoProvider>,
         seen: Arc<Mutex<Option<Fingerprint>>>,
+        lookups: &mut Lookups,
     ) -> Result<Verifier, String> {
         let judge = match trust {
             Trust::Certificate(fingerprint) => Judge::One(Some(*fingerprint)),
             Trust::Nobody => Judge::One(None),
-            Trust::System => Judge::Roots(by_roots(&system_roots()?, provider)?),
-            Trust::Roots(file) => Judge::Roots(by_roots(file, provider)?),
+            Trust::System => Judge::Roots(by_roots(&system_roots(lookups)?, provider, lookups)?),
+            Trust::Roots(file) => Judge::Roots(by_roots(file, provider, lookups)?),
         };
         Ok(Verifier {
             judge,
@@ -103,9 +105,16 @@ impl ServerCertVerifier for Verifier {
 fn by_roots(
     file: &Path,
     provider: &Arc<CryptoProvider>,
+    lookups: &mut Lookups,
 ) -> Result<Arc<WebPkiServerVerifier>, String> {
     let named = |what: &dyn fmt::Display| format!("{}: {what}", file.display());
-    let bytes = fs::read(file).map_err(|error| named(&error))?;
+    let content = lookups.file(file, FILE_BYTES_MAX);
+    let bytes = content.map_err(|error| named(&error))?.bytes;
+    if bytes.len() > FILE_BYTES_MAX {
+        return Err(named(&format_args!(
+            "it has more than {FILE_BYTES_MAX} bytes, so it is no PEM file"
+        )));
+    }
     let mut roots = RootCertStore::empty();
     for root in CertificateDer::pem_slice_iter(&bytes) {
         let root = root.map_err(|error| named(&error))?;
@@ -129,11 +138,18 @@ const SYSTEM_ROOTS: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
-fn system_roots() -> Result<PathBuf, String> {
+/// Longer than what a system has, and not as long as a device that never ends.
+const FILE_BYTES_MAX: usize = 1 << 20;
+
+fn system_roots(lookups: &mut Lookups) -> Result<PathBuf, String> {
     let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     let usual = SYSTEM_ROOTS.iter().map(PathBuf::from);
     let mut all = named.into_iter().chain(usual);
-    all.find(|file| file.is_file()).ok_or_else(|| {
+    let mut is_there = |file: &PathBuf| {
+        let found = lookups.file(file, FILE_BYTES_MAX);
+        found.map_or_else(|error| error.kind() != ErrorKind::NotFound, |_| true)
+    };
+    all.find(|file| is_there(file)).ok_or_else(|| {
         let usual = SYSTEM_ROOTS.join(", ");
         format!(
             "this machine has no file of authorities that it trusts (looked for: $SSL_CERT_FILE, {usual})"

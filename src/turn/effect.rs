@@ -1,6 +1,7 @@
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Errand, FileNote, FilePiece, Moment};
+use super::{Errand, FileNote, FilePiece, Moment, Secure};
 use crate::config::Confinement;
 use crate::wire::CommandSignal;
 
@@ -33,6 +34,17 @@ pub(crate) enum Effect {
     Figures,
     /// Tell what runs the loop that a process wants its sockets.
     HandOver(HandOver),
+    /// Begin a session on it.
+    Secure(Box<Beginning>),
+}
+
+/// A session that is to begin.
+#[derive(Debug)]
+pub(crate) struct Beginning {
+    /// What begins it.
+    pub(crate) secure: Arc<dyn Secure>,
+    /// How long its handshake may take.
+    pub(crate) within: Duration,
 }
 
 /// What a process wants that takes this server's sockets over.

@@ -19,14 +19,15 @@ mod order;
 mod outbox;
 mod session;
 
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use crate::buf::ReadBuf;
 use crate::wire::{CommandSignal, Encode};
 
 pub use self::broadcast::{Broadcast, BroadcastTurn};
 pub use self::child::{ChildEvent, Exit, Output, Usage};
-pub(crate) use self::effect::Effect;
+pub(crate) use self::effect::{Beginning, Effect};
 pub use self::effect::{HandOver, Job, Severity};
 pub(crate) use self::ending::Fate;
 pub use self::ending::{Closed, Fault};
@@ -243,6 +244,22 @@ impl<'a> Turn<'a> {
     /// Tells what runs the loop what the process at the other end wants of its sockets.
     pub fn hand_over(&mut self, wanted: HandOver) {
         self.outbox.ask(self.id, Effect::HandOver(wanted));
+    }
+
+    /// Begins a session on this connection, which the service has dialled: what is said and heard on it from here on goes
+    /// through the session.
+    ///
+    /// Whatever came before in plaintext must have been taken by then, and what was said must have left: the session
+    /// fails where that is not so, since somebody between may have put there what the service would take for something that
+    /// came through the session.
+    ///
+    /// The service is told by [`secured`](crate::service::Dialler::secured) when the handshake is over, and of nothing
+    /// before; if it fails or is not over `within` that time, the connection was
+    /// [dialled in vain](crate::service::Dialler::dial_failed).
+    pub fn begin_session(&mut self, secure: Arc<dyn Secure>, within: Duration) {
+        let beginning = Beginning { secure, within };
+        self.outbox
+            .ask(self.id, Effect::Secure(Box::new(beginning)));
     }
 
     /// The connection has logged in: it has no deadline for that any more, and is not counted among

@@ -74,6 +74,11 @@ pub trait Session: Debug {
         self.holds() + self.unopened() + self.unwritten()
     }
 
+    /// Why the peer may have ended the connection without a word, if something is known.
+    fn why_gone(&self) -> Option<String> {
+        None
+    }
+
     /// Gives back the memory that is not needed while nothing comes.
     fn shrink(&mut self);
 }

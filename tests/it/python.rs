@@ -15,6 +15,7 @@ use crate::support::program::{run, skipped};
 const FILES: &[&str] = &[
     "test_audit.py",
     "test_bus.py",
+    "test_bus_tls.py",
     "test_chat.py",
     "test_chat_client.py",
     "test_command.py",
@@ -52,6 +53,11 @@ fn t6_chat() {
 #[test]
 fn t6_a_person_in_a_chat() {
     passes("test_chat_client.py");
+}
+
+#[test]
+fn t6_fault_d10_d12_d17_a_bus_through_tls() {
+    passes("test_bus_tls.py");
 }
 
 #[test]

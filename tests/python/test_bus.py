@@ -76,7 +76,7 @@ class Logins(OnBus):
             self.member(server)
         nobody = self.nats()
         server = self.on_bus(nobody.url, nkey_file=self.private(SEED))
-        server.waits_for(lambda line: "cannot log in to the bus" in line and "no nonce to sign" in line)
+        server.waits_for(lambda line: "cannot connect to the bus" in line and "no nonce to sign" in line)
         self.member(server)
 
 

@@ -5,6 +5,8 @@
 
 #[path = "nats.rs"]
 mod nats;
+#[path = "bus_tls.rs"]
+mod tls;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -17,16 +19,17 @@ use std::time::{Duration, SystemTime};
 
 use onepoll::config::Limits;
 use onepoll::reactor::{
-    HandedOver, ListenerOptions, Os, Reactor, Readiness, Received, Seen, Signal, Spawned, Token,
-    Woke,
+    HandedOver, ListenerOptions, Os, Reactor, Readiness, Received, Secure, Seen, Signal, Spawned,
+    Token, Woke,
 };
-use onepoll::service::{Bus, BusLogin, Chat, Peer, chat};
+use onepoll::service::{Bus, BusLogin, BusServer, Chat, Peer, chat};
 use onepoll::turn::{Exit, Job, Moment, Severity, Usage};
 use onepoll::wire::CommandSignal;
 
 use self::nats::Nats;
 use crate::kernel::{MILLI, SECOND};
 use crate::random::Random;
+use crate::sealed::{StandIn, StandInClient};
 
 /// How long a name is somebody's when its server is dead.
 const LEASE: u64 = 15 * SECOND;
@@ -59,6 +62,8 @@ struct World {
     dials: VecDeque<Dialled>,
     /// How often something goes wrong, of 256.
     faults: u8,
+    /// A connection to the bus is cut when so much more was said by it, and by the bus.
+    severs: [Option<usize>; 2],
 }
 
 #[derive(Debug, Default)]
@@ -156,12 +161,30 @@ impl World {
 
     /// What the bus has said goes on its way, in the order in which it was said.
     fn send_said(&mut self) {
-        for (wire, bytes) in std::mem::take(&mut self.nats.says) {
+        for (wire, mut bytes) in std::mem::take(&mut self.nats.says) {
             let delay = self.delay();
             let at = self.wires[wire].arrives[1].max(self.now + delay);
             self.wires[wire].arrives[1] = at;
+            let severs = self.severs(1, &mut bytes);
             self.plan_at(at, Due::ToServer(wire, bytes));
+            if severs {
+                self.plan_at(at, Due::Cut(wire));
+            }
         }
+    }
+
+    /// Whether the connection is cut when these bytes, of which no more go, have gone by it.
+    fn severs(&mut self, way: usize, bytes: &mut Vec<u8>) -> bool {
+        let Some(left) = self.severs[way] else {
+            return false;
+        };
+        if bytes.len() < left {
+            self.severs[way] = Some(left - bytes.len());
+            return false;
+        }
+        bytes.truncate(left);
+        self.severs[way] = None;
+        true
     }
 
     fn delay(&mut self) -> u64 {
@@ -348,7 +371,12 @@ impl Os for BusOs {
             let delay = world.delay();
             let at = world.wires[*wire].arrives[0].max(world.now + delay);
             world.wires[*wire].arrives[0] = at;
-            world.plan_at(at, Due::ToBus(*wire, bytes.to_vec()));
+            let mut sent = bytes.to_vec();
+            let severs = world.severs(0, &mut sent);
+            world.plan_at(at, Due::ToBus(*wire, sent));
+            if severs {
+                world.plan_at(at, Due::Cut(*wire));
+            }
         } else {
             world.wires[*wire].heard.extend_from_slice(bytes);
         }
@@ -428,6 +456,8 @@ struct Servers {
     world: Rc<RefCell<World>>,
     loops: Vec<Option<Reactor<BusOs>>>,
     history: u32,
+    /// What begins their sessions with the bus; none: they speak no TLS.
+    secure: Option<Arc<dyn Secure>>,
 }
 
 impl Servers {
@@ -436,21 +466,36 @@ impl Servers {
     }
 
     fn with(count: usize, random: Random, faults: u8, history: u32) -> Servers {
+        Servers::through(count, random, faults, history, [false, false])
+    }
+
+    /// The same; whether the servers speak TLS, and whether the bus does.
+    fn through(
+        count: usize,
+        random: Random,
+        faults: u8,
+        history: u32,
+        [these, bus]: [bool; 2],
+    ) -> Servers {
+        let mut nats = Nats::default();
+        nats.secure = bus.then(|| Arc::new(StandIn { body: 700 }) as Arc<dyn Secure>);
         let world = World {
             now: SECOND,
             random,
             wires: Vec::new(),
             servers: Vec::new(),
-            nats: Nats::default(),
+            nats,
             agenda: BTreeMap::new(),
             agenda_len: 0,
             dials: VecDeque::new(),
             faults,
+            severs: [None; 2],
         };
         let mut servers = Servers {
             world: Rc::new(RefCell::new(world)),
             loops: Vec::new(),
             history,
+            secure: these.then(|| Arc::new(StandInClient { body: 900 }) as Arc<dyn Secure>),
         };
         servers.world.borrow_mut().plan(SECOND, Due::Beat);
         for _ in 0..count {
@@ -467,9 +512,13 @@ impl Servers {
             world: self.world.clone(),
             server,
         };
-        let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let one = |name: &str, port| BusServer {
+            name: name.to_owned(),
+            to: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+            secure: self.secure.clone(),
+        };
         let bus = Bus {
-            servers: vec![("nats://a".into(), at(1)), ("nats://b".into(), at(2))],
+            servers: vec![one("nats://a", 1), one("nats://b", 2)],
             login: BusLogin::Nothing,
             replicas: 1,
             lease: Duration::from_nanos(LEASE),
@@ -968,7 +1017,9 @@ fn run(seed: u64) -> Result<u32, String> {
     let faults = random.pick(&[0, 16, 48]);
     let count = 2 + random.index(2);
     let (luck, history) = (Random::new(random.next()), random.below(4) as u32);
-    let mut servers = Servers::with(count, luck, 0, history);
+    // Each third through TLS.
+    let tls = seed % 3 == 1;
+    let mut servers = Servers::through(count, luck, 0, history, [tls; 2]);
     // What was said before a server came to the bus is history there.
     servers.passes(SECOND);
     servers.world.borrow_mut().faults = faults;

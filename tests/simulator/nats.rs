@@ -1,5 +1,7 @@
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
+use onepoll::reactor::{Secure, Session};
 use onepoll::wire::{Decode as _, Encode as _, NatsCommands, NatsFrame, NatsHeaders, NatsMessage};
 use serde_json::{Value, json};
 
@@ -18,6 +20,16 @@ pub(crate) struct Nats {
     /// Messages that it keeps from now on are not told to whoever published them, nor delivered yet.
     pub(crate) is_silent: bool,
     count: u64,
+    /// What begins its sessions of TLS; none: it speaks none.
+    pub(crate) secure: Option<Arc<dyn Secure>>,
+    /// It does not go on with handshakes.
+    pub(crate) is_mute: bool,
+    /// What somebody between puts behind what it says first, in plaintext.
+    pub(crate) behind: Vec<u8>,
+    /// Bytes that it has heard.
+    pub(crate) heard: usize,
+    /// How often somebody has said who they are.
+    pub(crate) logins: usize,
 }
 
 #[derive(Debug)]
@@ -25,6 +37,9 @@ struct Client {
     unread: Vec<u8>,
     commands: NatsCommands,
     subscriptions: Vec<(u64, String)>,
+    session: Option<Box<dyn Session>>,
+    /// Its handshake is over, or there was none.
+    is_open: bool,
 }
 
 #[derive(Debug, Default)]
@@ -57,14 +72,30 @@ struct Consumer {
 impl Nats {
     /// Somebody connects.
     pub(crate) fn greets(&mut self, client: usize) {
+        let info = json!({
+            "server_id": "S",
+            "version": "2.9.10",
+            "headers": true,
+            "jetstream": true,
+            "max_payload": 1 << 20,
+            "tls_required": self.secure.is_some(),
+        });
+        let mut said = Vec::new();
+        NatsFrame::Info(info.to_string().as_bytes()).encode(&mut said);
+        said.extend_from_slice(&self.behind);
+        self.says.push((client, said));
+        let session = self
+            .secure
+            .as_ref()
+            .map(|secure| secure.begin().expect("a session"));
         let new = Client {
             unread: Vec::new(),
             commands: NatsCommands::new(1 << 20),
             subscriptions: Vec::new(),
+            is_open: session.is_none(),
+            session,
         };
         self.clients.insert(client, new);
-        let info = json!({"server_id": "S", "version": "2.9.10", "headers": true, "jetstream": true, "max_payload": 1 << 20});
-        self.say(client, &NatsFrame::Info(info.to_string().as_bytes()));
     }
 
     /// A connection is gone, and with it what was delivered there.
@@ -90,7 +121,15 @@ impl Nats {
         let Some(mut this) = self.clients.remove(&client) else {
             return;
         };
-        this.unread.extend_from_slice(bytes);
+        self.heard += bytes.len();
+        match &mut this.session {
+            None => this.unread.extend_from_slice(bytes),
+            Some(_) if self.is_mute => {}
+            Some(session) => {
+                this.is_open |= open(&mut **session, bytes, &mut this.unread);
+                self.says.push((client, written(&mut **session)));
+            }
+        }
         let unread = std::mem::take(&mut this.unread);
         let mut rest = &unread[..];
         let mut commands = this.commands.clone();
@@ -109,6 +148,7 @@ impl Nats {
             NatsFrame::Ping => self.say(client, &NatsFrame::Pong),
             NatsFrame::Connect(json) => {
                 let said: Value = serde_json::from_slice(json).expect("CONNECT is JSON");
+                self.logins += 1;
                 assert_eq!(
                     (&said["verbose"], &said["echo"]),
                     (&json!(false), &json!(false))
@@ -356,8 +396,53 @@ impl Nats {
     fn say(&mut self, client: usize, frame: &NatsFrame<'_>) {
         let mut bytes = Vec::new();
         frame.encode(&mut bytes);
+        match self.clients.get_mut(&client) {
+            // What it would say in the middle of a handshake is not said.
+            Some(client) if !client.is_open => return,
+            Some(Client {
+                session: Some(session),
+                ..
+            }) => {
+                assert_eq!(session.seal(&bytes), bytes.len());
+                bytes = written(&mut **session);
+            }
+            _ => {}
+        }
         self.says.push((client, bytes));
     }
+}
+
+/// Opens what came into `plain`; whether the handshake is over. Whoever speaks to a server of TLS says nothing that is
+/// none.
+fn open(session: &mut dyn Session, mut cipher: &[u8], plain: &mut Vec<u8>) -> bool {
+    let (mut is_open, mut records) = (false, u32::MAX);
+    while !cipher.is_empty() {
+        let taken = session.take(&mut cipher, &mut records);
+        let taken = taken.expect("what comes are records of this session");
+        is_open |= taken.is_open;
+        let had = plain.len();
+        plain.resize(had + session.holds(), 0);
+        session.give(&mut plain[had..]);
+        if taken.has_ended {
+            break;
+        }
+    }
+    is_open
+}
+
+/// The records that are to be sent.
+fn written(session: &mut dyn Session) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while session.wants_write() {
+        let written = session.write(&mut |slices| {
+            slices
+                .iter()
+                .for_each(|slice| bytes.extend_from_slice(slice));
+            Ok(slices.iter().map(|slice| slice.len()).sum())
+        });
+        written.expect("memory takes all of it");
+    }
+    bytes
 }
 
 impl Stream {

@@ -110,17 +110,26 @@ pub(crate) struct StandIn {
 
 impl Secure for StandIn {
     fn begin(&self) -> io::Result<Box<dyn Session>> {
-        Ok(Box::new(StandInSession {
-            body: self.body.clamp(1, BODY_BYTES_MAX),
-            opener: Opener::default(),
-            maker: Maker::default(),
-            expects: HELLO,
-            held: VecDeque::new(),
-            records: VecDeque::new(),
-            sent: 0,
-            unwritten: 0,
-            has_said_bye: false,
-        }))
+        Ok(Box::new(StandInSession::new(self.body, HELLO)))
+    }
+
+    fn handshake_bytes_max(&self) -> u32 {
+        4096
+    }
+}
+
+/// The client's side, for what a service dials.
+#[derive(Debug)]
+pub(crate) struct StandInClient {
+    /// Plaintext in a record of ours.
+    pub(crate) body: usize,
+}
+
+impl Secure for StandInClient {
+    fn begin(&self) -> io::Result<Box<dyn Session>> {
+        let mut session = StandInSession::new(self.body, ANSWER);
+        session.push(HELLO, &[9; 200]);
+        Ok(Box::new(session))
     }
 
     fn handshake_bytes_max(&self) -> u32 {
@@ -145,6 +154,20 @@ struct StandInSession {
 }
 
 impl StandInSession {
+    fn new(body: usize, expects: u8) -> StandInSession {
+        StandInSession {
+            body: body.clamp(1, BODY_BYTES_MAX),
+            opener: Opener::default(),
+            maker: Maker::default(),
+            expects,
+            held: VecDeque::new(),
+            records: VecDeque::new(),
+            sent: 0,
+            unwritten: 0,
+            has_said_bye: false,
+        }
+    }
+
     fn push(&mut self, kind: u8, body: &[u8]) {
         let record = self.maker.make(kind, body);
         self.unwritten += record.len();
@@ -156,6 +179,10 @@ impl StandInSession {
             (HELLO, HELLO) => {
                 self.push(ANSWER, &[7; 300]);
                 self.expects = FINISHED;
+            }
+            (ANSWER, ANSWER) => {
+                self.push(FINISHED, b"done");
+                self.expects = DATA;
             }
             (FINISHED, FINISHED) => self.expects = DATA,
             (DATA, DATA) => self.held.extend(body),

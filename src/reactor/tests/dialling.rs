@@ -1,3 +1,4 @@
+use std::fmt::Display;
 use std::io;
 
 use rustix::io::Errno;
@@ -5,7 +6,7 @@ use rustix::io::Errno;
 use super::*;
 use crate::reactor::invariants::State;
 use crate::service::{Dial, Dialler, Echo};
-use crate::turn::{Closed, ConnId, Moment};
+use crate::turn::{ConnId, Moment};
 
 /// How long the service waits before it dials again.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -91,7 +92,7 @@ impl Dialler for Caller {
         t.close();
     }
 
-    fn closed(&mut self, t: &mut Turn<'_>, _: &Closed) {
+    fn closed(&mut self, t: &mut Turn<'_>, _: &dyn Display) {
         self.link = None;
         self.due = t.now.after(AGAIN);
     }

@@ -9,6 +9,8 @@ mod buffers;
 mod changing;
 mod commands;
 mod deadlines;
+#[cfg(feature = "tls")]
+mod dialled_tls;
 mod dialling;
 mod feeding;
 mod hand;

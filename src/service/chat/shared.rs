@@ -4,6 +4,7 @@
 //! said it.
 
 use std::borrow::Cow;
+use std::fmt::Display;
 use std::io;
 use std::time::{Duration, SystemTime};
 
@@ -22,7 +23,7 @@ use super::waits::Waits;
 use super::{Chat, TOPIC_BYTES_MAX};
 use crate::buf::ReadBuf;
 use crate::service::{Dial, Dialler};
-use crate::turn::{Closed, ConnId, Fault, Moment, Turn};
+use crate::turn::{ConnId, Fault, Moment, Turn};
 use crate::wire::{Encode, neutralise};
 
 /// The connection to the bus.
@@ -34,6 +35,12 @@ impl Dialler for Chat {
     fn dialled(&mut self, t: &mut Turn<'_>) {
         if let Some(bus) = &mut self.bus {
             bus.dialled(t);
+        }
+    }
+
+    fn secured(&mut self, t: &mut Turn<'_>) {
+        if let Some(bus) = &mut self.bus {
+            bus.secured(t);
         }
     }
 
@@ -71,9 +78,9 @@ impl Dialler for Chat {
         }
     }
 
-    fn closed(&mut self, t: &mut Turn<'_>, why: &Closed) {
+    fn closed(&mut self, t: &mut Turn<'_>, why: &dyn Display) {
         if let Some(bus) = &mut self.bus {
-            bus.lost(t.now, &why.to_string());
+            bus.lost(t.now, why);
         }
         self.do_as_told(t);
     }

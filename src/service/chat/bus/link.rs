@@ -2,6 +2,7 @@
 //!
 //! Knows servers, and how long each step may take. Does not know what a message says, nor what JetStream is asked for.
 
+use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,13 +49,17 @@ pub(super) struct Link {
     /// When the server was last heard, and whether it was asked since.
     heard: Moment,
     is_pinged: bool,
+    /// What the server said of itself before its session of TLS began.
+    info: Info,
+    /// Why we have left it, if it is not for what the connection came to.
+    refused: Option<&'static str>,
 }
 
 /// How far it is.
 ///
 /// ```text
 /// Down ──its time has come──> Dialling ──answered──> Greeting ──INFO──> LoggingIn ──PONG──┐
-///  ^                                                                                      v
+///  ^                                                   └──> Securing ──────^              v
 ///  │                     Ready <──all was seen── CatchingUp <──the last is answered── Settling
 ///  │                       └─────────────────────────┴────nothing is delivered───────────^
 ///  └── any of them: refused, closed, or silent and so GivenUp
@@ -67,6 +72,8 @@ enum State {
     Dialling,
     /// The server is to say what it is.
     Greeting(ConnId),
+    /// The session of TLS is to come about, without which nothing goes by it.
+    Securing,
     /// It is to say that it knows us.
     LoggingIn(ConnId),
     /// JetStream was asked for this.
@@ -93,6 +100,8 @@ impl Link {
             tick: Moment::START,
             heard: Moment::START,
             is_pinged: false,
+            info: Info::default(),
+            refused: None,
             settings,
         }
     }
@@ -100,7 +109,7 @@ impl Link {
     /// The connection that something can go by.
     fn id(&self) -> Option<ConnId> {
         match self.state {
-            State::Down(_) | State::Dialling | State::GivenUp { .. } => None,
+            State::Down(_) | State::Dialling | State::Securing | State::GivenUp { .. } => None,
             State::Greeting(id)
             | State::LoggingIn(id)
             | State::Settling(id, _)
@@ -141,7 +150,7 @@ impl Link {
     pub(super) fn due(&self) -> Moment {
         match self.state {
             State::Down(until) => until,
-            State::Dialling | State::GivenUp { .. } => Moment::NEVER,
+            State::Dialling | State::Securing | State::GivenUp { .. } => Moment::NEVER,
             _ => self.tick,
         }
     }
@@ -151,9 +160,9 @@ impl Link {
         if !matches!(self.state, State::Down(until) if until <= now) {
             return None;
         }
-        let (name, to) = self.servers.current()?;
-        let name = name.to_owned();
-        self.state = State::Dialling;
+        let server = self.servers.current()?;
+        let (name, to) = (server.name.clone(), server.to);
+        (self.state, self.refused) = (State::Dialling, None);
         Some(Dial {
             name,
             to,
@@ -163,13 +172,17 @@ impl Link {
 
     /// It was dialled in vain.
     pub(super) fn dial_failed(&mut self, now: Moment, error: &io::Error) {
-        let name = self.name();
-        if self.servers.has_failed() {
-            log::debug!(bus = name, error:%; "cannot connect to the bus");
-        } else {
-            log::warn!(bus = name, error:%; "cannot connect to the bus");
-        }
+        self.tell_in_vain(error);
         self.state = State::Down(now.after(self.servers.fail()));
+    }
+
+    fn tell_in_vain(&self, error: &dyn Display) {
+        let bus = self.name();
+        if self.servers.has_failed() {
+            log::debug!(bus, error:%; "cannot connect to the bus");
+        } else {
+            log::warn!(bus, error:%; "cannot connect to the bus");
+        }
     }
 
     /// The server has answered the dial.
@@ -186,6 +199,10 @@ impl Link {
         now: Moment,
         input: &'b mut ReadBuf,
     ) -> Result<Option<NatsFrame<'b>>, Fault> {
+        if self.state == State::Securing {
+            // Whatever is there was not said by whom we know: the session begins with it, or not at all.
+            return Ok(None);
+        }
         (self.heard, self.is_pinged) = (now, false);
         Ok(input.next(&mut self.decoder)?)
     }
@@ -198,22 +215,49 @@ impl Link {
             log::info!(bus; "the server of the bus is about to go: another one is taken");
             return t.close();
         }
-        let State::Greeting(id) = self.state else {
+        if !matches!(self.state, State::Greeting(_)) {
             return;
-        };
-        if !info.has_jetstream() {
-            log::warn!(bus, version:% = Escaped(info.version.as_bytes()); "this server has no JetStream, which the rooms of a bus need: start it with -js");
         }
-        let connect = match connect(&self.settings.login, info.nonce.as_deref()) {
-            Ok(connect) => connect.to_string(),
-            Err(why) => {
-                log::warn!(bus, why; "cannot log in to the bus");
-                return t.close();
+        let secure = self
+            .servers
+            .current()
+            .and_then(|server| server.secure.as_ref());
+        match secure {
+            Some(secure) if info.speaks_tls() => {
+                t.begin_session(Arc::clone(secure), STEP);
+                (self.state, self.info) = (State::Securing, info);
             }
-        };
-        t.reply(&NatsFrame::Connect(connect.as_bytes()));
-        t.reply(&NatsFrame::Ping);
-        (self.state, self.stepped) = (State::LoggingIn(id), t.now);
+            Some(_) => self.refuse(t, "it speaks no TLS: write nats:// if that is right"),
+            None if info.requires_tls() => self.refuse(t, "it requires TLS: write nats+tls://"),
+            None => self.introduce(t, &info),
+        }
+    }
+
+    /// The session has come about.
+    pub(super) fn secured(&mut self, t: &mut Turn<'_>) {
+        let info = std::mem::take(&mut self.info);
+        self.introduce(t, &info);
+    }
+
+    /// Says who we are.
+    fn introduce(&mut self, t: &mut Turn<'_>, info: &Info) {
+        if !info.has_jetstream() {
+            log::warn!(bus = self.name(), version:% = Escaped(info.version.as_bytes()); "this server has no JetStream, which the rooms of a bus need: start it with -js");
+        }
+        match connect(&self.settings.login, info.nonce.as_deref()) {
+            Ok(connect) => {
+                t.reply(&NatsFrame::Connect(connect.to_string().as_bytes()));
+                t.reply(&NatsFrame::Ping);
+                (self.state, self.stepped) = (State::LoggingIn(t.id), t.now);
+            }
+            Err(why) => self.refuse(t, why),
+        }
+    }
+
+    /// It is not what we need: another one, perhaps.
+    fn refuse(&mut self, t: &mut Turn<'_>, why: &'static str) {
+        self.refused = Some(why);
+        t.close();
     }
 
     /// The server has answered a `PING`. Whether it has said by that that it knows us: then answers can come.
@@ -288,6 +332,7 @@ impl Link {
         let [asks, gives_up] = PING;
         let greets = matches!(self.state, State::Greeting(_) | State::LoggingIn(_));
         if self.heard.after(gives_up) <= t.now || greets && self.is_late(t.now) {
+            self.refused = greets.then_some("it did not answer in time");
             self.give_up(t);
             return false;
         }
@@ -322,6 +367,19 @@ impl Link {
     pub(super) fn close_if_given_up(&self, t: &mut Turn<'_>) {
         if self.is_given_up() {
             t.close();
+        }
+    }
+
+    /// Says that it is gone.
+    pub(super) fn tell_gone(&self, why: &dyn Display) {
+        let why: &dyn Display = match &self.refused {
+            Some(refused) => refused,
+            None => why,
+        };
+        match self.state {
+            State::Greeting(_) | State::LoggingIn(_) | State::Securing => self.tell_in_vain(why),
+            _ if self.refused.is_some() => self.tell_in_vain(why),
+            _ => log::warn!(bus = self.name(), why:%; "the connection to the bus is gone"),
         }
     }
 
@@ -413,8 +471,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::service::BusLogin;
-    use crate::turn::{Effect, Fate, Outbox};
+    use crate::service::{BusLogin, BusServer};
+    use crate::turn::{Effect, Fate, Outbox, Secure, Session};
 
     const ID: ConnId = ConnId {
         slot: 0,
@@ -431,11 +489,16 @@ mod tests {
 
     impl Scene {
         fn new() -> Scene {
+            Scene::with(None)
+        }
+
+        fn with(secure: Option<Arc<dyn Secure>>) -> Scene {
             let settings = service::Bus {
-                servers: vec![(
-                    "nats://bus".into(),
-                    SocketAddr::from(([127, 0, 0, 1], 4222)),
-                )],
+                servers: vec![BusServer {
+                    name: "nats://bus".into(),
+                    to: SocketAddr::from(([127, 0, 0, 1], 4222)),
+                    secure,
+                }],
                 login: BusLogin::Nothing,
                 replicas: 1,
                 lease: Duration::from_secs(15),
@@ -450,7 +513,11 @@ mod tests {
 
         /// One whose server has answered the dial.
         fn dialled() -> Scene {
-            let mut scene = Scene::new();
+            Scene::new().dial()
+        }
+
+        fn dial(self) -> Scene {
+            let mut scene = self;
             assert!(scene.link.dials(scene.now).is_some());
             scene.outbox.open(ID);
             scene.turn(|link, t| link.dialled(t));
@@ -535,6 +602,62 @@ mod tests {
         assert!(scene.turn(Link::log_in));
         let subscribed = scene.hears();
         assert_eq!(subscribed.matches("SUB ").count(), 3, "{subscribed}");
+    }
+
+    /// Begins no session: who asked for one is looked at.
+    #[derive(Debug)]
+    struct Never;
+
+    impl Secure for Never {
+        fn begin(&self) -> io::Result<Box<dyn Session>> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn handshake_bytes_max(&self) -> u32 {
+            0
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_and_nothing_believed_before_the_session_has_come_about() {
+        let mut scene = Scene::with(Some(Arc::new(Never))).dial();
+        let info = br#"{"headers":true,"jetstream":true,"tls_required":true}"#;
+        scene.turn(|link, t| link.greet(t, info));
+        assert!(matches!(
+            scene.outbox.next_effect(),
+            Some((ID, Effect::Secure(_)))
+        ));
+        let mut input = ReadBuf::default();
+        input.begin_budget(9);
+        input.push(b"PING\r\n");
+        let next = scene.link.next(scene.now, &mut input).unwrap();
+        assert!(next.is_none() && input.len() == 6, "it stays where it is");
+        scene.turn(|link, t| link.publish(t, "x", b""));
+        assert_eq!(scene.hears(), "");
+        assert_eq!(scene.link.due(), Moment::NEVER, "the loop waits for it");
+        scene.turn(|link, t| link.secured(t));
+        assert!(scene.hears().starts_with("CONNECT {"));
+        assert!(scene.turn(Link::log_in));
+    }
+
+    #[test]
+    fn a_server_that_speaks_tls_and_is_not_to_is_left_and_so_is_one_that_is_to_and_does_not() {
+        for (secure, info) in [
+            (
+                None,
+                r#"{"headers":true,"jetstream":true,"tls_required":true}"#,
+            ),
+            (
+                Some(Arc::new(Never) as Arc<dyn Secure>),
+                r#"{"headers":true,"jetstream":true}"#,
+            ),
+        ] {
+            let mut scene = Scene::with(secure).dial();
+            scene.turn(|link, t| link.greet(t, info.as_bytes()));
+            assert_eq!(scene.hears(), "");
+            assert_ne!(scene.outbox.fate(ID.slot), Fate::Open);
+            assert!(scene.outbox.next_effect().is_none(), "no session begins");
+        }
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod setup;
 mod subjects;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
 
@@ -135,10 +136,15 @@ impl Bus {
         self.link.dialled(t);
     }
 
+    /// The session of TLS that was begun has come about.
+    pub(super) fn secured(&mut self, t: &mut Turn<'_>) {
+        self.link.secured(t);
+    }
+
     /// The connection is gone.
-    pub(super) fn lost(&mut self, now: Moment, why: &str) {
+    pub(super) fn lost(&mut self, now: Moment, why: &dyn Display) {
         if !self.is_ending {
-            log::warn!(bus = self.link.name(), why; "the connection to the bus is gone");
+            self.link.tell_gone(why);
         }
         self.counts.failures += 1;
         self.link.lose(now);

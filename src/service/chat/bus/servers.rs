@@ -1,10 +1,9 @@
 //! The servers of a bus: which of them is dialled, and when.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::service;
+use crate::service::{self, BusServer};
 
 /// How long nobody dials after a connection that failed: the first time, and at most.
 const BACKOFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(5)];
@@ -32,15 +31,14 @@ impl Servers {
     }
 
     /// The one that is dialled next, or was last.
-    pub(super) fn current(&self) -> Option<(&str, SocketAddr)> {
+    pub(super) fn current(&self) -> Option<&BusServer> {
         let servers = &self.settings.servers;
-        let (name, to) = servers.get(self.at % servers.len().max(1))?;
-        Some((name, *to))
+        servers.get(self.at % servers.len().max(1))
     }
 
     /// Its name.
     pub(super) fn name(&self) -> &str {
-        self.current().map_or("", |(name, _)| name)
+        self.current().map_or("", |server| &server.name)
     }
 
     /// Whether the last attempt failed, too: what is said of each would fill a log.
@@ -81,13 +79,18 @@ impl Servers {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::sync::atomic::AtomicU64;
 
     use super::*;
     use crate::service::BusLogin;
 
     fn servers(count: u16, nonce: u64) -> Servers {
-        let one = |n| (format!("nats://{n}"), SocketAddr::from(([127, 0, 0, 1], n)));
+        let one = |n| BusServer {
+            name: format!("nats://{n}"),
+            to: SocketAddr::from(([127, 0, 0, 1], n)),
+            secure: None,
+        };
         let settings = service::Bus {
             servers: (0..count).map(one).collect(),
             login: BusLogin::Nothing,
