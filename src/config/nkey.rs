@@ -31,6 +31,7 @@ impl NkeySeed {
     ///
     /// What is wrong, in words that show nothing of it.
     pub fn read(text: &str) -> Result<Self, String> {
+        let text = text.trim();
         let is_public = text.len() == 56 && !text.starts_with('S');
         if is_public {
             return Err("is a public key; a seed begins with SU".into());
@@ -41,12 +42,16 @@ impl NkeySeed {
                 text.len()
             ));
         }
-        let bytes = Zeroizing::new(BASE32_NOPAD.decode(text.as_bytes()).map_err(|wrong| {
-            format!(
-                "is no seed of an nkey: character {} is none of A to Z and 2 to 7",
-                wrong.position + 1
-            )
-        })?);
+        // Into a buffer that is wiped, also when it is half a seed.
+        let mut bytes = Zeroizing::new([0; NKEY_BYTES + 4]);
+        BASE32_NOPAD
+            .decode_mut(text.as_bytes(), &mut bytes[..])
+            .map_err(|partial| {
+                format!(
+                    "is no seed of an nkey: character {} is none of A to Z and 2 to 7",
+                    partial.error.position + 1
+                )
+            })?;
         let [first, second, key @ .., low, high] = &bytes[..] else {
             return Err("is no seed of an nkey".into());
         };
@@ -137,7 +142,9 @@ mod tests {
         assert!(NkeySeed::read(DOCUMENTED).is_ok());
         let ours = seed_of(USER);
         assert!(ours.starts_with("SU"), "{ours}");
-        assert_eq!(NkeySeed::read(&ours).unwrap().bytes(), &[7; NKEY_BYTES]);
+        for text in [ours.clone(), format!(" {ours}\r\n")] {
+            assert_eq!(NkeySeed::read(&text).unwrap().bytes(), &[7; NKEY_BYTES]);
+        }
     }
 
     #[test]

@@ -72,7 +72,7 @@ class Logins(OnBus):
             {"nkey_file": self.private(OTHER_SEED)},
         ):
             server = self.on_bus(users.url, **keys)
-            server.waits_for(lambda line: "the bus refuses" in line and "Authorization Violation" in line)
+            server.waits_for(lambda line: "cannot connect to the bus" in line and "Authorization Violation" in line)
             self.member(server)
         nobody = self.nats()
         server = self.on_bus(nobody.url, nkey_file=self.private(SEED))

@@ -19,6 +19,8 @@ pub(crate) struct Nats {
     pub(crate) leader: u64,
     /// Messages that it keeps from now on are not told to whoever published them, nor delivered yet.
     pub(crate) is_silent: bool,
+    /// The user that it knows, by a public key; none: it lets everybody in.
+    pub(crate) user: Option<String>,
     count: u64,
     /// What begins its sessions of TLS; none: it speaks none.
     pub(crate) secure: Option<Arc<dyn Secure>>,
@@ -40,6 +42,8 @@ struct Client {
     session: Option<Box<dyn Session>>,
     /// Its handshake is over, or there was none.
     is_open: bool,
+    /// What it is to sign.
+    nonce: String,
 }
 
 #[derive(Debug, Default)]
@@ -72,7 +76,8 @@ struct Consumer {
 impl Nats {
     /// Somebody connects.
     pub(crate) fn greets(&mut self, client: usize) {
-        let info = json!({
+        let nonce = format!("nonce-{client}");
+        let mut info = json!({
             "server_id": "S",
             "version": "2.9.10",
             "headers": true,
@@ -80,6 +85,9 @@ impl Nats {
             "max_payload": 1 << 20,
             "tls_required": self.secure.is_some(),
         });
+        if self.user.is_some() {
+            info["nonce"] = nonce.as_str().into();
+        }
         let mut said = Vec::new();
         NatsFrame::Info(info.to_string().as_bytes()).encode(&mut said);
         said.extend_from_slice(&self.behind);
@@ -94,6 +102,7 @@ impl Nats {
             subscriptions: Vec::new(),
             is_open: session.is_none(),
             session,
+            nonce,
         };
         self.clients.insert(client, new);
     }
@@ -135,12 +144,14 @@ impl Nats {
         let mut commands = this.commands.clone();
         self.clients.insert(client, this);
         while let Some((frame, taken)) = commands.decode(rest).expect("the bus says what is right")
+            && self.clients.contains_key(&client)
         {
             self.takes(client, frame, now);
             rest = &rest[taken..];
         }
-        let this = self.clients.get_mut(&client).expect("nobody has lost it");
-        (this.unread, this.commands) = (rest.to_vec(), commands);
+        if let Some(this) = self.clients.get_mut(&client) {
+            (this.unread, this.commands) = (rest.to_vec(), commands);
+        }
     }
 
     fn takes(&mut self, client: usize, frame: NatsFrame<'_>, now: u64) {
@@ -153,6 +164,12 @@ impl Nats {
                     (&said["verbose"], &said["echo"]),
                     (&json!(false), &json!(false))
                 );
+                let nonce = &self.clients[&client].nonce;
+                let user = self.user.as_deref();
+                if user.is_some_and(|user| !has_signed(&said, user, nonce)) {
+                    self.refuses(client, "Authorization Violation");
+                    self.loses(client);
+                }
             }
             NatsFrame::Pong => {}
             NatsFrame::Sub { subject, sid, .. } => {
@@ -456,6 +473,25 @@ impl Stream {
         self.kept
             .retain(|_, stored| max_age == 0 || now.saturating_sub(stored.at) < max_age);
     }
+}
+
+/// Whether a client has shown that it is this user.
+#[cfg(feature = "tls")]
+fn has_signed(connect: &Value, user: &str, nonce: &str) -> bool {
+    use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD};
+    use ring::signature::{ED25519, UnparsedPublicKey};
+    let key = BASE32_NOPAD.decode(user.as_bytes()).expect("a public key");
+    let signature = connect["sig"].as_str().unwrap_or_default();
+    let signature = BASE64URL_NOPAD
+        .decode(signature.as_bytes())
+        .unwrap_or_default();
+    let key = UnparsedPublicKey::new(&ED25519, &key[1..33]);
+    connect["nkey"] == user && key.verify(nonce.as_bytes(), &signature).is_ok()
+}
+
+#[cfg(not(feature = "tls"))]
+fn has_signed(_: &Value, _: &str, _: &str) -> bool {
+    false
 }
 
 /// Whether a subject is one of those that a pattern means.

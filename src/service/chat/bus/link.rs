@@ -2,6 +2,7 @@
 //!
 //! Knows servers, and how long each step may take. Does not know what a message says, nor what JetStream is asked for.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io;
 use std::sync::Arc;
@@ -52,7 +53,7 @@ pub(super) struct Link {
     /// What the server said of itself before its session of TLS began.
     info: Info,
     /// Why we have left it, if it is not for what the connection came to.
-    refused: Option<&'static str>,
+    refused: Option<Cow<'static, str>>,
 }
 
 /// How far it is.
@@ -255,9 +256,17 @@ impl Link {
     }
 
     /// It is not what we need: another one, perhaps.
-    fn refuse(&mut self, t: &mut Turn<'_>, why: &'static str) {
-        self.refused = Some(why);
+    fn refuse(&mut self, t: &mut Turn<'_>, why: impl Into<Cow<'static, str>>) {
+        self.refused = Some(why.into());
         t.close();
+    }
+
+    /// The server complains. Before it has let us in, that is its answer.
+    pub(super) fn complains(&mut self, t: &mut Turn<'_>, said: String) {
+        match self.state {
+            State::LoggingIn(_) => self.refuse(t, format!("it does not let us in: {said}")),
+            _ => log::warn!(bus = self.name(), said; "the bus refuses"),
+        }
     }
 
     /// The server has answered a `PING`. Whether it has said by that that it knows us: then answers can come.
@@ -332,7 +341,7 @@ impl Link {
         let [asks, gives_up] = PING;
         let greets = matches!(self.state, State::Greeting(_) | State::LoggingIn(_));
         if self.heard.after(gives_up) <= t.now || greets && self.is_late(t.now) {
-            self.refused = greets.then_some("it did not answer in time");
+            self.refused = greets.then_some("it did not answer in time".into());
             self.give_up(t);
             return false;
         }
@@ -724,5 +733,21 @@ mod tests {
         let mut scene = Scene::ready();
         scene.turn(|link, t| link.greet(t, br#"{"ldm":true}"#));
         assert_ne!(scene.outbox.fate(ID.slot), Fate::Open);
+    }
+
+    #[test]
+    fn a_server_that_does_not_let_us_in_is_left_and_one_that_has_is_not() {
+        let mut scene = Scene::dialled();
+        scene.turn(|link, t| link.greet(t, INFO));
+        scene.turn(|link, t| link.complains(t, "Authorization Violation".into()));
+        assert_ne!(scene.outbox.fate(ID.slot), Fate::Open);
+        let why = "it does not let us in: Authorization Violation";
+        assert_eq!(scene.link.refused.as_deref(), Some(why));
+        scene.link.lose(scene.now);
+        assert!(scene.link.servers.has_failed());
+        let mut scene = Scene::ready();
+        scene.turn(|link, t| link.complains(t, "Permissions Violation".into()));
+        assert_eq!(scene.outbox.fate(ID.slot), Fate::Open);
+        assert_eq!(scene.link.refused, None);
     }
 }

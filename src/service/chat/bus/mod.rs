@@ -238,8 +238,7 @@ impl Bus {
             }
             NatsFrame::Err(text) => {
                 self.counts.refused(text);
-                let said = shown(text);
-                log::warn!(bus = self.link.name(), said:%; "the bus refuses");
+                self.link.complains(t, shown(text));
             }
             NatsFrame::Msg(INBOX, message) => self.take_answer(t, &message),
             NatsFrame::Msg(ASKS, message) => self.take_question(&message),
