@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use onepoll::config::Limits;
+use onepoll::config::{Limits, Written};
 use onepoll::reactor::{
     HandedOver, ListenerOptions, Os, Reactor, Readiness, Received, Secure, Seen, Signal, Spawned,
     Token, Woke,
@@ -458,6 +458,10 @@ struct Servers {
     history: u32,
     /// What begins their sessions with the bus; none: they speak no TLS.
     secure: Option<Arc<dyn Secure>>,
+    /// By what the bus knows those that start.
+    login: BusLogin,
+    /// Whether the people of those that start are operators.
+    operators: bool,
 }
 
 impl Servers {
@@ -496,6 +500,8 @@ impl Servers {
             loops: Vec::new(),
             history,
             secure: these.then(|| Arc::new(StandInClient { body: 900 }) as Arc<dyn Secure>),
+            login: BusLogin::Nothing,
+            operators: false,
         };
         servers.world.borrow_mut().plan(SECOND, Due::Beat);
         for _ in 0..count {
@@ -519,21 +525,22 @@ impl Servers {
         };
         let bus = Bus {
             servers: vec![one("nats://a", 1), one("nats://b", 2)],
-            login: BusLogin::Nothing,
+            login: self.login.clone(),
             replicas: 1,
             lease: Duration::from_nanos(LEASE),
             nonce: (((server as u64) + 1) << 48).into(),
         };
         let options = chat::Options {
             history: self.history,
+            operator: self.operators,
             ..chat::Options::default()
         };
         let chat = Chat::new(&options, Limits::default().frame).on_bus(Arc::new(bus), &options);
         let mut reactor = Reactor::new(os, Limits::default(), 1000);
         let service = reactor.add(Box::new(chat));
-        reactor
-            .listen((), ListenerOptions::to(service))
-            .expect("it listens");
+        let mut listener = ListenerOptions::to(service);
+        listener.terms.options = Written::of(&options);
+        reactor.listen((), listener).expect("it listens");
         self.loops.push(Some(reactor));
         server
     }
@@ -891,6 +898,39 @@ fn what_the_bus_refuses_is_counted_by_what_it_is() {
     }
 }
 
+#[cfg(feature = "tls")]
+#[test]
+fn a_server_that_knows_users_by_their_keys_lets_in_who_has_signed_its_nonce() {
+    use onepoll::config::NkeySeed;
+    // The pair of NATS' documentation.
+    let seed = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY";
+    let user = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4";
+    let mut servers = Servers::with(0, Random::new(0), 0, 0);
+    servers.world.borrow_mut().nats.user = Some(user.into());
+    let stranger = servers.starts();
+    servers.login = BusLogin::Nkey(NkeySeed::read(seed).expect("a seed"));
+    let [known, other] = [servers.starts(), servers.starts()];
+    servers.passes(SECOND);
+    let [eva, bob, ann] = [known, other, stranger].map(|server| servers.dials(server));
+    servers.settles();
+    // Each connection is told another nonce.
+    servers.cut(known);
+    servers.passes(SECOND);
+    for wire in [bob, ann] {
+        servers.hears(wire);
+    }
+    servers.says(eva, "hello\n");
+    servers.settles();
+    assert_eq!(texts(&servers.hears(bob)), ["hello"]);
+    servers.passes(PATIENCE + SECOND);
+    assert_eq!(servers.hears(ann), [ALONE]);
+    let figures = servers.loops[stranger].as_ref().expect("it lives");
+    let shown = format!("{:?}", figures.figures());
+    let at = shown.find("authorization").expect("it is counted");
+    let counted = shown[at..].split("Count(").nth(1).expect("a count");
+    assert!(!counted.starts_with("0)"), "{counted:.9}");
+}
+
 #[test]
 fn questions_and_orders_reach_people_of_other_servers() {
     let mut servers = Servers::new(2);
@@ -917,6 +957,148 @@ fn questions_and_orders_reach_people_of_other_servers() {
     servers.says(eva, "/join den\n");
     servers.settles();
     assert!(servers.hears_line(eva, "* topic of den: cats"));
+}
+
+#[test]
+fn somebody_of_another_server_is_ignored_by_name_however_they_are_called() {
+    let mut servers = Servers::new(2);
+    let [eva, bob] = servers.pair();
+    let ann = servers.dials(1);
+    servers.says(eva, "/nick eva\n");
+    servers.passes(2 * SECOND);
+    servers.says(bob, "/ignore Eva\n/ignore\n/ignore eva\n/ignore nobody\n");
+    servers.passes(3 * SECOND);
+    let told = servers.hears(bob);
+    assert_eq!(
+        told[told.len() - 4..],
+        [
+            "* you ignore eva until one of you leaves; /unignore eva ends that",
+            "* you ignore eva",
+            "* you ignore eva already",
+            "* nobody is called nobody",
+        ]
+    );
+    servers.hears(ann);
+    servers.says(eva, "one\n/me waves\n");
+    servers.settles();
+    servers.says(eva, "two\n/nick carl\n");
+    servers.settles();
+    servers.says(eva, "three\n");
+    servers.settles();
+    assert_eq!(servers.hears(bob), ["* eva is now carl"]);
+    let all = [
+        "eva: one",
+        "~ eva waves",
+        "eva: two",
+        "* eva is now carl",
+        "carl: three",
+    ];
+    assert_eq!(servers.hears(ann), all);
+    // Who writes to somebody who does not hear them is not told that.
+    let whole = servers.hears(eva);
+    let name = whole.iter().find_map(|line| line.strip_suffix(" joined"));
+    assert!(name.is_some(), "{whole:?}");
+    servers.says(bob, "/nick bob\n");
+    servers.settles();
+    servers.hears(eva);
+    servers.says(eva, "/msg bob psst\n/ping 1\n");
+    servers.passes(3 * SECOND);
+    assert_eq!(servers.hears(eva), ["* pong 1"]);
+    assert_eq!(servers.hears(bob), ["* you are now bob"]);
+    // Whoever takes the name later is somebody else.
+    servers.leaves(eva);
+    servers.settles();
+    let dora = servers.dials(0);
+    servers.settles();
+    servers.hears(bob);
+    servers.says(dora, "/nick carl\n");
+    servers.settles();
+    servers.says(dora, "hello\n");
+    servers.settles();
+    assert_eq!(servers.hears(bob)[1..], ["carl: hello"]);
+    servers.says(bob, "/ignore\n/ignore carl\n/unignore carl\n");
+    servers.passes(3 * SECOND);
+    assert_eq!(
+        servers.hears(bob),
+        [
+            "* you ignore nobody",
+            "* you ignore carl until one of you leaves; /unignore carl ends that",
+            "* you hear carl again",
+        ]
+    );
+}
+
+#[test]
+fn where_somebody_of_another_server_is_only_operators_are_told() {
+    let mut servers = Servers::with(1, Random::new(0), 0, 0);
+    servers.operators = true;
+    let operators = servers.starts();
+    servers.settles();
+    let [eva, op] = [servers.dials(0), servers.dials(operators)];
+    servers.says(eva, "/nick eva\n/join den\n");
+    servers.says(op, "/nick op\n");
+    servers.passes(2 * SECOND);
+    servers.hears(eva);
+    servers.hears(op);
+    servers.says(op, "/whois Eva\n/whois nobody\n");
+    servers.says(eva, "/whois op\n/watch lobby\n");
+    servers.passes(3 * SECOND);
+    assert_eq!(
+        servers.hears(op),
+        [
+            "* eva is in den, from 127.0.0.1:4000",
+            "* nobody is called nobody"
+        ]
+    );
+    let refused = "* only an operator may do that, and you are none";
+    assert_eq!(servers.hears(eva), [refused; 2]);
+}
+
+#[test]
+fn an_operator_watches_rooms_in_which_only_people_of_other_servers_are() {
+    let mut servers = Servers::with(1, Random::new(0), 0, 0);
+    servers.operators = true;
+    let operators = servers.starts();
+    servers.settles();
+    let [eva, op] = [servers.dials(0), servers.dials(operators)];
+    servers.says(eva, "/nick eva\n/join den\n");
+    servers.passes(2 * SECOND);
+    servers.hears(op);
+    servers.says(op, "/watch den\n/watch nowhere\n/watch\n");
+    servers.settles();
+    assert_eq!(
+        servers.hears(op),
+        [
+            "* you watch den; /unwatch den ends that",
+            "* there is no room nowhere",
+            "* you watch den",
+        ]
+    );
+    servers.says(eva, "hello\n/topic tea\n");
+    servers.settles();
+    assert_eq!(
+        servers.hears(op),
+        ["#den eva: hello", "#den * eva set the topic: tea"]
+    );
+    // In the room and out of it, every line is heard once.
+    servers.says(op, "/join den\n");
+    servers.settles();
+    servers.hears(op);
+    servers.says(eva, "to you\n");
+    servers.settles();
+    assert_eq!(servers.hears(op), ["eva: to you"]);
+    servers.says(op, "/part\n");
+    servers.settles();
+    servers.hears(op);
+    servers.says(eva, "behind you\n");
+    servers.settles();
+    assert_eq!(servers.hears(op), ["#den eva: behind you"]);
+    servers.says(op, "/unwatch den\n");
+    servers.settles();
+    servers.hears(op);
+    servers.says(eva, "alone\n");
+    servers.settles();
+    assert!(servers.hears(op).is_empty());
 }
 
 #[test]

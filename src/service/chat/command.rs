@@ -151,16 +151,8 @@ impl Chat {
             Command::Topic(text) => self.topic(t, text),
             Command::Away(text) => self.away(t, text),
             Command::Ignore([]) => self.tell_ignored(t),
-            Command::Ignore(name) => {
-                if let Some(other) = self.other(t, name) {
-                    self.ignore(t, other);
-                }
-            }
-            Command::Unignore(name) => {
-                if let Some(other) = self.other(t, name) {
-                    self.unignore(t, other);
-                }
-            }
+            Command::Ignore(name) => self.ignore(t, name),
+            Command::Unignore(name) => self.unignore(t, name),
             Command::Rooms => {
                 self.letters += self.rooms.len().min(LISTED_MAX);
                 match &self.bus {
@@ -379,6 +371,7 @@ impl Chat {
             .ignores
             .iter()
             .filter_map(|&id| self.name_of(id))
+            .chain(self.unheard.of(t.id).iter().copied())
             .collect();
         if names.is_empty() {
             return self.reply(t, &Notice(format_args!("you ignore nobody")));

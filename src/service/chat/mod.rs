@@ -38,7 +38,9 @@ mod room;
 mod shared;
 mod stamp;
 mod text;
+mod unheard;
 mod waits;
+mod watchers;
 
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
@@ -60,7 +62,9 @@ use self::name::Name;
 use self::notice::{ALOUD, Deed, Notice, Topic, Words, dropped_lines};
 use self::owned::Owned;
 use self::room::{RoomKey, Rooms};
+use self::unheard::Unheard;
 use self::waits::Unsettled;
+use self::watchers::Watchers;
 use super::{Dialler, Encoding, Manner, OverStreams, Peer, Row, Service, Sessions, Terms};
 use crate::buf::ReadBuf;
 use crate::config::Transport;
@@ -139,6 +143,10 @@ pub struct Chat {
     elsewhere: Option<Elsewhere>,
     /// Members with whom the bus is not through.
     unsettled: Unsettled,
+    /// Who does not hear whom of other servers.
+    unheard: Unheard,
+    /// Who hears rooms without being there.
+    watchers: Watchers,
     /// The memory of what waits for the bus, and of those, as it was last said.
     bus_bytes: usize,
 }
@@ -173,6 +181,8 @@ impl Chat {
             bus: None,
             elsewhere: None,
             unsettled: Unsettled::default(),
+            unheard: Unheard::default(),
+            watchers: Watchers::default(),
             bus_bytes: 0,
         }
     }
@@ -329,7 +339,7 @@ impl Chat {
                 self.send_all(t, hear, &self.said[..]);
             }
             let key = member.room;
-            self.tell_watchers(t, key, Some(t.id), &self.said[..]);
+            self.tell_watchers(t, room.name, Some(t.id), &self.said[..]);
             let said = std::mem::take(&mut self.said);
             self.remember(t, key, &said, t.wall());
             self.write_down(t, key, &said);
@@ -450,6 +460,10 @@ impl Chat {
             self.leave_room(key);
             self.share(t);
         }
+        let room = &self.rooms[key];
+        if self.bus.is_none() && key != Rooms::LOBBY && room.members.is_empty() {
+            self.watchers.room_is_gone(room.name);
+        }
         let had = self.rooms.vanish_if_empty(key);
         t.shares(had, 0);
     }
@@ -458,6 +472,7 @@ impl Chat {
     fn forget(&mut self, t: &mut Turn<'_>, id: ConnId) -> Option<Member> {
         let member = self.members.remove(id)?;
         self.unsettled.forget(id);
+        self.unheard.forget(id);
         self.release_name(t, member.name);
         for &other in &member.ignores {
             self.ignores_no_more(other);
@@ -466,7 +481,7 @@ impl Chat {
             self.in_gbk -= 1;
         }
         if member.is_operator {
-            self.rooms.forget_watcher(id);
+            self.watchers.forget(id);
         }
         self.names.remove(&member.name.key());
         if is_oversized(self.names.capacity(), self.names.len()) {

@@ -5,6 +5,7 @@ use std::fmt;
 use super::Chat;
 use super::bans::{BANS_MAX, Ban, Banned, REASON_BYTES_MAX};
 use super::bus::Question;
+use super::name::Name;
 use super::notice::Notice;
 use super::room::RoomKey;
 use super::text::{LISTED_MAX, list, plain, quoted, room_name};
@@ -71,28 +72,30 @@ impl Chat {
                 self.letters += self.bans.len().min(LISTED_MAX);
                 self.reply(t, &Notice(format_args!("banned: {}", BanList(self))));
             }
-            Order::Whois(name) => {
-                if let Some(id) = self.other(t, name)
-                    && let Some(member) = self.members.get(id)
-                {
-                    let room = self.rooms[member.room].name;
-                    let owner = if member.is_owner {
-                        ", who it belongs to"
-                    } else {
-                        ""
-                    };
-                    self.reply(
-                        t,
-                        &Notice(format_args!(
-                            "{}{owner} is in {room}, from {}",
-                            member.name, member.peer
-                        )),
-                    );
-                }
-            }
+            Order::Whois(name) => self.who_is(t, name),
             Order::Watch([]) => self.tell_watched(t),
             Order::Watch(room) => self.watch(t, room),
             Order::Unwatch(room) => self.unwatch(t, room),
+        }
+    }
+
+    fn who_is(&mut self, t: &mut Turn<'_>, text: &[u8]) {
+        if self.find(text).is_none()
+            && let Some(name) = Name::parse(text)
+            && self.asks(t, Question::Whois(name.to_string()))
+        {
+            return;
+        }
+        if let Some(id) = self.other(t, text)
+            && let Some(member) = self.members.get(id)
+        {
+            let found = Found {
+                name: member.name,
+                is_owner: member.is_owner,
+                room: self.rooms[member.room].name,
+                from: member.peer.to_string(),
+            };
+            self.reply(t, &found);
         }
     }
 
@@ -210,20 +213,16 @@ impl Chat {
     }
 
     fn watch(&mut self, t: &mut Turn<'_>, text: &[u8]) {
-        let room = room_name(text).and_then(|name| self.rooms.find(name));
-        let Some(key) = room else {
+        let Some(name) = room_name(text).and_then(|name| self.room_anywhere(name)) else {
             return self.reply(
                 t,
                 &Notice(format_args!("there is no room {}", quoted(text))),
             );
         };
-        let watched = self.watched_by(t.id).len();
-        let room = &mut self.rooms[key];
-        let name = room.name;
-        if room.watchers.contains(&t.id) {
+        if self.watchers.of(name).contains(&t.id) {
             return self.reply(t, &Notice(format_args!("you watch {name} already")));
         }
-        if watched >= WATCHED_MAX {
+        if self.watchers.watched_by(t.id).len() >= WATCHED_MAX {
             return self.reply(
                 t,
                 &Notice(format_args!(
@@ -231,21 +230,29 @@ impl Chat {
                 )),
             );
         }
-        room.watchers.push(t.id);
+        self.watchers.add(name, t.id);
+        if self.bus.is_some() {
+            // Nobody of one server knows when the last one leaves.
+            let words = format_args!("you watch {name}; /unwatch {name} ends that");
+            return self.reply(t, &Notice(words));
+        }
         self.reply(
             t,
             &Notice(format_args!("you watch {name}, until nobody is in it")),
         );
     }
 
+    /// A room that somebody is in, here or on another server.
+    fn room_anywhere(&self, name: Name) -> Option<Name> {
+        let elsewhere = || self.bus.as_ref().map_or(0, |bus| bus.elsewhere(name));
+        match self.rooms.find(name) {
+            Some(key) => Some(self.rooms[key].name),
+            None => (elsewhere() > 0).then_some(name),
+        }
+    }
+
     fn unwatch(&mut self, t: &mut Turn<'_>, text: &[u8]) {
-        let room = room_name(text).and_then(|name| self.rooms.find(name));
-        let watchers = room.map(|key| &mut self.rooms[key].watchers);
-        let found = watchers.is_some_and(|watchers| {
-            let before = watchers.len();
-            watchers.retain(|&id| id != t.id);
-            watchers.len() < before
-        });
+        let found = room_name(text).is_some_and(|name| self.watchers.remove(name, t.id));
         let words = if found {
             "you watch no more"
         } else {
@@ -254,16 +261,12 @@ impl Chat {
         self.reply(t, &Notice(format_args!("{words} {}", quoted(text))));
     }
 
-    fn watched_by(&self, id: ConnId) -> Vec<RoomKey> {
-        self.rooms.watched_by(id)
-    }
-
     fn tell_watched(&mut self, t: &mut Turn<'_>) {
-        let rooms = self.watched_by(t.id);
+        let rooms = self.watchers.watched_by(t.id);
         if rooms.is_empty() {
             return self.reply(t, &Notice(format_args!("you watch no room")));
         }
-        let names = WatchList(self, &rooms);
+        let names = WatchList(&rooms);
         self.reply(t, &Notice(format_args!("you watch {names}")));
     }
 
@@ -286,7 +289,7 @@ impl Chat {
         self.letters += room.members.len();
         let members = room.members.iter().copied();
         self.send_all(t, members.filter(move |&id| Some(id) != except), frame);
-        self.tell_watchers(t, key, except, frame);
+        self.tell_watchers(t, room.name, except, frame);
         if self.minutes.writes() {
             let mut lines = Vec::new();
             frame.encode(&mut lines);
@@ -298,24 +301,45 @@ impl Chat {
     pub(super) fn tell_watchers<E: Encode + ?Sized>(
         &self,
         t: &mut Turn<'_>,
-        key: RoomKey,
+        room: Name,
         except: Option<ConnId>,
         frame: &E,
     ) {
-        let room = &self.rooms[key];
-        if room.watchers.is_empty() {
+        let watchers = self.watchers.of(room);
+        if watchers.is_empty() {
             return;
         }
         // Who is in the room has heard it already.
+        let key = self.rooms.find(room);
         let is_there = |id| {
-            self.members
-                .get(id)
-                .is_some_and(|member| member.room == key)
+            let member = self.members.get(id);
+            member.is_some_and(|member| Some(member.room) == key)
         };
-        let watchers = room.watchers.iter().copied();
+        let watchers = watchers.iter().copied();
         let watchers = watchers.filter(move |&id| Some(id) != except && !is_there(id));
-        let name = room.name;
-        self.send_all(t, watchers, &Overheard(&name, frame));
+        self.send_all(t, watchers, &Overheard(&room, frame));
+    }
+}
+
+/// What `/whois` tells an operator, and nobody else.
+pub(super) struct Found {
+    pub(super) name: Name,
+    pub(super) is_owner: bool,
+    pub(super) room: Name,
+    pub(super) from: String,
+}
+
+impl Encode for Found {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let Found {
+            name, room, from, ..
+        } = self;
+        let owner = if self.is_owner {
+            ", who it belongs to"
+        } else {
+            ""
+        };
+        Notice(format_args!("{name}{owner} is in {room}, from {from}")).encode(out);
     }
 }
 
@@ -332,7 +356,7 @@ impl fmt::Display for Because<'_> {
 }
 
 /// Lines of a room, each with its name before it: no name of a person begins so.
-struct Overheard<'a, E: ?Sized>(&'a super::name::Name, &'a E);
+struct Overheard<'a, E: ?Sized>(&'a Name, &'a E);
 
 impl<E: Encode + ?Sized> Encode for Overheard<'_, E> {
     fn encode(&self, out: &mut Vec<u8>) {
@@ -355,11 +379,10 @@ impl fmt::Display for BanList<'_> {
     }
 }
 
-struct WatchList<'a>(&'a Chat, &'a [RoomKey]);
+struct WatchList<'a>(&'a [Name]);
 
 impl fmt::Display for WatchList<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.1.iter().map(|&key| self.0.rooms[key].name);
-        list(f, names, self.1.len())
+        list(f, self.0.iter(), self.0.len())
     }
 }

@@ -22,8 +22,6 @@ pub(super) struct Room {
     pub(super) members: Vec<ConnId>,
     /// What it is about, if somebody said so.
     pub(super) topic: String,
-    /// Operators who hear what is said there; some may have left.
-    pub(super) watchers: Vec<ConnId>,
     pub(super) history: History,
 }
 
@@ -72,7 +70,6 @@ impl Rooms {
             name,
             members: Vec::new(),
             topic: String::new(),
-            watchers: Vec::new(),
             history: History::new(self.history_lines),
         });
         self.by_name.insert(name.key(), key);
@@ -103,22 +100,6 @@ impl Rooms {
     pub(super) fn forget_histories(&mut self) {
         for (_, room) in &mut self.rooms {
             room.history.clear();
-        }
-    }
-
-    /// Those that somebody watches.
-    pub(super) fn watched_by(&self, id: ConnId) -> Vec<RoomKey> {
-        let watched = self
-            .rooms
-            .iter()
-            .filter(|(_, room)| room.watchers.contains(&id));
-        watched.map(|(key, _)| key).collect()
-    }
-
-    /// Somebody who has left watches nothing.
-    pub(super) fn forget_watcher(&mut self, id: ConnId) {
-        for (_, room) in &mut self.rooms {
-            room.watchers.retain(|&watcher| watcher != id);
         }
     }
 

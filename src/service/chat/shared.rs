@@ -17,8 +17,10 @@ use super::command::Present;
 use super::elsewhere::Elsewhere;
 use super::name::Name;
 use super::notice::{ALOUD, Deed, IN_PRIVATE, Notice, Words};
+use super::operator::Found;
 use super::room::RoomKey;
 use super::text::{LISTED_MAX, plain, quoted};
+use super::unheard::until_each_renaming;
 use super::waits::Waits;
 use super::{Chat, TOPIC_BYTES_MAX};
 use crate::buf::ReadBuf;
@@ -223,15 +225,36 @@ impl Chat {
             return;
         }
         match self.rooms.find(room) {
-            Some(key) if !is_shown && !kept.is_earlier => self.show(t, key, lines, segments, when),
-            Some(key) if kept.is_earlier => self.remember(t, key, lines, when),
+            Some(key) if kept.is_earlier => return self.remember(t, key, lines, when),
+            // Who is not heard may be called otherwise in between.
+            Some(key) if kept.own.is_none() => {
+                for part in until_each_renaming(lines) {
+                    let all = Segment {
+                        speaker: None,
+                        len: part.len(),
+                        pieces: 0,
+                    };
+                    self.show(t, key, part, &[all], when);
+                    self.unheard.heed(part);
+                }
+                return;
+            }
+            Some(key) if !is_shown => self.show(t, key, lines, segments, when),
             Some(_) => {}
             None => {
                 if let Some(elsewhere) = &mut self.elsewhere {
                     let keep = |stamped: &[u8]| elsewhere.keep(room, stamped);
                     self.minutes.stamp(lines, when, keep);
                 }
+                if !is_shown && !kept.is_earlier {
+                    for (segment, piece) in cut(lines, segments) {
+                        self.tell_watchers(t, room, segment.speaker, &shown(piece)[..]);
+                    }
+                }
             }
+        }
+        if !kept.is_earlier {
+            self.unheard.heed(lines);
         }
     }
 
@@ -318,10 +341,7 @@ impl Chat {
         segments: &[Segment],
         when: SystemTime,
     ) {
-        let mut rest = lines;
-        for segment in segments {
-            let (piece, behind) = rest.split_at(segment.len.min(rest.len()));
-            rest = behind;
+        for (segment, piece) in cut(lines, segments) {
             let piece = &shown(piece)[..];
             self.letters += self.rooms[key].members.len();
             let room = &self.rooms[key];
@@ -333,13 +353,22 @@ impl Chat {
                     .is_some_and(|member| member.ignored_by > 0)
             });
             match speaker {
+                None if segment.speaker.is_none() && !self.unheard.is_empty() => {
+                    let some = self.unheard.heard(piece);
+                    self.send_all(t, others.clone().filter(|id| !some.contains_key(id)), piece);
+                    for (id, hears) in &some {
+                        if others.clone().any(|other| other == *id) {
+                            self.send(t, *id, &hears[..]);
+                        }
+                    }
+                }
                 None => self.send_all(t, others, piece),
                 Some(speaker) => {
                     let hear = others.filter(|&id| !self.is_deaf_to(id, speaker));
                     self.send_all(t, hear, piece);
                 }
             }
-            self.tell_watchers(t, key, segment.speaker, piece);
+            self.tell_watchers(t, room.name, segment.speaker, piece);
             self.write_down(t, key, piece);
             self.remember(t, key, piece, when);
         }
@@ -527,6 +556,20 @@ impl Chat {
         let reply = match question {
             Question::Who(room) => self.roll(room),
             Question::Message { from, to, text } => self.deliver(t, from, to, text),
+            Question::Find(name) => Reply {
+                found: self.found_here(name).map(|found| found.name.to_string()),
+                ..Reply::default()
+            },
+            Question::Whois(name) => {
+                self.found_here(name)
+                    .map_or_else(Reply::default, |found| Reply {
+                        found: Some(found.name.to_string()),
+                        room: Some(found.room.to_string()),
+                        from: Some(found.from),
+                        owned: found.is_owner,
+                        ..Reply::default()
+                    })
+            }
             Question::Kick { name, reason } => self.kick_here(t, name, reason),
         };
         if let Some(bus) = &mut self.bus {
@@ -549,7 +592,7 @@ impl Chat {
             found: Some(room.name.to_string()),
             names: members.map(|member| Present(member).to_string()).collect(),
             count: room.members.len(),
-            away: None,
+            ..Reply::default()
         }
     }
 
@@ -563,13 +606,26 @@ impl Chat {
         let text = text.as_bytes();
         let text = &text[..text.len().min(self.line_bytes_max)];
         let (name, link) = (&from, IN_PRIVATE);
-        self.send(t, to, &Words { name, link, text });
+        if !self.unheard.is_deaf(to, from) {
+            self.send(t, to, &Words { name, link, text });
+        }
         let member = self.members.get(to);
         Reply {
             found: member.map(|member| member.name.to_string()),
             away: member.and_then(|member| member.away.as_deref().map(ToOwned::to_owned)),
             ..Reply::default()
         }
+    }
+
+    /// A member of this server by name, and where they are.
+    fn found_here(&self, name: &str) -> Option<Found> {
+        let member = self.members.get(self.find(name.as_bytes())?)?;
+        Some(Found {
+            name: member.name,
+            is_owner: member.is_owner,
+            room: self.rooms[member.room].name,
+            from: member.peer.to_string(),
+        })
     }
 
     fn kick_here(&mut self, t: &mut Turn<'_>, name: &str, reason: &str) -> Reply {
@@ -591,9 +647,18 @@ impl Chat {
         let id = asked.by;
         let found = asked.replies.iter().find(|reply| reply.found.is_some());
         let named = found.and_then(|reply| Name::parse(reply.found.as_deref()?.as_bytes()));
+        // An answer is about whom was asked for.
+        let person = asked.question.person();
+        let person = person.and_then(|name| Name::parse(name.as_bytes()));
+        let named = named.filter(|name| person.is_some_and(|person| person.key() == name.key()));
         match &asked.question {
             Question::Who(room) => self.tell_who(t, id, room, &asked.replies),
-            Question::Message { to: name, .. } | Question::Kick { name, .. } if named.is_none() => {
+            Question::Message { to: name, .. }
+            | Question::Find(name)
+            | Question::Whois(name)
+            | Question::Kick { name, .. }
+                if named.is_none() =>
+            {
                 let name = quoted(name.as_bytes()).to_string();
                 self.send(t, id, &Notice(format_args!("nobody is called {name}")));
             }
@@ -603,6 +668,26 @@ impl Chat {
                 });
                 if let (Some(name), Some(away)) = (named, away) {
                     self.send(t, id, &Notice(format_args!("{name} is away: {away}")));
+                }
+            }
+            Question::Find(_) => {
+                if let Some(name) = named {
+                    self.ignore_elsewhere(t, id, name);
+                }
+            }
+            Question::Whois(_) => {
+                let found = found.and_then(|reply| {
+                    Some(Found {
+                        name: named?,
+                        is_owner: reply.owned,
+                        room: Name::parse(reply.room.as_deref()?.as_bytes())?,
+                        from: plain(reply.from.as_deref()?.as_bytes(), PLACE_BYTES_MAX)?,
+                    })
+                });
+                let member = self.members.get(id);
+                let is_operator = member.is_some_and(|member| member.is_operator);
+                if let Some(found) = found.filter(|_| is_operator) {
+                    self.send(t, id, &found);
                 }
             }
             Question::Kick { .. } => {
@@ -679,6 +764,22 @@ impl Chat {
             }
         }
     }
+}
+
+/// How long the place may be that another server says somebody comes from: an address with its scope and port.
+const PLACE_BYTES_MAX: usize = 80;
+
+/// Lines, each piece with what is known of it.
+fn cut<'l>(
+    lines: &'l [u8],
+    segments: &'l [Segment],
+) -> impl Iterator<Item = (&'l Segment, &'l [u8])> {
+    let mut rest = lines;
+    segments.iter().map(move |segment| {
+        let (piece, behind) = rest.split_at(segment.len.min(rest.len()));
+        rest = behind;
+        (segment, piece)
+    })
 }
 
 /// What members see of a piece: not what only servers are told.

@@ -38,6 +38,10 @@ pub(in super::super) enum Question {
         /// What they are told.
         text: String,
     },
+    /// Whether this person is there.
+    Find(String),
+    /// Where this person is, for an operator.
+    Whois(String),
     /// Whether this person is there: then they are there no more.
     Kick {
         /// The person.
@@ -45,6 +49,17 @@ pub(in super::super) enum Question {
         /// Why.
         reason: String,
     },
+}
+
+impl Question {
+    /// The person whom it is about.
+    pub(in super::super) fn person(&self) -> Option<&str> {
+        match self {
+            Question::Who(_) => None,
+            Question::Find(name) | Question::Whois(name) => Some(name),
+            Question::Message { to: name, .. } | Question::Kick { name, .. } => Some(name),
+        }
+    }
 }
 
 /// What a server answers.
@@ -62,6 +77,15 @@ pub(in super::super) struct Reply {
     /// What a person says who is away.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in super::super) away: Option<String>,
+    /// In which room a person is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in super::super) room: Option<String>,
+    /// Where a person comes from, which only operators are told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in super::super) from: Option<String>,
+    /// The name belongs to the person.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(in super::super) owned: bool,
 }
 
 /// What a server says all the time: that it is there, and how many are in its rooms.
@@ -177,7 +201,10 @@ impl Asks {
         let is_last = match asked.question {
             Question::Who(_) => false,
             // There is one of each name.
-            Question::Message { .. } | Question::Kick { .. } => reply.found.is_some(),
+            Question::Message { .. }
+            | Question::Find(_)
+            | Question::Whois(_)
+            | Question::Kick { .. } => reply.found.is_some(),
         };
         asked.missing = asked.missing.saturating_sub(1);
         if asked.replies.len() < SERVERS_MAX {
