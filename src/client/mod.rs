@@ -41,7 +41,7 @@ pub use file_dialogue::{FileDialogue, FileNews};
 pub use file_stream::FileStream;
 pub use ipmsg::{
     IpmsgBell, IpmsgFetch, IpmsgFetchError, IpmsgOffer, IpmsgOffered, IpmsgSocket,
-    ipmsg_broadcast_addresses,
+    ipmsg_broadcast_addresses, ipmsg_walk,
 };
 pub use raw_exec::{RawExec, RawNews};
 pub use take_over::{HandedSocket, Released, TakeOver};

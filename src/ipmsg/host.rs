@@ -545,7 +545,7 @@ impl IpmsgHost {
     }
 
     /// What the one at this address reads.
-    fn encoding_of(&self, at: SocketAddr) -> IpmsgEncoding {
+    pub fn encoding_of(&self, at: SocketAddr) -> IpmsgEncoding {
         let person = self.people.get(at);
         let shown = person.and_then(|person| person.encoding);
         shown.unwrap_or(self.settings.encoding)

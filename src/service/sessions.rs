@@ -60,6 +60,11 @@ impl<T> Sessions<T> {
         taken.map(|(_, session)| session)
     }
 
+    /// All of them, in no order that says anything.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.column.iter().flatten().map(|(_, session)| session)
+    }
+
     /// How many connections have a session.
     pub fn len(&self) -> usize {
         self.live

@@ -66,8 +66,9 @@ pub use http_head::{
 pub use http_request::is_http_request;
 pub use ipmsg::{
     IPMSG_DATAGRAM_BYTES_MAX, IPMSG_FILES_MAX, IPMSG_PORT, IPMSG_RECORD_BYTES_MAX,
-    IPMSG_REQUEST_BYTES_MAX, IPMSG_VERSION, IpmsgCommand, IpmsgEncoding, IpmsgEntry, IpmsgFile,
-    IpmsgFileKind, IpmsgFileRequest, IpmsgFileRequests, IpmsgPacket, IpmsgRecord, IpmsgRecords,
+    IPMSG_REQUEST_BYTES_MAX, IPMSG_TREE_DEPTH_MAX, IPMSG_TREE_ENTRIES_MAX, IPMSG_VERSION,
+    IpmsgCommand, IpmsgEncoding, IpmsgEntry, IpmsgFile, IpmsgFileKind, IpmsgFileRequest,
+    IpmsgFileRequests, IpmsgPacket, IpmsgRecord, IpmsgRecords, IpmsgTree, IpmsgTreePart,
     ipmsg_text,
 };
 pub use json_header::{

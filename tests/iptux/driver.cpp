@@ -6,11 +6,13 @@
 //
 //     hello IP               says that it is there              online IP NICKNAME
 //     send IP TEXT           sends a message                    acknowledged | unanswered
-//     offer IP PATH          offers a file                      message IP TEXT
-//     fetch PATH             fetches the last file offered      file IP SIZE NAME
+//     offer IP PATH          offers a file or a directory       message IP TEXT
+//     fetch PATH             fetches what was offered last      file IP SIZE NAME
 //     quit                                                      fetched PATH | failed PATH | sent
 //
 // Everything that it keeps is in $HOME, which the test sets.
+
+#include <sys/stat.h>
 
 #include <cstring>
 #include <iostream>
@@ -138,7 +140,9 @@ int main(int argc, char** argv) {
       auto pal = core.GetPal(ip);
       auto file = std::make_shared<FileInfo>();
       file->fileid = next_file++;
-      file->fileattr = FileAttr::REGULAR;
+      struct stat found;
+      bool is_directory = stat(rest.c_str(), &found) == 0 && S_ISDIR(found.st_mode);
+      file->fileattr = is_directory ? FileAttr::DIRECTORY : FileAttr::REGULAR;
       file->fileown = pal;
       file->filepath = strdup(rest.c_str());
       core.AddPrivateFile(file);

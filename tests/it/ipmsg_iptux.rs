@@ -116,6 +116,40 @@ fn addresses() -> [String; 2] {
     [1, 2].map(|n| format!("127.{}.{low}.{n}", 64 + high % 64))
 }
 
+/// A directory with this path, and what is in it.
+fn make_tree(top: &Path) -> Vec<(String, Option<Vec<u8>>)> {
+    fs::create_dir_all(top.join("里面/deeper")).unwrap();
+    fs::create_dir(top.join("empty")).unwrap();
+    for (name, bytes) in [
+        ("a b.txt", b"hello".to_vec()),
+        ("none", Vec::new()),
+        ("里面/大.bin", b"0123456789".repeat(9000)),
+        ("里面/deeper/last", b"end".to_vec()),
+    ] {
+        fs::write(top.join(name), bytes).unwrap();
+    }
+    read_tree(top)
+}
+
+/// All that is in a directory, by path; a directory has no bytes.
+fn read_tree(top: &Path) -> Vec<(String, Option<Vec<u8>>)> {
+    let (mut found, mut open) = (Vec::new(), vec![top.to_owned()]);
+    while let Some(here) = open.pop() {
+        for entry in fs::read_dir(&here).unwrap() {
+            let path = entry.unwrap().path();
+            let shown = path.strip_prefix(top).unwrap().display().to_string();
+            if path.is_dir() {
+                found.push((shown, None));
+                open.push(path);
+            } else {
+                found.push((shown, Some(fs::read(path).unwrap())));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
 #[test]
 fn u4_iptux_and_we_write_to_each_other_and_fetch_each_others_files() {
     let directory = tempfile::tempdir().unwrap();
@@ -152,7 +186,7 @@ fn u4_iptux_and_we_write_to_each_other_and_fetch_each_others_files() {
     let bytes: Vec<u8> = (0..300_000_u32).flat_map(u32::to_le_bytes).collect();
     fs::write(&theirs, &bytes).unwrap();
     let mut listen = command(&["ipmsg", "listen", "--bind", here, "--peer", there]);
-    listen.args(["--nick", "夏娃", "--json", "--count", "2", "-o"]);
+    listen.args(["--nick", "夏娃", "--json", "--count", "3", "-o"]);
     let mut listen = Spoken::start(listen.arg(&fetched));
     iptux.says(&format!("online {here} 夏娃"));
     iptux.told(&format!("send {here} 你也好"));
@@ -163,7 +197,16 @@ fn u4_iptux_and_we_write_to_each_other_and_fetch_each_others_files() {
     assert_eq!(message["verified"], false);
     iptux.told(&format!("offer {here} {}", theirs.display()));
     listen.says("\"event\":\"file\"");
+    let tree = home.join("目录");
+    let contents = make_tree(&tree);
+    iptux.told(&format!("offer {here} {}", tree.display()));
+    let event: Value = serde_json::from_str(&listen.says("\"event\":\"directory")).unwrap();
+    assert_eq!(
+        (&event["error"], &event["files"]),
+        (&Value::Null, &4.into())
+    );
     assert_eq!(listen.exits(), Some(0));
+    assert_eq!(read_tree(&fetched.join("目录")), contents);
     assert_eq!(fs::read(fetched.join("他们的.bin")).unwrap(), bytes);
 
     // Our file. (A doubled colon in a name iptux reads in two ways at once, and then takes no file of that list.)
@@ -182,6 +225,24 @@ fn u4_iptux_and_we_write_to_each_other_and_fetch_each_others_files() {
     send.says("has fetched");
     assert_eq!(send.exits(), Some(0));
     assert_eq!(fs::read(got).unwrap(), bytes);
+
+    // Our directory, whose name they take from what we send.
+    let ours = directory.path().join("我们的目录");
+    let contents = make_tree(&ours);
+    let mut send = command(&["ipmsg", "send", "--bind", here, "--nick", "亚当", there]);
+    let mut send = Spoken::start(send.args(["拿去", "--file"]).arg(&ours));
+    let offered = iptux.says("file ");
+    assert_eq!(offered, format!("file {here} 90008 我们的目录"));
+    // (To make a directory its `AnalogFS::mkdir` calls itself without end, where `g_mkdir` is a macro; so it finds them.)
+    let got = home.join("我们的目录");
+    for made in ["里面/deeper", "empty"] {
+        fs::create_dir_all(got.join(made)).unwrap();
+    }
+    iptux.told(&format!("fetch {}", got.display()));
+    iptux.says("fetched ");
+    send.says("has fetched");
+    assert_eq!(send.exits(), Some(0));
+    assert_eq!(read_tree(&got), contents);
 
     // Where nobody is, a message is not acknowledged.
     iptux.told("quit");

@@ -3,9 +3,9 @@
 
 use onepoll::wire::{
     Decode, Encode, IPMSG_FILES_MAX, IPMSG_RECORD_BYTES_MAX, IPMSG_REQUEST_BYTES_MAX,
-    IPMSG_VERSION, IpmsgCommand, IpmsgEncoding, IpmsgEntry, IpmsgFile, IpmsgFileKind,
-    IpmsgFileRequest, IpmsgFileRequests, IpmsgPacket, IpmsgRecord, IpmsgRecords, WireError,
-    ipmsg_text,
+    IPMSG_TREE_DEPTH_MAX, IPMSG_TREE_ENTRIES_MAX, IPMSG_VERSION, IpmsgCommand, IpmsgEncoding,
+    IpmsgEntry, IpmsgFile, IpmsgFileKind, IpmsgFileRequest, IpmsgFileRequests, IpmsgPacket,
+    IpmsgRecord, IpmsgRecords, IpmsgTree, IpmsgTreePart, WireError, ipmsg_text,
 };
 use proptest::prelude::*;
 
@@ -315,43 +315,80 @@ fn u4_a_request_for_a_file_is_over_at_its_end_however_that_is_written() {
     ));
 }
 
+fn named(name: &str, size: u64) -> IpmsgRecord {
+    IpmsgRecord::File {
+        name: name.into(),
+        size,
+        modified: 0x65e0_1234,
+    }
+}
+
+fn enter(name: &str) -> IpmsgRecord {
+    IpmsgRecord::Enter {
+        name: name.into(),
+        modified: 0,
+    }
+}
+
+fn encoded_record(record: &IpmsgRecord, encoding: IpmsgEncoding) -> Vec<u8> {
+    let mut out = Vec::new();
+    record.encode(encoding, &mut out);
+    out
+}
+
 #[test]
 fn u4_records_of_a_directory_are_read_and_written() {
-    let records = [
+    let (gbk, utf8) = (IpmsgEncoding::Gbk, IpmsgEncoding::Utf8);
+    for (record, encoding, bytes) in [
         (
-            IpmsgRecord::Enter("资料".into()),
-            &b"0014:\xd7\xca\xc1\xcf:0:2:"[..],
+            enter("资料"),
+            gbk,
+            &b"0018:\xd7\xca\xc1\xcf:0:2:14=0:16=0:"[..],
         ),
         (
-            IpmsgRecord::File {
-                name: "a:b".into(),
-                size: 0x1f,
-            },
-            b"000f:a::b:1f:1:",
+            enter("资料"),
+            utf8,
+            b"001a:\xe8\xb5\x84\xe6\x96\x99:0:2:14=0:16=0:",
         ),
-        (IpmsgRecord::Up, b"000b:.:0:3:"),
-        (IpmsgRecord::Other { size: 2 }, b"000b:_:2:0:"),
-    ];
-    for (record, bytes) in records.iter().skip(1) {
-        let mut out = Vec::new();
-        record.encode(IpmsgEncoding::Gbk, &mut out);
-        assert_eq!(out, *bytes);
+        (
+            named("a:b", 0x1f),
+            gbk,
+            b"0027:a::b:1f:1:14=65e01234:16=65e01234:",
+        ),
+        (IpmsgRecord::Up, gbk, b"0015:.:0:3:14=0:16=0:"),
+        (
+            IpmsgRecord::Other { size: 2 },
+            gbk,
+            b"0015:_:2:0:14=0:16=0:",
+        ),
+    ] {
+        let written = encoded_record(&record, encoding);
+        assert_eq!(
+            written.escape_ascii().to_string(),
+            bytes.escape_ascii().to_string()
+        );
+        for chunks in [vec![bytes], bytes.chunks(1).collect()] {
+            let heard = hear(IpmsgRecords, chunks, |all, one| all.push(one));
+            assert_eq!(heard, (vec![record.clone()], Ok(())));
+        }
     }
-    let mut stream = Vec::new();
-    for (record, _) in &records {
-        record.encode(IpmsgEncoding::Gbk, &mut stream);
+    // Others: no attributes, sizes with zeros before them, attributes that say something else or nothing.
+    for (rest, modified) in [
+        ("a.txt:5:1:", 0),
+        ("a.txt:000000005:1:14=65e01234:16=65e01234:", 0x65e0_1234),
+        ("a.txt:5:1:16=1:14=65e01234:x:==:", 0x65e0_1234),
+        ("a.txt:5:1:14=later:x:", 0),
+    ] {
+        let bytes = format!("{:04x}:{rest}", rest.len() + 5);
+        let name = "a.txt".to_owned();
+        let file = IpmsgRecord::File {
+            name,
+            size: 5,
+            modified,
+        };
+        let read = IpmsgRecords.decode(bytes.as_bytes());
+        assert_eq!(read, Ok(Some((file, bytes.len()))));
     }
-    let expected: Vec<IpmsgRecord> = records.into_iter().map(|(record, _)| record).collect();
-    let chunks: [Vec<&[u8]>; 2] = [vec![&stream], stream.chunks(1).collect()];
-    for chunks in chunks {
-        let heard = hear(IpmsgRecords, chunks, |all, one| all.push(one));
-        assert_eq!(heard, (expected.clone(), Ok(())));
-    }
-    // iptux: sizes with zeros before them, and attributes behind the kind.
-    let iptux = b"002f:a.txt:000000005:1:14=65e01234:16=65e01234:";
-    let (record, taken) = IpmsgRecords.decode(iptux).unwrap().unwrap();
-    let name = "a.txt".into();
-    assert_eq!((record, taken), (IpmsgRecord::File { name, size: 5 }, 47));
     for (wrong, is_long) in [
         (&b"x"[..], false),
         (b"000000000", false),
@@ -366,6 +403,154 @@ fn u4_records_of_a_directory_are_read_and_written() {
         assert_eq!(is, is_long, "{}: {error}", wrong.escape_ascii());
     }
     assert_eq!(IPMSG_RECORD_BYTES_MAX, 0x1000);
+}
+
+/// The parts of a directory, with the bytes of each file together.
+fn parts<'c>(
+    bytes_max: u64,
+    chunks: impl IntoIterator<Item = &'c [u8]>,
+) -> (Vec<String>, Result<(), WireError>) {
+    let (parts, end) = hear(
+        IpmsgTree::new(bytes_max),
+        chunks,
+        |all: &mut Vec<String>, part| {
+            let said = match part {
+                IpmsgTreePart::Enter { name, .. } => format!("{name}/"),
+                IpmsgTreePart::File { name, size, .. } => format!("{name} {size} "),
+                IpmsgTreePart::Other { size } => format!("? {size} "),
+                IpmsgTreePart::Bytes(bytes) => {
+                    let last = all.last_mut().unwrap();
+                    return last.push_str(&bytes.escape_ascii().to_string());
+                }
+                IpmsgTreePart::Up => "..".to_owned(),
+                IpmsgTreePart::End => "end".to_owned(),
+            };
+            all.push(said);
+        },
+    );
+    (parts, end)
+}
+
+fn directory() -> Vec<u8> {
+    let mut stream = Vec::new();
+    for (record, contents) in [
+        (enter("top"), &b""[..]),
+        (named("a:b", 5), b"hello"),
+        (enter("资料"), b""),
+        (named("empty", 0), b""),
+        (IpmsgRecord::Other { size: 3 }, b"000"),
+        (IpmsgRecord::Up, b""),
+        (named("last", 4), b"0009"),
+        (IpmsgRecord::Up, b""),
+    ] {
+        record.encode(IpmsgEncoding::Gbk, &mut stream);
+        stream.extend_from_slice(contents);
+    }
+    stream
+}
+
+#[test]
+fn u4_a_directory_is_read_however_it_is_cut_and_known_to_be_short_wherever_it_ends() {
+    let stream = directory();
+    let expected = [
+        "top/",
+        "a:b 5 hello",
+        "资料/",
+        "empty 0 ",
+        "? 3 000",
+        "..",
+        "last 4 0009",
+        "end",
+    ];
+    let whole = (expected.map(str::to_owned).to_vec(), Ok(()));
+    assert_eq!(parts(100, [&stream[..]]), whole);
+    assert_eq!(parts(12, stream.chunks(1)), whole);
+    for cut in 0..stream.len() {
+        let (head, tail) = stream.split_at(cut);
+        assert_eq!(parts(100, [head, tail]), whole, "{cut}");
+        // All that came is told, and that it is not all.
+        let (came, end) = parts(100, [head]);
+        assert!(
+            matches!(end, Err(WireError::Truncated { .. })),
+            "{cut}: {end:?}"
+        );
+        assert!(came.len() < whole.0.len());
+    }
+    // What follows it is not looked at.
+    let mut tree = IpmsgTree::new(100);
+    let stream = [&stream[..], b"more"].concat();
+    let mut unread = &stream[..];
+    while let Some((_, taken)) = tree.decode(unread).unwrap() {
+        unread = &unread[taken..];
+    }
+    assert_eq!(
+        (tree.is_over(), tree.left(), unread),
+        (true, 0, &b"more"[..])
+    );
+}
+
+#[test]
+fn u4_a_directory_that_lies_is_refused_on_the_head_that_does() {
+    // Garbage behind a file that has more bytes than it says.
+    let lies = [
+        encoded_record(&enter("top"), IpmsgEncoding::Utf8),
+        encoded_record(&named("a", 2), IpmsgEncoding::Utf8),
+        b"hello".to_vec(),
+    ];
+    let (came, end) = parts(100, [&lies.concat()[..]]);
+    assert_eq!(came, ["top/", "a 2 he"]);
+    assert!(matches!(end, Err(WireError::Malformed { .. })), "{end:?}");
+    // More bytes than it may have, in one file or in all, and more than there are numbers.
+    let top = encoded_record(&enter("top"), IpmsgEncoding::Utf8);
+    for (size, other) in [(101, 0), (60, 60), (u64::MAX, 0), (1, u64::MAX)] {
+        let first = encoded_record(&named("a", size), IpmsgEncoding::Utf8);
+        let mut stream = [&top[..], &first].concat();
+        if size <= 100 {
+            stream.extend(std::iter::repeat_n(b'x', usize::try_from(size).unwrap()));
+            let second = IpmsgRecord::Other { size: other };
+            stream.extend(encoded_record(&second, IpmsgEncoding::Utf8));
+        }
+        let (_, end) = parts(100, [&stream[..]]);
+        assert!(
+            matches!(end, Err(WireError::TooLong { max: 100, .. })),
+            "{end:?}"
+        );
+    }
+    // What is no directory, and one that ends before it begins.
+    for record in [
+        named("a", 0),
+        IpmsgRecord::Up,
+        IpmsgRecord::Other { size: 1 },
+    ] {
+        let (came, end) = parts(100, [&encoded_record(&record, IpmsgEncoding::Utf8)[..]]);
+        assert_eq!(came, [""; 0]);
+        let end = end.unwrap_err().to_string();
+        assert_eq!(
+            end,
+            "malformed IPMSG directory: it does not begin with a directory"
+        );
+    }
+    // As many as there may be, and one more.
+    let deep = top.repeat(IPMSG_TREE_DEPTH_MAX as usize + 1);
+    let (came, end) = parts(100, [&deep[..]]);
+    assert_eq!(came.len(), IPMSG_TREE_DEPTH_MAX as usize);
+    assert!(matches!(end, Err(WireError::TooLong { .. })), "{end:?}");
+    let empty = encoded_record(&named("a", 0), IpmsgEncoding::Utf8);
+    let many = [&top[..], &empty.repeat(IPMSG_TREE_ENTRIES_MAX as usize)].concat();
+    let mut tree = IpmsgTree::new(0);
+    let mut unread = &many[..];
+    let end = loop {
+        match tree.decode(unread) {
+            Ok(Some((_, taken))) => unread = &unread[taken..],
+            Ok(None) => panic!("it has too many entries"),
+            Err(end) => break end,
+        }
+    };
+    assert_eq!(unread.len(), empty.len());
+    assert!(
+        matches!(end, WireError::TooLong { len: 65_537, .. }),
+        "{end}"
+    );
 }
 
 proptest! {
@@ -383,6 +568,8 @@ proptest! {
         IpmsgFile::list(&bytes, is_utf8);
         let _ = IpmsgFileRequests.decode_eof(&bytes);
         let _ = IpmsgRecords.decode_eof(&bytes);
+        let _ = parts(1000, [&bytes[..]]);
+        let _ = parts(1000, [&[&directory()[..40], &bytes].concat()[..]]);
     }
 
     #[test]
@@ -406,7 +593,7 @@ proptest! {
         let (head, tail) = text.split_at(cut.min(text.len()));
         let heard = hear(IpmsgFileRequests, [head, tail], |all, one| all.push(one));
         prop_assert_eq!(heard, (vec![request], Ok(())));
-        let record = IpmsgRecord::File { name: "n:m".into(), size };
+        let record = IpmsgRecord::File { name: "n:m".into(), size, modified: size };
         let mut text = Vec::new();
         record.encode(IpmsgEncoding::Utf8, &mut text);
         let (head, tail) = text.split_at(cut.min(text.len()));

@@ -24,6 +24,37 @@ def addresses():
 SERVER, HERE, ELSEWHERE = addresses()
 
 
+def record(name, kind, size=0, data=b""):
+    """A record of a directory: 1 is a file, 2 a directory, 3 goes up."""
+    rest = name.replace(b":", b"::") + b":%x:%x:" % (size or len(data), kind)
+    return b"%04x:" % (len(rest) + 5) + rest + data
+
+
+UP = record(b".", 3)
+
+
+def tree(stream):
+    """What a stream of records has in it: bytes by path, None for a directory."""
+    found, here = {}, []
+    while stream:
+        length = int(stream[:4], 16)
+        head = re.sub(b"::", b"\0", stream[5:length]).split(b":")
+        name, size, kind = head[0].replace(b"\0", b":").decode("gbk"), int(head[1], 16), int(head[2], 16)
+        stream = stream[length:]
+        if kind == 3:
+            here.pop()
+            if not here:
+                assert not stream, shown(stream)
+            continue
+        path = "/".join(here + [name])
+        found[path] = stream[:size] if kind == 1 else None
+        stream = stream[size:]
+        if kind == 2:
+            here.append(name)
+    assert not here, here
+    return found
+
+
 class Host:
     """A host of IPMSG as a script."""
 
@@ -264,6 +295,28 @@ class Files(Case):
         self.server.rests()
 
 
+    def test_a_directory_is_fetched_with_what_is_in_it_and_through_no_link(self):
+        inner = os.path.join(self.root, "inner")
+        os.makedirs(os.path.join(inner, "资料", "empty"))
+        expected = {"inner": None, "inner/资料": None, "inner/资料/empty": None}
+        for name, content in (("a:b", b"x"), ("none", b""), ("资料/large", b"0123456789" * 100000)):
+            with open(os.path.join(inner, name), "wb") as file:
+                file.write(content)
+            expected["inner/" + name] = content
+        os.symlink("../a.txt", os.path.join(inner, "link"))
+        os.symlink("/etc", os.path.join(inner, "etc"))
+        os.mkfifo(os.path.join(inner, "fifo"))
+        number, files = self.list()
+        id, size = files["inner"]
+        self.assertEqual(size, 0)
+        for end in ("", ":", ":0\0", "\0"):
+            request = "1:5:u:h:98:%x:%x%s" % (number, id, end)
+            self.assertEqual(tree(self.fetch(request.encode())), expected)
+        self.server.waits_for(lambda line: "left out of a directory" in line and "a FIFO" in line)
+        self.assertEqual(self.fetch(b"1:5:u:h:96:%x:%x:0\0" % (number, id)), b"")
+        self.server.rests()
+
+
 class Commands(Case):
     """`onepoll ipmsg` beside a script."""
 
@@ -394,7 +447,7 @@ class Commands(Case):
         server.settimeout(DEADLINE)
         self.host.say(
             "1:7:eva:pc:%d:take\0" % 0x200120
-            + "5:../../a.txt:6:0:1:\x07" + "6:..:6:0:1:\x07" + "7:d:0:0:2:\x07" + "8:short:7:0:1:\x07"
+            + "5:../../a.txt:6:0:1:\x07" + "6:..:6:0:1:\x07" + "7:d:0:0:4:\x07" + "8:short:7:0:1:\x07"
         )
         # One that is cut goes on where it ended; one that does not come whole is given up.
         asked = []
@@ -418,6 +471,104 @@ class Commands(Case):
         self.assertEqual(os.listdir(there), ["a.txt"])
         with open(os.path.join(there, "a.txt")) as file:
             self.assertEqual(file.read(), "hello\n")
+
+    def offers(self, streams, *arguments):
+        """What `listen` makes of these streams, each of a directory `d` that was offered; its events, and what is there."""
+        there = os.path.join(self.directory(), "in")
+        os.mkdir(there)
+        process = self.listen("--count", "1", "-o", there, "--json", *arguments)
+        server = socket.socket()
+        self.addCleanup(server.close)
+        server.bind(self.host.at)
+        server.listen(100)
+        server.settimeout(DEADLINE)
+        offers = "".join("%d:d:0:0:2:\x07" % id for id in range(len(streams)))
+        self.host.say("1:7:eva:pc:%d:take\0" % 0x200120 + offers)
+        for _ in streams:
+            link, _ = server.accept()
+            link.settimeout(DEADLINE)
+            fields = link.recv(1000).rstrip(b"\0").split(b":")
+            self.assertEqual(fields[4:6], [b"98", b"7"])
+            with contextlib.suppress(OSError):
+                link.sendall(streams[int(fields[6], 16)])
+                link.shutdown(socket.SHUT_WR)
+                link.recv(1)
+            link.close()
+        out, _ = process.communicate(timeout=DEADLINE)
+        events = [json.loads(line) for line in out.splitlines()][1:]
+        self.assertEqual(os.listdir(os.path.dirname(there)), ["in"])
+        found = {}
+        for path, directories, names in os.walk(there):
+            for name in names:
+                with open(os.path.join(path, name), "rb") as file:
+                    found[os.path.relpath(file.name, there)] = file.read()
+            for name in directories:
+                found[os.path.relpath(os.path.join(path, name), there)] = None
+        return process.returncode, events, found
+
+    def test_a_directory_is_fetched_whole_and_only_what_may_be_there(self):
+        hostile = b"".join(
+            record(name, 1, data=b"evil") + record(name, 2) + record(b"x", 1, data=b"evil") + UP
+            for name in (b"..", b"../x", b"/x", b"/tmp/x", b".", b".x", b"a/b", b"a\\b", b"a\0b", b"..\xff/x")
+        )
+        good = record("资料".encode("gbk"), 2) + record(b"a:b", 1, data=b"hi") + UP
+        stream = record(b"../../evil", 2) + hostile + good + record(b"a", 1, data=b"1") + record(b"a", 1, data=b"2")
+        code, (event,), found = self.offers([stream + UP + b"garbage"])
+        self.assertEqual((code, event["event"], event["omitted-count"]), (1, "directory", 20))
+        self.assertEqual(found, {
+            "d": None, "d/资料": None, "d/资料/a:b": b"hi", "d/a": b"1", "d/a-2": b"2",
+        })
+        self.assertEqual(event["omitted"][0], {"path": "d/..", "why": "a name does not begin with a dot"})
+
+    def test_a_directory_that_is_cut_at_any_byte_is_told_and_what_was_whole_stays(self):
+        stream = record(b"d", 2) + record(b"a", 1, data=b"hi") + record(b"b", 2) + UP + UP
+        code, events, found = self.offers([stream[:cut] for cut in range(len(stream) + 1)])
+        self.assertEqual(code, 1)
+        kinds = [event["event"] for event in events]
+        self.assertEqual((kinds.count("directory"), len(kinds)), (1, len(stream) + 1))
+        for event in events:
+            if event["event"] != "directory":
+                self.assertIn("the connection ended before the directory did", event["error"])
+        files = {path: data for path, data in found.items() if data is not None}
+        self.assertEqual(set(files.values()), {b"hi"})
+        whole = len(record(b"d", 2) + record(b"a", 1, data=b"hi"))
+        self.assertEqual(len(files), len(stream) + 1 - whole)
+
+    def test_a_directory_that_lies_is_refused_where_it_does(self):
+        top = record(b"d", 2)
+        lies = {
+            "longer than the limit of 1024": top + record(b"a", 1, size=1025),
+            "all of a directory": top + record(b"a", 1, size=(1 << 64) - 1),
+            "depth of a directory": top + record(b"d", 2) * 10000,
+            "number of entries": top + record(b".x", 1) * 100000,
+            "does not begin with a directory": record(b"a", 1, data=b"x"),
+            "does not begin with its length": top + b"GET / HTTP/1.1",
+            "IPMSG record": top + b"ffff:",
+            "its size is not hexadecimal": top + b"000b:a:-:1:",
+        }
+        code, events, found = self.offers(list(lies.values()), "--max-file", "1024")
+        self.assertEqual((code, len(events)), (1, len(lies)))
+        for what in lies:
+            self.assertTrue(any(what in event["error"] for event in events), what)
+        self.assertEqual([data for data in found.values() if data is not None], [])
+
+    def test_a_directory_is_offered_and_what_is_left_out_is_said(self):
+        there = os.path.join(self.directory(), "my dir")
+        os.makedirs(os.path.join(there, "b"))
+        with open(os.path.join(there, "b", "c"), "wb") as file:
+            file.write(b"x" * 100000)
+        os.symlink("/etc/passwd", os.path.join(there, "link"))
+        process = self.send("take", "--file", there)
+        number, _, _, more, source = self.message()
+        self.assertRegex(more, rb"^10000:my dir:186a0:[0-9a-f]+:2:\x07")
+        self.host.say("1:3:eva:pc:33:%d" % number, source)
+        with socket.create_connection(source, DEADLINE, source_address=(HERE, 0)) as link:
+            link.sendall(b"1:5:u:h:98:%x:%x:0\0" % (number, 10000))
+            data = b"".join(iter(lambda: link.recv(1 << 16), b""))
+        self.assertEqual(tree(data), {"my dir": None, "my dir/b": None, "my dir/b/c": b"x" * 100000})
+        out, err = self.ends(process, 1)
+        self.assertIn("has fetched my dir", out)
+        self.assertEqual(err, "onepoll: left out my dir/link: a symbolic link\n")
 
     def test_a_port_that_is_taken_is_said_so(self):
         done = subprocess.run(

@@ -14,5 +14,5 @@ pub mod send;
 mod sending;
 mod server;
 
-pub(super) use self::partial::Partial;
-pub(super) use self::place::Place;
+pub(super) use self::partial::{Partial, finish_all};
+pub(super) use self::place::{Place, make_new};

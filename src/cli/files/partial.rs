@@ -30,6 +30,8 @@ pub(in crate::cli) struct Partial {
     hidden: String,
     len: u64,
     is_gone: bool,
+    /// Nobody would go on with it later.
+    is_for_once: bool,
 }
 
 impl Partial {
@@ -83,7 +85,14 @@ impl Partial {
             hidden,
             len,
             is_gone: false,
+            is_for_once: false,
         })
+    }
+
+    /// The same, which does not stay when it is dropped before it is whole.
+    pub(in crate::cli) fn for_once(mut self) -> Partial {
+        self.is_for_once = true;
+        self
     }
 
     /// How long it is.
@@ -102,6 +111,11 @@ impl Partial {
         self.file.seek(SeekFrom::Start(len))?;
         self.len = len;
         Ok(())
+    }
+
+    /// Nothing in it is of use.
+    pub(super) fn remove(self) {
+        drop(self.for_once());
     }
 
     /// Writes behind what is there.
@@ -149,16 +163,11 @@ impl Partial {
         self.is_gone = true;
         Ok(())
     }
-
-    /// Nothing in it is of use.
-    pub(in crate::cli) fn remove(mut self) {
-        self.len = 0;
-    }
 }
 
 /// These are whole: they go where they are for, so that they are there whatever happens now. What is there is replaced
 /// only if they `may_replace` it. What takes a disk long is asked of it for all of them together.
-pub(super) fn finish_all(
+pub(in crate::cli) fn finish_all(
     mut all: Vec<(Partial, &str)>,
     mode: Mode,
     may_replace: bool,
@@ -194,8 +203,8 @@ pub(super) fn finish_all(
 
 impl Drop for Partial {
     fn drop(&mut self) {
-        if self.len == 0 && !self.is_gone {
-            // It is empty; that it stays harms nobody.
+        if (self.len == 0 || self.is_for_once) && !self.is_gone {
+            // It is of no use; that it stays harms nobody.
             let _ = unlinkat(&self.directory, &*self.hidden, AtFlags::empty());
         }
     }

@@ -80,6 +80,23 @@ impl Place {
         }
         Ok(here)
     }
+
+    /// Makes a directory of this name, which has no directories, right beneath it; an error if something is there.
+    pub(in crate::cli) fn make_new(&self, name: &str) -> io::Result<OwnedFd> {
+        make_new(&self.root, name)
+    }
+
+    /// What was made right beneath it is there, whatever happens now.
+    pub(in crate::cli) fn sync(&self) -> io::Result<()> {
+        Ok(fsync(&self.root)?)
+    }
+}
+
+/// Makes a directory of this name in this one, for who syncs it; an error if something is there. If somebody puts
+/// something else in its place at once, that is an error, too.
+pub(in crate::cli) fn make_new(here: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
+    mkdirat(here, name, Mode::from_raw_mode(0o777))?;
+    Ok(open_beneath(here, name, directory(), Mode::empty())?)
 }
 
 fn directory() -> OFlags {

@@ -8,12 +8,13 @@ use serde_json::json;
 
 use super::super::bench::Interrupt;
 use super::super::{Failure, Outcome, complain, is_quiet};
+use super::incoming::Arrived;
 use super::keep::{Keeping, Kept, Wanted};
 use super::me::Me;
 use super::show::Show;
 use crate::client::IpmsgSocket;
 use crate::config::{format_size, parse_duration, parse_size};
-use crate::ipmsg::IpmsgNews;
+use crate::ipmsg::{IpmsgNews, IpmsgOmitted};
 use crate::wire::IpmsgFileKind;
 
 /// How many files are fetched at once; the others wait.
@@ -28,10 +29,10 @@ const WAITING_MAX: usize = 1000;
 /// they say themselves, and from where; further lines of a message are indented.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Fetches the files that are offered into this directory, and replaces none there
+    /// Fetches what is offered into this directory, files and directories, and replaces nothing there
     #[arg(short, long, value_name = "DIR")]
     output: Option<PathBuf>,
-    /// How large a file may be that is fetched
+    /// How large a file may be that is fetched, or all files of a directory together
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = parse_size)]
     max_file: u64,
     /// Ends when so many messages were shown, and what they offer was fetched
@@ -50,7 +51,8 @@ pub(super) struct Args {
 /// Runs it.
 pub(super) fn run(args: Args) -> Outcome {
     let keeping = args.output.as_ref().map(|path| {
-        Keeping::open(path).with_context(|| format!("cannot fetch into {}", path.display()))
+        Keeping::open(path, args.max_file)
+            .with_context(|| format!("cannot fetch into {}", path.display()))
     });
     let keeping = keeping.transpose()?;
     let interrupt = Interrupt::take().map_err(anyhow::Error::new)?;
@@ -85,6 +87,10 @@ fn listen(
         let has_all = args.count.is_some_and(|count| shown >= count);
         let is_late = until.is_some_and(|until| until <= socket.now());
         if interrupt.came() || is_late || (has_all && !is_busy && waiting.is_empty()) {
+            for (wanted, kept) in keeping.iter().flat_map(Keeping::stop) {
+                code = ExitCode::from(1);
+                tell(show, &wanted, &kept)?;
+            }
             return Ok(interrupt.code_or(code));
         }
         let news = socket.wait(until).map_err(anyhow::Error::new)?;
@@ -103,8 +109,8 @@ fn listen(
                     complain("the list of files of that message cannot be read to its end");
                 }
                 for file in message.files.iter().filter(|_| keeping.is_some()) {
-                    let why = if file.kind != IpmsgFileKind::File {
-                        Some("it is no regular file".to_owned())
+                    let why = if matches!(file.kind, IpmsgFileKind::Other(_)) {
+                        Some("it is neither a file nor a directory".to_owned())
                     } else if file.size > args.max_file {
                         Some(format!("it has more than {}", format_size(args.max_file)))
                     } else if waiting.len() >= WAITING_MAX {
@@ -136,7 +142,7 @@ fn listen(
             continue;
         };
         for (wanted, kept) in keeping.finished() {
-            if matches!(kept, Kept::Failed(_)) {
+            if !kept.is_whole() {
                 code = ExitCode::from(1);
             }
             tell(show, &wanted, &kept)?;
@@ -160,6 +166,45 @@ fn tell(show: Show, wanted: &Wanted, kept: &Kept) -> Result<(), Failure> {
                 "number": wanted.number, "name": name, "size": wanted.file.size, "path": path,
             });
             show.outcome(&event, &format!("    fetched {name} from {from}: {path}"))
+        }
+        Kept::Directory(path, arrived, problem) => {
+            let Arrived {
+                files,
+                bytes,
+                omitted,
+                omitted_count,
+                ..
+            } = arrived;
+            let told: Vec<_> = omitted
+                .iter()
+                .map(|one| json!({ "path": one.path, "why": one.why }))
+                .collect();
+            let event_name = match problem {
+                None => "directory",
+                Some(_) => "directory-failed",
+            };
+            let event = json!({
+                "schema": 1, "event": event_name, "from": from, "verified": false,
+                "number": wanted.number, "name": name, "path": path, "files": files, "bytes": bytes,
+                "omitted": told, "omitted-count": omitted_count, "error": problem,
+            });
+            let came = match files {
+                1 => format!("1 file, {bytes} bytes"),
+                files => format!("{files} files, {bytes} bytes"),
+            };
+            let mut lines = vec![match problem {
+                None => format!("    fetched {name} from {from}: {path}, {came}"),
+                Some(why) => {
+                    format!("    {name} of {from} did not come whole: {why}; in {path}: {came}")
+                }
+            }];
+            let left_out = |one: &IpmsgOmitted| format!("    left out {}: {}", one.path, one.why);
+            lines.extend(omitted.iter().map(left_out));
+            let more = omitted_count - omitted.len() as u64;
+            if more > 0 {
+                lines.push(format!("    left out {more} more"));
+            }
+            show.outcomes(&event, &lines)
         }
         Kept::Failed(why) => {
             let event = json!({

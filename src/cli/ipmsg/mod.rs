@@ -3,9 +3,12 @@
 //! Nothing that comes is verified: who wrote it is what they say. What is shown acts on no terminal.
 
 mod arrival;
+mod incoming;
 mod keep;
 mod listen;
 mod me;
+mod numbered;
+mod omitted;
 mod send;
 mod show;
 mod target;

@@ -11,12 +11,13 @@ use serde_json::json;
 use super::super::{Failure, Outcome};
 use super::arrival::hear_people;
 use super::me::Me;
+use super::omitted::Omitted;
 use super::show::{Show, name};
 use super::target::{Target, parse_target};
-use crate::client::{IpmsgOffer, IpmsgOffered, IpmsgSocket};
+use crate::client::{IpmsgOffer, IpmsgOffered, IpmsgSocket, ipmsg_walk};
 use crate::config::parse_duration;
-use crate::ipmsg::IpmsgNews;
-use crate::wire::{IPMSG_FILES_MAX, IpmsgFile, IpmsgFileKind};
+use crate::ipmsg::{IpmsgNews, IpmsgWalk, IpmsgWalked};
+use crate::wire::{IPMSG_FILES_MAX, IpmsgEncoding, IpmsgFile, IpmsgFileKind};
 
 /// How long to wait for a word of the other end before it is written to. It shows then what it reads; and some programs
 /// serve no files to hosts that they do not know.
@@ -31,7 +32,9 @@ const FIRST_FILE: u32 = 10_000;
 /// Sends a message; the exit code is 0 only if the other end has acknowledged it
 ///
 /// Without an acknowledgement the message is sent again, --tries times in all, and then the exit code is 1. With --file
-/// it is 0 only if every file was fetched, with --read only if the other end says that the message was read.
+/// it is 0 only if every file and directory was fetched and nothing left out of one, with --read only if the other end
+/// says that the message was read. What is left out of a directory is said: links and what else is no regular file,
+/// hidden and unreadable files, and names that could not be fetched.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// A nickname, user or machine that answers an entry, or an address such as 192.168.1.5 or HOST:PORT
@@ -39,7 +42,7 @@ pub(super) struct Args {
     to: Target,
     /// What to say; with --file it may be empty
     text: String,
-    /// A file that is offered with it, and served until it was fetched; may be repeated
+    /// A file or a directory that is offered with it, and served until it was fetched; may be repeated
     #[arg(long, value_name = "PATH")]
     file: Vec<PathBuf>,
     /// How long files are served
@@ -76,23 +79,28 @@ pub(super) fn run(args: Args) -> Outcome {
             "one message offers {IPMSG_FILES_MAX} files at most"
         )));
     }
+    let mut omitted = Omitted::default();
     let files = args.file.iter().zip(FIRST_FILE..);
-    let files = files.map(|(path, id)| describe(path, id));
+    let files = files.map(|(path, id)| describe(path, id, &mut omitted));
     let files = files.collect::<Result<Vec<_>, _>>()?;
     let at = match &args.to {
         Target::Place(place) => vec![*place],
         Target::Name(_) => Vec::new(),
     };
     let mut socket = args.me.enter(&at)?;
-    let outcome = send(&args, files, &mut socket);
+    let outcome = send(&args, files, &mut omitted, &mut socket);
+    omitted.say_more();
     // Whatever became of it, nobody is left behind in the lists of others.
     let left = socket.leave().map_err(anyhow::Error::new);
-    outcome.and(left.map(|()| ExitCode::SUCCESS).map_err(Failure::from))
+    let code = outcome?;
+    left?;
+    Ok(code)
 }
 
 fn send(
     args: &Args,
     files: Vec<(IpmsgFile, PathBuf)>,
+    omitted: &mut Omitted,
     socket: &mut IpmsgSocket,
 ) -> Result<ExitCode, Failure> {
     let to = find(args, socket)?;
@@ -106,10 +114,11 @@ fn send(
     let offered = offer.as_ref().map(IpmsgOffer::files).unwrap_or_default();
     let (host, now) = socket.host();
     let text = args.text.replace("\r\n", "\n");
+    let encoding = host.encoding_of(to);
     let number = host.send(now, to, &text, &offered, args.read);
     let number = number.map_err(|error| anyhow::anyhow!("{to}: {error}"))?;
     if let Some(offer) = &offer {
-        let served = offer.serve(number, to.ip());
+        let served = offer.serve(number, to.ip(), encoding);
         served.map_err(anyhow::Error::new)?;
     }
     let show = Show {
@@ -121,7 +130,7 @@ fn send(
     let mut excuse = None;
     loop {
         if sent.is_acknowledged && (sent.is_read || !args.read) && sent.fetched == ids {
-            return Ok(ExitCode::SUCCESS);
+            return Ok(omitted.code());
         }
         let news = socket.wait(Some(until)).map_err(anyhow::Error::new)?;
         for news in offer.iter().flat_map(IpmsgOffer::news) {
@@ -134,6 +143,7 @@ fn send(
                         show.outcome(&event, &format!("{to} has fetched {name}"))?;
                     }
                 }
+                IpmsgOffered::Omitted(one) => omitted.tell(one),
                 IpmsgOffered::Failed(why) => excuse = Some(why),
             }
         }
@@ -253,23 +263,56 @@ fn find(args: &Args, socket: &mut IpmsgSocket) -> Result<SocketAddr, Failure> {
     }
 }
 
-fn describe(path: &Path, id: u32) -> Result<(IpmsgFile, PathBuf), Failure> {
+/// What is offered of what was named.
+fn describe(path: &Path, id: u32, omitted: &mut Omitted) -> Result<(IpmsgFile, PathBuf), Failure> {
     let wrong =
         |why: &dyn std::fmt::Display| Failure::usage(format_args!("{}: {why}", path.display()));
     let found = fs::metadata(path).map_err(|error| wrong(&error))?;
-    if !found.is_file() {
-        return Err(wrong(&"it is no regular file"));
-    }
-    let name = path.file_name().and_then(|name| name.to_str());
-    let name = name.ok_or_else(|| wrong(&"its name is not UTF-8"))?;
+    let kind = if found.is_file() {
+        IpmsgFileKind::File
+    } else if found.is_dir() {
+        IpmsgFileKind::Directory
+    } else {
+        return Err(wrong(&"it is neither a regular file nor a directory"));
+    };
+    // `.` and `..` have names, too.
+    let canonical = match path.file_name() {
+        Some(_) => path.to_owned(),
+        None => path.canonicalize().map_err(|error| wrong(&error))?,
+    };
+    let name = canonical.file_name().and_then(|name| name.to_str());
+    let name = name.ok_or_else(|| wrong(&"it has no name, or one that is not UTF-8"))?;
+    let size = match kind {
+        IpmsgFileKind::Directory => {
+            let walk = ipmsg_walk(path, name, IpmsgEncoding::Utf8);
+            let size = walk.and_then(|walk| size_of(walk, omitted));
+            size.map_err(|error| wrong(&error))?
+        }
+        _ => found.len(),
+    };
     let modified = found.modified().ok();
     let modified = modified.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
     let file = IpmsgFile {
         id,
         name: name.to_owned(),
-        size: found.len(),
+        size,
         modified: modified.unwrap_or_default().as_secs(),
-        kind: IpmsgFileKind::File,
+        kind,
     };
     Ok((file, path.to_owned()))
+}
+
+/// How many bytes the files of a directory have in all, as iptux counts it too.
+fn size_of(mut walk: IpmsgWalk, omitted: &mut Omitted) -> io::Result<u64> {
+    let mut heads = Vec::new();
+    let mut size = 0_u64;
+    loop {
+        heads.clear();
+        match walk.step(&mut heads)? {
+            IpmsgWalked::File(file) => size = size.saturating_add(file.size),
+            IpmsgWalked::Omitted(one) => omitted.tell(one),
+            IpmsgWalked::Over => return Ok(size),
+            IpmsgWalked::Entered | IpmsgWalked::Left => {}
+        }
+    }
 }

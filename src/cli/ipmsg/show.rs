@@ -100,11 +100,19 @@ impl Show {
 
     /// What became of a message or a file of ours, or of theirs.
     pub(super) fn outcome(self, event: &Value, text: &str) -> Result<(), Failure> {
+        self.outcomes(event, &[text])
+    }
+
+    /// The same in several lines.
+    pub(super) fn outcomes(self, event: &Value, lines: &[impl AsRef<str>]) -> Result<(), Failure> {
         if self.is_json {
             return line(event);
         }
-        let mut shown = one_line(text);
-        shown.push(b'\n');
+        let mut shown = Vec::new();
+        for line in lines {
+            shown.extend_from_slice(&one_line(line.as_ref()));
+            shown.push(b'\n');
+        }
         print_bytes(&shown)
     }
 }

@@ -12,5 +12,5 @@ mod socket;
 pub use bell::IpmsgBell;
 pub use broadcast::ipmsg_broadcast_addresses;
 pub use fetch::{IpmsgFetch, IpmsgFetchError};
-pub use offer::{IpmsgOffer, IpmsgOffered};
+pub use offer::{IpmsgOffer, IpmsgOffered, ipmsg_walk};
 pub use socket::IpmsgSocket;

@@ -1,16 +1,20 @@
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags, open};
+
 use super::bell::IpmsgBell;
+use crate::ipmsg::{IpmsgOmitted, IpmsgWalk, IpmsgWalked};
 use crate::wire::{
-    Decode, IPMSG_REQUEST_BYTES_MAX, IpmsgFile, IpmsgFileRequest, IpmsgFileRequests,
+    Decode, FileName, IPMSG_REQUEST_BYTES_MAX, IpmsgEncoding, IpmsgFile, IpmsgFileKind,
+    IpmsgFileRequest, IpmsgFileRequests, Names,
 };
 
 /// How long a request may take from its first byte to its last.
@@ -28,7 +32,7 @@ const CONNECTIONS_MAX: usize = 16;
 /// How many bytes are read at once.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// Files that are offered to one host, and served to it over TCP from the port of the datagrams.
+/// Files and directories that are offered to one host, and served to it over TCP from the port of the datagrams.
 #[derive(Debug)]
 pub struct IpmsgOffer {
     terms: Arc<Terms>,
@@ -40,8 +44,10 @@ pub struct IpmsgOffer {
 /// What became of a request for one of the files.
 #[derive(Debug)]
 pub enum IpmsgOffered {
-    /// The file of this id went, to its end.
+    /// The file or directory of this id went, to its end.
     Fetched(u32),
+    /// This was not sent of a directory.
+    Omitted(IpmsgOmitted),
     /// It was not served, or not to its end, and why.
     Failed(String),
 }
@@ -49,10 +55,18 @@ pub enum IpmsgOffered {
 #[derive(Debug)]
 struct Terms {
     files: Vec<(IpmsgFile, PathBuf)>,
-    /// The packet that offers them, and to which host; none before it was sent.
-    to: Mutex<Option<(u32, IpAddr)>>,
+    /// The host that they are offered to; none before that was sent.
+    to: Mutex<Option<Offered>>,
     bell: IpmsgBell,
     served: Mutex<usize>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Offered {
+    packet: u32,
+    to: IpAddr,
+    /// What that host reads.
+    encoding: IpmsgEncoding,
 }
 
 impl IpmsgOffer {
@@ -83,9 +97,14 @@ impl IpmsgOffer {
         files.map(|(file, _)| file.clone()).collect()
     }
 
-    /// Serves them to this host, which they were offered to by this packet, on threads that end with the process.
-    pub fn serve(&self, packet: u32, to: IpAddr) -> io::Result<()> {
-        *lock(&self.terms.to) = Some((packet, to.to_canonical()));
+    /// Serves them to this host, which they were offered to by this packet and which reads names in this encoding, on
+    /// threads that end with the process.
+    pub fn serve(&self, packet: u32, to: IpAddr, encoding: IpmsgEncoding) -> io::Result<()> {
+        *lock(&self.terms.to) = Some(Offered {
+            packet,
+            to: to.to_canonical(),
+            encoding,
+        });
         let (listener, terms) = (self.listener.try_clone()?, Arc::clone(&self.terms));
         let tell = self.tell.clone();
         thread::Builder::new().spawn(move || {
@@ -120,7 +139,7 @@ fn accept(connection: TcpStream, terms: &Arc<Terms>, tell: &Sender<IpmsgOffered>
     }
     let (terms, tell) = (Arc::clone(terms), tell.clone());
     thread::spawn(move || {
-        let outcome = serve(&connection, &terms);
+        let outcome = serve(&connection, &terms, &tell);
         let _ = tell.send(match outcome {
             Ok(id) => IpmsgOffered::Fetched(id),
             Err(error) => IpmsgOffered::Failed(error.to_string()),
@@ -130,53 +149,104 @@ fn accept(connection: TcpStream, terms: &Arc<Terms>, tell: &Sender<IpmsgOffered>
     });
 }
 
-/// Serves one connection, and says which file went.
-fn serve(mut connection: &TcpStream, terms: &Terms) -> io::Result<u32> {
+/// Opens a directory that was named, and is followed wherever it leads: what it is called, and what is in it.
+pub fn ipmsg_walk(path: &Path, name: &str, encoding: IpmsgEncoding) -> io::Result<IpmsgWalk> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let directory = open(path, flags, Mode::empty())?;
+    let name = FileName::new(name, Names::Refuse).map_err(io::Error::other)?;
+    Ok(IpmsgWalk::new(directory, name, encoding))
+}
+
+/// Serves one connection, and says which file or directory went.
+fn serve(
+    mut connection: &TcpStream,
+    terms: &Terms,
+    tell: &Sender<IpmsgOffered>,
+) -> io::Result<u32> {
     let peer = connection.peer_addr()?;
     let offered = *lock(&terms.to);
-    let Some((packet, _)) = offered.filter(|(_, to)| is_same_host(*to, peer.ip().to_canonical()))
-    else {
+    let is_it = |offered: &Offered| is_same_host(offered.to, peer.ip().to_canonical());
+    let Some(terms_of_it) = offered.filter(is_it) else {
         return Err(io::Error::other(format!(
             "{peer} asked for files that were not offered to it"
         )));
     };
     let request = read_request(connection)?;
+    let is_directory = |file: &IpmsgFile| file.kind == IpmsgFileKind::Directory;
     let place = terms.files.iter().find(|(file, _)| {
-        (request.packet, request.id, request.is_directory) == (packet, file.id, false)
+        (request.packet, request.id, request.is_directory)
+            == (terms_of_it.packet, file.id, is_directory(file))
     });
     let Some((offered, path)) = place else {
+        let what = if request.is_directory {
+            "directory"
+        } else {
+            "file"
+        };
         return Err(io::Error::other(format!(
-            "{peer} asked for something else: file {} of packet {}",
+            "{peer} asked for something else: {what} {} of packet {}",
             request.id, request.packet
         )));
     };
-    let mut file = File::open(path)?;
-    let left = offered.size.checked_sub(request.offset);
-    let left = left.ok_or_else(|| io::Error::other("the offset is behind the end of the file"))?;
-    file.seek(SeekFrom::Start(request.offset))?;
     connection.set_write_timeout(Some(STALL_MAX))?;
-    let mut file = file.take(left);
-    let mut piece = vec![0; PIECE_BYTES];
-    let mut sent = 0;
-    loop {
-        let n = file.read(&mut piece)?;
-        if n == 0 {
-            break;
-        }
-        connection.write_all(&piece[..n])?;
-        sent += n as u64;
+    if is_directory(offered) {
+        let walk = ipmsg_walk(path, &offered.name, terms_of_it.encoding)?;
+        send_directory(connection, walk, tell)?;
+    } else {
+        let mut file = File::open(path)?;
+        let left = offered.size.checked_sub(request.offset);
+        let left =
+            left.ok_or_else(|| io::Error::other("the offset is behind the end of the file"))?;
+        file.seek(SeekFrom::Start(request.offset))?;
+        send_file(&mut connection, &file, left, &path.to_string_lossy())?;
     }
     connection.shutdown(std::net::Shutdown::Write)?;
-    if sent < left {
-        return Err(io::Error::other(format!(
-            "{} became shorter while it was sent",
-            path.display()
-        )));
-    }
     // It has come when the other end has nothing more to say: a reset would be one that stopped early.
     connection.set_read_timeout(Some(STALL_MAX))?;
-    while connection.read(&mut piece)? > 0 {}
+    while connection.read(&mut [0; 1024])? > 0 {}
     Ok(offered.id)
+}
+
+/// Sends so many bytes of a file, and no more.
+fn send_file(out: &mut impl Write, file: &File, left: u64, path: &str) -> io::Result<()> {
+    let mut file = file.take(left);
+    let mut piece = vec![0; PIECE_BYTES];
+    while file.limit() > 0 {
+        let n = file.read(&mut piece)?;
+        if n == 0 {
+            // The other end knows how many there were to be, and sees that these are not all.
+            let why = format!("{path} became shorter while it was sent");
+            return Err(io::Error::other(why));
+        }
+        out.write_all(&piece[..n])?;
+    }
+    Ok(())
+}
+
+/// Sends a directory with what is in it. What one file lacks ends it: nothing in the format could say it, and made-up
+/// bytes would be taken for the file's.
+fn send_directory(
+    connection: &TcpStream,
+    mut walk: IpmsgWalk,
+    tell: &Sender<IpmsgOffered>,
+) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(PIECE_BYTES, connection);
+    let mut head = Vec::new();
+    loop {
+        let walked = walk.step(&mut head)?;
+        out.write_all(&head)?;
+        head.clear();
+        match walked {
+            IpmsgWalked::File(found) => {
+                send_file(&mut out, &found.file.into(), found.size, &found.path)?;
+            }
+            IpmsgWalked::Omitted(omitted) => {
+                let _ = tell.send(IpmsgOffered::Omitted(omitted));
+            }
+            IpmsgWalked::Over => return out.flush(),
+            IpmsgWalked::Entered | IpmsgWalked::Left => {}
+        }
+    }
 }
 
 /// Whether both are addresses of one host, as every address of loopback is: a program that is bound to one of them may

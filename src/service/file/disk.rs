@@ -186,6 +186,11 @@ impl Root {
         Ok((Root { dir, staging }, leftovers))
     }
 
+    /// The directory of this name beneath it.
+    pub(super) fn open_directory(&self, name: &FileName) -> io::Result<OwnedFd> {
+        Ok(confined(&self.dir, name.as_str(), DIRECTORY)?)
+    }
+
     fn staging(&self) -> io::Result<&OwnedFd> {
         match &self.staging {
             Some(staging) => Ok(&staging.dir),

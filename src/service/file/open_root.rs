@@ -1,10 +1,10 @@
 //! A root whose files are only read: its names stay beneath it, and lead through no symbolic link.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::Dir;
-use rustix::io::pread;
 
 use super::disk::{Disk, Found, Root};
 use crate::service::Occasion;
@@ -29,6 +29,11 @@ impl OpenRoot {
         self.0.open(name)
     }
 
+    /// The directory of this name.
+    pub(in crate::service) fn find_directory(&self, name: &FileName) -> io::Result<OwnedFd> {
+        self.0.open_directory(name)
+    }
+
     /// Names of what is right beneath it and not hidden, in order; of the first so many that the directory has.
     pub(in crate::service) fn names(&self, max: usize) -> Vec<String> {
         let directories = self.0.directories();
@@ -38,12 +43,5 @@ impl OpenRoot {
         let mut names: Vec<String> = names.filter(|name| !name.starts_with('.')).collect();
         names.sort();
         names
-    }
-}
-
-impl Found {
-    /// Reads once.
-    pub(in crate::service) fn read(&self, into: &mut [u8], at: u64) -> io::Result<usize> {
-        Ok(pread(&self.file, into, at)?)
     }
 }

@@ -3,11 +3,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use super::Ipmsg;
+use super::offers::Wanted;
+use super::sending::{Sending, Standing};
 use crate::buf::ReadBuf;
-use crate::config::limits::PROGRESS_GRACE;
 use crate::service::Peer;
-use crate::service::file::Found;
-use crate::turn::{Fault, FilePiece, Moment, Turn};
+use crate::turn::{Fault, Moment, Turn};
 use crate::wire::{Decode, IpmsgFileRequest, IpmsgFileRequests, Line};
 
 /// How long a request may take.
@@ -16,11 +16,10 @@ const REQUEST_WITHIN: Duration = Duration::from_secs(10);
 /// After how long a silence a request is over that has no end.
 const SETTLE: Duration = Duration::from_millis(20);
 
-/// How much of a file leaves at a time without a copy, and how much with one.
-const PIECE_BYTES: u64 = 256 * 1024;
-const COPY_BYTES: u64 = 64 * 1024;
+/// How many directories are sent at once: each is open with those in it that lead to where it is.
+const DIRECTORIES_MAX: usize = 16;
 
-/// A connection that asks for a file.
+/// A connection that asks for a file or a directory.
 #[derive(Debug)]
 pub(super) struct Session {
     peer: Option<IpAddr>,
@@ -39,16 +38,6 @@ pub(super) enum Phase {
     Over,
     /// It is that of somebody of the network who is in a room, at this address.
     Room(SocketAddr, Line),
-}
-
-#[derive(Debug)]
-pub(super) struct Sending {
-    found: Found,
-    /// How far it has got, and what is on its way.
-    at: u64,
-    promised: u64,
-    /// Whether it is read and copied, since it does not leave otherwise.
-    is_copied: bool,
 }
 
 impl Ipmsg {
@@ -149,26 +138,32 @@ impl Ipmsg {
                 let at = *at;
                 self.visit_room(t, at);
             }
-            // A request that does not come, or a file that is not taken.
-            Phase::Asks { .. } | Phase::Sends(_) => t.close(),
+            // A request that does not come, or what is not taken.
+            Phase::Asks { .. } | Phase::Sends(_) => {
+                session.phase = Phase::Over;
+                t.close();
+            }
         }
     }
 
     fn begin_file(&mut self, t: &mut Turn<'_>, request: IpmsgFileRequest) {
+        let sessions = self.sessions.iter();
+        let directories = sessions.filter(|one| one.sends_directory()).count();
         let Some(session) = self.sessions.get_mut(t.id) else {
             return;
         };
         let found = match session.peer {
+            Some(_) if request.is_directory && directories >= DIRECTORIES_MAX => {
+                Err(format!("{directories} directories are being sent"))
+            }
             Some(peer) => self.offers.find(peer.to_canonical(), request),
             None => Err("the peer has no address".to_owned()),
         };
         match found {
-            Ok(found) => {
-                session.phase = Phase::Sends(Sending {
-                    at: request.offset,
-                    promised: 0,
-                    is_copied: false,
-                    found,
+            Ok(wanted) => {
+                session.phase = Phase::Sends(match wanted {
+                    Wanted::File(found) => Sending::file(found, request.offset),
+                    Wanted::Directory(walk) => Sending::directory(walk),
                 });
                 self.send_piece(t);
             }
@@ -183,60 +178,41 @@ impl Ipmsg {
 
     /// Sends the next piece, if none is on its way, or ends the connection.
     pub(super) fn send_piece(&mut self, t: &mut Turn<'_>) {
+        self.send_on(t, Sending::go_on);
+    }
+
+    pub(super) fn piece_sent(&mut self, t: &mut Turn<'_>, bytes: u64, error: Option<io::Error>) {
+        self.send_on(t, |sending, t| sending.sent(t, bytes, error));
+    }
+
+    fn send_on(
+        &mut self,
+        t: &mut Turn<'_>,
+        go_on: impl FnOnce(&mut Sending, &mut Turn<'_>) -> Standing,
+    ) {
         let Some(Session { phase, .. }) = self.sessions.get_mut(t.id) else {
             return;
         };
         let Phase::Sends(sending) = phase else {
             return;
         };
-        if sending.promised > 0 {
-            return;
-        }
-        let left = sending.found.size.saturating_sub(sending.at);
-        if left == 0 {
-            *phase = Phase::Over;
-            t.wake_at(Moment::NEVER);
-            return t.close_lingering();
-        }
-        t.wake_at(t.now.after(PROGRESS_GRACE));
-        if !sending.is_copied {
-            sending.promised = left.min(PIECE_BYTES);
-            return t.send_file(FilePiece {
-                file: sending.found.file.clone(),
-                at: sending.at,
-                bytes: sending.promised,
-            });
-        }
-        let mut buffer = vec![0; usize::try_from(left.min(COPY_BYTES)).unwrap_or(0)];
-        match sending.found.read(&mut buffer, sending.at) {
-            Ok(n) if n > 0 => {
-                sending.at += n as u64;
-                t.reply(&buffer[..n]);
-                t.tell_when_sent();
+        match go_on(sending, t) {
+            Standing::Goes => {}
+            Standing::Over => {
+                *phase = Phase::Over;
+                t.wake_at(Moment::NEVER);
+                t.close_lingering();
             }
-            // It became shorter, or cannot be read: the other end knows the size, and sees that it is not all.
-            _ => {
+            Standing::Short => {
                 *phase = Phase::Over;
                 t.close();
             }
         }
     }
+}
 
-    pub(super) fn piece_sent(&mut self, t: &mut Turn<'_>, bytes: u64, error: Option<io::Error>) {
-        let Some(Session { phase, .. }) = self.sessions.get_mut(t.id) else {
-            return;
-        };
-        let Phase::Sends(sending) = phase else {
-            return;
-        };
-        sending.at += bytes;
-        let is_short = bytes < sending.promised && error.is_none();
-        sending.promised = 0;
-        sending.is_copied |= error.is_some();
-        if is_short {
-            *phase = Phase::Over;
-            return t.close();
-        }
-        self.send_piece(t);
+impl Session {
+    fn sends_directory(&self) -> bool {
+        matches!(&self.phase, Phase::Sends(sending) if sending.is_directory())
     }
 }

@@ -1,14 +1,15 @@
 //! IPMSG, which Feige speaks as well (U4): a host of the network that says that it is there, acknowledges and shows
-//! what is written to it, and offers the files of a directory.
+//! what is written to it, and offers what is in a directory.
 //!
 //! The host itself has its own folder, [`ipmsg`](crate::ipmsg). Here is what the server does with what comes: it is
 //! logged, as what nobody has verified. One value is behind both halves of the service: datagrams, and the TCP of the
-//! same port over which files are fetched.
+//! same port over which files and directories are fetched.
 
 mod files;
 mod offers;
 mod options;
 mod room;
+mod sending;
 mod shown;
 #[cfg(test)]
 mod tests;

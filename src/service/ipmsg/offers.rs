@@ -3,9 +3,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::ipmsg::IpmsgHost;
+use crate::ipmsg::{IpmsgHost, IpmsgWalk};
 use crate::service::file::{Found, OpenRoot};
-use crate::wire::{FileName, IPMSG_FILES_MAX, IpmsgFile, IpmsgFileKind, IpmsgFileRequest, Names};
+use crate::wire::{
+    FileName, IPMSG_FILES_MAX, IpmsgEncoding, IpmsgFile, IpmsgFileKind, IpmsgFileRequest, Names,
+};
 
 /// How many offers are remembered; what was offered before them can no longer be fetched.
 const OFFERS_MAX: usize = 64;
@@ -25,7 +27,7 @@ const NAMES_BYTES_MAX: usize = 4096;
 /// What is said before the list.
 const FOLLOWS: &str = "files follow";
 
-/// The files of a root, and who was offered them.
+/// The files and directories of a root, and who was offered them.
 #[derive(Debug, Default)]
 pub(super) struct Offers {
     root: Option<OpenRoot>,
@@ -41,7 +43,16 @@ pub(super) struct Offers {
 struct Offer {
     number: u32,
     to: IpAddr,
-    names: Vec<FileName>,
+    /// What that host reads.
+    encoding: IpmsgEncoding,
+    names: Vec<(FileName, IpmsgFileKind)>,
+}
+
+/// What was offered, and is asked for.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    File(Found),
+    Directory(IpmsgWalk),
 }
 
 impl Offers {
@@ -92,8 +103,12 @@ impl Offers {
             if self.made.len() == OFFERS_MAX {
                 self.made.pop_front();
             }
-            let to = to.ip();
-            self.made.push_back(Offer { number, to, names });
+            self.made.push_back(Offer {
+                number,
+                to: to.ip(),
+                encoding: host.encoding_of(asked),
+                names,
+            });
         }
     }
 
@@ -104,25 +119,42 @@ impl Offers {
     }
 
     /// Opens what is asked for, if it was offered to this host.
-    pub(super) fn find(&self, peer: IpAddr, request: IpmsgFileRequest) -> Result<Found, String> {
+    pub(super) fn find(&self, peer: IpAddr, request: IpmsgFileRequest) -> Result<Wanted, String> {
         let root = self.root.as_ref().ok_or("no files are offered here")?;
         let is_it = |offer: &&Offer| offer.number == request.packet && is_same_host(offer.to, peer);
         let offer = self.made.iter().find(is_it);
         let offer = offer.ok_or("no such packet has offered files to this host")?;
         let place = request.id.checked_sub(FIRST_FILE);
-        let name = place.and_then(|place| offer.names.get(place as usize));
-        let name = name.filter(|_| !request.is_directory);
-        let name = name.ok_or("that packet has not offered such a file")?;
+        let offered = place.and_then(|place| offer.names.get(place as usize));
+        let is_asked_for = |(_, kind): &&(FileName, IpmsgFileKind)| {
+            request.is_directory == (*kind == IpmsgFileKind::Directory)
+        };
+        let (name, _) = offered.filter(is_asked_for).ok_or_else(|| {
+            let what = if request.is_directory {
+                "directory"
+            } else {
+                "file"
+            };
+            format!("that packet has not offered such a {what}")
+        })?;
+        if request.is_directory {
+            let directory = root
+                .find_directory(name)
+                .map_err(|error| error.to_string())?;
+            let walk = IpmsgWalk::new(directory, name.clone(), offer.encoding);
+            return Ok(Wanted::Directory(walk));
+        }
         let found = root.find(name).map_err(|error| error.to_string())?;
         if request.offset > found.size {
             return Err("the offset is behind the end of the file".to_owned());
         }
-        Ok(found)
+        Ok(Wanted::File(found))
     }
 }
 
-/// The files right beneath the root, as many as fit one message.
-fn list(root: &OpenRoot) -> (Vec<IpmsgFile>, Vec<FileName>) {
+/// What is right beneath the root, as much as fits one message. How large a directory is in all is not known before it
+/// was read, which would take too long: 0 is said.
+fn list(root: &OpenRoot) -> (Vec<IpmsgFile>, Vec<(FileName, IpmsgFileKind)>) {
     let mut room = NAMES_BYTES_MAX;
     let mut files = Vec::new();
     let mut names = Vec::new();
@@ -132,21 +164,23 @@ fn list(root: &OpenRoot) -> (Vec<IpmsgFile>, Vec<FileName>) {
         };
         // Twice: a colon is doubled.
         let bytes = 2 * name.as_str().len() + 64;
-        let (Ok(found), true) = (
-            root.find(&name),
-            bytes <= room && files.len() < IPMSG_FILES_MAX,
-        ) else {
+        if bytes > room || files.len() == IPMSG_FILES_MAX {
             continue;
+        }
+        let (size, modified, kind) = match root.find(&name) {
+            Ok(found) => (found.size, found.modified, IpmsgFileKind::File),
+            Err(_) if root.find_directory(&name).is_ok() => (0, 0, IpmsgFileKind::Directory),
+            Err(_) => continue,
         };
         room -= bytes;
         files.push(IpmsgFile {
             id: FIRST_FILE + files.len() as u32,
             name: name.as_str().to_owned(),
-            size: found.size,
-            modified: found.modified,
-            kind: IpmsgFileKind::File,
+            size,
+            modified,
+            kind,
         });
-        names.push(name);
+        names.push((name, kind));
     }
     (files, names)
 }

@@ -2,9 +2,13 @@ use std::net::SocketAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::*;
+use crate::config::limits::PROGRESS_GRACE;
 use crate::service::Class;
 use crate::service::rehearsal::Stage;
-use crate::wire::{IPMSG_PORT, IpmsgCommand, IpmsgFile, IpmsgFileRequest, IpmsgPacket};
+use crate::wire::{
+    Decode, IPMSG_PORT, IpmsgCommand, IpmsgFile, IpmsgFileKind, IpmsgFileRequest, IpmsgPacket,
+    IpmsgTree,
+};
 
 const EVA: &str = "127.0.0.2:2425";
 
@@ -132,8 +136,9 @@ fn u4_the_files_of_the_root_are_offered_to_who_is_there() {
     std::fs::create_dir(directory.path().join("inner")).unwrap();
     let (_, files) = offered(&mut stage.service);
     let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
-    assert_eq!(names, ["a.txt", "b.txt"]);
+    assert_eq!(names, ["a.txt", "b.txt", "inner"]);
     assert_eq!(files[0].size, 8);
+    assert_eq!(files[2].kind, IpmsgFileKind::Directory);
     // Not again at once, and not to somebody who was never told the number.
     let again = answers(&mut stage.service, second(6), b"1:10:eva:eva:288:/files");
     assert_eq!(again.len(), 1);
@@ -186,6 +191,94 @@ fn u4_an_offered_file_is_served_from_its_offset_however_the_request_ends() {
     stage.ends(client);
     stage.drains(client);
     assert_eq!(stage.hears(client), b"a.txt");
+}
+
+/// All that is sent when this directory is asked for; whether it came to its end.
+fn asks_for_directory(stage: &mut Stage<Ipmsg>, packet: u32, id: u32) -> (Vec<u8>, bool) {
+    let client = stage.enters();
+    let request = format!("1:5:eva:eva:98:{packet:x}:{id:x}:0:\0");
+    stage.says(client, request.as_bytes());
+    let mut heard = Vec::new();
+    for _ in 0..1000 {
+        heard.append(&mut stage.hears(client));
+        if stage.is_leaving(client) {
+            heard.append(&mut stage.hears(client));
+            let mut tree = IpmsgTree::new(1 << 30);
+            let mut unread = &heard[..];
+            while let Some((_, taken)) = tree.decode(unread).unwrap() {
+                unread = &unread[taken..];
+            }
+            assert!(unread.is_empty() || !tree.is_over());
+            return (heard, tree.is_over());
+        }
+    }
+    panic!("it does not end");
+}
+
+#[test]
+fn u4_an_offered_directory_is_served_with_what_is_in_it_and_through_no_link() {
+    let (directory, mut stage) = with_files(&["a.txt"]);
+    let inner = directory.path().join("inner");
+    std::fs::create_dir_all(inner.join("资料")).unwrap();
+    std::fs::write(inner.join("one"), "1").unwrap();
+    std::fs::write(inner.join("资料/large"), vec![b'x'; 300_000]).unwrap();
+    std::fs::write(directory.path().join("secret"), "a secret").unwrap();
+    std::os::unix::fs::symlink("../secret", inner.join("link")).unwrap();
+    std::os::unix::fs::symlink("..", inner.join("up")).unwrap();
+    for n in 0..200 {
+        std::fs::write(inner.join(format!("small-{n}")), format!("{n}")).unwrap();
+    }
+    let (number, files) = offered(&mut stage.service);
+    let of = |name: &str| files.iter().find(|file| file.name == name).unwrap().id;
+    let (sent, is_whole) = asks_for_directory(&mut stage, number, of("inner"));
+    assert!(is_whole);
+    let has = |what: &[u8]| memchr::memmem::find(&sent, what).is_some();
+    // The peer has written GBK, and is written it.
+    assert!(has(b":\xd7\xca\xc1\xcf:0:2:") && has(b":large:493e0:1:"));
+    assert!(has(b":small-199:3:1:") && has(b":199"));
+    assert!(!has(b"secret") && !has(b"link") && !has(b":up:"));
+    assert!(sent.len() > 300_000);
+    // What is asked for is what was offered, and as what.
+    assert_eq!(asks_for_directory(&mut stage, number, of("a.txt")).0, b"");
+    assert_eq!(
+        asks_for_directory(&mut stage, number + 1, of("inner")).0,
+        b""
+    );
+    let client = stage.enters();
+    stage.says(client, &asks(number, of("inner"), 0, "\0"));
+    assert_eq!(stage.hears(client), b"");
+    // A link in its place by now leads nowhere.
+    std::fs::rename(&inner, directory.path().join("moved")).unwrap();
+    std::os::unix::fs::symlink("moved", &inner).unwrap();
+    assert_eq!(asks_for_directory(&mut stage, number, of("inner")).0, b"");
+}
+
+#[test]
+fn u4_a_directory_that_nobody_takes_is_not_sent_for_ever_and_so_many_at_once() {
+    let (directory, mut stage) = with_files(&[]);
+    let inner = directory.path().join("inner");
+    std::fs::create_dir(&inner).unwrap();
+    for n in 0..100 {
+        std::fs::write(inner.join(format!("{n}")), "x").unwrap();
+    }
+    let (number, files) = offered(&mut stage.service);
+    let request = format!("1:5:eva:eva:98:{number:x}:{:x}:0:\0", files[0].id);
+    let mut clients = Vec::new();
+    for _ in 0..17 {
+        let client = stage.enters();
+        stage.says(client, request.as_bytes());
+        clients.push(client);
+    }
+    let last = clients.pop().unwrap();
+    assert_eq!(stage.hears(last), b"");
+    assert!(stage.is_leaving(last));
+    stage.waits(PROGRESS_GRACE);
+    for client in clients {
+        assert!(stage.is_leaving(client));
+    }
+    let client = stage.enters();
+    stage.says(client, request.as_bytes());
+    assert_ne!(stage.hears(client), b"");
 }
 
 #[test]

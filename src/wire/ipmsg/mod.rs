@@ -1,4 +1,5 @@
-//! IPMSG, which Feige speaks as well (U4): datagrams, lists of files in them, and what goes over TCP for those.
+//! IPMSG, which Feige speaks as well (U4): datagrams, lists of files in them, and what goes over TCP for those:
+//! the bytes of a file, or a directory with what is in it.
 //!
 //! Knows the format, as real programs write it: `version:number:user:host:command:additional`, and what follows
 //! behind NULs. Does not know addresses, time, or whom an answer goes to.
@@ -10,6 +11,7 @@ mod packet;
 mod record;
 mod request;
 mod text;
+mod tree;
 
 pub use command::IpmsgCommand;
 pub use entry::IpmsgEntry;
@@ -18,3 +20,4 @@ pub use packet::{IPMSG_DATAGRAM_BYTES_MAX, IPMSG_PORT, IPMSG_VERSION, IpmsgPacke
 pub use record::{IPMSG_RECORD_BYTES_MAX, IpmsgRecord, IpmsgRecords};
 pub use request::{IPMSG_REQUEST_BYTES_MAX, IpmsgFileRequest, IpmsgFileRequests};
 pub use text::{IpmsgEncoding, ipmsg_text};
+pub use tree::{IPMSG_TREE_DEPTH_MAX, IPMSG_TREE_ENTRIES_MAX, IpmsgTree, IpmsgTreePart};
