@@ -3,7 +3,7 @@
 
 use super::Reactor;
 use super::connection::{Connection, Input, Must, Pause, Stage};
-use super::listener::listener_of;
+use super::listener::{Listener, listener_of};
 use super::os::Os;
 use super::patience::SOON;
 use super::secured::SEALED_BYTES_MAX;
@@ -124,14 +124,19 @@ impl<O: Os> Reactor<O> {
             (listener.number, &listener.options.sources, &conn.peer)
         });
         self.sources.check(self.now, sources)?;
-        let mut older_of = vec![0; self.listeners.len()];
-        for before in &self.listeners {
-            let successor = before.successor.map(usize::from);
-            if let Some(older) = successor.and_then(|n| older_of.get_mut(n)) {
-                *older += before.connections;
-            }
-        }
-        for (n, (listener, older)) in self.listeners.iter().zip(older_of).enumerate() {
+        let is_any_replaced = self.listeners.iter().any(|l| l.successor.is_some());
+        for (n, listener) in self.listeners.iter().enumerate() {
+            // Nothing is allocated for a check: tests count that.
+            let is_before = |l: &&Listener<O::Listener>| l.successor.map(usize::from) == Some(n);
+            let older: usize = match is_any_replaced {
+                true => self
+                    .listeners
+                    .iter()
+                    .filter(is_before)
+                    .map(|l| l.connections)
+                    .sum(),
+                false => 0,
+            };
             if listener.older != older {
                 let counted = listener.older;
                 return Err(format!(

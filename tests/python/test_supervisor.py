@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """What a supervisor such as systemd sends and is told: sockets by name, sd_notify, the watchdog."""
 
+import contextlib
 import os
 import signal
 import socket
 import threading
 import time
 
-from harness import DEADLINE, Case, main, onepoll
+from harness import DEADLINE, Case, free_port, main, onepoll
 
 
 class Supervisor:
@@ -162,11 +163,12 @@ class Activated(Case):
         return server, wakes
 
     def ports(self, count):
-        """Free ports. They may be taken until they are used, which is rare."""
-        held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-        ports = [link.getsockname()[1] for link in held]
-        for link in held:
-            link.close()
+        """Ports that nobody has, and that the kernel gives to nobody who asks for any."""
+        with contextlib.ExitStack() as held:
+            ports = []
+            for _ in range(count):
+                ports.append(free_port())
+                held.enter_context(socket.create_server(("127.0.0.1", ports[-1])))
         return ports
 
     def test_an_endpoint_takes_the_sockets_that_have_its_name(self):
