@@ -265,7 +265,7 @@ impl Link {
     pub(super) fn complains(&mut self, t: &mut Turn<'_>, said: String) {
         match self.state {
             State::LoggingIn(_) => self.refuse(t, format!("it does not let us in: {said}")),
-            _ => log::warn!(bus = self.name(), said; "the bus refuses"),
+            _ => log::warn!(bus = self.name(), said:%; "the bus refuses"),
         }
     }
 
