@@ -539,6 +539,7 @@ impl Service for Chat {
                 lobby.name
             )),
         );
+        self.tell_if_alone(t);
         self.tell_topic(t, Rooms::LOBBY);
         self.tell_history(t, Rooms::LOBBY);
     }

@@ -28,6 +28,10 @@ use crate::service::{Dial, Dialler};
 use crate::turn::{ConnId, Fault, Moment, Turn};
 use crate::wire::{Encode, neutralise};
 
+/// What people are told when the bus has been away for so long that they hear each other without it.
+const ALONE: &str =
+    "the bus is away: only people of this server hear you; what you say is kept for the others";
+
 /// The connection to the bus.
 impl Dialler for Chat {
     fn dials(&mut self, now: Moment) -> Option<Dial> {
@@ -403,10 +407,7 @@ impl Chat {
     }
 
     fn be_alone(&mut self, t: &mut Turn<'_>) {
-        self.tell_everybody(
-            t,
-            "the bus is away: only people of this server hear you; what you say is kept for the others",
-        );
+        self.tell_everybody(t, ALONE);
         let unshown = self
             .bus
             .as_mut()
@@ -421,6 +422,13 @@ impl Chat {
             }
         }
         self.release_all(t, |waits| matches!(waits, Waits::Kept(_) | Waits::Room));
+    }
+
+    /// A newcomer is told what the others were.
+    pub(super) fn tell_if_alone(&self, t: &mut Turn<'_>) {
+        if self.bus.as_ref().is_some_and(|bus| bus.is_alone()) {
+            self.reply(t, &Notice(format_args!("{ALONE}")));
+        }
     }
 
     fn tell_everybody(&mut self, t: &mut Turn<'_>, text: &str) {

@@ -3,6 +3,7 @@
 //! A stream of JetStream gives each message a place. A consumer delivers them in order, and counts: from a gap in its
 //! count on, what it delivers counts no more, and another one begins behind the last place that was seen.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::turn::Moment;
@@ -10,6 +11,9 @@ use crate::wire::{JetStreamPosition, NatsMessage};
 
 /// A consumer that says nothing for so long is not there; it does [so often](super::setup).
 const SILENCE: Duration = Duration::from_millis(3500);
+
+/// How many of the newest messages are known again: as many as a leader can be behind, and more.
+const KNOWN_MAX: usize = 4096;
 
 /// How far it is.
 #[derive(Debug)]
@@ -26,6 +30,10 @@ struct Stream {
     last: u64,
     /// What has this place, or one before it, was kept before this server came.
     begins: u64,
+    /// The place and the time of the newest messages that were seen: no other message has both.
+    known: VecDeque<(u64, u64)>,
+    /// What has this place, or one before it, may have been seen: the stream was left here to be read again.
+    doubtful: u64,
 }
 
 /// What delivers it.
@@ -37,6 +45,8 @@ struct Consumer {
     delivered: u64,
     /// It has lost one: what it delivers counts no more.
     is_void: bool,
+    /// Nothing was behind what it has delivered last.
+    is_level: bool,
     heard: Moment,
 }
 
@@ -74,9 +84,11 @@ impl Delivery {
         if self.stream.created.is_empty() {
             self.stream.begins = last;
         } else if self.stream.created != created && last < self.stream.last {
-            // It was made anew. Another time alone is another leader's, each of which has its own; and less in it
-            // alone is a leader that has not caught up.
-            self.stream.last = last;
+            // It was made anew; or another leader, each of which has a time of its own, has not caught up. So it is
+            // read again, less what is known.
+            let stream = &mut self.stream;
+            stream.doubtful = stream.doubtful.max(stream.last);
+            (stream.last, stream.begins) = (last, stream.begins.min(last));
         }
         self.stream.created = created;
     }
@@ -100,6 +112,11 @@ impl Delivery {
     /// Which consumer delivers.
     pub(super) fn consumer(&self) -> u64 {
         self.consumer.number
+    }
+
+    /// Whether all was delivered: what it delivers may come before the answer that says that it was made.
+    pub(super) fn is_level(&self) -> bool {
+        self.consumer.is_level
     }
 
     /// Whether it has said nothing for too long.
@@ -129,9 +146,9 @@ impl Delivery {
             return consumer.lose();
         }
         consumer.delivered = at.consumer;
-        let stream = &mut self.stream;
-        let is_new = at.stream > stream.last;
-        stream.last = stream.last.max(at.stream);
+        consumer.is_level = at.pending == 0;
+        let is_new = self.stream.sees(at.stream, at.nanos);
+        let stream = &self.stream;
         Delivered::Message {
             is_new,
             is_earlier: at.stream <= stream.begins,
@@ -150,12 +167,29 @@ impl Delivery {
     }
 }
 
+impl Stream {
+    /// There is a message at this place, kept at this time. Whether it was not seen before.
+    fn sees(&mut self, place: u64, nanos: u64) -> bool {
+        let is_new = place > self.last;
+        self.last = self.last.max(place);
+        if !is_new || place <= self.doubtful && self.known.contains(&(place, nanos)) {
+            return false;
+        }
+        if self.known.len() == KNOWN_MAX {
+            self.known.pop_front();
+        }
+        self.known.push_back((place, nanos));
+        true
+    }
+}
+
 impl Consumer {
     fn new(number: u64, now: Moment) -> Consumer {
         Consumer {
             number,
             delivered: 0,
             is_void: false,
+            is_level: false,
             heard: now,
         }
     }
@@ -266,6 +300,40 @@ mod tests {
         assert_eq!(delivers(&mut delivery, 2, 2, 0), Delivered::Gap);
         let (to, _) = beats(&mut delivery, stalled);
         assert_eq!(to, None, "it is void");
+    }
+
+    #[test]
+    fn what_another_leader_has_not_caught_up_with_is_known_again_and_what_is_in_its_place_is_not() {
+        let mut delivery = delivery(2);
+        for place in 1..=4 {
+            delivers(&mut delivery, place, place, 4 - place);
+        }
+        // A leader with a time of its own, which has three of the four.
+        delivery.found("tomorrow".into(), 3);
+        delivery.renew(NOW);
+        assert!(!delivery.is_level());
+        assert_eq!(
+            delivers(&mut delivery, 4, 1, 0),
+            message(false, false, true)
+        );
+        assert!(delivery.is_level());
+        assert_eq!(delivers(&mut delivery, 5, 2, 0), message(true, false, true));
+        // It was made anew, and another message is where one was before this server came.
+        delivery.found("later".into(), 0);
+        delivery.renew(NOW);
+        let anew = NatsMessage {
+            reply: Some("$JS.ACK.S.C.1.1.1.6.0"),
+            ..NatsMessage::default()
+        };
+        assert_eq!(
+            delivery.take(&anew, NOW),
+            Delivered::Message {
+                is_new: true,
+                is_earlier: false,
+                nanos: 6,
+                is_last: true,
+            }
+        );
     }
 
     #[test]

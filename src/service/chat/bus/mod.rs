@@ -200,7 +200,7 @@ impl Bus {
             (Step::Consumer, Ok(answer)) => {
                 self.link.catch_up(t.now);
                 self.delivery.begin(t.now);
-                if answer.num_pending == 0 {
+                if answer.num_pending == 0 || self.delivery.is_level() {
                     self.be_ready(t);
                 }
             }
