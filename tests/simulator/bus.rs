@@ -3,13 +3,14 @@
 //!
 //! A small world of its own: here loops share a clock, and what matters is not the kernel but what becomes of a line.
 
-#[path = "nats.rs"]
+mod hazards;
 mod nats;
-#[path = "bus_tls.rs"]
+mod people;
+mod seeds;
 mod tls;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsString;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -19,14 +20,15 @@ use std::time::{Duration, SystemTime};
 
 use onepoll::config::{Limits, Written};
 use onepoll::reactor::{
-    HandedOver, ListenerOptions, Os, Reactor, Readiness, Received, Secure, Seen, Signal, Spawned,
-    Token, Woke,
+    HandedOver, ListenerId, ListenerOptions, Os, Reactor, Readiness, Received, Secure, Seen,
+    ServiceId, Signal, Source, Spawned, Token, TracedBytes, Woke,
 };
-use onepoll::service::{Bus, BusLogin, BusServer, Chat, Peer, chat};
+use onepoll::service::{Bus, BusLogin, BusServer, Chat, Peer, Terms, chat};
 use onepoll::turn::{Exit, Job, Moment, Severity, Usage};
 use onepoll::wire::CommandSignal;
 
-use self::nats::Nats;
+use self::hazards::Hazard;
+use self::nats::{Nats, Says, Way};
 use crate::kernel::{MILLI, SECOND};
 use crate::random::Random;
 use crate::sealed::{StandIn, StandInClient};
@@ -40,6 +42,12 @@ const PATIENCE: u64 = 20 * SECOND;
 /// The line by which they are.
 const ALONE: &str =
     "* the bus is away: only people of this server hear you; what you say is kept for the others";
+
+/// So many turns at one moment are too many.
+const TURNS_MAX: u32 = 10_000;
+
+/// What a person who reads slowly has room for.
+const ROOM_BYTES: usize = 256;
 
 /// One of several loops, as its system calls see the world.
 #[derive(Debug, Clone)]
@@ -62,12 +70,16 @@ struct World {
     dials: VecDeque<Dialled>,
     /// How often something goes wrong, of 256.
     faults: u8,
+    /// What is said is printed.
+    is_traced: bool,
     /// A connection to the bus is cut when so much more was said by it, and by the bus.
     severs: [Option<usize>; 2],
 }
 
 #[derive(Debug, Default)]
 struct Server {
+    /// Until when its dials are refused.
+    away_until: u64,
     seen: Vec<Seen>,
     listener: Option<Token>,
     waiting: VecDeque<usize>,
@@ -89,6 +101,15 @@ struct Wire {
     is_closed: bool,
     /// When what the bus was told last arrives, and what it says.
     arrives: [u64; 2],
+    /// When the last answer leaves that comes by this way.
+    leaves: [u64; 5],
+    /// What comes behind a pause in the middle of a frame.
+    late: Vec<u8>,
+    /// Nothing that is said on it arrives, and neither end knows.
+    is_mute: bool,
+    /// Whoever hears reads only now and then, and did not take all.
+    is_slow: bool,
+    is_full: bool,
     dialled: Dialled,
 }
 
@@ -107,8 +128,18 @@ enum Due {
     ToBus(usize, Vec<u8>),
     /// What the bus said comes to a server.
     ToServer(usize, Vec<u8>),
+    /// An answer of the bus leaves, which had to come from somewhere else.
+    Says(usize, Vec<u8>, Way),
+    /// The rest of what the bus said comes.
+    Late(usize),
     /// A connection to the bus is cut.
     Cut(usize),
+    /// The bus learns that a server has ended a connection.
+    Gone(usize),
+    /// Whoever leads has all.
+    CatchesUp,
+    /// A server that died begins anew.
+    Starts(usize),
     Beat,
     Leads(bool),
     Speaks(bool),
@@ -135,6 +166,11 @@ impl World {
             heard: Vec::new(),
             is_closed: false,
             arrives: [0; 2],
+            leaves: [0; 5],
+            late: Vec::new(),
+            is_mute: false,
+            is_slow: false,
+            is_full: false,
             dialled: Dialled::Waits,
         });
         self.wires.len() - 1
@@ -153,23 +189,58 @@ impl World {
         Readiness {
             readable: !wire.up.is_empty() || wire.is_over,
             read_closed: wire.is_over,
-            writable: !wire.is_bus || wire.dialled != Dialled::Waits,
+            writable: match wire.is_bus {
+                true => wire.dialled != Dialled::Waits,
+                false => !wire.is_slow || wire.heard.len() < ROOM_BYTES,
+            },
             error: wire.dialled == Dialled::Refused,
             ..Readiness::default()
         }
     }
 
-    /// What the bus has said goes on its way, in the order in which it was said.
+    /// What the bus has said goes on its way: in the order in which it was said, but for answers.
     fn send_said(&mut self) {
-        for (wire, mut bytes) in std::mem::take(&mut self.nats.says) {
-            let delay = self.delay();
-            let at = self.wires[wire].arrives[1].max(self.now + delay);
-            self.wires[wire].arrives[1] = at;
-            let severs = self.severs(1, &mut bytes);
-            self.plan_at(at, Due::ToServer(wire, bytes));
-            if severs {
-                self.plan_at(at, Due::Cut(wire));
+        for Says { to, bytes, way } in std::mem::take(&mut self.nats.says) {
+            let leaves = self.wires[to].leaves[way as usize];
+            if matches!(way, Way::Bare | Way::Straight) || self.faults == 0 && leaves <= self.now {
+                self.send(to, bytes, way);
+                continue;
             }
+            let wait = match self.faults > 0 && self.random.once_in(8) {
+                true => self.random.below(300 * MILLI),
+                false => 0,
+            };
+            let at = leaves.max(self.now + wait);
+            if at > self.now {
+                self.nats.hazards.count(Hazard::AnswerOvertaken);
+                self.wires[to].leaves[way as usize] = at;
+                self.plan_at(at, Due::Says(to, bytes, way));
+            } else {
+                self.send(to, bytes, way);
+            }
+        }
+        for client in std::mem::take(&mut self.nats.ends) {
+            let at = self.wires[client].arrives[1].max(self.now);
+            self.plan_at(at, Due::Cut(client));
+        }
+    }
+
+    /// Something that the bus says leaves, in a record if it speaks TLS.
+    fn send(&mut self, wire: usize, bytes: Vec<u8>, way: Way) {
+        let sealed = match way {
+            Way::Bare => Some(bytes),
+            _ => self.nats.seals(wire, bytes),
+        };
+        let Some(mut bytes) = sealed else {
+            return;
+        };
+        let delay = self.delay();
+        let at = self.wires[wire].arrives[1].max(self.now + delay);
+        self.wires[wire].arrives[1] = at;
+        let severs = self.severs(1, &mut bytes);
+        self.plan_at(at, Due::ToServer(wire, bytes));
+        if severs {
+            self.plan_at(at, Due::Cut(wire));
         }
     }
 
@@ -185,6 +256,15 @@ impl World {
         bytes.truncate(left);
         self.severs[way] = None;
         true
+    }
+
+    /// Whether this goes wrong now; the rarer the greater `rarity` is.
+    fn befalls(&mut self, hazard: Hazard, rarity: u64) -> bool {
+        let does = self.faults > 0 && self.random.below(256 * rarity) < self.faults.into();
+        if does {
+            self.nats.hazards.count(hazard);
+        }
+        does
     }
 
     fn delay(&mut self) -> u64 {
@@ -221,39 +301,128 @@ impl World {
                     self.nats.greets(wire);
                 }
             }
-            Due::ToBus(wire, bytes) => {
-                if !self.wires[wire].is_over {
-                    self.nats.hears(wire, &bytes, self.now);
-                    // It is kept, and nobody is told: neither who said it nor who would hear it here.
-                    if self.faults > 0 && self.random.chance(self.faults / 8) {
-                        self.nats.says.retain(|(to, _)| *to != wire);
-                        self.cut(wire);
-                    }
-                }
+            Due::ToBus(wire, bytes) => self.comes_to_bus(wire, &bytes),
+            Due::ToServer(wire, bytes) => self.comes_to_server(wire, bytes),
+            Due::Says(wire, bytes, way) => self.send(wire, bytes, way),
+            Due::Late(wire) => {
+                let late = std::mem::take(&mut self.wires[wire].late);
+                self.comes_to_server(wire, late);
             }
-            Due::ToServer(wire, bytes) => {
+            Due::Cut(wire) => {
                 if !self.wires[wire].is_over && !self.wires[wire].is_closed {
-                    self.wires[wire].up.extend(bytes);
-                    self.tell(wire);
+                    self.cut(wire);
                 }
             }
-            Due::Cut(wire) => self.cut(wire),
+            Due::Gone(wire) => {
+                self.wires[wire].is_over = true;
+                self.nats.loses(wire);
+            }
             Due::Beat => {
                 self.nats.beats();
                 self.plan(SECOND, Due::Beat);
             }
-            Due::Leads(leads) => {
-                self.nats.has_no_leader = !leads;
-                self.nats.leader += u64::from(leads);
-                self.nats.deliver(self.now);
+            Due::Leads(false) => {
+                self.nats.has_no_leader = true;
+                self.nats.hazards.count(Hazard::NoLeader);
+            }
+            Due::Leads(true) => {
+                let behind = match self.faults > 0 && self.random.once_in(2) {
+                    true => self.random.some(20) as u64,
+                    false => 0,
+                };
+                if behind > 0 {
+                    let wait = self.random.below(4 * SECOND);
+                    self.plan(wait, Due::CatchesUp);
+                }
+                let other = self.random.once_in(2);
+                self.nats.elects(other, behind);
+                self.nats.deliver();
+            }
+            Due::CatchesUp => {
+                self.nats.behind_by = 0;
+                self.nats.deliver();
             }
             Due::Speaks(speaks) => {
                 self.nats.is_silent = !speaks;
-                self.nats.deliver(self.now);
+                self.nats.deliver();
             }
-            Due::Person(_) => unreachable!("people are not of the world"),
+            Due::Person(_) | Due::Starts(_) => unreachable!("this is not for the world to do"),
         }
         self.send_said();
+    }
+
+    fn comes_to_bus(&mut self, wire: usize, bytes: &[u8]) {
+        if self.wires[wire].is_over || self.wires[wire].is_mute {
+            return;
+        }
+        self.trace(wire, "to the bus", bytes);
+        if self.befalls(Hazard::CutInACommand, 64) {
+            let part = self.random.index(bytes.len());
+            self.nats.hears(wire, &bytes[..part], self.now);
+            return self.cut(wire);
+        }
+        self.nats.hears(wire, bytes, self.now);
+        // It is kept, and nobody is told: neither who said it nor who would hear it here.
+        if self.befalls(Hazard::KeptUntold, 32) {
+            self.nats.says.retain(|says| says.to != wire);
+            self.cut(wire);
+        }
+    }
+
+    fn comes_to_server(&mut self, wire: usize, bytes: Vec<u8>) {
+        let Wire {
+            is_over,
+            is_closed,
+            is_mute,
+            ..
+        } = self.wires[wire];
+        if is_over || is_closed || is_mute || bytes.is_empty() {
+            return;
+        }
+        if !self.wires[wire].late.is_empty() {
+            return self.wires[wire].late.extend(bytes);
+        }
+        self.trace(wire, "to the server", &bytes);
+        let part = match self.faults > 0 && self.random.once_in(16) {
+            true => self.random.index(bytes.len()),
+            false => bytes.len(),
+        };
+        let (first, rest) = bytes.split_at(part);
+        self.wires[wire].up.extend(first);
+        if !rest.is_empty() {
+            if self.befalls(Hazard::CutInAFrame, 2) {
+                return self.cut(wire);
+            }
+            self.nats.hazards.count(Hazard::Torn);
+            self.wires[wire].late = rest.to_vec();
+            let wait = self.random.below(50 * MILLI);
+            self.plan(wait, Due::Late(wire));
+        }
+        self.tell(wire);
+    }
+
+    /// A server ends a connection to the bus, which learns of it behind all that was said before; or a while later, if
+    /// it hears nothing any more.
+    fn ends(&mut self, wire: usize) {
+        let Wire {
+            is_mute, arrives, ..
+        } = self.wires[wire];
+        match is_mute {
+            true => self.plan(10 * SECOND, Due::Gone(wire)),
+            false => self.plan_at(arrives[0].max(self.now), Due::Gone(wire)),
+        }
+    }
+
+    fn trace(&self, wire: usize, what: &str, bytes: &[u8]) {
+        if self.is_traced {
+            let Wire { server, .. } = self.wires[wire];
+            let text = String::from_utf8_lossy(bytes);
+            let text = text.trim_end().replace("\r\n", " | ").replace('\n', " / ");
+            eprintln!(
+                "{:10.6} {server} {what} by {wire}: {text}",
+                self.now as f64 / 1e9
+            );
+        }
     }
 }
 
@@ -285,8 +454,8 @@ impl Os for BusOs {
         Ok(())
     }
 
-    fn rewatch_listener(&mut self, _: &(), _: Token) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+    fn rewatch_listener(&mut self, (): &(), token: Token) -> io::Result<()> {
+        self.watch_listener(&(), token)
     }
 
     fn watch_datagram(&mut self, _: &(), _: Token) -> io::Result<()> {
@@ -330,12 +499,13 @@ impl Os for BusOs {
     fn connect(&mut self, _: SocketAddr) -> io::Result<usize> {
         let mut world = self.world.borrow_mut();
         let wire = world.wire(self.server, true);
-        let chance = world.faults;
-        let by_chance = match chance {
-            0 => Dialled::Answered,
-            _ if world.random.chance(chance) => Dialled::Refused,
-            _ if world.random.chance(chance / 4) => Dialled::Waits,
-            _ => Dialled::Answered,
+        let is_away = world.servers[self.server].away_until > world.now;
+        let by_chance = if is_away || world.befalls(Hazard::DialRefused, 1) {
+            Dialled::Refused
+        } else if world.befalls(Hazard::DialUnanswered, 4) {
+            Dialled::Waits
+        } else {
+            Dialled::Answered
         };
         let dialled = world.dials.pop_front().unwrap_or(by_chance);
         if dialled != Dialled::Waits {
@@ -377,10 +547,23 @@ impl Os for BusOs {
             if severs {
                 world.plan_at(at, Due::Cut(*wire));
             }
-        } else {
-            world.wires[*wire].heard.extend_from_slice(bytes);
+            return Ok(bytes.len());
         }
-        Ok(bytes.len())
+        let this = &mut world.wires[*wire];
+        let room = match this.is_slow {
+            true => ROOM_BYTES.saturating_sub(this.heard.len()),
+            false => usize::MAX,
+        };
+        let taken = bytes.len().min(room);
+        this.heard.extend_from_slice(&bytes[..taken]);
+        if taken < bytes.len() {
+            this.is_full = true;
+            world.nats.hazards.count(Hazard::Unread);
+        }
+        match taken {
+            0 if !bytes.is_empty() => Err(io::ErrorKind::WouldBlock.into()),
+            taken => Ok(taken),
+        }
     }
 
     fn write_vectored(&mut self, wire: &usize, slices: &[IoSlice<'_>]) -> io::Result<usize> {
@@ -396,7 +579,9 @@ impl Os for BusOs {
         let mut world = self.world.borrow_mut();
         world.wires[wire].is_closed = true;
         world.wires[wire].token = None;
-        world.nats.loses(wire);
+        if world.wires[wire].is_bus {
+            world.ends(wire);
+        }
     }
 
     fn send_sockets(
@@ -455,7 +640,11 @@ impl Os for BusOs {
 struct Servers {
     world: Rc<RefCell<World>>,
     loops: Vec<Option<Reactor<BusOs>>>,
-    history: u32,
+    listeners: Vec<ListenerId>,
+    options: chat::Options,
+    limits: Limits,
+    /// How many buses were begun so far.
+    begun: u64,
     /// What begins their sessions with the bus; none: they speak no TLS.
     secure: Option<Arc<dyn Secure>>,
     /// By what the bus knows those that start.
@@ -474,14 +663,21 @@ impl Servers {
     }
 
     /// The same; whether the servers speak TLS, and whether the bus does.
-    fn through(
+    fn through(count: usize, random: Random, faults: u8, history: u32, tls: [bool; 2]) -> Servers {
+        let options = chat::Options {
+            history,
+            ..chat::Options::default()
+        };
+        Servers::of(count, (random, faults), (options, Limits::default()), tls)
+    }
+
+    fn of(
         count: usize,
-        random: Random,
-        faults: u8,
-        history: u32,
+        (mut random, faults): (Random, u8),
+        (options, limits): (chat::Options, Limits),
         [these, bus]: [bool; 2],
     ) -> Servers {
-        let mut nats = Nats::default();
+        let mut nats = Nats::new(Random::new(random.next()));
         nats.secure = bus.then(|| Arc::new(StandIn { body: 700 }) as Arc<dyn Secure>);
         let world = World {
             now: SECOND,
@@ -493,15 +689,19 @@ impl Servers {
             agenda_len: 0,
             dials: VecDeque::new(),
             faults,
+            is_traced: std::env::var_os("ONEPOLL_SIM_TRACE").is_some(),
             severs: [None; 2],
         };
         let mut servers = Servers {
             world: Rc::new(RefCell::new(world)),
             loops: Vec::new(),
-            history,
+            listeners: Vec::new(),
+            operators: options.operator,
+            options,
+            limits,
+            begun: 0,
             secure: these.then(|| Arc::new(StandInClient { body: 900 }) as Arc<dyn Secure>),
             login: BusLogin::Nothing,
-            operators: false,
         };
         servers.world.borrow_mut().plan(SECOND, Due::Beat);
         for _ in 0..count {
@@ -514,10 +714,40 @@ impl Servers {
     fn starts(&mut self) -> usize {
         let server = self.loops.len();
         self.world.borrow_mut().servers.push(Server::default());
+        let (reactor, listener) = self.begin(server);
+        self.loops.push(Some(reactor));
+        self.listeners.push(listener);
+        server
+    }
+
+    /// A server that died begins anew.
+    fn starts_again(&mut self, server: usize) {
+        if self.loops[server].is_none() {
+            let (reactor, listener) = self.begin(server);
+            (self.loops[server], self.listeners[server]) = (Some(reactor), listener);
+            self.counts(Hazard::StartedAgain);
+        }
+    }
+
+    fn begin(&mut self, server: usize) -> (Reactor<BusOs>, ListenerId) {
         let os = BusOs {
             world: self.world.clone(),
             server,
         };
+        let mut reactor = Reactor::new(os, self.limits.clone(), 1000);
+        if self.world.borrow().is_traced {
+            reactor.trace_to(Box::new(io::stderr()), TracedBytes::All);
+        }
+        let chat = self.chat();
+        let service = reactor.add(Box::new(chat));
+        let options = listens_for(service, &self.options());
+        let listener = reactor.listen((), options).expect("it listens");
+        (reactor, listener)
+    }
+
+    /// Rooms with a bus of their own.
+    fn chat(&mut self) -> Chat {
+        self.begun += 1;
         let one = |name: &str, port| BusServer {
             name: name.to_owned(),
             to: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
@@ -528,33 +758,64 @@ impl Servers {
             login: self.login.clone(),
             replicas: 1,
             lease: Duration::from_nanos(LEASE),
-            nonce: (((server as u64) + 1) << 48).into(),
+            nonce: (self.begun << 48).into(),
         };
-        let options = chat::Options {
-            history: self.history,
+        let options = self.options();
+        Chat::new(&options, self.limits.frame).on_bus(Arc::new(bus), &options)
+    }
+
+    /// Options of those that start.
+    fn options(&self) -> chat::Options {
+        chat::Options {
             operator: self.operators,
-            ..chat::Options::default()
+            ..self.options.clone()
+        }
+    }
+
+    /// Who comes from now on is in rooms with a bus of their own, as after a reload that changed it.
+    fn reloads(&mut self, server: usize) {
+        let (chat, options) = (self.chat(), self.options());
+        let Some(reactor) = &mut self.loops[server] else {
+            return;
         };
-        let chat = Chat::new(&options, Limits::default().frame).on_bus(Arc::new(bus), &options);
-        let mut reactor = Reactor::new(os, Limits::default(), 1000);
         let service = reactor.add(Box::new(chat));
-        let mut listener = ListenerOptions::to(service);
-        listener.terms.options = Written::of(&options);
-        reactor.listen((), listener).expect("it listens");
-        self.loops.push(Some(reactor));
-        server
+        let options = listens_for(service, &options);
+        let listener = reactor.replace(self.listeners[server], options);
+        self.listeners[server] = listener.expect("it is replaced");
+        self.counts(Hazard::Reloaded);
     }
 
     /// A server is killed: what it had is gone, and its connections end.
     fn dies(&mut self, server: usize) {
         self.loops[server] = None;
         let mut world = self.world.borrow_mut();
+        world.servers[server] = Server::default();
         for wire in 0..world.wires.len() {
-            if world.wires[wire].server == server {
+            if world.wires[wire].server == server && !world.wires[wire].is_closed {
                 world.wires[wire].is_closed = true;
-                world.nats.loses(wire);
+                world.wires[wire].token = None;
+                if world.wires[wire].is_bus {
+                    world.ends(wire);
+                }
             }
         }
+    }
+
+    /// A server is told to stop.
+    fn stops(&self, server: usize) {
+        let of = &mut self.world.borrow_mut().servers[server];
+        of.signals.push(Signal::Stop);
+        of.seen.push(Seen {
+            token: Token::of(Source::Signals),
+            readiness: Readiness {
+                readable: true,
+                ..Readiness::default()
+            },
+        });
+    }
+
+    fn counts(&self, hazard: Hazard) {
+        self.world.borrow_mut().nats.hazards.count(hazard);
     }
 
     /// Somebody connects.
@@ -584,9 +845,16 @@ impl Servers {
         world.tell(wire);
     }
 
-    /// What somebody has heard since they were last asked.
+    /// What somebody has heard since they were last asked: whole lines.
     fn hears(&mut self, wire: usize) -> Vec<String> {
-        let heard = std::mem::take(&mut self.world.borrow_mut().wires[wire].heard);
+        let mut world = self.world.borrow_mut();
+        let this = &mut world.wires[wire];
+        let end = this.heard.iter().rposition(|byte| *byte == b'\n');
+        let heard: Vec<u8> = this.heard.drain(..end.map_or(0, |end| end + 1)).collect();
+        if std::mem::take(&mut this.is_full) {
+            world.tell(wire);
+        }
+        drop(world);
         let heard = String::from_utf8(heard).expect("the chat speaks UTF-8");
         heard.lines().map(ToOwned::to_owned).collect()
     }
@@ -605,7 +873,8 @@ impl Servers {
                 let Some(reactor) = &mut self.loops[server] else {
                     continue;
                 };
-                loop {
+                for turn in 0.. {
+                    assert!(turn < TURNS_MAX, "a loop that never sleeps");
                     let world = self.world.borrow();
                     let of = &world.servers[server];
                     if of.seen.is_empty() && of.until > world.now {
@@ -617,6 +886,10 @@ impl Servers {
                     // In a debug build the turn has looked.
                     if !cfg!(debug_assertions) {
                         reactor.check().expect("what holds after every turn");
+                    }
+                    if reactor.is_stopped() {
+                        self.dies(server);
+                        break;
                     }
                 }
             }
@@ -637,6 +910,7 @@ impl Servers {
                     drop(world);
                     match due {
                         Due::Person(number) => person(self, number),
+                        Due::Starts(server) => self.starts_again(server),
                         due => self.world.borrow_mut().happens(due),
                     }
                 }
@@ -675,6 +949,17 @@ impl Servers {
             self.hears(wire);
             wire
         })
+    }
+}
+
+/// Options of a listener for rooms with these.
+fn listens_for(service: ServiceId, options: &chat::Options) -> ListenerOptions {
+    ListenerOptions {
+        terms: Terms {
+            options: Written::of(options),
+            ..Terms::default()
+        },
+        ..ListenerOptions::to(service)
     }
 }
 
@@ -804,6 +1089,13 @@ fn while_the_bus_is_away_local_rooms_go_on_and_are_told_so() {
     servers.passes(2 * SECOND);
     assert_eq!(servers.hears(eva), [ALONE]);
     assert_eq!(texts(&servers.hears(ann)), ["early"]);
+    let newcomer = servers.dials(0);
+    servers.settles();
+    assert!(servers.hears_line(newcomer, ALONE));
+    servers.leaves(newcomer);
+    servers.settles();
+    servers.hears(eva);
+    servers.hears(ann);
     servers.says(eva, "late\n/ping 1\n/nick eva\n");
     servers.settles();
     assert_eq!(texts(&servers.hears(ann)), ["late"]);
@@ -1169,275 +1461,4 @@ fn what_anybody_can_publish_does_nothing_that_a_member_cannot() {
         ["eva: \u{fffd}[2Jhi", "* \u{fffd}notice", "~ eva waves"]
     );
     assert_eq!(kept(&servers), before);
-}
-
-// Seeds.
-
-/// What one person has said and heard, in all their connections.
-#[derive(Debug)]
-struct Person {
-    server: usize,
-    wire: Option<usize>,
-    lines: u32,
-    /// Which of their lines were answered by a pong.
-    accepted: Vec<u32>,
-    sessions: Vec<Session>,
-}
-
-#[derive(Debug, Default)]
-struct Session {
-    /// What everybody had said when it began to hear: of each, the next line must come.
-    began: HashMap<usize, u32>,
-    heard: Vec<(usize, u32)>,
-    was_alone: bool,
-    lasted: bool,
-}
-
-/// Runs a seed; what is wrong.
-fn run(seed: u64) -> Result<u32, String> {
-    let mut random = Random::new(seed);
-    let faults = random.pick(&[0, 16, 48]);
-    let count = 2 + random.index(2);
-    let (luck, history) = (Random::new(random.next()), random.below(4) as u32);
-    // Each third through TLS.
-    let tls = seed % 3 == 1;
-    let mut servers = Servers::through(count, luck, 0, history, [tls; 2]);
-    // What was said before a server came to the bus is history there.
-    servers.passes(SECOND);
-    servers.world.borrow_mut().faults = faults;
-    let mut people: Vec<Person> = (0..3 + random.index(5))
-        .map(|n| Person {
-            server: n % count,
-            wire: None,
-            lines: 0,
-            accepted: Vec::new(),
-            sessions: Vec::new(),
-        })
-        .collect();
-    let steps = 20 + random.below(30);
-    for n in 0..people.len() {
-        let wait = random.below(SECOND);
-        servers.world.borrow_mut().plan(wait, Due::Person(n));
-    }
-    for _ in 0..steps {
-        disturb(&mut servers, &mut random, faults, count);
-        let time = random.below(2 * SECOND);
-        servers.passes_with(time, |servers, n| {
-            step(servers, &mut people, n, &mut random, false)
-        });
-    }
-    // Nothing goes wrong any more, and everybody has said all.
-    {
-        let mut world = servers.world.borrow_mut();
-        world.faults = 0;
-        world.dials.clear();
-        world.happens(Due::Leads(true));
-        world.happens(Due::Speaks(true));
-    }
-    servers.passes_with(60 * SECOND, |servers, n| {
-        step(servers, &mut people, n, &mut random, true)
-    });
-    for n in 0..people.len() {
-        listen(&mut servers, &mut people, n);
-        let is_here = people[n].wire.is_some();
-        if let Some(session) = people[n].sessions.last_mut() {
-            session.lasted = is_here;
-        }
-    }
-    judge(&people)
-}
-
-/// Something happens to the bus.
-fn disturb(servers: &mut Servers, random: &mut Random, faults: u8, count: usize) {
-    if faults == 0 {
-        return;
-    }
-    match random.below(8) {
-        0 => servers.cut(random.index(count)),
-        1 => {
-            let mut world = servers.world.borrow_mut();
-            world.happens(Due::Leads(false));
-            let wait = random.below(6 * SECOND);
-            world.plan(wait, Due::Leads(true));
-        }
-        2 => {
-            let mut world = servers.world.borrow_mut();
-            world.happens(Due::Speaks(false));
-            let wait = random.below(3 * SECOND);
-            world.plan(wait, Due::Speaks(true));
-        }
-        3 => {
-            let server = random.index(count);
-            let mut world = servers.world.borrow_mut();
-            for link in world.links(server) {
-                world.nats.is_lame(link);
-            }
-            world.send_said();
-        }
-        4 => {
-            let server = random.index(count);
-            let mut world = servers.world.borrow_mut();
-            for link in world.links(server) {
-                world.nats.refuses(link, "Slow Consumer Detected");
-                let wait = random.below(10 * MILLI);
-                world.plan(wait, Due::Cut(link));
-            }
-            world.send_said();
-        }
-        _ => {}
-    }
-}
-
-/// A person does something, and rests.
-fn step(
-    servers: &mut Servers,
-    people: &mut [Person],
-    n: usize,
-    random: &mut Random,
-    is_over: bool,
-) {
-    listen(servers, people, n);
-    if is_over {
-        return;
-    }
-    let said: HashMap<usize, u32> = (0..people.len()).map(|n| (n, people[n].lines)).collect();
-    let person = &mut people[n];
-    match person.wire {
-        None => {
-            person.wire = Some(servers.dials(person.server));
-            person.sessions.push(Session {
-                began: said,
-                ..Session::default()
-            });
-        }
-        Some(wire) if random.once_in(25) => {
-            servers.leaves(wire);
-            person.wire = None;
-        }
-        Some(wire) => {
-            for _ in 0..random.some(3) {
-                person.lines += 1;
-                let line = person.lines;
-                servers.says(wire, &format!("{n}.{line}\n"));
-                if random.once_in(2) {
-                    servers.says(wire, &format!("/ping {n}.{line}\n"));
-                }
-            }
-            if random.once_in(10) {
-                servers.says(wire, &format!("/nick p{n}-{}\n", person.lines));
-            }
-        }
-    }
-    let wait = random.below(2 * SECOND);
-    servers.world.borrow_mut().plan(wait, Due::Person(n));
-}
-
-/// What a person hears is written down.
-fn listen(servers: &mut Servers, people: &mut [Person], n: usize) {
-    let Some(wire) = people[n].wire else {
-        return;
-    };
-    let parse = |text: &str| {
-        let (who, line) = text.split_once('.')?;
-        Some((who.parse::<usize>().ok()?, line.parse::<u32>().ok()?))
-    };
-    for heard in servers.hears(wire) {
-        let person = &mut people[n];
-        let Some(session) = person.sessions.last_mut() else {
-            return;
-        };
-        if let Some(pong) = heard.strip_prefix("* pong ").and_then(parse) {
-            person.accepted.push(pong.1);
-        } else if heard == ALONE {
-            session.was_alone = true;
-        } else if let Some(said) = heard.split_once(": ").and_then(|(name, text)| {
-            (!name.starts_with('*') && !name.starts_with('[')).then(|| parse(text))?
-        }) {
-            session.heard.push(said);
-        }
-    }
-}
-
-/// What must hold of what everybody heard. Says how many lines that were accepted had to come somewhere.
-fn judge(people: &[Person]) -> Result<u32, String> {
-    let mut owed = 0;
-    let sessions = || {
-        people
-            .iter()
-            .enumerate()
-            .flat_map(|(n, person)| person.sessions.iter().map(move |s| (n, s)))
-    };
-    for (n, session) in sessions() {
-        let mut sorted = session.heard.clone();
-        sorted.sort_unstable();
-        if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(format!("{n} heard {:?} twice", pair[0]));
-        }
-        // Who has come back is another member, to whom what they said before may come late.
-        let began = session.began.get(&n).copied().unwrap_or(0);
-        if let Some(own) = session
-            .heard
-            .iter()
-            .find(|(who, line)| *who == n && *line > began)
-        {
-            return Err(format!("{n} heard their own {own:?}"));
-        }
-        if !session.lasted {
-            continue;
-        }
-        for (other, person) in people.iter().enumerate().filter(|(other, _)| *other != n) {
-            let began = session.began.get(&other).copied().unwrap_or(0);
-            // What was said before the last pong has been passed on, too.
-            let last = person.accepted.iter().max().copied().unwrap_or(0);
-            for line in began + 1..=last {
-                owed += 1;
-                if person.accepted.contains(&line) && !session.heard.contains(&(other, line)) {
-                    return Err(format!("{n} missed {other}.{line}, which was accepted"));
-                }
-            }
-        }
-    }
-    // Who was alone for a while heard some lines earlier than others did.
-    let measured: Vec<(usize, &Session)> = sessions().filter(|(_, s)| !s.was_alone).collect();
-    if sessions().any(|(_, session)| session.was_alone) {
-        return Ok(owed);
-    }
-    for (n, measure) in &measured {
-        let places = measure.heard.iter().enumerate();
-        let place: HashMap<_, _> = places.map(|(at, line)| (*line, at)).collect();
-        for (m, session) in &measured {
-            let common: Vec<usize> = session
-                .heard
-                .iter()
-                .filter_map(|line| place.get(line))
-                .copied()
-                .collect();
-            if !common.is_sorted() {
-                return Err(format!("I11: {n} and {m} heard lines in different orders"));
-            }
-        }
-    }
-    Ok(owed)
-}
-
-/// Seeds of a bus on which everything goes wrong that may.
-#[test]
-fn seeds_of_a_bus() {
-    let number = |name: &str| {
-        std::env::var(name)
-            .ok()
-            .and_then(|text| text.parse::<u64>().ok())
-    };
-    let seeds = match number("ONEPOLL_SIM_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..number("ONEPOLL_SIM_SEEDS").unwrap_or(15),
-    };
-    let mut owed = 0;
-    for seed in seeds {
-        match run(seed) {
-            Ok(more) => owed += more,
-            Err(wrong) => panic!("ONEPOLL_SIM_SEED={seed}: {wrong}"),
-        }
-    }
-    assert!(owed > 0, "nobody said anything");
 }

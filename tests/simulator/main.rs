@@ -22,6 +22,9 @@
 //! Commands as streams have seeds of their own (`streams.rs`): a run fails if clients did not vanish in the middle of
 //! every frame that they send, and after every one that they hear (`partings.rs`). Files have seeds of their own as
 //! well (`files.rs`), with a real disk, and children that fail, die and are slow.
+//!
+//! Servers that share a bus have a small world of their own (`bus.rs`): a scripted NATS (`bus/nats.rs`), people who speak
+//! and go (`bus/people.rs`), and seeds of all that may befall them (`bus/seeds.rs`, `bus/hazards.rs`).
 
 mod bus;
 mod campaign;
