@@ -77,6 +77,8 @@ enum Outcome {
     Lost(Name, ConnId),
     /// It is to be claimed anew.
     Reclaim(Name, ConnId),
+    /// A name that was given back meanwhile has been written again, at this place.
+    Unwanted(u64),
 }
 
 impl Leases {
@@ -106,9 +108,7 @@ impl Leases {
     /// A member is called so no more.
     pub(super) fn release(&mut self, link: &Link, t: &mut Turn<'_>, name: Name) {
         if let Some(sequence) = self.let_go(name) {
-            let subject = format!("$JS.API.STREAM.MSG.DELETE.{}", link.subjects.bucket());
-            let body = json!({ "seq": sequence, "no_erase": true }).to_string();
-            link.request(t, &subject, (Inbox::Nothing, 0), &[], body.as_bytes());
+            delete(link, t, sequence);
         }
     }
 
@@ -124,6 +124,10 @@ impl Leases {
             // It was somebody else's a moment ago, and may be nobody's.
             Outcome::Reclaim(name, holder) => {
                 self.ask(link, t, (name, holder), Why::Again);
+                None
+            }
+            Outcome::Unwanted(sequence) => {
+                delete(link, t, sequence);
                 None
             }
             outcome => outcome.event(),
@@ -207,6 +211,9 @@ impl Leases {
         }
         match (claim.why, answer) {
             _ if is_new => Outcome::Decided(claim, answer),
+            (_, Answer::Taken(sequence)) if !self.held.contains_key(&key) => {
+                Outcome::Unwanted(sequence)
+            }
             (_, Answer::Taken(_)) => Outcome::Nothing,
             _ if !self.held.contains_key(&key) => Outcome::Nothing,
             (_, Answer::Unknown) => {
@@ -236,6 +243,13 @@ impl Leases {
     }
 }
 
+/// Deletes what is at this place of the bucket.
+fn delete(link: &Link, t: &mut Turn<'_>, sequence: u64) {
+    let subject = format!("$JS.API.STREAM.MSG.DELETE.{}", link.subjects.bucket());
+    let body = json!({ "seq": sequence, "no_erase": true }).to_string();
+    link.request(t, &subject, (Inbox::Nothing, 0), &[], body.as_bytes());
+}
+
 impl Answer {
     fn of(message: &NatsMessage<'_>) -> Answer {
         match JetStreamAnswer::of(message) {
@@ -250,7 +264,7 @@ impl Outcome {
     /// What the chat is told of it.
     fn event(self) -> Option<Event> {
         match self {
-            Outcome::Nothing | Outcome::Reclaim(..) => None,
+            Outcome::Nothing | Outcome::Reclaim(..) | Outcome::Unwanted(_) => None,
             Outcome::Lost(name, holder) => Some(Event::NameLost(holder, name)),
             Outcome::Decided(claim, answer) => {
                 let claimed = match answer {
@@ -337,12 +351,12 @@ mod tests {
         leases.begin(name("eva"), EVA, Why::Renewal, now.after(LEASE));
         assert!(leases.give_all_up(now.after(LEASE)).is_empty());
         assert_eq!(leases.due(now.after(LEASE), LEASE).len(), 1);
-        // A renewal of a name that was given back meanwhile brings nothing back.
+        // A renewal of a name that was given back meanwhile is written once more, and deleted.
         let renewal = leases.begin(name("eva"), EVA, Why::Renewal, now.after(LEASE));
         assert_eq!(leases.let_go(name("Eva")), Some(1));
         assert_eq!(
             leases.answered(renewal, Answer::Taken(2), now),
-            Outcome::Nothing
+            Outcome::Unwanted(2)
         );
         assert_eq!(leases.let_go(name("eva")), None);
     }
