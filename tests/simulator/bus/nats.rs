@@ -42,6 +42,8 @@ pub(crate) struct Nats {
     pub(crate) lost: Vec<Vec<u8>>,
     /// What begins its sessions of TLS; none: it speaks none.
     pub(crate) secure: Option<Arc<dyn Secure>>,
+    /// It does not say what it is.
+    pub(crate) is_slow_to_greet: bool,
     /// It does not go on with handshakes.
     pub(crate) is_mute: bool,
     /// What somebody between puts behind what it says first, in plaintext.
@@ -140,6 +142,7 @@ impl Nats {
             behind_by: 0,
             user: None,
             secure: None,
+            is_slow_to_greet: false,
             is_mute: false,
             behind: Vec::new(),
             heard: 0,
@@ -250,7 +253,9 @@ impl Nats {
         let mut said = Vec::new();
         NatsFrame::Info(info.to_string().as_bytes()).encode(&mut said);
         said.extend_from_slice(&self.behind);
-        self.say_bare(client, said);
+        if !self.is_slow_to_greet {
+            self.say_bare(client, said);
+        }
         let session = self
             .secure
             .as_ref()

@@ -125,3 +125,19 @@ fn fault_d3_a_bus_that_is_silent_in_the_handshake_is_not_waited_for() {
     assert!(counters.tls_handshakes.failed >= 2);
     assert_eq!(counters.tls_handshakes.completed, 1);
 }
+
+#[test]
+fn fault_d12_a_server_that_waits_for_the_first_words_of_the_bus_says_nothing_itself() {
+    for stops in [false, true] {
+        let mut servers = through_tls(1);
+        // The bus has answered the dial, and does not say what it is.
+        servers.world.borrow_mut().nats.is_slow_to_greet = true;
+        servers.passes(2 * SECOND);
+        if stops {
+            servers.stops(0);
+        }
+        servers.passes(SECOND / 2);
+        let world = servers.world.borrow();
+        assert_eq!((world.nats.heard, world.nats.logins), (0, 0));
+    }
+}

@@ -127,6 +127,14 @@ impl Link {
         matches!(self.state, State::Ready(_))
     }
 
+    /// Whether the server has let us in: before that, nothing is said but who we are.
+    fn is_let_in(&self) -> bool {
+        matches!(
+            self.state,
+            State::Settling(..) | State::CatchingUp(_) | State::Ready(_)
+        )
+    }
+
     pub(super) fn is_given_up(&self) -> bool {
         matches!(self.state, State::GivenUp { .. })
     }
@@ -404,17 +412,24 @@ impl Link {
 
     // What goes by it.
 
-    /// Publishes a message, without an answer.
+    /// Publishes a message, without an answer, if the server has let us in: what is said before that goes outside of
+    /// the session of TLS.
     pub(super) fn publish(&self, t: &mut Turn<'_>, subject: &str, payload: &[u8]) {
         let message = NatsMessage {
             subject,
             payload,
             ..NatsMessage::default()
         };
-        self.send(t, &NatsFrame::Pub(message));
+        self.send_message(t, message);
     }
 
-    /// Publishes one that is answered, by this number.
+    fn send_message(&self, t: &mut Turn<'_>, message: NatsMessage<'_>) {
+        if self.is_let_in() {
+            self.send(t, &NatsFrame::Pub(message));
+        }
+    }
+
+    /// Publishes one that is answered, by this number, likewise.
     pub(super) fn request(
         &self,
         t: &mut Turn<'_>,
@@ -433,7 +448,7 @@ impl Link {
             headers: NatsHeaders::read(&lines).unwrap_or_default(),
             payload,
         };
-        self.send(t, &NatsFrame::Pub(message));
+        self.send_message(t, message);
     }
 
     /// Subscribes to what the consumer of this number delivers, and not to what the one before it does; the subject.
