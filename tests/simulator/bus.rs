@@ -227,6 +227,7 @@ impl World {
 
     /// Something that the bus says leaves, in a record if it speaks TLS.
     fn send(&mut self, wire: usize, bytes: Vec<u8>, way: Way) {
+        self.trace(wire, "said", &bytes);
         let sealed = match way {
             Way::Bare => Some(bytes),
             _ => self.nats.seals(wire, bytes),

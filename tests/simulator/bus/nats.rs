@@ -231,7 +231,8 @@ impl Nats {
             && !request.contains(".KV_")
             && !begun.1
         {
-            begun.0 = last;
+            // The first answer counts, and one behind it may come from a leader that has less.
+            begun.0 = begun.0.max(last);
         }
         begun.1 |= request.starts_with("CONSUMER.CREATE.");
     }
