@@ -289,11 +289,11 @@ mod tests {
         let mut last = String::new();
         while let Some((part, taken)) = tree.decode(stream).unwrap() {
             match part {
-                IpmsgTreePart::Enter { name, .. } => {
+                IpmsgTreePart::Record(IpmsgRecord::Enter { name, .. }) => {
                     here.push(name);
                     found.insert(here.join("/"), None);
                 }
-                IpmsgTreePart::File { name, .. } => {
+                IpmsgTreePart::Record(IpmsgRecord::File { name, .. }) => {
                     last = format!("{}/{name}", here.join("/"));
                     found.insert(last.clone(), Some(Vec::new()));
                 }
@@ -301,10 +301,10 @@ mod tests {
                     let file = found.get_mut(&last).unwrap();
                     file.as_mut().unwrap().extend_from_slice(bytes);
                 }
-                IpmsgTreePart::Up | IpmsgTreePart::End => {
+                IpmsgTreePart::Record(IpmsgRecord::Up) | IpmsgTreePart::End => {
                     here.pop();
                 }
-                IpmsgTreePart::Other { .. } => panic!("nothing else is sent"),
+                IpmsgTreePart::Record(IpmsgRecord::Other { .. }) => panic!("nothing else is sent"),
             }
             stream = &stream[taken..];
         }

@@ -415,14 +415,16 @@ fn parts<'c>(
         chunks,
         |all: &mut Vec<String>, part| {
             let said = match part {
-                IpmsgTreePart::Enter { name, .. } => format!("{name}/"),
-                IpmsgTreePart::File { name, size, .. } => format!("{name} {size} "),
-                IpmsgTreePart::Other { size } => format!("? {size} "),
+                IpmsgTreePart::Record(IpmsgRecord::Enter { name, .. }) => format!("{name}/"),
+                IpmsgTreePart::Record(IpmsgRecord::File { name, size, .. }) => {
+                    format!("{name} {size} ")
+                }
+                IpmsgTreePart::Record(IpmsgRecord::Other { size }) => format!("? {size} "),
                 IpmsgTreePart::Bytes(bytes) => {
                     let last = all.last_mut().unwrap();
                     return last.push_str(&bytes.escape_ascii().to_string());
                 }
-                IpmsgTreePart::Up => "..".to_owned(),
+                IpmsgTreePart::Record(IpmsgRecord::Up) => "..".to_owned(),
                 IpmsgTreePart::End => "end".to_owned(),
             };
             all.push(said);

@@ -10,7 +10,7 @@ use super::super::files::{Partial, Place, finish_all, make_new};
 use super::numbered::{NAMES_MAX, names};
 use crate::config::random_bytes;
 use crate::ipmsg::IpmsgOmitted;
-use crate::wire::{FileName, IpmsgTreePart, Names};
+use crate::wire::{FileName, IpmsgRecord, IpmsgTreePart, Names};
 
 /// How many files that are whole wait to be put on the disk together, and how large one may be that waits.
 const WHOLE_MAX: usize = 64;
@@ -95,17 +95,23 @@ impl<'p> Incoming<'p> {
     /// When nothing more can be kept.
     pub(super) fn take(&mut self, part: IpmsgTreePart<'_>) -> io::Result<()> {
         match part {
+            IpmsgTreePart::Record(record) => self.record(record),
+            IpmsgTreePart::Bytes(bytes) => self.bytes(bytes),
+            IpmsgTreePart::End => Ok(()),
+        }
+    }
+
+    fn record(&mut self, record: IpmsgRecord) -> io::Result<()> {
+        match record {
             // What it is called there was said when it was offered.
-            IpmsgTreePart::Enter { .. } if self.levels.is_empty() => self.begin(),
-            IpmsgTreePart::Enter { name, .. } => self.enter(&name),
-            IpmsgTreePart::File { name, size, .. } => self.file(&name, size),
-            IpmsgTreePart::Other { size } => {
+            IpmsgRecord::Enter { .. } if self.levels.is_empty() => self.begin(),
+            IpmsgRecord::Enter { name, .. } => self.enter(&name),
+            IpmsgRecord::File { name, size, .. } => self.file(&name, size),
+            IpmsgRecord::Other { size } => {
                 self.omit("(no name)", "it is neither a file nor a directory");
                 self.begin_file(None, size)
             }
-            IpmsgTreePart::Bytes(bytes) => self.bytes(bytes),
-            IpmsgTreePart::Up => self.leave(),
-            IpmsgTreePart::End => Ok(()),
+            IpmsgRecord::Up => self.leave(),
         }
     }
 
@@ -278,7 +284,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::wire::{Decode, IpmsgEncoding, IpmsgRecord, IpmsgTree};
+    use crate::wire::{Decode, IpmsgEncoding, IpmsgTree};
 
     fn enter(name: &str) -> IpmsgRecord {
         let name = name.to_owned();
@@ -478,16 +484,13 @@ mod tests {
         assert_eq!(arrived.files, 2);
         let place = Place::open(root).unwrap();
         let mut incoming = Incoming::new(&place, "top").unwrap();
-        let part = |name: &str| IpmsgTreePart::File {
-            name: name.to_owned(),
+        incoming.take(IpmsgTreePart::Record(enter("top"))).unwrap();
+        let cut = IpmsgRecord::File {
+            name: "cut".to_owned(),
             size: 9,
             modified: 0,
         };
-        let name = "top".to_owned();
-        incoming
-            .take(IpmsgTreePart::Enter { name, modified: 0 })
-            .unwrap();
-        incoming.take(part("cut")).unwrap();
+        incoming.take(IpmsgTreePart::Record(cut)).unwrap();
         incoming.take(IpmsgTreePart::Bytes(b"half")).unwrap();
         let (arrived, _) = incoming.finish();
         assert_eq!((arrived.files, arrived.bytes), (0, 0));

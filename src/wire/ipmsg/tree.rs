@@ -10,31 +10,12 @@ pub const IPMSG_TREE_DEPTH_MAX: u32 = 256;
 /// What comes next of a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IpmsgTreePart<'b> {
-    /// A directory begins, in the last one that has not ended. The first is the one that was asked for.
-    Enter {
-        /// Its name, as it was sent: nothing that a directory may be called before it was looked at.
-        name: String,
-        /// When it was changed last, in seconds since 1970; 0 if that was not said.
-        modified: u64,
-    },
-    /// A file begins, whose bytes follow.
-    File {
-        /// Its name, as it was sent.
-        name: String,
-        /// How many bytes follow.
-        size: u64,
-        /// When it was changed last, in seconds since 1970; 0 if that was not said.
-        modified: u64,
-    },
-    /// Something else begins that has bytes: a link, a device, a fork of a file.
-    Other {
-        /// How many bytes follow.
-        size: u64,
-    },
+    /// Something begins or ends in the last directory that has not ended, which the first record begins. Behind a file, and
+    /// behind what is [something else](IpmsgRecord::Other), its bytes follow. Names are as they were sent: nothing that
+    /// anything may be called before it was looked at.
+    Record(IpmsgRecord),
     /// So many bytes of what began last; how they are cut says nothing.
     Bytes(&'b [u8]),
-    /// The last directory ends.
-    Up,
     /// The first directory ends, and with it everything: what comes behind it is not read.
     End,
 }
@@ -155,20 +136,10 @@ impl Decode for IpmsgTree {
             return Ok(None);
         };
         self.begin(&record)?;
-        let part = match record {
-            IpmsgRecord::Enter { name, modified } => IpmsgTreePart::Enter { name, modified },
-            IpmsgRecord::File {
-                name,
-                size,
-                modified,
-            } => IpmsgTreePart::File {
-                name,
-                size,
-                modified,
-            },
-            IpmsgRecord::Other { size } => IpmsgTreePart::Other { size },
-            IpmsgRecord::Up if self.is_over => IpmsgTreePart::End,
-            IpmsgRecord::Up => IpmsgTreePart::Up,
+        let part = if self.is_over {
+            IpmsgTreePart::End
+        } else {
+            IpmsgTreePart::Record(record)
         };
         Ok(Some((part, taken)))
     }
