@@ -7,8 +7,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::fsync;
 
 use super::super::files::{Partial, Place, finish_all, make_new};
-use super::numbered::{NAMES_MAX, names};
-use crate::config::random_bytes;
+use super::numbered::{NAMES_MAX, names, own_name};
 use crate::ipmsg::IpmsgOmitted;
 use crate::wire::{FileName, IpmsgRecord, IpmsgTreePart, Names};
 
@@ -75,11 +74,11 @@ impl<'p> Incoming<'p> {
     /// When that is no name that it may have here.
     pub(super) fn new(place: &'p Place, offered: &str) -> Result<Incoming<'p>, String> {
         let name = FileName::new(offered, Names::Basename).map_err(|wrong| wrong.to_string())?;
-        let number = random_bytes().map_err(|error| error.to_string())?;
+        let own = own_name().map_err(|error| error.to_string())?;
         Ok(Incoming {
             place,
             name,
-            own: format!("ipmsg-{:08x}", u32::from_le_bytes(number)),
+            own,
             levels: Vec::new(),
             omitted_levels: 0,
             file: None,

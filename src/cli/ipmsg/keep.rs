@@ -11,9 +11,8 @@ use std::time::Duration;
 use super::super::Failure;
 use super::super::files::{Partial, Place};
 use super::incoming::{Arrived, Incoming};
-use super::numbered::{NAMES_MAX, names};
+use super::numbered::{NAMES_MAX, names, own_name};
 use crate::client::{IpmsgBell, IpmsgFetch, IpmsgFetchError};
-use crate::config::random_bytes;
 use crate::ipmsg::IpmsgMessage;
 use crate::wire::{
     FileName, IpmsgEntry, IpmsgFile, IpmsgFileKind, IpmsgFileRequest, IpmsgTree, Names,
@@ -164,10 +163,7 @@ impl Fetch {
         let said = |error: io::Error| error.to_string();
         let directory = self.place.make(&name).map_err(said)?;
         // The file of another message may have the same name, and what `fetch` keeps of one, too.
-        let own = format!(
-            "ipmsg-{:08x}",
-            u32::from_le_bytes(random_bytes().map_err(said)?)
-        );
+        let own = own_name().map_err(said)?;
         // Nobody would go on with it later: the packet that offers it again has another number.
         let partial = Partial::make(&directory, &own).map_err(said)?;
         let mut partial = partial.for_once();

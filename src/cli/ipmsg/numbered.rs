@@ -1,3 +1,7 @@
+use std::io;
+
+use crate::config::random_bytes;
+
 /// How many names are tried for what has a name that is taken.
 pub(super) const NAMES_MAX: u32 = 100;
 
@@ -8,6 +12,11 @@ pub(super) fn names(name: &str) -> impl Iterator<Item = String> {
         (n, Some((stem, ending))) if !stem.is_empty() => format!("{stem}-{n}.{ending}"),
         (n, _) => format!("{name}-{n}"),
     })
+}
+
+/// What is fetched now and nothing else has in its name, until it is whole.
+pub(super) fn own_name() -> io::Result<String> {
+    Ok(format!("ipmsg-{:08x}", u32::from_le_bytes(random_bytes()?)))
 }
 
 #[cfg(test)]

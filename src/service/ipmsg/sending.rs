@@ -64,13 +64,7 @@ impl Sending {
     /// A file from this byte on.
     pub(super) fn file(found: Found, at: u64) -> Sending {
         Sending {
-            body: Some(Body {
-                file: found.file,
-                size: found.size,
-                at,
-                promised: 0,
-                is_copied: false,
-            }),
+            body: Some(Body::new(found.file, found.size, at)),
             walk: None,
         }
     }
@@ -141,13 +135,7 @@ impl Sending {
                     }
                 }
                 Ok(IpmsgWalked::File(IpmsgWalkedFile { file, size, .. })) => {
-                    self.body = Some(Body {
-                        file: Arc::new(file),
-                        size,
-                        at: 0,
-                        promised: 0,
-                        is_copied: false,
-                    });
+                    self.body = Some(Body::new(Arc::new(file), size, 0));
                     break;
                 }
                 Ok(IpmsgWalked::Omitted(omitted)) => {
@@ -185,6 +173,17 @@ impl Sending {
 }
 
 impl Body {
+    /// A file of this size, of which nothing from `at` on has left.
+    fn new(file: Arc<OwnedFd>, size: u64, at: u64) -> Body {
+        Body {
+            file,
+            size,
+            at,
+            promised: 0,
+            is_copied: false,
+        }
+    }
+
     /// Sends the next piece, which is not empty.
     fn send(&mut self, t: &mut Turn<'_>) -> Standing {
         let left = self.size - self.at;
