@@ -87,16 +87,21 @@ impl Chat {
             return;
         }
         if let Some(id) = self.other(t, text)
-            && let Some(member) = self.members.get(id)
+            && let Some(found) = self.found(id)
         {
-            let found = Found {
-                name: member.name,
-                is_owner: member.is_owner,
-                room: self.rooms[member.room].name,
-                from: member.peer.to_string(),
-            };
             self.reply(t, &found);
         }
+    }
+
+    /// Where a member is.
+    pub(super) fn found(&self, id: ConnId) -> Option<Found> {
+        let member = self.members.get(id)?;
+        Some(Found {
+            name: member.name,
+            is_owner: member.is_owner,
+            room: self.rooms[member.room].name,
+            from: member.peer.to_string(),
+        })
     }
 
     fn kick(&mut self, t: &mut Turn<'_>, name: &[u8], reason: &[u8]) {

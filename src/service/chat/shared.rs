@@ -627,13 +627,7 @@ impl Chat {
 
     /// A member of this server by name, and where they are.
     fn found_here(&self, name: &str) -> Option<Found> {
-        let member = self.members.get(self.find(name.as_bytes())?)?;
-        Some(Found {
-            name: member.name,
-            is_owner: member.is_owner,
-            room: self.rooms[member.room].name,
-            from: member.peer.to_string(),
-        })
+        self.found(self.find(name.as_bytes())?)
     }
 
     fn kick_here(&mut self, t: &mut Turn<'_>, name: &str, reason: &str) -> Reply {

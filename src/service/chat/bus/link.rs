@@ -393,10 +393,14 @@ impl Link {
             Some(refused) => refused,
             None => why,
         };
-        match self.state {
-            State::Greeting(_) | State::LoggingIn(_) | State::Securing => self.tell_in_vain(why),
-            _ if self.refused.is_some() => self.tell_in_vain(why),
-            _ => log::warn!(bus = self.name(), why:%; "the connection to the bus is gone"),
+        let has_begun = !matches!(
+            self.state,
+            State::Greeting(_) | State::LoggingIn(_) | State::Securing
+        );
+        if has_begun && self.refused.is_none() {
+            log::warn!(bus = self.name(), why:%; "the connection to the bus is gone");
+        } else {
+            self.tell_in_vain(why);
         }
     }
 
