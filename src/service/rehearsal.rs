@@ -442,6 +442,31 @@ impl<S: Service> Stage<S> {
     }
 }
 
+/// What somebody has written, which the test reads.
+#[cfg(test)]
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Paper(std::rc::Rc<std::cell::RefCell<Vec<u8>>>);
+
+#[cfg(test)]
+impl Paper {
+    /// All of it since this was last asked.
+    pub(crate) fn take(&self) -> String {
+        String::from_utf8(self.0.take()).expect("it is text")
+    }
+}
+
+#[cfg(test)]
+impl std::io::Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.borrow_mut().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,33 +1,19 @@
-use std::cell::RefCell;
-use std::io::{self, Write};
-use std::rc::Rc;
-
 use serde_json::Value;
 
 use super::*;
 use crate::reactor::Signal;
+use crate::service::rehearsal::Paper;
 use crate::service::{Manner, Sessions};
 use crate::turn::{ChildEvent, Closed, Exit, Job};
 
 /// What the audit has said.
 #[derive(Debug, Clone, Default)]
-struct Said(Rc<RefCell<Vec<u8>>>);
-
-impl Write for Said {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+struct Said(Paper);
 
 impl Said {
     /// The events since this was last asked.
     fn take(&self) -> Vec<Value> {
-        let text = String::from_utf8(self.0.take()).unwrap();
+        let text = self.0.take();
         let lines = text.lines().filter(|line| !line.is_empty());
         lines
             .map(|line| serde_json::from_str(line).unwrap())
@@ -47,7 +33,7 @@ impl Said {
 fn audited() -> (World, Said) {
     let mut world = World::new();
     let said = Said::default();
-    world.reactor.audit_to(Box::new(said.clone()));
+    world.reactor.audit_to(Box::new(said.0.clone()));
     (world, said)
 }
 
@@ -211,7 +197,7 @@ fn a_reload_is_told_and_asks_the_writer_to_open_its_file_again() {
     said.take();
     world.os().signal(Signal::Reload);
     world.settles();
-    assert_eq!(said.0.take(), b"\n");
+    assert_eq!(said.0.take(), "\n");
     world.reactor.audit_reload(None);
     world.reactor.audit_reload(Some("a.toml, line 1: no"));
     assert_eq!(said.names(), ["reload", "reload-failed a.toml, line 1: no"]);

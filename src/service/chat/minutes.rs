@@ -111,26 +111,8 @@ impl Minutes {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
-    use std::io;
-    use std::rc::Rc;
-
     use super::*;
-
-    /// A file that the test reads.
-    #[derive(Debug, Default, Clone)]
-    struct Paper(Rc<RefCell<Vec<u8>>>);
-
-    impl Write for Paper {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.borrow_mut().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::service::rehearsal::Paper;
 
     #[test]
     fn what_people_said_is_kept_and_what_the_server_told_is_written_down_as_well() {
@@ -150,7 +132,7 @@ mod tests {
         minutes.write_to(Box::new(paper.clone()));
         minutes.write_down(room, lines, when);
         assert_eq!(
-            String::from_utf8(paper.0.take()).unwrap(),
+            paper.take(),
             "[1970-01-01 00:00:00] #den * eva joined\n[1970-01-01 00:00:00] #den eva: hello\n"
         );
     }

@@ -1,4 +1,3 @@
-use std::io;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -7,7 +6,7 @@ use proptest::sample::Index;
 use super::*;
 use crate::config;
 use crate::service::Backlog;
-use crate::service::rehearsal::Stage;
+use crate::service::rehearsal::{Paper, Stage};
 use crate::wire::{LINE_BYTES_MAX, WireError};
 
 const MS: Duration = Duration::from_millis(1);
@@ -1313,20 +1312,6 @@ fn rooms_that_one_operator_watches_are_bounded() {
     check(&stage);
 }
 
-/// What was written to a transcript.
-#[derive(Clone, Default)]
-struct Written(std::rc::Rc<std::cell::RefCell<Vec<u8>>>);
-
-impl Write for Written {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.borrow_mut().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[test]
 fn t6_a_transcript_has_what_a_room_hears_and_nothing_that_is_for_one() {
     let options = Options {
@@ -1336,7 +1321,7 @@ fn t6_a_transcript_has_what_a_room_hears_and_nothing_that_is_for_one() {
     let mut stage = Stage::new(Chat::new(&options, LINE_BYTES_MAX));
     assert_eq!(stage.service.transcript(), Some(Path::new("/var/log/chat")));
     assert!(stage.service.manner().tells_time);
-    let written = Written::default();
+    let written = Paper::default();
     stage.service.write_transcript_to(Box::new(written.clone()));
     let (ann, bob) = (stage.enters(), stage.enters());
     stage.says(ann, "/nick ann\n你好 \x1b\n/me waves\n".as_bytes());
@@ -1347,7 +1332,7 @@ fn t6_a_transcript_has_what_a_room_hears_and_nothing_that_is_for_one() {
     stage.says(bob, b"/join den\nalone\n/quit\n");
     stage.service.reopen_transcript();
     stage.leaves(ann);
-    let text = String::from_utf8(written.0.take()).unwrap();
+    let text = written.take();
     let lines: Vec<&str> = text
         .lines()
         .map(|line| line.strip_prefix("[1970-01-01 00:00:00] ").unwrap_or(line))
