@@ -216,19 +216,13 @@ impl Recorder {
         peer: &Peer,
         why: Closed,
     ) {
-        *tally.closed.by(why) += 1;
-        self.trace(|| TraceEvent::Freed(id, why));
-        let ordinary = matches!(
+        if matches!(
             why,
             Closed::Done | Closed::Ended | Closed::Gone(_) | Closed::Stopping
-        );
-        if ordinary && !log_enabled!(Level::Debug) {
-            return;
+        ) {
+            return self.hung_up(tally, id, endpoint, peer, why);
         }
-        if ordinary {
-            debug!(slot = id.slot, generation = id.generation, endpoint, peer:%, why:%; "closed");
-            return;
-        }
+        self.freed(tally, id, why);
         if let Some(why) = unproved(why) {
             let who = Who {
                 endpoint,
@@ -242,7 +236,8 @@ impl Recorder {
         }
     }
 
-    /// A connection that a service had dialled is no more, which that service tells.
+    /// A connection is no more, and nobody has to be told: it ended as connections do, or its service, which had dialled
+    /// it, says why.
     pub(super) fn hung_up(
         &mut self,
         tally: &mut Tally,
@@ -251,9 +246,15 @@ impl Recorder {
         peer: &Peer,
         why: Closed,
     ) {
+        self.freed(tally, id, why);
+        if log_enabled!(Level::Debug) {
+            debug!(slot = id.slot, generation = id.generation, endpoint, peer:%, why:%; "closed");
+        }
+    }
+
+    fn freed(&mut self, tally: &mut Tally, id: ConnId, why: Closed) {
         *tally.closed.by(why) += 1;
         self.trace(|| TraceEvent::Freed(id, why));
-        debug!(slot = id.slot, generation = id.generation, endpoint, peer:%, why:%; "closed");
     }
 
     pub(super) fn evicted(&mut self, endpoint: &str, peer: &Peer, bytes: usize, buffered: usize) {

@@ -13,12 +13,7 @@ const CHUNK_BYTES: usize = 512;
 
 /// How a greeting ends.
 #[derive(Debug)]
-pub(super) struct AwaitedGreeting {
-    end: End,
-}
-
-#[derive(Debug)]
-enum End {
+pub(super) enum AwaitedGreeting {
     /// Behind so many bytes.
     Bytes(usize),
     /// Behind these.
@@ -37,13 +32,12 @@ pub(super) struct Heard {
 impl AwaitedGreeting {
     /// None of what has no end of its own; a plan has none such.
     pub(super) fn of(expect: &Expect) -> Option<Self> {
-        let end = match expect {
-            Expect::Bytes(count) => End::Bytes(*count),
-            Expect::Exact(bytes) => End::Exact(bytes.clone()),
-            Expect::Until(delimiter) => End::Until(Delimiter::new(delimiter)),
-            Expect::Echo | Expect::Eof | Expect::Http | Expect::Framed(_) => return None,
-        };
-        Some(Self { end })
+        match expect {
+            Expect::Bytes(count) => Some(Self::Bytes(*count)),
+            Expect::Exact(bytes) => Some(Self::Exact(bytes.clone())),
+            Expect::Until(delimiter) => Some(Self::Until(Delimiter::new(delimiter))),
+            Expect::Echo | Expect::Eof | Expect::Http | Expect::Framed(_) => None,
+        }
     }
 
     /// Goes on as far as the socket allows; says whether it has come.
@@ -71,15 +65,15 @@ impl AwaitedGreeting {
     fn has_come(&self, heard: &mut Heard, bytes: &[u8]) -> Result<bool, FailureKind> {
         let before = heard.bytes;
         heard.bytes += bytes.len();
-        let whole = match &self.end {
-            End::Bytes(count) => *count,
-            End::Exact(all) => {
+        let whole = match self {
+            Self::Bytes(count) => *count,
+            Self::Exact(all) => {
                 if all.get(before..heard.bytes) != Some(bytes) {
                     return Err(FailureKind::WrongAnswer);
                 }
                 all.len()
             }
-            End::Until(delimiter) => {
+            Self::Until(delimiter) => {
                 return match delimiter.count(&mut heard.matched, bytes) {
                     (0, _) if heard.bytes <= GREETING_BYTES_MAX => Ok(false),
                     (1, false) => Ok(true),
