@@ -426,6 +426,16 @@ mod tests {
         let first = &arrived.omitted[0];
         assert_eq!(first.path, "top/..");
         assert_eq!(first.why, "a name does not begin with a dot");
+        // A directory has a name to itself where no file came before it that has it.
+        for name in names {
+            let inside = temporary.path().join("inside");
+            fs::create_dir(&inside).unwrap();
+            let records = [enter("top"), enter(name), file("inner"), up(), up()];
+            let arrived = arrives(&inside, &records);
+            assert_eq!((arrived.files, arrived.omitted_count), (0, 1), "{name}");
+            assert_eq!(found(&inside), ["top/"], "{name}");
+            fs::remove_dir_all(&inside).unwrap();
+        }
     }
 
     #[test]
