@@ -6,6 +6,7 @@
 mod address;
 mod bus;
 mod client_ports;
+mod confined;
 mod descriptors;
 mod error;
 pub mod limits;
@@ -49,6 +50,7 @@ pub use text::{format_duration, format_size, parse_duration, parse_size};
 pub use written::{Value, Written, keys_of};
 
 pub(crate) use client_ports::{CLIENT_PORTS_DEFAULT, client_ports};
+pub(crate) use confined::{CONFINED, open_confined};
 pub(crate) use error::meant;
 #[cfg(feature = "cli")]
 pub(crate) use text::nearest;

@@ -3,21 +3,16 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{
-    AtFlags, Dir, DirEntry, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat2, statat,
-};
+use rustix::fs::{AtFlags, Dir, DirEntry, FileType, Mode, OFlags, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
 use crate::wire::{FileName, IPMSG_TREE_ENTRIES_MAX, IpmsgEncoding, IpmsgRecord, Names};
-
-/// How often the kernel is asked again where directories were moved while it looked (openat2(2), `EAGAIN`).
-const TRIES: u32 = 64;
 
 /// A directory on its way to somebody who asked for it: what is in it, one entry after the other, each looked at when it
 /// is its turn.
 ///
 /// Nothing outside of it is reached, and no symbolic link followed, whatever somebody else does to it meanwhile
-/// (openat2(2)). Regular files and directories are sent. Everything else is left out, and why is told: what cannot be
+/// (`O_NOFOLLOW` of open(2), from one directory to the next). Regular files and directories are sent. Everything else is left out, and why is told: what cannot be
 /// read, links, FIFOs, sockets and devices, and names that could not be fetched again: hidden ones, and those that
 /// [`FileName`] refuses. It holds a descriptor for each directory that it is in, and knows no socket: its caller sends
 /// the heads and the bytes of each file, as many as its head says.
@@ -210,16 +205,9 @@ fn open_if_it_is_sent(directory: impl AsFd, name: &str, kind: FileType) -> Resul
     if !matches!(kind, FileType::RegularFile | FileType::Directory) {
         return Ok(Opened::Neither(kind));
     }
-    // It may be something else by now.
+    // It may be something else by now. A name that was read from a directory leads nowhere else, unless it is a link.
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let mut tries = 0;
-    let opened = loop {
-        match openat2(&directory, name, flags, Mode::empty(), resolve) {
-            Err(Errno::AGAIN) if tries < TRIES => tries += 1,
-            opened => break opened?,
-        }
-    };
+    let opened = openat(directory, name, flags | OFlags::NOFOLLOW, Mode::empty())?;
     let found = fstat(&opened)?;
     Ok(match FileType::from_raw_mode(found.st_mode) {
         FileType::RegularFile => Opened::File(opened, found),

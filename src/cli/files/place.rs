@@ -8,12 +8,11 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, fsync, mkdirat, open, openat2, statat,
-};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fsync, mkdirat, open, statat};
 use rustix::io::Errno;
 use rustix::process::umask;
 
+use crate::config::open_confined;
 use crate::wire::FileName;
 
 /// How often the kernel is asked again where directories were moved while it looked (openat2(2), `EAGAIN`).
@@ -112,14 +111,7 @@ pub(super) fn open_beneath(
 ) -> Result<OwnedFd, Errno> {
     // What is no regular file must not make us wait, nor become our terminal.
     let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let mut tries = 0;
-    loop {
-        match openat2(&directory, path, flags, mode, resolve) {
-            Err(Errno::AGAIN) if tries < TRIES => tries += 1,
-            opened => return opened,
-        }
-    }
+    open_confined(directory, path, flags, mode, TRIES)
 }
 
 /// What is there under this name, itself and not what it leads to.

@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use rustix::event::{Timespec, poll};
 use rustix::fs::{
-    AtFlags, Dir, FallocateFlags, FileType, FlockOperation, Mode, OFlags, ResolveFlags, fallocate,
-    flock, fstat, ftruncate, mkdirat, open, openat2, statat, unlinkat,
+    AtFlags, Dir, FallocateFlags, FileType, FlockOperation, Mode, OFlags, fallocate, flock, fstat,
+    ftruncate, mkdirat, open, openat2, statat, unlinkat,
 };
 use rustix::io::{Errno, ioctl_fionbio, pread, pwrite, write};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -21,6 +21,7 @@ use rustix::process::geteuid;
 
 use super::known::Stamp;
 use crate::config::limits::FILE_TIMES_SETTLED;
+use crate::config::{CONFINED, open_confined};
 use crate::service::Occasion;
 use crate::wire::{FileName, Sha256};
 
@@ -205,11 +206,6 @@ pub(super) const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 
-/// Nothing above the directory that a lookup begins in, no symbolic link, and none of /proc.
-pub(super) const CONFINED: ResolveFlags = ResolveFlags::BENEATH
-    .union(ResolveFlags::NO_SYMLINKS)
-    .union(ResolveFlags::NO_MAGICLINKS);
-
 impl Disk for Root {
     fn directories(&self) -> Vec<Arc<OwnedFd>> {
         let staging = self.staging.as_ref().map(|staging| staging.dir.clone());
@@ -341,14 +337,7 @@ pub(super) fn tell(news: &OwnedFd) {
 
 /// Opens what has this name beneath a directory.
 pub(super) fn confined(dir: impl AsFd, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
-    let mut tries = 0;
-    loop {
-        match openat2(dir.as_fd(), name, flags, Mode::empty(), CONFINED) {
-            // Something was renamed meanwhile, so that the kernel cannot tell whether it is beneath (openat2(2)).
-            Err(Errno::AGAIN | Errno::INTR) if tries < TRIES => tries += 1,
-            answer => return answer,
-        }
-    }
+    open_confined(dir, name, flags, Mode::empty(), TRIES)
 }
 
 /// What is known of a file, if it is a regular one.
