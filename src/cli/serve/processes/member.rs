@@ -31,7 +31,9 @@ use crate::cli::serve::{keeping, poll};
 use crate::cli::verdict::Verdict;
 use crate::cli::{Configuration, Failure, Outcome, Sources, log_level, logging};
 use crate::config::limits::FIGURES_TIMEOUT;
-use crate::config::{Lookups, descriptor_limit, parse_duration, raise_descriptor_limit};
+use crate::config::{
+    BusOptions, Lookups, descriptor_limit, parse_duration, raise_descriptor_limit,
+};
 use crate::endpoint::{Bound, Handed, Intent, Judged};
 use crate::reactor::{Epoll, News, Reactor, SocketId, close_on_exec};
 use crate::service::Occasion;
@@ -68,6 +70,12 @@ pub(in crate::cli) struct Args {
 
     #[arg(long)]
     audit: Option<String>,
+
+    #[arg(long)]
+    replicas: Option<u32>,
+
+    #[arg(long, value_parser = parse_duration)]
+    lease: Option<Duration>,
 }
 
 /// What it has besides what every server has.
@@ -200,8 +208,14 @@ fn prepare(
     close_on_exec().context("cannot read the list of open descriptors")?;
     let (of_commands, nofile) = (descriptor_limit(), raise_descriptor_limit());
     logging::take_own_stderr();
+    let made = |bus: BusOptions| BusOptions {
+        replicas: args.replicas.unwrap_or(bus.replicas),
+        lease: args.lease.unwrap_or(bus.lease),
+        ..bus
+    };
     let configuration = Configuration {
         limits: configuration.limits_of_one(),
+        bus: configuration.bus.map(made),
         ..configuration
     };
     let bus = configuration.look_up_bus(&mut lookups)?;

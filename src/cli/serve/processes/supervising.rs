@@ -258,7 +258,16 @@ impl Supervising {
         let record = self.record.try_clone()?;
         let mut arguments = self.arguments.clone();
         arguments.extend(["--number".into(), (n + 1).to_string().into()]);
-        arguments.extend(self.sources.as_arguments());
+        // What a reload has left as it was is not what the file says by now.
+        if let Some(bus) = &self.configuration.bus {
+            arguments.extend(["--replicas".into(), bus.replicas.to_string().into()]);
+            arguments.extend(["--lease".into(), format_duration(bus.lease).into()]);
+        }
+        let sources = Sources {
+            processes: Some(self.configuration.processes),
+            ..self.sources.clone()
+        };
+        arguments.extend(sources.as_arguments());
         reactor.watch_for(&channel, Watched::Channel(n).number())?;
         let companion = reactor.start_companion(&arguments, &its, Watched::End(n).number())?;
         self.members[n] = Member {
