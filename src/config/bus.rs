@@ -82,6 +82,15 @@ impl Default for BusOptions {
 }
 
 impl BusOptions {
+    /// The same, with what is decided when a stream is made on the bus as it is now: that stays while a server runs.
+    pub fn made_as(&self, now: &BusOptions) -> BusOptions {
+        BusOptions {
+            replicas: now.replicas,
+            lease: now.lease,
+            ..self.clone()
+        }
+    }
+
     /// What no single key is wrong about alone.
     pub fn check(&self) -> Result<(), Trouble> {
         let wrong = |key: &str, problem: &str| Err(Trouble::of(key, format!("`{key}`: {problem}")));

@@ -1,5 +1,5 @@
 //! What changes while the loop runs: services that come, listeners and datagram sockets that get other
-//! options or retire, limits.
+//! options or retire, limits, and where the bus of services is.
 //!
 //! Nobody is lost by it. A connection keeps the listener through which it came, with its service and its
 //! options, until it ends; only then is the place used again, so that ten thousand changes leave no more
@@ -7,6 +7,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use super::Reactor;
 use super::datagram::{Answerer, DatagramId, DatagramOptions, DatagramsId, answerer};
@@ -20,8 +21,8 @@ use super::token::{Source, Token};
 use crate::buf::ReadBuf;
 use crate::config::Limits;
 use crate::config::limits::BUFFERS_HIGH_PERCENT;
-use crate::service::{DatagramTurn, Datagrams, Service, Set};
-use crate::turn::{Fault, Moment, Turn};
+use crate::service::{Bus, DatagramTurn, Datagrams, Service, Set};
+use crate::turn::{ConnId, Fault, Moment, Turn};
 
 /// In the place of a service that no listener has any more: nobody calls it.
 #[derive(Debug)]
@@ -181,6 +182,19 @@ impl<O: Os> Reactor<O> {
         if let Some(socket) = datagram.socket.take() {
             self.os.close_datagram(socket);
             self.free_unused_answerer(service);
+        }
+    }
+
+    /// Services that share what they have by a bus have it at these servers from now on.
+    pub fn change_bus(&mut self, bus: &Arc<Bus>) {
+        for service in 0..self.services.len() {
+            let Some(dialler) = self.services[service].dialler() else {
+                continue;
+            };
+            let mut turn = Turn::new(self.now, ConnId::NOBODY, &mut self.outbox);
+            dialler.bus_changes(&mut turn, bus);
+            self.carry_out();
+            self.ask_due(ServiceId(service));
         }
     }
 

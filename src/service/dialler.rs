@@ -3,8 +3,10 @@
 use std::fmt::{Debug, Display};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::Bus;
 use crate::buf::ReadBuf;
 use crate::turn::{Fault, Moment, Turn};
 
@@ -16,6 +18,10 @@ use crate::turn::{Fault, Moment, Turn};
 pub trait Dialler: Debug {
     /// Where it wants a connection to, now: asked after what was [due](super::Service::comes_due) was done.
     fn dials(&mut self, now: Moment) -> Option<Dial>;
+
+    /// The bus, if it is one that this is connected to, is at these servers from now on: one that is among them stays.
+    /// The turn is nobody's.
+    fn bus_changes(&mut self, _t: &mut Turn<'_>, _bus: &Arc<Bus>) {}
 
     /// The connection is there. It has said nothing yet, nor has the other end.
     fn dialled(&mut self, t: &mut Turn<'_>);

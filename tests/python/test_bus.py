@@ -1,16 +1,27 @@
 #!/usr/bin/env python3
 """Rooms on a real bus: how a server logs in to NATS, and what it says when it may not."""
 
+import json
 import os
+import signal
 
-from harness import Case, main, onepoll
-from nats import Nats
+from harness import DEADLINE, Case, main, onepoll
+from nats import Nats, Relay
 
 # Two users of NATS that nobody uses: the first is of its documentation.
 SEED = "SUACSSL3UAHUDXKFSNVUZRF5UHPMWZ6BFDTJ7M6USDXIEDNPPQYYYCU3VY"
 USER = "UDXU4RCSJNZOIQHZNWXHXORDPRTGNJAHAHFRGZNEEJCPQTT2M7NLCNF4"
 OTHER_SEED = "SUAAAAICAMCAKBQHBAEQUCYMBUHA6EARCIJRIFIWC4MBSGQ3DQOR4H776Y"
 ACCOUNT_SEED = "SAAAAAICAMCAKBQHBAEQUCYMBUHA6EARCIJRIFIWC4MBSGQ3DQOR4HYMHI"
+
+
+CHAT = '[[endpoint]]\nservice = "chat"\naddress = "127.0.0.1:0"\nopen = true\n'
+
+
+def config_of(*urls, **keys):
+    """A configuration whose chat is on this bus."""
+    keys = "".join("%s = %s\n" % (key.replace("_", "-"), json.dumps(value)) for key, value in keys.items())
+    return "[bus]\nurl = %s\n%s\n%s" % (json.dumps(urls), keys, CHAT)
 
 
 class OnBus(Case):
@@ -29,13 +40,10 @@ class OnBus(Case):
 
     def on_bus(self, *urls, **keys):
         """A server whose chat is on this bus."""
-        keys = "".join('%s = "%s"\n' % (key.replace("_", "-"), value) for key, value in keys.items())
-        urls = ", ".join('"%s"' % url for url in urls)
-        endpoint = '[[endpoint]]\nservice = "chat"\naddress = "127.0.0.1:0"\nopen = true\n'
-        return self.serve(config="[bus]\nurl = [%s]\n%s\n%s" % (urls, keys, endpoint))
+        return self.serve(config=config_of(*urls, **keys))
 
-    def comes(self, server):
-        server.waits_for(lambda line: "connected to the bus" in line)
+    def comes(self, server, after=0):
+        server.waits_for(lambda line: "connected to the bus" in line, after=after)
 
     def member(self, server):
         """Somebody in the lobby of this server, and the name."""
@@ -78,6 +86,124 @@ class Logins(OnBus):
         server = self.on_bus(nobody.url, nkey_file=self.private(SEED))
         server.waits_for(lambda line: "cannot connect to the bus" in line and "no nonce to sign" in line)
         self.member(server)
+
+
+class Reloads(OnBus):
+    """A reload takes what has changed of `[bus]`."""
+
+    def reloads(self, server, config, said="reloaded the configuration"):
+        """What was said until then, and how much before."""
+        with open(os.path.join(server.directory, "onepoll.toml"), "w") as file:
+            file.write(config)
+        before = len(server.lines)
+        os.kill(server.pid, signal.SIGHUP)
+        server.waits_for(lambda line: said in line, after=before)
+        return before
+
+    def pair(self, one, other):
+        """Somebody on each, who have heard of each other."""
+        eva, _ = self.member(one)
+        bob, name = self.member(other)
+        self.assertEqual(eva.line(), b"* %s joined" % name)
+        return eva, bob
+
+    def hears(self, peer, lines):
+        """These are said to them, each once, and nothing else is but notices."""
+        for line in lines:
+            while (heard := peer.line()).startswith(b"* "):
+                pass
+            self.assertEqual(heard.split(b": ", 1)[-1], line)
+
+    def test_another_server_is_taken_and_members_notice_nothing(self):
+        nats = self.nats()
+        relay = Relay(nats.port)
+        self.addCleanup(relay.close)
+        one, other = self.on_bus(relay.url), self.on_bus(nats.url)
+        for server in (one, other):
+            self.comes(server)
+        eva, bob = self.pair(one, other)
+        lines = [b"line %d" % n for n in range(600)]
+        said = lambda some: b"".join(line + b"\n" for line in some)
+        eva.say(said(lines[:300]))
+        # Still listed, it is kept; then it is not, in the middle of what is said.
+        before = self.reloads(one, config_of(nats.url, relay.url))
+        eva.say(said(lines[300:400]))
+        self.assertFalse([line for line in one.lines[before:] if "bus" in line])
+        self.assertFalse(relay.left.is_set())
+        before = self.reloads(one, config_of(nats.url))
+        eva.say(said(lines[400:]) + b"/ping all\n")
+        self.comes(one, after=before)
+        self.assertTrue(relay.left.wait(DEADLINE))
+        relay.close()
+        self.hears(bob, lines)
+        eva.hears(b"* pong all\n")
+        bob.say(b"and back\n")
+        self.hears(eva, [b"and back"])
+
+    def test_another_password_and_what_is_wrong_or_waits_for_a_start(self):
+        users = "authorization { users: [ {user: eva, password: %s}, {user: ann, password: pw} ] }"
+        nats = self.nats(users % "hush")
+        password = self.private("hush\n")
+        one = self.on_bus(nats.url, user="eva", password_file=password)
+        other = self.on_bus(nats.url, user="ann", password_file=self.private("pw"))
+        for server in (one, other):
+            self.comes(server)
+        eva, bob = self.pair(one, other)
+        good = dict(user="eva", password_file=password)
+        missing = os.path.join(self.directory(), "missing")
+        for config, why in (
+            (config_of(nats.url, user="eva", password_file=missing), "[bus]: %s" % missing),
+            (config_of(nats.url, "nats://no.such.host.invalid", **good), "host.invalid:4222 cannot be resolved"),
+            (config_of("nats+tls://127.0.0.1:1", ca=missing), "`ca`: "),
+            (config_of(**good), "`[bus]` names no server"),
+        ):
+            before = self.reloads(one, config, "not reloaded, and everything stays as it was: ")
+            self.assertIn(why, "".join(one.lines[before:]))
+        with open(password, "w") as file:
+            file.write("psst\n")
+        before = self.reloads(one, config_of(nats.url, lease="30s", replicas=3, **good))
+        log = "".join(one.lines[before:])
+        for key in ("replicas", "lease"):
+            self.assertIn("`%s` of `[bus]` cannot change while the server runs" % key, log)
+        self.assertNotIn("connected to the bus", log)
+        eva.say(b"as before\n")
+        self.hears(bob, [b"as before"])
+        # The old password is none any more.
+        before = len(one.lines)
+        nats.becomes(users % "psst")
+        self.comes(one, after=before)
+        eva.say(b"hello\n")
+        self.hears(bob, [b"hello"])
+        # A bus that goes stays until the next start.
+        before = self.reloads(one, CHAT)
+        self.assertIn("`[bus]` cannot change while the server runs", "".join(one.lines[before:]))
+        eva.say(b"still here\n")
+        self.hears(bob, [b"still here"])
+
+    def test_all_processes_take_another_server(self):
+        nats = self.nats()
+        relay = Relay(nats.port)
+        self.addCleanup(relay.close)
+        both = self.serve(config="processes = 2\n" + config_of(relay.url))
+        other = self.on_bus(nats.url)
+        self.comes(other)
+        is_of = lambda n: lambda line: "connected to the bus" in line and "process=%d" % n in line
+        for n in (1, 2):
+            both.waits_for(is_of(n))
+        before = self.reloads(both, "processes = 3\n" + config_of(nats.url, lease="30s"))
+        for n in (1, 2):
+            both.waits_for(is_of(n), after=before)
+        relay.close()
+        # A process that comes later, too, and not to the one that is closed by now.
+        before = len(both.lines)
+        os.kill(int(both.children_now()[0]), signal.SIGKILL)
+        both.waits_for(lambda line: is_of(1)(line) or is_of(2)(line), after=before)
+        self.assertFalse([line for line in both.lines[before:] if "cannot connect" in line])
+        for pid in both.children_now():
+            with open("/proc/%s/cmdline" % pid) as file:
+                words = file.read().split("\0")
+            for key, value in (("--processes", "2"), ("--lease", "15s")):
+                self.assertEqual(words[words.index(key) + 1], value, "a reload does not change that")
 
 
 class Files(OnBus):

@@ -3,6 +3,7 @@
 
 import json
 import os
+import signal
 
 from authority import Authority, fingerprint
 from harness import Case, main, onepoll
@@ -30,12 +31,15 @@ class BusThroughTls(Case):
 
     def joins(self, nats, scheme="nats+tls", **keys):
         """A server that names this bus."""
-        keys = "".join("%s = %s\n" % (name, json.dumps(value)) for name, value in keys.items())
-        config = "[bus]\nurl = ['%s://127.0.0.1:%d']\n%s" % (scheme, nats.port, keys)
+        config = self.config(nats, scheme, **keys)
         return self.serve("chat://127.0.0.1:0", "metrics://127.0.0.1:0", config=config)
 
-    def is_connected(self, server):
-        server.waits_for(lambda line: "connected to the bus" in line)
+    def config(self, nats, scheme="nats+tls", **keys):
+        keys = "".join("%s = %s\n" % (name, json.dumps(value)) for name, value in keys.items())
+        return "[bus]\nurl = ['%s://127.0.0.1:%d']\n%s" % (scheme, nats.port, keys)
+
+    def is_connected(self, server, after=0):
+        server.waits_for(lambda line: "connected to the bus" in line, after=after)
 
     def is_refused(self, server, *why):
         """It says why, in one line, and goes on to try."""
@@ -80,6 +84,25 @@ class BusThroughTls(Case):
         self.assertGreater(server.counters()["tls_handshakes"]["failed"], 0)
         expired = self.nats_through_tls(*self.ours.signs(HERE, days=-1))
         self.is_refused(self.joins(expired, ca=self.ours.ca), "xpired")
+
+    def test_a_reload_takes_another_certificate_for_the_next_connection(self):
+        nats, plain = self.nats_through_tls(), self.nats()
+        server = self.joins(nats, fingerprint=":".join(["AB"] * 32))
+        self.is_refused(server, fingerprint(self.cert))
+
+        def reloads(config):
+            with open(os.path.join(server.directory, "onepoll.toml"), "w") as file:
+                file.write(config)
+            before = len(server.lines)
+            os.kill(server.pid, signal.SIGHUP)
+            return before
+
+        self.is_connected(server, after=reloads(self.config(nats, fingerprint=fingerprint(self.cert))))
+        # What the server has shown is enough while it is connected.
+        before = reloads(self.config(nats, fingerprint=":".join(["AB"] * 32)))
+        server.waits_for(lambda line: "reloaded the configuration" in line, after=before)
+        self.assertFalse([line for line in server.lines[before:] if "bus" in line])
+        self.is_connected(server, after=reloads(self.config(plain, "nats")))
 
     def test_a_server_that_asks_for_a_certificate_is_shown_one(self):
         nats = self.nats_through_tls(more=', ca_file: "%s", verify: true' % self.ours.ca)

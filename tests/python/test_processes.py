@@ -496,6 +496,8 @@ class Processes(Case):
         reloads(config("echo", "nonsense"), "not reloaded, and everything stays as it was")
         reloads(config("echo", "upper", more="processes = 5\n"), "opened=0 changed=0 vanished=0")
         reloads(config("echo", "upper", "chat"), "2 processes cannot serve it")
+        bus = '[bus]\nurl = "nats://127.0.0.1:4"\n'
+        reloads(config("echo", "upper", "chat", more=bus), "joins nobody before the next start")
         for peer in peers.values():
             peer.say(b"still").hears(b"still")
         # A process that begins now has what is in force.

@@ -93,6 +93,8 @@ struct Wire {
     server: usize,
     token: Option<Token>,
     is_bus: bool,
+    /// Which of the servers of the bus it is to.
+    to: u16,
     /// What the peer of the server says.
     up: VecDeque<u8>,
     is_over: bool,
@@ -161,6 +163,7 @@ impl World {
             server,
             token: None,
             is_bus,
+            to: 0,
             up: VecDeque::new(),
             is_over: false,
             heard: Vec::new(),
@@ -497,9 +500,10 @@ impl Os for BusOs {
 
     fn close_listener(&mut self, _: ()) {}
 
-    fn connect(&mut self, _: SocketAddr) -> io::Result<usize> {
+    fn connect(&mut self, to: SocketAddr) -> io::Result<usize> {
         let mut world = self.world.borrow_mut();
         let wire = world.wire(self.server, true);
+        world.wires[wire].to = to.port();
         let is_away = world.servers[self.server].away_until > world.now;
         let by_chance = if is_away || world.befalls(Hazard::DialRefused, 1) {
             Dialled::Refused
@@ -642,6 +646,8 @@ struct Servers {
     world: Rc<RefCell<World>>,
     loops: Vec<Option<Reactor<BusOs>>>,
     listeners: Vec<ListenerId>,
+    /// The servers of the bus of which each of them knows.
+    listed: Vec<Vec<u16>>,
     options: chat::Options,
     limits: Limits,
     /// How many buses were begun so far.
@@ -697,6 +703,7 @@ impl Servers {
             world: Rc::new(RefCell::new(world)),
             loops: Vec::new(),
             listeners: Vec::new(),
+            listed: Vec::new(),
             operators: options.operator,
             options,
             limits,
@@ -715,6 +722,7 @@ impl Servers {
     fn starts(&mut self) -> usize {
         let server = self.loops.len();
         self.world.borrow_mut().servers.push(Server::default());
+        self.listed.push(vec![1, 2]);
         let (reactor, listener) = self.begin(server);
         self.loops.push(Some(reactor));
         self.listeners.push(listener);
@@ -739,7 +747,7 @@ impl Servers {
         if self.world.borrow().is_traced {
             reactor.trace_to(Box::new(io::stderr()), TracedBytes::All);
         }
-        let chat = self.chat();
+        let chat = self.chat(server);
         let service = reactor.add(Box::new(chat));
         let options = listens_for(service, &self.options());
         let listener = reactor.listen((), options).expect("it listens");
@@ -747,22 +755,48 @@ impl Servers {
     }
 
     /// Rooms with a bus of their own.
-    fn chat(&mut self) -> Chat {
+    fn chat(&mut self, server: usize) -> Chat {
+        let (bus, options) = (self.bus(server), self.options());
+        Chat::new(&options, self.limits.frame).on_bus(bus, &options)
+    }
+
+    /// The bus as a server knows it by now.
+    fn bus(&mut self, server: usize) -> Arc<Bus> {
         self.begun += 1;
-        let one = |name: &str, port| BusServer {
-            name: name.to_owned(),
-            to: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+        let one = |port: &u16| BusServer {
+            name: format!("nats://{port}"),
+            to: SocketAddr::from((Ipv4Addr::LOCALHOST, *port)),
             secure: self.secure.clone(),
         };
-        let bus = Bus {
-            servers: vec![one("nats://a", 1), one("nats://b", 2)],
+        Arc::new(Bus {
+            servers: self.listed[server].iter().map(one).collect(),
             login: self.login.clone(),
             replicas: 1,
             lease: Duration::from_nanos(LEASE),
             nonce: (self.begun << 48).into(),
+        })
+    }
+
+    /// A server knows of these servers of the bus from now on, as after a reload.
+    fn relists(&mut self, server: usize, listed: &[u16]) {
+        self.listed[server] = listed.to_vec();
+        let bus = self.bus(server);
+        let Some(reactor) = &mut self.loops[server] else {
+            return;
         };
-        let options = self.options();
-        Chat::new(&options, self.limits.frame).on_bus(Arc::new(bus), &options)
+        reactor.change_bus(&bus);
+        let mut world = self.world.borrow_mut();
+        world.servers[server].until = 0;
+        world.nats.hazards.count(Hazard::Relisted);
+        if self.unlisted(&world, server) {
+            world.nats.hazards.count(Hazard::Unlisted);
+        }
+    }
+
+    /// Whether a server is connected to one of the bus of which it does not know any more.
+    fn unlisted(&self, world: &World, server: usize) -> bool {
+        let mut links = world.links(server).into_iter();
+        links.any(|link| !self.listed[server].contains(&world.wires[link].to))
     }
 
     /// Options of those that start.
@@ -775,7 +809,7 @@ impl Servers {
 
     /// Who comes from now on is in rooms with a bus of their own, as after a reload that changed it.
     fn reloads(&mut self, server: usize) {
-        let (chat, options) = (self.chat(), self.options());
+        let (chat, options) = (self.chat(server), self.options());
         let Some(reactor) = &mut self.loops[server] else {
             return;
         };
@@ -1165,6 +1199,85 @@ fn a_server_that_is_about_to_go_is_left_at_once() {
     let links = servers.world.borrow().links(0);
     assert!(links.len() == 1 && links[0] != link);
     assert_eq!(texts(&servers.hears(bob)), ["meanwhile"]);
+}
+
+#[test]
+fn a_server_that_is_still_listed_is_kept_and_another_left_with_nothing_lost_or_doubled() {
+    let mut servers = Servers::new(2);
+    let [eva, bob] = servers.pair();
+    let link = servers.world.borrow().links(0)[0];
+    let to = servers.world.borrow().wires[link].to;
+    servers.relists(0, &[4, 3, to]);
+    servers.says(eva, "one\n");
+    servers.passes(SECOND);
+    assert_eq!(servers.world.borrow().links(0), [link]);
+    // It is kept, and not told to who said it, nor to anybody of that server.
+    servers.world.borrow_mut().nats.is_silent = true;
+    servers.says(eva, "two\n/ping two\n");
+    servers.says(bob, "meanwhile\n");
+    servers.settles();
+    servers.relists(0, &[3]);
+    servers.says(eva, "three\n/ping three\n");
+    servers.settles();
+    servers.world.borrow_mut().nats.is_silent = false;
+    servers.passes(3 * SECOND);
+    let links = servers.world.borrow().links(0);
+    assert_eq!(links.len(), 1);
+    assert_eq!(servers.world.borrow().wires[links[0]].to, 3);
+    assert_eq!(texts(&servers.hears(bob)), ["one", "two", "three"]);
+    let told = servers.hears(eva);
+    let told: Vec<&str> = told
+        .iter()
+        .map(|line| line.trim_start_matches(|c| c != ' '))
+        .collect();
+    assert_eq!(told, [" pong two", " meanwhile", " pong three"]);
+}
+
+#[test]
+fn other_servers_are_dialled_at_once_while_the_bus_is_away() {
+    let mut servers = Servers::new(2);
+    let [eva, bob] = servers.pair();
+    servers
+        .world
+        .borrow_mut()
+        .dials
+        .extend([Dialled::Refused; 20]);
+    servers.cut(0);
+    servers.passes(PATIENCE + SECOND);
+    assert_eq!(servers.hears(eva), [ALONE]);
+    servers.world.borrow_mut().dials.clear();
+    servers.relists(0, &[3]);
+    servers.says(eva, "hello\n");
+    servers.settles();
+    let world = servers.world.borrow();
+    assert_eq!(world.wires[world.links(0)[0]].to, 3);
+    drop(world);
+    assert_eq!(texts(&servers.hears(bob)), ["hello"]);
+    // What is dialled, and is listed no more, is left when it has answered.
+    servers.world.borrow_mut().dials.extend([Dialled::Waits]);
+    servers.cut(0);
+    servers.passes(SECOND);
+    servers.relists(0, &[5]);
+    servers.passes(4 * SECOND);
+    let world = servers.world.borrow();
+    assert_eq!(world.wires[world.links(0)[0]].to, 5);
+}
+
+#[test]
+fn a_server_that_stops_keeps_its_connection_until_all_is_said_whatever_is_listed() {
+    let mut servers = Servers::new(2);
+    let [eva, bob] = servers.pair();
+    servers.world.borrow_mut().nats.has_no_leader = true;
+    servers.says(eva, "last\n");
+    servers.settles();
+    servers.stops(0);
+    servers.settles();
+    servers.relists(0, &[3]);
+    servers.passes(SECOND);
+    assert!(servers.hears(bob).is_empty());
+    servers.world.borrow_mut().nats.has_no_leader = false;
+    servers.passes(10 * SECOND);
+    assert_eq!(texts(&servers.hears(bob)), ["last"]);
 }
 
 #[test]

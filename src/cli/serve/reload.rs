@@ -113,10 +113,11 @@ impl Serving {
             &self.configuration.limits,
             &wanted.configuration.limits_of_one(),
         );
+        let bus = wanted.bus.take().or_else(|| self.bus.clone());
         let making = Making {
             limits: &limits,
             zone: &zone,
-            bus: self.bus.as_ref(),
+            bus: bus.as_ref(),
             own: &own,
             processes: self.configuration.processes,
             occasion: Occasion::Reload,
@@ -185,12 +186,16 @@ impl Serving {
                 retire(reactor, was);
             }
         }
+        if let Some(bus) = &bus {
+            reactor.change_bus(bus);
+        }
         reactor.change_limits(limits.clone(), connections_max as usize);
         if !self.is_member {
             wanted.warn(&self.configuration);
         }
         self.sockets = sockets;
         self.learnt = learnt;
+        self.bus = bus;
         wanted.replace(&mut self.configuration);
         self.configuration.limits = limits;
         Ok(changes)

@@ -1,18 +1,23 @@
 //! What a reload wants, as far as it is the same for one process and for several: the configuration as it is now, with
 //! all that it needs bound. Nothing that is served has changed by that, and what was bound goes with it.
 
+use std::sync::Arc;
+
 use zeroize::Zeroizing;
 
 use super::remark::remark;
 use crate::cli::verdict::Verdict;
 use crate::cli::{Configuration, Failure, Sources};
 use crate::config::{Address, Lookups};
-use crate::endpoint::{Attempt, Endpoint, Handed, Intent, Judged, Opening, Unserved};
+use crate::endpoint::{Attempt, Endpoint, Handed, Intent, Judged, Opening, Unserved, look_up_bus};
+use crate::service::Bus;
 
 /// What can be served from now on.
 pub(super) struct Wanted {
     pub(super) configuration: Configuration,
     pub(super) opening: Opening,
+    /// Where the bus is now, if there is one before and after.
+    pub(super) bus: Option<Arc<Bus>>,
     verdict: Verdict,
     /// What the files and hosts are that it names.
     pub(super) record: Zeroizing<String>,
@@ -33,6 +38,13 @@ impl Wanted {
         let mut configuration = sources.read(&mut lookups).map_err(Failure::into_problems)?;
         let cannot_change = what_cannot_change(now, &configuration);
         configuration.processes = now.processes;
+        let comes = now.bus.is_none() && configuration.bus.is_some();
+        // One that comes or goes does so at the next start.
+        let both = now.bus.as_ref().zip(configuration.bus.as_ref());
+        let both = both.map(|(has, wants)| wants.made_as(has));
+        let bus = both.as_ref().map(|bus| look_up_bus(bus, &mut lookups));
+        let bus = bus.transpose().map_err(|wrong| vec![wrong.to_string()])?;
+        configuration.bus = both.or_else(|| now.bus.clone());
         let limits = configuration.limits_of_one();
         let judged = Judged::again(&configuration.endpoints, &limits, nofile, lookups);
         let judged = configuration.judge(judged);
@@ -44,11 +56,15 @@ impl Wanted {
         if let Some(failure) = verdict.failure() {
             let mut problems = failure.into_problems();
             problems.extend(rivals(served, &opening.attempts));
+            if comes {
+                problems.push("a `[bus]` joins nobody before the next start of the server".into());
+            }
             return Err(problems);
         }
         Ok(Wanted {
             configuration,
             opening,
+            bus: bus.map(Arc::new),
             verdict,
             record,
             cannot_change,
@@ -75,7 +91,6 @@ impl Wanted {
         let wanted = self.configuration;
         *now = Configuration {
             log: now.log.clone(),
-            bus: now.bus.clone(),
             processes: now.processes,
             user: now.user.clone(),
             group: now.group.clone(),
@@ -86,9 +101,18 @@ impl Wanted {
 
 fn what_cannot_change(now: &Configuration, wanted: &Configuration) -> Vec<&'static str> {
     let (has, wants) = (&now.limits, &wanted.limits);
+    let buses = || now.bus.as_ref().zip(wanted.bus.as_ref());
     [
         (now.log != wanted.log, "`[log]`"),
-        (now.bus != wanted.bus, "`[bus]`"),
+        (now.bus.is_some() != wanted.bus.is_some(), "`[bus]`"),
+        (
+            buses().is_some_and(|(has, wants)| has.replicas != wants.replicas),
+            "`replicas` of `[bus]`",
+        ),
+        (
+            buses().is_some_and(|(has, wants)| has.lease != wants.lease),
+            "`lease` of `[bus]`",
+        ),
         (now.processes != wanted.processes, "`processes`"),
         (now.user != wanted.user, "`user`"),
         (now.group != wanted.group, "`group`"),

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::bans::{Ban, Banned, REASON_BYTES_MAX};
@@ -24,7 +25,7 @@ use super::unheard::until_each_renaming;
 use super::waits::Waits;
 use super::{Chat, TOPIC_BYTES_MAX};
 use crate::buf::ReadBuf;
-use crate::service::{Dial, Dialler};
+use crate::service::{self, Dial, Dialler};
 use crate::turn::{ConnId, Fault, Moment, Turn};
 use crate::wire::{Encode, neutralise};
 
@@ -36,6 +37,12 @@ const ALONE: &str =
 impl Dialler for Chat {
     fn dials(&mut self, now: Moment) -> Option<Dial> {
         self.bus.as_mut()?.dials(now)
+    }
+
+    fn bus_changes(&mut self, t: &mut Turn<'_>, settings: &Arc<service::Bus>) {
+        if let Some(bus) = &mut self.bus {
+            bus.change(t, settings);
+        }
     }
 
     fn dialled(&mut self, t: &mut Turn<'_>) {

@@ -20,7 +20,7 @@ pub(crate) enum Hazard {
     // Names.
     LeaseOver, NameTaken, NameRefused, NameContended, NameLost, NameUnsure, NameNotNow,
     // The servers.
-    Killed, Stopped, StartedAgain, Reloaded,
+    Killed, Stopped, StartedAgain, Reloaded, Relisted, Unlisted,
     // The people.
     Alone, Together, ToldLost, Private, NobodyCalled, Who, Removed, RemovedAfar, Banned, Unread, LinesDropped, TooSlow,
 }
@@ -29,14 +29,14 @@ use Hazard as H;
 
 /// Every one of them, in order.
 #[rustfmt::skip]
-const ALL: [Hazard; 55] = [
+const ALL: [Hazard; 57] = [
     H::DialRefused, H::DialUnanswered, H::Cut, H::CutInAFrame, H::CutInACommand, H::HalfOpen, H::Torn, H::AwayForLong,
     H::LameDuck, H::SlowConsumer, H::StaleConnection, H::NotAuthorized, H::TooManyConnections, H::NotPermitted, H::BusPings,
     H::Unacknowledged, H::AnswerLost, H::AnswerOvertaken, H::NameInUse, H::NoResources, H::StreamFull, H::Duplicate,
     H::NoLeader, H::OtherLeader, H::LeaderBehind, H::OtherLeaderBehind, H::KeptUntold,
     H::ConsumerGone, H::DeliveryLost, H::DeliveredAgain, H::FlowControl, H::Stalled,
     H::LeaseOver, H::NameTaken, H::NameRefused, H::NameContended, H::NameLost, H::NameUnsure, H::NameNotNow,
-    H::Killed, H::Stopped, H::StartedAgain, H::Reloaded,
+    H::Killed, H::Stopped, H::StartedAgain, H::Reloaded, H::Relisted, H::Unlisted,
     H::Alone, H::Together, H::ToldLost, H::Private, H::NobodyCalled, H::Who, H::Removed, H::RemovedAfar, H::Banned,
     H::Unread, H::LinesDropped, H::TooSlow,
 ];

@@ -228,6 +228,11 @@ fn disturb(servers: &mut Servers, random: &mut Random, count: usize) {
             drop(world);
             servers.reloads(server);
         }
+        16 | 17 => {
+            drop(world);
+            let listed = random.pick(&[&[1, 2][..], &[2, 3], &[3, 1], &[1], &[2], &[3]]);
+            servers.relists(server, listed);
+        }
         _ => {}
     }
 }
@@ -273,5 +278,11 @@ fn end(servers: &mut Servers, people: &mut People) -> Result<u64, String> {
         }
     }
     let world = servers.world.borrow();
+    let unlisted = (0..servers.loops.len()).find(|server| servers.unlisted(&world, *server));
+    if let Some(server) = unlisted {
+        return Err(format!(
+            "{server} is at a server of the bus that is not listed"
+        ));
+    }
     people.judge(&world.nats)
 }

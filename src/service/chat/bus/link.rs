@@ -153,6 +153,27 @@ impl Link {
         self.servers.name()
     }
 
+    /// The servers of the bus are these from now on.
+    pub(super) fn change(&mut self, t: &mut Turn<'_>, settings: &Arc<service::Bus>) {
+        self.settings = settings.clone();
+        self.servers.change(settings.clone());
+        if self.is_down() {
+            self.state = State::Down(t.now);
+        }
+        self.leave_if_unlisted(t);
+    }
+
+    /// Leaves a server that is none of those of the bus any more, as one that is about to go. Whether it is one. One that
+    /// is dialled, or with which a session begins, is left when that has come about.
+    fn leave_if_unlisted(&mut self, t: &mut Turn<'_>) -> bool {
+        let is_unlisted = !self.servers.is_listed();
+        if is_unlisted && self.id().is_some() {
+            log::info!(bus = self.name(); "this server is none of those of the bus any more: another one is taken");
+            self.give_up(t);
+        }
+        is_unlisted
+    }
+
     // How it begins.
 
     /// When there is something to see to.
@@ -169,7 +190,7 @@ impl Link {
         if !matches!(self.state, State::Down(until) if until <= now) {
             return None;
         }
-        let server = self.servers.current()?;
+        let server = self.servers.take()?;
         let (name, to) = (server.name.clone(), server.to);
         (self.state, self.refused) = (State::Dialling, None);
         Some(Dial {
@@ -182,7 +203,8 @@ impl Link {
     /// It was dialled in vain.
     pub(super) fn dial_failed(&mut self, now: Moment, error: &io::Error) {
         self.tell_in_vain(error);
-        self.state = State::Down(now.after(self.servers.fail()));
+        let wait = self.next_after(false);
+        self.state = State::Down(now.after(wait));
     }
 
     fn tell_in_vain(&self, error: &dyn Display) {
@@ -195,11 +217,12 @@ impl Link {
     }
 
     /// The server has answered the dial.
-    pub(super) fn dialled(&mut self, t: &Turn<'_>) {
+    pub(super) fn dialled(&mut self, t: &mut Turn<'_>) {
         self.decoder = NatsCommands::new(FRAME_BYTES_MAX);
         self.state = State::Greeting(t.id);
         (self.heard, self.is_pinged) = (t.now, false);
         (self.tick, self.stepped) = (t.now.after(TICK), t.now);
+        self.leave_if_unlisted(t);
     }
 
     /// The next command of the server.
@@ -245,7 +268,10 @@ impl Link {
     /// The session has come about.
     pub(super) fn secured(&mut self, t: &mut Turn<'_>) {
         let info = std::mem::take(&mut self.info);
-        self.introduce(t, &info);
+        self.state = State::Greeting(t.id);
+        if !self.leave_if_unlisted(t) {
+            self.introduce(t, &info);
+        }
     }
 
     /// Says who we are.
@@ -406,12 +432,18 @@ impl Link {
 
     /// It is gone.
     pub(super) fn lose(&mut self, now: Moment) {
-        let wait = if self.was_good() {
+        let wait = self.next_after(self.was_good());
+        self.state = State::Down(now.after(wait));
+    }
+
+    /// How long to wait before the next server is dialled, behind one that was good or was not.
+    fn next_after(&mut self, was_good: bool) -> Duration {
+        // Of one that is not listed any more nothing follows for those that are.
+        if was_good || !self.servers.is_listed() {
             self.servers.leave()
         } else {
             self.servers.fail()
-        };
-        self.state = State::Down(now.after(wait));
+        }
     }
 
     // What goes by it.
@@ -508,6 +540,26 @@ mod tests {
     };
     const INFO: &[u8] = br#"{"headers":true,"jetstream":true}"#;
 
+    /// Servers of these names, each of which is at an address of its own.
+    fn settings(
+        names: &[&str],
+        secure: Option<Arc<dyn Secure>>,
+        login: BusLogin,
+    ) -> Arc<service::Bus> {
+        let one = |name: &&str| BusServer {
+            name: format!("nats://{name}"),
+            to: SocketAddr::from(([127, 0, 0, name.as_bytes()[0]], 4222)),
+            secure: secure.clone(),
+        };
+        Arc::new(service::Bus {
+            servers: names.iter().map(one).collect(),
+            login,
+            replicas: 1,
+            lease: Duration::from_secs(15),
+            nonce: AtomicU64::new(1),
+        })
+    }
+
     /// A link, its connection, and a clock.
     struct Scene {
         link: Link,
@@ -521,19 +573,8 @@ mod tests {
         }
 
         fn with(secure: Option<Arc<dyn Secure>>) -> Scene {
-            let settings = service::Bus {
-                servers: vec![BusServer {
-                    name: "nats://bus".into(),
-                    to: SocketAddr::from(([127, 0, 0, 1], 4222)),
-                    secure,
-                }],
-                login: BusLogin::Nothing,
-                replicas: 1,
-                lease: Duration::from_secs(15),
-                nonce: AtomicU64::new(1),
-            };
             Scene {
-                link: Link::new(settings.into(), None),
+                link: Link::new(settings(&["bus"], secure, BusLogin::Nothing), None),
                 outbox: Outbox::default(),
                 now: Moment::START,
             }
@@ -567,6 +608,13 @@ mod tests {
             assert!(scene.link.be_ready(scene.now));
             scene.hears();
             scene
+        }
+
+        /// Others are listed from now on.
+        fn relists(&mut self, names: &[&str], secure: Option<Arc<dyn Secure>>) {
+            let login = BusLogin::Token("sesame".to_owned().into());
+            let settings = settings(names, secure, login);
+            self.turn(|link, t| link.change(t, &settings));
         }
 
         fn turn<R>(&mut self, act: impl FnOnce(&mut Link, &mut Turn<'_>) -> R) -> R {
@@ -752,6 +800,68 @@ mod tests {
         let mut scene = Scene::ready();
         scene.turn(|link, t| link.greet(t, br#"{"ldm":true}"#));
         assert_ne!(scene.outbox.fate(ID.slot), Fate::Open);
+    }
+
+    #[test]
+    fn a_server_that_is_listed_no_more_is_left_and_one_that_is_keeps_its_connection() {
+        let mut scene = Scene::ready();
+        scene.relists(&["other", "bus"], None);
+        assert!(!scene.closes() && scene.link.is_ready());
+        scene.relists(&["other", "another"], None);
+        assert!(scene.closes());
+        scene.link.lose(scene.now);
+        assert!(scene.link.due() <= scene.now.after(Duration::from_millis(100)));
+        scene.now = scene.link.due();
+        let dial = scene.link.dials(scene.now).unwrap();
+        assert!(["nats://other", "nats://another"].contains(&&*dial.name));
+        // The same server is another one through TLS.
+        let mut scene = Scene::ready();
+        scene.relists(&["bus"], Some(Arc::new(Never)));
+        assert!(scene.closes());
+    }
+
+    #[test]
+    fn others_are_dialled_at_once_whatever_has_failed() {
+        let mut scene = Scene::new();
+        let failed = io::Error::from(io::ErrorKind::ConnectionRefused);
+        for _ in 0..9 {
+            scene.now = scene.link.due();
+            assert!(scene.link.dials(scene.now).is_some());
+            scene.link.dial_failed(scene.now, &failed);
+        }
+        scene.relists(&["other"], None);
+        assert_eq!(scene.link.due(), scene.now);
+        let name = |dial: Option<Dial>| dial.unwrap().name;
+        assert_eq!(name(scene.link.dials(scene.now)), "nats://other");
+        // One that is being dialled is waited for, and says nothing of those that are listed.
+        scene.relists(&["third"], None);
+        assert_eq!(scene.link.due(), Moment::NEVER);
+        scene.link.dial_failed(scene.now, &failed);
+        assert!(!scene.link.servers.has_failed());
+        assert!(scene.link.due() <= scene.now.after(Duration::from_millis(100)));
+        scene.now = scene.link.due();
+        assert_eq!(name(scene.link.dials(scene.now)), "nats://third");
+        // Or it has answered.
+        scene.relists(&["fourth"], None);
+        scene.outbox.open(ID);
+        scene.turn(|link, t| link.dialled(t));
+        assert!(scene.closes());
+        assert_eq!(scene.hears(), "");
+    }
+
+    #[test]
+    fn by_what_we_are_known_now_only_a_server_learns_that_is_listed_now() {
+        for (names, is_told) in [(&["bus", "other"][..], true), (&["other"], false)] {
+            let mut scene = Scene::with(Some(Arc::new(Never))).dial();
+            let info = br#"{"headers":true,"jetstream":true,"tls_required":true}"#;
+            scene.turn(|link, t| link.greet(t, info));
+            assert!(scene.outbox.next_effect().is_some(), "a session begins");
+            scene.relists(names, Some(Arc::new(Never)));
+            scene.turn(|link, t| link.secured(t));
+            let told = scene.hears();
+            assert_eq!(told.contains("sesame"), is_told, "{told}");
+            assert_eq!(scene.closes(), !is_told);
+        }
     }
 
     #[test]

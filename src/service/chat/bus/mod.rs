@@ -117,6 +117,15 @@ impl Bus {
 
     // The connection.
 
+    /// Its servers are these from now on, and by this they know us.
+    pub(super) fn change(&mut self, t: &mut Turn<'_>, settings: &Arc<service::Bus>) {
+        // What ends dials no more, and has something to say by the connection that it has.
+        if !self.is_ending {
+            self.settings = settings.clone();
+            self.link.change(t, settings);
+        }
+    }
+
     /// Which server is to be dialled now.
     pub(super) fn dials(&mut self, now: Moment) -> Option<Dial> {
         if self.is_ending {
@@ -132,7 +141,7 @@ impl Bus {
     }
 
     /// The server has answered the dial.
-    pub(super) fn dialled(&mut self, t: &Turn<'_>) {
+    pub(super) fn dialled(&mut self, t: &mut Turn<'_>) {
         self.link.dialled(t);
     }
 

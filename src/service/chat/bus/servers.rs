@@ -12,8 +12,10 @@ const BACKOFF: [Duration; 2] = [Duration::from_millis(100), Duration::from_secs(
 #[derive(Debug)]
 pub(super) struct Servers {
     settings: Arc<service::Bus>,
-    /// Which is dialled next, or was last.
+    /// Which is dialled next.
     at: usize,
+    /// The one that is dialled, or is connected to.
+    using: Option<BusServer>,
     /// How often in a row that has failed.
     failures: u32,
     dice: u64,
@@ -24,16 +26,52 @@ impl Servers {
     pub(super) fn new(settings: Arc<service::Bus>, nonce: u64) -> Servers {
         Servers {
             at: nonce as usize % settings.servers.len().max(1),
+            using: None,
             failures: 0,
             dice: nonce | 1,
             settings,
         }
     }
 
-    /// The one that is dialled next, or was last.
+    /// The one that is dialled, or is connected to; before that, the one that is next.
     pub(super) fn current(&self) -> Option<&BusServer> {
         let servers = &self.settings.servers;
-        servers.get(self.at % servers.len().max(1))
+        let next = || servers.get(self.at % servers.len().max(1));
+        self.using.as_ref().or_else(next)
+    }
+
+    /// The one that is dialled now.
+    pub(super) fn take(&mut self) -> Option<&BusServer> {
+        self.using = self.current().cloned();
+        self.using.as_ref()
+    }
+
+    /// They are others from now on.
+    pub(super) fn change(&mut self, settings: Arc<service::Bus>) {
+        self.settings = settings;
+        // What failed may have been mended.
+        self.failures = 0;
+        if let Some(place) = self.place() {
+            self.at = place;
+            self.using = self.settings.servers.get(place).cloned();
+        }
+    }
+
+    /// Whether the one that is dialled, or is connected to, is one of them, if there is one.
+    pub(super) fn is_listed(&self) -> bool {
+        self.using.is_none() || self.place().is_some()
+    }
+
+    /// Where among them the one is that is used: the one at its address, through TLS or without it as before. Its name and
+    /// the certificate that it has to have may be others: what it had to show it has shown.
+    fn place(&self) -> Option<usize> {
+        let using = self.using.as_ref()?;
+        let is_same =
+            |one: &BusServer| one.to == using.to && one.secure.is_some() == using.secure.is_some();
+        let servers = &self.settings.servers;
+        let is_called_so = |one: &BusServer| is_same(one) && one.name == using.name;
+        let place = servers.iter().position(is_called_so);
+        place.or_else(|| servers.iter().position(is_same))
     }
 
     /// Its name.
@@ -54,7 +92,7 @@ impl Servers {
     /// Another one, after this time: each failure doubles it.
     pub(super) fn fail(&mut self) -> Duration {
         self.failures = self.failures.saturating_add(1);
-        self.at = self.at.wrapping_add(1);
+        self.go_on();
         let [least, most] = BACKOFF;
         let doubled = least.saturating_mul(1 << self.failures.min(10)).min(most);
         // Between half of it and all of it, or servers that lost a bus together would come back together.
@@ -64,8 +102,13 @@ impl Servers {
     /// Another one after one that was good: at once, but not all together.
     pub(super) fn leave(&mut self) -> Duration {
         self.hold();
-        self.at = self.at.wrapping_add(1);
+        self.go_on();
         BACKOFF[0].mul_f64(self.roll())
+    }
+
+    fn go_on(&mut self) {
+        self.using = None;
+        self.at = self.at.wrapping_add(1);
     }
 
     /// A number from 0 to 1 that another server of ours does not have.
@@ -117,6 +160,35 @@ mod tests {
         assert_eq!(names, round.repeat(4));
         servers.hold();
         assert!(!servers.has_failed());
+    }
+
+    #[test]
+    fn the_one_that_is_used_is_found_again_wherever_it_is_among_others() {
+        let mut all = servers(3, 1);
+        let using = all.take().unwrap().clone();
+        assert_eq!(using.name, "nats://1");
+        let listed = |count| servers(count, 0).settings;
+        // It is the second of these, and the next one is the third.
+        all.change(listed(4));
+        assert!(all.is_listed());
+        assert_eq!(all.name(), "nats://1");
+        all.leave();
+        assert_eq!(all.name(), "nats://2");
+        // Gone from the list, it is used until it is left, and then never again.
+        all.take();
+        all.change(listed(2));
+        assert!(!all.is_listed());
+        assert_eq!(all.name(), "nats://2");
+        all.leave();
+        assert!(all.is_listed(), "none is used");
+        for _ in 0..4 {
+            assert!(["nats://0", "nats://1"].contains(&all.name()));
+            all.take();
+            all.fail();
+        }
+        assert!(all.has_failed());
+        all.change(listed(3));
+        assert!(!all.has_failed(), "what failed may have been mended");
     }
 
     #[test]
