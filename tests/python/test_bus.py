@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 """Rooms on a real bus: how a server logs in to NATS, and what it says when it may not."""
 
+import base64
 import json
 import os
 import signal
+import socket
+import time
 
 from harness import DEADLINE, Case, main, onepoll
 from nats import Nats, Relay
@@ -204,6 +207,63 @@ class Reloads(OnBus):
                 words = file.read().split("\0")
             for key, value in (("--processes", "2"), ("--lease", "15s")):
                 self.assertEqual(words[words.index(key) + 1], value, "a reload does not change that")
+
+
+class Asks:
+    """A client of NATS that asks one thing after the other."""
+
+    def __init__(self, server):
+        self.socket = socket.create_connection(("127.0.0.1", server.port), DEADLINE)
+        self.file = self.socket.makefile("rwb")
+        self.file.write(b'CONNECT {"verbose":false,"headers":false}\r\nSUB answers 1\r\n')
+
+    def ask(self, subject, payload):
+        self.file.write(b"PUB %s answers %d\r\n%s\r\n" % (subject.encode(), len(payload), payload))
+        self.file.flush()
+        while True:
+            words = self.file.readline().split()
+            if words[0] == b"PING":
+                self.file.write(b"PONG\r\n")
+                self.file.flush()
+            if words[0] == b"MSG":
+                return json.loads(self.file.read(int(words[-1]) + 2))
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+
+class Names(OnBus):
+    KEY = "$KV.ONEPOLL__." + b"eva".hex()
+
+    def test_whose_a_name_is_that_could_not_be_renewed(self):
+        nats = self.nats()
+        server = self.on_bus(nats.url, lease="3s")
+        self.comes(server)
+        eva, _ = self.member(server)
+        eva.say(b"/nick eva\n")
+        self.assertEqual(eva.line(), b"* you are now eva")
+        bus = Asks(nats)
+        self.addCleanup(bus.close)
+
+        def found():
+            asked = json.dumps({"last_by_subj": self.KEY}).encode()
+            message = bus.ask("$JS.API.STREAM.MSG.GET.KV_ONEPOLL__", asked)["message"]
+            return message["seq"], base64.b64decode(message["data"])
+
+        # Written by this server, as far as anybody can tell; its renewal has the place before this one.
+        _, owner = found()
+        written = bus.ask(self.KEY, owner)["seq"]
+        until = time.monotonic() + DEADLINE
+        while found()[0] <= written:
+            self.assertLess(time.monotonic(), until, "it is renewed no more")
+            time.sleep(0.05)  # polls; renewed each second
+        self.assertEqual(found()[1], owner)
+        eva.say(b"/nick\n")
+        self.assertEqual(eva.line(), b"* you are eva")
+        # Written by another one.
+        bus.ask(self.KEY, b"0123456789abcdef")
+        self.assertIn(b"eva is somebody else's by now", eva.line())
 
 
 class Files(OnBus):

@@ -467,8 +467,12 @@ class Processes(Case):
     # ------------------------------------------------------------------------ reload, take-over, systemd
 
     def test_fault_h3_all_follow_a_reload_or_none(self):
+        # Where nobody else listens when this server does no more.
+        at = ("127.0.0.1", free_port())
+
         def config(*endpoints, more=""):
-            tables = ['[[endpoint]]\nservice = "%s"\naddress = "127.0.0.1:0"\n' % e for e in endpoints]
+            port = {"upper": at[1]}
+            tables = ['[[endpoint]]\nservice = "%s"\naddress = "127.0.0.1:%d"\n' % (e, port.get(e, 0)) for e in endpoints]
             return more + "".join(tables)
 
         # Behind nothing: an endpoint that reads a file counts as changed.
@@ -485,8 +489,6 @@ class Processes(Case):
             return server.waits_for(lambda told: line in told, after=before)
 
         reloads(config("echo", "upper"), "reloaded the configuration opened=1 changed=0 vanished=0")
-        upper = re.search(r"upper://127.0.0.1:(\d+)", "\n".join(server.lines))
-        at = ("127.0.0.1", int(upper[1]))
         for _ in range(TRIES):
             self.dial(at).say(b"shout").hears(b"SHOUT")
             if all(self.opened(server, "upper://").values()):

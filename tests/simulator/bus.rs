@@ -1084,6 +1084,27 @@ fn a_name_is_one_persons_on_all_servers_and_free_when_its_server_is_dead() {
 }
 
 #[test]
+fn a_name_is_kept_whose_renewal_was_written_and_not_answered() {
+    let mut servers = Servers::new(2);
+    let [eva, bob] = servers.pair();
+    servers.says(eva, "/nick eva\n");
+    servers.settles();
+    assert!(servers.hears_line(eva, "* you are now eva"));
+    let writes = |servers: &Servers| servers.world.borrow().nats.writers("eva").count();
+    assert_eq!(writes(&servers), 1);
+    servers.world.borrow_mut().nats.is_silent = true;
+    servers.passes(LEASE / 2);
+    assert_eq!(writes(&servers), 2, "it was renewed, and nobody was told");
+    servers.world.borrow_mut().nats.is_silent = false;
+    servers.passes(2 * LEASE);
+    assert!(servers.hears(eva).is_empty(), "it is hers");
+    assert!(writes(&servers) > 3);
+    servers.says(bob, "/nick eva\n");
+    servers.settles();
+    assert!(servers.hears_line(bob, "* eva is somebody else's name"));
+}
+
+#[test]
 fn a_name_that_is_given_back_is_free_at_once() {
     let mut servers = Servers::new(2);
     let [eva, bob] = servers.pair();

@@ -1,3 +1,4 @@
+use data_encoding::BASE64;
 use serde::Deserialize;
 
 use super::NatsMessage;
@@ -19,6 +20,25 @@ pub struct JetStreamAnswer {
     pub state: JetStreamState,
     /// How many messages a consumer has to deliver.
     pub num_pending: u64,
+    /// The message that was asked for.
+    pub message: Option<JetStreamMessage>,
+}
+
+/// A message of a stream, as its server finds it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct JetStreamMessage {
+    /// Its place.
+    pub seq: u64,
+    /// In Base64.
+    data: String,
+}
+
+impl JetStreamMessage {
+    /// What it says; nothing, where that is no Base64.
+    pub fn data(&self) -> Vec<u8> {
+        BASE64.decode(self.data.as_bytes()).unwrap_or_default()
+    }
 }
 
 /// Why a request was not done.
@@ -44,6 +64,8 @@ pub struct JetStreamState {
 impl JetStreamError {
     /// The subject has another newest message than the one that was expected.
     pub const WRONG_LAST_SEQUENCE: u32 = 10071;
+    /// No message is what was asked for.
+    pub const NO_MESSAGE_FOUND: u32 = 10037;
     /// A stream of that name has other options.
     pub const STREAM_NAME_IN_USE: u32 = 10058;
 
@@ -134,6 +156,18 @@ mod tests {
             (9, "2026-11-27T23:00:00Z")
         );
         assert_eq!(read("+ACK").unwrap_err().code, 500);
+        let found = read(
+            r#"{"type":"io.nats.jetstream.api.v1.stream_msg_get_response","message":{"subject":"$KV.S.61","seq":5,"data":"Zm9yIGV2YQ==","time":"2026-11-28T08:00:00Z"}}"#,
+        );
+        let found = found.unwrap().message.unwrap();
+        assert_eq!((found.seq, &*found.data()), (5, &b"for eva"[..]));
+        for wrong in [r#"{"message":{"data":"Zm9y=="}}"#, r#"{"message":{}}"#] {
+            assert_eq!(read(wrong).unwrap().message.unwrap().data(), b"", "{wrong}");
+        }
+        let none =
+            read(r#"{"error":{"code":404,"err_code":10037,"description":"no message found"}}"#);
+        let none = none.unwrap_err();
+        assert_eq!(none.err_code, JetStreamError::NO_MESSAGE_FOUND);
     }
 
     #[test]

@@ -11,7 +11,9 @@ use std::io::Write as _;
 use super::{Decode, Encode, WireError};
 
 pub use headers::NatsHeaders;
-pub use jetstream::{JetStreamAnswer, JetStreamError, JetStreamPosition, JetStreamState};
+pub use jetstream::{
+    JetStreamAnswer, JetStreamError, JetStreamMessage, JetStreamPosition, JetStreamState,
+};
 
 /// How long a line of a command may be, in bytes, as a NATS server has it (`max_control_line`).
 pub const NATS_LINE_BYTES_MAX: usize = 4096;

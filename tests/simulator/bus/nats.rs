@@ -1,6 +1,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use data_encoding::BASE64;
 use onepoll::reactor::{Secure, Session};
 use onepoll::wire::{Decode as _, Encode as _, NatsCommands, NatsFrame, NatsHeaders, NatsMessage};
 use serde_json::{Value, json};
@@ -40,6 +41,8 @@ pub(crate) struct Nats {
     begun: HashMap<String, (u64, bool)>,
     /// What they said.
     pub(crate) lost: Vec<Vec<u8>>,
+    /// Keys of names that were written, when, and by which server.
+    named: Vec<(String, u64, String)>,
     /// What begins its sessions of TLS; none: it speaks none.
     pub(crate) secure: Option<Arc<dyn Secure>>,
     /// It does not say what it is.
@@ -155,6 +158,7 @@ impl Nats {
             ends: Vec::new(),
             begun: HashMap::new(),
             lost: Vec::new(),
+            named: Vec::new(),
         }
     }
 
@@ -218,6 +222,14 @@ impl Nats {
             .find(|(server, _)| server.starts_with(tag));
         let (begins, is_over) = *found?.1;
         is_over.then_some(begins)
+    }
+
+    /// When a name was written, and by which server.
+    pub(crate) fn writers(&self, name: &str) -> impl Iterator<Item = (u64, &str)> {
+        let digits: String = name.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let ours = move |key: &str| key.ends_with(&format!(".{digits}"));
+        let named = self.named.iter().filter(move |(key, ..)| ours(key));
+        named.map(|(_, at, server)| (*at, server.as_str()))
     }
 
     /// A server is told how far the stream of rooms is, or that it hears it from now on.
@@ -373,7 +385,7 @@ impl Nats {
         if let Some(request) = message.subject.strip_prefix("$JS.API.") {
             let answer = match self.has_no_leader {
                 true => None,
-                false => Some(self.answer(request, message.payload)),
+                false => Some(self.answer(request, message.payload, now)),
             };
             if !self.befalls(Hazard::AnswerLost, 8) {
                 self.learn(request, message.reply, answer.as_ref());
@@ -456,7 +468,7 @@ impl Nats {
         );
     }
 
-    fn answer(&mut self, request: &str, body: &[u8]) -> Value {
+    fn answer(&mut self, request: &str, body: &[u8], now: u64) -> Value {
         let body: Value = serde_json::from_slice(body).expect("requests are JSON");
         let (verb, name) = request
             .rsplit_once('.')
@@ -490,6 +502,20 @@ impl Nats {
                     .get_mut(name)
                     .and_then(|stream| stream.kept.remove(&place));
                 json!({"success": gone.is_some()})
+            }
+            "STREAM.MSG.GET" => {
+                let subject = body["last_by_subj"].as_str().expect("a subject");
+                let stream = self.streams.get_mut(name).expect("it was made");
+                stream.forget(now);
+                match stream.newest(subject) {
+                    None => {
+                        json!({"error": {"code": 404, "err_code": 10037, "description": "no message found"}})
+                    }
+                    Some((place, stored)) => {
+                        let data = BASE64.encode(&stored.payload);
+                        json!({"message": {"subject": subject, "seq": place, "data": data}})
+                    }
+                }
             }
             "CONSUMER.CREATE" => {
                 let config = &body["config"];
@@ -551,18 +577,18 @@ impl Nats {
         if std::mem::take(&mut stream.expired) > 0 {
             self.hazards.count(Hazard::LeaseOver);
         }
-        let newest = || {
-            let mut kept = stream.kept.iter().rev();
-            let found = kept.find(|(_, stored)| stored.subject == message.subject);
-            found.map_or(0, |(place, _)| *place)
-        };
+        let newest = stream.newest(message.subject);
+        let newest = newest.map_or(0, |(place, _)| place);
         if let Some(expected) = message.headers.get("Nats-Expected-Last-Subject-Sequence")
-            && expected != newest().to_string()
+            && expected != newest.to_string()
         {
             self.hazards.count(Hazard::NameContended);
             return json!({"error": {"code": 400, "err_code": 10071, "description": "wrong last sequence"}});
         }
         if is_name {
+            let server = String::from_utf8_lossy(message.payload).into_owned();
+            let key = message.subject.to_owned();
+            self.named.push((key, now, server));
             // One value a key.
             stream
                 .kept
@@ -752,6 +778,13 @@ impl Stream {
             Some(_) => self.last,
             None => self.last.saturating_sub(behind),
         }
+    }
+
+    /// The newest message of a subject, and its place.
+    fn newest(&self, subject: &str) -> Option<(u64, &Stored)> {
+        let mut kept = self.kept.iter().rev();
+        let found = kept.find(|(_, stored)| stored.subject == subject);
+        found.map(|(place, stored)| (*place, stored))
     }
 
     fn info(&self, leader: u64, behind: u64) -> Value {

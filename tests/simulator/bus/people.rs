@@ -43,6 +43,10 @@ struct Person {
     sessions: Vec<Session>,
     /// What was heard since a question at the end.
     answers: Vec<String>,
+    /// Since when they have or want a name.
+    asked: HashMap<String, u64>,
+    /// What they heard and should not have.
+    wrong: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -159,6 +163,7 @@ impl People {
         person.wire = Some(wire);
         person.is_alone = false;
         person.name.clear();
+        person.asked.clear();
         let began = match person.is_in_den {
             true => {
                 servers.says(wire, "/join den\n");
@@ -191,7 +196,11 @@ impl People {
         let name = random.pick(&NAMES);
         let person = &mut self.all[n];
         let asked = match random.below(16) {
-            0..=4 => format!("/nick {name}\n"),
+            0..=4 => {
+                let now = servers.world.borrow().now;
+                person.asked.entry(name.to_owned()).or_insert(now);
+                format!("/nick {name}\n")
+            }
             5 => format!("/nick p{n}-{}\n", person.lines),
             6..=8 => {
                 person.whispers += 1;
@@ -226,7 +235,9 @@ impl People {
                     servers.world.borrow().now as f64 / 1e9
                 );
             }
-            if let Some(hazard) = self.hear(n, &heard) {
+            let hazard = self.hear(n, &heard);
+            self.hear_of_names(n, &heard, hazard, &servers.world.borrow().nats);
+            if let Some(hazard) = hazard {
                 servers.counts(hazard);
             }
         }
@@ -313,6 +324,37 @@ impl People {
         let ends = ends.iter().find(|(text, _)| notice.ends_with(text));
         let begins = || begins.iter().find(|(text, _)| notice.starts_with(text));
         ends.or_else(begins).map(|(_, hazard)| *hazard)
+    }
+
+    /// A name is lost to somebody else only: on another server, which has written it meanwhile.
+    fn hear_of_names(&mut self, n: usize, heard: &str, hazard: Option<Hazard>, nats: &Nats) {
+        let person = &mut self.all[n];
+        let tag = person.sessions.last().map(|session| session.tag.as_str());
+        let Some(tag) = tag.filter(|tag| !tag.is_empty()) else {
+            return;
+        };
+        let name = heard.split(' ').nth(1).unwrap_or_default();
+        match hazard {
+            Some(Hazard::NameTaken) => {
+                // Those that they had before are given back.
+                let since = person.asked.get(&person.name).copied().unwrap_or(0);
+                person.asked.retain(|_, asked| *asked >= since);
+            }
+            Some(Hazard::NameRefused) if person.name != name => {
+                person.asked.remove(name);
+            }
+            Some(Hazard::NameLost) => {
+                let Some(asked) = person.asked.remove(name) else {
+                    return;
+                };
+                let mut writers = nats.writers(name);
+                let own = writers.find(|(at, server)| *at >= asked && server.starts_with(tag));
+                if own.is_none() || writers.all(|(_, server)| server.starts_with(tag)) {
+                    person.wrong = Some(format!("{n} lost {name}, which nobody else has taken"));
+                }
+            }
+            _ => {}
+        }
     }
 
     fn present(&self) -> impl Iterator<Item = (usize, &Person, usize)> {
@@ -432,6 +474,9 @@ impl People {
     /// What must hold of what everybody heard of what this has kept. Says how many lines had to come somewhere.
     pub(super) fn judge(&mut self, nats: &Nats) -> Result<u64, String> {
         let kept = Kept::of(nats)?;
+        if let Some(wrong) = self.all.iter().find_map(|person| person.wrong.clone()) {
+            return Err(wrong);
+        }
         for person in &mut self.all {
             let is_here = person.wire.is_some();
             if let Some(session) = person.sessions.last_mut() {

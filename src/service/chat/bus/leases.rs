@@ -54,6 +54,8 @@ enum Why {
     Renewal,
     /// The lease is over, and nobody may have taken the name since.
     Again,
+    /// Who has it, as the lease was refused: nothing is written.
+    Look,
 }
 
 /// What became of a claim.
@@ -63,6 +65,8 @@ enum Answer {
     Taken(u64),
     /// It is somebody else's.
     Refused,
+    /// It is nobody's.
+    Free,
     /// Nobody can tell.
     Unknown,
 }
@@ -75,8 +79,8 @@ enum Outcome {
     Decided(Claim, Answer),
     /// A member has lost the name.
     Lost(Name, ConnId),
-    /// It is to be claimed anew.
-    Reclaim(Name, ConnId),
+    /// This is to be asked next.
+    Ask(Name, ConnId, Why),
     /// A name that was given back meanwhile has been written again, at this place.
     Unwanted(u64),
 }
@@ -120,10 +124,9 @@ impl Leases {
         number: u64,
         message: &NatsMessage<'_>,
     ) -> Option<Event> {
-        match self.answered(number, Answer::of(message), t.now) {
-            // It was somebody else's a moment ago, and may be nobody's.
-            Outcome::Reclaim(name, holder) => {
-                self.ask(link, t, (name, holder), Why::Again);
+        match self.answered(number, Answer::of(message, &link.subjects.me), t.now) {
+            Outcome::Ask(name, holder, why) => {
+                self.ask(link, t, (name, holder), why);
                 None
             }
             Outcome::Unwanted(sequence) => {
@@ -154,20 +157,25 @@ impl Leases {
     }
 
     fn ask(&mut self, link: &Link, t: &mut Turn<'_>, (name, holder): (Name, ConnId), why: Why) {
+        let inbox = (Inbox::Claim, self.begin(name, holder, why, t.now));
+        let (key, me) = (link.subjects.key(name), link.subjects.me.as_bytes());
+        if why == Why::Look {
+            let subject = format!("$JS.API.STREAM.MSG.GET.{}", link.subjects.bucket());
+            let body = json!({ "last_by_subj": key }).to_string();
+            return link.request(t, &subject, inbox, &[], body.as_bytes());
+        }
         let expected = self.expected(name, why).map(|place| place.to_string());
-        let number = self.begin(name, holder, why, t.now);
         let header = expected
             .as_deref()
             .map(|place| ("Nats-Expected-Last-Subject-Sequence", place));
-        let (key, me) = (link.subjects.key(name), link.subjects.me.as_bytes());
-        link.request(t, &key, (Inbox::Claim, number), header.as_slice(), me);
+        link.request(t, &key, inbox, header.as_slice(), me);
     }
 
     /// The place that the bucket must have for the name, if it has to have one.
     fn expected(&self, name: Name, why: Why) -> Option<u64> {
         match why {
             Why::New | Why::Again => Some(0),
-            Why::Own => None,
+            Why::Own | Why::Look => None,
             Why::Renewal => Some(self.held.get(&name.key()).map_or(0, |lease| lease.sequence)),
         }
     }
@@ -196,37 +204,45 @@ impl Leases {
     }
 
     fn decided(&mut self, claim: Claim, answer: Answer, now: Moment) -> Outcome {
-        let key = claim.name.key();
-        let is_new = matches!(claim.why, Why::New | Why::Own);
-        if let Answer::Taken(sequence) = answer
-            && (is_new || self.held.contains_key(&key))
-        {
-            let lease = Lease {
-                holder: claim.holder,
-                sequence,
-                since: now,
-                is_asked: false,
-            };
-            self.held.insert(key, lease);
-        }
-        match (claim.why, answer) {
-            _ if is_new => Outcome::Decided(claim, answer),
-            (_, Answer::Taken(sequence)) if !self.held.contains_key(&key) => {
-                Outcome::Unwanted(sequence)
+        let (name, holder) = (claim.name, claim.holder);
+        let lease = |sequence| Lease {
+            holder,
+            sequence,
+            since: now,
+            is_asked: false,
+        };
+        if matches!(claim.why, Why::New | Why::Own) {
+            if let Answer::Taken(sequence) = answer {
+                self.held.insert(name.key(), lease(sequence));
             }
-            (_, Answer::Taken(_)) => Outcome::Nothing,
-            _ if !self.held.contains_key(&key) => Outcome::Nothing,
-            (_, Answer::Unknown) => {
-                if let Some(lease) = self.held.get_mut(&key) {
-                    lease.is_asked = false;
-                }
+            return Outcome::Decided(claim, answer);
+        }
+        let held = self.held.get_mut(&name.key());
+        let Some(held) = held.filter(|held| held.holder == holder) else {
+            return match (claim.why, answer) {
+                (Why::Renewal | Why::Again, Answer::Taken(sequence)) => Outcome::Unwanted(sequence),
+                _ => Outcome::Nothing,
+            };
+        };
+        held.is_asked = false;
+        match (claim.why, answer) {
+            // Written by this server, which was not told so: to be renewed there, at once.
+            (Why::Look, Answer::Taken(sequence)) => {
+                held.sequence = sequence;
+                Outcome::Ask(name, holder, Why::Renewal)
+            }
+            (Why::Look, Answer::Free) => Outcome::Ask(name, holder, Why::Again),
+            (Why::Look, Answer::Refused) => {
+                self.held.remove(&name.key());
+                Outcome::Lost(name, holder)
+            }
+            (_, Answer::Taken(sequence)) => {
+                *held = lease(sequence);
                 Outcome::Nothing
             }
-            (Why::Renewal, Answer::Refused) => Outcome::Reclaim(claim.name, claim.holder),
-            (_, Answer::Refused) => {
-                self.held.remove(&key);
-                Outcome::Lost(claim.name, claim.holder)
-            }
+            // The answer to the one before may have been lost.
+            (_, Answer::Refused) => Outcome::Ask(name, holder, Why::Look),
+            (_, Answer::Free | Answer::Unknown) => Outcome::Nothing,
         }
     }
 
@@ -251,11 +267,18 @@ fn delete(link: &Link, t: &mut Turn<'_>, sequence: u64) {
 }
 
 impl Answer {
-    fn of(message: &NatsMessage<'_>) -> Answer {
+    /// The answer to whoever writes `me` for a name, or asks who did.
+    fn of(message: &NatsMessage<'_>, me: &str) -> Answer {
         match JetStreamAnswer::of(message) {
             Ok(answer) if answer.seq > 0 => Answer::Taken(answer.seq),
+            Ok(answer) => match answer.message {
+                Some(found) if found.data() == me.as_bytes() => Answer::Taken(found.seq),
+                Some(_) => Answer::Refused,
+                None => Answer::Unknown,
+            },
             Err(error) if error.err_code == JetStreamError::WRONG_LAST_SEQUENCE => Answer::Refused,
-            _ => Answer::Unknown,
+            Err(error) if error.err_code == JetStreamError::NO_MESSAGE_FOUND => Answer::Free,
+            Err(_) => Answer::Unknown,
         }
     }
 }
@@ -264,7 +287,7 @@ impl Outcome {
     /// What the chat is told of it.
     fn event(self) -> Option<Event> {
         match self {
-            Outcome::Nothing | Outcome::Reclaim(..) | Outcome::Unwanted(_) => None,
+            Outcome::Nothing | Outcome::Ask(..) | Outcome::Unwanted(_) => None,
             Outcome::Lost(name, holder) => Some(Event::NameLost(holder, name)),
             Outcome::Decided(claim, answer) => {
                 let claimed = match answer {
@@ -272,7 +295,7 @@ impl Outcome {
                         is_owner: claim.why == Why::Own,
                     },
                     Answer::Refused => Claimed::Refused,
-                    Answer::Unknown => Claimed::Unknown,
+                    Answer::Free | Answer::Unknown => Claimed::Unknown,
                 };
                 Some(Event::Claimed(claim.holder, claim.name, claimed))
             }
@@ -292,6 +315,11 @@ mod tests {
 
     const EVA: ConnId = ConnId {
         slot: 1,
+        generation: 1,
+    };
+
+    const BOB: ConnId = ConnId {
+        slot: 2,
         generation: 1,
     };
 
@@ -325,14 +353,88 @@ mod tests {
         );
         assert_eq!(leases.expected(name("eva"), Why::Renewal), Some(9));
         let renewal = leases.begin(name("eva"), EVA, Why::Renewal, later);
-        let again = leases.answered(renewal, Answer::Refused, later);
-        assert_eq!(again, Outcome::Reclaim(name("eva"), EVA));
-        let again = leases.begin(name("eva"), EVA, Why::Again, later);
+        let looks = leases.answered(renewal, Answer::Refused, later);
+        assert_eq!(looks, Outcome::Ask(name("eva"), EVA, Why::Look));
+        let look = leases.begin(name("eva"), EVA, Why::Look, later);
         assert_eq!(
-            leases.answered(again, Answer::Refused, later),
+            leases.answered(look, Answer::Refused, later),
             Outcome::Lost(name("eva"), EVA)
         );
         assert_eq!(leases.let_go(name("eva")), None);
+    }
+
+    #[test]
+    fn who_has_a_name_whose_renewal_was_refused_is_asked_before_it_is_lost() {
+        let (mut leases, now) = (Leases::default(), Moment::START);
+        let eva = name("eva");
+        let says = |leases: &mut Leases, why, answer| {
+            let number = leases.begin(eva, EVA, why, now);
+            leases.answered(number, answer, now)
+        };
+        says(&mut leases, Why::New, Answer::Taken(7));
+        // The answer to a renewal was lost, and the name is ours.
+        assert_eq!(
+            says(&mut leases, Why::Renewal, Answer::Unknown),
+            Outcome::Nothing
+        );
+        let look = Outcome::Ask(eva, EVA, Why::Look);
+        assert_eq!(says(&mut leases, Why::Renewal, Answer::Refused), look);
+        assert_eq!(
+            says(&mut leases, Why::Look, Answer::Taken(9)),
+            Outcome::Ask(eva, EVA, Why::Renewal)
+        );
+        assert_eq!(leases.expected(eva, Why::Renewal), Some(9));
+        // Nobody has it: the lease was over. The answer to a claim is lost in its turn.
+        assert_eq!(says(&mut leases, Why::Renewal, Answer::Refused), look);
+        let again = Outcome::Ask(eva, EVA, Why::Again);
+        assert_eq!(says(&mut leases, Why::Look, Answer::Free), again);
+        assert_eq!(leases.expected(eva, Why::Again), Some(0));
+        assert_eq!(says(&mut leases, Why::Again, Answer::Refused), look);
+        // Nobody can tell: it is asked again, from the beginning.
+        assert_eq!(
+            says(&mut leases, Why::Look, Answer::Unknown),
+            Outcome::Nothing
+        );
+        assert_eq!(leases.due(now.after(LEASE), LEASE), [(eva, EVA)]);
+        // What nobody has any more is not asked for, and nothing was written that is to be deleted.
+        let number = leases.begin(eva, EVA, Why::Look, now);
+        leases.let_go(eva);
+        assert_eq!(
+            leases.answered(number, Answer::Taken(9), now),
+            Outcome::Nothing
+        );
+        // Nor what somebody else here has by now.
+        says(&mut leases, Why::New, Answer::Taken(10));
+        let number = leases.begin(eva, BOB, Why::Look, now);
+        assert_eq!(
+            leases.answered(number, Answer::Refused, now),
+            Outcome::Nothing
+        );
+        assert_eq!(leases.let_go(eva), Some(10));
+    }
+
+    #[test]
+    fn an_answer_says_who_has_a_name() {
+        let of = |payload: &str| {
+            let message = NatsMessage {
+                payload: payload.as_bytes(),
+                ..NatsMessage::default()
+            };
+            Answer::of(&message, "me")
+        };
+        for (payload, answer) in [
+            (r#"{"stream":"S","seq":7}"#, Answer::Taken(7)),
+            (r#"{"message":{"seq":9,"data":"bWU="}}"#, Answer::Taken(9)),
+            (r#"{"message":{"seq":9,"data":"eW91"}}"#, Answer::Refused),
+            (r#"{"message":{"seq":9}}"#, Answer::Refused),
+            (r#"{"error":{"err_code":10071}}"#, Answer::Refused),
+            (r#"{"error":{"err_code":10037}}"#, Answer::Free),
+            (r#"{"error":{"err_code":10023}}"#, Answer::Unknown),
+            ("{}", Answer::Unknown),
+            ("", Answer::Unknown),
+        ] {
+            assert_eq!(of(payload), answer, "{payload}");
+        }
     }
 
     #[test]
