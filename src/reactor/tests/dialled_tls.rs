@@ -381,6 +381,8 @@ fn fault_b15_a_handshake_that_is_cut_off_at_any_byte_is_a_dial_in_vain() {
         for resets in [false, true] {
             let mut scene = Scene::new(&shown, shown.expected());
             let flight = scene.flight();
+            // A signature takes a byte more or less, so this flight may be shorter than the first: it is never whole.
+            let at = at.min(flight.len() - 1);
             scene.world.says(scene.wire, &flight[..at]);
             if resets {
                 scene.world.os().resets(scene.wire);
