@@ -78,8 +78,9 @@ pub use keeping::Keeping;
 pub(crate) use line::oldest_lines;
 pub use line::{LINE_BYTES_MAX, Line};
 pub use nats::{
-    JetStreamAnswer, JetStreamError, JetStreamMessage, JetStreamPosition, JetStreamState,
-    NATS_INFO_BYTES_MAX, NATS_LINE_BYTES_MAX, NatsCommands, NatsFrame, NatsHeaders, NatsMessage,
+    JetStreamAnswer, JetStreamConfig, JetStreamError, JetStreamMessage, JetStreamPosition,
+    JetStreamState, NATS_INFO_BYTES_MAX, NATS_LINE_BYTES_MAX, NatsCommands, NatsFrame, NatsHeaders,
+    NatsMessage,
 };
 pub use ntp::{NTP_BYTES, Ntp, NtpPacket, NtpTime};
 pub use prefixed::{FRAME_BYTES_MAX, Framed, LENGTH_BYTES, Length, Prefix, Prefixed};

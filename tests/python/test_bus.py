@@ -264,6 +264,10 @@ class Names(OnBus):
         # Written by another one.
         bus.ask(self.KEY, b"0123456789abcdef")
         self.assertIn(b"eva is somebody else's by now", eva.line())
+        # Whoever comes later renews as often as this bucket needs.
+        later = self.on_bus(nats.url, lease="1m")
+        later.waits_for(lambda line: "the bus keeps a name for 3s" in line and "not for 1m" in line)
+        self.comes(later)
 
 
 class Files(OnBus):

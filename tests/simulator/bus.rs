@@ -1084,6 +1084,29 @@ fn a_name_is_one_persons_on_all_servers_and_free_when_its_server_is_dead() {
 }
 
 #[test]
+fn names_are_renewed_as_often_as_the_bucket_needs_that_somebody_else_made() {
+    let mut servers = Servers::new(2);
+    let short = LEASE / 5;
+    let bucket = |servers: &Servers| {
+        let mut world = servers.world.borrow_mut();
+        let bucket = world.nats.streams.get_mut("KV_ONEPOLL__");
+        bucket.expect("it was made").max_age = short;
+    };
+    let [eva, bob] = servers.pair();
+    bucket(&servers);
+    servers.cut(0);
+    servers.passes(SECOND);
+    servers.says(eva, "/nick eva\n");
+    servers.settles();
+    assert!(servers.hears_line(eva, "* you are now eva"));
+    servers.passes(2 * LEASE);
+    servers.says(bob, "/nick eva\n");
+    servers.settles();
+    assert!(servers.hears_line(bob, "* eva is somebody else's name"));
+    assert!(servers.hears(eva).is_empty(), "and she has noticed nothing");
+}
+
+#[test]
 fn a_name_is_kept_whose_renewal_was_written_and_not_answered() {
     let mut servers = Servers::new(2);
     let [eva, bob] = servers.pair();

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use data_encoding::BASE64;
 use serde::Deserialize;
 
@@ -16,7 +18,9 @@ pub struct JetStreamAnswer {
     pub created: String,
     /// Whether something was done that answers nothing else.
     pub success: bool,
-    /// What is in a stream.
+    /// As what a stream was made.
+    pub config: JetStreamConfig,
+    /// What is in it.
     pub state: JetStreamState,
     /// How many messages a consumer has to deliver.
     pub num_pending: u64,
@@ -51,6 +55,21 @@ pub struct JetStreamError {
     pub err_code: u32,
     /// In words.
     pub description: String,
+}
+
+/// As what a stream was made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct JetStreamConfig {
+    /// In nanoseconds; 0: for ever.
+    max_age: u64,
+}
+
+impl JetStreamConfig {
+    /// How long it keeps a message, if not for ever.
+    pub fn max_age(&self) -> Option<Duration> {
+        (self.max_age > 0).then(|| Duration::from_nanos(self.max_age))
+    }
 }
 
 /// What is in a stream.
@@ -148,9 +167,11 @@ mod tests {
         let error = wrong.unwrap_err();
         assert_eq!(error.err_code, JetStreamError::WRONG_LAST_SEQUENCE);
         let made = read(
-            r#"{"type":"io.nats.jetstream.api.v1.stream_create_response","config":{},"created":"2026-11-27T23:00:00Z","state":{"messages":2,"last_seq":9},"did_create":true}"#,
+            r#"{"type":"io.nats.jetstream.api.v1.stream_create_response","config":{"max_age":15000000000},"created":"2026-11-27T23:00:00Z","state":{"messages":2,"last_seq":9},"did_create":true}"#,
         );
         let made = made.unwrap();
+        assert_eq!(made.config.max_age(), Some(Duration::from_secs(15)));
+        assert_eq!(read("{}").unwrap().config.max_age(), None);
         assert_eq!(
             (made.state.last_seq, &*made.created),
             (9, "2026-11-27T23:00:00Z")

@@ -12,7 +12,8 @@ use super::{Decode, Encode, WireError};
 
 pub use headers::NatsHeaders;
 pub use jetstream::{
-    JetStreamAnswer, JetStreamError, JetStreamMessage, JetStreamPosition, JetStreamState,
+    JetStreamAnswer, JetStreamConfig, JetStreamError, JetStreamMessage, JetStreamPosition,
+    JetStreamState,
 };
 
 /// How long a line of a command may be, in bytes, as a NATS server has it (`max_control_line`).

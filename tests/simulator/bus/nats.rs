@@ -96,7 +96,7 @@ struct Client {
 #[derive(Debug, Default)]
 pub(crate) struct Stream {
     subjects: Vec<String>,
-    max_age: u64,
+    pub(crate) max_age: u64,
     /// What is kept, by its place.
     pub(crate) kept: BTreeMap<u64, Stored>,
     pub(crate) last: u64,
@@ -479,7 +479,10 @@ impl Nats {
                 let text = |value: &Value| value.as_str().expect("text").to_owned();
                 self.count += 1;
                 let (count, leader, behind) = (self.count, self.leader, self.behind_by);
-                if self.streams.contains_key(name) && self.befalls(Hazard::NameInUse, 4) {
+                let max_age = body["max_age"].as_u64().unwrap_or(0);
+                let made = self.streams.get(name).map(|stream| stream.max_age);
+                let differs = made.is_some_and(|made| made != max_age);
+                if differs || made.is_some() && self.befalls(Hazard::NameInUse, 4) {
                     // Another server of ours made it with other options.
                     return json!({"error": {"code": 400, "err_code": 10058, "description": "stream name already in use"}});
                 }
@@ -488,7 +491,7 @@ impl Nats {
                     .entry(name.to_owned())
                     .or_insert_with(|| Stream {
                         subjects: subjects.iter().map(text).collect(),
-                        max_age: body["max_age"].as_u64().unwrap_or(0),
+                        max_age,
                         created: count,
                         ..Stream::default()
                     });
@@ -788,7 +791,11 @@ impl Stream {
     }
 
     fn info(&self, leader: u64, behind: u64) -> Value {
-        json!({"created": (self.created * 1000 + leader).to_string(), "state": {"last_seq": self.last_of(behind)}})
+        json!({
+            "config": {"max_age": self.max_age},
+            "created": (self.created * 1000 + leader).to_string(),
+            "state": {"last_seq": self.last_of(behind)},
+        })
     }
 
     /// How long a value is kept, where they are names.

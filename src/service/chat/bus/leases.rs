@@ -8,6 +8,7 @@ use serde_json::json;
 use super::event::{Claimed, Event};
 use super::link::Link;
 use super::subjects::Inbox;
+use crate::config::format_duration;
 use crate::service::chat::name::Name;
 use crate::turn::{ConnId, Moment, Turn};
 use crate::wire::{JetStreamAnswer, JetStreamError, NatsMessage};
@@ -18,6 +19,8 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// Names that members of this server have on the bus, and claims that are not answered.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
+    /// How long the bucket keeps a name behind its last renewal.
+    lease: Duration,
     held: HashMap<Name, Lease>,
     claims: HashMap<u64, Claim>,
     count: u64,
@@ -102,9 +105,19 @@ impl Leases {
         is_ready
     }
 
+    /// Leases last as long as the bucket says: whoever made it may have wished for another time than this server does.
+    pub(super) fn last(&mut self, bus: &str, (wished, found): (Duration, Option<Duration>)) {
+        let lease = found.unwrap_or(wished);
+        if lease != wished && lease != self.lease {
+            let (lease, wished) = (format_duration(lease), format_duration(wished));
+            log::warn!(bus; "the bus keeps a name for {lease}, as whoever came to it first has said, and not for {wished}");
+        }
+        self.lease = lease;
+    }
+
     /// Renews those of which a third is over.
-    pub(super) fn renew(&mut self, link: &Link, t: &mut Turn<'_>, lease: Duration) {
-        for held in self.due(t.now, lease) {
+    pub(super) fn renew(&mut self, link: &Link, t: &mut Turn<'_>) {
+        for held in self.due(t.now) {
             self.ask(link, t, held, Why::Renewal);
         }
     }
@@ -252,8 +265,9 @@ impl Leases {
     }
 
     /// Those whose third is over, which are to be renewed.
-    fn due(&self, now: Moment, lease: Duration) -> Vec<(Name, ConnId)> {
-        let is_due = |held: &Lease| !held.is_asked && held.since.after(lease / 3) <= now;
+    fn due(&self, now: Moment) -> Vec<(Name, ConnId)> {
+        let third = self.lease / 3;
+        let is_due = |held: &Lease| !held.is_asked && held.since.after(third) <= now;
         let due = self.held.iter().filter(|(_, held)| is_due(held));
         due.map(|(&name, held)| (name, held.holder)).collect()
     }
@@ -313,6 +327,12 @@ mod tests {
         Name::parse(text.as_bytes()).unwrap()
     }
 
+    fn leases() -> Leases {
+        let mut leases = Leases::default();
+        leases.last("bus", (LEASE, Some(LEASE)));
+        leases
+    }
+
     const EVA: ConnId = ConnId {
         slot: 1,
         generation: 1,
@@ -325,7 +345,7 @@ mod tests {
 
     #[test]
     fn a_name_is_claimed_renewed_and_lost() {
-        let (mut leases, now) = (Leases::default(), Moment::START);
+        let (mut leases, now) = (leases(), Moment::START);
         let claim = leases.begin(name("Eva"), EVA, Why::New, now);
         assert_eq!(leases.expected(name("eva"), Why::New), Some(0));
         let decided = leases.answered(claim, Answer::Taken(7), now);
@@ -338,15 +358,15 @@ mod tests {
             Outcome::Nothing
         );
         assert_eq!(
-            leases.due(now.after(LEASE / 3 - Duration::from_millis(1)), LEASE),
+            leases.due(now.after(LEASE / 3 - Duration::from_millis(1))),
             []
         );
         let later = now.after(LEASE / 3);
-        let due = leases.due(later, LEASE);
+        let due = leases.due(later);
         assert_eq!(due, [(name("eva"), EVA)]);
         assert_eq!(leases.expected(name("EVA"), Why::Renewal), Some(7));
         let renewal = leases.begin(due[0].0, EVA, Why::Renewal, later);
-        assert_eq!(leases.due(later, LEASE), [], "it is asked for once");
+        assert_eq!(leases.due(later), [], "it is asked for once");
         assert_eq!(
             leases.answered(renewal, Answer::Taken(9), later),
             Outcome::Nothing
@@ -365,7 +385,7 @@ mod tests {
 
     #[test]
     fn who_has_a_name_whose_renewal_was_refused_is_asked_before_it_is_lost() {
-        let (mut leases, now) = (Leases::default(), Moment::START);
+        let (mut leases, now) = (leases(), Moment::START);
         let eva = name("eva");
         let says = |leases: &mut Leases, why, answer| {
             let number = leases.begin(eva, EVA, why, now);
@@ -395,7 +415,7 @@ mod tests {
             says(&mut leases, Why::Look, Answer::Unknown),
             Outcome::Nothing
         );
-        assert_eq!(leases.due(now.after(LEASE), LEASE), [(eva, EVA)]);
+        assert_eq!(leases.due(now.after(LEASE)), [(eva, EVA)]);
         // What nobody has any more is not asked for, and nothing was written that is to be deleted.
         let number = leases.begin(eva, EVA, Why::Look, now);
         leases.let_go(eva);
@@ -411,6 +431,20 @@ mod tests {
             Outcome::Nothing
         );
         assert_eq!(leases.let_go(eva), Some(10));
+    }
+
+    #[test]
+    fn a_lease_lasts_as_long_as_the_bucket_keeps_it() {
+        let (mut leases, now) = (leases(), Moment::START);
+        let claim = leases.begin(name("eva"), EVA, Why::New, now);
+        leases.answered(claim, Answer::Taken(7), now);
+        assert_eq!(leases.due(now.after(LEASE / 9)), []);
+        leases.last("bus", (LEASE, Some(LEASE / 3)));
+        assert_eq!(leases.due(now.after(LEASE / 9)), [(name("eva"), EVA)]);
+        // A bucket that keeps names for ever.
+        leases.last("bus", (LEASE, None));
+        assert_eq!(leases.due(now.after(LEASE / 9)), []);
+        assert_eq!(leases.due(now.after(LEASE / 3)), [(name("eva"), EVA)]);
     }
 
     #[test]
@@ -439,7 +473,7 @@ mod tests {
 
     #[test]
     fn what_is_not_answered_is_given_up_and_asked_again() {
-        let (mut leases, now) = (Leases::default(), Moment::START);
+        let (mut leases, now) = (leases(), Moment::START);
         leases.begin(name("eva"), EVA, Why::New, now);
         assert!(leases.expire(now).is_empty());
         let given_up = leases.expire(now.after(ANSWER));
@@ -452,7 +486,7 @@ mod tests {
         leases.answered(claim, Answer::Taken(1), now);
         leases.begin(name("eva"), EVA, Why::Renewal, now.after(LEASE));
         assert!(leases.give_all_up(now.after(LEASE)).is_empty());
-        assert_eq!(leases.due(now.after(LEASE), LEASE).len(), 1);
+        assert_eq!(leases.due(now.after(LEASE)).len(), 1);
         // A renewal of a name that was given back meanwhile is written once more, and deleted.
         let renewal = leases.begin(name("eva"), EVA, Why::Renewal, now.after(LEASE));
         assert_eq!(leases.let_go(name("Eva")), Some(1));

@@ -179,8 +179,9 @@ impl Bus {
         let (subjects, settings) = (&self.link.subjects, &self.settings);
         let asked = match step {
             Step::Stream => setup::stream(subjects, settings, self.history),
-            Step::FoundStream => setup::found_stream(subjects),
+            Step::FoundStream => setup::found(&subjects.stream()),
             Step::Bucket => setup::bucket(subjects, settings),
+            Step::FoundBucket => setup::found(&subjects.bucket()),
             Step::Consumer => {
                 let delivery = self.link.follow(t, self.delivery.renew(t.now));
                 setup::consumer(subjects, &delivery, self.delivery.last())
@@ -195,7 +196,7 @@ impl Bus {
             |error: &JetStreamError| error.err_code == JetStreamError::STREAM_NAME_IN_USE;
         match (step, JetStreamAnswer::of(message)) {
             (Step::Stream, Err(error)) if is_there(&error) => self.settle(t, Step::FoundStream),
-            (Step::Bucket, Err(error)) if is_there(&error) => self.settle(t, Step::Consumer),
+            (Step::Bucket, Err(error)) if is_there(&error) => self.settle(t, Step::FoundBucket),
             (_, Err(error)) => {
                 // It is asked again at a tick: a cluster may have no leader for a while.
                 let said = shown(&error.description);
@@ -205,7 +206,11 @@ impl Bus {
                 self.delivery.found(answer.created, answer.state.last_seq);
                 self.settle(t, Step::Bucket);
             }
-            (Step::Bucket, Ok(_)) => self.settle(t, Step::Consumer),
+            (Step::Bucket | Step::FoundBucket, Ok(answer)) => {
+                let lease = (self.settings.lease, answer.config.max_age());
+                self.leases.last(self.link.name(), lease);
+                self.settle(t, Step::Consumer);
+            }
             (Step::Consumer, Ok(answer)) => {
                 self.link.catch_up(t.now);
                 self.delivery.begin(t.now);
@@ -499,7 +504,7 @@ impl Bus {
         } else if self.link.is_ready() {
             self.outgoing.send_late_again(t.now);
             self.pump(t);
-            self.leases.renew(&self.link, t, self.settings.lease);
+            self.leases.renew(&self.link, t);
         }
         true
     }

@@ -40,6 +40,8 @@ pub(super) enum Step {
     FoundStream,
     /// To make the bucket.
     Bucket,
+    /// What the bucket is like: it was there, with other options.
+    FoundBucket,
     /// To make a consumer.
     Consumer,
 }
@@ -71,10 +73,10 @@ pub(super) fn stream(subjects: &Subjects, settings: &service::Bus, history: u32)
     }
 }
 
-/// Asks for the stream as it is.
-pub(super) fn found_stream(subjects: &Subjects) -> Asked {
+/// Asks for a stream as it is; a bucket is one.
+pub(super) fn found(stream: &str) -> Asked {
     Asked {
-        subject: format!("$JS.API.STREAM.INFO.{}", subjects.stream()),
+        subject: format!("$JS.API.STREAM.INFO.{stream}"),
         body: json!({}),
     }
 }
