@@ -141,3 +141,20 @@ fn fault_d12_a_server_that_waits_for_the_first_words_of_the_bus_says_nothing_its
         assert_eq!((world.nats.heard, world.nats.logins), (0, 0));
     }
 }
+
+#[test]
+fn a_server_that_is_stopped_in_the_handshake_does_not_wait_for_it() {
+    for (is_mute, is_slow) in [(true, false), (false, true)] {
+        let mut servers = through_tls(1);
+        {
+            let nats = &mut servers.world.borrow_mut().nats;
+            (nats.is_mute, nats.is_slow_to_greet) = (is_mute, is_slow);
+        }
+        servers.passes(SECOND / 2);
+        assert_eq!(servers.world.borrow().links(0).len(), 1);
+        servers.stops(0);
+        servers.passes(SECOND / 2);
+        assert!(servers.loops[0].is_none(), "it has ended");
+        assert!(servers.world.borrow().links(0).is_empty());
+    }
+}
