@@ -104,6 +104,35 @@ class BusThroughTls(Case):
         self.assertFalse([line for line in server.lines[before:] if "bus" in line])
         self.is_connected(server, after=reloads(self.config(plain, "nats")))
 
+    def test_a_reload_takes_another_authority_and_a_certificate_of_ours(self):
+        nats = self.nats_through_tls(more=', ca_file: "%s", verify: true' % self.ours.ca)
+        theirs = Authority(self.directory_of_ca, "theirs")
+        server = self.joins(nats, ca=theirs.ca)
+        self.is_refused(server, "UnknownIssuer")
+        cert, key = self.ours.signs("DNS:onepoll")
+        with open(os.path.join(server.directory, "onepoll.toml"), "w") as file:
+            file.write(self.config(nats, ca=self.ours.ca, cert=cert, key=key))
+        os.kill(server.pid, signal.SIGHUP)
+        self.is_connected(server)
+
+    def test_several_processes_each_have_a_session_of_their_own(self):
+        nats = self.nats_through_tls()
+        config = "processes = 2\n" + self.config(nats, ca=self.ours.ca)
+        server = self.serve("chat://127.0.0.1:0", config=config)
+        for process in (1, 2):
+            server.waits_for(lambda line: "connected to the bus" in line and "process=%d" % process in line)
+        # Whichever of them the kernel gives each to.
+        members = [self.dial(server.at("chat")) for _ in range(8)]
+        for member in members:
+            member.say(b"/ping in\n")
+            while b"pong in" not in member.line():
+                pass
+        members[0].say(b"to all\n")
+        for member in members[1:]:
+            while not member.line().endswith(b": to all"):
+                pass
+        server.stop()
+
     def test_a_server_that_asks_for_a_certificate_is_shown_one(self):
         nats = self.nats_through_tls(more=', ca_file: "%s", verify: true' % self.ours.ca)
         cert, key = self.ours.signs("DNS:onepoll")
