@@ -277,6 +277,8 @@ impl<O: Os> Reactor<O> {
             return;
         }
         if used.next().is_some() {
+            // It may have something to say first; endpoints that come meanwhile get a value of their own.
+            self.sets.retain(|(_, has)| *has != service);
             return self.end_dialled(service);
         }
         self.end_broadcast(service);

@@ -1088,6 +1088,35 @@ fn a_name_is_one_persons_on_all_servers_and_free_when_its_server_is_dead() {
 }
 
 #[test]
+fn of_topics_and_bans_that_cross_each_other_all_servers_keep_the_later_one() {
+    let mut servers = Servers::new(1);
+    servers.operators = true;
+    let others = servers.starts();
+    servers.passes(2 * SECOND);
+    let [eva, op] = [servers.dials(0), servers.dials(others)];
+    servers.says(eva, "/join den\n");
+    servers.says(op, "/join den\n");
+    servers.settles();
+    for both in [["cats", "dogs"], ["dogs", "cats"]] {
+        // Neither is told of the other's before both are kept.
+        servers.world.borrow_mut().nats.is_silent = true;
+        servers.says(eva, &format!("/topic {}\n", both[0]));
+        servers.settles();
+        servers.says(op, &format!("/topic {}\n", both[1]));
+        servers.settles();
+        servers.world.borrow_mut().nats.is_silent = false;
+        servers.passes(8 * SECOND);
+        for wire in [eva, op] {
+            servers.hears(wire);
+            servers.says(wire, "/topic\n");
+            servers.settles();
+            let topic = format!("* topic of den: {}", both[1]);
+            assert!(servers.hears_line(wire, &topic), "{wire}: {both:?}");
+        }
+    }
+}
+
+#[test]
 fn names_are_renewed_as_often_as_the_bucket_needs_that_somebody_else_made() {
     let mut servers = Servers::new(2);
     let short = LEASE / 5;

@@ -90,7 +90,7 @@ impl Chat {
         let (old, room) = (member.name, member.room);
         (member.name, member.is_owner) = (new, false);
         if old.key() != new.key() {
-            self.release_name(t, old);
+            self.release_name(t, id, old);
         }
         self.names.remove(&old.key());
         self.names.insert(new.key(), id);

@@ -473,7 +473,7 @@ impl Chat {
         let member = self.members.remove(id)?;
         self.unsettled.forget(id);
         self.unheard.forget(id);
-        self.release_name(t, member.name);
+        self.release_name(t, id, member.name);
         for &other in &member.ignores {
             self.ignores_no_more(other);
         }

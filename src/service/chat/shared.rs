@@ -209,12 +209,8 @@ impl Chat {
         let when = SystemTime::UNIX_EPOCH + Duration::from_nanos(kept.nanos);
         let room = match &kept.topic {
             Topic::Room(room) => *room,
-            Topic::Ban(whom) => {
-                if kept.own.is_none() {
-                    self.take_ban(t, whom, &kept.payload);
-                }
-                return;
-            }
+            // One's own as well: of two that cross each other, the later one holds everywhere.
+            Topic::Ban(whom) => return self.take_ban(t, whom, &kept.payload),
         };
         let checked;
         let (lines, segments, is_shown) = match &kept.own {
@@ -231,6 +227,10 @@ impl Chat {
         };
         if let Some(own) = &kept.own {
             self.count_kept(t, own);
+            let topics = own.payload.split(|&byte| byte == b'\n');
+            for topic in topics.filter_map(|line| line.strip_prefix(b"=")) {
+                self.take_topic(room, topic);
+            }
         }
         if lines.is_empty() {
             return;
@@ -278,9 +278,7 @@ impl Chat {
         {
             let line = &line[..line.len().min(self.line_bytes_max)];
             if let Some(topic) = line.strip_prefix(b"=") {
-                if let Some(topic) = plain(topic, TOPIC_BYTES_MAX) {
-                    self.set_topic(room, topic);
-                }
+                self.take_topic(room, topic);
             } else if let Some(notice) = line.strip_prefix(b"* ") {
                 lines.extend_from_slice(b"* ");
                 neutralise(notice, &mut lines);
@@ -304,7 +302,10 @@ impl Chat {
     }
 
     /// What a room is about from now on, wherever somebody is in it.
-    fn set_topic(&mut self, room: Name, topic: String) {
+    fn take_topic(&mut self, room: Name, topic: &[u8]) {
+        let Some(topic) = plain(topic, TOPIC_BYTES_MAX) else {
+            return;
+        };
         if let Some(key) = self.rooms.find(room) {
             self.rooms[key].topic = topic;
         } else if let Some(elsewhere) = &mut self.elsewhere {
@@ -516,9 +517,9 @@ impl Chat {
     }
 
     /// A member is called so no more.
-    pub(super) fn release_name(&mut self, t: &mut Turn<'_>, name: Name) {
+    pub(super) fn release_name(&mut self, t: &mut Turn<'_>, id: ConnId, name: Name) {
         if let Some(bus) = &mut self.bus {
-            bus.release(t, name);
+            bus.release(t, id, name);
         }
     }
 
@@ -527,7 +528,7 @@ impl Chat {
         let is_here = matches!(waits, Some(Waits::Claim));
         match claimed {
             // Who has left meanwhile, or somebody who came by it here, needs it no more.
-            Claimed::Taken { .. } if !is_here => self.release_name(t, name),
+            Claimed::Taken { .. } if !is_here => self.release_name(t, id, name),
             Claimed::Taken { is_owner } => {
                 let holder = self.names.get(&name.key()).copied();
                 if let Some(holder) = holder.filter(|&holder| holder != id) {

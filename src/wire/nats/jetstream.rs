@@ -80,13 +80,28 @@ pub struct JetStreamState {
     pub last_seq: u64,
 }
 
+/// The subject has another newest message than the one that was expected.
+const WRONG_LAST_SEQUENCE: u32 = 10071;
+
+/// The same, as servers of NATS 2.11 say it of a stream that several of them keep.
+const WRONG_LAST_SEQUENCE_SOMEWHERE: u32 = 10164;
+
 impl JetStreamError {
-    /// The subject has another newest message than the one that was expected.
-    pub const WRONG_LAST_SEQUENCE: u32 = 10071;
     /// No message is what was asked for.
     pub const NO_MESSAGE_FOUND: u32 = 10037;
     /// A stream of that name has other options.
     pub const STREAM_NAME_IN_USE: u32 = 10058;
+
+    /// Whether what was published is refused for good: neither for what may pass, such as that nobody leads the stream (5xx)
+    /// or that there is much to do (429), nor because it is being kept at this moment (409).
+    pub fn is_final(&self) -> bool {
+        self.code < 500 && !matches!(self.code, 409 | 429)
+    }
+
+    /// The newest message of a subject is another one than was expected.
+    pub fn is_wrong_last_sequence(&self) -> bool {
+        [WRONG_LAST_SEQUENCE, WRONG_LAST_SEQUENCE_SOMEWHERE].contains(&self.err_code)
+    }
 
     fn failure(code: u16, description: &str) -> JetStreamError {
         JetStreamError {
@@ -165,7 +180,7 @@ mod tests {
             r#"{"error":{"code":400,"err_code":10071,"description":"wrong last sequence: 3"},"stream":"S","seq":0}"#,
         );
         let error = wrong.unwrap_err();
-        assert_eq!(error.err_code, JetStreamError::WRONG_LAST_SEQUENCE);
+        assert!(error.is_wrong_last_sequence());
         let made = read(
             r#"{"type":"io.nats.jetstream.api.v1.stream_create_response","config":{"max_age":15000000000},"created":"2026-11-27T23:00:00Z","state":{"messages":2,"last_seq":9},"did_create":true}"#,
         );
@@ -189,6 +204,23 @@ mod tests {
             read(r#"{"error":{"code":404,"err_code":10037,"description":"no message found"}}"#);
         let none = none.unwrap_err();
         assert_eq!(none.err_code, JetStreamError::NO_MESSAGE_FOUND);
+    }
+
+    #[test]
+    fn what_may_pass_is_not_refused_for_good() {
+        for (code, is_final) in [
+            (400, true),
+            (404, true),
+            (409, false),
+            (429, false),
+            (503, false),
+        ] {
+            assert_eq!(
+                JetStreamError::failure(code, "").is_final(),
+                is_final,
+                "{code}"
+            );
+        }
     }
 
     #[test]

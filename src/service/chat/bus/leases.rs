@@ -1,6 +1,7 @@
 //! Names that members of this server have on the bus, as keys of a bucket that expire, and claims to such.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use serde_json::json;
@@ -13,8 +14,11 @@ use crate::service::chat::name::Name;
 use crate::turn::{ConnId, Moment, Turn};
 use crate::wire::{JetStreamAnswer, JetStreamError, NatsMessage};
 
-/// How long the bus has to answer a claim.
+/// How long the bus has to answer a claim; a renewal, a third of the lease at most.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// For so long an answer may still come to a claim that nobody waits for any more.
+const LATE: Duration = Duration::from_secs(60);
 
 /// Names that members of this server have on the bus, and claims that are not answered.
 #[derive(Debug, Default)]
@@ -44,6 +48,8 @@ struct Claim {
     holder: ConnId,
     why: Why,
     asked: Moment,
+    /// Nobody waits for the answer any more.
+    is_given_up: bool,
 }
 
 /// What a claim is for.
@@ -108,8 +114,9 @@ impl Leases {
     /// Leases last as long as the bucket says: whoever made it may have wished for another time than this server does.
     pub(super) fn last(&mut self, bus: &str, (wished, found): (Duration, Option<Duration>)) {
         let lease = found.unwrap_or(wished);
-        if lease != wished && lease != self.lease {
-            let (lease, wished) = (format_duration(lease), format_duration(wished));
+        if found != Some(wished) && lease != self.lease {
+            let lease = found.map_or_else(|| "ever".to_owned(), format_duration);
+            let wished = format_duration(wished);
             log::warn!(bus; "the bus keeps a name for {lease}, as whoever came to it first has said, and not for {wished}");
         }
         self.lease = lease;
@@ -123,8 +130,8 @@ impl Leases {
     }
 
     /// A member is called so no more.
-    pub(super) fn release(&mut self, link: &Link, t: &mut Turn<'_>, name: Name) {
-        if let Some(sequence) = self.let_go(name) {
+    pub(super) fn release(&mut self, link: &Link, t: &mut Turn<'_>, of: (Name, ConnId)) {
+        if let Some(sequence) = self.let_go(of) {
             delete(link, t, sequence);
         }
     }
@@ -137,7 +144,7 @@ impl Leases {
         number: u64,
         message: &NatsMessage<'_>,
     ) -> Option<Event> {
-        match self.answered(number, Answer::of(message, &link.subjects.me), t.now) {
+        match self.answered(number, Answer::of(message, &link.subjects.me)) {
             Outcome::Ask(name, holder, why) => {
                 self.ask(link, t, (name, holder), why);
                 None
@@ -152,20 +159,32 @@ impl Leases {
 
     /// Claims that have waited too long.
     pub(super) fn expire(&mut self, now: Moment) -> Vec<Event> {
-        self.give_up(|claim| claim.asked.after(ANSWER) <= now, now)
+        self.claims
+            .retain(|_, claim| !claim.is_given_up || claim.asked.after(LATE) > now);
+        let third = ANSWER.min(self.lease / 3);
+        let patience = |why| match why {
+            Why::New | Why::Own => ANSWER,
+            Why::Renewal | Why::Again | Why::Look => third,
+        };
+        self.give_up(|claim| claim.asked.after(patience(claim.why)) <= now)
     }
 
     /// The bus is away: no claim will be answered.
-    pub(super) fn give_all_up(&mut self, now: Moment) -> Vec<Event> {
-        self.give_up(|_| true, now)
+    pub(super) fn give_all_up(&mut self) -> Vec<Event> {
+        self.give_up(|_| true)
     }
 
-    fn give_up(&mut self, which: impl Fn(&Claim) -> bool, now: Moment) -> Vec<Event> {
-        let late = self.claims.extract_if(|_, claim| which(claim));
-        let late: Vec<Claim> = late.map(|(_, claim)| claim).collect();
+    fn give_up(&mut self, which: impl Fn(&Claim) -> bool) -> Vec<Event> {
+        let mut late = Vec::new();
+        for claim in self.claims.values_mut() {
+            if !claim.is_given_up && which(claim) {
+                claim.is_given_up = true;
+                late.push(*claim);
+            }
+        }
         let outcomes = late
             .into_iter()
-            .map(|claim| self.decided(claim, Answer::Unknown, now));
+            .map(|claim| self.decided(claim, Answer::Unknown));
         outcomes.filter_map(Outcome::event).collect()
     }
 
@@ -204,26 +223,48 @@ impl Leases {
             holder,
             why,
             asked: now,
+            is_given_up: false,
         };
         self.claims.insert(self.count, claim);
         self.count
     }
 
-    fn answered(&mut self, number: u64, answer: Answer, now: Moment) -> Outcome {
-        match self.claims.remove(&number) {
-            Some(claim) => self.decided(claim, answer, now),
-            None => Outcome::Nothing,
+    fn answered(&mut self, number: u64, answer: Answer) -> Outcome {
+        match (self.claims.remove(&number), answer) {
+            (None, _) => Outcome::Nothing,
+            (Some(claim), Answer::Taken(sequence)) if claim.is_given_up => {
+                self.written_late(claim, sequence)
+            }
+            (Some(claim), _) if claim.is_given_up => Outcome::Nothing,
+            (Some(claim), answer) => self.decided(claim, answer),
         }
     }
 
-    fn decided(&mut self, claim: Claim, answer: Answer, now: Moment) -> Outcome {
+    /// A claim was good for which nobody waits any more.
+    fn written_late(&mut self, claim: Claim, sequence: u64) -> Outcome {
+        match self.held.get_mut(&claim.name.key()) {
+            _ if claim.why == Why::Look => Outcome::Nothing,
+            // Whoever of this server has the name by now has it at the newest place.
+            Some(held) => {
+                held.sequence = held.sequence.max(sequence);
+                Outcome::Nothing
+            }
+            None => Outcome::Unwanted(sequence),
+        }
+    }
+
+    fn decided(&mut self, claim: Claim, answer: Answer) -> Outcome {
         let (name, holder) = (claim.name, claim.holder);
         let lease = |sequence| Lease {
             holder,
             sequence,
-            since: now,
+            // The bucket counts from when it was written, which was later.
+            since: claim.asked,
             is_asked: false,
         };
+        if let Some(held) = self.held.get_mut(&name.key()) {
+            held.is_asked = false;
+        }
         if matches!(claim.why, Why::New | Why::Own) {
             if let Answer::Taken(sequence) = answer {
                 self.held.insert(name.key(), lease(sequence));
@@ -237,7 +278,6 @@ impl Leases {
                 _ => Outcome::Nothing,
             };
         };
-        held.is_asked = false;
         match (claim.why, answer) {
             // Written by this server, which was not told so: to be renewed there, at once.
             (Why::Look, Answer::Taken(sequence)) => {
@@ -260,8 +300,12 @@ impl Leases {
     }
 
     /// A name is its holder's no more. Says its place.
-    fn let_go(&mut self, name: Name) -> Option<u64> {
-        self.held.remove(&name.key()).map(|lease| lease.sequence)
+    fn let_go(&mut self, (name, holder): (Name, ConnId)) -> Option<u64> {
+        match self.held.entry(name.key()) {
+            // Somebody else here may have it by now.
+            Entry::Occupied(lease) if lease.get().holder == holder => Some(lease.remove().sequence),
+            _ => None,
+        }
     }
 
     /// Those whose third is over, which are to be renewed.
@@ -290,7 +334,7 @@ impl Answer {
                 Some(_) => Answer::Refused,
                 None => Answer::Unknown,
             },
-            Err(error) if error.err_code == JetStreamError::WRONG_LAST_SEQUENCE => Answer::Refused,
+            Err(error) if error.is_wrong_last_sequence() => Answer::Refused,
             Err(error) if error.err_code == JetStreamError::NO_MESSAGE_FOUND => Answer::Free,
             Err(_) => Answer::Unknown,
         }
@@ -348,15 +392,12 @@ mod tests {
         let (mut leases, now) = (leases(), Moment::START);
         let claim = leases.begin(name("Eva"), EVA, Why::New, now);
         assert_eq!(leases.expected(name("eva"), Why::New), Some(0));
-        let decided = leases.answered(claim, Answer::Taken(7), now);
+        let decided = leases.answered(claim, Answer::Taken(7));
         assert!(matches!(
             decided,
             Outcome::Decided(Claim { holder: EVA, .. }, Answer::Taken(7))
         ));
-        assert_eq!(
-            leases.answered(claim, Answer::Taken(7), now),
-            Outcome::Nothing
-        );
+        assert_eq!(leases.answered(claim, Answer::Taken(7)), Outcome::Nothing);
         assert_eq!(
             leases.due(now.after(LEASE / 3 - Duration::from_millis(1))),
             []
@@ -367,20 +408,17 @@ mod tests {
         assert_eq!(leases.expected(name("EVA"), Why::Renewal), Some(7));
         let renewal = leases.begin(due[0].0, EVA, Why::Renewal, later);
         assert_eq!(leases.due(later), [], "it is asked for once");
-        assert_eq!(
-            leases.answered(renewal, Answer::Taken(9), later),
-            Outcome::Nothing
-        );
+        assert_eq!(leases.answered(renewal, Answer::Taken(9)), Outcome::Nothing);
         assert_eq!(leases.expected(name("eva"), Why::Renewal), Some(9));
         let renewal = leases.begin(name("eva"), EVA, Why::Renewal, later);
-        let looks = leases.answered(renewal, Answer::Refused, later);
+        let looks = leases.answered(renewal, Answer::Refused);
         assert_eq!(looks, Outcome::Ask(name("eva"), EVA, Why::Look));
         let look = leases.begin(name("eva"), EVA, Why::Look, later);
         assert_eq!(
-            leases.answered(look, Answer::Refused, later),
+            leases.answered(look, Answer::Refused),
             Outcome::Lost(name("eva"), EVA)
         );
-        assert_eq!(leases.let_go(name("eva")), None);
+        assert_eq!(leases.let_go((name("eva"), EVA)), None);
     }
 
     #[test]
@@ -389,7 +427,7 @@ mod tests {
         let eva = name("eva");
         let says = |leases: &mut Leases, why, answer| {
             let number = leases.begin(eva, EVA, why, now);
-            leases.answered(number, answer, now)
+            leases.answered(number, answer)
         };
         says(&mut leases, Why::New, Answer::Taken(7));
         // The answer to a renewal was lost, and the name is ours.
@@ -418,26 +456,20 @@ mod tests {
         assert_eq!(leases.due(now.after(LEASE)), [(eva, EVA)]);
         // What nobody has any more is not asked for, and nothing was written that is to be deleted.
         let number = leases.begin(eva, EVA, Why::Look, now);
-        leases.let_go(eva);
-        assert_eq!(
-            leases.answered(number, Answer::Taken(9), now),
-            Outcome::Nothing
-        );
+        leases.let_go((eva, EVA));
+        assert_eq!(leases.answered(number, Answer::Taken(9)), Outcome::Nothing);
         // Nor what somebody else here has by now.
         says(&mut leases, Why::New, Answer::Taken(10));
         let number = leases.begin(eva, BOB, Why::Look, now);
-        assert_eq!(
-            leases.answered(number, Answer::Refused, now),
-            Outcome::Nothing
-        );
-        assert_eq!(leases.let_go(eva), Some(10));
+        assert_eq!(leases.answered(number, Answer::Refused), Outcome::Nothing);
+        assert_eq!(leases.let_go((eva, EVA)), Some(10));
     }
 
     #[test]
     fn a_lease_lasts_as_long_as_the_bucket_keeps_it() {
         let (mut leases, now) = (leases(), Moment::START);
         let claim = leases.begin(name("eva"), EVA, Why::New, now);
-        leases.answered(claim, Answer::Taken(7), now);
+        leases.answered(claim, Answer::Taken(7));
         assert_eq!(leases.due(now.after(LEASE / 9)), []);
         leases.last("bus", (LEASE, Some(LEASE / 3)));
         assert_eq!(leases.due(now.after(LEASE / 9)), [(name("eva"), EVA)]);
@@ -445,6 +477,73 @@ mod tests {
         leases.last("bus", (LEASE, None));
         assert_eq!(leases.due(now.after(LEASE / 9)), []);
         assert_eq!(leases.due(now.after(LEASE / 3)), [(name("eva"), EVA)]);
+    }
+
+    #[test]
+    fn what_is_written_for_a_claim_that_was_given_up_is_deleted_or_whoever_has_the_name_has_it_there()
+     {
+        let (mut leases, now) = (leases(), Moment::START);
+        let eva = name("eva");
+        let late = leases.begin(eva, EVA, Why::New, now);
+        assert_eq!(leases.give_all_up().len(), 1);
+        assert!(leases.give_all_up().is_empty(), "it is given up once");
+        assert_eq!(
+            leases.answered(late, Answer::Taken(7)),
+            Outcome::Unwanted(7)
+        );
+        assert_eq!(leases.answered(late, Answer::Taken(7)), Outcome::Nothing);
+        // The name is somebody's here.
+        let late = leases.begin(eva, BOB, Why::Own, now);
+        leases.give_all_up();
+        let claim = leases.begin(eva, EVA, Why::New, now);
+        leases.answered(claim, Answer::Taken(8));
+        assert_eq!(leases.answered(late, Answer::Taken(9)), Outcome::Nothing);
+        assert_eq!(leases.expected(eva, Why::Renewal), Some(9));
+        // A refusal says nothing, and neither does who had it.
+        for why in [Why::New, Why::Look] {
+            let late = leases.begin(eva, EVA, why, now);
+            leases.give_all_up();
+            let answer = match why {
+                Why::Look => Answer::Taken(3),
+                _ => Answer::Refused,
+            };
+            assert_eq!(leases.answered(late, answer), Outcome::Nothing);
+        }
+        assert_eq!(leases.expected(eva, Why::Renewal), Some(9));
+        // It is not waited for without end.
+        leases.begin(eva, EVA, Why::Renewal, now);
+        leases.give_all_up();
+        assert!(leases.expire(now.after(LATE)).is_empty());
+        assert!(leases.claims.is_empty());
+    }
+
+    #[test]
+    fn a_lease_belongs_to_one_member_and_is_asked_for_again_whatever_became_of_a_claim() {
+        let (mut leases, now) = (leases(), Moment::START);
+        let eva = name("eva");
+        for holder in [EVA, BOB] {
+            let claim = leases.begin(eva, holder, Why::Own, now);
+            leases.answered(claim, Answer::Taken(7));
+        }
+        assert_eq!(
+            leases.let_go((eva, EVA)),
+            None,
+            "it is another one's by now"
+        );
+        let due = now.after(LEASE / 3);
+        leases.begin(eva, BOB, Why::Own, due);
+        assert_eq!(leases.due(due), []);
+        leases.expire(due.after(ANSWER));
+        assert_eq!(leases.due(due.after(ANSWER)), [(eva, BOB)]);
+        // A lease counts from when it was asked for, and an answer is waited for a third of it at most.
+        leases.last("bus", (LEASE, Some(LEASE / 5)));
+        leases.begin(eva, BOB, Why::Renewal, due);
+        leases.expire(due.after(LEASE / 15));
+        assert_eq!(leases.due(due.after(LEASE / 15)), [(eva, BOB)]);
+        let renewal = leases.begin(eva, BOB, Why::Renewal, due);
+        leases.answered(renewal, Answer::Taken(8));
+        assert_eq!(leases.due(due.after(LEASE / 15)), [(eva, BOB)]);
+        assert_eq!(leases.let_go((eva, BOB)), Some(8));
     }
 
     #[test]
@@ -462,6 +561,7 @@ mod tests {
             (r#"{"message":{"seq":9,"data":"eW91"}}"#, Answer::Refused),
             (r#"{"message":{"seq":9}}"#, Answer::Refused),
             (r#"{"error":{"err_code":10071}}"#, Answer::Refused),
+            (r#"{"error":{"err_code":10164}}"#, Answer::Refused),
             (r#"{"error":{"err_code":10037}}"#, Answer::Free),
             (r#"{"error":{"err_code":10023}}"#, Answer::Unknown),
             ("{}", Answer::Unknown),
@@ -483,17 +583,17 @@ mod tests {
         ));
         let claim = leases.begin(name("eva"), EVA, Why::Own, now);
         assert_eq!(leases.expected(name("eva"), Why::Own), None);
-        leases.answered(claim, Answer::Taken(1), now);
+        leases.answered(claim, Answer::Taken(1));
         leases.begin(name("eva"), EVA, Why::Renewal, now.after(LEASE));
-        assert!(leases.give_all_up(now.after(LEASE)).is_empty());
+        assert!(leases.give_all_up().is_empty());
         assert_eq!(leases.due(now.after(LEASE)).len(), 1);
         // A renewal of a name that was given back meanwhile is written once more, and deleted.
         let renewal = leases.begin(name("eva"), EVA, Why::Renewal, now.after(LEASE));
-        assert_eq!(leases.let_go(name("Eva")), Some(1));
+        assert_eq!(leases.let_go((name("Eva"), EVA)), Some(1));
         assert_eq!(
-            leases.answered(renewal, Answer::Taken(2), now),
+            leases.answered(renewal, Answer::Taken(2)),
             Outcome::Unwanted(2)
         );
-        assert_eq!(leases.let_go(name("eva")), None);
+        assert_eq!(leases.let_go((name("eva"), EVA)), None);
     }
 }

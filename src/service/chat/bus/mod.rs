@@ -83,7 +83,7 @@ impl Bus {
             link: Link::new(settings.clone(), set),
             rooms: set.unwrap_or_default().to_owned(),
             history,
-            presence: Presence::Away(Moment::START),
+            presence: Presence::New,
             delivery: Delivery::new(),
             outgoing: Outgoing::default(),
             leases: Leases::default(),
@@ -131,6 +131,7 @@ impl Bus {
         if self.is_ending {
             return None;
         }
+        self.presence.seek(now);
         self.link.dials(now)
     }
 
@@ -163,7 +164,7 @@ impl Bus {
     /// What is said does not come back until it is ready again.
     fn be_away(&mut self, now: Moment) {
         self.presence.end(now);
-        self.events.extend(self.leases.give_all_up(now));
+        self.events.extend(self.leases.give_all_up());
         let answered = self.asks.give_all_up();
         self.events
             .extend(answered.into_iter().map(Event::Answered));
@@ -303,11 +304,10 @@ impl Bus {
 
     /// Whether a message is kept: what matters is that it comes back, so only why it never will.
     fn take_refusal(&mut self, number: u64, message: &NatsMessage<'_>) {
-        // Of what is no fault of the message, such as that nobody leads the stream just now, nothing follows: a tick
-        // sends it again.
+        // Of what is no fault of the message nothing follows: a tick sends it again.
         let Some(error) = JetStreamAnswer::of(message)
             .err()
-            .filter(|error| error.code < 500)
+            .filter(JetStreamError::is_final)
         else {
             return;
         };
@@ -398,7 +398,7 @@ impl Bus {
 
     /// Something is said, to be kept in order for all. Whether there was room for it.
     pub(super) fn keep(&mut self, topic: Topic, speaker: Option<ConnId>, bytes: &[u8]) -> bool {
-        let takes = self.outgoing.takes(bytes.len());
+        let takes = self.outgoing.takes(bytes.len(), speaker.is_some());
         if takes {
             let is_shown = self.is_alone();
             self.outgoing.push(topic, speaker, bytes, is_shown);
@@ -437,8 +437,8 @@ impl Bus {
     }
 
     /// A member is called so no more.
-    pub(super) fn release(&mut self, t: &mut Turn<'_>, name: Name) {
-        self.leases.release(&self.link, t, name);
+    pub(super) fn release(&mut self, t: &mut Turn<'_>, holder: ConnId, name: Name) {
+        self.leases.release(&self.link, t, (name, holder));
     }
 
     /// Asks all other servers; whether somebody will answer.

@@ -11,6 +11,9 @@ use crate::turn::{ConnId, Moment};
 /// what is said beyond it is lost to others.
 pub(in super::super) const KEPT_BYTES_MAX: usize = 1024 * 1024;
 
+/// What nobody of this server waits with has so much room besides: who may be here, what a room is about, who is called how.
+const ASIDE_BYTES: usize = 64 * 1024;
+
 /// Who waits goes on below this.
 const GOES_ON_BYTES: usize = KEPT_BYTES_MAX / 2;
 
@@ -73,9 +76,10 @@ impl Outgoing {
         self.bytes + bytes <= KEPT_BYTES_MAX
     }
 
-    /// Whether one more message of this size can be kept.
-    pub(super) fn takes(&self, bytes: usize) -> bool {
-        bytes <= MESSAGE_BYTES_MAX && self.has_room(bytes)
+    /// Whether one more message of this size can be kept, of a speaker or of the server itself.
+    pub(super) fn takes(&self, bytes: usize, has_speaker: bool) -> bool {
+        let most = KEPT_BYTES_MAX + if has_speaker { 0 } else { ASIDE_BYTES };
+        bytes <= MESSAGE_BYTES_MAX && self.bytes + bytes <= most
     }
 
     /// Whether who speaks is to wait until there is room.
@@ -235,7 +239,8 @@ mod tests {
         let shown: Vec<u64> = outgoing.show().map(|pending| pending.number).collect();
         assert_eq!(shown, [2]);
         assert!(outgoing.has_room(KEPT_BYTES_MAX - 6) && !outgoing.has_room(KEPT_BYTES_MAX - 5));
-        assert!(outgoing.takes(MESSAGE_BYTES_MAX) && !outgoing.takes(MESSAGE_BYTES_MAX + 1));
+        assert!(outgoing.takes(MESSAGE_BYTES_MAX, true));
+        assert!(!outgoing.takes(MESSAGE_BYTES_MAX + 1, false));
     }
 
     #[test]

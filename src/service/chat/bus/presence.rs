@@ -9,12 +9,16 @@ use crate::turn::Moment;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// ```text
+/// New ──is looked for─┐
+///                     v
 /// Here ──is lost──> Away ──for too long──> Alone
 ///  ^                 │                       │
 ///  └─────────────────┴──── is ready again ───┘
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Presence {
+    /// It was never looked for.
+    New,
     /// What is said comes back.
     Here,
     /// It does not since this moment, and nobody was told.
@@ -28,7 +32,14 @@ impl Presence {
     pub(super) fn due(self) -> Moment {
         match self {
             Presence::Away(since) => since.after(PATIENCE),
-            Presence::Here | Presence::Alone => Moment::NEVER,
+            Presence::New | Presence::Here | Presence::Alone => Moment::NEVER,
+        }
+    }
+
+    /// It is looked for.
+    pub(super) fn seek(&mut self, now: Moment) {
+        if *self == Presence::New {
+            *self = Presence::Away(now);
         }
     }
 
@@ -60,7 +71,13 @@ mod tests {
 
     #[test]
     fn those_who_are_here_are_told_once_and_not_of_a_short_absence() {
-        let mut presence = Presence::Away(Moment::START);
+        let mut presence = Presence::New;
+        // Nobody waits for what was not looked for.
+        let first = Moment::START.after(10 * PATIENCE);
+        assert!(!presence.expire(first));
+        presence.seek(first);
+        presence.seek(first.after(PATIENCE));
+        assert_eq!(presence.due(), first.after(PATIENCE));
         assert!(!presence.begin());
         assert_eq!(presence.due(), Moment::NEVER);
         let lost = Moment::START.after(Duration::from_secs(100));

@@ -117,7 +117,7 @@ pub(super) fn consumer(subjects: &Subjects, delivery: &str, last: u64) -> Asked 
     });
     if last > 0 {
         consumer["deliver_policy"] = "by_start_sequence".into();
-        consumer["opt_start_seq"] = (last + 1).into();
+        consumer["opt_start_seq"] = last.saturating_add(1).into();
     }
     Asked {
         subject: format!("$JS.API.CONSUMER.CREATE.{stream}"),
