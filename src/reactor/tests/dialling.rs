@@ -4,8 +4,9 @@ use std::io;
 use rustix::io::Errno;
 
 use super::*;
+use crate::config::Written;
 use crate::reactor::invariants::State;
-use crate::service::{Dial, Dialler, Echo};
+use crate::service::{Dial, Dialler, Echo, Set};
 use crate::turn::{ConnId, Moment};
 
 /// How long the service waits before it dials again.
@@ -17,6 +18,8 @@ struct Caller {
     due: Moment,
     link: Option<ConnId>,
     client: Option<ConnId>,
+    /// It has more to say when it is asked to end what it dialled.
+    has_more: bool,
 }
 
 impl Caller {
@@ -25,6 +28,7 @@ impl Caller {
             due: Moment::START,
             link: None,
             client: None,
+            has_more: false,
         }
     }
 }
@@ -89,7 +93,9 @@ impl Dialler for Caller {
     }
 
     fn stopping(&mut self, t: &mut Turn<'_>) {
-        t.close();
+        if !self.has_more {
+            t.close();
+        }
     }
 
     fn closed(&mut self, t: &mut Turn<'_>, _: &dyn Display) {
@@ -242,4 +248,33 @@ fn what_was_dialled_ends_with_the_last_listener_and_the_last_client() {
     assert!(!world.is_open(client) && !world.is_open(bus));
     world.passes(Duration::from_secs(60));
     assert_eq!(dialled(&world).len(), 1, "and nobody dials any more");
+}
+
+#[test]
+fn endpoints_that_come_while_a_value_says_its_last_get_another() {
+    let mut world = World::new();
+    let set = || Set {
+        service: "chat",
+        name: "lobby".into(),
+        options: Written::default(),
+    };
+    let caller = |has_more| {
+        Box::new(Caller {
+            has_more,
+            ..Caller::new()
+        })
+    };
+    let service = world.reactor.share(set(), caller(true));
+    let socket = world.reactor.os.listener();
+    let options = ListenerOptions::to(service);
+    let id = world.reactor.listen(socket, options).unwrap();
+    world.settles();
+    let bus = dialled(&world)[0];
+    world.os().decides(bus, Ok(()));
+    world.settles();
+    assert_eq!(world.reactor.share(set(), caller(false)), service);
+    world.reactor.retire(id);
+    world.settles();
+    assert!(world.is_open(bus), "it has something to say first");
+    assert_ne!(world.reactor.share(set(), caller(false)), service);
 }
