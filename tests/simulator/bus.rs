@@ -903,6 +903,14 @@ impl Servers {
         self.hears(wire).iter().any(|heard| heard == line)
     }
 
+    /// Whoever says this is told that.
+    fn is_told(&mut self, wire: usize, says: &str, line: &str) {
+        self.says(wire, says);
+        self.settles();
+        let heard = self.hears(wire);
+        assert!(heard.iter().any(|heard| heard == line), "{line}: {heard:?}");
+    }
+
     /// Lets time pass; `person` is called for each who is due.
     fn passes_with(&mut self, time: u64, mut person: impl FnMut(&mut Servers, usize)) {
         let end = self.world.borrow().now + time;
@@ -1063,21 +1071,13 @@ fn a_line_is_said_once_whatever_reconnects_meanwhile() {
 fn a_name_is_one_persons_on_all_servers_and_free_when_its_server_is_dead() {
     let mut servers = Servers::new(2);
     let [eva, bob] = servers.pair();
-    servers.says(eva, "/nick eva\n");
-    servers.settles();
-    assert!(servers.hears_line(eva, "* you are now eva"));
-    servers.says(bob, "/nick Eva\n");
-    servers.settles();
-    assert!(servers.hears_line(bob, "* Eva is somebody else's name"));
+    servers.is_told(eva, "/nick eva\n", "* you are now eva");
+    servers.is_told(bob, "/nick Eva\n", "* Eva is somebody else's name");
     // It is renewed for as long as its server lives.
     servers.passes(3 * LEASE);
-    servers.says(bob, "/nick eva\n");
-    servers.settles();
-    assert!(servers.hears_line(bob, "* eva is somebody else's name"));
+    servers.is_told(bob, "/nick eva\n", "* eva is somebody else's name");
     servers.dies(0);
-    servers.says(bob, "/nick eva\n");
-    servers.settles();
-    assert!(servers.hears_line(bob, "* eva is somebody else's name"));
+    servers.is_told(bob, "/nick eva\n", "* eva is somebody else's name");
     servers.passes(LEASE);
     servers.says(bob, "/nick eva\n");
     servers.settles();
@@ -1087,33 +1087,85 @@ fn a_name_is_one_persons_on_all_servers_and_free_when_its_server_is_dead() {
     );
 }
 
-#[test]
-fn of_topics_and_bans_that_cross_each_other_all_servers_keep_the_later_one() {
-    let mut servers = Servers::new(1);
+/// Two operators, each on a server of their own.
+fn operators() -> (Servers, [usize; 2]) {
+    let mut servers = Servers::new(0);
     servers.operators = true;
-    let others = servers.starts();
+    let both = [servers.starts(), servers.starts()];
     servers.passes(2 * SECOND);
-    let [eva, op] = [servers.dials(0), servers.dials(others)];
-    servers.says(eva, "/join den\n");
-    servers.says(op, "/join den\n");
+    let both = both.map(|server| servers.dials(server));
     servers.settles();
-    for both in [["cats", "dogs"], ["dogs", "cats"]] {
-        // Neither is told of the other's before both are kept.
-        servers.world.borrow_mut().nats.is_silent = true;
-        servers.says(eva, &format!("/topic {}\n", both[0]));
-        servers.settles();
-        servers.says(op, &format!("/topic {}\n", both[1]));
-        servers.settles();
-        servers.world.borrow_mut().nats.is_silent = false;
-        servers.passes(8 * SECOND);
-        for wire in [eva, op] {
-            servers.hears(wire);
-            servers.says(wire, "/topic\n");
-            servers.settles();
-            let topic = format!("* topic of den: {}", both[1]);
-            assert!(servers.hears_line(wire, &topic), "{wire}: {both:?}");
+    (servers, both)
+}
+
+/// Each says something, the second one before it is told what the first one said.
+fn cross(servers: &mut Servers, [one, other]: [usize; 2], says: [&str; 2]) {
+    servers.world.borrow_mut().nats.is_silent = true;
+    servers.says(one, says[0]);
+    servers.settles();
+    servers.says(other, says[1]);
+    servers.settles();
+    servers.world.borrow_mut().nats.is_silent = false;
+    servers.passes(8 * SECOND);
+    servers.hears(one);
+    servers.hears(other);
+}
+
+#[test]
+fn of_topics_that_cross_each_other_all_servers_keep_the_later_one() {
+    let (mut servers, both) = operators();
+    for wire in both {
+        servers.says(wire, "/join den\n");
+    }
+    servers.settles();
+    for [earlier, later] in [["cats", "dogs"], ["dogs", "cats"]] {
+        let topics = [earlier, later].map(|topic| format!("/topic {topic}\n"));
+        cross(&mut servers, both, topics.each_ref().map(|topic| &**topic));
+        for wire in both {
+            servers.is_told(wire, "/topic\n", &format!("* topic of den: {later}"));
         }
     }
+}
+
+#[test]
+fn of_bans_that_cross_each_other_all_servers_keep_the_later_one() {
+    for (says, bans) in [
+        (["/unban zoe\n", "/unban zoe\n/ban zoe again\n"], true),
+        (["/ban zoe more\n", "/unban zoe\n"], false),
+    ] {
+        let (mut servers, both) = operators();
+        servers.is_told(both[0], "/ban zoe out\n", "* zoe is banned; removed: 0");
+        cross(&mut servers, both, says);
+        for wire in both {
+            match bans {
+                true => servers.is_told(
+                    wire,
+                    "/nick zoe\n",
+                    "* nobody may be called that: zoe (again)",
+                ),
+                false => servers.is_told(wire, "/nick zoe\n/nick o\n", "* you are now zoe"),
+            }
+            servers.leaves(wire);
+            servers.settles();
+        }
+    }
+}
+
+#[test]
+fn an_operator_who_bans_themselves_by_a_slip_stays_when_that_comes_back() {
+    let (mut servers, [op, other]) = operators();
+    servers.is_told(op, "/nick op\n", "* you are now op");
+    servers.is_told(op, "/ban op slip\n", "* op is banned; removed: 0");
+    servers.passes(2 * SECOND);
+    servers.is_told(op, "/unban op\n", "* op is banned no more");
+    servers.is_told(other, "/ban op out\n", "* op is banned; removed: 0");
+    servers.passes(2 * SECOND);
+    assert!(
+        servers
+            .hears(op)
+            .iter()
+            .any(|line| line.contains("banned: out"))
+    );
 }
 
 #[test]
@@ -1129,13 +1181,9 @@ fn names_are_renewed_as_often_as_the_bucket_needs_that_somebody_else_made() {
     bucket(&servers);
     servers.cut(0);
     servers.passes(SECOND);
-    servers.says(eva, "/nick eva\n");
-    servers.settles();
-    assert!(servers.hears_line(eva, "* you are now eva"));
+    servers.is_told(eva, "/nick eva\n", "* you are now eva");
     servers.passes(2 * LEASE);
-    servers.says(bob, "/nick eva\n");
-    servers.settles();
-    assert!(servers.hears_line(bob, "* eva is somebody else's name"));
+    servers.is_told(bob, "/nick eva\n", "* eva is somebody else's name");
     assert!(servers.hears(eva).is_empty(), "and she has noticed nothing");
 }
 
@@ -1143,9 +1191,7 @@ fn names_are_renewed_as_often_as_the_bucket_needs_that_somebody_else_made() {
 fn a_name_is_kept_whose_renewal_was_written_and_not_answered() {
     let mut servers = Servers::new(2);
     let [eva, bob] = servers.pair();
-    servers.says(eva, "/nick eva\n");
-    servers.settles();
-    assert!(servers.hears_line(eva, "* you are now eva"));
+    servers.is_told(eva, "/nick eva\n", "* you are now eva");
     let writes = |servers: &Servers| servers.world.borrow().nats.writers("eva").count();
     assert_eq!(writes(&servers), 1);
     servers.world.borrow_mut().nats.is_silent = true;
@@ -1155,9 +1201,7 @@ fn a_name_is_kept_whose_renewal_was_written_and_not_answered() {
     servers.passes(2 * LEASE);
     assert!(servers.hears(eva).is_empty(), "it is hers");
     assert!(writes(&servers) > 3);
-    servers.says(bob, "/nick eva\n");
-    servers.settles();
-    assert!(servers.hears_line(bob, "* eva is somebody else's name"));
+    servers.is_told(bob, "/nick eva\n", "* eva is somebody else's name");
 }
 
 #[test]
@@ -1166,14 +1210,10 @@ fn a_name_that_is_given_back_is_free_at_once() {
     let [eva, bob] = servers.pair();
     servers.says(eva, "/nick eva\n/nick ann\n");
     servers.settles();
-    servers.says(bob, "/nick eva\n");
-    servers.settles();
-    assert!(servers.hears_line(bob, "* you are now eva"));
+    servers.is_told(bob, "/nick eva\n", "* you are now eva");
     servers.leaves(eva);
     servers.settles();
-    servers.says(bob, "/nick ann\n");
-    servers.settles();
-    assert!(servers.hears_line(bob, "* you are now ann"));
+    servers.is_told(bob, "/nick ann\n", "* you are now ann");
 }
 
 #[test]
@@ -1437,9 +1477,7 @@ fn questions_and_orders_reach_people_of_other_servers() {
     assert_eq!(servers.hears(bob), ["eva (private): psst"]);
     servers.says(bob, "/join den\n/topic cats\n");
     servers.settles();
-    servers.says(eva, "/join den\n");
-    servers.settles();
-    assert!(servers.hears_line(eva, "* topic of den: cats"));
+    servers.is_told(eva, "/join den\n", "* topic of den: cats");
 }
 
 #[test]

@@ -88,6 +88,11 @@ impl Bans {
         self.all.len() < before
     }
 
+    /// Whether this very one is there.
+    pub(super) fn has(&self, whom: &Banned) -> bool {
+        self.all.iter().any(|ban| ban.whom.is(whom))
+    }
+
     /// Why nobody may be called that.
     pub(super) fn of_name(&self, name: Name) -> Option<&Ban> {
         let mut all = self.all.iter();
@@ -139,7 +144,9 @@ mod tests {
             bans.iter().map(Ban::to_string).collect::<Vec<_>>()[2],
             "EVA (again)"
         );
+        assert!(bans.has(&Banned::parse(b"eva").unwrap()));
         assert!(bans.remove(&Banned::parse(b"eva").unwrap()));
+        assert!(!bans.has(&Banned::parse(b"eva").unwrap()));
         assert!(!bans.remove(&Banned::parse(b"eva").unwrap()));
         assert_eq!(bans.len(), 2);
         assert_eq!(Banned::parse(b"e a"), None);

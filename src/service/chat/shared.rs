@@ -210,7 +210,9 @@ impl Chat {
         let room = match &kept.topic {
             Topic::Room(room) => *room,
             // One's own as well: of two that cross each other, the later one holds everywhere.
-            Topic::Ban(whom) => return self.take_ban(t, whom, &kept.payload),
+            Topic::Ban(whom) => {
+                return self.take_ban(t, whom, &kept.payload, kept.own.is_some());
+            }
         };
         let checked;
         let (lines, segments, is_shown) = match &kept.own {
@@ -754,8 +756,8 @@ impl Chat {
         self.share(t);
     }
 
-    /// An operator of another server says who may be here.
-    fn take_ban(&mut self, t: &mut Turn<'_>, whom: &str, payload: &[u8]) {
+    /// An operator of another server says who may be here, or one of this, whose ban has come back.
+    fn take_ban(&mut self, t: &mut Turn<'_>, whom: &str, payload: &[u8], is_own: bool) {
         let Some(whom) = Banned::parse(whom.as_bytes()) else {
             return;
         };
@@ -768,7 +770,9 @@ impl Chat {
             whom,
             reason: reason.clone(),
         };
-        if self.bans.add(ban) {
+        // Those whom an own ban met have gone, unless another server undid it meanwhile; and whoever asked for it stays.
+        let meets = !is_own || !self.bans.has(&whom);
+        if self.bans.add(ban) && meets {
             for id in self.ids_of(whom) {
                 self.remove(t, id, "are banned", &reason);
             }
