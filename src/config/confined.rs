@@ -1,6 +1,6 @@
 //! Files beneath a directory, and none outside of it, whatever somebody else does to what is there: openat2(2) sees to that.
 //!
-//! Here, and not with who serves files, since those who fetch them open theirs so as well.
+//! The service of files opens by it what it serves, and `fetch` what it stores.
 
 use std::os::fd::{AsFd, OwnedFd};
 

@@ -276,14 +276,13 @@ impl<O: Os> Reactor<O> {
         {
             return;
         }
+        // Endpoints that come from now on get a value of their own, though this one may have something to say first.
+        self.sets.retain(|(_, has)| *has != service);
         if used.next().is_some() {
-            // It may have something to say first; endpoints that come meanwhile get a value of their own.
-            self.sets.retain(|(_, has)| *has != service);
             return self.end_dialled(service);
         }
         self.end_broadcast(service);
         self.end_scribe(service);
-        self.sets.retain(|(_, has)| *has != service);
         let gone = std::mem::replace(&mut self.services[service.0], Box::new(Vacant));
         self.outbox.resized(gone.shared_bytes(), 0);
         self.vacant.push(service.0);

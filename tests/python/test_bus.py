@@ -95,11 +95,8 @@ class Reloads(OnBus):
     """A reload takes what has changed of `[bus]`."""
 
     def reloads(self, server, config, said="reloaded the configuration"):
-        """What was said until then, and how much before."""
-        with open(os.path.join(server.directory, "onepoll.toml"), "w") as file:
-            file.write(config)
-        before = len(server.lines)
-        os.kill(server.pid, signal.SIGHUP)
+        """How much was said before it did."""
+        before = server.reload(config)
         server.waits_for(lambda line: said in line, after=before)
         return before
 

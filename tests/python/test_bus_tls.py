@@ -3,7 +3,6 @@
 
 import json
 import os
-import signal
 
 from authority import Authority, fingerprint
 from harness import Case, main, onepoll
@@ -89,20 +88,12 @@ class BusThroughTls(Case):
         nats, plain = self.nats_through_tls(), self.nats()
         server = self.joins(nats, fingerprint=":".join(["AB"] * 32))
         self.is_refused(server, fingerprint(self.cert))
-
-        def reloads(config):
-            with open(os.path.join(server.directory, "onepoll.toml"), "w") as file:
-                file.write(config)
-            before = len(server.lines)
-            os.kill(server.pid, signal.SIGHUP)
-            return before
-
-        self.is_connected(server, after=reloads(self.config(nats, fingerprint=fingerprint(self.cert))))
+        self.is_connected(server, after=server.reload(self.config(nats, fingerprint=fingerprint(self.cert))))
         # What the server has shown is enough while it is connected.
-        before = reloads(self.config(nats, fingerprint=":".join(["AB"] * 32)))
+        before = server.reload(self.config(nats, fingerprint=":".join(["AB"] * 32)))
         server.waits_for(lambda line: "reloaded the configuration" in line, after=before)
         self.assertFalse([line for line in server.lines[before:] if "bus" in line])
-        self.is_connected(server, after=reloads(self.config(plain, "nats")))
+        self.is_connected(server, after=server.reload(self.config(plain, "nats")))
 
     def test_a_reload_takes_another_authority_and_a_certificate_of_ours(self):
         nats = self.nats_through_tls(more=', ca_file: "%s", verify: true' % self.ours.ca)
@@ -110,10 +101,8 @@ class BusThroughTls(Case):
         server = self.joins(nats, ca=theirs.ca)
         self.is_refused(server, "UnknownIssuer")
         cert, key = self.ours.signs("DNS:onepoll")
-        with open(os.path.join(server.directory, "onepoll.toml"), "w") as file:
-            file.write(self.config(nats, ca=self.ours.ca, cert=cert, key=key))
-        os.kill(server.pid, signal.SIGHUP)
-        self.is_connected(server)
+        reload = server.reload(self.config(nats, ca=self.ours.ca, cert=cert, key=key))
+        self.is_connected(server, after=reload)
 
     def test_several_processes_each_have_a_session_of_their_own(self):
         nats = self.nats_through_tls()

@@ -800,10 +800,8 @@ class Files(Case):
         data = random.Random(5).randbytes(200_000)
         before.say(header(onepoll="upload", file_name="f", file_size=len(data)) + data[:100_000])
         self.staged_is(root, 1, 100_000)
-        with open(os.path.join(server.directory, "onepoll.toml"), "w") as file:
-            file.write(config + 'max-file = "1K"\n')
-        os.kill(server.pid, signal.SIGHUP)
-        server.waits_for(lambda line: "reloaded the configuration" in line)
+        reload = server.reload(config + 'max-file = "1K"\n')
+        server.waits_for(lambda line: "reloaded the configuration" in line, after=reload)
         before.say(data[100_000:])
         self.assertEqual(answer(before), stored("f", data))
         later.say(f1("g", bytes(2000)))

@@ -477,15 +477,10 @@ class Processes(Case):
 
         # Behind nothing: an endpoint that reads a file counts as changed.
         server = self.serve_two("metrics://127.0.0.1:0", config=config("echo"), is_plain=True)
-        path = os.path.join(server.directory, "onepoll.toml")
         peers = self.one_in_each(server, server.at("echo"))
 
         def reloads(text, line):
-            with server.changed:
-                before = len(server.lines)
-            with open(path, "w") as file:
-                file.write(text)
-            os.kill(server.pid, signal.SIGHUP)
+            before = server.reload(text)
             return server.waits_for(lambda told: line in told, after=before)
 
         reloads(config("echo", "upper"), "reloaded the configuration opened=1 changed=0 vanished=0")

@@ -47,10 +47,7 @@ class Reload(Case):
 
     def asks(self, server, config, said):
         """Writes the file and sends SIGHUP; the first line that says what came of it."""
-        with open(os.path.join(server.directory, "onepoll.toml"), "w") as file:
-            file.write(config)
-        before = len(server.lines)
-        os.kill(server.pid, signal.SIGHUP)
+        before = server.reload(config)
         return server.waits_for(lambda line: said in line, after=before), before
 
     def reloads(self, server, config):

@@ -580,10 +580,9 @@ impl Nats {
         if std::mem::take(&mut stream.expired) > 0 {
             self.hazards.count(Hazard::LeaseOver);
         }
-        let newest = stream.newest(message.subject);
-        let newest = newest.map_or(0, |(place, _)| place);
+        let newest = || stream.newest(message.subject).map_or(0, |(place, _)| place);
         if let Some(expected) = message.headers.get("Nats-Expected-Last-Subject-Sequence")
-            && expected != newest.to_string()
+            && expected != newest().to_string()
         {
             self.hazards.count(Hazard::NameContended);
             return json!({"error": {"code": 400, "err_code": 10071, "description": "wrong last sequence"}});

@@ -63,7 +63,7 @@ enum Why {
     Renewal,
     /// The lease is over, and nobody may have taken the name since.
     Again,
-    /// Who has it, as the lease was refused: nothing is written.
+    /// Nothing: the key is read, after a renewal was refused.
     Look,
 }
 
@@ -111,13 +111,13 @@ impl Leases {
         is_ready
     }
 
-    /// Leases last as long as the bucket says: whoever made it may have wished for another time than this server does.
+    /// A lease is as long as the bucket keeps a key, which another server may have set to another time than this one wishes.
     pub(super) fn last(&mut self, bus: &str, (wished, found): (Duration, Option<Duration>)) {
         let lease = found.unwrap_or(wished);
         if found != Some(wished) && lease != self.lease {
             let lease = found.map_or_else(|| "ever".to_owned(), format_duration);
             let wished = format_duration(wished);
-            log::warn!(bus; "the bus keeps a name for {lease}, as whoever came to it first has said, and not for {wished}");
+            log::warn!(bus; "the bus keeps a name for {lease}, as the first server set it, not for {wished}");
         }
         self.lease = lease;
     }
@@ -230,21 +230,20 @@ impl Leases {
     }
 
     fn answered(&mut self, number: u64, answer: Answer) -> Outcome {
-        match (self.claims.remove(&number), answer) {
-            (None, _) => Outcome::Nothing,
-            (Some(claim), Answer::Taken(sequence)) if claim.is_given_up => {
-                self.written_late(claim, sequence)
-            }
-            (Some(claim), _) if claim.is_given_up => Outcome::Nothing,
-            (Some(claim), answer) => self.decided(claim, answer),
+        match self.claims.remove(&number) {
+            Some(claim) if claim.is_given_up => self.unawaited(claim, answer),
+            Some(claim) => self.decided(claim, answer),
+            None => Outcome::Nothing,
         }
     }
 
-    /// A claim was good for which nobody waits any more.
-    fn written_late(&mut self, claim: Claim, sequence: u64) -> Outcome {
+    /// Nobody waits for this answer any more. What was written is deleted, unless a member of this server has the name by
+    /// now, at the newest place.
+    fn unawaited(&mut self, claim: Claim, answer: Answer) -> Outcome {
+        let (Answer::Taken(sequence), true) = (answer, claim.why != Why::Look) else {
+            return Outcome::Nothing;
+        };
         match self.held.get_mut(&claim.name.key()) {
-            _ if claim.why == Why::Look => Outcome::Nothing,
-            // Whoever of this server has the name by now has it at the newest place.
             Some(held) => {
                 held.sequence = held.sequence.max(sequence);
                 Outcome::Nothing
@@ -273,10 +272,7 @@ impl Leases {
         }
         let held = self.held.get_mut(&name.key());
         let Some(held) = held.filter(|held| held.holder == holder) else {
-            return match (claim.why, answer) {
-                (Why::Renewal | Why::Again, Answer::Taken(sequence)) => Outcome::Unwanted(sequence),
-                _ => Outcome::Nothing,
-            };
+            return self.unawaited(claim, answer);
         };
         match (claim.why, answer) {
             // Written by this server, which was not told so: to be renewed there, at once.
@@ -325,7 +321,7 @@ fn delete(link: &Link, t: &mut Turn<'_>, sequence: u64) {
 }
 
 impl Answer {
-    /// The answer to whoever writes `me` for a name, or asks who did.
+    /// The answer to a request that writes `me` under a name's key, or reads the key.
     fn of(message: &NatsMessage<'_>, me: &str) -> Answer {
         match JetStreamAnswer::of(message) {
             Ok(answer) if answer.seq > 0 => Answer::Taken(answer.seq),

@@ -11,7 +11,7 @@ use crate::turn::{ConnId, Moment};
 /// what is said beyond it is lost to others.
 pub(in super::super) const KEPT_BYTES_MAX: usize = 1024 * 1024;
 
-/// What nobody of this server waits with has so much room besides: who may be here, what a room is about, who is called how.
+/// Bans, topics and changes of names have so much room besides: nobody would hear that they were lost.
 const ASIDE_BYTES: usize = 64 * 1024;
 
 /// Who waits goes on below this.
@@ -72,19 +72,19 @@ impl Outgoing {
         self.pending.is_empty()
     }
 
-    fn has_room(&self, bytes: usize) -> bool {
-        self.bytes + bytes <= KEPT_BYTES_MAX
+    fn has_room(&self, bytes: usize, most: usize) -> bool {
+        self.bytes + bytes <= most
     }
 
     /// Whether one more message of this size can be kept, of a speaker or of the server itself.
     pub(super) fn takes(&self, bytes: usize, has_speaker: bool) -> bool {
         let most = KEPT_BYTES_MAX + if has_speaker { 0 } else { ASIDE_BYTES };
-        bytes <= MESSAGE_BYTES_MAX && self.bytes + bytes <= most
+        bytes <= MESSAGE_BYTES_MAX && self.has_room(bytes, most)
     }
 
     /// Whether who speaks is to wait until there is room.
     pub(super) fn holds(&mut self) -> bool {
-        let holds = !self.has_room(2 * MESSAGE_BYTES_MAX);
+        let holds = !self.has_room(2 * MESSAGE_BYTES_MAX, KEPT_BYTES_MAX);
         self.is_waited_for |= holds;
         holds
     }
@@ -238,7 +238,8 @@ mod tests {
         outgoing.push(room("a"), None, b"3\n", false);
         let shown: Vec<u64> = outgoing.show().map(|pending| pending.number).collect();
         assert_eq!(shown, [2]);
-        assert!(outgoing.has_room(KEPT_BYTES_MAX - 6) && !outgoing.has_room(KEPT_BYTES_MAX - 5));
+        let has_room = |bytes| outgoing.has_room(bytes, KEPT_BYTES_MAX);
+        assert!(has_room(KEPT_BYTES_MAX - 6) && !has_room(KEPT_BYTES_MAX - 5));
         assert!(outgoing.takes(MESSAGE_BYTES_MAX, true));
         assert!(!outgoing.takes(MESSAGE_BYTES_MAX + 1, false));
     }
