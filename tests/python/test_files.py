@@ -8,7 +8,6 @@ import json
 import os
 import random
 import re
-import signal
 import socket
 import stat
 import struct
